@@ -1,0 +1,33 @@
+"""How a step is coming along, in the log every few seconds: rows, rate, budget, time left."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from pipeline.client import Client
+from pipeline.source_run import Outcome
+
+EVERY_S = 5.0
+
+
+async def report(client: Client, outcome: Outcome, log: Callable[[str], None]) -> None:
+    """Log a line every few seconds until cancelled."""
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(EVERY_S)
+        log(line(outcome, client, time.monotonic() - began))
+
+
+def line(outcome: Outcome, client: Client, passed_s: float) -> str:
+    """One line of progress."""
+    tallies = outcome.tallies.values()
+    rows = sum(tally.rows for tally in tallies)
+    total = sum(tally.total if tally.total is not None else tally.rows for tally in tallies)
+    stats = client.budget.stats
+    rate = rows / passed_s if passed_s else 0.0
+    left = (total - rows) / rate if rate and total > rows else 0.0
+    return (
+        f"{rows:,} of {total:,} rows, {rate:,.0f} rows/s, {stats.requests} requests, "
+        f"{stats.share_used:.0%} of the budget, {stats.throttled} throttled, "
+        f"{len(outcome.receipts)} partitions committed, about {left:,.0f} s left"
+    )

@@ -1,0 +1,73 @@
+"""What Dagster shows of an endpoint before it has run: key, group, tags, columns, checks."""
+
+import dagster as dg
+
+from assets.partitions import daily
+from pipeline.columns import type_text
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.source import Source
+from pipeline.types import parse_type
+
+CHECKS = {
+    "keys_unique": "No two rows of a partition have the same key, and every row written is there",
+    "keys_not_null": "Every row has its key",
+    "rows_in_window": "Every row's cursor lies in the partition's window",
+    "pages_contiguous": "No row can lie between two pages",
+    "coverage": "Every day from the first to the latest committed one is committed",
+}
+
+
+def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
+    """``{source}/{endpoint}``."""
+    return dg.AssetKey([source.source, endpoint])
+
+
+def asset_spec(source: Source, name: str) -> dg.AssetSpec:
+    """One endpoint as an asset."""
+    endpoint = source.endpoints[name]
+    kind = "incremental" if endpoint.incremental else "snapshot"
+    return dg.AssetSpec(
+        asset_key(source, name),
+        group_name=source.source,
+        description=endpoint.description or _description(source, name, endpoint),
+        kinds={"parquet", "s3"},
+        tags={"headrace/kind": kind},
+        metadata={
+            "dagster/column_schema": _declared(endpoint),
+            "key": ", ".join(endpoint.key),
+            "cursor": endpoint.cursor or "none: read whole",
+            "safety_margin_s": source.margin_s(name),
+        },
+        partitions_def=daily(source),
+        skippable=True,
+    )
+
+
+def check_specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
+    """The checks of one endpoint; they run in the step that materializes it."""
+    return [
+        dg.AssetCheckSpec(check, asset=asset_key(source, name), description=text)
+        for check, text in CHECKS.items()
+    ]
+
+
+def _description(source: Source, name: str, endpoint: Endpoint) -> str:
+    if endpoint.incremental:
+        return f"`{name}` of {source.description or source.source}, by day of `{endpoint.cursor}`."
+    return f"`{name}` of {source.description or source.source}, the whole collection each day."
+
+
+def _declared(endpoint: Endpoint) -> dg.TableSchema:
+    columns = [
+        dg.TableColumn(
+            column,
+            type_text(parse_type(spec.type).arrow),
+            description=spec.description,
+            constraints=dg.TableColumnConstraints(
+                nullable=spec.nullable and column not in endpoint.key,
+                unique=endpoint.key == (column,),
+            ),
+        )
+        for column, spec in endpoint.columns.items()
+    ]
+    return dg.TableSchema(columns)

@@ -1,0 +1,42 @@
+"""The composition root: sources and resources to Dagster's ``Definitions``."""
+
+import os
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+
+from assets import source_assets, source_job, source_schedule
+from pipeline.errors import ConfigError
+from pipeline.spec import load_sources
+from pipeline.spec.settings import Settings
+from resources import ApiResource, BudgetResource, LakeResource
+from resources.budget import default_budget_folder
+
+
+def build(env: Mapping[str, str]) -> dg.Definitions:
+    """:raises ConfigError: a setting or a YAML file is wrong; one sentence each."""
+    settings = Settings.read(env)
+    sources = load_sources(settings.sources, env)
+    jobs = {source.source: source_job(source) for source in sources}
+    budget = BudgetResource(where=settings.budget or default_budget_folder())
+    return dg.Definitions(
+        assets=[source_assets(source) for source in sources],
+        jobs=list(jobs.values()),
+        schedules=[source_schedule(source, jobs[source.source]) for source in sources],
+        resources={
+            "lake": LakeResource(url=settings.lake, s3=S3Resource()),
+            "api": ApiResource(budget=budget),
+        },
+    )
+
+
+def _build_or_exit() -> dg.Definitions:
+    """Without the engine's frames: a wrong setting is the user's, and one sentence is enough."""
+    try:
+        return build(os.environ)
+    except ConfigError as error:
+        raise dg.DagsterInvalidDefinitionError(str(error)) from None
+
+
+defs = _build_or_exit()

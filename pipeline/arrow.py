@@ -1,0 +1,255 @@
+"""JSON pages to Arrow tables, with a schema that evolves.
+
+A page takes the fast way (``strict``: pyarrow reads the declared and the known types from the
+bytes). What does not fit takes the exact way (``exactjson``, ``repair``): converted without loss
+and counted, or refused with a sentence. Inferred types follow the semilattice of ``evolve``, so
+the schema at the end does not depend on the order in which pages are read.
+
+    the page                                         outcome
+    empty, HTML, cut short, not JSON                 BadBody: the client sends it again
+    no rows at the path, an error object             ContractBroken, with what it says
+    a value that fits only with loss                 ContractBroken, with column, row and remedy
+    a new member, int → double, a struct that gains  the schema evolves (freeze: ContractBroken)
+    text where numbers were, a list where scalars    ContractBroken
+    over max_body_bytes, max_depth, max_columns      ContractBroken
+
+``contract: freeze`` compares with the ``known`` schema; without one there is nothing to compare
+with, and the first partition makes it.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline import evolve, exactjson, guard, strict
+from pipeline.errors import ContractBroken
+from pipeline.exact import (
+    check_frozen,
+    check_joins,
+    check_limits,
+    check_nulls,
+    declared_column,
+    inferred_column,
+)
+from pipeline.exactjson import TooDeep
+from pipeline.guard import BadBody, Tally
+from pipeline.shape import Column, Page, Shape, extra_in, rows_in
+from pipeline.types import from_arrow
+
+__all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
+
+_FACTS: Final[dict[type, pa.DataType]] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+}
+
+
+class PageReader:
+    """Reads the pages of one endpoint, in any order and from any thread; holds the schema.
+
+    :param known: the schema so far (the last manifest's). Of it, inferred columns are kept.
+    :param where: ``source/endpoint``, for the sentences of errors.
+    """
+
+    def __init__(
+        self, shape: Shape, known: pa.Schema | None = None, *, where: str = "igdb/games"
+    ) -> None:
+        self._shape = shape
+        self._where = where
+        self._lock = threading.Lock()
+        kept = [field for field in known or () if shape.infers(field.name)]
+        self._seen = {field.name: evolve.as_inferred(field.type) for field in kept}
+        self._frozen = dict(self._seen) if known and shape.contract == "freeze" else None
+        self._separable = strict.separable(shape)
+        self._plan: strict.Plan | None = None  # made of all above; None: to be made again
+        self._facts: dict[str, pa.DataType] = {}  # how the extras were typed last
+        self._raw: pa.DataType | None = None  # how the last inferred body was typed
+
+    def read(self, body: bytes) -> Page:
+        """One page. BadBody if a re-send may help, else ContractBroken; nothing else."""
+        if len(body) > self._shape.max_body_bytes:
+            limit = self._shape.max_body_bytes
+            raise self._broken(
+                f"the body has {len(body):,} bytes, at most {limit:,} are read: ask for less"
+            )
+        tally = Tally()
+        try:
+            guard.looks_like_json(body)
+            body = guard.clean_utf8(body, tally)
+            table, extras, repaired = self._table(body)
+        except BadBody as bad:
+            raise BadBody(f"{self._where}: {bad}") from None
+        except (TooDeep, RecursionError):
+            raise self._broken("the body is nested over 1,000 levels deep") from None
+        check_nulls(table, self._shape.columns, self._where)
+        self._evolve(table)
+        return Page(table, extras, tally.repaired + repaired)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Declared columns in their order, then the inferred ones that hold values, by name."""
+        declared = [pa.field(c.name, c.type.arrow, c.nullable) for c in self._shape.columns]
+        return pa.schema([*declared, *self._settled().items()])
+
+    def conform(self, table: pa.Table, schema: pa.Schema | None = None) -> pa.Table:
+        """The table in the current schema: missing columns as nulls, whole numbers as doubles, …
+
+        Columns that the schema does not have (``_extracted_at``) stay, at the end.
+
+        :param schema: a ``schema`` of this reader taken after the tables were read, for tables that
+            must all look alike while other threads read on.
+        """
+        schema = self.schema if schema is None else schema
+        columns = [self._as_known(table, field) for field in schema]
+        for field in table.schema:
+            if schema.get_field_index(field.name) < 0 and evolve.settled(field.type) is not None:
+                columns.append(table.column(field.name))
+                schema = schema.append(field)
+        return pa.table(columns, schema=schema) if columns else table.select([])
+
+    def _as_known(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+        if field.name not in table.column_names:
+            return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+        column = table.column(field.name)
+        try:
+            chunks = [evolve.adapt(chunk, field.type) for chunk in column.chunks]
+        except evolve.Conflict as conflict:
+            raise ValueError(
+                f"{field.name}: the schema is older than the table: {conflict}"
+            ) from None
+        except ValueError as error:
+            raise self._broken(
+                f"column {field.name} is {field.type} now, and an earlier page has {error}: "
+                f"declare {field.name}: string, json or the whole number's type in the YAML"
+            ) from None
+        return pa.chunked_array(chunks, field.type)
+
+    def _table(self, body: bytes) -> tuple[pa.Table, Mapping[str, object], int]:
+        tally = Tally()
+        try:
+            table, extras = self._fast(body, tally)
+        except (pa.ArrowException, strict.Unfit, KeyError):
+            tally = Tally()
+            table, extras = self._exact(body, tally)
+        return table, extras, tally.repaired
+
+    def _fast(self, body: bytes, tally: Tally) -> tuple[pa.Table, Mapping[str, object]]:
+        shape, plan = self._shape, self._current_plan()
+        read = self._read_bytes(body, plan.body)
+        rows = strict.rows_of(read, shape)
+        columns = {
+            column.name: strict.land(strict.at(rows, column.path), column.type, tally)
+            for column in plan.columns
+        }
+        if len(columns) < len(shape.columns):
+            parsed = rows_in(exactjson.parse(body, tally), shape, self._where)
+            for column in shape.columns:
+                if column.name not in columns:
+                    columns[column.name] = declared_column(parsed, column, tally, self._where)
+        for name in filter(shape.infers, (field.name for field in rows.type)):
+            as_read = from_arrow(rows.type.field(name).type)
+            array = strict.land(rows.field(name), as_read, tally)
+            columns[name] = evolve.adapt(array, evolve.as_inferred(array.type))
+        in_object = pa.types.is_struct(read.type)
+        extras = {
+            name: strict.at(read, path)[0].as_py() if in_object else None
+            for name, path in shape.extras.items()
+        }
+        return self._ordered(columns, len(rows)), extras
+
+    def _current_plan(self) -> strict.Plan:
+        with self._lock:
+            if self._plan is None:
+                inferred = {n: of for n, of in self._settled().items() if evolve.inferable(of)}
+                self._plan = strict.plan(self._shape, self._separable, inferred, self._facts)
+            return self._plan
+
+    def _learn(self, value: object, odd: set[str]) -> None:
+        """What a page that took the exact way tells about those to come: it is for speed only."""
+        types = {name: _FACTS.get(type(fact)) for name, fact in self._extras(value).items()}
+        facts = {name: of for name, of in types.items() if of is not None}
+        with self._lock:
+            self._facts = self._facts | facts
+            self._separable = tuple(c for c in self._separable if c.name not in odd)
+            self._plan = None
+
+    def _extras(self, value: object) -> dict[str, object]:
+        return {name: extra_in(value, path) for name, path in self._shape.extras.items()}
+
+    def _read_bytes(self, body: bytes, known: pa.DataType) -> pa.Array:
+        """The body as pyarrow reads it; an error at what doesn't fit, or isn't safe to infer."""
+        shape, raw = self._shape, self._raw
+        if not shape.infer:
+            return strict.read_bytes(body, known, "ignore")
+        if raw is not None:
+            try:
+                return strict.read_bytes(body, strict.overlay(raw, known), "error")
+            except pa.ArrowException:
+                pass  # something new
+        if not guard.safe_to_infer(body, max_depth=shape.max_depth, max_columns=shape.max_columns):
+            raise strict.Unfit("too deep or too wide to infer")
+        read = strict.read_bytes(body, known, "infer")
+        if evolve.guessed_time(read.type):
+            read = strict.read_bytes(body, evolve.as_text(read.type), "error")
+        self._raw = strict.remember(raw, read.type, shape.max_columns)
+        return read
+
+    def _exact(self, body: bytes, tally: Tally) -> tuple[pa.Table, Mapping[str, object]]:
+        shape, where = self._shape, self._where
+        value = exactjson.parse(body, tally)
+        rows = rows_in(value, shape, where)
+        columns, odd = {}, set()
+        for column in shape.columns:
+            before = tally.repaired
+            columns[column.name] = declared_column(rows, column, tally, where)
+            if tally.repaired > before:
+                odd.add(column.name)
+        for name in filter(shape.infers, set().union(*rows)):
+            known = self._seen.get(name, pa.null())
+            columns[name] = inferred_column(rows, name, known, tally, where)
+        self._learn(value, odd)
+        return self._ordered(columns, len(rows)), self._extras(value)
+
+    def _ordered(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Table:
+        names = [column.name for column in self._shape.columns]
+        names += sorted(columns.keys() - set(names))
+        empty = pa.array([{}] * rows, pa.struct([]))
+        of = pa.struct([(name, columns[name].type) for name in names])
+        array = evolve.struct_array(empty, [columns[name] for name in names], of)
+        return pa.Table.from_struct_array(array)
+
+    def _evolve(self, table: pa.Table) -> None:
+        """Join the page's inferred types to those seen so far."""
+        shape = self._shape
+        with self._lock:
+            seen = dict(self._seen)
+            for field in table.schema:
+                if not shape.infers(field.name):
+                    continue
+                old = seen.get(field.name, pa.null())
+                try:
+                    seen[field.name] = evolve.join(old, field.type)
+                except evolve.Conflict:
+                    self._say_conflict(table, field.name, old)
+                if self._frozen is not None:
+                    check_frozen(self._frozen, field.name, field.type, self._where)
+            if seen != self._seen:
+                check_limits(seen, shape, self._where)
+                self._seen, self._plan = seen, None
+
+    def _say_conflict(self, table: pa.Table, name: str, old: pa.DataType) -> None:
+        values = table.column(name).to_pylist()
+        ids = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(values)
+        check_joins(values, ids, old, name, self._where)
+
+    def _settled(self) -> dict[str, pa.DataType]:
+        """The inferred columns that hold values, by name."""
+        types = ((name, evolve.settled(of)) for name, of in sorted(self._seen.items()))
+        return {name: of for name, of in types if of is not None}
+
+    def _broken(self, sentence: str) -> ContractBroken:
+        return ContractBroken(f"{self._where}: {sentence}")

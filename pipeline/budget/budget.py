@@ -1,0 +1,191 @@
+"""The budget as a run uses it: a place in flight, then a slot, then the request, at once.
+
+The order is the point. The place is taken before the slot, else a slot that is due would wait for a
+place and be wasted. Only the first of a process's queue takes a shared place and reserves a slot:
+a process that is killed loses one slot, and holds at most one place that it does not use.
+
+    tasks → Semaphore(in_flight) → Lock (FIFO) → shared place → AsyncLimiter → shared slot → send
+
+``AsyncLimiter`` is the gate inside the process, ``HEADROOM`` faster than the quota: it never slows
+the shared pace down, yet it smooths this process's own catching up, and if the shared state were
+lost (a deleted file, a flushed Redis), it alone would keep one process close to the quota. It can't
+be the pacer itself: at exactly the quota it gets 429s, and it knows nothing of other processes.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic, time
+from types import TracebackType
+from typing import Self
+
+from aiolimiter import AsyncLimiter
+
+from pipeline.budget.limits import Limits
+from pipeline.budget.slots import SHORT_S
+from pipeline.budget.stats import BudgetStats, Grant, Tally
+from pipeline.budget.stores import Store
+
+log = logging.getLogger("headrace.budget")
+
+HEADROOM = 1.25
+GATE_S = 0.1
+TURN_S = 0.5
+MIN_SLEEP_S = 0.0001
+
+
+def gate_of(limits: Limits) -> AsyncLimiter:
+    """The in-process gate: a leaky bucket as small as about ``GATE_S`` of the quota allows."""
+    window = limits.shortest
+    if window.per_s > SHORT_S:
+        return AsyncLimiter(window.requests, window.per_s / HEADROOM)
+    burst = max(1, int(window.requests * GATE_S / window.per_s))
+    return AsyncLimiter(burst, burst * window.per_s / window.requests / HEADROOM)
+
+
+class Budget:
+    """One user of an API key's budget. Open it inside the run's event loop, and share it there."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+        self._tally = Tally()
+
+    async def __aenter__(self) -> Self:
+        self._local = asyncio.Semaphore(len(self._store.places))
+        self._turn = asyncio.Lock()
+        self._gate = gate_of(self._limits)
+        self._since: dict[int, float] = {}
+        self._wanted: asyncio.Future[int] | None = None
+        self._notes: set[asyncio.Task[None]] = set()
+        await self._store.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._notes_taken()
+        await self._store.close()
+
+    def request(self) -> AbstractAsyncContextManager[Grant]:
+        """Wait for a place in flight and a slot; send on entering. The exit frees the place."""
+        return self._request()
+
+    def throttled(self, wait_s: float | None) -> asyncio.Task[None]:
+        """The API answered 429, or 503 with Retry-After: everybody waits, and the margin grows.
+
+        Returns at once; this process's next request goes after it. Awaiting the task is optional.
+        """
+        self._tally.throttled += 1
+        return self._note(self._store.throttled(wait_s))
+
+    def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
+        """What the API says of its own count. Nothing left: everybody waits until the reset.
+
+        :param reset_s: seconds from now until there is quota again; without it nothing is known.
+        """
+        if remaining is None or remaining > 0 or reset_s is None or reset_s <= 0:
+            return None
+        return self._note(self._store.block(reset_s))
+
+    @property
+    def stats(self) -> BudgetStats:
+        """What this user has had until now."""
+        return self._tally.frozen(self._store.limits, self._store.margin)
+
+    @asynccontextmanager
+    async def _request(self) -> AsyncIterator[Grant]:
+        began = monotonic()
+        async with self._local:
+            queued = monotonic()
+            async with self._turn:
+                first = monotonic()
+                place = await self._take_place()
+                placed = monotonic()
+                try:
+                    await self._gate.acquire()
+                    await self._take_slot()
+                except BaseException:
+                    self._free(place)
+                    raise
+            grant = Grant(
+                waited_place_s=queued - began + placed - first,
+                waited_slot_s=first - queued + monotonic() - placed,
+            )
+            self._tally.sent(time(), grant)
+            try:
+                yield grant
+            finally:
+                self._free(place)
+
+    async def _take_place(self) -> int:
+        least_s, most_s = self._store.poll_s
+        wait_s = least_s
+        while True:
+            place = await self._store.try_place()
+            if place is not None:
+                self._since[place] = monotonic()
+                return place
+            spread = random.uniform(0.5, 1.5)  # noqa: S311 - no secret, only not all at once
+            place = await self._handed_over(wait_s * spread)
+            if place is not None:
+                return place
+            wait_s = min(most_s, wait_s * 1.5)
+
+    async def _handed_over(self, wait_s: float) -> int | None:
+        """Wait for the next look, or for a place that a request of this process is done with."""
+        self._wanted = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((self._wanted,), timeout=wait_s)
+        except asyncio.CancelledError:
+            if self._wanted.done():
+                self._release(self._wanted.result())
+            raise
+        else:
+            return self._wanted.result() if self._wanted.done() else None
+        finally:
+            self._wanted = None
+
+    def _free(self, place: int) -> None:
+        """Hand a place on within the process, but not for long: others queue for it too."""
+        waiting = self._wanted is not None and not self._wanted.done()
+        if waiting and self._wanted and monotonic() - self._since[place] < TURN_S:
+            self._wanted.set_result(place)
+        else:
+            self._release(place)
+
+    def _release(self, place: int) -> None:
+        self._since.pop(place, None)
+        self._store.free_place(place)
+
+    def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Tell the store in the background, since a caller that judges an answer doesn't wait."""
+        task = asyncio.get_running_loop().create_task(note)
+        self._notes.add(task)
+        task.add_done_callback(self._noted)
+        return task
+
+    def _noted(self, task: asyncio.Task[None]) -> None:
+        self._notes.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("the budget could not be told what the API said: %s", error)
+
+    async def _notes_taken(self) -> None:
+        if self._notes:
+            await asyncio.wait(set(self._notes))
+
+    async def _take_slot(self) -> None:
+        await self._notes_taken()
+        answer = await self._store.take(None)
+        try:
+            while answer.wait_s > 0:
+                await asyncio.sleep(max(answer.wait_s, MIN_SLEEP_S))
+                await self._notes_taken()
+                answer = await self._store.take(answer.ticket)
+        except asyncio.CancelledError:
+            self._store.give_back(answer.ticket)
+            raise

@@ -1,0 +1,60 @@
+"""How far the pace stays behind the limit: learned from the 429s, by AIMD. Pure.
+
+A server that counts a sliding window sees requests when they arrive, not when they are sent: it
+takes a margin of (peak-to-peak jitter ÷ window) to be free of 429s. Nobody knows that jitter
+beforehand, so each 429 adds to the margin, once per cool-down (the 429s of one burst have one
+cause). A single 429 may be a hiccup: its step is small, and is forgotten within minutes. One within
+``AGAIN_S`` of the last cut is jitter: the step is larger, and what was learned halves only every
+quarter of an hour. Each such 429 costs a wait of everybody, so forgetting early is dear.
+
+The margin is a fraction of the shortest window. Jitter is seconds, not a fraction, so a longer
+window of the same budget is stretched by the same seconds, or by ``LONG_PAD`` of it if that is
+more.
+"""
+
+from __future__ import annotations
+
+from pipeline.budget.cells import (
+    CUT_AT,
+    DECAYED_AT,
+    MARGIN,
+    MARGIN_MAX,
+    MARGIN_MIN,
+    STEP,
+)
+from pipeline.budget.limits import Limits
+
+FIRST_STEP, STEP_AGAIN = 0.01, 0.02
+AGAIN_S = 300.0
+HICCUP_HALF_LIFE_S, HALF_LIFE_S = 120.0, 900.0
+COOL_DOWN_MIN_S = 1.0
+LONG_PAD = 0.002
+
+
+def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> bool:
+    """A 429 came: add to the margin, unless this burst of 429s has done so already."""
+    cool_down_s = max(COOL_DOWN_MIN_S, limits.shortest.per_s, min(wait_s, 60.0))
+    if now < cells[CUT_AT] + cool_down_s:
+        return False
+    again = now < cells[CUT_AT] + cool_down_s + AGAIN_S
+    cells[STEP] = STEP_AGAIN if again else FIRST_STEP
+    cells[MARGIN] = min(MARGIN_MAX, cells[MARGIN] + cells[STEP])
+    cells[CUT_AT] = cells[DECAYED_AT] = now
+    return True
+
+
+def decay(cells: memoryview[float], now: float) -> None:
+    """Let the excess go with time. Once a second is enough."""
+    passed_s = now - cells[DECAYED_AT]
+    if passed_s < 1.0:
+        return
+    excess = cells[MARGIN] - MARGIN_MIN
+    half_life_s = HICCUP_HALF_LIFE_S if cells[STEP] <= FIRST_STEP else HALF_LIFE_S
+    cells[MARGIN] = MARGIN_MIN + max(0.0, excess) * 0.5 ** (passed_s / half_life_s)
+    cells[DECAYED_AT] = now
+
+
+def stretched(limits: Limits, margin: float) -> list[tuple[int, float]]:
+    """(requests, seconds) of each window as it is kept, the margin included."""
+    pad_s = margin * limits.shortest.per_s
+    return [(w.requests, w.per_s + max(pad_s, LONG_PAD * w.per_s)) for w in limits.windows]

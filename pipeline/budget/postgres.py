@@ -1,0 +1,198 @@
+"""A budget in a Postgres that a deployment has anyway: for several machines.
+
+The cells are one ``bytea`` of a row in ``headrace_budgets``, and the row's lock serializes the
+users: the same law as everywhere, two round trips an update. The clock is the server's, and only
+waits leave this module. A place in flight is an advisory lock of the session: the server frees it
+when the connection ends, however it ends. Such locks are re-entrant, so a place that this session
+holds is never asked for again. A pooler in transaction mode would lose them: connect to the server
+itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pipeline.budget import cells as layout
+from pipeline.budget import slots
+from pipeline.budget.limits import Limits
+from pipeline.budget.remote import Calls, client_package
+from pipeline.budget.slots import Answer
+from pipeline.budget.stores import CellStore
+from pipeline.errors import Retryable
+
+_CREATE = """
+DO $$ BEGIN
+    IF to_regclass('headrace_budgets') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(4811);
+        CREATE UNLOGGED TABLE IF NOT EXISTS headrace_budgets
+            (name text PRIMARY KEY, state bytea NOT NULL) WITH (fillfactor = 50);
+        ALTER TABLE headrace_budgets ALTER COLUMN state SET STORAGE EXTERNAL;
+    END IF;
+END $$
+"""
+_ADD = "INSERT INTO headrace_budgets VALUES (%s, '') ON CONFLICT DO NOTHING"
+# The clock is read after the lock is granted, not while it is waited for.
+_LOCK = """
+WITH locked AS MATERIALIZED (SELECT state FROM headrace_budgets WHERE name = %s FOR UPDATE)
+SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM locked
+"""
+_LOOK = """
+SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM headrace_budgets WHERE name = %s
+"""
+_WRITE = "UPDATE headrace_budgets SET state = %s WHERE name = %s"
+_PLACE = """
+SELECT place FROM unnest(%s::int[]) AS place WHERE pg_try_advisory_lock(%s, place) LIMIT 1
+"""
+_SESSION = """
+SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '5s'; SET jit = off
+"""
+
+
+class PostgresStore(CellStore):
+    """One user's access, over one connection."""
+
+    poll_s = (0.01, 0.1)
+
+    def __init__(self, name: str, limits: Limits, share: float, url: str) -> None:
+        super().__init__(name, limits, share)
+        self._psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
+        self._url = url
+        self._connection: Any = None
+        self._shape = 0.0
+        self._held: set[int] = set()
+        self._class = zlib.crc32(name.encode()) - 2**31
+        self._calls = Calls()
+
+    async def open(self) -> None:
+        self._turn = asyncio.Lock()
+        async with self._turn, self._state(follow=False):
+            pass
+
+    async def close(self) -> None:
+        await self._calls.ended()
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
+        async with self._turn, self._state(follow=True) as state:
+            yield state
+
+    async def take(self, ticket: float | None) -> Answer:
+        return await self._calls.whole(super().take(ticket), lambda _: None)
+
+    def give_back(self, ticket: float) -> None:
+        self._calls.background(self._give_back(ticket))
+
+    async def throttled(self, wait_s: float | None) -> None:
+        await self._calls.whole(super().throttled(wait_s), lambda _: None)
+
+    async def block(self, wait_s: float) -> None:
+        await self._calls.whole(super().block(wait_s), lambda _: None)
+
+    async def try_place(self) -> int | None:
+        return await self._calls.whole(self._try_place(), self._undo_place)
+
+    def free_place(self, place: int) -> None:
+        self._calls.background(self._free_place(place))
+
+    async def _give_back(self, ticket: float) -> None:
+        async with self.locked() as (cells, _):
+            slots.give_back(cells, ticket, self.share)
+
+    async def _try_place(self) -> int | None:
+        async with self._turn, self._connected() as connection:
+            wanted = [place for place in self.places if place not in self._held]
+            row = await (await connection.execute(_PLACE, (wanted, self._class))).fetchone()
+            if row is None:
+                return None
+            self._held.add(row[0])
+            return int(row[0])
+
+    async def _free_place(self, place: int) -> None:
+        async with self._turn, self._connected() as connection:
+            if place in self._held:
+                self._held.discard(place)
+                await connection.execute("SELECT pg_advisory_unlock(%s, %s)", (self._class, place))
+
+    def _undo_place(self, place: int | None) -> None:
+        if place is not None:
+            self.free_place(place)
+
+    @asynccontextmanager
+    async def _state(self, *, follow: bool) -> AsyncIterator[tuple[memoryview[float], float]]:
+        async with self._connected() as connection, connection.pipeline():
+            await connection.execute("BEGIN")
+            cursor = await connection.execute(_LOCK, (self.name,), binary=True)
+            row = await cursor.fetchone()
+            if row is None:
+                raise Retryable(f"The budget {self.name} was deleted from Postgres.", wait_s=1.0)
+            cells = self._adopt(bytearray(row[0]), row[1], follow)
+            yield cells, row[1]
+            await connection.execute(_WRITE, (cells.cast("B"), self.name))
+            await connection.execute("COMMIT")
+
+    def _adopt(self, state: bytearray, now: float, follow: bool) -> memoryview[float]:
+        cells = memoryview(state)[: len(state) // 8 * 8].cast("d")
+        if follow and len(cells) > layout.SHAPE and cells[layout.SHAPE] == self._shape:
+            return cells
+        flaw = layout.flaw(cells, now)
+        if flaw or (not follow and layout.windows(cells) != self.limits.windows):
+            new = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
+            if flaw:
+                layout.fresh(new, self.limits, 0.0)
+            else:
+                kept = [cells[i] for i in range(layout.RINGS)]
+                layout.carry_over(kept, layout.sent(cells), new, self.limits)
+            cells = new
+        self._shape = cells[layout.SHAPE]
+        self.follow(cells)
+        return cells
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        """The connection, made anew if it is broken; one that failed half way is not used again."""
+        try:
+            if self._connection is None:
+                self._held.clear()
+                self._connection = await self._connect()
+            yield self._connection
+        except self._psycopg.Error as error:
+            await self._drop()
+            raise Retryable(
+                f"The budget's store, Postgres, does not do as asked ({type(error).__name__}): "
+                "is HEADRACE_BUDGET right, is the server up, may this user create a table?"
+            ) from error
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def _connect(self) -> Any:
+        connect = self._psycopg.AsyncConnection.connect
+        connection = await connect(self._url, autocommit=True, connect_timeout=10)
+        for statement in (_SESSION, _CREATE):
+            await connection.execute(statement)
+        await connection.execute(_ADD, (self.name,))
+        return connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+def counts(name: str, url: str) -> tuple[float, list[tuple[float, int]]]:
+    """The server's clock, and the requests of each minute of the last hour."""
+    psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        row = connection.execute(_LOOK, (name,), binary=True).fetchone()
+    state, now = (row[0], row[1]) if row else (b"", 0.0)
+    cells = memoryview(state[: len(state) // 8 * 8]).cast("d")
+    if layout.flaw(cells, now):
+        cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
+    return now, slots.minutes(cells, now)

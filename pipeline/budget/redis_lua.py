@@ -1,0 +1,166 @@
+"""A budget in Redis: for several machines. The law of ``slots`` and ``margin``, once more, in Lua.
+
+A script is one step of the server's, so it needs no lock, and Redis's sorted sets are the rings: a
+member is a reservation, its score the send time. The clock is the server's, and only waits leave
+this module. A place in flight is a lease of ``LEASE_S``, renewed while its holder lives: one that
+is killed gives back what it held when the lease ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.budget import margin, slots
+from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
+from pipeline.budget.limits import Limits, RateWindow
+from pipeline.budget.remote import Calls, client_package
+from pipeline.budget.slots import Answer
+from pipeline.budget.stores import Store
+from pipeline.errors import Retryable
+
+LEASE_S = 5.0
+_SLOTS = Path(__file__).with_name("slots.lua")
+_PLACES = Path(__file__).with_name("places.lua")
+_CONSTANTS = (
+    slots.SHORT_S,
+    slots.SMOOTH,
+    slots.CATCH_UP_S,
+    slots.LENT_BACK_S,
+    slots.MAX_BLOCK_S,
+    margin.FIRST_STEP,
+    margin.STEP_AGAIN,
+    margin.AGAIN_S,
+    margin.HICCUP_HALF_LIFE_S,
+    margin.HALF_LIFE_S,
+    margin.COOL_DOWN_MIN_S,
+    margin.LONG_PAD,
+    MARGIN_MIN,
+    MARGIN_MAX,
+    OUTSTANDING,
+)
+
+
+class RedisStore(Store):
+    """One user's access. It has one reservation at a time, named by ``_member``."""
+
+    poll_s = (0.01, 0.1)
+
+    def __init__(self, name: str, limits: Limits, share: float, url: str) -> None:
+        super().__init__(name, limits, share)
+        self._redis = client_package("redis.asyncio", "Redis", "redis")
+        self._url, self._token, self._serial = url, secrets.token_hex(6), 0
+        self._member = ""
+        self._keys = [f"headrace:{{{name}}}:{part}" for part in ("state", "all", "low", "minute:")]
+        self._place_keys = [f"headrace:{{{name}}}:{part}" for part in ("places", "low-places")]
+        self._leases: set[int] = set()
+        self._calls = Calls()
+
+    async def open(self) -> None:
+        # Parsed here: redis-py puts a wrong URL, password and all, into its message.
+        self._client = self._redis.from_url(self._url, socket_timeout=10, socket_connect_timeout=10)
+        self._slots = self._client.register_script(_SLOTS.read_text())
+        self._places = self._client.register_script(_PLACES.read_text())
+        await self._ask("open")
+        self._beat = asyncio.get_running_loop().create_task(self._renew())
+
+    async def close(self) -> None:
+        await self._calls.ended()
+        if hasattr(self, "_beat"):
+            self._beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beat
+        await self._client.aclose()
+
+    async def take(self, ticket: float | None) -> Answer:
+        if ticket is None:
+            self._serial += 1
+            self._member = f"{self._token}:{self._serial}"
+        wait_s, slot = await self._calls.whole(self._ask("take"), lambda _: None)
+        return Answer(wait_s, slot)
+
+    def give_back(self, ticket: float) -> None:
+        self._calls.background(self._ask("give_back"))
+
+    async def throttled(self, wait_s: float | None) -> None:
+        wait_s = self.limits.throttle_wait_s if wait_s is None else wait_s
+        await self._calls.whole(self._ask("throttled", wait_s), lambda _: None)
+
+    async def block(self, wait_s: float) -> None:
+        await self._calls.whole(self._ask("block", wait_s), lambda _: None)
+
+    async def try_place(self) -> int | None:
+        return await self._calls.whole(self._try_place(), self._undo_place)
+
+    def free_place(self, place: int) -> None:
+        self._leases.discard(place)
+        self._calls.background(self._on_places("free", [place]))
+
+    async def _try_place(self) -> int | None:
+        self._serial += 1
+        place = self._serial
+        if not await self._on_places("take", [place]):
+            return None
+        self._leases.add(place)
+        return place
+
+    def _undo_place(self, place: int | None) -> None:
+        if place is not None:
+            self.free_place(place)
+
+    async def _renew(self) -> None:
+        """Keep the leases. A renewal that fails is made up for by the next, in time."""
+        while True:
+            await asyncio.sleep(LEASE_S / 4)
+            if self._leases:
+                with suppress(Retryable):
+                    await self._on_places("renew", list(self._leases))
+
+    async def _on_places(self, step: str, places: list[int]) -> bool:
+        limits = (self.limits.in_flight, len(self.places) if self.share < 1 else 0)
+        members = [f"{self._token}:{place}" for place in places]
+        args = [step, LEASE_S, *limits, *members]
+        return bool(await self._run(self._places, self._place_keys, args))
+
+    async def _ask(self, step: str, wait_s: float = 0.0) -> tuple[float, float]:
+        """One step of the slots' script. If others have set other windows, keep to those."""
+        member = self._member
+        for _ in range(3):
+            windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
+            args = [step, windows, member, self.share, wait_s, *_CONSTANTS]
+            answer = await self._run(self._slots, self._keys, args)
+            if answer[0] != b"windows":
+                break
+            self._follow(answer[1].decode())
+        wait, slot, seen = map(float, answer)
+        self.margin = seen
+        return wait, slot
+
+    def _follow(self, text: str) -> None:
+        pairs = (pair.split(":") for pair in text.split())
+        windows = tuple(RateWindow(int(requests), float(per_s)) for requests, per_s in pairs)
+        self.limits = replace(self.limits, windows=windows)
+
+    async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
+        try:
+            return await script(keys=keys, args=args)
+        except (self._redis.RedisError, OSError) as error:
+            raise Retryable(
+                f"The budget's store, Redis, does not do as asked ({type(error).__name__}): "
+                "is HEADRACE_BUDGET right, and is the server up?"
+            ) from error
+
+
+def counts(name: str, url: str) -> tuple[float, list[tuple[float, int]]]:
+    """The server's clock, and the requests of each minute of the last hour."""
+    client = client_package("redis", "Redis", "redis").from_url(url, socket_timeout=10)
+    with client:
+        seconds, micros = client.time()
+        now = seconds + micros / 1e6
+        minutes = range(int(now // 60) - 59, int(now // 60) + 1)
+        found = client.mget([f"headrace:{{{name}}}:minute:{minute}" for minute in minutes])
+    return now, [(60.0 * minute, int(n or 0)) for minute, n in zip(minutes, found, strict=True)]

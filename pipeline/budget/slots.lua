@@ -1,0 +1,157 @@
+-- The law of slots.py and margin.py on sorted sets: read it there.
+-- KEYS: state (a hash), all reservations, those of users with a share under 1, prefix of minutes.
+-- ARGV: step, windows "requests:seconds ...", member, share, wait, then the constants below.
+-- Answers {wait, slot, margin} as text, or {"windows", text} if others set other windows.
+local step, windows_text, member = ARGV[1], ARGV[2], ARGV[3]
+local share, wait_s = tonumber(ARGV[4]), tonumber(ARGV[5])
+local constants = {}
+for i = 6, #ARGV do constants[i - 5] = tonumber(ARGV[i]) end
+local SHORT_S, SMOOTH, CATCH_UP_S, LENT_BACK_S, MAX_BLOCK_S =
+  unpack(constants, 1, 5)
+local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
+  unpack(constants, 6, 10)
+local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING =
+  unpack(constants, 11, 15)
+local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+
+local function text(x) return string.format('%.6f', x) end
+
+local clock = redis.call('TIME')
+local now = tonumber(text(tonumber(clock[1]) + tonumber(clock[2]) / 1e6))
+
+local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen'}
+local read = redis.call('HMGET', STATE, unpack(FIELDS))
+local s = {windows = read[1] or windows_text}
+for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or '0') end
+if not read[4] then s.margin = MARGIN_MIN end
+if step == 'open' then s.windows = windows_text end
+if s.windows ~= windows_text then return {'windows', s.windows} end
+
+local windows, shortest, longest, most = {}, nil, nil, 0
+for n, w in string.gmatch(s.windows, '(%d+):(%S+)') do
+  local window = {n = tonumber(n), w = tonumber(w)}
+  windows[#windows + 1] = window
+  if not shortest or window.w < shortest.w then shortest = window end
+  if not longest or window.w > longest.w then longest = window end
+  most = math.max(most, window.n)
+end
+
+-- The n-th last entry at or before `at`, not counting `skip`.
+local function back(key, at, n, skip)
+  local later = redis.call('ZCOUNT', key, '(' .. text(at), '+inf')
+  local i = later + n - 1
+  if skip then
+    local rank = redis.call('ZREVRANK', key, skip)
+    if rank and rank >= later and rank <= i then i = i + 1 end
+  end
+  local entry = redis.call('ZREVRANGE', key, i, i, 'WITHSCORES')
+  return entry[2] and tonumber(entry[2]) or -1e15
+end
+
+local rules = {}
+local function make_rules()
+  local pad_s = s.margin * shortest.w
+  for _, window in ipairs(windows) do
+    local per_s = window.w + math.max(pad_s, LONG_PAD * window.w)
+    rules[#rules + 1] = {key = ALL, n = window.n, per_s = per_s, for_all = true}
+    if share < 1 and (per_s > SHORT_S * 1.5 or now - s.full_seen < LENT_BACK_S) then
+      local n = math.max(1, math.floor(window.n * share + 1e-9))
+      rules[#rules + 1] = {key = LOW, n = n, per_s = per_s, for_all = false}
+    end
+  end
+end
+
+local function allowed_at(at, skip, all_only)
+  local allowed = at
+  for _, rule in ipairs(rules) do
+    if rule.for_all or not all_only then
+      allowed = math.max(allowed, back(rule.key, at, rule.n, skip) + rule.per_s)
+    end
+  end
+  return allowed
+end
+
+local function settle(at, all_only)
+  for _ = 1, 8 do
+    local allowed = allowed_at(at, nil, all_only)
+    if allowed <= at then break end
+    at = allowed
+  end
+  return at
+end
+
+local function reserve()
+  local at = settle(math.max(now, s.blocked, s.next_at - CATCH_UP_S), true)
+  local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
+  s.next_at = math.max(s.next_at, at) + spacing_s
+  return math.ceil(settle(at, false) * 1e6) / 1e6
+end
+
+local function put(at)
+  redis.call('ZADD', ALL, text(at), member)
+  if share < 1 then redis.call('ZADD', LOW, text(at), member) end
+end
+
+local function take()
+  make_rules()
+  if share >= 1 then s.full_seen = math.max(s.full_seen, now) end
+  local slot = redis.call('ZSCORE', ALL, member)
+  slot = slot and tonumber(slot)
+  if not slot or now < s.blocked then
+    slot = reserve()
+    put(slot)
+  end
+  if share >= 1 then s.full_seen = math.max(s.full_seen, slot) end
+  local wait = math.max(slot, allowed_at(now, member, false)) - now
+  if wait > 1e-6 then return wait, slot end
+  put(now)
+  local minute = MINUTE .. math.floor(now / 60)
+  redis.call('INCR', minute)
+  redis.call('EXPIRE', minute, 3700)
+  for _, key in ipairs({ALL, LOW}) do
+    redis.call('ZREMRANGEBYRANK', key, 0, -(most + OUTSTANDING + 1))
+    redis.call('EXPIRE', key, math.ceil(longest.w * 2 + 600))
+  end
+  return 0, slot
+end
+
+local function block()
+  s.blocked = math.max(s.blocked, now + math.min(math.max(wait_s, 0), MAX_BLOCK_S))
+end
+
+local function cut()
+  local cool_down_s = math.max(COOL_DOWN_MIN_S, shortest.w, math.min(wait_s, 60))
+  if now < s.cut_at + cool_down_s then return end
+  local again = now < s.cut_at + cool_down_s + AGAIN_S
+  s.step = again and STEP_AGAIN or FIRST_STEP
+  s.margin = math.min(MARGIN_MAX, s.margin + s.step)
+  s.cut_at, s.decayed = now, now
+end
+
+local function give_back()
+  local newest = redis.call('ZREVRANGE', ALL, 0, 0, 'WITHSCORES')
+  if newest[1] ~= member then return end
+  redis.call('ZREM', ALL, member)
+  redis.call('ZREM', LOW, member)
+  s.next_at = math.min(s.next_at, tonumber(newest[2]))
+end
+
+if now - s.decayed >= 1 then
+  local half_life_s = s.step <= FIRST_STEP and HICCUP_HALF_LIFE_S or HALF_LIFE_S
+  local excess = math.max(0, s.margin - MARGIN_MIN)
+  s.margin = MARGIN_MIN + excess * 0.5 ^ ((now - s.decayed) / half_life_s)
+  s.decayed = now
+end
+local wait, slot = 0, 0
+if step == 'take' then wait, slot = take() end
+if step == 'block' or step == 'throttled' then block() end
+if step == 'throttled' then cut() end
+if step == 'give_back' then give_back() end
+local written = {}
+for _, field in ipairs(FIELDS) do
+  written[#written + 1] = field
+  written[#written + 1] = field == 'windows' and s.windows or string.format('%.9f', s[field])
+end
+redis.call('HSET', STATE, unpack(written))
+redis.call('EXPIRE', STATE, 604800)
+return {string.format('%.6f', wait), text(slot), string.format('%.6f', s.margin)}

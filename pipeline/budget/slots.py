@@ -1,0 +1,200 @@
+"""When a request may go out: the reservation core. Pure functions over the cells; no clock, no I/O.
+
+A user asks with ``take``: it reserves the earliest send time (a *slot*) that keeps every window,
+and is told how long to wait. When that time has come it asks again with its ticket. Then the slot
+is checked against what was really sent meanwhile, and moved to the present, so the ring holds true
+send times and not plans. The law:
+
+    a grant at ``now`` needs the N-th last entry of the ring at or before ``now - W·(1 + margin)``
+
+for each window of N requests in W seconds. Entries that are reserved and not yet used count as
+sent, thus no order of late wake-ups, lost users and 429s can put more than N into a window.
+
+Short windows are smoothed besides: slots keep ``SMOOTH·W/N`` apart, on a schedule that a late user
+may catch up with by ``CATCH_UP_S``. Longer windows may be used up in a burst.
+
+Users with a share under 1 have a ring of their own, held to that part of the windows: in a long
+window always, since an hour's quota once spent can't be handed back; in a short one only while a
+user with the whole share is about. Otherwise the rest is lent to them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from pipeline.budget import margin
+from pipeline.budget.cells import (
+    BINS,
+    BLOCKED_UNTIL,
+    COUNT,
+    FULL_SEEN_AT,
+    LONG_AGO,
+    LOW_COUNT,
+    MARGIN,
+    MINUTES,
+    NEXT_AT,
+    OUTSTANDING,
+)
+from pipeline.budget.limits import Limits, RateWindow, part_of
+from pipeline.budget.ring import Ring
+
+SHORT_S = 2.0
+SMOOTH = 0.98
+CATCH_UP_S = 0.05
+LENT_BACK_S = 2.0
+MAX_BLOCK_S = 86_400.0
+EPSILON_S = 1e-7
+
+
+class Answer(NamedTuple):
+    """``wait_s`` is 0 if the request may go now; else ask again with ``ticket`` after it."""
+
+    wait_s: float
+    ticket: float
+
+
+def take(
+    cells: memoryview[float],
+    limits: Limits,
+    now: float,
+    ticket: float | None = None,
+    share: float = 1.0,
+) -> Answer:
+    """Ask for a slot, or, with the ticket of one, whether the request may go now."""
+    forget_other_clock(cells, limits, now)
+    margin.decay(cells, now)
+    main, low = Ring(cells, low=False), Ring(cells, low=True) if share < 1 else None
+    if share >= 1:
+        cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
+    rules = _rules(cells, limits, now, main, low, share)
+    if ticket is None or main.find(ticket) is None:
+        ticket = _reserve(cells, limits, now, rules)
+        main.insert(ticket)
+        if low:
+            low.insert(ticket)
+    elif now < cells[BLOCKED_UNTIL]:
+        old, ticket = ticket, _reserve(cells, limits, now, rules)
+        _move(main, low, old, ticket)
+    if share >= 1:
+        cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], ticket)
+    wait_s = max(ticket, _allowed_at(rules, now, ticket)) - now
+    if wait_s > EPSILON_S:
+        return Answer(wait_s, ticket)
+    _move(main, low, ticket, max(now, ticket))
+    _count(cells, now)
+    return Answer(0.0, ticket)
+
+
+def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bool:
+    """A user that gave up waiting: its slot is free again, if nobody has queued behind it."""
+    if not Ring(cells, low=False).drop_newest(ticket):
+        return False
+    if share < 1:
+        Ring(cells, low=True).drop_newest(ticket)
+    cells[NEXT_AT] = min(cells[NEXT_AT], ticket)
+    return True
+
+
+def block(cells: memoryview[float], now: float, wait_s: float) -> None:
+    """Nobody sends for ``wait_s``. A longer block that holds already stays."""
+    until = now + min(max(wait_s, 0.0), MAX_BLOCK_S)
+    cells[BLOCKED_UNTIL] = max(cells[BLOCKED_UNTIL], until)
+
+
+def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
+    """A 429: everybody waits, and the margin grows."""
+    wait_s = limits.throttle_wait_s if wait_s is None else wait_s
+    margin.cut(cells, limits, now, wait_s)
+    block(cells, now, wait_s)
+
+
+def minutes(cells: memoryview[float], now: float) -> list[tuple[float, int]]:
+    """(start of the minute on this clock, requests) of the last hour, oldest first."""
+    current = int(now // 60)
+    found = []
+    for minute in range(current - 59, current + 1):
+        index = BINS + 2 * (minute % MINUTES)
+        count = int(cells[index + 1]) if cells[index] == minute else 0
+        found.append((minute * 60.0, count))
+    return found
+
+
+def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> None:
+    """A clock that was set back leaves times that nobody should wait for."""
+    if cells[BLOCKED_UNTIL] > now + MAX_BLOCK_S + 1.0:
+        cells[BLOCKED_UNTIL] = now
+    longest_s = max(window.per_s for window in limits.windows)
+    horizon = max(now, cells[BLOCKED_UNTIL]) + 60.0 + OUTSTANDING * 2 * longest_s
+    if cells[NEXT_AT] > horizon or Ring(cells, low=False).back(math.inf, 1) > horizon:
+        cells[COUNT] = cells[LOW_COUNT] = 0
+        cells[NEXT_AT] = LONG_AGO
+
+
+class _Rule(NamedTuple):
+    """In ``ring``, at most ``requests`` in any ``per_s``."""
+
+    ring: Ring
+    requests: int
+    per_s: float
+    for_all: bool
+
+
+def _rules(
+    cells: memoryview[float], limits: Limits, now: float, main: Ring, low: Ring | None, share: float
+) -> list[_Rule]:
+    windows = margin.stretched(limits, cells[MARGIN])
+    rules = [_Rule(main, requests, per_s, True) for requests, per_s in windows]
+    if low is not None:
+        wanted_back = now - cells[FULL_SEEN_AT] < LENT_BACK_S
+        rules += [
+            _Rule(low, part_of(requests, share), per_s, False)
+            for requests, per_s in windows
+            if per_s > SHORT_S * 1.5 or wanted_back
+        ]
+    return rules
+
+
+def _allowed_at(rules: list[_Rule], at: float, ticket: float | None) -> float:
+    """The earliest time, from ``at`` on, that keeps each rule as the rings are now."""
+    return max(at, *(rule.ring.back(at, rule.requests, ticket) + rule.per_s for rule in rules))
+
+
+def _reserve(cells: memoryview[float], limits: Limits, now: float, rules: list[_Rule]) -> float:
+    """Find the slot, and move the schedule on.
+
+    What holds back a user with a small share alone does not hold back the schedule of all.
+    """
+    at = max(now, cells[BLOCKED_UNTIL], cells[NEXT_AT] - CATCH_UP_S)
+    at = _settle([rule for rule in rules if rule.for_all], at)
+    cells[NEXT_AT] = max(cells[NEXT_AT], at) + _spacing_s(limits.shortest)
+    return _settle(rules, at)
+
+
+def _settle(rules: list[_Rule], at: float) -> float:
+    """The earliest time that keeps the rules."""
+    for _ in range(8):  # a later time has more entries before it, so look again from there
+        allowed = _allowed_at(rules, at, None)
+        if allowed <= at:
+            break
+        at = allowed
+    return at
+
+
+def _spacing_s(shortest: RateWindow) -> float:
+    return SMOOTH * shortest.per_s / shortest.requests if shortest.per_s <= SHORT_S else 0.0
+
+
+def _move(main: Ring, low: Ring | None, old: float, new: float) -> None:
+    main.move(old, new)
+    if low is not None:
+        low.move(old, new)
+
+
+def _count(cells: memoryview[float], now: float) -> None:
+    minute = int(now // 60)
+    index = BINS + 2 * (minute % MINUTES)
+    if cells[index] != minute:
+        cells[index + 1] = 0.0
+        cells[index] = minute
+    cells[index + 1] += 1

@@ -1,0 +1,151 @@
+"""What a store of a budget has to do, and the stores whose state is a row of cells.
+
+A store serializes the users of one budget, gives them one clock, and counts the places in flight.
+``take`` and the places never wait: they answer at once, and ``Budget`` does the waiting.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from time import monotonic
+from typing import ClassVar, NamedTuple
+
+from pipeline.budget import cells as layout
+from pipeline.budget import slots
+from pipeline.budget.limits import Limits, part_of
+from pipeline.budget.slots import Answer
+
+
+class Store(ABC):
+    """One user's access to a budget.
+
+    :ivar poll_s: least and most seconds between two looks for a free place.
+    :ivar margin: the margin as this user saw it last.
+    """
+
+    poll_s: tuple[float, float] = (0.002, 0.02)
+
+    def __init__(self, name: str, limits: Limits, share: float) -> None:
+        self.name, self.limits, self.share = name, limits, share
+        self.margin = layout.MARGIN_MIN
+        whole, part = limits.in_flight, part_of(limits.in_flight, share)
+        # A small share keeps to the first places; the whole share begins with those beyond.
+        self.places = range(part) if share < 1 else range(whole - 1, -1, -1)
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def take(self, ticket: float | None) -> Answer:
+        """Reserve a slot, or ask whether the one reserved may be used now."""
+
+    @abstractmethod
+    def give_back(self, ticket: float) -> None:
+        """This user gave up waiting. Best effort, never waits."""
+
+    @abstractmethod
+    async def throttled(self, wait_s: float | None) -> None:
+        """A 429: block everybody, learn."""
+
+    @abstractmethod
+    async def block(self, wait_s: float) -> None:
+        """The API says when there is quota again: block everybody."""
+
+    @abstractmethod
+    async def try_place(self) -> int | None:
+        """A place in flight, if one is free."""
+
+    @abstractmethod
+    def free_place(self, place: int) -> None:
+        """Give a place back. Never waits."""
+
+
+class CellStore(Store):
+    """A store whose state is a row of cells behind some lock."""
+
+    @abstractmethod
+    def locked(self) -> AbstractAsyncContextManager[tuple[memoryview[float], float]]:
+        """The cells, for this user alone, and the store's clock."""
+
+    def follow(self, cells: memoryview[float]) -> None:
+        """Keep to the windows in the cells: who opened the budget last has set them for all."""
+        self.limits = replace(self.limits, windows=layout.windows(cells))
+
+    async def take(self, ticket: float | None) -> Answer:
+        async with self.locked() as (cells, now):
+            answer = slots.take(cells, self.limits, now, ticket, self.share)
+            self.margin = cells[layout.MARGIN]
+        return answer
+
+    async def throttled(self, wait_s: float | None) -> None:
+        async with self.locked() as (cells, now):
+            slots.throttled(cells, self.limits, now, wait_s)
+            self.margin = cells[layout.MARGIN]
+
+    async def block(self, wait_s: float) -> None:
+        async with self.locked() as (cells, now):
+            slots.block(cells, now, wait_s)
+
+
+class _Memory(NamedTuple):
+    cells: memoryview[float]
+    places: set[int]
+    windows: Limits
+    users: set[int]
+
+
+class MemoryStore(CellStore):
+    """For one process: the users of one name share a state while any of them is open."""
+
+    _all: ClassVar[dict[str, _Memory]] = {}
+
+    async def open(self) -> None:
+        known = self._all.get(self.name)
+        if known is None or known.windows.windows != self.limits.windows:
+            cells = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
+            layout.fresh(cells, self.limits, 0.0)
+            places, users = (known.places, known.users) if known else (set(), set())
+            if known:
+                kept = [known.cells[i] for i in range(layout.RINGS)]
+                layout.carry_over(kept, layout.sent(known.cells), cells, self.limits)
+            self._all[self.name] = known = _Memory(cells, places, self.limits, users)
+        known.users.add(id(self))
+
+    async def close(self) -> None:
+        known = self._all.get(self.name)
+        if known is not None:
+            known.users.discard(id(self))
+            if not known.users:
+                del self._all[self.name]
+
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
+        known = self._all[self.name]
+        self.limits = replace(self.limits, windows=known.windows.windows)
+        yield known.cells, monotonic()
+
+    def give_back(self, ticket: float) -> None:
+        slots.give_back(self._all[self.name].cells, ticket, self.share)
+
+    async def try_place(self) -> int | None:
+        held = self._all[self.name].places
+        place = next((place for place in self.places if place not in held), None)
+        if place is not None:
+            held.add(place)
+        return place
+
+    def free_place(self, place: int) -> None:
+        self._all[self.name].places.discard(place)
+
+    @classmethod
+    def counts(cls, name: str) -> tuple[float, list[tuple[float, int]]]:
+        """The clock, and the requests of each minute of the last hour."""
+        now, known = monotonic(), cls._all.get(name)
+        cells = known.cells if known else memoryview(bytes(8 * layout.RINGS)).cast("d")
+        return now, slots.minutes(cells, now)

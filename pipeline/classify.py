@@ -1,0 +1,93 @@
+"""What an answer means, and who tries again: a table. Pure.
+
+=========  =================================================================================
+verdict    answers
+=========  =================================================================================
+OK         2xx
+EMPTY      statuses that the source's YAML calls empty
+THROTTLED  429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
+           statuses that the YAML adds
+RETRY      5xx, 408, 425; transport failures and bad bodies come here too
+AUTH       401, after the token was renewed once
+PERMANENT  every other status
+=========  =================================================================================
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from pipeline.spec.limits import Answers, RateHeaders
+
+
+class Verdict(Enum):
+    OK = "ok"
+    EMPTY = "empty"
+    NOT_MODIFIED = "not modified"
+    THROTTLED = "throttled"
+    RETRY = "retry"
+    AUTH = "auth"
+    PERMANENT = "permanent"
+
+
+def verdict(
+    status: int, headers: Mapping[str, str], answers: Answers, rate: RateHeaders | None
+) -> Verdict:
+    """What a status means, with the headers that change its meaning (names in lower case)."""
+    for statuses, meaning in (
+        (answers.empty, Verdict.EMPTY),
+        (answers.throttled, Verdict.THROTTLED),
+        (answers.retry, Verdict.RETRY),
+        (answers.permanent, Verdict.PERMANENT),
+    ):
+        if status in statuses:
+            return meaning
+    if 200 <= status < 300:
+        return Verdict.OK
+    if status == 304:
+        return Verdict.NOT_MODIFIED
+    waits = "retry-after" in headers
+    spent = rate is not None and headers.get(rate.remaining.lower()) == "0"
+    if status == 429 or (status == 503 and waits) or (status == 403 and (waits or spent)):
+        return Verdict.THROTTLED
+    if status >= 500 or status in (408, 425):
+        return Verdict.RETRY
+    return Verdict.AUTH if status == 401 else Verdict.PERMANENT
+
+
+def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3: a number or a date), at most 3600; or None."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        wait_s = float(text)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(text)
+        except (ValueError, TypeError):
+            return None
+        wait_s = (date.replace(tzinfo=date.tzinfo or UTC) - now()).total_seconds()
+    if wait_s != wait_s:
+        return None
+    return min(max(wait_s, 0.0), 3600.0)
+
+
+def rate_left(
+    headers: Mapping[str, str], rate: RateHeaders | None, now: Callable[[], datetime]
+) -> tuple[int | None, float | None]:
+    """What the API says of its quota: requests left, and seconds until it is full again."""
+    if rate is None:
+        return None, None
+    remaining, reset = _number(headers, rate.remaining), _number(headers, rate.reset)
+    if reset is not None and rate.reset_is == "epoch_s":
+        reset -= now().timestamp()
+    return None if remaining is None else int(remaining), None if reset is None else max(reset, 0.0)
+
+
+def _number(headers: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(headers[name.lower()])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,276 @@
+"""The only sender: auth, budget, send, classify, and try again within bounds.
+
+``fetch`` sends one request and hands the answer to a reader; a body that the reader can't read
+counts as a failure of the request, and is asked for again. What is told to the user names the page
+and the status, never a header, a URL or a body of a request.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+
+from pipeline import classify, retry
+from pipeline.auth import make_auth
+from pipeline.breaker import Breaker, State
+from pipeline.budget import Budget
+from pipeline.classify import Verdict
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, ContractBroken, RequestRefused
+from pipeline.guard import BadBody
+from pipeline.request import HttpRequest
+from pipeline.retry import Kind, Spent
+from pipeline.spec.source import Source
+from pipeline.transport import Metered
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with its whole body, decompressed. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str = field(default="", repr=False)
+
+
+@dataclass
+class Sent:
+    """What went out for one partition: requests on the wire, and those that had to be repeated."""
+
+    requests: int = 0
+    throttled: int = 0
+    retried: int = 0
+
+
+class _Failed(Exception):
+    """One try failed in a way that another try may mend."""
+
+    def __init__(self, kind: Kind, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.wait_s = wait_s
+
+
+class Client:
+    """One source's API, opened inside the run's event loop by ``open_client``."""
+
+    def __init__(
+        self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker
+    ) -> None:
+        self._source = source
+        self._http = http
+        self._breaker = breaker
+        self._probe = asyncio.Lock()
+        self.budget = budget
+        self.spent = Spent()
+        self.requests = 0
+        self.max_body_bytes = 64 * 2**20
+
+    @property
+    def breaker_state(self) -> str:
+        return self._breaker.state.value
+
+    async def fetch(
+        self,
+        request: HttpRequest,
+        read: Callable[[Answer], Awaitable[T]],
+        what: str,
+        sent: Sent,
+    ) -> T:
+        """Send ``request`` until ``read`` has read its answer.
+
+        :param what: the page in the user's words, for messages.
+        :param sent: counts what goes out.
+        :raises ApiUnavailable: the bounded tries are used up, or the breaker is open.
+        :raises AuthError, RequestRefused, ContractBroken: for good.
+        """
+        tries = dict.fromkeys(Kind, 0)
+        while True:
+            sent.requests += 1
+            try:
+                return await self._gated(request, read, what)
+            except _Failed as failed:
+                sent.throttled += failed.kind is Kind.THROTTLED
+                sent.retried += failed.kind is not Kind.THROTTLED
+                await self._wait(failed, tries, what)
+
+    async def _gated(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
+    ) -> T:
+        """Half open, one request goes out and the others wait for how it fares."""
+        if self._breaker.state is State.HALF_OPEN:
+            async with self._probe:
+                if self._breaker.state is State.HALF_OPEN:
+                    return await self._once(request, read, what)
+        if self._breaker.state is State.OPEN:
+            raise self._down(what, "the API failed too often in a row")
+        return await self._once(request, read, what)
+
+    async def _once(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
+    ) -> T:
+        try:
+            answer = await self._send(request)
+            self._judge(answer, what)
+            found = await read(answer)
+        except _Failed as failed:
+            if failed.kind is not Kind.THROTTLED:
+                self._breaker = self._breaker.failed()
+            raise
+        except BadBody as error:
+            self._breaker = self._breaker.failed()
+            raise _Failed(Kind.ERROR, str(error)) from None
+        self._breaker = self._breaker.succeeded()
+        return found
+
+    async def _send(self, request: HttpRequest) -> Answer:
+        self.requests += 1
+        try:
+            async with asyncio.timeout(None) as limit:
+                return await self._read_body(self._built(request), limit)
+        except (TimeoutError, httpx.TimeoutException):
+            raise _Failed(Kind.TIMEOUT, "no answer in time") from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise ConfigError("the URL of the API is not one: is base_url right?") from None
+        except httpx.HTTPError as error:
+            raise _Failed(Kind.ERROR, f"{_plain(error)}") from None
+
+    def _built(self, request: HttpRequest) -> httpx.Request:
+        params = httpx.QueryParams(request.params) if request.params else None
+        return self._http.build_request(
+            request.method,
+            request.url,
+            params=params,
+            headers=dict(request.headers),
+            content=request.content,
+        )
+
+    async def _read_body(self, request: httpx.Request, limit: asyncio.Timeout) -> Answer:
+        response = await self._http.send(request, stream=True)
+        # Waiting for the budget is no fault of the API: the clock runs from the answer's head on.
+        limit.reschedule(asyncio.get_running_loop().time() + self._source.timeouts.total_s)
+        try:
+            chunks, size = [], 0
+            async for chunk in response.aiter_bytes():
+                size += len(chunk)
+                if size > self.max_body_bytes:
+                    raise ContractBroken(
+                        f"an answer of {self._source.source} is larger than "
+                        f"{self.max_body_bytes:,} bytes: ask for fewer rows a page (paging.limit)"
+                    )
+                chunks.append(chunk)
+        finally:
+            await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, b"".join(chunks), str(response.url))
+
+    def _judge(self, answer: Answer, what: str) -> None:
+        """Raise unless the answer can be read."""
+        limits = self._source.limits
+        left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
+        if left is not None:
+            self.budget.observed(left, reset_s)
+        meaning = classify.verdict(
+            answer.status, answer.headers, self._source.answers, limits.headers
+        )
+        if meaning in (Verdict.OK, Verdict.EMPTY, Verdict.NOT_MODIFIED):
+            return
+        if meaning is Verdict.THROTTLED:
+            told_s = classify.retry_after_s(answer.headers, _now)
+            self.budget.throttled(reset_s if told_s is None and left == 0 else told_s)
+            raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
+        if meaning is Verdict.RETRY:
+            raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
+        said = _said(answer)
+        if meaning is Verdict.AUTH:
+            raise AuthError(
+                f"{what}: the API refused the credentials (401){said}: are the key and the secret "
+                "right, and allowed to read this?"
+            )
+        if 300 <= answer.status < 400:
+            raise ContractBroken(
+                f"{what}: the API redirects ({answer.status}) to another address, which is not "
+                "followed since credentials would go there: set base_url to the new address"
+            )
+        raise RequestRefused(
+            f"{what}: the API refused the request with status {answer.status}{said}"
+        )
+
+    async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: str) -> None:
+        tries[failed.kind] += 1
+        name = {Kind.TIMEOUT: "timeouts", Kind.ERROR: "errors", Kind.THROTTLED: "throttled"}
+        setattr(self.spent, name[failed.kind], getattr(self.spent, name[failed.kind]) + 1)
+        policy = self._source.retries
+        wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
+        if wait_s is None or self._breaker.state is State.OPEN:
+            raise self._down(what, f"{failed}, after {sum(tries.values())} tries") from None
+        self.spent.waited_s += wait_s
+        await asyncio.sleep(wait_s)
+
+    def _down(self, what: str, reason: str) -> ApiUnavailable:
+        wait_s = self._source.breaker.open_s
+        return ApiUnavailable(
+            f"{what}: {reason}. The API at {self._host()} seems to be down or unreachable "
+            f"(breaker {self._breaker.state.value}); the next try comes in {wait_s:g} s and goes "
+            f"on "
+            "from the last batch in the lake",
+            wait_s=wait_s,
+        )
+
+    def _host(self) -> str:
+        return httpx.URL(self._source.base_url).host
+
+
+@asynccontextmanager
+async def open_client(
+    source: Source,
+    budget: Budget,
+    *,
+    half_open: bool = False,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Client]:
+    """A client whose connections live as long as the ``async with``.
+
+    :param half_open: the last try ended with an open breaker: begin with one request alone.
+    """
+    # httpx logs each URL with its query at INFO, and some APIs take their key there.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    t = source.timeouts
+    limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
+    inner = transport or httpx.AsyncHTTPTransport(limits=limits)
+    http = httpx.AsyncClient(
+        auth=make_auth(source.auth),
+        headers={"User-Agent": "headrace", **source.headers},
+        timeout=httpx.Timeout(t.read_s, connect=t.connect_s, pool=None),
+        transport=Metered(inner, budget, httpx.URL(source.base_url)),
+        follow_redirects=False,
+    )
+    state = State.HALF_OPEN if half_open else State.CLOSED
+    async with budget, http:
+        yield Client(source, http, budget, Breaker(source.breaker.failures, state))
+
+
+def _plain(error: httpx.HTTPError) -> str:
+    """What went wrong, without the URL."""
+    if isinstance(error, httpx.ConnectError):
+        return "no connection to the API"
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _said(answer: Answer) -> str:
+    """The start of what the API said about a refusal, on one line."""
+    text = answer.headers.get("message") or answer.body[:600].decode("utf-8", "replace")
+    line = " ".join(text.split())
+    return f": {line[:300]}" if line else ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

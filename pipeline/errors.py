@@ -1,0 +1,73 @@
+"""The one error tree of the engine. Each leaf says who tries again: nobody, the client, or Dagster.
+
+    HeadraceError
+    ├── Permanent                nobody tries again: a retry would fail in the same way
+    │   ├── ConfigError          a setting or a YAML file is wrong (with file and line)
+    │   ├── AuthError            the API refuses the credentials, after one renewal of the token
+    │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
+    │   ├── ContractBroken       the answer is not what the source's YAML says it would be
+    │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
+    │   └── LakeRefused          the bucket does not exist, or does not let us read or write
+    └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
+        ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
+        ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
+        └── LostRace             another run took this partition over and has not finished it
+
+A message says what was expected, what came, and what to do. It never holds a secret: build it from
+names of settings, statuses and shortened bodies, never from headers or URLs with a query.
+"""
+
+
+class HeadraceError(Exception):
+    """Base of every error that the engine raises on purpose. ``str(error)`` is for the user."""
+
+
+class Permanent(HeadraceError):
+    """A retry would fail in the same way."""
+
+
+class ConfigError(Permanent):
+    """A setting or a source's YAML is wrong."""
+
+
+class AuthError(Permanent):
+    """The API or its token endpoint refuses the credentials."""
+
+
+class RequestRefused(Permanent):
+    """The API refused the request itself: it would refuse it again."""
+
+
+class ContractBroken(Permanent):
+    """The API's answer breaks what the source's YAML says of it."""
+
+
+class WindowRefused(Permanent):
+    """The partition asked for can't be materialized (now)."""
+
+
+class LakeRefused(Permanent):
+    """S3 says no: no such bucket, or no permission."""
+
+
+class Retryable(HeadraceError):
+    """A later try can succeed, and goes on from the checkpoint.
+
+    :param wait_s: seconds that the next try should wait for.
+    """
+
+    def __init__(self, message: str, *, wait_s: float = 30.0) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class ApiUnavailable(Retryable):
+    """The API can't be reached, or keeps failing."""
+
+
+class LakeUnavailable(Retryable):
+    """S3 can't be reached, or keeps failing."""
+
+
+class LostRace(Retryable):
+    """Another run took this partition over, and has not committed it yet."""

@@ -1,0 +1,249 @@
+"""One page: asked for, read, and held against what was asked.
+
+What does not fit (rows outside the window, another order, rows that were not to come) is asked for
+again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrow import PageReader
+from pipeline.bounds import slice_of
+from pipeline.classify import Verdict, verdict
+from pipeline.client import Answer, Client, Sent
+from pipeline.errors import ContractBroken
+from pipeline.guard import BadBody
+from pipeline.links import next_url
+from pipeline.paging import Ask, Facts
+from pipeline.request import HttpRequest, count_request, page_request
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.paging import Link, Page, Token
+from pipeline.spec.source import Source
+from pipeline.window import Window
+
+T = TypeVar("T")
+_ASK_AGAIN = 2
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A page: what was asked, what it says of itself, and its rows (with ``_extracted_at``)."""
+
+    ask: Ask
+    facts: Facts
+    table: pa.Table
+
+
+class Pages(Protocol):
+    """Where an extraction gets its pages from."""
+
+    async def page(self, ask: Ask) -> Fetched: ...
+
+    async def count(self, ask: Ask) -> int | None: ...
+
+
+class EndpointPages:
+    """The pages of one endpoint in one window."""
+
+    def __init__(
+        self,
+        client: Client,
+        source: Source,
+        name: str,
+        window: Window,
+        reader: PageReader,
+        sent: Sent,
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._name = name
+        self._endpoint: Endpoint = source.endpoints[name]
+        self._window = window
+        self._reader = reader
+        self._sent = sent
+        self.dropped = 0
+        self.repaired = 0
+
+    async def page(self, ask: Ask) -> Fetched:
+        """:raises ContractBroken: the page is not what was asked for, however often."""
+        doubts = 0
+        request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
+        what = f"{self._source.source}/{self._name}, {_where(ask)}"
+
+        async def read(answer: Answer) -> Fetched:
+            nonlocal doubts
+            try:
+                return await asyncio.to_thread(self._read, ask, answer)
+            except ContractBroken as error:
+                doubts += 1
+                if doubts > _ASK_AGAIN:
+                    raise ContractBroken(f"{what}: {error}") from None
+                raise BadBody(str(error)) from None
+
+        return await self._fetch(request, read, what)
+
+    async def count(self, ask: Ask) -> int | None:
+        """How many rows match, or None if the API can't say."""
+        if self._endpoint.count is None:
+            return None
+        spec = self._endpoint.count
+        request = count_request(
+            self._source.base_url, self._name, self._endpoint, spec, self._window, ask
+        )
+
+        async def read(answer: Answer) -> int:
+            return _count(answer.body, spec.at)
+
+        return await self._fetch(request, read, f"{self._source.source}/{self._name}, count")
+
+    async def _fetch(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
+    ) -> T:
+        return await self._client.fetch(request, read, what, self._sent)
+
+    def _read(self, ask: Ask, answer: Answer) -> Fetched:
+        """In a worker thread: JSON to Arrow, then the checks."""
+        limits = self._source.limits
+        meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
+        if meaning is Verdict.EMPTY:
+            return Fetched(ask, Facts(0), self._reader.schema.empty_table())
+        page = self._reader.read(answer.body)
+        self.repaired += page.repaired
+        check_order(page.table, self._endpoint, ask)
+        table = self._inside(page.table, ask)
+        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+        stamped = table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
+        return Fetched(ask, self._facts(page.table, page.extras, answer), stamped)
+
+    def _facts(self, table: pa.Table, extras: Any, answer: Answer) -> Facts:
+        first, last = ends(table, self._endpoint)
+        paging, token = self._endpoint.paging, extras.get("token")
+        if isinstance(paging, Token) and paging.header:
+            token = answer.headers.get(paging.header.lower())
+        url = None
+        if isinstance(paging, Link):
+            url = next_url(paging, extras.get("url"), answer, self._source.base_url)
+        total = extras.get("total")
+        if isinstance(paging, Page) and paging.total_header:
+            total = answer.headers.get(paging.total_header.lower(), total)
+        return Facts(
+            rows=table.num_rows,
+            first=first,
+            last=last,
+            token=None if token in (None, "", False) else str(token),
+            url=url,
+            total=None if total is None else int(total),
+        )
+
+    def _inside(self, table: pa.Table, ask: Ask) -> pa.Table:
+        """The rows inside the window; rows beyond what was asked for break the contract."""
+        cursor = self._endpoint.cursor
+        if cursor is None or table.num_rows == 0:
+            return table
+        start, end = slice_of(self._window, ask)
+        column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
+        slack = timedelta(seconds=self._endpoint.window.resolution_s)
+        self._not_beyond(table, column, start and start - slack, end + slack)
+        keep = pc.less(column, _instant(end))
+        if start is not None:
+            keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
+        keep = pc.fill_null(keep, start is None)
+        inside = table.filter(keep)
+        self.dropped += table.num_rows - inside.num_rows
+        return inside
+
+    def _not_beyond(
+        self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
+    ) -> None:
+        beyond = pc.greater(column, _instant(end))
+        if start is not None:
+            beyond = pc.or_(pc.fill_null(beyond, True), pc.less(column, _instant(start)))
+        at = pc.index(pc.fill_null(beyond, start is not None), True).as_py()
+        if at < 0:
+            return
+        key = {name: table[name][at].as_py() for name in self._endpoint.key}
+        since = "the beginning" if start is None else start.isoformat()
+        raise ContractBroken(
+            f"asked for {self._endpoint.cursor} from {since} to {end.isoformat()}, got "
+            f"{column[at].as_py()} in the row {key}: the API ignores the filter; are the "
+            f"parameters "
+            "that carry {start} and {end} right?"
+        )
+
+
+def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
+    """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
+    if table.num_rows == 0 or len(endpoint.key) != 1:
+        return None, None
+    column = table[endpoint.key[0]]
+    return column[0].as_py(), column[-1].as_py()
+
+
+def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
+    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
+    for name in endpoint.key:
+        if name not in table.column_names:
+            if table.num_rows == 0:
+                return
+            raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
+        if table[name].null_count:
+            at = pc.index(pc.is_null(table[name]), True).as_py()
+            raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
+    if not endpoint.by_key or table.num_rows == 0:
+        return
+    keys = table[endpoint.key[0]].combine_chunks()
+    earlier, later = keys[:-1], keys[1:]
+    descending = endpoint.order == "descending"
+    wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
+    at = pc.index(wrong, True).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"asked for {endpoint.order} {endpoint.key[0]}, got {later[at].as_py()} after "
+            f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
+        )
+    _bounds_kept(keys, ask, endpoint)
+
+
+def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
+    """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    first, last = keys[0].as_py(), keys[-1].as_py()
+    low, high = (last, first) if endpoint.order == "descending" else (first, last)
+    too_low = ask.after is not None and (
+        high >= ask.after if endpoint.order == "descending" else low <= ask.after
+    )
+    too_high = ask.before is not None and (
+        low <= ask.before if endpoint.order == "descending" else high >= ask.before
+    )
+    if too_low or too_high:
+        raise ContractBroken(
+            f"asked for {endpoint.key[0]} after {ask.after} and before {ask.before}, got rows from "
+            f"{first} to {last}: the API ignores the filter on the key"
+        )
+
+
+def _count(body: bytes, path: str) -> int:
+    try:
+        value = orjson.loads(body)
+        for part in path.split("."):
+            value = value[part]
+        return int(value)
+    except (ValueError, KeyError, TypeError):
+        raise BadBody(f"expected a count at {path!r}, got {body[:100]!r}") from None
+
+
+def _instant(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
+
+
+def _where(ask: Ask) -> str:
+    """The page in the user's words."""
+    named = {"offset": ask.offset, "page": ask.page, "after": ask.after, "parent": ask.parent}
+    given = [f"{name} {value}" for name, value in named.items() if value is not None]
+    return "page at " + ", ".join(given) if given else "page"

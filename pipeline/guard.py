@@ -1,0 +1,84 @@
+"""What a page's body may be, checked before it is read: cheap looks at its bytes.
+
+What a re-send may fix is ``BadBody`` (the client sends that page again); a byte order mark is
+dropped, and what is no UTF-8 becomes U+FFFD, counted as repaired.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n"
+
+
+class BadBody(Exception):
+    """The body is not JSON, or only a part of it: sending the request again may help."""
+
+
+@dataclass
+class Tally:
+    """Counts the cells that needed repair."""
+
+    repaired: int = 0
+
+
+def looks_like_json(body: bytes) -> None:
+    """Raise BadBody unless the first and last characters can be those of a JSON document."""
+    first = (body[:256].lstrip(_BLANK + _BOM) or body.lstrip(_BLANK + _BOM))[:1]
+    last = (body[-256:].rstrip(_BLANK) or body.rstrip(_BLANK))[-1:]
+    if not first:
+        raise BadBody("the body is empty, JSON was expected")
+    if first == b"<":
+        title = re.search(rb"<title[^>]*>([^<]{1,80})", body[:4096], re.IGNORECASE)
+        what = title.group(1).strip() if title else body.lstrip()[:80]
+        raise BadBody(f"JSON was expected, HTML or XML came: {_text(what)}")
+    if first in b"[{" and last != {b"[": b"]", b"{": b"}"}[first]:
+        raise BadBody(f"the JSON ends early, after {len(body):,} bytes: …{_text(body[-40:])}")
+    if first not in b'[{"-0123456789tfnNI':
+        raise BadBody(f"JSON was expected, the body starts with {_text(body[:80])}")
+
+
+def clean_utf8(body: bytes, tally: Tally) -> bytes:
+    """The body without a byte order mark, invalid UTF-8 replaced by U+FFFD and counted."""
+    body = body.removeprefix(_BOM)
+    if body.isascii():
+        return body
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        text = body.decode(errors="replace")
+        tally.repaired += text.count("\ufffd") - body.count("\ufffd".encode())
+        return text.encode()
+    return body
+
+
+def safe_to_infer(body: bytes, *, max_depth: int, max_columns: int) -> bool:
+    """Whether pyarrow may infer the types: it overflows the stack at depths over 10,000, and takes
+    columns × rows of memory for objects that are really maps."""
+    try:
+        level: list[tuple[int, list[object]]] = [(0, [orjson.loads(body)])]
+    except orjson.JSONDecodeError:
+        return False
+    names = 0
+    while level:
+        depth, values = level.pop()
+        objects = [value for value in values if type(value) is dict]
+        keys: set[str] = set().union(*objects)
+        names += len(keys)
+        if names > max_columns or depth > max_depth:
+            return False
+        inside = [item for value in values if type(value) is list for item in value]
+        nested = [[one[key] for one in objects if _nests(one.get(key))] for key in keys]
+        level += [(depth + 1, below) for below in [inside, *nested] if below]
+    return True
+
+
+def _nests(value: object) -> bool:
+    return type(value) is dict or type(value) is list
+
+
+def _text(data: bytes) -> str:
+    return repr(data.decode(errors="replace"))

@@ -1,0 +1,64 @@
+"""Chains of pages side by side, handed on in order, with bounded memory.
+
+A lane is one chain. The first lanes run ahead of the one that is being read, each at most
+``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding window, not
+a barrier, and memory does not grow with the number of pages.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+P = TypeVar("P")
+_DEPTH = 2
+
+
+async def in_order(
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: int
+) -> AsyncGenerator[P, None]:
+    """The pages of every segment, in order; ``ahead`` segments run at the same time.
+
+    An error in a segment is raised when its turn comes; all that still runs is then cancelled.
+    """
+    waiting = iter(segments)
+    running: deque[_Lane[P]] = deque()
+    try:
+        while True:
+            while len(running) < ahead and (segment := next(waiting, None)) is not None:
+                running.append(_Lane(chain(segment)))
+            if not running:
+                return
+            page = await running[0].next()
+            if page is None:
+                running.popleft()
+            else:
+                yield page
+    finally:
+        for lane in running:
+            lane.task.cancel()
+        await asyncio.gather(*(lane.task for lane in running), return_exceptions=True)
+
+
+class _Lane(Generic[P]):
+    def __init__(self, pages: AsyncGenerator[P, None]) -> None:
+        self._queue: asyncio.Queue[P | BaseException | None] = asyncio.Queue(_DEPTH)
+        self.task = asyncio.create_task(self._run(pages))
+
+    async def _run(self, pages: AsyncGenerator[P, None]) -> None:
+        end: BaseException | None = None
+        try:
+            async with aclosing(pages):
+                async for page in pages:
+                    await self._queue.put(page)
+        except Exception as error:
+            end = error
+        await self._queue.put(end)
+
+    async def next(self) -> P | None:
+        found = await self._queue.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found

@@ -1,0 +1,225 @@
+"""Which pages to ask for. Pagers are immutable: what has been seen goes in, the next question comes
+out.
+
+A partition is read in *segments*, one after the other in order, several at the same time. A segment
+is a chain of pages that follow each other by ``Pager.after``; a *closed* segment is one page only,
+planned ahead since its offset or number is known. What is certain is decided elsewhere (``proof``).
+
+===========  ===============================  ==========================================
+pager        planned ahead (side by side)     a chain goes on by
+===========  ===============================  ==========================================
+``offset``   all pages, by the count          offset + limit − 1 (one row of overlap)
+``keyset``   ranges of an integer key         key > last key
+``page``     all pages, by the count          page + 1
+``token``    slices of the window             the token that the page names
+``link``     slices of the window             the URL that the page names
+``none``     –                                –
+===========  ===============================  ==========================================
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+Key = int | str | float | bool | None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One page to ask for. What is None does not go into the request.
+
+    :ivar after: rows with a key greater than this.
+    :ivar before: rows with a key less than this.
+    :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window.
+    :ivar parent: the rows of the parent endpoint that this page belongs to.
+    """
+
+    limit: int
+    offset: int | None = None
+    after: Key = None
+    before: Key = None
+    page: int | None = None
+    token: str | None = None
+    url: str | None = None
+    window: tuple[str | None, str] | None = None
+    parent: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Ask":
+        window = data.get("window")
+        return cls(**{**data, "window": (window[0], window[1]) if window else None})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one page says of itself and of what follows.
+
+    :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
+    :ivar total: how many rows match in all, if the page or a count says so.
+    """
+
+    rows: int
+    first: Key = None
+    last: Key = None
+    token: str | None = None
+    url: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A chain of pages; closed: the one page ``ask`` only."""
+
+    ask: Ask
+    closed: bool = False
+
+
+class Pager(Protocol):
+    """How an endpoint's pages follow each other."""
+
+    def first(self) -> Ask:
+        """The first page of all."""
+        ...
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        """What can be asked for at once, now that the first page is known, in order."""
+        ...
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        """The page after this one in its chain, or None at the chain's end."""
+        ...
+
+
+@dataclass(frozen=True)
+class OffsetPager:
+    """``step`` rows from page to page; with overlap that is one less than the page holds."""
+
+    limit: int
+    first_offset: int = 0
+    overlap: bool = True
+    base: Key = None
+
+    def _step(self, ask: Ask) -> int:
+        return max(1, ask.limit - 1) if self.overlap else ask.limit
+
+    def first(self) -> Ask:
+        return Ask(self.limit, offset=self.first_offset, after=self.base)
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        """A page shorter than asked for, while more rows match, is a silently capped page size."""
+        if facts.total is None or facts.rows == 0:
+            return ()
+        fitted = replace(ask, limit=min(ask.limit, facts.rows)) if _capped(ask, facts) else ask
+        step, start = self._step(fitted), self.first_offset
+        end = start + facts.total - (1 if self.overlap else 0)
+        offsets = range((ask.offset or start) + step, end, step)
+        asks = [replace(fitted, offset=offset) for offset in offsets]
+        return tuple(Segment(a, closed=True) for a in asks[:-1]) + tuple(
+            Segment(a) for a in asks[-1:]
+        )
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
+            return None
+        if facts.rows == 1 and self.overlap and (ask.offset or 0) > self.first_offset:
+            return None
+        seen = facts.rows - 1 if self.overlap and facts.rows > 1 else facts.rows
+        return replace(ask, offset=(ask.offset or 0) + seen)
+
+
+@dataclass(frozen=True)
+class KeysetPager:
+    """``key > last``; integer keys are read in ranges side by side once the density is known."""
+
+    limit: int
+    ranges: int = 1
+    base: Key = None
+
+    def first(self) -> Ask:
+        return Ask(self.limit, after=self.base)
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        first, last, total = facts.first, facts.last, facts.total
+        if not (isinstance(first, int) and isinstance(last, int) and total) or facts.rows == 0:
+            return ()
+        rest = total - facts.rows
+        parts = min(self.ranges, -(-rest // ask.limit))
+        if parts < 2:
+            return ()
+        width = max(1, (last - first + 1) * rest // facts.rows // parts)
+        bounds = [last + width * i for i in range(parts)]
+        inner = [Segment(Ask(ask.limit, after=a, before=a + width + 1)) for a in bounds[:-1]]
+        return (*inner, Segment(Ask(ask.limit, after=bounds[-1])))
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
+            return None
+        return replace(ask, after=facts.last)
+
+
+@dataclass(frozen=True)
+class NumberPager:
+    """Numbered pages."""
+
+    limit: int
+    first_page: int = 1
+
+    def first(self) -> Ask:
+        return Ask(self.limit, page=self.first_page)
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        if facts.total is None or facts.rows == 0:
+            return ()
+        size = facts.rows if _capped(ask, facts) else ask.limit
+        pages = range((ask.page or 0) + 1, self.first_page + -(-facts.total // size))
+        return tuple(Segment(replace(ask, page=n), closed=n != pages[-1]) for n in pages)
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
+            return None
+        return replace(ask, page=(ask.page or 0) + 1)
+
+
+@dataclass(frozen=True)
+class ChainPager:
+    """Tokens and links: each page names the next."""
+
+    limit: int
+    until_short: bool = False
+
+    def first(self) -> Ask:
+        return Ask(self.limit)
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        return ()
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        if self.until_short and facts.rows < ask.limit:
+            return None
+        if facts.token is None and facts.url is None:
+            return None
+        return replace(ask, token=facts.token, url=facts.url)
+
+
+@dataclass(frozen=True)
+class CustomPager:
+    """A user's function in place of a chain's rule."""
+
+    limit: int
+    function: Callable[[Ask, Facts], Ask | None]
+
+    def first(self) -> Ask:
+        return Ask(self.limit)
+
+    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+        return ()
+
+    def after(self, ask: Ask, facts: Facts) -> Ask | None:
+        return self.function(ask, facts)
+
+
+def _capped(ask: Ask, facts: Facts) -> bool:
+    return facts.total is not None and 1 < facts.rows < min(ask.limit, facts.total)

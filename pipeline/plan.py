@@ -1,0 +1,125 @@
+"""From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
+
+import importlib
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from pipeline.arrow import Column, Shape
+from pipeline.errors import ConfigError
+from pipeline.extract import ByChain, ByKey
+from pipeline.fetch import Pages
+from pipeline.paging import (
+    ChainPager,
+    CustomPager,
+    Key,
+    KeysetPager,
+    NumberPager,
+    OffsetPager,
+    Pager,
+)
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.model import split_path
+from pipeline.spec.paging import CustomPaging, Keyset, Link, Offset, Page, Single, Token
+from pipeline.types import parse_type
+from pipeline.window import Window
+
+Extraction = ByKey | ByChain
+
+
+def shape_of(endpoint: Endpoint) -> Shape:
+    """How a page's body looks, and what its rows are."""
+    columns = [
+        Column(
+            name=name,
+            type=parse_type(column.type),
+            path=split_path(column.path) if column.path else (name,),
+            nullable=column.nullable and name not in endpoint.key,
+        )
+        for name, column in endpoint.columns.items()
+    ]
+    if endpoint.deleted:
+        columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
+    return Shape(
+        rows=endpoint.rows_path,
+        columns=tuple(columns),
+        infer=endpoint.infer,
+        contract=endpoint.contract,
+        extras=_extras(endpoint),
+    )
+
+
+def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
+    paging = endpoint.paging
+    named = {"total": getattr(paging, "total", None)}
+    if isinstance(paging, Token):
+        named["token"] = paging.next
+    if isinstance(paging, Link):
+        named["url"] = paging.next
+    return {name: split_path(path) for name, path in named.items() if path}
+
+
+def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
+    """:param base: rows after this key only (a resumed try)."""
+    match endpoint.paging:
+        case Offset() as p:
+            return OffsetPager(p.limit, p.first, p.overlap and endpoint.by_key, base)
+        case Keyset() as p:
+            return KeysetPager(p.limit, p.ranges, base)
+        case Page() as p:
+            return NumberPager(p.limit, p.first)
+        case Token() as p:
+            return ChainPager(p.limit, p.until_short)
+        case Link() as p:
+            return ChainPager(p.limit)
+        case CustomPaging() as p:
+            return CustomPager(p.limit, load_function(p.path, "paging.path"))
+        case Single() as p:
+            return ChainPager(p.limit)
+
+
+def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) -> Extraction:
+    """What reads the endpoint's pages, ``ahead`` of them at the same time."""
+    pager = pager_of(endpoint)
+    if endpoint.by_key and len(endpoint.key) == 1:
+        return ByKey(
+            pages,
+            pager,
+            key=endpoint.key[0],
+            ahead=ahead,
+            can_seek=endpoint.can_seek,
+            descending=endpoint.order == "descending",
+        )
+    slices = window_slices(window, getattr(endpoint.paging, "slices", 1), endpoint.window.max_s)
+    return ByChain(pages, pager, key=endpoint.key, ahead=ahead, slices=slices)
+
+
+def window_slices(
+    window: Window, parts: int, max_s: float | None
+) -> tuple[tuple[str | None, str], ...]:
+    """The window cut into whole-second slices: ``parts``, or more if the API allows less."""
+    if window.start is None:
+        return ()
+    length_s = (window.end - window.start).total_seconds()
+    needed = int(-(-length_s // max_s)) if max_s else 1
+    count = max(1, min(max(parts, needed), int(length_s)))
+    if count == 1:
+        return ()
+    cuts = [window.start + timedelta(seconds=int(length_s * i / count)) for i in range(count)]
+    bounds: list[datetime] = [*cuts, window.end]
+    return tuple(
+        (a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)
+    )
+
+
+def load_function(path: str, where: str) -> Callable[..., Any]:
+    """A user's function by import path. :raises ConfigError: there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where} {path!r} can't be imported: {error}") from None
+    if not callable(found):
+        raise ConfigError(f"{where} {path!r} is not a function")
+    return found  # type: ignore[no-any-return]

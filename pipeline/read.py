@@ -1,0 +1,256 @@
+"""Read what is committed: only the files that manifests name, whatever else lies beside them.
+
+A generation may be replaced while it is being read; functions that return a table then read the
+manifests again, once. A Dataset is lazy: whoever holds one does that by making it anew.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+from pyarrow.fs import FileSystem, S3FileSystem
+
+from pipeline.columns import schema_of
+from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.layout import manifests_folder, place_of_record
+from pipeline.manifest import Manifest, ManifestFile
+from pipeline.publish import committed
+from pipeline.rows import (
+    DELETED,
+    EXTRACTED_AT,
+    LateRows,
+    alive,
+    cursor_value,
+    lateness,
+    newest_of_each,
+)
+from pipeline.store import Lake
+
+__all__ = ["Between", "LateRows", "current", "dataset", "filesystem", "late_rows", "manifests"]
+
+_FORMAT: Final = pds.ParquetFileFormat()
+_THREADS: Final = 8
+_FILES_AT_ONCE: Final = 4  # whole files in memory
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Between:
+    """Partitions from ``first`` to ``last``, both included."""
+
+    first: str
+    last: str
+
+    def __contains__(self, partition: str) -> bool:
+        return self.first <= partition <= self.last
+
+
+Partitions = Between | Collection[str] | None
+
+
+def filesystem(lake: Lake) -> FileSystem:
+    """Arrow's own S3 client with the endpoint and credentials that boto3 has found.
+
+    It does not renew temporary credentials: make one for each reading.
+    """
+    client = lake.client
+    # boto3 has no public way to ask a client for them; every bridge from boto3 goes this way.
+    credentials = client._request_signer._credentials
+    options: dict[str, Any] = {"region": client.meta.region_name, "anonymous": credentials is None}
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
+        options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}
+        options |= {"session_token": frozen.token, "anonymous": False}
+    endpoint = urlsplit(client.meta.endpoint_url)
+    if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
+        style = (client.meta.config.s3 or {}).get("addressing_style")
+        options["force_virtual_addressing"] = style == "virtual"
+    return S3FileSystem(**options)
+
+
+def manifests(
+    lake: Lake, source: str, endpoint: str, partitions: Partitions = None
+) -> list[Manifest]:
+    """The committed partitions, in order; of those asked for, the ones that are committed."""
+    listed = lake.list(manifests_folder(source, endpoint))
+    places = [place for item in listed if (place := place_of_record(item.key))]
+    wanted = [p for p in places if partitions is None or p.partition in partitions]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda place: committed(lake, place), wanted)
+        return [each.manifest for each in found if each is not None]
+
+
+def dataset(
+    lake: Lake, source: str, endpoint: str, partitions: Partitions = None, *, dt: bool = False
+) -> pds.FileSystemDataset:
+    """The committed rows as a lazy Dataset, in order of partition and file.
+
+    A row may be in more than one partition (the safety margin): `current` gives each once.
+
+    :param dt: add the partition as a column ``dt``.
+    """
+    return _dataset(lake, manifests(lake, source, endpoint, partitions), dt=dt)
+
+
+def current(
+    lake: Lake,
+    source: str,
+    endpoint: str,
+    *,
+    key: Sequence[str],
+    cursor: str | None,
+    columns: Sequence[str] | None = None,
+    deleted: bool = False,
+    gone: pa.Table | None = None,
+) -> pa.Table:
+    """The current state: one row a key. Of a snapshot, the newest partition.
+
+    :param deleted: keep tombstones (rows with ``_deleted``).
+    :param gone: what a sweep found gone: the key's columns and ``_swept_at``.
+    """
+
+    def read() -> pa.Table:
+        found = manifests(lake, source, endpoint)
+        if found and found[-1].endpoint_kind == "snapshot":
+            found = found[-1:]
+        rows = _dataset(lake, found)
+        if not rows.schema.names:
+            return rows.to_table()
+        lean = {*key, cursor, EXTRACTED_AT, DELETED} & set(rows.schema.names)
+        small = rows.to_table(columns=[name for name in rows.schema.names if name in lean])
+        winners = newest_of_each(small, key, cursor)
+        small = small.take(winners)
+        living = alive(small, key, gone, tombstones=deleted)
+        return _take(rows, winners.filter(living), columns)
+
+    return _again_if_vanished(lake, read)
+
+
+def late_rows(
+    lake: Lake,
+    files: Iterable[ManifestFile],
+    previous: Manifest | None,
+    *,
+    key: Sequence[str],
+    cursor: str,
+    boundary: datetime,
+) -> LateRows:
+    """Of new files, not committed yet, count the rows before the boundary and the late ones.
+
+    :param previous: the manifest of the partition before; None if it isn't committed.
+    :param boundary: where the margin ends: the window's start plus the safety margin.
+    """
+    names = list(dict.fromkeys([*key, cursor]))
+
+    def margin_of(some: pds.FileSystemDataset) -> pa.Table:
+        if cursor not in some.schema.names:
+            return some.schema.empty_table()
+        edge = cursor_value(boundary, some.schema.field(cursor).type)
+        return some.to_table(columns=names, filter=pc.field(cursor) < edge)
+
+    margin = _again_if_vanished(lake, lambda: margin_of(_of_files(lake, list(files))))
+
+    def before() -> pa.Table | None:
+        if previous is None or not margin.num_rows:
+            return None
+        rows = margin_of(_dataset(lake, [previous]))
+        return rows if rows.num_rows else margin.schema.empty_table()
+
+    return lateness(margin, _again_if_vanished(lake, before), cursor, boundary)
+
+
+# ---- below: how
+
+
+def _dataset(lake: Lake, found: Sequence[Manifest], *, dt: bool = False) -> pds.FileSystemDataset:
+    files = [(file, each.partition) for each in found for file in each.files]
+    schemas = [_schema(lake, each) for each in found if each.files]
+    fields = [pa.field("dt", pa.string())] if dt else []
+    return _assemble(lake, files, _unify([*schemas, pa.schema(fields)]))
+
+
+def _of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
+    schema = _unify([_footer(lake, file) for file in files])
+    return _assemble(lake, [(file, "") for file in files], schema)
+
+
+def _assemble(
+    lake: Lake, files: Sequence[tuple[ManifestFile, str]], schema: pa.Schema
+) -> pds.FileSystemDataset:
+    s3 = filesystem(lake)
+    fragments = [
+        _FORMAT.make_fragment(
+            f"{lake.bucket}/{lake.full(file.path)}",
+            s3,
+            partition_expression=pc.field("dt") == partition if "dt" in schema.names else None,
+            file_size=file.bytes,
+        )
+        for file, partition in files
+    ]
+    return pds.FileSystemDataset(fragments, schema, _FORMAT, s3)
+
+
+def _schema(lake: Lake, manifest: Manifest) -> pa.Schema:
+    try:
+        return schema_of(manifest.columns)
+    except (ValueError, KeyError):
+        return _unify([_footer(lake, file) for file in manifest.files])
+
+
+def _footer(lake: Lake, file: ManifestFile) -> pa.Schema:
+    path = f"{lake.bucket}/{lake.full(file.path)}"
+    return _FORMAT.make_fragment(path, filesystem(lake), file_size=file.bytes).physical_schema
+
+
+def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    plain = [schema.remove_metadata() for schema in schemas]
+    try:
+        return pa.unify_schemas(plain, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise ContractBroken(
+            f"These partitions can't be read as one table: {error}. Read them apart, or declare"
+            " the column's type and materialize the older ones again."
+        ) from error
+
+
+def _take(
+    rows: pds.FileSystemDataset, numbers: pa.Array, columns: Sequence[str] | None
+) -> pa.Table:
+    """Rows by their number in the dataset, one file after another."""
+    names = list(columns) if columns is not None else rows.schema.names
+    shares: list[tuple[pds.Fragment, pa.Array]] = []
+    first = 0
+    for fragment in rows.get_fragments():
+        count = fragment.count_rows()
+        inside = pc.and_(pc.greater_equal(numbers, first), pc.less(numbers, first + count))
+        shares.append((fragment, pc.subtract(numbers.filter(inside), first)))
+        first += count
+
+    def take(share: tuple[pds.Fragment, pa.Array]) -> pa.Table:
+        fragment, local = share
+        if not len(local):
+            return rows.schema.empty_table().select(names)
+        return fragment.to_table(schema=rows.schema, columns=names).take(local)
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
+
+
+def _again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
+    try:
+        return read()
+    except OSError:
+        try:
+            return read()
+        except OSError as error:
+            raise LakeUnavailable(
+                f"The files of {lake.url()} can't be read ({type(error).__name__}); they were"
+                " tried twice."
+            ) from error

@@ -1,0 +1,41 @@
+"""What of a partition is read back from the lake while it is committed."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pipeline.layout import Place, manifests_folder, place_of_record
+from pipeline.manifest import Manifest, ManifestFile
+from pipeline.publish import committed
+from pipeline.read import _of_files
+from pipeline.store import Lake
+
+
+def key_rows(lake: Lake, files: Sequence[ManifestFile], columns: Sequence[str]) -> pa.Table:
+    """Some columns of files that need not be in a manifest yet."""
+    names = list(dict.fromkeys(columns))
+    if not files:
+        return pa.table({name: pa.nulls(0) for name in names})
+    return _of_files(lake, files).to_table(columns=names)
+
+
+def manifest_of(lake: Lake, source: str, endpoint: str, partition: str) -> Manifest | None:
+    """The manifest of one partition, or None if it is not committed."""
+    found = committed(lake, Place(source, endpoint, partition))
+    return found.manifest if found else None
+
+
+def latest_manifest(lake: Lake, source: str, endpoint: str) -> Manifest | None:
+    """The manifest of the newest committed partition, or None if there is none."""
+    listed = lake.list(manifests_folder(source, endpoint))
+    places = [place for item in listed if (place := place_of_record(item.key))]
+    if not places:
+        return None
+    found = committed(lake, max(places, key=lambda place: place.partition))
+    return found.manifest if found else None
+
+
+def committed_partitions(lake: Lake, source: str, endpoint: str) -> list[str]:
+    """The partitions that have a manifest, in order."""
+    listed = lake.list(manifests_folder(source, endpoint))
+    return sorted(place.partition for item in listed if (place := place_of_record(item.key)))

@@ -1,0 +1,53 @@
+"""How often one page is sent again, and after how long: a table by kind of failure. Pure.
+
+==========  =======================================  =============================================
+kind        what failed                              wait before the next try
+==========  =======================================  =============================================
+TIMEOUT     connect, read or total time ran out      exponential with jitter, capped
+ERROR       5xx, lost connection, bad body           exponential with jitter, capped
+THROTTLED   429 and its kin                          as told, else the fixed wait; by the budget
+==========  =======================================  =============================================
+
+The sum of the waits of a run is bounded as well (``Retries.total_s``), so that a sick API ends a
+run in minutes. Waits for throttling don't count: the API is well, and says when to come back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from pipeline.spec.limits import Retries
+
+
+class Kind(Enum):
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    THROTTLED = "throttled"
+
+
+@dataclass
+class Spent:
+    """What the retries of a run have cost so far, over all its requests."""
+
+    waited_s: float = 0.0
+    timeouts: int = 0
+    errors: int = 0
+    throttled: int = 0
+
+
+def wait_s(
+    kind: Kind, tries: int, spent: Spent, policy: Retries, random: Callable[[], float]
+) -> float | None:
+    """Seconds to wait before try ``tries + 1`` of a page; None = give up.
+
+    :param tries: how often this page has failed in this way, from 1.
+    :param random: uniform in [0, 1): full jitter over the upper half of the wait.
+    """
+    if kind is Kind.THROTTLED:
+        return None if tries > policy.throttled else 0.0
+    most = policy.timeouts if kind is Kind.TIMEOUT else policy.errors
+    if tries > most:
+        return None
+    full_s = min(policy.max_wait_s, policy.first_wait_s * 2 ** (tries - 1))
+    wait = full_s * (0.5 + 0.5 * random())
+    return None if spent.waited_s + wait > policy.total_s else wait

@@ -1,0 +1,202 @@
+"""One partition of one endpoint: window, pages, batches, and what is ready to commit.
+
+``stage`` brings all rows to S3 unseen; ``Staged.commit`` shows them. Between the two the caller may
+already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.arrow import PageReader
+from pipeline.batch import Gathered, in_key_order
+from pipeline.client import Sent
+from pipeline.columns import schema_of
+from pipeline.commit import Attempt, open_attempt
+from pipeline.extract import Tally
+from pipeline.fetch import EndpointPages
+from pipeline.manifest import Manifest
+from pipeline.parquet import encode
+from pipeline.plan import extraction_of, shape_of
+from pipeline.readback import latest_manifest, manifest_of
+from pipeline.staged import Receipt, Run, Staged
+from pipeline.types import INSTANT
+from pipeline.window import Window, incremental, snapshot
+
+PREVIEW_ROWS = 5
+
+
+async def stage(
+    run: Run, endpoint: str, partition: str, *, tally: Tally, in_this_run: bool = False
+) -> Staged | Receipt:
+    """Bring all rows of a partition to S3, from where an earlier try stopped.
+
+    :param tally: filled while pages come, for progress.
+    :param in_this_run: the day before is part of this run, and will be committed before this one.
+    :return: a receipt if there is nothing left to do.
+    :raises WindowRefused: the partition can't be asked for.
+    :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
+        see ``errors``; what was staged stays for the next try.
+    """
+    began = time.monotonic()
+    opened = await asyncio.to_thread(_open, run, endpoint, partition, in_this_run)
+    if isinstance(opened, Manifest):
+        waited_s = time.monotonic() - began
+        return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
+    return await _Stager(run, endpoint, partition, opened, tally).run(began)
+
+
+def _open(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Attempt | Manifest:
+    """A try at the partition; or its manifest, if this run has committed it already."""
+    source = run.source
+    window = _window(run, endpoint, partition, in_this_run)
+    found = manifest_of(run.lake, source.source, endpoint, partition)
+    if found is not None and found.run_id == run.run_id:
+        return found
+    while True:
+        attempt = open_attempt(
+            run.lake,
+            source.source,
+            endpoint,
+            partition,
+            definition=source.definition(endpoint),
+            window=window.to_json(),
+            run_id=run.run_id,
+        )
+        carried_out = attempt.committed
+        if carried_out is None:
+            return attempt
+        # An earlier try had decided its commit; that will do, unless the day has gone on since.
+        if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
+            return carried_out
+
+
+def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Window:
+    """The window now; whole seconds, since cursors are."""
+    now = run.now().replace(microsecond=0)
+    calendar = run.calendar
+    if not run.source.endpoints[endpoint].incremental:
+        return snapshot(calendar, partition, now=now)
+    day = calendar.day(partition)
+    before: datetime | None = None
+    if day > calendar.start and not in_this_run:
+        previous = (day - timedelta(days=1)).isoformat()
+        found = manifest_of(run.lake, run.source.source, endpoint, previous)
+        before = found.watermark_at if found else None
+    return incremental(
+        calendar,
+        partition,
+        now=now,
+        safety_margin_s=run.source.margin_s(endpoint),
+        watermark_before=before,
+    )
+
+
+class _Stager:
+    """Reads the pages of one partition and stages its batches."""
+
+    def __init__(
+        self, run: Run, endpoint: str, partition: str, attempt: Attempt, tally: Tally
+    ) -> None:
+        self._run, self._endpoint, self._partition = run, endpoint, partition
+        self._attempt, self._tally = attempt, tally
+        self._window = Window.from_json(attempt.window)
+        self._spec = run.source.endpoints[endpoint]
+        self._sent = Sent()
+        where = f"{run.source.source}/{endpoint}"
+        self._reader = PageReader(shape_of(self._spec), self._known(), where=where)
+        self._pages = EndpointPages(
+            run.client, run.source, endpoint, self._window, self._reader, self._sent
+        )
+        self._earlier = dict(attempt.counters)
+        self._preview: tuple[dict[str, Any], ...] = ()
+
+    async def run(self, began: float) -> Staged:
+        position = self._attempt.progress
+        if position is not None and position.get("ended"):
+            self._tally.contiguous = bool(position["contiguous"])
+        else:
+            await self._read_pages(position)
+        return Staged(
+            run=self._run,
+            endpoint=self._endpoint,
+            partition=self._partition,
+            window=self._window,
+            attempt=self._attempt,
+            contiguous=self._tally.contiguous,
+            counters=self._counters(),
+            schema=self._with_stamp(self._reader.schema),
+            preview=self._preview,
+            resumed_pages=int(self._earlier.get("pages", 0)),
+            began=began,
+        )
+
+    async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
+        extraction = extraction_of(self._spec, self._pages, self._window, self._run.ahead)
+        extraction.tally = self._tally
+        gathered = Gathered(self._spec.batch_rows, position)
+        async with aclosing(extraction.run(position)) as handed_pages:
+            async for handed in handed_pages:
+                gathered.add(handed)
+                if gathered.full:
+                    await self._flush(gathered, {})
+        if gathered.rows:
+            await self._flush(gathered, {"ended": True, "contiguous": self._tally.contiguous})
+
+    async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
+        progress = {**(gathered.position or {}), **facts}
+        counters = self._counters()
+        await asyncio.to_thread(self._write, gathered.take(), progress, counters)
+
+    def _write(
+        self, tables: list[pa.Table], progress: dict[str, Any], counters: dict[str, int | float]
+    ) -> None:
+        schema = self._with_stamp(self._reader.schema)
+        table = pa.concat_tables([self._conformed(t, schema) for t in tables])
+        table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
+        if not self._preview:
+            self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
+        rows = table.num_rows
+        body = encode(table)
+        del table
+        self._attempt.stage(body, rows=rows, progress=progress, counters=counters, schema=schema)
+
+    @property
+    def _ascending(self) -> bool:
+        return self._spec.by_key and self._spec.order == "ascending"
+
+    def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
+        stamps = table["_extracted_at"]
+        rows = self._reader.conform(table.drop_columns(["_extracted_at"]))
+        return rows.append_column(schema.field("_extracted_at"), stamps)
+
+    def _with_stamp(self, schema: pa.Schema) -> pa.Schema:
+        return schema.append(pa.field("_extracted_at", INSTANT))
+
+    def _known(self) -> pa.Schema | None:
+        """The schema to go on with: the earlier try's, else the newest partition's."""
+        schema = self._attempt.schema
+        if schema is None:
+            latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
+            schema = schema_of(latest.columns) if latest and latest.columns else None
+        if schema is None or "_extracted_at" not in schema.names:
+            return schema
+        return schema.remove(schema.get_field_index("_extracted_at"))
+
+    def _counters(self) -> dict[str, int | float]:
+        """What this partition has cost so far, earlier tries included."""
+        tally = self._tally
+        now = {
+            "pages": tally.pages,
+            "gaps_refetched": tally.gaps_refetched,
+            "requests": self._sent.requests,
+            "throttled": self._sent.throttled,
+            "retried": self._sent.retried,
+            "repaired": self._pages.repaired,
+        }
+        return {name: value + self._earlier.get(name, 0) for name, value in now.items()}

@@ -1,0 +1,12 @@
+"""What an API is, as data: one frozen, validated ``Source`` a YAML file.
+
+``source`` holds the whole, ``endpoint`` one collection of rows, ``request`` how it is asked,
+``paging`` how its pages follow each other, ``auth`` who asks, ``limits`` how fast. ``load`` reads
+the YAML, puts settings in and turns each mistake into one sentence with file and line.
+"""
+
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.load import load_folder, load_source, load_sources
+from pipeline.spec.source import Source
+
+__all__ = ["Endpoint", "Source", "load_folder", "load_source", "load_sources"]

@@ -1,0 +1,130 @@
+"""One collection of rows of a source: its request, paging, key, cursor and columns."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.spec.model import DottedPath, Model, Name, split_path
+from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single
+from pipeline.spec.request import Apicalypse, Count, Http, Request, WindowFormat
+from pipeline.types import parse_type
+
+
+def _column(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class ColumnSpec(Model):
+    """A column: its type, and where in the row it stands. ``name: int64`` is short for the type."""
+
+    type: str
+    path: DottedPath | None = Field(None, description="members inside the row; default: the name")
+    nullable: bool = True
+    description: str | None = None
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> "ColumnSpec":
+        parse_type(self.type)
+        return self
+
+
+Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
+
+
+class Children(Model):
+    """This endpoint's requests are made from the rows of another one."""
+
+    endpoint: Name
+    column: str = Field("id", description="the parent's column that goes into {parent}")
+    group: int = Field(1, ge=1, description="how many parents one request asks for, joined by ,")
+    column_here: str | None = Field(
+        None, description="a column of the child rows that gets the parent's value"
+    )
+    concurrency: int = Field(8, ge=1)
+    timeout_s: float | None = Field(None, gt=0)
+    max_failed_share: float = Field(
+        0.0, ge=0, le=1, description="the partition commits while at most this share failed"
+    )
+
+
+class Endpoint(Model):
+    """One collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
+
+    path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
+    description: str | None = None
+    request: Request = Http()
+    paging: Paging = Single(kind="none")
+    window: WindowFormat = WindowFormat()
+    rows: str = Field("", description="path to the rows in the body; empty = the body itself")
+    key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
+    cursor: str | None = Field(None, description="the column that moves when a row changes")
+    columns: Columns = {}
+    infer: bool = Field(True, description="members that are not declared become columns too")
+    contract: Literal["evolve", "freeze"] = "evolve"
+    count: Count | None = None
+    safety_margin_s: float | None = Field(None, ge=0, le=86_400 * 366)
+    deleted: DottedPath | None = Field(
+        None, description="the member that is true in a tombstone: the row lands with _deleted"
+    )
+    errors_at: DottedPath | None = Field(
+        None, description="a member that only an error has, in a 200 answer"
+    )
+    parents: Children | None = None
+    transform: str | None = Field(
+        None, pattern=r"^[\w.]+:\w+$", description="module:function, pyarrow table → table"
+    )
+    batch_rows: int = Field(50_000, ge=1, description="rows of one Parquet file")
+    order: Literal["ascending", "descending", "none"] = Field(
+        "ascending", description="in which order of the key the pages come"
+    )
+
+    @property
+    def incremental(self) -> bool:
+        return self.cursor is not None
+
+    @property
+    def rows_path(self) -> tuple[str, ...]:
+        return split_path(self.rows)
+
+    @property
+    def by_key(self) -> bool:
+        """True if pages come in order of the key, so that the proof by keys holds."""
+        return isinstance(self.paging, Offset | Keyset) and self.order != "none"
+
+    @property
+    def can_seek(self) -> bool:
+        """True if rows after a given key can be asked for."""
+        if isinstance(self.request, Apicalypse):
+            return True
+        return any("{after}" in str(value) for value in _templates(self.request))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Endpoint":
+        if isinstance(self.paging, Keyset) and not self.can_seek:
+            raise ValueError("keyset paging needs {after} in the request, e.g. id__gt: '{after}'")
+        if isinstance(self.paging, Keyset) and len(self.key) != 1:
+            raise ValueError("keyset paging needs a key of one column")
+        if self.cursor is not None and self.cursor not in self.columns:
+            raise ValueError(
+                f"the cursor {self.cursor!r} needs a declared type, e.g. "
+                f"columns: {{{self.cursor}: 'timestamp[s]'}}"
+            )
+        if isinstance(self.request, Http):
+            self._placeholders_fit(self.request)
+        return self
+
+    def _placeholders_fit(self, request: Http) -> None:
+        used = " ".join(str(value) for value in _templates(request)) + (self.path or "")
+        if self.cursor is not None and "{end}" not in used and "{start}" not in used:
+            raise ValueError(
+                "an endpoint with a cursor needs the window in its request: put {start} and {end} "
+                "into params, or leave the cursor out (then it is a snapshot)"
+            )
+        if isinstance(self.paging, Offset) and "{offset}" not in used:
+            raise ValueError("offset paging needs {offset} in the request")
+        if isinstance(self.paging, Page) and "{page}" not in used:
+            raise ValueError("paging by page number needs {page} in the request")
+
+
+def _templates(request: Http) -> list[object]:
+    return [request.params, request.headers, request.json_body, request.form, request.text]

@@ -1,0 +1,73 @@
+"""How fast an API may be asked, and what is done when it says no. Units: seconds, requests."""
+
+from pydantic import Field
+
+from pipeline.spec.model import Model
+
+
+class RateWindow(Model):
+    """At most ``requests`` in any ``per_s`` seconds."""
+
+    requests: int = Field(gt=0, le=1_000_000)
+    per_s: float = Field(gt=0, le=86_400 * 31)
+
+
+class RateHeaders(Model):
+    """The response headers in which the API tells what is left of the quota."""
+
+    remaining: str = "x-ratelimit-remaining"
+    reset: str = "x-ratelimit-reset"
+    reset_is: str = Field("epoch_s", pattern="^(epoch_s|seconds)$")
+
+
+class Limits(Model):
+    """The limits of one API key. Every process that uses the key shares them."""
+
+    windows: tuple[RateWindow, ...] = Field(
+        (), description="requests per window; empty = the API has no rate limit"
+    )
+    in_flight: int = Field(8, gt=0, le=1000, description="open requests at the same time")
+    throttle_wait_s: float = Field(
+        1.0, gt=0, description="wait after a 429 that does not say how long"
+    )
+    headers: RateHeaders | None = None
+    backfill_share: float = Field(
+        1.0, gt=0, le=1, description="part of the budget that a backfill may take"
+    )
+
+
+class Answers(Model):
+    """What the API's statuses mean where they differ from the common meaning."""
+
+    empty: tuple[int, ...] = Field((), description="no rows match (some APIs answer 404)")
+    throttled: tuple[int, ...] = Field((), description="too many requests (NVD: 403)")
+    retry: tuple[int, ...] = ()
+    permanent: tuple[int, ...] = ()
+
+
+class Retries(Model):
+    """How often and how long the client tries one page again, by kind of failure."""
+
+    timeouts: int = Field(5, ge=0, le=100)
+    errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
+    throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
+    first_wait_s: float = Field(0.5, gt=0)
+    max_wait_s: float = Field(30.0, gt=0)
+    total_s: float = Field(
+        600.0, gt=0, description="sum of the waits that a run of one source may spend on failures"
+    )
+
+
+class Breaker(Model):
+    """When the API counts as down: failures in a row, over all requests of the source."""
+
+    failures: int = Field(20, gt=0)
+    open_s: float = Field(60.0, gt=0)
+
+
+class Timeouts(Model):
+    """Seconds for each stage of one request."""
+
+    connect_s: float = Field(10.0, gt=0)
+    read_s: float = Field(30.0, gt=0)
+    total_s: float = Field(120.0, gt=0)

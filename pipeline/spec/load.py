@@ -1,0 +1,153 @@
+"""YAML files to ``Source``: every mistake is one sentence with file, line and remedy.
+
+A file's ``defaults`` are merged under each endpoint before anything is checked, so that a family of
+endpoints is written once.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.errors import ConfigError
+from pipeline.spec.settings import MissingSetting, interpolate
+from pipeline.spec.source import Source
+from pipeline.spec.yaml_lines import Lines, read_yaml
+
+
+def load_sources(folders: tuple[str, ...], env: Mapping[str, str]) -> tuple[Source, ...]:
+    """All sources of all folders, by name.
+
+    :raises ConfigError: all mistakes of all files, one a line.
+    """
+    sources: dict[str, Source] = {}
+    mistakes: list[str] = []
+    for folder in folders:
+        for found in _each(folder, env, mistakes):
+            if found.source in sources:
+                mistakes.append(f"{folder}: the source {found.source!r} is defined twice")
+            sources[found.source] = found
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return tuple(sources.values())
+
+
+def load_folder(folder: str, env: Mapping[str, str] | None = None) -> tuple[Source, ...]:
+    """The sources of one folder."""
+    return load_sources((folder,), os.environ if env is None else env)
+
+
+def _each(folder: str, env: Mapping[str, str], mistakes: list[str]) -> Iterator[Source]:
+    path = Path(folder)
+    if not path.is_dir():
+        mistakes.append(
+            f"{folder}: expected a folder of YAML files, found none: set HEADRACE_SOURCES"
+        )
+        return
+    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    if not files:
+        mistakes.append(f"{folder}: expected at least one YAML file of a source, found none")
+    for file in files:
+        try:
+            yield load_source(file, env)
+        except ConfigError as error:
+            mistakes.append(str(error))
+
+
+def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Source:
+    """One source from its YAML file.
+
+    :raises ConfigError: one line for each mistake: ``file:line: what was expected, what came``.
+    """
+    settings = os.environ if env is None else env
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: can't be read as UTF-8 text: {error}") from None
+    data, lines = _parse(str(file), text, settings)
+    merged = merge_defaults(data)
+    try:
+        return Source.model_validate(merged)
+    except ValidationError as error:
+        found = [_sentence(str(file), lines, dict(item)) for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(found))) from None
+
+
+def _parse(file: str, text: str, env: Mapping[str, str]) -> tuple[dict[str, Any], Lines]:
+    def setting(value: str, line: int) -> str | None:
+        try:
+            return interpolate(value, env) or None
+        except MissingSetting as error:
+            raise ConfigError(f"{file}:{line}: {error}") from None
+
+    try:
+        data, lines = read_yaml(text, setting)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        raise ConfigError(f"{file}:{line}: this is not valid YAML: {problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}:1: this YAML is nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{file}:{error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file}:1: expected a mapping that starts with 'source: name'")
+    return data, lines
+
+
+def merge_defaults(data: dict[str, Any]) -> dict[str, Any]:
+    """Merge ``defaults`` under every endpoint; an endpoint's own word wins, ``null`` takes away."""
+    rest = {key: value for key, value in data.items() if key != "defaults"}
+    defaults, endpoints = data.get("defaults"), data.get("endpoints")
+    if isinstance(defaults, dict) and isinstance(endpoints, dict):
+        rest["endpoints"] = {
+            name: _merge(defaults, {} if endpoint is None else endpoint)
+            for name, endpoint in endpoints.items()
+        }
+    elif isinstance(endpoints, dict):
+        rest["endpoints"] = {name: {} if e is None else e for name, e in endpoints.items()}
+    return rest
+
+
+def _merge(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    if _kind(below) != _kind(above) and _kind(above) is not None:
+        return above
+    both = {key: _merge(below.get(key), above.get(key, below.get(key))) for key in below}
+    merged = {**both, **{key: value for key, value in above.items() if key not in below}}
+    return {key: value for key, value in merged.items() if key not in above or value is not None}
+
+
+def _kind(value: dict[str, Any]) -> Any:
+    return value.get("kind", value.get("dialect"))
+
+
+def _sentence(file: str, lines: Lines, error: dict[str, Any]) -> str:
+    """One of pydantic's errors as ``file:line: where: what was expected``."""
+    path = tuple(str(part) for part in error["loc"])
+    line, inside = lines.nearest(path)
+    where = ".".join(inside) or "the file"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        key = path[-1]
+        near = difflib.get_close_matches(key, _known_keys(), n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ": take it away"
+        return f"{file}:{line}: {where}: {key!r} is not a known key{hint}"
+    if error["type"] == "missing":
+        return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
+    return f"{file}:{line}: {where}: {message[:1].lower()}{message[1:]}"
+
+
+def _known_keys() -> list[str]:
+    """Every key that some model of a source has."""
+    found: set[str] = set()
+    schema = Source.model_json_schema(by_alias=True)
+    for model in [schema, *schema.get("$defs", {}).values()]:
+        found.update(model.get("properties", {}))
+    return sorted(found | {"defaults"})

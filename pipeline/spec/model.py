@@ -1,0 +1,29 @@
+"""The base of every model of a source's YAML: frozen, and strict about unknown keys."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+        description="lower case letters, digits and _, starting with a letter",
+    ),
+]
+"""A name that becomes a Dagster asset key and a piece of an S3 key."""
+
+DottedPath = Annotated[
+    str, Field(min_length=1, description="members of a JSON object, joined with dots")
+]
+
+
+class Model(BaseModel):
+    """Frozen, no unknown keys; a repr shows no secret (secrets are ``SecretStr``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def split_path(path: str) -> tuple[str, ...]:
+    """``"a.b"`` → ``("a", "b")``; an empty path is the value itself."""
+    return tuple(part for part in path.split(".") if part)

@@ -1,0 +1,80 @@
+"""How the pages of an endpoint follow each other."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.spec.model import DottedPath, Model
+
+
+class Offset(Model):
+    """``offset`` and ``limit``, sorted by the unique key; pages overlap by one row."""
+
+    kind: Literal["offset"]
+    limit: int = Field(gt=1, description="rows a page; the API's maximum is the best choice")
+    first: int = Field(0, ge=0, le=1, description="the offset of the first row: 0, or 1 (USGS)")
+    overlap: bool = Field(True, description="pages overlap by one row, which proves contiguity")
+    total: DottedPath | None = Field(None, description="where the page says how many rows match")
+    step: Literal["rows"] = "rows"
+
+
+class Keyset(Model):
+    """``key > last``, sorted by the key: contiguous by construction; key ranges side by side."""
+
+    kind: Literal["keyset"]
+    limit: int = Field(gt=0)
+    ranges: int = Field(1, ge=1, le=256, description="ranges of an integer key, read side by side")
+
+
+class Page(Model):
+    """Numbered pages, which can't overlap: count and keys must agree, else a second pass."""
+
+    kind: Literal["page"]
+    limit: int = Field(gt=0)
+    first: int = Field(1, ge=0, le=1, description="the number of the first page")
+    total: DottedPath | None = Field(None, description="where the page says how many rows match")
+    total_header: str | None = Field(None, description="header that says how many rows match")
+
+
+class Token(Model):
+    """Each page names the next by a token in its body or a header: a chain."""
+
+    kind: Literal["token"]
+    limit: int = Field(gt=0)
+    next: DottedPath | None = Field(None, description="where the page says the next token")
+    header: str | None = None
+    total: DottedPath | None = None
+    until_short: bool = Field(False, description="the chain ends at a page shorter than the limit")
+    resumable: bool = Field(True, description="false: a token dies with the run (server state)")
+    slices: int = Field(1, ge=1, le=256, description="slices of the window, read side by side")
+
+
+class Link(Model):
+    """Each page gives the URL of the next, in the ``Link`` header or in its body."""
+
+    kind: Literal["link"]
+    limit: int = Field(gt=0)
+    next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
+    total: DottedPath | None = None
+    slices: int = Field(1, ge=1, le=256)
+
+
+class Single(Model):
+    """Everything in one answer."""
+
+    kind: Literal["none"]
+    limit: int = Field(1_000_000_000, gt=0)
+
+
+class CustomPaging(Model):
+    """A pager of the user's own: ``next(ask, facts) -> ask | None``, by import path."""
+
+    kind: Literal["python"]
+    path: str = Field(pattern=r"^[\w.]+:\w+$", description="module:function")
+    limit: int = Field(gt=0)
+    total: DottedPath | None = None
+
+
+Paging = Annotated[
+    Offset | Keyset | Page | Token | Link | Single | CustomPaging, Field(discriminator="kind")
+]

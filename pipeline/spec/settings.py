@@ -1,0 +1,69 @@
+"""Settings from the environment, and ``${VAR}`` / ``${VAR:-default}`` in YAML text.
+
+The environment is an argument, never read at import. A name without a value and without a default
+is a ``MissingSetting``; its message names the variable and never a value.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import ConfigError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class MissingSetting(ConfigError):
+    """A YAML file names an environment variable that is not set and has no default."""
+
+
+def interpolate(text: str, env: Mapping[str, str]) -> str:
+    """Put settings into ``text``. A variable set to nothing counts as not set, as in a shell."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        found = env.get(name)
+        if found:
+            return found
+        if default is None:
+            raise MissingSetting(
+                f"the environment variable {name} is not set: set it, "
+                f"or give a default as ${{{name}:-…}}"
+            )
+        return default
+
+    return _VARIABLE.sub(value, text)
+
+
+def has_setting(text: str) -> bool:
+    """True if ``text`` holds a ``${VAR}``."""
+    return _VARIABLE.search(text) is not None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the whole project reads from the environment.
+
+    :ivar lake: ``s3://bucket/prefix`` (``HEADRACE_LAKE``).
+    :ivar sources: folders of YAML files (``HEADRACE_SOURCES``, ``:``-separated).
+    :ivar budget: where budgets are shared (``HEADRACE_BUDGET``); None = a folder on this machine.
+    """
+
+    lake: str
+    sources: tuple[str, ...]
+    budget: str | None
+
+    @classmethod
+    def read(cls, env: Mapping[str, str]) -> "Settings":
+        """:raises ConfigError: ``HEADRACE_LAKE`` is missing."""
+        lake = env.get("HEADRACE_LAKE", "").strip()
+        if not lake:
+            raise ConfigError(
+                "HEADRACE_LAKE is not set: expected where the data goes, as s3://bucket/prefix"
+            )
+        folders = env.get("HEADRACE_SOURCES") or "sources"
+        return cls(
+            lake=lake,
+            sources=tuple(folder for folder in folders.split(":") if folder),
+            budget=env.get("HEADRACE_BUDGET") or None,
+        )

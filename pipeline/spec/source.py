@@ -1,0 +1,72 @@
+"""One API: where it is, who asks, how fast, since when, and its endpoints."""
+
+import hashlib
+from datetime import date
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.spec.auth import Auth, NoAuth
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
+from pipeline.spec.model import Model, Name
+
+
+class Schedule(Model):
+    """When the daily job runs, in the source's time zone; it materializes the day before."""
+
+    hour: int = Field(1, ge=0, le=23)
+    minute: int = Field(30, ge=0, le=59)
+    running: bool = Field(False, description="true: the schedule is on from the first load")
+
+
+class Source(Model):
+    """One API."""
+
+    source: Name
+    description: str | None = None
+    base_url: str = Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")
+    start: date = Field(description="the first partition, the baseline (YYYY-MM-DD)")
+    timezone: str = "UTC"
+    safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
+    auth: Auth = NoAuth()
+    headers: dict[str, str] = {}
+    limits: Limits = Limits()
+    answers: Answers = Answers()
+    retries: Retries = Retries()
+    breaker: Breaker = Breaker()
+    timeouts: Timeouts = Timeouts()
+    schedule: Schedule = Schedule()
+    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(
+                f"expected an IANA time zone such as UTC or Europe/Berlin, got {name!r}"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _parents_exist(self) -> "Source":
+        for name, endpoint in self.endpoints.items():
+            parent = endpoint.parents.endpoint if endpoint.parents else None
+            if parent is not None and parent not in self.endpoints:
+                raise ValueError(f"endpoint {name}: its parent {parent!r} is not an endpoint here")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def margin_s(self, endpoint: str) -> float:
+        """The safety margin of an endpoint, seconds."""
+        own = self.endpoints[endpoint].safety_margin_s
+        return self.safety_margin_s if own is None else own
+
+    def definition(self, endpoint: str) -> str:
+        """A digest of what decides which rows an endpoint has: a checkpoint of another is void."""
+        spec = self.endpoints[endpoint].model_dump_json(by_alias=True)
+        text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""A partition whose rows are all on S3, unseen; ``commit`` reads them back, and shows them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.client import Client
+from pipeline.columns import describe
+from pipeline.commit import Attempt, Result
+from pipeline.manifest import Manifest, ManifestFile
+from pipeline.read import LateRows, late_rows
+from pipeline.readback import key_rows, manifest_of
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.source import Source
+from pipeline.store import Lake
+from pipeline.verify import Check, refuse_if_broken, verify
+from pipeline.window import Calendar, Window
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all partitions of a run share.
+
+    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
+    :ivar ahead: pages of one endpoint on their way at the same time.
+    """
+
+    source: Source
+    lake: Lake
+    client: Client
+    run_id: str
+    now: Callable[[], datetime]
+    ahead: int = 16
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.source.start, self.source.zone)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of one partition.
+
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
+        (another run committed the partition meanwhile; the manifest is the winner's).
+    """
+
+    endpoint: str
+    manifest: Manifest
+    outcome: str
+    checks: tuple[Check, ...] = ()
+    duration_s: float = 0.0
+    preview: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A partition whose rows are all on S3, unseen."""
+
+    run: Run
+    endpoint: str
+    partition: str
+    window: Window
+    attempt: Attempt
+    contiguous: bool
+    counters: Mapping[str, int | float]
+    schema: pa.Schema
+    preview: tuple[dict[str, Any], ...]
+    resumed_pages: int
+    began: float
+
+    async def commit(self) -> Receipt:
+        """Show the partition. :raises ContractBroken: what was read back is not sound."""
+        return await asyncio.to_thread(self._commit)
+
+    def _commit(self) -> Receipt:
+        checks: list[Check] = []
+
+        def build(files: list[ManifestFile]) -> Manifest:
+            checks[:] = self._verified(files)
+            return self._manifest(files, checks)
+
+        outcome = self.attempt.commit(build)
+        lost = outcome.result is Result.LOST
+        return Receipt(
+            endpoint=self.endpoint,
+            manifest=outcome.manifest,
+            outcome="lost" if lost else "committed",
+            checks=() if lost else tuple(checks),
+            duration_s=time.monotonic() - self.began,
+            preview=self.preview,
+        )
+
+    def _verified(self, files: Sequence[ManifestFile]) -> tuple[Check, ...]:
+        spec = self._spec
+        columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
+        checks = verify(
+            key_rows(self.run.lake, files, columns),
+            key=spec.key,
+            cursor=spec.cursor,
+            window=self.window,
+            expected_rows=self.attempt.staged_rows,
+            contiguous=self.contiguous,
+        )
+        refuse_if_broken(checks, f"{self.run.source.source}/{self.endpoint} {self.partition}")
+        return checks
+
+    def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
+        late = self._late(files)
+        return Manifest(
+            endpoint_kind=self.window.kind,
+            watermark=self.window.to_json()["end"],
+            late_rows=late.late_rows,
+            margin_rows=late.margin_rows,
+            latest_late_s=late.latest_late_s,
+            proof={
+                "contiguous": self.contiguous,
+                "pages": int(self.counters["pages"]),
+                "gaps_refetched": int(self.counters["gaps_refetched"]),
+            },
+            requests=int(self.counters["requests"]),
+            throttled=int(self.counters["throttled"]),
+            resumed_pages=self.resumed_pages,
+            extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            columns=describe(self.schema),
+            checks=[check.to_json() for check in checks],
+        )
+
+    def _late(self, files: Sequence[ManifestFile]) -> LateRows:
+        run, spec, boundary = self.run, self._spec, self.window.boundary
+        if spec.cursor is None or boundary is None or not files:
+            return LateRows(0, 0, None)
+        day_before = run.calendar.day(self.partition) - timedelta(days=1)
+        before = manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+        return late_rows(
+            run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary
+        )
+
+    @property
+    def _spec(self) -> Endpoint:
+        return self.run.source.endpoints[self.endpoint]

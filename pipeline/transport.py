@@ -1,0 +1,56 @@
+"""The wire: every request to the API takes its place in the budget here, whoever sent it.
+
+The place in flight is held from before the rate slot until the body has been read or dropped, so
+that what the budget counts is what the server sees. Requests to other hosts (a token endpoint) are
+no use of this API's quota and pass.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx
+
+from pipeline.budget import Budget
+
+
+class Metered(httpx.AsyncBaseTransport):
+    """A transport that sends within the budget."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, budget: Budget, api: httpx.URL) -> None:
+        self._inner = inner
+        self._budget = budget
+        self._api = api
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.counts(request.url):
+            return await self._inner.handle_async_request(request)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._budget.request())
+            response = await self._inner.handle_async_request(request)
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            response.stream = _Held(response.stream, stack.pop_all())
+        return response
+
+    def counts(self, url: httpx.URL) -> bool:
+        """True if a request to this URL uses the API's quota."""
+        same_host = (url.host, url.port) == (self._api.host, self._api.port)
+        return same_host and url.path.startswith(self._api.path.rstrip("/"))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Held(httpx.AsyncByteStream):
+    """A body that gives its place in flight back when it is closed."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, held: AsyncExitStack) -> None:
+        self._inner = inner
+        self._held = held
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+
+    async def aclose(self) -> None:
+        async with self._held:
+            await self._inner.aclose()

@@ -1,0 +1,156 @@
+"""From a partition and the watermarks before it to the half-open interval that is asked for.
+
+Pure functions of plain values; every instant is timezone-aware. The rules:
+
+- ``end(D) = min(end of day D, now)``;
+- the first partition is the *baseline*: no lower bound;
+- ``start(D) = min(start of day D, watermark of D−1 if D−1 is committed) − safety margin``;
+- the watermark recorded on commit is ``end(D)``;
+- a *snapshot* (no cursor) is the whole collection now, and only the newest day can be taken.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pipeline.errors import WindowRefused
+
+Kind = Literal["incremental", "baseline", "snapshot"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open interval of the cursor, ``[start, end)``.
+
+    :ivar start: None in a baseline and a snapshot: no lower bound.
+    :ivar end: also the watermark that a commit records.
+    :ivar safety_margin_s: by how many seconds ``start`` reaches back.
+    :ivar boundary: where the margin ends: rows before it may be in the partition before.
+    """
+
+    kind: Kind
+    start: datetime | None
+    end: datetime
+    safety_margin_s: float
+    boundary: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "start": _iso(self.start),
+            "end": _iso(self.end),
+            "safety_margin_s": self.safety_margin_s,
+            "boundary": _iso(self.boundary),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Window":
+        return cls(
+            kind=data["kind"],
+            start=_instant(data["start"]),
+            end=datetime.fromisoformat(data["end"]),
+            safety_margin_s=data["safety_margin_s"],
+            boundary=_instant(data["boundary"]),
+        )
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The days of a source: the first partition and the time zone in which days begin."""
+
+    start: date
+    zone: ZoneInfo
+
+    def day(self, partition: str) -> date:
+        """:raises WindowRefused: not a date, or before the first partition."""
+        try:
+            day = date.fromisoformat(partition)
+        except ValueError:
+            raise WindowRefused(
+                f"partition {partition!r} is not a day: expected YYYY-MM-DD"
+            ) from None
+        if day < self.start:
+            raise WindowRefused(
+                f"partition {partition} lies before the source's start {self.start}: "
+                f"ask for {self.start} or later, or set an earlier start"
+            )
+        return day
+
+    def begins(self, day: date) -> datetime:
+        """The first instant of a day, UTC."""
+        return datetime.combine(day, time.min, tzinfo=self.zone).astimezone(UTC)
+
+    def ends(self, day: date) -> datetime:
+        """The first instant of the next day, UTC."""
+        return self.begins(day + timedelta(days=1))
+
+    def today(self, now: datetime) -> date:
+        return now.astimezone(self.zone).date()
+
+
+def incremental(
+    calendar: Calendar,
+    partition: str,
+    *,
+    now: datetime,
+    safety_margin_s: float,
+    watermark_before: datetime | None,
+) -> Window:
+    """The window of an endpoint with a cursor.
+
+    :param watermark_before: the watermark of the partition before, if that one is committed.
+    :raises WindowRefused: the day lies before ``start`` or in the future.
+    """
+    day = calendar.day(partition)
+    begins = calendar.begins(day)
+    _not_future(partition, begins, now)
+    end = min(calendar.ends(day), now)
+    if day == calendar.start:
+        return Window("baseline", None, end, safety_margin_s)
+    boundary = begins if watermark_before is None else min(begins, watermark_before)
+    start = boundary - timedelta(seconds=safety_margin_s)
+    return Window("incremental", start, end, safety_margin_s, boundary)
+
+
+def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:
+    """The window of an endpoint without a cursor: all of it, now.
+
+    Today can be taken, and yesterday while today is running: a daily run comes after midnight,
+    and what it sees then is how yesterday ended.
+
+    :raises WindowRefused: the day lies before ``start``, in the future, or is too old.
+    """
+    day = calendar.day(partition)
+    _not_future(partition, calendar.begins(day), now)
+    today = calendar.today(now)
+    if day < today - timedelta(days=1):
+        raise WindowRefused(
+            f"partition {partition} of a snapshot is past: the API only shows how things are now. "
+            f"Ask for the newest partition, {today}"
+        )
+    return Window("snapshot", None, min(calendar.ends(day), now), 0.0)
+
+
+def newest_snapshot(calendar: Calendar, partitions: Iterable[str]) -> str:
+    """The one partition of a run that a snapshot is taken for; the others are skipped."""
+    return max(partitions, key=calendar.day)
+
+
+def _not_future(partition: str, begins: datetime, now: datetime) -> None:
+    if begins > now:
+        raise WindowRefused(
+            f"partition {partition} lies in the future: it begins at {_iso(begins)}, "
+            f"now it is {_iso(now)}"
+        )
+
+
+def _iso(instant: datetime | None) -> str | None:
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,7 @@
+"""Dagster resources: the lake, the budget, and the API clients that share it."""
+
+from resources.api import ApiResource
+from resources.budget import BudgetResource
+from resources.lake import LakeResource
+
+__all__ = ["ApiResource", "BudgetResource", "LakeResource"]

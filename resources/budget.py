@@ -1,0 +1,52 @@
+"""The rate budget of an API key, shared by every process that uses the key."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline import budget
+from pipeline.spec.source import Source
+
+
+class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
+    """Where budgets are shared.
+
+    :ivar where: a folder (processes of this machine), ``postgresql://…`` or ``redis://…``
+        (several machines), or ``memory`` (each process by itself).
+    """
+
+    where: str
+
+    def open(self, source: Source, *, share: float = 1.0) -> budget.Budget:
+        """The budget of a source's API key, to be opened inside the run's event loop.
+
+        :param share: the part of it that this run may take.
+        """
+        windows = tuple(budget.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
+        limits = budget.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
+        return budget.open_budget(budget_name(source), limits, self.where, share=share)
+
+
+def budget_name(source: Source) -> str:
+    """A name for the key, without the key: the source, and a digest of its address and identity."""
+    identity = f"{source.base_url}|{source.auth.model_dump_json()}|{_public_id(source)}"
+    return f"{source.source}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _public_id(source: Source) -> str:
+    """A digest of the credentials' identity, so that two keys of one API have two budgets."""
+    for name in ("client_id", "key", "token", "refresh_token", "username"):
+        value = getattr(source.auth, name, None)
+        if value is not None:
+            text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+            return hashlib.sha256(text.encode()).hexdigest()
+    return "anonymous"
+
+
+def default_budget_folder() -> str:
+    """A folder of this user on this machine."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return str(Path(base) / f"headrace-budgets-{os.getuid()}")
