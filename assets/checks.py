@@ -17,28 +17,33 @@ _MOST_NAMED = 20
 def check_results(
     source: Source, lake: Lake, endpoint: str, receipts: Sequence[Receipt]
 ) -> list[dg.AssetCheckResult]:
-    """One result a check: over all partitions of this run, and for coverage over the lake."""
-    key = asset_key(source, endpoint)
-    by_name: dict[str, list[tuple[str, bool, str]]] = {}
+    """What held for the partitions of this run, and coverage over the whole lake."""
+    return [integrity(source, endpoint, receipts), coverage(source, lake, endpoint)]
+
+
+def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.AssetCheckResult:
+    """The statements that the engine verified, each over all partitions of this run."""
+    failed: dict[str, list[str]] = {}
+    holds: dict[str, str] = {}
     for receipt in receipts:
         for check in receipt.manifest.checks:
-            found = (receipt.manifest.partition, bool(check["passed"]), str(check["detail"]))
-            by_name.setdefault(str(check["name"]), []).append(found)
-    results = [_result(key, name, found) for name, found in by_name.items()]
-    return [*results, coverage(source, lake, endpoint)]
-
-
-def _result(
-    key: dg.AssetKey, name: str, found: Sequence[tuple[str, bool, str]]
-) -> dg.AssetCheckResult:
-    failed = [f"{partition}: {detail}" for partition, passed, detail in found if not passed]
+            name, detail = str(check["name"]), str(check["detail"])
+            if check["passed"]:
+                holds[name] = detail
+            else:
+                failed.setdefault(name, []).append(f"{receipt.manifest.partition}: {detail}")
+    said = [f"{name}: {'; '.join(details)}" for name, details in failed.items()]
     return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=name,
+        asset_key=asset_key(source, endpoint),
+        check_name="integrity",
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="; ".join(failed or [f"{p}: {detail}" for p, _, detail in found[-1:]]),
-        metadata={"partitions": len(found), "failed_partitions": len(failed)},
+        description="\n".join(said) or f"{len(receipts)} partitions, every statement holds",
+        metadata={
+            "partitions": len(receipts),
+            **holds,
+            **{n: "; ".join(d) for n, d in failed.items()},
+        },
     )
 
 

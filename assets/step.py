@@ -22,6 +22,7 @@ from assets.specs import asset_key
 from pipeline.budget import BudgetStats
 from pipeline.client import Client
 from pipeline.errors import HeadraceError, Permanent
+from pipeline.packing import packed
 from pipeline.source_run import Outcome, run_source
 from pipeline.spec.source import Source
 from pipeline.staged import Receipt, Run
@@ -71,10 +72,11 @@ class Step:
 
     async def _run(self, lake: Lake) -> None:
         half_open = self._context.retry_number > 0
-        async with self._api.session(
-            self._source, half_open=half_open, share=self._share()
-        ) as client:
-            run = Run(self._source, lake, client, self._run_id(), lambda: datetime.now(UTC))
+        async with (
+            self._api.session(self._source, half_open=half_open, share=self._share()) as client,
+            packed(client, self._source) as sender,
+        ):
+            run = Run(self._source, lake, sender, self._run_id(), lambda: datetime.now(UTC))
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:

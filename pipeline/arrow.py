@@ -23,16 +23,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline import evolve, exactjson, guard, strict
+from pipeline import evolve, exact, exactjson, guard, strict
 from pipeline.errors import ContractBroken
-from pipeline.exact import (
-    check_frozen,
-    check_joins,
-    check_limits,
-    check_nulls,
-    declared_column,
-    inferred_column,
-)
 from pipeline.exactjson import TooDeep
 from pipeline.guard import BadBody, Tally
 from pipeline.shape import Column, Page, Shape, extra_in, rows_in
@@ -85,7 +77,7 @@ class PageReader:
             raise BadBody(f"{self._where}: {bad}") from None
         except (TooDeep, RecursionError):
             raise self._broken("the body is nested over 1,000 levels deep") from None
-        check_nulls(table, self._shape.columns, self._where)
+        exact.check_nulls(table, self._shape.columns, self._where)
         self._evolve(table)
         return Page(table, extras, tally.repaired + repaired)
 
@@ -149,7 +141,7 @@ class PageReader:
             parsed = rows_in(exactjson.parse(body, tally), shape, self._where)
             for column in shape.columns:
                 if column.name not in columns:
-                    columns[column.name] = declared_column(parsed, column, tally, self._where)
+                    columns[column.name] = exact.declared_column(parsed, column, tally, self._where)
         for name in filter(shape.infers, (field.name for field in rows.type)):
             as_read = from_arrow(rows.type.field(name).type)
             array = strict.land(rows.field(name), as_read, tally)
@@ -205,12 +197,12 @@ class PageReader:
         columns, odd = {}, set()
         for column in shape.columns:
             before = tally.repaired
-            columns[column.name] = declared_column(rows, column, tally, where)
+            columns[column.name] = exact.declared_column(rows, column, tally, where)
             if tally.repaired > before:
                 odd.add(column.name)
         for name in filter(shape.infers, set().union(*rows)):
             known = self._seen.get(name, pa.null())
-            columns[name] = inferred_column(rows, name, known, tally, where)
+            columns[name] = exact.inferred_column(rows, name, known, tally, where)
         self._learn(value, odd)
         return self._ordered(columns, len(rows)), self._extras(value)
 
@@ -236,15 +228,15 @@ class PageReader:
                 except evolve.Conflict:
                     self._say_conflict(table, field.name, old)
                 if self._frozen is not None:
-                    check_frozen(self._frozen, field.name, field.type, self._where)
+                    exact.check_frozen(self._frozen, field.name, field.type, self._where)
             if seen != self._seen:
-                check_limits(seen, shape, self._where)
+                exact.check_limits(seen, shape, self._where)
                 self._seen, self._plan = seen, None
 
     def _say_conflict(self, table: pa.Table, name: str, old: pa.DataType) -> None:
         values = table.column(name).to_pylist()
         ids = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(values)
-        check_joins(values, ids, old, name, self._where)
+        exact.check_joins(values, ids, old, name, self._where)
 
     def _settled(self) -> dict[str, pa.DataType]:
         """The inferred columns that hold values, by name."""

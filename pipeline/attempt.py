@@ -4,9 +4,11 @@ A batch counts once the checkpoint names it; a commit is decided once the checkp
 manifest, and from then on anybody carries it out. How a try begins: `pipeline.commit`.
 """
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,14 +16,22 @@ import pyarrow as pa
 from pipeline.checkpoint import Batch, Checkpoint, Decision, save, schema_from_text, schema_to_text
 from pipeline.columns import describe
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
-from pipeline.layout import Place
+from pipeline.layout import Place, new_generation
 from pipeline.manifest import Manifest, ManifestFile
-from pipeline.publish import Outcome, Result, clean, committed, list_garbage, publish
+from pipeline.publish import (
+    Outcome,
+    Result,
+    clean,
+    committed,
+    discard,
+    list_garbage,
+    lost_race,
+    publish,
+)
 from pipeline.s3errors import Conflict, UploadGone
 from pipeline.store import Lake, Part
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
-_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, lest two runs take turns in stealing
 
 
 class Attempt:
@@ -114,6 +124,16 @@ class Attempt:
                 self._lake.abort_upload(key, upload_id)
             raise
 
+    def start_over(self) -> None:
+        """Throw away what is staged, earlier tries' batches included: nothing is staged then.
+
+        The generation is a new one, since no file's name may be used twice.
+        """
+        staged = self._checkpoint.batches
+        owner = new_generation(datetime.now(UTC), secrets.token_hex(4))
+        self._save(self._checkpoint.next(owner=owner, batches=(), schema=None))
+        discard(self._lake, staged, keep=frozenset())
+
     def commit(self, build: Callable[[list[ManifestFile]], Manifest]) -> Outcome:
         """Make all that was staged the partition, at once.
 
@@ -126,17 +146,13 @@ class Attempt:
         """
         if self.committed is not None:
             return Outcome(Result.DONE, self.committed)
-        files = self._complete_uploads()
-        manifest = self._filled_in(build(files), files)
-        garbage = tuple(list_garbage(self._lake, self.place, manifest.paths))
         try:
-            self._save(self._checkpoint.next(manifest=manifest, garbage=garbage))
+            decision = self._decide(build)
         except LostRace:
             winner = self.winner()
             if winner is None:
                 raise
             return Outcome(Result.LOST, winner)
-        decision = Decision(manifest, self._checkpoint.base, garbage, self._etag)
         outcome = publish(self._lake, self.place, decision)
         if outcome.result is Result.DONE:
             self.committed = outcome.manifest
@@ -154,6 +170,13 @@ class Attempt:
         return found.manifest
 
     # ---- below: how
+
+    def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> Decision:
+        files = self._complete_uploads()
+        manifest = self._filled_in(build(files), files)
+        garbage = tuple(list_garbage(self._lake, self.place, manifest.paths))
+        self._save(self._checkpoint.next(manifest=manifest, garbage=garbage))
+        return Decision(manifest, self._checkpoint.base, garbage, self._etag)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         try:
@@ -226,19 +249,3 @@ class Attempt:
             run_id=checkpoint.run_id,
             definition=checkpoint.definition,
         )
-
-
-def discard(lake: Lake, batches: Sequence[Batch], *, keep: frozenset[str]) -> None:
-    """Throw staged batches away, completed or not; the files in ``keep`` stay."""
-    for batch in batches:
-        lake.abort_upload(batch.key, batch.upload_id)
-    lake.delete([batch.key for batch in batches if batch.key not in keep])
-
-
-def lost_race(place: Place) -> LostRace:
-    """What the loser of a partition raises."""
-    return LostRace(
-        f"Another run has taken over {place} and goes on from the same batches; this one stops"
-        " here, and nothing is lost.",
-        wait_s=_LOST_WAIT_S,
-    )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pipeline.errors import ConfigError
 from pipeline.paging import Ask
 from pipeline.spec.request import WindowFormat
-from pipeline.window import Window
+from pipeline.window import Window, ceil, floor
 
 
 def slice_of(window: Window, ask: Ask) -> tuple[datetime | None, datetime]:
@@ -23,20 +23,30 @@ def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
     the format can't express are moved outwards: rows outside the window are dropped on arrival.
     """
     step = timedelta(seconds=form.resolution_s)
-    floor = _floor(instant, form.resolution_s)
     if is_end:
-        up = floor if floor == instant else floor + step
+        up = ceil(instant, form.resolution_s)
         asked = up - step if form.end == "inclusive" else up
     else:
-        asked = floor - step if form.start == "exclusive" else floor
+        low = floor(instant, form.resolution_s)
+        asked = low - step if form.start == "exclusive" else low
     return _written(form.format, asked)
 
 
-def _floor(instant: datetime, resolution_s: float) -> datetime:
-    since = instant.astimezone(UTC) - _EPOCH
-    micros = round(resolution_s * 1_000_000)
-    whole = (since // timedelta(microseconds=1)) // micros * micros
-    return _EPOCH + timedelta(microseconds=whole)
+def may_come(
+    form: WindowFormat, start: datetime | None, end: datetime
+) -> tuple[datetime | None, datetime]:
+    """Between which instants, both included, rows may lie that an API gives for these bounds.
+
+    It is more than the window where ``bound`` had to ask for more, and by a second, since some APIs
+    round. A row beyond means that the filter was ignored.
+    """
+    step_s = form.resolution_s
+    slack = timedelta(seconds=min(step_s, 1.0))
+    latest = ceil(end, step_s) + slack
+    if start is None:
+        return None, latest
+    wider = timedelta(seconds=step_s if form.start == "exclusive" else 0.0)
+    return floor(start, step_s) - wider - slack, latest
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

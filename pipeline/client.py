@@ -41,7 +41,7 @@ class Answer:
     url: str = field(default="", repr=False)
 
 
-@dataclass
+@dataclass(eq=False)
 class Sent:
     """What went out for one partition: requests on the wire, and those that had to be repeated."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from pipeline.types import INSTANT, parse_type
+from pipeline.types import INSTANT, member_text, parse_type
 
 _INSTANT_TEXT = "timestamp[us, UTC]"
 
@@ -18,7 +18,7 @@ def type_text(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"list<{type_text(kind.value_type)}>"
     if pa.types.is_struct(kind):
-        inner = ", ".join(f"{f.name}: {type_text(f.type)}" for f in kind)
+        inner = ", ".join(f"{member_text(f.name)}: {type_text(f.type)}" for f in kind)
         return f"struct<{inner}>"
     return str(kind)
 

@@ -7,13 +7,16 @@ before. What an earlier try has left is gone on with, carried out, or cleared aw
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pipeline.attempt import Attempt, discard, lost_race
+from pipeline.attempt import Attempt
 from pipeline.checkpoint import Checkpoint, load, save
+from pipeline.errors import LostRace
 from pipeline.layout import Place, new_generation
-from pipeline.publish import Committed, Outcome, Result, carry_out, committed
+from pipeline.publish import Committed, Outcome, Result, carry_out, committed, discard, lost_race
 from pipeline.s3errors import Conflict
 from pipeline.store import Lake, Upload
 
@@ -43,37 +46,44 @@ def open_attempt(
     """
     place = Place(source, endpoint, partition)
     for _ in range(_OPEN_TRIES):
-        generation = new_generation(datetime.now(UTC), secrets.token_hex(4))
-        # This order matters. Uploads listed before the takeover can't be a later owner's; the
-        # manifest read after the checkpoint can't be older than the end of a work it shows.
-        uploads = lake.uploads(place.folder)
-        held = load(lake, place)
-        current = committed(lake, place)
-        before = held.checkpoint if held else None
-        if held and before and held.decision:
-            outcome = carry_out(lake, place, held.decision)
-            if outcome.result is Result.DONE and outcome.manifest.definition == definition:
-                return Attempt(lake, place, before, held.etag, resumed=True)
-            continue
-        base = current.etag if current else None
-        resumed = before is not None and (before.base, before.definition) == (base, definition)
-        if before and resumed:
-            mine = before.next(owner=generation, run_id=run_id)
-        else:
-            mine = Checkpoint(
-                owner=generation,
-                run_id=run_id,
-                definition=definition,
-                base=base,
-                window=dict(window),
-            )
-        try:
-            etag = save(lake, place, mine, replaces=held.etag if held else None)
-        except Conflict:
-            continue
-        _clear_away(lake, uploads, mine, dropped=before if not resumed else None, current=current)
-        return Attempt(lake, place, mine, etag, resumed=resumed)
+        fresh = Checkpoint(
+            owner=new_generation(datetime.now(UTC), secrets.token_hex(4)),
+            run_id=run_id,
+            definition=definition,
+            base=None,
+            window=dict(window),
+        )
+        attempt = _take_over(lake, place, fresh)
+        if attempt is not None:
+            return attempt
     raise lost_race(place)
+
+
+def _take_over(lake: Lake, place: Place, fresh: Checkpoint) -> Attempt | None:
+    """Own the work that is there, or start afresh; None if that changed meanwhile: look again."""
+    # This order matters. Uploads listed before the takeover can't be a later owner's; the
+    # manifest read after the checkpoint can't be older than the end of a work it shows.
+    uploads = lake.uploads(place.folder)
+    held = load(lake, place)
+    current = committed(lake, place)
+    before = held.checkpoint if held else None
+    if held and before and held.decision:
+        with suppress(LostRace):
+            outcome = carry_out(lake, place, held.decision)
+            if outcome.result is Result.DONE and outcome.manifest.definition == fresh.definition:
+                return Attempt(lake, place, before, held.etag, resumed=True)
+        return None
+    base = current.etag if current else None
+    if before and (before.base, before.definition) == (base, fresh.definition):
+        mine, dropped = before.next(owner=fresh.owner, run_id=fresh.run_id), None
+    else:
+        mine, dropped = replace(fresh, base=base), before
+    try:
+        etag = save(lake, place, mine, replaces=held.etag if held else None)
+    except Conflict:
+        return None
+    _clear_away(lake, uploads, mine, dropped=dropped, current=current)
+    return Attempt(lake, place, mine, etag, resumed=mine.writes > 0)
 
 
 def _clear_away(

@@ -7,7 +7,7 @@ again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrow import PageReader
-from pipeline.bounds import slice_of
+from pipeline.bounds import may_come, slice_of
 from pipeline.classify import Verdict, verdict
-from pipeline.client import Answer, Client, Sent
+from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
 from pipeline.guard import BadBody
 from pipeline.links import next_url
+from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
 from pipeline.request import HttpRequest, count_request, page_request
 from pipeline.spec.endpoint import Endpoint
@@ -34,11 +35,15 @@ _ASK_AGAIN = 2
 
 @dataclass(frozen=True)
 class Fetched:
-    """A page: what was asked, what it says of itself, and its rows (with ``_extracted_at``)."""
+    """A page: what was asked, what it says of itself, and its rows (with ``_extracted_at``).
+
+    :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
+    """
 
     ask: Ask
     facts: Facts
     table: pa.Table
+    outside: int = 0
 
 
 class Pages(Protocol):
@@ -54,21 +59,20 @@ class EndpointPages:
 
     def __init__(
         self,
-        client: Client,
+        sender: Sender,
         source: Source,
         name: str,
         window: Window,
         reader: PageReader,
         sent: Sent,
     ) -> None:
-        self._client = client
+        self._sender = sender
         self._source = source
         self._name = name
         self._endpoint: Endpoint = source.endpoints[name]
         self._window = window
         self._reader = reader
         self._sent = sent
-        self.dropped = 0
         self.repaired = 0
 
     async def page(self, ask: Ask) -> Fetched:
@@ -106,7 +110,7 @@ class EndpointPages:
     async def _fetch(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
     ) -> T:
-        return await self._client.fetch(request, read, what, self._sent)
+        return await self._sender.fetch(request, read, what, self._sent)
 
     def _read(self, ask: Ask, answer: Answer) -> Fetched:
         """In a worker thread: JSON to Arrow, then the checks."""
@@ -120,7 +124,8 @@ class EndpointPages:
         table = self._inside(page.table, ask)
         now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
         stamped = table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
-        return Fetched(ask, self._facts(page.table, page.extras, answer), stamped)
+        facts = self._facts(page.table, page.extras, answer)
+        return Fetched(ask, facts, stamped, outside=page.table.num_rows - table.num_rows)
 
     def _facts(self, table: pa.Table, extras: Any, answer: Answer) -> Facts:
         first, last = ends(table, self._endpoint)
@@ -139,7 +144,7 @@ class EndpointPages:
             last=last,
             token=None if token in (None, "", False) else str(token),
             url=url,
-            total=None if total is None else int(total),
+            total=_whole(total),
         )
 
     def _inside(self, table: pa.Table, ask: Ask) -> pa.Table:
@@ -149,22 +154,20 @@ class EndpointPages:
             return table
         start, end = slice_of(self._window, ask)
         column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
-        slack = timedelta(seconds=self._endpoint.window.resolution_s)
-        self._not_beyond(table, column, start and start - slack, end + slack)
+        self._not_beyond(table, column, start, end)
         keep = pc.less(column, _instant(end))
         if start is not None:
             keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
         keep = pc.fill_null(keep, start is None)
-        inside = table.filter(keep)
-        self.dropped += table.num_rows - inside.num_rows
-        return inside
+        return table.filter(keep)
 
     def _not_beyond(
         self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
     ) -> None:
-        beyond = pc.greater(column, _instant(end))
-        if start is not None:
-            beyond = pc.or_(pc.fill_null(beyond, True), pc.less(column, _instant(start)))
+        earliest, latest = may_come(self._endpoint.window, start, end)
+        beyond = pc.greater(column, _instant(latest))
+        if earliest is not None:
+            beyond = pc.or_(pc.fill_null(beyond, True), pc.less(column, _instant(earliest)))
         at = pc.index(pc.fill_null(beyond, start is not None), True).as_py()
         if at < 0:
             return
@@ -172,9 +175,8 @@ class EndpointPages:
         since = "the beginning" if start is None else start.isoformat()
         raise ContractBroken(
             f"asked for {self._endpoint.cursor} from {since} to {end.isoformat()}, got "
-            f"{column[at].as_py()} in the row {key}: the API ignores the filter; are the "
-            f"parameters "
-            "that carry {start} and {end} right?"
+            f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
+            "the parameters that carry {start} and {end} right?"
         )
 
 
@@ -236,6 +238,16 @@ def _count(body: bytes, path: str) -> int:
         return int(value)
     except (ValueError, KeyError, TypeError):
         raise BadBody(f"expected a count at {path!r}, got {body[:100]!r}") from None
+
+
+def _whole(total: Any) -> int | None:
+    """What the API calls its total. :raises ContractBroken: it is no number."""
+    try:
+        return None if total is None else int(total)
+    except (TypeError, ValueError):
+        raise ContractBroken(
+            f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
+        ) from None
 
 
 def _instant(moment: datetime) -> pa.Scalar:

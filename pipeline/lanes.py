@@ -27,7 +27,7 @@ async def in_order(
     running: deque[_Lane[P]] = deque()
     try:
         while True:
-            while len(running) < ahead and (segment := next(waiting, None)) is not None:
+            while len(running) < max(1, ahead) and (segment := next(waiting, None)) is not None:
                 running.append(_Lane(chain(segment)))
             if not running:
                 return

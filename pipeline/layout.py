@@ -14,6 +14,7 @@ from typing import Final
 
 from pipeline.errors import ConfigError
 
+_LONGEST: Final = 200  # characters; S3 takes 1,024 bytes for all of a key
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _UNSAFE: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\.\.|^\.")
 _GENERATION: Final = r"\d{8}T\d{9}-[0-9a-f]{8}"
@@ -21,12 +22,17 @@ _PART: Final = re.compile(rf"([^/]+)/([^/]+)/dt=([^/]+)/part-\d{{5,}}-{_GENERATI
 _RECORD: Final = re.compile(r"([^/]+)/([^/]+)/(?:_manifests|_checkpoints)/dt=([^/]+)\.json")
 
 
+def is_segment(text: str) -> bool:
+    """Whether a name is safe as one piece of a key."""
+    return 0 < len(text) <= _LONGEST and not _UNSAFE.search(text)
+
+
 def segment(text: str) -> str:
     """A source's, endpoint's or partition's name as one piece of a key.
 
     :raises ConfigError: if it could leave its folder or can't be part of a key.
     """
-    if not text or len(text) > 200 or _UNSAFE.search(text):
+    if not is_segment(text):
         raise ConfigError(
             f"{text[:60]!r} can't be used in an S3 key: a name has 1 to 200 characters, does not"
             " begin with a dot, and has no slash, backslash, '..' or control character."
@@ -101,11 +107,13 @@ def checkpoints_folder(source: str, endpoint: str) -> str:
 
 def place_of_part(key: str) -> Place | None:
     """Whose Parquet file this is; None if it is not one that Headrace wrote."""
-    match = _PART.fullmatch(key)
-    return Place(*match.groups()) if match else None
+    return _place(_PART.fullmatch(key))
 
 
 def place_of_record(key: str) -> Place | None:
     """Whose manifest or checkpoint this is; None if it is neither."""
-    match = _RECORD.fullmatch(key)
-    return Place(*match.groups()) if match else None
+    return _place(_RECORD.fullmatch(key))
+
+
+def _place(match: re.Match[str] | None) -> Place | None:
+    return Place(*match.groups()) if match and all(map(is_segment, match.groups())) else None

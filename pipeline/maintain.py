@@ -6,21 +6,21 @@ name into a checkpoint before it exists, so what was listed and is named by neit
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol, TypeVar
 
-from pipeline.attempt import discard
 from pipeline.checkpoint import Checkpoint, Held, load, save
 from pipeline.layout import (
     Place,
     checkpoints_folder,
+    is_segment,
     new_generation,
     place_of_part,
     place_of_record,
 )
-from pipeline.publish import carry_out, committed
+from pipeline.publish import carry_out, committed, discard
 from pipeline.s3errors import Conflict
 from pipeline.store import Lake, Listed, Upload
 
@@ -71,12 +71,33 @@ def clean(
     :param source: one source; None: all.
     """
     at = now or datetime.now(UTC)
+    sources = [source] if source is not None else filter(is_segment, lake.folders(""))
+    uploads = _by_place(lake.uploads("" if source is None else f"{source}/"))
+    endpoints = {(place.source, place.endpoint) for place in uploads}
+    for name in sources:
+        endpoints |= {(name, each) for each in lake.folders(f"{name}/") if is_segment(each)}
     found: list[Leftover] = []
-    for name in [source] if source is not None else lake.folders(""):
-        for endpoint in lake.folders(f"{name}/"):
-            if not endpoint.startswith("_"):
-                found += _Endpoint(lake, name, endpoint, at, older_than_s, dry_run).clean()
+    for name, endpoint in sorted(endpoints):
+        work = _Endpoint(lake, name, endpoint, at, older_than_s, dry_run)
+        found += work.clean(uploads)
     return Report(tuple(found), dry_run)
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_K = TypeVar("_K", bound=_Keyed)
+
+
+def _by_place(things: Iterable[_K]) -> dict[Place, list[_K]]:
+    grouped: dict[Place, list[_K]] = {}
+    for each in things:
+        place = place_of_part(each.key)
+        if place is not None:
+            grouped.setdefault(place, []).append(each)
+    return grouped
 
 
 @dataclass(frozen=True)
@@ -88,26 +109,19 @@ class _Endpoint:
     older_than_s: float
     dry_run: bool
 
-    def clean(self) -> Iterator[Leftover]:
-        folder = f"{self.source}/{self.endpoint}/"
-        uploads = [each for each in self.lake.uploads(folder) if place_of_part(each.key)]
-        files = [each for each in self.lake.list(f"{folder}dt=") if place_of_part(each.key)]
-        records = list(self.lake.list(checkpoints_folder(self.source, self.endpoint)))
-        for record in records:
-            place = place_of_record(record.key)
-            if place is not None and self._is_old(record.modified):
-                yield from self._checkpoint(place, record)
-        keys = [file.key for file in files] + [upload.key for upload in uploads]
-        for place in dict.fromkeys(place for key in keys if (place := place_of_part(key))):
-            yield from self._strays(
-                place,
-                [each for each in files if place_of_part(each.key) == place],
-                [each for each in uploads if place_of_part(each.key) == place],
-            )
+    def clean(self, uploads: Mapping[Place, Sequence[Upload]]) -> Iterator[Leftover]:
+        files = _by_place(self.lake.list(f"{self.source}/{self.endpoint}/dt="))
+        listed = list(self.lake.list(checkpoints_folder(self.source, self.endpoint)))
+        records = {p: each for each in listed if (p := place_of_record(each.key)) is not None}
+        here = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
+        for place in dict.fromkeys([*files, *here, *records]):
+            held = load(self.lake, place) if place in records else None
+            yield from self._strays(place, held, files.get(place, ()), uploads.get(place, ()))
+            if held is not None:
+                yield from self._checkpoint(place, held, records[place])
 
-    def _checkpoint(self, place: Place, record: Listed) -> Iterator[Leftover]:
-        held = load(self.lake, place)
-        if held is None:
+    def _checkpoint(self, place: Place, held: Held, record: Listed) -> Iterator[Leftover]:
+        if not self._is_old(record.modified):
             return
         age_s = self._age_s(record.modified)
         staged = sum(batch.bytes for batch in held.checkpoint.batches) if held.checkpoint else 0
@@ -140,9 +154,12 @@ class _Endpoint:
         self.lake.delete_exactly(place.checkpoint, etag)
 
     def _strays(
-        self, place: Place, files: Sequence[Listed], uploads: Sequence[Upload]
+        self,
+        place: Place,
+        held: Held | None,
+        files: Sequence[Listed],
+        uploads: Sequence[Upload],
     ) -> Iterator[Leftover]:
-        held = load(self.lake, place)
         found = committed(self.lake, place)
         used = set(found.manifest.paths) if found else set()
         staged = held.checkpoint.batches if held and held.checkpoint else ()

@@ -112,8 +112,10 @@ class OffsetPager:
         """A page shorter than asked for, while more rows match, is a silently capped page size."""
         if facts.total is None or facts.rows == 0:
             return ()
-        fitted = replace(ask, limit=min(ask.limit, facts.rows)) if _capped(ask, facts) else ask
-        step, start = self._step(fitted), self.first_offset
+        start = self.first_offset
+        left = facts.total - (ask.offset or start) + start
+        fitted = replace(ask, limit=facts.rows) if _capped(ask, facts, left) else ask
+        step = self._step(fitted)
         end = start + facts.total - (1 if self.overlap else 0)
         offsets = range((ask.offset or start) + step, end, step)
         asks = [replace(fitted, offset=offset) for offset in offsets]
@@ -145,14 +147,15 @@ class KeysetPager:
         first, last, total = facts.first, facts.last, facts.total
         if not (isinstance(first, int) and isinstance(last, int) and total) or facts.rows == 0:
             return ()
+        fitted = replace(ask, limit=facts.rows) if _capped(ask, facts, total) else ask
         rest = total - facts.rows
-        parts = min(self.ranges, -(-rest // ask.limit))
-        if parts < 2:
+        parts = min(self.ranges, -(-rest // fitted.limit))
+        if parts < 2 or last < first:
             return ()
         width = max(1, (last - first + 1) * rest // facts.rows // parts)
         bounds = [last + width * i for i in range(parts)]
-        inner = [Segment(Ask(ask.limit, after=a, before=a + width + 1)) for a in bounds[:-1]]
-        return (*inner, Segment(Ask(ask.limit, after=bounds[-1])))
+        inner = [Segment(replace(fitted, after=a, before=a + width + 1)) for a in bounds[:-1]]
+        return (*inner, Segment(replace(fitted, after=bounds[-1])))
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
@@ -173,7 +176,8 @@ class NumberPager:
     def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
         if facts.total is None or facts.rows == 0:
             return ()
-        size = facts.rows if _capped(ask, facts) else ask.limit
+        first = ask.page == self.first_page
+        size = facts.rows if first and _capped(ask, facts, facts.total) else ask.limit
         pages = range((ask.page or 0) + 1, self.first_page + -(-facts.total // size))
         return tuple(Segment(replace(ask, page=n), closed=n != pages[-1]) for n in pages)
 
@@ -221,5 +225,6 @@ class CustomPager:
         return self.function(ask, facts)
 
 
-def _capped(ask: Ask, facts: Facts) -> bool:
-    return facts.total is not None and 1 < facts.rows < min(ask.limit, facts.total)
+def _capped(ask: Ask, facts: Facts, left: int) -> bool:
+    """True if the page is shorter than it should be, with ``left`` rows from its first row on."""
+    return 1 < facts.rows < min(ask.limit, left)

@@ -1,7 +1,7 @@
 """A table as the bytes of one Parquet file. Pure: the same table gives the same bytes.
 
-zstd level 1; row groups of 50,000 to 100,000 rows; dictionaries only where values repeat
-(measured: both halve the CPU time or the size, see docs/decisions/0003-commit.md).
+zstd level 1; row groups of 50,000 to 100,000 rows; dictionaries only where values repeat, as
+building one for a column of distinct values costs time and makes the file larger.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROW_GROUP_ROWS: Final = 50_000  # at least, if there are as many
-_SAMPLE_ROWS: Final = 20_000
+_SAMPLE_ROWS: Final = 5_000
+_COUNTED: Final = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_temporal,
+)
 _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be distinct
 
 
@@ -51,9 +58,5 @@ def _leaves(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
             yield from _leaves(f"{path}.{field.name}", child)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
         yield from _leaves(f"{path}.list.element", values.flatten())
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or _is_text(kind):
+    elif any(is_kind(kind) for is_kind in _COUNTED):
         yield path, values
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.arrow import Column, Shape
+from pipeline.by_key import ByKey
 from pipeline.errors import ConfigError
-from pipeline.extract import ByChain, ByKey
+from pipeline.extract import ByChain
 from pipeline.fetch import Pages
 from pipeline.paging import (
     ChainPager,
@@ -82,7 +83,8 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
 def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) -> Extraction:
     """What reads the endpoint's pages, ``ahead`` of them at the same time."""
     pager = pager_of(endpoint)
-    if endpoint.by_key and len(endpoint.key) == 1:
+    overlapping = getattr(endpoint.paging, "overlap", True)
+    if endpoint.by_key and len(endpoint.key) == 1 and overlapping:
         return ByKey(
             pages,
             pager,

@@ -44,13 +44,17 @@ class Reach:
         if facts.rows and not self._before(facts.last, covered):
             covered = facts.last
         short = facts.rows < ask.limit
-        if short and isinstance(ask.before, int) and not self._before(ask.before - 1, covered):
-            covered = ask.before - 1
+        if short and isinstance(ask.before, int) and not self.descending:
+            covered = covered if self._before(ask.before - 1, covered) else ask.before - 1
         return replace(self, covered=covered, ended=short and ask.before is None)
 
     def brings(self, facts: Facts) -> bool:
         """True if the page reaches beyond what is covered."""
         return facts.rows > 0 and not self._before(facts.last, self.covered)
+
+    def within(self, ask: Ask, facts: Facts) -> bool:
+        """True if a page's rows lie between the keys that were asked for."""
+        return not (self._before(facts.first, ask.after) or self._before(ask.before, facts.last))
 
     def _before(self, a: Key, b: Key) -> bool:
         """``a`` comes before ``b`` or is the same; nothing comes before None, the very start."""
@@ -61,13 +65,6 @@ class Reach:
                 f"keys of one endpoint must be of one type: got {a!r} beside {b!r}"
             )
         return bool(a >= b if self.descending else a <= b)  # type: ignore[operator]
-
-
-def gap_ask(ask: Ask, reach: Reach, facts: Facts) -> Ask:
-    """The first page of what lies between ``reach`` and a page that does not join it."""
-    return replace(
-        ask, offset=None, after=reach.covered, before=facts.first if facts.rows else ask.before
-    )
 
 
 def earlier_ask(ask: Ask, tries: int, first_offset: int) -> Ask:

@@ -8,14 +8,17 @@ garbage was listed while the checkpoint was still owned, so nothing in it can co
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
-from pipeline.checkpoint import Decision
+from pipeline.checkpoint import Batch, Decision
 from pipeline.errors import LostRace
 from pipeline.layout import Place, place_of_part
 from pipeline.manifest import Manifest
 from pipeline.s3errors import Conflict
 from pipeline.store import Lake
 from pipeline.swap import swap
+
+_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, lest two runs take turns in stealing
 
 
 class Result(Enum):
@@ -100,6 +103,22 @@ def carry_out(lake: Lake, place: Place, decision: Decision) -> Outcome:
     if outcome.result is Result.DONE:
         clean(lake, place, decision)
     return outcome
+
+
+def discard(lake: Lake, batches: Sequence[Batch], *, keep: frozenset[str]) -> None:
+    """Throw staged batches away, completed or not; the files in ``keep`` stay."""
+    for batch in batches:
+        lake.abort_upload(batch.key, batch.upload_id)
+    lake.delete([batch.key for batch in batches if batch.key not in keep])
+
+
+def lost_race(place: Place) -> LostRace:
+    """What the loser of a partition raises."""
+    return LostRace(
+        f"Another run has taken over {place} and goes on from the same batches; this one stops"
+        " here, and nothing is lost.",
+        wait_s=_LOST_WAIT_S,
+    )
 
 
 def _withdraw(lake: Lake, place: Place, decision: Decision, winner: Committed | None) -> None:

@@ -8,16 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-from pyarrow.fs import FileSystem, S3FileSystem
 
-from pipeline.columns import schema_of
-from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.columns import describe, schema_of
+from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable
+from pipeline.filesystem import filesystem
 from pipeline.layout import manifests_folder, place_of_record
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.publish import committed
@@ -32,7 +31,7 @@ from pipeline.rows import (
 )
 from pipeline.store import Lake
 
-__all__ = ["Between", "LateRows", "current", "dataset", "filesystem", "late_rows", "manifests"]
+__all__ = ["Between", "LateRows", "current", "dataset", "late_rows", "manifests"]
 
 _FORMAT: Final = pds.ParquetFileFormat()
 _THREADS: Final = 8
@@ -52,27 +51,6 @@ class Between:
 
 
 Partitions = Between | Collection[str] | None
-
-
-def filesystem(lake: Lake) -> FileSystem:
-    """Arrow's own S3 client with the endpoint and credentials that boto3 has found.
-
-    It does not renew temporary credentials: make one for each reading.
-    """
-    client = lake.client
-    # boto3 has no public way to ask a client for them; every bridge from boto3 goes this way.
-    credentials = client._request_signer._credentials
-    options: dict[str, Any] = {"region": client.meta.region_name, "anonymous": credentials is None}
-    if credentials is not None:
-        frozen = credentials.get_frozen_credentials()
-        options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}
-        options |= {"session_token": frozen.token, "anonymous": False}
-    endpoint = urlsplit(client.meta.endpoint_url)
-    if not (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
-        options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme}
-        style = (client.meta.config.s3 or {}).get("addressing_style")
-        options["force_virtual_addressing"] = style == "virtual"
-    return S3FileSystem(**options)
 
 
 def manifests(
@@ -199,9 +177,13 @@ def _assemble(
 
 def _schema(lake: Lake, manifest: Manifest) -> pa.Schema:
     try:
-        return schema_of(manifest.columns)
-    except (ValueError, KeyError):
-        return _unify([_footer(lake, file) for file in manifest.files])
+        schema = schema_of(manifest.columns)
+        if describe(schema) == list(manifest.columns):
+            return schema
+    except (HeadraceError, ValueError, KeyError):
+        pass
+    # Types that the columns' text does not tell exactly: ask the files, a request for each.
+    return _unify([_footer(lake, file) for file in manifest.files])
 
 
 def _footer(lake: Lake, file: ManifestFile) -> pa.Schema:
@@ -210,7 +192,7 @@ def _footer(lake: Lake, file: ManifestFile) -> pa.Schema:
 
 
 def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    plain = [schema.remove_metadata() for schema in schemas]
+    plain = [pa.schema([]), *(schema.remove_metadata() for schema in schemas)]
     try:
         return pa.unify_schemas(plain, promote_options="permissive")
     except pa.ArrowTypeError as error:

@@ -37,9 +37,7 @@ def newest_of_each(rows: pa.Table, key: Sequence[str], cursor: str | None) -> pa
     by = [name for name in (cursor, EXTRACTED_AT) if name and name in rows.column_names]
     order: pa.Array = pa.arange(0, rows.num_rows)
     if by:
-        order = pc.sort_indices(
-            rows, sort_keys=[(name, "ascending") for name in by], null_placement="at_start"
-        )
+        order = pc.sort_indices(rows, sort_keys=[(name, "ascending", "at_start") for name in by])
     ranked = rows.select(list(key)).take(order).append_column(_RANK, pa.arange(0, rows.num_rows))
     best = ranked.group_by(list(key)).aggregate([(_RANK, "max")])[f"{_RANK}_max"]
     winners = order.take(best.combine_chunks()).cast(pa.int64())

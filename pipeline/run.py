@@ -18,7 +18,7 @@ from pipeline.batch import Gathered, in_key_order
 from pipeline.client import Sent
 from pipeline.columns import schema_of
 from pipeline.commit import Attempt, open_attempt
-from pipeline.extract import Tally
+from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages
 from pipeline.manifest import Manifest
 from pipeline.parquet import encode
@@ -94,6 +94,7 @@ def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Windo
         now=now,
         safety_margin_s=run.source.margin_s(endpoint),
         watermark_before=before,
+        step_s=run.source.endpoints[endpoint].window.resolution_s,
     )
 
 
@@ -111,17 +112,23 @@ class _Stager:
         where = f"{run.source.source}/{endpoint}"
         self._reader = PageReader(shape_of(self._spec), self._known(), where=where)
         self._pages = EndpointPages(
-            run.client, run.source, endpoint, self._window, self._reader, self._sent
+            run.sender, run.source, endpoint, self._window, self._reader, self._sent
         )
         self._earlier = dict(attempt.counters)
+        self._resumed_pages = int(self._earlier.get("pages", 0))
         self._preview: tuple[dict[str, Any], ...] = ()
 
     async def run(self, began: float) -> Staged:
         position = self._attempt.progress
         if position is not None and position.get("ended"):
             self._tally.contiguous = bool(position["contiguous"])
+        elif position is not None and not self._spec.resumable:
+            await self._start_over()
         else:
-            await self._read_pages(position)
+            try:
+                await self._read_pages(position)
+            except StartOver:
+                await self._start_over()
         return Staged(
             run=self._run,
             endpoint=self._endpoint,
@@ -132,9 +139,15 @@ class _Stager:
             counters=self._counters(),
             schema=self._with_stamp(self._reader.schema),
             preview=self._preview,
-            resumed_pages=int(self._earlier.get("pages", 0)),
+            resumed_pages=self._resumed_pages,
             began=began,
         )
+
+    async def _start_over(self) -> None:
+        """Read the partition from its first page; what it has cost so far still counts."""
+        await asyncio.to_thread(self._attempt.start_over)
+        self._resumed_pages = self._tally.rows = self._tally.repeated_rows = 0
+        await self._read_pages(None)
 
     async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
         extraction = extraction_of(self._spec, self._pages, self._window, self._run.ahead)
@@ -156,8 +169,10 @@ class _Stager:
     def _write(
         self, tables: list[pa.Table], progress: dict[str, Any], counters: dict[str, int | float]
     ) -> None:
-        schema = self._with_stamp(self._reader.schema)
-        table = pa.concat_tables([self._conformed(t, schema) for t in tables])
+        # Pages that are read meanwhile may widen the schema: one for the whole batch.
+        columns = self._reader.schema
+        schema = self._with_stamp(columns)
+        table = pa.concat_tables([self._conformed(t, columns) for t in tables])
         table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
         if not self._preview:
             self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
@@ -172,8 +187,8 @@ class _Stager:
 
     def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         stamps = table["_extracted_at"]
-        rows = self._reader.conform(table.drop_columns(["_extracted_at"]))
-        return rows.append_column(schema.field("_extracted_at"), stamps)
+        rows = self._reader.conform(table.drop_columns(["_extracted_at"]), schema)
+        return rows.append_column("_extracted_at", stamps)
 
     def _with_stamp(self, schema: pa.Schema) -> pa.Schema:
         return schema.append(pa.field("_extracted_at", INSTANT))

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 
 from pipeline.errors import HeadraceError, Retryable, WindowRefused
 from pipeline.extract import Tally
@@ -111,14 +111,14 @@ async def _endpoint(
 ) -> None:
     waiting = deque(days)
     staging: deque[tuple[str, asyncio.Task[Staged | Receipt]]] = deque()
-    first = days[0]
+    wanted = set(days)
     try:
         while waiting or staging:
             while waiting and len(staging) < DAYS_AHEAD:
                 day = waiting.popleft()
                 tally = outcome.tallies.setdefault((name, day), Tally())
                 task = asyncio.create_task(
-                    stage(run, name, day, tally=tally, in_this_run=day != first)
+                    stage(run, name, day, tally=tally, in_this_run=_day_before(day) in wanted)
                 )
                 staging.append((day, task))
             day, task = staging.popleft()
@@ -134,3 +134,7 @@ async def _endpoint(
         for _, task in staging:
             task.cancel()
         await asyncio.gather(*(task for _, task in staging), return_exceptions=True)
+
+
+def _day_before(day: str) -> str:
+    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()

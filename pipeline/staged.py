@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.client import Client
 from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
 from pipeline.manifest import Manifest, ManifestFile
+from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
 from pipeline.readback import key_rows, manifest_of
 from pipeline.spec.endpoint import Endpoint
@@ -32,7 +32,7 @@ class Run:
 
     source: Source
     lake: Lake
-    client: Client
+    sender: Sender
     run_id: str
     now: Callable[[], datetime]
     ahead: int = 16

@@ -219,11 +219,11 @@ class Lake:
     def _pages(self, operation: str, method: str, folder: str, **more: str) -> Iterator[Any]:
         paginator = self.client.get_paginator(method)
         pages = iter(paginator.paginate(Bucket=self.bucket, Prefix=self.full(folder), **more))
-        while True:
+        truncated = True
+        while truncated:
             with self._operation(operation, folder):
-                page = next(pages, None)
-            if page is None:
-                return
+                page = next(pages)
+            truncated = bool(page.get("IsTruncated"))
             yield page
 
     @contextmanager

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from pipeline.errors import WindowRefused
 
 Kind = Literal["incremental", "baseline", "snapshot"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,13 @@ def incremental(
     now: datetime,
     safety_margin_s: float,
     watermark_before: datetime | None,
+    step_s: float = 1.0,
 ) -> Window:
     """The window of an endpoint with a cursor.
 
     :param watermark_before: the watermark of the partition before, if that one is committed.
+    :param step_s: the step of the cursor: a day that was read at noon may get more rows of that
+        day, so that a window begins on a whole step.
     :raises WindowRefused: the day lies before ``start`` or in the future.
     """
     day = calendar.day(partition)
@@ -110,8 +114,8 @@ def incremental(
     if day == calendar.start:
         return Window("baseline", None, end, safety_margin_s)
     boundary = begins if watermark_before is None else min(begins, watermark_before)
-    start = boundary - timedelta(seconds=safety_margin_s)
-    return Window("incremental", start, end, safety_margin_s, boundary)
+    start = floor(boundary - timedelta(seconds=safety_margin_s), step_s)
+    return Window("incremental", start, end, safety_margin_s, ceil(boundary, step_s))
 
 
 def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:
@@ -136,6 +140,19 @@ def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:
 def newest_snapshot(calendar: Calendar, partitions: Iterable[str]) -> str:
     """The one partition of a run that a snapshot is taken for; the others are skipped."""
     return max(partitions, key=calendar.day)
+
+
+def floor(instant: datetime, step_s: float) -> datetime:
+    """The last whole step, counted from 1970 UTC, at or before an instant."""
+    micros = round(step_s * 1_000_000)
+    whole = (instant.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) // micros * micros
+    return _EPOCH + timedelta(microseconds=whole)
+
+
+def ceil(instant: datetime, step_s: float) -> datetime:
+    """The first whole step at or after an instant."""
+    below = floor(instant, step_s)
+    return below if below == instant else below + timedelta(seconds=step_s)
 
 
 def _not_future(partition: str, begins: datetime, now: datetime) -> None:

@@ -14,6 +14,7 @@ be the pacer itself: at exactly the quota it gets 429s, and it knows nothing of 
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -81,6 +82,8 @@ class Budget:
         Returns at once; this process's next request goes after it. Awaiting the task is optional.
         """
         self._tally.throttled += 1
+        if wait_s is not None and math.isnan(wait_s):
+            wait_s = None
         return self._note(self._store.throttled(wait_s))
 
     def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
@@ -88,7 +91,7 @@ class Budget:
 
         :param reset_s: seconds from now until there is quota again; without it nothing is known.
         """
-        if remaining is None or remaining > 0 or reset_s is None or reset_s <= 0:
+        if remaining is None or remaining > 0 or reset_s is None or not reset_s > 0:
             return None
         return self._note(self._store.block(reset_s))
 

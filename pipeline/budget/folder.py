@@ -184,7 +184,7 @@ class FolderStore(CellStore):
         wanted = 8 * layout.size(self.limits)
         if os.fstat(self._fd).st_size < wanted:
             self._unmap()
-            os.ftruncate(self._fd, wanted)
+            _reserve(self._fd, wanted)
             self._remap()
         return self._cells
 
@@ -218,6 +218,14 @@ def counts(name: str, folder: Path) -> tuple[float, list[tuple[float, int]]]:
     if layout.flaw(cells, now, boot_id()) or cells[layout.BOOT] != boot_id():
         cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
     return now, slots.minutes(cells, now)
+
+
+def _reserve(fd: int, size: int) -> None:
+    """Grow a file for real: a write to a mapped page that a full disk can't back would kill us."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
 
 
 def _open(path: Path) -> int:

@@ -22,7 +22,7 @@ from pipeline.budget.limits import Limits
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
 from pipeline.budget.stores import CellStore
-from pipeline.errors import Retryable
+from pipeline.errors import ConfigError, Retryable
 
 _CREATE = """
 DO $$ BEGIN
@@ -174,7 +174,10 @@ class PostgresStore(CellStore):
 
     async def _connect(self) -> Any:
         connect = self._psycopg.AsyncConnection.connect
-        connection = await connect(self._url, autocommit=True, connect_timeout=10)
+        try:
+            connection = await connect(self._url, autocommit=True, connect_timeout=10)
+        except self._psycopg.ProgrammingError:  # its text may hold a part of the password
+            raise ConfigError("HEADRACE_BUDGET is not a Postgres URL that can be read.") from None
         for statement in (_SESSION, _CREATE):
             await connection.execute(statement)
         await connection.execute(_ADD, (self.name,))

@@ -21,7 +21,7 @@ from pipeline.budget.limits import Limits, RateWindow
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
 from pipeline.budget.stores import Store
-from pipeline.errors import Retryable
+from pipeline.errors import ConfigError, Retryable
 
 LEASE_S = 5.0
 _SLOTS = Path(__file__).with_name("slots.lua")
@@ -61,19 +61,25 @@ class RedisStore(Store):
         self._calls = Calls()
 
     async def open(self) -> None:
-        # Parsed here: redis-py puts a wrong URL, password and all, into its message.
-        self._client = self._redis.from_url(self._url, socket_timeout=10, socket_connect_timeout=10)
+        try:
+            timeouts = {"socket_timeout": 10, "socket_connect_timeout": 10}
+            self._client = self._redis.from_url(self._url, **timeouts)
+        except ValueError:  # its text may hold a part of the password
+            raise ConfigError("HEADRACE_BUDGET is not a Redis URL that can be read.") from None
         self._slots = self._client.register_script(_SLOTS.read_text())
         self._places = self._client.register_script(_PLACES.read_text())
-        await self._ask("open")
+        try:
+            await self._ask("open")
+        except Retryable:
+            await self._client.aclose()
+            raise
         self._beat = asyncio.get_running_loop().create_task(self._renew())
 
     async def close(self) -> None:
         await self._calls.ended()
-        if hasattr(self, "_beat"):
-            self._beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._beat
+        self._beat.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._beat
         await self._client.aclose()
 
     async def take(self, ticket: float | None) -> Answer:

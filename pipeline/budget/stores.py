@@ -6,12 +6,13 @@ A store serializes the users of one budget, gives them one clock, and counts the
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from pipeline.budget import cells as layout
 from pipeline.budget import slots
@@ -93,11 +94,13 @@ class CellStore(Store):
             slots.block(cells, now, wait_s)
 
 
-class _Memory(NamedTuple):
+@dataclass
+class _Memory:
     cells: memoryview[float]
-    places: set[int]
-    windows: Limits
-    users: set[int]
+    limits: Limits
+    places: set[int] = field(default_factory=set)
+    users: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class MemoryStore(CellStore):
@@ -106,42 +109,41 @@ class MemoryStore(CellStore):
     _all: ClassVar[dict[str, _Memory]] = {}
 
     async def open(self) -> None:
-        known = self._all.get(self.name)
-        if known is None or known.windows.windows != self.limits.windows:
-            cells = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
-            layout.fresh(cells, self.limits, 0.0)
-            places, users = (known.places, known.users) if known else (set(), set())
-            if known:
+        cells = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
+        layout.fresh(cells, self.limits, 0.0)
+        self._memory = known = self._all.setdefault(self.name, _Memory(cells, self.limits))
+        known.users.add(id(self))
+        with known.lock:
+            if known.limits.windows != self.limits.windows:
                 kept = [known.cells[i] for i in range(layout.RINGS)]
                 layout.carry_over(kept, layout.sent(known.cells), cells, self.limits)
-            self._all[self.name] = known = _Memory(cells, places, self.limits, users)
-        known.users.add(id(self))
+                known.cells, known.limits = cells, self.limits
 
     async def close(self) -> None:
-        known = self._all.get(self.name)
-        if known is not None:
-            known.users.discard(id(self))
-            if not known.users:
-                del self._all[self.name]
+        self._memory.users.discard(id(self))
+        if not self._memory.users and self._all.get(self.name) is self._memory:
+            del self._all[self.name]
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
-        known = self._all[self.name]
-        self.limits = replace(self.limits, windows=known.windows.windows)
-        yield known.cells, monotonic()
+        with self._memory.lock:  # nothing is awaited under it
+            self.limits = replace(self.limits, windows=self._memory.limits.windows)
+            yield self._memory.cells, monotonic()
 
     def give_back(self, ticket: float) -> None:
-        slots.give_back(self._all[self.name].cells, ticket, self.share)
+        with self._memory.lock:
+            slots.give_back(self._memory.cells, ticket, self.share)
 
     async def try_place(self) -> int | None:
-        held = self._all[self.name].places
-        place = next((place for place in self.places if place not in held), None)
-        if place is not None:
-            held.add(place)
+        with self._memory.lock:
+            held = self._memory.places
+            place = next((place for place in self.places if place not in held), None)
+            if place is not None:
+                held.add(place)
         return place
 
     def free_place(self, place: int) -> None:
-        self._all[self.name].places.discard(place)
+        self._memory.places.discard(place)
 
     @classmethod
     def counts(cls, name: str) -> tuple[float, list[tuple[float, int]]]:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.spec.model import DottedPath, Model, Name, split_path
-from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single
-from pipeline.spec.request import Apicalypse, Count, Http, Request, WindowFormat
+from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
+from pipeline.spec.request import DAY_S, Apicalypse, Count, Http, Request, WindowFormat
 from pipeline.types import parse_type
 
 
@@ -92,6 +92,11 @@ class Endpoint(Model):
         return isinstance(self.paging, Offset | Keyset) and self.order != "none"
 
     @property
+    def resumable(self) -> bool:
+        """False if a later try can't go on where this one stopped: a token dies with the run."""
+        return not isinstance(self.paging, Token) or self.paging.resumable
+
+    @property
     def can_seek(self) -> bool:
         """True if rows after a given key can be asked for."""
         if isinstance(self.request, Apicalypse):
@@ -109,9 +114,25 @@ class Endpoint(Model):
                 f"the cursor {self.cursor!r} needs a declared type, e.g. "
                 f"columns: {{{self.cursor}: 'timestamp[s]'}}"
             )
+        self._cursor_is_a_time()
         if isinstance(self.request, Http):
             self._placeholders_fit(self.request)
         return self
+
+    def _cursor_is_a_time(self) -> None:
+        if self.cursor is None:
+            return
+        kind = self.columns[self.cursor].type
+        if not kind.startswith(("timestamp[", "date")):
+            raise ValueError(
+                f"the cursor {self.cursor!r} is declared as {kind}: expected date or a timestamp, "
+                "e.g. timestamp[s] for seconds since 1970, timestamp[iso] for text"
+            )
+        if kind == "date" and self.window.resolution_s < DAY_S:
+            raise ValueError(
+                f"the cursor {self.cursor!r} is a day without a time: say so with "
+                "window: {resolution_s: 86400}"
+            )
 
     def _placeholders_fit(self, request: Http) -> None:
         used = " ".join(str(value) for value in _templates(request)) + (self.path or "")

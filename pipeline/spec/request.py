@@ -8,7 +8,7 @@ in a baseline, no token on a first page) is left out.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.spec.model import DottedPath, Model
 
@@ -37,7 +37,28 @@ class Apicalypse(Model):
     pack: int = Field(10, ge=1, le=10, description="pages in one /multiquery request")
 
 
-Request = Annotated[Http | Apicalypse, Field(discriminator="dialect")]
+def _dialect(request: Any) -> Any:
+    """Plain HTTP unless the YAML says otherwise."""
+    if isinstance(request, dict):
+        return request.get("dialect", "http")
+    return getattr(request, "dialect", None)
+
+
+Request = Annotated[
+    Annotated[Http, Tag("http")] | Annotated[Apicalypse, Tag("apicalypse")],
+    Discriminator(_dialect),
+]
+
+
+_FINEST = (
+    (("%f",), 1e-6),
+    (("%S", "%s", "%T", "%X", "%c", "%r"), 1.0),
+    (("%M", "%R"), 60.0),
+    (("%H", "%I"), 3600.0),
+)
+"""Directives of strftime that say which part of a time is written, and its step in seconds."""
+
+DAY_S = 86_400.0
 
 
 class WindowFormat(Model):
@@ -57,6 +78,26 @@ class WindowFormat(Model):
     floor: str | None = Field(
         None, description="lower bound to ask a baseline with, where the API wants one"
     )
+
+    @model_validator(mode="after")
+    def _format_says_enough(self) -> "WindowFormat":
+        """A bound cut to less than the step that it stands for would lose rows."""
+        if self.format in ("epoch_s", "epoch_ms", "iso"):
+            return self
+        if "%" not in self.format:
+            raise ValueError(
+                f"format {self.format!r} is not known: expected epoch_s, epoch_ms, iso or a "
+                "strftime pattern such as %Y-%m-%d"
+            )
+        written_s = next(
+            (step for names, step in _FINEST if any(n in self.format for n in names)), DAY_S
+        )
+        if self.resolution_s < written_s:
+            raise ValueError(
+                f"format {self.format!r} writes steps of {written_s:g} s: set resolution_s: "
+                f"{written_s:g}, or write more of the time"
+            )
+        return self
 
 
 class Count(Model):

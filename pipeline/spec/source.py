@@ -10,6 +10,7 @@ from pipeline.spec.auth import Auth, NoAuth
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
 from pipeline.spec.model import Model, Name
+from pipeline.spec.request import DAY_S
 
 
 class Schedule(Model):
@@ -54,6 +55,17 @@ class Source(Model):
             parent = endpoint.parents.endpoint if endpoint.parents else None
             if parent is not None and parent not in self.endpoints:
                 raise ValueError(f"endpoint {name}: its parent {parent!r} is not an endpoint here")
+        return self
+
+    @model_validator(mode="after")
+    def _days_are_utc(self) -> "Source":
+        for name, endpoint in self.endpoints.items():
+            whole_days = endpoint.cursor is not None and endpoint.window.resolution_s >= DAY_S
+            if whole_days and self.timezone != "UTC":
+                raise ValueError(
+                    f"endpoint {name}: its cursor moves in whole days, which have no time zone: "
+                    f"expected timezone: UTC, got {self.timezone}"
+                )
         return self
 
     @property

@@ -1,0 +1,184 @@
+"""Many pages in one request: IGDB's ``/multiquery``, up to 10 at the quota of one.
+
+Source: https://api-docs.igdb.com/#multi-query. Pages of one endpoint and of several ride together,
+in the order in which they were asked for. A few workers send; while they wait for the budget, what
+is asked for meanwhile gathers to full packs by itself.
+
+If the API refuses a pack, its pages are sent one by one: a page that is refused by itself was the
+reason, and only its endpoint fails; if all of them pass, packing is switched off. A pack that gets
+no answer is cut in half, and so is every later one.
+"""
+
+import asyncio
+import secrets
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from pipeline.client import Answer, Client, Sent
+from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
+from pipeline.guard import BadBody
+from pipeline.multiquery import multiquery, split
+from pipeline.request import HttpRequest
+from pipeline.spec.request import Apicalypse
+from pipeline.spec.source import Source
+
+T = TypeVar("T")
+_WORKERS = 4
+
+
+class Sender(Protocol):
+    """Whoever gets a request answered: the client, or a packer in front of it."""
+
+    async def fetch(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
+    ) -> T: ...
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A page that waits for its answer."""
+
+    request: HttpRequest
+    what: str
+    sent: Sent
+    answer: asyncio.Future[Answer] = field(default_factory=asyncio.Future)
+
+
+class Packer:
+    """Sends pages in packs through a client."""
+
+    def __init__(self, client: Client, source: Source, size: int) -> None:
+        self._client = client
+        self._base_url = source.base_url.rstrip("/")
+        self._most_tries = source.retries.errors
+        self._waiting: deque[_Waiting] = deque()
+        self._some = asyncio.Event()
+        self.size = size
+
+    async def fetch(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
+    ) -> T:
+        """As ``Client.fetch``. A page that can't be read is asked for again, alone or in a pack."""
+        for tries in range(self._most_tries + 1):
+            page = _Waiting(request, what, sent)
+            self._waiting.append(page)
+            self._some.set()
+            try:
+                answer = await page.answer
+                return await read(answer)
+            except BadBody as error:
+                sent.retried += 1
+                if tries == self._most_tries:
+                    raise ApiUnavailable(f"{what}: {error}, after {tries + 1} tries") from None
+            finally:
+                page.answer.cancel()
+        raise AssertionError("unreachable")
+
+    async def work(self) -> None:
+        """Send packs until cancelled."""
+        while True:
+            while not self._waiting:
+                self._some.clear()
+                await self._some.wait()
+            await asyncio.sleep(0)  # what is asked for in this turn of the loop rides along
+            pack = self._next_pack()
+            if pack:
+                await self._send(pack)
+
+    def _next_pack(self) -> list[_Waiting]:
+        pack: list[_Waiting] = []
+        while self._waiting and len(pack) < self.size:
+            page = self._waiting.popleft()
+            if not page.answer.done():
+                pack.append(page)
+        return pack
+
+    async def _send(self, pack: Sequence[_Waiting]) -> None:
+        if len(pack) == 1:
+            await self._alone(pack[0])
+            return
+        try:
+            answers = await self._together(pack)
+        except RequestRefused:
+            await self._one_by_one(pack)
+        except ApiUnavailable as error:
+            if self._client.breaker_state == "open":
+                _fail(pack, error)
+                return
+            self.size = max(1, len(pack) // 2)
+            self._waiting.extendleft(reversed(pack))
+            self._some.set()
+        except HeadraceError as error:
+            _fail(pack, error)
+        else:
+            for page, answer in zip(pack, answers, strict=True):
+                if not page.answer.done():
+                    page.answer.set_result(answer)
+
+    async def _together(self, pack: Sequence[_Waiting]) -> list[Answer]:
+        names = [f"{secrets.token_hex(6)}-{number}" for number in range(len(pack))]
+        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in pack]
+        body = multiquery(
+            [
+                (path, name, page.request.content or b"")
+                for path, name, page in zip(paths, names, pack, strict=True)
+            ]
+        )
+        request = HttpRequest(
+            "POST", f"{self._base_url}/multiquery", headers=pack[0].request.headers, content=body
+        )
+
+        async def read(answer: Answer) -> list[Answer]:
+            bodies = await asyncio.to_thread(split, answer.body, names)
+            return [replace(answer, body=body) for body in bodies]
+
+        # The request is counted where most of its pages belong, so that sums stay true.
+        owner = Counter(page.sent for page in pack).most_common(1)[0][0]
+        return await self._client.fetch(request, read, f"{len(pack)} pages in one request", owner)
+
+    async def _alone(self, page: _Waiting) -> bool:
+        """:return: False if the API refused this very page."""
+
+        async def read(answer: Answer) -> Answer:
+            return answer
+
+        try:
+            answer = await self._client.fetch(page.request, read, page.what, page.sent)
+        except HeadraceError as error:
+            _fail([page], error)
+            return not isinstance(error, RequestRefused)
+        if not page.answer.done():
+            page.answer.set_result(answer)
+        return True
+
+    async def _one_by_one(self, pack: Sequence[_Waiting]) -> None:
+        passed = [await self._alone(page) for page in pack]
+        if all(passed):
+            self.size = 1
+
+
+def _fail(pack: Sequence[_Waiting], error: HeadraceError) -> None:
+    for page in pack:
+        if not page.answer.done():
+            page.answer.set_exception(error)
+
+
+@asynccontextmanager
+async def packed(client: Client, source: Source) -> AsyncIterator[Sender]:
+    """A packer in front of the client if the source's API knows how; else the client itself."""
+    requests = [endpoint.request for endpoint in source.endpoints.values()]
+    size = min((r.pack for r in requests if isinstance(r, Apicalypse)), default=1)
+    if size == 1:
+        yield client
+        return
+    packer = Packer(client, source, size)
+    workers = [asyncio.create_task(packer.work()) for _ in range(_WORKERS)]
+    try:
+        yield packer
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
