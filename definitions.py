@@ -6,7 +6,14 @@ from collections.abc import Mapping
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from assets import source_assets, source_job, source_schedule
+from assets import (
+    maintenance,
+    maintenance_schedule,
+    source_assets,
+    source_job,
+    source_schedule,
+    source_sweeps,
+)
 from pipeline.errors import ConfigError
 from pipeline.spec import load_sources
 from pipeline.spec.settings import Settings
@@ -19,11 +26,15 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     settings = Settings.read(env)
     sources = load_sources(settings.sources, env)
     jobs = {source.source: source_job(source) for source in sources}
+    sweeps = [source_sweeps(source) for source in sources]
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
-        assets=[source_assets(source) for source in sources],
-        jobs=list(jobs.values()),
-        schedules=[source_schedule(source, jobs[source.source]) for source in sources],
+        assets=[*(source_assets(source) for source in sources), *filter(None, sweeps)],
+        jobs=[*jobs.values(), maintenance],
+        schedules=[
+            *(source_schedule(source, jobs[source.source]) for source in sources),
+            maintenance_schedule,
+        ],
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),
             "api": ApiResource(budget=budget),

@@ -2,5 +2,14 @@
 
 from assets.factory import source_assets
 from assets.jobs import source_job, source_schedule
+from assets.maintenance import maintenance, maintenance_schedule
+from assets.sweeps import source_sweeps
 
-__all__ = ["source_assets", "source_job", "source_schedule"]
+__all__ = [
+    "maintenance",
+    "maintenance_schedule",
+    "source_assets",
+    "source_job",
+    "source_schedule",
+    "source_sweeps",
+]

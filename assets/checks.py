@@ -1,5 +1,6 @@
 """The checks of a source's endpoints, from what the engine verified when it committed."""
 
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -12,13 +13,18 @@ from pipeline.staged import Receipt
 from pipeline.store import Lake
 
 _MOST_NAMED = 20
+NEAR = 0.8
+"""From this part of the safety margin on, lateness is near enough to it to warn."""
 
 
 def check_results(
     source: Source, lake: Lake, endpoint: str, receipts: Sequence[Receipt]
 ) -> list[dg.AssetCheckResult]:
     """What held for the partitions of this run, and coverage over the whole lake."""
-    return [integrity(source, endpoint, receipts), coverage(source, lake, endpoint)]
+    results = [integrity(source, endpoint, receipts), coverage(source, lake, endpoint)]
+    if source.endpoints[endpoint].incremental:
+        results.append(margin(source, endpoint, receipts))
+    return results
 
 
 def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.AssetCheckResult:
@@ -45,6 +51,29 @@ def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.
             **{n: "; ".join(d) for n, d in failed.items()},
         },
     )
+
+
+def margin(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.AssetCheckResult:
+    """Whether the latest of the late rows lay well inside the safety margin."""
+    margin_s = source.margin_s(endpoint)
+    latest_s = max((r.manifest.latest_late_s or 0.0 for r in receipts), default=0.0)
+    late = sum(receipt.manifest.late_rows for receipt in receipts)
+    wide = latest_s <= NEAR * margin_s
+    said = f"{late:,} late rows, the latest by {latest_s:,.0f} s of a margin of {margin_s:,.0f} s"
+    wider = f"; rows may come later than that: set safety_margin_s to {wider_margin_s(latest_s)}"
+    return dg.AssetCheckResult(
+        asset_key=asset_key(source, endpoint),
+        check_name="margin",
+        passed=wide,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said if wide else said + wider,
+        metadata={"late_rows": late, "latest_late_s": latest_s, "safety_margin_s": margin_s},
+    )
+
+
+def wider_margin_s(latest_s: float) -> int:
+    """Twice the lateness, in whole hours."""
+    return max(1, math.ceil(2 * latest_s / 3600)) * 3600
 
 
 def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:

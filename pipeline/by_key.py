@@ -1,9 +1,9 @@
 """Pages in order of a unique key, under the proof of ``proof``.
 
-Each page handed on joins the ones before it. One that does not leaves a gap, which is fetched again:
-by key where the API can seek, else by walking back until a page joins. What is covered is dropped, so
-that no row comes twice. The end takes two witnesses (a short page and the count, a short page and an
-empty one, two empty ones), since a sick API sends odd pages and a wrong count.
+Each page handed on joins the ones before it. One that does not leaves a gap, which is fetched
+again: by key where the API can seek, else by walking back until a page joins. What is covered is
+dropped, so that no row comes twice. The end takes two witnesses (a short page and the count, a short
+page and an empty one, two empty ones), since a sick API sends odd pages and a wrong count.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from pipeline.proof import Reach, earlier_ask
 _ASK_AGAIN = 4
 """So often are a first page and a count asked for that do not fit together."""
 _MOST_STILL = 5
-"""So many pages in a row with the same keys mean that the API does not know the paging parameter."""
+"""So many pages in a row with the same keys mean that the paging parameter is not known."""
 
 
 class ByKey:
@@ -79,7 +79,7 @@ class ByKey:
     async def _head(self, ask: Ask) -> tuple[Fetched, int | None]:
         """The first page and the count, asked for again while they do not fit together.
 
-        A page that stays shorter than asked for while more rows match is a silently capped page size.
+        A page that stays shorter than asked for while more rows match: a silently capped size.
         """
         before: int | None = None
         for _ in range(_ASK_AGAIN):
@@ -92,7 +92,10 @@ class ByKey:
             before = rows or None
         if page.facts.rows:
             return page, total
-        raise ContractBroken(f"the API counts {total} rows, but its first page is empty")
+        raise ContractBroken(
+            f"the API counts {total} rows, but its first page is empty: does the count know the "
+            "same filter as the page?"
+        )
 
     async def _chain(self, segment: Segment) -> AsyncGenerator[Fetched, None]:
         ask: Ask | None = segment.ask
@@ -192,8 +195,8 @@ class ByKey:
                 raise _standing_still(found)
             before, patience = found.facts, patience - 1
         raise ContractBroken(
-            f"no page joins the rows up to {self._key} {self._reach.covered}: does the API count the "
-            "offset in rows, and sort by the key?"
+            f"no page joins the rows up to {self._key} {self._reach.covered}: does the API count "
+            "the offset in rows, and sort by the key?"
         )
 
     async def _rest(self, head: Ask) -> AsyncIterator[Handed]:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from pipeline.errors import HeadraceError, Retryable, WindowRefused
+from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract import Tally
 from pipeline.run import stage
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.window import newest_snapshot
+from pipeline.winner import winner
 
 DAYS_AHEAD = 3
 ENDPOINTS_AT_ONCE = 24
@@ -123,8 +124,7 @@ async def _endpoint(
                 staging.append((day, task))
             day, task = staging.popleft()
             try:
-                staged = await task
-                receipt = staged if isinstance(staged, Receipt) else await staged.commit()
+                receipt = await _receipt(run, name, day, task)
             except HeadraceError as error:
                 outcome.failed.append(Failed(name, day, error))
                 return
@@ -138,3 +138,18 @@ async def _endpoint(
 
 def _day_before(day: str) -> str:
     return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
+
+
+async def _receipt(
+    run: Run, name: str, day: str, staging: asyncio.Task[Staged | Receipt]
+) -> Receipt:
+    """:raises LostRace: another run has the partition, and has not committed it in time."""
+    began = run.now()
+    try:
+        staged = await staging
+        return staged if isinstance(staged, Receipt) else await staged.commit()
+    except LostRace:
+        won = await winner(run, name, day, since=began)
+        if won is None:
+            raise
+        return Receipt(name, won, "lost")

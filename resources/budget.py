@@ -10,6 +10,9 @@ import dagster as dg
 from pipeline import budget
 from pipeline.spec.source import Source
 
+NO_LIMIT = budget.RateWindow(requests=10_000, per_s=1.0)
+"""For an API without a rate limit, which only has places in flight: more than it can answer."""
+
 
 class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
     """Where budgets are shared.
@@ -26,6 +29,7 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         :param share: the part of it that this run may take.
         """
         windows = tuple(budget.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
+        windows = windows or (NO_LIMIT,)
         limits = budget.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
         return budget.open_budget(budget_name(source), limits, self.where, share=share)
 

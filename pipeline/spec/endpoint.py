@@ -66,6 +66,9 @@ class Endpoint(Model):
     deleted: DottedPath | None = Field(
         None, description="the member that is true in a tombstone: the row lands with _deleted"
     )
+    sweep: bool = Field(
+        False, description="an asset that reads only the keys, and records which are gone"
+    )
     errors_at: DottedPath | None = Field(
         None, description="a member that only an error has, in a 200 answer"
     )

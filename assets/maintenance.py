@@ -1,0 +1,62 @@
+"""The maintenance job: what dead runs left in the lake, found, and on request removed.
+
+A run cleans up after the tries before it; this is for partitions that nobody asks for again.
+"""
+
+import dagster as dg
+
+from pipeline.errors import HeadraceError
+from pipeline.maintain import clean
+from resources import LakeResource
+
+_MOST_LISTED = 200
+_HOUR_S = 3600.0
+
+
+class MaintenanceConfig(dg.Config):
+    """What to do with what is left over.
+
+    :ivar older_than_s: seconds; longer than any run is silent.
+    :ivar dry_run: only report.
+    :ivar source: one source; empty: all.
+    """
+
+    older_than_s: float = 72 * _HOUR_S
+    dry_run: bool = True
+    source: str = ""
+
+
+@dg.op
+def clean_lake(
+    context: dg.OpExecutionContext, config: MaintenanceConfig, lake: LakeResource
+) -> None:
+    """Unfinished uploads, orphaned files, stale checkpoints, commits that were cut off."""
+    try:
+        report = clean(
+            lake.open(),
+            older_than_s=config.older_than_s,
+            dry_run=config.dry_run,
+            source=config.source or None,
+        )
+    except HeadraceError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    done = "found (dry run: nothing removed)" if report.dry_run else "removed"
+    for each in report.leftovers[:_MOST_LISTED]:
+        context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
+    context.log.info(f"{len(report.leftovers)} things {done}, {report.bytes:,} bytes")
+    context.add_output_metadata(
+        {"left_over": len(report.leftovers), "bytes": report.bytes, "dry_run": report.dry_run}
+    )
+
+
+@dg.job(description="Find, and on request remove, what dead runs left in the lake")
+def maintenance() -> None:
+    clean_lake()
+
+
+maintenance_schedule = dg.ScheduleDefinition(
+    name="maintenance_weekly",
+    job=maintenance,
+    cron_schedule="0 4 * * 0",
+    description="Every week; with dry_run: false in its run config it removes what it finds",
+)

@@ -1,0 +1,140 @@
+"""Deletes where an API has no tombstones: read only the keys, and record which of the lake are
+gone.
+
+A key is gone if the lake's current state has it, from a row extracted before the sweep began, and
+the sweep did not see it. The keys come under the same proof of contiguity as rows do: a key that is
+there can't be missed. The record is a Parquet file beside the partitions,
+
+    {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
+
+which ``read.current`` takes as ``gone``. A row that is extracted again after the sweep is back.
+"""
+
+import asyncio
+import io
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.arrow import PageReader
+from pipeline.client import Sent
+from pipeline.errors import ContractBroken
+from pipeline.extract import Tally
+from pipeline.fetch import EndpointPages
+from pipeline.layout import segment
+from pipeline.parquet import encode
+from pipeline.plan import extraction_of, shape_of
+from pipeline.read import current
+from pipeline.rows import EXTRACTED_AT, SWEPT_AT
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.request import Apicalypse
+from pipeline.spec.source import Source
+from pipeline.staged import Run
+from pipeline.store import Lake
+from pipeline.types import INSTANT
+from pipeline.window import Window
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep of one endpoint found."""
+
+    endpoint: str
+    swept_at: datetime
+    keys_seen: int
+    keys_gone: int
+    requests: int
+
+
+def keys_only(endpoint: Endpoint) -> Endpoint:
+    """The endpoint cut down to its keys, all of them, whatever their cursor.
+
+    Where the API can be asked for single fields, only the keys travel.
+    """
+    changes: dict[str, Any] = {"infer": False, "cursor": None, "deleted": None, "transform": None}
+    changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
+    if isinstance(endpoint.request, Apicalypse):
+        fields = ",".join(endpoint.key)
+        changes["request"] = endpoint.request.model_copy(update={"fields": fields})
+    return endpoint.model_copy(update=changes)
+
+
+async def sweep(run: Run, name: str, tally: Tally) -> Swept:
+    """Read all keys of an endpoint, and record those of the lake that are gone.
+
+    :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
+    """
+    at = run.now().astimezone(UTC)
+    spec = keys_only(run.source.endpoints[name])
+    source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
+    sent = Sent()
+    seen = await _keys(run, source, name, at, sent, tally)
+    gone = await asyncio.to_thread(_gone, run, name, seen, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, gone, at)
+    return Swept(name, at, seen.num_rows, gone.num_rows, sent.requests)
+
+
+async def _keys(
+    run: Run, source: Source, name: str, at: datetime, sent: Sent, tally: Tally
+) -> pa.Table:
+    spec = source.endpoints[name]
+    window = Window("snapshot", None, at, 0.0)
+    reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
+    pages = EndpointPages(run.sender, source, name, window, reader, sent)
+    extraction = extraction_of(spec, pages, window, run.ahead)
+    extraction.tally = tally
+    tables: list[pa.Table] = []
+    async with aclosing(extraction.run(None)) as handed:
+        async for page in handed:
+            tables.append(reader.conform(page.table.select(list(spec.key)), reader.schema))
+    if not tally.contiguous:
+        raise ContractBroken(
+            f"{source.source}/{name}: the sweep's keys may be incomplete: nothing is recorded as "
+            f"gone"
+        )
+    return pa.concat_tables([reader.schema.empty_table(), *tables])
+
+
+def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
+    """The lake's keys that the sweep did not see; what came after it began is left alone."""
+    spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    have = current(
+        run.lake,
+        source,
+        name,
+        key=spec.key,
+        cursor=spec.cursor,
+        columns=[*keys, EXTRACTED_AT],
+        gone=gone_keys(run.lake, source, name),
+    )
+    if not have.num_rows:
+        return seen.schema.empty_table()
+    before = have.filter(pc.less(have[EXTRACTED_AT], pa.scalar(at, INSTANT)))
+    return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
+
+
+def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) -> None:
+    if not gone.num_rows:
+        return
+    stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
+    body = encode(gone.append_column(SWEPT_AT, stamps))
+    lake.put(
+        f"{_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet", body.to_pybytes(), replaces=None
+    )
+
+
+def gone_keys(lake: Lake, source: str, name: str) -> pa.Table | None:
+    """The keys that sweeps found gone, with ``_swept_at``; None if none were."""
+    listed = lake.list(_folder(source, name))
+    found = [lake.get(item.key) for item in listed]
+    tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
+    return pa.concat_tables(tables) if tables else None
+
+
+def _folder(source: str, name: str) -> str:
+    return f"{segment(source)}/{segment(name)}/_sweeps/"
