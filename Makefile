@@ -1,0 +1,59 @@
+# Every target sets up .venv by itself when it is missing or out of date. All paths are relative, so
+# that the folder's own path may contain spaces.
+#
+#   PYTHON=/path/to/python3.12   which Python to build .venv with (default: the newest one found)
+#   ARGS="-k budget"             further arguments: of pytest for test, test-fast and check; of the
+#                                program for demo, ui and bench
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/headrace.stamp
+ARGS ?=
+
+.PHONY: help setup demo ui test test-fast check lint format bench instance clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+$(STAMP): pyproject.toml constraints.txt local/setup.sh
+	@sh local/setup.sh $(VENV) $(STAMP)
+
+setup: $(STAMP) ## .venv with all packages, at the versions of constraints.txt
+
+demo: $(STAMP) ## two daily runs against a local API at its limit, read back from a local S3
+	@$(PY) -m local demo $(ARGS)
+
+ui: $(STAMP) ## Dagster's UI over the same services, until Ctrl-C (ARGS="--port 3001")
+	@$(PY) -m local ui $(ARGS)
+
+test: $(STAMP) ## all tests
+	$(PY) -m pytest $(ARGS)
+
+test-fast: $(STAMP) ## the tests that need no Dagster process: under two minutes
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+lint: $(STAMP) ## format and rules (ruff), types (mypy strict)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+check: lint ## lint, then all tests with warnings as errors: what CI runs
+	$(PY) -m pytest $(ARGS)
+
+format: $(STAMP) ## put the code into the form that lint expects
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: $(STAMP) ## measure the pipeline on this machine
+	$(PY) -m benchmarks $(ARGS)
+
+instance: $(STAMP) ## $DAGSTER_HOME, by default .dagster/, ready for several processes
+	@$(PY) -m local instance
+
+clean: ## remove .venv, what the demo and the UI have kept, and all caches
+	rm -rf $(VENV) .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

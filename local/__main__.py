@@ -1,0 +1,64 @@
+"""`python -m local demo | ui | instance`: see `make help`."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from local.paths import DEFAULT_HOME
+from local.process import LocalError
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A signal to stop becomes an exception, so that every `with` ends what it has started."""
+    # From here on we are stopping; a second signal must not cut that short.
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(again, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
+    ui = commands.add_parser("ui", help="Dagster's UI over a local S3 and API, until Ctrl-C")
+    ui.add_argument("--port", type=int, help="default: 3000, or any free one")
+    commands.add_parser("instance", help="make $DAGSTER_HOME (default .dagster) ready for use")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    # Imported here, so that `instance` does not need what only demo and UI need.
+    if options.command == "demo":
+        from local.demo import demo
+
+        demo()
+    elif options.command == "ui":
+        from local.ui import ui
+
+        ui(options.port)
+    else:
+        from local.instance import create_storage
+
+        create_storage(Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME))
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        _run(options)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except LocalError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

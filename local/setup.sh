@@ -1,0 +1,74 @@
+#!/bin/sh
+# Build or refresh the virtual environment: setup.sh VENV STAMP. Run by make, from the clone's root.
+# uv is used where there is one; the standard library's venv and pip do as well.
+set -eu
+
+venv=$1
+stamp=$2
+suits='import sys; sys.exit(sys.version_info < (3, 11))'
+# Some systems have Python without what venv needs; uv brings its own.
+makes_venvs='import ensurepip, venv'
+
+say() { printf '%s\n' "$*" >&2; }
+
+have_uv() { command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; }
+
+# Being there is not enough: pyenv puts scripts on PATH for versions that then refuse to run.
+runs() { "$1" -c "$suits" >/dev/null 2>&1; }
+
+find_python() {
+    too_old=''
+    no_venv=''
+    for candidate in ${PYTHON:+"$PYTHON"} python3.13 python3.12 python3.11 python3 python; do
+        if ! runs "$candidate"; then
+            if [ "$candidate" = python3 ]; then
+                too_old=$(python3 --version 2>/dev/null || true)
+            fi
+        elif have_uv || "$candidate" -c "$makes_venvs" >/dev/null 2>&1; then
+            printf '%s' "$candidate"
+            return 0
+        else
+            no_venv=$candidate
+        fi
+    done
+    if [ -n "$no_venv" ]; then
+        say "Headrace needs Python's venv module, which $no_venv lacks: install it (Debian and Ubuntu: apt install python3-venv), or install uv."
+    else
+        say "Headrace needs Python 3.11 or newer on PATH, and found ${too_old:-none}: install one, or name one with make PYTHON=/path/to/python3."
+    fi
+    return 1
+}
+
+make_venv() {
+    python=$(find_python) || exit 1
+    say "Making $venv with $("$python" --version) …"
+    if have_uv; then
+        uv venv --quiet --clear --python "$python" "$venv" && return 0
+        say "uv could not; trying $python -m venv."
+    fi
+    "$python" -m venv --clear "$venv"
+}
+
+install() {
+    say "Installing packages (a minute or two the first time) …"
+    if have_uv && uv pip install --quiet --python "$venv/bin/python" \
+        --constraint constraints.txt '.[dev]'; then
+        return 0
+    fi
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --constraint constraints.txt '.[dev]'
+}
+
+rm -f "$stamp"
+runs "$venv/bin/python" || make_venv
+install || {
+    say "The packages could not be installed: the messages above say why; make setup tries again."
+    exit 1
+}
+rm -rf build headrace.egg-info
+# Dagster starts a Python for every step. Without bytecode that takes several times as long, and
+# PYTHONDONTWRITEBYTECODE would keep it from ever being written; compileall writes it all the same.
+say "Compiling packages …"
+"$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
+touch "$stamp"

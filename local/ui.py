@@ -1,0 +1,101 @@
+"""`python -m local ui`: Dagster's UI and daemon over a local S3 and API; state is kept.
+
+Units: seconds.
+"""
+
+import fcntl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from emulator.testing import running as emulator_running
+from local.dagster_cli import dagster
+from local.instance import create_storage
+from local.paths import ROOT, UI_STATE
+from local.ports import LOOPBACK, free_port
+from local.process import Child, LocalError, running, tail
+from local.services import seaweedfs
+from local.settings import BUCKET, LAKE, dagster_env
+
+GAMES = 20_000
+DAYS_BACK = 7
+READY_S = 120.0
+POLL_S = 0.5
+GRACE_S = 15.0
+
+
+def first_day(state: Path, today: date) -> date:
+    """The first partition: chosen once, since it must not move while there is state."""
+    remembered = state / "start"
+    if not remembered.exists():
+        remembered.write_text(f"{today - timedelta(days=DAYS_BACK)}\n")
+    return date.fromisoformat(remembered.read_text().strip())
+
+
+def wait_until_ready(child: Child, url: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        if child.exit_code() is not None:
+            raise LocalError(f"Dagster ended at once; its log, {log}, ends with:\n{tail(log, 25)}")
+        if _serves(url):
+            return
+        time.sleep(POLL_S)
+    raise LocalError(f"Dagster's UI did not answer within {READY_S:.0f} s; its log is {log}.")
+
+
+def _serves(url: str) -> bool:
+    # The UI is on loopback: a proxy from the environment must not be asked for it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/server_info", timeout=2.0):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Two S3 servers over one folder would ruin it. The lock ends with whoever holds it."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(
+                "`make ui` is running in this clone already: stop that one first."
+            ) from None
+        yield
+
+
+def ui(port: int | None = None, preferred_port: int = 3000) -> None:
+    """Serve until interrupted. A `port` that is asked for must be free."""
+    chosen = free_port(port or preferred_port)
+    if port and chosen != port:
+        raise LocalError(f"Port {port} on {LOOPBACK} is taken: choose another one with --port.")
+    with only_one(UI_STATE):
+        _serve_until_stopped(chosen)
+
+
+def _serve_until_stopped(chosen: int) -> None:
+    home, log, url = UI_STATE / "dagster", UI_STATE / "dagster.log", f"http://{LOOPBACK}:{chosen}"
+    log.unlink(missing_ok=True)
+    start = first_day(UI_STATE, datetime.now(UTC).date())
+    print("Starting S3 (SeaweedFS), the API emulator and Dagster …", flush=True)
+    create_storage(home)
+    with seaweedfs(UI_STATE / "s3", buckets=[BUCKET]) as s3, emulator_running(games=GAMES) as api:
+        command = dagster("dev", "-w", "workspace.yaml", "-h", LOOPBACK, "-p", str(chosen))
+        env = dagster_env(s3, api.env(), home, start)
+        with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
+            wait_until_ready(child, url, log)
+            print(
+                f"Dagster's UI: {url}   (lake {LAKE} at {s3.endpoint_url}; state in "
+                f"{UI_STATE.relative_to(ROOT)}; log in {log.relative_to(ROOT)})\n"
+                "Ctrl-C stops everything.",
+                flush=True,
+            )
+            code = child.wait()
+    raise LocalError(f"Dagster ended with exit code {code}; its log is {log}.")
