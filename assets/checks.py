@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import dagster as dg
 
+from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.readback import committed_partitions
 from pipeline.spec.source import Source
@@ -44,7 +45,8 @@ def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.
         check_name="integrity",
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="\n".join(said) or f"{len(receipts)} partitions, every statement holds",
+        description="\n".join(said)
+        or f"{counted(len(receipts), 'partition')}, every statement holds",
         metadata={
             "partitions": len(receipts),
             **holds,
@@ -86,9 +88,9 @@ def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
         check_name="coverage",
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(missing)} days are missing: {named}: materialize them"
+        description=f"missing: {named} ({counted(len(missing), 'day')}): materialize them"
         if missing
-        else f"{len(days)} days, none missing",
+        else f"{counted(len(days), 'day')}, none missing",
         metadata={"committed": len(days), "missing": len(missing)},
     )
 

@@ -27,7 +27,14 @@ def line(outcome: Outcome, client: Client, passed_s: float) -> str:
     rate = rows / passed_s if passed_s else 0.0
     left = (total - rows) / rate if rate and total > rows else 0.0
     return (
-        f"{rows:,} of {total:,} rows, {rate:,.0f} rows/s, {stats.requests} requests, "
+        f"{rows:,} of {counted(total, 'row')}, {rate:,.0f} rows/s, "
+        f"{counted(stats.requests, 'request')}, "
         f"{stats.share_used:.0%} of the budget, {stats.throttled} throttled, "
-        f"{len(outcome.receipts)} partitions committed, about {left:,.0f} s left"
+        f"{counted(len(outcome.receipts), 'partition')} committed"
+        + (f", about {left:,.0f} s left" if left >= 1 else "")
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,17 +11,19 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from assets import metadata
-from assets.checks import check_results
+from assets import verdict
 from assets.plot import requests_over_time
-from assets.progress import line, report
+from assets.progress import counted, line, report
+from assets.recording import Recorder
 from assets.specs import asset_key
+from assets.verdict import MAX_RETRIES, Verdict
 from pipeline.budget import BudgetStats
 from pipeline.client import Client
-from pipeline.errors import HeadraceError, Permanent
+from pipeline.errors import HeadraceError
 from pipeline.packing import packed
 from pipeline.source_run import Outcome, run_source
 from pipeline.spec.source import Source
@@ -29,8 +31,11 @@ from pipeline.staged import Receipt, Run
 from pipeline.store import Lake
 from resources import ApiResource, LakeResource
 
-MAX_RETRIES = 3
 BACKFILL_TAG = "dagster/backfill"
+RUN_RETRY_TAG = "dagster/retry_number"
+"""The daemon has started this run again."""
+RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+"""A user has re-executed a run from where it failed."""
 
 
 class Step:
@@ -48,7 +53,9 @@ class Step:
         self._lake_resource = lake
         self._api = api
         self._outcome = Outcome()
-        self._stats: BudgetStats | None = None
+        self._recorder = Recorder(context, source)
+        self._tries = context.retry_number + 1
+        self._days = context.partition_keys
         keys = context.selected_asset_keys
         self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
 
@@ -58,20 +65,23 @@ class Step:
             lake = self._lake_resource.open()
             asyncio.run(self._run(lake))
         except HeadraceError as error:
-            self._record_committed()
-            raise self._verdict([str(error)], error) from None
+            raise self._ending(verdict.of_error(error, self._tries)) from None
         except BaseException:
-            self._record_committed()
+            self._recorder.log(self._outcome.receipts)
             raise
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
-            self._record_committed()
-            self._fail()
-        yield from self._materializations(lake)
+            failed, committed = self._outcome.failed, len(self._outcome.receipts)
+            raise self._ending(
+                verdict.of_step(
+                    self._source.source, failed, committed, self._tries, len(self._days)
+                )
+            )
+        yield from self._recorder.results(lake, self._outcome.receipts)
 
     async def _run(self, lake: Lake) -> None:
-        half_open = self._context.retry_number > 0
+        half_open = self._tries > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
             packed(client, self._source) as sender,
@@ -80,12 +90,10 @@ class Step:
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
-                await run_source(
-                    run, self._endpoints, self._context.partition_keys, self._outcome, self._done
-                )
+                await run_source(run, self._endpoints, self._days, self._outcome, self._done)
             finally:
                 progress.cancel()
-                self._stats = client.budget.stats
+                self._recorder.shared = self._shared_metadata(client.budget.stats)
                 self._context.log.info(line(self._outcome, client, time.monotonic() - began))
 
     async def _report(self, client: Client) -> None:
@@ -93,77 +101,44 @@ class Step:
 
     def _share(self) -> float:
         """A backfill leaves a part of the budget to the scheduled runs."""
-        tagged = self._context.has_tag(BACKFILL_TAG) or len(self._context.partition_keys) > 1
+        tagged = BACKFILL_TAG in self._context.run.tags or len(self._days) > 1
         return self._source.limits.backfill_share if tagged else 1.0
 
     def _run_id(self) -> str:
-        """The first run of a chain of re-executions: what one of them committed stays done."""
-        return self._context.run.root_run_id or self._context.run_id
+        """Of the run that this one goes on from: what that one committed stays done.
+
+        A re-execution of all steps by a user is a run of its own, and replaces.
+        """
+        run = self._context.run
+        resumes = any(run.tags.get(tag) == "true" for tag in RESUME_TAGS)
+        if resumes or RUN_RETRY_TAG in run.tags:
+            return run.root_run_id or run.run_id
+        return run.run_id
 
     def _done(self, receipt: Receipt) -> None:
         manifest = receipt.manifest
         self._context.log.info(
-            f"{receipt.endpoint} {manifest.partition}: {receipt.outcome}, {manifest.rows:,} rows "
-            f"in "
-            f"{len(manifest.files)} files, {manifest.requests} requests, generation "
-            f"{manifest.generation}"
+            f"{receipt.endpoint} {manifest.partition}: {receipt.outcome}, "
+            f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
+            f"generation {manifest.generation}"
         )
 
-    def _materializations(self, lake: Lake) -> Iterator[dg.MaterializeResult[None]]:
-        by_endpoint: dict[str, list[Receipt]] = {}
-        for receipt in self._outcome.receipts:
-            by_endpoint.setdefault(receipt.endpoint, []).append(receipt)
-        for name, receipts in by_endpoint.items():
-            key = asset_key(self._source, name)
-            for receipt in receipts:
-                self._context.add_asset_metadata(
-                    metadata.of_receipt(receipt) | self._shared_metadata(),
-                    asset_key=key,
-                    partition_key=receipt.manifest.partition,
-                )
-            checks = check_results(self._source, lake, name, receipts)
-            yield dg.MaterializeResult(asset_key=key, check_results=checks)
-
-    def _record_committed(self) -> None:
-        """Events that stay although the step fails."""
-        for receipt in self._outcome.receipts:
-            self._context.log_event(
-                dg.AssetMaterialization(
-                    asset_key(self._source, receipt.endpoint),
-                    partition=receipt.manifest.partition,
-                    metadata=metadata.of_receipt(receipt) | self._shared_metadata(),
-                )
-            )
-
-    def _shared_metadata(self) -> dict[str, object]:
+    def _shared_metadata(self, stats: BudgetStats) -> dict[str, Any]:
         """What is of the whole run: the endpoints of a source share one budget."""
-        if self._stats is None:
-            return {}
         window = self._source.limits.windows[0] if self._source.limits.windows else None
         limit = window.requests / window.per_s if window else 0.0
-        plot = requests_over_time(self._stats.sends, self._stats.bin_s, limit)
+        plot = requests_over_time(stats.sends, stats.bin_s, limit)
         return {
-            "budget_share_used": round(self._stats.share_used, 4),
-            "run_requests": self._stats.requests,
-            "run_throttled_429": self._stats.throttled,
+            "budget_share_used": round(stats.share_used, 4),
+            "run_requests": stats.requests,
+            "run_throttled_429": stats.throttled,
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _fail(self) -> None:
-        outcome = self._outcome
-        lines = [f"{f.endpoint} {f.partition}: {f.error}" for f in outcome.failed]
-        if outcome.receipts:
-            lines.append(f"{len(outcome.receipts)} partitions are committed and recorded.")
-        permanent = [f.error for f in outcome.failed if isinstance(f.error, Permanent)]
-        raise self._verdict(lines, permanent[0] if permanent else outcome.failed[0].error)
-
-    def _verdict(self, lines: list[str], error: HeadraceError) -> Exception:
-        """Retry if anything that failed can be mended by one; else fail for good."""
-        wait_s = self._outcome.retry_wait_s
-        if wait_s is None and not isinstance(error, Permanent):
-            wait_s = getattr(error, "wait_s", 30.0)
-        text = "\n".join(lines)
-        if wait_s is not None and self._context.retry_number < MAX_RETRIES:
-            self._context.log.error(text)
-            return dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait_s)
-        return dg.Failure(description=text, allow_retries=False)
+    def _ending(self, found: Verdict) -> Exception:
+        """What to raise. The next try tells of the partitions that are committed, if one comes."""
+        if found.retry_in_s is None:
+            self._recorder.log(self._outcome.receipts)
+            return dg.Failure(description=found.text, allow_retries=False)
+        self._context.log.warning(found.text)
+        return dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=found.retry_in_s)

@@ -11,6 +11,7 @@ import importlib
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
@@ -49,14 +50,43 @@ def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> htt
             return _custom(spec)
 
 
+def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
+    """``text`` without the secrets of a source, which an API may have said again."""
+    values = [getattr(spec, name, None) for name in _SECRETS]
+    secrets = [value for value in values if isinstance(value, SecretStr)]
+    secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
+    found = {secret.get_secret_value() for secret in secrets} | {getattr(auth, "token", "")}
+    for value in sorted(found, key=len, reverse=True):
+        if len(value) >= _SHORTEST_HIDDEN:
+            text = text.replace(value, "***").replace(quote(value, safe=""), "***")
+    return text
+
+
+_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
+_SHORTEST_HIDDEN = 4
+
+
+def _for_header(value: str, what: str) -> str:
+    """:raises ConfigError: httpx would name the value in its error."""
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError(
+            f"auth: {what} has a line break or a letter beyond ASCII, which no header can carry: "
+            "is it copied right?"
+        )
+    return value
+
+
 class KeyAuth(httpx.Auth):
     """A key in a header or a query parameter."""
 
     def __init__(self, spec: ApiKey) -> None:
         self._spec = spec
+        self._key = spec.key.get_secret_value() if spec.key else ""
+        if spec.place == "header":
+            _for_header(spec.prefix + self._key, "the key")
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        key = self._spec.key.get_secret_value() if self._spec.key else ""
+        key = self._key
         if key and self._spec.place == "header":
             request.headers[self._spec.name] = self._spec.prefix + key
         elif key:
@@ -68,11 +98,11 @@ class BearerAuth(httpx.Auth):
     """A fixed token."""
 
     def __init__(self, token: SecretStr | None) -> None:
-        self._token = token
+        self._token = _for_header(token.get_secret_value(), "the token") if token else ""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
+            request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
 
 
@@ -102,6 +132,10 @@ class TokenAuth(httpx.Auth):
         self._lock = asyncio.Lock()
         self.renewals = 0
 
+    @property
+    def token(self) -> str:
+        return self._token
+
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -128,9 +162,18 @@ class TokenAuth(httpx.Auth):
     def _keep(self, response: httpx.Response) -> None:
         data = _token_answer(response)
         self._token = data["access_token"]
-        lifetime_s = float(data.get("expires_in") or 3600.0)
+        lifetime_s = _lifetime_s(data.get("expires_in"))
         self._good_until = self._clock() + lifetime_s - min(self._renew_before_s, lifetime_s / 2)
         self.renewals += 1
+
+
+def _lifetime_s(said: object) -> float:
+    """Seconds that a token lives for; an hour if the endpoint does not say."""
+    try:
+        seconds = float(str(said))
+    except ValueError:
+        return 3600.0
+    return seconds if seconds > 0 else 3600.0
 
 
 async def _read(response: httpx.Response) -> httpx.Response:
@@ -151,7 +194,8 @@ def _token_answer(response: httpx.Response) -> dict[str, Any]:
             f"expected a JSON token from the token endpoint, got status {status} with {kind}: "
             "is token_url right?"
         ) from None
-    if status != 200 or not isinstance(data, dict) or not data.get("access_token"):
+    token = data.get("access_token") if isinstance(data, dict) else None
+    if status != 200 or not isinstance(data, dict) or not _is_token(token):
         said = (
             str(data.get("message") or data.get("error") or "")[:200]
             if isinstance(data, dict)
@@ -163,6 +207,10 @@ def _token_answer(response: httpx.Response) -> dict[str, Any]:
             + ": are the client id and the client secret right?"
         )
     return data
+
+
+def _is_token(token: object) -> bool:
+    return isinstance(token, str) and token != "" and token.isascii() and token.isprintable()
 
 
 def _client_form(spec: ClientCredentials) -> Callable[[], Mapping[str, str]]:
@@ -179,7 +227,7 @@ def _client_form(spec: ClientCredentials) -> Callable[[], Mapping[str, str]]:
 
 def _ids(spec: ClientCredentials) -> Mapping[str, str]:
     header = spec.client_id_header
-    return {header: spec.client_id.get_secret_value()} if header else {}
+    return {header: _for_header(spec.client_id.get_secret_value(), "client_id")} if header else {}
 
 
 def _refresh_form(spec: RefreshToken) -> Callable[[], Mapping[str, str]]:

@@ -32,9 +32,15 @@ def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
     return _written(form.format, asked)
 
 
+def has_end(form: WindowFormat, start: datetime | None) -> bool:
+    """True if the upper bound goes into the request."""
+    alone = form.together and start is None and form.floor is None
+    return form.end != "none" and not alone
+
+
 def may_come(
     form: WindowFormat, start: datetime | None, end: datetime
-) -> tuple[datetime | None, datetime]:
+) -> tuple[datetime | None, datetime | None]:
     """Between which instants, both included, rows may lie that an API gives for these bounds.
 
     It is more than the window where ``bound`` had to ask for more, and by a second, since some APIs
@@ -42,7 +48,7 @@ def may_come(
     """
     step_s = form.resolution_s
     slack = timedelta(seconds=min(step_s, 1.0))
-    latest = ceil(end, step_s) + slack
+    latest = ceil(end, step_s) + slack if has_end(form, start) else None
     if start is None:
         return None, latest
     wider = timedelta(seconds=step_s if form.start == "exclusive" else 0.0)

@@ -2,8 +2,8 @@
 
 Each page handed on joins the ones before it. One that does not leaves a gap, which is fetched
 again: by key where the API can seek, else by walking back until a page joins. What is covered is
-dropped, so that no row comes twice. The end takes two witnesses (a short page and the count, a short
-page and an empty one, two empty ones), since a sick API sends odd pages and a wrong count.
+dropped, so that no row comes twice. The end takes two witnesses (a short page and the count, a
+short page and an empty one, two empty ones), since a sick API sends odd pages and wrong counts.
 """
 
 import asyncio

@@ -4,7 +4,7 @@
 verdict    answers
 =========  =================================================================================
 OK         2xx
-EMPTY      statuses that the source's YAML calls empty
+EMPTY      204, and statuses that the source's YAML calls empty
 THROTTLED  429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
            statuses that the YAML adds
 RETRY      5xx, 408, 425; transport failures and bad bodies come here too
@@ -13,6 +13,7 @@ PERMANENT  every other status
 =========  =================================================================================
 """
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -44,7 +45,7 @@ def verdict(
         if status in statuses:
             return meaning
     if 200 <= status < 300:
-        return Verdict.OK
+        return Verdict.EMPTY if status == 204 else Verdict.OK
     if status == 304:
         return Verdict.NOT_MODIFIED
     waits = "retry-after" in headers
@@ -54,6 +55,11 @@ def verdict(
     if status >= 500 or status in (408, 425):
         return Verdict.RETRY
     return Verdict.AUTH if status == 401 else Verdict.PERMANENT
+
+
+def says_throttled(body: bytes, text: str | None) -> bool:
+    """True if a refusal's body has the words that mean too many requests, in any case."""
+    return text is not None and text.lower().encode() in body[:10_000].lower()
 
 
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
@@ -88,6 +94,7 @@ def rate_left(
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:
     try:
-        return float(headers[name.lower()])
+        found = float(headers[name.lower()])
     except (KeyError, ValueError):
         return None
+    return found if math.isfinite(found) else None

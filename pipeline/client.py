@@ -17,11 +17,18 @@ from typing import TypeVar
 import httpx
 
 from pipeline import classify, retry
-from pipeline.auth import make_auth
+from pipeline.auth import hidden, make_auth
 from pipeline.breaker import Breaker, State
 from pipeline.budget import Budget
 from pipeline.classify import Verdict
-from pipeline.errors import ApiUnavailable, AuthError, ConfigError, ContractBroken, RequestRefused
+from pipeline.errors import (
+    ApiUnavailable,
+    AuthError,
+    ConfigError,
+    ContractBroken,
+    HeadraceError,
+    RequestRefused,
+)
 from pipeline.guard import BadBody
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
@@ -93,37 +100,45 @@ class Client:
         :raises AuthError, RequestRefused, ContractBroken: for good.
         """
         tries = dict.fromkeys(Kind, 0)
-        while True:
-            sent.requests += 1
-            try:
-                return await self._gated(request, read, what)
-            except _Failed as failed:
-                sent.throttled += failed.kind is Kind.THROTTLED
-                sent.retried += failed.kind is not Kind.THROTTLED
-                await self._wait(failed, tries, what)
+        try:
+            while True:
+                try:
+                    return await self._gated(request, read, what, sent)
+                except _Failed as failed:
+                    sent.throttled += failed.kind is Kind.THROTTLED
+                    sent.retried += failed.kind is not Kind.THROTTLED
+                    await self._wait(failed, tries, what)
+        except HeadraceError as error:
+            # An API may say a key or a token again in its refusal.
+            error.args = (hidden(str(error), self._source.auth, self._http.auth),)
+            raise
 
     async def _gated(
-        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
     ) -> T:
         """Half open, one request goes out and the others wait for how it fares."""
         if self._breaker.state is State.HALF_OPEN:
             async with self._probe:
                 if self._breaker.state is State.HALF_OPEN:
-                    return await self._once(request, read, what)
+                    return await self._once(request, read, what, sent)
         if self._breaker.state is State.OPEN:
             raise self._down(what, "the API failed too often in a row")
-        return await self._once(request, read, what)
+        return await self._once(request, read, what, sent)
 
     async def _once(
-        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
     ) -> T:
+        sent.requests += 1
         try:
             answer = await self._send(request)
             self._judge(answer, what)
             found = await read(answer)
         except _Failed as failed:
-            if failed.kind is not Kind.THROTTLED:
-                self._breaker = self._breaker.failed()
+            throttled = failed.kind is Kind.THROTTLED
+            self._breaker = self._breaker.succeeded() if throttled else self._breaker.failed()
+            raise
+        except (AuthError, RequestRefused):
+            self._breaker = self._breaker.succeeded()  # an API that says no is up
             raise
         except BadBody as error:
             self._breaker = self._breaker.failed()
@@ -142,6 +157,8 @@ class Client:
             raise ConfigError("the URL of the API is not one: is base_url right?") from None
         except httpx.HTTPError as error:
             raise _Failed(Kind.ERROR, f"{_plain(error)}") from None
+        except ApiUnavailable as error:  # the token endpoint is ill
+            raise _Failed(Kind.ERROR, str(error)) from None
 
     def _built(self, request: HttpRequest) -> httpx.Request:
         params = httpx.QueryParams(request.params) if request.params else None
@@ -183,6 +200,10 @@ class Client:
         )
         if meaning in (Verdict.OK, Verdict.EMPTY, Verdict.NOT_MODIFIED):
             return
+        if meaning is Verdict.PERMANENT and classify.says_throttled(
+            answer.body, self._source.answers.throttled_text
+        ):
+            meaning = Verdict.THROTTLED
         if meaning is Verdict.THROTTLED:
             told_s = classify.retry_after_s(answer.headers, _now)
             self.budget.throttled(reset_s if told_s is None and left == 0 else told_s)
@@ -241,8 +262,7 @@ async def open_client(
 
     :param half_open: the last try ended with an open breaker: begin with one request alone.
     """
-    # httpx logs each URL with its query at INFO, and some APIs take their key there.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _keep_queries_out_of_logs()
     t = source.timeouts
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     inner = transport or httpx.AsyncHTTPTransport(limits=limits)
@@ -258,10 +278,28 @@ async def open_client(
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
 
 
+class _WithoutQuery(logging.Filter):
+    """httpx logs each URL with its query, and some APIs take their key there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                a.copy_with(query=None) if isinstance(a, httpx.URL) else a for a in record.args
+            )
+        return True
+
+
+def _keep_queries_out_of_logs() -> None:
+    log = logging.getLogger("httpx")
+    if not any(isinstance(f, _WithoutQuery) for f in log.filters):
+        log.addFilter(_WithoutQuery())
+        log.setLevel(logging.WARNING)
+
+
 def _plain(error: httpx.HTTPError) -> str:
     """What went wrong, without the URL."""
     if isinstance(error, httpx.ConnectError):
-        return "no connection to the API"
+        return f"no connection to {error.request.url.host}"
     return f"the connection failed ({type(error).__name__})"
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.errors import ContractBroken
 from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import in_order
-from pipeline.paging import Ask, Pager
+from pipeline.paging import Ask, Facts, Pager
 
 _MOST_PASSES = 3
 _MOST_IDLE = 200
@@ -91,7 +91,8 @@ class ByChain:
         """
         resumed = position is not None
         while True:
-            self._counted = self.tally.total = await self._pages.count(self._pager.first())
+            counted = await self._pages.count(self._pager.first())
+            self._counted = self.tally.total = position["counted"] if position else counted
             async for handed in self._pass(position):
                 yield handed
             self.tally.contiguous = await self._agrees()
@@ -128,7 +129,8 @@ class ByChain:
         self._rows = position["rows"] if position else 0
         self._outside = position["outside"] if position else 0
         self._totals = dict(position["totals"]) if position else {}
-        self._useful, self._idle, self._steady = 0, 0, True
+        self._steady = position["steady"] if position else True
+        self._useful = self._idle = 0
         if len(lanes) == 1 and lanes[0].ask is not None:
             head = await self._pages.page(lanes[0].ask)
             yield self._taken(lanes[0].index, head)
@@ -139,12 +141,17 @@ class ByChain:
 
     def _planned(self, index: int, head: Fetched) -> "list[_Lane]":
         """The lanes behind a first page: all numbered pages where their count is known."""
-        facts = head.facts
-        total = facts.total if self._counted is None else self._counted
-        planned = self._pager.planned(head.ask, replace(facts, total=total))
+        planned = self._pager.planned(head.ask, self._facts(head))
         if planned:
             return [_Lane(index, s.ask, None if s.closed else head, s.closed) for s in planned]
-        return [_Lane(index, self._pager.after(head.ask, facts), head)]
+        return [_Lane(index, self._follows(head), head)]
+
+    def _facts(self, page: Fetched) -> Facts:
+        facts = page.facts
+        return facts if self._counted is None else replace(facts, total=self._counted)
+
+    def _follows(self, page: Fetched) -> Ask | None:
+        return self._pager.after(page.ask, self._facts(page))
 
     def _taken(self, index: int, page: Fetched) -> Handed:
         """Hand on the rows that no page before had, and the position behind them."""
@@ -157,13 +164,15 @@ class ByChain:
                 self.tally.total = sum(self._totals.values())
         self.tally.pages += 1
         self.tally.rows += table.num_rows
-        follows = self._pager.after(page.ask, page.facts)
+        follows = self._follows(page)
         after = {
             "segment": index,
             "ask": follows.to_json() if follows else None,
             "rows": self._rows,
             "outside": self._outside,
             "totals": sorted(self._totals.items()),
+            "counted": self._counted,
+            "steady": self._steady,
         }
         return Handed(table, after)
 
@@ -178,19 +187,22 @@ class ByChain:
         return [_Lane(index, ask) for index, ask in enumerate(asks, start)]
 
     async def _chain(self, lane: "_Lane") -> AsyncGenerator[tuple[int, Fetched], None]:
-        ask, before = lane.ask, lane.before
+        ask, before, moved = lane.ask, lane.before, False
         while ask is not None:
             page = await self._pages.page(ask)
             if before is not None and self._repeats(before, page):
                 page = await self._pages.page(ask)
                 if self._repeats(before, page):
+                    if moved and (ask.page, ask.offset) != (None, None):
+                        return  # the pages did differ: some APIs answer their last one for ever
                     raise ContractBroken(
                         "a page came again as the page after it: does the API know the paging "
                         "parameter, and is the path to the next token right?"
                     )
+            moved = before is not None
             before = page
             yield lane.index, page
-            ask = None if lane.closed else self._pager.after(ask, page.facts)
+            ask = None if lane.closed else self._follows(page)
 
     def _repeats(self, before: Fetched, page: Fetched) -> bool:
         if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:

@@ -24,9 +24,11 @@ from pipeline.links import next_url
 from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
 from pipeline.request import HttpRequest, count_request, page_request
+from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Link, Page, Token
 from pipeline.spec.source import Source
+from pipeline.types import INSTANT, parse_type
 from pipeline.window import Window
 
 T = TypeVar("T")
@@ -102,7 +104,7 @@ class EndpointPages:
             self._source.base_url, self._name, self._endpoint, spec, self._window, ask
         )
 
-        async def read(answer: Answer) -> int:
+        async def read(answer: Answer) -> int | None:
             return _count(answer.body, spec.at)
 
         return await self._fetch(request, read, f"{self._source.source}/{self._name}, count")
@@ -117,15 +119,25 @@ class EndpointPages:
         limits = self._source.limits
         meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
         if meaning is Verdict.EMPTY:
-            return Fetched(ask, Facts(0), self._reader.schema.empty_table())
+            nothing = self._stamped(self._reader.schema.empty_table(), ask)
+            return Fetched(ask, Facts(0), nothing)
         page = self._reader.read(answer.body)
         self.repaired += page.repaired
         check_order(page.table, self._endpoint, ask)
         table = self._inside(page.table, ask)
-        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
-        stamped = table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
         facts = self._facts(page.table, page.extras, answer)
-        return Fetched(ask, facts, stamped, outside=page.table.num_rows - table.num_rows)
+        return Fetched(
+            ask, facts, self._stamped(table, ask), outside=page.table.num_rows - table.num_rows
+        )
+
+    def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
+        """With what the API's rows do not say: their parent, and when they came."""
+        if self._endpoint.column_of_parent is not None:
+            field = parent_field(self._endpoint)
+            value = pa.scalar(ask.parent).cast(field.type)
+            table = table.append_column(field, pa.repeat(value, table.num_rows))
+        now = pa.scalar(datetime.now(UTC), INSTANT)
+        return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
 
     def _facts(self, table: pa.Table, extras: Any, answer: Answer) -> Facts:
         first, last = ends(table, self._endpoint)
@@ -134,7 +146,9 @@ class EndpointPages:
             token = answer.headers.get(paging.header.lower())
         url = None
         if isinstance(paging, Link):
-            url = next_url(paging, extras.get("url"), answer, self._source.base_url)
+            url = next_url(
+                paging, extras.get("url"), answer, self._source.base_url, self._secret_param()
+            )
         total = extras.get("total")
         if isinstance(paging, Page) and paging.total_header:
             total = answer.headers.get(paging.total_header.lower(), total)
@@ -146,6 +160,10 @@ class EndpointPages:
             url=url,
             total=_whole(total),
         )
+
+    def _secret_param(self) -> str | None:
+        auth = self._source.auth
+        return auth.name if isinstance(auth, ApiKey) and auth.place == "query" else None
 
     def _inside(self, table: pa.Table, ask: Ask) -> pa.Table:
         """The rows inside the window; rows beyond what was asked for break the contract."""
@@ -165,10 +183,12 @@ class EndpointPages:
         self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
     ) -> None:
         earliest, latest = may_come(self._endpoint.window, start, end)
-        beyond = pc.greater(column, _instant(latest))
+        beyond = pc.is_null(column) if start is not None else pa.repeat(False, len(column))
+        if latest is not None:
+            beyond = pc.or_(beyond, pc.fill_null(pc.greater(column, _instant(latest)), False))
         if earliest is not None:
-            beyond = pc.or_(pc.fill_null(beyond, True), pc.less(column, _instant(earliest)))
-        at = pc.index(pc.fill_null(beyond, start is not None), True).as_py()
+            beyond = pc.or_(beyond, pc.fill_null(pc.less(column, _instant(earliest)), False))
+        at = pc.index(beyond, True).as_py()
         if at < 0:
             return
         key = {name: table[name][at].as_py() for name in self._endpoint.key}
@@ -178,6 +198,12 @@ class EndpointPages:
             f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
             "the parameters that carry {start} and {end} right?"
         )
+
+
+def parent_field(endpoint: Endpoint) -> pa.Field:
+    """The column of a child's rows that gets the parent's value."""
+    name = str(endpoint.column_of_parent)
+    return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -191,6 +217,8 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
 def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
     """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
     for name in endpoint.key:
+        if name == endpoint.column_of_parent:
+            continue
         if name not in table.column_names:
             if table.num_rows == 0:
                 return
@@ -230,24 +258,30 @@ def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
         )
 
 
-def _count(body: bytes, path: str) -> int:
+def _count(body: bytes, path: str) -> int | None:
     try:
         value = orjson.loads(body)
         for part in path.split("."):
             value = value[part]
-        return int(value)
-    except (ValueError, KeyError, TypeError):
+        return _whole(value)
+    except (ValueError, KeyError, TypeError, ContractBroken):
         raise BadBody(f"expected a count at {path!r}, got {body[:100]!r}") from None
 
 
 def _whole(total: Any) -> int | None:
-    """What the API calls its total. :raises ContractBroken: it is no number."""
+    """What the API calls its total; None if it does not say, or says -1 for not knowing.
+
+    :raises ContractBroken: it is no number.
+    """
+    if total is None:
+        return None
     try:
-        return None if total is None else int(total)
-    except (TypeError, ValueError):
+        number = int(total)
+    except (TypeError, ValueError, OverflowError):
         raise ContractBroken(
             f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
         ) from None
+    return number if number >= 0 else None
 
 
 def _instant(moment: datetime) -> pa.Scalar:

@@ -193,9 +193,10 @@ class ChainPager:
 
     limit: int
     until_short: bool = False
+    first_token: str | None = None
 
     def first(self) -> Ask:
-        return Ask(self.limit)
+        return Ask(self.limit, token=self.first_token)
 
     def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
         return ()

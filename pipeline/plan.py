@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +39,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
             nullable=column.nullable and name not in endpoint.key,
         )
         for name, column in endpoint.columns.items()
+        if name != endpoint.column_of_parent
     ]
     if endpoint.deleted:
         columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
@@ -71,7 +72,7 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
         case Page() as p:
             return NumberPager(p.limit, p.first)
         case Token() as p:
-            return ChainPager(p.limit, p.until_short)
+            return ChainPager(p.limit, p.until_short, p.first)
         case Link() as p:
             return ChainPager(p.limit)
         case CustomPaging() as p:
@@ -83,8 +84,7 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
 def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) -> Extraction:
     """What reads the endpoint's pages, ``ahead`` of them at the same time."""
     pager = pager_of(endpoint)
-    overlapping = getattr(endpoint.paging, "overlap", True)
-    if endpoint.by_key and len(endpoint.key) == 1 and overlapping:
+    if endpoint.proven:
         return ByKey(
             pages,
             pager,
@@ -93,26 +93,39 @@ def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) 
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",
         )
-    slices = window_slices(window, getattr(endpoint.paging, "slices", 1), endpoint.window.max_s)
+    form = endpoint.window
+    parts = getattr(endpoint.paging, "slices", 1)
+    slices = window_slices(window, parts, form.max_s, form.floor)
     return ByChain(pages, pager, key=endpoint.key, ahead=ahead, slices=slices)
 
 
 def window_slices(
-    window: Window, parts: int, max_s: float | None
+    window: Window, parts: int, max_s: float | None, floor: str | None = None
 ) -> tuple[tuple[str | None, str], ...]:
-    """The window cut into whole-second slices: ``parts``, or more if the API allows less."""
-    if window.start is None:
+    """The window cut into whole-second slices: ``parts``, or more if the API allows less.
+
+    :param floor: where a baseline begins for the API, as ISO 8601; without it a baseline is whole.
+    """
+    begins = window.start or _floor(floor)
+    if begins is None or begins >= window.end:
         return ()
-    length_s = (window.end - window.start).total_seconds()
+    length_s = (window.end - begins).total_seconds()
     needed = int(-(-length_s // max_s)) if max_s else 1
     count = max(1, min(max(parts, needed), int(length_s)))
     if count == 1:
         return ()
-    cuts = [window.start + timedelta(seconds=int(length_s * i / count)) for i in range(count)]
+    cuts = [begins + timedelta(seconds=int(length_s * i / count)) for i in range(count)]
     bounds: list[datetime] = [*cuts, window.end]
-    return tuple(
-        (a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)
-    )
+    slices = [(a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)]
+    return tuple(slices) if window.start else ((None, slices[0][1]), *slices[1:])
+
+
+def _floor(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def load_function(path: str, where: str) -> Callable[..., Any]:

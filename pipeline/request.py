@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 
 from pipeline.apicalypse import condition, statement
-from pipeline.bounds import bound, slice_of
+from pipeline.bounds import bound, has_end, slice_of
 from pipeline.paging import Ask, Key
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.request import PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
@@ -148,7 +148,7 @@ def values_of(form: WindowFormat, window: Window, ask: Ask) -> dict[str, str]:
     start, end = slice_of(window, ask)
     found: dict[str, str | None] = {
         "start": form.floor if start is None else bound(form, start, is_end=False),
-        "end": bound(form, end, is_end=True),
+        "end": bound(form, end, is_end=True) if has_end(form, start) else None,
         "limit": str(ask.limit),
         "offset": _key_text(ask.offset),
         "after": _key_text(ask.after),

@@ -19,10 +19,11 @@ from pipeline.client import Sent
 from pipeline.columns import schema_of
 from pipeline.commit import Attempt, open_attempt
 from pipeline.extract import StartOver, Tally
-from pipeline.fetch import EndpointPages
+from pipeline.fetch import EndpointPages, parent_field
 from pipeline.manifest import Manifest
+from pipeline.parents import ByParent, Parents, parents_of
 from pipeline.parquet import encode
-from pipeline.plan import extraction_of, shape_of
+from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
 from pipeline.readback import latest_manifest, manifest_of
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.types import INSTANT
@@ -48,13 +49,21 @@ async def stage(
     if isinstance(opened, Manifest):
         waited_s = time.monotonic() - began
         return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
-    return await _Stager(run, endpoint, partition, opened, tally).run(began)
+    attempt, parents = opened
+    return await _Stager(run, endpoint, partition, attempt, parents, tally).run(began)
 
 
-def _open(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Attempt | Manifest:
+def _open(
+    run: Run, endpoint: str, partition: str, in_this_run: bool
+) -> tuple[Attempt, Parents | None] | Manifest:
     """A try at the partition; or its manifest, if this run has committed it already."""
-    source = run.source
-    window = _window(run, endpoint, partition, in_this_run)
+    source, children = run.source, run.source.endpoints[endpoint].parents
+    definition = source.definition(endpoint)
+    parents = parents_of(run, children, partition) if children else None
+    if parents is None:
+        window = _window(run, endpoint, partition, in_this_run)
+    else:
+        window, definition = parents.window, f"{definition}-{parents.generation}"
     found = manifest_of(run.lake, source.source, endpoint, partition)
     if found is not None and found.run_id == run.run_id:
         return found
@@ -64,13 +73,13 @@ def _open(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Attempt
             source.source,
             endpoint,
             partition,
-            definition=source.definition(endpoint),
+            definition=definition,
             window=window.to_json(),
             run_id=run.run_id,
         )
         carried_out = attempt.committed
         if carried_out is None:
-            return attempt
+            return attempt, parents
         # An earlier try had decided its commit; that will do, unless the day has gone on since.
         if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
             return carried_out
@@ -102,8 +111,16 @@ class _Stager:
     """Reads the pages of one partition and stages its batches."""
 
     def __init__(
-        self, run: Run, endpoint: str, partition: str, attempt: Attempt, tally: Tally
+        self,
+        run: Run,
+        endpoint: str,
+        partition: str,
+        attempt: Attempt,
+        parents: Parents | None,
+        tally: Tally,
     ) -> None:
+        self._parents = parents
+        self._extra: dict[str, Any] = {}
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
         self._window = Window.from_json(attempt.window)
@@ -122,6 +139,7 @@ class _Stager:
         position = self._attempt.progress
         if position is not None and position.get("ended"):
             self._tally.contiguous = bool(position["contiguous"])
+            self._extra = dict(position["extra"])
         elif position is not None and not self._spec.resumable:
             await self._start_over()
         else:
@@ -140,6 +158,7 @@ class _Stager:
             schema=self._with_stamp(self._reader.schema),
             preview=self._preview,
             resumed_pages=self._resumed_pages,
+            extra=self._extra,
             began=began,
         )
 
@@ -150,7 +169,7 @@ class _Stager:
         await self._read_pages(None)
 
     async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
-        extraction = extraction_of(self._spec, self._pages, self._window, self._run.ahead)
+        extraction = self._extraction()
         extraction.tally = self._tally
         gathered = Gathered(self._spec.batch_rows, position)
         async with aclosing(extraction.run(position)) as handed_pages:
@@ -158,8 +177,16 @@ class _Stager:
                 gathered.add(handed)
                 if gathered.full:
                     await self._flush(gathered, {})
+        if isinstance(extraction, ByParent):
+            self._extra["parents"] = extraction.summary()
         if gathered.rows:
-            await self._flush(gathered, {"ended": True, "contiguous": self._tally.contiguous})
+            ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
+            await self._flush(gathered, ended)
+
+    def _extraction(self) -> Extraction | ByParent:
+        if self._parents is None or self._spec.parents is None:
+            return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
+        return ByParent(self._pages, pager_of(self._spec), self._parents, self._spec.parents)
 
     async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
         progress = {**(gathered.position or {}), **facts}
@@ -191,6 +218,9 @@ class _Stager:
         return rows.append_column("_extracted_at", stamps)
 
     def _with_stamp(self, schema: pa.Schema) -> pa.Schema:
+        """The schema as it lands: what the reader does not know of comes last."""
+        if self._spec.column_of_parent is not None:
+            schema = schema.append(parent_field(self._spec))
         return schema.append(pa.field("_extracted_at", INSTANT))
 
     def _known(self) -> pa.Schema | None:
@@ -199,9 +229,8 @@ class _Stager:
         if schema is None:
             latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        if schema is None or "_extracted_at" not in schema.names:
-            return schema
-        return schema.remove(schema.get_field_index("_extracted_at"))
+        added = {"_extracted_at", self._spec.column_of_parent}
+        return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> dict[str, int | float]:
         """What this partition has cost so far, earlier tries included."""

@@ -57,7 +57,7 @@ def wanted_days(
     its reason; beside others it is skipped, and the outcome says so.
     """
     days = sorted(partitions)
-    incremental = [name for name in endpoints if run.source.endpoints[name].incremental]
+    incremental = [name for name in endpoints if run.source.incremental(name)]
     wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, days)
     newest = newest_snapshot(run.calendar, days)
     oldest_allowed = run.calendar.today(run.now()) - timedelta(days=1)
@@ -98,9 +98,11 @@ async def run_source(
     except WindowRefused as error:
         outcome.failed.append(Failed("(all)", partitions[0], error))
         return
-    async with asyncio.TaskGroup() as group:
-        for name, days in wanted.items():
-            group.create_task(one(name, days))
+    children = {name for name in wanted if run.source.endpoints[name].parents}
+    for wave in (wanted.keys() - children, children):  # parents are committed first
+        async with asyncio.TaskGroup() as group:
+            for name in (name for name in wanted if name in wave):
+                group.create_task(one(name, wanted[name]))
 
 
 async def _endpoint(

@@ -72,6 +72,7 @@ class Staged:
     schema: pa.Schema
     preview: tuple[dict[str, Any], ...]
     resumed_pages: int
+    extra: Mapping[str, Any]
     began: float
 
     async def commit(self) -> Receipt:
@@ -129,6 +130,7 @@ class Staged:
             extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
             columns=describe(self.schema),
             checks=[check.to_json() for check in checks],
+            extra=self.extra,
         )
 
     def _late(self, files: Sequence[ManifestFile]) -> LateRows:

@@ -34,7 +34,7 @@ class Metered(httpx.AsyncBaseTransport):
     def counts(self, url: httpx.URL) -> bool:
         """True if a request to this URL uses the API's quota."""
         same_host = (url.host, url.port) == (self._api.host, self._api.port)
-        return same_host and url.path.startswith(self._api.path.rstrip("/"))
+        return same_host and f"{url.path}/".startswith(f"{self._api.path.rstrip('/')}/")
 
     async def aclose(self) -> None:
         await self._inner.aclose()

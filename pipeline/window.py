@@ -69,9 +69,11 @@ class Calendar:
         try:
             day = date.fromisoformat(partition)
         except ValueError:
+            day = date.min
+        if day.isoformat() != partition:  # Python reads 20260131 and 2026-W05-6 as well
             raise WindowRefused(
                 f"partition {partition!r} is not a day: expected YYYY-MM-DD"
-            ) from None
+            )
         if day < self.start:
             raise WindowRefused(
                 f"partition {partition} lies before the source's start {self.start}: "

@@ -127,7 +127,8 @@ class MemoryStore(CellStore):
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
         with self._memory.lock:  # nothing is awaited under it
-            self.limits = replace(self.limits, windows=self._memory.limits.windows)
+            if self.limits.windows is not self._memory.limits.windows:
+                self.limits = replace(self.limits, windows=self._memory.limits.windows)
             yield self._memory.cells, monotonic()
 
     def give_back(self, ticket: float) -> None:

@@ -86,6 +86,11 @@ class Endpoint(Model):
         return self.cursor is not None
 
     @property
+    def column_of_parent(self) -> str | None:
+        """The column that gets the parent's value; it is not in the API's rows."""
+        return self.parents.column_here if self.parents else None
+
+    @property
     def rows_path(self) -> tuple[str, ...]:
         return split_path(self.rows)
 
@@ -96,8 +101,19 @@ class Endpoint(Model):
 
     @property
     def resumable(self) -> bool:
-        """False if a later try can't go on where this one stopped: a token dies with the run."""
-        return not isinstance(self.paging, Token) or self.paging.resumable
+        """False if a later try can't go on where this one stopped.
+
+        A token may die with the run; rows shift between numbered pages, and nothing would show it.
+        """
+        if isinstance(self.paging, Token):
+            return self.paging.resumable
+        return self.proven or not isinstance(self.paging, Offset | Page)
+
+    @property
+    def proven(self) -> bool:
+        """True if the keys of the pages prove that nothing lies between them."""
+        overlapping = isinstance(self.paging, Keyset) or getattr(self.paging, "overlap", False)
+        return self.by_key and overlapping and len(self.key) == 1
 
     @property
     def can_seek(self) -> bool:
@@ -112,6 +128,16 @@ class Endpoint(Model):
             raise ValueError("keyset paging needs {after} in the request, e.g. id__gt: '{after}'")
         if isinstance(self.paging, Keyset) and len(self.key) != 1:
             raise ValueError("keyset paging needs a key of one column")
+        here = self.column_of_parent
+        if here is not None and here not in self.columns:
+            raise ValueError(
+                f"parents.column_here {here!r} needs a declared type, e.g. "
+                f"columns: {{{here}: int64}}"
+            )
+        if self.parents is not None and here is not None and self.parents.group > 1:
+            raise ValueError("parents.column_here needs one parent a request: group: 1")
+        if self.parents is not None and self.cursor is not None:
+            raise ValueError("an endpoint with parents has their window: leave its cursor out")
         if self.cursor is not None and self.cursor not in self.columns:
             raise ValueError(
                 f"the cursor {self.cursor!r} needs a declared type, e.g. "
@@ -148,6 +174,24 @@ class Endpoint(Model):
             raise ValueError("offset paging needs {offset} in the request")
         if isinstance(self.paging, Page) and "{page}" not in used:
             raise ValueError("paging by page number needs {page} in the request")
+        ranges = isinstance(self.paging, Keyset) and self.paging.ranges > 1
+        if ranges and "{before}" not in used:
+            raise ValueError(
+                "ranges of a keyset need {before} in the request, e.g. id__lt: '{before}'"
+            )
+        if self.path is not None and set(self.path) & set("?#"):
+            raise ValueError("path has a ? or #: put the query into request.params")
+        self._baseline_keeps_its_end(request)
+
+    def _baseline_keeps_its_end(self, request: Http) -> None:
+        """A parameter without a value is left out; with {start} in it, {end} would go as well."""
+        together = self.window.together or self.window.floor is not None
+        for value in request.params.values():
+            if self.cursor and not together and "{start}" in str(value) and "{end}" in str(value):
+                raise ValueError(
+                    f"a baseline has no {{start}}, so that {value!r} would be left out with its "
+                    "{end}: set window.floor, e.g. '1970-01-01', or window.together: true"
+                )
 
 
 def _templates(request: Http) -> list[object]:

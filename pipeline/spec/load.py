@@ -71,7 +71,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     data, lines = _parse(str(file), text, settings)
     merged = merge_defaults(data)
     try:
-        return Source.model_validate(merged)
+        return Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
         found = [_sentence(str(file), lines, dict(item)) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(found))) from None

@@ -41,6 +41,7 @@ class Token(Model):
 
     kind: Literal["token"]
     limit: int = Field(gt=0)
+    first: str | None = Field(None, description="the token of the first page (Crossref: *)")
     next: DottedPath | None = Field(None, description="where the page says the next token")
     header: str | None = None
     total: DottedPath | None = None

@@ -59,20 +59,27 @@ _FINEST = (
 """Directives of strftime that say which part of a time is written, and its step in seconds."""
 
 DAY_S = 86_400.0
+_WRITTEN_S = {"epoch_s": 1.0, "epoch_ms": 0.001, "iso": 0.000_001}
 
 
 class WindowFormat(Model):
     """How the window's bounds are written, and what the API does at them.
 
     ``resolution_s`` is the step of the cursor: with an inclusive end the last instant asked for is
-    one step before the window's end, so that nothing at the boundary is lost or doubled.
+    one step before the window's end, so that nothing at the boundary is lost or doubled. Where an
+    API knows no upper bound (``end: none``), rows after the window are dropped on arrival.
     """
 
     format: str = Field(
         "iso", description="epoch_s, epoch_ms, iso, or a strftime pattern such as %Y-%m-%d"
     )
     start: Literal["inclusive", "exclusive"] = "inclusive"
-    end: Literal["inclusive", "exclusive"] = "exclusive"
+    end: Literal["inclusive", "exclusive", "none"] = Field(
+        "exclusive", description="none: the API knows no upper bound, {end} has no value"
+    )
+    together: bool = Field(
+        False, description="both bounds or neither: a baseline is asked for without {end} as well"
+    )
     resolution_s: float = Field(1.0, gt=0)
     max_s: float | None = Field(None, gt=0, description="longest window that the API answers")
     floor: str | None = Field(
@@ -82,20 +89,18 @@ class WindowFormat(Model):
     @model_validator(mode="after")
     def _format_says_enough(self) -> "WindowFormat":
         """A bound cut to less than the step that it stands for would lose rows."""
-        if self.format in ("epoch_s", "epoch_ms", "iso"):
-            return self
-        if "%" not in self.format:
+        if "%" not in self.format and self.format not in _WRITTEN_S:
             raise ValueError(
                 f"format {self.format!r} is not known: expected epoch_s, epoch_ms, iso or a "
                 "strftime pattern such as %Y-%m-%d"
             )
-        written_s = next(
+        written_s = _WRITTEN_S.get(self.format) or next(
             (step for names, step in _FINEST if any(n in self.format for n in names)), DAY_S
         )
-        if self.resolution_s < written_s:
+        if round(self.resolution_s * 1e6) % round(written_s * 1e6):
             raise ValueError(
                 f"format {self.format!r} writes steps of {written_s:g} s: set resolution_s: "
-                f"{written_s:g}, or write more of the time"
+                f"{written_s:g} or a multiple of it, or write more of the time"
             )
         return self
 

@@ -33,6 +33,9 @@ class Source(Model):
     auth: Auth = NoAuth()
     headers: dict[str, str] = {}
     limits: Limits = Limits()
+    keyed_limits: Limits | None = Field(
+        None, description="limits that hold instead where auth has a key or a token"
+    )
     answers: Answers = Answers()
     retries: Retries = Retries()
     breaker: Breaker = Breaker()
@@ -53,7 +56,10 @@ class Source(Model):
     def _parents_exist(self) -> "Source":
         for name, endpoint in self.endpoints.items():
             parent = endpoint.parents.endpoint if endpoint.parents else None
-            if parent is not None and parent not in self.endpoints:
+            above = self.endpoints.get(parent or "")
+            if above is not None and above.parents is not None:
+                raise ValueError(f"endpoint {name}: its parent {parent!r} is a child itself")
+            if parent is not None and above is None:
                 raise ValueError(f"endpoint {name}: its parent {parent!r} is not an endpoint here")
         return self
 
@@ -68,9 +74,21 @@ class Source(Model):
                 )
         return self
 
+    def with_limits_of_key(self) -> "Source":
+        """This source with the limits that hold for who asks."""
+        given = getattr(self.auth, "key", None) or getattr(self.auth, "token", None)
+        if self.keyed_limits is None or given is None:
+            return self
+        return self.model_copy(update={"limits": self.keyed_limits})
+
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
+
+    def incremental(self, endpoint: str) -> bool:
+        """True if an endpoint has a cursor, or its parent has: then past days can be asked for."""
+        spec = self.endpoints[endpoint]
+        return self.incremental(spec.parents.endpoint) if spec.parents else spec.incremental
 
     def margin_s(self, endpoint: str) -> float:
         """The safety margin of an endpoint, seconds."""

@@ -1,0 +1,81 @@
+"""What is told of a step that could not do everything, and whether Dagster tries again. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import HeadraceError, Permanent, Retryable
+from pipeline.source_run import Failed
+
+MAX_RETRIES = 3
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a step.
+
+    :ivar text: for the user: what failed, each reason once, and what to do.
+    :ivar retry_in_s: seconds until Dagster's next try; None: none can help, or all are used up.
+    """
+
+    text: str
+    retry_in_s: float | None
+
+
+def of_step(
+    source: str, failed: Sequence[Failed], committed: int, tries: int, days: int
+) -> Verdict:
+    """:param tries: how often the step has run, this time included. ``days``: asked for."""
+    waits = [one.error.wait_s for one in failed if isinstance(one.error, Retryable)]
+    return _verdict([*_reasons(source, failed), *_rest(committed, days)], waits, tries)
+
+
+def of_error(error: HeadraceError, tries: int) -> Verdict:
+    """The step could not begin."""
+    waits = [error.wait_s] if isinstance(error, Retryable) else []
+    return _verdict([str(error)], waits, tries)
+
+
+def _verdict(lines: list[str], waits: Sequence[float], tries: int) -> Verdict:
+    if waits and tries <= MAX_RETRIES:
+        wait_s = max(waits)
+        lines.append(f"Try {tries + 1} of {MAX_RETRIES + 1} comes in {wait_s:g} s.")
+        return Verdict("\n".join(lines), wait_s)
+    if waits:
+        lines.append(f"Given up after {tries} tries. A new run goes on from what is in the lake.")
+    return Verdict("\n".join(lines), None)
+
+
+def _reasons(source: str, failed: Sequence[Failed]) -> list[str]:
+    """Each reason once, with all whom it struck; those that a retry can't mend come first."""
+    struck: dict[str, list[Failed]] = {}
+    for one in sorted(failed, key=lambda each: not isinstance(each.error, Permanent)):
+        reason = str(one.error).removeprefix(f"{source}/{one.endpoint}, ")
+        struck.setdefault(reason, []).append(one)
+    return [f"{_whom(source, ones)}: {reason}" for reason, ones in struck.items()]
+
+
+def _whom(source: str, ones: Sequence[Failed]) -> str:
+    by_day: dict[str, list[str]] = {}
+    for one in ones:
+        by_day.setdefault(one.partition, []).append(f"{source}/{one.endpoint}")
+    return "; ".join(f"{_some(names)} {day}" for day, names in sorted(by_day.items()))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    shown = ", ".join(names[:_MOST_NAMED])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _rest(committed: int, days: int) -> list[str]:
+    said = []
+    if days > 1:
+        said.append("Later days of these endpoints were not tried.")
+    if committed:
+        said.append(
+            f"{committed} partitions of this run are committed, and stay."
+            if committed > 1
+            else "1 partition of this run is committed, and stays."
+        )
+    return said
