@@ -7,6 +7,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
+    budget_page,
     maintenance,
     maintenance_schedule,
     source_assets,
@@ -29,7 +30,11 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     sweeps = [source_sweeps(source) for source in sources]
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
-        assets=[*(source_assets(source) for source in sources), *filter(None, sweeps)],
+        assets=[
+            *(source_assets(source) for source in sources),
+            *filter(None, sweeps),
+            budget_page(sources),
+        ],
         jobs=[*jobs.values(), maintenance],
         schedules=[
             *(source_schedule(source, jobs[source.source]) for source in sources),
@@ -42,12 +47,8 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     )
 
 
-def _build_or_exit() -> dg.Definitions:
-    """Without the engine's frames: a wrong setting is the user's, and one sentence is enough."""
-    try:
-        return build(os.environ)
-    except ConfigError as error:
-        raise dg.DagsterInvalidDefinitionError(str(error)) from None
-
-
-defs = _build_or_exit()
+try:
+    defs = build(os.environ)
+except ConfigError as error:
+    # Without the engine's frames: a wrong setting is the user's, and one sentence is enough.
+    raise dg.DagsterInvalidDefinitionError(str(error)) from None

@@ -1,11 +1,13 @@
 """Dagster assets made from sources: one multi-asset, job, schedule and set of checks a source."""
 
+from assets.budgets import budget_page
 from assets.factory import source_assets
 from assets.jobs import source_job, source_schedule
 from assets.maintenance import maintenance, maintenance_schedule
 from assets.sweeps import source_sweeps
 
 __all__ = [
+    "budget_page",
     "maintenance",
     "maintenance_schedule",
     "source_assets",

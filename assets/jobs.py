@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.partitions import daily
 from pipeline.spec.source import Source
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ def source_job(source: Source) -> "UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         f"{source.source}_daily",
         selection=dg.AssetSelection.groups(source.source),
-        partitions_def=daily(source),
         description=f"All endpoints of {source.description or source.source}, one day or a range",
         tags={"dagster/max_retries": str(MAX_RUN_RETRIES), "headrace/source": source.source},
     )

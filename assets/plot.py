@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 _BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 80
 
 
 def requests_over_time(sends: Sequence[tuple[float, int]], bin_s: float, limit: float) -> str:
@@ -10,9 +11,12 @@ def requests_over_time(sends: Sequence[tuple[float, int]], bin_s: float, limit: 
 
     :param sends: (unix time of the bin's start, requests in it); ``limit`` in requests a second.
     """
-    if not sends:
+    if not any(count for _, count in sends):
         return "no requests"
-    rates = [count / bin_s for _, count in sends]
+    merge = -(-len(sends) // MOST_BARS)
+    counts = [count for _, count in sends]
+    bin_s *= merge
+    rates = [sum(counts[i : i + merge]) / bin_s for i in range(0, len(counts), merge)]
     top = max([*rates, limit])
     bars = "".join(_BARS[min(7, int(rate / top * 7.999))] for rate in rates)
     return (

@@ -39,8 +39,9 @@ class Recorder:
         for receipt in receipts:
             by_endpoint.setdefault(receipt.endpoint, []).append(receipt)
         for name, done in by_endpoint.items():
-            key, checks = asset_key(self._source, name), check_results(
-                self._source, lake, name, done
+            key, checks = (
+                asset_key(self._source, name),
+                check_results(self._source, lake, name, done),
             )
             if self._all_partitions(key, done):
                 for receipt in done:
@@ -62,9 +63,7 @@ class Recorder:
                 continue
             self._recorded.add((key, partition))
             self._context.log_event(
-                dg.AssetMaterialization(
-                    key, partition=partition, metadata=self._metadata(receipt)
-                )
+                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(receipt))
             )
 
     def _all_partitions(self, key: dg.AssetKey, receipts: Sequence[Receipt]) -> bool:

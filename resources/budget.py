@@ -33,6 +33,10 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         limits = budget.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
         return budget.open_budget(budget_name(source), limits, self.where, share=share)
 
+    def usage(self, source: Source) -> tuple[tuple[float, int], ...]:
+        """Requests of all users in each minute of the last hour: (unix time, count)."""
+        return budget.usage(self.where, budget_name(source))
+
 
 def budget_name(source: Source) -> str:
     """A name for the key, without the key: the source, and a digest of its address and identity."""
