@@ -37,10 +37,11 @@ def condition(endpoint: Endpoint, request: Apicalypse, window: Window, ask: Ask)
     parts: list[str] = []
     if endpoint.cursor is not None:
         parts.append(_in_window(endpoint.cursor, window, ask))
+    onward, back = ("<", ">") if endpoint.order == "descending" else (">", "<")
     if ask.after is not None:
-        parts.append(f"{endpoint.key[0]} > {_literal(ask.after)}")
+        parts.append(f"{endpoint.key[0]} {onward} {_literal(ask.after)}")
     if ask.before is not None:
-        parts.append(f"{endpoint.key[0]} < {_literal(ask.before)}")
+        parts.append(f"{endpoint.key[0]} {back} {_literal(ask.before)}")
     if request.where:
         parts.append(f"({request.where})")
     return " & ".join(parts)
@@ -56,4 +57,4 @@ def _in_window(cursor: str, window: Window, ask: Ask) -> str:
 
 
 def _literal(key: Key) -> str:
-    return json.dumps(key)
+    return json.dumps(key, ensure_ascii=False)

@@ -21,12 +21,13 @@ from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
 from pipeline.guard import BadBody
 from pipeline.links import next_url
+from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
 from pipeline.request import HttpRequest, count_request, page_request
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.paging import Link, Page, Token
+from pipeline.spec.paging import Cursor, Link, Page, Token
 from pipeline.spec.source import Source
 from pipeline.types import INSTANT, parse_type
 from pipeline.window import Window
@@ -144,10 +145,13 @@ class EndpointPages:
         paging, token = self._endpoint.paging, extras.get("token")
         if isinstance(paging, Token) and paging.header:
             token = answer.headers.get(paging.header.lower())
-        url = None
-        if isinstance(paging, Link):
+        url = cursor = None
+        if isinstance(paging, Cursor):
+            cursor = last_cursor(table, self._endpoint)
+        if isinstance(paging, Link | Cursor):
+            path = None if isinstance(paging, Cursor) else paging.next
             url = next_url(
-                paging, extras.get("url"), answer, self._source.base_url, self._secret_param()
+                path, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
         if isinstance(paging, Page) and paging.total_header:
@@ -159,6 +163,7 @@ class EndpointPages:
             token=None if token in (None, "", False) else str(token),
             url=url,
             total=_whole(total),
+            cursor=cursor,
         )
 
     def _secret_param(self) -> str | None:
@@ -204,58 +209,6 @@ def parent_field(endpoint: Endpoint) -> pa.Field:
     """The column of a child's rows that gets the parent's value."""
     name = str(endpoint.column_of_parent)
     return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
-
-
-def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
-    """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
-    if table.num_rows == 0 or len(endpoint.key) != 1:
-        return None, None
-    column = table[endpoint.key[0]]
-    return column[0].as_py(), column[-1].as_py()
-
-
-def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
-    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
-    for name in endpoint.key:
-        if name == endpoint.column_of_parent:
-            continue
-        if name not in table.column_names:
-            if table.num_rows == 0:
-                return
-            raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
-        if table[name].null_count:
-            at = pc.index(pc.is_null(table[name]), True).as_py()
-            raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
-    if not endpoint.by_key or table.num_rows == 0:
-        return
-    keys = table[endpoint.key[0]].combine_chunks()
-    earlier, later = keys[:-1], keys[1:]
-    descending = endpoint.order == "descending"
-    wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
-    at = pc.index(wrong, True).as_py()
-    if at >= 0:
-        raise ContractBroken(
-            f"asked for {endpoint.order} {endpoint.key[0]}, got {later[at].as_py()} after "
-            f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
-        )
-    _bounds_kept(keys, ask, endpoint)
-
-
-def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
-    """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
-    first, last = keys[0].as_py(), keys[-1].as_py()
-    low, high = (last, first) if endpoint.order == "descending" else (first, last)
-    too_low = ask.after is not None and (
-        high >= ask.after if endpoint.order == "descending" else low <= ask.after
-    )
-    too_high = ask.before is not None and (
-        low <= ask.before if endpoint.order == "descending" else high >= ask.before
-    )
-    if too_low or too_high:
-        raise ContractBroken(
-            f"asked for {endpoint.key[0]} after {ask.after} and before {ask.before}, got rows from "
-            f"{first} to {last}: the API ignores the filter on the key"
-        )
 
 
 def _count(body: bytes, path: str) -> int | None:

@@ -16,7 +16,9 @@ def filesystem(lake: Lake) -> FileSystem:
     client = lake.client
     # boto3 has no public way to ask a client for them; every bridge from boto3 goes this way.
     credentials = client._request_signer._credentials
-    options: dict[str, Any] = {"region": client.meta.region_name, "anonymous": credentials is None}
+    region = client.meta.region_name
+    region = "us-east-1" if region in (None, "aws-global") else region  # boto3's name for *unset*
+    options: dict[str, Any] = {"region": region, "anonymous": credentials is None}
     if credentials is not None:
         frozen = credentials.get_frozen_credentials()
         options |= {"access_key": frozen.access_key, "secret_key": frozen.secret_key}

@@ -13,6 +13,7 @@ pager        planned ahead (side by side)     a chain goes on by
 ``page``     all pages, by the count          page + 1
 ``token``    slices of the window             the token that the page names
 ``link``     slices of the window             the URL that the page names
+``cursor``   –                                cursor ≥ that of the last row (``by_cursor``)
 ``none``     –                                –
 ===========  ===============================  ==========================================
 """
@@ -59,6 +60,7 @@ class Facts:
 
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
     :ivar total: how many rows match in all, if the page or a count says so.
+    :ivar cursor: the cursor of its last row as ISO 8601, where pages follow by it.
     """
 
     rows: int
@@ -67,6 +69,7 @@ class Facts:
     token: str | None = None
     url: str | None = None
     total: int | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True)

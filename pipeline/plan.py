@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.arrow import Column, Shape
+from pipeline.by_cursor import CursorPager
 from pipeline.by_key import ByKey
 from pipeline.errors import ConfigError
 from pipeline.extract import ByChain
@@ -22,7 +23,7 @@ from pipeline.paging import (
 )
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.model import split_path
-from pipeline.spec.paging import CustomPaging, Keyset, Link, Offset, Page, Single, Token
+from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
 from pipeline.types import parse_type
 from pipeline.window import Window
 
@@ -75,6 +76,8 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
             return ChainPager(p.limit, p.until_short, p.first)
         case Link() as p:
             return ChainPager(p.limit)
+        case Cursor() as p:
+            return CursorPager(p.limit)
         case CustomPaging() as p:
             return CustomPager(p.limit, load_function(p.path, "paging.path"))
         case Single() as p:
@@ -96,6 +99,9 @@ def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) 
     form = endpoint.window
     parts = getattr(endpoint.paging, "slices", 1)
     slices = window_slices(window, parts, form.max_s, form.floor)
+    if isinstance(endpoint.paging, Cursor):
+        start = window.start.isoformat() if window.start else None
+        slices = slices or ((start, window.end.isoformat()),)
     return ByChain(pages, pager, key=endpoint.key, ahead=ahead, slices=slices)
 
 

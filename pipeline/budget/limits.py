@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from pipeline.errors import ConfigError
 
@@ -47,10 +48,14 @@ class Limits:
         if not (math.isfinite(self.throttle_wait_s) and self.throttle_wait_s >= 0):
             raise ConfigError(f"throttle_wait_s must be 0 or more, not {self.throttle_wait_s}.")
 
-    @property
+    @cached_property
     def shortest(self) -> RateWindow:
         """The window that comes round first: jitter is felt there."""
         return min(self.windows, key=lambda window: window.per_s)
+
+    @cached_property
+    def longest_s(self) -> float:
+        return max(window.per_s for window in self.windows)
 
 
 def part_of(whole: int, share: float) -> int:

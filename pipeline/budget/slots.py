@@ -62,8 +62,9 @@ def take(
     share: float = 1.0,
 ) -> Answer:
     """Ask for a slot, or, with the ticket of one, whether the request may go now."""
-    forget_other_clock(cells, limits, now)
-    margin.decay(cells, now)
+    if ticket is None:
+        forget_other_clock(cells, limits, now)
+        margin.decay(cells, now)
     main, low = Ring(cells, low=False), Ring(cells, low=True) if share < 1 else None
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
@@ -124,8 +125,7 @@ def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> 
     """A clock that was set back leaves times that nobody should wait for."""
     if cells[BLOCKED_UNTIL] > now + MAX_BLOCK_S + 1.0:
         cells[BLOCKED_UNTIL] = now
-    longest_s = max(window.per_s for window in limits.windows)
-    horizon = max(now, cells[BLOCKED_UNTIL]) + 60.0 + OUTSTANDING * 2 * longest_s
+    horizon = max(now, cells[BLOCKED_UNTIL]) + 60.0 + OUTSTANDING * 2 * limits.longest_s
     if cells[NEXT_AT] > horizon or Ring(cells, low=False).back(math.inf, 1) > horizon:
         cells[COUNT] = cells[LOW_COUNT] = 0
         cells[NEXT_AT] = LONG_AGO

@@ -60,6 +60,18 @@ class Link(Model):
     slices: int = Field(1, ge=1, le=256)
 
 
+class Cursor(Model):
+    """Rows in order of the cursor; each page asks for what lies from the last row's cursor on.
+
+    Rows that change while they are read move to the end, so that numbered pages behind them shift:
+    by the cursor nothing is passed over. A ``Link`` is followed only where more rows than a page
+    holds have the same cursor.
+    """
+
+    kind: Literal["cursor"]
+    limit: int = Field(gt=1)
+
+
 class Single(Model):
     """Everything in one answer."""
 
@@ -77,5 +89,6 @@ class CustomPaging(Model):
 
 
 Paging = Annotated[
-    Offset | Keyset | Page | Token | Link | Single | CustomPaging, Field(discriminator="kind")
+    Offset | Keyset | Page | Token | Link | Cursor | Single | CustomPaging,
+    Field(discriminator="kind"),
 ]

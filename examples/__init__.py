@@ -1,0 +1,1 @@
+"""Real APIs that others wrote, each with its source YAML and a way to run it on this machine."""

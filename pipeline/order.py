@@ -1,0 +1,81 @@
+"""In which order the rows of one page come, held against what was asked. Pure."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ContractBroken
+from pipeline.paging import Ask
+from pipeline.spec.endpoint import Endpoint
+from pipeline.types import INSTANT
+
+
+def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
+    """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
+    if table.num_rows == 0 or len(endpoint.key) != 1:
+        return None, None
+    column = table[endpoint.key[0]]
+    return column[0].as_py(), column[-1].as_py()
+
+
+def last_cursor(table: pa.Table, endpoint: Endpoint) -> str | None:
+    """The cursor of a page's last row, as ISO 8601; the rows have to come in its order.
+
+    :raises ContractBroken: they do not.
+    """
+    if table.num_rows == 0 or endpoint.cursor is None:
+        return None
+    column = pc.cast(table[endpoint.cursor], INSTANT).combine_chunks()
+    at = pc.index(pc.less(column[1:], column[:-1]), True).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"asked for ascending {endpoint.cursor}, got {column[at + 1].as_py()} after "
+            f"{column[at].as_py()}: is the sort of the request right?"
+        )
+    last = column[-1].as_py()
+    return None if last is None else str(last.isoformat())
+
+
+def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
+    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
+    for name in endpoint.key:
+        if name == endpoint.column_of_parent:
+            continue
+        if name not in table.column_names:
+            if table.num_rows == 0:
+                return
+            raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
+        if table[name].null_count:
+            at = pc.index(pc.is_null(table[name]), True).as_py()
+            raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
+    if not endpoint.by_key or table.num_rows == 0:
+        return
+    keys = table[endpoint.key[0]].combine_chunks()
+    earlier, later = keys[:-1], keys[1:]
+    descending = endpoint.order == "descending"
+    wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
+    at = pc.index(wrong, True).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"asked for {endpoint.order} {endpoint.key[0]}, got {later[at].as_py()} after "
+            f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
+        )
+    _bounds_kept(keys, ask, endpoint)
+
+
+def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
+    """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    first, last = keys[0].as_py(), keys[-1].as_py()
+    low, high = (last, first) if endpoint.order == "descending" else (first, last)
+    too_low = ask.after is not None and (
+        high >= ask.after if endpoint.order == "descending" else low <= ask.after
+    )
+    too_high = ask.before is not None and (
+        low <= ask.before if endpoint.order == "descending" else high >= ask.before
+    )
+    if too_low or too_high:
+        raise ContractBroken(
+            f"asked for {endpoint.key[0]} after {ask.after} and before {ask.before}, got rows from "
+            f"{first} to {last}: the API ignores the filter on the key"
+        )
