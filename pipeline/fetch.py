@@ -34,6 +34,7 @@ from pipeline.window import Window
 
 T = TypeVar("T")
 _ASK_AGAIN = 2
+_LINK_HEADER = Link(kind="link", limit=1)
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,9 @@ class EndpointPages:
         if isinstance(paging, Cursor):
             cursor = last_cursor(table, self._endpoint)
         if isinstance(paging, Link | Cursor):
-            path = None if isinstance(paging, Cursor) else paging.next
+            link = paging if isinstance(paging, Link) else _LINK_HEADER
             url = next_url(
-                path, extras.get("url"), answer, self._source.base_url, self._secret_param()
+                link, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
         if isinstance(paging, Page) and paging.total_header:

@@ -133,7 +133,7 @@ def late_rows(
         edge = cursor_value(boundary, some.schema.field(cursor).type)
         return some.to_table(columns=names, filter=pc.field(cursor) < edge)
 
-    margin = _again_if_vanished(lake, lambda: margin_of(_of_files(lake, list(files))))
+    margin = _again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
 
     def before() -> pa.Table | None:
         if previous is None or not margin.num_rows:
@@ -154,7 +154,7 @@ def _dataset(lake: Lake, found: Sequence[Manifest], *, dt: bool = False) -> pds.
     return _assemble(lake, files, _unify([*schemas, pa.schema(fields)]))
 
 
-def _of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
+def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
     schema = _unify([_footer(lake, file) for file in files])
     return _assemble(lake, [(file, "") for file in files], schema)
 

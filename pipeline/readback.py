@@ -7,7 +7,7 @@ import pyarrow as pa
 from pipeline.layout import Place, manifests_folder, place_of_record
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.publish import committed
-from pipeline.read import _of_files
+from pipeline.read import of_files
 from pipeline.store import Lake
 
 
@@ -16,7 +16,7 @@ def key_rows(lake: Lake, files: Sequence[ManifestFile], columns: Sequence[str]) 
     names = list(dict.fromkeys(columns))
     if not files:
         return pa.table({name: pa.nulls(0) for name in names})
-    return _of_files(lake, files).to_table(columns=names)
+    return of_files(lake, files).to_table(columns=names)
 
 
 def manifest_of(lake: Lake, source: str, endpoint: str, partition: str) -> Manifest | None:

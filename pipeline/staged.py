@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
+from pipeline.errors import ContractBroken
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
@@ -86,7 +87,12 @@ class Staged:
             checks[:] = self._verified(files)
             return self._manifest(files, checks)
 
-        outcome = self.attempt.commit(build)
+        try:
+            outcome = self.attempt.commit(build)
+        except ContractBroken:
+            # What is staged would break the same way again: the next try begins from the first page.
+            self.attempt.start_over()
+            raise
         lost = outcome.result is Result.LOST
         return Receipt(
             endpoint=self.endpoint,

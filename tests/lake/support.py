@@ -1,0 +1,102 @@
+"""A small extractor over the commit protocol, and what must hold of a lake afterwards."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.commit import Attempt, Outcome, Result, open_attempt
+from pipeline.manifest import Manifest, ManifestFile
+from pipeline.parquet import encode
+from pipeline.read import dataset, manifests
+from pipeline.store import Lake
+
+DAY = "2026-01-02"
+MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
+BATCHES = 3
+ROWS = 10
+WINDOW = {"start": "2026-01-01T23:00:00Z", "end": "2026-01-03T00:00:00Z", "safety_margin_s": 3600}
+
+
+class Killed(BaseException):
+    """The process ends here: no handler of ordinary errors sees it."""
+
+
+def kill_at(number: int) -> Callable[[str, str], None]:
+    """An observer that ends the run just before its operation of that number."""
+    count = 0
+
+    def observe(operation: str, key: str) -> None:
+        nonlocal count
+        if count == number:
+            raise Killed(f"{operation} {key}")
+        count += 1
+
+    return observe
+
+
+def batch(number: int, version: str) -> pa.Table:
+    ids = range(number * ROWS, (number + 1) * ROWS)
+    times = [MIDNIGHT + timedelta(minutes=i) for i in ids]
+    return pa.table(
+        {
+            "id": pa.array(ids, pa.int64()),
+            "updated_at": pa.array(times, pa.timestamp("us", tz="UTC")),
+            "version": pa.array([version] * ROWS),
+            "_extracted_at": pa.array([MIDNIGHT] * ROWS, pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def begin(lake: Lake, *, definition: str = "d1", window: Any = None, run_id: str = "r1") -> Attempt:
+    window = WINDOW if window is None else window
+    return open_attempt(
+        lake, "igdb", "games", DAY, definition=definition, window=window, run_id=run_id
+    )
+
+
+def stage(attempt: Attempt, number: int, version: str) -> None:
+    table = batch(number, version)
+    attempt.stage(
+        encode(table),
+        rows=table.num_rows,
+        progress={"next": number + 1},
+        counters={"pages": number + 1},
+        schema=table.schema,
+    )
+
+
+def facts(_: list[ManifestFile]) -> Manifest:
+    return Manifest(watermark=WINDOW["end"], proof={"contiguous": True})  # type: ignore[arg-type]
+
+
+def extract(
+    lake: Lake, *, definition: str = "d1", version: str = "new", batches: int = BATCHES
+) -> Outcome:
+    """One whole try, which goes on from an earlier one's batches."""
+    attempt = begin(lake, definition=definition)
+    if attempt.committed is not None:
+        return Outcome(Result.DONE, attempt.committed)
+    first = attempt.progress["next"] if attempt.progress else 0
+    for number in range(first, batches):
+        stage(attempt, number, version)
+    return attempt.commit(facts)
+
+
+def read(lake: Lake) -> list[tuple[int, str]]:
+    """Key and version of all committed rows, as they lie in the files."""
+    table = dataset(lake, "igdb", "games").to_table()
+    return [(row["id"], row["version"]) for row in table.to_pylist()]
+
+
+def whole(version: str, batches: int = BATCHES) -> list[tuple[int, str]]:
+    return [(i, version) for i in range(batches * ROWS)]
+
+
+def check_clean(lake: Lake) -> None:
+    """Nothing is in the lake but what the manifests name."""
+    named = {path for each in manifests(lake, "igdb", "games") for path in each.paths}
+    there = {item.key for item in lake.list("") if "/_manifests/" not in item.key}
+    assert there == named
+    assert lake.uploads("") == []

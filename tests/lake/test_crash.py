@@ -1,0 +1,69 @@
+"""Killed before any operation on S3: the next try ends with the rows there, each once.
+
+The points are the store's own operations, counted while it runs; none is picked by hand.
+"""
+
+import random
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+
+from pipeline.store import Lake
+from tests.lake.support import Killed, check_clean, extract, kill_at, read, whole
+
+
+def _killed(lake: Lake, number: int, **options: Any) -> bool:
+    lake.on_operation = kill_at(number)
+    try:
+        extract(lake, **options)
+    except Killed:
+        return True
+    finally:
+        lake.on_operation = None
+    return False
+
+
+@pytest.mark.slow
+def test_killed_at_each_operation_of_the_first_generation(
+    new_lake: Callable[[], Lake],
+) -> None:
+    for number in count():
+        lake = new_lake()
+        if not _killed(lake, number):
+            break
+        assert read(lake) in ([], whole("new"))
+        extract(lake)
+        assert read(lake) == whole("new")
+        check_clean(lake)
+    assert number >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("next_definition", ["d1", "d2"])
+def test_killed_at_each_operation_of_a_replacement(lake: Lake, next_definition: str) -> None:
+    extract(lake, version="0", batches=2)
+    for number in count():
+        before, version = whole(str(number), 2), str(number + 1)
+        if not _killed(lake, number, version=version, batches=2):
+            break
+        assert read(lake) in (before, whole(version, 2))
+        extract(lake, version=version, definition=next_definition, batches=2)
+        assert read(lake) == whole(version, 2)
+        check_clean(lake)
+    assert number >= 15
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(lake: Lake) -> None:
+    chance = random.Random(7)
+    extract(lake, version="0")
+    for number in range(6):
+        before, version = whole(str(number)), str(number + 1)
+        for definition in chance.choices(["d1", "d2"], weights=[4, 1], k=chance.randint(2, 4)):
+            _killed(lake, chance.randrange(25), definition=definition, version=version)
+            assert read(lake) in (before, whole(version))
+        extract(lake, version=version)
+        assert read(lake) == whole(version)
+        check_clean(lake)

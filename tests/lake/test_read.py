@@ -1,0 +1,208 @@
+"""Reading: exactly what is committed, each key once, and what came late."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.commit import open_attempt
+from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.manifest import EndpointKind, Manifest
+from pipeline.parquet import encode
+from pipeline.read import Between, current, dataset, late_rows, manifests
+from pipeline.rows import newest_of_each
+from pipeline.store import Lake
+
+DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def put(lake: Lake, day: str, *tables: pa.Table, kind: EndpointKind = "incremental") -> Manifest:
+    attempt = open_attempt(lake, "s", "e", day, definition="d", window={}, run_id="r")
+    for table in tables:
+        attempt.stage(
+            encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema
+        )
+    return attempt.commit(lambda _: Manifest(endpoint_kind=kind)).manifest
+
+
+def rows(*records: Mapping[str, Any], extracted: str = "2026-02-01", **types: Any) -> pa.Table:
+    types = {"id": pa.int64(), "at": INSTANT, **types}
+    table = pa.Table.from_pylist(list(records), pa.schema(types))
+    return table.append_column(
+        "_extracted_at", pa.repeat(pa.scalar(at(extracted), INSTANT), len(records))
+    )
+
+
+def ids(table: pa.Table) -> list[Any]:
+    return sorted(table["id"].to_pylist())
+
+
+def test_only_the_partitions_asked_for(lake: Lake) -> None:
+    for number, day in enumerate(DAYS):
+        put(lake, day, rows({"id": number}))
+    assert [m.partition for m in manifests(lake, "s", "e")] == list(DAYS)
+    assert ids(dataset(lake, "s", "e").to_table()) == [0, 1, 2]
+    assert ids(dataset(lake, "s", "e", ["2026-01-02", "2030-01-01"]).to_table()) == [1]
+    assert ids(dataset(lake, "s", "e", Between("2026-01-02", "2026-01-09")).to_table()) == [1, 2]
+    with_day = dataset(lake, "s", "e", dt=True).to_table()
+    assert with_day["dt"].to_pylist() == list(DAYS)
+
+
+def test_nothing_is_committed(lake: Lake) -> None:
+    assert dataset(lake, "s", "none").to_table().num_rows == 0
+    assert current(lake, "s", "none", key=["id"], cursor="at").num_rows == 0
+    put(lake, DAYS[0])
+    assert current(lake, "s", "e", key=["id"], cursor="at").num_rows == 0
+
+
+def test_types_that_grew_wider_are_read_as_the_widest(lake: Lake) -> None:
+    first = rows(
+        {"id": 1, "score": 1, "box": {"a": 1}}, score=pa.int64(), box=pa.struct([("a", pa.int64())])
+    )
+    box = pa.struct([("a", pa.float64()), ("b", pa.string())])
+    second = rows(
+        {"id": 2, "score": 2.5, "box": {"a": 0.5, "b": "x"}, "more": [1]},
+        score=pa.float64(),
+        box=box,
+        more=pa.list_(pa.int64()),
+    )
+    put(lake, DAYS[0], first)
+    put(lake, DAYS[1], first, second)
+    for table in (
+        dataset(lake, "s", "e").to_table(),
+        dataset(lake, "s", "e", [DAYS[1]]).to_table(),
+    ):
+        assert table.schema.field("score").type == pa.float64()
+        assert table.schema.field("box").type == box
+        assert table["score"].to_pylist()[-2:] == [1.0, 2.5]
+        assert table["more"].to_pylist()[-2:] == [None, [1]]
+    now = current(lake, "s", "e", key=["id"], cursor="at")
+    assert sorted(now["score"].to_pylist()) == [1.0, 2.5]
+
+
+def test_types_that_do_not_go_together_are_named(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1, "x": 1}, x=pa.int64()))
+    put(lake, DAYS[1], rows({"id": 1, "x": "a"}, x=pa.string()))
+    with pytest.raises(ContractBroken, match=r"can't be read as one table.*Field x"):
+        dataset(lake, "s", "e")
+
+
+def test_each_key_once_the_latest_cursor_first(lake: Lake) -> None:
+    early, late = at("2026-01-01T10:00"), at("2026-01-02T10:00")
+    put(
+        lake,
+        DAYS[0],
+        rows({"id": 1, "at": early}, {"id": 2, "at": None}, {"id": 3, "at": late}),
+        rows({"id": 4, "at": early}),
+        kind="baseline",
+    )
+    put(
+        lake,
+        DAYS[1],
+        rows(
+            {"id": 1, "at": late},
+            {"id": 2, "at": early},
+            {"id": 3, "at": early},
+            {"id": 4, "at": early},
+            extracted="2026-02-02",
+        ),
+    )
+    now = current(lake, "s", "e", key=["id"], cursor="at")
+    assert ids(now) == [1, 2, 3, 4]
+    latest = {row["id"]: (row["at"], row["_extracted_at"].day) for row in now.to_pylist()}
+    assert latest == {1: (late, 2), 2: (early, 2), 3: (late, 1), 4: (early, 2)}
+    assert current(lake, "s", "e", key=["id"], cursor="at", columns=["id"]).column_names == ["id"]
+
+
+def test_tombstones_and_swept_keys_are_left_out(lake: Lake) -> None:
+    a, b = at("2026-01-01"), at("2026-01-02")
+    put(
+        lake,
+        DAYS[0],
+        *[rows({"id": i, "at": a, "_deleted": None}, _deleted=pa.bool_()) for i in (1, 2, 3, 4)],
+    )
+    put(lake, DAYS[1], rows({"id": 1, "at": b, "_deleted": True}, _deleted=pa.bool_()))
+    put(lake, DAYS[2], rows({"id": 4, "at": b}, extracted="2026-03-09"))
+    arguments: Any = {"key": ["id"], "cursor": "at"}
+    assert ids(current(lake, "s", "e", **arguments)) == [2, 3, 4]
+    assert ids(current(lake, "s", "e", **arguments, deleted=True)) == [1, 2, 3, 4]
+    gone = pa.table({"id": [2, 4, 99], "_swept_at": pa.array([at("2026-03-01")] * 3, INSTANT)})
+    assert ids(current(lake, "s", "e", **arguments, gone=gone)) == [3, 4]
+
+
+def test_a_snapshot_is_its_newest_partition(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1}, {"id": 2}), kind="snapshot")
+    put(lake, DAYS[1], rows({"id": 2}, {"id": 3}), kind="snapshot")
+    assert ids(current(lake, "s", "e", key=["id"], cursor=None)) == [2, 3]
+
+
+def test_composite_keys_and_many_rows() -> None:
+    count = 50_000
+    table = pa.table(
+        {
+            "a": pa.array([i % 10 for i in range(count)]),
+            "b": [f"{i % 2_000}" for i in range(count)],
+            "at": pa.array([(i * 7919) % count for i in range(count)]),
+        }
+    )
+    best: dict[tuple[int, str], tuple[int, int]] = {}
+    for i, row in enumerate(table.to_pylist()):
+        best[row["a"], row["b"]] = max(best.get((row["a"], row["b"]), (-1, -1)), (row["at"], i))
+    expected = sorted(i for _, i in best.values())
+    assert newest_of_each(table, ["a", "b"], "at").to_pylist() == expected
+
+
+def test_a_generation_replaced_while_it_is_read(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(lake, DAYS[0], rows({"id": 1}))
+    seen = manifests(lake, "s", "e")
+    put(lake, DAYS[0], rows({"id": 2}))
+    answers: list[Iterable[Manifest]] = [seen]
+    monkeypatch.setattr(
+        "pipeline.read.manifests", lambda *a: answers.pop() if answers else manifests(*a)
+    )
+    assert ids(current(lake, "s", "e", key=["id"], cursor=None)) == [2]
+    monkeypatch.setattr("pipeline.read.manifests", lambda *_: seen)
+    with pytest.raises(LakeUnavailable, match="tried twice"):
+        current(lake, "s", "e", key=["id"], cursor=None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (INSTANT, lambda t: t),
+        (pa.int64(), lambda t: int(t.timestamp())),
+        (pa.string(), lambda t: t.isoformat().replace("+00:00", "Z")),
+        (pa.timestamp("s"), lambda t: t.replace(tzinfo=None)),
+    ],
+)
+def test_late_rows(lake: Lake, kind: pa.DataType, value: Any) -> None:
+    boundary = at("2026-01-02")
+
+    def before(hours: float) -> Any:
+        return value(boundary - timedelta(hours=hours))
+
+    previous = put(
+        lake, DAYS[0], rows({"id": 1, "at": before(1)}, {"id": 2, "at": before(5)}, at=kind)
+    )
+    new = put(
+        lake,
+        DAYS[1],
+        rows({"id": 1, "at": before(1)}, {"id": 2, "at": before(2)}, at=kind),
+        rows({"id": 3, "at": before(3)}, {"id": 4, "at": before(0)}, {"id": 5}, at=kind),
+    )
+    arguments: Any = {"key": ["id"], "cursor": "at", "boundary": boundary}
+    assert late_rows(lake, new.files, previous, **arguments) == (3, 2, 3 * 3600)
+    assert late_rows(lake, new.files, None, **arguments) == (3, 0, None)
+    assert late_rows(lake, previous.files, previous, **arguments) == (2, 0, None)
+    empty = put(lake, "2025-12-31")
+    assert late_rows(lake, previous.files, empty, **arguments) == (2, 2, 5 * 3600)
+    assert late_rows(lake, [], previous, **arguments) == (0, 0, None)
