@@ -19,6 +19,9 @@ EVENT = re.compile(
 )
 """Level, job, run, sometimes a pid, the step, and what was said."""
 
+UNSAID = "did not yield or return expected outputs"
+"""Dagster's word for an asset that was skipped, which the assets have said themselves."""
+
 SHOWN = {"INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
@@ -37,7 +40,7 @@ def materialize(selection: str, first: date, last: date) -> list[str]:
 def shown(line: str) -> str | None:
     """What the screen gets of a line of Dagster's log: what the assets say, and what went wrong."""
     event = EVENT.search(line)
-    if event is None or event["level"] not in SHOWN:
+    if event is None or event["level"] not in SHOWN or UNSAID in event["text"]:
         return None
     return shorten(f"    {event['text']}", WIDTH)
 

@@ -24,6 +24,7 @@ from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
+from pipeline.plugin import load_function, transformed
 from pipeline.request import HttpRequest, count_request, page_request
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
@@ -77,6 +78,8 @@ class EndpointPages:
         self._window = window
         self._reader = reader
         self._sent = sent
+        path = self._endpoint.transform
+        self._transform = load_function(path, "transform") if path else None
         self.repaired = 0
 
     async def page(self, ask: Ask) -> Fetched:
@@ -125,8 +128,13 @@ class EndpointPages:
             return Fetched(ask, Facts(0), nothing)
         page = self._reader.read(answer.body)
         self.repaired += page.repaired
+        if page.extras.get("error"):
+            said = str(page.extras["error"])[:200]
+            raise ContractBroken(f"the API answered with an error in a {answer.status}: {said}")
         check_order(page.table, self._endpoint, ask)
         table = self._inside(page.table, ask)
+        if self._transform is not None:
+            table = transformed(table, self._transform, str(self._endpoint.transform))
         facts = self._facts(page.table, page.extras, answer)
         return Fetched(
             ask, facts, self._stamped(table, ask), outside=page.table.num_rows - table.num_rows

@@ -1,15 +1,11 @@
 """From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
 
-import importlib
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 from pipeline.arrow import Column, Shape
 from pipeline.by_cursor import CursorPager
 from pipeline.by_key import ByKey
-from pipeline.errors import ConfigError
 from pipeline.extract import ByChain
 from pipeline.fetch import Pages
 from pipeline.paging import (
@@ -21,6 +17,7 @@ from pipeline.paging import (
     OffsetPager,
     Pager,
 )
+from pipeline.plugin import load_function
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.model import split_path
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
@@ -55,7 +52,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
 
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     paging = endpoint.paging
-    named = {"total": getattr(paging, "total", None)}
+    named = {"total": getattr(paging, "total", None), "error": endpoint.errors_at}
     if isinstance(paging, Token):
         named["token"] = paging.next
     if isinstance(paging, Link):
@@ -132,15 +129,3 @@ def _floor(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def load_function(path: str, where: str) -> Callable[..., Any]:
-    """A user's function by import path. :raises ConfigError: there is none."""
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where} {path!r} can't be imported: {error}") from None
-    if not callable(found):
-        raise ConfigError(f"{where} {path!r} is not a function")
-    return found  # type: ignore[no-any-return]

@@ -90,7 +90,7 @@ class Staged:
         try:
             outcome = self.attempt.commit(build)
         except ContractBroken:
-            # What is staged would break the same way again: the next try begins from the first page.
+            # What is staged would break the same way again: the next try reads it anew.
             self.attempt.start_over()
             raise
         lost = outcome.result is Result.LOST

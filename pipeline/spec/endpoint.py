@@ -74,7 +74,9 @@ class Endpoint(Model):
     )
     parents: Children | None = None
     transform: str | None = Field(
-        None, pattern=r"^[\w.]+:\w+$", description="module:function, pyarrow table → table"
+        None,
+        pattern=r"^[\w.]+:\w+$",
+        description="a function of yours over the rows of a page, as module:function",
     )
     batch_rows: int = Field(50_000, ge=1, description="rows of one Parquet file")
     order: Literal["ascending", "descending", "none"] = Field(

@@ -15,7 +15,6 @@ class Offset(Model):
     first: int = Field(0, ge=0, le=1, description="the offset of the first row: 0, or 1 (USGS)")
     overlap: bool = Field(True, description="pages overlap by one row, which proves contiguity")
     total: DottedPath | None = Field(None, description="where the page says how many rows match")
-    step: Literal["rows"] = "rows"
 
 
 class Keyset(Model):
