@@ -57,3 +57,11 @@ instance: $(STAMP) ## $DAGSTER_HOME, by default .dagster/, ready for several pro
 clean: ## remove .venv, what the demo and the UI have kept, and all caches
 	rm -rf $(VENV) .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: check-source new-source
+
+check-source: $(STAMP) ## look at a source's API through its YAML (SOURCE=usgs, ARGS="--endpoint …")
+	@$(PY) -m sourcetool check "$(SOURCE)" $(ARGS)
+
+new-source: $(STAMP) ## propose the YAML of an API from one page (URL=https://…, ARGS="--name …")
+	@$(PY) -m sourcetool new "$(URL)" $(ARGS)

@@ -9,6 +9,7 @@ import dagster as dg
 from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.readback import committed_partitions
+from pipeline.schema_changes import sentence
 from pipeline.spec.source import Source
 from pipeline.staged import Receipt
 from pipeline.store import Lake
@@ -22,7 +23,11 @@ def check_results(
     source: Source, lake: Lake, endpoint: str, receipts: Sequence[Receipt]
 ) -> list[dg.AssetCheckResult]:
     """What held for the partitions of this run, and coverage over the whole lake."""
-    results = [integrity(source, endpoint, receipts), coverage(source, lake, endpoint)]
+    results = [
+        integrity(source, endpoint, receipts),
+        schema(source, endpoint, receipts),
+        coverage(source, lake, endpoint),
+    ]
     if source.endpoints[endpoint].incremental:
         results.append(margin(source, endpoint, receipts))
     return results
@@ -52,6 +57,23 @@ def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.
             **holds,
             **{n: "; ".join(d) for n, d in failed.items()},
         },
+    )
+
+
+def schema(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.AssetCheckResult:
+    """How the columns changed against the partition before; a warning, since readers may care."""
+    changes = [
+        f"{receipt.manifest.partition}: {sentence(change)}"
+        for receipt in receipts
+        for change in receipt.manifest.extra.get("schema_changes", [])
+    ]
+    return dg.AssetCheckResult(
+        asset_key=asset_key(source, endpoint),
+        check_name="schema",
+        passed=not changes,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(changes[:_MOST_NAMED]) or "the columns are those of the day before",
+        metadata={"changes": len(changes)},
     )
 
 

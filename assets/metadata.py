@@ -38,6 +38,11 @@ def of_receipt(receipt: Receipt) -> dict[str, Any]:
     }
     if manifest.latest_late_s is not None:
         found["latest_late_s"] = manifest.latest_late_s
+    parents = manifest.extra.get("parents")
+    if parents:
+        found |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
+        if parents["failures"]:
+            found["failures"] = dg.MetadataValue.md(markdown_table(parents["failures"]))
     if receipt.preview:
         found["preview"] = dg.MetadataValue.md(markdown_table(receipt.preview))
     return found

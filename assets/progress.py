@@ -32,6 +32,7 @@ def line(outcome: Outcome, client: Client, passed_s: float) -> str:
         f"{stats.share_used:.0%} of the budget, {stats.throttled} throttled, "
         f"{counted(len(outcome.receipts), 'partition')} committed"
         + (f", about {left:,.0f} s left" if left >= 1 else "")
+        + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
     )
 
 

@@ -72,7 +72,7 @@ class Recorder:
         return fresh and done == set(self._context.partition_keys)
 
     def _metadata(self, receipt: Receipt) -> dict[str, Any]:
-        return metadata.of_receipt(receipt) | self.shared
+        return {**metadata.of_receipt(receipt), **self.shared}
 
 
 def _recorded_by_earlier_tries(
@@ -81,7 +81,7 @@ def _recorded_by_earlier_tries(
     if context.retry_number == 0:
         return set()
     entries = context.instance.all_logs(
-        context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     found = set()
     for entry in entries:

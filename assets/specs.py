@@ -13,6 +13,7 @@ CHECKS = {
         "Read back before the commit: no two rows of a partition have the same key, no key is "
         "null, every row lies in the window; and no row can lie between two pages"
     ),
+    "schema": "The columns and their types are those of the partition before",
     "margin": "The latest of the late rows lies well inside the safety margin",
     "coverage": "Every day from the first to the latest committed one is committed",
 }

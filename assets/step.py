@@ -21,7 +21,6 @@ from assets.progress import counted, line, report
 from assets.recording import Recorder
 from assets.specs import asset_key
 from assets.verdict import MAX_RETRIES, Verdict
-from pipeline.budget import BudgetStats
 from pipeline.client import Client
 from pipeline.errors import HeadraceError
 from pipeline.packing import packed
@@ -93,7 +92,7 @@ class Step:
                 await run_source(run, self._endpoints, self._days, self._outcome, self._done)
             finally:
                 progress.cancel()
-                self._recorder.shared = self._shared_metadata(client.budget.stats)
+                self._recorder.shared = self._shared_metadata(client)
                 self._context.log.info(line(self._outcome, client, time.monotonic() - began))
 
     async def _report(self, client: Client) -> None:
@@ -123,8 +122,9 @@ class Step:
             f"generation {manifest.generation}"
         )
 
-    def _shared_metadata(self, stats: BudgetStats) -> dict[str, Any]:
+    def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """What is of the whole run: the endpoints of a source share one budget."""
+        stats = client.budget.stats
         window = self._source.limits.windows[0] if self._source.limits.windows else None
         limit = window.requests / window.per_s if window else 0.0
         plot = requests_over_time(stats.sends, stats.bin_s, limit)
@@ -132,6 +132,7 @@ class Step:
             "budget_share_used": round(stats.share_used, 4),
             "run_requests": stats.requests,
             "run_throttled_429": stats.throttled,
+            "breaker": client.breaker_state,
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 

@@ -104,9 +104,11 @@ class PageReader:
         return pa.table(columns, schema=schema) if columns else table.select([])
 
     def _as_known(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
-        if field.name not in table.column_names:
+        if table.schema.get_field_index(field.name) < 0:
             return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
         column = table.column(field.name)
+        if column.type == field.type:
+            return column
         try:
             chunks = [evolve.adapt(chunk, field.type) for chunk in column.chunks]
         except evolve.Conflict as conflict:
@@ -209,14 +211,15 @@ class PageReader:
     def _ordered(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Table:
         names = [column.name for column in self._shape.columns]
         names += sorted(columns.keys() - set(names))
-        empty = pa.array([{}] * rows, pa.struct([]))
-        of = pa.struct([(name, columns[name].type) for name in names])
-        array = evolve.struct_array(empty, [columns[name] for name in names], of)
-        return pa.Table.from_struct_array(array)
+        if names:
+            return pa.table([columns[name] for name in names], names=names)
+        return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
 
     def _evolve(self, table: pa.Table) -> None:
         """Join the page's inferred types to those seen so far."""
         shape = self._shape
+        if not shape.infer:
+            return
         with self._lock:
             seen = dict(self._seen)
             for field in table.schema:

@@ -9,6 +9,7 @@ sending.
 import asyncio
 import importlib
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +57,9 @@ def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
     secrets = [value for value in values if isinstance(value, SecretStr)]
     secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
     found = {secret.get_secret_value() for secret in secrets} | {getattr(auth, "token", "")}
+    if isinstance(spec, Basic):
+        both = f"{spec.username}:{spec.password.get_secret_value()}"
+        found.add(b64encode(both.encode()).decode())
     for value in sorted(found, key=len, reverse=True):
         if len(value) >= _SHORTEST_HIDDEN:
             text = text.replace(value, "***").replace(quote(value, safe=""), "***")

@@ -1,6 +1,7 @@
 """Pages gathered to batches: the rows of one Parquet file, in key order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,12 @@ class Gathered:
         tables, self._tables = self._tables, []
         self.rows = self._bytes = self.pages = 0
         return tables
+
+
+def alike(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Neighbours of one schema as one table, so that what is done for each column is done once."""
+    for _, same in groupby(tables, key=lambda table: table.schema):
+        yield pa.concat_tables(same)
 
 
 def in_key_order(table: pa.Table, key: Sequence[str], *, sorted_already: bool) -> pa.Table:

@@ -1,8 +1,8 @@
 """Pages that follow each other by the cursor: nothing is passed over while rows change. Pure.
 
-Rows come in order of the cursor. A row that changes gets a later cursor and moves to the end, so that
-numbered pages behind it shift by one; a page that begins where the last one ended, by the cursor,
-does not mind. Rows that two pages have are dropped by their key.
+Rows come in order of the cursor. A row that changes gets a later cursor and moves to the end, so
+that numbered pages behind it shift by one; a page that begins where the last one ended, by the
+cursor, does not mind. Rows that two pages have are dropped by their key.
 """
 
 from dataclasses import dataclass, replace
@@ -31,17 +31,11 @@ class CursorPager:
             return None
         if datetime.fromisoformat(facts.cursor) >= datetime.fromisoformat(end):
             return None
-        if start is not None and datetime.fromisoformat(facts.cursor) <= datetime.fromisoformat(
-            start
-        ):
-            return replace(ask, url=facts.url) if facts.url else _stuck(ask, facts)
-        return replace(ask, window=(facts.cursor, end), url=None)
-
-
-def _stuck(ask: Ask, facts: Facts) -> None:
-    """:raises ContractBroken: a page full of rows with one cursor, and no link to go on by."""
-    if facts.rows >= ask.limit:
-        raise ContractBroken(
-            f"{facts.rows} rows have the cursor {facts.cursor}, as many as a page holds, and the API "
-            "names no next page: raise paging.limit, or use another kind of paging"
-        )
+        if start is None or datetime.fromisoformat(facts.cursor) > datetime.fromisoformat(start):
+            return replace(ask, window=(facts.cursor, end), url=None)
+        if facts.url is None and facts.rows >= ask.limit:
+            raise ContractBroken(
+                f"{facts.rows} rows have the cursor {facts.cursor}, as many as a page holds, and "
+                "the API names no next page: raise paging.limit, or use another kind of paging"
+            )
+        return replace(ask, url=facts.url) if facts.url else None

@@ -3,7 +3,8 @@
 Each page handed on joins the ones before it. One that does not leaves a gap, which is fetched
 again: by key where the API can seek, else by walking back until a page joins. What is covered is
 dropped, so that no row comes twice. The end takes two witnesses (a short page and the count, a
-short page and an empty one, two empty ones), since a sick API sends odd pages and wrong counts.
+short page and an empty one, two empty ones of which the count of what follows knows nothing), since
+a sick API sends odd pages and wrong counts.
 """
 
 import asyncio
@@ -112,14 +113,21 @@ class ByKey:
             ask = None if segment.closed else self._pager.after(ask, replace(before, total=total))
 
     async def _sought(self, ask: Ask) -> Fetched:
-        """A page by key. An empty one between two keys is believed the second time."""
+        """A page by key. An empty one is believed if the API counts no row there either.
+
+        While it does, the page is asked for again: a sick API sends empty pages in a row. A count
+        that knows no filter is never 0: then so many empty pages are believed without it.
+        """
         for tries in range(_ASK_AGAIN):
             page = await self._pages.page(ask)
-            if page.facts.rows:
-                if self._reach.within(ask, page.facts):
+            if page.facts.rows == 0:
+                counted = 0 if self._all_counted() else await self._pages.count(ask)
+                if not counted and (ask.before is None or tries):
                     return page
-            elif ask.before is None or tries:
+            elif self._reach.within(ask, page.facts):
                 return page
+        if page.facts.rows == 0:
+            return page
         raise ContractBroken(
             f"asked for {self._key} after {ask.after} and before {ask.before}, got "
             f"{page.facts.first} to {page.facts.last}: the API ignores the filter on the key"
@@ -202,10 +210,12 @@ class ByKey:
     async def _rest(self, head: Ask) -> AsyncIterator[Handed]:
         """What the pages so far have not reached, until two answers say that there is no more."""
         if not self._can_seek:
-            ask = replace(head, offset=self._offset)
-            async for found in self._walk(await self._pages.page(ask), None):
-                yield self._taken(found)
-            await self._check_overlap(ask)
+            more = True
+            while more:
+                ask = replace(head, offset=self._offset)
+                async for found in self._walk(await self._pages.page(ask), None):
+                    yield self._taken(found)
+                more = await self._more_behind_one_row(replace(head, offset=self._offset))
             return
         nothing = int(self._reach.ended)
         while nothing < 2:
@@ -216,16 +226,20 @@ class ByKey:
             else:
                 nothing += 1
 
-    async def _check_overlap(self, ask: Ask) -> None:
+    async def _more_behind_one_row(self, ask: Ask) -> bool:
         """:raises ContractBroken: one row a page, so that there is nothing to overlap by."""
         if self._largest != 1 or self._all_counted():
-            return
-        page = await self._pages.page(replace(ask, offset=self._offset + 1))
-        if page.facts.rows and self._reach.brings(page.facts):
-            raise ContractBroken(
-                "the API gives one row a page, so that pages can't overlap: say so with "
-                "paging.overlap: false"
-            )
+            return False
+        for _ in range(_ASK_AGAIN):
+            behind = await self._pages.page(replace(ask, offset=self._offset + 1))
+            if not self._reach.brings(behind.facts):
+                return False
+            if (await self._pages.page(ask)).facts.rows != 1:
+                return True  # it has come meanwhile
+        raise ContractBroken(
+            "the API gives one row a page, so that pages can't overlap: say so with "
+            "paging.overlap: false"
+        )
 
     def _onward(self, ask: Ask) -> Ask:
         covered = self._reach.covered
@@ -243,7 +257,8 @@ class ByKey:
             keys = table[self._key]
             limit = pa.scalar(covered, keys.type)
             fresh = pc.less(keys, limit) if self._reach.descending else pc.greater(keys, limit)
-            table = table.filter(fresh)
+            at = pc.index(fresh, True).as_py()  # in key order: all that is new comes last
+            table = table.slice(at if at >= 0 else table.num_rows)
         if page.ask.offset is not None and self._reach.brings(page.facts):
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)

@@ -32,10 +32,12 @@ from pipeline.errors import (
 from pipeline.guard import BadBody
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
+from pipeline.secret_logs import keep_secrets_out
 from pipeline.spec.source import Source
 from pipeline.transport import Metered
 
 T = TypeVar("T")
+log = logging.getLogger("headrace.client")
 
 
 @dataclass(frozen=True)
@@ -135,16 +137,27 @@ class Client:
             found = await read(answer)
         except _Failed as failed:
             throttled = failed.kind is Kind.THROTTLED
-            self._breaker = self._breaker.succeeded() if throttled else self._breaker.failed()
+            self._becomes(self._breaker.succeeded() if throttled else self._breaker.failed())
             raise
         except (AuthError, RequestRefused):
-            self._breaker = self._breaker.succeeded()  # an API that says no is up
+            self._becomes(self._breaker.succeeded())  # an API that says no is up
             raise
         except BadBody as error:
-            self._breaker = self._breaker.failed()
+            self._becomes(self._breaker.failed())
             raise _Failed(Kind.ERROR, str(error)) from None
-        self._breaker = self._breaker.succeeded()
+        self._becomes(self._breaker.succeeded())
         return found
+
+    def _becomes(self, breaker: Breaker) -> None:
+        if breaker.state is not self._breaker.state:
+            log.log(
+                logging.WARNING if breaker.state is State.OPEN else logging.INFO,
+                "%s: the breaker is %s (%d failures in a row)",
+                self._source.source,
+                breaker.state.value,
+                breaker.failures,
+            )
+        self._breaker = breaker
 
     async def _send(self, request: HttpRequest) -> Answer:
         self.requests += 1
@@ -232,18 +245,15 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is State.OPEN:
-            raise self._down(what, f"{failed}, after {sum(tries.values())} tries") from None
+            raise self._down(what, f"{failed}, after {_tries(sum(tries.values()))}") from None
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
     def _down(self, what: str, reason: str) -> ApiUnavailable:
-        wait_s = self._source.breaker.open_s
         return ApiUnavailable(
             f"{what}: {reason}. The API at {self._host()} seems to be down or unreachable "
-            f"(breaker {self._breaker.state.value}); the next try comes in {wait_s:g} s and goes "
-            f"on "
-            "from the last batch in the lake",
-            wait_s=wait_s,
+            f"(breaker {self._breaker.state.value})",
+            wait_s=self._source.breaker.open_s,
         )
 
     def _host(self) -> str:
@@ -262,7 +272,7 @@ async def open_client(
 
     :param half_open: the last try ended with an open breaker: begin with one request alone.
     """
-    _keep_queries_out_of_logs()
+    keep_secrets_out()
     t = source.timeouts
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     inner = transport or httpx.AsyncHTTPTransport(limits=limits)
@@ -278,29 +288,15 @@ async def open_client(
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
 
 
-class _WithoutQuery(logging.Filter):
-    """httpx logs each URL with its query, and some APIs take their key there."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                a.copy_with(query=None) if isinstance(a, httpx.URL) else a for a in record.args
-            )
-        return True
-
-
-def _keep_queries_out_of_logs() -> None:
-    log = logging.getLogger("httpx")
-    if not any(isinstance(f, _WithoutQuery) for f in log.filters):
-        log.addFilter(_WithoutQuery())
-        log.setLevel(logging.WARNING)
-
-
 def _plain(error: httpx.HTTPError) -> str:
     """What went wrong, without the URL."""
     if isinstance(error, httpx.ConnectError):
         return f"no connection to {error.request.url.host}"
     return f"the connection failed ({type(error).__name__})"
+
+
+def _tries(number: int) -> str:
+    return "1 try" if number == 1 else f"{number} tries"
 
 
 def _said(answer: Answer) -> str:

@@ -169,7 +169,10 @@ def map_items(array: pa.ListArray, change: Callable[[pa.Array], pa.Array]) -> pa
     """A list array with its items changed."""
     if array.offset:
         array = pa.concat_arrays([array])
-    items = change(array.values)
+    values = array.values
+    items = change(values)
+    if items is values:
+        return array
     return pa.Array.from_buffers(
         pa.list_(items.type), len(array), array.buffers()[:2], children=[items]
     )

@@ -58,8 +58,10 @@ def check_joins(
 def check_nulls(table: pa.Table, columns: Sequence[Column], where: str) -> None:
     """ContractBroken at the first null in a column that must have none."""
     for column in columns:
+        if column.nullable:
+            continue
         array = table.column(column.name)
-        if column.nullable or not array.null_count:
+        if not array.null_count:
             continue
         row = array.is_null().index(True).as_py()
         key = table.column("id")[row].as_py() if "id" in table.column_names else None

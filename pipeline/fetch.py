@@ -191,7 +191,7 @@ class EndpointPages:
         if start is not None:
             keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
         keep = pc.fill_null(keep, start is None)
-        return table.filter(keep)
+        return table if pc.all(keep, min_count=0).as_py() else table.filter(keep)
 
     def _not_beyond(
         self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime

@@ -54,6 +54,7 @@ class Packer:
         self._client = client
         self._base_url = source.base_url.rstrip("/")
         self._most_tries = source.retries.errors
+        self._wait_s = source.breaker.open_s
         self._waiting: deque[_Waiting] = deque()
         self._some = asyncio.Event()
         self.size = size
@@ -72,7 +73,9 @@ class Packer:
             except BadBody as error:
                 sent.retried += 1
                 if tries == self._most_tries:
-                    raise ApiUnavailable(f"{what}: {error}, after {tries + 1} tries") from None
+                    raise ApiUnavailable(
+                        f"{what}: {error}, after {tries + 1} tries", wait_s=self._wait_s
+                    ) from None
             finally:
                 page.answer.cancel()
         raise AssertionError("unreachable")

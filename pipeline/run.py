@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.arrow import PageReader
-from pipeline.batch import Gathered, in_key_order
+from pipeline.batch import Gathered, alike, in_key_order
 from pipeline.client import Sent
 from pipeline.columns import schema_of
 from pipeline.commit import Attempt, open_attempt
+from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
 from pipeline.manifest import Manifest
@@ -25,6 +26,7 @@ from pipeline.parents import ByParent, Parents, parents_of
 from pipeline.parquet import encode
 from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
 from pipeline.readback import latest_manifest, manifest_of
+from pipeline.spec.paging import Token
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.types import INSTANT
 from pipeline.window import Window, incremental, snapshot
@@ -147,6 +149,11 @@ class _Stager:
                 await self._read_pages(position)
             except StartOver:
                 await self._start_over()
+            except RequestRefused:
+                # A token that dies with the server's state: its chain is begun again, once.
+                if not self._dies or self._tally.pages == 0:
+                    raise
+                await self._start_over()
         return Staged(
             run=self._run,
             endpoint=self._endpoint,
@@ -161,6 +168,10 @@ class _Stager:
             extra=self._extra,
             began=began,
         )
+
+    @property
+    def _dies(self) -> bool:
+        return isinstance(self._spec.paging, Token) and not self._spec.paging.resumable
 
     async def _start_over(self) -> None:
         """Read the partition from its first page; what it has cost so far still counts."""
@@ -199,7 +210,7 @@ class _Stager:
         # Pages that are read meanwhile may widen the schema: one for the whole batch.
         columns = self._reader.schema
         schema = self._with_stamp(columns)
-        table = pa.concat_tables([self._conformed(t, columns) for t in tables])
+        table = pa.concat_tables([self._conformed(t, columns) for t in alike(tables)])
         table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
         if not self._preview:
             self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())

@@ -6,6 +6,7 @@ What belongs here: where in a body the rows and the scalar facts are. What a col
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import pyarrow as pa
@@ -63,7 +64,11 @@ class Shape:
 
     def infers(self, member: str) -> bool:
         """Whether a row's member becomes a column by inference."""
-        return self.infer and all(member not in (c.name, c.path[0]) for c in self.columns)
+        return self.infer and member not in self._declared
+
+    @cached_property
+    def _declared(self) -> frozenset[str]:
+        return frozenset(name for c in self.columns for name in (c.name, c.path[0]))
 
 
 @dataclass(frozen=True)

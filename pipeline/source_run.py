@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract import Tally
@@ -113,7 +113,7 @@ async def _endpoint(
     done: Callable[[Receipt], None],
 ) -> None:
     waiting = deque(days)
-    staging: deque[tuple[str, asyncio.Task[Staged | Receipt]]] = deque()
+    staging: deque[tuple[str, datetime, asyncio.Task[Staged | Receipt]]] = deque()
     wanted = set(days)
     try:
         while waiting or staging:
@@ -123,19 +123,19 @@ async def _endpoint(
                 task = asyncio.create_task(
                     stage(run, name, day, tally=tally, in_this_run=_day_before(day) in wanted)
                 )
-                staging.append((day, task))
-            day, task = staging.popleft()
+                staging.append((day, run.now(), task))
+            day, began, task = staging.popleft()
             try:
-                receipt = await _receipt(run, name, day, task)
+                receipt = await _receipt(run, name, day, began, task)
             except HeadraceError as error:
                 outcome.failed.append(Failed(name, day, error))
                 return
             outcome.receipts.append(receipt)
             done(receipt)
     finally:
-        for _, task in staging:
+        for _, _, task in staging:
             task.cancel()
-        await asyncio.gather(*(task for _, task in staging), return_exceptions=True)
+        await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
 
 
 def _day_before(day: str) -> str:
@@ -143,10 +143,9 @@ def _day_before(day: str) -> str:
 
 
 async def _receipt(
-    run: Run, name: str, day: str, staging: asyncio.Task[Staged | Receipt]
+    run: Run, name: str, day: str, began: datetime, staging: asyncio.Task[Staged | Receipt]
 ) -> Receipt:
     """:raises LostRace: another run has the partition, and has not committed it in time."""
-    began = run.now()
     try:
         staged = await staging
         return staged if isinstance(staged, Receipt) else await staged.commit()

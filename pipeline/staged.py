@@ -15,7 +15,8 @@ from pipeline.errors import ContractBroken
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
-from pipeline.readback import key_rows, manifest_of
+from pipeline.readback import key_rows, latest_manifest, manifest_of
+from pipeline.schema_changes import schema_changes
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
 from pipeline.store import Lake
@@ -136,8 +137,14 @@ class Staged:
             extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
             columns=describe(self.schema),
             checks=[check.to_json() for check in checks],
-            extra=self.extra,
+            extra=self._extra_facts(),
         )
+
+    def _extra_facts(self) -> dict[str, Any]:
+        """With how the columns differ from those of the newest partition, where they do."""
+        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        changes = schema_changes(newest.columns if newest else (), describe(self.schema))
+        return {**self.extra, **({"schema_changes": changes} if changes else {})}
 
     def _late(self, files: Sequence[ManifestFile]) -> LateRows:
         run, spec, boundary = self.run, self._spec, self.window.boundary

@@ -132,6 +132,8 @@ def rows_of(body: pa.Array, shape: Shape) -> pa.StructArray:
 
 def at(array: pa.Array, path: tuple[str, ...]) -> pa.Array:
     """A member of an array of structs; null where a parent is."""
+    if len(path) == 1 and not array.null_count:
+        return array.field(path[0])
     return pc.struct_field(array, list(path))
 
 

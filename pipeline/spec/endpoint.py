@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.spec.fitting import misfits
 from pipeline.spec.model import DottedPath, Model, Name, split_path
 from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
 from pipeline.spec.request import DAY_S, Apicalypse, Count, Http, Request, WindowFormat
@@ -148,6 +149,8 @@ class Endpoint(Model):
         self._cursor_is_a_time()
         if isinstance(self.request, Http):
             self._placeholders_fit(self.request)
+        for sentence in misfits(self):
+            raise ValueError(sentence)
         return self
 
     def _cursor_is_a_time(self) -> None:

@@ -51,7 +51,7 @@ class Answers(Model):
 class Retries(Model):
     """How often and how long the client tries one page again, by kind of failure."""
 
-    timeouts: int = Field(5, ge=0, le=100)
+    timeouts: int = Field(3, ge=0, le=100)
     errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
     throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
     first_wait_s: float = Field(0.5, gt=0)
@@ -65,12 +65,12 @@ class Breaker(Model):
     """When the API counts as down: failures in a row, over all requests of the source."""
 
     failures: int = Field(20, gt=0)
-    open_s: float = Field(60.0, gt=0)
+    open_s: float = Field(30.0, gt=0)
 
 
 class Timeouts(Model):
     """Seconds for each stage of one request."""
 
-    connect_s: float = Field(10.0, gt=0)
+    connect_s: float = Field(5.0, gt=0)
     read_s: float = Field(30.0, gt=0)
     total_s: float = Field(120.0, gt=0)

@@ -14,8 +14,9 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.spec.model import NAME
 from pipeline.spec.settings import MissingSetting, interpolate
-from pipeline.spec.source import Source
+from pipeline.spec.source import BASE_URL, Source
 from pipeline.spec.yaml_lines import Lines, read_yaml
 
 
@@ -64,10 +65,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     :raises ConfigError: one line for each mistake: ``file:line: what was expected, what came``.
     """
     settings = os.environ if env is None else env
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: can't be read as UTF-8 text: {error}") from None
+    text = _text_of(file)
     data, lines = _parse(str(file), text, settings)
     merged = merge_defaults(data)
     try:
@@ -75,6 +73,18 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     except ValidationError as error:
         found = [_sentence(str(file), lines, dict(item)) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
+
+
+def _text_of(file: Path | str) -> str:
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{file}: can't be read: {error.strerror}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{file}:{line}: this is not UTF-8 text") from None
 
 
 def _parse(file: str, text: str, env: Mapping[str, str]) -> tuple[dict[str, Any], Lines]:
@@ -87,17 +97,28 @@ def _parse(file: str, text: str, env: Mapping[str, str]) -> tuple[dict[str, Any]
     try:
         data, lines = read_yaml(text, setting)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        raise ConfigError(f"{file}:{line}: this is not valid YAML: {problem}") from None
+        raise ConfigError(f"{file}:{_problem(error, text)}") from None
     except RecursionError:
         raise ConfigError(f"{file}:1: this YAML is nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{file}:{error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{file}:1: expected a mapping that starts with 'source: name'")
+    if not isinstance(data.get("defaults", {}), dict | None):
+        line, _ = lines.nearest(("defaults",))
+        raise ConfigError(f"{file}:{line}: defaults: expected a mapping of what endpoints share")
     return data, lines
+
+
+def _problem(error: yaml.YAMLError, text: str) -> str:
+    """Line and sentence, without the value: a password may begin with ``*`` or ``!``."""
+    mark = getattr(error, "problem_mark", None)
+    position = getattr(error, "position", None)
+    line = mark.line + 1 if mark else text.count("\n", 0, position) + 1 if position else 1
+    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    if said.startswith(("found undefined alias", "could not determine a constructor")):
+        said = "a value that begins with * or ! needs quotes"
+    return f"{line}: this is not valid YAML: {said}"
 
 
 def merge_defaults(data: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +162,26 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any]) -> str:
         return f"{file}:{line}: {where}: {key!r} is not a known key{hint}"
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
+    if error["type"] in _SENTENCES:
+        message = _SENTENCES[error["type"]].format(**error.get("ctx", {}))
+    if error["type"] == "string_pattern_mismatch":
+        message = _PATTERNS.get(error["ctx"]["pattern"], message)
     return f"{file}:{line}: {where}: {message[:1].lower()}{message[1:]}"
+
+
+_A_DAY = "expected a day as YYYY-MM-DD"
+_SENTENCES = {
+    "date_type": _A_DAY,
+    "date_parsing": _A_DAY,
+    "date_from_datetime_parsing": _A_DAY,
+    "date_from_datetime_inexact": _A_DAY,
+    "union_tag_invalid": "{discriminator} {tag!r} is not known: expected {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing: add it",
+}
+_PATTERNS = {
+    NAME: "expected a name of lower case letters, digits and _, starting with a letter",
+    BASE_URL: "expected https://host/path, without a query, and the credentials under auth",
+}
 
 
 def _known_keys() -> list[str]:

@@ -2,16 +2,27 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
 Name = Annotated[
     str,
     Field(
-        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+        pattern=NAME,
         description="lower case letters, digits and _, starting with a letter",
     ),
 ]
 """A name that becomes a Dagster asset key and a piece of an S3 key."""
+
+
+
+def _is_header(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("a header has a line break or a letter beyond ASCII: no API can read it")
+    return value
+
+
+HeaderText = Annotated[str, AfterValidator(_is_header)]
 
 DottedPath = Annotated[
     str, Field(min_length=1, description="members of a JSON object, joined with dots")
@@ -21,7 +32,9 @@ DottedPath = Annotated[
 class Model(BaseModel):
     """Frozen, no unknown keys; a repr shows no secret (secrets are ``SecretStr``)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 def split_path(path: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.spec.model import DottedPath, Model
+from pipeline.spec.model import DottedPath, HeaderText, Model
 
 PLACEHOLDERS = ("start", "end", "limit", "offset", "after", "before", "page", "token", "parent")
 
@@ -21,7 +21,7 @@ class Http(Model):
     dialect: Literal["http"] = "http"
     method: Literal["GET", "POST"] = "GET"
     params: dict[str, str | int | float | bool | list[str]] = {}
-    headers: dict[str, str] = {}
+    headers: dict[HeaderText, HeaderText] = {}
     json_body: dict[str, Any] | None = Field(None, alias="json")
     form: dict[str, str] | None = None
     text: str | None = None

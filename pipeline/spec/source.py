@@ -9,8 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.spec.auth import Auth, NoAuth
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
-from pipeline.spec.model import Model, Name
+from pipeline.spec.model import HeaderText, Model, Name
 from pipeline.spec.request import DAY_S
+
+BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class Schedule(Model):
@@ -26,12 +28,14 @@ class Source(Model):
 
     source: Name
     description: str | None = None
-    base_url: str = Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")
-    start: date = Field(description="the first partition, the baseline (YYYY-MM-DD)")
+    base_url: str = Field(pattern=BASE_URL)
+    start: date = Field(
+        ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
+    )
     timezone: str = "UTC"
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
     auth: Auth = NoAuth()
-    headers: dict[str, str] = {}
+    headers: dict[HeaderText, HeaderText] = {}
     limits: Limits = Limits()
     keyed_limits: Limits | None = Field(
         None, description="limits that hold instead where auth has a key or a token"

@@ -79,6 +79,10 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ValueError(f"{line}: a key must be plain text")
             key = str(key_node.value)
+            if key == "<<":
+                raise ValueError(
+                    f"{line}: merge keys (<<) are not read: put what is shared under 'defaults'"
+                )
             if key in found:
                 raise ValueError(f"{line}: the key {key!r} stands here twice: take one away")
             self._lines.of[(*path, key)] = line
@@ -90,5 +94,6 @@ class _Reader:
             return self._setting(node.value, line)
         try:
             return self._constructor.construct_object(node, deep=True)
-        except ValueError as error:
-            raise ValueError(f"{line}: {error}") from None
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
+            # 2026-02-30, too many digits, !!int x: what it is for says what is wrong.
+            return node.value

@@ -1,0 +1,92 @@
+"""Whether the parts of an endpoint fit together: request, paging, window, key. Pure.
+
+Each misfit is one sentence with its remedy. What one model can see by itself is checked there.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Offset, Page, Token
+from pipeline.spec.request import PLACEHOLDERS, Http
+
+if TYPE_CHECKING:
+    from pipeline.spec.endpoint import Endpoint
+
+_USED = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_FILLED_BY: dict[str, tuple[type, ...]] = {
+    "offset": (Offset, CustomPaging),
+    "page": (Page, CustomPaging),
+    "token": (Token, CustomPaging),
+    "after": (Keyset, Offset, CustomPaging),
+    "before": (Keyset, Offset, CustomPaging),
+}
+"""Which kinds of paging give a placeholder its value."""
+
+
+def misfits(endpoint: "Endpoint") -> Iterator[str]:
+    """What does not fit, the first first."""
+    yield from _key_lands(endpoint)
+    yield from _paging_goes_on(endpoint)
+    if isinstance(endpoint.request, Http):
+        request = endpoint.request
+        parts: list[Any] = [request.params, request.headers, request.json_body]
+        parts += [request.form, request.text, endpoint.path]
+        used = set(_USED.findall(" ".join(str(part) for part in parts)))
+        yield from _placeholders_are_filled(endpoint, used)
+        yield from _window_is_asked_for(endpoint, used)
+
+
+def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
+    missing = [name for name in endpoint.key if name not in endpoint.columns]
+    if missing and not endpoint.infer:
+        yield (
+            f"the key {missing[0]!r} is not among the columns, and infer is false: declare it, "
+            f"e.g. columns: {{{missing[0]}: int64}}"
+        )
+
+
+def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
+    paging = endpoint.paging
+    if isinstance(paging, Token) and paging.next is None and paging.header is None:
+        yield (
+            "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
+            "meta.next_cursor) or paging.header"
+        )
+    if isinstance(paging, Cursor) and endpoint.cursor is None:
+        yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
+
+
+def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
+    kind = endpoint.paging.kind
+    for name in sorted(used & _FILLED_BY.keys()):
+        if not isinstance(endpoint.paging, _FILLED_BY[name]):
+            fitting = next(iter(_FILLED_BY[name])).__name__.lower()
+            yield (
+                f"the request has {{{name}}}, which paging of kind {kind} never fills: take it "
+                f"out, or use paging: {{kind: {fitting}, …}}"
+            )
+    if isinstance(endpoint.paging, Token) and "token" not in used:
+        yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
+    if "parent" in used and endpoint.parents is None:
+        yield "the request has {parent}, but the endpoint has no parents: add them"
+
+
+def _window_is_asked_for(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
+    open_end = endpoint.window.end == "none"
+    if "end" in used and open_end:
+        yield "the request has {end}, but window.end is none: take one of them out"
+    if endpoint.cursor is None:
+        if {"start", "end"} & used:
+            yield (
+                "the request has {start} or {end}, but the endpoint has no cursor: name the column "
+                "that moves when a row changes, as cursor"
+            )
+        return
+    if "start" in used and "end" not in used and not open_end:
+        yield (
+            "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
+            "window: {end: none} if the API has none (rows after the window are dropped then)"
+        )
+    if isinstance(endpoint.paging, Cursor) and "start" not in used:
+        yield "paging by the cursor needs {start} in the request, and rows sorted by the cursor"

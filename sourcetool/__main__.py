@@ -1,0 +1,39 @@
+"""``python -m sourcetool check SOURCE``, ``… new URL``, ``… reference``."""
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from sourcetool.check import check
+from sourcetool.new import new
+from sourcetool.reference import reference
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sourcetool", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    one = verbs.add_parser(
+        "check", help="fetch two pages of each endpoint, and say what is doubtful"
+    )
+    one.add_argument("source", help="a YAML file, or the name of a source")
+    one.add_argument("--endpoint", action="append", default=[], help="only this one (repeatable)")
+    one.add_argument("--pages", type=int, default=2)
+    one.add_argument("--days", type=float, default=1.0, help="how far back the window begins")
+    two = verbs.add_parser("new", help="ask a URL for one page, and propose the YAML of its source")
+    two.add_argument("url", help="with the API's own parameters, e.g. …/items?per_page=100&page=1")
+    two.add_argument("--name", help="of the source; default: from the host")
+    two.add_argument("--folder", default="sources")
+    verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
+    given = parser.parse_args(arguments)
+    if given.verb == "reference":
+        sys.stdout.write(reference())
+        return 0
+    console = Console(soft_wrap=True)
+    if given.verb == "check":
+        return check(given.source, given.endpoint, given.pages, given.days, console)
+    return new(given.url, given.name, given.folder, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

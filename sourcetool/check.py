@@ -1,0 +1,66 @@
+"""``check``: a source's YAML against its API."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.client import open_client
+from pipeline.errors import ConfigError
+from pipeline.packing import packed
+from pipeline.spec import Source, load_source
+from resources.budget import BudgetResource, default_budget_folder
+from sourcetool.doubts import doubts
+from sourcetool.look import look, window_of
+from sourcetool.show import show
+
+
+def find(name: str, folders: str) -> Path:
+    """A YAML file by its path, or by the source's name. :raises ConfigError: there is none."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    for folder in folders.split(":"):
+        for ending in (".yaml", ".yml"):
+            path = Path(folder) / f"{name}{ending}"
+            if path.exists():
+                return path
+    raise ConfigError(
+        f"expected a YAML file or the name of a source, found no {name!r} in {folders}"
+    )
+
+
+def check(name: str, endpoints: Sequence[str], pages: int, days: float, console: Console) -> int:
+    """Look at endpoints; 1 if one has a doubt that breaks, 2 if the YAML is wrong."""
+    try:
+        source = load_source(find(name, os.environ.get("HEADRACE_SOURCES") or "sources"))
+        for one in endpoints:
+            if one not in source.endpoints:
+                known = ", ".join(list(source.endpoints)[:20])
+                raise ConfigError(f"{source.source} has no endpoint {one!r}: it has {known}")
+    except ConfigError as error:
+        console.print(f"[bold red]✗[/] {error}", highlight=False, markup=True)
+        return 2
+    names = list(endpoints) or [n for n, e in source.endpoints.items() if e.parents is None]
+    console.print(f"[bold]{source.source}[/] at {source.base_url}: the YAML is valid")
+    return int(asyncio.run(_look_at_all(source, names, pages, days, console)))
+
+
+async def _look_at_all(
+    source: Source, names: Sequence[str], pages: int, days: float, console: Console
+) -> bool:
+    where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
+    broken = False
+    async with (
+        open_client(source, BudgetResource(where=where).open(source)) as client,
+        packed(client, source) as sender,
+    ):
+        for name in names:
+            window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
+            seen = await look(source, name, sender, window, pages)
+            found = doubts(source, seen)
+            show(console, seen, found)
+            broken |= any(doubt.breaks for doubt in found)
+    return broken

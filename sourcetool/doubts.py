@@ -1,0 +1,153 @@
+"""What is wrong with, or uncertain about, what an endpoint's pages showed. Pure.
+
+A doubt says what was seen and what to do about it; one that *breaks* would lose or mix up rows.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.paging import Key
+from pipeline.spec.paging import Link, Offset, Page
+from pipeline.spec.source import Source
+from sourcetool.look import Seen
+
+_RATE = ("ratelimit", "rate-limit", "retry-after")
+
+
+@dataclass(frozen=True)
+class Doubt:
+    text: str
+    remedy: str
+    breaks: bool = False
+
+
+def doubts(source: Source, seen: Seen) -> list[Doubt]:
+    """All doubts about one endpoint, those that break first."""
+    if seen.error is not None:
+        return [Doubt(str(seen.error), "correct the YAML, and look again", breaks=True)]
+    found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
+    return sorted(found, key=lambda doubt: not doubt.breaks)
+
+
+def _rows(seen: Seen) -> Iterator[Doubt]:
+    head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
+    if head.rows == 0:
+        yield Doubt(
+            "no rows came, so that nothing could be checked", "look further back: --days 30"
+        )
+        return
+    total = head.total if seen.counted is None else seen.counted
+    more = total is not None and total > head.rows
+    if head.rows < limit and (more or head.token or head.url):
+        yield Doubt(
+            f"{limit:,} rows a page were asked for, {head.rows:,} came, and there are more: "
+            "the API caps the page size",
+            f"set paging.limit: {head.rows}",
+        )
+    if head.rows > limit:
+        yield Doubt(
+            f"{limit:,} rows a page were asked for, {head.rows:,} came: the API does not know the "
+            "parameter of the page size",
+            "correct the parameter that carries {limit}",
+            breaks=not isinstance(seen.endpoint.paging, Link),
+        )
+
+
+def _next_page(seen: Seen) -> Iterator[Doubt]:
+    head, paging = seen.pages[0].facts, seen.endpoint.paging
+    if len(seen.pages) > 1:
+        second = seen.pages[1].facts
+        if head.rows > 1 and (head.first, head.last) == (second.first, second.last):
+            yield Doubt(
+                "the second page is the first one again: does the API know the paging parameter?",
+                "correct the parameter that carries the page",
+                breaks=True,
+            )
+        return
+    if head.rows >= paging.limit and paging.kind in ("link", "token"):
+        yield Doubt(
+            f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
+            "one, its rows would be lost",
+            "look at the body and the headers for the next token or link (paging.next)",
+            breaks=True,
+        )
+    if paging.kind == "none" and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
+        yield Doubt(
+            f"exactly {head.rows} rows came in the one answer, which looks like a page size",
+            "see in the API's docs whether there are pages",
+        )
+    numbered = isinstance(paging, Offset | Page) and not seen.endpoint.proven
+    if numbered and head.total is None and seen.counted is None:
+        yield Doubt(
+            "pages can't overlap here, and there is no count to hold them against",
+            "name the count: paging.total or count",
+        )
+
+
+def _keys(seen: Seen) -> Iterator[Doubt]:
+    columns = list(seen.endpoint.key)
+    for number, page in enumerate(seen.pages, 1):
+        if page.table.num_rows == 0:
+            continue
+        unique = page.table.select(columns).group_by(columns).aggregate([]).num_rows
+        if unique < page.table.num_rows:
+            yield Doubt(
+                f"page {number} has {page.table.num_rows - unique:,} rows with the key of another",
+                "add the column to key that tells them apart",
+                breaks=True,
+            )
+    if len(seen.pages) > 1 and seen.endpoint.proven and isinstance(seen.endpoint.paging, Offset):
+        last, first = seen.pages[0].facts.last, seen.pages[1].facts.first
+        if last is not None and first is not None and last != first:
+            yield Doubt(
+                f"the second page should begin with the last row of the first ({last}), it begins "
+                f"with {first}",
+                "is the sort by the key, and the offset counted in rows? else overlap: false",
+                breaks=not _joins(last, first),
+            )
+
+
+def _joins(last: Key, first: Key) -> bool:
+    """True if a page that begins with ``first`` can't have passed a row after ``last``."""
+    try:
+        return bool(first <= last)  # type: ignore[operator]
+    except TypeError:
+        return False
+
+
+def _types(seen: Seen) -> Iterator[Doubt]:
+    table = seen.pages[0].table
+    declared = seen.endpoint.columns
+    nested = [f.name for f in table.schema if pa.types.is_nested(f.type) and f.name not in declared]
+    if nested:
+        yield Doubt(
+            f"nested and not declared: {', '.join(nested[:8])}",
+            "declare them as struct<…>, list<…>, or json where they have no stable shape",
+        )
+    if seen.repaired:
+        yield Doubt(f"{seen.repaired:,} cells had to be converted", "correct their declared types")
+    cursor = seen.endpoint.cursor
+    if cursor and table.num_rows and table[cursor].null_count:
+        yield Doubt(
+            f"{table[cursor].null_count:,} rows have no {cursor}",
+            "they land with the first partition only: is it the right cursor?",
+        )
+
+
+def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
+    if not source.limits.windows:
+        yield Doubt("no rate limit is given", "add limits.windows from the API's docs")
+    told = rate_headers(seen.answers[-1].headers) if seen.answers else {}
+    remaining = [name for name in told if name.endswith("remaining")]
+    if remaining and source.limits.headers is None:
+        yield Doubt(
+            f"the API tells what is left of the quota in {remaining[0]}",
+            f"add limits: {{headers: {{remaining: {remaining[0]}, reset: …}}}}",
+        )
+
+
+def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What an answer says of the rate limit."""
+    return {name: text for name, text in headers.items() if any(word in name for word in _RATE)}

@@ -1,0 +1,213 @@
+"""What one answer shows of an API: where the rows are, how pages follow, key, types. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.columns import type_text
+from pipeline.evolve import Conflict, join, settled, type_of
+
+Row = dict[str, Any]
+LIMITS = (
+    *("limit", "per_page", "perpage", "page_size", "pagesize", "rows", "resultsperpage"),
+    *("_limit", "size", "max_results", "maxresults", "$top", "_size", "count"),
+)
+OFFSETS = ("offset", "startindex", "skip", "$skip", "_start", "start_index")
+NUMBERS = ("page", "_page", "pagenumber", "page_number", "p")
+TOKENS = ("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after")
+SINCE = ("since", "from", "start", "updated_after", "updatedafter", "modified_since", "starttime")
+UNTIL = ("until", "to", "end", "updated_before", "updatedbefore", "endtime", "before")
+_CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
+_TOTALS = ("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
+
+
+@dataclass
+class Guess:
+    """:ivar doubts: what a person has to look up."""
+
+    rows_path: str = ""
+    rows: int = 0
+    key: str | None = None
+    cursor: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    paging: dict[str, Any] = field(default_factory=lambda: {"kind": "none"})
+    params: dict[str, str] = field(default_factory=dict)
+    window: dict[str, Any] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+
+def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
+    """:raises ValueError: there are no rows in the answer."""
+    path, rows = _rows(body)
+    found = Guess(rows_path=".".join(path), rows=len(rows), params=dict(params))
+    _columns(found, rows)
+    _paging(found, body, headers)
+    _window(found, rows)
+    return found
+
+
+def _rows(body: Any) -> tuple[tuple[str, ...], list[Row]]:
+    """The longest list of objects, the nearest to the top of those."""
+    lists = list(_lists(body, ()))
+    if not lists:
+        raise ValueError("no list of objects is in the answer: is this the URL of a collection?")
+    return max(lists, key=lambda pair: (len(pair[1]), -len(pair[0])))
+
+
+def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        yield path, value
+    elif isinstance(value, dict) and len(path) < 4:
+        for name, item in value.items():
+            yield from _lists(item, (*path, name))
+
+
+def _columns(found: Guess, rows: list[Row]) -> None:
+    for name in dict.fromkeys(name for row in rows for name in row):
+        found.columns[name] = _type([row.get(name) for row in rows])
+
+    def unique(name: str) -> bool:
+        values = [str(row.get(name)) for row in rows]
+        return len(set(values)) == len(rows) and all(row.get(name) is not None for row in rows)
+
+    plain = [n for n, kind in found.columns.items() if kind in ("int64", "string") and unique(n)]
+    by_name = [n for n in plain if re.search(r"^(id|.*_id|uuid|key|code|doi)$", n.lower())]
+    found.key = next(iter(by_name + plain), None)
+    if found.key is None:
+        found.doubts.append(
+            "no column is different in every row: set key to those that identify one"
+        )
+    elif not by_name:
+        found.doubts.append(f"{found.key!r} was different in every row of one page: is it the key?")
+
+
+def _type(values: list[Any]) -> str:
+    kind: pa.DataType = pa.null()
+    try:
+        for value in values:
+            kind = join(kind, type_of(value))
+    except Conflict:
+        return "json"
+    texts = [value for value in values if isinstance(value, str)]
+    if texts and pa.types.is_string(kind) and all(_is_instant(text) for text in texts):
+        return "timestamp[iso]"
+    done = settled(kind)
+    if done is None:
+        return "string"
+    return "json" if _has_struct(done) else type_text(done)
+
+
+def _has_struct(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) or any(
+        _has_struct(kind.field(i).type) for i in range(kind.num_fields)
+    )
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        return bool(_ISO.match(text)) and datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
+
+
+def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
+    size = _put(found, LIMITS, "{limit}")
+    limit = int(size) if size and size.isdigit() else max(found.rows, 2)
+    total = next((p for p, v in _scalars(body) if _is_total(p, v, found.rows)), None)
+    link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
+    token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
+    more: dict[str, Any] = {"total": total} if total else {}
+    if 'rel="next"' in headers.get("link", ""):
+        found.paging = {"kind": "link", "limit": limit}
+    elif link:
+        found.paging = {"kind": "link", "limit": limit, "next": link} | more
+    elif _put(found, OFFSETS, "{offset}") is not None:
+        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
+        found.doubts.append(
+            "are rows sorted by the key? Then overlap: true proves that none is lost"
+        )
+    elif (first := _put(found, NUMBERS, "{page}")) is not None:
+        found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | more
+        if not total and "x-total-count" in headers:
+            found.paging["total_header"] = "x-total-count"
+    elif token:
+        name = token.rsplit(".", 1)[-1]
+        if _put(found, TOKENS, "{token}") is None:
+            found.params[name] = "{token}"
+            found.doubts.append(f"which parameter takes the token? {name} is a guess")
+        found.paging = {"kind": "token", "limit": limit, "next": token} | more
+    else:
+        found.doubts.append(
+            "no paging was seen: give the URL its paging parameters, or read the docs"
+        )
+    if found.paging["kind"] != "none" and size is None:
+        found.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
+
+
+def _window(found: Guess, rows: list[Row]) -> None:
+    times = {n: _instant_type(n, kind, rows) for n, kind in found.columns.items()}
+    named = [n for word in _CURSORS for n in times if times[n] and word in n.lower()]
+    if not named:
+        found.doubts.append("no column looks like the time of the last change: this is a snapshot")
+        return
+    cursor = named[0]
+    start, end = _put(found, SINCE, "{start}"), _put(found, UNTIL, "{end}")
+    if start is None:
+        found.doubts.append(
+            f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
+            f"{{end}} there, and add cursor: {cursor}"
+        )
+        return
+    found.cursor, found.columns[cursor] = cursor, str(times[cursor])
+    if end is None:
+        found.window["end"] = "none"
+    if start.isdigit():
+        found.window["format"] = "epoch_ms" if len(start) > 11 else "epoch_s"
+    elif re.fullmatch(r"\d{4}-\d\d-\d\d", start):
+        found.window |= {"format": "%Y-%m-%d", "resolution_s": 86_400}
+    found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
+
+
+def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
+    if kind != "int64":
+        return kind if kind.startswith("timestamp[") else None
+    value = next((row[name] for row in rows if row.get(name)), 0)
+    return "timestamp[ms]" if value > 10**11 else "timestamp[s]" if value > 10**8 else None
+
+
+def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
+    """Put a placeholder into the parameter of one of these names; what stood there."""
+    for name, value in found.params.items():
+        if name.lower() in names and not value.startswith("{"):
+            found.params[name] = placeholder
+            return value
+    return None
+
+
+def _scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Scalars outside of lists, with their paths."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _scalars(item, f"{path}.{name}" if path else name)
+    elif not isinstance(value, list):
+        yield path, value
+
+
+def _is_total(path: str, value: Any, rows: int) -> bool:
+    last = path.rsplit(".", 1)[-1].lower().replace("-", "_")
+    return isinstance(value, int) and value >= rows and last in _TOTALS
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
+
+
+def _is_token(path: str, value: Any) -> bool:
+    last = path.rsplit(".", 1)[-1].lower().replace("-", "_")
+    known = isinstance(value, str | int) and value not in ("", False) and not _is_url(value)
+    return known and ("next" in last or last in TOKENS)

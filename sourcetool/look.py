@@ -1,0 +1,99 @@
+"""A few pages of one endpoint, fetched as a run would, and what was seen on the way."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from pipeline.arrow import PageReader
+from pipeline.client import Answer, Sent
+from pipeline.errors import HeadraceError
+from pipeline.fetch import EndpointPages, Fetched
+from pipeline.packing import Sender
+from pipeline.paging import Ask, Facts, Pager
+from pipeline.plan import pager_of, shape_of
+from pipeline.request import HttpRequest
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.paging import Cursor
+from pipeline.spec.source import Source
+from pipeline.window import Window
+
+T = TypeVar("T")
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Seen:
+    """What came of one endpoint.
+
+    :ivar error: why it went no further.
+    """
+
+    name: str
+    endpoint: Endpoint
+    window: Window
+    pages: list[Fetched] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    counted: int | None = None
+    repaired: int = 0
+    error: HeadraceError | None = None
+
+
+class Watching:
+    """A sender that remembers the answers."""
+
+    def __init__(self, inner: Sender, answers: list[Answer]) -> None:
+        self._inner = inner
+        self._answers = answers
+
+    async def fetch(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
+    ) -> T:
+        async def watched(answer: Answer) -> T:
+            self._answers.append(answer)
+            return await read(answer)
+
+        return await self._inner.fetch(request, watched, what, sent)
+
+
+def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) -> Window:
+    """The last days, as a run would ask for them; all of it for a snapshot."""
+    now = now.astimezone(UTC).replace(microsecond=0)
+    if not endpoint.incremental:
+        return Window("snapshot", None, now, 0.0)
+    start = (now - days * DAY).replace(hour=0, minute=0, second=0)
+    return Window("incremental", start, now, 0.0, start)
+
+
+def _next(pager: Pager, ask: Ask, facts: Facts, counted: int | None) -> Ask | None:
+    """The page that a run would ask for next: planned by the count, else by this page."""
+    known = replace(facts, total=facts.total if counted is None else counted)
+    planned = pager.planned(ask, known)
+    return planned[0].ask if planned else pager.after(ask, known)
+
+
+async def look(
+    source: Source, name: str, sender: Sender, window: Window, most_pages: int = 2
+) -> Seen:
+    """Count, then read up to ``most_pages`` pages, one after the other."""
+    endpoint = source.endpoints[name]
+    seen = Seen(name, endpoint, window)
+    reader = PageReader(shape_of(endpoint), None, where=f"{source.source}/{name}")
+    watching = Watching(sender, seen.answers)
+    pages = EndpointPages(watching, source, name, window, reader, Sent())
+    pager = pager_of(endpoint)
+    ask: Ask | None = pager.first()
+    if isinstance(endpoint.paging, Cursor) and ask is not None:
+        start = window.start.isoformat() if window.start else None
+        ask = replace(ask, window=(start, window.end.isoformat()))
+    try:
+        if ask is not None:
+            seen.counted = await pages.count(ask)
+        while ask is not None and len(seen.pages) < most_pages:
+            page = await pages.page(ask)
+            seen.pages.append(page)
+            ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
+    except HeadraceError as error:
+        seen.error = error
+    seen.repaired = pages.repaired
+    return seen

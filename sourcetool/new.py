@@ -1,0 +1,92 @@
+"""``new``: one page of an API, and the YAML that it suggests."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import orjson
+import yaml
+from rich.console import Console
+
+from pipeline.errors import ConfigError
+from pipeline.spec import load_source
+from sourcetool.guess import Guess, guess
+
+TIMEOUT_S = 30.0
+MOST_INFERRED = 60
+
+
+def new(url: str, name: str | None, folder: str, console: Console) -> int:
+    """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"expected a URL that starts with http:// or https://, got {url!r}")
+        source = name or _plain(parts.hostname.removeprefix("api.").split(".")[0])
+        file = Path(folder) / f"{source}.yaml"
+        if file.exists():
+            raise ConfigError(f"{file} is there already: take it away, or give another --name")
+        answer = _ask(url)
+        found = guess(orjson.loads(answer.content), answer.headers, parse_qsl(parts.query))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(propose(source, url, found), encoding="utf-8")
+        load_source(file)
+    except (ConfigError, ValueError, httpx.HTTPError) as error:
+        console.print(f"[bold red]✗[/] {str(error) or type(error).__name__}", highlight=False)
+        return 2
+    console.print(
+        f"[green]✓[/] {file}: {found.rows} rows seen. Next: make check-source SOURCE={file}"
+    )
+    for doubt in found.doubts:
+        console.print(f"  [yellow]?[/] {doubt}", highlight=False, markup=True)
+    return 0
+
+
+def _ask(url: str) -> httpx.Response:
+    headers = {"Accept": "application/json", "User-Agent": "headrace"}
+    answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
+    if answer.status_code != 200:
+        said = " ".join(answer.text.split())[:200]
+        raise ValueError(f"the API answered {answer.status_code}: {said}")
+    return answer
+
+
+def propose(source: str, url: str, found: Guess) -> str:
+    """The YAML as text, its doubts as comments."""
+    parts = urlsplit(url)
+    above, _, last = parts.path.rstrip("/").rpartition("/")
+    endpoint: dict[str, Any] = {"path": last}
+    if found.params:
+        endpoint["request"] = {"params": found.params}
+    if found.window:
+        endpoint["window"] = found.window
+    endpoint["paging"] = found.paging
+    if found.rows_path:
+        endpoint["rows"] = found.rows_path
+    endpoint["key"] = [found.key or next(iter(found.columns))]
+    if found.cursor:
+        endpoint["cursor"] = found.cursor
+    endpoint["columns"] = dict(list(found.columns.items())[:MOST_INFERRED])
+    if found.paging["kind"] == "offset":
+        endpoint["order"] = "none"
+    data = {"endpoints": {_plain(last.split(".")[0]) or "rows": endpoint}}
+    body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    doubts = "".join(f"# ? {doubt}\n" for doubt in found.doubts)
+    return (
+        f"# Proposed from one page ({found.rows} rows). What the API's docs have to say:\n"
+        f"{doubts}"
+        "# ? how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}\n"
+        f"source: {source}\n"
+        f"base_url: {parts.scheme}://{parts.netloc}{above}\n"
+        "start: 2026-11-01 # the first day; everything before it lands there\n"
+        "safety_margin_s: 3600\n"
+        f"{body}"
+    )
+
+
+def _plain(text: str) -> str:
+    """As a name: lower case letters, digits and _, starting with a letter."""
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return name if name[:1].isalpha() else f"api_{name}" if name else ""

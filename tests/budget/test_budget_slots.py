@@ -1,0 +1,241 @@
+"""The law of the slots, on a clock of the test's own: nothing here sleeps."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.budget import Limits, RateWindow, cells, margin, slots
+
+FOUR = Limits((RateWindow(4, 1.0),), 8)
+RATES = st.sampled_from(
+    [
+        (RateWindow(4, 1.0),),
+        (RateWindow(1, 0.5),),
+        (RateWindow(50, 1.0),),
+        (RateWindow(5, 30.0),),
+        (RateWindow(4, 1.0), RateWindow(30, 20.0)),
+        (RateWindow(10, 1.0), RateWindow(40, 10.0), RateWindow(100, 60.0)),
+    ]
+)
+
+
+def new(limits: Limits) -> memoryview[float]:
+    row = memoryview(bytearray(8 * cells.size(limits))).cast("d")
+    cells.fresh(row, limits, 0.0)
+    return row
+
+
+@dataclass
+class World:
+    """Users that take turns on one state; each wakes up late by what ``late_s`` draws."""
+
+    limits: Limits
+    late_s: list[float]
+    now: float = 1000.0
+    shares: list[float] = field(default_factory=lambda: [1.0])
+    killed: set[int] = field(default_factory=set)
+    sent: list[tuple[float, int]] = field(default_factory=list)
+
+    def run(self, users: int, until: float, seed: int = 0) -> None:
+        self.row, order = new(self.limits), random.Random(seed)
+        queue: list[tuple[float, int, float | None]] = [(self.now, i, None) for i in range(users)]
+        turn = 0
+        while queue:
+            self.now, user, ticket = heapq.heappop(queue)
+            if self.now > until:
+                break
+            share = self.shares[user % len(self.shares)]
+            answer = slots.take(self.row, self.limits, self.now, ticket, share)
+            turn += 1
+            if answer.wait_s == 0:
+                self.sent.append((self.now, user))
+                heapq.heappush(queue, (self.now, user, None))
+                continue
+            if turn in self.killed:  # it dies with a reservation; another takes its place
+                heapq.heappush(queue, (self.now + 0.001, user, None))
+                continue
+            late_s = order.choice(self.late_s) * order.random()
+            heapq.heappush(queue, (self.now + answer.wait_s + late_s, user, answer.ticket))
+
+    @property
+    def times(self) -> list[float]:
+        return [at for at, _ in self.sent]
+
+
+def assert_kept(times: list[float], limits: Limits) -> None:
+    for window in limits.windows:
+        n = window.requests
+        for first, after in zip(times, times[n:], strict=False):
+            assert after - first >= window.per_s, f"{n + 1} in {after - first} s"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    windows=RATES,
+    users=st.integers(1, 16),
+    late_s=st.lists(st.floats(0, 3.0), min_size=1, max_size=4),
+    killed=st.sets(st.integers(0, 200), max_size=10),
+    shares=st.lists(st.sampled_from([1.0, 0.75, 0.3]), min_size=1, max_size=3),
+    seed=st.integers(0, 1000),
+)
+def test_no_window_ever_holds_more_than_its_limit(
+    windows: tuple[RateWindow, ...],
+    users: int,
+    late_s: list[float],
+    killed: set[int],
+    shares: list[float],
+    seed: int,
+) -> None:
+    limits = Limits(windows, 8)
+    world = World(limits, late_s, killed=killed, shares=shares)
+    world.run(users, 1000.0 + 8 * windows[-1].per_s / windows[-1].requests ** 0.3, seed)
+    assert world.sent
+    assert_kept(world.times, limits)
+
+
+@settings(max_examples=30, deadline=None)
+@given(windows=RATES, users=st.integers(1, 16), seed=st.integers(0, 1000))
+def test_the_whole_quota_but_the_margin_is_used_while_there_is_work(
+    windows: tuple[RateWindow, ...], users: int, seed: int
+) -> None:
+    limits = Limits(windows, 8)
+    rounds = 6
+    world = World(limits, [0.0])
+    world.run(users, 1000.0 + rounds * windows[-1].per_s * 1.01 + 0.001, seed)
+    assert len(world.sent) >= rounds * windows[-1].requests
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    users=st.integers(1, 16),
+    late_ms=st.floats(0, 5),
+    seed=st.integers(0, 1000),
+    rate=st.sampled_from([4, 50]),
+)
+def test_late_wake_ups_cost_no_more_than_themselves(
+    users: int, late_ms: float, seed: int, rate: int
+) -> None:
+    limits = Limits((RateWindow(rate, 1.0),), 8)
+    world = World(limits, [late_ms / 1000])
+    world.run(users, 1020.0, seed)
+    times = world.times
+    lost = 0.01 + late_ms / 1000 + 0.002
+    assert (len(times) - 1) / (rate * (times[-1] - times[0])) >= 1 / (1 + lost) - 1 / (20 * rate)
+
+
+def test_users_take_turns() -> None:
+    world = World(FOUR, [0.004])
+    world.run(5, 1050.0)
+    had = [sum(1 for _, user in world.sent if user == i) for i in range(5)]
+    assert max(had) - min(had) <= 2
+
+
+def test_sends_are_spread_over_a_short_window_and_a_long_one_may_be_used_up_at_once() -> None:
+    short, long = World(FOUR, [0.0]), World(Limits((RateWindow(5, 30.0),), 8), [0.0])
+    short.run(1, 1003.0)
+    long.run(1, 1029.0)
+    assert min(b - a for a, b in zip(short.times, short.times[1:], strict=False)) > 0.19
+    assert long.times == [1000.0] * 5
+
+
+def test_a_429_holds_everybody_even_those_who_have_reserved() -> None:
+    row = new(FOUR)
+    assert slots.take(row, FOUR, 100.0).wait_s == 0
+    waiting = [slots.take(row, FOUR, 100.0) for _ in range(3)]
+    slots.throttled(row, FOUR, 100.05, wait_s=7.0)
+    again = [slots.take(row, FOUR, 100.0 + a.wait_s, a.ticket) for a in waiting]
+    sends = [100.0 + w.wait_s + a.wait_s for w, a in zip(waiting, again, strict=True)]
+    assert min(sends) >= 107.05
+    assert len(set(sends)) == 3, "they go on spread out, not all at once"
+
+
+def test_the_longest_block_holds() -> None:
+    row = new(FOUR)
+    slots.block(row, 100.0, 9.0)
+    slots.throttled(row, FOUR, 101.0, wait_s=None)
+    assert slots.take(row, FOUR, 102.0).wait_s == pytest.approx(7.0)
+    slots.block(row, 102.0, float("1e12"))
+    assert slots.take(row, FOUR, 102.0).wait_s <= slots.MAX_BLOCK_S + 1
+
+
+def test_a_burst_of_429s_cuts_once_and_going_on_cuts_deeper() -> None:
+    row = new(FOUR)
+    for i in range(20):
+        margin.cut(row, FOUR, 100.0 + i / 100, wait_s=1.0)
+    assert row[cells.MARGIN] == pytest.approx(0.02)
+    for at in (102.0, 104.0, 106.0):
+        margin.cut(row, FOUR, at, wait_s=1.0)
+    assert row[cells.MARGIN] == pytest.approx(0.02 + 3 * 0.02)
+    for at in range(200, 400, 2):
+        margin.cut(row, FOUR, at, wait_s=1.0)
+    assert row[cells.MARGIN] == cells.MARGIN_MAX
+
+
+def test_the_margin_goes_back_slowly() -> None:
+    row = new(FOUR)
+    margin.cut(row, FOUR, 90.0, wait_s=1.0)
+    margin.cut(row, FOUR, 100.0, wait_s=1.0)
+    before = row[cells.MARGIN]
+    margin.decay(row, 130.0)
+    assert before * 0.97 < row[cells.MARGIN] < before
+    for at in range(200, 20_000, 7):
+        margin.decay(row, at)
+    assert row[cells.MARGIN] == pytest.approx(cells.MARGIN_MIN, rel=1e-3)
+
+
+def test_a_learned_margin_stretches_a_long_window_by_seconds_not_by_its_fraction() -> None:
+    limits = Limits((RateWindow(4, 1.0), RateWindow(5000, 3600.0)), 8)
+    assert margin.stretched(limits, 0.05) == [(4, 1.05), (5000, 3600.0 * 1.002)]
+
+
+def test_a_small_share_leaves_the_rest_to_others_and_has_all_when_they_are_gone() -> None:
+    both = World(FOUR, [0.0], shares=[0.75, 1.0])
+    both.run(8, 1030.0)
+    alone = World(FOUR, [0.0], shares=[0.75])
+    alone.run(8, 1030.0)
+    low = [at for at, user in both.sent if user % 2 == 0]
+    assert_kept(low, Limits((RateWindow(3, 1.0),), 8))
+    assert len(both.sent) >= 0.97 * 4 * 30
+    assert len(alone.sent) >= 0.97 * 4 * 30
+
+
+def test_of_a_long_window_the_rest_is_left_even_if_nobody_wants_it_yet() -> None:
+    hourly = Limits((RateWindow(8, 3600.0),), 8)
+    alone = World(hourly, [0.0], shares=[0.75])
+    alone.run(3, 4000.0)
+    assert len(alone.sent) == 6
+    assert slots.take(alone.row, hourly, 1500.0).wait_s == 0
+
+
+def test_a_slot_that_is_given_up_is_free_again_unless_somebody_queues_behind() -> None:
+    row = new(FOUR)
+    for _ in range(4):
+        last = slots.take(row, FOUR, 100.0)
+    assert slots.give_back(row, last.ticket)
+    assert slots.take(row, FOUR, 100.0).ticket == pytest.approx(last.ticket, abs=0.051)
+    assert not slots.give_back(row, last.ticket - 0.2)
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_the_old_times() -> None:
+    row = new(FOUR)
+    for _ in range(4):
+        slots.take(row, FOUR, 1e9)
+    slots.block(row, 1e9, 60.0)
+    assert slots.take(row, FOUR, 5e8).wait_s <= 1.0
+
+
+def test_the_last_hour_is_counted_by_the_minute() -> None:
+    limits = Limits((RateWindow(50, 1.0),), 8)
+    world = World(limits, [0.0], now=60_000.0)
+    world.run(2, 60_000.0 + 150)
+    counted = slots.minutes(world.row, world.now)
+    assert [start for start, _ in counted[-3:]] == [60_000.0, 60_060.0, 60_120.0]
+    assert sum(n for _, n in counted) == len(world.sent)
+    assert len(counted) == 60
+    assert sum(n for _, n in slots.minutes(world.row, world.now + 3700)) == 0

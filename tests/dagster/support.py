@@ -1,0 +1,207 @@
+"""Materialize a source's assets in this process, against the emulator and a real S3."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+
+from assets import source_assets, source_job, source_schedule
+from emulator.testing import Emulator
+from local.services import S3
+from pipeline.read import dataset
+from pipeline.spec.load import load_source
+from pipeline.spec.source import Source
+from pipeline.store import Lake
+from resources import ApiResource, BudgetResource, LakeResource
+
+ROOT = Path(__file__).resolve().parents[2]
+IGDB = ROOT / "sources" / "igdb.yaml"
+SECRET = "s3cret-of-the-emulator"
+MARGIN_S = 3600
+_numbers = itertools.count()
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def day(back: int) -> str:
+    """The partition of that many days ago."""
+    return (today() - timedelta(days=back)).isoformat()
+
+
+def day_s(back: int) -> int:
+    """When that day begins, in unix seconds."""
+    return int(datetime.fromisoformat(day(back)).replace(tzinfo=UTC).timestamp())
+
+
+FIRST_BACK = 6
+"""The first partition is that many days ago."""
+
+
+@dataclass
+class Ran:
+    """What a run in this process came to."""
+
+    result: dg.ExecuteInProcessResult
+    entries: Sequence[dg.EventLogEntry]
+
+    @property
+    def success(self) -> bool:
+        return self.result.success
+
+    @property
+    def log(self) -> str:
+        return "\n".join(entry.message for entry in self.entries)
+
+    def materializations(self) -> list[tuple[str, str, Mapping[str, Any]]]:
+        """(endpoint, partition, metadata) of each event, in order of endpoint and partition."""
+        made = [entry.asset_materialization for entry in self.entries]
+        found = [
+            (each.asset_key.path[-1], str(each.partition), each.metadata) for each in made if each
+        ]
+        return sorted(found, key=lambda one: one[:2])
+
+    def materialized(self) -> list[tuple[str, str]]:
+        return [one[:2] for one in self.materializations()]
+
+    def checks(self) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+        return {
+            (each.asset_key.path[-1], each.check_name): each
+            for each in self.result.get_asset_check_evaluations()
+        }
+
+    def retries(self) -> list[float]:
+        """The wait before each retry that the step asked for."""
+        events = [
+            event
+            for event in self.result.all_events
+            if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY
+        ]
+        return [float(event.step_retry_data.seconds_to_wait or 0.0) for event in events]
+
+    def failure(self) -> str:
+        """The description that the UI shows of the step's failure."""
+        (event,) = [e for e in self.result.all_events if e.is_step_failure]
+        data = event.step_failure_data
+        assert data.user_failure_data is not None, data.error
+        return str(data.user_failure_data.description)
+
+    def everything(self) -> str:
+        """All that Dagster keeps of the run, as text: no secret may be in it."""
+        return "\n".join(repr(entry) for entry in self.entries)
+
+
+@dataclass
+class Headrace:
+    """The IGDB source over an emulator, with a lake of its own."""
+
+    source: Source
+    s3: S3
+    api: Emulator
+    budget: Path
+    url: str = field(default_factory=lambda: f"s3://lake/dag-{next(_numbers)}")
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.s3.client(), self.url)
+
+    def assets(self) -> dg.AssetsDefinition:
+        return source_assets(self.source)
+
+    def definitions(self) -> dg.Definitions:
+        job = source_job(self.source)
+        return dg.Definitions(
+            assets=[self.assets()],
+            jobs=[job],
+            schedules=[source_schedule(self.source, job)],
+            resources=self.resources(),
+        )
+
+    def resources(self) -> dict[str, Any]:
+        s3 = S3Resource(
+            endpoint_url=self.s3.endpoint_url,
+            aws_access_key_id=self.s3.access_key,
+            aws_secret_access_key=self.s3.secret_key,
+            region_name=self.s3.region,
+            max_attempts=2,
+        )
+        return {
+            "lake": LakeResource(url=self.url, s3=s3),
+            "api": ApiResource(budget=BudgetResource(where=str(self.budget))),
+        }
+
+    def run(
+        self,
+        endpoints: Sequence[str],
+        first: str,
+        last: str | None = None,
+        *,
+        instance: dg.DagsterInstance | None = None,
+    ) -> Ran:
+        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``."""
+        ranged = {
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last or first,
+        }
+        with warnings.catch_warnings(), instance or dg.DagsterInstance.ephemeral() as used:
+            # Dagster's own nested resources use what Dagster itself calls deprecated.
+            warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
+            result = dg.materialize(
+                [self.assets()],
+                selection=[dg.AssetKey(["igdb", name]) for name in endpoints],
+                resources=self.resources(),
+                instance=used,
+                partition_key=None if last else first,
+                tags=ranged if last else None,
+                raise_on_error=False,
+            )
+            return Ran(result, used.all_logs(result.run_id))
+
+    def rows(self, endpoint: str) -> list[dict[str, Any]]:
+        """All committed rows of an endpoint, as they lie in the lake."""
+        return list(dataset(self.lake, "igdb", endpoint).to_table().to_pylist())
+
+    def ids(self, endpoint: str) -> list[int]:
+        return sorted(row["id"] for row in self.rows(endpoint))
+
+
+def igdb(api: Emulator, yaml: Mapping[str, str] | None = None, **settings: str) -> Source:
+    """The source of ``sources/igdb.yaml``, pointed at the emulator.
+
+    :param yaml: pieces of the file's text, and what is to stand there instead.
+    """
+    text = IGDB.read_text()
+    for piece, other in (yaml or {}).items():
+        assert piece in text
+        text = text.replace(piece, other)
+    env = {**api.env(), "IGDB_START": day(FIRST_BACK), "IGDB_SAFETY_MARGIN_S": str(MARGIN_S)}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(text)
+        file.flush()
+        return load_source(file.name, env | settings)
+
+
+def failing(endpoint: str, **fault: object) -> list[dict[str, object]]:
+    """Fault rules for all requests of an endpoint, those that ride with others included."""
+    return [
+        {"path": f"/v4/{endpoint}", **fault},
+        {"path": "/v4/multiquery", "contains": f"query {endpoint}", **fault},
+    ]
+
+
+IMPATIENT = {
+    'schedule: {hour': """retries: {errors: 0, timeouts: 0}
+breaker: {open_s: 0.2}
+schedule: {hour""",
+}
+"""Tries a page once, and waits a fifth of a second between the tries of a step."""
+ALONE = {'fields: "*"}': 'fields: "*", pack: 1}'}
+"""Every page is a request of its own, so that requests can be counted by endpoint."""

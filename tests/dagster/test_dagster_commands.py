@@ -1,0 +1,91 @@
+"""Dagster's command line, from the project's folder, on a fresh instance."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from emulator.testing import Emulator, running
+from local.services import S3
+from pipeline.read import dataset, manifests
+from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
+from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
+from local.dagster_cli import dagster
+from local.process import tail
+
+pytestmark = pytest.mark.slow
+GAMES = 20_000
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Emulator]:
+    with running(
+        games=GAMES, rows={"genres": 20, "themes": 15, "covers": 30}, client_secret=SECRET,
+        until=day(0), warm=["games"],
+    ) as emulator:  # fmt: skip
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, s3: S3, api: Emulator) -> Project:
+    return project(tmp_path_factory.mktemp("dag-cli"), s3, api)
+
+
+def test_definitions_validate(fresh: Project) -> None:
+    code, said = fresh.run(dagster("definitions", "validate"))
+    assert code == 0, said
+    assert "All code locations passed validation" in said
+
+
+def test_definitions_validate_says_which_setting_is_missing(fresh: Project) -> None:
+    code, said = fresh.run(dagster("definitions", "validate"), HEADRACE_LAKE=None)
+    assert code == 1
+    assert "HEADRACE_LAKE is not set: expected where the data goes, as s3://bucket/prefix" in said
+    assert "pipeline/" not in said
+    assert "assets/" not in said
+
+
+def test_a_range_then_a_day_then_a_day_that_is_none(fresh: Project) -> None:
+    code, said = fresh.run(materialize("genres", "themes", days=f"{day(4)}...{day(2)}"))
+    assert code == 0, said
+    made = {each.partition for each in manifests(fresh.lake, "igdb", "genres")}
+    assert made == {day(4), day(3), day(2)}
+    code, said = fresh.run(materialize("genres", partition=day(1)))
+    assert code == 0, said
+    assert SECRET not in said
+    code, said = fresh.run(materialize("genres", partition="2999-01-01"))
+    assert code != 0
+    assert "2999-01-01" in said
+
+
+def test_dg_checks_and_launches(fresh: Project) -> None:
+    code, said = fresh.run(["dg", "check", "defs"])
+    assert code == 0, said
+    code, said = fresh.run(["dg", "launch", "--assets", "igdb/themes", "--partition", day(1)])
+    assert code == 0, said
+    assert day(1) in {each.partition for each in manifests(fresh.lake, "igdb", "themes")}
+
+
+def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: Emulator) -> None:
+    api.reset()
+    log = fresh.folder / "killed.log"
+    with fresh.started(materialize("games", partition=day(FIRST_BACK)), log) as child:
+        wait_for(lambda: log.exists() and STEP_START.search(log.read_text()), log=log)
+        wait_for(lambda: api.stats()["requests"] >= 20, log=log)
+        (pid,) = STEP_START.findall(log.read_text())
+        os.kill(int(pid), signal.SIGKILL)
+        assert child.wait(120) == 0, tail(log, 40)
+    said = log.read_text()
+    assert "STEP_UP_FOR_RETRY" in said
+    assert "STEP_RESTARTED" in said
+    rows = dataset(fresh.lake, "igdb", "games").to_table(columns=["id"])
+    ids = rows["id"].to_pylist()
+    wanted = [row["id"] for row in api.rows("games", f"updated_at < {day_s(FIRST_BACK - 1)}")]
+    assert len(ids) == len(set(ids))
+    assert set(wanted) <= set(ids)
+    pages = -(-len(ids) // 499)
+    assert api.stats()["requests"] < 20 + pages
+    (manifest,) = manifests(fresh.lake, "igdb", "games")
+    assert manifest.resumed_pages >= 8
+    assert api.stats()["max_in_1s"] <= 4

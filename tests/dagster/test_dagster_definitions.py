@@ -1,0 +1,130 @@
+"""The composition root: what Dagster gets to see of the sources, and of wrong settings."""
+
+import os
+import runpy
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.verdict import MAX_RETRIES
+from pipeline.spec import load_sources
+from pipeline.spec.source import Source
+from tests.dagster.support import IGDB, ROOT, day
+
+SETTINGS = {
+    "HEADRACE_LAKE": "s3://lake/headrace",
+    "HEADRACE_SOURCES": str(ROOT / "sources"),
+    "IGDB_CLIENT_ID": "an-id",
+    "IGDB_CLIENT_SECRET": "a-secret",
+    "IGDB_START": day(3),
+}
+
+
+def load(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> dg.Definitions:
+    """As Dagster does: by running the file."""
+    for name in [name for name in os.environ if name.startswith(("HEADRACE_", "IGDB_"))]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    found = runpy.run_path(str(ROOT / "definitions.py"))["defs"]
+    assert isinstance(found, dg.Definitions)
+    return found
+
+
+@pytest.fixture(scope="module")
+def source() -> Source:
+    found = load_sources((SETTINGS["HEADRACE_SOURCES"],), SETTINGS)
+    return next(one for one in found if one.source == "igdb")
+
+
+def test_every_endpoint_is_an_asset_in_the_group_of_its_source(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    defs = load(monkeypatch, SETTINGS)
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.resolve_asset_graph()
+    extracted = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "igdb"}
+    assert extracted == {dg.AssetKey(["igdb", name]) for name in source.endpoints}
+    games = graph.get(dg.AssetKey(["igdb", "games"]))
+    assert games.kinds == {"parquet", "s3"}
+    assert games.tags["headrace/kind"] == "incremental"
+    assert graph.get(dg.AssetKey(["igdb", "covers"])).tags["headrace/kind"] == "snapshot"
+
+
+def test_partitions_go_from_the_start_to_today(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    graph = load(monkeypatch, SETTINGS).resolve_asset_graph()
+    partitions = graph.get(dg.AssetKey(["igdb", "games"])).partitions_def
+    assert partitions is not None
+    assert list(partitions.get_partition_keys()) == [day(3), day(2), day(1), day(0)]
+
+
+def test_a_tick_of_the_schedule_asks_for_the_day_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    defs = load(monkeypatch, SETTINGS)
+    schedule = defs.resolve_schedule_def("igdb_daily_schedule")
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert (schedule.job_name, schedule.cron_schedule) == ("igdb_daily", "30 1 * * *")
+    at = datetime.fromisoformat(f"{day(1)}T01:30").replace(tzinfo=UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    ) as context:
+        tick = schedule.evaluate_tick(context)
+    (request,) = tick.run_requests or []
+    assert request.partition_key == day(2)
+    assert request.run_key == day(2)
+
+
+def test_a_tick_before_the_second_day_is_skipped_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defs = load(monkeypatch, SETTINGS)
+    schedule = defs.resolve_schedule_def("igdb_daily_schedule")
+    at = datetime.fromisoformat(f"{day(3)}T01:30").replace(tzinfo=UTC)
+    with dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+    ) as context:
+        tick = schedule.evaluate_tick(context)
+    assert not tick.run_requests
+    assert "lies before the source's start" in str(tick.skip_message)
+
+
+@pytest.mark.parametrize("missing", ["HEADRACE_LAKE", "IGDB_CLIENT_ID", "IGDB_CLIENT_SECRET"])
+def test_a_missing_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match=missing) as caught:
+        load(monkeypatch, settings)
+    said = str(caught.value)
+    assert "is not set" in said
+    assert "\n" not in said
+    assert "a-secret" not in said
+
+
+def test_a_typo_in_the_yaml_is_one_sentence_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = IGDB.read_text().replace("  in_flight: 8", "  in_fligt: 8")
+    (tmp_path / "igdb.yaml").write_text(text)
+    line = text[: text.index("in_fligt")].count("\n") + 1
+    with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
+        load(monkeypatch, SETTINGS | {"HEADRACE_SOURCES": str(tmp_path)})
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/igdb.yaml:{line}: ")
+    assert "did you mean 'in_flight'?" in said
+    assert "\n" not in said
+
+
+def test_an_api_that_is_down_ends_a_run_within_two_minutes(source: Source) -> None:
+    """By default: the tries of a page, the step's retries, and the seconds each of them waits."""
+    retries, breaker, timeouts = source.retries, source.breaker, source.timeouts
+    waits = [
+        min(retries.max_wait_s, retries.first_wait_s * 2**tries)
+        for tries in range(max(retries.errors, retries.timeouts))
+    ]
+    refused = sum(waits) + MAX_RETRIES * breaker.open_s
+    assert refused <= 120
+    silent = (retries.timeouts + 1 + MAX_RETRIES) * timeouts.connect_s + refused
+    assert silent <= 180

@@ -1,0 +1,170 @@
+"""Runs through Dagster: which partitions, which events, which metadata, which checks."""
+
+from tests.dagster.support import ALONE, FIRST_BACK, IMPATIENT, MARGIN_S, Headrace, day, day_s, failing, igdb
+
+RANGE = [day(back) for back in range(FIRST_BACK, 1, -1)]
+"""The first partition, and four more."""
+
+
+def value(metadata: object, name: str) -> object:
+    found = metadata[name]  # type: ignore[index]
+    return getattr(found, "value", found)
+
+
+def test_one_partition_of_some_endpoints(headrace: Headrace) -> None:
+    ran = headrace.run(["games", "genres"], day(FIRST_BACK))
+    assert ran.success
+    assert ran.materialized() == [("games", day(FIRST_BACK)), ("genres", day(FIRST_BACK))]
+    before = f"updated_at < {day_s(FIRST_BACK - 1)} | updated_at = null"
+    assert headrace.ids("games") == sorted(
+        row["id"] for row in headrace.api.rows("games", before)
+    )
+    checks = ran.checks()
+    assert all(check.passed for check in checks.values())
+    assert set(checks) >= {("games", "integrity"), ("games", "coverage"), ("genres", "integrity")}
+    assert not [key for key in headrace.lake.list("igdb/") if "covers" in key.key]
+
+
+def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
+    headrace: Headrace,
+) -> None:
+    headrace.run(["games"], RANGE[0])
+    before = len(headrace.rows("games"))
+    late = headrace.api.touch("games", count=3, updated_at=f"{RANGE[0]}T23:30:00+00:00")
+    ran = headrace.run(["games", "genres"], RANGE[1], RANGE[-1])
+    assert ran.success
+    made = ran.materializations()
+    assert ran.materialized() == [
+        (name, one) for name in ("games", "genres") for one in RANGE[1:]
+    ]
+    by_day = {partition: metadata for name, partition, metadata in made if name == "games"}
+    for one in RANGE[1:]:
+        metadata = by_day[one]
+        assert value(metadata, "watermark") == value(metadata, "window_end")
+        assert str(value(metadata, "window_end")) > one
+        assert value(metadata, "safety_margin_s") == MARGIN_S
+        assert value(metadata, "contiguous") is True
+        assert value(metadata, "outcome") == "committed"
+        assert value(metadata, "throttled_429") == 0
+        columns = [column.name for column in metadata["dagster/column_schema"].schema.columns]
+        assert {"id", "updated_at", "_extracted_at"} < set(columns)
+        assert "requests/s" in metadata["requests_over_time"].value
+    assert by_day[RANGE[1]]["window_start"].value == f"{RANGE[0]}T23:00:00Z"
+    assert value(by_day[RANGE[1]], "late_rows") == len(late)
+    assert "| id |" in by_day[RANGE[1]]["preview"].value
+    rows = sum(int(str(value(metadata, "dagster/row_count"))) for metadata in by_day.values())
+    baseline = len(headrace.rows("games")) - rows
+    assert baseline == before
+    assert len({value(metadata, "generation") for metadata in by_day.values()}) == len(by_day)
+
+
+def test_a_second_run_of_a_range_replaces_every_generation(headrace: Headrace) -> None:
+    first = headrace.run(["genres"], RANGE[0], RANGE[-1])
+    rows = headrace.rows("genres")
+    again = headrace.run(["genres"], RANGE[0], RANGE[-1])
+    assert first.success
+    assert again.success
+    assert again.materialized() == first.materialized()
+    old = {str(value(metadata, "generation")) for _, _, metadata in first.materializations()}
+    new = {str(value(metadata, "generation")) for _, _, metadata in again.materializations()}
+    assert not old & new
+    assert len(headrace.rows("genres")) == len(rows)
+    files = [item.key for item in headrace.lake.list("igdb/genres/dt=")]
+    assert all(key.rpartition("-")[0].count("part") for key in files)
+    assert not [key for key in files for generation in old if generation in key]
+
+
+def test_an_old_snapshot_alone_is_refused(headrace: Headrace) -> None:
+    ran = headrace.run(["covers"], day(2))
+    assert not ran.success
+    assert ran.retries() == []
+    assert ran.failure() == (
+        f"igdb/covers {day(2)}: partition {day(2)} of a snapshot is past: the API only shows how "
+        f"things are now. Ask for the newest partition, {day(0)}"
+    )
+
+
+def test_an_old_snapshot_beside_others_is_skipped_and_the_log_says_so(headrace: Headrace) -> None:
+    ran = headrace.run(["covers", "genres"], day(2))
+    assert ran.success
+    assert ran.materialized() == [("genres", day(2))]
+    assert f"skipped covers: a snapshot shows how things are now; {day(2)} is past" in ran.log
+
+
+def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headrace) -> None:
+    ran = headrace.run(["covers", "genres"], day(3), day(1))
+    assert ran.success
+    assert ran.materialized() == [
+        ("covers", day(1)), ("genres", day(3)), ("genres", day(2)), ("genres", day(1)),
+    ]  # fmt: skip
+    assert f"skipped covers: a snapshot is taken for the newest day only, {day(1)}" in ran.log
+    assert ran.checks()["covers", "integrity"].passed
+    assert headrace.ids("covers") == [row["id"] for row in headrace.api.rows("covers")]
+
+
+def test_missing_days_are_named_by_the_coverage_check(headrace: Headrace) -> None:
+    headrace.run(["genres"], RANGE[0])
+    ran = headrace.run(["genres"], RANGE[3])
+    check = ran.checks()["genres", "coverage"]
+    assert ran.success
+    assert not check.passed
+    assert check.description == f"missing: {RANGE[1]}, {RANGE[2]} (2 days): materialize them"
+
+
+def test_lateness_near_the_margin_is_a_warning_with_a_proposal(headrace: Headrace) -> None:
+    headrace.run(["games"], RANGE[0], RANGE[1])
+    headrace.api.touch("games", count=1, updated_at=f"{RANGE[1]}T23:05:00+00:00")
+    ran = headrace.run(["games"], RANGE[2])
+    check = ran.checks()["games", "margin"]
+    assert ran.success
+    assert not check.passed
+    assert "set safety_margin_s to 7200" in str(check.description)
+
+
+def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) -> None:
+    refused = {"kind": "status", "status": 400, "message": "Invalid Field"}
+    headrace.api.faults(*failing("themes", **refused))
+    ran = headrace.run(["games", "genres", "themes"], RANGE[0], RANGE[1])
+    assert not ran.success
+    assert ran.retries() == []
+    assert ran.materialized() == [(name, one) for name in ("games", "genres") for one in RANGE[:2]]
+    said = ran.failure()
+    assert said.startswith(f"igdb/themes {RANGE[0]}: ")
+    assert 'refused the request with status 400: {"message":"Invalid Field"}' in said
+    assert "4 partitions of this run are committed, and stay." in said
+    headrace.api.clear_faults()
+    assert headrace.run(["themes"], RANGE[0], RANGE[1]).success
+
+
+def test_a_retry_does_only_what_is_not_committed_yet(headrace: Headrace) -> None:
+    headrace.source = igdb(headrace.api, IMPATIENT | ALONE)
+    headrace.api.faults({"path": "/v4/themes", "kind": "status", "status": 500, "next": 2})
+    ran = headrace.run(["genres", "themes"], RANGE[0], RANGE[1])
+    assert ran.success, ran.failure()
+    assert ran.retries()
+    assert set(ran.retries()) == {0.2}
+    assert ran.materialized() == [(name, one) for name in ("genres", "themes") for one in RANGE[:2]]
+    outcomes = {name: value(metadata, "outcome") for name, _, metadata in ran.materializations()}
+    assert outcomes == {"genres": "already committed", "themes": "committed"}
+    assert "Try 2 of 4 comes in 0.2 s" in ran.log
+    asked = headrace.api.stats()["by_path"]
+    print(asked)
+    assert asked["/v4/genres"] == {"200": 2}
+
+
+def test_what_no_retry_mends_fails_after_four_tries(headrace: Headrace) -> None:
+    headrace.source = igdb(headrace.api, IMPATIENT)
+    headrace.api.faults(*failing("themes", kind="status", status=503))
+    ran = headrace.run(["genres", "themes"], RANGE[0])
+    assert not ran.success
+    assert ran.retries() == [0.2] * 3
+    assert ran.materialized() == [("genres", RANGE[0])]
+    assert "503" in ran.failure()
+    assert "Given up after 4 tries" in ran.failure()
+    assert "the next try" not in ran.failure()
+
+
+def test_a_snapshot_of_today_can_be_taken(headrace: Headrace) -> None:
+    ran = headrace.run(["covers"], day(0))
+    assert ran.success
+    assert ran.materialized() == [("covers", day(0))]

@@ -1,0 +1,483 @@
+"""Credentials: one token for all, renewed in time and once on 401, and no secret in any text."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from emulator.testing import Emulator, running
+from pipeline.auth import BearerAuth, KeyAuth, TokenAuth, hidden, make_auth
+from pipeline.client import Client, Sent
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError
+from pipeline.request import HttpRequest
+from pipeline.spec.auth import (
+    ApiKey,
+    Basic,
+    Bearer,
+    ClientCredentials,
+    CustomAuth,
+    NoAuth,
+    RefreshToken,
+)
+from pipeline.spec.source import Source
+from tests.engine.sources import quick
+from tests.engine.wire import answer, client_of, form_of, read_json, serving, things
+
+SECRET = "s3cret-of-the-client"
+CREDENTIALS = ClientCredentials(
+    kind="oauth2_client_credentials",
+    token_url="https://id.test/token",
+    client_id=SecretStr("my-id"),
+    client_secret=SecretStr(SECRET),
+    client_id_header="Client-ID",
+    renew_before_s=60,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def token(text: str = "token-1", **more: Any) -> httpx.Response:
+    return httpx.Response(200, json={"access_token": text, **more})
+
+
+class Flow:
+    """One request through an auth, answered by hand."""
+
+    def __init__(self, auth: httpx.Auth) -> None:
+        self._flow = auth.async_auth_flow(httpx.Request("GET", "https://api.test/things"))
+
+    async def first(self) -> httpx.Request:
+        return await anext(self._flow)
+
+    async def then(self, response: httpx.Response) -> httpx.Request | None:
+        try:
+            return await self._flow.asend(response)
+        except StopAsyncIteration:
+            return None
+
+    async def close(self) -> None:
+        await self._flow.aclose()
+
+
+def test_a_token_is_fetched_with_the_secret_in_the_body_and_put_into_the_header() -> None:
+    async def run() -> None:
+        auth = make_auth(CREDENTIALS, clock=Clock())
+        flow = Flow(auth)
+        asked = await flow.first()
+        assert (asked.method, str(asked.url)) == ("POST", "https://id.test/token")
+        assert form_of(asked) == {
+            "client_id": "my-id",
+            "client_secret": SECRET,
+            "grant_type": "client_credentials",
+        }
+        signed = await flow.then(token(expires_in=5_587_808))
+        assert signed is not None
+        assert signed.headers["Authorization"] == "Bearer token-1"
+        assert signed.headers["Client-ID"] == "my-id"
+        assert await flow.then(httpx.Response(200)) is None
+        again = await Flow(auth).first()
+        assert again.headers["Authorization"] == "Bearer token-1"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "good_for_s"),
+    [
+        (1000, 940), (100, 50), (10, 5), ("1000", 940), (None, 3540), (0, 3540), (-5, 3540),
+        ("soon", 3540), (float("nan"), 3540), ({}, 3540),
+    ],
+)  # fmt: skip
+def test_a_token_is_renewed_before_it_runs_out(expires_in: object, good_for_s: int) -> None:
+    async def run() -> None:
+        clock = Clock()
+        auth = make_auth(CREDENTIALS, clock=clock)
+        flow = Flow(auth)
+        await flow.first()
+        body = {"access_token": "token-1", "expires_in": expires_in}
+        await flow.then(httpx.Response(200, content=json.dumps(body)))
+        clock.now += good_for_s - 0.5
+        assert (await Flow(auth).first()).url.host == "api.test"
+        clock.now += 1
+        assert (await Flow(auth).first()).url.host == "id.test"
+
+    asyncio.run(run())
+
+
+def test_one_401_renews_the_token_once_for_all_and_a_second_is_handed_on() -> None:
+    async def run() -> None:
+        auth = make_auth(CREDENTIALS, clock=Clock())
+        assert isinstance(auth, TokenAuth)
+        one, two = Flow(auth), Flow(auth)
+        await one.first()
+        await one.then(token("old"))
+        assert (await two.first()).headers["Authorization"] == "Bearer old"
+        renewal = await one.then(httpx.Response(401))
+        assert renewal is not None
+        assert renewal.url.host == "id.test"
+        waiting = asyncio.create_task(two.then(httpx.Response(401)))
+        await asyncio.sleep(0)
+        assert not waiting.done(), "it waits for the renewal that is under way"
+        signed = await one.then(token("new"))
+        assert signed is not None
+        assert signed.headers["Authorization"] == "Bearer new"
+        other = await waiting
+        assert other is not None
+        assert (other.url.host, other.headers["Authorization"]) == ("api.test", "Bearer new")
+        assert await one.then(httpx.Response(401)) is None
+        assert auth.renewals == 2
+
+    asyncio.run(run())
+
+
+def test_a_request_that_dies_while_it_fetches_a_token_holds_up_no_other() -> None:
+    async def run() -> None:
+        auth = make_auth(CREDENTIALS, clock=Clock())
+        flow = Flow(auth)
+        await flow.first()
+        await flow.close()
+        assert (await asyncio.wait_for(Flow(auth).first(), 1)).url.host == "id.test"
+
+    asyncio.run(run())
+
+
+BAD_TOKENS: list[tuple[httpx.Response, type[Exception], str]] = [
+    (httpx.Response(200, html="<html>hello</html>"), AuthError,
+     "expected a JSON token from the token endpoint, got status 200 with text/html"),
+    (httpx.Response(403, json={"status": 403, "message": "invalid client secret"}), AuthError,
+     r"refused the credentials with status 403 \(invalid client secret\): are the client id and"),
+    (httpx.Response(400, json={"error": "invalid_client"}), AuthError, r"400 \(invalid_client\)"),
+    (httpx.Response(200, json=["token"]), AuthError, "refused the credentials with status 200"),
+    (httpx.Response(200, json={}), AuthError, "refused the credentials with status 200"),
+    (httpx.Response(200, json={"access_token": {"a": 1}}), AuthError, "status 200"),
+    (httpx.Response(200, json={"access_token": "a\nb"}), AuthError, "status 200"),
+    (httpx.Response(200, json={"access_token": "a\u00e9"}), AuthError, "status 200"),
+    (httpx.Response(500, text="oops"), ApiUnavailable, "the token endpoint answered 500"),
+    (httpx.Response(429, text="oops"), ApiUnavailable, "the token endpoint answered 429"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_TOKENS, ids=lambda case: case[2][:40])
+def test_what_is_no_token_is_said(case: tuple[httpx.Response, type[Exception], str]) -> None:
+    response, error, text = case
+
+    async def run() -> None:
+        flow = Flow(make_auth(CREDENTIALS, clock=Clock()))
+        await flow.first()
+        await flow.then(response)
+
+    with pytest.raises(error, match=text) as caught:
+        asyncio.run(run())
+    assert SECRET not in str(caught.value)
+
+
+def signed(auth: httpx.Auth) -> httpx.Request:
+    return next(auth.auth_flow(httpx.Request("GET", "https://api.test/things?a=1")))
+
+
+def test_keys_and_fixed_tokens() -> None:
+    key = ApiKey(kind="api_key", name="X-Key", key=SecretStr("k-1"), prefix="Token ")
+    assert signed(make_auth(key)).headers["X-Key"] == "Token k-1"
+    in_query = ApiKey(kind="api_key", name="api key", place="query", key=SecretStr("k/1&"))
+    assert str(signed(make_auth(in_query)).url) == "https://api.test/things?a=1&api+key=k%2F1%26"
+    assert "X-Key" not in signed(make_auth(ApiKey(kind="api_key", name="X-Key"))).headers
+    assert signed(make_auth(Bearer(kind="bearer", token=SecretStr("t")))).headers[
+        "Authorization"
+    ] == ("Bearer t")
+    assert "Authorization" not in signed(make_auth(Bearer(kind="bearer"))).headers
+    basic = Basic(kind="basic", username="Aladdin", password=SecretStr("open sesame"))
+    assert signed(make_auth(basic)).headers["Authorization"] == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    assert "Authorization" not in signed(make_auth(NoAuth())).headers
+
+
+def test_a_refresh_token_is_sent_in_the_body() -> None:
+    spec = RefreshToken(
+        kind="oauth2_refresh_token",
+        token_url="https://id.test/token",
+        refresh_token=SecretStr("r-1"),
+        client_id=SecretStr("my-id"),
+    )
+
+    async def run() -> httpx.Request:
+        return await Flow(make_auth(spec)).first()
+
+    assert form_of(asyncio.run(run())) == {
+        "grant_type": "refresh_token",
+        "refresh_token": "r-1",
+        "client_id": "my-id",
+    }
+
+
+@pytest.mark.parametrize("bad", ["key\n", "k\u00e9y", "a\x00b"])
+def test_a_key_that_no_header_can_carry_is_said_without_the_key(bad: str) -> None:
+    makers: list[Callable[[], object]] = [
+        lambda: KeyAuth(ApiKey(kind="api_key", name="X", key=SecretStr(bad))),
+        lambda: BearerAuth(SecretStr(bad)),
+        lambda: make_auth(CREDENTIALS.model_copy(update={"client_id": SecretStr(bad)})),
+    ]
+    for make in makers:
+        with pytest.raises(
+            ConfigError, match="has a line break or a letter beyond ASCII"
+        ) as caught:
+            make()
+        assert bad not in str(caught.value)
+
+
+def test_an_auth_of_one_s_own() -> None:
+    def spec(path: str, **options: str) -> CustomAuth:
+        given = {name: SecretStr(value) for name, value in options.items()}
+        return CustomAuth(kind="python", path=path, options=given)
+
+    auth = make_auth(spec("httpx:BasicAuth", username="u", password="p"))
+    assert isinstance(auth, httpx.BasicAuth)
+    for path in ("nowhere_at_all:Auth", "httpx:Nothing", "httpx:BasicAuth"):
+        with pytest.raises(ConfigError, match="can't be used") as caught:
+            make_auth(spec(path, oddly="hush-hush"))
+        assert "hush-hush" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"is not a subclass of httpx\.Auth"):
+        make_auth(spec("builtins:dict"))
+
+
+def test_secrets_are_taken_out_of_what_an_api_said() -> None:
+    key = ApiKey(kind="api_key", name="k", key=SecretStr("a key/1"))
+    assert hidden("no such key: a key/1 (a%20key%2F1)", key) == "no such key: *** (***)"
+    assert (
+        hidden("a short one", ApiKey(kind="api_key", name="k", key=SecretStr("a"))) == "a short one"
+    )
+    custom = CustomAuth(kind="python", path="a:b", options={"x": SecretStr("hush-hush")})
+    assert hidden("said hush-hush", custom) == "said ***"
+
+
+def every_secret_stays_hidden(caplog: pytest.LogCaptureFixture, secrets: list[str]) -> None:
+    for record in caplog.records:
+        shown = f"{record.getMessage()} {record.args!r}"
+        assert not [secret for secret in secrets if secret in shown], record.name
+
+
+def all_loggers_at_debug(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("httpx", "httpcore", "asyncio", "headrace", "pipeline", "h11"):
+            caplog.set_level(logging.DEBUG, logger=name)
+
+
+@pytest.mark.parametrize(
+    ("auth", "secrets"),
+    [
+        ("{kind: api_key, place: query, name: api_key, key: top-s3cret-key}", ["top-s3cret-key"]),
+        ("{kind: api_key, name: X-Key, key: top-s3cret-key}", ["top-s3cret-key"]),
+        ("{kind: bearer, token: top-s3cret-token}", ["top-s3cret-token"]),
+        ("{kind: basic, username: me, password: top-s3cret}", ["top-s3cret", "bWU6dG9wLXMzY3JldA"]),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500, 302, 299])
+def test_no_secret_is_in_a_log_or_an_error(
+    auth: str, secrets: list[str], status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server says all that it was sent again, in each way in which it can fail."""
+
+    def echo(_: int, seen: Any) -> bytes:
+        said = f"{seen.target} {seen.headers}"
+        if status == 299:
+            return answer(raw=said.encode())
+        return answer({"message": said}, status, head=f"Location: {seen.target}")
+
+    async def run() -> tuple[str, Source, Client]:
+        async with serving(echo) as wire:
+            source = quick(wire.url, auth=auth)
+            async with client_of(source) as client:
+                all_loggers_at_debug(caplog)
+                try:
+                    await client.fetch(things(source, [("a", "b")]), read_json, "page", Sent())
+                except HeadraceError as error:
+                    return f"{error} {error!r}", source, client
+                return "", source, client
+
+    text, source, client = asyncio.run(run())
+    for secret in secrets:
+        assert secret not in text
+        assert secret not in repr(source)
+        assert secret not in repr(client)
+        assert secret not in source.model_dump_json()
+    every_secret_stays_hidden(caplog, secrets)
+    assert any(record.name.startswith("httpcore") for record in caplog.records)
+
+
+# Against the emulator, which enforces IGDB's rules over a socket.
+
+EMULATOR_SECRET = "emulator-s3cret-of-the-client"
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with running(games=50, client_secret=EMULATOR_SECRET, rate=0, in_flight=0) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "emulator" in request.fixturenames:
+        found: Emulator = request.getfixturevalue("emulator")
+        found.clear_faults()
+        found.config(expires_in_s=5_587_808)
+        found.revoke_tokens()
+        found.reset()
+
+
+def igdb(emulator: Emulator, *, secret: str = EMULATOR_SECRET, token_url: str = "") -> Source:
+    auth = (
+        f"{{kind: oauth2_client_credentials, token_url: '{token_url or emulator.token_url}', "
+        f"client_id: {emulator.client_id}, client_secret: {secret}, client_id_header: Client-ID}}"
+    )
+    return quick(emulator.base_url, auth=auth)
+
+
+GAMES = b"fields id; sort id asc; limit 3;"
+
+
+def games(source: Source) -> HttpRequest:
+    return HttpRequest("POST", f"{source.base_url}/games", content=GAMES)
+
+
+@asynccontextmanager
+async def opened(source: Source) -> AsyncIterator[Callable[[], Any]]:
+    async with client_of(source) as client:
+
+        async def once() -> Any:
+            return await client.fetch(games(source), read_json, "igdb/games, page", Sent())
+
+        yield once
+
+
+def tokens_minted(emulator: Emulator) -> int:
+    return int(emulator.stats()["tokens_minted"])
+
+
+def test_fifty_requests_at_once_share_one_token(emulator: Emulator) -> None:
+    before = tokens_minted(emulator)
+
+    async def run() -> list[Any]:
+        async with opened(igdb(emulator)) as once:
+            return await asyncio.gather(*(once() for _ in range(50)))
+
+    found = asyncio.run(run())
+    assert len(found) == 50
+    assert all(len(rows) == 3 for rows in found)
+    assert tokens_minted(emulator) == before + 1
+
+
+def test_a_token_revoked_in_the_middle_of_a_run_is_renewed_once(emulator: Emulator) -> None:
+    before = tokens_minted(emulator)
+
+    async def run() -> None:
+        async with opened(igdb(emulator)) as once:
+            for _ in range(3):
+                await asyncio.gather(*(once() for _ in range(20)))
+                await asyncio.to_thread(emulator.revoke_tokens)
+            await asyncio.gather(*(once() for _ in range(20)))
+
+    asyncio.run(run())
+    assert tokens_minted(emulator) == before + 4
+
+
+def failed(source: Source, caplog: pytest.LogCaptureFixture) -> str:
+    async def run() -> str:
+        async with opened(source) as once:
+            all_loggers_at_debug(caplog)
+            with pytest.raises(HeadraceError) as caught:
+                await once()
+            assert isinstance(caught.value, AuthError)
+            return str(caught.value)
+
+    text = asyncio.run(run())
+    every_secret_stays_hidden(caplog, [EMULATOR_SECRET, "wr0ng-secret"])
+    assert EMULATOR_SECRET not in text
+    return text
+
+
+def test_a_second_401_is_for_good(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    emulator.faults({"kind": "token_401"})
+    emulator.reset()
+    before = tokens_minted(emulator)
+    text = failed(igdb(emulator), caplog)
+    assert text.startswith("igdb/games, page: the API refused the credentials (401)")
+    assert "Authorization Failure" in text
+    assert "are the key and the secret right" in text
+    assert tokens_minted(emulator) == before + 2, "one, and one renewal"
+
+
+def test_a_wrong_secret(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    text = failed(igdb(emulator, secret="wr0ng-secret"), caplog)
+    assert "the token endpoint refused the credentials with status" in text
+    assert "are the client id and the client secret right?" in text
+    assert "wr0ng-secret" not in text
+
+
+def test_a_token_endpoint_that_answers_html(caplog: pytest.LogCaptureFixture) -> None:
+    html = answer(raw=b"<html>Sign in</html>", head="Content-Type: text/html")
+
+    async def run() -> str:
+        async with serving(lambda *_: html) as wire:
+            auth = (
+                f"{{kind: oauth2_client_credentials, token_url: '{wire.url}/token', "
+                f"client_id: me, client_secret: {SECRET}}}"
+            )
+            source = quick("http://127.0.0.1:9/v4", auth=auth)
+            async with client_of(source) as client:
+                all_loggers_at_debug(caplog)
+                with pytest.raises(AuthError) as caught:
+                    await client.fetch(things(source), read_json, "page", Sent())
+            assert len(wire.seen) == 1
+            return str(caught.value)
+
+    assert asyncio.run(run()) == (
+        "expected a JSON token from the token endpoint, got status 200 with text/html: is "
+        "token_url right?"
+    )
+    every_secret_stays_hidden(caplog, [SECRET])
+
+
+def test_a_token_endpoint_that_is_ill_for_a_moment_is_asked_again() -> None:
+    def ill_at_first(number: int, seen: Any) -> bytes:
+        if seen.method == "POST":
+            return answer({"access_token": "t"}) if number > 2 else answer(status=500)
+        return answer([1])
+
+    async def run() -> Any:
+        async with serving(ill_at_first) as wire:
+            auth = (
+                f"{{kind: oauth2_client_credentials, token_url: '{wire.url}/token', "
+                "client_id: me, client_secret: s}"
+            )
+            source = quick(f"{wire.url}/v4", auth=auth)
+            async with client_of(source) as client:
+                return await client.fetch(things(source), read_json, "page", Sent())
+
+    assert asyncio.run(run()) == [1]
+
+
+def test_an_expired_token_is_renewed(emulator: Emulator) -> None:
+    emulator.config(expires_in_s=0.1)
+    before = tokens_minted(emulator)
+
+    async def run() -> None:
+        async with opened(igdb(emulator)) as once:
+            await once()
+            await asyncio.sleep(0.15)
+            await once()
+
+    asyncio.run(run())
+    assert tokens_minted(emulator) == before + 2

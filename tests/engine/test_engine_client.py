@@ -1,0 +1,414 @@
+"""Each way in which an API can fail, over a real socket: the outcome, the sends, the sentence."""
+
+import asyncio
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import retry
+from pipeline.breaker import Breaker, State
+from pipeline.classify import Verdict, rate_left, retry_after_s, verdict
+from pipeline.client import Sent
+from pipeline.errors import (
+    ApiUnavailable,
+    AuthError,
+    ConfigError,
+    ContractBroken,
+    HeadraceError,
+    RequestRefused,
+)
+from pipeline.retry import Kind, Spent
+from pipeline.spec.limits import Answers, RateHeaders, Retries
+from tests.engine.sources import quick
+from tests.engine.wire import (
+    DROP,
+    RESET,
+    STALL,
+    Answering,
+    Wire,
+    answer,
+    client_of,
+    http_date,
+    read_json,
+    serving,
+    things,
+    zipped,
+)
+
+GOOD = answer([{"id": 1}])
+
+
+def fetched(
+    answering: Answering, *, more: str = "", max_body: int | None = None, half_open: bool = False
+) -> tuple[Any, Wire, Sent]:
+    """What one fetch came to: the rows or the error, what the server saw, what was counted."""
+
+    async def run() -> tuple[Any, Wire, Sent]:
+        sent = Sent()
+        async with serving(answering) as wire:
+            source = quick(wire.url, more=more)
+            async with client_of(source, half_open=half_open) as client:
+                if max_body:
+                    client.max_body_bytes = max_body
+                try:
+                    found = await client.fetch(things(source), read_json, "api/things, page", sent)
+                except HeadraceError as error:
+                    found = error
+                assert sent.requests == client.requests == len(wire.seen)
+            return found, wire, sent
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def at_first(bad: Any, times: int = 1) -> Answering:
+    return lambda number, _: bad if number <= times else GOOD
+
+
+CUT = (GOOD[:-5], DROP)
+HTML = answer(raw=b"<html><title>Oops</title></html>", head="Content-Type: text/html")
+MENDED: dict[str, Any] = {
+    "500": answer(status=500),
+    "502": answer(status=502),
+    "503": answer(status=503),
+    "408": answer(status=408),
+    "drop": DROP,
+    "reset": RESET,
+    "reset mid body": (GOOD[:-5], RESET),
+    "cut body": CUT,
+    "stall": STALL,
+    "stall mid body": (GOOD[:-5], STALL),
+    "HTML with 200": HTML,
+    "JSON that ends early": answer(raw=b'[{"id": 1}, {"id"'),
+    "no gzip": answer(raw=b"[]", head="Content-Encoding: gzip"),
+    "half a gzip": answer(raw=zipped(b"[" + b"1," * 999 + b"1]").split(b"\r\n\r\n")[1][:16],
+                          head="Content-Encoding: gzip"),
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "throttled": answer(status=429),
+    "throttled, seconds": answer(status=429, head="Retry-After: 0.01"),
+    "throttled, date": answer(status=429, head=f"Retry-After: {http_date(datetime.now(UTC))}"),
+    "throttled, nonsense": answer(status=429, head="Retry-After: soon"),
+    "busy": answer(status=503, head="Retry-After: 0"),
+    "403 and a wait": answer(status=403, head="Retry-After: 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MENDED)
+def test_what_a_second_try_mends(kind: str) -> None:
+    found, wire, sent = fetched(at_first(MENDED[kind]))
+    assert found == [{"id": 1}]
+    assert len(wire.seen) == 2
+    throttled = kind.startswith(("throttled", "busy", "403"))
+    assert (sent.throttled, sent.retried) == ((1, 0) if throttled else (0, 1))
+
+
+LASTING: dict[str, tuple[Any, int, str]] = {
+    "500": (answer(status=500), 4, "the API answered 500, after 4 tries"),
+    "drop": (DROP, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
+    "cut body": (CUT, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
+    "stall": (STALL, 3, "no answer in time, after 3 tries"),
+    "HTML": (HTML, 4, "not JSON: b'<html><title>Oops</title></html>', after 4 tries"),
+    "429": (answer(status=429), 5, "the API answered 429 (too many requests), after 5 tries"),
+}
+
+
+@pytest.mark.parametrize("kind", LASTING)
+def test_what_lasts_ends_after_a_bounded_number_of_tries(kind: str) -> None:
+    bad, sends, said = LASTING[kind]
+    found, wire, _ = fetched(lambda *_: bad)
+    assert isinstance(found, ApiUnavailable)
+    assert len(wire.seen) == sends
+    assert str(found) == (
+        f"api/things, page: {said}. The API at 127.0.0.1 seems to be down or unreachable (breaker "
+        "closed)"
+    )
+    assert found.wait_s == 30
+
+
+def test_kinds_of_failure_have_bounds_of_their_own() -> None:
+    sick = [answer(status=500)] * 3 + [STALL] * 2 + [answer(status=429)] * 4
+    found, wire, _ = fetched(lambda number, _: sick[number - 1] if number <= 9 else GOOD)
+    assert found == [{"id": 1}]
+    assert len(wire.seen) == 10
+
+
+def test_the_waits_of_a_run_are_bounded_in_sum() -> None:
+    def drawn(total_s: float) -> float | None:
+        policy = Retries(total_s=total_s, first_wait_s=4.0, max_wait_s=8.0)
+        return retry.wait_s(Kind.ERROR, 3, Spent(waited_s=10.0), policy, lambda: 1.0)
+
+    assert drawn(100.0) == 8.0, "capped"
+    assert drawn(17.0) is None
+    policy = Retries(errors=2, throttled=1)
+    waits = [retry.wait_s(Kind.ERROR, n, Spent(), policy, lambda: 0.0) for n in (1, 2, 3)]
+    assert waits == [0.25, 0.5, None]
+    assert retry.wait_s(Kind.THROTTLED, 1, Spent(waited_s=1e9), policy, lambda: 0.0) == 0.0
+    assert retry.wait_s(Kind.THROTTLED, 2, Spent(), policy, lambda: 0.0) is None
+
+
+def test_a_host_without_a_server_is_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        async def run() -> None:
+            source = quick(url)
+            async with client_of(source) as client:
+                await client.fetch(things(source), read_json, "api/things, page", Sent())
+
+        with pytest.raises(ApiUnavailable, match=r"no connection to 127\.0\.0\.1, after 4 tries"):
+            asyncio.run(run())
+
+
+IGDB_400 = answer(
+    [{"title": "Syntax Error", "status": 400, "cause": "Missing `;` at end of query"}], status=400
+)
+REFUSED: dict[str, tuple[Any, type[Exception], list[str]]] = {
+    "400": (IGDB_400, RequestRefused, ["status 400", "Syntax Error", "Missing `;` at end"]),
+    "403": (answer({"message": "no plan"}, 403), RequestRefused, ["status 403", "no plan"]),
+    "404": (answer(status=404, head="message: Invalid apiKey"), RequestRefused, ["Invalid apiKey"]),
+    "empty 404": (answer(status=404, raw=b""), RequestRefused, ["the request with status 404"]),
+    "binary 400": (answer(status=400, raw=b"\xff\x00\n" * 900), RequestRefused, ["status 400"]),
+    "401": (answer({"message": "who?"}, 401), AuthError, ["refused the credentials (401)", "who?"]),
+    "redirect": (answer(status=302, head="Location: https://evil.test/x"), ContractBroken,
+                 ["redirects (302)", "not followed", "base_url"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_refusal_is_for_good_and_says_what_the_api_said(kind: str) -> None:
+    bad, error, parts = REFUSED[kind]
+    found, wire, _ = fetched(lambda *_: bad)
+    assert type(found) is error
+    assert len(wire.seen) == 1
+    assert str(found).startswith("api/things, page: ")
+    for part in parts:
+        assert part in str(found)
+    assert "\n" not in str(found)
+    assert len(str(found)) < 500
+
+
+def test_an_answer_that_is_too_large_is_refused_also_if_it_is_a_bomb() -> None:
+    for big in (answer(raw=b"[" + b"1," * 60_000 + b"1]"), zipped(b" " * 5_000_000)):
+        found, wire, _ = fetched(lambda *_, big=big: big, max_body=100_000)
+        assert isinstance(found, ContractBroken)
+        assert "larger than 100,000 bytes: ask for fewer rows a page (paging.limit)" in str(found)
+        assert len(wire.seen) == 1
+    found, _, _ = fetched(lambda *_: zipped(b"[" + b"1," * 40_000 + b"1]"), max_body=100_000)
+    assert len(found) == 40_001
+
+
+def test_an_answer_that_drips_is_cut_off() -> None:
+    """Each read is in time, the whole is not."""
+
+    async def run() -> None:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
+            try:
+                while True:
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+            except ConnectionError:
+                pass
+            finally:
+                writer.transport.abort()
+
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        source = quick(f"http://127.0.0.1:{port}")
+        patient = source.timeouts.model_copy(update={"total_s": 0.1})
+        source = source.model_copy(update={"timeouts": patient})
+        async with server, client_of(source) as client:
+            with pytest.raises(ApiUnavailable, match="no answer in time, after 3 tries"):
+                await client.fetch(things(source), read_json, "page", Sent())
+
+    asyncio.run(run())
+
+
+def test_answers_that_mean_no_rows() -> None:
+    found, _, _ = fetched(lambda *_: answer(status=204, raw=b""))
+    assert found == []
+    found, _, _ = fetched(lambda *_: answer(status=404, raw=b""), more="answers: {empty: [404]}")
+    assert found == []
+
+
+def many(
+    answering: Answering, count: int, failures: int, half_open: bool = False
+) -> tuple[list[Any], Wire, str]:
+    async def run() -> tuple[list[Any], Wire, str]:
+        async with serving(answering) as wire:
+            source = quick(wire.url, more=f"breaker: {{failures: {failures}, open_s: 7}}")
+            async with client_of(source, half_open=half_open) as client:
+                fetches = [
+                    client.fetch(things(source), read_json, "page", Sent()) for _ in range(count)
+                ]
+                found = await asyncio.gather(*fetches, return_exceptions=True)
+                return list(found), wire, client.breaker_state
+
+    return asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_the_breaker_opens_over_all_requests() -> None:
+    found, wire, state = many(lambda *_: answer(status=500), 60, failures=10)
+    assert state == "open"
+    assert all(isinstance(error, ApiUnavailable) for error in found)
+    assert {error.wait_s for error in found} == {7}
+    assert len(wire.seen) <= 60, "each in flight once, and none again"
+    assert "breaker open" in str(found[-1])
+
+
+def test_a_refusal_is_no_sign_of_an_api_that_is_down() -> None:
+    for well in (404, 429):
+
+        def by_turns(number: int, _: object, well: int = well) -> bytes:
+            return answer(status=well if number % 3 == 0 else 500)
+
+        _, _, state = many(by_turns, 1, failures=3)
+        assert state == "closed"
+
+
+def test_half_open_lets_one_request_through() -> None:
+    found, wire, state = many(lambda *_: answer(status=500), 30, failures=10, half_open=True)
+    assert (len(wire.seen), state) == (1, "open")
+    assert all(isinstance(error, ApiUnavailable) for error in found)
+
+    def alone_at_first(number: int, _: object) -> bytes:
+        if number == 1:
+            assert wires[0].open == 1
+        return GOOD
+
+    wires: list[Wire] = []
+
+    async def run() -> None:
+        async with serving(alone_at_first) as wire:
+            wires.append(wire)
+            source = quick(wire.url)
+            async with client_of(source, half_open=True) as client:
+                fetches = [client.fetch(things(source), read_json, "p", Sent()) for _ in range(9)]
+                assert await asyncio.gather(*fetches) == [[{"id": 1}]] * 9
+                assert client.breaker_state == "closed"
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 5), st.booleans())
+def test_the_breaker_s_table(answers: list[bool], most: int, half_open: bool) -> None:
+    breaker = Breaker(most, State.HALF_OPEN if half_open else State.CLOSED)
+    row, opened = 0, False
+    for good in answers:
+        opened = opened or (not good and (row + 1 >= most or breaker.state is State.HALF_OPEN))
+        row = 0 if good else row + 1
+        breaker = breaker.succeeded() if good else breaker.failed()
+        assert (breaker.state is State.OPEN) == opened
+
+
+NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("7", 7.0),
+        (" 0.5 ", 0.5),
+        ("-3", 0.0),
+        ("999999", 3600.0),
+        ("inf", 3600.0),
+        ("nan", None),
+        ("", None),
+        ("soon", None),
+        (http_date(NOW + timedelta(seconds=90)), 90.0),
+        (http_date(NOW - timedelta(days=1)), 0.0),
+        ("Thu, 05 Nov 2026 13:01:30 +0100", 90.0),
+        ("Thu, 99 Nov 2026 13:01:30 GMT", None),
+    ],
+)
+def test_retry_after(text: str, wait_s: float | None) -> None:
+    assert retry_after_s({"retry-after": text}, lambda: NOW) == wait_s
+
+
+@given(st.text(max_size=40), st.text(max_size=20))
+def test_headers_of_any_kind_are_survived(first: str, second: str) -> None:
+    headers = {"retry-after": first, "x-ratelimit-remaining": first, "x-ratelimit-reset": second}
+    wait_s = retry_after_s(headers, lambda: NOW)
+    assert wait_s is None or 0 <= wait_s <= 3600
+    left, reset_s = rate_left(headers, RateHeaders(), lambda: NOW)
+    assert left is None or isinstance(left, int)
+    assert reset_s is None or reset_s >= 0
+
+
+def test_what_is_left_of_a_quota() -> None:
+    told = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW.timestamp()) + 30)}
+    assert rate_left(told, RateHeaders(), lambda: NOW) == (0, 30.0)
+    assert rate_left(told, None, lambda: NOW) == (None, None)
+    odd = {"x-ratelimit-remaining": "inf", "x-ratelimit-reset": "nan"}
+    assert rate_left(odd, RateHeaders(), lambda: NOW) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "meaning"),
+    [
+        (200, {}, Verdict.OK),
+        (204, {}, Verdict.EMPTY),
+        (304, {}, Verdict.NOT_MODIFIED),
+        (302, {}, Verdict.PERMANENT),
+        (400, {}, Verdict.PERMANENT),
+        (401, {}, Verdict.AUTH),
+        (403, {}, Verdict.PERMANENT),
+        (403, {"x-ratelimit-remaining": "0"}, Verdict.THROTTLED),
+        (403, {"x-ratelimit-remaining": "1"}, Verdict.PERMANENT),
+        (408, {}, Verdict.RETRY),
+        (425, {}, Verdict.RETRY),
+        (429, {}, Verdict.THROTTLED),
+        (503, {}, Verdict.RETRY),
+        (503, {"retry-after": "1"}, Verdict.THROTTLED),
+        (599, {}, Verdict.RETRY),
+    ],
+)
+def test_the_table_of_answers(status: int, headers: dict[str, str], meaning: Verdict) -> None:
+    assert verdict(status, headers, Answers(), RateHeaders()) is meaning
+
+
+def test_a_source_s_own_word_on_a_status_wins() -> None:
+    answers = Answers(empty=(404,), throttled=(403,), retry=(409,), permanent=(501, 429))
+    meanings = [verdict(s, {}, answers, None) for s in (404, 403, 409, 501, 429)]
+    assert meanings == [
+        Verdict.EMPTY, Verdict.THROTTLED, Verdict.RETRY, Verdict.PERMANENT, Verdict.PERMANENT
+    ]  # fmt: skip
+
+
+def test_bodies_go_out_as_they_are() -> None:
+    bodies: list[bytes] = []
+
+    def keep(_: int, seen: Any) -> bytes:
+        bodies.append(seen.body)
+        return answer(json.loads(seen.body))
+
+    async def run() -> None:
+        async with serving(keep) as wire:
+            source = quick(wire.url)
+            async with client_of(source) as client:
+                request = things(source)
+                body = json.dumps({"name": "Ōkami"}, ensure_ascii=False).encode()
+                sent = type(request)("POST", request.url, content=body)
+                assert await client.fetch(sent, read_json, "page", Sent()) == {"name": "Ōkami"}
+
+    asyncio.run(run())
+    assert bodies == ['{"name": "Ōkami"}'.encode()]
+
+
+@pytest.mark.parametrize("url", ["ftp://api.test", "http://[::bad"])
+def test_an_address_that_is_none(url: str) -> None:
+    async def run() -> None:
+        source = quick("http://127.0.0.1:9")
+        async with client_of(source) as client:
+            request = type(things(source))("GET", url)
+            await client.fetch(request, read_json, "page", Sent())
+
+    with pytest.raises(ConfigError, match="is base_url right"):
+        asyncio.run(run())

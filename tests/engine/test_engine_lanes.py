@@ -1,0 +1,153 @@
+"""Pages side by side, in order, with bounded memory, and nothing left running."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.lanes import in_order
+from tests.engine.moving import THOROUGH
+
+Item = tuple[int, int]
+
+
+class Chains:
+    """Chains of items that take a random time each; counts what runs and what is made ahead."""
+
+    def __init__(self, seed: int, lengths: list[int], fails_in: int | None = None) -> None:
+        self._rng = random.Random(seed)
+        self._lengths = lengths
+        self._fails_in = fails_in
+        self.running = self.most_running = self.made = self.closed = 0
+
+    async def chain(self, number: int) -> AsyncGenerator[Item, None]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            for item in range(self._lengths[number]):
+                for _ in range(self._rng.randint(0, 5)):
+                    await asyncio.sleep(0)
+                if number == self._fails_in:
+                    raise ValueError(f"chain {number} failed")
+                self.made += 1
+                yield number, item
+        finally:
+            self.running -= 1
+            self.closed += 1
+
+
+def others() -> set["asyncio.Task[object]"]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+@settings(max_examples=60 * THOROUGH, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(0, 6), max_size=20),
+    st.integers(0, 8),
+)
+def test_items_come_in_order_and_few_are_made_ahead(
+    seed: int, lengths: list[int], ahead: int
+) -> None:
+    async def run() -> None:
+        chains, got = Chains(seed, lengths), 0
+        async for item in in_order(range(len(lengths)), chains.chain, ahead):
+            assert item == expected[got]
+            got += 1
+            for _ in range(chains._rng.randint(0, 5)):
+                await asyncio.sleep(0)
+            assert chains.made - got <= 3 * max(1, ahead)
+        assert got == len(expected)
+        assert chains.most_running <= max(1, ahead) + 1
+        await asyncio.sleep(0)
+        assert not others()
+
+    expected = [(number, item) for number, count in enumerate(lengths) for item in range(count)]
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 5])
+def test_a_consumer_that_stops_leaves_no_task(stop_after: int) -> None:
+    async def run() -> None:
+        chains = Chains(1, [3] * 20)
+        items = in_order(range(20), chains.chain, 4)
+        for _ in range(stop_after):
+            await anext(items)
+        await items.aclose()
+        assert not others()
+        assert chains.running == 0
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_consumer_leaves_no_task() -> None:
+    async def run() -> None:
+        never = asyncio.Event()
+        started = asyncio.Event()
+
+        async def chain(number: int) -> AsyncGenerator[int, None]:
+            started.set()
+            await never.wait()
+            yield number
+
+        async def consume() -> None:
+            async for _ in in_order(range(9), chain, 3):
+                pass
+
+        task = asyncio.create_task(consume())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not others()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("fails_in", [0, 3, 19])
+def test_an_error_comes_in_its_turn_and_ends_the_rest(fails_in: int) -> None:
+    async def run() -> None:
+        chains = Chains(2, [2] * 20, fails_in)
+        got: list[Item] = []
+
+        async def read() -> None:
+            async for item in in_order(range(20), chains.chain, 4):
+                got.append(item)
+
+        with pytest.raises(ValueError, match=f"chain {fails_in} failed"):
+            await read()
+        assert got == [(n, i) for n in range(fails_in) for i in range(2)]
+        assert not others()
+        assert chains.running == 0
+        assert chains.closed <= fails_in + 4
+
+    asyncio.run(run())
+
+
+def test_segments_are_taken_from_the_plan_only_when_there_is_room() -> None:
+    taken = 0
+
+    async def chain(number: int) -> AsyncGenerator[int, None]:
+        yield number
+
+    async def run() -> None:
+        nonlocal taken
+
+        def plan() -> "list[int]":
+            return list(range(1_000))
+
+        def lazily() -> object:
+            nonlocal taken
+            for number in plan():
+                taken += 1
+                yield number
+
+        items = in_order(lazily(), chain, 5)  # type: ignore[arg-type]
+        await anext(items)
+        assert taken <= 6
+        await items.aclose()
+
+    asyncio.run(run())

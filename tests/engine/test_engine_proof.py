@@ -1,0 +1,329 @@
+"""Every row that was there throughout arrives exactly once, in order, whatever moves meanwhile."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.by_key import ByKey
+from pipeline.errors import ContractBroken
+from pipeline.paging import Ask, Facts, KeysetPager, OffsetPager, Pager
+from pipeline.proof import Reach
+from tests.engine.moving import THOROUGH, Fault, Moving
+
+SEEDS = st.integers(0, 2**32 - 1)
+Keys = list[Any]
+
+
+def pager_of(kind: str, limit: int, ranges: int, first: int = 0) -> Pager:
+    return OffsetPager(limit, first) if kind == "offset" else KeysetPager(limit, ranges)
+
+
+def extraction(model: Moving, pager: Pager, ahead: int, can_seek: bool) -> ByKey:
+    return ByKey(
+        model, pager, key="id", ahead=ahead, can_seek=can_seek, descending=model.descending
+    )
+
+
+def read_all(
+    reader: ByKey, position: Any = None, stop_after: int | None = None
+) -> tuple[Keys, Any]:
+    """The keys that were handed on, and the position behind them, as a checkpoint keeps it."""
+
+    async def read() -> tuple[Keys, Any]:
+        keys: Keys = []
+        at = position
+        pages = reader.run(position)
+        number = 0
+        async for handed in pages:
+            keys += handed.table["id"].to_pylist()
+            at = json.loads(json.dumps(handed.position))
+            number += 1
+            if number == stop_after:
+                await pages.aclose()
+                break
+        return keys, at
+
+    return asyncio.run(asyncio.wait_for(read(), 20))
+
+
+def check(model: Moving, keys: Keys) -> None:
+    assert keys == sorted(set(keys), reverse=model.descending), "in order, and no row twice"
+    missing = {model.shown(key) for key in model.throughout} - set(keys)
+    assert not missing, f"there throughout, and never arrived: {sorted(missing)}"
+
+
+def most_requests(model: Moving, rows: int, step: int, changes: int) -> int:
+    return 30 + 4 * (rows // max(1, step) + 1) + 12 * changes
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[Moving, Pager, int, bool, int]:
+    rng = random.Random(draw(SEEDS))
+    rows = rng.sample(range(1, 400), draw(st.integers(0, 60)))
+    limit = draw(st.integers(2, 9))
+    kind = draw(st.sampled_from(["offset", "keyset"]))
+    can_seek = kind == "keyset" or draw(st.booleans())
+    first = draw(st.sampled_from([0, 1])) if kind == "offset" else 0
+    text_keys = draw(st.booleans())
+    descending = draw(st.booleans())
+    changes = draw(st.integers(0, 25))
+    model = Moving(
+        rows,
+        rng,
+        changes=changes,
+        counts=draw(st.booleans()),
+        descending=descending,
+        text_keys=text_keys,
+        first_offset=first,
+        most_delay=draw(st.integers(0, 6)),
+        # A count that says one while the page has none, four times in a row, is an error.
+        kept=rows[0] if rows and changes >= len(rows) else None,
+    )
+    pager = pager_of(kind, limit, draw(st.integers(1, 5)), first)
+    return model, pager, draw(st.integers(1, 12)), can_seek, changes
+
+
+@settings(max_examples=100 * THOROUGH, deadline=None)
+@given(models())
+def test_rows_that_were_there_throughout_arrive_once_in_order(
+    case: tuple[Moving, Pager, int, bool, int],
+) -> None:
+    model, pager, ahead, can_seek, changes = case
+    rows = len(model.rows)
+    reader = extraction(model, pager, ahead, can_seek)
+    keys, _ = read_all(reader)
+    check(model, keys)
+    assert reader.tally.contiguous
+    assert reader.tally.rows == len(keys)
+    assert model.requests <= most_requests(model, rows, pager.first().limit - 1, changes)
+    assert model.most_open <= max(2, ahead)
+
+
+@settings(max_examples=40 * THOROUGH, deadline=None)
+@given(models(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_a_later_try_goes_on_where_one_stopped_while_rows_move(
+    case: tuple[Moving, Pager, int, bool, int], stops: list[int]
+) -> None:
+    model, pager, ahead, can_seek, _ = case
+    keys: Keys = []
+    position = None
+    for stop in stops:
+        more, position = read_all(extraction(model, pager, ahead, can_seek), position, stop)
+        keys += more
+        for _ in range(3):
+            model.change()
+    more, _ = read_all(extraction(model, pager, ahead, can_seek), position)
+    check(model, keys + more)
+
+
+def duplicated(model: Callable[[], Moving]) -> Fault:
+    def fault(ask: Ask, found: list[int]) -> list[int]:
+        rows = model().rows
+        at = rows.index(found[0]) if found else len(rows)
+        return rows[max(0, at - ask.limit) :][: ask.limit]
+
+    return fault
+
+
+def empty(ask: Ask, found: list[int]) -> list[int]:
+    return []
+
+
+@settings(max_examples=40 * THOROUGH, deadline=None)
+@given(
+    kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
+    fault=st.sampled_from(["empty", "duplicate"]),
+    counts=st.booleans(),
+    count=st.integers(1, 60),
+    limit=st.integers(2, 9),
+    ranges=st.integers(1, 4),
+    ahead=st.integers(1, 8),
+    at=st.integers(1, 30),
+    seed=SEEDS,
+)
+def test_an_odd_page_now_and_then_costs_no_row(
+    kind: str,
+    fault: str,
+    counts: bool,
+    count: int,
+    limit: int,
+    ranges: int,
+    ahead: int,
+    at: int,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    model = Moving(rng.sample(range(1, 400), count), rng, counts=counts)
+    model.fault = empty if fault == "empty" else duplicated(lambda: model)
+    model.fault_at = frozenset([at])
+    pager = pager_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    check(model, keys)
+
+
+WRONG_COUNTS: dict[str, Callable[[int], int]] = {
+    "none": lambda count: 0,
+    "too few": lambda count: count // 2,
+    "one less": lambda count: max(0, count - 1),
+    "one more": lambda count: count + 1,
+    "all rows of the table": lambda count: 10 * count + 1000,
+}
+
+
+@settings(max_examples=40 * THOROUGH, deadline=None)
+@given(
+    kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
+    wrong=st.sampled_from(sorted(WRONG_COUNTS)),
+    count=st.integers(1, 60),
+    limit=st.integers(2, 9),
+    ranges=st.integers(1, 4),
+    ahead=st.integers(1, 8),
+    changes=st.integers(0, 10),
+    seed=SEEDS,
+)
+def test_a_wrong_count_costs_no_row_and_few_requests(
+    kind: str,
+    wrong: str,
+    count: int,
+    limit: int,
+    ranges: int,
+    ahead: int,
+    changes: int,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    rows = rng.sample(range(1, 400), count)
+    # Without a row, a count that knows no filter is a contradiction; see the test of that.
+    model = Moving(
+        rows, rng, changes=changes, wrong_count=WRONG_COUNTS[wrong], kept=rng.choice(rows)
+    )
+    pager = pager_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    check(model, keys)
+    assert model.requests <= 30 + 8 * (count // (limit - 1) + 1) + 12 * changes + 2 * ahead
+
+
+@settings(max_examples=40 * THOROUGH, deadline=None)
+@given(
+    kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
+    cap=st.integers(2, 6),
+    counts=st.booleans(),
+    count=st.integers(1, 60),
+    limit=st.integers(5, 12),
+    ranges=st.integers(1, 4),
+    ahead=st.integers(1, 8),
+    seed=SEEDS,
+)
+def test_a_silently_capped_page_size_costs_no_row(
+    kind: str,
+    cap: int,
+    counts: bool,
+    count: int,
+    limit: int,
+    ranges: int,
+    ahead: int,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    model = Moving(rng.sample(range(1, 400), count), rng, counts=counts, cap=cap)
+    pager = pager_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    check(model, keys)
+
+
+def broken(model: Moving, pager: Pager, can_seek: bool) -> str:
+    with pytest.raises(ContractBroken) as caught:
+        read_all(extraction(model, pager, 4, can_seek))
+    assert model.requests < 400, "it gives up soon"
+    return str(caught.value)
+
+
+def rows_of(count: int, **options: Any) -> Moving:
+    return Moving(list(range(1, count + 1)), random.Random(1), **options)
+
+
+@pytest.mark.parametrize("can_seek", [True, False])
+@pytest.mark.parametrize("counts", [True, False])
+def test_an_offset_that_is_ignored_is_said(counts: bool, can_seek: bool) -> None:
+    model = rows_of(100, counts=counts, ignored=frozenset(["offset"]))
+    said = broken(model, OffsetPager(10), can_seek=can_seek)
+    assert said == (
+        "the page with keys 1 to 10 came again and again for the pages after it: does the API know "
+        "the paging parameter?"
+    )
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("pager", [OffsetPager(10), KeysetPager(10), KeysetPager(10, 4)])
+def test_a_filter_on_the_key_that_is_ignored_is_said(counts: bool, pager: Pager) -> None:
+    model = rows_of(100, counts=counts, ignored=frozenset(["offset", "after"]))
+    said = broken(model, pager, can_seek=True)
+    assert "does the API know the paging parameter?" in said or (
+        said.startswith("asked for id after 10 and before ")
+        and said.endswith(", got 1 to 10: the API ignores the filter on the key")
+    )
+
+
+@pytest.mark.parametrize("pager", [OffsetPager(10), KeysetPager(10)])
+def test_pages_that_stay_empty_while_rows_are_counted_are_said(pager: Pager) -> None:
+    model = rows_of(7, fault=empty, fault_at=frozenset(range(1000)))
+    said = broken(model, pager, can_seek=True)
+    assert said == (
+        "the API counts 7 rows, but its first page is empty: does the count know the "
+        "same filter as the page?"
+    )
+
+
+def test_one_row_a_page_can_not_overlap() -> None:
+    said = broken(rows_of(20, cap=1), OffsetPager(10), can_seek=False)
+    assert "paging.overlap: false" in said
+    keys, _ = read_all(extraction(rows_of(20, cap=1), OffsetPager(10), 4, can_seek=True))
+    assert keys == list(range(1, 21))
+
+
+def test_an_offset_that_counts_pages_is_said() -> None:
+    model = rows_of(60, counts=False)
+    asked = model._answer
+
+    def by_pages(ask: Ask) -> list[int]:
+        number = (ask.offset or 0) // ask.limit
+        return asked(Ask(ask.limit, offset=number * ask.limit))
+
+    model._answer = by_pages  # type: ignore[method-assign]
+    said = broken(model, OffsetPager(5), can_seek=False)
+    assert "does the API count the offset in rows" in said or "paging parameter" in said
+
+
+def test_keys_of_two_types_are_said() -> None:
+    with pytest.raises(ContractBroken, match="keys of one endpoint must be of one type"):
+        Reach(covered=7).joins(Ask(5, offset=4), Facts(1, "a", "a"))
+
+
+def test_reading_in_full_needs_hardly_more_requests_than_pages() -> None:
+    model = rows_of(1000)
+    keys, _ = read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    assert len(keys) == 1000
+    assert model.requests == 1 + 21, "the count, and pages of 49 new rows"
+    model = rows_of(1000)
+    read_all(extraction(model, KeysetPager(50), 8, can_seek=True))
+    assert model.requests <= 1 + 20 + 2
+    model = rows_of(30)
+    read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    assert model.requests == 2
+    model = rows_of(0)
+    read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    assert model.requests == 2
+
+
+def test_an_odd_page_does_not_turn_off_reading_side_by_side() -> None:
+    model = rows_of(1000, fault=empty, fault_at=frozenset([6]))
+    keys, _ = read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    assert keys == list(range(1, 1001))
+    assert model.requests <= 1 + 21 + 3
+    assert model.most_open == 8

@@ -1,0 +1,92 @@
+"""Columns that appear, change and go are told, in the manifest and in words."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.errors import ContractBroken
+from pipeline.schema_changes import schema_changes, sentence
+from pipeline.spec import Source
+from pipeline.store import Lake
+from tests.sources.answers import json_answer
+from tests.sources.support import extract, outcome_of, serving
+
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+
+
+def columns(**kinds: str) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in kinds.items()]
+
+
+def test_what_changed() -> None:
+    before = columns(id="int64", size="int64", gone="string", _extracted_at="timestamp[us, UTC]")
+    after = columns(id="int64", size="double", new="bool")
+    changes = schema_changes(before, after)
+    assert changes == [
+        {"column": "size", "was": "int64", "is": "double"},
+        {"column": "new", "was": None, "is": "bool"},
+        {"column": "gone", "was": "string", "is": None},
+    ]
+    assert [sentence(change) for change in changes] == [
+        "size was int64, is double",
+        "new is new (bool)",
+        "gone is gone (was string)",
+    ]
+
+
+def test_a_first_partition_changes_nothing() -> None:
+    assert schema_changes([], columns(id="int64")) == []
+    assert schema_changes(columns(id="int64"), columns(id="int64", _deleted="bool")) == []
+
+
+def source_at(url: str, contract: str) -> Source:
+    endpoint: dict[str, Any] = {
+        "path": "items",
+        "request": {"params": {"from": "{start}", "to": "{end}"}},
+        "key": ["id"],
+        "cursor": "at",
+        "columns": {"at": "timestamp[iso]"},
+        "contract": contract,
+    }
+    return Source.model_validate(
+        {"source": "shop", "base_url": url, "start": "2026-11-01", "endpoints": {"items": endpoint}}
+    )
+
+
+def api() -> Starlette:
+    """On the second day a column is new, and a whole number has become a fraction."""
+
+    async def items(request: Request) -> Response:
+        first = "from" not in request.query_params
+        row = {"id": 1, "at": "2026-11-01T12:00:00Z", "size": 3}
+        later = {"id": 2, "at": "2026-11-02T12:00:00Z", "size": 2.5, "colour": "red"}
+        return json_answer([row] if first else [later])
+
+    return Starlette(routes=[Route("/items", items)])
+
+
+def test_evolve_takes_the_change_and_tells_it(lake: Lake) -> None:
+    with serving(api()) as url:
+        source = source_at(url, "evolve")
+        first = extract(source, lake, "items", ["2026-11-01"], NOW)[0]
+        second = extract(source, lake, "items", ["2026-11-02"], NOW)[0]
+    assert "schema_changes" not in first.extra
+    assert list(second.extra["schema_changes"]) == [
+        {"column": "colour", "was": None, "is": "string"},
+        {"column": "size", "was": "int64", "is": "double"},
+    ]
+
+
+@pytest.mark.parametrize("day", ["2026-11-02"])
+def test_freeze_refuses_the_change(lake: Lake, day: str) -> None:
+    with serving(api()) as url:
+        source = source_at(url, "freeze")
+        extract(source, lake, "items", ["2026-11-01"], NOW)
+        outcome, _ = outcome_of(source, lake, "items", [day], NOW)
+    assert isinstance(outcome.failed[0].error, ContractBroken)
+    assert "colour" in str(outcome.failed[0].error)

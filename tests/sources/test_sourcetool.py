@@ -1,0 +1,147 @@
+"""`sourcetool`: what it sees in an API, and what it proposes for one."""
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.spec import load_source
+from sourcetool.check import check
+from sourcetool.new import new
+from tests.sources.answers import json_answer
+from tests.sources.github_api import GitHub, issues
+from tests.sources.support import serving
+
+NOW = datetime.now(UTC)
+
+
+def page(request: Request, rows: list[dict[str, object]], most: int = 50) -> Response:
+    size, number = int(request.query_params["per_page"]), int(request.query_params.get("page", 1))
+    size = min(size, most)
+    return json_answer(
+        {"meta": {"total": len(rows)}, "items": rows[(number - 1) * size : number * size]}
+    )
+
+
+ROWS: list[dict[str, object]] = [
+    {"id": n, "name": f"n{n}", "size": n / 2, "updated": "2026-11-01T10:00:00Z", "tags": ["a"]}
+    for n in range(1, 131)
+]
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[str]:
+    async def things(request: Request) -> Response:
+        return page(request, ROWS)
+
+    async def same(request: Request) -> Response:
+        return json_answer({"meta": {"total": len(ROWS)}, "items": ROWS[:20]})
+
+    async def gone(request: Request) -> Response:
+        return json_answer({"message": "No such thing"}, 404)
+
+    routes = [Route("/v1/things", things), Route("/v1/same", same), Route("/v1/gone", gone)]
+    with serving(Starlette(routes=routes)) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def own_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_BUDGET", str(tmp_path / "budget"))
+
+
+def run_check(file: Path | str, *endpoints: str) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+    code = check(str(file), endpoints, 2, 30, console)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+def yaml_of(tmp_path: Path, url: str, path: str, **more: str) -> Path:
+    file = tmp_path / "shop.yaml"
+    settings = {"paging": "{kind: page, limit: 50, total: meta.total}", "rows": "items"} | more
+    lines = "".join(f"    {key}: {value}\n" for key, value in settings.items())
+    file.write_text(
+        f"source: shop\nbase_url: {url}/v1\nstart: 2026-11-01\nendpoints:\n  things:\n"
+        f"    path: {path}\n    key: [id]\n{lines}"
+        '    request: {params: {per_page: "{limit}", page: "{page}"}}\n'
+    )
+    return file
+
+
+def test_a_sound_source_has_its_pages_shown(api: str, tmp_path: Path) -> None:
+    code, said = run_check(yaml_of(tmp_path, api, "things"))
+    assert code == 0
+    assert "2 × 200" in said
+    assert "50 + 50 of 130, 50 a page asked for" in said
+    assert "no rate limit is given" in said
+    assert "updated" in said
+
+
+def test_a_capped_page_size_is_a_doubt(api: str, tmp_path: Path) -> None:
+    paging = "{kind: page, limit: 100, total: meta.total}"
+    code, said = run_check(yaml_of(tmp_path, api, "things", paging=paging))
+    assert code == 0
+    assert "set paging.limit: 50" in said
+
+
+def test_a_page_that_comes_again_breaks(api: str, tmp_path: Path) -> None:
+    code, said = run_check(yaml_of(tmp_path, api, "same"))
+    assert code == 1
+    assert "the second page is the first one again" in said
+
+
+def test_what_the_api_refuses_is_said(api: str, tmp_path: Path) -> None:
+    code, said = run_check(yaml_of(tmp_path, api, "gone"))
+    assert code == 1
+    assert "404" in said
+
+
+def test_wrong_yaml_is_said_without_a_request(tmp_path: Path) -> None:
+    code, said = run_check(yaml_of(tmp_path, "http://127.0.0.1:9", "things", cursr="x"))
+    assert code == 2
+    assert "did you mean 'cursor'?" in said
+    assert run_check("no-such-source")[0] == 2
+    assert run_check(yaml_of(tmp_path, "http://127.0.0.1:9", "things"), "other")[0] == 2
+
+
+def test_a_shipped_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = issues(400, datetime(2026, 9, 1, tzinfo=UTC), NOW)
+    with serving(GitHub(rows).app()) as url:
+        monkeypatch.setenv("GITHUB_BASE_URL", url)
+        monkeypatch.setenv("GITHUB_REPOSITORY", "acme/rocket")
+        code, said = run_check("github")
+    assert code == 0, said
+    assert "x-ratelimit-remaining" in said
+    assert "100 + " in said
+
+
+@pytest.mark.parametrize("query", ["?per_page=50&page=1", "?per_page=20&page=1&since=2026-10-01"])
+def test_a_proposal_loads_and_runs(api: str, tmp_path: Path, query: str) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    assert new(f"{api}/v1/things{query}", "shop", str(tmp_path), console) == 0
+    source = load_source(tmp_path / "shop.yaml", {})
+    things = source.endpoints["things"]
+    assert things.key == ("id",)
+    assert things.rows == "items"
+    assert things.paging.kind == "page"
+    assert things.columns["updated"].type == "timestamp[iso]"
+    assert things.columns["size"].type == "double"
+    assert things.cursor == ("updated" if "since" in query else None)
+    if "since" not in query:
+        assert run_check(tmp_path / "shop.yaml")[0] == 0
+    assert new(f"{api}/v1/things{query}", "shop", str(tmp_path), console) == 2
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "nonsense", "http://127.0.0.1:9/none"])
+def test_nothing_can_be_proposed(tmp_path: Path, url: str) -> None:
+    console = Console(file=io.StringIO(), width=120)
+    assert new(url, "shop", str(tmp_path), console) == 2
+    assert not (tmp_path / "shop.yaml").exists()

@@ -1,0 +1,119 @@
+"""Who may import whom, and how long a file and a function may be: read from the source."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 300
+MOST_LINES_OF_A_FUNCTION = 60
+
+# Each may import itself, and those that are named. The direction is that of the data's way back:
+# definitions → assets → resources → pipeline.
+MAY_IMPORT = {
+    "definitions": {"assets", "resources", "pipeline"},
+    "assets": {"resources", "pipeline"},
+    "resources": {"pipeline"},
+    "pipeline": set[str](),
+    "emulator": set[str](),
+    "local": {"emulator"},
+}
+OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
+NEEDS_NO_DAGSTER = ("pipeline", "emulator")
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """The Python files of the project, without the tests."""
+    folders = [ROOT / name for name in (*MAY_IMPORT, "benchmarks", "examples")]
+    found = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return (ROOT / "definitions.py", *found)
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imports_of(file: Path, *, at_load: bool = False) -> Iterator[str]:
+    """Modules that a file names in imports, wherever they stand, or only those run at load."""
+    nodes = _at_load(tree_of(file)) if at_load else ast.walk(tree_of(file))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: import by the full name"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _at_load(tree: ast.Module) -> Iterator[ast.AST]:
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        types_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not types_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_imports_go_one_way(layer: str) -> None:
+    allowed = MAY_IMPORT[layer] | {layer}
+    for file in files():
+        if module_of(file).split(".")[0] != layer:
+            continue
+        for name in imports_of(file):
+            top = name.split(".")[0]
+            assert top not in OURS - allowed, f"{file.relative_to(ROOT)} imports {name}"
+
+
+@pytest.mark.parametrize("layer", NEEDS_NO_DAGSTER)
+def test_the_engine_and_the_emulator_know_no_dagster(layer: str) -> None:
+    for file in files():
+        if module_of(file).split(".")[0] == layer:
+            for name in imports_of(file):
+                assert not name.split(".")[0].startswith("dagster"), f"{file}: {name}"
+
+
+def test_no_module_of_the_engine_is_imported_in_a_circle() -> None:
+    modules = {module_of(f): f for f in files() if module_of(f).split(".")[0] == "pipeline"}
+    edges = {
+        module: {
+            name
+            for name in imports_of(file, at_load=True)
+            # A package's __init__ gathers what its modules say; its own modules may not need it.
+            if name in modules and name != module and modules[name].name != "__init__.py"
+        }
+        for module, file in modules.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " → ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in sorted(edges[module]):
+                visit(other, (*way, module))
+            done.add(module)
+
+    for module in sorted(edges):
+        visit(module, ())
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_files_and_functions_are_short(file: Path) -> None:
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{lines} lines"
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
