@@ -48,53 +48,17 @@ def manifest(job: Job, headers: dict[str, str]) -> dict[str, Any]:
         f"(updated_at < {LAST_UPDATE_S} | updated_at = null); sort id asc; limit {job.page}; "
         "offset {{ next_page_token['next_page_token'] if next_page_token else 0 }};"
     )
+    most = max(2, ranges)
     found: dict[str, Any] = {
         "version": "7.0.0",
         "type": "DeclarativeSource",
         "check": {"type": "CheckStream", "stream_names": ["games"]},
         "concurrency_level": {
             "type": "ConcurrencyLevel",
-            "default_concurrency": max(2, ranges),
-            "max_concurrency": max(2, ranges),
+            "default_concurrency": most,
+            "max_concurrency": most,
         },
-        "streams": [
-            {
-                "type": "DeclarativeStream",
-                "name": "games",
-                "primary_key": ["id"],
-                "schema_loader": {
-                    "type": "InlineSchemaLoader",
-                    "schema": {"type": "object", "properties": {}, "additionalProperties": True},
-                },
-                "retriever": {
-                    "type": "SimpleRetriever",
-                    "requester": {
-                        "type": "HttpRequester",
-                        "url_base": job.base_url,
-                        "path": "/games",
-                        "http_method": "POST",
-                        "request_headers": headers,
-                        "request_body": {"type": "RequestBodyPlainText", "value": statement},
-                    },
-                    "record_selector": {
-                        "type": "RecordSelector",
-                        "extractor": {"type": "DpathExtractor", "field_path": []},
-                    },
-                    "paginator": {
-                        "type": "DefaultPaginator",
-                        "pagination_strategy": {
-                            "type": "OffsetIncrement",
-                            "page_size": job.page,
-                        },
-                    },
-                    "partition_router": {
-                        "type": "ListPartitionRouter",
-                        "values": parts,
-                        "cursor_field": "part",
-                    },
-                },
-            }
-        ],
+        "streams": [stream(job, headers, statement, parts)],
         "spec": {
             "type": "Spec",
             "connection_specification": {"type": "object", "properties": {}},
@@ -105,6 +69,44 @@ def manifest(job: Job, headers: dict[str, str]) -> dict[str, Any]:
         policy = {"type": "MovingWindowCallRatePolicy", "rates": rates, "matchers": []}
         found["api_budget"] = {"type": "HTTPAPIBudget", "policies": [policy]}
     return found
+
+
+def stream(job: Job, headers: dict[str, str], statement: str, parts: list[str]) -> dict[str, Any]:
+    """One stream: a POST with a statement a page, by offset, for each range of keys."""
+    requester = {
+        "type": "HttpRequester",
+        "url_base": job.base_url,
+        "path": "/games",
+        "http_method": "POST",
+        "request_headers": headers,
+        "request_body": {"type": "RequestBodyPlainText", "value": statement},
+    }
+    return {
+        "type": "DeclarativeStream",
+        "name": "games",
+        "primary_key": ["id"],
+        "schema_loader": {
+            "type": "InlineSchemaLoader",
+            "schema": {"type": "object", "properties": {}, "additionalProperties": True},
+        },
+        "retriever": {
+            "type": "SimpleRetriever",
+            "requester": requester,
+            "record_selector": {
+                "type": "RecordSelector",
+                "extractor": {"type": "DpathExtractor", "field_path": []},
+            },
+            "paginator": {
+                "type": "DefaultPaginator",
+                "pagination_strategy": {"type": "OffsetIncrement", "page_size": job.page},
+            },
+            "partition_router": {
+                "type": "ListPartitionRouter",
+                "values": parts,
+                "cursor_field": "part",
+            },
+        },
+    }
 
 
 class Files:

@@ -6,7 +6,7 @@ verdict    answers
 OK         2xx
 EMPTY      204, and statuses that the source's YAML calls empty
 THROTTLED  429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
-           statuses that the YAML adds
+           statuses and words that the YAML adds
 RETRY      5xx, 408, 425; transport failures and bad bodies come here too
 AUTH       401, after the token was renewed once
 PERMANENT  every other status
@@ -33,9 +33,16 @@ class Verdict(Enum):
 
 
 def verdict(
-    status: int, headers: Mapping[str, str], answers: Answers, rate: RateHeaders | None
+    status: int,
+    headers: Mapping[str, str],
+    answers: Answers,
+    rate: RateHeaders | None,
+    body: bytes = b"",
 ) -> Verdict:
-    """What a status means, with the headers that change its meaning (names in lower case)."""
+    """What a status means, with the headers and the words that change its meaning.
+
+    :param headers: names in lower case.
+    """
     for statuses, meaning in (
         (answers.empty, Verdict.EMPTY),
         (answers.throttled, Verdict.THROTTLED),
@@ -54,10 +61,12 @@ def verdict(
         return Verdict.THROTTLED
     if status >= 500 or status in (408, 425):
         return Verdict.RETRY
-    return Verdict.AUTH if status == 401 else Verdict.PERMANENT
+    if status == 401:
+        return Verdict.AUTH
+    return Verdict.THROTTLED if _says_throttled(body, answers.throttled_text) else Verdict.PERMANENT
 
 
-def says_throttled(body: bytes, text: str | None) -> bool:
+def _says_throttled(body: bytes, text: str | None) -> bool:
     """True if a refusal's body has the words that mean too many requests, in any case."""
     return text is not None and text.lower().encode() in body[:10_000].lower()
 

@@ -6,6 +6,7 @@ and the status, never a header, a URL or a body of a request.
 """
 
 import asyncio
+import importlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -188,6 +189,7 @@ class Client:
         # Waiting for the budget is no fault of the API: the clock runs from the answer's head on.
         limit.reschedule(asyncio.get_running_loop().time() + self._source.timeouts.total_s)
         try:
+            self._refuse_layers(response)
             chunks, size = [], 0
             async for chunk in response.aiter_bytes():
                 size += len(chunk)
@@ -202,6 +204,14 @@ class Client:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, headers, b"".join(chunks), str(response.url))
 
+    def _refuse_layers(self, response: httpx.Response) -> None:
+        """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
+        if "," in response.headers.get("content-encoding", ""):
+            raise ContractBroken(
+                f"an answer of {self._source.source} is compressed more than once: expected one "
+                "Content-Encoding"
+            )
+
     def _judge(self, answer: Answer, what: str) -> None:
         """Raise unless the answer can be read."""
         limits = self._source.limits
@@ -209,14 +219,10 @@ class Client:
         if left is not None:
             self.budget.observed(left, reset_s)
         meaning = classify.verdict(
-            answer.status, answer.headers, self._source.answers, limits.headers
+            answer.status, answer.headers, self._source.answers, limits.headers, answer.body
         )
         if meaning in (Verdict.OK, Verdict.EMPTY, Verdict.NOT_MODIFIED):
             return
-        if meaning is Verdict.PERMANENT and classify.says_throttled(
-            answer.body, self._source.answers.throttled_text
-        ):
-            meaning = Verdict.THROTTLED
         if meaning is Verdict.THROTTLED:
             told_s = classify.retry_after_s(answer.headers, _now)
             self.budget.throttled(reset_s if told_s is None and left == 0 else told_s)
@@ -275,7 +281,7 @@ async def open_client(
     keep_secrets_out()
     t = source.timeouts
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
-    inner = transport or httpx.AsyncHTTPTransport(limits=limits)
+    inner = transport or await asyncio.to_thread(_transport, limits)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
@@ -286,6 +292,12 @@ async def open_client(
     state = State.HALF_OPEN if half_open else State.CLOSED
     async with budget, http:
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
+
+
+def _transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
+    """In a thread, since certificates and anyio's backend take longer than a loop may stand."""
+    importlib.import_module("anyio._backends._asyncio")
+    return httpx.AsyncHTTPTransport(limits=limits)
 
 
 def _plain(error: httpx.HTTPError) -> str:

@@ -94,7 +94,7 @@ class EndpointPages:
                 return await asyncio.to_thread(self._read, ask, answer)
             except ContractBroken as error:
                 doubts += 1
-                if doubts > _ASK_AGAIN:
+                if doubts > min(_ASK_AGAIN, self._source.retries.errors):
                     raise ContractBroken(f"{what}: {error}") from None
                 raise BadBody(str(error)) from None
 

@@ -3,6 +3,7 @@
     {source}/{endpoint}/dt={partition}/part-{NNNNN}-{generation}.parquet
     {source}/{endpoint}/_manifests/dt={partition}.json
     {source}/{endpoint}/_checkpoints/dt={partition}.json
+    {source}/{endpoint}/_sweeps/{instant}.parquet
 
 Clean-up looks only at names of this shape: whatever else lies in the folders is somebody's own.
 """
@@ -103,6 +104,11 @@ def manifests_folder(source: str, endpoint: str) -> str:
 def checkpoints_folder(source: str, endpoint: str) -> str:
     """The folder of an endpoint's checkpoints, with its slash."""
     return f"{segment(source)}/{segment(endpoint)}/_checkpoints/"
+
+
+def sweeps_folder(source: str, endpoint: str) -> str:
+    """The folder of what sweeps of an endpoint found gone, with its slash."""
+    return f"{segment(source)}/{segment(endpoint)}/_sweeps/"
 
 
 def place_of_part(key: str) -> Place | None:

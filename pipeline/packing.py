@@ -88,8 +88,11 @@ class Packer:
                 await self._some.wait()
             await asyncio.sleep(0)  # what is asked for in this turn of the loop rides along
             pack = self._next_pack()
-            if pack:
-                await self._send(pack)
+            try:
+                if pack:
+                    await self._send(pack)
+            except Exception as error:  # whoever waits for a page has to learn of it
+                _fail(pack, error)
 
     def _next_pack(self) -> list[_Waiting]:
         pack: list[_Waiting] = []
@@ -163,7 +166,7 @@ class Packer:
             self.size = 1
 
 
-def _fail(pack: Sequence[_Waiting], error: HeadraceError) -> None:
+def _fail(pack: Sequence[_Waiting], error: Exception) -> None:
     for page in pack:
         if not page.answer.done():
             page.answer.set_exception(error)

@@ -4,6 +4,7 @@ A generation may be replaced while it is being read; functions that return a tab
 manifests again, once. A Dataset is lazy: whoever holds one does that by making it anew.
 """
 
+import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from typing import Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
+import pyarrow.parquet as pq
 
 from pipeline.columns import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable
 from pipeline.filesystem import filesystem
-from pipeline.layout import manifests_folder, place_of_record
+from pipeline.layout import manifests_folder, place_of_record, sweeps_folder
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.publish import committed
 from pipeline.rows import (
@@ -31,7 +33,7 @@ from pipeline.rows import (
 )
 from pipeline.store import Lake
 
-__all__ = ["Between", "LateRows", "current", "dataset", "late_rows", "manifests"]
+__all__ = ["Between", "LateRows", "current", "dataset", "gone_keys", "late_rows", "manifests"]
 
 _FORMAT: Final = pds.ParquetFileFormat()
 _THREADS: Final = 8
@@ -86,12 +88,12 @@ def current(
     cursor: str | None,
     columns: Sequence[str] | None = None,
     deleted: bool = False,
-    gone: pa.Table | None = None,
+    swept: bool = False,
 ) -> pa.Table:
-    """The current state: one row a key. Of a snapshot, the newest partition.
+    """The current state: one row a key, without what is deleted. Of a snapshot, the newest one.
 
     :param deleted: keep tombstones (rows with ``_deleted``).
-    :param gone: what a sweep found gone: the key's columns and ``_swept_at``.
+    :param swept: keep rows whose key a sweep found gone (and that have not come again since).
     """
 
     def read() -> pa.Table:
@@ -105,10 +107,19 @@ def current(
         small = rows.to_table(columns=[name for name in rows.schema.names if name in lean])
         winners = newest_of_each(small, key, cursor)
         small = small.take(winners)
+        gone = None if swept else gone_keys(lake, source, endpoint)
         living = alive(small, key, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
     return _again_if_vanished(lake, read)
+
+
+def gone_keys(lake: Lake, source: str, endpoint: str) -> pa.Table | None:
+    """The keys that sweeps found gone, with ``_swept_at``; None if none were."""
+    listed = lake.list(sweeps_folder(source, endpoint))
+    found = [lake.get(item.key) for item in listed]
+    tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
+    return pa.concat_tables(tables) if tables else None
 
 
 def late_rows(

@@ -186,6 +186,7 @@ class _Stager:
         async with aclosing(extraction.run(position)) as handed_pages:
             async for handed in handed_pages:
                 gathered.add(handed)
+                await asyncio.sleep(0)  # pages that wait in a row must not hold the loop up
                 if gathered.full:
                     await self._flush(gathered, {})
         if isinstance(extraction, ByParent):

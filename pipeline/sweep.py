@@ -7,11 +7,10 @@ there can't be missed. The record is a Parquet file beside the partitions,
 
     {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
 
-which ``read.current`` takes as ``gone``. A row that is extracted again after the sweep is back.
+which ``read.current`` leaves out. A row that is extracted again after the sweep is back.
 """
 
 import asyncio
-import io
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.arrow import PageReader
 from pipeline.client import Sent
 from pipeline.errors import ContractBroken
 from pipeline.extract import Tally
 from pipeline.fetch import EndpointPages
-from pipeline.layout import segment
+from pipeline.layout import sweeps_folder
 from pipeline.parquet import encode
 from pipeline.plan import extraction_of, shape_of
 from pipeline.read import current
@@ -110,7 +108,6 @@ def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
         key=spec.key,
         cursor=spec.cursor,
         columns=[*keys, EXTRACTED_AT],
-        gone=gone_keys(run.lake, source, name),
     )
     if not have.num_rows:
         return seen.schema.empty_table()
@@ -124,17 +121,7 @@ def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) ->
     stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
     body = encode(gone.append_column(SWEPT_AT, stamps))
     lake.put(
-        f"{_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet", body.to_pybytes(), replaces=None
+        f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet",
+        body.to_pybytes(),
+        replaces=None,
     )
-
-
-def gone_keys(lake: Lake, source: str, name: str) -> pa.Table | None:
-    """The keys that sweeps found gone, with ``_swept_at``; None if none were."""
-    listed = lake.list(_folder(source, name))
-    found = [lake.get(item.key) for item in listed]
-    tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
-    return pa.concat_tables(tables) if tables else None
-
-
-def _folder(source: str, name: str) -> str:
-    return f"{segment(source)}/{segment(name)}/_sweeps/"

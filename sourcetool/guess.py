@@ -35,6 +35,7 @@ class Guess:
     key: str | None = None
     cursor: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
     paging: dict[str, Any] = field(default_factory=lambda: {"kind": "none"})
     params: dict[str, str] = field(default_factory=dict)
     window: dict[str, Any] = field(default_factory=dict)
@@ -45,6 +46,7 @@ def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str
     """:raises ValueError: there are no rows in the answer."""
     path, rows = _rows(body)
     found = Guess(rows_path=".".join(path), rows=len(rows), params=dict(params))
+    rows = _flat(found, rows)
     _columns(found, rows)
     _paging(found, body, headers)
     _window(found, rows)
@@ -65,6 +67,17 @@ def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     elif isinstance(value, dict) and len(path) < 4:
         for name, item in value.items():
             yield from _lists(item, (*path, name))
+
+
+def _flat(found: Guess, rows: list[Row]) -> list[Row]:
+    """The rows, with the members of one inner object among them where that holds most of a row."""
+    few = len(rows[0]) <= 5
+    inner = [n for n in rows[0] if all(isinstance(r.get(n), dict) and len(r[n]) > 4 for r in rows)]
+    if not (few and len(inner) == 1):
+        return rows
+    outer = inner[0]
+    found.paths = {name: f"{outer}.{name}" for row in rows for name in row[outer]}
+    return [{**{k: v for k, v in row.items() if k != outer}, **row[outer]} for row in rows]
 
 
 def _columns(found: Guess, rows: list[Row]) -> None:
@@ -126,8 +139,10 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         found.paging = {"kind": "link", "limit": limit}
     elif link:
         found.paging = {"kind": "link", "limit": limit, "next": link} | more
-    elif _put(found, OFFSETS, "{offset}") is not None:
+    elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
         found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
+        if begin == "1":
+            found.paging["first"] = 1
         found.doubts.append(
             "are rows sorted by the key? Then overlap: true proves that none is lost"
         )

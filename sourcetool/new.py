@@ -15,7 +15,7 @@ from pipeline.spec import load_source
 from sourcetool.guess import Guess, guess
 
 TIMEOUT_S = 30.0
-MOST_INFERRED = 60
+MOST_DECLARED = 60
 
 
 def new(url: str, name: str | None, folder: str, console: Console) -> int:
@@ -68,7 +68,10 @@ def propose(source: str, url: str, found: Guess) -> str:
     endpoint["key"] = [found.key or next(iter(found.columns))]
     if found.cursor:
         endpoint["cursor"] = found.cursor
-    endpoint["columns"] = dict(list(found.columns.items())[:MOST_INFERRED])
+    endpoint["columns"] = {
+        name: {"type": kind, "path": found.paths[name]} if name in found.paths else kind
+        for name, kind in list(found.columns.items())[:MOST_DECLARED]
+    }
     if found.paging["kind"] == "offset":
         endpoint["order"] = "none"
     data = {"endpoints": {_plain(last.split(".")[0]) or "rows": endpoint}}

@@ -66,8 +66,8 @@ def _window(seen: Seen) -> str:
 
 def _columns(seen: Seen) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for title in ("column", "type", "", "first value"):
-        table.add_column(title, overflow="ellipsis", no_wrap=True, max_width=44)
+    for title, least in (("column", 16), ("type", 14), ("", 8), ("first value", 8)):
+        table.add_column(title, overflow="ellipsis", no_wrap=True, min_width=least, max_width=44)
     page = seen.pages[0].table
     for field in page.schema:
         if field.name.startswith("_extracted"):

@@ -44,12 +44,15 @@ def load_folder(folder: str, env: Mapping[str, str] | None = None) -> tuple[Sour
 
 def _each(folder: str, env: Mapping[str, str], mistakes: list[str]) -> Iterator[Source]:
     path = Path(folder)
-    if not path.is_dir():
+    if path.is_file():
+        files = [path]
+    elif not path.is_dir():
         mistakes.append(
-            f"{folder}: expected a folder of YAML files, found none: set HEADRACE_SOURCES"
+            f"{folder}: expected a YAML file or a folder of them, found none: set HEADRACE_SOURCES"
         )
         return
-    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    else:
+        files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
     if not files:
         mistakes.append(f"{folder}: expected at least one YAML file of a source, found none")
     for file in files:

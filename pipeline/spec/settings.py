@@ -45,7 +45,7 @@ class Settings:
     """What the whole project reads from the environment.
 
     :ivar lake: ``s3://bucket/prefix`` (``HEADRACE_LAKE``).
-    :ivar sources: folders of YAML files (``HEADRACE_SOURCES``, ``:``-separated).
+    :ivar sources: YAML files and folders of them (``HEADRACE_SOURCES``, ``:``-separated).
     :ivar budget: where budgets are shared (``HEADRACE_BUDGET``); None = a folder on this machine.
     """
 

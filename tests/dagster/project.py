@@ -1,16 +1,16 @@
-"""The project as a user runs it: Dagster's own commands, in processes, from the project's folder."""
+"""The project as a user runs it: Dagster's own commands, from the project's folder."""
 
-import json
 import re
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from emulator.testing import Emulator
 from local.dagster_cli import dagster
@@ -110,13 +110,9 @@ class Server:
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """The data that GraphQL answers."""
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"{self.url}/graphql", body, {"Content-Type": "application/json"}
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answer:
-            found = json.load(answer)
+        body = {"query": query, "variables": variables}
+        answer = httpx.post(f"{self.url}/graphql", json=body, timeout=60, trust_env=False)
+        found = answer.raise_for_status().json()
         assert "errors" not in found, found
         return dict(found["data"])
 
@@ -146,9 +142,7 @@ class Server:
 
     def wait(self, run_id: str, *statuses: str, timeout_s: float = 120.0) -> str:
         return str(
-            wait_for(
-                lambda: (now := self.status(run_id)) in statuses and now, timeout_s, self.log
-            )
+            wait_for(lambda: (now := self.status(run_id)) in statuses and now, timeout_s, self.log)
         )
 
 

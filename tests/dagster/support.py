@@ -198,7 +198,7 @@ def failing(endpoint: str, **fault: object) -> list[dict[str, object]]:
 
 
 IMPATIENT = {
-    'schedule: {hour': """retries: {errors: 0, timeouts: 0}
+    "schedule: {hour": """retries: {errors: 0, timeouts: 0}
 breaker: {open_s: 0.2}
 schedule: {hour""",
 }

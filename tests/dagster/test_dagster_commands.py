@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from emulator.testing import Emulator, running
+from local.dagster_cli import dagster
+from local.process import tail
 from local.services import S3
 from pipeline.read import dataset, manifests
 from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
 from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
-from local.dagster_cli import dagster
-from local.process import tail
 
 pytestmark = pytest.mark.slow
 GAMES = 20_000
@@ -87,5 +87,5 @@ def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: 
     pages = -(-len(ids) // 499)
     assert api.stats()["requests"] < 20 + pages
     (manifest,) = manifests(fresh.lake, "igdb", "games")
-    assert manifest.resumed_pages >= 8
+    assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
     assert api.stats()["max_in_1s"] <= 4

@@ -1,6 +1,16 @@
 """Runs through Dagster: which partitions, which events, which metadata, which checks."""
 
-from tests.dagster.support import ALONE, FIRST_BACK, IMPATIENT, MARGIN_S, Headrace, day, day_s, failing, igdb
+from tests.dagster.support import (
+    ALONE,
+    FIRST_BACK,
+    IMPATIENT,
+    MARGIN_S,
+    Headrace,
+    day,
+    day_s,
+    failing,
+    igdb,
+)
 
 RANGE = [day(back) for back in range(FIRST_BACK, 1, -1)]
 """The first partition, and four more."""
@@ -16,9 +26,7 @@ def test_one_partition_of_some_endpoints(headrace: Headrace) -> None:
     assert ran.success
     assert ran.materialized() == [("games", day(FIRST_BACK)), ("genres", day(FIRST_BACK))]
     before = f"updated_at < {day_s(FIRST_BACK - 1)} | updated_at = null"
-    assert headrace.ids("games") == sorted(
-        row["id"] for row in headrace.api.rows("games", before)
-    )
+    assert headrace.ids("games") == sorted(row["id"] for row in headrace.api.rows("games", before))
     checks = ran.checks()
     assert all(check.passed for check in checks.values())
     assert set(checks) >= {("games", "integrity"), ("games", "coverage"), ("genres", "integrity")}
@@ -34,9 +42,7 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
     ran = headrace.run(["games", "genres"], RANGE[1], RANGE[-1])
     assert ran.success
     made = ran.materializations()
-    assert ran.materialized() == [
-        (name, one) for name in ("games", "genres") for one in RANGE[1:]
-    ]
+    assert ran.materialized() == [(name, one) for name in ("games", "genres") for one in RANGE[1:]]
     by_day = {partition: metadata for name, partition, metadata in made if name == "games"}
     for one in RANGE[1:]:
         metadata = by_day[one]

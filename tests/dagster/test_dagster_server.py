@@ -56,7 +56,7 @@ def test_a_terminated_run_stops_at_once_and_a_new_one_goes_on(
     second = server.launch(["games"], day(FIRST_BACK))
     assert server.wait(second, *ENDS) == "SUCCESS"
     (manifest,) = manifests(fresh.lake, "igdb", "games")
-    assert manifest.resumed_pages >= 8
+    assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
     ids = dataset(fresh.lake, "igdb", "games").to_table(columns=["id"])["id"].to_pylist()
     assert len(ids) == len(set(ids))
     assert set(ids) >= {
@@ -64,9 +64,7 @@ def test_a_terminated_run_stops_at_once_and_a_new_one_goes_on(
     }
 
 
-def test_four_runs_at_once_share_one_budget(
-    fresh: Project, server: Server, api: Emulator
-) -> None:
+def test_four_runs_at_once_share_one_budget(fresh: Project, server: Server, api: Emulator) -> None:
     days = [day(back) for back in (5, 4, 3, 2)]
     for one in days:
         api.touch("games", count=CHANGED, updated_at=f"{one}T12:00:00+00:00")
@@ -93,9 +91,9 @@ def test_a_backfill_from_the_command_line_is_done_by_the_daemon(
 
     def finished() -> bool:
         found = server.ask("{partitionBackfillsOrError{...on PartitionBackfills{results{status}}}}")
-        return {one["status"] for one in found["partitionBackfillsOrError"]["results"]} <= {
-            "COMPLETED", "COMPLETED_SUCCESS",
-        }  # fmt: skip
+        (one,) = found["partitionBackfillsOrError"]["results"]
+        assert one["status"] not in ("FAILED", "COMPLETED_FAILED")
+        return str(one["status"]).startswith("COMPLETED")
 
     wait_for(finished, 120, server.log)
     for name in ("genres", "themes"):

@@ -352,7 +352,7 @@ def test_a_folder_says_all_mistakes_of_all_files(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "b.yml:4: x: 'x' is not a known key" in text
     assert "the source 'api' is defined twice" in text
-    with pytest.raises(ConfigError, match="expected a folder of YAML files, found none"):
+    with pytest.raises(ConfigError, match="expected a YAML file or a folder of them, found none"):
         load_sources((str(tmp_path / "nowhere"),), {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="expected at least one YAML file of a source"):

@@ -28,6 +28,8 @@ def emulator() -> Iterator[Emulator]:
         "genres": 20,
         "themes": 8_000,
         "characters": 8_000,
+        "release_dates": 3_000,
+        "collections": 500,
         "platforms": 300,
     }
     with running(rows=sizes, rate=0, in_flight=0, until=UNTIL) as server:

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -43,6 +44,11 @@ def new_run_id() -> str:
     return f"run-{next(_numbers)}"
 
 
+@cache
+def _loaded(env: tuple[tuple[str, str], ...]) -> Source:
+    return load_source(ROOT / "sources" / "igdb.yaml", dict(env))
+
+
 def igdb(
     api: Emulator,
     *,
@@ -55,7 +61,7 @@ def igdb(
 ) -> Source:
     """``sources/igdb.yaml``, with small batches and short waits."""
     env = {**api.env(), "IGDB_START": start, "IGDB_SAFETY_MARGIN_S": "3600"}
-    source = load_source(ROOT / "sources" / "igdb.yaml", env)
+    source = _loaded(tuple(env.items()))
     endpoints = {}
     for name in only:
         spec = source.endpoints[name]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -72,10 +73,15 @@ class _DiesInBody(httpx.AsyncByteStream):
         await self._inner.aclose()
 
 
+@cache
+def _client(s3: S3) -> Any:
+    return s3.client(attempts=3)
+
+
 def perform(s3: S3, task: Task) -> Told:
     """Carry a task out in this process."""
     api = Emulator(0, *task.api)
-    lake = Lake(s3.client(attempts=3), task.lake)
+    lake = Lake(_client(s3), task.lake)
     operations: list[str] = []
 
     def observe(operation: str, key: str) -> None:

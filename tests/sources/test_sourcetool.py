@@ -18,6 +18,7 @@ from sourcetool.new import new
 from tests.sources.answers import json_answer
 from tests.sources.github_api import GitHub, issues
 from tests.sources.support import serving
+from tests.sources.usgs_api import Usgs, events
 
 NOW = datetime.now(UTC)
 
@@ -145,3 +146,18 @@ def test_nothing_can_be_proposed(tmp_path: Path, url: str) -> None:
     console = Console(file=io.StringIO(), width=120)
     assert new(url, "shop", str(tmp_path), console) == 2
     assert not (tmp_path / "shop.yaml").exists()
+
+
+def test_a_proposal_for_nested_rows_and_a_window(tmp_path: Path) -> None:
+    rows = events(60, datetime(2026, 10, 20, tzinfo=UTC), NOW)
+    query = "format=geojson&limit=20&offset=1&starttime=2026-01-01&updatedafter=2026-10-01"
+    console = Console(file=io.StringIO(), width=120)
+    with serving(Usgs(rows, NOW).app()) as url:
+        assert new(f"{url}/query?{query}", "quakes", str(tmp_path), console) == 0
+    found = load_source(tmp_path / "quakes.yaml", {}).endpoints["query"]
+    assert found.key == ("id",)
+    assert found.columns["updated"].path == "properties.updated"
+    assert found.cursor == "updated"
+    assert found.columns["updated"].type == "timestamp[ms]"
+    assert found.window.end == "none"
+    assert getattr(found.paging, "first", None) == 1
