@@ -23,7 +23,10 @@ class Meter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._wall_s = time.monotonic() - self._wall_s
         self._cpu_s = cpu_s() - self._cpu_s
@@ -68,7 +71,10 @@ class LoopLag:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

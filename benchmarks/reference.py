@@ -1,7 +1,8 @@
 """The reference algorithm: batches of 8 pages behind a barrier, parsed and converted in the loop.
 
-``Semaphore(4)`` and ``AsyncLimiter(3.2, 1)``, which is 0.8 of the limit; where a scenario has another
-limit, 0.8 of that. ``response.json()``, ``Table.from_pylist`` with a schema, a Parquet file a batch.
+``Semaphore(4)`` and ``AsyncLimiter(3.2, 1)``, which is 0.8 of the limit; where a scenario has
+another limit, 0.8 of that. ``response.json()``, ``Table.from_pylist`` with a schema, a Parquet file
+a batch.
 """
 
 import asyncio

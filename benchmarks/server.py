@@ -5,8 +5,8 @@
 
 Pages are joined from prepared bytes. The rate holds in any window of one second, and a request over
 it gets 429. Faults fall on requests by a seeded draw: a third each are answered 500, end in the
-middle of the body, or lose their connection. ``GET /stats`` tells what came; ``POST /stats`` forgets
-it. Gone when its standard input ends.
+middle of the body, or lose their connection. ``GET /stats`` tells what came; ``POST /stats``
+forgets it. Gone when its standard input ends.
 """
 
 import argparse

@@ -255,3 +255,18 @@ def test_what_does_not_end_is_said_and_the_next_run_goes_on(
     api.clear_faults()
     assert Bench(source, lake).run().manifest.files
     check_rows(lake, rows[pack], ENDPOINT[pack])
+
+
+@pytest.mark.parametrize("pack", [10, 1])
+def test_a_bug_of_ours_is_raised_and_nobody_waits_for_ever(
+    api: Emulator, lake: Lake, rows: Rows, pack: int
+) -> None:
+    def bug(number: int, _: object) -> None:
+        if number >= 4:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        bench_of(api, lake, pack).run(before=bug)
+    assert raised.value.subgroup(RuntimeError) is not None
+    assert bench_of(api, lake, pack).run().manifest.files
+    check_rows(lake, rows[pack], ENDPOINT[pack])

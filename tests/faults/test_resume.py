@@ -3,7 +3,10 @@
 What is served again is counted by the API itself.
 """
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +17,7 @@ from emulator.testing import Emulator
 from pipeline.errors import ApiUnavailable, LakeUnavailable
 from pipeline.read import dataset
 from pipeline.store import Lake
-from tests.faults.support import DAY, IN_DAY_S, Bench, check_clean, check_rows, igdb
+from tests.faults.support import DAY, IN_DAY_S, Bench, Watched, check_clean, check_rows, igdb
 
 BATCH = 2_000
 PAGE = 500
@@ -172,3 +175,37 @@ def test_a_commit_without_its_last_step_needs_no_request(
     assert api.stats()["requests"] <= 1, "the last batch had not been full"
     check_rows(one.lake, api.rows("characters"), "characters")
     assert manifest.resumed_pages > 0
+
+
+def test_a_run_that_is_cancelled_ends_at_once_and_sends_nothing_more(
+    api: Emulator, bench: Callable[[int], Bench]
+) -> None:
+    """As by Ctrl-C, or Terminate in the UI. What is staged stays for the next try."""
+    one = bench(1)
+    api.config(latency_s=0.2)
+    enough = threading.Event()
+
+    def count(number: int, _: object) -> None:
+        if number > 14:
+            enough.set()
+
+    wire = Watched(count, None)
+
+    async def cancelled() -> float:
+        work = asyncio.create_task(one.attempt(["characters"], [DAY], "cut", wire, False))
+        while not enough.is_set():
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        return time.monotonic() - began
+
+    assert asyncio.run(cancelled()) < 5
+    sent = api.stats()["requests"]
+    time.sleep(0.5)
+    assert api.stats()["requests"] == sent
+    api.config(latency_s=0.0)
+    assert one.run().manifest.proof["contiguous"]
+    check_rows(one.lake, api.rows("characters"), "characters")
+    check_clean(one.lake)

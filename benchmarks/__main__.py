@@ -1,0 +1,110 @@
+"""Measure the pipeline on this machine, beside others that do the same work.
+
+    make bench                                      everything; a quarter of an hour
+    make bench ARGS="--quick"                       small sizes: whether it runs, not how fast
+    make bench ARGS="--only fast counts --peers headrace reference"
+    make bench ARGS="--save"                        write benchmarks/results and the table in README
+
+Scenarios: ``fast``, ``igdb``, ``hundred``, ``faults`` (see race), ``memory``, ``counts``,
+``startup``. How a budget is shared among processes has a program of its own: ``benchmarks.budget``.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.counts import counts
+from benchmarks.machine import machine
+from benchmarks.peers import PEERS, Skipped, versions_of
+from benchmarks.race import SCENARIOS, Scenario, race
+from benchmarks.report import table, write_readme
+from benchmarks.startup import startup
+from local.s3 import S3
+from local.services import seaweedfs
+
+HERE = Path(__file__).resolve().parent
+OTHERS = ("memory", "counts", "startup")
+MEMORY_ROWS = (30_000, 300_000)
+
+
+def main() -> None:
+    args = arguments()
+    found: dict[str, Any] = {"machine": machine(), "quick": args.quick}
+    found["versions"] = versions(args.peers)
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
+        seaweedfs(Path(folder), buckets=["lake"]) as s3,
+    ):
+        for name in args.only:
+            print(f"{name}", flush=True)
+            found[name] = measured(name, s3, args)
+            if args.save:
+                save(found)
+    print(table(found))
+    if args.save:
+        write_readme()
+
+
+def arguments() -> argparse.Namespace:
+    names = [*SCENARIOS, *OTHERS]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SCENARIO")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument("--rows", type=int, help="of every scenario; else each has its own number")
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--save", action="store_true", help="keep the figures, and show them")
+    return parser.parse_args()
+
+
+def versions(peers: list[str]) -> dict[str, dict[str, str]]:
+    found = {}
+    for name in peers:
+        try:
+            found[name] = versions_of(PEERS[name])
+        except Skipped as skipped:
+            print(f"skipped: {skipped}")
+    return {name: known for name, known in found.items() if known}
+
+
+def measured(name: str, s3: S3, args: argparse.Namespace) -> dict[str, Any]:
+    """One scenario's figures."""
+    others: dict[str, Callable[[], dict[str, Any]]] = {
+        "memory": lambda: memory(s3, args),
+        "counts": lambda: counts(
+            s3, args.rows or (20_000 if args.quick else 344_000), 500 if args.quick else 20_000
+        ),
+        "startup": lambda: startup(s3, 1 if args.quick else 3),
+    }
+    if name in others:
+        return others[name]()
+    scenario = SCENARIOS[name]
+    rows = args.rows or (scenario.quick_rows if args.quick else scenario.rows)
+    return race(scenario, s3, rows, args.peers)
+
+
+def memory(s3: S3, args: argparse.Namespace) -> dict[str, Any]:
+    """Peak memory of Headrace's process at two numbers of rows."""
+    scenario = Scenario("memory", "peak memory", 0, 0, ("headrace", "headrace-single"))
+    sizes = (2_000, 10_000) if args.quick else MEMORY_ROWS
+    return {str(rows): race(scenario, s3, rows, scenario.peers)["peers"] for rows in sizes}
+
+
+def save(found: dict[str, Any]) -> None:
+    """A file a scenario, each with the machine."""
+    folder = HERE / "results"
+    folder.mkdir(exist_ok=True)
+    about = {name: found[name] for name in ("machine", "versions", "quick")}
+    for name in found.keys() - about.keys():
+        text = json.dumps({**about, name: found[name]}, indent=1, sort_keys=False)
+        (folder / f"{name}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
