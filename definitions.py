@@ -42,7 +42,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
         ],
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),
-            "api": ApiResource(budget=budget),
+            "api": ApiResource(budget=budget, cache=settings.cache),
         },
     )
 

@@ -21,6 +21,7 @@ from assets.progress import counted, line, report
 from assets.recording import Recorder
 from assets.specs import asset_key
 from assets.verdict import MAX_RETRIES, Verdict
+from pipeline.cache import cached
 from pipeline.client import Client
 from pipeline.errors import HeadraceError
 from pipeline.packing import packed
@@ -83,7 +84,8 @@ class Step:
         half_open = self._tries > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
-            packed(client, self._source) as sender,
+            packed(client, self._source) as packer,
+            cached(client, packer, self._source, self._api.cache) as sender,
         ):
             run = Run(self._source, lake, sender, self._run_id(), lambda: datetime.now(UTC))
             began = time.monotonic()

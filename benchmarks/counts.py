@@ -70,7 +70,7 @@ class Counter:
         identity = {"client_id": self._emulator.client_id}
         identity["client_secret"] = self._emulator.client_secret
         job = Job(
-            origin=self._emulator.origin, rows=0, page=500, rate=FAST, in_flight=8, top_id=0,
+            origin=self._emulator.origin, rows=0, page=500, rate=rate, in_flight=8, top_id=0,
             s3=s3_values(self._s3), bucket=BUCKET, prefix=prefix, folder=self._folder, packed=True,
             options={**identity, "margin_s": margin_s},
         )  # fmt: skip

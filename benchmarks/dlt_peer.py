@@ -31,7 +31,7 @@ _TYPES = {
 }
 
 
-class ByKey(BasePaginator):
+class ByKey(BasePaginator):  # type: ignore[misc,unused-ignore]  # dlt is not installed here
     """Pages of IGDB's statements: rows after the last key, up to the end of a range."""
 
     def __init__(self, page: int, low: int, high: int) -> None:

@@ -48,7 +48,8 @@ def _about(saved: dict[str, Any]) -> str:
     )
     return (
         f"Measured {it['measured_at']} on {it['cores']} cores of {it['cpu']}, "
-        f"{it['memory_gb']} GB, Python {it['python']}; load before: {it['load_before']}. {packages}. {others}."
+        f"{it['memory_gb']} GB, Python {it['python']}; load before: {it['load_before']}. "
+        f"{packages}. {others}."
     )
 
 

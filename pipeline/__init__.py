@@ -1,8 +1,26 @@
 """The engine: from a source's YAML to committed Parquet on S3. Nothing here imports Dagster.
 
-Read the modules in the order in which data flows: ``spec`` (what an API is), ``window`` (which
-interval of the cursor a partition asks for), ``paging`` and ``proof`` (which requests, and why no
-row lies between two of them), ``budget`` (when a request may go), ``client`` (the only sender),
-``extract`` (concurrent pages, in order), ``arrow`` (JSON bytes to record batches), ``parquet``,
-``store`` (S3), ``commit`` (staged parts to a manifest), ``run`` (one partition of one endpoint).
+Read the modules in the order in which data flows; each group uses only those above it, and the
+last one ties them together.
+
+========== ======================================================================================
+what       modules
+========== ======================================================================================
+errors     ``errors``: one tree; each leaf says who tries again
+spec       ``spec``: what an API is; ``plugin``: what YAML can't say
+window     ``window``: which interval of the cursor a partition asks for
+pages      ``paging``: which requests; ``proof``: why no row lies between two pages
+rows       ``types`` (declared), ``guard`` (bytes), ``strict``, ``exact`` and ``repair`` (JSON to
+           Arrow, fast and lossless), ``evolve`` (inferred), ``arrow`` (the reader), ``columns``
+budget     ``budget``: when a request may go, over all processes
+requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP request
+client     ``auth``, ``classify``, ``retry``, ``breaker``, ``transport``, ``client`` (the only
+           sender), ``packing`` (pages that ride together), ``cache``, ``links``
+extract    ``fetch`` (one page, held against what was asked), ``lanes`` (side by side, in order),
+           ``by_key`` (under the proof), ``extract`` (chains), ``by_cursor``, ``parents``, ``plan``
+lake       ``store`` (S3), ``swap``, ``layout``, ``parquet``, ``manifest``, ``checkpoint``,
+           ``attempt``, ``commit``, ``publish``, ``read``, ``rows``, ``maintain``
+a run      ``batch``, ``verify``, ``staged``, ``run`` (one partition), ``winner``, ``source_run``
+           (all partitions of a run), ``sweep`` (deletes)
+========== ======================================================================================
 """

@@ -60,6 +60,7 @@ class PageReader:
         self._plan: strict.Plan | None = None  # made of all above; None: to be made again
         self._facts: dict[str, pa.DataType] = {}  # how the extras were typed last
         self._raw: pa.DataType | None = None  # how the last inferred body was typed
+        self._made: tuple[pa.DataType, pa.DataType, pa.DataType] | None = None
 
     def read(self, body: bytes) -> Page:
         """One page. BadBody if a re-send may help, else ContractBroken; nothing else."""
@@ -181,7 +182,7 @@ class PageReader:
             return strict.read_bytes(body, known, "ignore")
         if raw is not None:
             try:
-                return strict.read_bytes(body, strict.overlay(raw, known), "error")
+                return strict.read_bytes(body, self._expected(raw, known), "error")
             except pa.ArrowException:
                 pass  # something new
         if not guard.safe_to_infer(body, max_depth=shape.max_depth, max_columns=shape.max_columns):
@@ -191,6 +192,13 @@ class PageReader:
             read = strict.read_bytes(body, evolve.as_text(read.type), "error")
         self._raw = strict.remember(raw, read.type, shape.max_columns)
         return read
+
+    def _expected(self, raw: pa.DataType, known: pa.DataType) -> pa.DataType:
+        """The type of a body like those so far; made anew when one of the two is another."""
+        made = self._made
+        if made is None or made[0] is not raw or made[1] is not known:
+            self._made = made = (raw, known, strict.overlay(raw, known))
+        return made[2]
 
     def _exact(self, body: bytes, tally: Tally) -> tuple[pa.Table, Mapping[str, object]]:
         shape, where = self._shape, self._where

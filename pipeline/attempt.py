@@ -124,14 +124,17 @@ class Attempt:
                 self._lake.abort_upload(key, upload_id)
             raise
 
-    def start_over(self) -> None:
+    def start_over(self, window: Mapping[str, Any] | None = None) -> None:
         """Throw away what is staged, earlier tries' batches included: nothing is staged then.
 
         The generation is a new one, since no file's name may be used twice.
+
+        :param window: in place of the first try's.
         """
         staged = self._checkpoint.batches
         owner = new_generation(datetime.now(UTC), secrets.token_hex(4))
-        self._save(self._checkpoint.next(owner=owner, batches=(), schema=None))
+        kept = self._checkpoint.window if window is None else dict(window)
+        self._save(self._checkpoint.next(owner=owner, batches=(), schema=None, window=kept))
         discard(self._lake, staged, keep=frozenset())
 
     def commit(self, build: Callable[[list[ManifestFile]], Manifest]) -> Outcome:

@@ -147,7 +147,7 @@ class ByKey:
 
     async def _after_empty(self, page: Fetched) -> AsyncIterator[Handed]:
         """An empty page is the end, or odd: a second witness is asked for."""
-        if self._reach.ended or self._at_end:
+        if self._at_end or (self._reach.ended and self._all_counted()):
             self._at_end = True
             return
         ask = self._onward(page.ask) if self._can_seek else page.ask

@@ -31,6 +31,7 @@ from pipeline.errors import (
     RequestRefused,
 )
 from pipeline.guard import BadBody
+from pipeline.refusal import lost, refusal
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
 from pipeline.secret_logs import keep_secrets_out
@@ -170,7 +171,7 @@ class Client:
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             raise ConfigError("the URL of the API is not one: is base_url right?") from None
         except httpx.HTTPError as error:
-            raise _Failed(Kind.ERROR, f"{_plain(error)}") from None
+            raise _Failed(Kind.ERROR, lost(error)) from None
         except ApiUnavailable as error:  # the token endpoint is ill
             raise _Failed(Kind.ERROR, str(error)) from None
 
@@ -229,20 +230,7 @@ class Client:
             raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
         if meaning is Verdict.RETRY:
             raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
-        said = _said(answer)
-        if meaning is Verdict.AUTH:
-            raise AuthError(
-                f"{what}: the API refused the credentials (401){said}: are the key and the secret "
-                "right, and allowed to read this?"
-            )
-        if 300 <= answer.status < 400:
-            raise ContractBroken(
-                f"{what}: the API redirects ({answer.status}) to another address, which is not "
-                "followed since credentials would go there: set base_url to the new address"
-            )
-        raise RequestRefused(
-            f"{what}: the API refused the request with status {answer.status}{said}"
-        )
+        raise refusal(meaning, answer.status, answer.headers, answer.body, what)
 
     async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: str) -> None:
         tries[failed.kind] += 1
@@ -281,12 +269,13 @@ async def open_client(
     keep_secrets_out()
     t = source.timeouts
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
-    inner = transport or await asyncio.to_thread(_transport, limits)
+    if transport is None:
+        transport = await asyncio.to_thread(_transport, limits)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=httpx.Timeout(t.read_s, connect=t.connect_s, pool=None),
-        transport=Metered(inner, budget, httpx.URL(source.base_url)),
+        transport=Metered(transport, budget, httpx.URL(source.base_url)),
         follow_redirects=False,
     )
     state = State.HALF_OPEN if half_open else State.CLOSED
@@ -300,22 +289,8 @@ def _transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
     return httpx.AsyncHTTPTransport(limits=limits)
 
 
-def _plain(error: httpx.HTTPError) -> str:
-    """What went wrong, without the URL."""
-    if isinstance(error, httpx.ConnectError):
-        return f"no connection to {error.request.url.host}"
-    return f"the connection failed ({type(error).__name__})"
-
-
 def _tries(number: int) -> str:
     return "1 try" if number == 1 else f"{number} tries"
-
-
-def _said(answer: Answer) -> str:
-    """The start of what the API said about a refusal, on one line."""
-    text = answer.headers.get("message") or answer.body[:600].decode("utf-8", "replace")
-    line = " ".join(text.split())
-    return f": {line[:300]}" if line else ""
 
 
 def _now() -> datetime:

@@ -6,7 +6,7 @@ again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +25,7 @@ from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
 from pipeline.plugin import load_function, transformed
-from pipeline.request import HttpRequest, count_request, page_request
+from pipeline.request import HttpRequest, Keep, count_request, page_request
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor, Link, Page, Token
@@ -117,6 +117,8 @@ class EndpointPages:
     async def _fetch(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
     ) -> T:
+        if self._endpoint.cache_s is not None:
+            request = replace(request, keep=Keep(self._name, self._endpoint.cache_s))
         return await self._sender.fetch(request, read, what, self._sent)
 
     def _read(self, ask: Ask, answer: Answer) -> Fetched:

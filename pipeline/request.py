@@ -23,14 +23,26 @@ _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
 @dataclass(frozen=True)
+class Keep:
+    """For whom an answer may come from the cache, and how old it may be."""
+
+    endpoint: str
+    ttl_s: float
+
+
+@dataclass(frozen=True)
 class HttpRequest:
-    """What is sent, without credentials. ``params`` are in order; a repeated name is a list."""
+    """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
+
+    :ivar keep: says that the answer may be cached; not sent.
+    """
 
     method: str
     url: str
     params: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
+    keep: Keep | None = None
 
 
 def page_request(

@@ -67,7 +67,7 @@ def _open(
     else:
         window, definition = parents.window, f"{definition}-{parents.generation}"
     found = manifest_of(run.lake, source.source, endpoint, partition)
-    if found is not None and found.run_id == run.run_id:
+    if found is not None and found.run_id == run.run_id and not _cut_short(found.window, window):
         return found
     while True:
         attempt = open_attempt(
@@ -81,10 +81,20 @@ def _open(
         )
         carried_out = attempt.committed
         if carried_out is None:
+            if _cut_short(attempt.window, window):
+                attempt.start_over(window.to_json())
             return attempt, parents
         # An earlier try had decided its commit; that will do, unless the day has gone on since.
         if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
             return carried_out
+
+
+def _cut_short(earlier: Mapping[str, Any], window: Window) -> bool:
+    """True if an earlier try began before its day had ended, and the day has ended since.
+
+    Its window would leave the rest of the day to nobody: the day after counts on all of it.
+    """
+    return window.complete and Window.from_json(earlier).end < window.end
 
 
 def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Window:

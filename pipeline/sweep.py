@@ -55,6 +55,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     Where the API can be asked for single fields, only the keys travel.
     """
     changes: dict[str, Any] = {"infer": False, "cursor": None, "deleted": None, "transform": None}
+    changes["cache"] = None  # a key that is gone shows in a new answer only
     changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
     if isinstance(endpoint.request, Apicalypse):
         fields = ",".join(endpoint.key)

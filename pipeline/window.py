@@ -10,7 +10,7 @@ Pure functions of plain values; every instant is timezone-aware. The rules:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ class Window:
     :ivar end: also the watermark that a commit records.
     :ivar safety_margin_s: by how many seconds ``start`` reaches back.
     :ivar boundary: where the margin ends: rows before it may be in the partition before.
+    :ivar complete: the day of an incremental window had ended when it was made.
     """
 
     kind: Kind
@@ -36,6 +37,7 @@ class Window:
     end: datetime
     safety_margin_s: float
     boundary: datetime | None = None
+    complete: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -71,9 +73,7 @@ class Calendar:
         except ValueError:
             day = date.min
         if day.isoformat() != partition:  # Python reads 20260131 and 2026-W05-6 as well
-            raise WindowRefused(
-                f"partition {partition!r} is not a day: expected YYYY-MM-DD"
-            )
+            raise WindowRefused(f"partition {partition!r} is not a day: expected YYYY-MM-DD")
         if day < self.start:
             raise WindowRefused(
                 f"partition {partition} lies before the source's start {self.start}: "
@@ -114,10 +114,11 @@ def incremental(
     _not_future(partition, begins, now)
     end = min(calendar.ends(day), now)
     if day == calendar.start:
-        return Window("baseline", None, end, safety_margin_s)
+        return Window("baseline", None, end, safety_margin_s, complete=end < now)
     boundary = begins if watermark_before is None else min(begins, watermark_before)
     start = floor(boundary - timedelta(seconds=safety_margin_s), step_s)
-    return Window("incremental", start, end, safety_margin_s, ceil(boundary, step_s))
+    edge = ceil(boundary, step_s)
+    return Window("incremental", start, end, safety_margin_s, edge, complete=end < now)
 
 
 def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:

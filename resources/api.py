@@ -14,9 +14,11 @@ class ApiResource(dg.ConfigurableResource["ApiResource"]):
 
     A resource holds configuration only: Dagster sets it up without an event loop, so that the HTTP
     client is opened inside the run's loop, by ``async with api.session(source) as client``.
+    ``cache`` is the folder of cached answers; without one they are in the process's memory.
     """
 
     budget: dg.ResourceDependency[BudgetResource]
+    cache: str | None = None
 
     def session(
         self, source: Source, *, half_open: bool = False, share: float = 1.0

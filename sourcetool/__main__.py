@@ -1,10 +1,12 @@
-"""``python -m sourcetool check SOURCE``, ``… new URL``, ``… reference``."""
+"""``python -m sourcetool check SOURCE``, ``… new URL``, ``… reference``,
+``… cache --list``, ``… cache --clear``."""
 
 import argparse
 import sys
 
 from rich.console import Console
 
+from sourcetool.cache import cache
 from sourcetool.check import check
 from sourcetool.new import new
 from sourcetool.reference import reference
@@ -25,6 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("--name", help="of the source; default: from the host")
     two.add_argument("--folder", default="sources")
     verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
+    three = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
+    what = three.add_mutually_exclusive_group(required=True)
+    what.add_argument("--list", action="store_true")
+    what.add_argument("--clear", action="store_true")
+    three.add_argument("--source", help="only of this source")
+    three.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
     given = parser.parse_args(arguments)
     if given.verb == "reference":
         sys.stdout.write(reference())
@@ -32,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(soft_wrap=True)
     if given.verb == "check":
         return check(given.source, given.endpoint, given.pages, given.days, console)
+    if given.verb == "cache":
+        return cache(given.clear, given.source, given.pattern, console)
     return new(given.url, given.name, given.folder, console)
 
 

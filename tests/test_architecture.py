@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "assets": {"resources", "pipeline"},
     "resources": {"pipeline"},
     "pipeline": set[str](),
+    "sourcetool": {"resources", "pipeline"},
     "emulator": set[str](),
     "local": {"emulator"},
 }

@@ -34,7 +34,7 @@ from local.settings import BUCKET, dagster_env  # noqa: E402
 from local.ui import wait_until_ready  # noqa: E402
 
 IMAGES = Path(__file__).resolve().parent
-ENDPOINTS = ("games", "companies", "covers", "genres", "platforms", "release_dates")
+ENDPOINTS = ("games", "companies", "covers", "genres")
 DAYS = 4
 READY_S = 60.0
 SETTLE_S = 3.0
@@ -131,11 +131,12 @@ def served() -> Iterator[tuple[str, date]]:
 
 def take(page: Browser, url: str, day: date) -> None:
     """Both pictures."""
-    selection = urllib.parse.urlencode({"asset-selection": CHOSEN})
-    page.open(f"{url}/asset-groups?{selection}", "release_dates", 1400, 760)
+    shown = urllib.parse.quote(CHOSEN, safe="")
+    graph = f"{url}/locations/headrace/asset-groups/igdb/lineage~{shown}/"
+    page.open(graph, "% filled", 1400, 1040)
     page.picture(IMAGES / "asset-graph.png")
     view = urllib.parse.urlencode({"view": "partitions", "partition": day})
-    page.open(f"{url}/assets/igdb/games?{view}", "watermark", 1400, 1100)
+    page.open(f"{url}/assets/igdb/games?{view}", "watermark", 1400, 1420)
     page.picture(IMAGES / "materialization.png")
 
 

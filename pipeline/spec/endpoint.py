@@ -10,6 +10,8 @@ from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
 from pipeline.spec.request import DAY_S, Apicalypse, Count, Http, Request, WindowFormat
 from pipeline.types import parse_type
 
+CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
+
 
 def _column(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
@@ -83,10 +85,20 @@ class Endpoint(Model):
     order: Literal["ascending", "descending", "none"] = Field(
         "ascending", description="in which order of the key the pages come"
     )
+    cache: Literal["low", "medium", "high"] | Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="how old an answer of the response cache may be: low (300 s), medium (3600 s), "
+        "high (86400 s), or seconds; for reference data without a cursor",
+    )
 
     @property
     def incremental(self) -> bool:
         return self.cursor is not None
+
+    @property
+    def cache_s(self) -> float | None:
+        """How old a cached answer may be, seconds; None = no cache."""
+        return CACHE_LEVELS_S[self.cache] if isinstance(self.cache, str) else self.cache
 
     @property
     def column_of_parent(self) -> str | None:

@@ -28,6 +28,11 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
     """What does not fit, the first first."""
     yield from _key_lands(endpoint)
     yield from _paging_goes_on(endpoint)
+    if endpoint.cache is not None and endpoint.cursor is not None:
+        yield (
+            "an endpoint with a cursor can't be cached: an answer from before the day's end would "
+            "lack rows: leave cache out, or the cursor (then it is a snapshot)"
+        )
     if isinstance(endpoint.request, Http):
         request = endpoint.request
         parts: list[Any] = [request.params, request.headers, request.json_body]

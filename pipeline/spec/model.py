@@ -15,7 +15,6 @@ Name = Annotated[
 """A name that becomes a Dagster asset key and a piece of an S3 key."""
 
 
-
 def _is_header(value: str) -> str:
     if not (value.isascii() and value.isprintable()):
         raise ValueError("a header has a line break or a letter beyond ASCII: no API can read it")

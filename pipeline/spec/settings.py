@@ -47,11 +47,13 @@ class Settings:
     :ivar lake: ``s3://bucket/prefix`` (``HEADRACE_LAKE``).
     :ivar sources: YAML files and folders of them (``HEADRACE_SOURCES``, ``:``-separated).
     :ivar budget: where budgets are shared (``HEADRACE_BUDGET``); None = a folder on this machine.
+    :ivar cache: the folder of cached answers (``HEADRACE_CACHE``); None = the process's memory.
     """
 
     lake: str
     sources: tuple[str, ...]
     budget: str | None
+    cache: str | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
@@ -66,4 +68,5 @@ class Settings:
             lake=lake,
             sources=tuple(folder for folder in folders.split(":") if folder),
             budget=env.get("HEADRACE_BUDGET") or None,
+            cache=env.get("HEADRACE_CACHE") or None,
         )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -89,13 +90,21 @@ def test_a_backfill_from_the_command_line_is_done_by_the_daemon(
     )  # fmt: skip
     assert code == 0, said
 
-    def finished() -> bool:
-        found = server.ask("{partitionBackfillsOrError{...on PartitionBackfills{results{status}}}}")
-        (one,) = found["partitionBackfillsOrError"]["results"]
-        assert one["status"] not in ("FAILED", "COMPLETED_FAILED")
-        return str(one["status"]).startswith("COMPLETED")
+    def filled() -> list[dict[str, Any]]:
+        found = server.ask(RUNS)["runsOrError"]["results"]
+        return [run for run in found if {"key": "dagster/backfill"} in run["tags"]]
 
-    wait_for(finished, 120, server.log)
+    def finished() -> bool:
+        found = filled()
+        assert not [run for run in found if run["status"] == "FAILURE"]
+        return bool(found) and all(run["status"] == "SUCCESS" for run in found)
+
+    wait_for(finished, 180, server.log)
+    assert len(filled()) <= len(days)
     for name in ("genres", "themes"):
         made = {each.partition for each in manifests(fresh.lake, "igdb", name)}
         assert made >= set(days)
+
+
+RUNS = """{ runsOrError {
+  ... on Runs { results { status tags { key } } } } }"""

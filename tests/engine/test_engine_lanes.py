@@ -127,6 +127,27 @@ def test_an_error_comes_in_its_turn_and_ends_the_rest(fails_in: int) -> None:
     asyncio.run(run())
 
 
+def test_a_chain_that_is_fast_waits_for_a_consumer_that_is_slow() -> None:
+    made = 0
+
+    async def chain(_: int) -> AsyncGenerator[int, None]:
+        nonlocal made
+        for item in range(1_000):
+            made += 1
+            yield item
+
+    async def run() -> None:
+        items = in_order(range(50), chain, 4)
+        for taken in range(1, 30):
+            await anext(items)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert made <= taken + 4 * 3
+        await items.aclose()
+
+    asyncio.run(run())
+
+
 def test_segments_are_taken_from_the_plan_only_when_there_is_room() -> None:
     taken = 0
 

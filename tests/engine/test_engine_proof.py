@@ -237,6 +237,15 @@ def test_a_silently_capped_page_size_costs_no_row(
     check(model, keys)
 
 
+def test_pages_of_a_capped_size_are_read_side_by_side() -> None:
+    for pager in (OffsetPager(50), KeysetPager(50, 8)):
+        model = rows_of(600, cap=20)
+        keys, _ = read_all(extraction(model, pager, 8, can_seek=True))
+        assert keys == list(range(1, 601))
+        assert model.most_open == 8
+        assert model.requests <= 4 + 600 // 19 + 9
+
+
 def broken(model: Moving, pager: Pager, can_seek: bool) -> str:
     with pytest.raises(ContractBroken) as caught:
         read_all(extraction(model, pager, 4, can_seek))

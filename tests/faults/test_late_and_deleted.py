@@ -78,7 +78,8 @@ def test_a_sweep_finds_what_was_deleted_and_the_reader_leaves_it_out(
     api: Emulator, lake: Lake
 ) -> None:
     bench = Bench(igdb(api, only=["collections"]), lake)
-    rows = len(bench.run().manifest.files) and api.rows("collections")
+    assert bench.run().manifest.files
+    rows = api.rows("collections")
     deleted = set(api.delete("collections", count=37))
     found = swept(bench, "collections")
     assert (found.keys_seen, found.keys_gone) == (len(rows) - 37, 37)

@@ -5,7 +5,6 @@ What is served again is counted by the API itself.
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,7 +182,7 @@ def test_a_run_that_is_cancelled_ends_at_once_and_sends_nothing_more(
     """As by Ctrl-C, or Terminate in the UI. What is staged stays for the next try."""
     one = bench(1)
     api.config(latency_s=0.2)
-    enough = threading.Event()
+    enough = asyncio.Event()
 
     def count(number: int, _: object) -> None:
         if number > 14:
@@ -193,8 +192,7 @@ def test_a_run_that_is_cancelled_ends_at_once_and_sends_nothing_more(
 
     async def cancelled() -> float:
         work = asyncio.create_task(one.attempt(["characters"], [DAY], "cut", wire, False))
-        while not enough.is_set():
-            await asyncio.sleep(0.01)
+        await enough.wait()
         began = time.monotonic()
         work.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,0 +1,32 @@
+"""``cache``: what the response cache in a folder holds, and its invalidation."""
+
+import os
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.cache_store import clear, listed
+from pipeline.errors import ConfigError
+
+
+def cache(clearing: bool, source: str | None, pattern: str | None, console: Console) -> int:
+    """List or clear entries of ``HEADRACE_CACHE``; 2 if there is none."""
+    folder = os.environ.get("HEADRACE_CACHE")
+    try:
+        if not folder:
+            raise ConfigError(
+                "HEADRACE_CACHE is not set: expected the folder of the cache; without one, answers "
+                "are kept in memory until their process ends"
+            )
+        if clearing:
+            console.print(f"{clear(folder, source, pattern):,} removed", highlight=False)
+            return 0
+        found = listed(folder, source, pattern)
+    except ConfigError as error:
+        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        return 2
+    for one in found:
+        size = f"{one.body_bytes:,} bytes, last used {one.unused_s:,.0f} s ago"
+        console.print(f"{escape(one.label)}  [dim]{size}[/]", highlight=False)
+    console.print(f"{len(found):,} answers", highlight=False)
+    return 0
