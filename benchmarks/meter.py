@@ -65,6 +65,7 @@ class LoopLag:
     def __init__(self) -> None:
         self._late_s: list[float] = []
         self._busy_s: list[float] = []
+        self._at_s: list[float] = []
 
     async def __aenter__(self) -> "LoopLag":
         self._task = asyncio.create_task(self._watch())
@@ -80,16 +81,22 @@ class LoopLag:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch(self) -> None:
+        began = time.monotonic()
         while True:
             due, used = time.monotonic() + TICK_S, time.thread_time()
             await asyncio.sleep(TICK_S)
             self._late_s.append(time.monotonic() - due)
             self._busy_s.append(time.thread_time() - used)
+            self._at_s.append(time.monotonic() - began)
 
     def figures(self) -> dict[str, Any]:
-        late, busy = sorted(self._late_s or [0.0]), sorted(self._busy_s or [0.0])
+        if not self._late_s:
+            return {}
+        late, busy = sorted(self._late_s), sorted(self._busy_s)
         return {
             "loop_late_max_ms": round(late[-1] * 1000, 1),
             "loop_late_p999_ms": round(late[int(len(late) * 0.999)] * 1000, 1),
             "loop_busy_max_ms": round(busy[-1] * 1000, 1),
+            "loop_busy_max_at_s": round(self._at_s[self._busy_s.index(busy[-1])], 2),
+            "loop_busy_p999_ms": round(busy[int(len(busy) * 0.999)] * 1000, 1),
         }

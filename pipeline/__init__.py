@@ -24,3 +24,9 @@ a run      ``batch``, ``verify``, ``staged``, ``run`` (one partition), ``winner`
            (all partitions of a run), ``sweep`` (deletes)
 ========== ======================================================================================
 """
+
+import os
+
+# Arrow reads this once, when it is loaded. Its own allocator keeps what threads have freed: a step
+# then needs a third more memory (docs/decisions/0007-fast-path.md).
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

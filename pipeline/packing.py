@@ -6,7 +6,8 @@ is asked for meanwhile gathers to full packs by itself.
 
 If the API refuses a pack, its pages are sent one by one: a page that is refused by itself was the
 reason, and only its endpoint fails; if all of them pass, packing is switched off. A pack that gets
-no answer is cut in half, and so is every later one.
+no answer is cut in half, and so is every later one. Pages that come with the rows of another page
+are sent again, each by itself.
 """
 
 import asyncio
@@ -120,8 +121,11 @@ class Packer:
         except HeadraceError as error:
             _fail(pack, error)
         else:
-            for page, answer in zip(pack, answers, strict=True):
-                if not page.answer.done():
+            doubtful = mixed_up([page.request for page in pack], [a.body for a in answers])
+            for number, (page, answer) in enumerate(zip(pack, answers, strict=True)):
+                if number in doubtful:
+                    await self._alone(page)
+                elif not page.answer.done():
                     page.answer.set_result(answer)
 
     async def _together(self, pack: Sequence[_Waiting]) -> list[Answer]:
@@ -164,6 +168,20 @@ class Packer:
         passed = [await self._alone(page) for page in pack]
         if all(passed):
             self.size = 1
+
+
+def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[bytes]) -> set[int]:
+    """The numbers of the pages that have the rows of another page of the same endpoint.
+
+    Pages by key trust the API that nothing lies between the key and the first row: if it gave one
+    page's answer to another, rows would be passed over, and nothing else would show it.
+    """
+    alike: dict[tuple[str, bytes], list[int]] = {}
+    for number, (request, body) in enumerate(zip(requests, bodies, strict=True)):
+        if body.startswith(b"[") and body != b"[]":
+            alike.setdefault((request.url, body), []).append(number)
+    groups = (g for g in alike.values() if len({requests[n].content for n in g}) > 1)
+    return {number for group in groups for number in group}
 
 
 def _fail(pack: Sequence[_Waiting], error: Exception) -> None:

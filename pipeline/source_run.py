@@ -14,7 +14,6 @@ from datetime import date, datetime, timedelta
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract import Tally
-from pipeline.memory import use_little
 from pipeline.run import stage
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.window import newest_snapshot
@@ -88,7 +87,6 @@ async def run_source(
 
     :param done: called after each commit.
     """
-    use_little()
     places = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
 
     async def one(name: str, days: Sequence[str]) -> None:

@@ -120,6 +120,9 @@ class Staged:
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
         late = self._late(files)
+        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        columns = self._columns(newest)
+        changes = schema_changes(newest.columns if newest else (), columns)
         return Manifest(
             endpoint_kind=self.window.kind,
             watermark=self.window.to_json()["end"],
@@ -135,16 +138,21 @@ class Staged:
             throttled=int(self.counters["throttled"]),
             resumed_pages=self.resumed_pages,
             extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            columns=describe(self.schema),
+            columns=columns,
             checks=[check.to_json() for check in checks],
-            extra=self._extra_facts(),
+            extra={**self.extra, **({"schema_changes": changes} if changes else {})},
         )
 
-    def _extra_facts(self) -> dict[str, Any]:
-        """With how the columns differ from those of the newest partition, where they do."""
-        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
-        changes = schema_changes(newest.columns if newest else (), describe(self.schema))
-        return {**self.extra, **({"schema_changes": changes} if changes else {})}
+    def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
+        """Those of the rows, and those that earlier partitions had and no row of this one has.
+
+        A day without rows, or read beside the day before it, would forget what was inferred.
+        """
+        mine = describe(self.schema)
+        if newest is None or newest.definition != self.run.source.definition(self.endpoint):
+            return [*mine]
+        names = {column["name"] for column in mine}
+        return [*mine, *(column for column in newest.columns if column["name"] not in names)]
 
     def _late(self, files: Sequence[ManifestFile]) -> LateRows:
         run, spec, boundary = self.run, self._spec, self.window.boundary

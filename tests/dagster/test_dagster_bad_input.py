@@ -78,10 +78,6 @@ def read_only(headrace: Headrace) -> None:
     headrace.s3 = headrace.s3.acting_as(READER)
 
 
-def no_such_s3(headrace: Headrace) -> None:
-    headrace.s3 = replace(headrace.s3, endpoint_url=f"http://127.0.0.1:{free_port()}")
-
-
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -104,7 +100,6 @@ def test_what_no_retry_can_mend_fails_at_once(headrace: Headrace, spoil: Spoil, 
         (no_such_host, "no connection to 127.0.0.1"),
         (no_such_token_host, "no connection to 127.0.0.1"),
         (html_instead_of_rows, "HTML or XML came: 'Just a moment'"),
-        (no_such_s3, "can't be reached"),
     ],
 )
 def test_what_may_pass_is_tried_four_times(headrace: Headrace, spoil: Spoil, said: str) -> None:

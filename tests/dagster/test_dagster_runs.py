@@ -64,6 +64,20 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
     assert len({value(metadata, "generation") for metadata in by_day.values()}) == len(by_day)
 
 
+def test_days_without_rows_forget_no_inferred_column(headrace: Headrace) -> None:
+    ran = headrace.run(["genres"], RANGE[0], RANGE[-1])
+    columns = [
+        {column.name: column.type for column in metadata["dagster/column_schema"].schema.columns}
+        for _, _, metadata in ran.materializations()
+    ]
+    assert {"name", "slug"} < set(columns[0])
+    assert all(each == columns[0] for each in columns)
+    assert ran.checks()["genres", "schema"].passed
+    headrace.api.touch("genres", ids=[2], updated_at=f"{RANGE[2]}T12:00:00+00:00")
+    assert headrace.run(["genres"], RANGE[2]).success
+    assert [row["name"] for row in headrace.rows("genres") if row["id"] == 2][-1]
+
+
 def test_a_second_run_of_a_range_replaces_every_generation(headrace: Headrace) -> None:
     first = headrace.run(["genres"], RANGE[0], RANGE[-1])
     rows = headrace.rows("genres")

@@ -1,5 +1,6 @@
 """The UI's server and the daemon: runs side by side, a backfill, a run that is terminated."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from emulator.testing import Emulator, running
+from local.browser import browser
 from local.dagster_cli import dagster
 from local.services import S3
 from pipeline.read import dataset, manifests
@@ -106,5 +108,16 @@ def test_a_backfill_from_the_command_line_is_done_by_the_daemon(
         assert made >= set(days)
 
 
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_asset_graph_and_a_materialization_show_in_a_browser(server: Server) -> None:
+    server.ask("mutation { setNuxSeen }")
+    with browser() as page:
+        page.open(f"{server.url}/locations/headrace/asset-groups/igdb/lineage", "% filled")
+        assert "covers" in page.text()
+        page.open(f"{server.url}/assets/igdb/games?view=partitions&partition={FIRST}", "watermark")
+        assert "requests_over_time" in page.text()
+
+
+FIRST = day(FIRST_BACK)
 RUNS = """{ runsOrError {
   ... on Runs { results { status tags { key } } } } }"""

@@ -38,13 +38,18 @@ class Proxy:
         self.passed: Counter[str] = Counter()
         self.stop = threading.Event()
 
-    def some(self, what: str, operations: str, *, times: int = 1, path: str = "") -> None:
+    def some(
+        self, what: str, operations: str, *, times: int = 1, path: str = "", after: int = 0
+    ) -> None:
         """Break the next requests of these operations, whose key has ``path`` in it."""
-        left, lock = [times], threading.Lock()
+        left, spared, lock = [times], [after], threading.Lock()
 
         def fault(operation: str, key: str) -> str | None:
             with lock:
                 if operation not in operations.split() or path not in key or not left[0]:
+                    return None
+                if spared[0]:
+                    spared[0] -= 1
                     return None
                 left[0] -= 1
                 return what

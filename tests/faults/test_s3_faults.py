@@ -160,17 +160,22 @@ def test_access_that_is_revoked_in_the_middle(
 
 
 @pytest.mark.parametrize("attempts", [1, 3])
-@pytest.mark.parametrize("record", ["_manifests", "_checkpoints"])
+@pytest.mark.parametrize(
+    ("record", "after"),
+    [("_manifests", 0), ("_checkpoints", 0), ("_checkpoints", 2), ("_checkpoints", 4)],
+    ids=["manifest", "begin", "batch", "decision"],
+)
 def test_a_conditional_put_whose_answer_is_lost(
     api: Emulator,
     lake: Lake,
     behind: Callable[..., Bench],
     proxy: Proxy,
     record: str,
+    after: int,
     attempts: int,
 ) -> None:
     """It was written; sent again by boto3 it conflicts with itself. The engine looks, and knows."""
-    proxy.some("lost", "put", path=record)
+    proxy.some("lost", "put", path=record, after=after)
     ran = behind(attempts=attempts).run()
     assert proxy.broken["put"] == 1
     assert ran.outcome.receipts[0].outcome == "committed"
