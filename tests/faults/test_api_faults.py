@@ -79,6 +79,18 @@ def test_an_answer_is_missing_in_a_pack(api: Emulator, lake: Lake, rows: Rows) -
     check_rows(lake, rows[10])
 
 
+@pytest.mark.parametrize("every", [2, 3, 4])
+@pytest.mark.parametrize("kind", ["duplicate_page", "empty_page"])
+def test_packs_of_many_small_pages_mixed_up(
+    api: Emulator, lake: Lake, rows: Rows, kind: str, every: int
+) -> None:
+    """Pages get the rows of others of their pack, or none: also those that are asked for by key."""
+    api.faults({"kind": kind, "path": "/v4/multiquery", "every": every})
+    source = igdb(api, only=["themes"], page_rows=200)
+    assert Bench(source, lake).run().manifest.proof["contiguous"]
+    check_rows(lake, rows[1], "themes")
+
+
 @pytest.mark.parametrize("pack", [10, 1])
 @pytest.mark.parametrize("says", ["nothing", "seconds", "a date"])
 def test_too_many_requests(api: Emulator, lake: Lake, rows: Rows, says: str, pack: int) -> None:
