@@ -25,7 +25,7 @@ from local.report import pace, table
 from local.services import S3, seaweedfs
 from local.settings import BUCKET, LAKE, SAFETY_MARGIN_S, dagster_env
 
-GAMES = 21_000
+GAMES = 20_000
 LIMIT_PER_S = 4
 ENDPOINTS = ("games", "companies", "platforms", "genres", "covers")
 SELECTION = " or ".join(f"key:igdb/{endpoint}" for endpoint in ENDPOINTS)

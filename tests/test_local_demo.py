@@ -105,4 +105,4 @@ class TestStopped:
 def test_it_shows_that_nothing_is_missing(demo: "subprocess.Popen[str]") -> None:
     output, _ = demo.communicate(timeout=LONGEST_S)
     assert demo.returncode == 0, output
-    assert "21,000 rows in the API: 0 missing in the lake, 0 there in an older version" in output
+    assert "20,000 rows in the API: 0 missing in the lake, 0 there in an older version" in output
