@@ -25,6 +25,8 @@ from pipeline.proof import Reach, earlier_ask
 
 _ASK_AGAIN = 4
 """So often are a first page and a count asked for that do not fit together."""
+_TIMES_TO_BE_SURE = 8
+"""How often in a row few rows that move may look like an API that gives one row a page."""
 _MOST_STILL = 5
 """So many pages in a row with the same keys mean that the paging parameter is not known."""
 
@@ -230,7 +232,7 @@ class ByKey:
         """:raises ContractBroken: one row a page, so that there is nothing to overlap by."""
         if self._largest != 1 or self._all_counted():
             return False
-        for _ in range(_ASK_AGAIN):
+        for _ in range(_TIMES_TO_BE_SURE):
             behind = await self._pages.page(replace(ask, offset=self._offset + 1))
             if not self._reach.brings(behind.facts):
                 return False
