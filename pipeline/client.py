@@ -6,7 +6,6 @@ and the status, never a header, a URL or a body of a request.
 """
 
 import asyncio
-import importlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +21,7 @@ from pipeline.auth import hidden, make_auth
 from pipeline.breaker import Breaker, State
 from pipeline.budget import Budget
 from pipeline.classify import Verdict
+from pipeline.connections import Connections
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
@@ -268,9 +268,9 @@ async def open_client(
     """
     keep_secrets_out()
     t = source.timeouts
-    limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     if transport is None:
-        transport = await asyncio.to_thread(_transport, limits)
+        tls = await asyncio.to_thread(httpx.create_ssl_context)
+        transport = Connections(source.limits.in_flight + 2, tls)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
@@ -281,12 +281,6 @@ async def open_client(
     state = State.HALF_OPEN if half_open else State.CLOSED
     async with budget, http:
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
-
-
-def _transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """In a thread, since certificates and anyio's backend take longer than a loop may stand."""
-    importlib.import_module("anyio._backends._asyncio")
-    return httpx.AsyncHTTPTransport(limits=limits)
 
 
 def _tries(number: int) -> str:

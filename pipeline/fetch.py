@@ -20,6 +20,7 @@ from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
 from pipeline.guard import BadBody
+from pipeline.heap import READERS
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
@@ -43,12 +44,14 @@ class Fetched:
     """A page: what was asked, what it says of itself, and its rows (with ``_extracted_at``).
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
+    :ivar arrow_bytes: of the table.
     """
 
     ask: Ask
     facts: Facts
     table: pa.Table
     outside: int = 0
+    arrow_bytes: int = 0
 
 
 class Pages(Protocol):
@@ -91,7 +94,8 @@ class EndpointPages:
         async def read(answer: Answer) -> Fetched:
             nonlocal doubts
             try:
-                return await asyncio.to_thread(self._read, ask, answer)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(READERS, self._read, ask, answer)
             except ContractBroken as error:
                 doubts += 1
                 if doubts > min(_ASK_AGAIN, self._source.retries.errors):
@@ -138,9 +142,9 @@ class EndpointPages:
         if self._transform is not None:
             table = transformed(table, self._transform, str(self._endpoint.transform))
         facts = self._facts(page.table, page.extras, answer)
-        return Fetched(
-            ask, facts, self._stamped(table, ask), outside=page.table.num_rows - table.num_rows
-        )
+        outside = page.table.num_rows - table.num_rows
+        stamped = self._stamped(table, ask)
+        return Fetched(ask, facts, stamped, outside, stamped.nbytes)
 
     def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
         """With what the API's rows do not say: their parent, and when they came."""
@@ -188,6 +192,8 @@ class EndpointPages:
             return table
         start, end = slice_of(self._window, ask)
         column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
+        if _all_between(column, start, end):
+            return table
         self._not_beyond(table, column, start, end)
         keep = pc.less(column, _instant(end))
         if start is not None:
@@ -246,6 +252,18 @@ def _whole(total: Any) -> int | None:
             f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
         ) from None
     return number if number >= 0 else None
+
+
+def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:
+    """Whether every row lies inside the window: so it is with nearly every page."""
+    if column.null_count and start is not None:
+        return False
+    found = pc.min_max(column.cast(pa.int64()))
+    least, most = found["min"].as_py(), found["max"].as_py()
+    if least is None:
+        return True
+    begins = None if start is None else _instant(start).value
+    return most < _instant(end).value and (begins is None or begins <= least)
 
 
 def _instant(moment: datetime) -> pa.Scalar:
