@@ -36,7 +36,7 @@ from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
 from pipeline.secret_logs import keep_secrets_out
 from pipeline.spec.source import Source
-from pipeline.transport import Metered
+from pipeline.transport import SETTLED, Metered
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")
@@ -93,12 +93,12 @@ class Client:
         self,
         request: HttpRequest,
         read: Callable[[Answer], Awaitable[T]],
-        what: str,
+        what: object,
         sent: Sent,
     ) -> T:
         """Send ``request`` until ``read`` has read its answer.
 
-        :param what: the page in the user's words, for messages.
+        :param what: the page in the user's words (``str`` of it), for messages.
         :param sent: counts what goes out.
         :raises ApiUnavailable: the bounded tries are used up, or the breaker is open.
         :raises AuthError, RequestRefused, ContractBroken: for good.
@@ -118,7 +118,7 @@ class Client:
             raise
 
     async def _gated(
-        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
     ) -> T:
         """Half open, one request goes out and the others wait for how it fares."""
         if self._breaker.state is State.HALF_OPEN:
@@ -130,7 +130,7 @@ class Client:
         return await self._once(request, read, what, sent)
 
     async def _once(
-        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
     ) -> T:
         sent.requests += 1
         try:
@@ -177,13 +177,17 @@ class Client:
 
     def _built(self, request: HttpRequest) -> httpx.Request:
         params = httpx.QueryParams(request.params) if request.params else None
-        return self._http.build_request(
+        built = self._http.build_request(
             request.method,
             request.url,
             params=params,
             headers=dict(request.headers),
             content=request.content,
         )
+        if request.settled is not None:
+            later = request.settled
+            built.extensions = {**built.extensions, SETTLED: lambda: self._built(later())}
+        return built
 
     async def _read_body(self, request: httpx.Request, limit: asyncio.Timeout) -> Answer:
         response = await self._http.send(request, stream=True)
@@ -213,7 +217,7 @@ class Client:
                 "Content-Encoding"
             )
 
-    def _judge(self, answer: Answer, what: str) -> None:
+    def _judge(self, answer: Answer, what: object) -> None:
         """Raise unless the answer can be read."""
         limits = self._source.limits
         left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
@@ -230,9 +234,9 @@ class Client:
             raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
         if meaning is Verdict.RETRY:
             raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
-        raise refusal(meaning, answer.status, answer.headers, answer.body, what)
+        raise refusal(meaning, answer.status, answer.headers, answer.body, str(what))
 
-    async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: str) -> None:
+    async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: object) -> None:
         tries[failed.kind] += 1
         name = {Kind.TIMEOUT: "timeouts", Kind.ERROR: "errors", Kind.THROTTLED: "throttled"}
         setattr(self.spent, name[failed.kind], getattr(self.spent, name[failed.kind]) + 1)
@@ -243,7 +247,7 @@ class Client:
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
-    def _down(self, what: str, reason: str) -> ApiUnavailable:
+    def _down(self, what: object, reason: str) -> ApiUnavailable:
         return ApiUnavailable(
             f"{what}: {reason}. The API at {self._host()} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value})",

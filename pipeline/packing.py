@@ -1,8 +1,8 @@
 """Many pages in one request: IGDB's ``/multiquery``, up to 10 at the quota of one.
 
 Source: https://api-docs.igdb.com/#multi-query. Pages of one endpoint and of several ride together,
-in the order in which they were asked for. A few workers send; while they wait for the budget, what
-is asked for meanwhile gathers to full packs by itself.
+in the order in which they were asked for. A few workers send; pages get on one pack at a time,
+until the budget lets that one go. So packs are as full as they can be, and waiting fills them.
 
 If the API refuses a pack, its pages are sent one by one: a page that is refused by itself was the
 reason, and only its endpoint fails; if all of them pass, packing is switched off. A pack that gets
@@ -12,7 +12,7 @@ are sent again, each by itself.
 
 import asyncio
 import secrets
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -48,6 +48,42 @@ class _Waiting:
     answer: asyncio.Future[Answer] = field(default_factory=asyncio.Future)
 
 
+class _Pack:
+    """Pages that ride together; one alone goes as it is."""
+
+    def __init__(self, first: list[_Waiting], base_url: str, gone: Callable[[], None]) -> None:
+        """:param gone: called once, when nobody gets on any more."""
+        self.pages = first
+        self.names: list[str] = []
+        self._base_url = base_url
+        self._gone = gone
+        self.settled = False
+
+    def settle(self, more: list[_Waiting]) -> None:
+        self.settled = True
+        self.pages += more
+        self.names = [f"{secrets.token_hex(6)}-{number}" for number in range(len(self.pages))]
+        self._gone()
+
+    def request(self) -> HttpRequest:
+        first = self.pages[0].request
+        if len(self.pages) == 1:
+            return first
+        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in self.pages]
+        body = multiquery(
+            [
+                (path, name, page.request.content or b"")
+                for path, name, page in zip(paths, self.names, self.pages, strict=True)
+            ]
+        )
+        url = f"{self._base_url}/multiquery"
+        return HttpRequest("POST", url, headers=first.headers, content=body)
+
+    def __str__(self) -> str:
+        many = len(self.pages)
+        return self.pages[0].what if many == 1 else f"{many} pages in one request"
+
+
 class Packer:
     """Sends pages in packs through a client."""
 
@@ -58,6 +94,7 @@ class Packer:
         self._wait_s = source.breaker.open_s
         self._waiting: deque[_Waiting] = deque()
         self._some = asyncio.Event()
+        self._boarding = asyncio.Lock()
         self.size = size
 
     async def fetch(
@@ -87,67 +124,69 @@ class Packer:
             while not self._waiting:
                 self._some.clear()
                 await self._some.wait()
-            await asyncio.sleep(0)  # what is asked for in this turn of the loop rides along
-            pack = self._next_pack()
+            await self._boarding.acquire()
+            pack = _Pack(self._next(1), self._base_url, self._boarding.release)
             try:
-                if pack:
+                if pack.pages:
                     await self._send(pack)
             except Exception as error:  # whoever waits for a page has to learn of it
-                _fail(pack, error)
+                _fail(pack.pages, error)
+            finally:
+                if not pack.settled:  # it failed before it could go
+                    pack.settle([])
 
-    def _next_pack(self) -> list[_Waiting]:
-        pack: list[_Waiting] = []
-        while self._waiting and len(pack) < self.size:
+    def _next(self, most: int) -> list[_Waiting]:
+        pages: list[_Waiting] = []
+        while self._waiting and len(pages) < most:
             page = self._waiting.popleft()
             if not page.answer.done():
-                pack.append(page)
-        return pack
+                pages.append(page)
+        return pages
 
-    async def _send(self, pack: Sequence[_Waiting]) -> None:
-        if len(pack) == 1:
-            await self._alone(pack[0])
-            return
+    async def _send(self, pack: "_Pack") -> None:
         try:
             answers = await self._together(pack)
-        except RequestRefused:
-            await self._one_by_one(pack)
-        except ApiUnavailable as error:
-            if self._client.breaker_state == "open":
-                _fail(pack, error)
-                return
-            self.size = max(1, len(pack) // 2)
-            self._waiting.extendleft(reversed(pack))
-            self._some.set()
         except HeadraceError as error:
-            _fail(pack, error)
-        else:
-            doubtful = mixed_up([page.request for page in pack], [a.body for a in answers])
-            for number, (page, answer) in enumerate(zip(pack, answers, strict=True)):
-                if number in doubtful:
-                    await self._alone(page)
-                elif not page.answer.done():
-                    page.answer.set_result(answer)
+            await self._failed(pack.pages, error)
+            return
+        pages = pack.pages
+        doubtful = mixed_up([page.request for page in pages], [a.body for a in answers])
+        for number, (page, answer) in enumerate(zip(pages, answers, strict=True)):
+            if number in doubtful:
+                await self._alone(page)
+            elif not page.answer.done():
+                page.answer.set_result(answer)
 
-    async def _together(self, pack: Sequence[_Waiting]) -> list[Answer]:
-        names = [f"{secrets.token_hex(6)}-{number}" for number in range(len(pack))]
-        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in pack]
-        body = multiquery(
-            [
-                (path, name, page.request.content or b"")
-                for path, name, page in zip(paths, names, pack, strict=True)
-            ]
-        )
-        request = HttpRequest(
-            "POST", f"{self._base_url}/multiquery", headers=pack[0].request.headers, content=body
-        )
+    async def _failed(self, pages: Sequence[_Waiting], error: HeadraceError) -> None:
+        if len(pages) > 1 and isinstance(error, RequestRefused):
+            await self._one_by_one(pages)
+        elif (
+            len(pages) > 1
+            and isinstance(error, ApiUnavailable)
+            and self._client.breaker_state != "open"
+        ):
+            self.size = max(1, len(pages) // 2)
+            self._waiting.extendleft(reversed(pages))
+            self._some.set()
+        else:
+            _fail(pages, error)
+
+    async def _together(self, pack: "_Pack") -> list[Answer]:
+        def settled() -> HttpRequest:
+            if not pack.settled:  # at a later try nobody gets on: it may be too slow as it is
+                pack.settle(self._next(self.size - len(pack.pages)))
+            return pack.request()
 
         async def read(answer: Answer) -> list[Answer]:
-            bodies = await asyncio.to_thread(split, answer.body, names)
+            if len(pack.pages) == 1:
+                return [answer]
+            bodies = await asyncio.to_thread(split, answer.body, pack.names)
             return [replace(answer, body=body) for body in bodies]
 
-        # The request is counted where most of its pages belong, so that sums stay true.
-        owner = Counter(page.sent for page in pack).most_common(1)[0][0]
-        return await self._client.fetch(request, read, f"{len(pack)} pages in one request", owner)
+        first = pack.pages[0]
+        # The request is counted where its first page belongs, so that sums stay true.
+        request = replace(first.request, settled=settled)
+        return await self._client.fetch(request, read, pack, first.sent)
 
     async def _alone(self, page: _Waiting) -> bool:
         """:return: False if the API refused this very page."""

@@ -5,7 +5,7 @@ out. Bounds of the window are written as the endpoint's ``window`` says.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -35,6 +35,8 @@ class HttpRequest:
     """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
 
     :ivar keep: says that the answer may be cached; not sent.
+    :ivar settled: makes the request that is sent instead, when the budget lets it go: until then it
+        may change what it asks for. It is asked at each try.
     """
 
     method: str
@@ -43,6 +45,7 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     keep: Keep | None = None
+    settled: "Callable[[], HttpRequest] | None" = None
 
 
 def page_request(

@@ -7,7 +7,7 @@ already stage the next day. Blocking work (Parquet, S3) runs in worker threads; 
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -193,18 +193,18 @@ class _Stager:
     async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
         extraction = self._extraction()
         extraction.tally = self._tally
-        gathered = Gathered(self._spec.batch_rows, position)
-        async with aclosing(extraction.run(position)) as handed_pages:
-            async for handed in handed_pages:
-                gathered.add(handed)
-                await asyncio.sleep(0)  # pages that wait in a row must not hold the loop up
-                if gathered.full:
-                    await self._flush(gathered, {})
-        if isinstance(extraction, ByParent):
-            self._extra["parents"] = extraction.summary()
-        if gathered.rows:
-            ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
-            await self._flush(gathered, ended)
+        with closing(Gathered(self._spec.batch_rows, position, self._run.held)) as gathered:
+            async with aclosing(extraction.run(position)) as handed_pages:
+                async for handed in handed_pages:
+                    gathered.add(handed)
+                    await asyncio.sleep(0)  # pages that wait in a row must not hold the loop up
+                    if gathered.full:
+                        await self._flush(gathered, {})
+            if isinstance(extraction, ByParent):
+                self._extra["parents"] = extraction.summary()
+            if gathered.rows:
+                ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
+                await self._flush(gathered, ended)
 
     def _extraction(self) -> Extraction | ByParent:
         if self._parents is None or self._spec.parents is None:
@@ -214,7 +214,8 @@ class _Stager:
     async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
         progress = {**(gathered.position or {}), **facts}
         counters = self._counters()
-        await asyncio.to_thread(self._write, gathered.take(), progress, counters)
+        with gathered.taken() as tables:
+            await asyncio.to_thread(self._write, tables, progress, counters)
 
     def _write(
         self, tables: list[pa.Table], progress: dict[str, Any], counters: dict[str, int | float]

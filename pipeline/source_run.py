@@ -20,8 +20,9 @@ from pipeline.staged import Receipt, Run, Staged
 from pipeline.window import newest_snapshot
 from pipeline.winner import winner
 
-DAYS_AHEAD = 3
-ENDPOINTS_AT_ONCE = 24
+DAYS_AHEAD = 5
+"""A day's first page and its count ride ten to a request: five days fill one."""
+ENDPOINTS_AT_ONCE = 48
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.batch import Held
 from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
 from pipeline.errors import ContractBroken
@@ -30,6 +31,7 @@ class Run:
 
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
     :ivar ahead: pages of one endpoint on their way at the same time.
+    :ivar held: what all its batches hold.
     """
 
     source: Source
@@ -38,6 +40,7 @@ class Run:
     run_id: str
     now: Callable[[], datetime]
     ahead: int = 16
+    held: Held = field(default_factory=Held)
 
     @property
     def calendar(self) -> Calendar:

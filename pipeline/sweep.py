@@ -37,6 +37,9 @@ from pipeline.store import Lake
 from pipeline.types import INSTANT
 from pipeline.window import Window
 
+_SMALLER = 4
+"""Pages of keys are small, so more of them may be on their way: enough to fill several packs."""
+
 
 @dataclass(frozen=True)
 class Swept:
@@ -85,7 +88,7 @@ async def _keys(
     window = Window("snapshot", None, at, 0.0)
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     pages = EndpointPages(run.sender, source, name, window, reader, sent)
-    extraction = extraction_of(spec, pages, window, run.ahead)
+    extraction = extraction_of(spec, pages, window, run.ahead * _SMALLER)
     extraction.tally = tally
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as handed:

@@ -12,6 +12,10 @@ import httpx
 
 from pipeline.budget import Budget
 
+SETTLED = "headrace.settled"
+"""The extension of a request that is made anew when it may go."""
+_OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
+
 
 class Metered(httpx.AsyncBaseTransport):
     """A transport that sends within the budget."""
@@ -26,7 +30,7 @@ class Metered(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._budget.request())
-            response = await self._inner.handle_async_request(request)
+            response = await self._inner.handle_async_request(_settled(request))
             assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _Held(response.stream, stack.pop_all())
         return response
@@ -38,6 +42,19 @@ class Metered(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _settled(request: httpx.Request) -> httpx.Request:
+    """The request that goes, with the headers of the one that waited: its credentials are there."""
+    make = request.extensions.get(SETTLED)
+    if make is None:
+        return request
+    made: httpx.Request = make()
+    for name, value in request.headers.items():
+        if name not in _OF_THE_BODY:
+            made.headers[name] = value
+    made.extensions = {**made.extensions, "timeout": request.extensions.get("timeout", {})}
+    return made
 
 
 class _Held(httpx.AsyncByteStream):

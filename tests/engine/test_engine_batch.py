@@ -1,0 +1,41 @@
+"""When a batch is full: by its rows, and by what all batches of a run hold together."""
+
+import pyarrow as pa
+
+from pipeline.batch import MAX_BYTES, Gathered, Held
+from pipeline.extract import Handed
+
+
+def handed(rows: int, arrow_bytes: int) -> Handed:
+    return Handed(pa.table({"id": range(rows)}), {"covered": rows}, arrow_bytes)
+
+
+def test_a_batch_is_full_by_its_rows() -> None:
+    batch = Gathered(10, None, Held())
+    batch.add(handed(6, 1))
+    assert not batch.full
+    batch.add(handed(4, 1))
+    assert batch.full
+
+
+def test_the_batches_of_a_run_are_bounded_together_and_the_larger_ones_go_first() -> None:
+    held = Held()
+    large, small = Gathered(10**9, None, held), Gathered(10**9, None, held)
+    large.add(handed(5, MAX_BYTES // 2))
+    small.add(handed(5, MAX_BYTES // 8))
+    assert [large.full, small.full] == [False, False]
+    large.add(handed(5, MAX_BYTES // 2))
+    assert [large.full, small.full] == [True, False]
+    with large.taken() as tables:
+        assert sum(table.num_rows for table in tables) == 10
+        assert held.arrow_bytes > MAX_BYTES, "it is held until it is written"
+    assert (held.arrow_bytes, held.batches) == (MAX_BYTES // 8, 1)
+    small.close()
+    assert (held.arrow_bytes, held.batches) == (0, 0)
+
+
+def test_a_page_without_rows_moves_the_position_and_holds_nothing() -> None:
+    held = Held()
+    batch = Gathered(10, None, held)
+    batch.add(handed(0, 0))
+    assert (batch.position, held.batches, batch.full) == ({"covered": 0}, 0, False)
