@@ -5,7 +5,7 @@ again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -19,6 +19,7 @@ from pipeline.bounds import may_come, slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
+from pipeline.feed import Feed
 from pipeline.guard import BadBody
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
@@ -81,15 +82,32 @@ class EndpointPages:
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
         self.repaired = 0
+        chain = self._endpoint.paging.kind != "none"
+        self._feed = Feed(window.end, chain=chain) if self._endpoint.feed else None
+        self._conditions: Mapping[str, str] = {}
+        self.not_modified = False
+
+    def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
+        """Send these headers with the next page's request; a 304 to it is an empty page."""
+        self._conditions = conditions
+
+    def feed_facts(self) -> dict[str, Any]:
+        """What was seen of a feed, for the manifest; nothing of another endpoint."""
+        return self._feed.facts() if self._feed else {}
 
     async def page(self, ask: Ask) -> Fetched:
         """:raises ContractBroken: the page is not what was asked for, however often."""
         doubts = 0
         request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
+        conditions, self._conditions = self._conditions, {}
+        request = replace(request, headers={**request.headers, **conditions})
         what = f"{self._source.source}/{self._name}, {_where(ask)}"
 
         async def read(answer: Answer) -> Fetched:
             nonlocal doubts
+            if conditions and answer.status == 304:
+                self.not_modified = True
+                return self._nothing(ask)
             try:
                 return await asyncio.to_thread(self._read, ask, answer)
             except ContractBroken as error:
@@ -125,9 +143,10 @@ class EndpointPages:
         """In a worker thread: JSON to Arrow, then the checks."""
         limits = self._source.limits
         meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
+        if self._feed and ask.token == self._first_token and ask.url is None:
+            self._feed.begin(answer.headers)
         if meaning is Verdict.EMPTY:
-            nothing = self._stamped(self._reader.schema.empty_table(), ask)
-            return Fetched(ask, Facts(0), nothing)
+            return self._nothing(ask)
         page = self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
@@ -141,6 +160,14 @@ class EndpointPages:
         return Fetched(
             ask, facts, self._stamped(table, ask), outside=page.table.num_rows - table.num_rows
         )
+
+    def _nothing(self, ask: Ask) -> Fetched:
+        return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))
+
+    @property
+    def _first_token(self) -> str | None:
+        paging = self._endpoint.paging
+        return paging.first if isinstance(paging, Token) else None
 
     def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
         """With what the API's rows do not say: their parent, and when they came."""
@@ -187,6 +214,8 @@ class EndpointPages:
         if cursor is None or table.num_rows == 0:
             return table
         start, end = slice_of(self._window, ask)
+        if self._feed:
+            self._feed.saw(table[cursor])
         column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
         self._not_beyond(table, column, start, end)
         keep = pc.less(column, _instant(end))
@@ -199,7 +228,8 @@ class EndpointPages:
         self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
     ) -> None:
         earliest, latest = may_come(self._endpoint.window, start, end)
-        beyond = pc.is_null(column) if start is not None else pa.repeat(False, len(column))
+        unasked = start is None or self._endpoint.window.start == "none"
+        beyond = pa.repeat(False, len(column)) if unasked else pc.is_null(column)
         if latest is not None:
             beyond = pc.or_(beyond, pc.fill_null(pc.greater(column, _instant(latest)), False))
         if earliest is not None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
 from pipeline.errors import ContractBroken
+from pipeline.feed import reaches_back
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
@@ -115,6 +116,9 @@ class Staged:
             expected_rows=self.attempt.staged_rows,
             contiguous=self.contiguous,
         )
+        if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
+            passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
+            checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         refuse_if_broken(checks, f"{self.run.source.source}/{self.endpoint} {self.partition}")
         return checks
 
@@ -133,6 +137,7 @@ class Staged:
                 "contiguous": self.contiguous,
                 "pages": int(self.counters["pages"]),
                 "gaps_refetched": int(self.counters["gaps_refetched"]),
+                **({"not_modified": True} if "not_modified" in self.extra else {}),
             },
             requests=int(self.counters["requests"]),
             throttled=int(self.counters["throttled"]),
