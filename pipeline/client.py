@@ -267,7 +267,7 @@ async def open_client(
     :param half_open: the last try ended with an open breaker: begin with one request alone.
     """
     keep_secrets_out()
-    t = source.timeouts
+    t, free_304 = source.timeouts, source.limits.not_modified_is_free
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     if transport is None:
         transport = await asyncio.to_thread(_transport, limits)
@@ -275,7 +275,7 @@ async def open_client(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=httpx.Timeout(t.read_s, connect=t.connect_s, pool=None),
-        transport=Metered(transport, budget, httpx.URL(source.base_url)),
+        transport=Metered(transport, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )
     state = State.HALF_OPEN if half_open else State.CLOSED

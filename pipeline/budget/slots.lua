@@ -80,9 +80,10 @@ local function settle(at, all_only)
   return at
 end
 
+local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
+
 local function reserve()
   local at = settle(math.max(now, s.blocked, s.next_at - CATCH_UP_S), true)
-  local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
   s.next_at = math.max(s.next_at, at) + spacing_s
   return math.ceil(settle(at, false) * 1e6) / 1e6
 end
@@ -136,6 +137,13 @@ local function give_back()
   s.next_at = math.min(s.next_at, tonumber(newest[2]))
 end
 
+local function forget()
+  redis.call('ZREM', ALL, member)
+  redis.call('ZREM', LOW, member)
+  local newest = redis.call('ZREVRANGE', ALL, 0, 0, 'WITHSCORES')
+  s.next_at = math.min(s.next_at, (tonumber(newest[2]) or 0) + spacing_s)
+end
+
 if now - s.decayed >= 1 then
   local half_life_s = s.step <= FIRST_STEP and HICCUP_HALF_LIFE_S or HALF_LIFE_S
   local excess = math.max(0, s.margin - MARGIN_MIN)
@@ -147,6 +155,7 @@ if step == 'take' then wait, slot = take() end
 if step == 'block' or step == 'throttled' then block() end
 if step == 'throttled' then cut() end
 if step == 'give_back' then give_back() end
+if step == 'forget' then forget() end
 local written = {}
 for _, field in ipairs(FIELDS) do
   written[#written + 1] = field

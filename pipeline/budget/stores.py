@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -18,6 +18,8 @@ from pipeline.budget import cells as layout
 from pipeline.budget import slots
 from pipeline.budget.limits import Limits, part_of
 from pipeline.budget.slots import Answer
+
+Mark = float | str
 
 
 class Store(ABC):
@@ -49,6 +51,14 @@ class Store(ABC):
     @abstractmethod
     def give_back(self, ticket: float) -> None:
         """This user gave up waiting. Best effort, never waits."""
+
+    def mark(self, granted: Answer) -> Mark:
+        """What ``forget`` knows a request by that may go."""
+        return granted.ticket
+
+    @abstractmethod
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        """Requests that the API did not count."""
 
     @abstractmethod
     async def throttled(self, wait_s: float | None) -> None:
@@ -83,6 +93,11 @@ class CellStore(Store):
             answer = slots.take(cells, self.limits, now, ticket, self.share)
             self.margin = cells[layout.MARGIN]
         return answer
+
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        async with self.locked() as (cells, _):
+            for mark in marks:
+                slots.forget(cells, self.limits, float(mark), self.share)
 
     async def throttled(self, wait_s: float | None) -> None:
         async with self.locked() as (cells, now):

@@ -1,6 +1,6 @@
 """How fast an API may be asked, and what is done when it says no. Units: seconds, requests."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.spec.model import Model
 
@@ -31,9 +31,23 @@ class Limits(Model):
         1.0, gt=0, description="wait after a 429 that does not say how long"
     )
     headers: RateHeaders | None = None
+    not_modified_is_free: bool = Field(
+        False,
+        description="the API does not count a request that it answers with 304 in the longest of "
+        "the windows (GitHub)",
+    )
     backfill_share: float = Field(
         1.0, gt=0, le=1, description="part of the budget that a backfill may take"
     )
+
+    @model_validator(mode="after")
+    def _something_paces_what_is_free(self) -> "Limits":
+        if self.not_modified_is_free and len({window.per_s for window in self.windows}) < 2:
+            raise ValueError(
+                "not_modified_is_free needs a second, shorter window: what the longest does not "
+                "count would go out as fast as it can"
+            )
+        return self
 
 
 class Answers(Model):

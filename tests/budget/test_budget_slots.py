@@ -239,3 +239,36 @@ def test_the_last_hour_is_counted_by_the_minute() -> None:
     assert sum(n for _, n in counted) == len(world.sent)
     assert len(counted) == 60
     assert sum(n for _, n in slots.minutes(world.row, world.now + 3700)) == 0
+
+
+def test_a_request_that_the_api_does_not_count_leaves_its_slot_to_others() -> None:
+    hourly = Limits((RateWindow(3, 3600.0),), 8)
+    row = new(hourly)
+    granted = [slots.take(row, hourly, 100.0 + i).ticket for i in range(3)]
+    assert slots.take(row, hourly, 200.0).wait_s > 3000
+    reserved = cells.sent(row)[0][-1]
+    slots.forget(row, hourly, granted[1])
+    slots.forget(row, hourly, reserved)
+    slots.forget(row, hourly, 150.0)  # nobody's
+    assert cells.sent(row)[0] == [granted[0], granted[2]]
+    assert slots.take(row, hourly, 200.0).wait_s == 0
+    assert slots.take(row, hourly, 201.0).wait_s > 3000
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), number=st.integers(1, 700))
+def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> None:
+    order = random.Random(seed)
+    limits, now = Limits((RateWindow(40, 1.0),), 8), 1000.0
+    row, held = new(limits), [0.0] * 0
+    for _ in range(number):  # the ring goes round: it holds 296
+        now += 0.03
+        if held and order.random() < 0.4:
+            gone = held.pop(order.randrange(len(held)))
+            slots.forget(row, limits, gone, 0.5)
+        else:
+            held.append(slots.take(row, limits, now, None, 0.5).ticket)
+        assert cells.flaw(row, now + 1e6) is None
+        main, low = (set(times) - {cells.LONG_AGO} for times in cells.sent(row))
+        assert main == low <= set(held)
+        assert set(held[-200:]) <= main

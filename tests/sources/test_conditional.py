@@ -1,5 +1,6 @@
 """Feeds, and what a 304 to the validators of the day before makes of a partition."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.budget import Limits, RateWindow, open_budget
+from pipeline.client import Answer, Sent, open_client
 from pipeline.errors import ConfigError
 from pipeline.feed import Feed, reaches_back, validators_of
 from pipeline.manifest import Manifest
 from pipeline.readback import key_rows
+from pipeline.request import HttpRequest
 from pipeline.spec import Source, load_source
 from pipeline.store import Lake
 from tests.sources.support import extract, outcome_of, serving
@@ -301,3 +305,44 @@ def test_how_far_a_feed_reaches_back() -> None:
     assert reaches_back("2026-10-31T23:59:59+00:00", start)[0]
     assert not reaches_back("2026-11-01T00:00:00+00:00", start)[0]
     assert not reaches_back(None, start)[0]
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_304_that_the_api_does_not_count_is_given_back(
+    api: Api, tmp_path: Path, free: bool
+) -> None:
+    windows = "windows: [{requests: 3, per_s: 3600}, {requests: 2, per_s: 0.1}]"
+    limits = f"limits: {{{windows}, not_modified_is_free: {str(free).lower()}}}\n"
+    file = tmp_path / "shop.yaml"
+    file.write_text(yaml_of(api.url).replace("endpoints:", f"{limits}endpoints:"))
+    hourly = Limits((RateWindow(3, 3600.0), RateWindow(2, 0.1)), 1)
+
+    async def nothing(answer: Answer) -> int:
+        return answer.status
+
+    async def main() -> list[int]:
+        opened = open_budget(f"free-{free}", hourly, "memory")
+        async with open_client(load_source(file, {}), opened) as client:
+            plain = HttpRequest("GET", f"{api.url}/feed")
+            etag = {"If-None-Match": (await client.fetch(plain, header, "page", Sent()))}
+            again = HttpRequest("GET", f"{api.url}/feed", headers=etag)
+            async with asyncio.timeout(1.5):
+                return [await client.fetch(again, nothing, "page", Sent()) for _ in range(9)]
+
+    async def header(answer: Answer) -> str:
+        return answer.headers["etag"]
+
+    if free:
+        assert asyncio.run(main()) == [304] * 9
+    else:
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+        assert len(api.asked) == 3
+
+
+def test_what_is_free_needs_a_second_window_for_its_pace(tmp_path: Path) -> None:
+    limits = "limits: {windows: [{requests: 9, per_s: 60}], not_modified_is_free: true}\n"
+    file = tmp_path / "shop.yaml"
+    file.write_text(yaml_of("http://h").replace("endpoints:", f"{limits}endpoints:"))
+    with pytest.raises(ConfigError, match="needs a second, shorter window"):
+        load_source(file, {})
