@@ -217,8 +217,9 @@ class Client:
         """Raise unless the answer can be read."""
         limits = self._source.limits
         left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
-        if left is not None:
-            self.budget.observed(left, reset_s)
+        self.budget.observed(left, reset_s)
+        if told := classify.limit_told(answer.headers, limits.headers):
+            self.budget.told(*told)
         meaning = classify.verdict(
             answer.status, answer.headers, self._source.answers, limits.headers, answer.body
         )

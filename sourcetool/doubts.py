@@ -147,6 +147,16 @@ def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
             f"add limits: {{headers: {{remaining: {remaining[0]}, reset: …}}}}",
         )
 
+    limit, interval = (
+        next((n for n in told if n.endswith(e)), None) for e in ("-limit", "-interval")
+    )
+    if limit and interval and (source.limits.headers is None or not source.limits.headers.limit):
+        yield Doubt(
+            f"the API tells its limit in {limit} and {interval}",
+            f"add limits: {{headers: {{limit: {limit}, interval: {interval}}}}}: it is kept to "
+            "while it is lower",
+        )
+
 
 def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What an answer says of the rate limit."""

@@ -29,6 +29,7 @@ from pipeline.budget.limits import Limits
 from pipeline.budget.slots import SHORT_S, Answer
 from pipeline.budget.stats import BudgetStats, Grant, Tally
 from pipeline.budget.stores import Mark, Store
+from pipeline.budget.told import TOLD_FOR_S
 
 log = logging.getLogger("headrace.budget")
 
@@ -54,6 +55,7 @@ class Budget:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store, self._limits = store, limits
         self._tally = Tally()
+        self._told: tuple[int, float, float] | None = None
         self._uncounted: deque[tuple[float, Mark]] = deque()
 
     async def __aenter__(self) -> Self:
@@ -97,6 +99,22 @@ class Budget:
         if remaining is None or remaining > 0 or reset_s is None or not reset_s > 0:
             return None
         return self._note(self._store.block(reset_s))
+
+    def told(self, requests: int, per_s: float) -> asyncio.Task[None] | None:
+        """The API says what its limit is. If it is lower than ours, everybody keeps to it."""
+        before, self._told = self._told, (requests, per_s, monotonic())
+        if before is not None and before[:2] == self._told[:2]:
+            if self._told[2] - before[2] < TOLD_FOR_S / 4:
+                self._told = before
+                return None
+        elif before is not None or requests < self._most_in(per_s):
+            log.info("the API says that it allows %d requests in %g s", requests, per_s)
+        return self._note(self._store.tell(requests, per_s))
+
+    def _most_in(self, per_s: float) -> int:
+        """How many requests the configured windows let go in so many seconds."""
+        windows = self._limits.windows
+        return min(math.ceil(per_s / w.per_s) * w.requests for w in windows)
 
     def not_counted(self, grant: Grant) -> None:
         """The API does not count this request in the longest window: its slot is given back.

@@ -98,6 +98,9 @@ class PostgresStore(CellStore):
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(super().block(wait_s), lambda _: None)
 
+    async def tell(self, requests: int, per_s: float) -> None:
+        await self._calls.whole(super().tell(requests, per_s), lambda _: None)
+
     async def try_place(self) -> int | None:
         return await self._calls.whole(self._try_place(), self._undo_place)
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.budget import margin, slots
+from pipeline.budget import margin, slots, told
 from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.budget.limits import Limits, RateWindow
 from pipeline.budget.remote import Calls, client_package
@@ -43,6 +43,7 @@ _CONSTANTS = (
     MARGIN_MIN,
     MARGIN_MAX,
     OUTSTANDING,
+    told.TOLD_FOR_S,
 )
 
 
@@ -106,6 +107,9 @@ class RedisStore(Store):
 
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(self._ask("block", wait_s), lambda _: None)
+
+    async def tell(self, requests: int, per_s: float) -> None:
+        await self._calls.whole(self._ask("tell", per_s, str(requests)), lambda _: None)
 
     async def try_place(self) -> int | None:
         return await self._calls.whole(self._try_place(), self._undo_place)

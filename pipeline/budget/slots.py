@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from pipeline.budget import margin
+from pipeline.budget import margin, told
 from pipeline.budget.cells import (
     BINS,
     BLOCKED_UNTIL,
@@ -68,6 +68,7 @@ def take(
     if ticket is None:
         forget_other_clock(cells, limits, now)
         margin.decay(cells, now)
+    limits = told.kept(cells, limits, now)
     main, low = Ring(cells, low=False), Ring(cells, low=True) if share < 1 else None
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)

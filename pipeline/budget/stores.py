@@ -15,7 +15,7 @@ from time import monotonic
 from typing import ClassVar
 
 from pipeline.budget import cells as layout
-from pipeline.budget import slots
+from pipeline.budget import slots, told
 from pipeline.budget.limits import Limits, part_of
 from pipeline.budget.slots import Answer
 
@@ -69,6 +69,10 @@ class Store(ABC):
         """The API says when there is quota again: block everybody."""
 
     @abstractmethod
+    async def tell(self, requests: int, per_s: float) -> None:
+        """The API says what its limit is: if it is lower, everybody keeps to it."""
+
+    @abstractmethod
     async def try_place(self) -> int | None:
         """A place in flight, if one is free."""
 
@@ -107,6 +111,10 @@ class CellStore(Store):
     async def block(self, wait_s: float) -> None:
         async with self.locked() as (cells, now):
             slots.block(cells, now, wait_s)
+
+    async def tell(self, requests: int, per_s: float) -> None:
+        async with self.locked() as (cells, now):
+            told.tell(cells, now, requests, per_s)
 
 
 @dataclass

@@ -13,11 +13,30 @@ class RateWindow(Model):
 
 
 class RateHeaders(Model):
-    """The response headers in which the API tells what is left of the quota."""
+    """The response headers in which the API tells its limit, and what is left of the quota."""
 
     remaining: str = "x-ratelimit-remaining"
     reset: str = "x-ratelimit-reset"
     reset_is: str = Field("epoch_s", pattern="^(epoch_s|seconds)$")
+    limit: str | None = Field(
+        None, description="requests that are allowed; slows the budget down if it is lower"
+    )
+    interval: str | None = Field(
+        None, description="in which time they are allowed: seconds, or with a unit (1s, 5m)"
+    )
+    interval_s: float | None = Field(
+        None, gt=0, le=86_400 * 31, description="the same, where no header says it"
+    )
+
+    @model_validator(mode="after")
+    def _limit_has_its_interval(self) -> "RateHeaders":
+        given = (self.interval is not None) + (self.interval_s is not None)
+        if given != (self.limit is not None):
+            raise ValueError(
+                "a limit is so many requests in a time: name limit, and one of interval (a header) "
+                "and interval_s (seconds)"
+            )
+        return self
 
 
 class Limits(Model):
