@@ -30,7 +30,7 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
 )
-from pipeline.guard import BadBody
+from pipeline.guard import BadBody, OddPage
 from pipeline.refusal import lost, refusal
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
@@ -113,9 +113,12 @@ class Client:
                     sent.retried += failed.kind is not Kind.THROTTLED
                     await self._wait(failed, tries, what)
         except HeadraceError as error:
-            # An API may say a key or a token again in its refusal.
-            error.args = (hidden(str(error), self._source.auth, self._http.auth),)
-            raise
+            raise self.redacted(error) from None
+
+    def redacted(self, error: HeadraceError) -> HeadraceError:
+        """An API may say a key or a token again, in its refusal or in a page."""
+        error.args = (hidden(str(error), self._source.auth, self._http.auth),)
+        return error
 
     async def _gated(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
@@ -145,7 +148,8 @@ class Client:
             self._becomes(self._breaker.succeeded())  # an API that says no is up
             raise
         except BadBody as error:
-            self._becomes(self._breaker.failed())
+            up = isinstance(error, OddPage)
+            self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
             raise _Failed(Kind.ERROR, str(error)) from None
         self._becomes(self._breaker.succeeded())
         return found
@@ -240,19 +244,19 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is State.OPEN:
-            raise self._down(what, f"{failed}, after {_tries(sum(tries.values()))}") from None
+            number = sum(tries.values())
+            said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
+            raise self._down(what, said) from None
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
     def _down(self, what: str, reason: str) -> ApiUnavailable:
+        host = httpx.URL(self._source.base_url).host
         return ApiUnavailable(
-            f"{what}: {reason}. The API at {self._host()} seems to be down or unreachable "
+            f"{what}: {reason}. The API at {host} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value})",
             wait_s=self._source.breaker.open_s,
         )
-
-    def _host(self) -> str:
-        return httpx.URL(self._source.base_url).host
 
 
 @asynccontextmanager
@@ -288,10 +292,6 @@ def _transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
     """In a thread, since certificates and anyio's backend take longer than a loop may stand."""
     importlib.import_module("anyio._backends._asyncio")
     return httpx.AsyncHTTPTransport(limits=limits)
-
-
-def _tries(number: int) -> str:
-    return "1 try" if number == 1 else f"{number} tries"
 
 
 def _now() -> datetime:

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import exactjson
 from pipeline.arrow import PageReader
 from pipeline.bounds import may_come, slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
 from pipeline.feed import Feed
-from pipeline.guard import BadBody
+from pipeline.guard import OddPage, Tally, clean_utf8
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
@@ -97,24 +97,16 @@ class EndpointPages:
 
     async def page(self, ask: Ask) -> Fetched:
         """:raises ContractBroken: the page is not what was asked for, however often."""
-        doubts = 0
         request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
         conditions, self._conditions = self._conditions, {}
         request = replace(request, headers={**request.headers, **conditions})
         what = f"{self._source.source}/{self._name}, {_where(ask)}"
 
         async def read(answer: Answer) -> Fetched:
-            nonlocal doubts
             if conditions and answer.status == 304:
                 self.not_modified = True
                 return self._nothing(ask)
-            try:
-                return await asyncio.to_thread(self._read, ask, answer)
-            except ContractBroken as error:
-                doubts += 1
-                if doubts > min(_ASK_AGAIN, self._source.retries.errors):
-                    raise ContractBroken(f"{what}: {error}") from None
-                raise BadBody(str(error)) from None
+            return await asyncio.to_thread(self._read, ask, answer)
 
         return await self._fetch(request, read, what)
 
@@ -135,9 +127,22 @@ class EndpointPages:
     async def _fetch(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
     ) -> T:
+        """What breaks the contract is asked for again; it is for good if it stays so."""
+        doubts = 0
+
+        async def doubting(answer: Answer) -> T:
+            nonlocal doubts
+            try:
+                return await read(answer)
+            except ContractBroken as error:
+                doubts += 1
+                if doubts > min(_ASK_AGAIN, self._source.retries.errors):
+                    raise ContractBroken(f"{what}: {error}") from None
+                raise OddPage(str(error)) from None
+
         if self._endpoint.cache_s is not None:
             request = replace(request, keep=Keep(self._name, self._endpoint.cache_s))
-        return await self._sender.fetch(request, read, what, self._sent)
+        return await self._sender.fetch(request, doubting, what, self._sent)
 
     def _read(self, ask: Ask, answer: Answer) -> Fetched:
         """In a worker thread: JSON to Arrow, then the checks."""
@@ -253,13 +258,20 @@ def parent_field(endpoint: Endpoint) -> pa.Field:
 
 
 def _count(body: bytes, path: str) -> int | None:
+    tally = Tally()
     try:
-        value = orjson.loads(body)
+        value: Any = exactjson.parse(clean_utf8(body, tally), tally)
+    except (exactjson.TooDeep, RecursionError):
+        raise ContractBroken("the answer to a count is nested over 1,000 levels deep") from None
+    try:
         for part in path.split("."):
             value = value[part]
         return _whole(value)
-    except (ValueError, KeyError, TypeError, ContractBroken):
-        raise BadBody(f"expected a count at {path!r}, got {body[:100]!r}") from None
+    except (KeyError, TypeError, ContractBroken):
+        said = body[:100].decode("utf-8", "replace")
+        raise ContractBroken(
+            f"expected a count at {path!r}, got {said!r}: are count.path and count.at right?"
+        ) from None
 
 
 def _whole(total: Any) -> int | None:
