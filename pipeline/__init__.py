@@ -16,8 +16,8 @@ budget     ``budget``: when a request may go, over all processes
 requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP request
 client     ``auth``, ``classify``, ``retry``, ``breaker``, ``transport``, ``client`` (the only
            sender), ``packing`` (pages that ride together), ``cache``, ``links``
-extract    ``feed``, ``fetch`` (one page, held against what was asked), ``lanes`` (side by side,
-           in order), ``by_key`` (under the proof), ``extract`` (chains), ``by_cursor``,
+extract    ``feed``, ``counted``, ``fetch`` (one page, held against what was asked), ``lanes``
+           (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains), ``by_cursor``,
            ``parents``, ``plan``
 lake       ``store`` (S3), ``swap``, ``layout``, ``parquet``, ``manifest``, ``checkpoint``,
            ``attempt``, ``commit``, ``publish``, ``read``, ``rows``, ``maintain``

@@ -6,7 +6,6 @@ and the status, never a header, a URL or a body of a request.
 """
 
 import asyncio
-import importlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -36,7 +35,7 @@ from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
 from pipeline.secret_logs import keep_secrets_out
 from pipeline.spec.source import Source
-from pipeline.transport import Metered
+from pipeline.transport import Metered, make_transport
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")
@@ -191,6 +190,7 @@ class Client:
 
     async def _read_body(self, request: httpx.Request, limit: asyncio.Timeout) -> Answer:
         response = await self._http.send(request, stream=True)
+        self.spent.answered = True
         # Waiting for the budget is no fault of the API: the clock runs from the answer's head on.
         limit.reschedule(asyncio.get_running_loop().time() + self._source.timeouts.total_s)
         try:
@@ -247,6 +247,8 @@ class Client:
             number = sum(tries.values())
             said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
             raise self._down(what, said) from None
+        if failed.kind is Kind.TIMEOUT and not self.spent.answered:
+            log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
@@ -275,7 +277,7 @@ async def open_client(
     t, free_304 = source.timeouts, source.limits.not_modified_is_free
     limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     if transport is None:
-        transport = await asyncio.to_thread(_transport, limits)
+        transport = await asyncio.to_thread(make_transport, limits)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
@@ -286,12 +288,6 @@ async def open_client(
     state = State.HALF_OPEN if half_open else State.CLOSED
     async with budget, http:
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
-
-
-def _transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """In a thread, since certificates and anyio's backend take longer than a loop may stand."""
-    importlib.import_module("anyio._backends._asyncio")
-    return httpx.AsyncHTTPTransport(limits=limits)
 
 
 def _now() -> datetime:

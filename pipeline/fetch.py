@@ -13,14 +13,14 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import exactjson
 from pipeline.arrow import PageReader
 from pipeline.bounds import may_come, slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
+from pipeline.counted import count_in, whole
 from pipeline.errors import ContractBroken
 from pipeline.feed import Feed
-from pipeline.guard import OddPage, Tally, clean_utf8
+from pipeline.guard import OddPage
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
@@ -120,7 +120,7 @@ class EndpointPages:
         )
 
         async def read(answer: Answer) -> int | None:
-            return _count(answer.body, spec.at)
+            return count_in(answer.body, spec.at)
 
         return await self._fetch(request, read, f"{self._source.source}/{self._name}, count")
 
@@ -205,7 +205,7 @@ class EndpointPages:
             last=last,
             token=None if token in (None, "", False) else str(token),
             url=url,
-            total=_whole(total),
+            total=whole(total),
             cursor=cursor,
         )
 
@@ -255,39 +255,6 @@ def parent_field(endpoint: Endpoint) -> pa.Field:
     """The column of a child's rows that gets the parent's value."""
     name = str(endpoint.column_of_parent)
     return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
-
-
-def _count(body: bytes, path: str) -> int | None:
-    tally = Tally()
-    try:
-        value: Any = exactjson.parse(clean_utf8(body, tally), tally)
-    except (exactjson.TooDeep, RecursionError):
-        raise ContractBroken("the answer to a count is nested over 1,000 levels deep") from None
-    try:
-        for part in path.split("."):
-            value = value[part]
-        return _whole(value)
-    except (KeyError, TypeError, ContractBroken):
-        said = body[:100].decode("utf-8", "replace")
-        raise ContractBroken(
-            f"expected a count at {path!r}, got {said!r}: are count.path and count.at right?"
-        ) from None
-
-
-def _whole(total: Any) -> int | None:
-    """What the API calls its total; None if it does not say, or says -1 for not knowing.
-
-    :raises ContractBroken: it is no number.
-    """
-    if total is None:
-        return None
-    try:
-        number = int(total)
-    except (TypeError, ValueError, OverflowError):
-        raise ContractBroken(
-            f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
-        ) from None
-    return number if number >= 0 else None
 
 
 def _instant(moment: datetime) -> pa.Scalar:

@@ -84,7 +84,9 @@ class Answers(Model):
 class Retries(Model):
     """How often and how long the client tries one page again, by kind of failure."""
 
-    timeouts: int = Field(3, ge=0, le=100)
+    timeouts: int = Field(
+        3, ge=0, le=100, description="at most 1 while the API has not answered once in a run"
+    )
     errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
     throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
     first_wait_s: float = Field(0.5, gt=0)
@@ -105,5 +107,5 @@ class Timeouts(Model):
     """Seconds for each stage of one request."""
 
     connect_s: float = Field(5.0, gt=0)
-    read_s: float = Field(30.0, gt=0)
-    total_s: float = Field(120.0, gt=0)
+    read_s: float = Field(30.0, gt=0, description="for the answer, and between two pieces of it")
+    total_s: float = Field(120.0, gt=0, description="for the body, from the answer's head on")
