@@ -17,8 +17,8 @@ requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an
 client     ``auth``, ``classify``, ``retry``, ``breaker``, ``transport``, ``client`` (the only
            sender), ``packing`` (pages that ride together), ``cache``, ``links``
 extract    ``feed``, ``counted``, ``fetch`` (one page, held against what was asked), ``lanes``
-           (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains), ``by_cursor``,
-           ``parents``, ``plan``
+           (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains),
+           ``by_cursor``, ``parents``, ``plan``
 lake       ``store`` (S3), ``swap``, ``layout``, ``parquet``, ``manifest``, ``checkpoint``,
            ``attempt``, ``commit``, ``publish``, ``read``, ``rows``, ``maintain``
 a run      ``batch``, ``verify``, ``staged``, ``conditional``, ``run`` (one partition),
