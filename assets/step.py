@@ -128,6 +128,10 @@ class Step:
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
+        if "doubt" in manifest.extra:
+            self._context.log.warning(
+                f"{receipt.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
+            )
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """What is of the whole run: the endpoints of a source share one budget."""

@@ -24,6 +24,12 @@ from pipeline.store import Lake
 from pipeline.verify import Check, refuse_if_broken, verify
 from pipeline.window import Calendar, Window
 
+_EMPTY_BASELINE = (
+    "the first partition is everything up to its end, and it is empty: is a parameter of the "
+    "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
+    "lie before the first row?"
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -145,8 +151,16 @@ class Staged:
             extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
             columns=columns,
             checks=[check.to_json() for check in checks],
-            extra={**self.extra, **({"schema_changes": changes} if changes else {})},
+            extra={
+                **self.extra,
+                **({"schema_changes": changes} if changes else {}),
+                **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
+            },
         )
+
+    @property
+    def _empty_baseline(self) -> bool:
+        return self.window.kind == "baseline" and self.attempt.staged_rows == 0
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.

@@ -34,10 +34,15 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
 def _rows(seen: Seen) -> Iterator[Doubt]:
     head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
     if head.rows == 0:
-        yield Doubt(
-            "no rows came, so that nothing could be checked", "look further back: --days 30"
-        )
+        yield _nothing(seen)
         return
+    if seen.half is not None and seen.half.facts.rows == 0:
+        yield Doubt(
+            "asked for a part of the window that has rows, the API gave none: every day that has "
+            "ended would be empty",
+            "correct the parameter that carries {end}, or window.format",
+            breaks=True,
+        )
     total = head.total if seen.counted is None else seen.counted
     more = total is not None and total > head.rows
     if head.rows < limit and (more or head.token or head.url):
@@ -53,6 +58,21 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {limit}",
             breaks=not isinstance(seen.endpoint.paging, Link),
         )
+
+
+def _nothing(seen: Seen) -> Doubt:
+    if seen.ever is None:
+        return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
+    if seen.ever.facts.rows:
+        return Doubt(
+            "no rows came of these days, so that little could be checked",
+            "look further back: --days 30",
+        )
+    return Doubt(
+        "no rows came, not even of everything up to now: the first partition would be empty",
+        "is a parameter misspelt? Ask the API without it: some answer nothing to a filter that "
+        "they don't know",
+    )
 
 
 def _next_page(seen: Seen) -> Iterator[Doubt]:
