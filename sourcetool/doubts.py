@@ -85,8 +85,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
                 "correct the parameter that carries the page",
                 breaks=True,
             )
-        return
-    if head.rows >= paging.limit and paging.kind in ("link", "token"):
+    elif head.rows >= paging.limit and paging.kind in ("link", "token"):
         yield Doubt(
             f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
             "one, its rows would be lost",

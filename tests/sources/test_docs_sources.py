@@ -1,5 +1,6 @@
 """`docs/sources.md` is true: each YAML block of it is run, and each row of it compared."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,20 @@ def app() -> Starlette:
             headers["link"] = f'<{url}>; rel="next"'
         return json_answer({"data": ORDERS[::-1][start : start + 100]}, headers=headers)
 
-    routes = [Route("/orders", orders), Route("/statuses", statuses), Route("/feed", feed)]
+    async def search(request: Request) -> Response:
+        body = json.loads(await request.body())
+        asked, page = body["filter"], body["page"]
+        known = {"filter", "page", "size", "token", "updatedFrom", "updatedTo"}
+        if (body.keys() | asked.keys() | page.keys()) - known:
+            return json_answer({"message": "no"}, 400)
+        low, high = asked.get("updatedFrom", ""), asked.get("updatedTo", "9")
+        rows = [row for row in ORDERS if low <= row["updated_at"] < high]
+        start, size = int(page.get("token", "0")), page["size"]
+        token = str(start + size) if start + size < len(rows) else None
+        return json_answer({"meta": {"next_token": token}, "data": rows[start : start + size]})
+
+    routes = [Route("/orders/search", search, methods=["POST"])]
+    routes += [Route("/orders", orders), Route("/statuses", statuses), Route("/feed", feed)]
     return Starlette(routes=routes)
 
 
@@ -103,14 +117,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
 
 
 def test_the_guide_has_its_blocks() -> None:
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
 
 
 @pytest.mark.parametrize(
     "endpoint",
     [
         "orders",
-        *(f"orders_by_{how}" for how in ("key", "change", "token", "link", "number")),
+        *(f"orders_by_{how}" for how in ("key", "change", "token", "link", "number", "search")),
         "orders_feed",
     ],
 )

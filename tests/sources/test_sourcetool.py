@@ -15,6 +15,7 @@ from starlette.routing import Route
 from pipeline.spec import load_source
 from pipeline.store import Lake
 from sourcetool.check import check
+from sourcetool.guess import guess
 from sourcetool.new import new
 from tests.sources.answers import json_answer
 from tests.sources.github_api import GitHub, issues
@@ -160,6 +161,7 @@ def test_a_proposal_for_nested_rows_and_a_window(tmp_path: Path) -> None:
     assert found.columns["updated"].path == "properties.updated"
     assert found.cursor == "updated"
     assert found.columns["updated"].type == "timestamp[ms]"
+    assert getattr(found.request, "params", {})["updatedafter"] == "{start}"
     assert found.window.end == "none"
     assert getattr(found.paging, "first", None) == 1
 
@@ -232,3 +234,42 @@ def test_an_empty_baseline_is_a_doubt_and_an_empty_day_is_none(
     first, second = extract(source, lake, "things", ["2026-11-01", "2026-11-02"], now)
     assert "is a parameter of the window misspelt" in first.extra["doubt"]
     assert "doubt" not in second.extra
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "window", "cursor"),
+    [
+        (
+            "limit=3&from_ms=1763769600000&to_ms=1895305600000",
+            {"from_ms": "{start}", "to_ms": "{end}"},
+            {"format": "epoch_ms"},
+            ("ts", "timestamp[ms]"),
+        ),
+        (
+            "limit=3&modified_since=2026-11-20 00:00:00&modified_until=2026-11-30 00:00:00",
+            {"modified_since": "{start}", "modified_until": "{end}"},
+            {"format": "%Y-%m-%d %H:%M:%S"},
+            ("ts", "timestamp[ms]"),
+        ),
+        (
+            "limit=3&updatedFrom=2026-11-20T00:00:00&seen=2026-11-01",
+            {"updatedFrom": "{start}", "seen": "2026-11-01"},
+            {"end": "none", "format": "%Y-%m-%dT%H:%M:%S"},
+            ("ts", "timestamp[ms]"),
+        ),
+    ],
+)
+def test_the_bounds_of_a_window_are_found_by_what_stands_in_them(
+    query: str,
+    params: dict[str, str],
+    window: dict[str, str],
+    cursor: tuple[str, str],
+) -> None:
+    rows = [{"id": n, "ts": 1_763_769_600_000 + n} for n in range(3)]
+    found = guess(rows, {}, [(n, v) for n, _, v in (p.partition("=") for p in query.split("&"))])
+    assert found.params.items() >= params.items()
+    assert (found.window, found.cursor) == (window, cursor[0])
+    assert found.columns["ts"] == cursor[1]
+    assert any("is sent with every request now" in doubt for doubt in found.doubts) is (
+        "seen" in params
+    )
