@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.feed import validators_of
 from pipeline.paging import Key
 from pipeline.spec.paging import Link, Offset, Page
 from pipeline.spec.source import Source
@@ -28,6 +29,7 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
     if seen.error is not None:
         return [Doubt(str(seen.error), "correct the YAML, and look again", breaks=True)]
     found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
+    found += _validators(seen)
     return sorted(found, key=lambda doubt: not doubt.breaks)
 
 
@@ -152,6 +154,15 @@ def _types(seen: Seen) -> Iterator[Doubt]:
         yield Doubt(
             f"{table[cursor].null_count:,} rows have no {cursor}",
             "they land with the first partition only: is it the right cursor?",
+        )
+
+
+def _validators(seen: Seen) -> Iterator[Doubt]:
+    if seen.endpoint.conditional and not validators_of(seen.answers[0].headers):
+        yield Doubt(
+            "conditional is set, but the answer has no ETag, and no Last-Modified that lies before "
+            "its Date: there can be no 304",
+            "leave conditional out",
         )
 
 

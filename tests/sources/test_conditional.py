@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +28,7 @@ from pipeline.readback import key_rows
 from pipeline.request import HttpRequest
 from pipeline.spec import Source, load_source
 from pipeline.store import Lake
+from sourcetool.check import check
 from tests.sources.support import extract, outcome_of, serving
 
 FIRST, SECOND, THIRD, FOURTH = (f"2026-11-0{day}" for day in range(1, 5))
@@ -66,7 +69,12 @@ class Api:
 @pytest.fixture
 def api() -> Iterator[Api]:
     found = Api()
-    with serving(Starlette(routes=[Route("/feed", found.answer)])) as url:
+
+    async def plain(request: Request) -> Response:
+        return Response(json.dumps(found.rows), media_type="application/json")
+
+    routes = [Route("/feed", found.answer), Route("/plain", plain)]
+    with serving(Starlette(routes=routes)) as url:
         found.url = url
         yield found
 
@@ -346,3 +354,18 @@ def test_what_is_free_needs_a_second_window_for_its_pace(tmp_path: Path) -> None
     file.write_text(yaml_of("http://h").replace("endpoints:", f"{limits}endpoints:"))
     with pytest.raises(ConfigError, match="needs a second, shorter window"):
         load_source(file, {})
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_check_source_says_if_there_can_be_no_304(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tagged: bool
+) -> None:
+    monkeypatch.setenv("HEADRACE_BUDGET", "memory")
+    api.rows = [row(1, "10-20T12:00:00"), row(2, "11-01T12:00:00")]
+    file = tmp_path / "shop.yaml"
+    path = "feed" if tagged else "plain"
+    file.write_text(yaml_of(api.url, f"conditional: true\npath: {path}"))
+    console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+    assert check(str(file), [], 2, 30, console) == 0
+    assert isinstance(console.file, io.StringIO)
+    assert ("there can be no 304" in console.file.getvalue()) is not tagged
