@@ -14,6 +14,7 @@ from assets import (
     source_job,
     source_schedule,
     source_sweeps,
+    step_executor,
 )
 from pipeline.errors import ConfigError
 from pipeline.spec import load_sources
@@ -40,6 +41,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(source_schedule(source, jobs[source.source]) for source in sources),
             maintenance_schedule,
         ],
+        executor=step_executor,
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),
             "api": ApiResource(budget=budget, cache=settings.cache),

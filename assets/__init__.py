@@ -1,6 +1,7 @@
 """Dagster assets made from sources: one multi-asset, job, schedule and set of checks a source."""
 
 from assets.budgets import budget_page
+from assets.executor import step_executor
 from assets.factory import source_assets
 from assets.jobs import source_job, source_schedule
 from assets.maintenance import maintenance, maintenance_schedule
@@ -14,4 +15,5 @@ __all__ = [
     "source_job",
     "source_schedule",
     "source_sweeps",
+    "step_executor",
 ]

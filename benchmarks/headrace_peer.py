@@ -54,7 +54,8 @@ def source_of(job: Job, start: str) -> Source:
 def budget_of(source: Source, folder: str) -> budget.Budget:
     windows = tuple(budget.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
     limits = budget.Limits(windows or (NO_LIMIT,), source.limits.in_flight)
-    return budget.open_budget("bench", limits, folder)
+    pace = "-".join(f"{window.requests:g}" for window in limits.windows)
+    return budget.open_budget(f"bench-{pace}", limits, folder)
 
 
 async def in_session(

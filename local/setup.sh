@@ -71,4 +71,6 @@ rm -rf build headrace.egg-info
 # PYTHONDONTWRITEBYTECODE would keep it from ever being written; compileall writes it all the same.
 say "Compiling packages …"
 "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
+# The same for the project's own modules; one that is edited later is never taken for what it was.
+"$venv/bin/python" -m compileall -q definitions.py assets resources pipeline emulator local || true
 touch "$stamp"

@@ -11,11 +11,13 @@ spec       ``spec``: what an API is; ``plugin``: what YAML can't say
 window     ``window``: which interval of the cursor a partition asks for
 pages      ``paging``: which requests; ``proof``: why no row lies between two pages
 rows       ``types`` (declared), ``guard`` (bytes), ``strict``, ``exact`` and ``repair`` (JSON to
-           Arrow, fast and lossless), ``evolve`` (inferred), ``arrow`` (the reader), ``columns``
+           Arrow, fast and lossless), ``evolve`` (inferred), ``arrow`` (the reader), ``columns``,
+           ``heap`` (threads and memory)
 budget     ``budget``: when a request may go, over all processes
 requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP request
-client     ``auth``, ``classify``, ``retry``, ``breaker``, ``transport``, ``client`` (the only
-           sender), ``packing`` (pages that ride together), ``cache``, ``links``
+client     ``auth``, ``classify``, ``retry``, ``breaker``, ``connections`` (httpx over aiohttp's),
+           ``transport``, ``client`` (the only sender), ``packing`` (pages that ride together),
+           ``cache``, ``links``
 extract    ``feed``, ``counted``, ``fetch`` (one page, held against what was asked), ``lanes``
            (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains),
            ``by_cursor``, ``parents``, ``plan``

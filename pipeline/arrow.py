@@ -59,6 +59,7 @@ class PageReader:
         self._separable = strict.separable(shape)
         self._plan: strict.Plan | None = None  # made of all above; None: to be made again
         self._facts: dict[str, pa.DataType] = {}  # how the extras were typed last
+        self._joined: pa.Schema | None = None  # of the last page: its like brings nothing new
         self._raw: pa.DataType | None = None  # how the last inferred body was typed
         self._made: tuple[pa.DataType, pa.DataType, pa.DataType] | None = None
 
@@ -136,8 +137,9 @@ class PageReader:
         shape, plan = self._shape, self._current_plan()
         read = self._read_bytes(body, plan.body)
         rows = strict.rows_of(read, shape)
+        members = strict.members_of(rows)
         columns = {
-            column.name: strict.land(strict.at(rows, column.path), column.type, tally)
+            column.name: strict.land(_at(rows, members, column.path), column.type, tally)
             for column in plan.columns
         }
         if len(columns) < len(shape.columns):
@@ -145,9 +147,8 @@ class PageReader:
             for column in shape.columns:
                 if column.name not in columns:
                     columns[column.name] = exact.declared_column(parsed, column, tally, self._where)
-        for name in filter(shape.infers, (field.name for field in rows.type)):
-            as_read = from_arrow(rows.type.field(name).type)
-            array = strict.land(rows.field(name), as_read, tally)
+        for name in filter(shape.infers, members):
+            array = strict.land(members[name], from_arrow(members[name].type), tally)
             columns[name] = evolve.adapt(array, evolve.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
         extras = {
@@ -229,6 +230,8 @@ class PageReader:
         if not shape.infer:
             return
         with self._lock:
+            if self._joined is not None and self._joined.equals(table.schema):
+                return
             seen = dict(self._seen)
             for field in table.schema:
                 if not shape.infers(field.name):
@@ -243,6 +246,7 @@ class PageReader:
             if seen != self._seen:
                 exact.check_limits(seen, shape, self._where)
                 self._seen, self._plan = seen, None
+            self._joined = table.schema
 
     def _say_conflict(self, table: pa.Table, name: str, old: pa.DataType) -> None:
         values = table.column(name).to_pylist()
@@ -256,3 +260,8 @@ class PageReader:
 
     def _broken(self, sentence: str) -> ContractBroken:
         return ContractBroken(f"{self._where}: {sentence}")
+
+
+def _at(rows: pa.StructArray, members: Mapping[str, pa.Array], path: tuple[str, ...]) -> pa.Array:
+    """The column at a path inside the rows."""
+    return members[path[0]] if len(path) == 1 else strict.at(rows, path)

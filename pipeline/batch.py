@@ -27,7 +27,7 @@ class Gathered:
         if handed.table.num_rows:
             self._tables.append(handed.table)
             self.rows += handed.table.num_rows
-            self._bytes += handed.table.nbytes
+            self._bytes += handed.arrow_bytes
         self.pages += 1
         self.position = handed.position
 

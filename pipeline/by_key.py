@@ -8,13 +8,13 @@ a sick API sends odd pages and wrong counts.
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.errors import ContractBroken
 from pipeline.extract import Handed, Tally
@@ -251,24 +251,36 @@ class ByKey:
     def _all_counted(self) -> bool:
         return self.tally.total in (None, self._earlier + self.tally.rows)
 
+    def _first_new(self, table: pa.Table) -> int:
+        """How many rows at the start are covered: in key order, all that is new comes last."""
+        covered, descending = self._reach.covered, self._reach.descending
+        if covered is None:
+            return 0
+        keys = table[self._key]
+
+        def is_new(at: int) -> bool:
+            key = keys[at].as_py()
+            return bool(key < covered if descending else key > covered)
+
+        for at in range(min(2, table.num_rows)):  # one row of overlap is what mostly comes
+            if is_new(at):
+                return at
+        return bisect_left(range(table.num_rows), True, key=is_new)
+
     def _taken(self, page: Fetched) -> Handed:
         """Hand the page's rows on, without those that are covered."""
         table = page.table
-        covered = self._reach.covered
-        if covered is not None and table.num_rows:
-            keys = table[self._key]
-            limit = pa.scalar(covered, keys.type)
-            fresh = pc.less(keys, limit) if self._reach.descending else pc.greater(keys, limit)
-            at = pc.index(fresh, True).as_py()  # in key order: all that is new comes last
-            table = table.slice(at if at >= 0 else table.num_rows)
+        if first := self._first_new(table):
+            table = table.slice(first)
         if page.ask.offset is not None and self._reach.brings(page.facts):
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)
         self._largest = max(self._largest, page.facts.rows)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
-        position = {"covered": self._reach.covered, "offset": self._offset}
-        return Handed(table, {**position, "rows": self._earlier + self.tally.rows})
+        position: dict[str, Any] = {"covered": self._reach.covered, "offset": self._offset}
+        position["rows"] = self._earlier + self.tally.rows
+        return Handed(table, position, page.arrow_bytes)
 
 
 def _same(before: Facts, facts: Facts) -> bool:

@@ -21,6 +21,7 @@ from pipeline.auth import hidden, make_auth
 from pipeline.breaker import Breaker, State
 from pipeline.budget import Budget
 from pipeline.classify import Verdict
+from pipeline.connections import Connections
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
@@ -35,7 +36,7 @@ from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
 from pipeline.secret_logs import keep_secrets_out
 from pipeline.spec.source import Source
-from pipeline.transport import Metered, make_transport
+from pipeline.transport import Metered
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")
@@ -275,9 +276,9 @@ async def open_client(
     """
     keep_secrets_out()
     t, free_304 = source.timeouts, source.limits.not_modified_is_free
-    limits = httpx.Limits(max_connections=source.limits.in_flight + 2)
     if transport is None:
-        transport = await asyncio.to_thread(make_transport, limits)
+        tls = await asyncio.to_thread(httpx.create_ssl_context)
+        transport = Connections(source.limits.in_flight + 2, tls)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},

@@ -43,6 +43,7 @@ class Handed:
 
     table: pa.Table
     position: Mapping[str, Any]
+    arrow_bytes: int
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class ByChain:
             "counted": self._counted,
             "steady": self._steady,
         }
-        return Handed(table, after)
+        return Handed(table, after, page.arrow_bytes)
 
     def _lanes(self, position: Mapping[str, Any] | None) -> "list[_Lane]":
         first = self._pager.first()

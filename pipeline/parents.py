@@ -69,6 +69,7 @@ class FailedParent:
 class _Read:
     index: int
     tables: tuple[pa.Table, ...] = ()
+    arrow_bytes: int = 0
     failed: FailedParent | None = None
 
 
@@ -105,11 +106,12 @@ class ByParent:
             return []
         table = pa.concat_tables(read.tables, promote_options="permissive")
         self.tally.rows += table.num_rows
-        return [Handed(table, position)]
+        return [Handed(table, position, read.arrow_bytes)]
 
     async def _one(self, numbered: tuple[int, str]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
         tables: list[pa.Table] = []
+        arrow_bytes = 0
         try:
             async with asyncio.timeout(self.children.timeout_s):
                 ask: Ask | None = replace(self.pager.first(), parent=parent)
@@ -119,6 +121,7 @@ class ByParent:
                     page = await self.pages.page(ask)
                     self.tally.pages += 1
                     tables.append(page.table)
+                    arrow_bytes += page.arrow_bytes
                     ask = self.pager.after(ask, page.facts)
         except TimeoutError:
             reason = f"not read within {self.children.timeout_s:g} s"
@@ -126,7 +129,7 @@ class ByParent:
         except (RequestRefused, ContractBroken) as error:
             yield _Read(index, failed=FailedParent(parent, type(error).__name__, str(error)[:300]))
         else:
-            yield _Read(index, tuple(tables))
+            yield _Read(index, tuple(tables), arrow_bytes)
 
     def _judge(self) -> None:
         share = len(self.failed) / max(1, len(self.parents.groups))

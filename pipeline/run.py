@@ -22,6 +22,7 @@ from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
+from pipeline.heap import give_back
 from pipeline.manifest import Manifest
 from pipeline.parents import ByParent, Parents, parents_of
 from pipeline.parquet import encode
@@ -235,10 +236,12 @@ class _Stager:
         columns = self._reader.schema
         schema = self._with_stamp(columns)
         table = pa.concat_tables([self._conformed(t, columns) for t in alike(tables)])
+        tables.clear()  # here, and not by the loop, which many small buffers would hold up
         table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
         if not self._preview:
             self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
         rows = table.num_rows
+        give_back()
         body = encode(table)
         del table
         self._attempt.stage(body, rows=rows, progress=progress, counters=counters, schema=schema)

@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract import Tally
+from pipeline.heap import settled
 from pipeline.run import stage
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.window import newest_snapshot
@@ -99,10 +100,11 @@ async def run_source(
         outcome.failed.append(Failed("(all)", partitions[0], error))
         return
     children = {name for name in wanted if run.source.endpoints[name].parents}
-    for wave in (wanted.keys() - children, children):  # parents are committed first
-        async with asyncio.TaskGroup() as group:
-            for name in (name for name in wanted if name in wave):
-                group.create_task(one(name, wanted[name]))
+    with settled():
+        for wave in (wanted.keys() - children, children):  # parents are committed first
+            async with asyncio.TaskGroup() as group:
+                for name in (name for name in wanted if name in wave):
+                    group.create_task(one(name, wanted[name]))
 
 
 async def _endpoint(

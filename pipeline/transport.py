@@ -5,19 +5,12 @@ that what the budget counts is what the server sees. Requests to other hosts (a 
 no use of this API's quota and pass.
 """
 
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
 
 from pipeline.budget import Budget
-
-
-def make_transport(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """In a thread, since certificates and anyio's backend take longer than a loop may stand."""
-    importlib.import_module("anyio._backends._asyncio")
-    return httpx.AsyncHTTPTransport(limits=limits)
 
 
 class Metered(httpx.AsyncBaseTransport):

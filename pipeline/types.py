@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
@@ -42,6 +43,7 @@ _SCALARS: Final[dict[str, pa.DataType]] = {
     "timestamp[us]": INSTANT,
     "timestamp[iso]": INSTANT,
 }
+_AS_READ: Final = INTEGERS | {"bool", "string", "null"}
 _SYNONYMS: Final = {
     "int": "int64",
     "integer": "int64",
@@ -83,6 +85,13 @@ class DeclaredType:
     def holds_json(self) -> bool:
         """Whether values anywhere inside are kept as JSON text."""
         return self.json == "json" or any(member.holds_json for _, member in self.members)
+
+    @cached_property
+    def lands_as_read(self) -> bool:
+        """Whether what pyarrow reads strictly is what lands: nothing to check or change."""
+        if self.json == "list":
+            return self.members[0][1].lands_as_read
+        return self.json in _AS_READ
 
     @property
     def format(self) -> str:

@@ -81,7 +81,7 @@ class Endpoint(Model):
         pattern=r"^[\w.]+:\w+$",
         description="a function of yours over the rows of a page, as module:function",
     )
-    batch_rows: int = Field(50_000, ge=1, description="rows of one Parquet file")
+    batch_rows: int = Field(25_000, ge=1, description="rows of one Parquet file")
     order: Literal["ascending", "descending", "none"] = Field(
         "ascending", description="in which order of the key the pages come"
     )

@@ -2,6 +2,8 @@
 
 import os
 import runpy
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,8 @@ SETTINGS = {
     "IGDB_CLIENT_SECRET": "a-secret",
     "IGDB_START": day(3),
 }
+WHERE_WANTED = ("hishel", "psycopg", "redis", "emulator", "local", "sourcetool", "benchmarks")
+"""What a run may need, or only a command: not every process that loads the project pays for it."""
 
 
 def load(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> dg.Definitions:
@@ -115,6 +119,17 @@ def test_a_typo_in_the_yaml_is_one_sentence_with_its_line(
     assert said.startswith(f"{tmp_path}/igdb.yaml:{line}: ")
     assert "did you mean 'in_flight'?" in said
     assert "\n" not in said
+
+
+def test_loading_imports_nothing_that_only_some_runs_need() -> None:
+    say = "import definitions, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", say], env=os.environ | SETTINGS, cwd=ROOT, capture_output=True,
+        text=True, timeout=120, check=True,
+    )  # fmt: skip
+    loaded = done.stdout.split()
+    assert "pipeline" in loaded
+    assert not set(WHERE_WANTED).intersection(loaded)
 
 
 def test_an_api_that_is_down_ends_a_run_within_two_minutes(source: Source) -> None:

@@ -1,0 +1,50 @@
+"""Which process a step runs in: one of its own, forked from the run's where that is safe.
+
+A process of its own, as Dagster has it: when it is killed, the run lives, and tries again. But
+Dagster spawns it, so that it imports everything and reads all sources once more, which takes longer
+than a small partition. A forked process has all that from its parent
+(docs/decisions/0010-start-up.md).
+
+What makes forking unsafe is another thread that holds a lock at that moment: the child gets the
+lock and not the thread. So it is done only beside threads that are known to wait; else Dagster
+spawns.
+"""
+
+import sys
+import threading
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import dagster as dg
+
+_DAGSTERS = dg.multi_or_in_process_executor
+_WAITING = {"termination-handler", "QueueFeederThread"}
+"""Threads of a run that the UI or the daemon has started: the one waits for *Terminate*, the other
+for what the run tells the server when it ends. The step's process uses the locks of neither."""
+
+
+def may_fork(platform: str, threads: Collection[str]) -> bool:
+    """:param threads: the names of all Python threads. macOS has libraries that can't bear it."""
+    return platform == "linux" and len([name for name in threads if name not in _WAITING]) == 1
+
+
+def with_start_method(config: Mapping[str, Any], *, fork: bool) -> dict[str, Any]:
+    """The executor's configuration; a start method that the run's own configuration names stays."""
+    chosen = config.get("multiprocess")
+    if not fork or chosen is None or chosen.get("start_method"):
+        return dict(config)
+    return {**config, "multiprocess": {**chosen, "start_method": {"fork": {}}}}
+
+
+@dg.executor(
+    name="step_process",
+    config_schema=cast("Any", _DAGSTERS.config_schema),
+    requirements=_DAGSTERS.get_requirements,
+)
+def step_executor(context: dg.InitExecutorContext) -> dg.Executor:
+    """Dagster's own executors with their configuration: ``multiprocess``, ``in_process``."""
+    fork = may_fork(sys.platform, [thread.name for thread in threading.enumerate()])
+    config = with_start_method(context.executor_config, fork=fork)
+    create = _DAGSTERS.executor_creation_fn
+    assert create is not None  # only a definition without a body has none
+    return create(context._replace(executor_config=config))
