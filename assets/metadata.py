@@ -38,6 +38,10 @@ def of_receipt(receipt: Receipt) -> dict[str, Any]:
     }
     if manifest.latest_late_s is not None:
         found["latest_late_s"] = manifest.latest_late_s
+    if manifest.proof.get("not_modified"):
+        found["not_modified"] = True
+    if "doubt" in manifest.extra:
+        found["doubt"] = manifest.extra["doubt"]
     parents = manifest.extra.get("parents")
     if parents:
         found |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}

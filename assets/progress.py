@@ -10,26 +10,32 @@ from pipeline.source_run import Outcome
 EVERY_S = 5.0
 
 
-async def report(client: Client, outcome: Outcome, log: Callable[[str], None]) -> None:
+async def report(
+    client: Client, outcome: Outcome, log: Callable[[str], None], *, limited: bool
+) -> None:
     """Log a line every few seconds until cancelled."""
     began = time.monotonic()
     while True:
         await asyncio.sleep(EVERY_S)
-        log(line(outcome, client, time.monotonic() - began))
+        log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
-def line(outcome: Outcome, client: Client, passed_s: float) -> str:
-    """One line of progress."""
+def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) -> str:
+    """One line of progress.
+
+    :param limited: the API has a rate limit: else there is no share of it to tell.
+    """
     tallies = outcome.tallies.values()
     rows = sum(tally.rows for tally in tallies)
     total = sum(tally.total if tally.total is not None else tally.rows for tally in tallies)
     stats = client.budget.stats
+    share = f"{stats.share_used:.0%} of the budget, " if limited else ""
     rate = rows / passed_s if passed_s else 0.0
     left = (total - rows) / rate if rate and total > rows else 0.0
     return (
         f"{rows:,} of {counted(total, 'row')}, {rate:,.0f} rows/s, "
         f"{counted(stats.requests, 'request')}, "
-        f"{stats.share_used:.0%} of the budget, {stats.throttled} throttled, "
+        f"{share}{stats.throttled} throttled, "
         f"{counted(len(outcome.receipts), 'partition')} committed"
         + (f", about {left:,.0f} s left" if left >= 1 else "")
         + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")

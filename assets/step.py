@@ -95,10 +95,15 @@ class Step:
             finally:
                 progress.cancel()
                 self._recorder.shared = self._shared_metadata(client)
-                self._context.log.info(line(self._outcome, client, time.monotonic() - began))
+                passed_s = time.monotonic() - began
+                self._context.log.info(line(self._outcome, client, passed_s, limited=self._limited))
 
     async def _report(self, client: Client) -> None:
-        await report(client, self._outcome, self._context.log.info)
+        await report(client, self._outcome, self._context.log.info, limited=self._limited)
+
+    @property
+    def _limited(self) -> bool:
+        return bool(self._source.limits.windows)
 
     def _share(self) -> float:
         """A backfill leaves a part of the budget to the scheduled runs."""
@@ -123,15 +128,19 @@ class Step:
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
+        if "doubt" in manifest.extra:
+            self._context.log.warning(
+                f"{receipt.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
+            )
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """What is of the whole run: the endpoints of a source share one budget."""
         stats = client.budget.stats
-        window = self._source.limits.windows[0] if self._source.limits.windows else None
-        limit = window.requests / window.per_s if window else 0.0
+        window = self._source.limits.windows[0] if self._limited else None
+        limit = window.requests / window.per_s if window else None
         plot = requests_over_time(stats.sends, stats.bin_s, limit)
         return {
-            "budget_share_used": round(stats.share_used, 4),
+            **({"budget_share_used": round(stats.share_used, 4)} if window else {}),
             "run_requests": stats.requests,
             "run_throttled_429": stats.throttled,
             "breaker": client.breaker_state,

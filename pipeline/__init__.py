@@ -18,12 +18,13 @@ requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an
 client     ``auth``, ``classify``, ``retry``, ``breaker``, ``connections`` (httpx over aiohttp's),
            ``transport``, ``client`` (the only sender), ``packing`` (pages that ride together),
            ``cache``, ``links``
-extract    ``fetch`` (one page, held against what was asked), ``lanes`` (side by side, in order),
-           ``by_key`` (under the proof), ``extract`` (chains), ``by_cursor``, ``parents``, ``plan``
+extract    ``feed``, ``counted``, ``fetch`` (one page, held against what was asked), ``lanes``
+           (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains),
+           ``by_cursor``, ``parents``, ``plan``
 lake       ``store`` (S3), ``swap``, ``layout``, ``parquet``, ``manifest``, ``checkpoint``,
            ``attempt``, ``commit``, ``publish``, ``read``, ``rows``, ``maintain``
-a run      ``batch``, ``verify``, ``staged``, ``run`` (one partition), ``winner``, ``source_run``
-           (all partitions of a run), ``sweep`` (deletes)
+a run      ``batch``, ``verify``, ``staged``, ``conditional``, ``run`` (one partition),
+           ``winner``, ``source_run`` (all partitions of a run), ``sweep`` (deletes)
 ========== ======================================================================================
 """
 

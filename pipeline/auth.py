@@ -134,6 +134,7 @@ class TokenAuth(httpx.Auth):
         self._token = ""
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
+        self._refused: AuthError | None = None
         self.renewals = 0
 
     @property
@@ -144,6 +145,7 @@ class TokenAuth(httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         async with self._lock:
+            self._raise_if_refused()
             if self._clock() >= self._good_until:
                 self._keep(await _read((yield self._token_request())))
         used = self._token
@@ -151,6 +153,7 @@ class TokenAuth(httpx.Auth):
         if response.status_code != 401:
             return
         async with self._lock:
+            self._raise_if_refused()
             if self._token == used:
                 self._keep(await _read((yield self._token_request())))
         yield self._signed(request, self._token)
@@ -163,8 +166,17 @@ class TokenAuth(httpx.Auth):
     def _token_request(self) -> httpx.Request:
         return httpx.Request("POST", self._token_url, data=dict(self._form()))
 
+    def _raise_if_refused(self) -> None:
+        """A refusal holds for the run: asking again, once for each who waits, changes nothing."""
+        if self._refused is not None:
+            raise AuthError(*self._refused.args)
+
     def _keep(self, response: httpx.Response) -> None:
-        data = _token_answer(response)
+        try:
+            data = _token_answer(response)
+        except AuthError as error:
+            self._refused = error
+            raise
         self._token = data["access_token"]
         lifetime_s = _lifetime_s(data.get("expires_in"))
         self._good_until = self._clock() + lifetime_s - min(self._renew_before_s, lifetime_s / 2)

@@ -49,7 +49,7 @@ def may_come(
     step_s = form.resolution_s
     slack = timedelta(seconds=min(step_s, 1.0))
     latest = ceil(end, step_s) + slack if has_end(form, start) else None
-    if start is None:
+    if start is None or form.start == "none":
         return None, latest
     wider = timedelta(seconds=step_s if form.start == "exclusive" else 0.0)
     return floor(start, step_s) - wider - slack, latest

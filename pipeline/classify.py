@@ -14,12 +14,15 @@ PERMANENT  every other status
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from pipeline.spec.limits import Answers, RateHeaders
+
+_LONGEST_S = 86_400.0 * 31
 
 
 class Verdict(Enum):
@@ -99,6 +102,23 @@ def rate_left(
     if reset is not None and rate.reset_is == "epoch_s":
         reset -= now().timestamp()
     return None if remaining is None else int(remaining), None if reset is None else max(reset, 0.0)
+
+
+_INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def limit_told(headers: Mapping[str, str], rate: RateHeaders | None) -> tuple[int, float] | None:
+    """The limit that the API says it has: requests, and in how many seconds."""
+    if rate is None or rate.limit is None:
+        return None
+    requests, per_s = _number(headers, rate.limit), rate.interval_s
+    if rate.interval is not None:
+        found = _INTERVAL.fullmatch(headers.get(rate.interval.lower(), "").strip())
+        per_s = float(found[1]) * _UNIT_S[found[2] or "s"] if found else None
+    if requests is None or requests < 1 or per_s is None or not 0 < per_s <= _LONGEST_S:
+        return None
+    return int(requests), per_s
 
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:

@@ -30,7 +30,7 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
 )
-from pipeline.guard import BadBody
+from pipeline.guard import BadBody, OddPage
 from pipeline.refusal import lost, refusal
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
@@ -113,9 +113,12 @@ class Client:
                     sent.retried += failed.kind is not Kind.THROTTLED
                     await self._wait(failed, tries, what)
         except HeadraceError as error:
-            # An API may say a key or a token again in its refusal.
-            error.args = (hidden(str(error), self._source.auth, self._http.auth),)
-            raise
+            raise self.redacted(error) from None
+
+    def redacted(self, error: HeadraceError) -> HeadraceError:
+        """An API may say a key or a token again, in its refusal or in a page."""
+        error.args = (hidden(str(error), self._source.auth, self._http.auth),)
+        return error
 
     async def _gated(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
@@ -145,7 +148,8 @@ class Client:
             self._becomes(self._breaker.succeeded())  # an API that says no is up
             raise
         except BadBody as error:
-            self._becomes(self._breaker.failed())
+            up = isinstance(error, OddPage)
+            self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
             raise _Failed(Kind.ERROR, str(error)) from None
         self._becomes(self._breaker.succeeded())
         return found
@@ -191,6 +195,7 @@ class Client:
 
     async def _read_body(self, request: httpx.Request, limit: asyncio.Timeout) -> Answer:
         response = await self._http.send(request, stream=True)
+        self.spent.answered = True
         # Waiting for the budget is no fault of the API: the clock runs from the answer's head on.
         limit.reschedule(asyncio.get_running_loop().time() + self._source.timeouts.total_s)
         try:
@@ -221,8 +226,9 @@ class Client:
         """Raise unless the answer can be read."""
         limits = self._source.limits
         left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
-        if left is not None:
-            self.budget.observed(left, reset_s)
+        self.budget.observed(left, reset_s)
+        if told := classify.limit_told(answer.headers, limits.headers):
+            self.budget.told(*told)
         meaning = classify.verdict(
             answer.status, answer.headers, self._source.answers, limits.headers, answer.body
         )
@@ -243,19 +249,21 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is State.OPEN:
-            raise self._down(what, f"{failed}, after {_tries(sum(tries.values()))}") from None
+            number = sum(tries.values())
+            said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
+            raise self._down(what, said) from None
+        if failed.kind is Kind.TIMEOUT and not self.spent.answered:
+            log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
     def _down(self, what: object, reason: str) -> ApiUnavailable:
+        host = httpx.URL(self._source.base_url).host
         return ApiUnavailable(
-            f"{what}: {reason}. The API at {self._host()} seems to be down or unreachable "
+            f"{what}: {reason}. The API at {host} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value})",
             wait_s=self._source.breaker.open_s,
         )
-
-    def _host(self) -> str:
-        return httpx.URL(self._source.base_url).host
 
 
 @asynccontextmanager
@@ -271,7 +279,7 @@ async def open_client(
     :param half_open: the last try ended with an open breaker: begin with one request alone.
     """
     keep_secrets_out()
-    t = source.timeouts
+    t, free_304 = source.timeouts, source.limits.not_modified_is_free
     if transport is None:
         tls = await asyncio.to_thread(httpx.create_ssl_context)
         transport = Connections(source.limits.in_flight + 2, tls)
@@ -279,16 +287,12 @@ async def open_client(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=httpx.Timeout(t.read_s, connect=t.connect_s, pool=None),
-        transport=Metered(transport, budget, httpx.URL(source.base_url)),
+        transport=Metered(transport, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )
     state = State.HALF_OPEN if half_open else State.CLOSED
     async with budget, http:
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
-
-
-def _tries(number: int) -> str:
-    return "1 try" if number == 1 else f"{number} tries"
 
 
 def _now() -> datetime:

@@ -5,12 +5,11 @@ again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,8 +17,10 @@ from pipeline.arrow import PageReader
 from pipeline.bounds import may_come, slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
+from pipeline.counted import count_in, whole
 from pipeline.errors import ContractBroken
-from pipeline.guard import BadBody
+from pipeline.feed import Feed
+from pipeline.guard import OddPage
 from pipeline.heap import READERS
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
@@ -84,23 +85,32 @@ class EndpointPages:
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
         self.repaired = 0
+        chain = self._endpoint.paging.kind != "none"
+        self._feed = Feed(window.end, chain=chain) if self._endpoint.feed else None
+        self._conditions: Mapping[str, str] = {}
+        self.not_modified = False
+
+    def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
+        """Send these headers with the next page's request; a 304 to it is an empty page."""
+        self._conditions = conditions
+
+    def feed_facts(self) -> dict[str, Any]:
+        """What was seen of a feed, for the manifest; nothing of another endpoint."""
+        return self._feed.facts() if self._feed else {}
 
     async def page(self, ask: Ask) -> Fetched:
         """:raises ContractBroken: the page is not what was asked for, however often."""
-        doubts = 0
         request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
+        conditions, self._conditions = self._conditions, {}
+        request = replace(request, headers={**request.headers, **conditions})
         what = f"{self._source.source}/{self._name}, {_where(ask)}"
 
         async def read(answer: Answer) -> Fetched:
-            nonlocal doubts
-            try:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(READERS, self._read, ask, answer)
-            except ContractBroken as error:
-                doubts += 1
-                if doubts > min(_ASK_AGAIN, self._source.retries.errors):
-                    raise ContractBroken(f"{what}: {error}") from None
-                raise BadBody(str(error)) from None
+            if conditions and answer.status == 304:
+                self.not_modified = True
+                return self._nothing(ask)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(READERS, self._read, ask, answer)
 
         return await self._fetch(request, read, what)
 
@@ -114,24 +124,38 @@ class EndpointPages:
         )
 
         async def read(answer: Answer) -> int | None:
-            return _count(answer.body, spec.at)
+            return count_in(answer.body, spec.at)
 
         return await self._fetch(request, read, f"{self._source.source}/{self._name}, count")
 
     async def _fetch(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str
     ) -> T:
+        """What breaks the contract is asked for again; it is for good if it stays so."""
+        doubts = 0
+
+        async def doubting(answer: Answer) -> T:
+            nonlocal doubts
+            try:
+                return await read(answer)
+            except ContractBroken as error:
+                doubts += 1
+                if doubts > min(_ASK_AGAIN, self._source.retries.errors):
+                    raise ContractBroken(f"{what}: {error}") from None
+                raise OddPage(str(error)) from None
+
         if self._endpoint.cache_s is not None:
             request = replace(request, keep=Keep(self._name, self._endpoint.cache_s))
-        return await self._sender.fetch(request, read, what, self._sent)
+        return await self._sender.fetch(request, doubting, what, self._sent)
 
     def _read(self, ask: Ask, answer: Answer) -> Fetched:
         """In a worker thread: JSON to Arrow, then the checks."""
         limits = self._source.limits
         meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
+        if self._feed and ask.token == self._first_token and ask.url is None:
+            self._feed.begin(answer.headers)
         if meaning is Verdict.EMPTY:
-            nothing = self._stamped(self._reader.schema.empty_table(), ask)
-            return Fetched(ask, Facts(0), nothing)
+            return self._nothing(ask)
         page = self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
@@ -145,6 +169,14 @@ class EndpointPages:
         outside = page.table.num_rows - table.num_rows
         stamped = self._stamped(table, ask)
         return Fetched(ask, facts, stamped, outside, stamped.nbytes)
+
+    def _nothing(self, ask: Ask) -> Fetched:
+        return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))
+
+    @property
+    def _first_token(self) -> str | None:
+        paging = self._endpoint.paging
+        return paging.first if isinstance(paging, Token) else None
 
     def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
         """With what the API's rows do not say: their parent, and when they came."""
@@ -177,7 +209,7 @@ class EndpointPages:
             last=last,
             token=None if token in (None, "", False) else str(token),
             url=url,
-            total=_whole(total),
+            total=whole(total),
             cursor=cursor,
         )
 
@@ -191,6 +223,8 @@ class EndpointPages:
         if cursor is None or table.num_rows == 0:
             return table
         start, end = slice_of(self._window, ask)
+        if self._feed:
+            self._feed.saw(table[cursor])
         column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
         if _all_between(column, start, end):
             return table
@@ -205,7 +239,8 @@ class EndpointPages:
         self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
     ) -> None:
         earliest, latest = may_come(self._endpoint.window, start, end)
-        beyond = pc.is_null(column) if start is not None else pa.repeat(False, len(column))
+        unasked = start is None or self._endpoint.window.start == "none"
+        beyond = pa.repeat(False, len(column)) if unasked else pc.is_null(column)
         if latest is not None:
             beyond = pc.or_(beyond, pc.fill_null(pc.greater(column, _instant(latest)), False))
         if earliest is not None:
@@ -226,32 +261,6 @@ def parent_field(endpoint: Endpoint) -> pa.Field:
     """The column of a child's rows that gets the parent's value."""
     name = str(endpoint.column_of_parent)
     return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
-
-
-def _count(body: bytes, path: str) -> int | None:
-    try:
-        value = orjson.loads(body)
-        for part in path.split("."):
-            value = value[part]
-        return _whole(value)
-    except (ValueError, KeyError, TypeError, ContractBroken):
-        raise BadBody(f"expected a count at {path!r}, got {body[:100]!r}") from None
-
-
-def _whole(total: Any) -> int | None:
-    """What the API calls its total; None if it does not say, or says -1 for not knowing.
-
-    :raises ContractBroken: it is no number.
-    """
-    if total is None:
-        return None
-    try:
-        number = int(total)
-    except (TypeError, ValueError, OverflowError):
-        raise ContractBroken(
-            f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
-        ) from None
-    return number if number >= 0 else None
 
 
 def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:

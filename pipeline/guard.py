@@ -20,6 +20,10 @@ class BadBody(Exception):
     """The body is not JSON, or only a part of it: sending the request again may help."""
 
 
+class OddPage(BadBody):
+    """JSON, but not what was asked for. It is asked for again, yet the API is up."""
+
+
 @dataclass
 class Tally:
     """Counts the cells that needed repair."""

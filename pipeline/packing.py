@@ -11,6 +11,7 @@ are sent again, each by itself.
 """
 
 import asyncio
+import random
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,11 +19,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from pipeline import retry
 from pipeline.client import Answer, Client, Sent
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
 from pipeline.guard import BadBody
 from pipeline.multiquery import multiquery, split
 from pipeline.request import HttpRequest
+from pipeline.retry import Kind
 from pipeline.spec.request import Apicalypse
 from pipeline.spec.source import Source
 
@@ -90,7 +93,7 @@ class Packer:
     def __init__(self, client: Client, source: Source, size: int) -> None:
         self._client = client
         self._base_url = source.base_url.rstrip("/")
-        self._most_tries = source.retries.errors
+        self._policy = source.retries
         self._wait_s = source.breaker.open_s
         self._waiting: deque[_Waiting] = deque()
         self._some = asyncio.Event()
@@ -101,22 +104,32 @@ class Packer:
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: str, sent: Sent
     ) -> T:
         """As ``Client.fetch``. A page that can't be read is asked for again, alone or in a pack."""
-        for tries in range(self._most_tries + 1):
-            page = _Waiting(request, what, sent)
-            self._waiting.append(page)
-            self._some.set()
-            try:
-                answer = await page.answer
-                return await read(answer)
-            except BadBody as error:
-                sent.retried += 1
-                if tries == self._most_tries:
-                    raise ApiUnavailable(
-                        f"{what}: {error}, after {tries + 1} tries", wait_s=self._wait_s
-                    ) from None
-            finally:
-                page.answer.cancel()
-        raise AssertionError("unreachable")
+        tries = 0
+        try:
+            while True:
+                page = _Waiting(request, what, sent)
+                self._waiting.append(page)
+                self._some.set()
+                try:
+                    return await read(await page.answer)
+                except BadBody as error:
+                    tries, sent.retried = tries + 1, sent.retried + 1
+                    await self._back_off(tries, f"{what}: {error}")
+                finally:
+                    page.answer.cancel()
+        except HeadraceError as error:
+            raise self._client.redacted(error) from None
+
+    async def _back_off(self, tries: int, said: str) -> None:
+        """Wait as the client does. :raises ApiUnavailable: often enough, for this page or a run."""
+        spent = self._client.spent
+        spent.errors += 1
+        wait_s = retry.wait_s(Kind.ERROR, tries, spent, self._policy, random.random)
+        if wait_s is None:
+            number = "1 try" if tries == 1 else f"{tries} tries"
+            raise ApiUnavailable(f"{said}, after {number}", wait_s=self._wait_s) from None
+        spent.waited_s += wait_s
+        await asyncio.sleep(wait_s)
 
     async def work(self) -> None:
         """Send packs until cancelled."""

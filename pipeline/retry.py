@@ -8,6 +8,10 @@ ERROR       5xx, lost connection, bad body           exponential with jitter, ca
 THROTTLED   429 and its kin                          as told, else the fixed wait; by the budget
 ==========  =======================================  =============================================
 
+A host that takes connections and has not answered once in a run is given up after ``SILENT`` more
+tries by timeout: waiting longer would only hide that the address or a proxy is wrong. One that has
+answered gets ``Retries.timeouts``.
+
 The sum of the waits of a run is bounded as well (``Retries.total_s``), so that a sick API ends a
 run in minutes. Waits for throttling don't count: the API is well, and says when to come back.
 """
@@ -18,6 +22,8 @@ from enum import Enum
 
 from pipeline.spec.limits import Retries
 
+SILENT = 1
+
 
 class Kind(Enum):
     TIMEOUT = "timeout"
@@ -27,8 +33,12 @@ class Kind(Enum):
 
 @dataclass
 class Spent:
-    """What the retries of a run have cost so far, over all its requests."""
+    """What the retries of a run have cost so far, over all its requests.
 
+    :ivar answered: the API has answered a request of this run, in whatever way.
+    """
+
+    answered: bool = False
     waited_s: float = 0.0
     timeouts: int = 0
     errors: int = 0
@@ -46,6 +56,8 @@ def wait_s(
     if kind is Kind.THROTTLED:
         return None if tries > policy.throttled else 0.0
     most = policy.timeouts if kind is Kind.TIMEOUT else policy.errors
+    if kind is Kind.TIMEOUT and not spent.answered:
+        most = min(most, SILENT)
     if tries > most:
         return None
     full_s = min(policy.max_wait_s, policy.first_wait_s * 2 ** (tries - 1))

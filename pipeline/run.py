@@ -18,6 +18,7 @@ from pipeline.batch import Gathered, alike, in_key_order
 from pipeline.client import Sent
 from pipeline.columns import schema_of
 from pipeline.commit import Attempt, open_attempt
+from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
@@ -53,7 +54,11 @@ async def stage(
         waited_s = time.monotonic() - began
         return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
     attempt, parents = opened
-    return await _Stager(run, endpoint, partition, attempt, parents, tally).run(began)
+    window = Window.from_json(attempt.window)
+    before = await asyncio.to_thread(
+        seen_before, run, endpoint, partition, window, in_this_run=in_this_run
+    )
+    return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
 
 
 def _open(
@@ -131,8 +136,10 @@ class _Stager:
         attempt: Attempt,
         parents: Parents | None,
         tally: Tally,
+        before: Mapping[str, Any],
     ) -> None:
         self._parents = parents
+        self._before = before
         self._extra: dict[str, Any] = {}
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
@@ -156,6 +163,8 @@ class _Stager:
         elif position is not None and not self._spec.resumable:
             await self._start_over()
         else:
+            if position is None:
+                self._pages.ask_if_changed(self._before.get("validators", {}))
             try:
                 await self._read_pages(position)
             except StartOver:
@@ -202,6 +211,10 @@ class _Stager:
                         await self._flush(gathered, {})
             if isinstance(extraction, ByParent):
                 self._extra["parents"] = extraction.summary()
+            if self._pages.not_modified:
+                self._extra |= {**self._before, "not_modified": True}
+            else:
+                self._extra |= self._pages.feed_facts()
             if gathered.rows:
                 ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
                 await self._flush(gathered, ended)

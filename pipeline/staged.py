@@ -13,6 +13,7 @@ from pipeline.batch import Held
 from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
 from pipeline.errors import ContractBroken
+from pipeline.feed import reaches_back
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
@@ -23,6 +24,12 @@ from pipeline.spec.source import Source
 from pipeline.store import Lake
 from pipeline.verify import Check, refuse_if_broken, verify
 from pipeline.window import Calendar, Window
+
+_EMPTY_BASELINE = (
+    "the first partition is everything up to its end, and it is empty: is a parameter of the "
+    "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
+    "lie before the first row?"
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,9 @@ class Staged:
             expected_rows=self.attempt.staged_rows,
             contiguous=self.contiguous,
         )
+        if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
+            passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
+            checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         refuse_if_broken(checks, f"{self.run.source.source}/{self.endpoint} {self.partition}")
         return checks
 
@@ -136,6 +146,7 @@ class Staged:
                 "contiguous": self.contiguous,
                 "pages": int(self.counters["pages"]),
                 "gaps_refetched": int(self.counters["gaps_refetched"]),
+                **({"not_modified": True} if "not_modified" in self.extra else {}),
             },
             requests=int(self.counters["requests"]),
             throttled=int(self.counters["throttled"]),
@@ -143,8 +154,16 @@ class Staged:
             extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
             columns=columns,
             checks=[check.to_json() for check in checks],
-            extra={**self.extra, **({"schema_changes": changes} if changes else {})},
+            extra={
+                **self.extra,
+                **({"schema_changes": changes} if changes else {}),
+                **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
+            },
         )
+
+    @property
+    def _empty_baseline(self) -> bool:
+        return self.window.kind == "baseline" and self.attempt.staged_rows == 0
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.

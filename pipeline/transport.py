@@ -20,8 +20,17 @@ _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"}
 class Metered(httpx.AsyncBaseTransport):
     """A transport that sends within the budget."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, budget: Budget, api: httpx.URL) -> None:
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        budget: Budget,
+        api: httpx.URL,
+        *,
+        free_304: bool = False,
+    ) -> None:
+        """:param free_304: the API does not count what it answers with 304."""
         self._inner = inner
+        self._free_304 = free_304
         self._budget = budget
         self._api = api
 
@@ -29,8 +38,10 @@ class Metered(httpx.AsyncBaseTransport):
         if not self.counts(request.url):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._budget.request())
+            grant = await stack.enter_async_context(self._budget.request())
             response = await self._inner.handle_async_request(_settled(request))
+            if self._free_304 and response.status_code == 304:
+                self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _Held(response.stream, stack.pop_all())
         return response

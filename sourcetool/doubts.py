@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.feed import validators_of
 from pipeline.paging import Key
 from pipeline.spec.paging import Link, Offset, Page
 from pipeline.spec.source import Source
@@ -28,16 +29,22 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
     if seen.error is not None:
         return [Doubt(str(seen.error), "correct the YAML, and look again", breaks=True)]
     found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
+    found += _validators(seen)
     return sorted(found, key=lambda doubt: not doubt.breaks)
 
 
 def _rows(seen: Seen) -> Iterator[Doubt]:
     head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
     if head.rows == 0:
-        yield Doubt(
-            "no rows came, so that nothing could be checked", "look further back: --days 30"
-        )
+        yield _nothing(seen)
         return
+    if seen.half is not None and seen.half.facts.rows == 0:
+        yield Doubt(
+            "asked for a part of the window that has rows, the API gave none: every day that has "
+            "ended would be empty",
+            "correct the parameter that carries {end}, or window.format",
+            breaks=True,
+        )
     total = head.total if seen.counted is None else seen.counted
     more = total is not None and total > head.rows
     if head.rows < limit and (more or head.token or head.url):
@@ -55,6 +62,21 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
         )
 
 
+def _nothing(seen: Seen) -> Doubt:
+    if seen.ever is None:
+        return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
+    if seen.ever.facts.rows:
+        return Doubt(
+            "no rows came of these days, so that little could be checked",
+            "look further back: --days 30",
+        )
+    return Doubt(
+        "no rows came, not even of everything up to now: the first partition would be empty",
+        "is a parameter misspelt? Ask the API without it: some answer nothing to a filter that "
+        "they don't know",
+    )
+
+
 def _next_page(seen: Seen) -> Iterator[Doubt]:
     head, paging = seen.pages[0].facts, seen.endpoint.paging
     if len(seen.pages) > 1:
@@ -65,8 +87,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
                 "correct the parameter that carries the page",
                 breaks=True,
             )
-        return
-    if head.rows >= paging.limit and paging.kind in ("link", "token"):
+    elif head.rows >= paging.limit and paging.kind in ("link", "token"):
         yield Doubt(
             f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
             "one, its rows would be lost",
@@ -136,6 +157,15 @@ def _types(seen: Seen) -> Iterator[Doubt]:
         )
 
 
+def _validators(seen: Seen) -> Iterator[Doubt]:
+    if seen.endpoint.conditional and not validators_of(seen.answers[0].headers):
+        yield Doubt(
+            "conditional is set, but the answer has no ETag, and no Last-Modified that lies before "
+            "its Date: there can be no 304",
+            "leave conditional out",
+        )
+
+
 def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
     if not source.limits.windows:
         yield Doubt("no rate limit is given", "add limits.windows from the API's docs")
@@ -145,6 +175,16 @@ def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
         yield Doubt(
             f"the API tells what is left of the quota in {remaining[0]}",
             f"add limits: {{headers: {{remaining: {remaining[0]}, reset: …}}}}",
+        )
+
+    limit, interval = (
+        next((n for n in told if n.endswith(e)), None) for e in ("-limit", "-interval")
+    )
+    if limit and interval and (source.limits.headers is None or not source.limits.headers.limit):
+        yield Doubt(
+            f"the API tells its limit in {limit} and {interval}",
+            f"add limits: {{headers: {{limit: {limit}, interval: {interval}}}}}: it is kept to "
+            "while it is lower",
         )
 
 

@@ -19,8 +19,9 @@ LIMITS = (
 OFFSETS = ("offset", "startindex", "skip", "$skip", "_start", "start_index")
 NUMBERS = ("page", "_page", "pagenumber", "page_number", "p")
 TOKENS = ("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after")
-SINCE = ("since", "from", "start", "updated_after", "updatedafter", "modified_since", "starttime")
-UNTIL = ("until", "to", "end", "updated_before", "updatedbefore", "endtime", "before")
+SINCE = ("since", "from", "start", "starttime", "after", "gte", "gt", "min", "updatedafter")
+UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updatedbefore")
+_WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
 _TOTALS = ("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
@@ -167,11 +168,20 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
 def _window(found: Guess, rows: list[Row]) -> None:
     times = {n: _instant_type(n, kind, rows) for n, kind in found.columns.items()}
     named = [n for word in _CURSORS for n in times if times[n] and word in n.lower()]
+    if not named and len(only := [name for name, kind in times.items() if kind]) == 1:
+        named = only
+        found.doubts.append(f"does {only[0]} move whenever a row changes? Else it is no cursor")
     if not named:
         found.doubts.append("no column looks like the time of the last change: this is a snapshot")
         return
     cursor = named[0]
-    start, end = _put(found, SINCE, "{start}"), _put(found, UNTIL, "{end}")
+    start = _put_time(found, SINCE, "{start}", cursor)
+    end = _put_time(found, UNTIL, "{end}", cursor)
+    for name, value in found.params.items():
+        if _written_time(value):
+            found.doubts.append(
+                f"{name}={value} is sent with every request now: is it a bound of the window?"
+            )
     if start is None:
         found.doubts.append(
             f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
@@ -181,10 +191,7 @@ def _window(found: Guess, rows: list[Row]) -> None:
     found.cursor, found.columns[cursor] = cursor, str(times[cursor])
     if end is None:
         found.window["end"] = "none"
-    if start.isdigit():
-        found.window["format"] = "epoch_ms" if len(start) > 11 else "epoch_s"
-    elif re.fullmatch(r"\d{4}-\d\d-\d\d", start):
-        found.window |= {"format": "%Y-%m-%d", "resolution_s": 86_400}
+    found.window |= _written_time(start) or {}
     found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
 
 
@@ -193,6 +200,34 @@ def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
         return kind if kind.startswith("timestamp[") else None
     value = next((row[name] for row in rows if row.get(name)), 0)
     return "timestamp[ms]" if value > 10**11 else "timestamp[s]" if value > 10**8 else None
+
+
+_TIMES: tuple[tuple[str, dict[str, Any]], ...] = (
+    (r"\d{12,}", {"format": "epoch_ms"}),
+    (r"\d{9,11}", {"format": "epoch_s"}),
+    (r"\d{4}-\d\d-\d\d", {"format": "%Y-%m-%d", "resolution_s": 86_400}),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", {"format": "%Y-%m-%d %H:%M:%S"}),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", {"format": "%Y-%m-%dT%H:%M:%S"}),
+    (r"\d{4}-\d\d-\d\dT\S+", {"format": "iso"}),
+)
+
+
+def _written_time(value: str) -> dict[str, Any] | None:
+    """How a parameter's value is written, if it is a time."""
+    return next((form for pattern, form in _TIMES if re.fullmatch(pattern, value)), None)
+
+
+def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: str) -> str | None:
+    """Put a placeholder into a parameter with a time and one of these words in its name.
+
+    One that has the cursor in its name comes first: others may be of other times.
+    """
+    pairs = sorted(found.params.items(), key=lambda pair: cursor.lower() not in pair[0].lower())
+    for name, value in pairs:
+        if {*map(str.lower, _WORD.findall(name)), name.lower()} & {*words} and _written_time(value):
+            found.params[name] = placeholder
+            return value
+    return None
 
 
 def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:

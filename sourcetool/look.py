@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import pyarrow.compute as pc
+
 from pipeline.arrow import PageReader
 from pipeline.client import Answer, Sent
 from pipeline.errors import HeadraceError
@@ -16,7 +18,8 @@ from pipeline.request import HttpRequest
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor
 from pipeline.spec.source import Source
-from pipeline.window import Window
+from pipeline.types import INSTANT
+from pipeline.window import Window, floor
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
@@ -26,6 +29,8 @@ DAY = timedelta(days=1)
 class Seen:
     """What came of one endpoint.
 
+    :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
+    :ivar ever: a page of everything, where the window had no row.
     :ivar error: why it went no further.
     """
 
@@ -34,6 +39,8 @@ class Seen:
     window: Window
     pages: list[Fetched] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    half: Fetched | None = None
+    ever: Fetched | None = None
     counted: int | None = None
     repaired: int = 0
     error: HeadraceError | None = None
@@ -72,6 +79,30 @@ def _next(pager: Pager, ask: Ask, facts: Facts, counted: int | None) -> Ask | No
     return planned[0].ask if planned else pager.after(ask, known)
 
 
+def first_ask(pager: Pager, endpoint: Endpoint, window: Window) -> Ask:
+    """The first page of a window."""
+    if not isinstance(endpoint.paging, Cursor):
+        return pager.first()
+    start = window.start.isoformat() if window.start else None
+    return replace(pager.first(), window=(start, window.end.isoformat()))
+
+
+def half_of(seen: Seen) -> Window | None:
+    """A window that some of the rows lie before, some after; None if there can't be one.
+
+    The end of the first window is now, so that nothing shows whether the API knows the filter.
+    """
+    cursor, table = seen.endpoint.cursor, seen.pages[0].table
+    if cursor is None or seen.endpoint.window.end == "none" or table.num_rows == 0:
+        return None
+    column = pc.cast(table[cursor], INSTANT)
+    first, last = (found.as_py() for found in pc.min_max(column).values())
+    step_s = max(1.0, seen.endpoint.window.resolution_s)
+    if first is None or (last - first).total_seconds() < 8 * step_s:
+        return None
+    return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
+
+
 async def look(
     source: Source, name: str, sender: Sender, window: Window, most_pages: int = 2
 ) -> Seen:
@@ -80,12 +111,12 @@ async def look(
     seen = Seen(name, endpoint, window)
     reader = PageReader(shape_of(endpoint), None, where=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
-    pages = EndpointPages(watching, source, name, window, reader, Sent())
-    pager = pager_of(endpoint)
-    ask: Ask | None = pager.first()
-    if isinstance(endpoint.paging, Cursor) and ask is not None:
-        start = window.start.isoformat() if window.start else None
-        ask = replace(ask, window=(start, window.end.isoformat()))
+
+    def pages_in(part: Window) -> EndpointPages:
+        return EndpointPages(watching, source, name, part, reader, Sent())
+
+    pages, pager = pages_in(window), pager_of(endpoint)
+    ask: Ask | None = first_ask(pager, endpoint, window)
     try:
         if ask is not None:
             seen.counted = await pages.count(ask)
@@ -93,6 +124,11 @@ async def look(
             page = await pages.page(ask)
             seen.pages.append(page)
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
+        if (part := half_of(seen)) is not None:
+            seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))
+        if endpoint.incremental and not endpoint.feed and seen.pages[0].facts.rows == 0:
+            ever = replace(window, start=None)
+            seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))
     except HeadraceError as error:
         seen.error = error
     seen.repaired = pages.repaired

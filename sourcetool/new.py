@@ -49,7 +49,9 @@ def _ask(url: str) -> httpx.Response:
     answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
     if answer.status_code != 200:
         said = " ".join(answer.text.split())[:200]
-        raise ValueError(f"the API answered {answer.status_code}: {said}")
+        by_post = " (one that is asked by POST: see 'By POST' in docs/sources.md)"
+        hint = by_post if answer.status_code == 405 else ""
+        raise ValueError(f"the API answered {answer.status_code}: {said}{hint}")
     return answer
 
 

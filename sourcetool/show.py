@@ -43,7 +43,8 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
     facts.append(("key", f"{', '.join(seen.endpoint.key)}: {keys}"))
     facts.append(("window", _window(seen)))
     following = "a link" if head.url else "a token" if head.token else None
-    facts.append(("next", following or ("by count" if len(seen.pages) > 1 else "none")))
+    by = "by count" if total is not None else "by the next number"
+    facts.append(("next", following or (by if len(seen.pages) > 1 else "none")))
     told = rate_headers(seen.answers[-1].headers)
     facts.append(("limits", ", ".join(f"{k}: {v}" for k, v in told.items()) or "none told"))
     return facts

@@ -3,7 +3,7 @@
 Read in the order in which a request goes: ``limits`` (what the key allows), ``where`` (which
 store), ``budget`` (place, slot, send), ``stores`` (what a store does; memory), ``folder``,
 ``postgres`` and ``redis_lua`` (the other stores), ``slots`` (when a request may go: the law),
-``ring``, ``margin`` and ``cells`` (its state), ``stats``.
+``ring``, ``margin``, ``told`` and ``cells`` (its state), ``stats``.
 """
 
 from pipeline.budget.budget import Budget

@@ -16,6 +16,7 @@ import asyncio
 import logging
 import math
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic, time
@@ -25,9 +26,10 @@ from typing import Self
 from aiolimiter import AsyncLimiter
 
 from pipeline.budget.limits import Limits
-from pipeline.budget.slots import SHORT_S
+from pipeline.budget.slots import SHORT_S, Answer
 from pipeline.budget.stats import BudgetStats, Grant, Tally
-from pipeline.budget.stores import Store
+from pipeline.budget.stores import Mark, Store
+from pipeline.budget.told import TOLD_FOR_S
 
 log = logging.getLogger("headrace.budget")
 
@@ -35,6 +37,7 @@ HEADROOM = 1.25
 GATE_S = 0.1
 TURN_S = 0.5
 MIN_SLEEP_S = 0.0001
+FREE_AFTER = 1.1  # of the longest window that counts a request which the longest of all does not
 
 
 def gate_of(limits: Limits) -> AsyncLimiter:
@@ -52,6 +55,8 @@ class Budget:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store, self._limits = store, limits
         self._tally = Tally()
+        self._told: tuple[int, float, float] | None = None
+        self._uncounted: deque[tuple[float, Mark]] = deque()
 
     async def __aenter__(self) -> Self:
         self._local = asyncio.Semaphore(len(self._store.places))
@@ -95,6 +100,32 @@ class Budget:
             return None
         return self._note(self._store.block(reset_s))
 
+    def told(self, requests: int, per_s: float) -> asyncio.Task[None] | None:
+        """The API says what its limit is. If it is lower than ours, everybody keeps to it."""
+        before, self._told = self._told, (requests, per_s, monotonic())
+        if before is not None and before[:2] == self._told[:2]:
+            if self._told[2] - before[2] < TOLD_FOR_S / 4:
+                self._told = before
+                return None
+        elif before is not None or requests < self._most_in(per_s):
+            log.info("the API says that it allows %d requests in %g s", requests, per_s)
+        return self._note(self._store.tell(requests, per_s))
+
+    def _most_in(self, per_s: float) -> int:
+        """How many requests the configured windows let go in so many seconds."""
+        windows = self._limits.windows
+        return min(math.ceil(per_s / w.per_s) * w.requests for w in windows)
+
+    def not_counted(self, grant: Grant) -> None:
+        """The API does not count this request in the longest window: its slot is given back.
+
+        Not before it has left the other windows, which count what the API sees. Until then, and
+        if this process ends before, it counts as any other; so it does if there is one window.
+        """
+        shorter = sorted(window.per_s for window in self._limits.windows)[:-1]
+        if shorter:
+            self._uncounted.append((monotonic() + FREE_AFTER * shorter[-1], grant.mark))
+
     @property
     def stats(self) -> BudgetStats:
         """What this user has had until now."""
@@ -111,13 +142,14 @@ class Budget:
                 placed = monotonic()
                 try:
                     await self._gate.acquire()
-                    await self._take_slot()
+                    mark = await self._take_slot()
                 except BaseException:
                     self._free(place)
                     raise
             grant = Grant(
                 waited_place_s=queued - began + placed - first,
                 waited_slot_s=first - queued + monotonic() - placed,
+                mark=mark,
             )
             self._tally.sent(time(), grant)
             try:
@@ -181,14 +213,32 @@ class Budget:
         if self._notes:
             await asyncio.wait(set(self._notes))
 
-    async def _take_slot(self) -> None:
+    async def _take_slot(self) -> Mark:
         await self._notes_taken()
+        await self._give_uncounted_back()
         answer = await self._store.take(None)
         try:
             while answer.wait_s > 0:
-                await asyncio.sleep(max(answer.wait_s, MIN_SLEEP_S))
+                await asyncio.sleep(max(min(answer.wait_s, self._uncounted_in_s), MIN_SLEEP_S))
                 await self._notes_taken()
-                answer = await self._store.take(answer.ticket)
+                again = await self._give_uncounted_back(answer)
+                answer = await self._store.take(None if again else answer.ticket)
         except asyncio.CancelledError:
             self._store.give_back(answer.ticket)
             raise
+        return self._store.mark(answer)
+
+    @property
+    def _uncounted_in_s(self) -> float:
+        """Seconds until the next request that is not counted can be given back."""
+        return self._uncounted[0][0] - monotonic() if self._uncounted else math.inf
+
+    async def _give_uncounted_back(self, waiting: Answer | None = None) -> bool:
+        """Give back what is due, and then what ``waiting`` has reserved: it may go earlier now."""
+        due: list[Mark] = []
+        while self._uncounted_in_s <= 0:
+            due.append(self._uncounted.popleft()[1])
+        if due:
+            reserved = [] if waiting is None else [self._store.mark(waiting)]
+            await self._store.forget([*due, *reserved])
+        return bool(due)

@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from pipeline.budget.limits import MAX_WINDOWS, Limits, RateWindow
 from pipeline.errors import ConfigError
 
-VERSION = 4811002.0  # raise it with every change of the layout
+VERSION = 4811003.0  # raise it with every change of the layout
 OUTSTANDING = 256  # reservations that may lie in the future: one a process
 MINUTES = 61  # a minute's bin is reused after an hour
 
 _VERSION, BOOT, CAP, COUNT, LOW_COUNT, NEXT_AT, BLOCKED_UNTIL = range(7)
 MARGIN, CUT_AT, DECAYED_AT, FULL_SEEN_AT, STEP, SHAPE, _N_WINDOWS = range(7, 14)
-_WINDOWS = 14
+TOLD_REQUESTS, TOLD_PER_S, TOLD_UNTIL = range(14, 17)
+_WINDOWS = 17
 BINS = _WINDOWS + 2 * MAX_WINDOWS
 RINGS = BINS + 2 * MINUTES
 
@@ -47,7 +48,7 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
         cells[index] = 0.0
     cells[BOOT] = boot
     cells[CAP] = capacity(limits)
-    for index in (NEXT_AT, BLOCKED_UNTIL, CUT_AT, DECAYED_AT, FULL_SEEN_AT):
+    for index in (NEXT_AT, BLOCKED_UNTIL, CUT_AT, DECAYED_AT, FULL_SEEN_AT, TOLD_UNTIL):
         cells[index] = LONG_AGO
     cells[MARGIN] = MARGIN_MIN
     write_windows(cells, limits)
@@ -134,6 +135,8 @@ def carry_over(
     fresh(new, limits, kept[BOOT])
     new[_VERSION] = 0.0  # not a state until all of it is there
     for index in (NEXT_AT, BLOCKED_UNTIL, MARGIN, CUT_AT, DECAYED_AT, FULL_SEEN_AT, STEP):
+        new[index] = kept[index]
+    for index in (TOLD_REQUESTS, TOLD_PER_S, TOLD_UNTIL):
         new[index] = kept[index]
     for index in range(BINS, RINGS):
         new[index] = kept[index]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.budget import slots
 from pipeline.budget.limits import Limits
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
-from pipeline.budget.stores import CellStore
+from pipeline.budget.stores import CellStore, Mark
 from pipeline.errors import ConfigError, Retryable
 
 _CREATE = """
@@ -89,11 +89,17 @@ class PostgresStore(CellStore):
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._give_back(ticket))
 
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        await self._calls.whole(super().forget(marks), lambda _: None)
+
     async def throttled(self, wait_s: float | None) -> None:
         await self._calls.whole(super().throttled(wait_s), lambda _: None)
 
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(super().block(wait_s), lambda _: None)
+
+    async def tell(self, requests: int, per_s: float) -> None:
+        await self._calls.whole(super().tell(requests, per_s), lambda _: None)
 
     async def try_place(self) -> int | None:
         return await self._calls.whole(self._try_place(), self._undo_place)

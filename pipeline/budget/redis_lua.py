@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.budget import margin, slots
+from pipeline.budget import margin, slots, told
 from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.budget.limits import Limits, RateWindow
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
-from pipeline.budget.stores import Store
+from pipeline.budget.stores import Mark, Store
 from pipeline.errors import ConfigError, Retryable
 
 LEASE_S = 5.0
@@ -42,6 +43,7 @@ _CONSTANTS = (
     MARGIN_MIN,
     MARGIN_MAX,
     OUTSTANDING,
+    told.TOLD_FOR_S,
 )
 
 
@@ -92,12 +94,22 @@ class RedisStore(Store):
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._ask("give_back"))
 
+    def mark(self, granted: Answer) -> Mark:
+        return self._member
+
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            await self._calls.whole(self._ask("forget", member=str(mark)), lambda _: None)
+
     async def throttled(self, wait_s: float | None) -> None:
         wait_s = self.limits.throttle_wait_s if wait_s is None else wait_s
         await self._calls.whole(self._ask("throttled", wait_s), lambda _: None)
 
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(self._ask("block", wait_s), lambda _: None)
+
+    async def tell(self, requests: int, per_s: float) -> None:
+        await self._calls.whole(self._ask("tell", per_s, str(requests)), lambda _: None)
 
     async def try_place(self) -> int | None:
         return await self._calls.whole(self._try_place(), self._undo_place)
@@ -132,9 +144,11 @@ class RedisStore(Store):
         args = [step, LEASE_S, *limits, *members]
         return bool(await self._run(self._places, self._place_keys, args))
 
-    async def _ask(self, step: str, wait_s: float = 0.0) -> tuple[float, float]:
+    async def _ask(
+        self, step: str, wait_s: float = 0.0, member: str | None = None
+    ) -> tuple[float, float]:
         """One step of the slots' script. If others have set other windows, keep to those."""
-        member = self._member
+        member = self._member if member is None else member
         for _ in range(3):
             windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
             args = [step, windows, member, self.share, wait_s, *_CONSTANTS]

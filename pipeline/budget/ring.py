@@ -67,6 +67,17 @@ class Ring:
             seq += 1
         cells[start + seq % cap] = new
 
+    def forget(self, at: float) -> bool:
+        """Take an entry out, wherever it is; killed in between, a later one counts twice."""
+        seq = self.find(at)
+        if seq is None:
+            return False
+        cells, cap, start = self.cells, self.cap, self.start
+        newest = int(cells[self.count]) - 1
+        for later in range(seq, newest):
+            cells[start + later % cap] = cells[start + (later + 1) % cap]
+        return self.drop_newest(cells[start + newest % cap])
+
     def drop_newest(self, at: float) -> bool:
         """Forget the newest entry, if that is its time."""
         count = int(self.cells[self.count])

@@ -1,4 +1,4 @@
--- The law of slots.py and margin.py on sorted sets: read it there.
+-- The law of slots.py, margin.py and told.py on sorted sets: read it there.
 -- KEYS: state (a hash), all reservations, those of users with a share under 1, prefix of minutes.
 -- ARGV: step, windows "requests:seconds ...", member, share, wait, then the constants below.
 -- Answers {wait, slot, margin} as text, or {"windows", text} if others set other windows.
@@ -10,8 +10,8 @@ local SHORT_S, SMOOTH, CATCH_UP_S, LENT_BACK_S, MAX_BLOCK_S =
   unpack(constants, 1, 5)
 local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
   unpack(constants, 6, 10)
-local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING =
-  unpack(constants, 11, 15)
+local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING, TOLD_FOR_S =
+  unpack(constants, 11, 16)
 local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function text(x) return string.format('%.6f', x) end
@@ -19,7 +19,8 @@ local function text(x) return string.format('%.6f', x) end
 local clock = redis.call('TIME')
 local now = tonumber(text(tonumber(clock[1]) + tonumber(clock[2]) / 1e6))
 
-local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen'}
+local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen',
+  'told_requests', 'told_per_s', 'told_until'}
 local read = redis.call('HMGET', STATE, unpack(FIELDS))
 local s = {windows = read[1] or windows_text}
 for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or '0') end
@@ -28,12 +29,26 @@ if step == 'open' then s.windows = windows_text end
 if s.windows ~= windows_text then return {'windows', s.windows} end
 
 local windows, shortest, longest, most = {}, nil, nil, 0
-for n, w in string.gmatch(s.windows, '(%d+):(%S+)') do
-  local window = {n = tonumber(n), w = tonumber(w)}
+local function add_window(n, w)
+  local window = {n = n, w = w}
   windows[#windows + 1] = window
   if not shortest or window.w < shortest.w then shortest = window end
   if not longest or window.w > longest.w then longest = window end
   most = math.max(most, window.n)
+end
+for n, w in string.gmatch(s.windows, '(%d+):(%S+)') do add_window(tonumber(n), tonumber(w)) end
+
+if step == 'tell' then
+  s.told_requests, s.told_per_s, s.told_until = math.max(1, tonumber(member)), wait_s, now + TOLD_FOR_S
+end
+if now < s.told_until and s.told_requests >= 1 then
+  local says_more = true
+  for _, window in ipairs(windows) do
+    local can_be = math.ceil(s.told_per_s / window.w) * window.n
+    if can_be <= s.told_requests then says_more = false end
+  end
+  local parts = math.ceil(s.told_requests / most)
+  if says_more then add_window(math.floor(s.told_requests / parts), s.told_per_s / parts) end
 end
 
 -- The n-th last entry at or before `at`, not counting `skip`.
@@ -80,9 +95,10 @@ local function settle(at, all_only)
   return at
 end
 
+local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
+
 local function reserve()
   local at = settle(math.max(now, s.blocked, s.next_at - CATCH_UP_S), true)
-  local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
   s.next_at = math.max(s.next_at, at) + spacing_s
   return math.ceil(settle(at, false) * 1e6) / 1e6
 end
@@ -136,6 +152,13 @@ local function give_back()
   s.next_at = math.min(s.next_at, tonumber(newest[2]))
 end
 
+local function forget()
+  redis.call('ZREM', ALL, member)
+  redis.call('ZREM', LOW, member)
+  local newest = redis.call('ZREVRANGE', ALL, 0, 0, 'WITHSCORES')
+  s.next_at = math.min(s.next_at, (tonumber(newest[2]) or 0) + spacing_s)
+end
+
 if now - s.decayed >= 1 then
   local half_life_s = s.step <= FIRST_STEP and HICCUP_HALF_LIFE_S or HALF_LIFE_S
   local excess = math.max(0, s.margin - MARGIN_MIN)
@@ -147,6 +170,7 @@ if step == 'take' then wait, slot = take() end
 if step == 'block' or step == 'throttled' then block() end
 if step == 'throttled' then cut() end
 if step == 'give_back' then give_back() end
+if step == 'forget' then forget() end
 local written = {}
 for _, field in ipairs(FIELDS) do
   written[#written + 1] = field

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from pipeline.budget import margin
+from pipeline.budget import margin, told
 from pipeline.budget.cells import (
     BINS,
     BLOCKED_UNTIL,
@@ -48,7 +48,10 @@ EPSILON_S = 1e-7
 
 
 class Answer(NamedTuple):
-    """``wait_s`` is 0 if the request may go now; else ask again with ``ticket`` after it."""
+    """``wait_s`` is 0 if the request may go now; else ask again with ``ticket`` after it.
+
+    The ticket of one that may go is its send time.
+    """
 
     wait_s: float
     ticket: float
@@ -65,6 +68,7 @@ def take(
     if ticket is None:
         forget_other_clock(cells, limits, now)
         margin.decay(cells, now)
+    limits = told.kept(cells, limits, now)
     main, low = Ring(cells, low=False), Ring(cells, low=True) if share < 1 else None
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
@@ -82,9 +86,10 @@ def take(
     wait_s = max(ticket, _allowed_at(rules, now, ticket)) - now
     if wait_s > EPSILON_S:
         return Answer(wait_s, ticket)
-    _move(main, low, ticket, max(now, ticket))
+    sent_at = max(now, ticket)
+    _move(main, low, ticket, sent_at)
     _count(cells, now)
-    return Answer(0.0, ticket)
+    return Answer(0.0, sent_at)
 
 
 def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bool:
@@ -95,6 +100,16 @@ def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bo
         Ring(cells, low=True).drop_newest(ticket)
     cells[NEXT_AT] = min(cells[NEXT_AT], ticket)
     return True
+
+
+def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: float = 1.0) -> None:
+    """A request that the API did not count: its slot is free again, whoever sent since."""
+    main = Ring(cells, low=False)
+    main.forget(sent_at)
+    if share < 1:
+        Ring(cells, low=True).forget(sent_at)
+    newest = main.back(math.inf, 1)
+    cells[NEXT_AT] = min(cells[NEXT_AT], newest + _spacing_s(limits.shortest))
 
 
 def block(cells: memoryview[float], now: float, wait_s: float) -> None:

@@ -9,10 +9,14 @@ MAX_BINS = 1024
 
 @dataclass(frozen=True)
 class Grant:
-    """A request may go, now: what it waited for."""
+    """A request may go, now: what it waited for.
+
+    :ivar mark: by which the store knows it.
+    """
 
     waited_place_s: float
     waited_slot_s: float
+    mark: float | str = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import ClassVar
 
 from pipeline.budget import cells as layout
-from pipeline.budget import slots
+from pipeline.budget import slots, told
 from pipeline.budget.limits import Limits, part_of
 from pipeline.budget.slots import Answer
+
+Mark = float | str
 
 
 class Store(ABC):
@@ -50,6 +52,14 @@ class Store(ABC):
     def give_back(self, ticket: float) -> None:
         """This user gave up waiting. Best effort, never waits."""
 
+    def mark(self, granted: Answer) -> Mark:
+        """What ``forget`` knows a request by that may go."""
+        return granted.ticket
+
+    @abstractmethod
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        """Requests that the API did not count."""
+
     @abstractmethod
     async def throttled(self, wait_s: float | None) -> None:
         """A 429: block everybody, learn."""
@@ -57,6 +67,10 @@ class Store(ABC):
     @abstractmethod
     async def block(self, wait_s: float) -> None:
         """The API says when there is quota again: block everybody."""
+
+    @abstractmethod
+    async def tell(self, requests: int, per_s: float) -> None:
+        """The API says what its limit is: if it is lower, everybody keeps to it."""
 
     @abstractmethod
     async def try_place(self) -> int | None:
@@ -84,6 +98,11 @@ class CellStore(Store):
             self.margin = cells[layout.MARGIN]
         return answer
 
+    async def forget(self, marks: Sequence[Mark]) -> None:
+        async with self.locked() as (cells, _):
+            for mark in marks:
+                slots.forget(cells, self.limits, float(mark), self.share)
+
     async def throttled(self, wait_s: float | None) -> None:
         async with self.locked() as (cells, now):
             slots.throttled(cells, self.limits, now, wait_s)
@@ -92,6 +111,10 @@ class CellStore(Store):
     async def block(self, wait_s: float) -> None:
         async with self.locked() as (cells, now):
             slots.block(cells, now, wait_s)
+
+    async def tell(self, requests: int, per_s: float) -> None:
+        async with self.locked() as (cells, now):
+            told.tell(cells, now, requests, per_s)
 
 
 @dataclass

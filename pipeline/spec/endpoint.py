@@ -91,6 +91,12 @@ class Endpoint(Model):
         "high (86400 s), or seconds; for reference data without a cursor",
     )
 
+    conditional: bool = Field(
+        False,
+        description="for a feed: ask with the ETag or the date of the day before; a 304 is an "
+        "empty partition",
+    )
+
     @property
     def incremental(self) -> bool:
         return self.cursor is not None
@@ -129,6 +135,11 @@ class Endpoint(Model):
         """True if the keys of the pages prove that nothing lies between them."""
         overlapping = isinstance(self.paging, Keyset) or getattr(self.paging, "overlap", False)
         return self.by_key and overlapping and len(self.key) == 1
+
+    @property
+    def feed(self) -> bool:
+        """True if the API can't be asked for a window: it answers its latest rows."""
+        return self.cursor is not None and self.window.start == self.window.end == "none"
 
     @property
     def can_seek(self) -> bool:
@@ -182,10 +193,12 @@ class Endpoint(Model):
 
     def _placeholders_fit(self, request: Http) -> None:
         used = " ".join(str(value) for value in _templates(request)) + (self.path or "")
-        if self.cursor is not None and "{end}" not in used and "{start}" not in used:
+        asked = "{end}" in used or "{start}" in used or self.feed
+        if self.cursor is not None and not asked:
             raise ValueError(
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "
-                "into params, or leave the cursor out (then it is a snapshot)"
+                "into params, or leave the cursor out (then it is a snapshot), or say window: "
+                "{start: none, end: none} for a feed that can't be asked for a window"
             )
         if isinstance(self.paging, Offset) and "{offset}" not in used:
             raise ValueError("offset paging needs {offset} in the request")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Offset, Page, Token
+from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
 from pipeline.spec.request import PLACEHOLDERS, Http
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
             "an endpoint with a cursor can't be cached: an answer from before the day's end would "
             "lack rows: leave cache out, or the cursor (then it is a snapshot)"
         )
+    yield from _unchanged_is_empty(endpoint)
     if isinstance(endpoint.request, Http):
         request = endpoint.request
         parts: list[Any] = [request.params, request.headers, request.json_body]
@@ -40,6 +41,31 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
         used = set(_USED.findall(" ".join(str(part) for part in parts)))
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
+
+
+def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
+    """A 304 makes an empty partition: right only where the unchanged answer has nothing new."""
+    if not endpoint.conditional:
+        return
+    if endpoint.cursor is None:
+        yield (
+            "conditional makes an empty partition of a 304, but a partition without a cursor is "
+            "the whole collection: use cache instead, whose 304 serves the kept rows"
+        )
+    if not endpoint.feed:
+        yield (
+            "conditional needs a request that is the same every day: take {start} and {end} out "
+            "of it and say window: {start: none, end: none}, or leave conditional out"
+        )
+    if isinstance(endpoint.request, Http) and endpoint.request.method != "GET":
+        yield "conditional is for GET: APIs answer 304 to nothing else"
+    if not isinstance(endpoint.paging, Single | Link | Token):
+        yield (
+            f"conditional can't be used with paging of kind {endpoint.paging.kind}: an unchanged "
+            "first page says nothing of pages that are asked for beside it; use none, link or token"
+        )
+    if endpoint.count is not None:
+        yield "conditional asks for the first page alone: leave count out, or use paging.total"
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
@@ -79,6 +105,13 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[s
 
 def _window_is_asked_for(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
     open_end = endpoint.window.end == "none"
+    if endpoint.feed and endpoint.sweep:
+        yield "a feed forgets its old rows: a sweep would take them for deleted: leave sweep out"
+    if endpoint.window.start == "none":
+        if "start" in used:
+            yield "the request has {start}, but window.start is none: take one of them out"
+        if getattr(endpoint.paging, "slices", 1) > 1 or endpoint.window.max_s is not None:
+            yield "without a lower bound (window.start: none) a window can't be read in slices"
     if "end" in used and open_end:
         yield "the request has {end}, but window.end is none: take one of them out"
     if endpoint.cursor is None:

@@ -1,6 +1,6 @@
 """How fast an API may be asked, and what is done when it says no. Units: seconds, requests."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.spec.model import Model
 
@@ -13,11 +13,30 @@ class RateWindow(Model):
 
 
 class RateHeaders(Model):
-    """The response headers in which the API tells what is left of the quota."""
+    """The response headers in which the API tells its limit, and what is left of the quota."""
 
     remaining: str = "x-ratelimit-remaining"
     reset: str = "x-ratelimit-reset"
     reset_is: str = Field("epoch_s", pattern="^(epoch_s|seconds)$")
+    limit: str | None = Field(
+        None, description="requests that are allowed; slows the budget down if it is lower"
+    )
+    interval: str | None = Field(
+        None, description="in which time they are allowed: seconds, or with a unit (1s, 5m)"
+    )
+    interval_s: float | None = Field(
+        None, gt=0, le=86_400 * 31, description="the same, where no header says it"
+    )
+
+    @model_validator(mode="after")
+    def _limit_has_its_interval(self) -> "RateHeaders":
+        given = (self.interval is not None) + (self.interval_s is not None)
+        if given != (self.limit is not None):
+            raise ValueError(
+                "a limit is so many requests in a time: name limit, and one of interval (a header) "
+                "and interval_s (seconds)"
+            )
+        return self
 
 
 class Limits(Model):
@@ -31,9 +50,23 @@ class Limits(Model):
         1.0, gt=0, description="wait after a 429 that does not say how long"
     )
     headers: RateHeaders | None = None
+    not_modified_is_free: bool = Field(
+        False,
+        description="the API does not count a request that it answers with 304 in the longest of "
+        "the windows (GitHub)",
+    )
     backfill_share: float = Field(
         1.0, gt=0, le=1, description="part of the budget that a backfill may take"
     )
+
+    @model_validator(mode="after")
+    def _something_paces_what_is_free(self) -> "Limits":
+        if self.not_modified_is_free and len({window.per_s for window in self.windows}) < 2:
+            raise ValueError(
+                "not_modified_is_free needs a second, shorter window: what the longest does not "
+                "count would go out as fast as it can"
+            )
+        return self
 
 
 class Answers(Model):
@@ -51,7 +84,9 @@ class Answers(Model):
 class Retries(Model):
     """How often and how long the client tries one page again, by kind of failure."""
 
-    timeouts: int = Field(3, ge=0, le=100)
+    timeouts: int = Field(
+        3, ge=0, le=100, description="at most 1 while the API has not answered once in a run"
+    )
     errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
     throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
     first_wait_s: float = Field(0.5, gt=0)
@@ -72,5 +107,5 @@ class Timeouts(Model):
     """Seconds for each stage of one request."""
 
     connect_s: float = Field(5.0, gt=0)
-    read_s: float = Field(30.0, gt=0)
-    total_s: float = Field(120.0, gt=0)
+    read_s: float = Field(30.0, gt=0, description="for the answer, and between two pieces of it")
+    total_s: float = Field(120.0, gt=0, description="for the body, from the answer's head on")

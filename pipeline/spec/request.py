@@ -67,13 +67,16 @@ class WindowFormat(Model):
 
     ``resolution_s`` is the step of the cursor: with an inclusive end the last instant asked for is
     one step before the window's end, so that nothing at the boundary is lost or doubled. Where an
-    API knows no upper bound (``end: none``), rows after the window are dropped on arrival.
+    API knows no upper bound (``end: none``), rows after the window are dropped on arrival; with
+    ``start: none`` those before it as well, and whether the API reached back so far is checked.
     """
 
     format: str = Field(
         "iso", description="epoch_s, epoch_ms, iso, or a strftime pattern such as %Y-%m-%d"
     )
-    start: Literal["inclusive", "exclusive"] = "inclusive"
+    start: Literal["inclusive", "exclusive", "none"] = Field(
+        "inclusive", description="none: the API knows no lower bound (a feed of the latest rows)"
+    )
     end: Literal["inclusive", "exclusive", "none"] = Field(
         "exclusive", description="none: the API knows no upper bound, {end} has no value"
     )

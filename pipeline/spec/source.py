@@ -101,6 +101,8 @@ class Source(Model):
 
     def definition(self, endpoint: str) -> str:
         """A digest of what decides which rows an endpoint has: a checkpoint of another is void."""
-        spec = self.endpoints[endpoint].model_dump_json(by_alias=True, exclude={"cache"})
+        spec = self.endpoints[endpoint].model_dump_json(
+            by_alias=True, exclude={"cache", "conditional"}
+        )
         text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

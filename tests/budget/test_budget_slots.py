@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.budget import Limits, RateWindow, cells, margin, slots
+from pipeline.budget import Limits, RateWindow, cells, margin, slots, told
 
 FOUR = Limits((RateWindow(4, 1.0),), 8)
 RATES = st.sampled_from(
@@ -41,9 +41,12 @@ class World:
     shares: list[float] = field(default_factory=lambda: [1.0])
     killed: set[int] = field(default_factory=set)
     sent: list[tuple[float, int]] = field(default_factory=list)
+    tell: tuple[int, float] | None = None
 
     def run(self, users: int, until: float, seed: int = 0) -> None:
         self.row, order = new(self.limits), random.Random(seed)
+        if self.tell:
+            told.tell(self.row, self.now, *self.tell)
         queue: list[tuple[float, int, float | None]] = [(self.now, i, None) for i in range(users)]
         turn = 0
         while queue:
@@ -239,3 +242,69 @@ def test_the_last_hour_is_counted_by_the_minute() -> None:
     assert sum(n for _, n in counted) == len(world.sent)
     assert len(counted) == 60
     assert sum(n for _, n in slots.minutes(world.row, world.now + 3700)) == 0
+
+
+def test_a_request_that_the_api_does_not_count_leaves_its_slot_to_others() -> None:
+    hourly = Limits((RateWindow(3, 3600.0),), 8)
+    row = new(hourly)
+    granted = [slots.take(row, hourly, 100.0 + i).ticket for i in range(3)]
+    assert slots.take(row, hourly, 200.0).wait_s > 3000
+    reserved = cells.sent(row)[0][-1]
+    slots.forget(row, hourly, granted[1])
+    slots.forget(row, hourly, reserved)
+    slots.forget(row, hourly, 150.0)  # nobody's
+    assert cells.sent(row)[0] == [granted[0], granted[2]]
+    assert slots.take(row, hourly, 200.0).wait_s == 0
+    assert slots.take(row, hourly, 201.0).wait_s > 3000
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), number=st.integers(1, 700))
+def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> None:
+    order = random.Random(seed)
+    limits, now = Limits((RateWindow(40, 1.0),), 8), 1000.0
+    row, held = new(limits), [0.0] * 0
+    for _ in range(number):  # the ring goes round: it holds 296
+        now += 0.03
+        if held and order.random() < 0.4:
+            gone = held.pop(order.randrange(len(held)))
+            slots.forget(row, limits, gone, 0.5)
+        else:
+            held.append(slots.take(row, limits, now, None, 0.5).ticket)
+        assert cells.flaw(row, now + 1e6) is None
+        main, low = (set(times) - {cells.LONG_AGO} for times in cells.sent(row))
+        assert main == low <= set(held)
+        assert set(held[-200:]) <= main
+
+
+def test_what_the_api_says_of_its_limit_holds_if_it_is_lower() -> None:
+    row = new(FOUR)
+    assert told.kept(row, FOUR, 100.0) is FOUR
+    told.tell(row, 100.0, 50, 1.0)
+    assert told.kept(row, FOUR, 100.0) is FOUR
+    told.tell(row, 100.0, 4, 1.0)
+    assert told.kept(row, FOUR, 100.0) is FOUR
+    told.tell(row, 100.0, 20, 60.0)  # a ring of four can't remember twenty: part by part
+    assert told.kept(row, FOUR, 100.0).windows == (*FOUR.windows, RateWindow(4, 12.0))
+    assert told.kept(row, FOUR, 100.0 + told.TOLD_FOR_S) is FOUR
+    assert told.kept(row, FOUR, 99.0) is FOUR  # of a clock that was set back
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    users=st.integers(1, 16),
+    requests=st.integers(1, 60),
+    per_s=st.sampled_from([0.5, 1.0, 10.0]),
+    late_s=st.lists(st.floats(0, 0.5), min_size=1, max_size=4),
+)
+def test_a_told_limit_is_kept_as_one_that_is_configured_and_used(
+    users: int, requests: int, per_s: float, late_s: list[float]
+) -> None:
+    limits = Limits((RateWindow(40, 1.0),), 16)
+    world = World(limits, late_s, tell=(requests, per_s))
+    world.run(users, 1000.0 + 3 + 3 * per_s)
+    assert_kept(world.times, limits)
+    assert_kept(world.times, Limits((RateWindow(requests, per_s),), 8))
+    pace = min(requests / per_s, 40.0)
+    if max(late_s) == 0:
+        assert len(world.times) >= 0.9 * pace * (3 + 3 * per_s) - 1

@@ -234,3 +234,64 @@ def test_a_slot_that_is_not_waited_for_any_more_is_free_again(name: str, where: 
             assert len(await recorded(other)) == 2
 
     run(test())
+
+
+def test_what_the_api_does_not_count_is_given_back(name: str, where: str) -> None:
+    async def test() -> None:
+        limits = Limits((RateWindow(4, 30.0), RateWindow(2, 0.2)), 4)
+        async with open_budget(name, limits, where) as one, open_budget(name, limits, where) as two:
+            for budget in (one, two, one, one, two, one):
+                async with budget.request() as grant:
+                    pass
+                budget.not_counted(grant)
+            times = await recorded(one)
+            assert len(times) <= 4
+            assert_kept(times, 2, 0.2, of=len(times))
+            await asyncio.sleep(0.25)
+            async with one.request(), two.request():
+                pass
+            assert len(await recorded(one)) == 2  # what was free has gone from the longest window
+
+    run(test())
+
+
+def test_one_window_counts_everything(name: str, where: str) -> None:
+    async def test() -> None:
+        async with open_budget(name, SLOW, where) as budget:
+            for _ in range(2):
+                async with budget.request() as grant:
+                    budget.not_counted(grant)
+            assert (await budget._store.take(None)).wait_s > 20
+
+    run(test())
+
+
+def test_a_lower_limit_that_one_hears_of_holds_for_all_until_it_is_lifted(
+    name: str, where: str
+) -> None:
+    async def test() -> None:
+        seen = Seen()
+
+        async def spent_s(number: int) -> float:
+            began = monotonic()
+            await asyncio.gather(*(seen.request(b) for b in (one, two) for _ in range(number // 2)))
+            return monotonic() - began
+
+        async def told(budget: Budget, requests: int) -> None:
+            saying = budget.told(requests, 0.2)
+            assert saying is not None
+            await saying
+
+        fast = Limits((RateWindow(100, 0.5),), 4)
+        async with open_budget(name, fast, where) as one, open_budget(name, fast, where) as two:
+            quick_s = await spent_s(20)
+            await told(one, 2)
+            assert one.told(2, 0.2) is None  # said already
+            slow = len(await recorded(one))
+            assert await spent_s(8) >= 0.6
+            assert_kept((await recorded(two))[slow:], 2, 0.2, of=8)
+            await told(two, 1000)
+            assert await spent_s(20) < quick_s + 0.4
+            assert one._store.limits.windows == fast.windows
+
+    run(test())

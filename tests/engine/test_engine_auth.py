@@ -481,3 +481,38 @@ def test_an_expired_token_is_renewed(emulator: Emulator) -> None:
 
     asyncio.run(run())
     assert tokens_minted(emulator) == before + 2
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_a_refusal_of_the_token_endpoint_is_asked_for_once(known_before: bool) -> None:
+    """Twelve pages wait for a token: one of them asks, all of them learn what was said."""
+    asked: list[str] = []
+
+    def answering(number: int, seen: Any) -> bytes:
+        asked.append(seen.target)
+        if seen.target == "/token" and known_before and asked.count("/token") == 1:
+            return answer({"access_token": "soon-revoked", "expires_in": 900})
+        if seen.target == "/token":
+            return answer({"message": "invalid client secret"}, 403)
+        return answer({"message": "revoked"}, 401)
+
+    async def main(wire: Any) -> list[Any]:
+        source = quick(f"{wire.url}/v1", auth=f"{{{CLIENT}, token_url: {wire.url}/token}}")
+        async with client_of(source) as client:
+            pages = (client.fetch(things(source), read_json, "p", Sent()) for _ in range(12))
+            return await asyncio.gather(*pages, return_exceptions=True)
+
+    async def run() -> None:
+        async with serving(answering) as wire:
+            for error in await main(wire):
+                assert isinstance(error, AuthError)
+                assert "invalid client secret" in str(error)
+            assert asked.count("/token") == 1 + known_before
+            del asked[:]
+            await main(wire)  # another run asks again
+            assert asked.count("/token") == 1 + known_before
+
+    asyncio.run(run())
+
+
+CLIENT = f"kind: oauth2_client_credentials, client_id: me, client_secret: {SECRET}"

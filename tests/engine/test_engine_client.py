@@ -23,7 +23,7 @@ from pipeline.errors import (
     RequestRefused,
 )
 from pipeline.retry import Kind, Spent
-from pipeline.spec.limits import Answers, RateHeaders, Retries
+from pipeline.spec.limits import Answers, RateHeaders, Retries, Timeouts
 from tests.engine.sources import quick
 from tests.engine.wire import (
     DROP,
@@ -110,7 +110,7 @@ LASTING: dict[str, tuple[Any, int, str]] = {
     "500": (answer(status=500), 4, "the API answered 500, after 4 tries"),
     "drop": (DROP, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
     "cut body": (CUT, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
-    "stall": (STALL, 3, "no answer in time, after 3 tries"),
+    "stall": (STALL, 2, "no answer in time, after 2 tries"),
     "HTML": (HTML, 4, "not JSON: b'<html><title>Oops</title></html>', after 4 tries"),
     "429": (answer(status=429), 5, "the API answered 429 (too many requests), after 5 tries"),
 }
@@ -412,3 +412,38 @@ def test_an_address_that_is_none(url: str) -> None:
 
     with pytest.raises(ConfigError, match="is base_url right"):
         asyncio.run(run())
+
+
+def test_a_host_that_never_answers_is_given_up_soon(caplog: pytest.LogCaptureFixture) -> None:
+    """Two tries; once it has answered, it gets as many as its YAML says."""
+    silent = True
+
+    def answering(number: int, seen: Any) -> bytes:
+        return STALL if silent or number > 3 else answer([])
+
+    async def run() -> None:
+        nonlocal silent
+        async with serving(answering) as wire:
+            source = quick(wire.url)
+            patient = source.retries.model_copy(update={"timeouts": 4})
+            short = source.timeouts.model_copy(update={"read_s": 0.1})
+            source = source.model_copy(update={"retries": patient, "timeouts": short})
+            async with client_of(source) as client:
+                with pytest.raises(ApiUnavailable, match="no answer in time, after 2 tries"):
+                    await client.fetch(things(source), read_json, "page", Sent())
+                assert len(wire.seen) == 2
+                assert "page: no answer in time, it has not answered once yet" in caplog.text
+                silent = False
+                assert await client.fetch(things(source), read_json, "page", Sent()) == []
+                with pytest.raises(ApiUnavailable, match="after 5 tries"):
+                    await client.fetch(things(source), read_json, "page", Sent())
+                assert len(wire.seen) == 3 + 5
+
+    asyncio.run(run())
+
+
+def test_by_default_a_silent_host_is_a_sentence_within_about_a_minute() -> None:
+    policy, timeouts = Retries(), Timeouts()
+    waits = [retry.wait_s(Kind.TIMEOUT, tries, Spent(), policy, lambda: 1.0) for tries in (1, 2)]
+    assert waits[1] is None
+    assert 2 * timeouts.read_s + (waits[0] or 0.0) <= 65

@@ -1,5 +1,6 @@
 """`docs/sources.md` is true: each YAML block of it is run, and each row of it compared."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -80,7 +81,31 @@ def app() -> Starlette:
     async def statuses(request: Request) -> Response:
         return json_answer({"data": [{"name": "new"}, {"name": "sent"}]})
 
-    return Starlette(routes=[Route("/orders", orders), Route("/statuses", statuses)])
+    async def feed(request: Request) -> Response:
+        headers = {"ETag": '"7"'}
+        if request.headers.get("if-none-match") == '"7"':
+            return Response(status_code=304, headers=headers)
+        start = int(request.query_params.get("from", "0"))
+        if start + 100 < len(ORDERS):
+            url = request.url.include_query_params(**{"from": start + 100})
+            headers["link"] = f'<{url}>; rel="next"'
+        return json_answer({"data": ORDERS[::-1][start : start + 100]}, headers=headers)
+
+    async def search(request: Request) -> Response:
+        body = json.loads(await request.body())
+        asked, page = body["filter"], body["page"]
+        known = {"filter", "page", "size", "token", "updatedFrom", "updatedTo"}
+        if (body.keys() | asked.keys() | page.keys()) - known:
+            return json_answer({"message": "no"}, 400)
+        low, high = asked.get("updatedFrom", ""), asked.get("updatedTo", "9")
+        rows = [row for row in ORDERS if low <= row["updated_at"] < high]
+        start, size = int(page.get("token", "0")), page["size"]
+        token = str(start + size) if start + size < len(rows) else None
+        return json_answer({"meta": {"next_token": token}, "data": rows[start : start + size]})
+
+    routes = [Route("/orders/search", search, methods=["POST"])]
+    routes += [Route("/orders", orders), Route("/statuses", statuses), Route("/feed", feed)]
+    return Starlette(routes=routes)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +117,16 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
 
 
 def test_the_guide_has_its_blocks() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 9
 
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["orders", *(f"orders_by_{how}" for how in ("key", "change", "token", "link", "number"))],
+    [
+        "orders",
+        *(f"orders_by_{how}" for how in ("key", "change", "token", "link", "number", "search")),
+        "orders_feed",
+    ],
 )
 def test_every_block_reads_every_row(source: Source, lake: Lake, endpoint: str) -> None:
     manifests = extract(source, lake, endpoint, DAYS, NOW)
@@ -107,6 +136,13 @@ def test_every_block_reads_every_row(source: Source, lake: Lake, endpoint: str) 
     found = [check_rows(source, lake, m, wanted) for m in manifests]
     assert sum(found) >= 1_090
     assert manifests[0].proof["pages"] > 4
+
+
+def test_the_feed_that_has_not_changed(source: Source, lake: Lake) -> None:
+    extract(source, lake, "orders_feed", ["2026-11-04"], datetime(2026, 11, 5, tzinfo=UTC))
+    days = ["2026-11-05"]
+    (quiet,) = extract(source, lake, "orders_feed", days, datetime(2026, 11, 6, tzinfo=UTC))
+    assert (quiet.rows, quiet.proof["not_modified"], quiet.requests) == (0, True, 1)
 
 
 def test_the_snapshot(source: Source, lake: Lake) -> None:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.spec import load_source
+from pipeline.store import Lake
 from sourcetool.check import check
+from sourcetool.guess import guess
 from sourcetool.new import new
 from tests.sources.answers import json_answer
 from tests.sources.github_api import GitHub, issues
-from tests.sources.support import serving
+from tests.sources.support import extract, serving
 from tests.sources.usgs_api import Usgs, events
 
 NOW = datetime.now(UTC)
@@ -159,5 +161,115 @@ def test_a_proposal_for_nested_rows_and_a_window(tmp_path: Path) -> None:
     assert found.columns["updated"].path == "properties.updated"
     assert found.cursor == "updated"
     assert found.columns["updated"].type == "timestamp[ms]"
+    assert getattr(found.request, "params", {})["updatedafter"] == "{start}"
     assert found.window.end == "none"
     assert getattr(found.paging, "first", None) == 1
+
+
+@pytest.fixture
+def filtering() -> Iterator[str]:
+    """An API that ignores a filter that it does not know, or answers nothing then, or by day."""
+
+    async def answer(request: Request) -> Response:
+        params, rows = request.query_params, [*ROWS]
+        strange = params.keys() - {"from", "to"}
+        if strange and request.path_params["kind"] == "nothing":
+            return json_answer([])
+        if request.path_params["kind"] == "today" and params["to"] < f"{NOW:%Y-%m-%dT%H:%M}":
+            return json_answer([])
+        if "from" in params:
+            rows = [row for row in rows if str(row["updated"]) >= params["from"]]
+        if "to" in params:
+            rows = [row for row in rows if str(row["updated"]) < params["to"]]
+        return json_answer(rows)
+
+    with serving(Starlette(routes=[Route("/v1/{kind}/things", answer)])) as url:
+        yield url
+
+
+@pytest.fixture
+def lately(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = [NOW - timedelta(hours=h) for h in (1, 5, 30)]
+    rows = [{"id": n, "updated": f"{one:%Y-%m-%dT%H:%M:%SZ}"} for n, one in enumerate(at, start=1)]
+    monkeypatch.setattr("tests.sources.test_sourcetool.ROWS", rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "end", "code", "said"),
+    [
+        ("ignored", "from", "to", 0, ""),
+        ("ignored", "from", "too", 1, "the API ignores the filter"),
+        ("nothing", "from", "to", 0, ""),
+        ("nothing", "from", "too", 0, "the first partition would be empty"),
+        ("today", "from", "to", 1, "every day that has ended would be empty"),
+        ("nothing", "frm", "too", 0, "the first partition would be empty"),
+    ],
+)
+@pytest.mark.usefixtures("lately")
+def test_a_misspelt_filter_is_noticed(
+    filtering: str, tmp_path: Path, kind: str, start: str, end: str, code: int, said: str
+) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        f"source: shop\nbase_url: {filtering}/v1/{kind}\nstart: 2026-11-01\nendpoints:\n  things:\n"
+        f'    request: {{params: {{{start}: "{{start}}", {end}: "{{end}}"}}}}\n'
+        '    key: [id]\n    cursor: updated\n    columns: {updated: "timestamp[iso]"}\n'
+    )
+    found, text = run_check(file)
+    assert (found, said in text) == (code, True), text
+    assert ("first partition" in text) is ("first partition" in said)
+
+
+def test_an_empty_baseline_is_a_doubt_and_an_empty_day_is_none(
+    filtering: str, lake: Lake, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        f"source: shop\nbase_url: {filtering}/v1/nothing\nstart: 2026-11-01\n"
+        "endpoints:\n  things:\n"
+        '    request: {params: {frm: "{start}", too: "{end}"}}\n'
+        '    key: [id]\n    cursor: updated\n    columns: {updated: "timestamp[iso]"}\n'
+    )
+    source, now = load_source(file, {}), datetime(2026, 11, 4, tzinfo=UTC)
+    first, second = extract(source, lake, "things", ["2026-11-01", "2026-11-02"], now)
+    assert "is a parameter of the window misspelt" in first.extra["doubt"]
+    assert "doubt" not in second.extra
+
+
+@pytest.mark.parametrize(
+    ("query", "params", "window", "cursor"),
+    [
+        (
+            "limit=3&from_ms=1763769600000&to_ms=1895305600000",
+            {"from_ms": "{start}", "to_ms": "{end}"},
+            {"format": "epoch_ms"},
+            ("ts", "timestamp[ms]"),
+        ),
+        (
+            "limit=3&modified_since=2026-11-20 00:00:00&modified_until=2026-11-30 00:00:00",
+            {"modified_since": "{start}", "modified_until": "{end}"},
+            {"format": "%Y-%m-%d %H:%M:%S"},
+            ("ts", "timestamp[ms]"),
+        ),
+        (
+            "limit=3&updatedFrom=2026-11-20T00:00:00&seen=2026-11-01",
+            {"updatedFrom": "{start}", "seen": "2026-11-01"},
+            {"end": "none", "format": "%Y-%m-%dT%H:%M:%S"},
+            ("ts", "timestamp[ms]"),
+        ),
+    ],
+)
+def test_the_bounds_of_a_window_are_found_by_what_stands_in_them(
+    query: str,
+    params: dict[str, str],
+    window: dict[str, str],
+    cursor: tuple[str, str],
+) -> None:
+    rows = [{"id": n, "ts": 1_763_769_600_000 + n} for n in range(3)]
+    found = guess(rows, {}, [(n, v) for n, _, v in (p.partition("=") for p in query.split("&"))])
+    assert found.params.items() >= params.items()
+    assert (found.window, found.cursor) == (window, cursor[0])
+    assert found.columns["ts"] == cursor[1]
+    assert any("is sent with every request now" in doubt for doubt in found.doubts) is (
+        "seen" in params
+    )

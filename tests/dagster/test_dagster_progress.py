@@ -1,0 +1,35 @@
+"""What a run tells of its progress, with a rate limit and without one."""
+
+import asyncio
+
+import pytest
+
+from assets.plot import requests_over_time
+from assets.progress import line
+from pipeline.client import Sent
+from pipeline.source_run import Outcome
+from tests.engine.sources import quick
+from tests.engine.wire import answer, client_of, read_json, serving, things
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
+    async def main() -> str:
+        async with serving(lambda number, seen: answer([])) as wire:
+            source = quick(wire.url)
+            async with client_of(source) as client:
+                await client.fetch(things(source), read_json, "page", Sent())
+                return line(Outcome(), client, 1.0, limited=limited)
+
+    said = asyncio.run(main())
+    assert ("of the budget" in said) is limited
+    assert "1 request, " in said
+    assert "0 throttled" in said
+
+
+def test_the_plot_draws_a_limit_only_if_there_is_one() -> None:
+    sends = [(0.0, 2), (1.0, 4)]
+    assert "full height = 8 requests/s, limit = 8 requests/s" in requests_over_time(sends, 1.0, 8.0)
+    without = requests_over_time(sends, 1.0, None)
+    assert "full height = 4 requests/s, no limit" in without
+    assert "limit = " not in without
