@@ -31,6 +31,8 @@ from pipeline.spec.source import Source
 
 T = TypeVar("T")
 _WORKERS = 4
+_NEXT_PAGE_S = 0.02
+"""About the time that it takes to read a page."""
 
 
 class Sender(Protocol):
@@ -98,6 +100,7 @@ class Packer:
         self._waiting: deque[_Waiting] = deque()
         self._some = asyncio.Event()
         self._boarding = asyncio.Lock()
+        self._on_their_way = 0
         self.size = size
 
     async def fetch(
@@ -138,6 +141,7 @@ class Packer:
                 self._some.clear()
                 await self._some.wait()
             await self._boarding.acquire()
+            await self._gathered()
             pack = _Pack(self._next(1), self._base_url, self._boarding.release)
             try:
                 if pack.pages:
@@ -147,6 +151,14 @@ class Packer:
             finally:
                 if not pack.settled:  # it failed before it could go
                     pack.settle([])
+
+    async def _gathered(self) -> None:
+        """While others are on their way, a pack waits for as long as pages keep coming: those that
+        have just been answered are being read, and each asks for the one after it."""
+        before = 0
+        while self._on_their_way and before < len(self._waiting) < self.size:
+            before = len(self._waiting)
+            await asyncio.sleep(_NEXT_PAGE_S)
 
     def _next(self, most: int) -> list[_Waiting]:
         pages: list[_Waiting] = []
@@ -185,6 +197,13 @@ class Packer:
             _fail(pages, error)
 
     async def _together(self, pack: "_Pack") -> list[Answer]:
+        self._on_their_way += 1
+        try:
+            return await self._answered(pack)
+        finally:
+            self._on_their_way -= 1
+
+    async def _answered(self, pack: "_Pack") -> list[Answer]:
         def settled() -> HttpRequest:
             if not pack.settled:  # at a later try nobody gets on: it may be too slow as it is
                 pack.settle(self._next(self.size - len(pack.pages)))

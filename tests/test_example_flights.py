@@ -34,6 +34,8 @@ from pipeline.spec import Source, load_source
 from pipeline.staged import Run
 from pipeline.store import Lake
 
+pytestmark = pytest.mark.slow
+
 YAML = ROOT / "examples" / "flights" / "sources" / "flights.yaml"
 NAME = "flights"
 KEY = ("time_hour", "carrier", "flight")
@@ -315,7 +317,6 @@ def test_the_server_stops_when_told(folder: Path, number: signal.Signals) -> Non
         assert server.wait(20) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("api")
 def test_the_readme_does_what_it_says(folder: Path, expected: list[dict[str, Any]]) -> None:
     """Its three commands: serve, materialize through Dagster, read back."""

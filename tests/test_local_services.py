@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError
 from local.paths import ROOT
 from local.services import S3, Identity, seaweedfs
 
+pytestmark = pytest.mark.slow
+
 GONE_S = 10.0
 
 STARTER = """

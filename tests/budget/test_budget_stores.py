@@ -12,6 +12,8 @@ from pipeline.budget import cells as layout
 from pipeline.budget.redis_lua import RedisStore
 from pipeline.budget.stores import CellStore
 
+pytestmark = pytest.mark.slow
+
 FAST = Limits((RateWindow(20, 0.2),), 4)
 WIDE = Limits((RateWindow(1000, 0.5),), 4)
 SLOW = Limits((RateWindow(2, 30.0),), 4)

@@ -16,6 +16,8 @@ from local.services import S3
 from tests.dagster.conftest import READER
 from tests.dagster.support import ALONE, FIRST_BACK, IMPATIENT, SECRET, Headrace, Ran, day, igdb
 
+pytestmark = pytest.mark.slow
+
 DAY = day(FIRST_BACK)
 ENDPOINTS = ["games", "genres"]
 Spoil = Callable[[Headrace], None]

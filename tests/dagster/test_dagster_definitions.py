@@ -16,6 +16,8 @@ from pipeline.spec import load_sources
 from pipeline.spec.source import Source
 from tests.dagster.support import IGDB, ROOT, day
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "HEADRACE_LAKE": "s3://lake/headrace",
     "HEADRACE_SOURCES": str(ROOT / "sources"),

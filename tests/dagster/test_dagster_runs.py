@@ -1,5 +1,7 @@
 """Runs through Dagster: which partitions, which events, which metadata, which checks."""
 
+import pytest
+
 from tests.dagster.support import (
     ALONE,
     FIRST_BACK,
@@ -11,6 +13,8 @@ from tests.dagster.support import (
     failing,
     igdb,
 )
+
+pytestmark = pytest.mark.slow
 
 RANGE = [day(back) for back in range(FIRST_BACK, 1, -1)]
 """The first partition, and four more."""

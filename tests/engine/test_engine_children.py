@@ -24,6 +24,8 @@ from pipeline.spec import Source, load_source
 from pipeline.staged import Run
 from pipeline.store import Lake
 
+pytestmark = pytest.mark.slow
+
 DAY = "2026-03-02"
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 POSTS = 40

@@ -18,6 +18,8 @@ from pipeline.errors import ApiUnavailable, ContractBroken, RequestRefused
 from pipeline.store import Lake
 from tests.faults.support import MANY, UNTIL, Bench, check_clean, check_rows, igdb
 
+pytestmark = pytest.mark.slow
+
 Rule = Mapping[str, object]
 Rows = dict[int, list[dict[str, Any]]]
 PAGES = {10: "/v4/multiquery", 1: "/v4/themes"}
@@ -186,7 +188,6 @@ def test_all_of_them_mixed(api: Emulator, lake: Lake, rows: Rows, pack: int) -> 
     check_clean(lake)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pack", [10, 1])
 def test_a_server_that_is_restarted(lake: Lake, pack: int) -> None:
     """Connections are refused for a while; afterwards the tokens of before are unknown."""

@@ -15,6 +15,8 @@ from pipeline.spec.limits import Breaker, Retries
 from pipeline.store import Lake
 from tests.faults.support import Bench, check_rows, igdb
 
+pytestmark = pytest.mark.slow
+
 DOWN = {"kind": "status", "status": 500}
 FAILURES = 6
 

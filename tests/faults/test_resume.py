@@ -18,6 +18,8 @@ from pipeline.read import dataset
 from pipeline.store import Lake
 from tests.faults.support import DAY, IN_DAY_S, Bench, Watched, check_clean, check_rows, igdb
 
+pytestmark = pytest.mark.slow
+
 BATCH = 2_000
 PAGE = 500
 ROWS = 8_000

@@ -13,6 +13,8 @@ from pipeline.store import Lake
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.support import DAY, IN_DAY_S, Bench, check_clean, check_rows, igdb
 
+pytestmark = pytest.mark.slow
+
 ENDPOINT = "platforms"
 EVERY_OPERATION = "list list_uploads get put create_upload upload_part complete_upload delete head"
 

@@ -23,6 +23,8 @@ from pipeline.store import Lake
 from tests.faults.support import DAY, QUICK, Bench, Ran, check_clean
 from tests.sources.support import serving
 
+pytestmark = pytest.mark.slow
+
 SECRET = "key-that-must-stay-here"
 
 

@@ -12,6 +12,8 @@ from pipeline.errors import LakeUnavailable
 from pipeline.store import Lake
 from tests.lake.support import check_clean, extract, read, whole
 
+pytestmark = pytest.mark.slow
+
 
 class Unanswered:
     """A boto3 client whose call of that number is carried out, but not answered.

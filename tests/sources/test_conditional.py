@@ -31,6 +31,8 @@ from pipeline.store import Lake
 from sourcetool.check import check
 from tests.sources.support import extract, outcome_of, serving
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND, THIRD, FOURTH = (f"2026-11-0{day}" for day in range(1, 5))
 
 

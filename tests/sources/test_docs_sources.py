@@ -20,6 +20,8 @@ from sourcetool.reference import reference
 from tests.sources.answers import json_answer
 from tests.sources.support import check_rows, days_from, extract, landed, serving
 
+pytestmark = pytest.mark.slow
+
 GUIDE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 NOW = datetime(2026, 11, 4, tzinfo=UTC)

@@ -17,6 +17,8 @@ from tests.sources.support import (
     shipped,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2026, 10, 25, tzinfo=UTC)
 NOW = datetime(2026, 11, 5, tzinfo=UTC)
 DAYS = days_from("2026-11-01", 4)

@@ -20,6 +20,8 @@ from tests.sources.support import (
     shipped,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 5, tzinfo=UTC)
 DAYS = days_from("2026-11-01", 4)
