@@ -6,7 +6,8 @@
     make bench ARGS="--save"                        write benchmarks/results and the table in README
 
 Scenarios: ``fast``, ``igdb``, ``hundred``, ``faults`` (see race), ``memory``, ``counts``,
-``startup``. How a budget is shared among processes has a program of its own: ``benchmarks.budget``.
+``runs``, ``startup``. How a budget is shared among processes, and where CPU goes, have programs of
+their own: ``benchmarks.budget``, ``benchmarks.parts``.
 """
 
 import argparse
@@ -21,19 +22,22 @@ from benchmarks.machine import machine
 from benchmarks.peers import PEERS, Skipped, versions_of
 from benchmarks.race import SCENARIOS, Scenario, race
 from benchmarks.report import table, write_readme
+from benchmarks.runs import runs
 from benchmarks.startup import startup
 from local.s3 import S3
 from local.services import seaweedfs
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("memory", "counts", "startup")
+OTHERS = ("memory", "counts", "runs", "startup")
 MEMORY_ROWS = (30_000, 300_000)
 
 
 def main() -> None:
     args = arguments()
     found: dict[str, Any] = {"machine": machine(), "quick": args.quick}
-    found["versions"] = versions(args.peers)
+    # Others are installed only for a race.
+    racing = args.peers if SCENARIOS.keys() & set(args.only) else ["headrace"]
+    found["versions"] = versions(racing)
     with (
         tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
         seaweedfs(Path(folder), buckets=["lake"]) as s3,
@@ -80,6 +84,7 @@ def measured(name: str, s3: S3, args: argparse.Namespace) -> dict[str, Any]:
         "counts": lambda: counts(
             s3, args.rows or (20_000 if args.quick else 344_000), 500 if args.quick else 20_000
         ),
+        "runs": lambda: runs(s3, 1_000 if args.quick else 15_000),
         "startup": lambda: startup(s3, 1 if args.quick else 3),
     }
     if name in others:

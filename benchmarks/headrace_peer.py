@@ -108,14 +108,18 @@ async def key_sweep(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
     return {**await in_session(source, job, lake, work), **found}
 
 
-def main() -> None:
-    job = read_job()
+def figures(job: Job) -> dict[str, Any]:
+    """Do the job; what it took."""
     source = source_of(job, datetime.now(UTC).date().isoformat())
     work = key_sweep if job.options.get("sweep") else baseline
     with Meter() as meter:
         lake = Lake(S3(**job.s3).client(), f"s3://{job.bucket}/{job.prefix}")
         found = asyncio.run(work(source, job, lake))
-    answer({**meter.figures(), **found})
+    return {**meter.figures(), **found}
+
+
+def main() -> None:
+    answer(figures(read_job()))
 
 
 if __name__ == "__main__":

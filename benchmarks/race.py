@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.exact import compare
 from benchmarks.job import CLIENT_ID, CLIENT_SECRET, Job
-from benchmarks.peers import PEERS, Skipped, python_of, run_case
+from benchmarks.peers import PEERS, Peer, Skipped, python_of, run_case
 from benchmarks.server import static_server
 from emulator.data import ids_of
 from emulator.testing import running
@@ -139,15 +139,15 @@ def race(scenario: Scenario, s3: S3, rows: int, peers: Sequence[str]) -> dict[st
     with api_of(scenario, rows) as api:
         for name in (name for name in scenario.peers if name in peers):
             with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-                found[name] = _case(scenario, api, s3, ids, name, folder)
+                found[name] = case_of(scenario, api, s3, ids, PEERS[name], folder)
             print(f"    {name}: {_line(found[name])}", flush=True)
     return {"title": scenario.title, "rows": rows, "page": scenario.page, "peers": found}
 
 
-def _case(
-    scenario: Scenario, api: Api, s3: S3, ids: Sequence[int], name: str, folder: str
+def case_of(
+    scenario: Scenario, api: Api, s3: S3, ids: Sequence[int], peer: Peer, folder: str
 ) -> dict[str, Any]:
-    peer = PEERS[name]
+    """One peer's figures, and what the server and S3 say of its work."""
     job = Job(
         origin=api.origin,
         rows=len(ids),

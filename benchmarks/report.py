@@ -18,7 +18,7 @@ HEAD = (
 def table(found: dict[str, Any]) -> str:
     """All that was found, as Markdown."""
     parts = [_race(found[name]) for name in RACES if name in found]
-    makers = {"memory": _memory, "counts": _counts, "startup": _startup}
+    makers = {"memory": _memory, "counts": _counts, "runs": _runs, "startup": _startup}
     parts += [make(found[name]) for name, make in makers.items() if name in found]
     return "\n\n".join(parts)
 
@@ -134,6 +134,15 @@ def _counts(found: dict[str, Any]) -> str:
             f"| `games`, one window of 30 days | {window['requests']} | "
             f"{window['queries']} queries, {window['rows']:,} rows |",
         ]
+    )
+
+
+def _runs(found: dict[str, Any]) -> str:
+    return (
+        f"**Four runs of Dagster at once**, {found['rows']:,} rows each, a page a request, against "
+        f"IGDB's limits: {found['requests']} requests, {found['throttled']} answered 429, at most "
+        f"{found['most_in_flight']} in flight, {found['share_of_limit']:.1%} of the limit used "
+        f"between the first and the last."
     )
 
 

@@ -1,0 +1,55 @@
+"""Where the CPU of a run goes: the scenario ``fast``, by part.
+
+    python -m benchmarks.parts [--rows 344000] [--packed]
+
+Threads that share cores slow each other down, so a part costs more here than it does alone: compare
+the lines with each other.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers import PEERS
+from benchmarks.race import SCENARIOS, Api, api_of, case_of
+from emulator.data import ids_of
+from local.s3 import S3
+from local.services import seaweedfs
+
+
+def parts(s3: S3, api: Api, rows: int, *, packed: bool) -> dict[str, Any]:
+    """The figures of one run, ``parts`` among them: name → CPU seconds."""
+    peer = replace(PEERS["headrace"], module="parts_peer", packed=packed)
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        return case_of(SCENARIOS["fast"], api, s3, ids_of(rows), peer, folder)
+
+
+def table(figures: dict[str, Any]) -> str:
+    whole = sum(figures["parts"].values())
+    lines = ["| part | CPU s | share |", "|---|---|---|"]
+    for name, cpu_s in sorted(figures["parts"].items(), key=lambda part: -part[1]):
+        lines.append(f"| {name} | {cpu_s:.2f} | {cpu_s / whole:.0%} |")
+    return "\n".join([*lines, f"| all | {whole:.2f} | |"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.parts", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--rows", type=int, default=SCENARIOS["fast"].rows)
+    parser.add_argument("--packed", action="store_true", help="ten pages a request")
+    args = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
+        seaweedfs(Path(folder), buckets=["lake"]) as s3,
+        api_of(SCENARIOS["fast"], args.rows) as api,
+    ):
+        figures = parts(s3, api, args.rows, packed=args.packed)
+    if "parts" not in figures:
+        raise SystemExit(str(figures))
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""``headrace_peer`` with a meter at its parts: CPU seconds of the thread that runs each."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import headrace_peer
+from benchmarks.job import answer, read_job
+from pipeline import attempt, fetch, run, strict
+from pipeline.arrow import PageReader
+from pipeline.staged import Staged
+
+JSON, COLUMNS, CHECKS = "JSON to arrays", "arrays to columns", "page against what was asked"
+PARQUET, S3, BATCH = "batch to Parquet", "batch to S3", "batch to one schema, memory given back"
+COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on", "the rest"
+
+_MEASURED: tuple[tuple[str, Any, str], ...] = (
+    (JSON, strict, "read_bytes"),
+    (COLUMNS, PageReader, "read"),
+    (CHECKS, fetch.EndpointPages, "_read"),
+    (PARQUET, run, "encode"),
+    (S3, attempt.Attempt, "stage"),
+    (BATCH, run._Stager, "_write"),
+    (COMMIT, Staged, "_commit"),
+)
+_INSIDE = {COLUMNS: (JSON,), CHECKS: (COLUMNS,), BATCH: (PARQUET, S3)}
+
+
+def measured(
+    cpu_s: dict[str, float], name: str, function: Callable[..., Any]
+) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        began = time.thread_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            cpu_s[name] += time.thread_time() - began
+
+    return timed
+
+
+def own(cpu_s: dict[str, float]) -> dict[str, float]:
+    """Each part without those inside it."""
+    return {n: cpu_s[n] - sum(cpu_s[i] for i in _INSIDE.get(n, ())) for n, *_ in _MEASURED}
+
+
+def main() -> None:
+    cpu_s: dict[str, float] = defaultdict(float)
+    for name, owner, attribute in _MEASURED:
+        setattr(owner, attribute, measured(cpu_s, name, getattr(owner, attribute)))
+    began = time.thread_time()
+    told = headrace_peer.figures(read_job())
+    parts = own(cpu_s)
+    parts[LOOP] = time.thread_time() - began
+    parts[REST] = told["cpu_s"] - sum(parts.values())
+    answer({**told, "parts": parts})
+
+
+if __name__ == "__main__":
+    main()
