@@ -56,8 +56,10 @@ def pace(stats: Mapping[str, Any], limit_per_s: int) -> str:
     requests, throttled = int(stats["accepted"]), int(stats["throttled"])
     first, last = stats["first_monotonic_s"], stats["last_monotonic_s"]
     counted = f"{requests} requests, {throttled} answered 429"
-    if requests < 2 or last <= first:
+    if requests < 2:
         return f"The API saw {counted}."
+    if last - first < 1:  # so few may go at once: that is no rate
+        return f"The API saw {counted}, within a second."
     rate = (requests - 1) / (last - first)
     return (
         f"The API saw {counted}: {rate:.2f} a second of the {limit_per_s} allowed "

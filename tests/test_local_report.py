@@ -106,3 +106,11 @@ def test_the_latest_version_in_the_lake_is_what_counts(tmp_path: Path) -> None:
     ]
     found = compare(api, latest, "id", "updated_at")
     assert (found.api_rows, found.missing, found.outdated) == (4, 1, 1)
+
+
+def test_a_few_requests_within_a_second_are_no_rate() -> None:
+    stats = {
+        "accepted": 3, "throttled": 0, "first_monotonic_s": 10.0, "last_monotonic_s": 10.4,
+        "max_in_window": 3,
+    }  # fmt: skip
+    assert pace(stats, 4) == "The API saw 3 requests, 0 answered 429, within a second."
