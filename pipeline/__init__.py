@@ -16,8 +16,8 @@ rows       ``types`` (declared), ``guard`` (bytes), ``strict``, ``exact`` and ``
 budget     ``budget``: when a request may go, over all processes
 requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP request
 client     ``auth``, ``classify``, ``retry``, ``breaker``, ``connections`` (httpx over aiohttp's),
-           ``transport``, ``client`` (the only sender), ``packing`` (pages that ride together),
-           ``cache``, ``links``
+           ``transport``, ``client`` (the only sender), ``pack`` and ``packing`` (pages that ride
+           together), ``cache``, ``links``
 extract    ``feed``, ``counted``, ``fetch`` (one page, held against what was asked), ``lanes``
            (side by side, in order), ``by_key`` (under the proof), ``extract`` (chains),
            ``by_cursor``, ``parents``, ``plan``

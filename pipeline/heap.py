@@ -2,7 +2,7 @@
 
 A full garbage collection looks at all that is loaded, Dagster included: 0.1 s in which no thread
 runs, thus a late request. What is loaded when a run begins is not garbage, so the collector is told
-to pass over it. And glibc keeps what threads have freed: after each batch it gives it back.
+to pass over it. And glibc keeps what threads have freed: it has to be told to give it back.
 """
 
 import gc

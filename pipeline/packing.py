@@ -12,18 +12,18 @@ are sent again, each by itself.
 
 import asyncio
 import random
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from pipeline import retry
 from pipeline.client import Answer, Client, Sent
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
 from pipeline.guard import BadBody
-from pipeline.multiquery import multiquery, split
+from pipeline.multiquery import split
+from pipeline.pack import Pack, Waiting, mixed_up
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind
 from pipeline.spec.request import Apicalypse
@@ -43,52 +43,6 @@ class Sender(Protocol):
     ) -> T: ...
 
 
-@dataclass(eq=False)
-class _Waiting:
-    """A page that waits for its answer."""
-
-    request: HttpRequest
-    what: str
-    sent: Sent
-    answer: asyncio.Future[Answer] = field(default_factory=asyncio.Future)
-
-
-class _Pack:
-    """Pages that ride together; one alone goes as it is."""
-
-    def __init__(self, first: list[_Waiting], base_url: str, gone: Callable[[], None]) -> None:
-        """:param gone: called once, when nobody gets on any more."""
-        self.pages = first
-        self.names: list[str] = []
-        self._base_url = base_url
-        self._gone = gone
-        self.settled = False
-
-    def settle(self, more: list[_Waiting]) -> None:
-        self.settled = True
-        self.pages += more
-        self.names = [f"{secrets.token_hex(6)}-{number}" for number in range(len(self.pages))]
-        self._gone()
-
-    def request(self) -> HttpRequest:
-        first = self.pages[0].request
-        if len(self.pages) == 1:
-            return first
-        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in self.pages]
-        body = multiquery(
-            [
-                (path, name, page.request.content or b"")
-                for path, name, page in zip(paths, self.names, self.pages, strict=True)
-            ]
-        )
-        url = f"{self._base_url}/multiquery"
-        return HttpRequest("POST", url, headers=first.headers, content=body)
-
-    def __str__(self) -> str:
-        many = len(self.pages)
-        return self.pages[0].what if many == 1 else f"{many} pages in one request"
-
-
 class Packer:
     """Sends pages in packs through a client."""
 
@@ -97,7 +51,7 @@ class Packer:
         self._base_url = source.base_url.rstrip("/")
         self._policy = source.retries
         self._wait_s = source.breaker.open_s
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._some = asyncio.Event()
         self._boarding = asyncio.Lock()
         self._on_their_way = 0
@@ -110,7 +64,7 @@ class Packer:
         tries = 0
         try:
             while True:
-                page = _Waiting(request, what, sent)
+                page = Waiting(request, what, sent)
                 self._waiting.append(page)
                 self._some.set()
                 try:
@@ -142,7 +96,7 @@ class Packer:
                 await self._some.wait()
             await self._boarding.acquire()
             await self._gathered()
-            pack = _Pack(self._next(1), self._base_url, self._boarding.release)
+            pack = Pack(self._next(1), self._base_url, self._boarding.release)
             try:
                 if pack.pages:
                     await self._send(pack)
@@ -160,15 +114,15 @@ class Packer:
             before = len(self._waiting)
             await asyncio.sleep(_NEXT_PAGE_S)
 
-    def _next(self, most: int) -> list[_Waiting]:
-        pages: list[_Waiting] = []
+    def _next(self, most: int) -> list[Waiting]:
+        pages: list[Waiting] = []
         while self._waiting and len(pages) < most:
             page = self._waiting.popleft()
             if not page.answer.done():
                 pages.append(page)
         return pages
 
-    async def _send(self, pack: "_Pack") -> None:
+    async def _send(self, pack: Pack) -> None:
         try:
             answers = await self._together(pack)
         except HeadraceError as error:
@@ -182,7 +136,7 @@ class Packer:
             elif not page.answer.done():
                 page.answer.set_result(answer)
 
-    async def _failed(self, pages: Sequence[_Waiting], error: HeadraceError) -> None:
+    async def _failed(self, pages: Sequence[Waiting], error: HeadraceError) -> None:
         if len(pages) > 1 and isinstance(error, RequestRefused):
             await self._one_by_one(pages)
         elif (
@@ -196,14 +150,14 @@ class Packer:
         else:
             _fail(pages, error)
 
-    async def _together(self, pack: "_Pack") -> list[Answer]:
+    async def _together(self, pack: Pack) -> list[Answer]:
         self._on_their_way += 1
         try:
             return await self._answered(pack)
         finally:
             self._on_their_way -= 1
 
-    async def _answered(self, pack: "_Pack") -> list[Answer]:
+    async def _answered(self, pack: Pack) -> list[Answer]:
         def settled() -> HttpRequest:
             if not pack.settled:  # at a later try nobody gets on: it may be too slow as it is
                 pack.settle(self._next(self.size - len(pack.pages)))
@@ -220,7 +174,7 @@ class Packer:
         request = replace(first.request, settled=settled)
         return await self._client.fetch(request, read, pack, first.sent)
 
-    async def _alone(self, page: _Waiting) -> bool:
+    async def _alone(self, page: Waiting) -> bool:
         """:return: False if the API refused this very page."""
 
         async def read(answer: Answer) -> Answer:
@@ -235,27 +189,13 @@ class Packer:
             page.answer.set_result(answer)
         return True
 
-    async def _one_by_one(self, pack: Sequence[_Waiting]) -> None:
+    async def _one_by_one(self, pack: Sequence[Waiting]) -> None:
         passed = [await self._alone(page) for page in pack]
         if all(passed):
             self.size = 1
 
 
-def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[bytes]) -> set[int]:
-    """The numbers of the pages that have the rows of another page of the same endpoint.
-
-    Pages by key trust the API that nothing lies between the key and the first row: if it gave one
-    page's answer to another, rows would be passed over, and nothing else would show it.
-    """
-    alike: dict[tuple[str, bytes], list[int]] = {}
-    for number, (request, body) in enumerate(zip(requests, bodies, strict=True)):
-        if body.startswith(b"[") and body != b"[]":
-            alike.setdefault((request.url, body), []).append(number)
-    groups = (g for g in alike.values() if len({requests[n].content for n in g}) > 1)
-    return {number for group in groups for number in group}
-
-
-def _fail(pack: Sequence[_Waiting], error: Exception) -> None:
+def _fail(pack: Sequence[Waiting], error: Exception) -> None:
     for page in pack:
         if not page.answer.done():
             page.answer.set_exception(error)

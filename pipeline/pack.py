@@ -1,0 +1,70 @@
+"""Pages that ride together in one request, and what becomes of them. No I/O."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.client import Answer, Sent
+from pipeline.multiquery import multiquery
+from pipeline.request import HttpRequest
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A page that waits for its answer."""
+
+    request: HttpRequest
+    what: str
+    sent: Sent
+    answer: asyncio.Future[Answer] = field(default_factory=asyncio.Future)
+
+
+class Pack:
+    """Pages that ride together; one alone goes as it is."""
+
+    def __init__(self, first: list[Waiting], base_url: str, gone: Callable[[], None]) -> None:
+        """:param gone: called once, when nobody gets on any more."""
+        self.pages = first
+        self.names: list[str] = []
+        self._base_url = base_url
+        self._gone = gone
+        self.settled = False
+
+    def settle(self, more: list[Waiting]) -> None:
+        self.settled = True
+        self.pages += more
+        self.names = [f"{secrets.token_hex(6)}-{number}" for number in range(len(self.pages))]
+        self._gone()
+
+    def request(self) -> HttpRequest:
+        first = self.pages[0].request
+        if len(self.pages) == 1:
+            return first
+        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in self.pages]
+        body = multiquery(
+            [
+                (path, name, page.request.content or b"")
+                for path, name, page in zip(paths, self.names, self.pages, strict=True)
+            ]
+        )
+        url = f"{self._base_url}/multiquery"
+        return HttpRequest("POST", url, headers=first.headers, content=body)
+
+    def __str__(self) -> str:
+        many = len(self.pages)
+        return self.pages[0].what if many == 1 else f"{many} pages in one request"
+
+
+def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[bytes]) -> set[int]:
+    """The numbers of the pages that have the rows of another page of the same endpoint.
+
+    Pages by key trust the API that nothing lies between the key and the first row: if it gave one
+    page's answer to another, rows would be passed over, and nothing else would show it.
+    """
+    alike: dict[tuple[str, bytes], list[int]] = {}
+    for number, (request, body) in enumerate(zip(requests, bodies, strict=True)):
+        if body.startswith(b"[") and body != b"[]":
+            alike.setdefault((request.url, body), []).append(number)
+    groups = (g for g in alike.values() if len({requests[n].content for n in g}) > 1)
+    return {number for group in groups for number in group}
