@@ -7,7 +7,7 @@
     1e400, 0.12345678901234567890         ExactFloat: the nearest double, and the text
     NaN, Infinity, -Infinity              NotJson: a float; fits float and double only
     a key twice in one object             the value if both are the same, else ``Twice``
-    over 1,000 levels                     TooDeep
+    more levels than Python recurses      TooDeep (1,000 and more)
 
 ``dump`` writes what ``parse`` read: numbers keep their text, objects their order.
 """

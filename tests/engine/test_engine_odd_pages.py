@@ -22,7 +22,7 @@ from tests.engine.wire import Answering, answer, client_of, serving
 SECRET = "k3y-that-is-said-again"
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 HTML = answer(raw=f"<html><title>{SECRET} is odd</title>".encode())
-DEEP = answer(raw=b'{"count": ' + b"[" * 5_000 + b"]" * 5_000 + b"}")
+DEEP = answer(raw=b'{"count": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")  # for any Python
 
 
 def source_at(url: str, more: str = "", breaker: int = 20) -> Source:
