@@ -7,19 +7,19 @@ from typing import Any
 
 from benchmarks import headrace_peer
 from benchmarks.job import answer, read_job
-from pipeline import attempt, fetch, run, strict
+from pipeline import attempt, fetch, parquet, run, strict
 from pipeline.arrow import PageReader
 from pipeline.staged import Staged
 
 JSON, COLUMNS, CHECKS = "JSON to arrays", "arrays to columns", "page against what was asked"
-PARQUET, S3, BATCH = "batch to Parquet", "batch to S3", "batch to one schema, memory given back"
+PARQUET, S3, BATCH = "pages to Parquet", "batch to S3", "pages to one schema, memory given back"
 COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on", "the rest"
 
 _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (JSON, strict, "read_bytes"),
     (COLUMNS, PageReader, "read"),
     (CHECKS, fetch.EndpointPages, "_read"),
-    (PARQUET, run, "encode"),
+    (PARQUET, parquet.Growing, "add"),
     (S3, attempt.Attempt, "stage"),
     (BATCH, run._Stager, "_write"),
     (COMMIT, Staged, "_commit"),

@@ -1,4 +1,4 @@
-"""Pages gathered to batches: the rows of one Parquet file, in key order."""
+"""Pages gathered to row groups, in key order, and these to batches: one Parquet file each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,62 +10,84 @@ import pyarrow as pa
 
 from pipeline.extract import Handed
 
+GROUP_BYTES = 8 * 2**20
+"""Arrow bytes of pages that make a row group. Many pages make a file, and their memory would be
+what a step needs most; as Parquet they are a seventh."""
 MAX_BYTES = 64 * 2**20
-"""Arrow bytes that the batches of a run may hold together, however few their rows."""
+"""Bytes that the batches of a run may hold together, however few their rows."""
 
 
 @dataclass
 class Held:
     """What the batches of a run hold together: it bounds the memory of a step."""
 
-    arrow_bytes: int = 0
+    bytes: int = 0
     batches: int = 0
 
 
 class Gathered:
-    """Rows since the last batch, and the position after them."""
+    """Rows since the last batch, and the position after them. Pages first, then Parquet.
+
+    :ivar rows: since the last batch.
+    """
 
     def __init__(self, max_rows: int, position: Mapping[str, Any] | None, held: Held) -> None:
         self._max_rows = max_rows
-        self._tables: list[pa.Table] = []
         self._held = held
-        self._bytes = 0
+        self._tables: list[pa.Table] = []
+        self._arrow_bytes = self._file_bytes = 0
         self.rows = 0
         self.position = position
 
     def add(self, handed: Handed) -> None:
         if handed.table.num_rows:
-            self._held.batches += not self._tables
+            self._held.batches += not self.rows
             self._tables.append(handed.table)
             self.rows += handed.table.num_rows
-            self._bytes += handed.arrow_bytes
-            self._held.arrow_bytes += handed.arrow_bytes
+            self._holds(handed.arrow_bytes, self._file_bytes)
         self.position = handed.position
+
+    @property
+    def is_group(self) -> bool:
+        """Whether the pages are enough for a row group."""
+        return self._arrow_bytes >= GROUP_BYTES
+
+    @property
+    def loose(self) -> bool:
+        """Whether there are pages that are in no row group yet."""
+        return bool(self._tables)
 
     @property
     def full(self) -> bool:
         """By its rows; or because the run holds too much, and this batch no less than most."""
-        held = self._held
-        too_much = held.arrow_bytes >= MAX_BYTES
-        return self.rows >= self._max_rows or (
-            too_much and self._bytes * held.batches >= held.arrow_bytes
-        )
+        held, here = self._held, self._arrow_bytes + self._file_bytes
+        too_much = held.bytes >= MAX_BYTES
+        return self.rows >= self._max_rows or (too_much and here * held.batches >= held.bytes)
 
     @contextmanager
     def taken(self) -> Iterator[list[pa.Table]]:
-        """The tables of the batch, held until they are written; the next batch begins empty."""
+        """The pages, which count as held until they are written."""
         tables, self._tables = self._tables, []
         try:
             yield tables
         finally:
-            self.close()
+            self._holds(-self._arrow_bytes, self._file_bytes)
+
+    def written(self, file_bytes: int) -> None:
+        """:param file_bytes: of the Parquet file that the pages taken have become a part of."""
+        self._holds(0, file_bytes)
 
     def close(self) -> None:
-        """Hold nothing any more."""
+        """Hold nothing any more: the next batch begins."""
         self._held.batches -= bool(self.rows)
-        self._held.arrow_bytes -= self._bytes
-        self.rows = self._bytes = 0
+        self._holds(-self._arrow_bytes, 0)
         self._tables = []
+        self.rows = 0
+
+    def _holds(self, more_arrow: int, file_bytes: int) -> None:
+        self._held.bytes += more_arrow + file_bytes - self._file_bytes
+        self._arrow_bytes += more_arrow
+        self._file_bytes = file_bytes
 
 
 def alike(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -5,8 +5,10 @@ runs, thus a late request. What is loaded when a run begins is not garbage, so t
 to pass over it. And glibc keeps what threads have freed: it has to be told to give it back.
 """
 
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,9 +21,19 @@ READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reade
 times its bytes, and threads that wait for each other take turns at the loop's expense."""
 
 
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BYTES: Final = 2**20
+
+
 @contextmanager
 def settled() -> Iterator[None]:
-    """While this holds, the collector passes over all that was there before."""
+    """While this holds, the collector passes over all that was there before.
+
+    And from now on glibc maps what is large by itself and unmaps it when it is freed. Left to
+    itself it stops doing so once a large piece was freed, and bodies leave holes that nothing fits.
+    """
+    if _libc is not None:
+        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     gc.freeze()
     try:
         yield
@@ -29,6 +41,27 @@ def settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def give_back() -> None:
-    """Memory that is free in this process goes back to the machine."""
-    pa.default_memory_pool().release_unused()
+@contextmanager
+def memory_given_back(arrow_bytes: int) -> Iterator[None]:
+    """Before and after work on so many bytes, what is free in this process goes to the machine.
+
+    Not for little work: it takes milliseconds, and little work leaves little.
+    """
+    pool = pa.default_memory_pool()
+    large = arrow_bytes >= _LARGE_BYTES
+    if large:
+        pool.release_unused()
+    yield
+    if large:
+        pool.release_unused()
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is one that can be told how to allocate."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None
+
+
+_libc: Final = _glibc()

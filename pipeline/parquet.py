@@ -23,20 +23,47 @@ _COUNTED: Final = (
 _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be distinct
 
 
+class Growing:
+    """One Parquet file, held in memory as its bytes, that grows by row groups.
+
+    :ivar schema: of every table that is added.
+    """
+
+    def __init__(self, first: pa.Table) -> None:
+        """:param first: what is added first; its values tell which columns get a dictionary."""
+        self.schema = first.schema
+        self.rows = 0
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=repetitive_columns(first),
+            write_statistics=True,
+        )
+
+    def add(self, table: pa.Table) -> None:
+        """A row group of its own, or several of a large table."""
+        groups = max(1, table.num_rows // ROW_GROUP_ROWS)
+        self._writer.write_table(table, max(1, -(-table.num_rows // groups)))
+        self.rows += table.num_rows
+
+    @property
+    def held_bytes(self) -> int:
+        return int(self._sink.tell())
+
+    def close(self) -> pa.Buffer:
+        """The whole file."""
+        self._writer.close()
+        return self._sink.getvalue()
+
+
 def encode(table: pa.Table) -> pa.Buffer:
     """The Parquet file that holds the table."""
-    sink = pa.BufferOutputStream()
-    groups = max(1, table.num_rows // ROW_GROUP_ROWS)
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=max(1, -(-table.num_rows // groups)),
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=repetitive_columns(table),
-        write_statistics=True,
-    )
-    return sink.getvalue()
+    file = Growing(table)
+    file.add(table)
+    return file.close()
 
 
 def repetitive_columns(table: pa.Table) -> list[str]:

@@ -1,6 +1,6 @@
 """What of a partition is read back from the lake while it is committed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -17,6 +17,20 @@ def key_rows(lake: Lake, files: Sequence[ManifestFile], columns: Sequence[str]) 
     if not files:
         return pa.table({name: pa.nulls(0) for name in names})
     return of_files(lake, files).to_table(columns=names)
+
+
+def key_batches(
+    lake: Lake, files: Sequence[ManifestFile], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The same, one after the other, so that the memory does not depend on how many there are."""
+    if files:
+        yield from of_files(lake, files).to_batches(
+            columns=list(dict.fromkeys(columns)),
+            use_threads=False,
+            fragment_readahead=1,
+            batch_readahead=1,
+            cache_metadata=False,
+        )
 
 
 def manifest_of(lake: Lake, source: str, endpoint: str, partition: str) -> Manifest | None:

@@ -22,10 +22,10 @@ from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
-from pipeline.heap import give_back
+from pipeline.heap import memory_given_back
 from pipeline.manifest import Manifest
 from pipeline.parents import ByParent, Parents, parents_of
-from pipeline.parquet import encode
+from pipeline.parquet import Growing
 from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
 from pipeline.readback import latest_manifest, manifest_of
 from pipeline.spec.paging import Token
@@ -154,6 +154,8 @@ class _Stager:
         self._earlier = dict(attempt.counters)
         self._resumed_pages = int(self._earlier.get("pages", 0))
         self._preview: tuple[dict[str, Any], ...] = ()
+        self._file: Growing | None = None
+        self._after_file: tuple[dict[str, Any], dict[str, int | float]] = {}, {}
 
     async def run(self, began: float) -> Staged:
         position = self._attempt.progress
@@ -200,6 +202,7 @@ class _Stager:
         await self._read_pages(None)
 
     async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
+        self._file = None
         extraction = self._extraction()
         extraction.tally = self._tally
         with closing(Gathered(self._spec.batch_rows, position, self._run.held)) as gathered:
@@ -209,6 +212,8 @@ class _Stager:
                     await asyncio.sleep(0)  # pages that wait in a row must not hold the loop up
                     if gathered.full:
                         await self._flush(gathered, {})
+                    elif gathered.is_group:
+                        await self._encode(gathered)
             if isinstance(extraction, ByParent):
                 self._extra["parents"] = extraction.summary()
             if self._pages.not_modified:
@@ -224,28 +229,56 @@ class _Stager:
             return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
         return ByParent(self._pages, pager_of(self._spec), self._parents, self._spec.parents)
 
-    async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
-        progress = {**(gathered.position or {}), **facts}
-        counters = self._counters()
+    async def _encode(self, gathered: Gathered) -> None:
+        """Make a row group of the pages, so that they need not be held."""
+        progress, counters = dict(gathered.position or {}), self._counters()
         with gathered.taken() as tables:
-            await asyncio.to_thread(self._write, tables, progress, counters)
+            file = await asyncio.to_thread(self._write, tables, progress, counters)
+        gathered.written(file.held_bytes)
+
+    async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
+        if gathered.loose:
+            await self._encode(gathered)
+        progress = {**(gathered.position or {}), **facts}
+        await asyncio.to_thread(self._stage, progress, self._counters())
+        gathered.close()
 
     def _write(
         self, tables: list[pa.Table], progress: dict[str, Any], counters: dict[str, int | float]
-    ) -> None:
-        # Pages that are read meanwhile may widen the schema: one for the whole batch.
+    ) -> Growing:
+        # Pages that are read meanwhile may widen the schema: one for the whole group.
         columns = self._reader.schema
-        schema = self._with_stamp(columns)
         table = pa.concat_tables([self._conformed(t, columns) for t in alike(tables)])
         tables.clear()  # here, and not by the loop, which many small buffers would hold up
         table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
         if not self._preview:
             self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
-        rows = table.num_rows
-        give_back()
-        body = encode(table)
-        del table
-        self._attempt.stage(body, rows=rows, progress=progress, counters=counters, schema=schema)
+        with memory_given_back(table.nbytes):
+            file = self._file_of(table)
+            file.add(table)
+            del table
+        self._after_file = progress, counters
+        return file
+
+    def _file_of(self, table: pa.Table) -> Growing:
+        """The file that a row group goes into; a file has one schema."""
+        if self._file is not None and self._file.schema != table.schema:
+            self._stage(*self._after_file)
+        if self._file is None:
+            self._file = Growing(table)
+        return self._file
+
+    def _stage(self, progress: dict[str, Any], counters: dict[str, int | float]) -> None:
+        """Bring the file to S3, unseen."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._attempt.stage(
+                file.close(),
+                rows=file.rows,
+                progress=progress,
+                counters=counters,
+                schema=file.schema,
+            )
 
     @property
     def _ascending(self) -> bool:

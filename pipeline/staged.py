@@ -17,7 +17,7 @@ from pipeline.feed import reaches_back
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
-from pipeline.readback import key_rows, latest_manifest, manifest_of
+from pipeline.readback import key_batches, latest_manifest, manifest_of
 from pipeline.schema_changes import schema_changes
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
@@ -118,7 +118,7 @@ class Staged:
         spec = self._spec
         columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
         checks = verify(
-            key_rows(self.run.lake, files, columns),
+            lambda: key_batches(self.run.lake, files, columns),
             key=spec.key,
             cursor=spec.cursor,
             window=self.window,

@@ -4,9 +4,10 @@ The keys and the cursor are read from S3, not from memory: this is the proof tha
 the pages brought. A breach that would put wrong rows before readers stops the commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,9 @@ import pyarrow.compute as pc
 from pipeline.errors import ContractBroken
 from pipeline.types import INSTANT
 from pipeline.window import Window
+
+KeyRange = tuple[Any, Any]
+"""The first and the last key of a row group that is in key order."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Check:
 
 
 def verify(
-    rows: pa.Table,
+    read: Callable[[], Iterable[pa.RecordBatch]],
     *,
     key: Sequence[str],
     cursor: str | None,
@@ -39,15 +43,28 @@ def verify(
     expected_rows: int,
     contiguous: bool,
 ) -> tuple[Check, ...]:
-    """:param rows: the key and cursor columns of the files, as read back."""
-    nulls = sum(rows[name].null_count for name in key)
-    twice = rows.num_rows - rows.group_by(list(key)).aggregate([]).num_rows if rows.num_rows else 0
-    outside = _outside(rows, cursor, window)
+    """Row group by row group where they are in key order, so that the memory does not depend on how
+    many there are; only keys in another order are all looked at together.
+
+    :param read: the key and cursor columns of the files, as read back; from the start each time.
+    """
+    found = nulls = outside = twice = 0
+    ranges: list[KeyRange] = []
+    in_order = len(key) == 1
+    for batch in filter(len, read()):
+        found += batch.num_rows
+        nulls += sum(batch[name].null_count for name in key)
+        outside += _outside(batch, cursor, window)
+        keys = batch[key[0]]
+        in_order = in_order and _rises(keys)
+        ranges.append((keys[0].as_py(), keys[-1].as_py()))
+    if found and not (in_order and _apart(ranges)):
+        twice = _twice(pa.Table.from_batches(read()).select(list(key)))
     return (
         Check(
             "keys_unique",
-            twice == 0 and rows.num_rows == expected_rows,
-            f"{rows.num_rows:,} rows read back of {expected_rows:,} written, {twice:,} with a key "
+            twice == 0 and found == expected_rows,
+            f"{found:,} rows read back of {expected_rows:,} written, {twice:,} with a key "
             "that another row has",
         ),
         Check("keys_not_null", nulls == 0, f"{nulls:,} keys are null"),
@@ -74,7 +91,28 @@ def refuse_if_broken(checks: Sequence[Check], what: str) -> None:
         )
 
 
-def _outside(rows: pa.Table, cursor: str | None, window: Window) -> int:
+def _rises(keys: pa.Array) -> bool:
+    """Whether each key is greater than the one before it."""
+    if keys.null_count:
+        return False
+    try:
+        rising = pc.less(keys[:-1], keys[1:])
+    except pa.ArrowNotImplementedError:  # a type that Arrow does not order
+        return False
+    return bool(pc.all(rising, min_count=0).as_py())
+
+
+def _apart(ranges: Sequence[KeyRange]) -> bool:
+    """Whether no key of one range can be in another."""
+    return all(before[1] < after[0] for before, after in pairwise(sorted(ranges)))
+
+
+def _twice(keys: pa.Table) -> int:
+    """How many rows have the key of another row."""
+    return int(keys.num_rows - keys.group_by(keys.column_names).aggregate([]).num_rows)
+
+
+def _outside(rows: pa.RecordBatch, cursor: str | None, window: Window) -> int:
     if cursor is None or rows.num_rows == 0:
         return 0
     column = pc.cast(rows[cursor], INSTANT)

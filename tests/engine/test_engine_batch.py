@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.batch import MAX_BYTES, Gathered, Held
+from pipeline.batch import GROUP_BYTES, MAX_BYTES, Gathered, Held
 from pipeline.extract import Handed
 
 
@@ -28,10 +28,28 @@ def test_the_batches_of_a_run_are_bounded_together_and_the_larger_ones_go_first(
     assert [large.full, small.full] == [True, False]
     with large.taken() as tables:
         assert sum(table.num_rows for table in tables) == 10
-        assert held.arrow_bytes > MAX_BYTES, "it is held until it is written"
-    assert (held.arrow_bytes, held.batches) == (MAX_BYTES // 8, 1)
+        assert held.bytes > MAX_BYTES, "it is held until it is written"
+    large.written(1_000)
+    assert (held.bytes, held.batches) == (MAX_BYTES // 8 + 1_000, 2)
+    large.close()
+    assert (held.bytes, held.batches) == (MAX_BYTES // 8, 1)
     small.close()
-    assert (held.arrow_bytes, held.batches) == (0, 0)
+    assert (held.bytes, held.batches) == (0, 0)
+
+
+def test_pages_become_a_row_group_long_before_the_batch_is_full() -> None:
+    held = Held()
+    batch = Gathered(10**9, None, held)
+    batch.add(handed(5, GROUP_BYTES - 1))
+    before = batch.is_group
+    batch.add(handed(5, 1))
+    assert (before, batch.is_group) == (False, True)
+    with batch.taken():
+        pass
+    batch.written(1_000)
+    assert (batch.is_group, batch.loose, batch.full, batch.rows) == (False, False, False, 10)
+    batch.add(handed(5, 7))
+    assert (batch.loose, held.bytes, held.batches) == (True, 1_007, 1)
 
 
 def test_a_page_without_rows_moves_the_position_and_holds_nothing() -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.parquet import encode, repetitive_columns
+from pipeline.parquet import Growing, encode, repetitive_columns
 
 
 def _table(rows: int) -> pa.Table:
@@ -42,6 +42,19 @@ def test_row_groups_are_large(rows: int, groups: int) -> None:
     assert meta.num_row_groups == groups
     if groups > 1:
         assert all(meta.row_group(i).num_rows >= 25_000 for i in range(groups))
+
+
+def test_a_file_that_grows_by_row_groups() -> None:
+    table = _table(900)
+    file = Growing(table.slice(0, 300))
+    held: list[int] = []
+    for start in (0, 300, 600):
+        file.add(table.slice(start, 300))
+        held.append(file.held_bytes)
+    assert held == sorted(set(held)), "what is added is written, and not kept as a table"
+    body = file.close()
+    assert _read(body).read().equals(table)
+    assert (file.rows, _read(body).metadata.num_row_groups) == (900, 3)
 
 
 def test_columns_of_few_values_have_a_dictionary() -> None:

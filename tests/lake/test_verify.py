@@ -1,0 +1,70 @@
+"""The checks of what was read back: of row groups in key order, and in any other."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.verify import verify
+from pipeline.window import Window
+
+WINDOW = Window("snapshot", None, datetime(2026, 11, 2, tzinfo=UTC), 0.0)
+
+
+def groups(*of: list[Any]) -> list[pa.RecordBatch]:
+    return [pa.record_batch({"id": pa.array(keys)}) for keys in of]
+
+
+def checks(batches: list[pa.RecordBatch], key: tuple[str, ...] = ("id",)) -> tuple[bool, int]:
+    """Whether the keys are unique, and how often the batches were read for that."""
+    times = 0
+
+    def read() -> list[pa.RecordBatch]:
+        nonlocal times
+        times += 1
+        return batches
+
+    rows = sum(batch.num_rows for batch in batches)
+    found = verify(read, key=key, cursor=None, window=WINDOW, expected_rows=rows, contiguous=True)
+    return found[0].passed, times
+
+
+@pytest.mark.parametrize(
+    ("batches", "unique", "times"),
+    [
+        ([], True, 1),
+        (groups([]), True, 1),
+        (groups([1, 2], [3, 9]), True, 1),
+        (groups([3, 9], [1, 2]), True, 1),  # newest first: the groups come the other way round
+        (groups([1, 2], [2, 3]), False, 2),
+        (groups([1, 1]), False, 2),
+        (groups([1, 5], [2, 3]), True, 2),
+        (groups([1, 5], [2, 5]), False, 2),
+        (groups([2, 1], [3, 4]), True, 2),
+        (groups(["a", "é"], ["z", "ö"]), True, 2),
+        (groups(["a", "b"], ["é", "\U0001f600"]), True, 1),
+        (groups([float("nan"), 1.0]), True, 2),
+    ],
+)
+def test_keys_are_unique(batches: list[pa.RecordBatch], unique: bool, times: int) -> None:
+    assert checks(batches) == (unique, times)
+
+
+def test_keys_of_two_columns_are_looked_at_together() -> None:
+    batch = pa.record_batch({"a": [1, 1, 2], "b": [1, 2, 1]})
+    assert checks([batch], ("a", "b")) == (True, 2)
+    assert checks([batch, batch.slice(0, 1)], ("a", "b")) == (False, 2)
+
+
+def test_nulls_and_lost_rows_are_seen() -> None:
+    found = verify(
+        lambda: groups([1, None, 3]),
+        key=("id",),
+        cursor=None,
+        window=WINDOW,
+        expected_rows=4,
+        contiguous=True,
+    )
+    assert [check.name for check in found if not check.passed] == ["keys_unique", "keys_not_null"]
+    assert "3 rows read back of 4 written" in found[0].detail

@@ -1,0 +1,96 @@
+"""A file grows by row groups while pages come: it has one schema, whatever the API adds, and what
+was staged by a try that ended in the middle is not asked for again."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline import batch
+from pipeline.filesystem import filesystem
+from pipeline.readback import key_rows
+from pipeline.spec import Source
+from pipeline.store import Lake
+from tests.engine.sources import source_of
+from tests.sources.support import extract, outcome_of, serving
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+DAY = ["2026-11-02"]
+ROWS = 400
+PAGE = 20
+
+
+def things(number: int) -> dict[str, Any]:
+    """From the 150th row on they have a colour, from the 290th on a size as well."""
+    row: dict[str, Any] = {"id": number, "name": f"thing {number}"}
+    if number >= 150:
+        row["colour"] = "blue"
+    if number >= 290:
+        row["size"] = number / 2
+    return row
+
+
+class Api:
+    """400 things, by their ids; from the page that starts after ``ends`` on it is out of order."""
+
+    def __init__(self) -> None:
+        self.ends = ROWS + 1
+        self.after: list[int] = []
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def answer(self, request: Request) -> Response:
+        after = int(request.query_params.get("after") or 0)
+        self.after.append(after)
+        if after >= self.ends:
+            return JSONResponse({"error": "out of order"}, 500)
+        return JSONResponse([things(n) for n in range(after + 1, min(ROWS, after + PAGE) + 1)])
+
+
+def source_at(url: str) -> Source:
+    return source_of(
+        f"""
+        source: api
+        base_url: {url}
+        start: 2026-11-01
+        retries: {{errors: 1, first_wait_s: 0.001, max_wait_s: 0.002}}
+        limits: {{in_flight: 4}}
+        endpoints:
+          things:
+            key: [id]
+            columns: {{id: int64}}
+            infer: true
+            request: {{params: {{sort: id, after: "{{after}}", limit: "{{limit}}"}}}}
+            batch_rows: 100
+            paging: {{kind: keyset, limit: {PAGE}}}
+        """
+    )
+
+
+def test_every_file_has_one_schema(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "GROUP_BYTES", 1_000)  # a page or two
+    api = Api()
+    with serving(api.app) as url:
+        source = source_at(url)
+        api.ends = 220
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+        assert "500" in str(outcome.failed[0].error)
+        before = len(api.after)
+        api.ends = ROWS + 1
+        (manifest,) = extract(source, lake, "things", DAY, NOW)
+    assert min(api.after[before:]) >= 100, "what was staged is not asked for again"
+    read = key_rows(lake, manifest.files, ["id", "name", "colour", "size"]).to_pylist()
+    wanted = [{"colour": None, "size": None, **things(n)} for n in range(1, ROWS + 1)]
+    assert sorted(read, key=lambda row: int(row["id"])) == wanted
+    groups = 0
+    for file in manifest.files:
+        found = pq.ParquetFile(
+            filesystem(lake).open_input_file(f"{lake.bucket}/{lake.full(file.path)}")
+        )
+        groups += found.metadata.num_row_groups
+        assert found.metadata.num_rows == file.rows <= 100
+    assert groups > len(manifest.files), "or nothing was held as Parquet"
