@@ -6,6 +6,7 @@ endpoints is written once.
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,13 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     """
     settings = os.environ if env is None else env
     text = _text_of(file)
-    data, lines = _parse(str(file), text, settings)
+    filled: dict[str, str] = {}
+    data, lines = _parse(str(file), text, settings, filled)
     merged = merge_defaults(data)
     try:
         return Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
-        found = [_sentence(str(file), lines, dict(item)) for item in error.errors()]
+        found = [_sentence(str(file), lines, dict(item), filled) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
 
 
@@ -90,12 +92,19 @@ def _text_of(file: Path | str) -> str:
         raise ConfigError(f"{file}:{line}: this is not UTF-8 text") from None
 
 
-def _parse(file: str, text: str, env: Mapping[str, str]) -> tuple[dict[str, Any], Lines]:
+def _parse(
+    file: str, text: str, env: Mapping[str, str], filled: dict[str, str]
+) -> tuple[dict[str, Any], Lines]:
+    """:param filled: gets what settings were put into, and what the YAML says in its place."""
+
     def setting(value: str, line: int) -> str | None:
         try:
-            return interpolate(value, env) or None
+            found = interpolate(value, env)
         except MissingSetting as error:
             raise ConfigError(f"{file}:{line}: {error}") from None
+        if found != value and len(found) >= _SECRET_CHARS:
+            filled[found] = value
+        return found or None
 
     try:
         data, lines = read_yaml(text, setting)
@@ -152,8 +161,11 @@ def _kind(value: dict[str, Any]) -> Any:
     return value.get("kind", value.get("dialect"))
 
 
-def _sentence(file: str, lines: Lines, error: dict[str, Any]) -> str:
-    """One of pydantic's errors as ``file:line: where: what was expected``."""
+def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str]) -> str:
+    """One of pydantic's errors as ``file:line: where: what was expected``.
+
+    A setting is named and not said: it may be a secret, in whatever place somebody put it.
+    """
     path = tuple(str(part) for part in error["loc"])
     line, inside = lines.nearest(path)
     where = ".".join(inside) or "the file"
@@ -169,7 +181,24 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any]) -> str:
         message = _SENTENCES[error["type"]].format(**error.get("ctx", {}))
     if error["type"] == "string_pattern_mismatch":
         message = _PATTERNS.get(error["ctx"]["pattern"], message)
-    return f"{file}:{line}: {where}: {message[:1].lower()}{message[1:]}"
+    said = f"{where}: {message[:1].lower()}{message[1:]}"
+    return f"{file}:{line}: {_without_settings(said, filled)}"
+
+
+def _without_settings(said: str, filled: Mapping[str, str]) -> str:
+    """The YAML's own words for what came from settings, whole or in part."""
+    for value in sorted(filled, key=len, reverse=True):
+        for form in (value, repr(value)[1:-1]):
+            said = said.replace(form, filled[value])
+
+    def named(word: re.Match[str]) -> str:
+        return next((filled[value] for value in filled if word[0] in value), word[0])
+
+    return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", named, said)
+
+
+_SECRET_CHARS = 6
+"""A setting of fewer characters, as a number, is no secret, and may be a part of any sentence."""
 
 
 _A_DAY = "expected a day as YYYY-MM-DD"

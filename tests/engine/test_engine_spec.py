@@ -382,6 +382,25 @@ def loads_or_says_why(file: Path, text: str) -> None:
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize("secret", ["s3cret-of-igdb", "S3cret\\of\\igdb", "s3cret< of <igdb"])
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("cursor: '${SECRET}'", "the cursor '${SECRET}' needs a declared type"),
+        ("columns: {at: '${SECRET}'}", "'${SECRET}' is not a type"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_named_and_not_said(
+    tmp_path: Path, secret: str, place: str, sentence: str
+) -> None:
+    file = tmp_path / "api.yaml"
+    file.write_text(HEAD + f"endpoints:\n  things: {{key: [id], {place}}}\n")
+    with pytest.raises(ConfigError) as said:
+        load_source(file, {"SECRET": secret})
+    assert "3cret" not in str(said.value)
+    assert sentence in str(said.value)
+
+
 FUZZ = settings(
     max_examples=40 * THOROUGH,
     deadline=None,
