@@ -24,7 +24,7 @@ _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (BATCH, run._Stager, "_write"),
     (COMMIT, Staged, "_commit"),
 )
-_INSIDE = {COLUMNS: (JSON,), CHECKS: (COLUMNS,), BATCH: (PARQUET, S3)}
+_INSIDE = {COLUMNS: (JSON,), CHECKS: (COLUMNS,), BATCH: (PARQUET,)}
 
 
 def measured(

@@ -4,7 +4,6 @@ What does not fit (rows outside the window, another order, rows that were not to
 again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from pipeline.counted import count_in, whole
 from pipeline.errors import ContractBroken
 from pipeline.feed import Feed
 from pipeline.guard import OddPage
-from pipeline.heap import READERS
+from pipeline.heap import in_reader
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
@@ -109,8 +108,7 @@ class EndpointPages:
             if conditions and answer.status == 304:
                 self.not_modified = True
                 return self._nothing(ask)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(READERS, self._read, ask, answer)
+            return await in_reader(self._read, ask, answer)
 
         return await self._fetch(request, read, what)
 

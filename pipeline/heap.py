@@ -5,24 +5,33 @@ runs, thus a late request. What is loaded when a run begins is not garbage, so t
 to pass over it. And glibc keeps what threads have freed: it has to be told to give it back.
 """
 
+import asyncio
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")
-"""The threads that turn bodies into tables. No more than cores: each page on its way takes some ten
-times its bytes, and threads that wait for each other take turns at the loop's expense."""
+"""The threads that turn bodies into tables, and these into Parquet. No more than cores: each page
+on its way takes some ten times its bytes, and threads that wait for each other take turns at the
+loop's expense."""
 
 
 _M_MMAP_THRESHOLD: Final = -3
-_LARGE_BYTES: Final = 2**20
+_LARGE_BYTES: Final = 400_000
+"""About a page of 500 rows of 1 KB."""
+
+
+async def in_reader(function: Callable[..., T], *args: Any) -> T:
+    """Have one of the readers do what takes CPU and waits for nobody."""
+    return await asyncio.get_running_loop().run_in_executor(READERS, function, *args)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pipeline import retry
 from pipeline.client import Answer, Client, Sent
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
 from pipeline.guard import BadBody
+from pipeline.heap import in_reader
 from pipeline.multiquery import split
 from pipeline.pack import Pack, Waiting, mixed_up
 from pipeline.request import HttpRequest
@@ -166,7 +167,7 @@ class Packer:
         async def read(answer: Answer) -> list[Answer]:
             if len(pack.pages) == 1:
                 return [answer]
-            bodies = await asyncio.to_thread(split, answer.body, pack.names)
+            bodies = await in_reader(split, answer.body, pack.names)
             return [replace(answer, body=body) for body in bodies]
 
         first = pack.pages[0]

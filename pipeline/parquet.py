@@ -24,19 +24,15 @@ _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be dis
 
 
 class Growing:
-    """One Parquet file, held in memory as its bytes, that grows by row groups.
-
-    :ivar schema: of every table that is added.
-    """
+    """One Parquet file, held in memory as its bytes, that grows by row groups of one schema."""
 
     def __init__(self, first: pa.Table) -> None:
         """:param first: what is added first; its values tell which columns get a dictionary."""
-        self.schema = first.schema
         self.rows = 0
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,
-            self.schema,
+            first.schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=repetitive_columns(first),

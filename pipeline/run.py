@@ -22,7 +22,7 @@ from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
-from pipeline.heap import memory_given_back
+from pipeline.heap import in_reader, memory_given_back
 from pipeline.manifest import Manifest
 from pipeline.parents import ByParent, Parents, parents_of
 from pipeline.parquet import Growing
@@ -154,7 +154,8 @@ class _Stager:
         self._earlier = dict(attempt.counters)
         self._resumed_pages = int(self._earlier.get("pages", 0))
         self._preview: tuple[dict[str, Any], ...] = ()
-        self._file: Growing | None = None
+        self._file: Growing | None = None  # it has one schema
+        self._file_schema = pa.schema([])
         self._after_file: tuple[dict[str, Any], dict[str, int | float]] = {}, {}
 
     async def run(self, began: float) -> Staged:
@@ -231,10 +232,17 @@ class _Stager:
 
     async def _encode(self, gathered: Gathered) -> None:
         """Make a row group of the pages, so that they need not be held."""
-        progress, counters = dict(gathered.position or {}), self._counters()
+        # Pages that are read meanwhile may widen the schema: one for the whole group.
+        columns = self._reader.schema
+        schema = self._with_stamp(columns)
+        if self._file is not None and schema != self._file_schema:
+            await asyncio.to_thread(self._stage, *self._after_file)
+        self._file_schema = schema
+        after = dict(gathered.position or {}), self._counters()
         with gathered.taken() as tables:
-            file = await asyncio.to_thread(self._write, tables, progress, counters)
-        gathered.written(file.held_bytes)
+            self._file = await in_reader(self._write, tables, columns, self._file)
+        self._after_file = after
+        gathered.written(self._file.held_bytes)
 
     async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
         if gathered.loose:
@@ -243,30 +251,17 @@ class _Stager:
         await asyncio.to_thread(self._stage, progress, self._counters())
         gathered.close()
 
-    def _write(
-        self, tables: list[pa.Table], progress: dict[str, Any], counters: dict[str, int | float]
-    ) -> Growing:
-        # Pages that are read meanwhile may widen the schema: one for the whole group.
-        columns = self._reader.schema
+    def _write(self, tables: list[pa.Table], columns: pa.Schema, file: Growing | None) -> Growing:
         table = pa.concat_tables([self._conformed(t, columns) for t in alike(tables)])
         tables.clear()  # here, and not by the loop, which many small buffers would hold up
         table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
         if not self._preview:
             self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
         with memory_given_back(table.nbytes):
-            file = self._file_of(table)
+            file = file or Growing(table)
             file.add(table)
             del table
-        self._after_file = progress, counters
         return file
-
-    def _file_of(self, table: pa.Table) -> Growing:
-        """The file that a row group goes into; a file has one schema."""
-        if self._file is not None and self._file.schema != table.schema:
-            self._stage(*self._after_file)
-        if self._file is None:
-            self._file = Growing(table)
-        return self._file
 
     def _stage(self, progress: dict[str, Any], counters: dict[str, int | float]) -> None:
         """Bring the file to S3, unseen."""
@@ -277,7 +272,7 @@ class _Stager:
                 rows=file.rows,
                 progress=progress,
                 counters=counters,
-                schema=file.schema,
+                schema=self._file_schema,
             )
 
     @property
