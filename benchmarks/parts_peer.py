@@ -19,6 +19,7 @@ _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (JSON, strict, "read_bytes"),
     (COLUMNS, PageReader, "read"),
     (CHECKS, fetch.EndpointPages, "_read"),
+    (PARQUET, parquet.Growing, "__init__"),
     (PARQUET, parquet.Growing, "add"),
     (S3, attempt.Attempt, "stage"),
     (BATCH, run._Stager, "_write"),

@@ -28,7 +28,7 @@ class Held:
 class Gathered:
     """Rows since the last batch, and the position after them. Pages first, then Parquet.
 
-    :ivar rows: since the last batch.
+    :ivar rows: since the last batch; those before a change of the schema may be on S3 already.
     """
 
     def __init__(self, max_rows: int, position: Mapping[str, Any] | None, held: Held) -> None:

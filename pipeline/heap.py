@@ -19,9 +19,9 @@ import pyarrow as pa
 
 T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")
-"""The threads that turn bodies into tables, and these into Parquet. No more than cores: each page
-on its way takes some ten times its bytes, and threads that wait for each other take turns at the
-loop's expense."""
+"""The threads that turn bodies into tables, packs into pages, tables into Parquet. No more than
+cores: each page on its way takes some ten times its bytes, and threads that wait for each other
+take turns at the loop's expense."""
 
 
 _M_MMAP_THRESHOLD: Final = -3

@@ -1,7 +1,7 @@
-"""A table as the bytes of one Parquet file. Pure: the same table gives the same bytes.
+"""Tables as the bytes of one Parquet file: the same tables give the same bytes.
 
-zstd level 1; row groups of 50,000 to 100,000 rows; dictionaries only where values repeat, as
-building one for a column of distinct values costs time and makes the file larger.
+zstd level 1; each table is a row group, or some of 50,000 to 100,000 rows; dictionaries only where
+values repeat, as building one for a column of distinct values costs time and makes the file larger.
 """
 
 from collections.abc import Iterator

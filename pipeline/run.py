@@ -6,32 +6,32 @@ already stage the next day. Blocking work (Parquet, S3) runs in worker threads; 
 
 import asyncio
 import time
-from collections.abc import Mapping
-from contextlib import aclosing, closing
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.arrow import PageReader
 from pipeline.batch import Gathered, alike, in_key_order
+from pipeline.begin import begin
 from pipeline.client import Sent
 from pipeline.columns import schema_of
-from pipeline.commit import Attempt, open_attempt
+from pipeline.commit import Attempt
 from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
 from pipeline.fetch import EndpointPages, parent_field
 from pipeline.heap import in_reader, memory_given_back
 from pipeline.manifest import Manifest
-from pipeline.parents import ByParent, Parents, parents_of
+from pipeline.parents import ByParent, Parents
 from pipeline.parquet import Growing
 from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
-from pipeline.readback import latest_manifest, manifest_of
+from pipeline.readback import latest_manifest
 from pipeline.spec.paging import Token
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.types import INSTANT
-from pipeline.window import Window, incremental, snapshot
+from pipeline.window import Window
 
 PREVIEW_ROWS = 5
 
@@ -49,7 +49,7 @@ async def stage(
         see ``errors``; what was staged stays for the next try.
     """
     began = time.monotonic()
-    opened = await asyncio.to_thread(_open, run, endpoint, partition, in_this_run)
+    opened = await asyncio.to_thread(begin, run, endpoint, partition, in_this_run)
     if isinstance(opened, Manifest):
         waited_s = time.monotonic() - began
         return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
@@ -59,70 +59,6 @@ async def stage(
         seen_before, run, endpoint, partition, window, in_this_run=in_this_run
     )
     return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
-
-
-def _open(
-    run: Run, endpoint: str, partition: str, in_this_run: bool
-) -> tuple[Attempt, Parents | None] | Manifest:
-    """A try at the partition; or its manifest, if this run has committed it already."""
-    source, children = run.source, run.source.endpoints[endpoint].parents
-    definition = source.definition(endpoint)
-    parents = parents_of(run, children, partition) if children else None
-    if parents is None:
-        window = _window(run, endpoint, partition, in_this_run)
-    else:
-        window, definition = parents.window, f"{definition}-{parents.generation}"
-    found = manifest_of(run.lake, source.source, endpoint, partition)
-    if found is not None and found.run_id == run.run_id and not _cut_short(found.window, window):
-        return found
-    while True:
-        attempt = open_attempt(
-            run.lake,
-            source.source,
-            endpoint,
-            partition,
-            definition=definition,
-            window=window.to_json(),
-            run_id=run.run_id,
-        )
-        carried_out = attempt.committed
-        if carried_out is None:
-            if _cut_short(attempt.window, window):
-                attempt.start_over(window.to_json())
-            return attempt, parents
-        # An earlier try had decided its commit; that will do, unless the day has gone on since.
-        if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
-            return carried_out
-
-
-def _cut_short(earlier: Mapping[str, Any], window: Window) -> bool:
-    """True if an earlier try began before its day had ended, and the day has ended since.
-
-    Its window would leave the rest of the day to nobody: the day after counts on all of it.
-    """
-    return window.complete and Window.from_json(earlier).end < window.end
-
-
-def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Window:
-    """The window now; whole seconds, since cursors are."""
-    now = run.now().replace(microsecond=0)
-    calendar = run.calendar
-    if not run.source.endpoints[endpoint].incremental:
-        return snapshot(calendar, partition, now=now)
-    day = calendar.day(partition)
-    before: datetime | None = None
-    if day > calendar.start and not in_this_run:
-        previous = (day - timedelta(days=1)).isoformat()
-        found = manifest_of(run.lake, run.source.source, endpoint, previous)
-        before = found.watermark_at if found else None
-    return incremental(
-        calendar,
-        partition,
-        now=now,
-        safety_margin_s=run.source.margin_s(endpoint),
-        watermark_before=before,
-        step_s=run.source.endpoints[endpoint].window.resolution_s,
-    )
 
 
 class _Stager:
@@ -203,10 +139,10 @@ class _Stager:
         await self._read_pages(None)
 
     async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
-        self._file = None
         extraction = self._extraction()
         extraction.tally = self._tally
-        with closing(Gathered(self._spec.batch_rows, position, self._run.held)) as gathered:
+        gathered = Gathered(self._spec.batch_rows, position, self._run.held)
+        with closing(gathered), self._no_file_left():
             async with aclosing(extraction.run(position)) as handed_pages:
                 async for handed in handed_pages:
                     gathered.add(handed)
@@ -224,6 +160,14 @@ class _Stager:
             if gathered.rows:
                 ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
                 await self._flush(gathered, ended)
+
+    @contextmanager
+    def _no_file_left(self) -> Iterator[None]:
+        """A file that was not staged is dropped: an error may be kept for long, and all of this."""
+        try:
+            yield
+        finally:
+            self._file = None
 
     def _extraction(self) -> Extraction | ByParent:
         if self._parents is None or self._spec.parents is None:

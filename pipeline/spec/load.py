@@ -170,6 +170,7 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     line, inside = lines.nearest(path)
     where = ".".join(inside) or "the file"
     message = str(error["msg"]).removeprefix("Value error, ")
+    context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         key = path[-1]
         near = difflib.get_close_matches(key, _known_keys(), n=1)
@@ -178,20 +179,26 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
     if error["type"] in _SENTENCES:
-        message = _SENTENCES[error["type"]].format(**error.get("ctx", {}))
+        message = _SENTENCES[error["type"]].format(**context)
     if error["type"] == "string_pattern_mismatch":
         message = _PATTERNS.get(error["ctx"]["pattern"], message)
     said = f"{where}: {message[:1].lower()}{message[1:]}"
-    return f"{file}:{line}: {_without_settings(said, filled)}"
+    offered = " ".join(str(text) for name, text in context.items() if name.startswith("expected"))
+    return f"{file}:{line}: {_without_settings(said, filled, offered)}"
 
 
-def _without_settings(said: str, filled: Mapping[str, str]) -> str:
-    """The YAML's own words for what came from settings, whole or in part."""
+def _without_settings(said: str, filled: Mapping[str, str], offered: str) -> str:
+    """The YAML's own words for what came from settings, whole or in part.
+
+    :param offered: what the sentence says is right, which stays.
+    """
     for value in sorted(filled, key=len, reverse=True):
         for form in (value, repr(value)[1:-1]):
             said = said.replace(form, filled[value])
 
     def named(word: re.Match[str]) -> str:
+        if word[0] in offered:
+            return word[0]
         return next((filled[value] for value in filled if word[0] in value), word[0])
 
     return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", named, said)

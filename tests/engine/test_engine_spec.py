@@ -401,6 +401,14 @@ def test_a_secret_in_the_wrong_place_is_named_and_not_said(
     assert sentence in str(said.value)
 
 
+def test_what_would_be_right_is_said_though_a_setting_is_like_it(tmp_path: Path) -> None:
+    file = tmp_path / "api.yaml"
+    auth = "auth: {kind: api_key, name: k, key: abc, place: '${PLACE}'}\n"
+    file.write_text(HEAD + auth + TAIL)
+    with pytest.raises(ConfigError, match=r"'header' or 'query'"):
+        load_source(file, {"PLACE": "headers"})
+
+
 FUZZ = settings(
     max_examples=40 * THOROUGH,
     deadline=None,
