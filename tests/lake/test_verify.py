@@ -1,6 +1,6 @@
 """The checks of what was read back: of row groups in key order, and in any other."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +9,8 @@ import pytest
 from pipeline.verify import verify
 from pipeline.window import Window
 
-WINDOW = Window("snapshot", None, datetime(2026, 11, 2, tzinfo=UTC), 0.0)
+END = datetime(2026, 11, 2, tzinfo=UTC)
+WINDOW = Window("snapshot", None, END, 0.0)
 
 
 def groups(*of: list[Any]) -> list[pa.RecordBatch]:
@@ -68,3 +69,14 @@ def test_nulls_and_lost_rows_are_seen() -> None:
     )
     assert [check.name for check in found if not check.passed] == ["keys_unique", "keys_not_null"]
     assert "3 rows read back of 4 written" in found[0].detail
+
+
+def test_rows_outside_the_window_and_rows_without_a_cursor_are_seen() -> None:
+    day = Window("incremental", END - timedelta(days=1), END, 0.0)
+    at = [END - timedelta(days=2), END - timedelta(days=1), None, END]
+    batch = pa.record_batch({"id": range(4), "at": pa.array(at, pa.timestamp("us", tz="UTC"))})
+    found = verify(
+        lambda: [batch], key=("id",), cursor="at", window=day, expected_rows=4, contiguous=True
+    )
+    (failed,) = [check for check in found if not check.passed]
+    assert (failed.name, failed.detail) == ("rows_in_window", "3 rows lie outside the window")
