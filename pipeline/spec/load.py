@@ -70,8 +70,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     """
     settings = os.environ if env is None else env
     text = _text_of(file)
-    filled: dict[str, str] = {}
-    data, lines = _parse(str(file), text, settings, filled)
+    data, lines, filled = _parse(str(file), text, settings)
     merged = merge_defaults(data)
     try:
         return Source.model_validate(merged).with_limits_of_key()
@@ -93,9 +92,10 @@ def _text_of(file: Path | str) -> str:
 
 
 def _parse(
-    file: str, text: str, env: Mapping[str, str], filled: dict[str, str]
-) -> tuple[dict[str, Any], Lines]:
-    """:param filled: gets what settings were put into, and what the YAML says in its place."""
+    file: str, text: str, env: Mapping[str, str]
+) -> tuple[dict[str, Any], Lines, Mapping[str, str]]:
+    """The data, their lines, and of each value with settings in it what the YAML says there."""
+    filled: dict[str, str] = {}
 
     def setting(value: str, line: int) -> str | None:
         try:
@@ -119,7 +119,7 @@ def _parse(
     if not isinstance(data.get("defaults", {}), dict | None):
         line, _ = lines.nearest(("defaults",))
         raise ConfigError(f"{file}:{line}: defaults: expected a mapping of what endpoints share")
-    return data, lines
+    return data, lines, filled
 
 
 def _problem(error: yaml.YAMLError, text: str) -> str:
