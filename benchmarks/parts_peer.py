@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import headrace_peer
 from benchmarks.job import answer, read_job
-from pipeline import attempt, fetch, parquet, run, strict
+from pipeline import attempt, fetch, landing, parquet, strict
 from pipeline.arrow import PageReader
 from pipeline.staged import Staged
 
@@ -18,11 +18,12 @@ COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on
 _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (JSON, strict, "read_bytes"),
     (COLUMNS, PageReader, "read"),
-    (CHECKS, fetch.EndpointPages, "_read"),
+    (COLUMNS, PageReader, "read_together"),
+    (CHECKS, fetch.EndpointPages, "_read_all"),
     (PARQUET, parquet.Growing, "__init__"),
     (PARQUET, parquet.Growing, "add"),
     (S3, attempt.Attempt, "stage"),
-    (BATCH, run._Stager, "_write"),
+    (BATCH, landing.Landing, "_write"),
     (COMMIT, Staged, "_commit"),
 )
 _INSIDE = {COLUMNS: (JSON,), CHECKS: (COLUMNS,), BATCH: (PARQUET,)}

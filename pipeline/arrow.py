@@ -18,7 +18,8 @@ with, and the first partition makes it.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain, repeat
 from typing import Final
 
 import pyarrow as pa
@@ -32,6 +33,10 @@ from pipeline.types import from_arrow
 
 __all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
 
+_MISFITS: Final = (pa.ArrowException, strict.Unfit, KeyError)
+"""A page that does not fit the fast way."""
+_MOSTLY_APART: Final = 4
+"""So many more times than it went well were pages read together in vain: it is left alone."""
 _FACTS: Final[dict[type, pa.DataType]] = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -62,6 +67,7 @@ class PageReader:
         self._joined: pa.Schema | None = None  # of the last page: its like brings nothing new
         self._raw: pa.DataType | None = None  # how the last inferred body was typed
         self._made: tuple[pa.DataType, pa.DataType, pa.DataType] | None = None
+        self._apart = 0
 
     def read(self, body: bytes) -> Page:
         """One page. BadBody if a re-send may help, else ContractBroken; nothing else."""
@@ -82,6 +88,31 @@ class PageReader:
         exact.check_nulls(table, self._shape.columns, self._where)
         self._evolve(table)
         return Page(table, extras, tally.repaired + repaired)
+
+    def read_together(self, bodies: Sequence[bytes]) -> list[Page] | None:
+        """Several pages in one go, at a part of the cost; None: they have to be read one by one.
+
+        So it is with all that is not as the pages before it: what is to be said of a page is said
+        by ``read``.
+        """
+        if self._apart > _MOSTLY_APART:
+            return None
+        tally = Tally()
+        try:
+            for body in bodies:
+                guard.looks_like_json(body)
+            clean = [guard.clean_utf8(body, tally) for body in bodies]
+            table, extras, rows = self._fast(clean, tally)
+            exact.check_nulls(table, self._shape.columns, self._where)
+            self._evolve(table)
+        except (BadBody, ContractBroken, RecursionError, *_MISFITS):
+            self._apart += 1
+            return None
+        self._apart = max(0, self._apart - 1)
+        starts = accumulate(rows, initial=0)
+        tables = map(table.slice, starts, rows)
+        repaired = chain([tally.repaired], repeat(0))  # counted for all: their sum is asked for
+        return [Page(*page) for page in zip(tables, extras, repaired, strict=False)]
 
     @property
     def schema(self) -> pa.Schema:
@@ -127,23 +158,25 @@ class PageReader:
     def _table(self, body: bytes) -> tuple[pa.Table, Mapping[str, object], int]:
         tally = Tally()
         try:
-            table, extras = self._fast(body, tally)
-        except (pa.ArrowException, strict.Unfit, KeyError):
-            tally = Tally()
-            table, extras = self._exact(body, tally)
-        return table, extras, tally.repaired
+            table, (extras,), _ = self._fast([body], tally)
+            return table, extras, tally.repaired
+        except _MISFITS:
+            return *self._exact(body, tally := Tally()), tally.repaired
 
-    def _fast(self, body: bytes, tally: Tally) -> tuple[pa.Table, Mapping[str, object]]:
+    def _fast(
+        self, bodies: Sequence[bytes], tally: Tally
+    ) -> tuple[pa.Table, list[dict[str, object]], list[int]]:
+        """The rows of all bodies, and of each its scalar facts and how many rows it has."""
         shape, plan = self._shape, self._current_plan()
-        read = self._read_bytes(body, plan.body)
-        rows = strict.rows_of(read, shape)
+        read = self._read_bytes(bodies, plan.body)
+        rows, each = strict.rows_of(read, shape)
         members = strict.members_of(rows)
         columns = {
-            column.name: strict.land(_at(rows, members, column.path), column.type, tally)
+            column.name: strict.land(strict.member(rows, members, column.path), column.type, tally)
             for column in plan.columns
         }
         if len(columns) < len(shape.columns):
-            parsed = rows_in(exactjson.parse(body, tally), shape, self._where)
+            parsed = [row for body in bodies for row in self._rows_in(body, tally)]
             for column in shape.columns:
                 if column.name not in columns:
                     columns[column.name] = exact.declared_column(parsed, column, tally, self._where)
@@ -151,11 +184,15 @@ class PageReader:
             array = strict.land(members[name], from_arrow(members[name].type), tally)
             columns[name] = evolve.adapt(array, evolve.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
-        extras = {
-            name: strict.at(read, path)[0].as_py() if in_object else None
+        found = {
+            name: strict.at(read, path).to_pylist() if in_object else [None] * len(bodies)
             for name, path in shape.extras.items()
         }
-        return self._ordered(columns, len(rows)), extras
+        extras = [{name: of[at] for name, of in found.items()} for at in range(len(bodies))]
+        return self._ordered(columns, len(rows)), extras, each
+
+    def _rows_in(self, body: bytes, tally: Tally) -> list[dict[str, object]]:
+        return rows_in(exactjson.parse(body, tally), self._shape, self._where)
 
     def _current_plan(self) -> strict.Plan:
         with self._lock:
@@ -176,21 +213,27 @@ class PageReader:
     def _extras(self, value: object) -> dict[str, object]:
         return {name: extra_in(value, path) for name, path in self._shape.extras.items()}
 
-    def _read_bytes(self, body: bytes, known: pa.DataType) -> pa.Array:
-        """The body as pyarrow reads it; an error at what doesn't fit, or isn't safe to infer."""
+    def _read_bytes(self, bodies: Sequence[bytes], known: pa.DataType) -> pa.Array:
+        """The bodies as pyarrow reads them; an error at what doesn't fit, or isn't safe to infer.
+
+        What is new is learned from one body alone.
+        """
         shape, raw = self._shape, self._raw
         if not shape.infer:
-            return strict.read_bytes(body, known, "ignore")
+            return strict.read_bytes(bodies, known, "ignore")
         if raw is not None:
             try:
-                return strict.read_bytes(body, self._expected(raw, known), "error")
+                return strict.read_bytes(bodies, self._expected(raw, known), "error")
             except pa.ArrowException:
                 pass  # something new
+        if len(bodies) > 1:
+            raise strict.Unfit("something new")
+        (body,) = bodies
         if not guard.safe_to_infer(body, max_depth=shape.max_depth, max_columns=shape.max_columns):
             raise strict.Unfit("too deep or too wide to infer")
-        read = strict.read_bytes(body, known, "infer")
+        read = strict.read_bytes(bodies, known, "infer")
         if evolve.guessed_time(read.type):
-            read = strict.read_bytes(body, evolve.as_text(read.type), "error")
+            read = strict.read_bytes(bodies, evolve.as_text(read.type), "error")
         self._raw = strict.remember(raw, read.type, shape.max_columns)
         return read
 
@@ -201,7 +244,7 @@ class PageReader:
             self._made = made = (raw, known, strict.overlay(raw, known))
         return made[2]
 
-    def _exact(self, body: bytes, tally: Tally) -> tuple[pa.Table, Mapping[str, object]]:
+    def _exact(self, body: bytes, tally: Tally) -> tuple[pa.Table, dict[str, object]]:
         shape, where = self._shape, self._where
         value = exactjson.parse(body, tally)
         rows = rows_in(value, shape, where)
@@ -240,18 +283,13 @@ class PageReader:
                 try:
                     seen[field.name] = evolve.join(old, field.type)
                 except evolve.Conflict:
-                    self._say_conflict(table, field.name, old)
+                    exact.check_table_joins(table, field.name, old, self._where)
                 if self._frozen is not None:
                     exact.check_frozen(self._frozen, field.name, field.type, self._where)
             if seen != self._seen:
                 exact.check_limits(seen, shape, self._where)
                 self._seen, self._plan = seen, None
             self._joined = table.schema
-
-    def _say_conflict(self, table: pa.Table, name: str, old: pa.DataType) -> None:
-        values = table.column(name).to_pylist()
-        ids = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(values)
-        exact.check_joins(values, ids, old, name, self._where)
 
     def _settled(self) -> dict[str, pa.DataType]:
         """The inferred columns that hold values, by name."""
@@ -260,8 +298,3 @@ class PageReader:
 
     def _broken(self, sentence: str) -> ContractBroken:
         return ContractBroken(f"{self._where}: {sentence}")
-
-
-def _at(rows: pa.StructArray, members: Mapping[str, pa.Array], path: tuple[str, ...]) -> pa.Array:
-    """The column at a path inside the rows."""
-    return members[path[0]] if len(path) == 1 else strict.at(rows, path)

@@ -1,7 +1,6 @@
 """Pages gathered to row groups, in key order, and these to batches: one Parquet file each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,6 +15,9 @@ what a step needs most; as Parquet they are a seventh."""
 MAX_BYTES = 64 * 2**20
 """Bytes that the batches of a run may hold together, however few their rows."""
 
+_SMALL_ROWS = 200
+"""Of a page: copying larger ones together costs as much as it saves."""
+
 
 @dataclass
 class Held:
@@ -28,6 +30,8 @@ class Held:
 class Gathered:
     """Rows since the last batch, and the position after them. Pages first, then Parquet.
 
+    Pages count as held until they are a row group, a batch until it is on S3.
+
     :ivar rows: since the last batch; those before a change of the schema may be on S3 already.
     """
 
@@ -35,7 +39,7 @@ class Gathered:
         self._max_rows = max_rows
         self._held = held
         self._tables: list[pa.Table] = []
-        self._arrow_bytes = self._file_bytes = 0
+        self._arrow_bytes = self._leaving_bytes = self._file_bytes = 0
         self.rows = 0
         self.position = position
 
@@ -44,7 +48,8 @@ class Gathered:
             self._held.batches += not self.rows
             self._tables.append(handed.table)
             self.rows += handed.table.num_rows
-            self._holds(handed.arrow_bytes, self._file_bytes)
+            self._arrow_bytes += handed.arrow_bytes
+            self._held.bytes += handed.arrow_bytes
         self.position = handed.position
 
     @property
@@ -53,47 +58,50 @@ class Gathered:
         return self._arrow_bytes >= GROUP_BYTES
 
     @property
-    def loose(self) -> bool:
-        """Whether there are pages that are in no row group yet."""
-        return bool(self._tables)
-
-    @property
     def full(self) -> bool:
         """By its rows; or because the run holds too much, and this batch no less than most."""
         held, here = self._held, self._arrow_bytes + self._file_bytes
         too_much = held.bytes >= MAX_BYTES
         return self.rows >= self._max_rows or (too_much and here * held.batches >= held.bytes)
 
-    @contextmanager
-    def taken(self) -> Iterator[list[pa.Table]]:
-        """The pages, which count as held until they are written."""
+    def taken(self) -> list[pa.Table]:
+        """The pages that are in no row group yet."""
         tables, self._tables = self._tables, []
-        try:
-            yield tables
-        finally:
-            self._holds(-self._arrow_bytes, self._file_bytes)
+        self._leaving_bytes += self._arrow_bytes
+        self._arrow_bytes = 0
+        return tables
 
-    def written(self, file_bytes: int) -> None:
-        """:param file_bytes: of the Parquet file that the pages taken have become a part of."""
-        self._holds(0, file_bytes)
+    def ended(self) -> list[pa.Table]:
+        """The pages that are in no row group yet, with which the batch ends; the next begins."""
+        self._held.batches -= bool(self.rows)
+        self.rows = 0
+        self._leaving_bytes += self._file_bytes
+        self._file_bytes = 0
+        return self.taken()
+
+    def left(self, file_bytes: int = 0) -> None:
+        """What was taken, or has ended, is held no more.
+
+        :param file_bytes: of the Parquet file that the pages taken have become a part of.
+        """
+        self._held.bytes += file_bytes - self._file_bytes - self._leaving_bytes
+        self._file_bytes, self._leaving_bytes = file_bytes, 0
 
     def close(self) -> None:
-        """Hold nothing any more: the next batch begins."""
-        self._held.batches -= bool(self.rows)
-        self._holds(-self._arrow_bytes, 0)
-        self._tables = []
-        self.rows = 0
-
-    def _holds(self, more_arrow: int, file_bytes: int) -> None:
-        self._held.bytes += more_arrow + file_bytes - self._file_bytes
-        self._arrow_bytes += more_arrow
-        self._file_bytes = file_bytes
+        """Hold nothing any more."""
+        self.ended()
+        self.left()
 
 
-def alike(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Neighbours of one schema as one table, so that what is done for each column is done once."""
+def merged(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Neighbours of one schema as one table, so that what is done for each column is done once.
+
+    Small pages become one piece besides: each piece of each column costs on its way to Parquet.
+    """
     for _, same in groupby(tables, key=lambda table: table.schema):
-        yield pa.concat_tables(same)
+        table = pa.concat_tables(alike := list(same))
+        small = table.num_rows < _SMALL_ROWS * len(alike)
+        yield table.combine_chunks() if small else table
 
 
 def in_key_order(table: pa.Table, key: Sequence[str], *, sorted_already: bool) -> pa.Table:

@@ -55,6 +55,13 @@ def check_joins(
             raise _changed(conflict, name, row, value, ids[row], where) from None
 
 
+def check_table_joins(table: pa.Table, name: str, known: pa.DataType, where: str) -> None:
+    """As ``check_joins``, for a column of a table."""
+    values = table.column(name).to_pylist()
+    ids = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(values)
+    check_joins(values, ids, known, name, where)
+
+
 def check_nulls(table: pa.Table, columns: Sequence[Column], where: str) -> None:
     """ContractBroken at the first null in a column that must have none."""
     for column in columns:

@@ -4,23 +4,22 @@ What does not fit (rows outside the window, another order, rows that were not to
 again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.arrow import PageReader
-from pipeline.bounds import may_come, slice_of
+from pipeline.arrow import Page, PageReader
+from pipeline.bounds import slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
 from pipeline.counted import count_in, whole
 from pipeline.errors import ContractBroken
 from pipeline.feed import Feed
 from pipeline.guard import OddPage
-from pipeline.heap import in_reader
+from pipeline.inside import inside
 from pipeline.links import next_url
 from pipeline.order import check_order, ends, last_cursor
 from pipeline.packing import Sender
@@ -29,8 +28,10 @@ from pipeline.plugin import load_function, transformed
 from pipeline.request import HttpRequest, Keep, count_request, page_request
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.paging import Cursor, Link, Page, Token
+from pipeline.spec.paging import Cursor, Link, Token
+from pipeline.spec.paging import Page as Numbered
 from pipeline.spec.source import Source
+from pipeline.together import Together
 from pipeline.types import INSTANT, parse_type
 from pipeline.window import Window
 
@@ -88,6 +89,7 @@ class EndpointPages:
         self._feed = Feed(window.end, chain=chain) if self._endpoint.feed else None
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
+        self._together = Together(self._read_all)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
@@ -108,7 +110,7 @@ class EndpointPages:
             if conditions and answer.status == 304:
                 self.not_modified = True
                 return self._nothing(ask)
-            return await in_reader(self._read, ask, answer)
+            return await self._together.done((ask, answer), len(answer.body))
 
         return await self._fetch(request, read, what)
 
@@ -146,21 +148,35 @@ class EndpointPages:
             request = replace(request, keep=Keep(self._name, self._endpoint.cache_s))
         return await self._sender.fetch(request, doubting, what, self._sent)
 
-    def _read(self, ask: Ask, answer: Answer) -> Fetched:
-        """In a worker thread: JSON to Arrow, then the checks."""
+    def _read_all(self, answers: Sequence[tuple[Ask, Answer]]) -> list[Fetched | Exception]:
+        """In a reader's thread: as one where all are as usual, else one by one."""
+        many = len(answers) > 1
+        pages = self._reader.read_together([answer.body for _, answer in answers]) if many else None
+        found: list[Fetched | Exception] = []
+        for number, (ask, answer) in enumerate(answers):
+            try:
+                found.append(self._read(ask, answer, pages[number] if pages else None))
+            except Exception as error:
+                found.append(error)
+        return found
+
+    def _read(self, ask: Ask, answer: Answer, page: Page | None) -> Fetched:
+        """JSON to Arrow, then the checks."""
         limits = self._source.limits
         meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
         if self._feed and ask.token == self._first_token and ask.url is None:
             self._feed.begin(answer.headers)
         if meaning is Verdict.EMPTY:
             return self._nothing(ask)
-        page = self._reader.read(answer.body)
+        page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
             said = str(page.extras["error"])[:200]
             raise ContractBroken(f"the API answered with an error in a {answer.status}: {said}")
         check_order(page.table, self._endpoint, ask)
-        table = self._inside(page.table, ask)
+        if self._feed and self._endpoint.cursor is not None and page.table.num_rows:
+            self._feed.saw(page.table[self._endpoint.cursor])
+        table = inside(page.table, self._endpoint, *slice_of(self._window, ask))
         if self._transform is not None:
             table = transformed(table, self._transform, str(self._endpoint.transform))
         facts = self._facts(page.table, page.extras, answer)
@@ -199,7 +215,7 @@ class EndpointPages:
                 link, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
-        if isinstance(paging, Page) and paging.total_header:
+        if isinstance(paging, Numbered) and paging.total_header:
             total = answer.headers.get(paging.total_header.lower(), total)
         return Facts(
             rows=table.num_rows,
@@ -215,66 +231,11 @@ class EndpointPages:
         auth = self._source.auth
         return auth.name if isinstance(auth, ApiKey) and auth.place == "query" else None
 
-    def _inside(self, table: pa.Table, ask: Ask) -> pa.Table:
-        """The rows inside the window; rows beyond what was asked for break the contract."""
-        cursor = self._endpoint.cursor
-        if cursor is None or table.num_rows == 0:
-            return table
-        start, end = slice_of(self._window, ask)
-        if self._feed:
-            self._feed.saw(table[cursor])
-        column = pc.cast(table[cursor], pa.timestamp("us", tz="UTC"))
-        if _all_between(column, start, end):
-            return table
-        self._not_beyond(table, column, start, end)
-        keep = pc.less(column, _instant(end))
-        if start is not None:
-            keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
-        keep = pc.fill_null(keep, start is None)
-        return table if pc.all(keep, min_count=0).as_py() else table.filter(keep)
-
-    def _not_beyond(
-        self, table: pa.Table, column: pa.ChunkedArray, start: datetime | None, end: datetime
-    ) -> None:
-        earliest, latest = may_come(self._endpoint.window, start, end)
-        unasked = start is None or self._endpoint.window.start == "none"
-        beyond = pa.repeat(False, len(column)) if unasked else pc.is_null(column)
-        if latest is not None:
-            beyond = pc.or_(beyond, pc.fill_null(pc.greater(column, _instant(latest)), False))
-        if earliest is not None:
-            beyond = pc.or_(beyond, pc.fill_null(pc.less(column, _instant(earliest)), False))
-        at = pc.index(beyond, True).as_py()
-        if at < 0:
-            return
-        key = {name: table[name][at].as_py() for name in self._endpoint.key}
-        since = "the beginning" if start is None else start.isoformat()
-        raise ContractBroken(
-            f"asked for {self._endpoint.cursor} from {since} to {end.isoformat()}, got "
-            f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
-            "the parameters that carry {start} and {end} right?"
-        )
-
 
 def parent_field(endpoint: Endpoint) -> pa.Field:
     """The column of a child's rows that gets the parent's value."""
     name = str(endpoint.column_of_parent)
     return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
-
-
-def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:
-    """Whether every row lies inside the window: so it is with nearly every page."""
-    if column.null_count and start is not None:
-        return False
-    found = pc.min_max(column.cast(pa.int64()))
-    least, most = found["min"].as_py(), found["max"].as_py()
-    if least is None:
-        return True
-    begins = None if start is None else _instant(start).value
-    return most < _instant(end).value and (begins is None or begins <= least)
-
-
-def _instant(moment: datetime) -> pa.Scalar:
-    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
 
 
 def _where(ask: Ask) -> str:

@@ -6,14 +6,14 @@ already stage the next day. Blocking work (Parquet, S3) runs in worker threads; 
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from collections.abc import Mapping
+from contextlib import aclosing, closing
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.arrow import PageReader
-from pipeline.batch import Gathered, alike, in_key_order
+from pipeline.batch import Gathered
 from pipeline.begin import begin
 from pipeline.client import Sent
 from pipeline.columns import schema_of
@@ -21,19 +21,15 @@ from pipeline.commit import Attempt
 from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
-from pipeline.fetch import EndpointPages, parent_field
-from pipeline.heap import in_reader, memory_given_back
+from pipeline.fetch import EndpointPages
+from pipeline.landing import Landing
 from pipeline.manifest import Manifest
 from pipeline.parents import ByParent, Parents
-from pipeline.parquet import Growing
 from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
 from pipeline.readback import latest_manifest
 from pipeline.spec.paging import Token
 from pipeline.staged import Receipt, Run, Staged
-from pipeline.types import INSTANT
 from pipeline.window import Window
-
-PREVIEW_ROWS = 5
 
 
 async def stage(
@@ -89,10 +85,7 @@ class _Stager:
         )
         self._earlier = dict(attempt.counters)
         self._resumed_pages = int(self._earlier.get("pages", 0))
-        self._preview: tuple[dict[str, Any], ...] = ()
-        self._file: Growing | None = None  # it has one schema
-        self._file_schema = pa.schema([])
-        self._after_file: tuple[dict[str, Any], dict[str, int | float]] = {}, {}
+        self._landing = Landing(attempt, self._reader, self._spec)
 
     async def run(self, began: float) -> Staged:
         position = self._attempt.progress
@@ -121,8 +114,8 @@ class _Stager:
             attempt=self._attempt,
             contiguous=self._tally.contiguous,
             counters=self._counters(),
-            schema=self._with_stamp(self._reader.schema),
-            preview=self._preview,
+            schema=self._landing.schema_of(self._reader.schema),
+            preview=self._landing.preview,
             resumed_pages=self._resumed_pages,
             extra=self._extra,
             began=began,
@@ -142,97 +135,35 @@ class _Stager:
         extraction = self._extraction()
         extraction.tally = self._tally
         gathered = Gathered(self._spec.batch_rows, position, self._run.held)
-        with closing(gathered), self._no_file_left():
-            async with aclosing(extraction.run(position)) as handed_pages:
-                async for handed in handed_pages:
-                    gathered.add(handed)
-                    await asyncio.sleep(0)  # pages that wait in a row must not hold the loop up
-                    if gathered.full:
-                        await self._flush(gathered, {})
-                    elif gathered.is_group:
-                        await self._encode(gathered)
-            if isinstance(extraction, ByParent):
-                self._extra["parents"] = extraction.summary()
-            if self._pages.not_modified:
-                self._extra |= {**self._before, "not_modified": True}
-            else:
-                self._extra |= self._pages.feed_facts()
-            if gathered.rows:
-                ended = {"ended": True, "contiguous": self._tally.contiguous, "extra": self._extra}
-                await self._flush(gathered, ended)
+        with closing(gathered):
+            async with self._landing.open():
+                async with aclosing(extraction.run(position)) as handed_pages:
+                    async for handed in handed_pages:
+                        gathered.add(handed)
+                        await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                        if gathered.full:
+                            await self._landing.end(gathered, {}, self._counters())
+                        elif gathered.is_group:
+                            await self._landing.group(gathered, self._counters())
+                self._note_ends(extraction)
+                if gathered.rows:
+                    contiguous = self._tally.contiguous
+                    ended = {"ended": True, "contiguous": contiguous, "extra": self._extra}
+                    await self._landing.end(gathered, ended, self._counters())
 
-    @contextmanager
-    def _no_file_left(self) -> Iterator[None]:
-        """A file that was not staged is dropped: an error may be kept for long, and all of this."""
-        try:
-            yield
-        finally:
-            self._file = None
+    def _note_ends(self, extraction: Extraction | ByParent) -> None:
+        """What is known of a partition besides its rows, once all its pages came."""
+        if isinstance(extraction, ByParent):
+            self._extra["parents"] = extraction.summary()
+        if self._pages.not_modified:
+            self._extra |= {**self._before, "not_modified": True}
+        else:
+            self._extra |= self._pages.feed_facts()
 
     def _extraction(self) -> Extraction | ByParent:
         if self._parents is None or self._spec.parents is None:
             return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
         return ByParent(self._pages, pager_of(self._spec), self._parents, self._spec.parents)
-
-    async def _encode(self, gathered: Gathered) -> None:
-        """Make a row group of the pages, so that they need not be held."""
-        # Pages that are read meanwhile may widen the schema: one for the whole group.
-        columns = self._reader.schema
-        schema = self._with_stamp(columns)
-        if self._file is not None and schema != self._file_schema:
-            await asyncio.to_thread(self._stage, *self._after_file)
-        self._file_schema = schema
-        after = dict(gathered.position or {}), self._counters()
-        with gathered.taken() as tables:
-            self._file = await in_reader(self._write, tables, columns, self._file)
-        self._after_file = after
-        gathered.written(self._file.held_bytes)
-
-    async def _flush(self, gathered: Gathered, facts: dict[str, Any]) -> None:
-        if gathered.loose:
-            await self._encode(gathered)
-        progress = {**(gathered.position or {}), **facts}
-        await asyncio.to_thread(self._stage, progress, self._counters())
-        gathered.close()
-
-    def _write(self, tables: list[pa.Table], columns: pa.Schema, file: Growing | None) -> Growing:
-        table = pa.concat_tables([self._conformed(t, columns) for t in alike(tables)])
-        tables.clear()  # here, and not by the loop, which many small buffers would hold up
-        table = in_key_order(table, self._spec.key, sorted_already=self._ascending)
-        if not self._preview:
-            self._preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
-        with memory_given_back(table.nbytes):
-            file = file or Growing(table)
-            file.add(table)
-            del table
-        return file
-
-    def _stage(self, progress: dict[str, Any], counters: dict[str, int | float]) -> None:
-        """Bring the file to S3, unseen."""
-        file, self._file = self._file, None
-        if file is not None:
-            self._attempt.stage(
-                file.close(),
-                rows=file.rows,
-                progress=progress,
-                counters=counters,
-                schema=self._file_schema,
-            )
-
-    @property
-    def _ascending(self) -> bool:
-        return self._spec.by_key and self._spec.order == "ascending"
-
-    def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
-        stamps = table["_extracted_at"]
-        rows = self._reader.conform(table.drop_columns(["_extracted_at"]), schema)
-        return rows.append_column("_extracted_at", stamps)
-
-    def _with_stamp(self, schema: pa.Schema) -> pa.Schema:
-        """The schema as it lands: what the reader does not know of comes last."""
-        if self._spec.column_of_parent is not None:
-            schema = schema.append(parent_field(self._spec))
-        return schema.append(pa.field("_extracted_at", INSTANT))
 
     def _known(self) -> pa.Schema | None:
         """The schema to go on with: the earlier try's, else the newest partition's."""

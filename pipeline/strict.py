@@ -4,7 +4,7 @@
 converts it or says what is wrong. Nothing here guesses, counts or explains.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -36,9 +36,13 @@ class Unfit(Exception):
     """What pyarrow read can't be taken as it is."""
 
 
-def read_bytes(body: bytes, of: pa.DataType, unexpected: Unexpected) -> pa.Array:
-    """The body as an array of one value. ``of``: the type of what is declared or known."""
-    wrapped = b'{"r":[' + body + b"]}"
+def read_bytes(bodies: Sequence[bytes], of: pa.DataType, unexpected: Unexpected) -> pa.Array:
+    """The bodies as an array, each one value. ``of``: the type of what is declared or known.
+
+    A body can't reach into the next one: each is a document of its own, and no text may have the
+    line's end that stands between them.
+    """
+    wrapped = b"\n".join([b'{"r":[%b]}' % body for body in bodies])
     table = pj.read_json(
         pa.BufferReader(wrapped),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(wrapped) + 1),
@@ -49,10 +53,11 @@ def read_bytes(body: bytes, of: pa.DataType, unexpected: Unexpected) -> pa.Array
         ),
     )
     column = table.column(0)
-    found = (column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()).flatten()
-    if table.num_columns != 1 or len(found) != 1:
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    alone = pc.all(pc.equal(whole.value_lengths(), 1), min_count=0).as_py()
+    if table.num_columns != 1 or len(whole) != len(bodies) or not alone:
         raise Unfit("more than one JSON document")
-    return found
+    return whole.flatten()
 
 
 def plan(
@@ -119,21 +124,29 @@ def readable(declared: DeclaredType) -> pa.DataType:
     return declared.arrow
 
 
-def rows_of(body: pa.Array, shape: Shape) -> pa.StructArray:
-    """The rows inside a body that read_bytes returned."""
+def rows_of(bodies: pa.Array, shape: Shape) -> tuple[pa.StructArray, list[int]]:
+    """The rows inside bodies that read_bytes returned, and how many each of them has."""
     for key in shape.rows:
-        body = body.field(key)
-    if body.null_count:
+        bodies = bodies.field(key)
+    if bodies.null_count:
         raise Unfit("no rows at the path")
-    rows = body if shape.single_row else body.flatten()
+    rows = bodies if shape.single_row else bodies.flatten()
     if not pa.types.is_struct(rows.type) or rows.null_count:
         raise Unfit("a row is no object")
-    return rows
+    each = [1] * len(bodies) if shape.single_row else bodies.value_lengths().to_pylist()
+    return rows, each
 
 
 def members_of(rows: pa.StructArray) -> dict[str, pa.Array]:
     """The members of rows of which none is null: all at once, as one by one they cost more."""
     return dict(zip((field.name for field in rows.type), rows.flatten(), strict=True))
+
+
+def member(
+    rows: pa.StructArray, members: Mapping[str, pa.Array], path: tuple[str, ...]
+) -> pa.Array:
+    """The column at a path inside the rows, of which ``members`` are known."""
+    return members[path[0]] if len(path) == 1 else at(rows, path)
 
 
 def at(array: pa.Array, path: tuple[str, ...]) -> pa.Array:

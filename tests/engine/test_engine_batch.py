@@ -26,10 +26,9 @@ def test_the_batches_of_a_run_are_bounded_together_and_the_larger_ones_go_first(
     assert [large.full, small.full] == [False, False]
     large.add(handed(5, MAX_BYTES // 2))
     assert [large.full, small.full] == [True, False]
-    with large.taken() as tables:
-        assert sum(table.num_rows for table in tables) == 10
-        assert held.bytes > MAX_BYTES, "it is held until it is written"
-    large.written(1_000)
+    assert sum(table.num_rows for table in large.taken()) == 10
+    assert held.bytes > MAX_BYTES, "it is held until it is written"
+    large.left(1_000)
     assert (held.bytes, held.batches) == (MAX_BYTES // 8 + 1_000, 2)
     large.close()
     assert (held.bytes, held.batches) == (MAX_BYTES // 8, 1)
@@ -44,12 +43,28 @@ def test_pages_become_a_row_group_long_before_the_batch_is_full() -> None:
     before = batch.is_group
     batch.add(handed(5, 1))
     assert (before, batch.is_group) == (False, True)
-    with batch.taken():
-        pass
-    batch.written(1_000)
-    assert (batch.is_group, batch.loose, batch.full, batch.rows) == (False, False, False, 10)
+    assert len(batch.taken()) == 2
+    batch.left(1_000)
+    assert (batch.is_group, batch.full, batch.rows) == (False, False, 10)
     batch.add(handed(5, 7))
-    assert (batch.loose, held.bytes, held.batches) == (True, 1_007, 1)
+    assert (len(batch.taken()), held.bytes, held.batches) == (1, 1_007, 1)
+
+
+def test_the_next_batch_is_gathered_while_one_that_has_ended_is_still_held() -> None:
+    held = Held()
+    batch = Gathered(10**9, None, held)
+    batch.add(handed(5, MAX_BYTES))
+    batch.taken()
+    batch.left(1_000)
+    batch.add(handed(5, MAX_BYTES))
+    assert (batch.full, len(batch.ended())) == (True, 1)
+    batch.add(handed(3, 7))
+    assert (batch.full, batch.rows) == (False, 3), "it is not this one that holds too much"
+    assert (held.bytes, held.batches) == (MAX_BYTES + 1_007, 1)
+    batch.left()
+    assert (held.bytes, held.batches) == (7, 1)
+    batch.close()
+    assert (held.bytes, held.batches) == (0, 0)
 
 
 def test_a_page_without_rows_moves_the_position_and_holds_nothing() -> None:

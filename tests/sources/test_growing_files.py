@@ -1,6 +1,7 @@
 """A file grows by row groups while pages come: it has one schema, whatever the API adds, and what
 was staged by a try that ended in the middle is not asked for again."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline import batch
+from pipeline.attempt import Attempt
+from pipeline.errors import LakeRefused
 from pipeline.filesystem import filesystem
+from pipeline.parquet import Growing
 from pipeline.readback import key_rows
 from pipeline.spec import Source
 from pipeline.store import Lake
@@ -94,3 +98,65 @@ def test_every_file_has_one_schema(lake: Lake, monkeypatch: pytest.MonkeyPatch) 
         groups += found.metadata.num_row_groups
         assert found.metadata.num_rows == file.rows <= 100
     assert groups > len(manifest.files), "or nothing was held as Parquet"
+
+
+AHEAD = 3
+"""Pages that may come though nobody takes them: two wait, and one is handed on."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "group_bytes"), [(Growing, "add", 4_000), (Attempt, "stage", 10**9)]
+)
+def test_pages_come_while_the_ones_before_are_written(
+    owner: type, name: str, group_bytes: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the quota would lie idle, half a second for a row group, more for a file to S3."""
+    monkeypatch.setattr(batch, "GROUP_BYTES", group_bytes)  # five pages; a file has as many
+    api, plain = Api(), getattr(owner, name)
+    came = []
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        asked, until = len(api.after), time.monotonic() + 2.0
+        while len(api.after) <= asked + AHEAD and time.monotonic() < until:
+            time.sleep(0.01)
+        came.append(len(api.after) - asked)
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, slow)
+    with serving(api.app) as url:
+        (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
+    assert manifest.rows == ROWS
+    assert max(came) > AHEAD
+
+
+def test_what_cannot_be_staged_fails_the_partition_and_an_api_that_fails_loses_nothing_staged(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both happen behind the pages that come."""
+    monkeypatch.setattr(batch, "GROUP_BYTES", 1_000)
+    api = Api()
+    with serving(api.app) as url:
+        source = source_at(url)
+        with monkeypatch.context() as patch:
+            patch.setattr(Attempt, "stage", refuse)
+            outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+            assert "the bucket is full" in str(outcome.failed[0].error)
+        api.ends = 120
+        before_end = Attempt.stage
+
+        def late(*args: Any, **kwargs: Any) -> None:
+            time.sleep(0.3)  # the API has failed by now
+            before_end(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Attempt, "stage", late)
+            outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+        assert "500" in str(outcome.failed[0].error)
+        before, api.ends = len(api.after), ROWS + 1
+        (manifest,) = extract(source, lake, "things", DAY, NOW)
+    assert manifest.rows == ROWS
+    assert min(api.after[before:]) >= 100
+
+
+def refuse(*args: Any, **kwargs: Any) -> None:
+    raise LakeRefused("the bucket is full")
