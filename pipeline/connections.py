@@ -2,12 +2,14 @@
 
 What it does is what httpx's own does: no proxies from the environment, no cookies, no redirects, no
 request sent twice, URLs and headers as they are given, bodies as they come (httpx decompresses).
-Errors are httpx's. Measured in docs/decisions/0007-fast-path.md.
+Errors are httpx's. Of the events of httpx's ``trace`` extension there is one: the headers are sent.
+Measured in docs/decisions/0007-fast-path.md.
 """
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -51,13 +53,15 @@ class Connections(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not HTTP", request=request)
         waits = request.extensions.get("timeout", {})
         with _as_httpx(request):
+            body = await request.aread() or None
             response = await self._opened().request(
                 request.method,
                 yarl.URL(str(request.url), encoded=True),
                 headers=list(request.headers.multi_items()),
-                data=await request.aread() or None,
+                data=body,
                 skip_auto_headers=_ADDED_BY_AIOHTTP,
                 allow_redirects=False,
+                trace_request_ctx=(request.extensions.get("trace"), body is not None),
                 timeout=aiohttp.ClientTimeout(
                     connect=waits.get("pool"),
                     sock_connect=waits.get("connect"),
@@ -82,6 +86,7 @@ class Connections(httpx.AsyncBaseTransport):
                 trust_env=False,
                 max_line_size=_MOST_HEADER_BYTES,
                 max_field_size=_MOST_HEADER_BYTES,
+                trace_configs=[_tracing()],
             )
             # It would send a GET again, past the budget, when a kept connection turns out dead.
             self._session._retry_connection = False
@@ -104,6 +109,20 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.close()  # a connection whose answer was read to its end is back already
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(_sent)
+    config.on_request_chunk_sent.append(_sent)
+    return config
+
+
+async def _sent(_: object, context: SimpleNamespace, sent: object) -> None:
+    """aiohttp says both before it writes, and writes headers only together with the body."""
+    trace, with_body = context.trace_request_ctx
+    if trace is not None and isinstance(sent, aiohttp.TraceRequestChunkSentParams) == with_body:
+        await trace("http11.send_request_headers.complete", {"return_value": None})
 
 
 @contextmanager

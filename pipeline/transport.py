@@ -1,19 +1,22 @@
 """The wire: every request to the API takes its place in the budget here, whoever sent it.
 
 The place in flight is held from before the rate slot until the body has been read or dropped, so
-that what the budget counts is what the server sees. Requests to other hosts (a token endpoint) are
-no use of this API's quota and pass.
+that what the budget counts is what the server sees. The budget is told when the headers leave: late
+if there was a connection to open first. Requests to other hosts (a token endpoint) are no use of
+this API's quota and pass.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
 
 import httpx
 
-from pipeline.budget import Budget
+from pipeline.budget import Budget, Grant
 
 SETTLED = "headrace.settled"
 """The extension of a request that is made anew when it may go."""
+_LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
@@ -39,7 +42,8 @@ class Metered(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
-            response = await self._inner.handle_async_request(_settled(request))
+            with self._leaving(_settled(request), grant) as leaving:
+                response = await self._inner.handle_async_request(leaving)
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -50,6 +54,27 @@ class Metered(httpx.AsyncBaseTransport):
         """True if a request to this URL uses the API's quota."""
         same_host = (url.host, url.port) == (self._api.host, self._api.port)
         return same_host and f"{url.path}/".startswith(f"{self._api.path.rstrip('/')}/")
+
+    @contextmanager
+    def _leaving(self, request: httpx.Request, grant: Grant) -> Iterator[httpx.Request]:
+        """The request, with a trace that tells the budget when it has left.
+
+        It may be sent again, with another grant: its extensions are put back.
+        """
+        before = request.extensions
+        theirs = before.get("trace")
+
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            if event.endswith(_LEFT):
+                self._budget.left(grant)
+            if theirs is not None:
+                await theirs(event, info)
+
+        request.extensions = {**before, "trace": trace}
+        try:
+            yield request
+        finally:
+            request.extensions = before
 
     async def aclose(self) -> None:
         await self._inner.aclose()

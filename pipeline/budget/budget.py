@@ -56,7 +56,7 @@ class Budget:
         self._store, self._limits = store, limits
         self._tally = Tally()
         self._told: tuple[int, float, float] | None = None
-        self._uncounted: deque[tuple[float, Mark]] = deque()
+        self._uncounted: deque[tuple[float, Grant]] = deque()
 
     async def __aenter__(self) -> Self:
         self._local = asyncio.Semaphore(len(self._store.places))
@@ -80,6 +80,22 @@ class Budget:
     def request(self) -> AbstractAsyncContextManager[Grant]:
         """Wait for a place in flight and a slot; send on entering. The exit frees the place."""
         return self._request()
+
+    def left(self, grant: Grant) -> asyncio.Task[None] | None:
+        """The request leaves, now: if that is late, as after a connect, it counts from now on.
+
+        Late is more than half of what the margin leaves free. So a request on a connection that is
+        open costs nothing here; one that never leaves counts from its grant.
+        """
+        now, kept = monotonic(), self._store
+        late_s = now - grant.left_at
+        if late_s <= kept.margin * kept.limits.shortest.per_s / 2:
+            return None
+        grant.left_at = now
+        return self._note(self._left(grant, late_s))
+
+    async def _left(self, grant: Grant, late_s: float) -> None:
+        grant.mark = await self._store.left(grant.mark, late_s)
 
     def throttled(self, wait_s: float | None) -> asyncio.Task[None]:
         """The API answered 429, or 503 with Retry-After: everybody waits, and the margin grows.
@@ -124,7 +140,7 @@ class Budget:
         """
         shorter = sorted(window.per_s for window in self._limits.windows)[:-1]
         if shorter:
-            self._uncounted.append((monotonic() + FREE_AFTER * shorter[-1], grant.mark))
+            self._uncounted.append((monotonic() + FREE_AFTER * shorter[-1], grant))
 
     @property
     def stats(self) -> BudgetStats:
@@ -146,9 +162,11 @@ class Budget:
                 except BaseException:
                     self._free(place)
                     raise
+            granted = monotonic()
             grant = Grant(
                 waited_place_s=queued - began + placed - first,
-                waited_slot_s=first - queued + monotonic() - placed,
+                waited_slot_s=first - queued + granted - placed,
+                left_at=granted,
                 mark=mark,
             )
             self._tally.sent(time(), grant)
@@ -198,7 +216,7 @@ class Budget:
         self._store.free_place(place)
 
     def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Tell the store in the background, since a caller that judges an answer doesn't wait."""
+        """Tell the store in the background: who sends, or judges an answer, doesn't wait."""
         task = asyncio.get_running_loop().create_task(note)
         self._notes.add(task)
         task.add_done_callback(self._noted)
@@ -207,7 +225,7 @@ class Budget:
     def _noted(self, task: asyncio.Task[None]) -> None:
         self._notes.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.warning("the budget could not be told what the API said: %s", error)
+            log.warning("the budget could not be told what became of a request: %s", error)
 
     async def _notes_taken(self) -> None:
         if self._notes:
@@ -237,7 +255,7 @@ class Budget:
         """Give back what is due, and then what ``waiting`` has reserved: it may go earlier now."""
         due: list[Mark] = []
         while self._uncounted_in_s <= 0:
-            due.append(self._uncounted.popleft()[1])
+            due.append(self._uncounted.popleft()[1].mark)
         if due:
             reserved = [] if waiting is None else [self._store.mark(waiting)]
             await self._store.forget([*due, *reserved])

@@ -89,6 +89,9 @@ class PostgresStore(CellStore):
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._give_back(ticket))
 
+    async def left(self, mark: Mark, late_s: float) -> Mark:
+        return await self._calls.whole(super().left(mark, late_s), lambda _: None)
+
     async def forget(self, marks: Sequence[Mark]) -> None:
         await self._calls.whole(super().forget(marks), lambda _: None)
 

@@ -97,6 +97,10 @@ class RedisStore(Store):
     def mark(self, granted: Answer) -> Mark:
         return self._member
 
+    async def left(self, mark: Mark, late_s: float) -> Mark:
+        await self._calls.whole(self._ask("left", late_s, str(mark)), lambda _: None)
+        return mark
+
     async def forget(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
             await self._calls.whole(self._ask("forget", member=str(mark)), lambda _: None)

@@ -159,6 +159,12 @@ local function forget()
   s.next_at = math.min(s.next_at, (tonumber(newest[2]) or 0) + spacing_s)
 end
 
+local function left()
+  for _, key in ipairs({ALL, LOW}) do
+    redis.call('ZADD', key, 'XX', 'INCR', text(math.max(0, wait_s)), member)
+  end
+end
+
 if now - s.decayed >= 1 then
   local half_life_s = s.step <= FIRST_STEP and HICCUP_HALF_LIFE_S or HALF_LIFE_S
   local excess = math.max(0, s.margin - MARGIN_MIN)
@@ -171,6 +177,7 @@ if step == 'block' or step == 'throttled' then block() end
 if step == 'throttled' then cut() end
 if step == 'give_back' then give_back() end
 if step == 'forget' then forget() end
+if step == 'left' then left() end
 local written = {}
 for _, field in ipairs(FIELDS) do
   written[#written + 1] = field

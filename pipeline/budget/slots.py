@@ -2,13 +2,15 @@
 
 A user asks with ``take``: it reserves the earliest send time (a *slot*) that keeps every window,
 and is told how long to wait. When that time has come it asks again with its ticket. Then the slot
-is checked against what was really sent meanwhile, and moved to the present, so the ring holds true
-send times and not plans. The law:
+is checked against what was really sent meanwhile, and moved to the present. A request that leaves
+later than it may, since it had to connect first, is reported with ``left``, and moved once more. So
+the ring holds true send times and not plans. The law:
 
     a grant at ``now`` needs the N-th last entry of the ring at or before ``now - W·(1 + margin)``
 
 for each window of N requests in W seconds. Entries that are reserved and not yet used count as
-sent, thus no order of late wake-ups, lost users and 429s can put more than N into a window.
+sent, thus no order of late wake-ups, lost users and 429s can put more than N into a window; nor can
+late departures, if none is later than the window is long, and each is known before the next grant.
 
 Short windows are smoothed besides: slots keep ``SMOOTH·W/N`` apart, on a schedule that a late user
 may catch up with by ``CATCH_UP_S``. Longer windows may be used up in a burst.
@@ -110,6 +112,18 @@ def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: floa
         Ring(cells, low=True).forget(sent_at)
     newest = main.back(math.inf, 1)
     cells[NEXT_AT] = min(cells[NEXT_AT], newest + _spacing_s(limits.shortest))
+
+
+def left(cells: memoryview[float], sent_at: float, late_s: float, share: float = 1.0) -> float:
+    """A request left that much later than the ring says: it counts from then on.
+
+    Returns its send time. One that the rings don't hold any more stays forgotten.
+    """
+    left_at = sent_at + max(0.0, late_s)
+    for ring in (Ring(cells, low=low) for low in ((False, True) if share < 1 else (False,))):
+        if ring.find(sent_at) is not None:
+            ring.move(sent_at, left_at)
+    return left_at
 
 
 def block(cells: memoryview[float], now: float, wait_s: float) -> None:

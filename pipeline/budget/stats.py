@@ -1,4 +1,4 @@
-"""What a run asks of its budget afterwards: frozen, in bounded memory. Unix times, seconds."""
+"""What a run asks of its budget afterwards, in bounded memory. Unix times, seconds."""
 
 from dataclasses import dataclass, field
 
@@ -7,15 +7,17 @@ from pipeline.budget.limits import Limits
 MAX_BINS = 1024
 
 
-@dataclass(frozen=True)
+@dataclass
 class Grant:
-    """A request may go, now: what it waited for.
+    """A request may go, now: what it waited for. ``Budget.left`` moves its time, and its mark.
 
+    :ivar left_at: on the monotonic clock. It was granted then, or left then, if that was later.
     :ivar mark: by which the store knows it.
     """
 
     waited_place_s: float
     waited_slot_s: float
+    left_at: float = 0.0
     mark: float | str = 0.0
 
 

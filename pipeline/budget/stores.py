@@ -53,8 +53,12 @@ class Store(ABC):
         """This user gave up waiting. Best effort, never waits."""
 
     def mark(self, granted: Answer) -> Mark:
-        """What ``forget`` knows a request by that may go."""
+        """What ``left`` and ``forget`` know a request by that may go."""
         return granted.ticket
+
+    @abstractmethod
+    async def left(self, mark: Mark, late_s: float) -> Mark:
+        """A request left that much later than it was granted. Returns its mark from then on."""
 
     @abstractmethod
     async def forget(self, marks: Sequence[Mark]) -> None:
@@ -97,6 +101,10 @@ class CellStore(Store):
             answer = slots.take(cells, self.limits, now, ticket, self.share)
             self.margin = cells[layout.MARGIN]
         return answer
+
+    async def left(self, mark: Mark, late_s: float) -> Mark:
+        async with self.locked() as (cells, _):
+            return slots.left(cells, float(mark), late_s, self.share)
 
     async def forget(self, marks: Sequence[Mark]) -> None:
         async with self.locked() as (cells, _):

@@ -12,7 +12,7 @@ import os
 import random
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
@@ -150,8 +150,9 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def get(self, path: str) -> int:
+    async def get(self, path: str, left: Callable[[], object]) -> int:
         self.writer.write(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        left()
         head = await self.reader.readuntil(b"\r\n\r\n")
         await self.reader.readexactly(int(head.rsplit(b":", 1)[1]))
         return int(head.split(b" ", 2)[1])

@@ -33,10 +33,14 @@ def new(limits: Limits) -> memoryview[float]:
 
 @dataclass
 class World:
-    """Users that take turns on one state; each wakes up late by what ``late_s`` draws."""
+    """Users that take turns on one state; each wakes up late by what ``late_s`` draws.
+
+    What they are granted leaves late by what ``leaves_late_s`` draws, and is reported then.
+    """
 
     limits: Limits
     late_s: list[float]
+    leaves_late_s: list[float] = field(default_factory=lambda: [0.0])
     now: float = 1000.0
     shares: list[float] = field(default_factory=lambda: [1.0])
     killed: set[int] = field(default_factory=set)
@@ -48,16 +52,20 @@ class World:
         if self.tell:
             told.tell(self.row, self.now, *self.tell)
         queue: list[tuple[float, int, float | None]] = [(self.now, i, None) for i in range(users)]
+        leaving: list[tuple[float, int, float, float]] = []
         turn = 0
         while queue:
             self.now, user, ticket = heapq.heappop(queue)
             if self.now > until:
                 break
+            while leaving and leaving[0][0] <= self.now:
+                self.leave(*heapq.heappop(leaving))
             share = self.shares[user % len(self.shares)]
             answer = slots.take(self.row, self.limits, self.now, ticket, share)
             turn += 1
             if answer.wait_s == 0:
-                self.sent.append((self.now, user))
+                late_s = order.choice(self.leaves_late_s) * order.random()
+                heapq.heappush(leaving, (self.now + late_s, user, answer.ticket, share))
                 heapq.heappush(queue, (self.now, user, None))
                 continue
             if turn in self.killed:  # it dies with a reservation; another takes its place
@@ -65,6 +73,13 @@ class World:
                 continue
             late_s = order.choice(self.late_s) * order.random()
             heapq.heappush(queue, (self.now + answer.wait_s + late_s, user, answer.ticket))
+        while leaving:
+            self.leave(*heapq.heappop(leaving))
+
+    def leave(self, at: float, user: int, mark: float, share: float) -> None:
+        self.sent.append((at, user))
+        slots.left(self.row, mark, at - mark, share)
+        assert cells.flaw(self.row, at) is None
 
     @property
     def times(self) -> list[float]:
@@ -83,6 +98,7 @@ def assert_kept(times: list[float], limits: Limits) -> None:
     windows=RATES,
     users=st.integers(1, 16),
     late_s=st.lists(st.floats(0, 3.0), min_size=1, max_size=4),
+    leaves_late=st.lists(st.floats(0, 1.0), min_size=1, max_size=4),
     killed=st.sets(st.integers(0, 200), max_size=10),
     shares=st.lists(st.sampled_from([1.0, 0.75, 0.3]), min_size=1, max_size=3),
     seed=st.integers(0, 1000),
@@ -91,12 +107,14 @@ def test_no_window_ever_holds_more_than_its_limit(
     windows: tuple[RateWindow, ...],
     users: int,
     late_s: list[float],
+    leaves_late: list[float],
     killed: set[int],
     shares: list[float],
     seed: int,
 ) -> None:
     limits = Limits(windows, 8)
-    world = World(limits, late_s, killed=killed, shares=shares)
+    leaves_late_s = [part * limits.shortest.per_s for part in leaves_late]
+    world = World(limits, late_s, leaves_late_s, killed=killed, shares=shares)
     world.run(users, 1000.0 + 8 * windows[-1].per_s / windows[-1].requests ** 0.3, seed)
     assert world.sent
     assert_kept(world.times, limits)
@@ -256,6 +274,18 @@ def test_a_request_that_the_api_does_not_count_leaves_its_slot_to_others() -> No
     assert cells.sent(row)[0] == [granted[0], granted[2]]
     assert slots.take(row, hourly, 200.0).wait_s == 0
     assert slots.take(row, hourly, 201.0).wait_s > 3000
+
+
+def test_a_request_that_leaves_late_counts_from_then_on() -> None:
+    row = new(FOUR)
+    first, second, _, low = (slots.take(row, FOUR, 100.0 + i, None, 0.5).ticket for i in range(4))
+    assert slots.left(row, first, 1.5, 0.5) == first + 1.5
+    assert slots.left(row, low, -1.0, 0.5) == low, "nothing moves backwards"
+    slots.left(row, 50.0, 1.0, 0.5)  # nobody's
+    for times in cells.sent(row):
+        assert times == [second, first + 1.5, second + 1.0, low]
+    slots.left(row, low, 7.0)
+    assert [times[-1] for times in cells.sent(row)] == [low + 7.0, low], "of the whole share"
 
 
 @settings(max_examples=50, deadline=None)

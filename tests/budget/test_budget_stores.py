@@ -39,14 +39,17 @@ class Seen:
             self.now -= 1
 
 
-async def recorded(budget: Budget) -> list[float]:
-    """The send times in the store, on its clock: what a test can judge on a busy machine."""
+async def recorded(budget: Budget, *, low: bool = False) -> list[float]:
+    """The send times in the store, on its clock: what a test can judge on a busy machine.
+
+    :param low: of the users with a share under 1.
+    """
     store = budget._store
     if isinstance(store, CellStore):
         async with store.locked() as (cells, _):
-            return layout.sent(cells)[0]
+            return layout.sent(cells)[low]
     assert isinstance(store, RedisStore)
-    entries = await store._client.zrange(store._keys[1], 0, -1, withscores=True)
+    entries = await store._client.zrange(store._keys[1 + low], 0, -1, withscores=True)
     return [at for _, at in entries]
 
 
@@ -253,6 +256,30 @@ def test_what_the_api_does_not_count_is_given_back(name: str, where: str) -> Non
             async with one.request(), two.request():
                 pass
             assert len(await recorded(one)) == 2  # what was free has gone from the longest window
+
+    run(test())
+
+
+def test_who_leaves_late_counts_from_then_on(name: str, where: str) -> None:
+    async def test() -> None:
+        async with open_budget(name, SLOW, where, share=0.5) as budget:
+            async with budget.request() as first:
+                pass
+            async with open_budget(name, SLOW, where) as other, other.request() as second:
+                before = await recorded(budget)
+                first.left_at -= 7.0
+                second.left_at -= 3.0
+                for user, grant in ((budget, first), (other, second), (budget, first)):
+                    if (saying := user.left(grant)) is not None:
+                        await saying
+                after = await recorded(budget)
+            assert before[1] + 3.0 <= after[0] < after[1]
+            assert before[0] + 7.0 <= after[1] < before[0] + 14.0, "only once"
+            assert await recorded(budget, low=True) == after[1:]
+            await budget._store.forget([first.mark])
+            assert await recorded(budget) == after[:1]
+            await budget._store.left(first.mark, 5.0)
+            assert await recorded(budget) == after[:1], "what is forgotten stays so"
 
     run(test())
 

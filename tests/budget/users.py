@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, repeat
 from math import inf
 from multiprocessing.context import SpawnProcess
@@ -15,8 +16,8 @@ from tests.budget.strict_server import Wire, wires
 
 async def _worker(budget: Budget, wire: Wire, user: str, more: Callable[[], bool]) -> None:
     while more():
-        async with budget.request():
-            status = await wire.get(user)
+        async with budget.request() as grant:
+            status = await wire.get(user, partial(budget.left, grant))
         if status == 429:
             budget.throttled(None)
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from pipeline.connections import Connections
+from tests.engine.wire import answer, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"
 Replies = Iterable[bytes | None]
@@ -124,3 +125,25 @@ def test_nobody_there() -> None:
             await client.get("ftp://127.0.0.1/")
 
     asyncio.run(against([], work))
+
+
+@pytest.mark.parametrize("body", [b"", b"fields *;", b"many words " * 50_000])
+def test_it_is_said_once_that_a_request_has_left(body: bytes) -> None:
+    said: list[tuple[str, int]] = []
+
+    async def test() -> None:
+        async with serving(lambda _, __: answer()) as wire:
+
+            async def trace(event: str, _: object) -> None:
+                said.append((event, wire.open))
+
+            transport = Connections(4, httpx.create_ssl_context())
+            async with httpx.AsyncClient(transport=transport) as client:
+                method = "POST" if body else "GET"
+                extensions = {"trace": trace}
+                await client.request(method, wire.url, content=body, extensions=extensions)
+                await client.request(method, wire.url, content=body)  # nobody asks
+            assert [seen.body for seen in wire.seen] == [body, body]
+
+    asyncio.run(test())
+    assert [event for event, _ in said] == ["http11.send_request_headers.complete"]

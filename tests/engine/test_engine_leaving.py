@@ -1,0 +1,252 @@
+"""A request counts from when it left, not from when it might: connecting takes its time."""
+
+import asyncio
+import selectors
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.budget import Budget, Grant, Limits, RateWindow, cells, open_budget
+from pipeline.budget.stores import MemoryStore
+from pipeline.connections import Connections
+from pipeline.transport import Metered
+
+API = "http://api.test/"
+FOUR = Limits((RateWindow(4, 1.0),), 8)
+CONNECT_S = 0.3
+
+
+class Skipping(selectors.SelectSelector):
+    """Waits for no timer: the time until the next one is over at once."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everybody waits for somebody"
+        self.now += max(0.0, timeout)
+        return super().select(0)
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop that nothing can make late: its clock stands while anything is done."""
+
+    def __init__(self) -> None:
+        self.skipping = Skipping()
+        super().__init__(self.skipping)
+
+    def time(self) -> float:
+        return self.skipping.now
+
+
+def run(test: Coroutine[Any, Any, None], patch: pytest.MonkeyPatch) -> None:
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        for module in ("budget", "stores"):
+            patch.setattr(f"pipeline.budget.{module}.monotonic", runner.get_loop().time)
+        runner.run(test)
+
+
+class Api(httpx.AsyncBaseTransport):
+    """An API that counts what arrives as strictly as can be, over connections that take a while."""
+
+    def __init__(self, connect_s: float = CONNECT_S, status: int = 200) -> None:
+        self.connect_s, self.status = connect_s, status
+        self.kept = 0
+        self.counted: deque[float] = deque(maxlen=4)
+        self.arrived: list[float] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.kept:
+            self.kept -= 1
+        else:
+            await asyncio.sleep(self.connect_s)
+        await request.extensions["trace"]("http11.send_request_headers.complete", {})
+        now = asyncio.get_running_loop().time()
+        self.arrived.append(now)
+        status = self.status
+        if len(self.counted) == 4 and now - self.counted[0] < 1.0:
+            status = 429
+        else:
+            self.counted.append(now)
+        await asyncio.sleep(0.6)
+        self.kept += 1
+        return httpx.Response(status, stream=httpx.ByteStream(b""))
+
+
+async def sent(budget: Budget) -> list[float]:
+    """The send times, as the budget has them."""
+    await budget._notes_taken()
+    assert isinstance(budget._store, MemoryStore)
+    async with budget._store.locked() as (row, _):
+        return cells.sent(row)[0]
+
+
+@asynccontextmanager
+async def metered(
+    api: httpx.AsyncBaseTransport, limits: Limits = FOUR, **options: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Budget]]:
+    budget = open_budget("leaving", limits, None)
+    transport = Metered(api, budget, httpx.URL(API), **options)
+    async with budget, httpx.AsyncClient(transport=transport) as client:
+        yield client, budget
+
+
+def test_first_requests_on_slow_connections_bring_no_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        api = Api()
+        async with metered(api) as (client, budget):
+            answers = await asyncio.gather(*(client.get(API) for _ in range(24)))
+            assert [answer.status_code for answer in answers] == [200] * 24
+            assert await sent(budget) == pytest.approx(api.arrived)
+            assert api.arrived[-1] - api.arrived[0] < 6 * 1.1, "and the quota is used"
+
+    run(test(), monkeypatch)
+
+
+@pytest.mark.parametrize(("connect_s", "moved"), [(0.0, 0), (0.004, 0), (0.006, 1), (1.7, 1)])
+def test_only_who_leaves_later_than_half_the_margin_asks_the_store(
+    connect_s: float, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    async def test() -> None:
+        api = Api(connect_s)
+        async with metered(api) as (client, budget):
+            left = budget._store.left
+
+            async def counted(mark: float | str, late_s: float) -> float | str:
+                asked.append(late_s)
+                return await left(mark, late_s)
+
+            budget._store.left = counted  # type: ignore[method-assign]
+            for _ in range(3):  # on one connection
+                await client.get(API)
+            times = await sent(budget)
+            assert (times[0] == pytest.approx(api.arrived[0], abs=1e-9)) == (moved or not connect_s)
+            assert times[1:] == api.arrived[1:]
+
+    run(test(), monkeypatch)
+    assert asked == pytest.approx([connect_s] * moved)
+
+
+def test_what_is_not_counted_is_given_back_though_it_left_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = Limits((RateWindow(4, 30.0), RateWindow(2, 0.2)), 4)
+
+    async def test() -> None:
+        api = Api(status=304)
+        async with metered(api, limits, free_304=True) as (client, budget):
+            await client.get(API)
+            api.status = 200
+            await asyncio.sleep(0.3)
+            await client.get(API)
+            assert await sent(budget) == pytest.approx(api.arrived[1:])
+
+    run(test(), monkeypatch)
+
+
+def test_it_may_be_told_as_not_counted_before_the_store_has_moved_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = Limits((RateWindow(4, 30.0), RateWindow(2, 0.2)), 4)
+
+    async def use(budget: Budget, *, late_s: float) -> Grant:
+        async with budget.request() as grant:
+            await asyncio.sleep(late_s)
+            budget.left(grant)
+        return grant
+
+    async def test() -> None:
+        async with open_budget("leaving", limits, None) as budget:
+            budget.not_counted(await use(budget, late_s=0.1))
+            await asyncio.sleep(0.3)
+            kept = await use(budget, late_s=0.0)
+            assert await sent(budget) == [kept.mark]
+
+    run(test(), monkeypatch)
+
+
+def test_a_request_that_is_sent_again_moves_only_its_second_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    async def trace(event: str, _: object) -> None:
+        said.append(event)
+
+    async def test() -> None:
+        api = Api(0.0)
+        async with metered(api) as (client, budget):
+            request = client.build_request("GET", API, extensions={"trace": trace})
+            await client.send(request)
+            api.connect_s, api.kept = CONNECT_S, 0
+            await client.send(request)
+            assert await sent(budget) == pytest.approx(api.arrived)
+            assert request.extensions["trace"] is trace
+
+    run(test(), monkeypatch)
+    assert said == ["http11.send_request_headers.complete"] * 2, "whose trace it was hears it too"
+
+
+class Reluctant(asyncio.Protocol):
+    """Takes a connection, and does TLS only after ``CONNECT_S``. Says ok."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self.tls, self.came = tls, b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        self.beginning = asyncio.get_running_loop().create_task(self.begin(transport))
+
+    async def begin(self, transport: asyncio.Transport) -> None:
+        await asyncio.sleep(CONNECT_S)
+        loop = asyncio.get_running_loop()
+        talk = await loop.start_tls(transport, self, self.tls, server_side=True)
+        assert talk is not None
+        self.talk = talk
+
+    def data_received(self, data: bytes) -> None:
+        self.came += data
+        if self.came.endswith((b"\r\n\r\n", b"END")):
+            self.came = b""
+            self.talk.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def anonymous(protocol: int) -> ssl.SSLContext:
+    """TLS that needs no certificate."""
+    tls = ssl.SSLContext(protocol)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("aNULL:@SECLEVEL=0")
+    return tls
+
+
+@pytest.mark.parametrize("body", [b"", b"fields *; END"])
+@pytest.mark.parametrize("transport", ["ours", "httpx's"])
+def test_over_a_socket_a_request_counts_from_when_tls_was_through(
+    body: bytes, transport: str
+) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        served, asked = anonymous(ssl.PROTOCOL_TLS_SERVER), anonymous(ssl.PROTOCOL_TLS_CLIENT)
+        server = await loop.create_server(lambda: Reluctant(served), "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        wires = Connections(2, asked) if transport == "ours" else httpx.AsyncHTTPTransport(asked)
+        budget = open_budget("leaving", FOUR, None)
+        inner = Metered(wires, budget, httpx.URL(url))
+        async with server, budget, httpx.AsyncClient(transport=inner) as client:
+            for number in range(2):
+                began = loop.time()
+                method = "POST" if body else "GET"
+                assert (await client.request(method, url, content=body)).text == "ok"
+                if number == 0:
+                    assert (await sent(budget))[0] - began >= CONNECT_S - 0.01
+            assert len(await sent(budget)) == 2
+
+    asyncio.run(asyncio.wait_for(test(), 20))
