@@ -20,7 +20,7 @@ _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (COLUMNS, PageReader, "read"),
     (COLUMNS, PageReader, "read_together"),
     (CHECKS, fetch.EndpointPages, "_read_all"),
-    (PARQUET, parquet.Growing, "__init__"),
+    (PARQUET, landing.Landing, "_new_file"),
     (PARQUET, parquet.Growing, "add"),
     (S3, attempt.Attempt, "stage"),
     (BATCH, landing.Landing, "_write"),

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import ContractBroken
 from pipeline.fetch import Fetched, Pages
-from pipeline.lanes import in_order
+from pipeline.lanes import in_order, room_for
 from pipeline.paging import Ask, Facts, Pager
 
 _MOST_PASSES = 3
@@ -83,6 +83,7 @@ class ByChain:
         self._outside = 0
         self._useful = self._idle = 0
         self._steady = True
+        self._page_bytes = 0
         self._totals: dict[int, int] = {}
         self.tally = Tally()
 
@@ -136,7 +137,7 @@ class ByChain:
             head = await self._pages.page(lanes[0].ask)
             yield self._taken(lanes[0].index, head)
             lanes = self._planned(lanes[0].index, head)
-        async with aclosing(in_order(lanes, self._chain, self._ahead)) as pages:
+        async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
             async for index, page in pages:
                 yield self._taken(index, page)
 
@@ -163,6 +164,7 @@ class ByChain:
             self._totals[index] = page.facts.total
             if self._counted is None:
                 self.tally.total = sum(self._totals.values())
+        self._page_bytes = max(self._page_bytes, page.arrow_bytes)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         follows = self._follows(page)
@@ -204,6 +206,9 @@ class ByChain:
             before = page
             yield lane.index, page
             ask = None if lane.closed else self._follows(page)
+
+    def _room(self) -> int:
+        return room_for(self._ahead, self._page_bytes)
 
     def _repeats(self, before: Fetched, page: Fetched) -> bool:
         if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:

@@ -16,7 +16,7 @@ from pipeline.batch import Gathered, in_key_order, merged
 from pipeline.commit import Attempt
 from pipeline.fetch import parent_field
 from pipeline.heap import in_reader, memory_given_back
-from pipeline.parquet import Growing
+from pipeline.parquet import Growing, repetitive_columns
 from pipeline.spec.endpoint import Endpoint
 from pipeline.types import INSTANT
 
@@ -35,6 +35,7 @@ class Landing:
         self._behind: asyncio.Task[None] | None = None
         self._file: Growing | None = None
         self._file_schema = pa.schema([])
+        self._repetitive: dict[pa.Schema, list[str]] = {}
         self._after_file: tuple[Mapping[str, Any], Counters] = {}, {}
         self.preview: tuple[dict[str, Any], ...] = ()
 
@@ -112,10 +113,16 @@ class Landing:
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
         with memory_given_back(table.nbytes):
-            file = file or Growing(table)
+            file = file or self._new_file(table)
             file.add(table)
             del table
         return file
+
+    def _new_file(self, first: pa.Table) -> Growing:
+        """The files of a partition are alike: one look at the values does for all of a schema."""
+        if first.schema not in self._repetitive:
+            self._repetitive[first.schema] = repetitive_columns(first)
+        return Growing(first.schema, self._repetitive[first.schema])
 
     def _stage(self, progress: Mapping[str, Any], counters: Counters) -> None:
         file, self._file = self._file, None

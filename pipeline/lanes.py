@@ -9,17 +9,29 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 S = TypeVar("S")
 P = TypeVar("P")
 _DEPTH = 2
+FEW: Final = 16
+_AHEAD_BYTES: Final = 32 * 2**20
+
+
+def ahead_of(in_flight: int) -> int:
+    """How many lanes use so many requests in flight, though some pages wait for their turn."""
+    return max(FEW, in_flight + FEW // 2)
+
+
+def room_for(ahead: int, page_bytes: int) -> int:
+    """``ahead``, but no more than a few where pages are large."""
+    return min(ahead, max(FEW, _AHEAD_BYTES // max(1, page_bytes)))
 
 
 async def in_order(
-    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: int
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Callable[[], int]
 ) -> AsyncGenerator[P, None]:
-    """The pages of every segment, in order; ``ahead`` segments run at the same time.
+    """The pages of every segment, in order; ``ahead()`` segments run at the same time.
 
     An error in a segment is raised when its turn comes; all that still runs is then cancelled.
     """
@@ -27,7 +39,7 @@ async def in_order(
     running: deque[_Lane[P]] = deque()
     try:
         while True:
-            while len(running) < max(1, ahead) and (segment := next(waiting, None)) is not None:
+            while len(running) < max(1, ahead()) and (segment := next(waiting, None)) is not None:
                 running.append(_Lane(chain(segment)))
             if not running:
                 return

@@ -90,7 +90,9 @@ class ByParent:
         self.failed += [FailedParent(**each) for each in position["failed"]] if position else []
         numbered = list(enumerate(self.parents.groups))[first:]
         self.tally.total = None
-        async with aclosing(in_order(numbered, self._one, self.children.concurrency)) as done:
+        async with aclosing(
+            in_order(numbered, self._one, lambda: self.children.concurrency)
+        ) as done:
             async for read in done:
                 for handed in self._handed(read):
                     yield handed

@@ -26,16 +26,16 @@ _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be dis
 class Growing:
     """One Parquet file, held in memory as its bytes, that grows by row groups of one schema."""
 
-    def __init__(self, first: pa.Table) -> None:
-        """:param first: what is added first; its values tell which columns get a dictionary."""
+    def __init__(self, schema: pa.Schema, with_dictionary: list[str]) -> None:
+        """:param with_dictionary: the ``repetitive_columns`` of rows like those to come."""
         self.rows = 0
         self._sink = pa.BufferOutputStream()
         self._writer = pq.ParquetWriter(
             self._sink,
-            first.schema,
+            schema,
             compression="zstd",
             compression_level=1,
-            use_dictionary=repetitive_columns(first),
+            use_dictionary=with_dictionary,
             write_statistics=True,
         )
 
@@ -57,7 +57,7 @@ class Growing:
 
 def encode(table: pa.Table) -> pa.Buffer:
     """The Parquet file that holds the table."""
-    file = Growing(table)
+    file = Growing(table.schema, repetitive_columns(table))
     file.add(table)
     return file.close()
 

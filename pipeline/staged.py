@@ -14,6 +14,7 @@ from pipeline.columns import describe
 from pipeline.commit import Attempt, Result
 from pipeline.errors import ContractBroken
 from pipeline.feed import reaches_back
+from pipeline.lanes import ahead_of
 from pipeline.manifest import Manifest, ManifestFile
 from pipeline.packing import Sender
 from pipeline.read import LateRows, late_rows
@@ -37,7 +38,6 @@ class Run:
     """What all partitions of a run share.
 
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
-    :ivar ahead: pages of one endpoint on their way at the same time.
     :ivar held: what all its batches hold.
     """
 
@@ -46,8 +46,12 @@ class Run:
     sender: Sender
     run_id: str
     now: Callable[[], datetime]
-    ahead: int = 16
     held: Held = field(default_factory=Held)
+
+    @property
+    def ahead(self) -> int:
+        """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
+        return ahead_of(self.source.limits.in_flight)
 
     @property
     def calendar(self) -> Calendar:

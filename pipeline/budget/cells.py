@@ -29,7 +29,7 @@ BINS = _WINDOWS + 2 * MAX_WINDOWS
 RINGS = BINS + 2 * MINUTES
 
 LONG_AGO = -1e15
-MARGIN_MIN, MARGIN_MAX = 0.01, 0.5
+MARGIN_MIN, MARGIN_MAX = 0.015, 0.5
 
 
 def capacity(limits: Limits) -> int:

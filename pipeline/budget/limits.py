@@ -31,12 +31,13 @@ class Limits:
     """The limits of one API key; every window holds at the same time.
 
     :param in_flight: requests that may be under way at once, over all processes.
-    :param throttle_wait_s: how long everybody waits after a 429 that names no wait.
+    :param throttle_wait_s: how long everybody waits after a 429 that names no wait; None: as
+        ``margin.wait_s`` has it.
     """
 
     windows: tuple[RateWindow, ...]
     in_flight: int
-    throttle_wait_s: float = 1.0
+    throttle_wait_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.windows) <= MAX_WINDOWS:
@@ -45,8 +46,9 @@ class Limits:
             )
         if self.in_flight < 1:
             raise ConfigError(f"in_flight must be at least 1, not {self.in_flight}.")
-        if not (math.isfinite(self.throttle_wait_s) and self.throttle_wait_s >= 0):
-            raise ConfigError(f"throttle_wait_s must be 0 or more, not {self.throttle_wait_s}.")
+        wait_s = self.throttle_wait_s or 0.0
+        if not (math.isfinite(wait_s) and wait_s >= 0):
+            raise ConfigError(f"throttle_wait_s must be 0 or more, not {wait_s}.")
 
     @cached_property
     def shortest(self) -> RateWindow:

@@ -28,6 +28,7 @@ FIRST_STEP, STEP_AGAIN = 0.01, 0.02
 AGAIN_S = 300.0
 HICCUP_HALF_LIFE_S, HALF_LIFE_S = 120.0, 900.0
 COOL_DOWN_MIN_S = 1.0
+SURE_WAIT_S, LONE_PART = 1.0, 0.25
 LONG_PAD = 0.002
 
 
@@ -41,6 +42,16 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
     cells[MARGIN] = min(MARGIN_MAX, cells[MARGIN] + cells[STEP])
     cells[CUT_AT] = cells[DECAYED_AT] = now
     return True
+
+
+def wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
+    """How long everybody waits after a 429 that names no wait, if nobody has said it: a second.
+
+    A 429 by itself says that one request came a little early. A quarter of a short window makes up
+    for it; the whole second would cost ten times what the margin does in ten seconds.
+    """
+    alone = now >= cells[CUT_AT] + AGAIN_S
+    return min(SURE_WAIT_S, LONE_PART * limits.shortest.per_s) if alone else SURE_WAIT_S
 
 
 def decay(cells: memoryview[float], now: float) -> None:

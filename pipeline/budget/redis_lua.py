@@ -44,7 +44,10 @@ _CONSTANTS = (
     MARGIN_MAX,
     OUTSTANDING,
     told.TOLD_FOR_S,
+    margin.SURE_WAIT_S,
+    margin.LONE_PART,
 )
+_UNKNOWN = -1.0  # a wait that the script has to make out
 
 
 class RedisStore(Store):
@@ -107,7 +110,8 @@ class RedisStore(Store):
 
     async def throttled(self, wait_s: float | None) -> None:
         wait_s = self.limits.throttle_wait_s if wait_s is None else wait_s
-        await self._calls.whole(self._ask("throttled", wait_s), lambda _: None)
+        known_s = _UNKNOWN if wait_s is None else wait_s
+        await self._calls.whole(self._ask("throttled", known_s), lambda _: None)
 
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(self._ask("block", wait_s), lambda _: None)

@@ -12,6 +12,7 @@ local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
   unpack(constants, 6, 10)
 local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING, TOLD_FOR_S =
   unpack(constants, 11, 16)
+local SURE_WAIT_S, LONE_PART = unpack(constants, 17, 18)
 local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function text(x) return string.format('%.6f', x) end
@@ -170,6 +171,10 @@ if now - s.decayed >= 1 then
   local excess = math.max(0, s.margin - MARGIN_MIN)
   s.margin = MARGIN_MIN + excess * 0.5 ^ ((now - s.decayed) / half_life_s)
   s.decayed = now
+end
+if step == 'throttled' and wait_s < 0 then
+  local alone = now >= s.cut_at + AGAIN_S
+  wait_s = alone and math.min(SURE_WAIT_S, LONE_PART * shortest.w) or SURE_WAIT_S
 end
 local wait, slot = 0, 0
 if step == 'take' then wait, slot = take() end

@@ -46,8 +46,11 @@ class Limits(Model):
         (), description="requests per window; empty = the API has no rate limit"
     )
     in_flight: int = Field(8, gt=0, le=1000, description="open requests at the same time")
-    throttle_wait_s: float = Field(
-        1.0, gt=0, description="wait after a 429 that does not say how long"
+    throttle_wait_s: float | None = Field(
+        None,
+        gt=0,
+        description="wait after a 429 that does not say how long; default: 1, and for one by "
+        "itself a quarter of a short window",
     )
     headers: RateHeaders | None = None
     not_modified_is_free: bool = Field(

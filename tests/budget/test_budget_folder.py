@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.budget import Budget, Limits, RateWindow, cells, folder, open_budget, usage
+from pipeline.budget.cells import MARGIN_MIN
 from pipeline.errors import ConfigError
 
 FOUR = Limits((RateWindow(4, 0.2),), 2)
@@ -156,7 +157,7 @@ def test_after_a_reboot_old_times_are_forgotten_and_the_margin_is_not(
     async def after() -> None:
         async with open_budget("api", HOURLY, str(tmp_path)) as budget:
             assert await would_wait_s(budget) == 0
-            assert budget.stats.margin == pytest.approx(0.02, abs=0.001)
+            assert budget.stats.margin == pytest.approx(MARGIN_MIN + 0.01, abs=0.001)
 
     run(before())
     monkeypatch.setattr(folder, "boot_id", lambda: 12345.0)

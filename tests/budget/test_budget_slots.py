@@ -176,6 +176,20 @@ def test_a_429_holds_everybody_even_those_who_have_reserved() -> None:
     assert len(set(sends)) == 3, "they go on spread out, not all at once"
 
 
+@pytest.mark.parametrize(
+    ("per_s", "said_s", "first_s", "again_s"),
+    [(1.0, None, 0.25, 1.0), (30.0, None, 1.0, 1.0), (1.0, 3.0, 3.0, 3.0)],
+)
+def test_a_429_by_itself_that_names_no_wait_costs_a_part_of_a_short_window(
+    per_s: float, said_s: float | None, first_s: float, again_s: float
+) -> None:
+    limits = Limits((RateWindow(40, per_s),), 8, said_s)
+    row = new(limits)
+    for at, wait_s in ((100.0, first_s), (100.01, again_s), (200.0, again_s), (600.0, first_s)):
+        slots.throttled(row, limits, at, wait_s=None)
+        assert slots.take(row, limits, at).wait_s == pytest.approx(wait_s, abs=0.02)
+
+
 def test_the_longest_block_holds() -> None:
     row = new(FOUR)
     slots.block(row, 100.0, 9.0)
@@ -189,10 +203,10 @@ def test_a_burst_of_429s_cuts_once_and_going_on_cuts_deeper() -> None:
     row = new(FOUR)
     for i in range(20):
         margin.cut(row, FOUR, 100.0 + i / 100, wait_s=1.0)
-    assert row[cells.MARGIN] == pytest.approx(0.02)
+    assert row[cells.MARGIN] == pytest.approx(cells.MARGIN_MIN + 0.01)
     for at in (102.0, 104.0, 106.0):
         margin.cut(row, FOUR, at, wait_s=1.0)
-    assert row[cells.MARGIN] == pytest.approx(0.02 + 3 * 0.02)
+    assert row[cells.MARGIN] == pytest.approx(cells.MARGIN_MIN + 0.01 + 3 * 0.02)
     for at in range(200, 400, 2):
         margin.cut(row, FOUR, at, wait_s=1.0)
     assert row[cells.MARGIN] == cells.MARGIN_MAX

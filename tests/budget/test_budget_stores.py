@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.budget import Budget, Limits, RateWindow, open_budget, usage
 from pipeline.budget import cells as layout
+from pipeline.budget.cells import MARGIN_MIN
 from pipeline.budget.redis_lua import RedisStore
 from pipeline.budget.stores import CellStore
 
@@ -106,8 +107,25 @@ def test_a_429_of_one_holds_the_other(name: str, where: str) -> None:
             await one.throttled(0.2)
             async with two.request():
                 assert monotonic() - told >= 0.19
-            assert one.stats.margin == pytest.approx(0.02, abs=0.001)
+            assert one.stats.margin == pytest.approx(MARGIN_MIN + 0.01, abs=0.001)
             assert (one.stats.throttled, two.stats.throttled) == (1, 0)
+
+    run(test())
+
+
+def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first(
+    name: str, where: str
+) -> None:
+    async def test() -> None:
+        async with open_budget(name, WIDE, where) as one, open_budget(name, WIDE, where) as two:
+            await one.throttled(None)
+            answer = await two._store.take(None)
+            assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
+            two._store.give_back(answer.ticket)
+            told = monotonic()
+            await one.throttled(None)
+            async with two.request():
+                assert monotonic() - told >= 0.99
 
     run(test())
 
@@ -123,7 +141,7 @@ def test_nothing_left_holds_everybody_until_the_reset(name: str, where: str) -> 
                 assert monotonic() - told >= 0.19
             async with two.request():
                 pass
-            assert two.stats.margin == pytest.approx(0.01)
+            assert two.stats.margin == pytest.approx(MARGIN_MIN)
 
     run(test())
 

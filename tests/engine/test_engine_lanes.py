@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.lanes import in_order
+from pipeline.lanes import ahead_of, in_order, room_for
 from tests.engine.moving import THOROUGH
 
 Item = tuple[int, int]
@@ -54,7 +54,7 @@ def test_items_come_in_order_and_few_are_made_ahead(
 ) -> None:
     async def run() -> None:
         chains, got = Chains(seed, lengths), 0
-        async for item in in_order(range(len(lengths)), chains.chain, ahead):
+        async for item in in_order(range(len(lengths)), chains.chain, lambda: ahead):
             assert item == expected[got]
             got += 1
             for _ in range(chains._rng.randint(0, 5)):
@@ -73,7 +73,7 @@ def test_items_come_in_order_and_few_are_made_ahead(
 def test_a_consumer_that_stops_leaves_no_task(stop_after: int) -> None:
     async def run() -> None:
         chains = Chains(1, [3] * 20)
-        items = in_order(range(20), chains.chain, 4)
+        items = in_order(range(20), chains.chain, lambda: 4)
         for _ in range(stop_after):
             await anext(items)
         await items.aclose()
@@ -94,7 +94,7 @@ def test_a_cancelled_consumer_leaves_no_task() -> None:
             yield number
 
         async def consume() -> None:
-            async for _ in in_order(range(9), chain, 3):
+            async for _ in in_order(range(9), chain, lambda: 3):
                 pass
 
         task = asyncio.create_task(consume())
@@ -114,7 +114,7 @@ def test_an_error_comes_in_its_turn_and_ends_the_rest(fails_in: int) -> None:
         got: list[Item] = []
 
         async def read() -> None:
-            async for item in in_order(range(20), chains.chain, 4):
+            async for item in in_order(range(20), chains.chain, lambda: 4):
                 got.append(item)
 
         with pytest.raises(ValueError, match=f"chain {fails_in} failed"):
@@ -137,7 +137,7 @@ def test_a_chain_that_is_fast_waits_for_a_consumer_that_is_slow() -> None:
             yield item
 
     async def run() -> None:
-        items = in_order(range(50), chain, 4)
+        items = in_order(range(50), chain, lambda: 4)
         for taken in range(1, 30):
             await anext(items)
             for _ in range(20):
@@ -166,9 +166,17 @@ def test_segments_are_taken_from_the_plan_only_when_there_is_room() -> None:
                 taken += 1
                 yield number
 
-        items = in_order(lazily(), chain, 5)  # type: ignore[arg-type]
+        items = in_order(lazily(), chain, lambda: 5)  # type: ignore[arg-type]
         await anext(items)
         assert taken <= 6
         await items.aclose()
 
     asyncio.run(run())
+
+
+def test_lanes_are_enough_for_all_requests_in_flight_and_few_where_pages_are_large() -> None:
+    assert [ahead_of(n) for n in (1, 8, 50)] == [16, 16, 58]
+    assert room_for(58, 0) == room_for(58, 50_000) == 58
+    assert room_for(58, 2**20) == 32
+    assert room_for(58, 20 * 2**20) == 16
+    assert room_for(3, 20 * 2**20) == 3

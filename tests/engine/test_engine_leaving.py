@@ -107,7 +107,7 @@ def test_first_requests_on_slow_connections_bring_no_429(monkeypatch: pytest.Mon
     run(test(), monkeypatch)
 
 
-@pytest.mark.parametrize(("connect_s", "moved"), [(0.0, 0), (0.004, 0), (0.006, 1), (1.7, 1)])
+@pytest.mark.parametrize(("connect_s", "moved"), [(0.0, 0), (0.007, 0), (0.008, 1), (1.7, 1)])
 def test_only_who_leaves_later_than_half_the_margin_asks_the_store(
     connect_s: float, moved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
