@@ -28,7 +28,7 @@ from pipeline import evolve, exact, exactjson, guard, strict
 from pipeline.errors import ContractBroken
 from pipeline.exactjson import TooDeep
 from pipeline.guard import BadBody, Tally
-from pipeline.shape import Column, Page, Shape, extra_in, rows_in
+from pipeline.shape import Column, Page, Shape, extra_in, rows_in, table_of
 from pipeline.types import from_arrow
 
 __all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
@@ -89,13 +89,18 @@ class PageReader:
         self._evolve(table)
         return Page(table, extras, tally.repaired + repaired)
 
+    @property
+    def reads_together(self) -> bool:
+        """False once it was mostly in vain."""
+        return self._apart <= _MOSTLY_APART
+
     def read_together(self, bodies: Sequence[bytes]) -> list[Page] | None:
         """Several pages in one go, at a part of the cost; None: they have to be read one by one.
 
         So it is with all that is not as the pages before it: what is to be said of a page is said
         by ``read``.
         """
-        if self._apart > _MOSTLY_APART:
+        if not self.reads_together:
             return None
         tally = Tally()
         try:
@@ -105,7 +110,7 @@ class PageReader:
             table, extras, rows = self._fast(clean, tally)
             exact.check_nulls(table, self._shape.columns, self._where)
             self._evolve(table)
-        except (BadBody, ContractBroken, RecursionError, *_MISFITS):
+        except (BadBody, ContractBroken, TooDeep, RecursionError, *_MISFITS):
             self._apart += 1
             return None
         self._apart = max(0, self._apart - 1)
@@ -189,7 +194,7 @@ class PageReader:
             for name, path in shape.extras.items()
         }
         extras = [{name: of[at] for name, of in found.items()} for at in range(len(bodies))]
-        return self._ordered(columns, len(rows)), extras, each
+        return table_of(columns, shape, len(rows)), extras, each
 
     def _rows_in(self, body: bytes, tally: Tally) -> list[dict[str, object]]:
         return rows_in(exactjson.parse(body, tally), self._shape, self._where)
@@ -258,14 +263,7 @@ class PageReader:
             known = self._seen.get(name, pa.null())
             columns[name] = exact.inferred_column(rows, name, known, tally, where)
         self._learn(value, odd)
-        return self._ordered(columns, len(rows)), self._extras(value)
-
-    def _ordered(self, columns: Mapping[str, pa.Array], rows: int) -> pa.Table:
-        names = [column.name for column in self._shape.columns]
-        names += sorted(columns.keys() - set(names))
-        if names:
-            return pa.table([columns[name] for name in names], names=names)
-        return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+        return table_of(columns, shape, len(rows)), self._extras(value)
 
     def _evolve(self, table: pa.Table) -> None:
         """Join the page's inferred types to those seen so far."""

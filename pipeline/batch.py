@@ -26,6 +26,10 @@ class Held:
     bytes: int = 0
     batches: int = 0
 
+    @property
+    def too_much(self) -> bool:
+        return self.bytes >= MAX_BYTES
+
 
 class Gathered:
     """Rows since the last batch, and the position after them. Pages first, then Parquet.
@@ -61,8 +65,8 @@ class Gathered:
     def full(self) -> bool:
         """By its rows; or because the run holds too much, and this batch no less than most."""
         held, here = self._held, self._arrow_bytes + self._file_bytes
-        too_much = held.bytes >= MAX_BYTES
-        return self.rows >= self._max_rows or (too_much and here * held.batches >= held.bytes)
+        largest = held.too_much and here * held.batches >= held.bytes
+        return self.rows >= self._max_rows or largest
 
     def taken(self) -> list[pa.Table]:
         """The pages that are in no row group yet."""

@@ -279,7 +279,7 @@ class ByKey:
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)
         self._largest = max(self._largest, page.facts.rows)
-        self._page_bytes = max(self._page_bytes, page.arrow_bytes)
+        self._page_bytes = max(self._page_bytes, page.arrow_bytes, page.body_bytes)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         position: dict[str, Any] = {"covered": self._reach.covered, "offset": self._offset}

@@ -164,7 +164,7 @@ class ByChain:
             self._totals[index] = page.facts.total
             if self._counted is None:
                 self.tally.total = sum(self._totals.values())
-        self._page_bytes = max(self._page_bytes, page.arrow_bytes)
+        self._page_bytes = max(self._page_bytes, page.arrow_bytes, page.body_bytes)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         follows = self._follows(page)

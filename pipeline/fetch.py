@@ -46,6 +46,7 @@ class Fetched:
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
     :ivar arrow_bytes: of the table.
+    :ivar body_bytes: of the answer.
     """
 
     ask: Ask
@@ -53,6 +54,7 @@ class Fetched:
     table: pa.Table
     outside: int = 0
     arrow_bytes: int = 0
+    body_bytes: int = 0
 
 
 class Pages(Protocol):
@@ -89,7 +91,7 @@ class EndpointPages:
         self._feed = Feed(window.end, chain=chain) if self._endpoint.feed else None
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
-        self._together = Together(self._read_all)
+        self._together = Together(self._read_all, lambda: reader.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
@@ -110,7 +112,7 @@ class EndpointPages:
             if conditions and answer.status == 304:
                 self.not_modified = True
                 return self._nothing(ask)
-            return await self._together.done((ask, answer), len(answer.body))
+            return await self._together.result_of((ask, answer), len(answer.body))
 
         return await self._fetch(request, read, what)
 
@@ -150,23 +152,22 @@ class EndpointPages:
 
     def _read_all(self, answers: Sequence[tuple[Ask, Answer]]) -> list[Fetched | Exception]:
         """In a reader's thread: as one where all are as usual, else one by one."""
-        many = len(answers) > 1
-        pages = self._reader.read_together([answer.body for _, answer in answers]) if many else None
+        bodies = {n: a.body for n, (_, a) in enumerate(answers) if not self._is_empty(a)}
+        together = self._reader.read_together([*bodies.values()]) if len(bodies) > 1 else None
+        pages = dict(zip(bodies, together or (), strict=False))
         found: list[Fetched | Exception] = []
         for number, (ask, answer) in enumerate(answers):
             try:
-                found.append(self._read(ask, answer, pages[number] if pages else None))
+                found.append(self._read(ask, answer, pages.get(number)))
             except Exception as error:
                 found.append(error)
         return found
 
     def _read(self, ask: Ask, answer: Answer, page: Page | None) -> Fetched:
         """JSON to Arrow, then the checks."""
-        limits = self._source.limits
-        meaning = verdict(answer.status, answer.headers, self._source.answers, limits.headers)
         if self._feed and ask.token == self._first_token and ask.url is None:
             self._feed.begin(answer.headers)
-        if meaning is Verdict.EMPTY:
+        if self._is_empty(answer):
             return self._nothing(ask)
         page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
@@ -182,7 +183,12 @@ class EndpointPages:
         facts = self._facts(page.table, page.extras, answer)
         outside = page.table.num_rows - table.num_rows
         stamped = self._stamped(table, ask)
-        return Fetched(ask, facts, stamped, outside, stamped.nbytes)
+        return Fetched(ask, facts, stamped, outside, stamped.nbytes, len(answer.body))
+
+    def _is_empty(self, answer: Answer) -> bool:
+        """Whether the answer means that there are no rows, whatever its body says."""
+        said = self._source.limits.headers
+        return verdict(answer.status, answer.headers, self._source.answers, said) is Verdict.EMPTY
 
     def _nothing(self, ask: Ask) -> Fetched:
         return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))

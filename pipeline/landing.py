@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.arrow import PageReader
-from pipeline.batch import Gathered, in_key_order, merged
+from pipeline.batch import Gathered, Held, in_key_order, merged
 from pipeline.commit import Attempt
 from pipeline.fetch import parent_field
 from pipeline.heap import in_reader, memory_given_back
@@ -41,19 +41,28 @@ class Landing:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """What is under way when the block ends is brought to its end, unless it is called off."""
+        """What is under way when the block ends is brought to its end, unless it is called off.
+
+        What keeps the rows from landing tells more than a page that did not come: it is raised.
+        """
         try:
-            yield
+            try:
+                yield
+            except Exception:
+                await self._caught_up()
+                raise
             await self._caught_up()
-        except asyncio.CancelledError:
-            if self._behind is not None:
-                self._behind.cancel()
-            raise
         finally:
             if self._behind is not None:
+                self._behind.cancel()
                 await asyncio.gather(self._behind, return_exceptions=True)
             # Not staged: it is dropped, as an error may be kept for long, and with it all of this.
             self._file = self._behind = None
+
+    async def keep_up(self, held: Held) -> None:
+        """Wait for what is under way if the run holds too much; raise what it has failed with."""
+        if held.too_much or (self._behind is not None and self._behind.done()):
+            await self._caught_up()
 
     async def group(self, gathered: Gathered, counters: Counters) -> None:
         """Make a row group of the pages, so that they need not be held."""
@@ -119,7 +128,7 @@ class Landing:
         return file
 
     def _new_file(self, first: pa.Table) -> Growing:
-        """The files of a partition are alike: one look at the values does for all of a schema."""
+        """Files of one schema are alike: the first rows tell which columns get a dictionary."""
         if first.schema not in self._repetitive:
             self._repetitive[first.schema] = repetitive_columns(first)
         return Growing(first.schema, self._repetitive[first.schema])

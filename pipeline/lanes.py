@@ -16,16 +16,17 @@ P = TypeVar("P")
 _DEPTH = 2
 FEW: Final = 16
 _AHEAD_BYTES: Final = 32 * 2**20
+"""Of a page a lane: chains may hold three times as much."""
 
 
 def ahead_of(in_flight: int) -> int:
-    """How many lanes use so many requests in flight, though some pages wait for their turn."""
+    """How many lanes: one for each request in flight, and some that have a page and wait."""
     return max(FEW, in_flight + FEW // 2)
 
 
 def room_for(ahead: int, page_bytes: int) -> int:
-    """``ahead``, but no more than a few where pages are large."""
-    return min(ahead, max(FEW, _AHEAD_BYTES // max(1, page_bytes)))
+    """``ahead``, but no more than a few where pages are large, or none has come yet."""
+    return min(ahead, max(FEW, _AHEAD_BYTES // page_bytes if page_bytes else 0))
 
 
 async def in_order(

@@ -145,6 +145,8 @@ class _Stager:
                             await self._landing.end(gathered, {}, self._counters())
                         elif gathered.is_group:
                             await self._landing.group(gathered, self._counters())
+                        else:
+                            await self._landing.keep_up(self._run.held)
                 self._note_ends(extraction)
                 if gathered.rows:
                     contiguous = self._tally.contiguous

@@ -133,6 +133,15 @@ def dig(row: Mapping[str, object], path: tuple[str, ...]) -> object:
     return value
 
 
+def table_of(columns: Mapping[str, pa.Array], shape: Shape, rows: int) -> pa.Table:
+    """The columns as a table: the declared ones in their order, then the others by name."""
+    names = [column.name for column in shape.columns]
+    names += sorted(columns.keys() - set(names))
+    if names:
+        return pa.table([columns[name] for name in names], names=names)
+    return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+
+
 def misfit(where: str, name: str, text: str, key: object, refused: Refused) -> ContractBroken:
     """The sentence about a value that a column does not take."""
     row = f"row {refused.row}" + (f" (id {shorten(key, 40)})" if key is not None else "")

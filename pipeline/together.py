@@ -15,7 +15,8 @@ from pipeline.heap import READERS
 R = TypeVar("R")
 T = TypeVar("T")
 MOST_BYTES: Final = 2**20
-"""In one go: some pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read."""
+"""In one go: two pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read.
+What is larger is done alone."""
 
 
 class _Waiting(NamedTuple, Generic[T, R]):
@@ -25,14 +26,23 @@ class _Waiting(NamedTuple, Generic[T, R]):
 
 
 class Together(Generic[T, R]):
-    """:param work: results, or what each is to fail with, one for one; called by readers."""
+    """Hands what waits to the readers.
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R | Exception]]) -> None:
+    :param work: results, or what each is to fail with, one for one; called by readers.
+    :param gains: whether it is worth while; if not, each is done alone.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[T]], Sequence[R | Exception]],
+        gains: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._work = work
+        self._gains = gains
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._taking = Lock()
 
-    async def done(self, item: T, size: int) -> R:
+    async def result_of(self, item: T, size: int) -> R:
         """The result for one item of so many bytes."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting[T, R](item, size, loop.create_future())
@@ -53,7 +63,7 @@ class Together(Generic[T, R]):
 
     def _taken(self) -> list[_Waiting[T, R]]:
         taken: list[_Waiting[T, R]] = []
-        room = MOST_BYTES
+        room = MOST_BYTES if self._gains() else 0
         with self._taking:
             while self._waiting and (not taken or self._waiting[0].size <= room):
                 waiting = self._waiting.popleft()

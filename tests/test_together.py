@@ -120,6 +120,13 @@ def test_pages_as_usual_are_read_in_one_go() -> None:
         assert [page.table.num_rows for page in pages] == [1, 1, 1]
 
 
+def test_a_page_that_is_nested_too_deep_is_no_matter_of_the_others() -> None:
+    reader = PageReader(SHAPES[3])  # pyarrow is not asked to read json
+    usual, deep = b'[{"id":1}]', b'[{"id":2,"object":%b%b}]' % (b"[" * 2000, b"]" * 2000)
+    assert reader.read_together([usual, usual]) is not None
+    assert reader.read_together([usual, deep]) is None
+
+
 def test_a_page_that_is_odd_sends_all_back_to_be_read_alone_and_not_for_ever() -> None:
     reader = PageReader(Shape(columns=COLUMNS))
     usual, odd = b'[{"id":1}]', b'[{"id":"1"}]'
@@ -127,7 +134,8 @@ def test_a_page_that_is_odd_sends_all_back_to_be_read_alone_and_not_for_ever() -
     assert reader.read_together([usual, usual]) is not None
     for _ in range(20):
         assert reader.read_together([usual, odd]) is None
-    assert reader.read_together([usual, usual]) is None, "mostly it is in vain"
+    assert not reader.reads_together, "mostly it is in vain"
+    assert reader.read_together([usual, usual]) is None
 
 
 def test_who_waits_gets_its_own_result_and_its_own_error() -> None:
@@ -143,11 +151,11 @@ def test_who_waits_gets_its_own_result_and_its_own_error() -> None:
     async def run() -> list[int | BaseException]:
         together = Together(work)
         readers = heap.READERS._max_workers
-        busy = [asyncio.create_task(together.done(-n, 1)) for n in range(1, readers + 1)]
+        busy = [asyncio.create_task(together.result_of(-n, 1)) for n in range(1, readers + 1)]
         for _ in range(readers):
             await asyncio.to_thread(begun.acquire)
-        waiting = [asyncio.create_task(together.done(n, 1)) for n in range(6)]
-        large = asyncio.create_task(together.done(7, MOST_BYTES))
+        waiting = [asyncio.create_task(together.result_of(n, 1)) for n in range(6)]
+        large = asyncio.create_task(together.result_of(7, MOST_BYTES))
         await asyncio.sleep(0)
         waiting[4].cancel()
         await asyncio.sleep(0)
@@ -169,7 +177,7 @@ def test_an_error_of_the_work_itself_reaches_all_who_wait() -> None:
     async def run() -> list[Any]:
         together = Together(work)
         return await asyncio.gather(
-            *(together.done(n, 1) for n in range(3)), return_exceptions=True
+            *(together.result_of(n, 1) for n in range(3)), return_exceptions=True
         )
 
     assert [type(error) for error in asyncio.run(run())] == [MemoryError] * 3

@@ -90,7 +90,7 @@ def flaw(cells: memoryview[float], now: float, boot: float = 0.0) -> str | None:
             return "its size is not that of its windows"
     except (ConfigError, ValueError, OverflowError):
         return "its windows are not windows"
-    if not MARGIN_MIN <= cells[MARGIN] <= MARGIN_MAX:
+    if not 0 <= cells[MARGIN] <= MARGIN_MAX:  # the least was less once
         return "the margin is out of bounds"
     if cells[BOOT] == boot and any(cells[i] > now + 1.0 for i in (CUT_AT, DECAYED_AT)):
         return "its clock is ahead of the clock"

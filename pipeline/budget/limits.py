@@ -32,7 +32,7 @@ class Limits:
 
     :param in_flight: requests that may be under way at once, over all processes.
     :param throttle_wait_s: how long everybody waits after a 429 that names no wait; None: as
-        ``margin.wait_s`` has it.
+        ``margin.untold_wait_s`` has it.
     """
 
     windows: tuple[RateWindow, ...]

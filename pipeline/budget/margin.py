@@ -44,13 +44,14 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
     return True
 
 
-def wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
-    """How long everybody waits after a 429 that names no wait, if nobody has said it: a second.
+def untold_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
+    """How long everybody waits after a 429 where neither it nor the user says so: a second.
 
-    A 429 by itself says that one request came a little early. A quarter of a short window makes up
-    for it; the whole second would cost ten times what the margin does in ten seconds.
+    A 429 by itself says that one request came a little early: a quarter of a short window makes up
+    for it.
     """
-    alone = now >= cells[CUT_AT] + AGAIN_S
+    cool_down_s = max(COOL_DOWN_MIN_S, limits.shortest.per_s)
+    alone = now >= cells[CUT_AT] + cool_down_s + AGAIN_S
     return min(SURE_WAIT_S, LONE_PART * limits.shortest.per_s) if alone else SURE_WAIT_S
 
 

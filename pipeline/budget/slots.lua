@@ -173,7 +173,7 @@ if now - s.decayed >= 1 then
   s.decayed = now
 end
 if step == 'throttled' and wait_s < 0 then
-  local alone = now >= s.cut_at + AGAIN_S
+  local alone = now >= s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w) + AGAIN_S
   wait_s = alone and math.min(SURE_WAIT_S, LONE_PART * shortest.w) or SURE_WAIT_S
 end
 local wait, slot = 0, 0

@@ -134,8 +134,9 @@ def block(cells: memoryview[float], now: float, wait_s: float) -> None:
 
 def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
     """A 429: everybody waits, and the margin grows."""
+    limits = told.kept(cells, limits, now)
     wait_s = limits.throttle_wait_s if wait_s is None else wait_s
-    wait_s = margin.wait_s(cells, limits, now) if wait_s is None else wait_s
+    wait_s = margin.untold_wait_s(cells, limits, now) if wait_s is None else wait_s
     margin.cut(cells, limits, now, wait_s)
     block(cells, now, wait_s)
 

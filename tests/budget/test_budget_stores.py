@@ -130,6 +130,20 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first(
     run(test())
 
 
+def test_what_the_api_told_of_its_limit_counts_for_a_429_by_itself(name: str, where: str) -> None:
+    hourly = Limits((RateWindow(1000, 3600.0),), 4)
+
+    async def test() -> None:
+        async with open_budget(name, hourly, where) as budget:
+            told = budget.told(10, 0.4)
+            assert told is not None
+            await told
+            await budget.throttled(None)
+            assert (await budget._store.take(None)).wait_s <= 0.25 * 0.4 + 0.01
+
+    run(test())
+
+
 def test_nothing_left_holds_everybody_until_the_reset(name: str, where: str) -> None:
     async def test() -> None:
         async with open_budget(name, WIDE, where) as one, open_budget(name, WIDE, where) as two:

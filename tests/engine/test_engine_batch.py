@@ -67,6 +67,17 @@ def test_the_next_batch_is_gathered_while_one_that_has_ended_is_still_held() -> 
     assert (held.bytes, held.batches) == (0, 0)
 
 
+def test_a_run_that_holds_too_much_says_so_though_all_of_it_is_leaving() -> None:
+    held = Held()
+    batch = Gathered(10**9, None, held)
+    batch.add(handed(5, MAX_BYTES))
+    assert held.too_much
+    batch.ended()
+    assert (held.too_much, batch.full) == (True, False)
+    batch.left()
+    assert not held.too_much
+
+
 def test_a_page_without_rows_moves_the_position_and_holds_nothing() -> None:
     held = Held()
     batch = Gathered(10, None, held)

@@ -2,6 +2,7 @@
 was staged by a try that ended in the middle is not asked for again."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -141,21 +142,27 @@ def test_what_cannot_be_staged_fails_the_partition_and_an_api_that_fails_loses_n
             patch.setattr(Attempt, "stage", refuse)
             outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
             assert "the bucket is full" in str(outcome.failed[0].error)
+            assert len(api.after) < ROWS / PAGE, "it is not asked on for what can't land"
         api.ends = 120
-        before_end = Attempt.stage
-
-        def late(*args: Any, **kwargs: Any) -> None:
-            time.sleep(0.3)  # the API has failed by now
-            before_end(*args, **kwargs)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Attempt, "stage", late)
-            outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
-        assert "500" in str(outcome.failed[0].error)
+        for stage, said in ((refuse, "the bucket is full"), (Attempt.stage, "500")):
+            with monkeypatch.context() as patch:
+                patch.setattr(Attempt, "stage", late(stage))
+                outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+            assert said in str(outcome.failed[0].error)
         before, api.ends = len(api.after), ROWS + 1
         (manifest,) = extract(source, lake, "things", DAY, NOW)
     assert manifest.rows == ROWS
     assert min(api.after[before:]) >= 100
+
+
+def late(stage: Callable[..., None]) -> Callable[..., None]:
+    """By then the API has failed."""
+
+    def staged(*args: Any, **kwargs: Any) -> None:
+        time.sleep(0.3)
+        stage(*args, **kwargs)
+
+    return staged
 
 
 def refuse(*args: Any, **kwargs: Any) -> None:
