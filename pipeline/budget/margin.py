@@ -28,7 +28,7 @@ FIRST_STEP, STEP_AGAIN = 0.01, 0.02
 AGAIN_S = 300.0
 HICCUP_HALF_LIFE_S, HALF_LIFE_S = 120.0, 900.0
 COOL_DOWN_MIN_S = 1.0
-SURE_WAIT_S, LONE_PART = 1.0, 0.25
+SURE_WAIT_S, FIRST_PART = 1.0, 0.25
 LONG_PAD = 0.002
 
 
@@ -47,12 +47,11 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
 def untold_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
     """How long everybody waits after a 429 where neither it nor the user says so: a second.
 
-    A 429 by itself says that one request came a little early: a quarter of a short window makes up
-    for it.
+    The first of a burst says that one request came a little early: a quarter of a short window
+    makes up for it, and the margin grows. If others follow at once, more was wrong.
     """
-    cool_down_s = max(COOL_DOWN_MIN_S, limits.shortest.per_s)
-    alone = now >= cells[CUT_AT] + cool_down_s + AGAIN_S
-    return min(SURE_WAIT_S, LONE_PART * limits.shortest.per_s) if alone else SURE_WAIT_S
+    first = now >= cells[CUT_AT] + max(COOL_DOWN_MIN_S, limits.shortest.per_s)
+    return min(SURE_WAIT_S, FIRST_PART * limits.shortest.per_s) if first else SURE_WAIT_S
 
 
 def decay(cells: memoryview[float], now: float) -> None:

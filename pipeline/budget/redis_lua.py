@@ -45,7 +45,7 @@ _CONSTANTS = (
     OUTSTANDING,
     told.TOLD_FOR_S,
     margin.SURE_WAIT_S,
-    margin.LONE_PART,
+    margin.FIRST_PART,
 )
 _UNKNOWN = -1.0  # a wait that the script has to make out
 

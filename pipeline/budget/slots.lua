@@ -12,7 +12,7 @@ local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
   unpack(constants, 6, 10)
 local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING, TOLD_FOR_S =
   unpack(constants, 11, 16)
-local SURE_WAIT_S, LONE_PART = unpack(constants, 17, 18)
+local SURE_WAIT_S, FIRST_PART = unpack(constants, 17, 18)
 local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function text(x) return string.format('%.6f', x) end
@@ -173,8 +173,8 @@ if now - s.decayed >= 1 then
   s.decayed = now
 end
 if step == 'throttled' and wait_s < 0 then
-  local alone = now >= s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w) + AGAIN_S
-  wait_s = alone and math.min(SURE_WAIT_S, LONE_PART * shortest.w) or SURE_WAIT_S
+  local first = now >= s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w)
+  wait_s = first and math.min(SURE_WAIT_S, FIRST_PART * shortest.w) or SURE_WAIT_S
 end
 local wait, slot = 0, 0
 if step == 'take' then wait, slot = take() end

@@ -49,8 +49,8 @@ class Limits(Model):
     throttle_wait_s: float | None = Field(
         None,
         gt=0,
-        description="wait after a 429 that does not say how long; default: 1, and for one by "
-        "itself a quarter of a short window",
+        description="wait after a 429 that does not say how long; default: 1, and for the "
+        "first of a burst a quarter of a short window",
     )
     headers: RateHeaders | None = None
     not_modified_is_free: bool = Field(

@@ -113,7 +113,7 @@ def test_a_429_of_one_holds_the_other(name: str, where: str) -> None:
     run(test())
 
 
-def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first(
+def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst(
     name: str, where: str
 ) -> None:
     async def test() -> None:
@@ -130,7 +130,7 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first(
     run(test())
 
 
-def test_what_the_api_told_of_its_limit_counts_for_a_429_by_itself(name: str, where: str) -> None:
+def test_what_the_api_told_of_its_limit_counts_for_the_first_429(name: str, where: str) -> None:
     hourly = Limits((RateWindow(1000, 3600.0),), 4)
 
     async def test() -> None:
