@@ -5,6 +5,7 @@ that numbered pages behind it shift by one; a page that begins where the last on
 cursor, does not mind. Rows that two pages have are dropped by their key.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,8 +22,8 @@ class CursorPager:
     def first(self) -> Ask:
         return Ask(self.limit)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
-        return ()
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
+        return None
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         assert ask.window is not None, "an extraction by cursor gives every page its window"

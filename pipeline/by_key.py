@@ -58,7 +58,7 @@ class ByKey:
         async for handed in self._joined(head):
             yield handed
         segments = self._pager.planned(head.ask, replace(head.facts, total=total))
-        if not segments:
+        if segments is None:
             follows = self._pager.after(head.ask, replace(head.facts, total=total))
             segments = (Segment(follows),) if follows else ()
         async with aclosing(in_order(segments, self._chain, self._room)) as pages:

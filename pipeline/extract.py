@@ -7,7 +7,7 @@ and where the API has a count it has to agree with the rows, else a second pass 
 Each page handed on carries the position after it: what a later try starts from.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -127,25 +127,25 @@ class ByChain:
             )
 
     async def _pass(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
-        lanes = self._lanes(position)
+        lanes: Iterable[_Lane] = (first := self._lanes(position))
         self._rows = position["rows"] if position else 0
         self._outside = position["outside"] if position else 0
         self._totals = dict(position["totals"]) if position else {}
         self._steady = position["steady"] if position else True
         self._useful = self._idle = 0
-        if len(lanes) == 1 and lanes[0].ask is not None:
-            head = await self._pages.page(lanes[0].ask)
-            yield self._taken(lanes[0].index, head)
-            lanes = self._planned(lanes[0].index, head)
+        if len(first) == 1 and first[0].ask is not None:
+            head = await self._pages.page(first[0].ask)
+            yield self._taken(first[0].index, head)
+            lanes = self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
             async for index, page in pages:
                 yield self._taken(index, page)
 
-    def _planned(self, index: int, head: Fetched) -> "list[_Lane]":
+    def _planned(self, index: int, head: Fetched) -> "Iterable[_Lane]":
         """The lanes behind a first page: all numbered pages where their count is known."""
         planned = self._pager.planned(head.ask, self._facts(head))
-        if planned:
-            return [_Lane(index, s.ask, None if s.closed else head, s.closed) for s in planned]
+        if planned is not None:
+            return (_Lane(index, s.ask, None if s.closed else head, s.closed) for s in planned)
         return [_Lane(index, self._follows(head), head)]
 
     def _facts(self, page: Fetched) -> Facts:

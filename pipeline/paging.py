@@ -18,7 +18,7 @@ pager        planned ahead (side by side)     a chain goes on by
 ===========  ===============================  ==========================================
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -87,8 +87,8 @@ class Pager(Protocol):
         """The first page of all."""
         ...
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
-        """What can be asked for at once, now that the first page is known, in order."""
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
+        """What can be asked for at once, now that the first page is known, in order; or None."""
         ...
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
@@ -111,20 +111,17 @@ class OffsetPager:
     def first(self) -> Ask:
         return Ask(self.limit, offset=self.first_offset, after=self.base)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
         """A page shorter than asked for, while more rows match, is a silently capped page size."""
         if facts.total is None or facts.rows == 0:
-            return ()
+            return None
         start = self.first_offset
         left = facts.total - (ask.offset or start) + start
         fitted = replace(ask, limit=facts.rows) if _capped(ask, facts, left) else ask
         step = self._step(fitted)
         end = start + facts.total - (1 if self.overlap else 0)
         offsets = range((ask.offset or start) + step, end, step)
-        asks = [replace(fitted, offset=offset) for offset in offsets]
-        return tuple(Segment(a, closed=True) for a in asks[:-1]) + tuple(
-            Segment(a) for a in asks[-1:]
-        )
+        return _pages(offsets, lambda offset: replace(fitted, offset=offset))
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
@@ -146,15 +143,15 @@ class KeysetPager:
     def first(self) -> Ask:
         return Ask(self.limit, after=self.base)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
         first, last, total = facts.first, facts.last, facts.total
         if not (isinstance(first, int) and isinstance(last, int) and total) or facts.rows == 0:
-            return ()
+            return None
         fitted = replace(ask, limit=facts.rows) if _capped(ask, facts, total) else ask
         rest = total - facts.rows
         parts = min(self.ranges, -(-rest // fitted.limit))
         if parts < 2 or last < first:
-            return ()
+            return None
         width = max(1, (last - first + 1) * rest // facts.rows // parts)
         bounds = [last + width * i for i in range(parts)]
         inner = [Segment(replace(fitted, after=a, before=a + width + 1)) for a in bounds[:-1]]
@@ -176,13 +173,13 @@ class NumberPager:
     def first(self) -> Ask:
         return Ask(self.limit, page=self.first_page)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
         if facts.total is None or facts.rows == 0:
-            return ()
+            return None
         first = ask.page == self.first_page
         size = facts.rows if first and _capped(ask, facts, facts.total) else ask.limit
         pages = range((ask.page or 0) + 1, self.first_page + -(-facts.total // size))
-        return tuple(Segment(replace(ask, page=n), closed=n != pages[-1]) for n in pages)
+        return _pages(pages, lambda page: replace(ask, page=page))
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
@@ -201,8 +198,8 @@ class ChainPager:
     def first(self) -> Ask:
         return Ask(self.limit, token=self.first_token)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
-        return ()
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
+        return None
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         if self.until_short and facts.rows < ask.limit:
@@ -222,11 +219,18 @@ class CustomPager:
     def first(self) -> Ask:
         return Ask(self.limit)
 
-    def planned(self, ask: Ask, facts: Facts) -> tuple[Segment, ...]:
-        return ()
+    def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
+        return None
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         return self.function(ask, facts)
+
+
+def _pages(numbers: range, ask: Callable[[int], Ask]) -> Iterator[Segment] | None:
+    """Single pages, the last one open; made when their turn comes: an API may count billions."""
+    if not numbers:
+        return None
+    return (Segment(ask(number), closed=number != numbers[-1]) for number in numbers)
 
 
 def _capped(ask: Ask, facts: Facts, left: int) -> bool:

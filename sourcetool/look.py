@@ -76,7 +76,7 @@ def _next(pager: Pager, ask: Ask, facts: Facts, counted: int | None) -> Ask | No
     """The page that a run would ask for next: planned by the count, else by this page."""
     known = replace(facts, total=facts.total if counted is None else counted)
     planned = pager.planned(ask, known)
-    return planned[0].ask if planned else pager.after(ask, known)
+    return pager.after(ask, known) if planned is None else next(iter(planned)).ask
 
 
 def first_ask(pager: Pager, endpoint: Endpoint, window: Window) -> Ask:

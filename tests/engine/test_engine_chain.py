@@ -159,6 +159,12 @@ def test_rows_that_are_counted_but_never_come_are_said() -> None:
         read_all(reader_of(model, NumberPager(5)))
 
 
+def test_a_count_of_billions_is_not_planned_for_before_its_pages_come() -> None:
+    model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda _: 10**15)
+    with pytest.raises(ContractBroken, match="pages in a row brought no new row"):
+        read_all(reader_of(model, NumberPager(5)))
+
+
 def test_a_wrong_count_is_not_a_proof() -> None:
     model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda count: count + 1)
     reader = reader_of(model, NumberPager(5))

@@ -314,6 +314,14 @@ def test_keys_of_two_types_are_said() -> None:
         Reach(covered=7).joins(Ask(5, offset=4), Facts(1, "a", "a"))
 
 
+@pytest.mark.parametrize("can_seek", [True, False])
+def test_a_count_of_billions_is_not_planned_for_before_its_pages_come(can_seek: bool) -> None:
+    model = rows_of(300)
+    model.wrong_count = lambda _: 10**15
+    keys, _ = read_all(extraction(model, OffsetPager(50), 4, can_seek=can_seek))
+    assert keys == list(range(1, 301))
+
+
 def test_reading_in_full_needs_hardly_more_requests_than_pages() -> None:
     model = rows_of(1000)
     keys, _ = read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
