@@ -151,9 +151,10 @@ def test_who_waits_gets_its_own_result_and_its_own_error() -> None:
     async def run() -> list[int | BaseException]:
         together = Together(work)
         readers = heap.READERS._max_workers
-        busy = [asyncio.create_task(together.result_of(-n, 1)) for n in range(1, readers + 1)]
-        for _ in range(readers):
-            await asyncio.to_thread(begun.acquire)
+        busy = []
+        for number in range(1, readers + 1):  # one after the other, else one reader takes both
+            busy.append(asyncio.create_task(together.result_of(-number, 1)))
+            assert await asyncio.to_thread(begun.acquire, timeout=10)
         waiting = [asyncio.create_task(together.result_of(n, 1)) for n in range(6)]
         large = asyncio.create_task(together.result_of(7, MOST_BYTES))
         await asyncio.sleep(0)
