@@ -123,7 +123,7 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst
             assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
             two._store.give_back(answer.ticket)
             told = monotonic()
-            await one.throttled(None)
+            await asyncio.gather(one.throttled(None), one.throttled(None))
             async with two.request():
                 assert monotonic() - told >= 0.99
 

@@ -23,7 +23,7 @@ ROWS = 100 * PAGE
 
 
 class Slow:
-    """Answers once as many requests are open as may be; not before two seconds if they are not."""
+    """Answers once as many requests are open as may be; not before ten seconds if they are not."""
 
     def __init__(self) -> None:
         self.open = self.most = 0
@@ -38,7 +38,7 @@ class Slow:
             self.all_there.set()
         try:
             if offset:  # the first page tells how many there are
-                await asyncio.wait_for(self.all_there.wait(), 2.0)
+                await asyncio.wait_for(self.all_there.wait(), 10.0)
         except TimeoutError:
             pass
         finally:
