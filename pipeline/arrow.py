@@ -166,7 +166,9 @@ class PageReader:
             table, (extras,), _ = self._fast([body], tally)
             return table, extras, tally.repaired
         except _MISFITS:
-            return *self._exact(body, tally := Tally()), tally.repaired
+            tally = Tally()
+            table, extras = self._exact(body, tally)
+            return table, extras, tally.repaired
 
     def _fast(
         self, bodies: Sequence[bytes], tally: Tally

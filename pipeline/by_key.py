@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.errors import ContractBroken
 from pipeline.extract import Handed, Tally
 from pipeline.fetch import Fetched, Pages
-from pipeline.lanes import in_order, room_for
+from pipeline.lanes import Room, in_order
 from pipeline.paging import Ask, Facts, OffsetPager, Pager, Segment
 from pipeline.proof import Reach, earlier_ask
 
@@ -40,12 +40,12 @@ class ByKey:
         self._pages = pages
         self._pager = pager
         self._key = key
-        self._ahead = ahead
+        self._room = Room(ahead)
         self._can_seek = can_seek
         self._first_offset = pager.first_offset if isinstance(pager, OffsetPager) else 0
         self._offset = self._first_offset
         self._earlier = 0
-        self._largest = self._page_bytes = 0
+        self._largest = 0
         self._at_end = False
         self._reach = Reach(descending=descending)
         self.tally = Tally()
@@ -248,9 +248,6 @@ class ByKey:
         after = ask.after if covered is None else covered
         return replace(ask, offset=None, after=after, before=None)
 
-    def _room(self) -> int:
-        return room_for(self._ahead, self._page_bytes)
-
     def _all_counted(self) -> bool:
         return self.tally.total in (None, self._earlier + self.tally.rows)
 
@@ -279,7 +276,7 @@ class ByKey:
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)
         self._largest = max(self._largest, page.facts.rows)
-        self._page_bytes = max(self._page_bytes, page.arrow_bytes, page.body_bytes)
+        self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         position: dict[str, Any] = {"covered": self._reach.covered, "offset": self._offset}

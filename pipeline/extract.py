@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.errors import ContractBroken
 from pipeline.fetch import Fetched, Pages
-from pipeline.lanes import in_order, room_for
+from pipeline.lanes import Room, in_order
 from pipeline.paging import Ask, Facts, Pager
 
 _MOST_PASSES = 3
@@ -75,7 +75,7 @@ class ByChain:
         self._pages = pages
         self._pager = pager
         self._key = key
-        self._ahead = ahead
+        self._room = Room(ahead)
         self._slices = slices
         self._seen: dict[Any, int] = {}
         self._counted: int | None = None
@@ -83,7 +83,6 @@ class ByChain:
         self._outside = 0
         self._useful = self._idle = 0
         self._steady = True
-        self._page_bytes = 0
         self._totals: dict[int, int] = {}
         self.tally = Tally()
 
@@ -127,7 +126,8 @@ class ByChain:
             )
 
     async def _pass(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
-        lanes: Iterable[_Lane] = (first := self._lanes(position))
+        first = self._lanes(position)
+        lanes: Iterable[_Lane] = first
         self._rows = position["rows"] if position else 0
         self._outside = position["outside"] if position else 0
         self._totals = dict(position["totals"]) if position else {}
@@ -164,7 +164,7 @@ class ByChain:
             self._totals[index] = page.facts.total
             if self._counted is None:
                 self.tally.total = sum(self._totals.values())
-        self._page_bytes = max(self._page_bytes, page.arrow_bytes, page.body_bytes)
+        self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         follows = self._follows(page)
@@ -206,9 +206,6 @@ class ByChain:
             before = page
             yield lane.index, page
             ask = None if lane.closed else self._follows(page)
-
-    def _room(self) -> int:
-        return room_for(self._ahead, self._page_bytes)
 
     def _repeats(self, before: Fetched, page: Fetched) -> bool:
         if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:

@@ -103,7 +103,8 @@ class Landing:
     async def _written(
         self, tables: list[pa.Table], columns: pa.Schema, after: tuple[Mapping[str, Any], Counters]
     ) -> Growing:
-        """
+        """The file that the pages have become a part of: a new one where the schema is another.
+
         :param columns: of all pages so far: those that are read meanwhile may widen the schema.
         """
         schema = self.schema_of(columns)

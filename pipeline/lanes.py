@@ -16,7 +16,7 @@ P = TypeVar("P")
 _DEPTH = 2
 FEW: Final = 16
 _AHEAD_BYTES: Final = 32 * 2**20
-"""Of a page a lane: chains may hold three times as much."""
+"""With a page a lane; a lane that is a chain may hold three."""
 
 
 def ahead_of(in_flight: int) -> int:
@@ -24,9 +24,20 @@ def ahead_of(in_flight: int) -> int:
     return max(FEW, in_flight + FEW // 2)
 
 
-def room_for(ahead: int, page_bytes: int) -> int:
-    """``ahead``, but no more than a few where pages are large, or none has come yet."""
-    return min(ahead, max(FEW, _AHEAD_BYTES // page_bytes if page_bytes else 0))
+class Room:
+    """How many lanes may run now: no more than a few where pages are large, or none has come."""
+
+    def __init__(self, ahead: int) -> None:
+        self._ahead = ahead
+        self._page_bytes = 0
+
+    def saw(self, page_bytes: int) -> None:
+        """A page of so many bytes came."""
+        self._page_bytes = max(self._page_bytes, page_bytes)
+
+    def __call__(self) -> int:
+        fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
+        return min(self._ahead, max(FEW, fit))
 
 
 async def in_order(

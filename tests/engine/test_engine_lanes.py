@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.lanes import ahead_of, in_order, room_for
+from pipeline.lanes import Room, ahead_of, in_order
 from tests.engine.moving import THOROUGH
 
 Item = tuple[int, int]
@@ -176,7 +176,9 @@ def test_segments_are_taken_from_the_plan_only_when_there_is_room() -> None:
 
 def test_lanes_are_enough_for_all_requests_in_flight_and_few_where_pages_are_large() -> None:
     assert [ahead_of(n) for n in (1, 8, 50)] == [16, 16, 58]
-    assert (room_for(58, 0), room_for(58, 50_000)) == (16, 58)
-    assert room_for(58, 2**20) == 32
-    assert room_for(58, 20 * 2**20) == 16
-    assert room_for(3, 20 * 2**20) == 3
+    room, few = Room(58), Room(3)
+    assert (room(), few()) == (16, 3), "no page has come"
+    for page_bytes, lanes in ((50_000, 58), (2**20, 32), (20 * 2**20, 16), (50_000, 16)):
+        room.saw(page_bytes)
+        few.saw(page_bytes)
+        assert (room(), few()) == (lanes, 3)
