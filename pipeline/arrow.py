@@ -19,7 +19,6 @@ with, and the first partition makes it.
 
 import threading
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, chain, repeat
 from typing import Final
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ from pipeline import evolve, exact, exactjson, guard, strict
 from pipeline.errors import ContractBroken
 from pipeline.exactjson import TooDeep
 from pipeline.guard import BadBody, Tally
-from pipeline.shape import Column, Page, Shape, extra_in, rows_in, table_of
+from pipeline.shape import Column, Page, Shape, extra_in, pages_of, rows_in, table_of
 from pipeline.types import from_arrow
 
 __all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
@@ -87,7 +86,7 @@ class PageReader:
             raise self._broken("the body is nested over 1,000 levels deep") from None
         exact.check_nulls(table, self._shape.columns, self._where)
         self._evolve(table)
-        return Page(table, extras, tally.repaired + repaired)
+        return Page(table, extras, tally.repaired + repaired, table.get_total_buffer_size())
 
     @property
     def reads_together(self) -> bool:
@@ -114,10 +113,7 @@ class PageReader:
             self._apart += 1
             return None
         self._apart = max(0, self._apart - 1)
-        starts = accumulate(rows, initial=0)
-        tables = map(table.slice, starts, rows)
-        repaired = chain([tally.repaired], repeat(0))  # counted for all: their sum is asked for
-        return [Page(*page) for page in zip(tables, extras, repaired, strict=False)]
+        return pages_of(table, extras, rows, tally.repaired)
 
     @property
     def schema(self) -> pa.Schema:

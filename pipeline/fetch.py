@@ -45,7 +45,7 @@ class Fetched:
     """A page: what was asked, what it says of itself, and its rows (with ``_extracted_at``).
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
-    :ivar arrow_bytes: of the table.
+    :ivar arrow_bytes: of the table as it was read.
     :ivar body_bytes: of the answer.
     """
 
@@ -182,8 +182,11 @@ class EndpointPages:
             table = transformed(table, self._transform, str(self._endpoint.transform))
         facts = self._facts(page.table, page.extras, answer)
         outside = page.table.num_rows - table.num_rows
-        stamped = self._stamped(table, ask)
-        return Fetched(ask, facts, stamped, outside, stamped.nbytes, len(answer.body))
+        # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
+        arrow_bytes = page.arrow_bytes if table is page.table else table.nbytes
+        return Fetched(
+            ask, facts, self._stamped(table, ask), outside, arrow_bytes, len(answer.body)
+        )
 
     def _is_empty(self, answer: Answer) -> bool:
         """Whether the answer means that there are no rows, whatever its body says."""

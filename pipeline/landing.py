@@ -122,7 +122,7 @@ class Landing:
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
-        with memory_given_back(table.nbytes):
+        with memory_given_back(table.get_total_buffer_size()):
             file = file or self._new_file(table)
             file.add(table)
             del table

@@ -4,9 +4,10 @@ What belongs here: where in a body the rows and the scalar facts are. What a col
 ``types``; how bytes become columns is in ``arrow``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, chain, repeat
 from typing import Literal
 
 import pyarrow as pa
@@ -79,11 +80,13 @@ class Page:
         all null or empty is there in a pending type; ``PageReader.conform`` settles it.
     :param extras: the scalar facts; None where absent.
     :param repaired: cells that had to be converted.
+    :param arrow_bytes: of the table; of one read together with others, its share by rows.
     """
 
     table: pa.Table
     extras: Mapping[str, object]
     repaired: int
+    arrow_bytes: int
 
 
 def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
@@ -140,6 +143,19 @@ def table_of(columns: Mapping[str, pa.Array], shape: Shape, rows: int) -> pa.Tab
     if names:
         return pa.table([columns[name] for name in names], names=names)
     return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+
+
+def pages_of(
+    table: pa.Table, extras: Sequence[Mapping[str, object]], rows: Sequence[int], repaired: int
+) -> list[Page]:
+    """The pages that were read together as one table: so many rows each."""
+    starts = accumulate(rows, initial=0)
+    repairs = chain([repaired], repeat(0))  # counted for all: their sum is asked for
+    row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
+    return [
+        Page(table.slice(start, number), facts, repaired, row_bytes * number)
+        for start, number, facts, repaired in zip(starts, rows, extras, repairs, strict=False)
+    ]
 
 
 def misfit(where: str, name: str, text: str, key: object, refused: Refused) -> ContractBroken:

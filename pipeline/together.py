@@ -14,8 +14,8 @@ from pipeline.heap import READERS
 
 R = TypeVar("R")
 T = TypeVar("T")
-MOST_BYTES: Final = 2**20
-"""In one go: two pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read.
+MOST_BYTES: Final = 2 * 2**20
+"""In one go: four pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read.
 What is larger is done alone."""
 
 
