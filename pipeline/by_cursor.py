@@ -28,11 +28,19 @@ class CursorPager:
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
         assert ask.window is not None, "an extraction by cursor gives every page its window"
         start, end = ask.window
-        if facts.cursor is None or (facts.rows < ask.limit and facts.url is None):
+        if facts.rows == 0:
             return None
+        if facts.cursor is None and facts.url is None:
+            raise ContractBroken(
+                f"{facts.rows} rows came without a cursor, and no others: pages can't go on from "
+                "them. Ask the API for rows that have one, or use another kind of paging"
+            )
+        if facts.cursor is None:
+            return replace(ask, url=facts.url)
         if datetime.fromisoformat(facts.cursor) >= datetime.fromisoformat(end):
             return None
         if start is None or datetime.fromisoformat(facts.cursor) > datetime.fromisoformat(start):
+            # After a short page too: an API may hold fewer rows a page than it is asked for.
             return replace(ask, window=(facts.cursor, end), url=None)
         if facts.url is None and facts.rows >= ask.limit:
             raise ContractBroken(
@@ -40,3 +48,18 @@ class CursorPager:
                 "the API names no next page: raise paging.limit, or use another kind of paging"
             )
         return replace(ask, url=facts.url) if facts.url else None
+
+
+def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
+    """Hold the last page of a chain against the one before it, which ended with the same cursor.
+
+    :raises ContractBroken: it has rows that the one before, which was not full, should have had.
+    """
+    if before.rows >= ask.limit or before.url is not None or facts.cursor != before.cursor:
+        return
+    if not set(facts.again) <= set(before.again):
+        raise ContractBroken(
+            f"a page of {before.rows} rows was not the last, though {ask.limit} were asked for, "
+            f"and there are more rows with the cursor {facts.cursor} than a page holds: set "
+            "paging.limit to what a page of this API holds, or use another kind of paging"
+        )

@@ -1,8 +1,9 @@
 """All pages of one endpoint in one window: side by side on the wire, in order to the caller.
 
 Pages in order of a unique key are read by ``by_key``, under the proof of ``proof``. Here are the
-chains and numbered pages, where nothing can overlap: a row that comes again is dropped by its key,
-and where the API has a count it has to agree with the rows, else a second pass is made.
+chains and numbered pages: a row that comes again is dropped by its key, and where the API has a
+count it has to agree with the rows, else a second pass is made. Of numbered pages that neither
+overlap nor are counted, nothing shows whether a row was passed over: they are not proved.
 
 Each page handed on carries the position after it: what a later try starts from.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.by_cursor import check_last
 from pipeline.errors import ContractBroken
 from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import Room, in_order
@@ -78,11 +80,14 @@ class ByChain:
         self._room = Room(ahead)
         self._slices = slices
         self._seen: dict[Any, int] = {}
+        self._staged: frozenset[tuple[str, ...]] = frozenset()
         self._counted: int | None = None
         self._rows = 0
         self._outside = 0
         self._useful = self._idle = 0
         self._steady = True
+        self._before: Fetched | None = None
+        self._blind = False
         self._totals: dict[int, int] = {}
         self.tally = Tally()
 
@@ -96,8 +101,9 @@ class ByChain:
             self._counted = self.tally.total = position["counted"] if position else counted
             async for handed in self._pass(position):
                 yield handed
-            self.tally.contiguous = await self._agrees()
-            if self.tally.contiguous:
+            agrees = await self._agrees()
+            self.tally.contiguous = bool(agrees)
+            if agrees is not False:
                 return
             if resumed:
                 raise StartOver
@@ -107,13 +113,16 @@ class ByChain:
             self.tally.passes += 1
             position = None
 
-    async def _agrees(self) -> bool:
-        """Whether this pass brought as many rows as the API says there are, before and after."""
+    async def _agrees(self) -> bool | None:
+        """Whether this pass brought as many rows as the API says there are, before and after.
+
+        None if nothing tells.
+        """
         came = self._rows + self._outside
         if self._counted is not None:
             return came == self._counted == await self._pages.count(self._pager.first())
         if len(self._totals) < max(1, len(self._slices)):
-            return True
+            return self._steady and (None if self._blind else True)
         return self._steady and came == sum(self._totals.values())
 
     def _refuse_if_stuck(self) -> None:
@@ -133,6 +142,9 @@ class ByChain:
         self._totals = dict(position["totals"]) if position else {}
         self._steady = position["steady"] if position else True
         self._useful = self._idle = 0
+        self._before, self._blind = None, False
+        again = position.get("again", ()) if position else ()
+        self._staged = frozenset(tuple(key) for key in again)
         if len(first) == 1 and first[0].ask is not None:
             head = await self._pages.page(first[0].ask)
             yield self._taken(first[0].index, head)
@@ -157,6 +169,7 @@ class ByChain:
 
     def _taken(self, index: int, page: Fetched) -> Handed:
         """Hand on the rows that no page before had, and the position behind them."""
+        self._look_back(page)
         table = self._fresh(page.table)
         self._outside += page.outside
         if page.facts.total is not None:
@@ -176,8 +189,20 @@ class ByChain:
             "totals": sorted(self._totals.items()),
             "counted": self._counted,
             "steady": self._steady,
+            "again": page.facts.again,
         }
         return Handed(table, after, page.arrow_bytes)
+
+    def _look_back(self, page: Fetched) -> None:
+        """Whether a numbered page begins where the one before it ended, as far as it shows."""
+        first, ask = self._pager.first(), page.ask
+        before, self._before = self._before, page
+        if (ask.page, ask.offset) == (first.page, first.offset):
+            return  # no numbers, or the first of them
+        if before is not None and before.facts.again:
+            self._steady &= page.facts.begins in before.facts.again
+        else:
+            self._blind = True
 
     def _lanes(self, position: Mapping[str, Any] | None) -> "list[_Lane]":
         first = self._pager.first()
@@ -202,10 +227,12 @@ class ByChain:
                         "a page came again as the page after it: does the API know the paging "
                         "parameter, and is the path to the next token right?"
                     )
+            follows = None if lane.closed else self._follows(page)
+            if before is not None and follows is None:
+                check_last(before.facts, ask, page.facts)
             moved = before is not None
-            before = page
+            before, ask = page, follows
             yield lane.index, page
-            ask = None if lane.closed else self._follows(page)
 
     def _repeats(self, before: Fetched, page: Fetched) -> bool:
         if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:
@@ -217,6 +244,8 @@ class ByChain:
         keep, rows = [], self._rows
         if table.num_rows:
             for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
+                if self._staged and tuple(map(str, key)) in self._staged:
+                    self._seen.setdefault(key, self.tally.passes)  # by an earlier try
                 keep.append(key not in self._seen)
                 self._rows += self._seen.get(key) != self.tally.passes
                 self._seen[key] = self.tally.passes

@@ -21,7 +21,7 @@ from pipeline.feed import Feed
 from pipeline.guard import OddPage
 from pipeline.inside import inside
 from pipeline.links import next_url
-from pipeline.order import check_order, ends, last_cursor
+from pipeline.order import check_order, edges_of, ends
 from pipeline.packing import Sender
 from pipeline.paging import Ask, Facts
 from pipeline.plugin import load_function, transformed
@@ -215,9 +215,7 @@ class EndpointPages:
         paging, token = self._endpoint.paging, extras.get("token")
         if isinstance(paging, Token) and paging.header:
             token = answer.headers.get(paging.header.lower())
-        url = cursor = None
-        if isinstance(paging, Cursor):
-            cursor = last_cursor(table, self._endpoint)
+        url, edges = None, edges_of(table, self._endpoint)
         if isinstance(paging, Link | Cursor):
             link = paging if isinstance(paging, Link) else _LINK_HEADER
             url = next_url(
@@ -233,7 +231,9 @@ class EndpointPages:
             token=None if token in (None, "", False) else str(token),
             url=url,
             total=whole(total),
-            cursor=cursor,
+            cursor=edges.cursor,
+            begins=edges.begins,
+            again=edges.again,
         )
 
     def _secret_param(self) -> str | None:

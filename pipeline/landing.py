@@ -118,7 +118,8 @@ class Landing:
     def _write(self, tables: list[pa.Table], columns: pa.Schema, file: Growing | None) -> Growing:
         table = pa.concat_tables([self._conformed(t, columns) for t in merged(tables)])
         tables.clear()  # here, and not by the loop, which many small buffers would hold up
-        in_order = self._spec.by_key and self._spec.order == "ascending"
+        spec = self._spec
+        in_order = spec.by_key and spec.order == "ascending" and spec.parents is None
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())

@@ -1,5 +1,6 @@
 """In which order the rows of one page come, held against what was asked. Pure."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,11 @@ import pyarrow.compute as pc
 from pipeline.errors import ContractBroken
 from pipeline.paging import Ask
 from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.paging import Cursor
 from pipeline.types import INSTANT
+
+Texts = tuple[str, ...]
+"""A key, as text."""
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -19,22 +24,62 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
     return column[0].as_py(), column[-1].as_py()
 
 
-def last_cursor(table: pa.Table, endpoint: Endpoint) -> str | None:
-    """The cursor of a page's last row, as ISO 8601; the rows have to come in its order.
+@dataclass(frozen=True)
+class Edges:
+    """Where the page after this one begins: by the cursor, or with the row that both have.
 
-    :raises ContractBroken: they do not.
+    :ivar cursor: the last one, ISO 8601.
+    :ivar begins: the key of the first row. :ivar again: of those that the next page begins with.
     """
-    if table.num_rows == 0 or endpoint.cursor is None:
-        return None
-    column = pc.cast(table[endpoint.cursor], INSTANT).combine_chunks()
+
+    cursor: str | None = None
+    begins: Texts | None = None
+    again: tuple[Texts, ...] = ()
+
+
+def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
+    """The edges of a page, where its paging goes by them.
+
+    :raises ContractBroken: the rows do not come in the order of the cursor.
+    """
+    if table.num_rows == 0:
+        return Edges()
+    if isinstance(endpoint.paging, Cursor):
+        return _by_cursor(table, str(endpoint.cursor), endpoint)
+    if endpoint.overlaps and not endpoint.proven:
+        (begins,) = keys_as_text(table.slice(0, 1), endpoint)
+        return Edges(begins=begins, again=keys_as_text(table.slice(table.num_rows - 1), endpoint))
+    return Edges()
+
+
+def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
+    """Rows without a cursor come last, if any do; they come again with the last that has one."""
+    column = pc.cast(table[name], INSTANT).combine_chunks()
+    having = len(column) - column.null_count
+    column = column[:having]
+    if column.null_count:
+        raise ContractBroken(
+            f"asked for ascending {name}, got rows without one before rows that have one: ask the "
+            "API for rows that have one, or use another kind of paging"
+        )
     at = pc.index(pc.less(column[1:], column[:-1]), True).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"asked for ascending {endpoint.cursor}, got {column[at + 1].as_py()} after "
+            f"asked for ascending {name}, got {column[at + 1].as_py()} after "
             f"{column[at].as_py()}: is the sort of the request right?"
         )
-    last = column[-1].as_py()
-    return None if last is None else str(last.isoformat())
+    if not having:
+        return Edges()
+    last = column[-1]
+    tied = table.slice(pc.index(column, last).as_py())
+    return Edges(str(last.as_py().isoformat()), again=keys_as_text(tied, endpoint))
+
+
+def keys_as_text(table: pa.Table, endpoint: Endpoint) -> tuple[Texts, ...]:
+    """The keys of the rows: of the columns that the API gives."""
+    names = [name for name in endpoint.key if name != endpoint.column_of_parent]
+    rows = table.select(names).to_pylist()
+    return tuple(tuple(map(str, row.values())) for row in rows)
 
 
 def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:

@@ -60,7 +60,10 @@ class Facts:
 
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
     :ivar total: how many rows match in all, if the page or a count says so.
-    :ivar cursor: the cursor of its last row as ISO 8601, where pages follow by it.
+    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it.
+    :ivar again: the keys, as text, of the rows that the page after it begins with once more: those
+        with the last cursor; the last one, where offsets overlap.
+    :ivar begins: the key of its first row, as text, where offsets overlap.
     """
 
     rows: int
@@ -70,6 +73,8 @@ class Facts:
     url: str | None = None
     total: int | None = None
     cursor: str | None = None
+    again: tuple[tuple[str, ...], ...] = ()
+    begins: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,11 @@ class NumberPager:
 
 @dataclass(frozen=True)
 class ChainPager:
-    """Tokens and links: each page names the next."""
+    """Tokens and links: each page names the next.
+
+    :ivar until_short: the API names a next one for ever: a page shorter than asked for is the last,
+        if there is a total to hold the rows against; else an empty one is.
+    """
 
     limit: int
     until_short: bool = False
@@ -202,7 +211,8 @@ class ChainPager:
         return None
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
-        if self.until_short and facts.rows < ask.limit:
+        short = facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None)
+        if self.until_short and short:
             return None
         if facts.token is None and facts.url is None:
             return None

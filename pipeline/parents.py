@@ -6,7 +6,7 @@ threshold decides whether the partition commits.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,16 +15,16 @@ import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused, WindowRefused
 from pipeline.extract import Handed, Tally
-from pipeline.fetch import Pages
+from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import in_order
-from pipeline.paging import Ask, Pager
+from pipeline.paging import Ask
+from pipeline.plan import Extraction
 from pipeline.readback import key_rows, manifest_of
 from pipeline.spec.endpoint import Children
 from pipeline.staged import Run
 from pipeline.window import Window
 
 _MOST_LISTED = 100
-_MOST_PAGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,46 @@ class _Read:
     index: int
     tables: tuple[pa.Table, ...] = ()
     arrow_bytes: int = 0
+    proved: bool = True
     failed: FailedParent | None = None
+
+
+@dataclass(frozen=True)
+class _OfParent:
+    """The pages of one parent."""
+
+    pages: Pages
+    parent: str
+
+    async def page(self, ask: Ask) -> Fetched:
+        return await self.pages.page(replace(ask, parent=self.parent))
+
+    async def count(self, ask: Ask) -> int | None:
+        return await self.pages.count(replace(ask, parent=self.parent))
 
 
 @dataclass
 class ByParent:
-    """Reads the chain of pages of each parent; as many parents at a time as the YAML says."""
+    """Reads the pages of each parent, under the proof that they would have without parents.
+
+    As many parents at a time as the YAML says.
+
+    :ivar reader: what reads the pages of one parent.
+    """
 
     pages: Pages
-    pager: Pager
+    reader: Callable[[Pages], Extraction]
     parents: Parents
     children: Children
     tally: Tally = field(default_factory=Tally)
     failed: list[FailedParent] = field(default_factory=list)
+    _proved: bool = True
 
     async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
         """:raises ContractBroken: more parents failed than the threshold allows."""
         first = position["next"] if position else 0
         self.failed += [FailedParent(**each) for each in position["failed"]] if position else []
+        self._proved = bool(position.get("proved", True)) if position else True
         numbered = list(enumerate(self.parents.groups))[first:]
         self.tally.total = None
         async with aclosing(
@@ -97,13 +119,14 @@ class ByParent:
                 for handed in self._handed(read):
                     yield handed
         self._judge()
-        self.tally.contiguous = not self.failed
+        self.tally.contiguous = self._proved and not self.failed
 
     def _handed(self, read: _Read) -> list[Handed]:
         if read.failed is not None:
             self.failed.append(read.failed)
         listed = [vars(each) for each in self.failed]
-        position = {"next": read.index + 1, "failed": listed}
+        self._proved &= read.proved
+        position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
         if not read.tables:
             return []
         table = pa.concat_tables(read.tables, promote_options="permissive")
@@ -112,26 +135,33 @@ class ByParent:
 
     async def _one(self, numbered: tuple[int, str]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
+        reader = self.reader(_OfParent(self.pages, parent))
         tables: list[pa.Table] = []
         arrow_bytes = 0
         try:
-            async with asyncio.timeout(self.children.timeout_s):
-                ask: Ask | None = replace(self.pager.first(), parent=parent)
-                for _ in range(_MOST_PAGES):
-                    if ask is None:
-                        break
-                    page = await self.pages.page(ask)
-                    self.tally.pages += 1
-                    tables.append(page.table)
-                    arrow_bytes += page.arrow_bytes
-                    ask = self.pager.after(ask, page.facts)
+            async with (
+                asyncio.timeout(self.children.timeout_s),
+                aclosing(reader.run(None)) as pages,
+            ):
+                async for handed in pages:
+                    tables.append(handed.table)
+                    arrow_bytes += handed.arrow_bytes
         except TimeoutError:
             reason = f"not read within {self.children.timeout_s:g} s"
-            yield _Read(index, failed=FailedParent(parent, "timeout", reason))
+            read = _Read(index, failed=FailedParent(parent, "timeout", reason))
         except (RequestRefused, ContractBroken) as error:
-            yield _Read(index, failed=FailedParent(parent, type(error).__name__, str(error)[:300]))
+            failed = FailedParent(parent, type(error).__name__, str(error)[:300])
+            read = _Read(index, failed=failed)
         else:
-            yield _Read(index, tuple(tables), arrow_bytes)
+            read = _Read(index, tuple(tables), arrow_bytes, reader.tally.contiguous)
+        self._count(reader.tally)
+        yield read
+
+    def _count(self, of_parent: Tally) -> None:
+        self.tally.pages += of_parent.pages
+        self.tally.gaps_refetched += of_parent.gaps_refetched
+        self.tally.repeated_rows += of_parent.repeated_rows
+        self.tally.passes = max(self.tally.passes, of_parent.passes)
 
     def _judge(self) -> None:
         share = len(self.failed) / max(1, len(self.parents.groups))

@@ -64,7 +64,7 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
     """:param base: rows after this key only (a resumed try)."""
     match endpoint.paging:
         case Offset() as p:
-            return OffsetPager(p.limit, p.first, p.overlap and endpoint.by_key, base)
+            return OffsetPager(p.limit, p.first, endpoint.overlaps, base)
         case Keyset() as p:
             return KeysetPager(p.limit, p.ranges, base)
         case Page() as p:

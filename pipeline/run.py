@@ -21,11 +21,11 @@ from pipeline.commit import Attempt
 from pipeline.conditional import seen_before
 from pipeline.errors import RequestRefused
 from pipeline.extract import StartOver, Tally
-from pipeline.fetch import EndpointPages
+from pipeline.fetch import EndpointPages, Pages
 from pipeline.landing import Landing
 from pipeline.manifest import Manifest
 from pipeline.parents import ByParent, Parents
-from pipeline.plan import Extraction, extraction_of, pager_of, shape_of
+from pipeline.plan import Extraction, extraction_of, shape_of
 from pipeline.readback import latest_manifest
 from pipeline.spec.paging import Token
 from pipeline.staged import Receipt, Run, Staged
@@ -165,7 +165,12 @@ class _Stager:
     def _extraction(self) -> Extraction | ByParent:
         if self._parents is None or self._spec.parents is None:
             return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
-        return ByParent(self._pages, pager_of(self._spec), self._parents, self._spec.parents)
+        ahead = max(1, self._run.ahead // self._spec.parents.concurrency)
+
+        def reader(pages: Pages) -> Extraction:
+            return extraction_of(self._spec, pages, self._window, ahead)
+
+        return ByParent(self._pages, reader, self._parents, self._spec.parents)
 
     def _known(self) -> pa.Schema | None:
         """The schema to go on with: the earlier try's, else the newest partition's."""

@@ -30,7 +30,7 @@ from pipeline.plan import extraction_of, shape_of
 from pipeline.read import current
 from pipeline.rows import EXTRACTED_AT, SWEPT_AT
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.request import Apicalypse
+from pipeline.spec.request import Apicalypse, Http
 from pipeline.spec.source import Source
 from pipeline.staged import Run
 from pipeline.store import Lake
@@ -63,7 +63,15 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     if isinstance(endpoint.request, Apicalypse):
         fields = ",".join(endpoint.key)
         changes["request"] = endpoint.request.model_copy(update={"fields": fields})
+    else:
+        changes["request"] = _without_window(endpoint.request)
     return endpoint.model_copy(update=changes)
+
+
+def _without_window(request: Http) -> Http:
+    """A row that changes while the sweep runs would leave a window that ends when it began."""
+    params = {name: text for name, text in request.params.items() if "{end}" not in str(text)}
+    return request.model_copy(update={"params": params})
 
 
 async def sweep(run: Run, name: str, tally: Tally) -> Swept:

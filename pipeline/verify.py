@@ -78,7 +78,8 @@ def verify(
             contiguous,
             "no row can lie between two pages"
             if contiguous
-            else "the API's count and the rows that came do not agree after repeated passes",
+            else "the API's count and the rows that came do not agree after repeated passes, or "
+            "there is none for numbered pages: name it as count or paging.total",
             blocking=False,
         ),
     )

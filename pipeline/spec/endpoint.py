@@ -117,8 +117,17 @@ class Endpoint(Model):
 
     @property
     def by_key(self) -> bool:
-        """True if pages come in order of the key, so that the proof by keys holds."""
-        return isinstance(self.paging, Offset | Keyset) and self.order != "none"
+        """True if pages come in order of the key, so that the proof by keys holds.
+
+        In which order rows with a key of several columns come is not known.
+        """
+        sorted_by_key = isinstance(self.paging, Offset | Keyset) and self.order != "none"
+        return sorted_by_key and len(self.key) == 1 and self.key[0] != self.column_of_parent
+
+    @property
+    def overlaps(self) -> bool:
+        """True if each page by offset begins with the last row of the page before it."""
+        return isinstance(self.paging, Offset) and self.paging.overlap and self.order != "none"
 
     @property
     def resumable(self) -> bool:
@@ -133,8 +142,7 @@ class Endpoint(Model):
     @property
     def proven(self) -> bool:
         """True if the keys of the pages prove that nothing lies between them."""
-        overlapping = isinstance(self.paging, Keyset) or getattr(self.paging, "overlap", False)
-        return self.by_key and overlapping and len(self.key) == 1
+        return self.by_key and (isinstance(self.paging, Keyset) or self.overlaps)
 
     @property
     def feed(self) -> bool:

@@ -34,6 +34,7 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
             "lack rows: leave cache out, or the cursor (then it is a snapshot)"
         )
     yield from _unchanged_is_empty(endpoint)
+    yield from _sweep_sees_all(endpoint)
     if isinstance(endpoint.request, Http):
         request = endpoint.request
         parts: list[Any] = [request.params, request.headers, request.json_body]
@@ -68,6 +69,30 @@ def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
         yield "conditional asks for the first page alone: leave count out, or use paging.total"
 
 
+def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
+    """What a sweep does not see is taken for deleted."""
+    if not endpoint.sweep:
+        return
+    if endpoint.parents is not None:
+        yield (
+            "a sweep reads all keys of the API, and children can be asked for by parent only: "
+            "leave sweep out"
+        )
+    if isinstance(endpoint.paging, Cursor):
+        yield (
+            "a sweep reads all keys, whatever their cursor, and paging of kind cursor goes on by "
+            "it: leave sweep out, or use another kind of paging"
+        )
+    if isinstance(endpoint.request, Http):
+        request = endpoint.request
+        elsewhere = [request.headers, request.json_body, request.form, request.text, endpoint.path]
+        if "end" in _USED.findall(" ".join(str(part) for part in elsewhere)):
+            yield (
+                "a sweep asks without the window, and can leave it out of params only: move {end} "
+                "there, or leave sweep out"
+            )
+
+
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
     missing = [name for name in endpoint.key if name not in endpoint.columns]
     if missing and not endpoint.infer:
@@ -83,6 +108,17 @@ def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
         yield (
             "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
             "meta.next_cursor) or paging.header"
+        )
+    if isinstance(paging, Keyset) and endpoint.order == "none":
+        yield (
+            "keyset paging goes on after the last key of a page, so the rows have to come in its "
+            "order: leave order out, or say descending"
+        )
+    if endpoint.window.max_s is not None and endpoint.proven:
+        yield (
+            f"window.max_s can't be used with paging of kind {paging.kind} whose pages are proved "
+            "by the key: it reads the window in one piece. Use offset with overlap: false, page, "
+            "token or link, or leave max_s out"
         )
     if isinstance(paging, Cursor) and endpoint.cursor is None:
         yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"

@@ -26,7 +26,10 @@ class Keyset(Model):
 
 
 class Page(Model):
-    """Numbered pages, which can't overlap: count and keys must agree, else a second pass."""
+    """Numbered pages, which can't overlap: count and keys must agree, else a second pass.
+
+    Without a count nothing shows whether a row was passed over, and a check warns.
+    """
 
     kind: Literal["page"]
     limit: int = Field(gt=0)
@@ -44,7 +47,11 @@ class Token(Model):
     next: DottedPath | None = Field(None, description="where the page says the next token")
     header: str | None = None
     total: DottedPath | None = None
-    until_short: bool = Field(False, description="the chain ends at a page shorter than the limit")
+    until_short: bool = Field(
+        False,
+        description="the API names a next page for ever: one shorter than the limit is the last, "
+        "if paging.total counts the rows; else an empty one is",
+    )
     resumable: bool = Field(True, description="false: a token dies with the run (server state)")
     slices: int = Field(1, ge=1, le=256, description="slices of the window, read side by side")
 

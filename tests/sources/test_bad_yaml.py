@@ -67,6 +67,33 @@ def sentence(tmp_path: Path, body: str) -> str:
             "    key: [id]\n    path: posts/{parent}/likes\n",
             "the request has {parent}, but the endpoint has no parents",
         ),
+        (
+            "    key: [id]\n    order: none\n    paging: {kind: keyset, limit: 10}\n"
+            '    request: {params: {a: "{after}"}}\n',
+            "keyset paging goes on after the last key of a page, so the rows have to come in its",
+        ),
+        (
+            CURSOR + "    key: [id]\n    paging: {kind: offset, limit: 10}\n"
+            '    request: {params: {o: "{offset}", since: "{start}", until: "{end}"}}\n'
+            "    window: {max_s: 86400}\n",
+            "window.max_s can't be used with paging of kind offset whose pages are proved by the "
+            "key: it reads the window in one piece",
+        ),
+        (
+            "    key: [id]\n    path: posts/{parent}/likes\n    parents: {endpoint: posts}\n"
+            "    sweep: true\n",
+            "children can be asked for by parent only: leave sweep out",
+        ),
+        (
+            CURSOR + "    key: [id]\n    paging: {kind: cursor, limit: 10}\n    sweep: true\n"
+            '    request: {params: {since: "{start}", until: "{end}"}}\n',
+            "a sweep reads all keys, whatever their cursor",
+        ),
+        (
+            CURSOR + "    key: [id]\n    sweep: true\n"
+            '    request: {method: POST, json: {since: "{start}", until: "{end}"}}\n',
+            "a sweep asks without the window, and can leave it out of params only: move {end}",
+        ),
     ],
 )
 def test_a_combination_that_can_not_work(tmp_path: Path, body: str, expected: str) -> None:

@@ -1,0 +1,332 @@
+"""APIs whose pages are shorter than asked for, or shift, or come again: over a socket, into S3."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline import budget
+from pipeline.client import open_client
+from pipeline.errors import ContractBroken
+from pipeline.extract import Tally
+from pipeline.readback import key_rows
+from pipeline.spec import Source, load_source
+from pipeline.staged import Run
+from pipeline.store import Lake
+from pipeline.sweep import Swept, sweep
+from tests.sources.support import LIMITS, Row, outcome_of, serving
+
+pytestmark = pytest.mark.slow
+
+NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
+DAY, BASELINE = "2026-03-02", "2026-03-01"
+HEAD = """
+source: shop
+base_url: {url}
+start: 2026-03-01
+safety_margin_s: 0
+retries: {{errors: 1, first_wait_s: 0.001}}
+endpoints:
+"""
+CURSOR = """
+  orders:
+    request: {params: {since: "{start}", limit: "{limit}"}}
+    window: {end: none}
+    paging: {kind: cursor, limit: 5}
+    key: [id]
+    cursor: at
+    columns: {id: int64, at: "timestamp[iso]"}
+    batch_rows: 4
+"""
+
+
+@dataclass
+class Shop:
+    """Answers ``/orders`` as a function of the parameters and of how many requests came before."""
+
+    answer: Callable[[dict[str, str], int], Any]
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    async def orders(self, request: Request) -> Response:
+        params = {**request.query_params, **request.path_params}
+        self.asked.append(params)
+        said = self.answer(params, len(self.asked) - 1)
+        return said if isinstance(said, Response) else JSONResponse(said)
+
+    @contextmanager
+    def source(self, folder: Path, endpoints: str) -> Iterator[Source]:
+        routes = [Route("/orders", self.orders), Route("/customers/{of}/orders", self.orders)]
+        routes.append(Route("/customers", lambda _: JSONResponse([{"id": 1}, {"id": 2}])))
+        with serving(Starlette(routes=routes)) as url:
+            file = folder / "shop.yaml"
+            file.write_text(HEAD.format(url=url) + endpoints)
+            yield load_source(file, {})
+
+
+def rows_at(hours: Sequence[int]) -> list[Row]:
+    return [{"id": n, "at": f"{DAY}T{hour:02}:00:00Z"} for n, hour in enumerate(hours, 1)]
+
+
+def by_cursor(rows: list[Row], cap: int = 100) -> Callable[[dict[str, str], int], list[Row]]:
+    def answer(params: dict[str, str], number: int) -> list[Row]:
+        since = params.get("since", "")
+        found = [row for row in rows if not since or (row["at"] or "") >= since]
+        return found[: min(cap, int(params["limit"]))]
+
+    return answer
+
+
+def ids_of(lake: Lake, source: Source, day: str = DAY, name: str = "orders") -> list[int]:
+    """The keys of what is committed, after a run of the endpoint; its error if it fails."""
+    outcome, _ = outcome_of(source, lake, name, [day], NOW)
+    if outcome.failed:
+        raise outcome.failed[0].error
+    (receipt,) = outcome.receipts
+    ids_of.proved = receipt.manifest.proof["contiguous"]  # type: ignore[attr-defined]
+    if not receipt.manifest.files:
+        return []
+    found: list[int] = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
+    return sorted(found)
+
+
+@pytest.mark.parametrize("cap", [2, 3, 4, 5])
+def test_an_api_that_holds_fewer_rows_a_page_than_asked_for(
+    lake: Lake, tmp_path: Path, cap: int
+) -> None:
+    shop = Shop(by_cursor(rows_at(range(20)), cap))
+    with shop.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source) == list(range(1, 21))
+
+
+def test_one_short_page_of_a_sick_api_is_not_the_end(lake: Lake, tmp_path: Path) -> None:
+    healthy = by_cursor(rows_at(range(20)))
+    shop = Shop(lambda params, n: healthy(params, n)[: 2 if n == 2 else 5])
+    with shop.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source) == list(range(1, 21))
+
+
+def test_more_rows_with_one_cursor_than_a_page_holds_are_said(lake: Lake, tmp_path: Path) -> None:
+    shop = Shop(by_cursor(rows_at([1, 2, 2, 2, 2, 2, 3]), cap=3))
+    with (
+        shop.source(tmp_path, CURSOR) as source,
+        pytest.raises(ContractBroken, match=r"set paging\.limit to what a page of this API holds"),
+    ):
+        ids_of(lake, source)
+
+
+def test_rows_with_one_cursor_on_two_full_pages_come_once(lake: Lake, tmp_path: Path) -> None:
+    shop = Shop(by_cursor(rows_at([1, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5])))
+    with shop.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source) == list(range(1, 14))
+
+
+def test_rows_without_a_cursor_come_last_or_are_refused(lake: Lake, tmp_path: Path) -> None:
+    bare = [{"id": 100 + n, "at": None} for n in range(2)]
+    rows = rows_at([0] * 3)
+    last = Shop(lambda params, n: [*rows, *([] if "since" in params else bare)])
+    with last.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source, BASELINE) == [100, 101]  # the others are of a later day
+    first = Shop(by_cursor([*bare, *rows_at(range(9))]))
+    with (
+        first.source(tmp_path, CURSOR) as source,
+        pytest.raises(ContractBroken, match="without one before rows that have one"),
+    ):
+        ids_of(lake, source, BASELINE)
+
+
+def test_a_chain_by_the_cursor_that_is_resumed_brings_each_row_once(
+    lake: Lake, tmp_path: Path
+) -> None:
+    healthy = by_cursor(rows_at([1, 1, 2, 2, 2, 3, 4, 4, 5, 6, 6, 6, 7, 8, 9]))
+    broken = True
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        return Response(status_code=500) if broken and number >= 2 else healthy(params, number)
+
+    shop = Shop(answer)
+    with shop.source(tmp_path, CURSOR) as source:
+        outcome, _ = outcome_of(source, lake, "orders", [DAY], NOW)
+        assert outcome.failed
+        broken = False
+        shop.asked.clear()
+        assert ids_of(lake, source) == list(range(1, 16))
+        assert shop.asked[0]["since"] > f"{DAY}T01"  # it did go on where the first one stopped
+
+
+TOKENS = """
+  orders:
+    request: {params: {token: "{token}", limit: "{limit}"}}
+    paging: {kind: token, limit: 5, next: next, until_short: true}
+    rows: data
+    key: [id]
+"""
+
+
+def test_a_chain_that_ends_at_a_short_page_is_not_cut_where_the_api_caps_its_pages(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = rows_at(range(12))
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        first = int(params.get("token", 0))
+        return {"data": rows[first : first + 3], "next": str(first + 3)}
+
+    shop = Shop(answer)
+    with shop.source(tmp_path, TOKENS) as source:
+        assert ids_of(lake, source) == list(range(1, 13))
+    assert len(shop.asked) == 5  # an empty page is the end
+
+
+NUMBERED = """
+  orders:
+    request: {params: {page: "{page}", limit: "{limit}"}}
+    paging: {kind: page, limit: 5}
+    key: [id]
+"""
+
+
+def numbered(rows: list[Row], cap: int = 100) -> Callable[[dict[str, str], int], list[Row]]:
+    def answer(params: dict[str, str], number: int) -> list[Row]:
+        size = min(cap, int(params["limit"]))
+        first = (int(params["page"]) - 1) * size
+        return rows[first : first + size]
+
+    return answer
+
+
+@pytest.mark.parametrize(("count", "proved"), [(12, False), (4, False), (0, True)])
+def test_numbered_pages_that_nothing_counts_are_not_called_proved(
+    lake: Lake, tmp_path: Path, count: int, proved: bool
+) -> None:
+    shop = Shop(numbered(rows_at([1] * count)))
+    with shop.source(tmp_path, NUMBERED) as source:
+        assert ids_of(lake, source) == list(range(1, count + 1))
+    assert ids_of.proved is proved  # type: ignore[attr-defined]
+    assert len(shop.asked) == -(-count // 5) + 1  # in one pass
+
+
+PAIRS = """
+  orders:
+    request: {params: {offset: "{offset}", limit: "{limit}"}}
+    paging: {kind: offset, limit: 5}
+    key: [id, part]
+"""
+
+
+def test_offsets_of_rows_with_two_keys_are_held_together_by_the_row_that_both_pages_have(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = [{"id": n, "part": "a"} for n in range(1, 13)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        if number == 1:
+            del rows[0]  # all that follows moves to the front by one
+        first = int(params["offset"])
+        return rows[first : first + int(params["limit"])]
+
+    shop = Shop(answer)
+    with shop.source(tmp_path, PAIRS) as source:
+        assert ids_of(lake, source) == list(range(1, 13))
+    assert ids_of.proved  # type: ignore[attr-defined]
+    first = [number for number, asked in enumerate(shop.asked) if asked["offset"] == "0"]
+    assert len(first) == 2, "a second pass"
+
+
+CHILDREN = """
+  customers:
+    key: [id]
+  orders:
+    path: customers/{{parent}}/orders
+    request: {{params: {{{params}, limit: "{{limit}}"}}}}
+    paging: {{{paging}, limit: 5}}
+    rows: data
+    key: [customer, id]
+    columns: {{id: int64, customer: int64}}
+    parents: {{endpoint: customers, column_here: customer, max_failed_share: {share}}}
+"""
+
+
+def children(lake: Lake, source: Source) -> list[int]:
+    outcome, _ = outcome_of(source, lake, "customers", [DAY], NOW)
+    assert not outcome.failed
+    return ids_of(lake, source)
+
+
+def of_customer(params: dict[str, str], number: int) -> list[Row]:
+    return [{"id": n} for n in range(1, 13)]
+
+
+def test_children_come_under_the_proof_that_they_would_have_without_parents(
+    lake: Lake, tmp_path: Path
+) -> None:
+    rows = [{"id": n} for n in range(1, 13)]
+    both = sorted([*range(1, 13), *range(1, 13)])
+
+    def offset(params: dict[str, str], number: int) -> Any:
+        first = int(params["offset"])
+        return {"data": rows[first : first + int(params["limit"])]}
+
+    def page(params: dict[str, str], number: int) -> Any:
+        return {"data": numbered(rows, cap=3)(params, number), "total": len(rows)}
+
+    for answer, params, paging in (
+        (offset, 'offset: "{offset}"', "kind: offset"),
+        (page, 'page: "{page}"', "kind: page, total: total"),
+    ):
+        with Shop(answer).source(
+            tmp_path, CHILDREN.format(params=params, paging=paging, share=0)
+        ) as source:
+            assert children(lake, source) == both
+            assert ids_of.proved  # type: ignore[attr-defined]
+
+
+def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_path: Path) -> None:
+    def answer(params: dict[str, str], number: int) -> Any:
+        return {"data": [{"id": n} for n in range(5)], "next": "same" if params["of"] == "1" else 0}
+
+    shop = Shop(answer)
+    endpoints = CHILDREN.format(
+        params='token: "{token}"', paging="kind: token, next: next", share=0.5
+    )
+    with shop.source(tmp_path, endpoints) as source:
+        assert children(lake, source) == [0, 1, 2, 3, 4]
+    assert len(shop.asked) < 12
+
+
+SWEPT = """
+  orders:
+    request: {params: {from: "{start}", to: "{end}", offset: "{offset}", limit: "{limit}"}}
+    paging: {kind: offset, limit: 5}
+    key: [id]
+    cursor: at
+    columns: {id: int64, at: "timestamp[iso]"}
+    sweep: true
+"""
+
+
+def test_a_sweep_sees_a_row_that_changes_while_it_runs(lake: Lake, tmp_path: Path) -> None:
+    rows = rows_at(range(12))
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        found = [row for row in rows if row["at"] < params.get("to", "9")]
+        first = int(params["offset"])
+        return found[first : first + int(params["limit"])]
+
+    async def swept(source: Source) -> Swept:
+        async with open_client(source, budget.open_budget("shop", LIMITS, "memory")) as client:
+            return await sweep(Run(source, lake, client, "s", lambda: NOW), "orders", Tally())
+
+    with Shop(answer).source(tmp_path, SWEPT) as source:
+        assert ids_of(lake, source) == list(range(1, 13))
+        rows[11]["at"] = "2026-03-03T12:00:30Z"
+        found = asyncio.run(swept(source))
+    assert (found.keys_seen, found.keys_gone) == (12, 0)
