@@ -31,7 +31,8 @@ from pipeline.errors import (
     RequestRefused,
 )
 from pipeline.guard import BadBody, OddPage
-from pipeline.refusal import lost, refusal
+from pipeline.in_time import InTime
+from pipeline.refusal import is_of_token, lost, refusal, whom
 from pipeline.request import HttpRequest
 from pipeline.retry import Kind, Spent
 from pipeline.secret_logs import keep_secrets_out
@@ -64,10 +65,11 @@ class Sent:
 class _Failed(Exception):
     """One try failed in a way that another try may mend."""
 
-    def __init__(self, kind: Kind, reason: str, wait_s: float | None = None) -> None:
+    def __init__(self, kind: Kind, reason: str, *, of_token: bool = False) -> None:
+        """:param of_token: it was the token endpoint that failed, and not the API."""
         super().__init__(reason)
         self.kind = kind
-        self.wait_s = wait_s
+        self.of_token = of_token
 
 
 class Client:
@@ -168,16 +170,14 @@ class Client:
     async def _send(self, request: HttpRequest) -> Answer:
         self.requests += 1
         try:
-            async with asyncio.timeout(None) as limit:
-                return await self._read_body(self._built(request), limit)
-        except (TimeoutError, httpx.TimeoutException):
-            raise _Failed(Kind.TIMEOUT, "no answer in time") from None
+            return await self._read_body(self._built(request))
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             raise ConfigError("the URL of the API is not one: is base_url right?") from None
         except httpx.HTTPError as error:
-            raise _Failed(Kind.ERROR, lost(error)) from None
-        except ApiUnavailable as error:  # the token endpoint is ill
-            raise _Failed(Kind.ERROR, str(error)) from None
+            kind = Kind.TIMEOUT if isinstance(error, httpx.TimeoutException) else Kind.ERROR
+            raise _Failed(kind, lost(error), of_token=is_of_token(error)) from None
+        except ApiUnavailable as error:
+            raise _Failed(Kind.ERROR, str(error), of_token=True) from None
 
     def _built(self, request: HttpRequest) -> httpx.Request:
         params = httpx.QueryParams(request.params) if request.params else None
@@ -193,11 +193,9 @@ class Client:
             built.extensions = {**built.extensions, SETTLED: lambda: self._built(later())}
         return built
 
-    async def _read_body(self, request: httpx.Request, limit: asyncio.Timeout) -> Answer:
+    async def _read_body(self, request: httpx.Request) -> Answer:
         response = await self._http.send(request, stream=True)
         self.spent.answered = True
-        # Waiting for the budget is no fault of the API: the clock runs from the answer's head on.
-        limit.reschedule(asyncio.get_running_loop().time() + self._source.timeouts.total_s)
         try:
             self._refuse_layers(response)
             chunks, size = [], 0
@@ -251,16 +249,16 @@ class Client:
         if wait_s is None or self._breaker.state is State.OPEN:
             number = sum(tries.values())
             said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
-            raise self._down(what, said) from None
+            raise self._down(what, said, of_token=failed.of_token) from None
         if failed.kind is Kind.TIMEOUT and not self.spent.answered:
             log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
-    def _down(self, what: object, reason: str) -> ApiUnavailable:
-        host = httpx.URL(self._source.base_url).host
+    def _down(self, what: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
+        who = whom(self._source, of_token=of_token)
         return ApiUnavailable(
-            f"{what}: {reason}. The API at {host} seems to be down or unreachable "
+            f"{what}: {reason}. {who} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value})",
             wait_s=self._source.breaker.open_s,
         )
@@ -283,11 +281,13 @@ async def open_client(
     if transport is None:
         tls = await asyncio.to_thread(httpx.create_ssl_context)
         transport = Connections(source.limits.in_flight + 2, tls)
+    stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
+    timed = InTime(transport, stages, t.total_s)
     http = httpx.AsyncClient(
         auth=make_auth(source.auth),
         headers={"User-Agent": "headrace", **source.headers},
-        timeout=httpx.Timeout(t.read_s, connect=t.connect_s, pool=None),
-        transport=Metered(transport, budget, httpx.URL(source.base_url), free_304=free_304),
+        timeout=stages,
+        transport=Metered(timed, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )
     state = State.HALF_OPEN if half_open else State.CLOSED

@@ -6,6 +6,8 @@ import httpx
 
 from pipeline.classify import Verdict
 from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused
+from pipeline.spec.source import Source
+from pipeline.token_auth import FOR_TOKENS
 
 
 def refusal(
@@ -31,9 +33,25 @@ def refusal(
 
 def lost(error: httpx.HTTPError) -> str:
     """Why there is no answer, without the URL."""
+    of_token = is_of_token(error)
+    if isinstance(error, httpx.TimeoutException):
+        return "the token endpoint did not answer in time" if of_token else "no answer in time"
     if isinstance(error, httpx.ConnectError):
         return f"no connection to {error.request.url.host}"
-    return f"the connection failed ({type(error).__name__})"
+    where = "the connection to the token endpoint" if of_token else "the connection"
+    return f"{where} failed ({type(error).__name__})"
+
+
+def is_of_token(error: httpx.HTTPError) -> bool:
+    """True if it was the token endpoint that was asked, and not the API."""
+    return FOR_TOKENS in error.request.extensions
+
+
+def whom(source: Source, *, of_token: bool) -> str:
+    """Who was asked, for a sentence."""
+    if of_token:
+        return f"The token endpoint at {httpx.URL(getattr(source.auth, 'token_url', '')).host}"
+    return f"The API at {httpx.URL(source.base_url).host}"
 
 
 def _said(headers: Mapping[str, str], body: bytes) -> str:

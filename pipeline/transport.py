@@ -6,17 +6,16 @@ if there was a connection to open first. Requests to other hosts (a token endpoi
 this API's quota and pass.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
 
-from pipeline.budget import Budget, Grant
+from pipeline.budget import Budget
+from pipeline.in_time import leaving
 
 SETTLED = "headrace.settled"
 """The extension of a request that is made anew when it may go."""
-_LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
@@ -42,8 +41,8 @@ class Metered(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
-            with self._leaving(_settled(request), grant) as leaving:
-                response = await self._inner.handle_async_request(leaving)
+            with leaving(_settled(request), lambda: self._budget.left(grant)) as sent:
+                response = await self._inner.handle_async_request(sent)
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -54,27 +53,6 @@ class Metered(httpx.AsyncBaseTransport):
         """True if a request to this URL uses the API's quota."""
         same_host = (url.host, url.port) == (self._api.host, self._api.port)
         return same_host and f"{url.path}/".startswith(f"{self._api.path.rstrip('/')}/")
-
-    @contextmanager
-    def _leaving(self, request: httpx.Request, grant: Grant) -> Iterator[httpx.Request]:
-        """The request, with a trace that tells the budget when it has left.
-
-        It may be sent again, with another grant: its extensions are put back.
-        """
-        before = request.extensions
-        theirs = before.get("trace")
-
-        async def trace(event: str, info: dict[str, Any]) -> None:
-            if event.endswith(_LEFT):
-                self._budget.left(grant)
-            if theirs is not None:
-                await theirs(event, info)
-
-        request.extensions = {**before, "trace": trace}
-        try:
-            yield request
-        finally:
-            request.extensions = before
 
     async def aclose(self) -> None:
         await self._inner.aclose()

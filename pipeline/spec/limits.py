@@ -111,4 +111,6 @@ class Timeouts(Model):
 
     connect_s: float = Field(5.0, gt=0)
     read_s: float = Field(30.0, gt=0, description="for the answer, and between two pieces of it")
-    total_s: float = Field(120.0, gt=0, description="for the body, from the answer's head on")
+    total_s: float = Field(
+        120.0, gt=0, description="for the whole answer, from when the request has left"
+    )

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from emulator.testing import Emulator, running
-from pipeline.auth import BearerAuth, KeyAuth, TokenAuth, hidden, make_auth
+from pipeline.auth import BearerAuth, KeyAuth, hidden, make_auth
 from pipeline.client import Client, Sent
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError
 from pipeline.request import HttpRequest
@@ -26,6 +26,7 @@ from pipeline.spec.auth import (
     RefreshToken,
 )
 from pipeline.spec.source import Source
+from pipeline.token_auth import TokenAuth
 from tests.engine.sources import quick
 from tests.engine.wire import answer, client_of, form_of, read_json, serving, things
 

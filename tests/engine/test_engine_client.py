@@ -202,35 +202,6 @@ def test_an_answer_that_is_too_large_is_refused_also_if_it_is_a_bomb() -> None:
     assert len(found) == 40_001
 
 
-def test_an_answer_that_drips_is_cut_off() -> None:
-    """Each read is in time, the whole is not."""
-
-    async def run() -> None:
-        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
-            try:
-                while True:
-                    writer.write(b" ")
-                    await writer.drain()
-                    await asyncio.sleep(0.01)
-            except ConnectionError:
-                pass
-            finally:
-                writer.transport.abort()
-
-        server = await asyncio.start_server(drip, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        source = quick(f"http://127.0.0.1:{port}")
-        patient = source.timeouts.model_copy(update={"total_s": 0.1})
-        source = source.model_copy(update={"timeouts": patient})
-        async with server, client_of(source) as client:
-            with pytest.raises(ApiUnavailable, match="no answer in time, after 3 tries"):
-                await client.fetch(things(source), read_json, "page", Sent())
-
-    asyncio.run(run())
-
-
 def test_answers_that_mean_no_rows() -> None:
     found, _, _ = fetched(lambda *_: answer(status=204, raw=b""))
     assert found == []
