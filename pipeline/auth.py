@@ -54,7 +54,8 @@ def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
     values = [getattr(spec, name, None) for name in _SECRETS]
     secrets = [value for value in values if isinstance(value, SecretStr)]
     secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
-    found = {secret.get_secret_value() for secret in secrets} | {getattr(auth, "token", "")}
+    found = {secret.get_secret_value() for secret in secrets}
+    found |= auth.secrets if isinstance(auth, TokenAuth) else {str(getattr(auth, "token", ""))}
     if isinstance(spec, Basic):
         both = f"{spec.username}:{spec.password.get_secret_value()}"
         found.add(b64encode(both.encode()).decode())

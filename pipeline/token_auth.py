@@ -41,14 +41,17 @@ class TokenAuth(httpx.Auth):
         self._clock = clock
         self._extra = dict(extra_headers)
         self._token = ""
+        self._rotated = ""  # what the endpoint gave in place of the source's refresh token
+        self._given: set[str] = set()
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
         self.renewals = 0
 
     @property
-    def token(self) -> str:
-        return self._token
+    def secrets(self) -> frozenset[str]:
+        """All that was given in the run: a page may still be refused with the token before."""
+        return frozenset(self._given)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -74,6 +77,8 @@ class TokenAuth(httpx.Auth):
 
     def _token_request(self) -> httpx.Request:
         form = dict(self._form())
+        if self._rotated:
+            form["refresh_token"] = self._rotated
         return httpx.Request("POST", self._token_url, data=form, extensions={FOR_TOKENS: True})
 
     def _raise_if_refused(self) -> None:
@@ -82,12 +87,17 @@ class TokenAuth(httpx.Auth):
             raise AuthError(*self._refused.args)
 
     async def _keep(self, response: httpx.Response) -> None:
+        refreshes = "refresh_token" in self._form()
         try:
-            data = await _token_answer(response)
+            data = await _token_answer(response, _REFRESHING if refreshes else _CLIENT)
         except AuthError as error:
             self._refused = error
             raise
         self._token = data["access_token"]
+        rotated = data.get("refresh_token")
+        if refreshes and rotated and isinstance(rotated, str):
+            self._rotated = rotated
+        self._given |= {self._token, self._rotated}
         lifetime_s = _lifetime_s(data.get("expires_in"))
         self._good_until = self._clock() + lifetime_s - min(self._renew_before_s, lifetime_s / 2)
         self.renewals += 1
@@ -135,7 +145,14 @@ class _Short(httpx.AsyncByteStream):
         await self._inner.aclose()
 
 
-async def _token_answer(response: httpx.Response) -> dict[str, Any]:
+_CLIENT = "are the client id and the client secret right?"
+_REFRESHING = (
+    "are the refresh token, the client id and the client secret right? An endpoint that gives a "
+    "new refresh token at each renewal takes the old one no more: an earlier run may have used it"
+)
+
+
+async def _token_answer(response: httpx.Response, remedy: str) -> dict[str, Any]:
     """:raises AuthError: not a token. :raises ApiUnavailable: the endpoint is ill (5xx, 429)."""
     status = response.status_code
     if status == 429 or status >= 500:
@@ -159,7 +176,7 @@ async def _token_answer(response: httpx.Response) -> dict[str, Any]:
         raise AuthError(
             f"the token endpoint refused the credentials with status {status}"
             + (f" ({said})" if said else "")
-            + ": are the client id and the client secret right?"
+            + f": {remedy}"
         )
     return data
 

@@ -49,7 +49,7 @@ class ClientCredentials(Model):
 
 
 class RefreshToken(Model):
-    """OAuth2 refresh token (RFC 6749, 6)."""
+    """OAuth2 refresh token (RFC 6749, 6). One that comes in its place does not outlive the run."""
 
     kind: Literal["oauth2_refresh_token"]
     token_url: str

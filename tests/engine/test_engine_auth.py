@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from emulator.testing import Emulator, running
 from pipeline.auth import BearerAuth, KeyAuth, hidden, make_auth
 from pipeline.client import Client, Sent
-from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, RequestRefused
 from pipeline.request import HttpRequest
 from pipeline.spec.auth import (
     ApiKey,
@@ -219,6 +219,100 @@ def test_a_refresh_token_is_sent_in_the_body() -> None:
         "refresh_token": "r-1",
         "client_id": "my-id",
     }
+
+
+ROTATING = "kind: oauth2_refresh_token, refresh_token: refresh-0, client_id: me"
+
+
+@pytest.mark.parametrize("kind", ["new ones", "none", "odd ones"])
+def test_a_refresh_token_that_comes_with_a_renewal_is_the_one_to_use(kind: str) -> None:
+    """The endpoint takes each once, and the API each token: the next page needs a renewal."""
+    takes, used = "refresh-0", set[str]()
+    odd = iter([None, "", 7, {"a": 1}])
+
+    def answering(number: int, seen: Any) -> bytes:
+        nonlocal takes
+        if seen.method == "GET":
+            bearer = seen.headers["authorization"]
+            fresh = bearer not in used
+            used.add(bearer)
+            return answer([bearer]) if fresh else answer(status=401)
+        sent = dict(httpx.QueryParams(seen.body.decode()))["refresh_token"]
+        if sent != takes:
+            return answer({"error": "invalid_grant"}, 400)
+        given: dict[str, Any] = {"access_token": f"access-{number}"}
+        if kind == "new ones":
+            takes = given["refresh_token"] = f"refresh-{number}"
+        elif kind == "odd ones":
+            given["refresh_token"] = next(odd)
+        return answer(given)
+
+    async def run() -> None:
+        async with serving(answering) as wire:
+            source = quick(f"{wire.url}/v4", auth=f"{{{ROTATING}, token_url: {wire.url}/token}}")
+            async with client_of(source) as client:
+                for _ in range(4):
+                    await client.fetch(things(source), read_json, "page", Sent())
+            assert [seen.method for seen in wire.seen].count("POST") == 4
+            assert len(used) == 4
+
+    asyncio.run(run())
+
+
+def test_a_refresh_token_of_the_run_is_in_no_text(caplog: pytest.LogCaptureFixture) -> None:
+    secrets = ["refresh-0", "refresh-1", "refresh-3", "access-1", "access-3"]
+    heard = ""
+
+    def answering(number: int, seen: Any) -> bytes:
+        nonlocal heard
+        heard = f"{heard} {seen.headers.get('authorization')} {seen.body!r}"
+        if number in (1, 3):
+            data = {"access_token": f"access-{number}", "refresh_token": f"refresh-{number}"}
+            return answer(data)
+        return answer({"message": heard}, 401 if number == 2 else 403)
+
+    async def run() -> str:
+        async with serving(answering) as wire:
+            source = quick(f"{wire.url}/v4", auth=f"{{{ROTATING}, token_url: {wire.url}/token}}")
+            async with client_of(source) as client:
+                all_loggers_at_debug(caplog)
+                with pytest.raises(RequestRefused) as caught:
+                    await client.fetch(things(source), read_json, "page", Sent())
+            return f"{caught.value} {caught.value!r} {client!r}"
+
+    said = asyncio.run(run())
+    assert [secret for secret in secrets if secret in heard] == [*secrets[:2], *secrets[3:]]
+    assert said.count("***") >= 4
+    assert not [secret for secret in secrets if secret in said]
+    every_secret_stays_hidden(caplog, secrets)
+
+
+def test_a_refresh_token_that_was_used_up_is_said() -> None:
+    async def run() -> None:
+        spec = RefreshToken(
+            kind="oauth2_refresh_token", token_url="https://id.test", refresh_token=SecretStr("r")
+        )
+        flow = Flow(make_auth(spec))
+        await flow.first()
+        await flow.then(httpx.Response(400, json={"error": "invalid_grant"}))
+
+    with pytest.raises(
+        AuthError, match=r"400 \(invalid_grant\): are the refresh token, .* used it"
+    ):
+        asyncio.run(run())
+
+
+def test_a_client_s_own_token_needs_no_refresh_token() -> None:
+    async def run() -> httpx.Request:
+        auth = make_auth(CREDENTIALS, clock=Clock())
+        flow = Flow(auth)
+        await flow.first()
+        await flow.then(token("old", refresh_token="unasked"))
+        again = await flow.then(httpx.Response(401))
+        assert again is not None
+        return again
+
+    assert "refresh_token" not in form_of(asyncio.run(run()))
 
 
 @pytest.mark.parametrize("bad", ["key\n", "k\u00e9y", "a\x00b"])
