@@ -2,8 +2,11 @@
 
 The place in flight is held from before the rate slot until the body has been read or dropped, so
 that what the budget counts is what the server sees. The budget is told when the headers leave: late
-if there was a connection to open first. Requests to other hosts (a token endpoint) are no use of
-this API's quota and pass.
+if there was a connection to open first.
+
+What goes to the API's origin counts, whatever its path: a next link may lead out of ``base_url``'s.
+Requests for tokens pass, also where the token endpoint is at the same origin, and so do those to
+other hosts.
 """
 
 from collections.abc import AsyncIterator
@@ -13,6 +16,7 @@ import httpx
 
 from pipeline.budget import Budget
 from pipeline.in_time import leaving
+from pipeline.token_auth import FOR_TOKENS
 
 SETTLED = "headrace.settled"
 """The extension of a request that is made anew when it may go."""
@@ -34,10 +38,10 @@ class Metered(httpx.AsyncBaseTransport):
         self._inner = inner
         self._free_304 = free_304
         self._budget = budget
-        self._api = api
+        self._origin = _origin(api)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if not self.counts(request.url):
+        if not self.counts(request):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
@@ -49,13 +53,16 @@ class Metered(httpx.AsyncBaseTransport):
             response.stream = _Held(response.stream, stack.pop_all())
         return response
 
-    def counts(self, url: httpx.URL) -> bool:
-        """True if a request to this URL uses the API's quota."""
-        same_host = (url.host, url.port) == (self._api.host, self._api.port)
-        return same_host and f"{url.path}/".startswith(f"{self._api.path.rstrip('/')}/")
+    def counts(self, request: httpx.Request) -> bool:
+        """True if a request uses the API's quota."""
+        return FOR_TOKENS not in request.extensions and _origin(request.url) == self._origin
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _settled(request: httpx.Request) -> httpx.Request:

@@ -13,8 +13,12 @@ import pytest
 
 from pipeline.budget import Budget, Grant, Limits, RateWindow, cells, open_budget
 from pipeline.budget.stores import MemoryStore
+from pipeline.client import Sent
 from pipeline.connections import Connections
+from pipeline.request import HttpRequest
 from pipeline.transport import Metered
+from tests.engine.sources import quick
+from tests.engine.wire import Seen, answer, client_of, read_json, serving
 
 API = "http://api.test/"
 FOUR = Limits((RateWindow(4, 1.0),), 8)
@@ -191,6 +195,48 @@ def test_a_request_that_is_sent_again_moves_only_its_second_time(
 
     run(test(), monkeypatch)
     assert said == ["http11.send_request_headers.complete"] * 2, "whose trace it was hears it too"
+
+
+@pytest.mark.parametrize("auth", ["{kind: none}", "of /token", "of /v1/token"])
+def test_all_that_goes_to_the_api_s_origin_counts_but_for_tokens(auth: str) -> None:
+    """A next link is held to the origin, and may lead out of the path of base_url."""
+    targets = ["/v1/things", "/v1", "/api/v1/things?page=2", "/", "/v10/things"]
+
+    def answering(_: int, seen: Seen) -> bytes:
+        return answer({"access_token": "t"} if seen.target.endswith("/token") else [])
+
+    async def test() -> None:
+        async with serving(answering) as wire:
+            path = auth.removeprefix("of ")
+            of_token = (
+                "{kind: oauth2_client_credentials, client_id: me, client_secret: it, "
+                f"token_url: '{wire.url}{path}'}}"
+            )
+            source = quick(f"{wire.url}/v1", auth=of_token if path != auth else auth)
+            async with client_of(source) as client:
+                for target in targets:
+                    request = HttpRequest("GET", f"{wire.url}{target}")
+                    await client.fetch(request, read_json, "page", Sent())
+                assert len(await sent(client.budget)) == len(targets)
+            assert len(wire.seen) == len(targets) + (path != auth)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("url", "counts"),
+    [
+        ("https://api.test/v2", True),
+        ("https://API.test:443/", True),
+        ("https://api.test:8443/v1", False),
+        ("http://api.test/v1", False),
+        ("https://other.test/v1", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(url: str, counts: bool) -> None:
+    budget = open_budget("leaving", FOUR, None)
+    transport = Metered(Api(), budget, httpx.URL("https://api.test/v1"))
+    assert transport.counts(httpx.Request("GET", url)) is counts
 
 
 class Reluctant(asyncio.Protocol):
