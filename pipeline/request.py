@@ -56,9 +56,10 @@ def page_request(
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, ask)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
+    values = values_of(endpoint.window, window, ask)
     if ask.url is not None:
-        return HttpRequest("GET", ask.url, headers=_filled(endpoint.request.headers, {}))
-    return _http(endpoint.request, url, values_of(endpoint.window, window, ask))
+        return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
+    return _http(endpoint.request, url, values)
 
 
 def count_request(
@@ -94,9 +95,13 @@ def _http(request: Http, url: str, values: Mapping[str, str]) -> HttpRequest:
             text = fill(_text(one), values)
             if text is not None:
                 params.append((name, text))
-    headers = {"Accept": "application/json", **_filled(request.headers, values)}
+    headers = _headers(request, values)
     content = _body(request, values, headers)
     return HttpRequest(request.method, filled_url, tuple(params), headers, content)
+
+
+def _headers(request: Http, values: Mapping[str, str]) -> dict[str, str]:
+    return {"Accept": "application/json", **_filled(request.headers, values)}
 
 
 def _body(request: Http, values: Mapping[str, str], headers: dict[str, str]) -> bytes | None:

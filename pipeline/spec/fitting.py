@@ -39,6 +39,7 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
         request = endpoint.request
         parts: list[Any] = [request.params, request.headers, request.json_body]
         parts += [request.form, request.text, endpoint.path]
+        yield from _links_are_followed(endpoint, request)
         used = set(_USED.findall(" ".join(str(part) for part in parts)))
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
@@ -122,6 +123,25 @@ def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
         )
     if isinstance(paging, Cursor) and endpoint.cursor is None:
         yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
+
+
+def _links_are_followed(endpoint: "Endpoint", request: Http) -> Iterator[str]:
+    """A link says the whole query, and nothing of a method or a body."""
+    if not isinstance(endpoint.paging, Link):
+        return
+    if request.method != "GET":
+        yield (
+            f"paging of kind link asks for each page after the first by GET, but request.method is "
+            f"{request.method}: take it out, or use a kind whose page goes into the body, e.g. "
+            "paging: {kind: token, …}"
+        )
+    bodies = {"json": request.json_body, "form": request.form, "text": request.text}
+    for name in (name for name, body in bodies.items() if body is not None):
+        yield (
+            f"paging of kind link asks for each page after the first without a body, but the "
+            f"request has {name}: put it into params, or use a kind whose page goes into the "
+            "body, e.g. paging: {kind: token, …}"
+        )
 
 
 def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:

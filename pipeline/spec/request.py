@@ -6,6 +6,7 @@ parameter, header or body member that needs a value which this request does not 
 in a baseline, no token on a first page) is left out.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -52,12 +53,13 @@ Request = Annotated[
 
 _FINEST = (
     (("%f",), 1e-6),
-    (("%S", "%s", "%T", "%X", "%c", "%r"), 1.0),
+    (("%S", "%T", "%X", "%c", "%r"), 1.0),
     (("%M", "%R"), 60.0),
     (("%H", "%I"), 3600.0),
 )
 """Directives of strftime that say which part of a time is written, and its step in seconds."""
 
+_EPOCH = re.compile(r"%(?:%|[-_0^#]*\d*[EO]?(s))")  # %% is a percent sign, %-s as good as %s
 DAY_S = 86_400.0
 _WRITTEN_S = {"epoch_s": 1.0, "epoch_ms": 0.001, "iso": 0.000_001}
 
@@ -88,6 +90,16 @@ class WindowFormat(Model):
     floor: str | None = Field(
         None, description="lower bound to ask a baseline with, where the API wants one"
     )
+
+    @model_validator(mode="after")
+    def _format_is_utc(self) -> "WindowFormat":
+        """All directives of strftime write what they are given, but for this one."""
+        if any(_EPOCH.findall(self.format)):
+            raise ValueError(
+                f"format {self.format!r} has %s, which counts in the time zone of the machine: "
+                "write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds"
+            )
+        return self
 
     @model_validator(mode="after")
     def _format_says_enough(self) -> "WindowFormat":

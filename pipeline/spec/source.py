@@ -1,6 +1,7 @@
 """One API: where it is, who asks, how fast, since when, and its endpoints."""
 
 import hashlib
+import json
 from datetime import date
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -12,6 +13,7 @@ from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
 from pipeline.spec.model import HeaderText, Model, Name
 from pipeline.spec.request import DAY_S
 
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
@@ -100,9 +102,17 @@ class Source(Model):
         return self.safety_margin_s if own is None else own
 
     def definition(self, endpoint: str) -> str:
-        """A digest of what decides which rows an endpoint has: a checkpoint of another is void."""
+        """A digest of what decides which rows an endpoint has: a checkpoint of another is void.
+
+        Headers are in it as they are sent, settings filled in, since the rows of two tenants must
+        not mix. Credentials may rotate: ``auth`` is left out, and the headers that HTTP has for
+        them. A key in another header is no more than hashed; with a new one, work is done again.
+        """
         spec = self.endpoints[endpoint].model_dump_json(
             by_alias=True, exclude={"cache", "conditional"}
         )
         text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
+        named = sorted((name.lower(), value) for name, value in self.headers.items())
+        if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
+            text += f"|{json.dumps(sent)}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """What goes out: IGDB's language, HTTP templates, bounds of windows, and links to next pages."""
 
+import asyncio
 import json
 import math
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrow import PageReader
 from pipeline.bounds import bound, may_come
-from pipeline.client import Answer
+from pipeline.client import Answer, Sent
 from pipeline.errors import ContractBroken
+from pipeline.fetch import EndpointPages
 from pipeline.links import next_url
 from pipeline.paging import Ask
+from pipeline.plan import extraction_of, shape_of
 from pipeline.request import HttpRequest, count_request, page_request
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Link
 from pipeline.spec.request import WindowFormat
 from pipeline.window import Window
 from tests.engine.moving import THOROUGH
+from tests.engine.sources import source_of
+from tests.engine.wire import Seen, answer, client_of, serving
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
@@ -226,6 +232,51 @@ def test_a_link_is_asked_for_as_it_is() -> None:
         "GET", "https://api.test/v1/items?cursor=a%2Bb&x", headers=request.headers
     )
     assert request.headers["X-A"] == "1"
+
+
+CHAIN = """
+source: api
+base_url: {url}
+start: 2026-11-01
+headers: {{X-Tenant: one}}
+endpoints:
+  items:
+    request:
+      params: {{from: "{{start}}", to: "{{end}}", size: "{{limit}}"}}
+      headers: {{X-Version: "3", X-Since: "{{start}}", X-Size: "{{limit}}"{more}}}
+    paging: {{kind: link, limit: 2, next: next}}
+    rows: rows
+    key: [id]
+    cursor: at
+    columns: {{at: "timestamp[iso]"}}
+"""
+
+
+@pytest.mark.parametrize(("more", "accepts"), [("", "application/json"), (", Accept: a/b", "a/b")])
+def test_the_headers_of_a_first_page_go_with_the_links_that_follow(more: str, accepts: str) -> None:
+    def answering(number: int, seen: Seen) -> bytes:
+        at = (NOON - timedelta(hours=1)).isoformat()
+        rows = [{"id": 2 * number + n, "at": at} for n in (0, 1)]
+        return answer({"rows": rows, "next": f"/more?n={number}" if number < 3 else None})
+
+    async def run() -> list[Seen]:
+        async with serving(answering) as wire:
+            source = source_of(CHAIN.format(url=wire.url, more=more))
+            spec = source.endpoints["items"]
+            reader = PageReader(shape_of(spec), None, where="api/items")
+            async with client_of(source) as client:
+                pages = EndpointPages(client, source, "items", DAY, reader, Sent())
+                async for _ in extraction_of(spec, pages, DAY, 2).run(None):
+                    pass
+            return wire.seen
+
+    first, *following = asyncio.run(run())
+    assert [seen.target for seen in following] == ["/more?n=1", "/more?n=2"]
+    assert first.headers["accept"] == accepts
+    assert first.headers["x-version"] == "3"
+    assert {"x-since", "x-size", "x-tenant"} <= first.headers.keys()
+    for seen in following:
+        assert seen.headers == first.headers
 
 
 FORMATS = {

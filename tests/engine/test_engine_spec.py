@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.spec import Source, load_folder, load_source, load_sources
+from pipeline.spec.request import WindowFormat
 from pipeline.spec.schema import source_schema
 from tests.engine.moving import THOROUGH
 from tests.engine.sources import source_of
@@ -234,6 +235,15 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "    paging: {kind: keyset, limit: 5, ranges: 4}\n",
         "5: endpoints.a: ranges of a keyset need {before} in the request",
     ),
+    "seconds of the machine's zone": (
+        HEAD + "endpoints:\n  a: {key: [id], window: {format: 'at:%s000'}}\n",
+        "5: endpoints.a.window: format 'at:%s000' has %s, which counts in the time zone of the "
+        "machine: write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds",
+    ),
+    "the same with a flag": (
+        HEAD + "endpoints:\n  a: {key: [id], window: {format: '%Y%-s'}}\n",
+        "5: endpoints.a.window: format '%Y%-s' has %s",
+    ),
     "seconds that are cut": (
         HEAD + "endpoints:\n  a: {key: [id], window: {format: epoch_s, resolution_s: 0.5}}\n",
         "5: endpoints.a.window: format 'epoch_s' writes steps of 1 s: set resolution_s: 1",
@@ -247,6 +257,31 @@ def test_a_mistake_is_a_sentence_with_its_line(name: str, tmp_path: Path) -> Non
     found = said(tmp_path, text)
     assert found.startswith(sentence), found
     assert "hush" not in found
+
+
+def test_a_percent_sign_before_an_s_is_no_directive() -> None:
+    assert WindowFormat(format="%%s-%S-s").format == "%%s-%S-s"
+
+
+def digest(headers: str, env: dict[str, str] | None = None) -> str:
+    text = f"{HEAD}headers: {{{headers}}}\nendpoints:\n  a: {{key: [id]}}\n"
+    return source_of(text, env).definition("a")
+
+
+def test_headers_of_the_source_are_in_what_decides_which_rows_there_are() -> None:
+    one = digest("X-Tenant: one, X-B: b")
+    assert one == digest("x-b: b, x-tenant: one"), "one header by another spelling"
+    digests = [one, digest(""), digest("X-Tenant: two, X-B: b"), digest("X-Tenant: one")]
+    assert len({*digests, digest("X-B: one, X-Tenant: b")}) == 5
+    tenants = [digest("X-Tenant: '${TENANT}'", {"TENANT": name}) for name in ("one", "two")]
+    assert tenants[0] != tenants[1]
+    assert "one" not in one
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie", "Proxy-Authorization"])
+def test_credentials_may_rotate(name: str) -> None:
+    keys = [digest(f"{name}: '${{KEY}}'", {"KEY": key}) for key in ("old", "new")]
+    assert keys[0] == keys[1] == digest("")
 
 
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:

@@ -142,6 +142,17 @@ def test_rows_change_while_it_is_down(
     assert by_id.keys() <= deleted
 
 
+def test_staged_rows_of_another_tenant_are_dropped(
+    api: Emulator, bench: Callable[[int], Bench]
+) -> None:
+    one = bench(1)
+    cut_off(one)
+    one.source = one.source.model_copy(update={"headers": {"X-Tenant": "another"}})
+    assert one.run().manifest.resumed_pages == 0
+    check_rows(one.lake, api.rows("characters"), "characters")
+    check_clean(one.lake)
+
+
 def test_staged_rows_of_another_definition_are_dropped(
     api: Emulator, bench: Callable[[int], Bench]
 ) -> None:

@@ -94,6 +94,21 @@ def sentence(tmp_path: Path, body: str) -> str:
             '    request: {method: POST, json: {since: "{start}", until: "{end}"}}\n',
             "a sweep asks without the window, and can leave it out of params only: move {end}",
         ),
+        (
+            "    key: [id]\n    paging: {kind: link, limit: 10}\n"
+            "    request: {method: POST, json: {q: x}}\n",
+            "paging of kind link asks for each page after the first by GET, but request.method is "
+            "POST: take it out, or use a kind whose page goes into the body, e.g. paging: {kind: "
+            "token, …}",
+        ),
+        *(
+            (
+                f"    key: [id]\n    paging: {{kind: link, limit: 10}}\n    request: {{{body}}}\n",
+                "paging of kind link asks for each page after the first without a body, but the "
+                f"request has {body.split(':')[0]}: put it into params",
+            )
+            for body in ("json: {q: x}", "form: {q: x}", "text: q")
+        ),
     ],
 )
 def test_a_combination_that_can_not_work(tmp_path: Path, body: str, expected: str) -> None:
