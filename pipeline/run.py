@@ -5,8 +5,9 @@ already stage the next day. Blocking work (Parquet, S3) runs in worker threads; 
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -19,8 +20,8 @@ from pipeline.client import Sent
 from pipeline.columns import schema_of
 from pipeline.commit import Attempt
 from pipeline.conditional import seen_before
-from pipeline.errors import RequestRefused
-from pipeline.extract import StartOver, Tally
+from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract import Handed, StartOver, Tally
 from pipeline.fetch import EndpointPages, Pages
 from pipeline.landing import Landing
 from pipeline.manifest import Manifest
@@ -30,6 +31,8 @@ from pipeline.readback import latest_manifest
 from pipeline.spec.paging import Token
 from pipeline.staged import Receipt, Run, Staged
 from pipeline.window import Window
+
+log = logging.getLogger("headrace.run")
 
 
 async def stage(
@@ -101,10 +104,17 @@ class _Stager:
                 await self._read_pages(position)
             except StartOver:
                 await self._start_over()
-            except RequestRefused:
-                # A token that dies with the server's state: its chain is begun again, once.
-                if not self._dies or self._tally.pages == 0:
+            except (RequestRefused, ContractBroken) as error:
+                if not self._may_be_stale(position, error):
                     raise
+                log.warning(
+                    "%s/%s %s: begun again from the first page, once, since it can't be gone on "
+                    "with: %s",
+                    self._run.source.source,
+                    self._endpoint,
+                    self._partition,
+                    error,
+                )
                 await self._start_over()
         return Staged(
             run=self._run,
@@ -121,23 +131,49 @@ class _Stager:
             began=began,
         )
 
-    @property
-    def _dies(self) -> bool:
-        return isinstance(self._spec.paging, Token) and not self._spec.paging.resumable
+    def _may_be_stale(self, position: Mapping[str, Any] | None, error: Exception) -> bool:
+        """Whether what was refused may be where this try came from, and not the request itself.
+
+        A token dies with the server's state, a link expires: with nothing read since the earlier
+        try, its position is all that differs from the first page of all. Kept, it would fail every
+        try to come.
+        """
+        if position is None:
+            dies = isinstance(self._spec.paging, Token) and not self._spec.paging.resumable
+            return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
+        if self._parents is not None:
+            return bool(position["failed"])  # of the earlier try: they may be well by now
+        return self._tally.pages == 0
 
     async def _start_over(self) -> None:
         """Read the partition from its first page; what it has cost so far still counts."""
-        await asyncio.to_thread(self._attempt.start_over)
         self._resumed_pages = self._tally.rows = self._tally.repeated_rows = 0
-        await self._read_pages(None)
+        await self._read_pages(None, in_place_of_staged=True)
 
-    async def _read_pages(self, position: Mapping[str, Any] | None) -> None:
+    async def _in_place_of_staged(
+        self, pages: AsyncGenerator[Handed, None]
+    ) -> AsyncGenerator[Handed, None]:
+        """Drop what is staged once the first page came: if it is refused too, all that stays."""
+        async with aclosing(pages):
+            first = await anext(pages, None)
+            await asyncio.to_thread(self._attempt.start_over)
+            if first is not None:
+                yield first
+                async for handed in pages:
+                    yield handed
+
+    async def _read_pages(
+        self, position: Mapping[str, Any] | None, *, in_place_of_staged: bool = False
+    ) -> None:
         extraction = self._extraction()
         extraction.tally = self._tally
+        pages = extraction.run(position)
+        if in_place_of_staged:
+            pages = self._in_place_of_staged(pages)
         gathered = Gathered(self._spec.batch_rows, position, self._run.held)
         with closing(gathered):
             async with self._landing.open():
-                async with aclosing(extraction.run(position)) as handed_pages:
+                async with aclosing(pages) as handed_pages:
                     async for handed in handed_pages:
                         gathered.add(handed)
                         await asyncio.sleep(0)  # pages in a row must not hold the loop up
