@@ -14,7 +14,8 @@ rows       ``types`` (declared), ``guard`` (bytes), ``strict``, ``exact`` and ``
            Arrow, fast and lossless), ``evolve`` (inferred), ``arrow`` (the reader), ``columns``,
            ``heap`` (threads and memory)
 budget     ``budget``: when a request may go, over all processes
-requests   ``bounds``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP request
+requests   ``bounds``, ``keys``, ``request``, ``apicalypse``, ``multiquery``: a page as an HTTP
+           request
 client     ``auth``, ``classify``, ``retry``, ``breaker``, ``connections`` (httpx over aiohttp's),
            ``transport``, ``client`` (the only sender), ``pack`` and ``packing`` (pages that ride
            together), ``cache``, ``links``

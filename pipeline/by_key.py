@@ -20,7 +20,7 @@ from pipeline.errors import ContractBroken
 from pipeline.extract import Handed, Tally
 from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import Room, in_order
-from pipeline.paging import Ask, Facts, OffsetPager, Pager, Segment
+from pipeline.paging import Ask, Facts, OffsetPager, Pager, Segment, kept, restored
 from pipeline.proof import Reach, earlier_ask
 
 _ASK_AGAIN = 4
@@ -73,9 +73,9 @@ class ByKey:
     def _resumed(self, first: Ask, position: Mapping[str, Any] | None) -> Ask:
         if position is None:
             return first
-        self._reach = replace(self._reach, covered=position["covered"])
+        self._reach = replace(self._reach, covered=restored(position["covered"]))
         if self._can_seek:
-            return replace(first, after=position["covered"])
+            return replace(first, after=self._reach.covered)
         self._offset, self._earlier = position["offset"], position["rows"]
         return replace(first, offset=self._offset)
 
@@ -279,7 +279,7 @@ class ByKey:
         self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows
-        position: dict[str, Any] = {"covered": self._reach.covered, "offset": self._offset}
+        position: dict[str, Any] = {"covered": kept(self._reach.covered), "offset": self._offset}
         position["rows"] = self._earlier + self.tally.rows
         return Handed(table, position, page.arrow_bytes)
 

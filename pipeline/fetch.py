@@ -20,6 +20,7 @@ from pipeline.errors import ContractBroken
 from pipeline.feed import Feed
 from pipeline.guard import OddPage
 from pipeline.inside import inside
+from pipeline.keys import written
 from pipeline.links import next_url
 from pipeline.order import check_order, edges_of, ends
 from pipeline.packing import Sender
@@ -103,7 +104,10 @@ class EndpointPages:
 
     async def page(self, ask: Ask) -> Fetched:
         """:raises ContractBroken: the page is not what was asked for, however often."""
-        request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
+        asked = written(ask, self._endpoint)
+        request = page_request(
+            self._source.base_url, self._name, self._endpoint, self._window, asked
+        )
         conditions, self._conditions = self._conditions, {}
         request = replace(request, headers={**request.headers, **conditions})
         what = f"{self._source.source}/{self._name}, {_where(ask)}"
@@ -121,8 +125,9 @@ class EndpointPages:
         if self._endpoint.count is None:
             return None
         spec = self._endpoint.count
+        asked = written(ask, self._endpoint)
         request = count_request(
-            self._source.base_url, self._name, self._endpoint, spec, self._window, ask
+            self._source.base_url, self._name, self._endpoint, spec, self._window, asked
         )
 
         async def read(answer: Answer) -> int | None:

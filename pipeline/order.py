@@ -91,6 +91,12 @@ def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
             if table.num_rows == 0:
                 return
             raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
+        if pa.types.is_nested(table[name].type):
+            raise ContractBroken(
+                f"the key {name!r} is {table[name].type} in the rows, expected single values: is "
+                f"'key' right? A member is named by a path, e.g. columns: "
+                f"{{{name}: {{type: int64, path: {name}.id}}}}"
+            )
         if table[name].null_count:
             at = pc.index(pc.is_null(table[name]), True).as_py()
             raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")

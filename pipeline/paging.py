@@ -20,9 +20,28 @@ pager        planned ahead (side by side)     a chain goes on by
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from typing import Any, Protocol
 
-Key = int | str | float | bool | None
+Key = int | str | float | bool | date | datetime | None
+
+
+def kept(key: Key) -> Any:
+    """A key as JSON has it, in a position that is kept; a time says that it is one."""
+    if isinstance(key, datetime):
+        return {"instant": key.isoformat()}
+    return {"day": key.isoformat()} if isinstance(key, date) else key
+
+
+def restored(value: Any) -> Key:
+    """The inverse of `kept`: what is compared with the keys of rows has to be of their type."""
+    match value:
+        case {"instant": text}:
+            return datetime.fromisoformat(text)
+        case {"day": text}:
+            return date.fromisoformat(text)
+    key: Key = value
+    return key
 
 
 @dataclass(frozen=True)
@@ -46,12 +65,14 @@ class Ask:
     parent: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        keys = {"after": kept(self.after), "before": kept(self.before)}
+        return {n: value for n, value in (asdict(self) | keys).items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Ask":
         window = data.get("window")
-        return cls(**{**data, "window": (window[0], window[1]) if window else None})
+        keys = {name: restored(data[name]) for name in ("after", "before") if name in data}
+        return cls(**{**data, **keys, "window": (window[0], window[1]) if window else None})
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ _FILLED_BY: dict[str, tuple[type, ...]] = {
 def misfits(endpoint: "Endpoint") -> Iterator[str]:
     """What does not fit, the first first."""
     yield from _key_lands(endpoint)
+    yield from _key_compares(endpoint)
     yield from _paging_goes_on(endpoint)
     if endpoint.cache is not None and endpoint.cursor is not None:
         yield (
@@ -101,6 +102,22 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
             f"the key {missing[0]!r} is not among the columns, and infer is false: declare it, "
             f"e.g. columns: {{{missing[0]}: int64}}"
         )
+
+
+def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
+    """Rows are told apart by their keys, ordered by them, and asked for from one of them on."""
+    for name in endpoint.key:
+        kind = endpoint.columns[name].type if name in endpoint.columns else ""
+        if kind.startswith(("list", "struct")):
+            yield (
+                f"the key {name!r} is declared as {kind}: expected columns of single values; for "
+                f"a member of an object, e.g. {name}: {{type: int64, path: {name}.id}}"
+            )
+        if kind == "float" and isinstance(endpoint.paging, Keyset | Offset) and endpoint.can_seek:
+            yield (
+                f"the key {name!r} is declared as float, which keeps too few digits to ask for "
+                f"the rows after one: declare {name}: double"
+            )
 
 
 def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:

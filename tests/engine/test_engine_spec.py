@@ -230,6 +230,17 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "5: endpoints.a: a baseline has no {start}, so that 'from:{start},to:{end}' would be "
         "left out",
     ),
+    "a key that is an object": (
+        HEAD + "endpoints:\n  a: {key: [ref], columns: {ref: 'struct<id: int64>'}}\n",
+        "5: endpoints.a: the key 'ref' is declared as struct<id: int64>: expected columns of "
+        "single values; for a member of an object, e.g. ref: {type: int64, path: ref.id}",
+    ),
+    "a key of too few digits": (
+        HEAD + "endpoints:\n  a:\n    key: [price]\n    columns: {price: float}\n"
+        "    request: {params: {gt: '{after}'}}\n    paging: {kind: keyset, limit: 5}\n",
+        "5: endpoints.a: the key 'price' is declared as float, which keeps too few digits to ask "
+        "for the rows after one: declare price: double",
+    ),
     "ranges": (
         HEAD + "endpoints:\n  a:\n    key: [id]\n    request: {params: {gt: '{after}'}}\n"
         "    paging: {kind: keyset, limit: 5, ranges: 4}\n",
