@@ -1,9 +1,9 @@
 """All partitions of a run, of all endpoints of one source: side by side, each endpoint's days in
 order.
 
-One endpoint's failure does not stop the others. Days are staged a little ahead, so that the next
-day's pages are under way while the last day's tail is written; they are committed in order, and an
-endpoint stops at its first day that fails.
+One endpoint's failure does not stop the others, nor does a bug of ours. Days are staged a little
+ahead, so that the next day's pages are under way while the last day's tail is written; they are
+committed in order, and an endpoint stops at its first day that fails.
 """
 
 import asyncio
@@ -88,12 +88,18 @@ async def run_source(
     """Do all partitions; ``outcome`` tells what came of each, also if this is cancelled.
 
     :param done: called after each commit.
+    :raises ExceptionGroup: of what nobody thought of, once everything else is done.
     """
+    bugs: list[Exception] = []
     places = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
 
     async def one(name: str, days: Sequence[str]) -> None:
         async with places:
-            await _endpoint(run, name, days, outcome, done)
+            try:
+                await _endpoint(run, name, days, outcome, done)
+            except Exception as error:
+                error.add_note(f"while {run.source.source}/{name} was materialized")
+                bugs.append(error)
 
     try:
         wanted = wanted_days(run, endpoints, partitions, outcome)
@@ -106,6 +112,8 @@ async def run_source(
             async with asyncio.TaskGroup() as group:
                 for name in (name for name in wanted if name in wave):
                     group.create_task(one(name, wanted[name]))
+    if bugs:
+        raise ExceptionGroup("errors that nobody thought of", bugs)
 
 
 async def _endpoint(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
 
+import httpx
 import pytest
 
 from emulator.testing import Emulator, running
@@ -289,3 +290,18 @@ def test_a_bug_of_ours_is_raised_and_nobody_waits_for_ever(
     assert raised.value.subgroup(RuntimeError) is not None
     assert bench_of(api, lake, pack).run().manifest.files
     check_rows(lake, rows[pack], ENDPOINT[pack])
+
+
+def test_a_bug_that_strikes_one_endpoint_leaves_the_others_alone(api: Emulator, lake: Lake) -> None:
+    def bug(number: int, request: httpx.Request) -> None:
+        if request.url.path.endswith("/genres"):
+            raise RuntimeError("a bug")
+
+    bench = Bench(igdb(api, only=["genres", "characters"], pack=1), lake)
+    with pytest.raises(ExceptionGroup) as raised:
+        bench.run(before=bug)
+    [bare] = raised.value.exceptions
+    assert isinstance(bare, RuntimeError)
+    assert bare.__notes__ == ["while igdb/genres was materialized"]
+    assert [receipt.endpoint for receipt in bench.done] == ["characters"]
+    check_rows(lake, api.rows("characters"), "characters")
