@@ -17,7 +17,7 @@ from pipeline.paging import (
     OffsetPager,
     Pager,
 )
-from pipeline.plugin import load_function
+from pipeline.plugin import following, load_function
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.model import split_path
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
@@ -76,7 +76,7 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
         case Cursor() as p:
             return CursorPager(p.limit)
         case CustomPaging() as p:
-            return CustomPager(p.limit, load_function(p.path, "paging.path"))
+            return CustomPager(p.limit, following(load_function(p.path, "paging.path"), p.path))
         case Single() as p:
             return ChainPager(p.limit)
 

@@ -17,6 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ContractBroken
+from pipeline.paging import Ask, Facts, Key
+
+_NUMBERS, _TEXTS, _KEYS = ("limit", "offset", "page"), ("token", "url"), ("after", "before")
 
 
 def load_function(path: str, where: str) -> Callable[..., Any]:
@@ -49,3 +52,36 @@ def transformed(table: pa.Table, function: Callable[[pa.Table], Any], path: str)
             f"transform {path}: expected the columns {', '.join(table.column_names)} with their "
             f"types, got others ({error}): declare computed columns in 'columns'"
         ) from None
+
+
+def following(function: Callable[[Ask, Facts], Any], path: str) -> Callable[[Ask, Facts], Any]:
+    """A user's pager, held to what it may give: an ``Ask`` that fits into a request and is kept.
+
+    What it gives, or raises, is the fault of one endpoint. :raises ContractBroken: from the pager.
+    """
+
+    def after(ask: Ask, facts: Facts) -> Ask | None:
+        try:
+            found = function(ask, facts)
+        except Exception as error:
+            raise ContractBroken(
+                f"paging {path} failed: {type(error).__name__}: {error}"
+            ) from error
+        if found is None:
+            return None
+        if not isinstance(found, Ask):
+            raise ContractBroken(f"paging {path}: expected an Ask or None, got {type(found)}")
+        kinds: dict[str, Any] = {
+            **dict.fromkeys(_NUMBERS, int | None),
+            **dict.fromkeys(_TEXTS, str | None),
+            **dict.fromkeys(_KEYS, Key),
+        }
+        for name, kind in kinds.items():
+            value = getattr(found, name)
+            if not isinstance(value, kind):
+                raise ContractBroken(
+                    f"paging {path}: expected {name} to be {kind}, got {type(value).__name__}"
+                )
+        return found
+
+    return after
