@@ -17,6 +17,7 @@ from pipeline.errors import ContractBroken, RequestRefused, WindowRefused
 from pipeline.extract import Handed, Tally
 from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import in_order
+from pipeline.manifest import Manifest
 from pipeline.paging import Ask
 from pipeline.plan import Extraction
 from pipeline.readback import key_rows, manifest_of
@@ -41,19 +42,42 @@ class Parents:
 
 
 def parents_of(run: Run, children: Children, partition: str) -> Parents:
-    """:raises WindowRefused: the parent's partition is not committed."""
+    """:raises WindowRefused: the parent's partition is not committed.
+    :raises ContractBroken: its rows have no such column, or no single values in it.
+    """
     found = manifest_of(run.lake, run.source.source, children.endpoint, partition)
     if found is None:
         raise WindowRefused(
             f"its parent {children.endpoint} is not committed for {partition}: materialize "
             f"{run.source.source}/{children.endpoint} first, or both together"
         )
-    rows = key_rows(run.lake, found.files, [children.column])
-    present = rows[children.column].drop_null().unique().to_pylist()
-    values = [str(value) for value in sorted(present)]
+    values = _values(run, children, found)
     size = children.group
     groups = tuple(",".join(values[i : i + size]) for i in range(0, len(values), size))
     return Parents(Window.from_json(found.window), groups, found.generation)
+
+
+def _values(run: Run, children: Children, parent: Manifest) -> list[str]:
+    """What goes into {parent}: each value of the column once, in order.
+
+    The manifest knows columns that no row of this one partition has: then nobody is asked for.
+    """
+    if not parent.files:
+        return []
+    name, known = children.column, [str(column["name"]) for column in parent.columns]
+    if name not in known:
+        raise ContractBroken(
+            f"parents.column is {name!r}, but {run.source.source}/{children.endpoint} has the "
+            f"columns {', '.join(known)}: name one of these"
+        )
+    column = key_rows(run.lake, parent.files, [name])[name]
+    if pa.types.is_nested(column.type):
+        raise ContractBroken(
+            f"parents.column {name!r} of {run.source.source}/{children.endpoint} is "
+            f"{column.type}, expected single values: declare the member that goes into {{parent}} "
+            f"as a column, e.g. {name}_id: {{type: int64, path: {name}.id}}"
+        )
+    return [str(value) for value in sorted(column.drop_null().unique().to_pylist())]
 
 
 @dataclass(frozen=True)

@@ -103,23 +103,35 @@ def current(
         rows = _dataset(lake, found)
         if not rows.schema.names:
             return rows.to_table()
+        if missing := [name for name in key if name not in rows.schema.names]:
+            raise ContractBroken(
+                f"{source}/{endpoint} can't be read by the key {missing[0]!r}: the lake has the "
+                f"columns {', '.join(rows.schema.names)}. Is 'key' right? If it is new, "
+                "materialize the partitions again"
+            )
         lean = {*key, cursor, EXTRACTED_AT, DELETED} & set(rows.schema.names)
         small = rows.to_table(columns=[name for name in rows.schema.names if name in lean])
         winners = newest_of_each(small, key, cursor)
         small = small.take(winners)
-        gone = None if swept else gone_keys(lake, source, endpoint)
+        gone = None if swept else gone_keys(lake, source, endpoint, key=key)
         living = alive(small, key, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
     return _again_if_vanished(lake, read)
 
 
-def gone_keys(lake: Lake, source: str, endpoint: str) -> pa.Table | None:
-    """The keys that sweeps found gone, with ``_swept_at``; None if none were."""
+def gone_keys(
+    lake: Lake, source: str, endpoint: str, *, key: Sequence[str] = ()
+) -> pa.Table | None:
+    """The keys that sweeps found gone, with ``_swept_at``; None if none were.
+
+    :param key: leave out sweeps from before the rows had this key.
+    """
     listed = lake.list(sweeps_folder(source, endpoint))
     found = [lake.get(item.key) for item in listed]
     tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
-    return pa.concat_tables(tables) if tables else None
+    tables = [table for table in tables if set(key) <= set(table.column_names)]
+    return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
 
 def late_rows(
@@ -138,19 +150,23 @@ def late_rows(
     """
     names = list(dict.fromkeys([*key, cursor]))
 
-    def margin_of(some: pds.FileSystemDataset) -> pa.Table:
-        if cursor not in some.schema.names:
-            return some.schema.empty_table()
+    def margin_of(some: pds.FileSystemDataset) -> pa.Table | None:
+        """None: the rows are of another key or cursor, and there is nothing to compare."""
+        if not set(names) <= set(some.schema.names):
+            return None
         edge = cursor_value(boundary, some.schema.field(cursor).type)
         return some.to_table(columns=names, filter=pc.field(cursor) < edge)
 
     margin = _again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
+    if margin is None:
+        return LateRows(0, 0, None)
 
     def before() -> pa.Table | None:
         if previous is None or not margin.num_rows:
             return None
-        rows = margin_of(_dataset(lake, [previous]))
-        return rows if rows.num_rows else margin.schema.empty_table()
+        if not previous.files:
+            return margin.schema.empty_table()
+        return margin_of(_dataset(lake, [previous]))
 
     return lateness(margin, _again_if_vanished(lake, before), cursor, boundary)
 

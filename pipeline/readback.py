@@ -12,11 +12,16 @@ from pipeline.store import Lake
 
 
 def key_rows(lake: Lake, files: Sequence[ManifestFile], columns: Sequence[str]) -> pa.Table:
-    """Some columns of files that need not be in a manifest yet."""
+    """Some columns of files that need not be in a manifest yet; null where no file has them."""
     names = list(dict.fromkeys(columns))
     if not files:
         return pa.table({name: pa.nulls(0) for name in names})
-    return of_files(lake, files).to_table(columns=names)
+    rows = of_files(lake, files)
+    table = rows.to_table(columns=[name for name in names if name in rows.schema.names])
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table.select(names)
 
 
 def key_batches(

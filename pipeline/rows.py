@@ -73,13 +73,17 @@ def lateness(
     """Count late rows.
 
     :param margin: key and cursor of the rows whose cursor lies before the boundary.
-    :param before: the same of the partition before; None if it was never committed, in which
-        case nothing can be late.
+    :param before: the same of the partition before; None if it was never committed, or has other
+        columns, in which case nothing can be late.
     """
     if before is None or not margin.num_rows:
         return LateRows(margin.num_rows, 0, None)
     columns = margin.column_names
-    late = margin.join(_typed_as(before, margin), keys=columns, join_type="left anti")
+    try:
+        before = _typed_as(before, margin)
+    except pa.ArrowException:  # keys of another type, which none of these can be
+        return LateRows(margin.num_rows, 0, None)
+    late = margin.join(before, keys=columns, join_type="left anti")
     if not late.num_rows:
         return LateRows(margin.num_rows, 0, None)
     earliest = _instant(pc.min(late[cursor]))

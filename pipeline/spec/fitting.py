@@ -4,7 +4,7 @@ Each misfit is one sentence with its remedy. What one model can see by itself is
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
@@ -44,6 +44,28 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
         used = set(_USED.findall(" ".join(str(part) for part in parts)))
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
+
+
+def misfits_of_parents(endpoints: Mapping[str, "Endpoint"]) -> Iterator[tuple[str, str]]:
+    """Which endpoint's parents.column is not to be had, and the sentence on it."""
+    for name, endpoint in endpoints.items():
+        children = endpoint.parents
+        parent = endpoints.get(children.endpoint) if children else None
+        if children is None or parent is None:
+            continue
+        column = parent.columns.get(children.column)
+        if column is None and not parent.infer and not children.column.startswith("_"):
+            yield (
+                name,
+                f"its parent {children.endpoint!r} has no column {children.column!r}, and infer is "
+                f"false there: expected one of {', '.join(parent.columns)}",
+            )
+        if column is not None and column.type.startswith(("list", "struct")):
+            yield (
+                name,
+                f"{children.column!r} of its parent {children.endpoint!r} is declared as "
+                f"{column.type}: expected a column of single values",
+            )
 
 
 def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:

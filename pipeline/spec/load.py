@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.spec.fitting import misfits_of_parents
 from pipeline.spec.model import NAME
 from pipeline.spec.settings import MissingSetting, interpolate
 from pipeline.spec.source import BASE_URL, Source
@@ -73,10 +74,22 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     data, lines, filled = _parse(str(file), text, settings)
     merged = merge_defaults(data)
     try:
-        return Source.model_validate(merged).with_limits_of_key()
+        source = Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
         found = [_sentence(str(file), lines, dict(item), filled) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
+    if found := _misfits(str(file), lines, source):
+        raise ConfigError("\n".join(found))
+    return source
+
+
+def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
+    """What only shows when two endpoints are held against each other."""
+    found = []
+    for name, sentence in misfits_of_parents(source.endpoints):
+        line, inside = lines.nearest(("endpoints", name, "parents", "column"))
+        found.append(f"{file}:{line}: {'.'.join(inside)}: {sentence}")
+    return found
 
 
 def _text_of(file: Path | str) -> str:

@@ -50,7 +50,9 @@ endpoints:
     paging: {{kind: page, limit: 5}}
     key: [post_id, user]
     columns: {{post_id: int64, user: string}}
-    parents: {{endpoint: posts, column_here: post_id, concurrency: 4, max_failed_share: {share}}}
+    parents:
+      {{endpoint: posts, column: {column}, column_here: post_id, concurrency: 4,
+       max_failed_share: {share}}}
   scores:
     path: scores
     request: {{params: {{ids: "{{parent}}"}}}}
@@ -66,8 +68,9 @@ def likes_of(post: int) -> list[dict[str, str]]:
 
 async def posts(request: Request) -> Response:
     if "since" not in request.query_params:
-        return JSONResponse([])
-    return JSONResponse([{"id": n, "changed": f"{DAY}T10:00:00Z"} for n in range(POSTS)])
+        return JSONResponse([{"id": -1, "changed": "2026-03-01T10:00:00Z", "guest": 1}])
+    changed = f"{DAY}T10:00:00Z"
+    return JSONResponse([{"id": n, "changed": changed, "tags": ["a"]} for n in range(POSTS)])
 
 
 async def likes(request: Request) -> Response:
@@ -109,9 +112,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield running
 
 
-def source_at(url: str, folder: Path, share: float) -> Source:
+def source_at(url: str, folder: Path, share: float, column: str = "id") -> Source:
     file = folder / "blog.yaml"
-    file.write_text(YAML.format(url=url, share=share))
+    file.write_text(YAML.format(url=url, share=share, column=column))
     return load_source(file, {})
 
 
@@ -162,6 +165,38 @@ def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_pat
     assert isinstance(failed.error, ContractBroken)
     assert "1 of 40 parents failed" in str(failed.error)
     assert [r.endpoint for r in outcome.receipts] == ["posts"]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("guid", "parents.column is 'guid', but blog/posts has the columns id, changed, tags, _"),
+        ("tags", "parents.column 'tags' of blog/posts is list<"),
+    ],
+)
+def test_a_column_that_the_parent_does_not_have_is_said(
+    url: str, s3: S3, tmp_path: Path, column: str, said: str
+) -> None:
+    lake = Lake(s3.client(), f"s3://lake/column-{column}")
+    source = source_at(url, tmp_path, 0.1, column)
+    outcome = materialize(source, lake, ["posts", "likes", "scores"])
+    [failed] = outcome.failed
+    assert isinstance(failed.error, ContractBroken)
+    assert str(failed.error).startswith(said)
+    assert {r.endpoint for r in outcome.receipts} == {"posts", "scores"}
+
+
+def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
+    url: str, s3: S3, tmp_path: Path
+) -> None:
+    """Another day had it: the manifest goes on naming it."""
+    lake = Lake(s3.client(), "s3://lake/nobody")
+    source = source_at(url, tmp_path, 0.1, "guest")
+    materialize(source, lake, ["posts"], "2026-03-01")
+    outcome = materialize(source, lake, ["posts", "likes"])
+    assert not outcome.failed
+    manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
+    assert (manifest.rows, manifest.extra["parents"]["asked"]) == (0, 0)
 
 
 def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) -> None:

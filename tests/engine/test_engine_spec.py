@@ -230,6 +230,21 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "5: endpoints.a: a baseline has no {start}, so that 'from:{start},to:{end}' would be "
         "left out",
     ),
+    "a parent without the column": (
+        HEAD + "endpoints:\n"
+        "  a: {key: [ref], columns: {ref: int64, name: string}, infer: false}\n"
+        "  b:\n    key: [id]\n    path: a/{parent}\n    parents: {endpoint: a}\n",
+        "9: endpoints.b.parents: its parent 'a' has no column 'id', and infer is false there: "
+        "expected one of ref, name",
+    ),
+    "a parent whose column is a list": (
+        HEAD + "endpoints:\n"
+        "  a: {key: [ref], columns: {ref: int64, tags: list<string>}}\n"
+        "  b:\n    key: [id]\n    path: a/{parent}\n    parents:\n      endpoint: a\n"
+        "      column: tags\n",
+        "11: endpoints.b.parents.column: 'tags' of its parent 'a' is declared as list<string>: "
+        "expected a column of single values",
+    ),
     "a key that is an object": (
         HEAD + "endpoints:\n  a: {key: [ref], columns: {ref: 'struct<id: int64>'}}\n",
         "5: endpoints.a: the key 'ref' is declared as struct<id: int64>: expected columns of "

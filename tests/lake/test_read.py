@@ -140,6 +140,23 @@ def test_tombstones_and_swept_keys_are_left_out(lake: Lake) -> None:
     assert ids(current(lake, "s", "e", **arguments, swept=True)) == [2, 3, 4]
 
 
+def test_a_sweep_by_an_earlier_key_says_nothing_of_the_rows_by_this_one(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1, "sku": "a"}, {"id": 2, "sku": "b"}, sku=pa.string()))
+    swept = pa.array([at("2026-03-01")], INSTANT)
+    for number, gone in enumerate((pa.table({"id": [1]}), pa.table({"sku": ["b"]}))):
+        body = encode(gone.append_column("_swept_at", swept)).to_pybytes()
+        lake.put(f"s/e/_sweeps/2026030{number}T000000Z.parquet", body, replaces=None)
+    assert ids(current(lake, "s", "e", key=["id"], cursor="at")) == [2]
+    assert ids(current(lake, "s", "e", key=["sku"], cursor="at")) == [1]
+    assert ids(current(lake, "s", "e", key=["id", "sku"], cursor="at")) == [1, 2]
+
+
+def test_a_key_that_the_lake_does_not_have_is_named(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1}))
+    with pytest.raises(ContractBroken, match="key 'sku': the lake has the columns id, at, _extr"):
+        current(lake, "s", "e", key=["id", "sku"], cursor="at")
+
+
 def test_a_snapshot_is_its_newest_partition(lake: Lake) -> None:
     put(lake, DAYS[0], rows({"id": 1}, {"id": 2}), kind="snapshot")
     put(lake, DAYS[1], rows({"id": 2}, {"id": 3}), kind="snapshot")
@@ -209,3 +226,24 @@ def test_late_rows(lake: Lake, kind: pa.DataType, value: Any) -> None:
     empty = put(lake, "2025-12-31")
     assert late_rows(lake, previous.files, empty, **arguments) == (2, 2, 5 * 3600)
     assert late_rows(lake, [], previous, **arguments) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        {"sku": 1, "at": at("2026-01-01")},
+        {"id": 1, "changed": at("2026-01-01")},
+        {"id": "one", "at": at("2026-01-01")},
+        {"id": [1], "at": at("2026-01-01")},
+    ],
+    ids=["another key", "another cursor", "a key of text", "a key of lists"],
+)
+def test_with_rows_of_another_key_or_cursor_nothing_is_late(
+    lake: Lake, before: Mapping[str, Any]
+) -> None:
+    stamp = pa.array([at("2026-02-01")], INSTANT)
+    table = pa.Table.from_pylist([dict(before)]).append_column("_extracted_at", stamp)
+    previous = put(lake, DAYS[0], table)
+    new = put(lake, DAYS[1], rows({"id": 1, "at": at("2026-01-01")}))
+    arguments: Any = {"key": ["id"], "cursor": "at", "boundary": at("2026-01-02")}
+    assert late_rows(lake, new.files, previous, **arguments) == (1, 0, None)

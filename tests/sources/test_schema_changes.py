@@ -44,11 +44,11 @@ def test_a_first_partition_changes_nothing() -> None:
     assert schema_changes(columns(id="int64"), columns(id="int64", _deleted="bool")) == []
 
 
-def source_at(url: str, contract: str) -> Source:
+def source_at(url: str, contract: str, key: tuple[str, ...] = ("id",)) -> Source:
     endpoint: dict[str, Any] = {
         "path": "items",
         "request": {"params": {"from": "{start}", "to": "{end}"}},
-        "key": ["id"],
+        "key": key,
         "cursor": "at",
         "columns": {"at": "timestamp[iso]"},
         "contract": contract,
@@ -58,13 +58,13 @@ def source_at(url: str, contract: str) -> Source:
     )
 
 
-def api() -> Starlette:
+def api(at: str = "2026-11-02T12:00:00Z") -> Starlette:
     """On the second day a column is new, and a whole number has become a fraction."""
 
     async def items(request: Request) -> Response:
         first = "from" not in request.query_params
         row = {"id": 1, "at": "2026-11-01T12:00:00Z", "size": 3}
-        later = {"id": 2, "at": "2026-11-02T12:00:00Z", "size": 2.5, "colour": "red"}
+        later = {"id": 2, "at": at, "size": 2.5, "colour": "red"}
         return json_answer([row] if first else [later])
 
     return Starlette(routes=[Route("/items", items)])
@@ -90,3 +90,12 @@ def test_freeze_refuses_the_change(lake: Lake, day: str) -> None:
         outcome, _ = outcome_of(source, lake, "items", [day], NOW)
     assert isinstance(outcome.failed[0].error, ContractBroken)
     assert "colour" in str(outcome.failed[0].error)
+
+
+@pytest.mark.parametrize("key", [("colour",), ("id", "colour")])
+def test_the_day_after_a_change_of_the_key_is_committed(lake: Lake, key: tuple[str, ...]) -> None:
+    """The day before has no such column: its rows can't be held against those of the margin."""
+    with serving(api(at="2026-11-01T23:30:00Z")) as url:
+        extract(source_at(url, "evolve"), lake, "items", ["2026-11-01"], NOW)
+        (manifest,) = extract(source_at(url, "evolve", key), lake, "items", ["2026-11-02"], NOW)
+    assert (manifest.margin_rows, manifest.late_rows) == (1, 0)
