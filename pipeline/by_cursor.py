@@ -5,9 +5,10 @@ that numbered pages behind it shift by one; a page that begins where the last on
 cursor, does not mind. Rows that two pages have are dropped by their key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from pipeline.errors import ContractBroken
 from pipeline.paging import Ask, Facts, Segment
@@ -50,16 +51,36 @@ class CursorPager:
         return replace(ask, url=facts.url) if facts.url else None
 
 
+def goes_back(before: Facts, ask: Ask) -> bool:
+    """Whether a page has to begin with rows of the one before it."""
+    return before.cursor is not None and ask.url is None
+
+
 def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
     """Hold the last page of a chain against the one before it, which ended with the same cursor.
 
     :raises ContractBroken: it has rows that the one before, which was not full, should have had.
     """
-    if before.rows >= ask.limit or before.url is not None or facts.cursor != before.cursor:
+    if facts.cursor is None or facts.cursor != before.cursor or before.url is not None:
         return
-    if not set(facts.again) <= set(before.again):
+    if before.rows < ask.limit and not set(facts.again) <= set(before.again):
         raise ContractBroken(
             f"a page of {before.rows} rows was not the last, though {ask.limit} were asked for, "
             f"and there are more rows with the cursor {facts.cursor} than a page holds: set "
             "paging.limit to what a page of this API holds, or use another kind of paging"
         )
+
+
+def last_page_json(facts: Facts) -> dict[str, Any] | None:
+    """What a later try has to know of the last page, for its position."""
+    if facts.cursor is None:
+        return None
+    linked = facts.url is not None
+    return {"rows": facts.rows, "cursor": facts.cursor, "again": facts.again, "linked": linked}
+
+
+def last_page(kept: Mapping[str, Any]) -> Facts:
+    """As it was, but for the link: there was one, or none."""
+    again = tuple(tuple(key) for key in kept["again"])
+    url = "" if kept["linked"] else None
+    return Facts(kept["rows"], cursor=kept["cursor"], again=again, url=url)

@@ -143,8 +143,9 @@ class Client:
             self._judge(answer, what)
             found = await read(answer)
         except _Failed as failed:
-            throttled = failed.kind is Kind.THROTTLED
-            self._becomes(self._breaker.succeeded() if throttled else self._breaker.failed())
+            up = failed.kind is Kind.THROTTLED
+            if not failed.of_token:  # all who waited for a token fail together
+                self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
             raise
         except (AuthError, RequestRefused):
             self._becomes(self._breaker.succeeded())  # an API that says no is up

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.by_cursor import check_last
+from pipeline.by_cursor import check_last, goes_back, last_page, last_page_json
 from pipeline.errors import ContractBroken
 from pipeline.fetch import Fetched, Pages
 from pipeline.lanes import Room, in_order
@@ -80,7 +80,7 @@ class ByChain:
         self._room = Room(ahead)
         self._slices = slices
         self._seen: dict[Any, int] = {}
-        self._staged: frozenset[tuple[str, ...]] = frozenset()
+        self._resumed = Facts(0)  # of the last page of an earlier try
         self._counted: int | None = None
         self._rows = 0
         self._outside = 0
@@ -143,10 +143,11 @@ class ByChain:
         self._steady = position["steady"] if position else True
         self._useful = self._idle = 0
         self._before, self._blind = None, False
-        again = position.get("again", ()) if position else ()
-        self._staged = frozenset(tuple(key) for key in again)
+        last = position.get("last") if position else None
+        self._resumed = last_page(last) if last else Facts(0)
         if len(first) == 1 and first[0].ask is not None:
             head = await self._pages.page(first[0].ask)
+            self._end_is_shown(None, head)
             yield self._taken(first[0].index, head)
             lanes = self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
@@ -189,18 +190,19 @@ class ByChain:
             "totals": sorted(self._totals.items()),
             "counted": self._counted,
             "steady": self._steady,
-            "again": page.facts.again,
+            "last": last_page_json(page.facts),
         }
         return Handed(table, after, page.arrow_bytes)
 
     def _look_back(self, page: Fetched) -> None:
-        """Whether a numbered page begins where the one before it ended, as far as it shows."""
+        """Whether a page begins where the one before it ended, as far as it shows."""
         first, ask = self._pager.first(), page.ask
         before, self._before = self._before, page
-        if (ask.page, ask.offset) == (first.page, first.offset):
-            return  # no numbers, or the first of them
+        if (ask.page, ask.offset, ask.after) == (first.page, first.offset, first.after):
+            return  # neither number nor key, or the first of them
         if before is not None and before.facts.again:
-            self._steady &= page.facts.begins in before.facts.again
+            alone = before.facts.rows == 1 and page.facts.rows == 0  # of one row none is left over
+            self._steady &= alone or page.facts.begins in before.facts.again
         else:
             self._blind = True
 
@@ -218,23 +220,29 @@ class ByChain:
         ask, before, moved = lane.ask, lane.before, False
         while ask is not None:
             page = await self._pages.page(ask)
-            if before is not None and self._repeats(before, page):
+            if self._repeats(before, ask, page):
                 page = await self._pages.page(ask)
-                if self._repeats(before, page):
+                if self._repeats(before, ask, page):
                     if moved and (ask.page, ask.offset) != (None, None):
                         return  # the pages did differ: some APIs answer their last one for ever
                     raise ContractBroken(
                         "a page came again as the page after it: does the API know the paging "
                         "parameter, and is the path to the next token right?"
                     )
-            follows = None if lane.closed else self._follows(page)
-            if before is not None and follows is None:
-                check_last(before.facts, ask, page.facts)
+            if not lane.closed:
+                self._end_is_shown(before, page)
             moved = before is not None
-            before, ask = page, follows
+            before = page
             yield lane.index, page
+            ask = None if lane.closed else self._follows(page)
 
-    def _repeats(self, before: Fetched, page: Fetched) -> bool:
+    def _end_is_shown(self, before: Fetched | None, page: Fetched) -> None:
+        if self._follows(page) is None:
+            check_last(before.facts if before else self._resumed, page.ask, page.facts)
+
+    def _repeats(self, before: Fetched | None, ask: Ask, page: Fetched) -> bool:
+        if before is None or goes_back(before.facts, ask):
+            return False
         if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:
             return False
         return all(page.table[name].equals(before.table[name]) for name in self._key)
@@ -244,7 +252,7 @@ class ByChain:
         keep, rows = [], self._rows
         if table.num_rows:
             for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
-                if self._staged and tuple(map(str, key)) in self._staged:
+                if self._resumed.again and tuple(map(str, key)) in self._resumed.again:
                     self._seen.setdefault(key, self.tally.passes)  # by an earlier try
                 keep.append(key not in self._seen)
                 self._rows += self._seen.get(key) != self.tally.passes

@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from pipeline.token_auth import FOR_TOKENS
+
 _LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
 
 
@@ -26,6 +28,14 @@ class InTime(httpx.AsyncBaseTransport):
         self._total_s = total_s
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._answered(request)
+        except httpx.TransportError as error:
+            if tell := request.extensions.get(FOR_TOKENS):
+                tell(error)
+            raise
+
+    async def _answered(self, request: httpx.Request) -> httpx.Response:
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(None) as limit:

@@ -18,7 +18,7 @@ Texts = tuple[str, ...]
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
     """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
-    if table.num_rows == 0 or len(endpoint.key) != 1:
+    if table.num_rows == 0 or len(endpoint.key) != 1 or not endpoint.key_of_rows:
         return None, None
     column = table[endpoint.key[0]]
     return column[0].as_py(), column[-1].as_py()
@@ -46,7 +46,7 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
         return Edges()
     if isinstance(endpoint.paging, Cursor):
         return _by_cursor(table, str(endpoint.cursor), endpoint)
-    if endpoint.overlaps and not endpoint.proven:
+    if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
         (begins,) = keys_as_text(table.slice(0, 1), endpoint)
         return Edges(begins=begins, again=keys_as_text(table.slice(table.num_rows - 1), endpoint))
     return Edges()
@@ -77,8 +77,7 @@ def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
 
 def keys_as_text(table: pa.Table, endpoint: Endpoint) -> tuple[Texts, ...]:
     """The keys of the rows: of the columns that the API gives."""
-    names = [name for name in endpoint.key if name != endpoint.column_of_parent]
-    rows = table.select(names).to_pylist()
+    rows = table.select(endpoint.key_of_rows).to_pylist()
     return tuple(tuple(map(str, row.values())) for row in rows)
 
 

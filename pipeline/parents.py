@@ -152,7 +152,7 @@ class ByParent:
         self._proved &= read.proved
         position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
         if not read.tables:
-            return []
+            return [Handed(pa.table({}), position, 0)]
         table = pa.concat_tables(read.tables, promote_options="permissive")
         self.tally.rows += table.num_rows
         return [Handed(table, position, read.arrow_bytes)]

@@ -13,7 +13,7 @@ which ``read.current`` leaves out. A row that is extracted again after the sweep
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -30,13 +30,15 @@ from pipeline.plan import extraction_of, shape_of
 from pipeline.read import current
 from pipeline.rows import EXTRACTED_AT, SWEPT_AT
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.request import Apicalypse, Http
+from pipeline.spec.request import Apicalypse
 from pipeline.spec.source import Source
 from pipeline.staged import Run
 from pipeline.store import Lake
 from pipeline.types import INSTANT
 from pipeline.window import Window
 
+_LONGEST = timedelta(days=366)
+"""A row that changes while the sweep runs must not leave the window that the API is asked for."""
 _SMALLER = 4
 """Pages of keys are small, so more of them may be on their way: enough to fill several packs."""
 
@@ -63,15 +65,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     if isinstance(endpoint.request, Apicalypse):
         fields = ",".join(endpoint.key)
         changes["request"] = endpoint.request.model_copy(update={"fields": fields})
-    else:
-        changes["request"] = _without_window(endpoint.request)
     return endpoint.model_copy(update=changes)
-
-
-def _without_window(request: Http) -> Http:
-    """A row that changes while the sweep runs would leave a window that ends when it began."""
-    params = {name: text for name, text in request.params.items() if "{end}" not in str(text)}
-    return request.model_copy(update={"params": params})
 
 
 async def sweep(run: Run, name: str, tally: Tally) -> Swept:
@@ -93,7 +87,7 @@ async def _keys(
     run: Run, source: Source, name: str, at: datetime, sent: Sent, tally: Tally
 ) -> pa.Table:
     spec = source.endpoints[name]
-    window = Window("snapshot", None, at, 0.0)
+    window = Window("snapshot", None, at + _LONGEST, 0.0)
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     pages = EndpointPages(run.sender, source, name, window, reader, sent)
     extraction = extraction_of(spec, pages, window, run.ahead * _SMALLER)
@@ -104,8 +98,8 @@ async def _keys(
             tables.append(reader.conform(page.table.select(list(spec.key)), reader.schema))
     if not tally.contiguous:
         raise ContractBroken(
-            f"{source.source}/{name}: the sweep's keys may be incomplete: nothing is recorded as "
-            f"gone"
+            f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
+            "rows that came do not agree, or nothing counts them. Nothing is recorded as gone"
         )
     return pa.concat_tables([reader.schema.empty_table(), *tables])
 

@@ -2,7 +2,8 @@
 
 It is fetched once, shared by every request of the run, renewed before it runs out, and once more
 when the API answers 401 to it. Who fetches it holds the others up, so that the wait has a bound
-(`pipeline.in_time`), and the answer one here.
+(`pipeline.in_time`), and the answer one here. If it can't be had, that holds for all who waited: to
+ask again for each of them would take as many times as long.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from pipeline.errors import ApiUnavailable, AuthError
 from pipeline.spec.auth import ClientCredentials, RefreshToken
 
 FOR_TOKENS: Final = "headrace.for_tokens"
-"""The extension of a request that goes to the token endpoint, and not to the API."""
+"""The extension of a request that goes to the token endpoint, and not to the API: what is to be
+told of it if no answer comes."""
 _MOST_BYTES: Final = 2**16  # no API takes a header of that length
 
 
@@ -46,6 +48,7 @@ class TokenAuth(httpx.Auth):
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
+        self._failures: list[Exception] = []
         self.renewals = 0
 
     @property
@@ -56,17 +59,21 @@ class TokenAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        before = len(self._failures)
         async with self._lock:
             self._raise_if_refused()
             if self._clock() >= self._good_until:
+                self._raise_if_failed(before)
                 await self._keep((yield self._token_request()))
         used = self._token
         response = yield self._signed(request, used)
         if response.status_code != 401:
             return
+        before = len(self._failures)
         async with self._lock:
             self._raise_if_refused()
             if self._token == used:
+                self._raise_if_failed(before)
                 await self._keep((yield self._token_request()))
         yield self._signed(request, self._token)
 
@@ -79,12 +86,22 @@ class TokenAuth(httpx.Auth):
         form = dict(self._form())
         if self._rotated:
             form["refresh_token"] = self._rotated
-        return httpx.Request("POST", self._token_url, data=form, extensions={FOR_TOKENS: True})
+        return httpx.Request(
+            "POST", self._token_url, data=form, extensions={FOR_TOKENS: self.failed}
+        )
 
     def _raise_if_refused(self) -> None:
         """A refusal holds for the run: asking again, once for each who waits, changes nothing."""
         if self._refused is not None:
             raise AuthError(*self._refused.args)
+
+    def failed(self, error: Exception) -> None:
+        """No token came."""
+        self._failures.append(error)
+
+    def _raise_if_failed(self, before: int) -> None:
+        if len(self._failures) > before:
+            raise self._failures[-1].with_traceback(None)
 
     async def _keep(self, response: httpx.Response) -> None:
         refreshes = "refresh_token" in self._form()
@@ -92,6 +109,9 @@ class TokenAuth(httpx.Auth):
             data = await _token_answer(response, _REFRESHING if refreshes else _CLIENT)
         except AuthError as error:
             self._refused = error
+            raise
+        except (httpx.TransportError, ApiUnavailable) as error:
+            self.failed(error)
             raise
         self._token = data["access_token"]
         rotated = data.get("refresh_token")

@@ -112,6 +112,11 @@ class Endpoint(Model):
         return self.parents.column_here if self.parents else None
 
     @property
+    def key_of_rows(self) -> tuple[str, ...]:
+        """The columns of the key that the API's rows have."""
+        return tuple(name for name in self.key if name != self.column_of_parent)
+
+    @property
     def rows_path(self) -> tuple[str, ...]:
         return split_path(self.rows)
 

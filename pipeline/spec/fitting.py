@@ -40,7 +40,6 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
         request = endpoint.request
         parts: list[Any] = [request.params, request.headers, request.json_body]
         parts += [request.form, request.text, endpoint.path]
-        yield from _links_are_followed(endpoint, request)
         used = set(_USED.findall(" ".join(str(part) for part in parts)))
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
@@ -107,14 +106,13 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             "a sweep reads all keys, whatever their cursor, and paging of kind cursor goes on by "
             "it: leave sweep out, or use another kind of paging"
         )
-    if isinstance(endpoint.request, Http):
-        request = endpoint.request
-        elsewhere = [request.headers, request.json_body, request.form, request.text, endpoint.path]
-        if "end" in _USED.findall(" ".join(str(part) for part in elsewhere)):
-            yield (
-                "a sweep asks without the window, and can leave it out of params only: move {end} "
-                "there, or leave sweep out"
-            )
+    numbered = isinstance(endpoint.paging, Offset | Page) and not endpoint.overlaps
+    totals = [getattr(endpoint.paging, name, None) for name in ("total", "total_header")]
+    if numbered and not any([*totals, endpoint.count]):
+        yield (
+            "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
+            "name it as count or paging.total, or leave sweep out"
+        )
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
@@ -149,38 +147,15 @@ def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
             "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
             "meta.next_cursor) or paging.header"
         )
-    if isinstance(paging, Keyset) and endpoint.order == "none":
+    long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
+    if long and endpoint.proven:
         yield (
-            "keyset paging goes on after the last key of a page, so the rows have to come in its "
-            "order: leave order out, or say descending"
-        )
-    if endpoint.window.max_s is not None and endpoint.proven:
-        yield (
-            f"window.max_s can't be used with paging of kind {paging.kind} whose pages are proved "
-            "by the key: it reads the window in one piece. Use offset with overlap: false, page, "
-            "token or link, or leave max_s out"
+            f"a baseline from window.floor on is longer than window.max_s, and paging of kind "
+            f"{paging.kind}, whose pages are proved by the key, reads it in one piece: use offset "
+            "with overlap: false, page, token or link, or leave max_s out"
         )
     if isinstance(paging, Cursor) and endpoint.cursor is None:
         yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
-
-
-def _links_are_followed(endpoint: "Endpoint", request: Http) -> Iterator[str]:
-    """A link says the whole query, and nothing of a method or a body."""
-    if not isinstance(endpoint.paging, Link):
-        return
-    if request.method != "GET":
-        yield (
-            f"paging of kind link asks for each page after the first by GET, but request.method is "
-            f"{request.method}: take it out, or use a kind whose page goes into the body, e.g. "
-            "paging: {kind: token, …}"
-        )
-    bodies = {"json": request.json_body, "form": request.form, "text": request.text}
-    for name in (name for name, body in bodies.items() if body is not None):
-        yield (
-            f"paging of kind link asks for each page after the first without a body, but the "
-            f"request has {name}: put it into params, or use a kind whose page goes into the "
-            "body, e.g. paging: {kind: token, …}"
-        )
 
 
 def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:

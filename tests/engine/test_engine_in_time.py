@@ -78,6 +78,20 @@ def test_a_token_endpoint_that_is_silent_for_a_moment_is_asked_again() -> None:
     asyncio.run(test())
 
 
+def test_all_who_wait_for_a_token_that_does_not_come_learn_of_it_at_once() -> None:
+    async def test() -> None:
+        async with serving(lambda *_: STALL) as wire:
+            source = within(quick("http://127.0.0.1:9/v4", auth=of_token(wire.url)), read_s=0.1)
+            async with client_of(source) as client, asyncio.timeout(LONG_S):
+                pages = [client.fetch(things(source), read_json, "p", Sent()) for _ in range(30)]
+                found = await asyncio.gather(*pages, return_exceptions=True)
+                assert {type(error) for error in found} == {ApiUnavailable}
+                assert client.breaker_state == "closed"  # it is the API's
+            assert len(wire.seen) <= 4
+
+    asyncio.run(test())
+
+
 @asynccontextmanager
 async def dripping(head: bytes) -> AsyncIterator[str]:
     """The URL of a server that never stalls, and never comes to an end behind ``head``."""

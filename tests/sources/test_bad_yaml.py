@@ -68,16 +68,10 @@ def sentence(tmp_path: Path, body: str) -> str:
             "the request has {parent}, but the endpoint has no parents",
         ),
         (
-            "    key: [id]\n    order: none\n    paging: {kind: keyset, limit: 10}\n"
-            '    request: {params: {a: "{after}"}}\n',
-            "keyset paging goes on after the last key of a page, so the rows have to come in its",
-        ),
-        (
             CURSOR + "    key: [id]\n    paging: {kind: offset, limit: 10}\n"
             '    request: {params: {o: "{offset}", since: "{start}", until: "{end}"}}\n'
-            "    window: {max_s: 86400}\n",
-            "window.max_s can't be used with paging of kind offset whose pages are proved by the "
-            "key: it reads the window in one piece",
+            '    window: {max_s: 86400, floor: "1970-01-01"}\n',
+            "a baseline from window.floor on is longer than window.max_s, and paging of kind ",
         ),
         (
             "    key: [id]\n    path: posts/{parent}/likes\n    parents: {endpoint: posts}\n"
@@ -90,24 +84,9 @@ def sentence(tmp_path: Path, body: str) -> str:
             "a sweep reads all keys, whatever their cursor",
         ),
         (
-            CURSOR + "    key: [id]\n    sweep: true\n"
-            '    request: {method: POST, json: {since: "{start}", until: "{end}"}}\n',
-            "a sweep asks without the window, and can leave it out of params only: move {end}",
-        ),
-        (
-            "    key: [id]\n    paging: {kind: link, limit: 10}\n"
-            "    request: {method: POST, json: {q: x}}\n",
-            "paging of kind link asks for each page after the first by GET, but request.method is "
-            "POST: take it out, or use a kind whose page goes into the body, e.g. paging: {kind: "
-            "token, …}",
-        ),
-        *(
-            (
-                f"    key: [id]\n    paging: {{kind: link, limit: 10}}\n    request: {{{body}}}\n",
-                "paging of kind link asks for each page after the first without a body, but the "
-                f"request has {body.split(':')[0]}: put it into params",
-            )
-            for body in ("json: {q: x}", "form: {q: x}", "text: q")
+            "    key: [id]\n    sweep: true\n    paging: {kind: page, limit: 10}\n"
+            '    request: {params: {p: "{page}"}}\n',
+            "of numbered pages only a count tells: name it as count or paging.total, or leave",
         ),
     ],
 )

@@ -98,6 +98,16 @@ def ids_of(lake: Lake, source: Source, day: str = DAY, name: str = "orders") -> 
     return sorted(found)
 
 
+@pytest.mark.parametrize("hours", [[7], [7, 7], [7, 7, 7, 7], [1, 7], [1, 7, 7], [0], [0, 0]])
+def test_a_day_with_a_few_rows_takes_a_request_to_show_that_they_are_all(
+    lake: Lake, tmp_path: Path, hours: list[int]
+) -> None:
+    shop = Shop(by_cursor(rows_at(hours)))
+    with shop.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source) == list(range(1, len(hours) + 1))
+    assert len(shop.asked) == 1 + any(hours)
+
+
 @pytest.mark.parametrize("cap", [2, 3, 4, 5])
 def test_an_api_that_holds_fewer_rows_a_page_than_asked_for(
     lake: Lake, tmp_path: Path, cap: int
@@ -160,6 +170,47 @@ def test_a_chain_by_the_cursor_that_is_resumed_brings_each_row_once(
         shop.asked.clear()
         assert ids_of(lake, source) == list(range(1, 16))
         assert shop.asked[0]["since"] > f"{DAY}T01"  # it did go on where the first one stopped
+
+
+def test_a_resumed_chain_is_held_against_the_last_page_of_the_earlier_try(
+    lake: Lake, tmp_path: Path
+) -> None:
+    healthy = by_cursor(rows_at([1, 2, 2, 2, 2, 2, 3]), cap=2)
+    broken = True
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        return Response(status_code=500) if broken and number >= 1 else healthy(params, number)
+
+    with Shop(answer).source(tmp_path, CURSOR.replace("batch_rows: 4", "batch_rows: 1")) as source:
+        assert outcome_of(source, lake, "orders", [DAY], NOW)[0].failed
+        broken = False
+        with pytest.raises(ContractBroken, match=r"set paging\.limit to what a page"):
+            ids_of(lake, source)
+
+
+UNSORTED = """
+  orders:
+    request: {params: {after: "{after}", limit: "{limit}"}}
+    paging: {kind: keyset, limit: 5}
+    order: none
+    key: [name]
+    columns: {id: int64, name: string}
+"""
+
+
+def test_keys_in_an_order_of_the_apis_own_are_read_and_not_called_proved(
+    lake: Lake, tmp_path: Path
+) -> None:
+    names = sorted("bAcDeFgHiJkL", key=str.lower)
+    rows: list[Row] = [{"id": n, "name": name} for n, name in enumerate(names, 1)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        after = params.get("after", "").lower()
+        return [row for row in rows if row["name"].lower() > after][:5]
+
+    with Shop(answer).source(tmp_path, UNSORTED) as source:
+        assert ids_of(lake, source) == list(range(1, 13))
+    assert ids_of.proved is False  # type: ignore[attr-defined]
 
 
 TOKENS = """
@@ -241,6 +292,14 @@ def test_offsets_of_rows_with_two_keys_are_held_together_by_the_row_that_both_pa
     assert len(first) == 2, "a second pass"
 
 
+def test_one_row_with_two_keys_is_read_once(lake: Lake, tmp_path: Path) -> None:
+    shop = Shop(lambda params, n: [{"id": 1, "part": "a"}][int(params["offset"]) :])
+    with shop.source(tmp_path, PAIRS) as source:
+        assert ids_of(lake, source) == [1]
+    assert ids_of.proved  # type: ignore[attr-defined]
+    assert len(shop.asked) == 2
+
+
 CHILDREN = """
   customers:
     key: [id]
@@ -289,6 +348,15 @@ def test_children_come_under_the_proof_that_they_would_have_without_parents(
             assert ids_of.proved  # type: ignore[attr-defined]
 
 
+def test_a_child_whose_key_is_its_parents(lake: Lake, tmp_path: Path) -> None:
+    endpoints = CHILDREN.format(params="", paging="kind: none", share=0).replace(", limit: 5", "")
+    endpoints = endpoints.replace("key: [customer, id]", "key: [customer]")
+    endpoints = endpoints.replace('params: {, limit: "{limit}"}', "params: {}")
+    shop = Shop(lambda params, n: {"data": [{"id": int(params["of"])}]})
+    with shop.source(tmp_path, endpoints) as source:
+        assert children(lake, source) == [1, 2]
+
+
 def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_path: Path) -> None:
     def answer(params: dict[str, str], number: int) -> Any:
         return {"data": [{"id": n} for n in range(5)], "next": "same" if params["of"] == "1" else 0}
@@ -302,6 +370,11 @@ def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_pat
     assert len(shop.asked) < 12
 
 
+async def swept(source: Source, lake: Lake) -> Swept:
+    async with open_client(source, budget.open_budget("shop", LIMITS, "memory")) as client:
+        return await sweep(Run(source, lake, client, "s", lambda: NOW), "orders", Tally())
+
+
 SWEPT = """
   orders:
     request: {params: {from: "{start}", to: "{end}", offset: "{offset}", limit: "{limit}"}}
@@ -313,6 +386,29 @@ SWEPT = """
 """
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        'from: "{start}", to: "{end}"',
+        'q: "type:order AND at:[{start} TO {end}]"',
+        'filter: ["type:eq:order", "at:lt:{end}"]',
+    ],
+)
+def test_a_sweep_keeps_the_other_conditions_of_the_request(
+    lake: Lake, tmp_path: Path, params: str
+) -> None:
+    shop = Shop(lambda params, n: [])
+    floor = '    window: {floor: "1970-01-01"}\n'
+    endpoints = SWEPT.replace('from: "{start}", to: "{end}"', params) + floor
+    with shop.source(tmp_path, endpoints) as source:
+        ids_of(lake, source)
+        usual = shop.asked[0]
+        shop.asked.clear()
+        asyncio.run(swept(source, lake))
+    assert shop.asked[0].keys() == usual.keys()
+    assert ("type" in str(usual)) == ("type" in str(shop.asked[0]))
+
+
 def test_a_sweep_sees_a_row_that_changes_while_it_runs(lake: Lake, tmp_path: Path) -> None:
     rows = rows_at(range(12))
 
@@ -321,12 +417,8 @@ def test_a_sweep_sees_a_row_that_changes_while_it_runs(lake: Lake, tmp_path: Pat
         first = int(params["offset"])
         return found[first : first + int(params["limit"])]
 
-    async def swept(source: Source) -> Swept:
-        async with open_client(source, budget.open_budget("shop", LIMITS, "memory")) as client:
-            return await sweep(Run(source, lake, client, "s", lambda: NOW), "orders", Tally())
-
     with Shop(answer).source(tmp_path, SWEPT) as source:
         assert ids_of(lake, source) == list(range(1, 13))
         rows[11]["at"] = "2026-03-03T12:00:30Z"
-        found = asyncio.run(swept(source))
+        found = asyncio.run(swept(source, lake))
     assert (found.keys_seen, found.keys_gone) == (12, 0)
