@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr
 
-from pipeline.errors import ConfigError
+from pipeline.errors import CUT, ConfigError
 from pipeline.spec.auth import (
     ApiKey,
     Auth,
@@ -61,7 +61,17 @@ def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
         found.add(b64encode(both.encode()).decode())
     for value in sorted(found, key=len, reverse=True):
         if len(value) >= _SHORTEST_HIDDEN:
-            text = text.replace(value, "***").replace(quote(value, safe=""), "***")
+            for written in (value, quote(value, safe="")):
+                text = _without_parts(text.replace(written, "***"), written)
+    return text
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """Without what is left of a secret where the text was cut."""
+    if CUT in text:
+        for length in range(len(secret) - 1, _SHORTEST_HIDDEN - 1, -1):
+            text = text.replace(secret[:length] + CUT, "***" + CUT)
+            text = text.replace(CUT + secret[-length:], CUT + "***")
     return text
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline import exactjson
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, cut, cut_bytes
 from pipeline.guard import Tally, clean_utf8
 
 
@@ -22,7 +22,7 @@ def count_in(body: bytes, path: str) -> int | None:
             value = value[part]
         return whole(value)
     except (KeyError, TypeError, ContractBroken):
-        said = body[:100].decode("utf-8", "replace")
+        said = cut_bytes(body, 100)
         raise ContractBroken(
             f"expected a count at {path!r}, got {said!r}: are count.path and count.at right?"
         ) from None
@@ -39,6 +39,7 @@ def whole(total: Any) -> int | None:
         number = int(total)
     except (TypeError, ValueError, OverflowError):
         raise ContractBroken(
-            f"expected the number of matching rows, got {str(total)[:80]!r}: is paging.total right?"
+            f"expected the number of matching rows, got {cut(str(total), 80)!r}: is paging.total "
+            "right?"
         ) from None
     return number if number >= 0 else None

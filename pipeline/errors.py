@@ -14,8 +14,22 @@
         └── LostRace             another run took this partition over and has not finished it
 
 A message says what was expected, what came, and what to do. It never holds a secret: build it from
-names of settings, statuses and shortened bodies, never from headers or URLs with a query.
+names of settings, statuses and bodies that are ``cut``, never from headers or URLs with a query.
 """
+
+CUT = "…"
+"""Where text was cut, and with it maybe a secret that an API has said again: ``auth.hidden`` looks
+for a part of one on either side."""
+
+
+def cut(text: str, most: int) -> str:
+    """The start of what was said, in at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + CUT
+
+
+def cut_bytes(said: bytes, most: int) -> str:
+    """The same of a body, whose other bytes are not looked at."""
+    return cut(said[: most * 4].decode(errors="replace"), most)
 
 
 class HeadraceError(Exception):

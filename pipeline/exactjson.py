@@ -20,6 +20,7 @@ from typing import Final
 
 import orjson
 
+from pipeline.errors import cut
 from pipeline.guard import BadBody, Tally
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
@@ -98,7 +99,7 @@ def shorten(value: object, limit: int = 80) -> str:
         except (ValueError, RecursionError):
             text = f"a large {type(value).__name__}"
     text = _LONE.sub("\ufffd", text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut(text, limit)
 
 
 def _verbatim(value: object) -> orjson.Fragment:

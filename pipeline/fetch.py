@@ -16,7 +16,7 @@ from pipeline.bounds import slice_of
 from pipeline.classify import Verdict, verdict
 from pipeline.client import Answer, Sent
 from pipeline.counted import count_in, whole
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, cut
 from pipeline.feed import Feed
 from pipeline.guard import OddPage
 from pipeline.inside import inside
@@ -177,7 +177,7 @@ class EndpointPages:
         page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
-            said = str(page.extras["error"])[:200]
+            said = cut(str(page.extras["error"]), 200)
             raise ContractBroken(f"the API answered with an error in a {answer.status}: {said}")
         check_order(page.table, self._endpoint, ask)
         if self._feed and self._endpoint.cursor is not None and page.table.num_rows:

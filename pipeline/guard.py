@@ -12,6 +12,8 @@ from typing import Final
 import orjson
 import pyarrow as pa
 
+from pipeline.errors import CUT, cut_bytes
+
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
 
@@ -38,13 +40,13 @@ def looks_like_json(body: bytes) -> None:
     if not first:
         raise BadBody("the body is empty, JSON was expected")
     if first == b"<":
-        title = re.search(rb"<title[^>]*>([^<]{1,80})", body[:4096], re.IGNORECASE)
-        what = title.group(1).strip() if title else body.lstrip()[:80]
+        title = re.search(rb"<title[^>]*>([^<]{1,200})", body[:4096], re.IGNORECASE)
+        what = title.group(1).strip() if title else body[:4096].lstrip()
         raise BadBody(f"JSON was expected, HTML or XML came: {_text(what)}")
     if first in b"[{" and last != {b"[": b"]", b"{": b"}"}[first]:
-        raise BadBody(f"the JSON ends early, after {len(body):,} bytes: …{_text(body[-40:])}")
+        raise BadBody(f"the JSON ends early, after {len(body):,} bytes: {_tail(body)}")
     if first not in b'[{"-0123456789tfnNI':
-        raise BadBody(f"JSON was expected, the body starts with {_text(body[:80])}")
+        raise BadBody(f"JSON was expected, the body starts with {_text(body)}")
 
 
 def clean_utf8(body: bytes, tally: Tally) -> bytes:
@@ -96,4 +98,8 @@ def _nests(value: object) -> bool:
 
 
 def _text(data: bytes) -> str:
-    return repr(data.decode(errors="replace"))
+    return repr(cut_bytes(data, 80))
+
+
+def _tail(data: bytes) -> str:
+    return repr(CUT + data[-40:].decode(errors="replace"))

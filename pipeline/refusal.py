@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import httpx
 
 from pipeline.classify import Verdict
-from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused
+from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused, cut, cut_bytes
 from pipeline.spec.source import Source
 from pipeline.token_auth import FOR_TOKENS
 
@@ -56,6 +56,6 @@ def whom(source: Source, *, of_token: bool) -> str:
 
 def _said(headers: Mapping[str, str], body: bytes) -> str:
     """The start of what the API said, on one line."""
-    text = headers.get("message") or body[:600].decode("utf-8", "replace")
+    text = headers.get("message") or cut_bytes(body, 2_000)
     line = " ".join(text.split())
-    return f": {line[:300]}" if line else ""
+    return f": {cut(line, 300)}" if line else ""

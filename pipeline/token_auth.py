@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from pipeline.errors import ApiUnavailable, AuthError
+from pipeline.errors import ApiUnavailable, AuthError, cut
 from pipeline.spec.auth import ClientCredentials, RefreshToken
 
 FOR_TOKENS: Final = "headrace.for_tokens"
@@ -188,11 +188,8 @@ async def _token_answer(response: httpx.Response, remedy: str) -> dict[str, Any]
         ) from None
     token = data.get("access_token") if isinstance(data, dict) else None
     if status != 200 or not isinstance(data, dict) or not _is_token(token):
-        said = (
-            str(data.get("message") or data.get("error") or "")[:200]
-            if isinstance(data, dict)
-            else ""
-        )
+        told = data if isinstance(data, dict) else {}
+        said = cut(str(told.get("message") or told.get("error") or ""), 200)
         raise AuthError(
             f"the token endpoint refused the credentials with status {status}"
             + (f" ({said})" if said else "")

@@ -13,8 +13,12 @@ from pydantic import SecretStr
 
 from emulator.testing import Emulator, running
 from pipeline.auth import BearerAuth, KeyAuth, hidden, make_auth
+from pipeline.classify import Verdict
 from pipeline.client import Client, Sent
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, RequestRefused
+from pipeline.exactjson import shorten
+from pipeline.guard import BadBody, looks_like_json
+from pipeline.refusal import refusal
 from pipeline.request import HttpRequest
 from pipeline.spec.auth import (
     ApiKey,
@@ -353,6 +357,23 @@ def test_secrets_are_taken_out_of_what_an_api_said() -> None:
     )
     custom = CustomAuth(kind="python", path="a:b", options={"x": SecretStr("hush-hush")})
     assert hidden("said hush-hush", custom) == "said ***"
+
+
+@pytest.mark.parametrize("secret", ["hush-hush-0123456789", "qz/1 9+kwv"])
+def test_no_part_of_a_secret_is_left_where_a_text_was_cut(secret: str) -> None:
+    key = ApiKey(kind="api_key", name="k", key=SecretStr(secret))
+    parts = [secret[at : at + 4] for at in range(len(secret) - 3)]
+    for before in range(320):
+        body = ("x" * before + secret).encode()
+        sentences = [str(refusal(Verdict.PERMANENT, 400, {}, body + b"x" * 500, "page"))]
+        sentences += [shorten((body + b"x" * 500).decode(), 200)]
+        for broken in (body + b"x" * 500, b"{" + body + b"x" * (before % 60)):
+            with pytest.raises(BadBody) as caught:
+                looks_like_json(broken)
+            sentences.append(str(caught.value))
+        for sentence in sentences:
+            shown = hidden(sentence, key)
+            assert not [part for part in parts if part in shown], shown
 
 
 def every_secret_stays_hidden(caplog: pytest.LogCaptureFixture, secrets: list[str]) -> None:
