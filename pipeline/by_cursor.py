@@ -59,11 +59,14 @@ def goes_back(before: Facts, ask: Ask) -> bool:
 def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
     """Hold the last page of a chain against the one before it, which ended with the same cursor.
 
+    A last page of fewer rows than the one before it was not cut off: what is new came meanwhile.
+
     :raises ContractBroken: it has rows that the one before, which was not full, should have had.
     """
     if facts.cursor is None or facts.cursor != before.cursor or before.url is not None:
         return
-    if before.rows < ask.limit and not set(facts.again) <= set(before.again):
+    not_full = before.rows <= facts.rows and before.rows < ask.limit
+    if not_full and not set(facts.again) <= set(before.again):
         raise ContractBroken(
             f"a page of {before.rows} rows was not the last, though {ask.limit} were asked for, "
             f"and there are more rows with the cursor {facts.cursor} than a page holds: set "

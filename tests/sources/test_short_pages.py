@@ -133,6 +133,13 @@ def test_more_rows_with_one_cursor_than_a_page_holds_are_said(lake: Lake, tmp_pa
         ids_of(lake, source)
 
 
+def test_a_row_that_shows_late_beside_the_last_one_is_read(lake: Lake, tmp_path: Path) -> None:
+    rows = rows_at([1, 2, 3, 3])
+    shop = Shop(lambda params, n: by_cursor(rows[: 3 + (n > 0)])(params, n))
+    with shop.source(tmp_path, CURSOR) as source:
+        assert ids_of(lake, source) == [1, 2, 3, 4]
+
+
 def test_rows_with_one_cursor_on_two_full_pages_come_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(by_cursor(rows_at([1, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5])))
     with shop.source(tmp_path, CURSOR) as source:
