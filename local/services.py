@@ -54,6 +54,7 @@ def _command(data: Path, config: Path, buckets: Sequence[str], first_port: int) 
     ports = [f"-{part}.port={first_port + i}" for i, part in enumerate(PARTS)]
     return [
         _binary(),
+        f"-logdir={data.parent}",  # else it writes to /tmp, and leaves that there
         "mini",
         f"-dir={data}",
         f"-ip={LOOPBACK}",

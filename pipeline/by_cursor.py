@@ -46,7 +46,8 @@ class CursorPager:
         if facts.url is None and facts.rows >= ask.limit:
             raise ContractBroken(
                 f"{facts.rows} rows have the cursor {facts.cursor}, as many as a page holds, and "
-                "the API names no next page: raise paging.limit, or use another kind of paging"
+                "the API names no next page: raise paging.limit if the API holds more a page, or "
+                "use another kind of paging"
             )
         return replace(ask, url=facts.url) if facts.url else None
 
@@ -68,9 +69,9 @@ def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
     not_full = before.rows <= facts.rows and before.rows < ask.limit
     if not_full and not set(facts.again) <= set(before.again):
         raise ContractBroken(
-            f"a page of {before.rows} rows was not the last, though {ask.limit} were asked for, "
-            f"and there are more rows with the cursor {facts.cursor} than a page holds: set "
-            "paging.limit to what a page of this API holds, or use another kind of paging"
+            f"{ask.limit} rows a page were asked for, {before.rows} came and there were more, then "
+            f"{facts.rows} with the cursor {facts.cursor}: whether these are all does not show. "
+            "Use another kind of paging, or a filter under which fewer rows have one cursor"
         )
 
 

@@ -37,7 +37,7 @@ def lost(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "the token endpoint did not answer in time" if of_token else "no answer in time"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection to {error.request.url.host}"
+        return f"no connection to {error.request.url.netloc.decode()}"
     where = "the connection to the token endpoint" if of_token else "the connection"
     return f"{where} failed ({type(error).__name__})"
 

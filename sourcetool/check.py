@@ -23,6 +23,8 @@ def find(name: str, folders: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     for folder in folders.split(":"):
+        if Path(folder).suffix in (".yaml", ".yml") and Path(folder).stem == name:
+            return Path(folder)
         for ending in (".yaml", ".yml"):
             path = Path(folder) / f"{name}{ending}"
             if path.exists():

@@ -47,7 +47,8 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
         )
     total = head.total if seen.counted is None else seen.counted
     more = total is not None and total > head.rows
-    if head.rows < limit and (more or head.token or head.url):
+    later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
+    if head.rows < limit and (more or head.token or head.url or later != head.cursor):
         yield Doubt(
             f"{limit:,} rows a page were asked for, {head.rows:,} came, and there are more: "
             "the API caps the page size",

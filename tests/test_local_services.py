@@ -148,6 +148,7 @@ def test_it_is_gone_soon_after_its_starter_was_killed(
 
 
 def test_a_failure_in_the_block_stops_it(tmp_path: Path) -> None:
+    logs = set(Path("/tmp").glob("weed.*"))
     with (
         pytest.raises(ZeroDivisionError),
         seaweedfs(tmp_path) as server,
@@ -155,6 +156,7 @@ def test_a_failure_in_the_block_stops_it(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert not answers(server.endpoint_url)
     assert list(Path("/tmp").glob(f"seaweedfs-*-{server.endpoint_url[-5:]}.sock")) == []
+    assert set(Path("/tmp").glob("weed.*")) == logs
 
 
 def test_a_bucket_name_that_s3_refuses_is_refused_before_anything_starts(tmp_path: Path) -> None:

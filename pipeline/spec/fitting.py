@@ -41,6 +41,7 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
         parts: list[Any] = [request.params, request.headers, request.json_body]
         parts += [request.form, request.text, endpoint.path]
         used = set(_USED.findall(" ".join(str(part) for part in parts)))
+        yield from _placeholders_are_known(request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
 
@@ -156,6 +157,16 @@ def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
         )
     if isinstance(paging, Cursor) and endpoint.cursor is None:
         yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
+
+
+def _placeholders_are_known(request: Http) -> Iterator[str]:
+    """Braces inside other text may be the API's own."""
+    for name, given in [*request.params.items(), *request.headers.items()]:
+        for value in given if isinstance(given, list) else [given]:
+            alone = re.fullmatch(r"\{(\w+)\}", str(value))
+            if alone and alone[1] not in PLACEHOLDERS:
+                known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                yield f"{name} is {value}, which is no placeholder: expected one of {known}"
 
 
 def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:

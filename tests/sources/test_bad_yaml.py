@@ -84,6 +84,10 @@ def sentence(tmp_path: Path, body: str) -> str:
             "a sweep reads all keys, whatever their cursor",
         ),
         (
+            '    key: [id]\n    request: {params: {since: "{from}", fields: "id,posts{text}"}}\n',
+            "since is {from}, which is no placeholder: expected one of {start}, {end}, {limit}",
+        ),
+        (
             "    key: [id]\n    sweep: true\n    paging: {kind: page, limit: 10}\n"
             '    request: {params: {p: "{page}"}}\n',
             "of numbered pages only a count tells: name it as count or paging.total, or leave",
