@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.errors import ContractBroken
-from pipeline.paging import Ask, Facts, Segment
+from pipeline.paging import Ask, Facts, Segment, kept, restored
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
     :raises ContractBroken: it has rows that the one before, which was not full, should have had.
     """
     if facts.cursor is None or facts.cursor != before.cursor or before.url is not None:
-        return
+        return  # not by the cursor, or on to another one, or to what a link names
     not_full = before.rows <= facts.rows and before.rows < ask.limit
     if not_full and not set(facts.again) <= set(before.again):
         raise ContractBroken(
@@ -79,12 +79,13 @@ def last_page_json(facts: Facts) -> dict[str, Any] | None:
     """What a later try has to know of the last page, for its position."""
     if facts.cursor is None:
         return None
+    again = [[kept(key) for key in keys] for keys in facts.again]
     linked = facts.url is not None
-    return {"rows": facts.rows, "cursor": facts.cursor, "again": facts.again, "linked": linked}
+    return {"rows": facts.rows, "cursor": facts.cursor, "again": again, "linked": linked}
 
 
-def last_page(kept: Mapping[str, Any]) -> Facts:
+def last_page(data: Mapping[str, Any]) -> Facts:
     """As it was, but for the link: there was one, or none."""
-    again = tuple(tuple(key) for key in kept["again"])
-    url = "" if kept["linked"] else None
-    return Facts(kept["rows"], cursor=kept["cursor"], again=again, url=url)
+    again = tuple(tuple(restored(key) for key in keys) for keys in data["again"])
+    url = "" if data["linked"] else None
+    return Facts(data["rows"], cursor=data["cursor"], again=again, url=url)

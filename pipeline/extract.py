@@ -80,13 +80,12 @@ class ByChain:
         self._room = Room(ahead)
         self._slices = slices
         self._seen: dict[Any, int] = {}
-        self._resumed = Facts(0)  # of the last page of an earlier try
         self._counted: int | None = None
         self._rows = 0
         self._outside = 0
         self._useful = self._idle = 0
         self._steady = True
-        self._before: Fetched | None = None
+        self._before: Facts | None = None  # of the page before, in this try or the earlier one
         self._blind = False
         self._totals: dict[int, int] = {}
         self.tally = Tally()
@@ -142,12 +141,12 @@ class ByChain:
         self._totals = dict(position["totals"]) if position else {}
         self._steady = position["steady"] if position else True
         self._useful = self._idle = 0
-        self._before, self._blind = None, False
+        self._blind = False
         last = position.get("last") if position else None
-        self._resumed = last_page(last) if last else Facts(0)
+        self._before = last_page(last) if last else None
+        self._seen |= dict.fromkeys(self._before.again if self._before else (), self.tally.passes)
         if len(first) == 1 and first[0].ask is not None:
             head = await self._pages.page(first[0].ask)
-            self._end_is_shown(None, head)
             yield self._taken(first[0].index, head)
             lanes = self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
@@ -170,7 +169,8 @@ class ByChain:
 
     def _taken(self, index: int, page: Fetched) -> Handed:
         """Hand on the rows that no page before had, and the position behind them."""
-        self._look_back(page)
+        follows = self._follows(page)
+        self._look_back(page, is_last=follows is None)
         table = self._fresh(page.table)
         self._outside += page.outside
         if page.facts.total is not None:
@@ -181,7 +181,6 @@ class ByChain:
         self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows
-        follows = self._follows(page)
         after = {
             "segment": index,
             "ask": follows.to_json() if follows else None,
@@ -194,15 +193,20 @@ class ByChain:
         }
         return Handed(table, after, page.arrow_bytes)
 
-    def _look_back(self, page: Fetched) -> None:
-        """Whether a page begins where the one before it ended, as far as it shows."""
-        first, ask = self._pager.first(), page.ask
-        before, self._before = self._before, page
+    def _look_back(self, page: Fetched, *, is_last: bool) -> None:
+        """Whether a page begins where the one before it ended, as far as it shows.
+
+        :raises ContractBroken: by the cursor, it has what the one before it should have had.
+        """
+        first, ask, facts = self._pager.first(), page.ask, page.facts
+        before, self._before = self._before, facts
+        if before is not None and is_last:
+            check_last(before, ask, facts)
         if (ask.page, ask.offset, ask.after) == (first.page, first.offset, first.after):
             return  # neither number nor key, or the first of them
-        if before is not None and before.facts.again:
-            alone = before.facts.rows == 1 and page.facts.rows == 0  # of one row none is left over
-            self._steady &= alone or page.facts.begins in before.facts.again
+        if before is not None and before.again:
+            alone = before.rows == 1 and facts.rows == 0  # of one row none is left over
+            self._steady &= alone or facts.begins in before.again
         else:
             self._blind = True
 
@@ -229,16 +233,10 @@ class ByChain:
                         "a page came again as the page after it: does the API know the paging "
                         "parameter, and is the path to the next token right?"
                     )
-            if not lane.closed:
-                self._end_is_shown(before, page)
             moved = before is not None
             before = page
             yield lane.index, page
             ask = None if lane.closed else self._follows(page)
-
-    def _end_is_shown(self, before: Fetched | None, page: Fetched) -> None:
-        if self._follows(page) is None:
-            check_last(before.facts if before else self._resumed, page.ask, page.facts)
 
     def _repeats(self, before: Fetched | None, ask: Ask, page: Fetched) -> bool:
         if before is None or goes_back(before.facts, ask):
@@ -252,8 +250,6 @@ class ByChain:
         keep, rows = [], self._rows
         if table.num_rows:
             for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
-                if self._resumed.again and tuple(map(str, key)) in self._resumed.again:
-                    self._seen.setdefault(key, self.tally.passes)  # by an earlier try
                 keep.append(key not in self._seen)
                 self._rows += self._seen.get(key) != self.tally.passes
                 self._seen[key] = self.tally.passes

@@ -20,7 +20,6 @@ from pipeline.errors import ContractBroken, cut
 from pipeline.feed import Feed
 from pipeline.guard import OddPage
 from pipeline.inside import inside
-from pipeline.keys import written
 from pipeline.links import next_url
 from pipeline.order import check_order, edges_of, ends
 from pipeline.packing import Sender
@@ -104,10 +103,7 @@ class EndpointPages:
 
     async def page(self, ask: Ask) -> Fetched:
         """:raises ContractBroken: the page is not what was asked for, however often."""
-        asked = written(ask, self._endpoint)
-        request = page_request(
-            self._source.base_url, self._name, self._endpoint, self._window, asked
-        )
+        request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
         conditions, self._conditions = self._conditions, {}
         request = replace(request, headers={**request.headers, **conditions})
         what = f"{self._source.source}/{self._name}, {_where(ask)}"
@@ -125,9 +121,8 @@ class EndpointPages:
         if self._endpoint.count is None:
             return None
         spec = self._endpoint.count
-        asked = written(ask, self._endpoint)
         request = count_request(
-            self._source.base_url, self._name, self._endpoint, spec, self._window, asked
+            self._source.base_url, self._name, self._endpoint, spec, self._window, ask
         )
 
         async def read(answer: Answer) -> int | None:

@@ -7,13 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ContractBroken
-from pipeline.paging import Ask
+from pipeline.paging import Ask, Keys
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor
 from pipeline.types import INSTANT
-
-Texts = tuple[str, ...]
-"""A key, as text."""
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -33,8 +30,8 @@ class Edges:
     """
 
     cursor: str | None = None
-    begins: Texts | None = None
-    again: tuple[Texts, ...] = ()
+    begins: Keys | None = None
+    again: tuple[Keys, ...] = ()
 
 
 def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
@@ -47,8 +44,8 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
     if isinstance(endpoint.paging, Cursor):
         return _by_cursor(table, str(endpoint.cursor), endpoint)
     if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
-        (begins,) = keys_as_text(table.slice(0, 1), endpoint)
-        return Edges(begins=begins, again=keys_as_text(table.slice(table.num_rows - 1), endpoint))
+        (begins,) = _keys(table.slice(0, 1), endpoint)
+        return Edges(begins=begins, again=_keys(table.slice(table.num_rows - 1), endpoint))
     return Edges()
 
 
@@ -72,13 +69,13 @@ def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
         return Edges()
     last = column[-1]
     tied = table.slice(pc.index(column, last).as_py())
-    return Edges(str(last.as_py().isoformat()), again=keys_as_text(tied, endpoint))
+    return Edges(str(last.as_py().isoformat()), again=_keys(tied, endpoint))
 
 
-def keys_as_text(table: pa.Table, endpoint: Endpoint) -> tuple[Texts, ...]:
+def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
     """The keys of the rows: of the columns that the API gives."""
-    rows = table.select(endpoint.key_of_rows).to_pylist()
-    return tuple(tuple(map(str, row.values())) for row in rows)
+    columns = (table[name].to_pylist() for name in endpoint.key_of_rows)
+    return tuple(zip(*columns, strict=True))
 
 
 def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:

@@ -24,6 +24,8 @@ from datetime import date, datetime
 from typing import Any, Protocol
 
 Key = int | str | float | bool | date | datetime | None
+Keys = tuple[Key, ...]
+"""Of one row: a key of one column, or of several."""
 
 
 def kept(key: Key) -> Any:
@@ -82,9 +84,9 @@ class Facts:
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
     :ivar total: how many rows match in all, if the page or a count says so.
     :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it.
-    :ivar again: the keys, as text, of the rows that the page after it begins with once more: those
+    :ivar again: the keys of the rows that the page after it begins with once more: those
         with the last cursor; the last one, where offsets overlap.
-    :ivar begins: the key of its first row, as text, where offsets overlap.
+    :ivar begins: the key of its first row, where offsets overlap.
     """
 
     rows: int
@@ -94,8 +96,8 @@ class Facts:
     url: str | None = None
     total: int | None = None
     cursor: str | None = None
-    again: tuple[tuple[str, ...], ...] = ()
-    begins: tuple[str, ...] | None = None
+    again: tuple[Keys, ...] = ()
+    begins: Keys | None = None
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,20 @@ key            signature                                   meaning
 """
 
 import importlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.paging import Ask, Facts, Key
 
-_NUMBERS, _TEXTS, _KEYS = ("limit", "offset", "page"), ("token", "url"), ("after", "before")
+_KINDS: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("limit", "offset", "page"), int | None),
+    **dict.fromkeys(("token", "url"), str | None),
+    **dict.fromkeys(("after", "before"), Key),
+}
+"""What a pager may give, by the attribute of ``Ask``."""
 
 
 def load_function(path: str, where: str) -> Callable[..., Any]:
@@ -71,12 +76,7 @@ def following(function: Callable[[Ask, Facts], Any], path: str) -> Callable[[Ask
             return None
         if not isinstance(found, Ask):
             raise ContractBroken(f"paging {path}: expected an Ask or None, got {type(found)}")
-        kinds: dict[str, Any] = {
-            **dict.fromkeys(_NUMBERS, int | None),
-            **dict.fromkeys(_TEXTS, str | None),
-            **dict.fromkeys(_KEYS, Key),
-        }
-        for name, kind in kinds.items():
+        for name, kind in _KINDS.items():
             value = getattr(found, name)
             if not isinstance(value, kind):
                 raise ContractBroken(

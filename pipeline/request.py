@@ -14,6 +14,7 @@ import orjson
 
 from pipeline.apicalypse import condition, statement
 from pipeline.bounds import bound, has_end, slice_of
+from pipeline.keys import written
 from pipeline.paging import Ask, Key
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.request import PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
@@ -52,6 +53,7 @@ def page_request(
     base_url: str, name: str, endpoint: Endpoint, window: Window, ask: Ask
 ) -> HttpRequest:
     """The request of one page."""
+    ask = written(ask, endpoint)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, ask)
@@ -66,6 +68,7 @@ def count_request(
     base_url: str, name: str, endpoint: Endpoint, count: Count, window: Window, ask: Ask
 ) -> HttpRequest:
     """The request of the count of rows that match."""
+    ask = written(ask, endpoint)
     path = count.path.replace("{path}", endpoint.path or name)
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):

@@ -48,7 +48,7 @@ class TokenAuth(httpx.Auth):
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
-        self._failures: list[Exception] = []
+        self._failure: Exception | None = None
         self.renewals = 0
 
     @property
@@ -59,21 +59,21 @@ class TokenAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        before = len(self._failures)
+        since = self._failure
         async with self._lock:
             self._raise_if_refused()
             if self._clock() >= self._good_until:
-                self._raise_if_failed(before)
+                self._raise_if_failed(since)
                 await self._keep((yield self._token_request()))
         used = self._token
         response = yield self._signed(request, used)
         if response.status_code != 401:
             return
-        before = len(self._failures)
+        since = self._failure
         async with self._lock:
             self._raise_if_refused()
             if self._token == used:
-                self._raise_if_failed(before)
+                self._raise_if_failed(since)
                 await self._keep((yield self._token_request()))
         yield self._signed(request, self._token)
 
@@ -97,11 +97,12 @@ class TokenAuth(httpx.Auth):
 
     def failed(self, error: Exception) -> None:
         """No token came."""
-        self._failures.append(error)
+        self._failure = error
 
-    def _raise_if_failed(self, before: int) -> None:
-        if len(self._failures) > before:
-            raise self._failures[-1].with_traceback(None)
+    def _raise_if_failed(self, since: Exception | None) -> None:
+        """:param since: the last failure when the wait for the token began."""
+        if self._failure is not None and self._failure is not since:
+            raise self._failure.with_traceback(None)
 
     async def _keep(self, response: httpx.Response) -> None:
         refreshes = "refresh_token" in self._form()

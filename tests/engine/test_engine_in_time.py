@@ -11,8 +11,8 @@ from pipeline.budget import Limits, RateWindow, open_budget
 from pipeline.client import Sent, open_client
 from pipeline.errors import ApiUnavailable, AuthError
 from pipeline.spec.source import Source
+from tests.engine.clock import Api, run
 from tests.engine.sources import quick
-from tests.engine.test_engine_leaving import Api, run
 from tests.engine.wire import (
     STALL,
     Answering,

@@ -1,10 +1,8 @@
 """A request counts from when it left, not from when it might: connecting takes its time."""
 
 import asyncio
-import selectors
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,68 +15,12 @@ from pipeline.client import Sent
 from pipeline.connections import Connections
 from pipeline.request import HttpRequest
 from pipeline.transport import Metered
+from tests.engine.clock import CONNECT_S, Api, run
 from tests.engine.sources import quick
 from tests.engine.wire import Seen, answer, client_of, read_json, serving
 
 API = "http://api.test/"
 FOUR = Limits((RateWindow(4, 1.0),), 8)
-CONNECT_S = 0.3
-
-
-class Skipping(selectors.SelectSelector):
-    """Waits for no timer: the time until the next one is over at once."""
-
-    now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everybody waits for somebody"
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class Loop(asyncio.SelectorEventLoop):
-    """A loop that nothing can make late: its clock stands while anything is done."""
-
-    def __init__(self) -> None:
-        self.skipping = Skipping()
-        super().__init__(self.skipping)
-
-    def time(self) -> float:
-        return self.skipping.now
-
-
-def run(test: Coroutine[Any, Any, None], patch: pytest.MonkeyPatch) -> None:
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        for module in ("budget", "stores"):
-            patch.setattr(f"pipeline.budget.{module}.monotonic", runner.get_loop().time)
-        runner.run(test)
-
-
-class Api(httpx.AsyncBaseTransport):
-    """An API that counts what arrives as strictly as can be, over connections that take a while."""
-
-    def __init__(self, connect_s: float = CONNECT_S, status: int = 200) -> None:
-        self.connect_s, self.status = connect_s, status
-        self.kept = 0
-        self.counted: deque[float] = deque(maxlen=4)
-        self.arrived: list[float] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self.kept:
-            self.kept -= 1
-        else:
-            await asyncio.sleep(self.connect_s)
-        await request.extensions["trace"]("http11.send_request_headers.complete", {})
-        now = asyncio.get_running_loop().time()
-        self.arrived.append(now)
-        status = self.status
-        if len(self.counted) == 4 and now - self.counted[0] < 1.0:
-            status = 429
-        else:
-            self.counted.append(now)
-        await asyncio.sleep(0.6)
-        self.kept += 1
-        return httpx.Response(status, stream=httpx.ByteStream(b""))
 
 
 async def sent(budget: Budget) -> list[float]:

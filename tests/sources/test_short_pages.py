@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from starlette.applications import Starlette
@@ -85,17 +85,21 @@ def by_cursor(rows: list[Row], cap: int = 100) -> Callable[[dict[str, str], int]
     return answer
 
 
-def ids_of(lake: Lake, source: Source, day: str = DAY, name: str = "orders") -> list[int]:
-    """The keys of what is committed, after a run of the endpoint; its error if it fails."""
-    outcome, _ = outcome_of(source, lake, name, [day], NOW)
+class Came(NamedTuple):
+    """What is committed: the keys, in order, and whether its pages are proved."""
+
+    ids: list[int]
+    proved: bool
+
+
+def committed(lake: Lake, source: Source, day: str = DAY) -> Came:
+    """After a run of ``orders``; its error if it fails."""
+    outcome, _ = outcome_of(source, lake, "orders", [day], NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    (receipt,) = outcome.receipts
-    ids_of.proved = receipt.manifest.proof["contiguous"]  # type: ignore[attr-defined]
-    if not receipt.manifest.files:
-        return []
-    found: list[int] = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
-    return sorted(found)
+    manifest = outcome.receipts[0].manifest
+    rows = key_rows(lake, manifest.files, ["id"])
+    return Came(sorted(rows["id"].to_pylist()), manifest.proof["contiguous"])
 
 
 @pytest.mark.parametrize("hours", [[7], [7, 7], [7, 7, 7, 7], [1, 7], [1, 7, 7], [0], [0, 0]])
@@ -104,7 +108,7 @@ def test_a_day_with_a_few_rows_takes_a_request_to_show_that_they_are_all(
 ) -> None:
     shop = Shop(by_cursor(rows_at(hours)))
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == list(range(1, len(hours) + 1))
+        assert committed(lake, source).ids == list(range(1, len(hours) + 1))
     assert len(shop.asked) == 1 + any(hours)
 
 
@@ -114,14 +118,14 @@ def test_an_api_that_holds_fewer_rows_a_page_than_asked_for(
 ) -> None:
     shop = Shop(by_cursor(rows_at(range(20)), cap))
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == list(range(1, 21))
+        assert committed(lake, source).ids == list(range(1, 21))
 
 
 def test_one_short_page_of_a_sick_api_is_not_the_end(lake: Lake, tmp_path: Path) -> None:
     healthy = by_cursor(rows_at(range(20)))
     shop = Shop(lambda params, n: healthy(params, n)[: 2 if n == 2 else 5])
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == list(range(1, 21))
+        assert committed(lake, source).ids == list(range(1, 21))
 
 
 def test_more_rows_with_one_cursor_than_a_page_holds_are_said(lake: Lake, tmp_path: Path) -> None:
@@ -130,7 +134,7 @@ def test_more_rows_with_one_cursor_than_a_page_holds_are_said(lake: Lake, tmp_pa
         shop.source(tmp_path, CURSOR) as source,
         pytest.raises(ContractBroken, match="whether these are all does not show"),
     ):
-        ids_of(lake, source)
+        committed(lake, source)
 
 
 def test_a_last_page_of_rows_with_one_cursor_is_the_end_if_it_is_shorter_than_others(
@@ -138,20 +142,20 @@ def test_a_last_page_of_rows_with_one_cursor_is_the_end_if_it_is_shorter_than_ot
 ) -> None:
     shop = Shop(by_cursor(rows_at([0, *[1] * 2, *[2] * 2]), cap=4))
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == [1, 2, 3, 4, 5]
+        assert committed(lake, source).ids == [1, 2, 3, 4, 5]
 
 
 def test_a_row_that_shows_late_beside_the_last_one_is_read(lake: Lake, tmp_path: Path) -> None:
     rows = rows_at([1, 2, 3, 3])
     shop = Shop(lambda params, n: by_cursor(rows[: 3 + (n > 0)])(params, n))
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == [1, 2, 3, 4]
+        assert committed(lake, source).ids == [1, 2, 3, 4]
 
 
 def test_rows_with_one_cursor_on_two_full_pages_come_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(by_cursor(rows_at([1, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5])))
     with shop.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source) == list(range(1, 14))
+        assert committed(lake, source).ids == list(range(1, 14))
 
 
 def test_rows_without_a_cursor_come_last_or_are_refused(lake: Lake, tmp_path: Path) -> None:
@@ -159,13 +163,13 @@ def test_rows_without_a_cursor_come_last_or_are_refused(lake: Lake, tmp_path: Pa
     rows = rows_at([0] * 3)
     last = Shop(lambda params, n: [*rows, *([] if "since" in params else bare)])
     with last.source(tmp_path, CURSOR) as source:
-        assert ids_of(lake, source, BASELINE) == [100, 101]  # the others are of a later day
+        assert committed(lake, source, BASELINE).ids == [100, 101]  # the others are of a later day
     first = Shop(by_cursor([*bare, *rows_at(range(9))]))
     with (
         first.source(tmp_path, CURSOR) as source,
         pytest.raises(ContractBroken, match="without one before rows that have one"),
     ):
-        ids_of(lake, source, BASELINE)
+        committed(lake, source, BASELINE)
 
 
 def test_a_chain_by_the_cursor_that_is_resumed_brings_each_row_once(
@@ -183,7 +187,7 @@ def test_a_chain_by_the_cursor_that_is_resumed_brings_each_row_once(
         assert outcome.failed
         broken = False
         shop.asked.clear()
-        assert ids_of(lake, source) == list(range(1, 16))
+        assert committed(lake, source).ids == list(range(1, 16))
         assert shop.asked[0]["since"] > f"{DAY}T01"  # it did go on where the first one stopped
 
 
@@ -200,7 +204,7 @@ def test_a_resumed_chain_is_held_against_the_last_page_of_the_earlier_try(
         assert outcome_of(source, lake, "orders", [DAY], NOW)[0].failed
         broken = False
         with pytest.raises(ContractBroken, match="whether these are all does not show"):
-            ids_of(lake, source)
+            committed(lake, source)
 
 
 UNSORTED = """
@@ -224,8 +228,7 @@ def test_keys_in_an_order_of_the_apis_own_are_read_and_not_called_proved(
         return [row for row in rows if row["name"].lower() > after][:5]
 
     with Shop(answer).source(tmp_path, UNSORTED) as source:
-        assert ids_of(lake, source) == list(range(1, 13))
-    assert ids_of.proved is False  # type: ignore[attr-defined]
+        assert committed(lake, source) == (list(range(1, 13)), False)
 
 
 TOKENS = """
@@ -248,7 +251,7 @@ def test_a_chain_that_ends_at_a_short_page_is_not_cut_where_the_api_caps_its_pag
 
     shop = Shop(answer)
     with shop.source(tmp_path, TOKENS) as source:
-        assert ids_of(lake, source) == list(range(1, 13))
+        assert committed(lake, source).ids == list(range(1, 13))
     assert len(shop.asked) == 5  # an empty page is the end
 
 
@@ -275,8 +278,7 @@ def test_numbered_pages_that_nothing_counts_are_not_called_proved(
 ) -> None:
     shop = Shop(numbered(rows_at([1] * count)))
     with shop.source(tmp_path, NUMBERED) as source:
-        assert ids_of(lake, source) == list(range(1, count + 1))
-    assert ids_of.proved is proved  # type: ignore[attr-defined]
+        assert committed(lake, source) == (list(range(1, count + 1)), proved)
     assert len(shop.asked) == -(-count // 5) + 1  # in one pass
 
 
@@ -301,8 +303,7 @@ def test_offsets_of_rows_with_two_keys_are_held_together_by_the_row_that_both_pa
 
     shop = Shop(answer)
     with shop.source(tmp_path, PAIRS) as source:
-        assert ids_of(lake, source) == list(range(1, 13))
-    assert ids_of.proved  # type: ignore[attr-defined]
+        assert committed(lake, source) == (list(range(1, 13)), True)
     first = [number for number, asked in enumerate(shop.asked) if asked["offset"] == "0"]
     assert len(first) == 2, "a second pass"
 
@@ -310,8 +311,7 @@ def test_offsets_of_rows_with_two_keys_are_held_together_by_the_row_that_both_pa
 def test_one_row_with_two_keys_is_read_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(lambda params, n: [{"id": 1, "part": "a"}][int(params["offset"]) :])
     with shop.source(tmp_path, PAIRS) as source:
-        assert ids_of(lake, source) == [1]
-    assert ids_of.proved  # type: ignore[attr-defined]
+        assert committed(lake, source) == ([1], True)
     assert len(shop.asked) == 2
 
 
@@ -329,10 +329,10 @@ CHILDREN = """
 """
 
 
-def children(lake: Lake, source: Source) -> list[int]:
+def children(lake: Lake, source: Source) -> Came:
     outcome, _ = outcome_of(source, lake, "customers", [DAY], NOW)
     assert not outcome.failed
-    return ids_of(lake, source)
+    return committed(lake, source)
 
 
 def of_customer(params: dict[str, str], number: int) -> list[Row]:
@@ -359,8 +359,7 @@ def test_children_come_under_the_proof_that_they_would_have_without_parents(
         with Shop(answer).source(
             tmp_path, CHILDREN.format(params=params, paging=paging, share=0)
         ) as source:
-            assert children(lake, source) == both
-            assert ids_of.proved  # type: ignore[attr-defined]
+            assert children(lake, source) == (both, True)
 
 
 def test_a_child_whose_key_is_its_parents(lake: Lake, tmp_path: Path) -> None:
@@ -369,7 +368,7 @@ def test_a_child_whose_key_is_its_parents(lake: Lake, tmp_path: Path) -> None:
     endpoints = endpoints.replace('params: {, limit: "{limit}"}', "params: {}")
     shop = Shop(lambda params, n: {"data": [{"id": int(params["of"])}]})
     with shop.source(tmp_path, endpoints) as source:
-        assert children(lake, source) == [1, 2]
+        assert children(lake, source).ids == [1, 2]
 
 
 def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_path: Path) -> None:
@@ -381,7 +380,7 @@ def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_pat
         params='token: "{token}"', paging="kind: token, next: next", share=0.5
     )
     with shop.source(tmp_path, endpoints) as source:
-        assert children(lake, source) == [0, 1, 2, 3, 4]
+        assert children(lake, source).ids == [0, 1, 2, 3, 4]
     assert len(shop.asked) < 12
 
 
@@ -416,7 +415,7 @@ def test_a_sweep_keeps_the_other_conditions_of_the_request(
     floor = '    window: {floor: "1970-01-01"}\n'
     endpoints = SWEPT.replace('from: "{start}", to: "{end}"', params) + floor
     with shop.source(tmp_path, endpoints) as source:
-        ids_of(lake, source)
+        committed(lake, source)
         usual = shop.asked[0]
         shop.asked.clear()
         asyncio.run(swept(source, lake))
@@ -433,7 +432,7 @@ def test_a_sweep_sees_a_row_that_changes_while_it_runs(lake: Lake, tmp_path: Pat
         return found[first : first + int(params["limit"])]
 
     with Shop(answer).source(tmp_path, SWEPT) as source:
-        assert ids_of(lake, source) == list(range(1, 13))
+        assert committed(lake, source).ids == list(range(1, 13))
         rows[11]["at"] = "2026-03-03T12:00:30Z"
         found = asyncio.run(swept(source, lake))
     assert (found.keys_seen, found.keys_gone) == (12, 0)
