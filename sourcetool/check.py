@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.client import open_client
 from pipeline.errors import ConfigError
@@ -43,7 +44,7 @@ def check(name: str, endpoints: Sequence[str], pages: int, days: float, console:
                 known = ", ".join(list(source.endpoints)[:20])
                 raise ConfigError(f"{source.source} has no endpoint {one!r}: it has {known}")
     except ConfigError as error:
-        console.print(f"[bold red]✗[/] {error}", highlight=False, markup=True)
+        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
     names = list(endpoints) or [n for n, e in source.endpoints.items() if e.parents is None]
     console.print(f"[bold]{source.source}[/] at {source.base_url}: the YAML is valid")

@@ -9,6 +9,7 @@ import httpx
 import orjson
 import yaml
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.errors import ConfigError
 from pipeline.spec import load_source
@@ -34,13 +35,15 @@ def new(url: str, name: str | None, folder: str, console: Console) -> int:
         file.write_text(propose(source, url, found), encoding="utf-8")
         load_source(file)
     except (ConfigError, ValueError, httpx.HTTPError) as error:
-        console.print(f"[bold red]✗[/] {str(error) or type(error).__name__}", highlight=False)
+        console.print(
+            f"[bold red]✗[/] {escape(str(error) or type(error).__name__)}", highlight=False
+        )
         return 2
     console.print(
         f"[green]✓[/] {file}: {found.rows} rows seen. Next: make check-source SOURCE={file}"
     )
     for doubt in found.doubts:
-        console.print(f"  [yellow]?[/] {doubt}", highlight=False, markup=True)
+        console.print(f"  [yellow]?[/] {escape(doubt)}", highlight=False)
     return 0
 
 

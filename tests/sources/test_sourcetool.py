@@ -95,6 +95,50 @@ def test_a_capped_page_size_is_a_doubt(api: str, tmp_path: Path) -> None:
     assert "set paging.limit: 50" in said
 
 
+def test_a_capped_page_size_is_a_doubt_where_pages_follow_the_cursor(tmp_path: Path) -> None:
+    changed = [
+        (NOW - timedelta(days=9, minutes=-n)).strftime("%Y-%m-%dT%H:%M:%SZ") for n in range(90)
+    ]
+
+    async def orders(request: Request) -> Response:
+        since = request.query_params.get("since", "")
+        rows = [{"id": n, "at": at} for n, at in enumerate(changed) if at >= since]
+        return json_answer(rows[:30])
+
+    with serving(Starlette(routes=[Route("/orders", orders)])) as url:
+        file = tmp_path / "shop.yaml"
+        file.write_text(
+            f"source: shop\nbase_url: {url}\nstart: 2026-01-01\nendpoints:\n  orders:\n"
+            "    key: [id]\n    cursor: at\n    columns: {id: int64, at: 'timestamp[iso]'}\n"
+            "    window: {end: none}\n    paging: {kind: cursor, limit: 100}\n"
+            '    request: {params: {since: "{start}", limit: "{limit}"}}\n'
+        )
+        said = run_check(file)[1]
+    assert "set paging.limit: 30" in said
+
+
+def test_a_source_is_found_by_its_name_in_the_file_that_the_setting_names(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_SOURCES", str(yaml_of(tmp_path, api, "things")))
+    assert run_check("shop")[0] == 0
+
+
+def test_brackets_in_an_error_are_no_markup(tmp_path: Path) -> None:
+    wrong = {"columns": '{updated: "decimal(14,2)"}'}
+    said = run_check(yaml_of(tmp_path, "http://127.0.0.1:9", "things", **wrong))[1]
+    assert "timestamp[iso], timestamp[ms]" in said
+
+    async def no(request: Request) -> Response:
+        return json_answer({"error": "[/b] is closed"}, 400)
+
+    console = Console(file=io.StringIO(), width=200)
+    with serving(Starlette(routes=[Route("/orders", no)])) as url:
+        assert new(f"{url}/orders", "shop2", str(tmp_path), console) == 2
+    assert isinstance(console.file, io.StringIO)
+    assert "[/b] is closed" in console.file.getvalue()
+
+
 def test_a_page_that_comes_again_breaks(api: str, tmp_path: Path) -> None:
     code, said = run_check(yaml_of(tmp_path, api, "same"))
     assert code == 1
