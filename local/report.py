@@ -62,7 +62,10 @@ def pace(stats: Mapping[str, Any], limit_per_s: int) -> str:
         return f"The API saw {counted}, within a second."
     if requests <= 2 * limit_per_s:  # a first and a last burst, and hardly a time between them
         most = stats["max_in_window"]
-        return f"The API saw {counted}, in {last - first:.1f} s, at most {most} in any second."
+        return (
+            f"The API saw {counted}, in {last - first:.1f} s: at most {most} in any second, of the "
+            f"{limit_per_s} allowed."
+        )
     rate = (requests - 1) / (last - first)
     return (
         f"The API saw {counted}: {rate:.2f} a second of the {limit_per_s} allowed "

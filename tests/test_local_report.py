@@ -116,5 +116,6 @@ def test_a_few_requests_within_a_second_are_no_rate() -> None:
     assert pace(stats, 4) == "The API saw 3 requests, 0 answered 429, within a second."
     stats |= {"accepted": 7, "last_monotonic_s": 11.46, "max_in_window": 4}
     assert pace(stats, 4) == (
-        "The API saw 7 requests, 0 answered 429, in 1.5 s, at most 4 in any second."
+        "The API saw 7 requests, 0 answered 429, in 1.5 s: at most 4 in any second, of the "
+        "4 allowed."
     )
