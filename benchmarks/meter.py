@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-TICK_S = 0.002
+TICK_S = 0.005
 
 
 class Meter:
@@ -55,7 +55,7 @@ def memory_mb(name: str) -> float:
 
 
 class LoopLag:
-    """A task that wants to run every 2 ms, and notes by how much it comes late.
+    """A task that wants to run every 5 ms, and notes by how much it comes late.
 
     Late by the wall clock includes other processes that have the cores; ``busy`` counts only CPU
     time that the loop's own thread used between two ticks, which is what a callback can be blamed

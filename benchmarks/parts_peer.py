@@ -12,7 +12,7 @@ from pipeline.arrow import PageReader
 from pipeline.staged import Staged
 
 JSON, COLUMNS, CHECKS = "JSON to arrays", "arrays to columns", "page against what was asked"
-PARQUET, S3, BATCH = "pages to Parquet", "batch to S3", "pages to one schema, memory given back"
+PARQUET, S3, BATCH = "pages to Parquet", "batch to S3", "pages to one schema"
 COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on", "the rest"
 
 _MEASURED: tuple[tuple[str, Any, str], ...] = (

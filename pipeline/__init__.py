@@ -30,7 +30,9 @@ a run      ``batch``, ``verify``, ``staged``, ``conditional``, ``run`` (one part
 """
 
 import os
+import sys
 
-# Arrow reads this once, when it is loaded. Its own allocator keeps what threads have freed: a step
-# then needs a third more memory (docs/decisions/0007-fast-path.md).
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+# Arrow reads this once, when it is loaded. What it takes else keeps a step's memory a third larger
+# (mimalloc), or moves each column that grows (the system's): docs/decisions/0007-fast-path.md.
+if sys.platform == "linux":
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")

@@ -2,7 +2,8 @@
 
 A full garbage collection looks at all that is loaded, Dagster included: 0.1 s in which no thread
 runs, thus a late request. What is loaded when a run begins is not garbage, so the collector is told
-to pass over it. And glibc keeps what threads have freed: it has to be told to give it back.
+to pass over it. And large bodies are kept from leaving holes in glibc's memory; Arrow has an
+allocator of its own (``pipeline/__init__.py``).
 """
 
 import asyncio
@@ -15,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-import pyarrow as pa
-
 T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")
 """The threads that turn bodies into tables, packs into pages, tables into Parquet. No more than
@@ -25,8 +24,8 @@ take turns at the loop's expense."""
 
 
 _M_MMAP_THRESHOLD: Final = -3
-_LARGE_BYTES: Final = 400_000
-"""About a page of 500 rows of 1 KB."""
+_LARGE_BYTES: Final = 1_000_000
+"""Packs, and pages of over a thousand rows. What is mapped by itself is faulted in anew."""
 
 
 async def in_reader(function: Callable[..., T], *args: Any) -> T:
@@ -48,21 +47,6 @@ def settled() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def memory_given_back(arrow_bytes: int) -> Iterator[None]:
-    """Before and after work on so many bytes, what is free in this process goes to the machine.
-
-    Not for little work: it takes milliseconds, and little work leaves little.
-    """
-    pool = pa.default_memory_pool()
-    large = arrow_bytes >= _LARGE_BYTES
-    if large:
-        pool.release_unused()
-    yield
-    if large:
-        pool.release_unused()
 
 
 def _glibc() -> ctypes.CDLL | None:

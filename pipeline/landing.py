@@ -15,7 +15,7 @@ from pipeline.arrow import PageReader
 from pipeline.batch import Gathered, Held, in_key_order, merged
 from pipeline.commit import Attempt
 from pipeline.fetch import parent_field
-from pipeline.heap import in_reader, memory_given_back
+from pipeline.heap import in_reader
 from pipeline.parquet import Growing, repetitive_columns
 from pipeline.spec.endpoint import Endpoint
 from pipeline.types import INSTANT
@@ -123,10 +123,8 @@ class Landing:
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
-        with memory_given_back(table.get_total_buffer_size()):
-            file = file or self._new_file(table)
-            file.add(table)
-            del table
+        file = file or self._new_file(table)
+        file.add(table)
         return file
 
     def _new_file(self, first: pa.Table) -> Growing:

@@ -36,9 +36,11 @@ def split(body: bytes, names: Sequence[str]) -> list[bytes]:
 def _cut(body: bytes, names: Sequence[str]) -> list[bytes] | None:
     """By position, without parsing; None if the body is not laid out as expected."""
     marks: list[tuple[int, int, int]] = []
+    at = 0
     for index, name in enumerate(names):
-        at = body.find(b'"%s"' % name.encode())
-        if at < 0:
+        quoted = b'"%s"' % name.encode()
+        at = body.find(quoted, at)  # in the order that was asked for they are all found in one pass
+        if at < 0 and (at := body.find(quoted)) < 0:
             return None
         head = _HEAD.search(body, max(0, at - 64), at)
         if head is None:

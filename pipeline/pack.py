@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from pipeline.client import Answer, Sent
 from pipeline.multiquery import multiquery
@@ -62,9 +63,12 @@ def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[bytes]) -> set[in
     Pages by key trust the API that nothing lies between the key and the first row: if it gave one
     page's answer to another, rows would be passed over, and nothing else would show it.
     """
-    alike: dict[tuple[str, bytes], list[int]] = {}
-    for number, (request, body) in enumerate(zip(requests, bodies, strict=True)):
-        if body.startswith(b"[") and body != b"[]":
-            alike.setdefault((request.url, body), []).append(number)
-    groups = (g for g in alike.values() if len({requests[n].content for n in g}) > 1)
-    return {number for group in groups for number in group}
+    rows = [n for n, body in enumerate(bodies) if body.startswith(b"[") and body != b"[]"]
+    mixed = (
+        (one, other)
+        for one, other in combinations(rows, 2)
+        if bodies[one] == bodies[other]  # mostly told by their lengths
+        and requests[one].url == requests[other].url
+        and requests[one].content != requests[other].content
+    )
+    return {number for pair in mixed for number in pair}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.arrow import BadBody, Column, Page, PageReader, Shape
 from pipeline.errors import ContractBroken
 from pipeline.guard import looks_like_json
+from pipeline.together import MOST_BYTES
 from pipeline.types import parse_type
 
 
@@ -293,6 +294,19 @@ def test_many_threads_read_into_one_schema() -> None:
     whole = pa.concat_tables([reader.conform(table) for table in tables])
     assert whole.schema.names == [f"c{n}" for n in range(7)] + ["id"]
     assert sorted(whole.column("id").to_pylist()) == list(range(200))
+
+
+def test_pages_stay_as_they_are_while_their_thread_reads_others() -> None:
+    reader = PageReader(GAMES)
+    rows = {
+        many: [{"id": n, "name": f"{many} {n}"} for n in range(many)] for many in (3, 9, 90_000)
+    }
+    bodies = {many: json.dumps(of).encode() for many, of in rows.items()}
+    assert len(bodies[90_000]) > 1.5 * MOST_BYTES  # in memory of its own
+    found = {many: reader.read(bodies[many]).table for many in (9, 3, 90_000, 3)}
+    assert {many: table.num_rows for many, table in found.items()} == {9: 9, 3: 3, 90_000: 90_000}
+    for many, table in found.items():
+        assert table["name"].to_pylist() == [row["name"] for row in rows[many]]
 
 
 HOWS = [

@@ -103,3 +103,17 @@ def test_a_pack_that_is_refused_is_sent_page_by_page_and_the_next_ones_too() -> 
             return pages_of(wire)
 
     assert asyncio.run(main()) == [4, 1, 1, 1, 1, 1, 1, 1, 1]
+
+
+def test_answers_in_another_order_reach_the_pages_that_asked() -> None:
+    def backwards(number: int, seen: Seen) -> bytes:
+        parts = json.loads(api(number, seen).split(b"\r\n\r\n", 1)[1])
+        return answer(parts[::-1]) if seen.target == "/v4/multiquery" else answer(parts)
+
+    async def main() -> list[int]:
+        async with serving(backwards) as wire, sender_of(wire, per_s=1000) as sender:
+            said = await asyncio.gather(*(ask(sender, wire, number) for number in range(4)))
+            assert said == [f"limit 1; offset {number};" for number in range(4)]
+            return pages_of(wire)
+
+    assert asyncio.run(main()) == [4]
