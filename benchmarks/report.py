@@ -84,22 +84,27 @@ def _ratios(peers: dict[str, Any]) -> str:
     rates = {
         name: each["rows_per_cpu_s"] for name, each in peers.items() if "rows_per_cpu_s" in each
     }
-    ours = "headrace-single" if "headrace-single" in rates else "headrace"
-    if ours not in rates:
+    ours = [name for name in ("headrace-single", "headrace") if name in rates]
+    if not ours:
         return ""
-    against = [
-        f"{rates[ours] / rate:.1f} × {PEERS[name].title}"
-        for name, rate in rates.items()
-        if not name.startswith("headrace")
+    said = [
+        f"{PEERS[name].title}: rows per CPU second "
+        + ", ".join(
+            f"{rates[name] / rate:.1f} × {PEERS[other].title}"
+            for other, rate in rates.items()
+            if not other.startswith("headrace")
+        )
+        + "."
+        for name in ours
+        if len(rates) > len(ours)
     ]
-    said = f"Rows per CPU second, a page a request: {', '.join(against)}." if against else ""
-    lag = peers[ours]
+    lag = peers[ours[0]]
     if "loop_busy_max_ms" in lag:
-        said += (
-            f" Headrace's loop: longest block {lag['loop_busy_max_ms']} ms of its thread's CPU; "
+        said.append(
+            f"The loop's longest block: {lag['loop_busy_max_ms']} ms of its thread's CPU; "
             f"{lag['loop_late_max_ms']} ms by the clock (99.9 %: {lag['loop_late_p999_ms']} ms)."
         )
-    return said.strip()
+    return " ".join(said)
 
 
 def _memory(found: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -70,7 +70,7 @@ class _Own(threading.local):
     """Memory that a thread uses again: new memory costs more than the bodies copied to it."""
 
     def __init__(self) -> None:
-        self.memory = mmap(-1, _OWN_BYTES)
+        self.memory = mmap(-1, _OWN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS)  # a fork has its own too
 
 
 _own: Final = _Own()
