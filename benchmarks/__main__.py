@@ -1,13 +1,12 @@
 """Measure the pipeline on this machine, beside others that do the same work.
 
-    make bench                                      everything; a quarter of an hour
+    make bench                                      everything; half an hour
     make bench ARGS="--quick"                       small sizes: whether it runs, not how fast
     make bench ARGS="--only fast counts --peers headrace reference"
     make bench ARGS="--save"                        write benchmarks/results and the table in README
 
 Scenarios: ``fast``, ``igdb``, ``hundred``, ``faults`` (see race), ``memory``, ``counts``,
-``runs``, ``startup``. How a budget is shared among processes, and where CPU goes, have programs of
-their own: ``benchmarks.budget``, ``benchmarks.parts``.
+``runs``, ``budget``, ``startup``. Where CPU goes has a program of its own: ``benchmarks.parts``.
 """
 
 import argparse
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.budget import budget
 from benchmarks.counts import counts
 from benchmarks.machine import machine
 from benchmarks.peers import PEERS, Skipped, versions_of
@@ -28,7 +28,7 @@ from local.s3 import S3
 from local.services import seaweedfs
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("memory", "counts", "runs", "startup")
+OTHERS = ("memory", "counts", "runs", "budget", "startup")
 MEMORY_ROWS = (30_000, 300_000)
 
 
@@ -85,6 +85,7 @@ def measured(name: str, s3: S3, args: argparse.Namespace) -> dict[str, Any]:
             s3, args.rows or (20_000 if args.quick else 344_000), 500 if args.quick else 20_000
         ),
         "runs": lambda: runs(s3, 1_000 if args.quick else 15_000),
+        "budget": lambda: budget(quick=args.quick),
         "startup": lambda: startup(s3, 1 if args.quick else 3),
     }
     if name in others:

@@ -1,6 +1,6 @@
 """How much of a quota several processes use together, and how often a strict server says 429.
 
-    python -m benchmarks.budget                                  all cells, a few minutes
+    make bench ARGS="--only budget"                              all cells, eight minutes
     python -m benchmarks.budget --rate 4 50 --processes 4 16 --jitter 0 --where /tmp/budgets
 
 Once all processes have sent, a cell warms up (the margin is learned), then the server measures:
@@ -11,17 +11,20 @@ import argparse
 import itertools
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from time import monotonic
+from typing import Any
 
 from pipeline.budget import Limits, RateWindow
 from tests.budget.strict_server import Counted, strict_server
 from tests.budget.users import Use
 
 IN_FLIGHT = {4: 8, 50: 16, 500: 64}
+RATES, PROCESSES, JITTERS_MS = (4, 50, 500), (1, 4, 16), (0.0, 20.0)
 HEAD = (
-    "| rate | processes | jitter ± ms | used % | 429 per 1,000 | 429 while learning "
+    "| rate | processes | jitter ± ms | used | 429 per 1,000 | 429 while learning "
     "| most in flight (of) | least, most a process |\n"
+    "|---|---|---|---|---|---|---|---|"
 )
 START_MAX_S = 60.0  # at 4/s, 16 processes take some seconds to have sent once
 
@@ -47,31 +50,79 @@ def cell(
     return learning, measured
 
 
+def cells(
+    which: Iterable[tuple[int, int, float]],
+    where: str | None = None,
+    warm_s: float | None = None,
+    measure_s: float = 10.0,
+) -> Iterator[dict[str, Any]]:
+    """The figures of each rate, number of processes and jitter in ms, one after the other.
+
+    :param where: of the budget: a folder or a URL; default: a folder that is gone afterwards.
+    :param warm_s: before the server measures; default: 1, and while the margin is learned more.
+    """
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        for rate, processes, jitter_ms in which:
+            learn_s = (20.0 if rate < 10 else 8.0) if jitter_ms else 1.0
+            learning, seen = cell(
+                rate,
+                processes,
+                jitter_ms / 1000,
+                where or folder,
+                learn_s if warm_s is None else warm_s,
+                measure_s,
+            )
+            answered = seen.accepted + seen.refused
+            yield {
+                "rate": rate,
+                "processes": processes,
+                "jitter_ms": jitter_ms,
+                "used": round(seen.utilisation([(rate, 1.0)]), 4),
+                "throttled": seen.refused,
+                "requests": answered,
+                "throttled_per_1000": round(1000 * seen.refused / max(1, answered), 2),
+                "throttled_learning": learning.refused,
+                "requests_learning": learning.accepted + learning.refused,
+                "most_in_flight": seen.most_in_flight,
+                "in_flight": IN_FLIGHT.get(rate, 64),
+                "least_a_process": min(seen.users.values(), default=0),
+                "most_a_process": max(seen.users.values(), default=0),
+                "processes_seen": len(seen.users),
+            }
+
+
+def budget(*, quick: bool) -> dict[str, Any]:
+    """All cells, or one for a moment."""
+    which = itertools.product(RATES, PROCESSES, JITTERS_MS)
+    found = []
+    for figures in cells([(50, 4, 0.0)], measure_s=2.0) if quick else cells(which):
+        print(f"    {line(figures)}", flush=True)
+        found.append(figures)
+    return {"cells": found}
+
+
+def line(figures: dict[str, Any]) -> str:
+    """A cell, under ``HEAD``."""
+    return (
+        "| {rate} | {processes} | {jitter_ms:g} | {used:.1%} | {throttled_per_1000:.2f} "
+        "| {throttled_learning} of {requests_learning} | {most_in_flight} ({in_flight}) "
+        "| {least_a_process}, {most_a_process} of {processes_seen} |"
+    ).format(**figures)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rate", type=int, nargs="+", default=[4, 50, 500])
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--jitter", type=float, nargs="+", default=[0, 20], help="± ms on the way")
+    parser.add_argument("--rate", type=int, nargs="+", default=RATES)
+    parser.add_argument("--processes", type=int, nargs="+", default=PROCESSES)
+    parser.add_argument("--jitter", type=float, nargs="+", default=JITTERS_MS, help="± ms")
     parser.add_argument("--where", help="a folder or a URL; default: a folder of its own")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--warm", type=float, help="seconds; default 1, with jitter 8, 20 at 4/s")
     args = parser.parse_args()
-    print(HEAD + "|---" * (HEAD.count("|") - 1) + "|")
-    with tempfile.TemporaryDirectory() as folder:
-        for rate, processes, jitter in itertools.product(args.rate, args.processes, args.jitter):
-            where = args.where or str(Path(folder))
-            learn_s = (20.0 if rate < 10 else 8.0) if jitter else 1.0
-            warm_s = learn_s if args.warm is None else args.warm
-            learning, seen = cell(rate, processes, jitter / 1000, where, warm_s, args.seconds)
-            used = 100 * seen.utilisation([(rate, 1.0)])
-            per_1000 = 1000 * seen.refused / max(1, seen.accepted + seen.refused)
-            print(
-                f"| {rate} | {processes} | {jitter:g} | {used:.1f} "
-                f"| {per_1000:.2f} | {learning.refused} of {learning.accepted + learning.refused} "
-                f"| {seen.most_in_flight} ({IN_FLIGHT.get(rate, 64)}) "
-                f"| {min(seen.users.values())}, {max(seen.users.values())} of {len(seen.users)} |",
-                flush=True,
-            )
+    print(HEAD)
+    which = itertools.product(args.rate, args.processes, args.jitter)
+    for figures in cells(which, args.where, args.warm, args.seconds):
+        print(line(figures), flush=True)
 
 
 if __name__ == "__main__":

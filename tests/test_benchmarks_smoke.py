@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from benchmarks import pages, report
+from benchmarks.budget import budget
 from benchmarks.counts import sweep_case
 from benchmarks.job import COLUMNS
 from benchmarks.race import SCENARIOS, race
@@ -80,3 +81,13 @@ def test_a_sweep_is_counted(s3: S3) -> None:
     figures = sweep_case(s3, 2_000)
     assert figures["keys"] == 2_000
     assert figures["requests"] <= 4
+
+
+@pytest.mark.slow
+def test_processes_share_a_budget_in_the_bench() -> None:
+    found = budget(quick=True)
+    (figures,) = found["cells"]
+    assert figures["processes_seen"] == figures["processes"] == 4
+    assert figures["requests"] > 0
+    assert figures["most_in_flight"] <= figures["in_flight"]
+    assert f"| 50 | 4 | 0 | {figures['used']:.1%} |" in report.table({"budget": found})
