@@ -76,7 +76,7 @@ def browser() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         command = [CHROMIUM[0], f"--user-data-dir={profile}", *CHROMIUM[1:]]
         log, told = Path(profile) / "chromium.log", Path(profile) / "DevToolsActivePort"
-        with running(command, env=child_env(), log=log, grace_s=GRACE_S):
+        with running(command, env=child_env() | {"TMPDIR": profile}, log=log, grace_s=GRACE_S):
             deadline = time.monotonic() + READY_S
             while not (told.exists() and told.read_text().count("\n")):
                 if time.monotonic() > deadline:

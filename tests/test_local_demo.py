@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,19 +55,19 @@ def folders() -> set[Path]:
 
 @pytest.fixture
 def demo(folders: set[Path], mark: str) -> Iterator["subprocess.Popen[str]"]:
-    environment = {**os.environ, MARK: mark, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local", "demo"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process:
-        yield process
-        process.kill()
-    assert left_after(mark, 10.0) == {}
+    with tempfile.TemporaryDirectory(prefix="demo-") as own:  # what is killed can't clean up
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local", "demo"],
+            cwd=ROOT,
+            env={**os.environ, MARK: mark, "PYTHONUNBUFFERED": "1", "TMPDIR": own},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process:
+            yield process
+            process.kill()
+        assert left_after(mark, 10.0) == {}
     for folder in set(STATE.glob("demo-*")) - folders:
         shutil.rmtree(folder)
 

@@ -62,11 +62,12 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _exports(url: str, s3: S3, folder: Path) -> str:
-    """For `sh`: where the API and the lake are, and a Dagster instance of the example's own."""
+    """For `sh`: where API and lake are, and a Dagster instance and budgets of the example's own."""
     values = s3.env() | {
         "FLIGHTS_BASE_URL": url,
         "HEADRACE_SOURCES": os.path.relpath(SOURCES, ROOT),
         "HEADRACE_LAKE": LAKE,
+        "HEADRACE_BUDGET": str(folder / "budgets"),
         "DAGSTER_HOME": str(prepare_home(folder / "dagster")),
     }
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
