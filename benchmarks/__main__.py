@@ -1,6 +1,6 @@
 """Measure the pipeline on this machine, beside others that do the same work.
 
-    make bench                                      everything; half an hour
+    make bench                                      everything; some twenty minutes
     make bench ARGS="--quick"                       small sizes: whether it runs, not how fast
     make bench ARGS="--only fast counts --peers headrace reference"
     make bench ARGS="--save"                        write benchmarks/results and the table in README

@@ -1,6 +1,6 @@
 """How much of a quota several processes use together, and how often a strict server says 429.
 
-    make bench ARGS="--only budget"                              all cells, eight minutes
+    make bench ARGS="--only budget"                              all cells, some six minutes
     python -m benchmarks.budget --rate 4 50 --processes 4 16 --jitter 0 --where /tmp/budgets
 
 Once all processes have sent, a cell warms up (the margin is learned), then the server measures:

@@ -161,7 +161,7 @@ def _runs(found: dict[str, Any]) -> str:
 def _budget(found: dict[str, Any]) -> str:
     said = (
         "**One budget for many processes**, in a folder, against a strict sliding window of one "
-        "second, 20 ms away and with jitter; measured for 10 s once the margin is learned"
+        "second that is 20 ms away, give or take the jitter; measured once the margin is learned"
     )
     return "\n".join([said, "", budget.HEAD, *map(budget.line, found["cells"])])
 

@@ -3,7 +3,7 @@
 A full garbage collection looks at all that is loaded, Dagster included: 0.1 s in which no thread
 runs, thus a late request. What is loaded when a run begins is not garbage, so the collector is told
 to pass over it. And large bodies are kept from leaving holes in glibc's memory; Arrow has an
-allocator of its own (``pipeline/__init__.py``).
+allocator of its own (``pipeline/__init__.py``), and a reader has memory for what it reads.
 """
 
 import asyncio
@@ -11,9 +11,11 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +28,10 @@ take turns at the loop's expense."""
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BYTES: Final = 1_000_000
 """Packs, and pages of over a thousand rows. What is mapped by itself is faulted in anew."""
+
+
+_OWN_BYTES: Final = 2 * 2**20 + 2**16
+"""What is read together (``together.MOST_BYTES``), and what stands around each body."""
 
 
 async def in_reader(function: Callable[..., T], *args: Any) -> T:
@@ -47,6 +53,30 @@ def settled() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+class _Own(threading.local):
+    """Memory that a thread uses again."""
+
+    def __init__(self) -> None:
+        self.memory = mmap(-1, _OWN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS)  # a fork has its own too
+
+
+_own: Final = _Own()
+
+
+def in_own_memory(pieces: Sequence[bytes]) -> memoryview:
+    """The pieces, one after the other. They stand until the thread calls this again.
+
+    They come to where the last ones were: new memory costs more than what is copied to it.
+    """
+    size = sum(map(len, pieces))
+    text = memoryview(_own.memory if size <= _OWN_BYTES else bytearray(size))[:size]
+    at = 0
+    for piece in pieces:
+        text[at : at + len(piece)] = piece
+        at += len(piece)
+    return text
 
 
 def _glibc() -> ctypes.CDLL | None:

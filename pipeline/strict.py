@@ -4,11 +4,8 @@
 converts it or says what is wrong. Nothing here guesses, counts or explains.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -18,15 +15,14 @@ import pyarrow.json as pj
 from pipeline import repair
 from pipeline.evolve import count_fields, map_items, struct_array
 from pipeline.guard import Tally
+from pipeline.heap import in_own_memory
 from pipeline.instants import FIRST_US, LAST_US, UNITS
 from pipeline.repair import EXACT
 from pipeline.shape import Column, Shape
-from pipeline.together import MOST_BYTES
 from pipeline.types import INSTANT, DeclaredType
 
 Unexpected = Literal["ignore", "infer", "error"]
 _BEFORE, _AFTER = b'{"r":[', b"]}\n"
-_OWN_BYTES: Final = MOST_BYTES + 2**16
 _ISO_TEXT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?"
 
 
@@ -48,7 +44,7 @@ def read_bytes(bodies: Sequence[bytes], of: pa.DataType, unexpected: Unexpected)
     A body can't reach into the next one: each is a document of its own, and no text may have the
     line's end that stands between them.
     """
-    text = _lines(bodies)
+    text = in_own_memory([piece for body in bodies for piece in (_BEFORE, body, _AFTER)])
     table = pj.read_json(
         pa.BufferReader(text),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(text) + 1),
@@ -64,27 +60,6 @@ def read_bytes(bodies: Sequence[bytes], of: pa.DataType, unexpected: Unexpected)
     if table.num_columns != 1 or len(whole) != len(bodies) or not alone:
         raise Unfit("more than one JSON document")
     return whole.flatten()
-
-
-class _Own(threading.local):
-    """Memory that a thread uses again: new memory costs more than the bodies copied to it."""
-
-    def __init__(self) -> None:
-        self.memory = mmap(-1, _OWN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS)  # a fork has its own too
-
-
-_own: Final = _Own()
-
-
-def _lines(bodies: Sequence[bytes]) -> memoryview:
-    """Each body in a line of its own; it stands until the thread calls this again."""
-    size = sum(map(len, bodies)) + len(bodies) * len(_BEFORE + _AFTER)
-    text = memoryview(_own.memory if size <= _OWN_BYTES else bytearray(size))[:size]
-    at = 0
-    for piece in chain.from_iterable((_BEFORE, body, _AFTER) for body in bodies):
-        text[at : at + len(piece)] = piece
-        at += len(piece)
-    return text
 
 
 def plan(
