@@ -6,7 +6,7 @@ last one ties them together.
 ========== ======================================================================================
 what       modules
 ========== ======================================================================================
-errors     ``errors``: one tree; each leaf says who tries again
+errors     ``errors``: one tree; each leaf says who tries again; ``body``: an answer's bytes
 spec       ``spec``: what an API is; ``plugin``: what YAML can't say
 window     ``window``: which interval of the cursor a partition asks for
 pages      ``paging``: which requests; ``proof``: why no row lies between two pages
@@ -32,7 +32,8 @@ a run      ``batch``, ``verify``, ``staged``, ``conditional``, ``run`` (one part
 import os
 import sys
 
-# Arrow reads this once, when it is loaded. What it takes else keeps a step's memory a third larger
+# Arrow reads these once, when it is loaded. What it takes else keeps a step's memory a third larger
 # (mimalloc), or moves each column that grows (the system's): docs/decisions/0007-fast-path.md.
 if sys.platform == "linux":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")  # or each thread keeps free memory

@@ -24,6 +24,7 @@ from typing import Final
 import pyarrow as pa
 
 from pipeline import evolve, exact, exactjson, guard, strict
+from pipeline.body import Body
 from pipeline.errors import ContractBroken
 from pipeline.exactjson import TooDeep
 from pipeline.guard import BadBody, Tally
@@ -68,7 +69,7 @@ class PageReader:
         self._made: tuple[pa.DataType, pa.DataType, pa.DataType] | None = None
         self._apart = 0
 
-    def read(self, body: bytes) -> Page:
+    def read(self, body: Body) -> Page:
         """One page. BadBody if a re-send may help, else ContractBroken; nothing else."""
         if len(body) > self._shape.max_body_bytes:
             limit = self._shape.max_body_bytes
@@ -93,7 +94,7 @@ class PageReader:
         """False once it was mostly in vain."""
         return self._apart <= _MOSTLY_APART
 
-    def read_together(self, bodies: Sequence[bytes]) -> list[Page] | None:
+    def read_together(self, bodies: Sequence[Body]) -> list[Page] | None:
         """Several pages in one go, at a part of the cost; None: they have to be read one by one.
 
         So it is with all that is not as the pages before it: what is to be said of a page is said
@@ -156,7 +157,7 @@ class PageReader:
             ) from None
         return pa.chunked_array(chunks, field.type)
 
-    def _table(self, body: bytes) -> tuple[pa.Table, Mapping[str, object], int]:
+    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], int]:
         tally = Tally()
         try:
             table, (extras,), _ = self._fast([body], tally)
@@ -167,7 +168,7 @@ class PageReader:
             return table, extras, tally.repaired
 
     def _fast(
-        self, bodies: Sequence[bytes], tally: Tally
+        self, bodies: Sequence[Body], tally: Tally
     ) -> tuple[pa.Table, list[dict[str, object]], list[int]]:
         """The rows of all bodies, and of each its scalar facts and how many rows it has."""
         shape, plan = self._shape, self._current_plan()
@@ -194,7 +195,7 @@ class PageReader:
         extras = [{name: of[at] for name, of in found.items()} for at in range(len(bodies))]
         return table_of(columns, shape, len(rows)), extras, each
 
-    def _rows_in(self, body: bytes, tally: Tally) -> list[dict[str, object]]:
+    def _rows_in(self, body: Body, tally: Tally) -> list[dict[str, object]]:
         return rows_in(exactjson.parse(body, tally), self._shape, self._where)
 
     def _current_plan(self) -> strict.Plan:
@@ -216,7 +217,7 @@ class PageReader:
     def _extras(self, value: object) -> dict[str, object]:
         return {name: extra_in(value, path) for name, path in self._shape.extras.items()}
 
-    def _read_bytes(self, bodies: Sequence[bytes], known: pa.DataType) -> pa.Array:
+    def _read_bytes(self, bodies: Sequence[Body], known: pa.DataType) -> pa.Array:
         """The bodies as pyarrow reads them; an error at what doesn't fit, or isn't safe to infer.
 
         What is new is learned from one body alone.
@@ -247,7 +248,7 @@ class PageReader:
             self._made = made = (raw, known, strict.overlay(raw, known))
         return made[2]
 
-    def _exact(self, body: bytes, tally: Tally) -> tuple[pa.Table, dict[str, object]]:
+    def _exact(self, body: Body, tally: Tally) -> tuple[pa.Table, dict[str, object]]:
         shape, where = self._shape, self._where
         value = exactjson.parse(body, tally)
         rows = rows_in(value, shape, where)

@@ -117,7 +117,12 @@ class Cached:
             answer = replace(answer, headers=headers)
             if await asyncio.to_thread(_may_be_kept, answer, self._source):
                 await self._store.put(
-                    key, answer.status, headers, answer.body, stored_at_s=began_s, ttl_s=ttl_s
+                    key,
+                    answer.status,
+                    headers,
+                    bytes(answer.body),
+                    stored_at_s=began_s,
+                    ttl_s=ttl_s,
                 )
             return found
 
@@ -176,5 +181,5 @@ def _may_be_kept(answer: Answer, source: Source) -> bool:
     """False for what is no whole success, or repeats a credential."""
     if not 200 <= answer.status < 300 or answer.status == 206:
         return False
-    text = f"{dict(answer.headers)}{answer.body.decode('utf-8', 'replace')}"
+    text = f"{dict(answer.headers)}{str(answer.body, 'utf-8', 'replace')}"
     return hidden(text, source.auth) == text

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+from pipeline.body import Body
 from pipeline.spec.limits import Answers, RateHeaders
 
 _LONGEST_S = 86_400.0 * 31
@@ -40,7 +41,7 @@ def verdict(
     headers: Mapping[str, str],
     answers: Answers,
     rate: RateHeaders | None,
-    body: bytes = b"",
+    body: Body = b"",
 ) -> Verdict:
     """What a status means, with the headers and the words that change its meaning.
 
@@ -69,9 +70,9 @@ def verdict(
     return Verdict.THROTTLED if _says_throttled(body, answers.throttled_text) else Verdict.PERMANENT
 
 
-def _says_throttled(body: bytes, text: str | None) -> bool:
+def _says_throttled(body: Body, text: str | None) -> bool:
     """True if a refusal's body has the words that mean too many requests, in any case."""
-    return text is not None and text.lower().encode() in body[:10_000].lower()
+    return text is not None and text.lower().encode() in bytes(body[:10_000]).lower()
 
 
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:

@@ -18,6 +18,7 @@ import httpx
 
 from pipeline import classify, retry
 from pipeline.auth import hidden, make_auth
+from pipeline.body import Body, Incoming
 from pipeline.breaker import Breaker, State
 from pipeline.budget import Budget
 from pipeline.classify import Verdict
@@ -49,7 +50,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: Body
     url: str = field(default="", repr=False)
 
 
@@ -199,19 +200,18 @@ class Client:
         self.spent.answered = True
         try:
             self._refuse_layers(response)
-            chunks, size = [], 0
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > self.max_body_bytes:
+            body = Incoming()
+            async for piece in response.aiter_bytes():
+                body.add(piece)
+                if body.size > self.max_body_bytes:
                     raise ContractBroken(
                         f"an answer of {self._source.source} is larger than "
                         f"{self.max_body_bytes:,} bytes: ask for fewer rows a page (paging.limit)"
                     )
-                chunks.append(chunk)
         finally:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, b"".join(chunks), str(response.url))
+        return Answer(response.status_code, headers, body.whole(), str(response.url))
 
     def _refuse_layers(self, response: httpx.Response) -> None:
         """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""

@@ -3,11 +3,12 @@
 from typing import Any
 
 from pipeline import exactjson
+from pipeline.body import Body
 from pipeline.errors import ContractBroken, cut, cut_bytes
 from pipeline.guard import Tally, clean_utf8
 
 
-def count_in(body: bytes, path: str) -> int | None:
+def count_in(body: Body, path: str) -> int | None:
     """The count at a path of an answer.
 
     :raises BadBody: it is no JSON. :raises ContractBroken: there is no count.

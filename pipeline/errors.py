@@ -17,6 +17,8 @@ A message says what was expected, what came, and what to do. It never holds a se
 names of settings, statuses and bodies that are ``cut``, never from headers or URLs with a query.
 """
 
+from pipeline.body import Body
+
 CUT = "…"
 """Where text was cut, and with it maybe a secret that an API has said again: ``auth.hidden`` looks
 for a part of one on either side."""
@@ -27,9 +29,9 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + CUT
 
 
-def cut_bytes(said: bytes, most: int) -> str:
+def cut_bytes(said: Body, most: int) -> str:
     """The same of a body, whose other bytes are not looked at."""
-    return cut(said[: most * 4].decode(errors="replace"), most)
+    return cut(str(said[: most * 4], "utf-8", "replace"), most)
 
 
 class HeadraceError(Exception):

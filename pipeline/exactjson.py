@@ -20,6 +20,7 @@ from typing import Final
 
 import orjson
 
+from pipeline.body import Body
 from pipeline.errors import cut
 from pipeline.guard import BadBody, Tally
 
@@ -58,9 +59,9 @@ class Twice:
         return f"its key comes twice, with {shorten(self.second)} as well"
 
 
-def parse(body: bytes, tally: Tally) -> object:
+def parse(body: Body, tally: Tally) -> object:
     """The body's value, exactly, as the table above says. BadBody if it is not JSON, TooDeep."""
-    text = body.decode()
+    text = str(body, "utf-8")
     try:
         try:
             value = _DECODER.decode(text)

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 import pyarrow as pa
 
+from pipeline.body import Body
 from pipeline.errors import CUT, cut_bytes
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -33,15 +34,15 @@ class Tally:
     repaired: int = 0
 
 
-def looks_like_json(body: bytes) -> None:
+def looks_like_json(body: Body) -> None:
     """Raise BadBody unless the first and last characters can be those of a JSON document."""
-    first = (body[:256].lstrip(_BLANK + _BOM) or body.lstrip(_BLANK + _BOM))[:1]
-    last = (body[-256:].rstrip(_BLANK) or body.rstrip(_BLANK))[-1:]
+    first = (bytes(body[:256]).lstrip(_BLANK + _BOM) or bytes(body).lstrip(_BLANK + _BOM))[:1]
+    last = (bytes(body[-256:]).rstrip(_BLANK) or bytes(body).rstrip(_BLANK))[-1:]
     if not first:
         raise BadBody("the body is empty, JSON was expected")
     if first == b"<":
         title = re.search(rb"<title[^>]*>([^<]{1,200})", body[:4096], re.IGNORECASE)
-        what = title.group(1).strip() if title else body[:4096].lstrip()
+        what = title.group(1).strip() if title else bytes(body[:4096]).lstrip()
         raise BadBody(f"JSON was expected, HTML or XML came: {_text(what)}")
     if first in b"[{" and last != {b"[": b"]", b"{": b"}"}[first]:
         raise BadBody(f"the JSON ends early, after {len(body):,} bytes: {_tail(body)}")
@@ -49,19 +50,18 @@ def looks_like_json(body: bytes) -> None:
         raise BadBody(f"JSON was expected, the body starts with {_text(body)}")
 
 
-def clean_utf8(body: bytes, tally: Tally) -> bytes:
+def clean_utf8(body: Body, tally: Tally) -> Body:
     """The body without a byte order mark, invalid UTF-8 replaced by U+FFFD and counted."""
-    body = body.removeprefix(_BOM)
-    if body.isascii():
-        return body
+    if body[:3] == _BOM:
+        body = body[3:]
     if not _is_utf8(body):
-        text = body.decode(errors="replace")
-        tally.repaired += text.count("\ufffd") - body.count("\ufffd".encode())
+        text = str(body, "utf-8", "replace")
+        tally.repaired += text.count("\ufffd") - bytes(body).count("\ufffd".encode())
         return text.encode()
     return body
 
 
-def safe_to_infer(body: bytes, *, max_depth: int, max_columns: int) -> bool:
+def safe_to_infer(body: Body, *, max_depth: int, max_columns: int) -> bool:
     """Whether pyarrow may infer the types: it overflows the stack at depths over 10,000, and takes
     columns × rows of memory for objects that are really maps."""
     try:
@@ -82,7 +82,7 @@ def safe_to_infer(body: bytes, *, max_depth: int, max_columns: int) -> bool:
     return True
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_utf8(data: Body) -> bool:
     """As ``bytes.decode`` has it, without making the text, and outside the GIL."""
     offsets = pa.py_buffer(array("i", (0, len(data))))
     one = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)])
@@ -97,9 +97,9 @@ def _nests(value: object) -> bool:
     return type(value) is dict or type(value) is list
 
 
-def _text(data: bytes) -> str:
+def _text(data: Body) -> str:
     return repr(cut_bytes(data, 80))
 
 
-def _tail(data: bytes) -> str:
-    return repr(CUT + data[-40:].decode(errors="replace"))
+def _tail(data: Body) -> str:
+    return repr(CUT + str(data[-40:], "utf-8", "replace"))

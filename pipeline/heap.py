@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, TypeVar
 
+from pipeline.body import LARGE_BYTES, Body
+
 T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")
 """The threads that turn bodies into tables, packs into pages, tables into Parquet. No more than
@@ -26,10 +28,6 @@ take turns at the loop's expense."""
 
 
 _M_MMAP_THRESHOLD: Final = -3
-_LARGE_BYTES: Final = 1_000_000
-"""Packs, and pages of over a thousand rows. What is mapped by itself is faulted in anew."""
-
-
 _OWN_BYTES: Final = 2 * 2**20 + 2**16
 """What is read together (``together.MOST_BYTES``), and what stands around each body."""
 
@@ -45,9 +43,10 @@ def settled() -> Iterator[None]:
 
     And from now on glibc maps what is large by itself and unmaps it when it is freed. Left to
     itself it stops doing so once a large piece was freed, and bodies leave holes that nothing fits.
+    What is smaller is not mapped by itself, as it would be faulted in anew each time.
     """
     if _libc is not None:
-        _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        _libc.mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
     gc.freeze()
     try:
         yield
@@ -65,7 +64,7 @@ class _Own(threading.local):
 _own: Final = _Own()
 
 
-def in_own_memory(pieces: Sequence[bytes]) -> memoryview:
+def in_own_memory(pieces: Sequence[Body]) -> memoryview:
     """The pieces, one after the other. They stand until the thread calls this again.
 
     They come to where the last ones were: new memory costs more than what is copied to it.

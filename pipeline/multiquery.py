@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from pipeline.body import Body
 from pipeline.guard import BadBody
 
 _HEAD = re.compile(rb'\{\s*"name"\s*:\s*$')
@@ -25,15 +26,17 @@ def multiquery(queries: Sequence[tuple[str, str, bytes]]) -> bytes:
     return b"\n".join(blocks)
 
 
-def split(body: bytes, names: Sequence[str]) -> list[bytes]:
-    """The body of each page, in the order of the names. A count is ``{"count": N}``.
+def split(body: bytes | bytearray, names: Sequence[str]) -> list[Body]:
+    """The body of each page, in the order of the names: views of what came, where they can be.
+
+    A count is ``{"count": N}``.
 
     :raises BadBody: an answer is missing, or the body is not JSON.
     """
     return _cut(body, names) or _parsed(body, names)
 
 
-def _cut(body: bytes, names: Sequence[str]) -> list[bytes] | None:
+def _cut(body: bytes | bytearray, names: Sequence[str]) -> list[Body] | None:
     """By position, without parsing; None if the body is not laid out as expected."""
     marks: list[tuple[int, int, int]] = []
     at = 0
@@ -47,23 +50,25 @@ def _cut(body: bytes, names: Sequence[str]) -> list[bytes] | None:
             return None
         marks.append((head.start(), at + len(name) + 2, index))
     marks.sort()
+    view = memoryview(body)
     ends = [start for start, _, _ in marks[1:]] + [len(body)]
-    found: list[bytes] = [b""] * len(names)
+    found: list[Body] = [b""] * len(names)
     for (_, after, index), end in zip(marks, ends, strict=True):
         value = _VALUE.match(body, after)
         close = body.rfind(b"}", after, end)
         if value is None or close < 0:
             return None
-        text = body[value.end() : close].rstrip()
+        begin, last = value.end(), body.rfind(b"]", value.end(), close) + 1
         if value.group(1) == b"count":
-            text = b'{"count":' + text + b"}"
-        elif not (text.startswith(b"[") and text.endswith(b"]")):
+            found[index] = b'{"count":' + body[begin:close].strip() + b"}"
+        elif body[begin : begin + 1] == b"[" and not body[last:close].strip():
+            found[index] = view[begin:last]
+        else:
             return None
-        found[index] = text
     return found
 
 
-def _parsed(body: bytes, names: Sequence[str]) -> list[bytes]:
+def _parsed(body: bytes | bytearray, names: Sequence[str]) -> list[Body]:
     try:
         parts = {part["name"]: part for part in orjson.loads(body)}
         return [_body(parts[name]) for name in names]

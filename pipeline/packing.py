@@ -97,15 +97,19 @@ class Packer:
                 await self._some.wait()
             await self._boarding.acquire()
             await self._gathered()
-            pack = Pack(self._next(1), self._base_url, self._boarding.release)
-            try:
-                if pack.pages:
-                    await self._send(pack)
-            except Exception as error:  # whoever waits for a page has to learn of it
-                _fail(pack.pages, error)
-            finally:
-                if not pack.settled:  # it failed before it could go
-                    pack.settle([])
+            await self._next_pack()
+
+    async def _next_pack(self) -> None:
+        """A call of its own: a worker that waits then holds no answer that has long been read."""
+        pack = Pack(self._next(1), self._base_url, self._boarding.release)
+        try:
+            if pack.pages:
+                await self._send(pack)
+        except Exception as error:  # whoever waits for a page has to learn of it
+            _fail(pack.pages, error)
+        finally:
+            if not pack.settled:  # it failed before it could go
+                pack.settle([])
 
     async def _gathered(self) -> None:
         """While others are on their way, a pack waits for as long as pages keep coming: those that

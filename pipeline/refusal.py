@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from pipeline.body import Body
 from pipeline.classify import Verdict
 from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused, cut, cut_bytes
 from pipeline.spec.source import Source
@@ -11,7 +12,7 @@ from pipeline.token_auth import FOR_TOKENS
 
 
 def refusal(
-    meaning: Verdict, status: int, headers: Mapping[str, str], body: bytes, what: str
+    meaning: Verdict, status: int, headers: Mapping[str, str], body: Body, what: str
 ) -> Permanent:
     """The error of an answer that no retry can mend.
 
@@ -54,7 +55,7 @@ def whom(source: Source, *, of_token: bool) -> str:
     return f"The API at {httpx.URL(source.base_url).host}"
 
 
-def _said(headers: Mapping[str, str], body: bytes) -> str:
+def _said(headers: Mapping[str, str], body: Body) -> str:
     """The start of what the API said, on one line."""
     text = headers.get("message") or cut_bytes(body, 2_000)
     line = " ".join(text.split())

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from pipeline import repair
+from pipeline.body import Body
 from pipeline.evolve import count_fields, map_items, struct_array
 from pipeline.guard import Tally
 from pipeline.heap import in_own_memory
@@ -38,7 +39,7 @@ class Unfit(Exception):
     """What pyarrow read can't be taken as it is."""
 
 
-def read_bytes(bodies: Sequence[bytes], of: pa.DataType, unexpected: Unexpected) -> pa.Array:
+def read_bytes(bodies: Sequence[Body], of: pa.DataType, unexpected: Unexpected) -> pa.Array:
     """The bodies as an array, each one value. ``of``: the type of what is declared or known.
 
     A body can't reach into the next one: each is a document of its own, and no text may have the

@@ -45,8 +45,8 @@ def test_pages_ride_together() -> None:
     queries = [("games", "a", b"fields id; limit 3;"), ("games/count", "b", b"")]
     body, number = pages.many(rows, multiquery(queries))
     page, counted = split(body, ["a", "b"])
-    assert number == len(json.loads(page)) == 3
-    assert json.loads(counted) == {"count": 100}
+    assert number == len(json.loads(bytes(page))) == 3
+    assert json.loads(bytes(counted)) == {"count": 100}
 
 
 def test_the_server_keeps_its_limit_and_fails_as_told() -> None:

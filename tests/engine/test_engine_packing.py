@@ -1,9 +1,11 @@
 """Pages that ride together: who gets on, until when, and what becomes of a pack that fails."""
 
 import asyncio
+import gc
 import json
 import re
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -49,7 +51,7 @@ async def sender_of(wire: Wire, per_s: float) -> AsyncIterator[Sender]:
 
 async def ask(sender: Sender, wire: Wire, number: int) -> str:
     async def read(answered: Answer) -> str:
-        (row,) = json.loads(answered.body)
+        (row,) = json.loads(bytes(answered.body))
         return str(row["asked"])
 
     url = f"{wire.url}/v4/games"
@@ -117,3 +119,26 @@ def test_answers_in_another_order_reach_the_pages_that_asked() -> None:
             return pages_of(wire)
 
     assert asyncio.run(main()) == [4]
+
+
+def test_what_has_been_read_is_not_held_by_those_who_wait_for_the_next_page() -> None:
+    answers: list[weakref.ref[Answer]] = []
+
+    async def main() -> None:
+        async with serving(api) as wire, sender_of(wire, per_s=1000) as sender:
+
+            async def read(answered: Answer) -> None:
+                answers.append(weakref.ref(answered))
+
+            def page(number: int) -> Awaitable[None]:
+                content = f"limit 1; offset {number};".encode()
+                request = HttpRequest("POST", f"{wire.url}/v4/games", content=content)
+                return sender.fetch(request, read, f"page {number}", Sent())
+
+            await asyncio.gather(*(page(number) for number in range(10)))
+            await asyncio.sleep(0)  # the worker sees that there is nothing more to do
+            gc.collect()
+            assert len(answers) == 10
+            assert not [ref for ref in answers if ref() is not None]
+
+    asyncio.run(main())

@@ -128,7 +128,7 @@ async def client_of(source: Source, **options: Any) -> AsyncIterator[Client]:
 async def read_json(answered: Answer) -> Any:
     """As the page reader: a body that is no JSON is asked for again."""
     try:
-        return [] if answered.status in (204, 404) else json.loads(answered.body)
+        return [] if answered.status in (204, 404) else json.loads(bytes(answered.body))
     except ValueError:
         raise BadBody(f"not JSON: {answered.body[:60]!r}") from None
 

@@ -91,7 +91,7 @@ class Runs:
     ) -> list[Any]:
         async def read(answer: Answer) -> Any:
             try:
-                return json.loads(answer.body)
+                return json.loads(bytes(answer.body))
             except ValueError:
                 raise BadBody("not JSON") from None
 
