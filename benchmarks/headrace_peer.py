@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,14 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
         today = run.calendar.today(run.now()).isoformat()
         await run_source(run, ["games"], [today], outcome)
 
-    async with LoopLag() as lag:
+    async with LoopLag() if job.options.get("watch_loop") else nullcontext() as lag:
         said = await in_session(source, job, lake, work)
     for failed in outcome.failed:
         raise failed.error
     manifest = outcome.receipts[0].manifest
     return {
         **said,
-        **lag.figures(),
+        **(lag.figures() if lag else {}),
         "rows": manifest.rows,
         "files": len(manifest.files),
         "parquet_bytes": sum(file.bytes for file in manifest.files),

@@ -23,7 +23,7 @@ def parts(s3: S3, api: Api, rows: int, *, packed: bool) -> dict[str, Any]:
     """The figures of one run, ``parts`` among them: name → CPU seconds."""
     peer = replace(PEERS["headrace"], module="parts_peer", packed=packed)
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        return case_of(SCENARIOS["fast"], api, s3, ids_of(rows), peer, folder)
+        return case_of(SCENARIOS["fast"], api, s3, ids_of(rows), peer, folder, {})
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from aiolimiter import AsyncLimiter
 
 from benchmarks.job import COLUMNS, LAST_UPDATE_S, Job, answer, read_job
-from benchmarks.meter import LoopLag, Meter
+from benchmarks.meter import Meter
 from local.s3 import S3
 
 BATCH_PAGES = 8
@@ -81,14 +81,14 @@ class Reference:
 async def work(job: Job) -> dict[str, Any]:
     credentials = {"client_id": job.options["client_id"], "grant_type": "client_credentials"}
     credentials["client_secret"] = job.options["client_secret"]
-    async with httpx.AsyncClient(base_url=job.base_url, timeout=30) as http, LoopLag() as lag:
+    async with httpx.AsyncClient(base_url=job.base_url, timeout=30) as http:
         token = (await http.post(job.token_url, data=credentials)).json()["access_token"]
         http.headers.update(
             {"Client-ID": job.options["client_id"], "Authorization": f"Bearer {token}"}
         )
         reference = Reference(job, http)
         await reference.run()
-    return {"requests": reference.requests, "rows": reference.rows, **lag.figures()}
+    return {"requests": reference.requests, "rows": reference.rows}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from benchmarks import pages, report
 from benchmarks.budget import budget
 from benchmarks.counts import sweep_case
 from benchmarks.job import COLUMNS
-from benchmarks.race import SCENARIOS, race
+from benchmarks.race import SCENARIOS, middle, race
 from benchmarks.server import static_server
 from emulator.data import ids_of
 from local.services import S3, seaweedfs
@@ -67,13 +68,25 @@ def test_the_server_keeps_its_limit_and_fails_as_told() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["fast", "faults"])
 def test_headrace_and_the_reference_bring_the_same_rows(scenario: str, s3: S3) -> None:
-    found = race(SCENARIOS[scenario], s3, 1_200, ["headrace", "headrace-single", "reference"])
+    twice = replace(SCENARIOS[scenario], rounds=2)
+    found = race(twice, s3, 1_200, ["headrace", "headrace-single", "reference"])
     for name, figures in found["peers"].items():
         assert figures.get("failed") is None, (name, figures)
         assert figures["exact"], (name, figures)
     text = report.table({scenario: found})
     assert "| Headrace, a page a request |" in text
     assert "× reference algorithm" in text
+    assert "The loop's longest block:" in text
+    assert all(len(figures["cpu_s_of_all"]) == 2 for figures in found["peers"].values())
+
+
+def test_of_several_cases_the_middle_one_counts_unless_one_went_wrong() -> None:
+    cases = [{"cpu_s": s, "peak_mb": s, "exact": True} for s in (3.0, 1.0, 2.0)]
+    assert middle(cases)["cpu_s"] == 2.0
+    assert middle(cases)["peak_mb_of_all"] == [3.0, 1.0, 2.0]
+    assert middle([*cases, {"cpu_s": 4.0, "peak_mb": 4.0, "exact": False}])["exact"] is False
+    assert middle([*cases, {"failed": "no"}]) == {"failed": "no"}
+    assert middle(cases[:1]) == cases[0]
 
 
 @pytest.mark.slow

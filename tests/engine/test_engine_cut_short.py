@@ -4,6 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from emulator.testing import running
 from local.services import seaweedfs
 from pipeline import budget
@@ -19,6 +21,7 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATER = datetime(2026, 3, 3, 9, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_the_hours_after_an_early_try_are_read(tmp_path: Path) -> None:
     """The same run: the day at noon, and both days on the morning after."""
     with (

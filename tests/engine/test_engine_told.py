@@ -53,6 +53,7 @@ def test_the_limit_without_a_header_for_its_interval() -> None:
             RateHeaders.model_validate(odd)
 
 
+@pytest.mark.slow
 def test_an_api_that_lowers_its_limit_is_followed_and_back_again() -> None:
     """40 a second are configured; after 30 answers the API allows 8, after 46 its 40 again."""
     came: list[float] = []

@@ -105,6 +105,7 @@ AHEAD = 3
 """Pages that may come though nobody takes them: two wait, and one is handed on."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "group_bytes"), [(Growing, "add", 4_000), (Attempt, "stage", 10**9)]
 )
