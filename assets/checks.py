@@ -8,11 +8,11 @@ import dagster as dg
 
 from assets.progress import counted
 from assets.specs import asset_key
-from pipeline.readback import committed_partitions
-from pipeline.schema_changes import sentence
+from pipeline.lake.readback import committed_partitions
+from pipeline.lake.schema_changes import sentence
+from pipeline.lake.store import Lake
+from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
-from pipeline.staged import Receipt
-from pipeline.store import Lake
 
 _MOST_NAMED = 20
 NEAR = 0.8

@@ -6,7 +6,7 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 import dagster as dg
 
 from pipeline.errors import HeadraceError
-from pipeline.maintain import clean
+from pipeline.lake.maintain import clean
 from resources import LakeResource
 
 _MOST_LISTED = 200

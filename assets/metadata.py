@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.manifest import Manifest
-from pipeline.staged import Receipt
+from pipeline.lake.manifest import Manifest
+from pipeline.run.staged import Receipt
 
 _CELL = 60
 

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from pipeline.client import Client
-from pipeline.source_run import Outcome
+from pipeline.client.client import Client
+from pipeline.run.source import Outcome
 
 EVERY_S = 5.0
 

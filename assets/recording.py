@@ -14,9 +14,9 @@ import dagster as dg
 from assets import metadata
 from assets.checks import check_results
 from assets.specs import asset_key
+from pipeline.lake.store import Lake
+from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
-from pipeline.staged import Receipt
-from pipeline.store import Lake
 
 
 class Recorder:

@@ -3,10 +3,10 @@
 import dagster as dg
 
 from assets.partitions import daily
-from pipeline.columns import type_text
+from pipeline.rows.columns import type_text
+from pipeline.rows.types import parse_type
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
-from pipeline.types import parse_type
 
 CHECKS = {
     "integrity": (

@@ -21,14 +21,14 @@ from assets.progress import counted, line, report
 from assets.recording import Recorder
 from assets.specs import asset_key
 from assets.verdict import MAX_RETRIES, Verdict
-from pipeline.cache import cached
-from pipeline.client import Client
+from pipeline.client.cache import cached
+from pipeline.client.client import Client
+from pipeline.client.packing import packed
 from pipeline.errors import HeadraceError
-from pipeline.packing import packed
-from pipeline.source_run import Outcome, run_source
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Receipt, Run
 from pipeline.spec.source import Source
-from pipeline.staged import Receipt, Run
-from pipeline.store import Lake
 from resources import ApiResource, LakeResource
 
 BACKFILL_TAG = "dagster/backfill"

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.specs import asset_key
+from pipeline.client.packing import packed
 from pipeline.errors import HeadraceError, Retryable
-from pipeline.extract import Tally
-from pipeline.packing import packed
+from pipeline.extract.chains import Tally
+from pipeline.run.staged import Run
+from pipeline.run.sweep import Swept, sweep
 from pipeline.spec.source import Source
-from pipeline.staged import Run
-from pipeline.sweep import Swept, sweep
 from resources import ApiResource, LakeResource
 
 

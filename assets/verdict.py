@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import HeadraceError, Permanent, Retryable
-from pipeline.source_run import Failed
+from pipeline.run.source import Failed
 
 MAX_RETRIES = 3
 _MOST_NAMED = 4

@@ -14,9 +14,9 @@ from benchmarks.server import static_server
 from emulator.data import ids_of
 from emulator.testing import Emulator, running
 from local.s3 import S3
-from pipeline.source_run import Outcome, run_source
-from pipeline.staged import Run
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 
 BUCKET = "lake"
 FAST = 200

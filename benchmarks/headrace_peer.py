@@ -14,15 +14,15 @@ from benchmarks.job import CLIENT_ID, CLIENT_SECRET, Job, answer, read_job
 from benchmarks.meter import LoopLag, Meter
 from local.s3 import S3
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.extract import Tally
-from pipeline.packing import packed
-from pipeline.source_run import Outcome, run_source
+from pipeline.client.client import open_client
+from pipeline.client.packing import packed
+from pipeline.extract.chains import Tally
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
+from pipeline.run.sweep import sweep
 from pipeline.spec.load import load_source
 from pipeline.spec.source import Source
-from pipeline.staged import Run
-from pipeline.store import Lake
-from pipeline.sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_LIMIT = budget.RateWindow(10_000, 1.0)

@@ -7,9 +7,12 @@ from typing import Any
 
 from benchmarks import headrace_peer
 from benchmarks.job import answer, read_job
-from pipeline import attempt, fetch, landing, parquet, strict
-from pipeline.arrow import PageReader
-from pipeline.staged import Staged
+from pipeline.extract import fetch
+from pipeline.lake import attempt, parquet
+from pipeline.rows import strict
+from pipeline.rows.reader import PageReader
+from pipeline.run import landing
+from pipeline.run.staged import Staged
 
 JSON, COLUMNS, CHECKS = "JSON to arrays", "arrays to columns", "page against what was asked"
 PARQUET, S3, BATCH = "pages to Parquet", "batch to S3", "pages to one schema"

@@ -24,7 +24,7 @@ MODULES = (
     "dagster",
     "dagster, boto3",
     "dagster, dagster_aws.s3",
-    "dagster, pipeline.source_run",
+    "dagster, pipeline.run.source",
     "definitions",
 )
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.paging import Ask, Facts, Key
+from pipeline.paging.pagers import Ask, Facts, Key
 
 _KINDS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("limit", "offset", "page"), int | None),

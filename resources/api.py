@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 
 import dagster as dg
 
-from pipeline.client import Client, open_client
+from pipeline.client.client import Client, open_client
 from pipeline.spec.source import Source
 from resources.budget import BudgetResource
 

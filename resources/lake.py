@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):

@@ -5,7 +5,7 @@ import os
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.cache_store import clear, listed
+from pipeline.client.cache_store import clear, listed
 from pipeline.errors import ConfigError
 
 

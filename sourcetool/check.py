@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.client import open_client
+from pipeline.client.client import open_client
+from pipeline.client.packing import packed
 from pipeline.errors import ConfigError
-from pipeline.packing import packed
 from pipeline.spec import Source, load_source
 from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.doubts import doubts

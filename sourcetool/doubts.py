@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.feed import validators_of
-from pipeline.paging import Key
+from pipeline.extract.feed import validators_of
+from pipeline.paging.pagers import Key
 from pipeline.spec.paging import Link, Offset, Page
 from pipeline.spec.source import Source
 from sourcetool.look import Seen

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.columns import type_text
-from pipeline.evolve import Conflict, join, settled, type_of
+from pipeline.rows.columns import type_text
+from pipeline.rows.evolve import Conflict, join, settled, type_of
 
 Row = dict[str, Any]
 LIMITS = (

@@ -7,18 +7,18 @@ from typing import TypeVar
 
 import pyarrow.compute as pc
 
-from pipeline.arrow import PageReader
-from pipeline.client import Answer, Sent
+from pipeline.client.client import Answer, Sent
+from pipeline.client.packing import Sender
 from pipeline.errors import HeadraceError
-from pipeline.fetch import EndpointPages, Fetched
-from pipeline.packing import Sender
-from pipeline.paging import Ask, Facts, Pager
-from pipeline.plan import pager_of, shape_of
-from pipeline.request import HttpRequest
+from pipeline.extract.fetch import EndpointPages, Fetched
+from pipeline.extract.plan import pager_of, shape_of
+from pipeline.paging.pagers import Ask, Facts, Pager
+from pipeline.paging.request import HttpRequest
+from pipeline.rows.reader import PageReader
+from pipeline.rows.types import INSTANT
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor
 from pipeline.spec.source import Source
-from pipeline.types import INSTANT
 from pipeline.window import Window, floor
 
 T = TypeVar("T")

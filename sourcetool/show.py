@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.columns import type_text
+from pipeline.rows.columns import type_text
 from sourcetool.doubts import Doubt, rate_headers
 from sourcetool.look import Seen
 

@@ -24,6 +24,11 @@ MAY_IMPORT = {
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
+# The engine in the order in which it is read. Each uses only those before it.
+ENGINE = (
+    "body", "errors", "heap", "instants", "rows", "spec", "window", "paging", "plugin", "budget",
+    "client", "extract", "lake", "run",
+)  # fmt: skip
 
 
 @cache
@@ -84,6 +89,21 @@ def test_the_engine_and_the_emulator_know_no_dagster(layer: str) -> None:
         if module_of(file).split(".")[0] == layer:
             for name in imports_of(file):
                 assert not name.split(".")[0].startswith("dagster"), f"{file}: {name}"
+
+
+@pytest.mark.parametrize("part", ENGINE)
+def test_the_engine_reads_in_one_direction(part: str) -> None:
+    later = ENGINE[ENGINE.index(part) + 1 :]
+    for file in files():
+        if module_of(file).split(".")[:2] == ["pipeline", part]:
+            for name in imports_of(file):
+                of = name.split(".")
+                assert of[0] != "pipeline" or of[1:2] not in [[x] for x in later], f"{file}: {name}"
+
+
+def test_every_part_of_the_engine_has_its_place() -> None:
+    engine = (module_of(file).split(".") for file in files())
+    assert {of[1] for of in engine if of[0] == "pipeline" and len(of) > 1} == {*ENGINE}
 
 
 def test_no_module_of_the_engine_is_imported_in_a_circle() -> None:

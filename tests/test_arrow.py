@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrow import BadBody, Column, Page, PageReader, Shape
 from pipeline.errors import ContractBroken
-from pipeline.guard import looks_like_json
-from pipeline.strict import read_bytes
-from pipeline.together import MOST_BYTES
-from pipeline.types import parse_type
+from pipeline.extract.together import MOST_BYTES
+from pipeline.rows.guard import looks_like_json
+from pipeline.rows.reader import BadBody, Column, Page, PageReader, Shape
+from pipeline.rows.strict import read_bytes
+from pipeline.rows.types import parse_type
 
 
 def column(name: str, text: str, *path: str, nullable: bool = True) -> Column:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrow import Column, PageReader, Shape
 from pipeline.errors import ContractBroken
-from pipeline.types import INTEGERS, parse_type
+from pipeline.rows.reader import Column, PageReader, Shape
+from pipeline.rows.types import INTEGERS, parse_type
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"timestamp[s]": 1_000_000, "timestamp[ms]": 1_000, "timestamp[us]": 1}

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import guard
-from pipeline.arrow import Column, PageReader, Shape
 from pipeline.errors import ContractBroken
-from pipeline.evolve import Conflict, adapt, join, settled, type_of
-from pipeline.types import parse_type
+from pipeline.rows import guard
+from pipeline.rows.evolve import Conflict, adapt, join, settled, type_of
+from pipeline.rows.reader import Column, PageReader, Shape
+from pipeline.rows.types import parse_type
 
 INFER = Shape(infer=True)
 

@@ -22,17 +22,17 @@ from examples.flights.testing import flights_api
 from local.paths import ROOT
 from local.services import S3, child_env, seaweedfs
 from pipeline import budget
-from pipeline.checkpoint import load, save
-from pipeline.client import open_client
+from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken
-from pipeline.extract import Tally
-from pipeline.layout import Place
-from pipeline.manifest import Manifest
-from pipeline.read import Between, current, dataset, manifests
-from pipeline.source_run import Outcome, run_source
+from pipeline.extract.chains import Tally
+from pipeline.lake.checkpoint import load, save
+from pipeline.lake.layout import Place
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import Between, current, dataset, manifests
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 from pipeline.spec import Source, load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import heap
-from pipeline.arrow import Column, Page, PageReader, Shape
 from pipeline.errors import ContractBroken
-from pipeline.guard import BadBody
-from pipeline.together import MOST_BYTES, Together
-from pipeline.types import parse_type
+from pipeline.extract.together import MOST_BYTES, Together
+from pipeline.rows.guard import BadBody
+from pipeline.rows.reader import Column, Page, PageReader, Shape
+from pipeline.rows.types import parse_type
 from tests.test_evolve import ROWS
 
 COLUMNS = (Column("id", parse_type("int64")), Column("at", parse_type("timestamp[s]")))

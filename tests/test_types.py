@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.types import INTEGERS, member_text, parse_type
+from pipeline.rows.types import INTEGERS, member_text, parse_type
 
 INSTANT = pa.timestamp("us", tz="UTC")
 SCALARS = [

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.rows.types import parse_type
 from pipeline.spec.fitting import misfits
 from pipeline.spec.model import DottedPath, Model, Name, split_path
 from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
 from pipeline.spec.request import DAY_S, Apicalypse, Count, Http, Request, WindowFormat
-from pipeline.types import parse_type
 
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
 

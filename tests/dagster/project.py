@@ -20,7 +20,7 @@ from local.process import Child, running, tail
 from local.services import S3
 from local.settings import LAKE, dagster_env
 from local.ui import wait_until_ready
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
 from tests.dagster.support import ALONE, FIRST_BACK, IGDB, ROOT, day
 
 STEP_START = re.compile(r" - (\d+) - igdb - STEP_START ")

@@ -15,10 +15,10 @@ from dagster_aws.s3 import S3Resource
 from assets import source_assets, source_job, source_schedule
 from emulator.testing import Emulator
 from local.services import S3
-from pipeline.read import dataset
+from pipeline.lake.read import dataset
+from pipeline.lake.store import Lake
 from pipeline.spec.load import load_source
 from pipeline.spec.source import Source
-from pipeline.store import Lake
 from resources import ApiResource, BudgetResource, LakeResource
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from emulator.testing import Emulator, running
 from local.dagster_cli import dagster
 from local.process import tail
 from local.services import S3
-from pipeline.read import dataset, manifests
+from pipeline.lake.read import dataset, manifests
 from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
 from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
 

@@ -6,8 +6,8 @@ import pytest
 
 from assets.plot import requests_over_time
 from assets.progress import line
-from pipeline.client import Sent
-from pipeline.source_run import Outcome
+from pipeline.client.client import Sent
+from pipeline.run.source import Outcome
 from tests.engine.sources import quick
 from tests.engine.wire import answer, client_of, read_json, serving, things
 

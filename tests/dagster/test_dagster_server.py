@@ -11,7 +11,7 @@ from emulator.testing import Emulator, running
 from local.browser import browser
 from local.dagster_cli import dagster
 from local.services import S3
-from pipeline.read import dataset, manifests
+from pipeline.lake.read import dataset, manifests
 from tests.dagster.project import Project, Server, project, served, wait_for
 from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
 

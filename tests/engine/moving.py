@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.fetch import Fetched
-from pipeline.paging import Ask, Facts, Key
+from pipeline.extract.fetch import Fetched
+from pipeline.paging.pagers import Ask, Facts, Key
 
 THOROUGH = int(os.environ.get("HEADRACE_THOROUGH", "1"))
 Fault = Callable[[Ask, list[int]], list[int]]

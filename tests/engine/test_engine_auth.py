@@ -12,14 +12,15 @@ import pytest
 from pydantic import SecretStr
 
 from emulator.testing import Emulator, running
-from pipeline.auth import BearerAuth, KeyAuth, hidden, make_auth
-from pipeline.classify import Verdict
-from pipeline.client import Client, Sent
+from pipeline.client.auth import BearerAuth, KeyAuth, hidden, make_auth
+from pipeline.client.classify import Verdict
+from pipeline.client.client import Client, Sent
+from pipeline.client.refusal import refusal
+from pipeline.client.token_auth import TokenAuth
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, RequestRefused
-from pipeline.exactjson import shorten
-from pipeline.guard import BadBody, looks_like_json
-from pipeline.refusal import refusal
-from pipeline.request import HttpRequest
+from pipeline.paging.request import HttpRequest
+from pipeline.rows.exactjson import shorten
+from pipeline.rows.guard import BadBody, looks_like_json
 from pipeline.spec.auth import (
     ApiKey,
     Basic,
@@ -30,7 +31,6 @@ from pipeline.spec.auth import (
     RefreshToken,
 )
 from pipeline.spec.source import Source
-from pipeline.token_auth import TokenAuth
 from tests.engine.sources import quick
 from tests.engine.wire import answer, client_of, form_of, read_json, serving, things
 

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from pipeline.batch import GROUP_BYTES, MAX_BYTES, Gathered, Held
-from pipeline.extract import Handed
+from pipeline.extract.chains import Handed
+from pipeline.run.batch import GROUP_BYTES, MAX_BYTES, Gathered, Held
 
 
 def handed(rows: int, arrow_bytes: int) -> Handed:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from pipeline.body import LARGE_BYTES, Incoming
-from pipeline.guard import BadBody
-from pipeline.multiquery import split
+from pipeline.paging.multiquery import split
+from pipeline.rows.guard import BadBody
 
 PIECE = bytes(range(256)) * 1024
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
-from pipeline.extract import ByChain, StartOver
-from pipeline.fetch import Fetched
-from pipeline.paging import Ask, ChainPager, Facts, NumberPager, OffsetPager, Pager
+from pipeline.extract.chains import ByChain, StartOver
+from pipeline.extract.fetch import Fetched
+from pipeline.paging.pagers import Ask, ChainPager, Facts, NumberPager, OffsetPager, Pager
 from tests.engine.moving import THOROUGH, Moving
 
 SEEDS = st.integers(0, 2**32 - 1)

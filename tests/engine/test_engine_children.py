@@ -16,13 +16,13 @@ from starlette.routing import Route
 from local.ports import free_block
 from local.services import S3, seaweedfs
 from pipeline import budget
-from pipeline.client import open_client
+from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken
-from pipeline.read import dataset
-from pipeline.source_run import Outcome, run_source
+from pipeline.lake.read import dataset
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 from pipeline.spec import Source, load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import retry
-from pipeline.breaker import Breaker, State
-from pipeline.classify import Verdict, rate_left, retry_after_s, verdict
-from pipeline.client import Sent
+from pipeline.client import retry
+from pipeline.client.breaker import Breaker, State
+from pipeline.client.classify import Verdict, rate_left, retry_after_s, verdict
+from pipeline.client.client import Sent
+from pipeline.client.retry import Kind, Spent
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
@@ -22,7 +23,6 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
 )
-from pipeline.retry import Kind, Spent
 from pipeline.spec.limits import Answers, RateHeaders, Retries, Timeouts
 from tests.engine.sources import quick
 from tests.engine.wire import (

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import httpx
 import pytest
 
-from pipeline.connections import Connections
+from pipeline.client.connections import Connections
 from tests.engine.wire import answer, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"

@@ -9,12 +9,12 @@ import pytest
 from emulator.testing import running
 from local.services import seaweedfs
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.read import dataset, manifests
-from pipeline.source_run import Outcome, run_source
+from pipeline.client.client import open_client
+from pipeline.lake.read import dataset, manifests
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 from pipeline.spec import load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
 
 BASELINE, DAY, NEXT = "2026-03-01", "2026-03-02", "2026-03-03"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from pipeline.bounds import bound, may_come
 from pipeline.errors import ConfigError
-from pipeline.extract import ByChain
-from pipeline.fetch import Fetched
-from pipeline.paging import Ask, ChainPager, Facts
+from pipeline.extract.chains import ByChain
+from pipeline.extract.fetch import Fetched
+from pipeline.paging.bounds import bound, may_come
+from pipeline.paging.pagers import Ask, ChainPager, Facts
 from pipeline.spec import load_source
 from pipeline.spec.request import WindowFormat
 from pipeline.window import Calendar, incremental

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pipeline.budget import Limits, RateWindow, open_budget
-from pipeline.client import Sent, open_client
+from pipeline.client.client import Sent, open_client
 from pipeline.errors import ApiUnavailable, AuthError
 from pipeline.spec.source import Source
 from tests.engine.clock import Api, run

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.lanes import Room, ahead_of, in_order
+from pipeline.extract.lanes import Room, ahead_of, in_order
 from tests.engine.moving import THOROUGH
 
 Item = tuple[int, int]

@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.budget import Budget, Grant, Limits, RateWindow, cells, open_budget
 from pipeline.budget.stores import MemoryStore
-from pipeline.client import Sent
-from pipeline.connections import Connections
-from pipeline.request import HttpRequest
-from pipeline.transport import Metered
+from pipeline.client.client import Sent
+from pipeline.client.connections import Connections
+from pipeline.client.transport import Metered
+from pipeline.paging.request import HttpRequest
 from tests.engine.clock import CONNECT_S, Api, run
 from tests.engine.sources import quick
 from tests.engine.wire import Seen, answer, client_of, read_json, serving

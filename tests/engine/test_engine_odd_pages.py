@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.arrow import PageReader
-from pipeline.client import Client, Sent
+from pipeline.client.client import Client, Sent
+from pipeline.client.packing import Packer, Sender
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError
-from pipeline.fetch import EndpointPages
-from pipeline.packing import Packer, Sender
-from pipeline.paging import Ask
-from pipeline.plan import shape_of
+from pipeline.extract.fetch import EndpointPages
+from pipeline.extract.plan import shape_of
+from pipeline.paging.pagers import Ask
+from pipeline.rows.reader import PageReader
 from pipeline.spec import Source
 from pipeline.window import Window
 from tests.engine.sources import source_of

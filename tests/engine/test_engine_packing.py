@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pipeline.budget import Limits, RateWindow, open_budget
-from pipeline.client import Answer, Sent, open_client
-from pipeline.packing import Sender, packed
-from pipeline.request import HttpRequest
+from pipeline.client.client import Answer, Sent, open_client
+from pipeline.client.packing import Sender, packed
+from pipeline.paging.request import HttpRequest
 from pipeline.spec.load import load_source
 from tests.engine.wire import Seen, Wire, answer, serving
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.paging import Ask, CustomPager, Facts
+from pipeline.paging.pagers import Ask, CustomPager, Facts
 from pipeline.plugin import following, load_function, transformed
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", None]})

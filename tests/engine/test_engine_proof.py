@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.by_key import ByKey
 from pipeline.errors import ContractBroken
-from pipeline.paging import Ask, Facts, KeysetPager, OffsetPager, Pager
-from pipeline.proof import Reach
+from pipeline.extract.by_key import ByKey
+from pipeline.paging.pagers import Ask, Facts, KeysetPager, OffsetPager, Pager
+from pipeline.paging.proof import Reach
 from tests.engine.moving import THOROUGH, Fault, Moving
 
 SEEDS = st.integers(0, 2**32 - 1)

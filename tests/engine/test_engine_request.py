@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrow import PageReader
-from pipeline.bounds import bound, may_come
-from pipeline.client import Answer, Sent
+from pipeline.client.client import Answer, Sent
 from pipeline.errors import ContractBroken
-from pipeline.fetch import EndpointPages
-from pipeline.links import next_url
-from pipeline.paging import Ask
-from pipeline.plan import extraction_of, shape_of
-from pipeline.request import HttpRequest, count_request, page_request
+from pipeline.extract.fetch import EndpointPages
+from pipeline.extract.links import next_url
+from pipeline.extract.plan import extraction_of, shape_of
+from pipeline.paging.bounds import bound, may_come
+from pipeline.paging.pagers import Ask
+from pipeline.paging.request import HttpRequest, count_request, page_request
+from pipeline.rows.reader import PageReader
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Link
 from pipeline.spec.request import WindowFormat

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from pipeline.budget import Limits, RateWindow, open_budget
-from pipeline.classify import limit_told
-from pipeline.client import Sent, open_client
+from pipeline.client.classify import limit_told
+from pipeline.client.client import Sent, open_client
 from pipeline.spec.limits import RateHeaders
 from tests.engine.sources import source_of
 from tests.engine.wire import Seen, answer, read_json, serving, things

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from pipeline.budget import Limits, RateWindow, open_budget
-from pipeline.client import Answer, Client, open_client
-from pipeline.guard import BadBody
-from pipeline.request import HttpRequest
+from pipeline.client.client import Answer, Client, open_client
+from pipeline.paging.request import HttpRequest
+from pipeline.rows.guard import BadBody
 from pipeline.spec import Source
 
 DROP, RESET, STALL = b"drop", b"reset", b"stall"

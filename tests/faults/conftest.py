@@ -8,7 +8,7 @@ import pytest
 
 from emulator.testing import Emulator, running
 from local.services import S3, seaweedfs
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
 from tests.faults.support import MANY, UNTIL
 
 _numbers = itertools.count()

@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from emulator.testing import Emulator
 from local.paths import ROOT
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.manifest import Manifest
-from pipeline.packing import packed
-from pipeline.read import dataset, manifests
-from pipeline.source_run import Outcome, run_source
+from pipeline.client.client import open_client
+from pipeline.client.packing import packed
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import dataset, manifests
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Receipt, Run
 from pipeline.spec import Source, load_source
 from pipeline.spec.limits import Breaker, Retries, Timeouts
-from pipeline.staged import Receipt, Run
-from pipeline.store import Lake
 
 DAY = "2026-01-01"
 NOON_AFTER = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -8,11 +8,11 @@ from collections.abc import Awaitable
 import pytest
 
 from emulator.testing import Emulator
-from pipeline.client import Answer, Client, Sent
+from pipeline.client.client import Answer, Client, Sent
 from pipeline.errors import ApiUnavailable
-from pipeline.request import HttpRequest
+from pipeline.lake.store import Lake
+from pipeline.paging.request import HttpRequest
 from pipeline.spec.limits import Breaker, Retries
-from pipeline.store import Lake
 from tests.faults.support import Bench, check_rows, igdb
 
 pytestmark = pytest.mark.slow

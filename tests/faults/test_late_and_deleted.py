@@ -16,14 +16,14 @@ from starlette.routing import Route
 
 from emulator.testing import Emulator
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.extract import Tally
-from pipeline.packing import packed
-from pipeline.read import current, gone_keys
+from pipeline.client.client import open_client
+from pipeline.client.packing import packed
+from pipeline.extract.chains import Tally
+from pipeline.lake.read import current, gone_keys
+from pipeline.lake.store import Lake
+from pipeline.run.staged import Run
+from pipeline.run.sweep import Swept, sweep
 from pipeline.spec import load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
-from pipeline.sweep import Swept, sweep
 from tests.faults.support import DAY, LIMITS, Bench, igdb
 from tests.sources.support import serving
 

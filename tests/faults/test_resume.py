@@ -14,8 +14,8 @@ import pytest
 
 from emulator.testing import Emulator
 from pipeline.errors import ApiUnavailable, LakeUnavailable
-from pipeline.read import dataset
-from pipeline.store import Lake
+from pipeline.lake.read import dataset
+from pipeline.lake.store import Lake
 from tests.faults.support import DAY, IN_DAY_S, Bench, Watched, check_clean, check_rows, igdb
 
 pytestmark = pytest.mark.slow

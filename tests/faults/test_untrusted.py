@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ApiUnavailable, ConfigError, ContractBroken, HeadraceError
-from pipeline.read import dataset
+from pipeline.lake.read import dataset
+from pipeline.lake.store import Lake
 from pipeline.spec import Source, load_source
-from pipeline.store import Lake
 from tests.faults.support import DAY, QUICK, Bench, Ran, check_clean
 from tests.sources.support import serving
 

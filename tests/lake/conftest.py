@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from local.services import S3, Identity, seaweedfs
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
 
 READER = Identity.reader("reader-key", "reader-secret")
 _numbers = itertools.count()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.commit import Attempt, Outcome, Result, open_attempt
-from pipeline.manifest import Manifest, ManifestFile
-from pipeline.parquet import encode
-from pipeline.read import dataset, manifests
-from pipeline.store import Lake
+from pipeline.lake.commit import Attempt, Outcome, Result, open_attempt
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.parquet import encode
+from pipeline.lake.read import dataset, manifests
+from pipeline.lake.store import Lake
 
 DAY = "2026-01-02"
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import attempt as attempt_module
-from pipeline.commit import Result
 from pipeline.errors import LakeUnavailable
-from pipeline.manifest import Manifest
-from pipeline.read import manifests
-from pipeline.store import Lake
+from pipeline.lake import attempt as attempt_module
+from pipeline.lake.commit import Result
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import manifests
+from pipeline.lake.store import Lake
 from tests.lake.support import (
     BATCHES,
     DAY,

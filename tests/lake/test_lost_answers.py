@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from pipeline.commit import Result
 from pipeline.errors import LakeUnavailable
-from pipeline.store import Lake
+from pipeline.lake.commit import Result
+from pipeline.lake.store import Lake
 from tests.lake.support import check_clean, extract, read, whole
 
 pytestmark = pytest.mark.slow

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipeline.errors import LostRace
-from pipeline.maintain import Report, clean
-from pipeline.manifest import Manifest
-from pipeline.store import Lake
+from pipeline.lake.maintain import Report, clean
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.store import Lake
 from tests.lake.support import (
     DAY,
     Killed,

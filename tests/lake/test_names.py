@@ -5,9 +5,9 @@ import json
 import pytest
 
 from pipeline.errors import ConfigError, LakeRefused
-from pipeline.layout import Place, place_of_part, place_of_record
-from pipeline.manifest import Manifest, ManifestFile
-from pipeline.store import parse_lake_url, segment
+from pipeline.lake.layout import Place, place_of_part, place_of_record
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.store import parse_lake_url, segment
 
 GENERATION = "20260102T030405678-0123abcd"
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.parquet import Growing, encode, repetitive_columns
+from pipeline.lake.parquet import Growing, encode, repetitive_columns
 
 
 def _table(rows: int) -> pa.Table:

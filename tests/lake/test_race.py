@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from local.services import S3
-from pipeline.commit import Result
 from pipeline.errors import LostRace
-from pipeline.store import Lake
+from pipeline.lake.commit import Result
+from pipeline.lake.store import Lake
 from tests.lake.support import ROWS, WINDOW, begin, check_clean, extract, facts, read, stage, whole
 
 BATCHES = 2

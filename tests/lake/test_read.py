@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.commit import open_attempt
 from pipeline.errors import ContractBroken, LakeUnavailable
-from pipeline.manifest import EndpointKind, Manifest
-from pipeline.parquet import encode
-from pipeline.read import Between, current, dataset, late_rows, manifests
-from pipeline.rows import newest_of_each
-from pipeline.store import Lake
+from pipeline.lake.commit import open_attempt
+from pipeline.lake.manifest import EndpointKind, Manifest
+from pipeline.lake.parquet import encode
+from pipeline.lake.read import Between, current, dataset, late_rows, manifests
+from pipeline.lake.rows import newest_of_each
+from pipeline.lake.store import Lake
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -187,10 +187,10 @@ def test_a_generation_replaced_while_it_is_read(
     put(lake, DAYS[0], rows({"id": 2}))
     answers: list[Iterable[Manifest]] = [seen]
     monkeypatch.setattr(
-        "pipeline.read.manifests", lambda *a: answers.pop() if answers else manifests(*a)
+        "pipeline.lake.read.manifests", lambda *a: answers.pop() if answers else manifests(*a)
     )
     assert ids(current(lake, "s", "e", key=["id"], cursor=None)) == [2]
-    monkeypatch.setattr("pipeline.read.manifests", lambda *_: seen)
+    monkeypatch.setattr("pipeline.lake.read.manifests", lambda *_: seen)
     with pytest.raises(LakeUnavailable, match="tried twice"):
         current(lake, "s", "e", key=["id"], cursor=None)
 

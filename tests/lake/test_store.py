@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 
 from local.services import S3
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
-from pipeline.s3errors import Conflict, UploadGone, classify
-from pipeline.store import Lake
+from pipeline.lake.s3errors import Conflict, UploadGone, classify
+from pipeline.lake.store import Lake
 from tests.lake.conftest import READER
 from tests.lake.support import extract, read, whole
 

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.verify import verify
+from pipeline.run.verify import verify
 from pipeline.window import Window
 
 END = datetime(2026, 11, 2, tzinfo=UTC)

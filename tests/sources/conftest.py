@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from local.services import S3, seaweedfs
-from pipeline.store import Lake
+from pipeline.lake.store import Lake
 
 _numbers = count()
 

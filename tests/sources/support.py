@@ -16,13 +16,13 @@ from starlette.applications import Starlette
 
 from local.paths import ROOT
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.manifest import Manifest
-from pipeline.readback import key_rows
-from pipeline.source_run import Outcome, run_source
+from pipeline.client.client import open_client
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 from pipeline.spec import Source, load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
 
 Row = dict[str, Any]
 LIMITS = budget.Limits((budget.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)

@@ -20,13 +20,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline import budget
-from pipeline.cache import Cached, cached
-from pipeline.cache_store import listed, open_store
-from pipeline.client import Answer, Sent, open_client
+from pipeline.client.cache import Cached, cached
+from pipeline.client.cache_store import listed, open_store
+from pipeline.client.client import Answer, Sent, open_client
+from pipeline.client.packing import packed
 from pipeline.errors import ConfigError
-from pipeline.guard import BadBody
-from pipeline.packing import packed
-from pipeline.request import HttpRequest, Keep
+from pipeline.paging.request import HttpRequest, Keep
+from pipeline.rows.guard import BadBody
 from pipeline.spec import Source, load_source
 from sourcetool.cache import cache
 from sourcetool.look import look, window_of

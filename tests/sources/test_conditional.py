@@ -20,14 +20,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.budget import Limits, RateWindow, open_budget
-from pipeline.client import Answer, Sent, open_client
+from pipeline.client.client import Answer, Sent, open_client
 from pipeline.errors import ConfigError
-from pipeline.feed import Feed, reaches_back, validators_of
-from pipeline.manifest import Manifest
-from pipeline.readback import key_rows
-from pipeline.request import HttpRequest
+from pipeline.extract.feed import Feed, reaches_back, validators_of
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.paging.request import HttpRequest
 from pipeline.spec import Source, load_source
-from pipeline.store import Lake
 from sourcetool.check import check
 from tests.sources.support import extract, outcome_of, serving
 

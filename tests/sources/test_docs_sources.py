@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local.paths import ROOT
+from pipeline.lake.store import Lake
 from pipeline.spec import Source, load_source
-from pipeline.store import Lake
 from sourcetool.reference import reference
 from tests.sources.answers import json_answer
 from tests.sources.support import check_rows, days_from, extract, landed, serving

@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline import batch
-from pipeline.attempt import Attempt
 from pipeline.errors import LakeRefused
-from pipeline.filesystem import filesystem
-from pipeline.parquet import Growing
-from pipeline.readback import key_rows
+from pipeline.lake.attempt import Attempt
+from pipeline.lake.filesystem import filesystem
+from pipeline.lake.parquet import Growing
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.run import batch
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
 

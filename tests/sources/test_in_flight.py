@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline import budget
-from pipeline.client import open_client
-from pipeline.source_run import Outcome, run_source
-from pipeline.staged import Run
-from pipeline.store import Lake
+from pipeline.client.client import open_client
+from pipeline.lake.store import Lake
+from pipeline.run.source import Outcome, run_source
+from pipeline.run.staged import Run
 from tests.engine.sources import source_of
 from tests.sources.support import serving
 

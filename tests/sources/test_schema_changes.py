@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ContractBroken
-from pipeline.schema_changes import schema_changes, sentence
+from pipeline.lake.schema_changes import schema_changes, sentence
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.sources.answers import json_answer
 from tests.sources.support import extract, outcome_of, serving
 

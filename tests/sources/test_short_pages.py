@@ -15,14 +15,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline import budget
-from pipeline.client import open_client
+from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken
-from pipeline.extract import Tally
-from pipeline.readback import key_rows
+from pipeline.extract.chains import Tally
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.run.staged import Run
+from pipeline.run.sweep import Swept, sweep
 from pipeline.spec import Source, load_source
-from pipeline.staged import Run
-from pipeline.store import Lake
-from pipeline.sweep import Swept, sweep
 from tests.sources.support import LIMITS, Row, outcome_of, serving
 
 pytestmark = pytest.mark.slow

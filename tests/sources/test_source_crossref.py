@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.sources.crossref_api import Crossref, works, written
 from tests.sources.support import (
     check_rows,

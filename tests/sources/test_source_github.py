@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RequestRefused
-from pipeline.readback import key_rows
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.sources.github_api import GitHub, issues, written
 from tests.sources.support import (
     check_rows,

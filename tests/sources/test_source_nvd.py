@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.errors import RequestRefused
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.sources.nvd_api import Nvd, cves
 from tests.sources.support import (
     check_rows,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ContractBroken
+from pipeline.lake.store import Lake
 from pipeline.spec import Source, load_source
-from pipeline.store import Lake
 from tests.sources import real
 from tests.sources.support import check_rows, days_from, extract, landed, outcome_of
 

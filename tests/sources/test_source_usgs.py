@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.sources.support import check_rows, days_from, extract, landed, serving, shipped
 from tests.sources.usgs_api import Usgs, events
 

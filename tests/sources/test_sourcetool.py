@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.lake.store import Lake
 from pipeline.spec import load_source
-from pipeline.store import Lake
 from sourcetool.check import check
 from sourcetool.guess import guess
 from sourcetool.new import new

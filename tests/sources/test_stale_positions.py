@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError, RequestRefused
-from pipeline.readback import key_rows
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
 from pipeline.spec import Source
-from pipeline.store import Lake
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bounds import has_end, may_come
-from pipeline.paging import Ask
-from pipeline.plan import window_slices
-from pipeline.request import values_of
+from pipeline.extract.plan import window_slices
+from pipeline.paging.bounds import has_end, may_come
+from pipeline.paging.pagers import Ask
+from pipeline.paging.request import values_of
 from pipeline.spec.request import WindowFormat
 from pipeline.window import Window
 

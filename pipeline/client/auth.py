@@ -1,0 +1,140 @@
+"""Credentials, as ``httpx.Auth`` generators: testable without a server.
+
+Secrets go into headers and form bodies, never into URLs — but for an API that takes its key as a
+query parameter only, where the key is put in just before sending. Tokens that have to be fetched:
+`pipeline.client.token_auth`.
+"""
+
+import importlib
+import time
+from base64 import b64encode
+from collections.abc import Callable, Generator, Mapping
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from pipeline.client.token_auth import TokenAuth, client_form, refresh_form
+from pipeline.errors import CUT, ConfigError
+from pipeline.spec.auth import (
+    ApiKey,
+    Auth,
+    Basic,
+    Bearer,
+    ClientCredentials,
+    CustomAuth,
+    NoAuth,
+    RefreshToken,
+)
+
+
+def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> httpx.Auth:
+    """The ``httpx.Auth`` of a source."""
+    match spec:
+        case NoAuth():
+            return httpx.Auth()
+        case ApiKey():
+            return KeyAuth(spec)
+        case Basic():
+            return httpx.BasicAuth(spec.username, spec.password.get_secret_value())
+        case Bearer():
+            return BearerAuth(spec.token)
+        case ClientCredentials():
+            return TokenAuth(
+                spec.token_url, client_form(spec), spec.renew_before_s, clock, _ids(spec)
+            )
+        case RefreshToken():
+            return TokenAuth(spec.token_url, refresh_form(spec), spec.renew_before_s, clock, {})
+        case CustomAuth():
+            return _custom(spec)
+
+
+def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
+    """``text`` without the secrets of a source, which an API may have said again."""
+    values = [getattr(spec, name, None) for name in _SECRETS]
+    secrets = [value for value in values if isinstance(value, SecretStr)]
+    secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
+    found = {secret.get_secret_value() for secret in secrets}
+    found |= auth.secrets if isinstance(auth, TokenAuth) else {str(getattr(auth, "token", ""))}
+    if isinstance(spec, Basic):
+        both = f"{spec.username}:{spec.password.get_secret_value()}"
+        found.add(b64encode(both.encode()).decode())
+    for value in sorted(found, key=len, reverse=True):
+        if len(value) >= _SHORTEST_HIDDEN:
+            for written in (value, quote(value, safe="")):
+                text = _without_parts(text.replace(written, "***"), written)
+    return text
+
+
+def _without_parts(text: str, secret: str) -> str:
+    """Without what is left of a secret where the text was cut."""
+    if CUT in text:
+        for length in range(len(secret) - 1, _SHORTEST_HIDDEN - 1, -1):
+            text = text.replace(secret[:length] + CUT, "***" + CUT)
+            text = text.replace(CUT + secret[-length:], CUT + "***")
+    return text
+
+
+_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
+_SHORTEST_HIDDEN = 4
+
+
+def _for_header(value: str, what: str) -> str:
+    """:raises ConfigError: httpx would name the value in its error."""
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigError(
+            f"auth: {what} has a line break or a letter beyond ASCII, which no header can carry: "
+            "is it copied right?"
+        )
+    return value
+
+
+class KeyAuth(httpx.Auth):
+    """A key in a header or a query parameter."""
+
+    def __init__(self, spec: ApiKey) -> None:
+        self._spec = spec
+        self._key = spec.key.get_secret_value() if spec.key else ""
+        if spec.place == "header":
+            _for_header(spec.prefix + self._key, "the key")
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        key = self._key
+        if key and self._spec.place == "header":
+            request.headers[self._spec.name] = self._spec.prefix + key
+        elif key:
+            request.url = request.url.copy_merge_params({self._spec.name: key})
+        yield request
+
+
+class BearerAuth(httpx.Auth):
+    """A fixed token."""
+
+    def __init__(self, token: SecretStr | None) -> None:
+        self._token = _for_header(token.get_secret_value(), "the token") if token else ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _ids(spec: ClientCredentials) -> Mapping[str, str]:
+    header = spec.client_id_header
+    return {header: _for_header(spec.client_id.get_secret_value(), "client_id")} if header else {}
+
+
+def _custom(spec: CustomAuth) -> httpx.Auth:
+    module, _, name = spec.path.partition(":")
+    options = {key: value.get_secret_value() for key, value in spec.options.items()}
+    try:
+        made = getattr(importlib.import_module(module), name)(**options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"auth.path {spec.path!r} can't be used: {type(error).__name__}: expected an "
+            f"importable "
+            "subclass of httpx.Auth that takes the options"
+        ) from None
+    if not isinstance(made, httpx.Auth):
+        raise ConfigError(f"auth.path {spec.path!r} is not a subclass of httpx.Auth")
+    return made

@@ -1,0 +1,300 @@
+"""The only sender: auth, budget, send, classify, and try again within bounds.
+
+``fetch`` sends one request and hands the answer to a reader; a body that the reader can't read
+counts as a failure of the request, and is asked for again. What is told to the user names the page
+and the status, never a header, a URL or a body of a request.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+
+from pipeline.body import Body, Incoming
+from pipeline.budget import Budget
+from pipeline.client import classify, retry
+from pipeline.client.auth import hidden, make_auth
+from pipeline.client.breaker import Breaker, State
+from pipeline.client.classify import Verdict
+from pipeline.client.connections import Connections
+from pipeline.client.in_time import InTime
+from pipeline.client.refusal import is_of_token, lost, refusal, whom
+from pipeline.client.retry import Kind, Spent
+from pipeline.client.secret_logs import keep_secrets_out
+from pipeline.client.transport import SETTLED, Metered
+from pipeline.errors import (
+    ApiUnavailable,
+    AuthError,
+    ConfigError,
+    ContractBroken,
+    HeadraceError,
+    RequestRefused,
+)
+from pipeline.paging.request import HttpRequest
+from pipeline.rows.guard import BadBody, OddPage
+from pipeline.spec.source import Source
+
+T = TypeVar("T")
+log = logging.getLogger("headrace.client")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with its whole body, decompressed. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Body
+    url: str = field(default="", repr=False)
+
+
+@dataclass(eq=False)
+class Sent:
+    """What went out for one partition: requests on the wire, and those that had to be repeated."""
+
+    requests: int = 0
+    throttled: int = 0
+    retried: int = 0
+
+
+class _Failed(Exception):
+    """One try failed in a way that another try may mend."""
+
+    def __init__(self, kind: Kind, reason: str, *, of_token: bool = False) -> None:
+        """:param of_token: it was the token endpoint that failed, and not the API."""
+        super().__init__(reason)
+        self.kind = kind
+        self.of_token = of_token
+
+
+class Client:
+    """One source's API, opened inside the run's event loop by ``open_client``."""
+
+    def __init__(
+        self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker
+    ) -> None:
+        self._source = source
+        self._http = http
+        self._breaker = breaker
+        self._probe = asyncio.Lock()
+        self.budget = budget
+        self.spent = Spent()
+        self.requests = 0
+        self.max_body_bytes = 64 * 2**20
+
+    @property
+    def breaker_state(self) -> str:
+        return self._breaker.state.value
+
+    async def fetch(
+        self,
+        request: HttpRequest,
+        read: Callable[[Answer], Awaitable[T]],
+        what: object,
+        sent: Sent,
+    ) -> T:
+        """Send ``request`` until ``read`` has read its answer.
+
+        :param what: the page in the user's words (``str`` of it), for messages.
+        :param sent: counts what goes out.
+        :raises ApiUnavailable: the bounded tries are used up, or the breaker is open.
+        :raises AuthError, RequestRefused, ContractBroken: for good.
+        """
+        tries = dict.fromkeys(Kind, 0)
+        try:
+            while True:
+                try:
+                    return await self._gated(request, read, what, sent)
+                except _Failed as failed:
+                    sent.throttled += failed.kind is Kind.THROTTLED
+                    sent.retried += failed.kind is not Kind.THROTTLED
+                    await self._wait(failed, tries, what)
+        except HeadraceError as error:
+            raise self.redacted(error) from None
+
+    def redacted(self, error: HeadraceError) -> HeadraceError:
+        """An API may say a key or a token again, in its refusal or in a page."""
+        error.args = (hidden(str(error), self._source.auth, self._http.auth),)
+        return error
+
+    async def _gated(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
+    ) -> T:
+        """Half open, one request goes out and the others wait for how it fares."""
+        if self._breaker.state is State.HALF_OPEN:
+            async with self._probe:
+                if self._breaker.state is State.HALF_OPEN:
+                    return await self._once(request, read, what, sent)
+        if self._breaker.state is State.OPEN:
+            raise self._down(what, "the API failed too often in a row")
+        return await self._once(request, read, what, sent)
+
+    async def _once(
+        self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
+    ) -> T:
+        sent.requests += 1
+        try:
+            answer = await self._send(request)
+            self._judge(answer, what)
+            found = await read(answer)
+        except _Failed as failed:
+            up = failed.kind is Kind.THROTTLED
+            if not failed.of_token:  # all who waited for a token fail together
+                self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
+            raise
+        except (AuthError, RequestRefused):
+            self._becomes(self._breaker.succeeded())  # an API that says no is up
+            raise
+        except BadBody as error:
+            up = isinstance(error, OddPage)
+            self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
+            raise _Failed(Kind.ERROR, str(error)) from None
+        self._becomes(self._breaker.succeeded())
+        return found
+
+    def _becomes(self, breaker: Breaker) -> None:
+        if breaker.state is not self._breaker.state:
+            log.log(
+                logging.WARNING if breaker.state is State.OPEN else logging.INFO,
+                "%s: the breaker is %s (%d failures in a row)",
+                self._source.source,
+                breaker.state.value,
+                breaker.failures,
+            )
+        self._breaker = breaker
+
+    async def _send(self, request: HttpRequest) -> Answer:
+        self.requests += 1
+        try:
+            return await self._read_body(self._built(request))
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise ConfigError("the URL of the API is not one: is base_url right?") from None
+        except httpx.HTTPError as error:
+            kind = Kind.TIMEOUT if isinstance(error, httpx.TimeoutException) else Kind.ERROR
+            raise _Failed(kind, lost(error), of_token=is_of_token(error)) from None
+        except ApiUnavailable as error:
+            raise _Failed(Kind.ERROR, str(error), of_token=True) from None
+
+    def _built(self, request: HttpRequest) -> httpx.Request:
+        params = httpx.QueryParams(request.params) if request.params else None
+        built = self._http.build_request(
+            request.method,
+            request.url,
+            params=params,
+            headers=dict(request.headers),
+            content=request.content,
+        )
+        if request.settled is not None:
+            later = request.settled
+            built.extensions = {**built.extensions, SETTLED: lambda: self._built(later())}
+        return built
+
+    async def _read_body(self, request: httpx.Request) -> Answer:
+        response = await self._http.send(request, stream=True)
+        self.spent.answered = True
+        try:
+            self._refuse_layers(response)
+            body = Incoming()
+            async for piece in response.aiter_bytes():
+                body.add(piece)
+                if body.size > self.max_body_bytes:
+                    raise ContractBroken(
+                        f"an answer of {self._source.source} is larger than "
+                        f"{self.max_body_bytes:,} bytes: ask for fewer rows a page (paging.limit)"
+                    )
+        finally:
+            await response.aclose()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, body.whole(), str(response.url))
+
+    def _refuse_layers(self, response: httpx.Response) -> None:
+        """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
+        if "," in response.headers.get("content-encoding", ""):
+            raise ContractBroken(
+                f"an answer of {self._source.source} is compressed more than once: expected one "
+                "Content-Encoding"
+            )
+
+    def _judge(self, answer: Answer, what: object) -> None:
+        """Raise unless the answer can be read."""
+        limits = self._source.limits
+        left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
+        self.budget.observed(left, reset_s)
+        if told := classify.limit_told(answer.headers, limits.headers):
+            self.budget.told(*told)
+        meaning = classify.verdict(
+            answer.status, answer.headers, self._source.answers, limits.headers, answer.body
+        )
+        if meaning in (Verdict.OK, Verdict.EMPTY, Verdict.NOT_MODIFIED):
+            return
+        if meaning is Verdict.THROTTLED:
+            told_s = classify.retry_after_s(answer.headers, _now)
+            self.budget.throttled(reset_s if told_s is None and left == 0 else told_s)
+            raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
+        if meaning is Verdict.RETRY:
+            raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
+        raise refusal(meaning, answer.status, answer.headers, answer.body, str(what))
+
+    async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: object) -> None:
+        tries[failed.kind] += 1
+        name = {Kind.TIMEOUT: "timeouts", Kind.ERROR: "errors", Kind.THROTTLED: "throttled"}
+        setattr(self.spent, name[failed.kind], getattr(self.spent, name[failed.kind]) + 1)
+        policy = self._source.retries
+        wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
+        if wait_s is None or self._breaker.state is State.OPEN:
+            number = sum(tries.values())
+            said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
+            raise self._down(what, said, of_token=failed.of_token) from None
+        if failed.kind is Kind.TIMEOUT and not self.spent.answered:
+            log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
+        self.spent.waited_s += wait_s
+        await asyncio.sleep(wait_s)
+
+    def _down(self, what: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
+        who = whom(self._source, of_token=of_token)
+        return ApiUnavailable(
+            f"{what}: {reason}. {who} seems to be down or unreachable "
+            f"(breaker {self._breaker.state.value})",
+            wait_s=self._source.breaker.open_s,
+        )
+
+
+@asynccontextmanager
+async def open_client(
+    source: Source,
+    budget: Budget,
+    *,
+    half_open: bool = False,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Client]:
+    """A client whose connections live as long as the ``async with``.
+
+    :param half_open: the last try ended with an open breaker: begin with one request alone.
+    """
+    keep_secrets_out()
+    t, free_304 = source.timeouts, source.limits.not_modified_is_free
+    if transport is None:
+        tls = await asyncio.to_thread(httpx.create_ssl_context)
+        transport = Connections(source.limits.in_flight + 2, tls)
+    stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
+    timed = InTime(transport, stages, t.total_s)
+    http = httpx.AsyncClient(
+        auth=make_auth(source.auth),
+        headers={"User-Agent": "headrace", **source.headers},
+        timeout=stages,
+        transport=Metered(timed, budget, httpx.URL(source.base_url), free_304=free_304),
+        follow_redirects=False,
+    )
+    state = State.HALF_OPEN if half_open else State.CLOSED
+    async with budget, http:
+        yield Client(source, http, budget, Breaker(source.breaker.failures, state))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

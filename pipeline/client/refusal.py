@@ -1,0 +1,62 @@
+"""What is told of an answer that is no, or of none: what the API said, and the remedy. Pure."""
+
+from collections.abc import Mapping
+
+import httpx
+
+from pipeline.body import Body
+from pipeline.client.classify import Verdict
+from pipeline.client.token_auth import FOR_TOKENS
+from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused, cut, cut_bytes
+from pipeline.spec.source import Source
+
+
+def refusal(
+    meaning: Verdict, status: int, headers: Mapping[str, str], body: Body, what: str
+) -> Permanent:
+    """The error of an answer that no retry can mend.
+
+    :param what: the page in the user's words.
+    """
+    said = _said(headers, body)
+    if meaning is Verdict.AUTH:
+        return AuthError(
+            f"{what}: the API refused the credentials (401){said}: are the key and the secret "
+            "right, and allowed to read this?"
+        )
+    if 300 <= status < 400:
+        return ContractBroken(
+            f"{what}: the API redirects ({status}) to another address, which is not "
+            "followed since credentials would go there: set base_url to the new address"
+        )
+    return RequestRefused(f"{what}: the API refused the request with status {status}{said}")
+
+
+def lost(error: httpx.HTTPError) -> str:
+    """Why there is no answer, without the URL."""
+    of_token = is_of_token(error)
+    if isinstance(error, httpx.TimeoutException):
+        return "the token endpoint did not answer in time" if of_token else "no answer in time"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection to {error.request.url.netloc.decode()}"
+    where = "the connection to the token endpoint" if of_token else "the connection"
+    return f"{where} failed ({type(error).__name__})"
+
+
+def is_of_token(error: httpx.HTTPError) -> bool:
+    """True if it was the token endpoint that was asked, and not the API."""
+    return FOR_TOKENS in error.request.extensions
+
+
+def whom(source: Source, *, of_token: bool) -> str:
+    """Who was asked, for a sentence."""
+    if of_token:
+        return f"The token endpoint at {httpx.URL(getattr(source.auth, 'token_url', '')).host}"
+    return f"The API at {httpx.URL(source.base_url).host}"
+
+
+def _said(headers: Mapping[str, str], body: Body) -> str:
+    """The start of what the API said, on one line."""
+    text = headers.get("message") or cut_bytes(body, 2_000)
+    line = " ".join(text.split())
+    return f": {cut(line, 300)}" if line else ""

@@ -1,0 +1,46 @@
+"""How many rows match, in the API's words: a count's answer, or a page's total. Pure."""
+
+from typing import Any
+
+from pipeline.body import Body
+from pipeline.errors import ContractBroken, cut, cut_bytes
+from pipeline.rows import exactjson
+from pipeline.rows.guard import Tally, clean_utf8
+
+
+def count_in(body: Body, path: str) -> int | None:
+    """The count at a path of an answer.
+
+    :raises BadBody: it is no JSON. :raises ContractBroken: there is no count.
+    """
+    tally = Tally()
+    try:
+        value: Any = exactjson.parse(clean_utf8(body, tally), tally)
+    except (exactjson.TooDeep, RecursionError):
+        raise ContractBroken("the answer to a count is nested over 1,000 levels deep") from None
+    try:
+        for part in path.split("."):
+            value = value[part]
+        return whole(value)
+    except (KeyError, TypeError, ContractBroken):
+        said = cut_bytes(body, 100)
+        raise ContractBroken(
+            f"expected a count at {path!r}, got {said!r}: are count.path and count.at right?"
+        ) from None
+
+
+def whole(total: Any) -> int | None:
+    """What the API calls its total; None if it does not say, or says -1 for not knowing.
+
+    :raises ContractBroken: it is no number.
+    """
+    if total is None:
+        return None
+    try:
+        number = int(total)
+    except (TypeError, ValueError, OverflowError):
+        raise ContractBroken(
+            f"expected the number of matching rows, got {cut(str(total), 80)!r}: is paging.total "
+            "right?"
+        ) from None
+    return number if number >= 0 else None

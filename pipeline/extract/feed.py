@@ -1,0 +1,116 @@
+"""A feed: an endpoint that can't be asked for a window, and answers its latest rows. Pure.
+
+Two things are known of a feed only by watching its rows go by: whether it reaches back to where the
+window begins (else rows may have left it unseen), and whether an unchanged first page means that
+nothing is new, so that its validators (RFC 9110, 8.8: ETag, Last-Modified) may be asked with.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.rows.types import INSTANT
+
+_LONGEST = 512
+
+
+class Feed:
+    """Watches the pages of one reading, in order."""
+
+    def __init__(self, end: datetime, *, chain: bool) -> None:
+        """:param chain: there may be more pages than the first."""
+        self._end = end
+        self._chain = chain
+        self.begin({})
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The first page came, with these headers (names in lower case)."""
+        self._validators = validators_of(headers)
+        self._oldest: datetime | None = None
+        self._newest: datetime | None = None
+        self._last: datetime | None = None
+        self._newest_first = True
+        self._beyond = False
+
+    def saw(self, cursors: pa.ChunkedArray) -> None:
+        """A page's cursors, of all rows as they came."""
+        column = pc.cast(cursors, INSTANT).combine_chunks()
+        if column.null_count or not self._newest_first:
+            self._newest_first = False
+        column = column.drop_null()
+        if len(column) == 0:
+            return
+        first, last, ends = column[0].as_py(), column[-1].as_py(), pc.min_max(column).as_py()
+        joins = self._last is None or first <= self._last
+        falls = pc.all(pc.greater_equal(column[:-1], column[1:]), min_count=0).as_py()
+        self._newest_first = self._newest_first and joins and falls
+        self._last = last
+        self._oldest = min(self._oldest or ends["min"], ends["min"])
+        self._newest = max(self._newest or ends["max"], ends["max"])
+        self._beyond = self._beyond or ends["max"] >= self._end
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest keeps of it: how far back it reached, and validators that will do."""
+        kept = self._validators if self._first_page_tells else None
+        return {
+            "feed_from": self._oldest.astimezone(UTC).isoformat() if self._oldest else None,
+            **({"validators": kept} if kept else {}),
+        }
+
+    @property
+    def _first_page_tells(self) -> bool:
+        """True if a later partition is empty for certain while the first page is the same.
+
+        Rows after the window were dropped: they belong to the next partition. Where there are more
+        pages, what is new has to come first.
+        """
+        whole = not self._chain or self._oldest is None
+        return not self._beyond and (whole or (self._newest_first and self._oldest != self._newest))
+
+
+def validators_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The header of a conditional request, by its name; empty if there is none to rely on.
+
+    A date alone tells a change only if nothing could change any more within that same second
+    (RFC 9110, 8.8.2.2).
+    """
+    etag = headers.get("etag", "").strip()
+    if etag and _may_be_sent(etag):
+        return {"If-None-Match": etag}
+    modified = headers.get("last-modified", "").strip()
+    changed, answered = _date(modified), _date(headers.get("date", ""))
+    if changed is None or answered is None or answered - changed < timedelta(seconds=1):
+        return {}
+    return {"If-Modified-Since": modified} if _may_be_sent(modified) else {}
+
+
+def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
+    """Whether no row of the window can have left the feed unseen, and the sentence on it."""
+    if feed_from is None:
+        return False, (
+            "the feed is empty: rows that came and left it since the day before can't be told"
+        )
+    oldest = datetime.fromisoformat(feed_from)
+    if oldest < start:
+        return True, f"the feed reaches back to {oldest.isoformat()}, before the window"
+    return False, (
+        f"the feed reaches back to {oldest.isoformat()} only, and the window begins at "
+        f"{start.isoformat()}: rows may have left the feed unseen; materialize more often, or ask "
+        "the API for a longer feed"
+    )
+
+
+def _may_be_sent(value: str) -> bool:
+    return len(value) <= _LONGEST and value.isascii() and value.isprintable()
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return found.replace(tzinfo=found.tzinfo or UTC)

@@ -1,0 +1,70 @@
+"""The rows of a page, held against the window that was asked for. Pure."""
+
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ContractBroken
+from pipeline.paging.bounds import may_come
+from pipeline.spec.endpoint import Endpoint
+
+
+def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: datetime) -> pa.Table:
+    """The rows inside the window.
+
+    :raises ContractBroken: a row lies beyond what was asked for.
+    """
+    if endpoint.cursor is None or table.num_rows == 0:
+        return table
+    column = pc.cast(table[endpoint.cursor], pa.timestamp("us", tz="UTC"))
+    if _all_between(column, start, end):
+        return table
+    _not_beyond(table, endpoint, column, start, end)
+    keep = pc.less(column, _instant(end))
+    if start is not None:
+        keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
+    keep = pc.fill_null(keep, start is None)
+    return table if pc.all(keep, min_count=0).as_py() else table.filter(keep)
+
+
+def _not_beyond(
+    table: pa.Table,
+    endpoint: Endpoint,
+    column: pa.ChunkedArray,
+    start: datetime | None,
+    end: datetime,
+) -> None:
+    earliest, latest = may_come(endpoint.window, start, end)
+    unasked = start is None or endpoint.window.start == "none"
+    beyond = pa.repeat(False, len(column)) if unasked else pc.is_null(column)
+    if latest is not None:
+        beyond = pc.or_(beyond, pc.fill_null(pc.greater(column, _instant(latest)), False))
+    if earliest is not None:
+        beyond = pc.or_(beyond, pc.fill_null(pc.less(column, _instant(earliest)), False))
+    at = pc.index(beyond, True).as_py()
+    if at < 0:
+        return
+    key = {name: table[name][at].as_py() for name in endpoint.key}
+    since = "the beginning" if start is None else start.isoformat()
+    raise ContractBroken(
+        f"asked for {endpoint.cursor} from {since} to {end.isoformat()}, got "
+        f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
+        "the parameters that carry {start} and {end} right?"
+    )
+
+
+def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:
+    """Whether every row lies inside the window: so it is with nearly every page."""
+    if column.null_count and start is not None:
+        return False
+    found = pc.min_max(column.cast(pa.int64()))
+    least, most = found["min"].as_py(), found["max"].as_py()
+    if least is None:
+        return True
+    begins = None if start is None else _instant(start).value
+    return most < _instant(end).value and (begins is None or begins <= least)
+
+
+def _instant(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,67 @@
+"""The URL of the next page, and why a link to elsewhere is never followed.
+
+A link is asked for with the source's credentials; one to another host or scheme would give them
+away.
+"""
+
+import re
+from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
+
+from pipeline.client.client import Answer
+from pipeline.errors import ContractBroken
+from pipeline.spec.paging import Link
+
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"[^"]*"|[^\s";,]*))?)*)')
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]*))', re.IGNORECASE)
+
+
+def next_url(
+    paging: Link, in_body: object, answer: Answer, base_url: str, secret_param: str | None = None
+) -> str | None:
+    """The absolute URL of the next page, or None at the end.
+
+    :param secret_param: the query parameter that carries the key. Many APIs say it again in the
+        link; it is taken out, since positions are kept, and put in again just before sending.
+    :raises ContractBroken: the link leads to another host or scheme.
+    """
+    if paging.next is not None:
+        target = in_body if isinstance(in_body, str) else None
+    else:
+        target = _next_in(answer.headers.get("link", ""))
+    if not target:
+        return None
+    url = _without(urljoin(answer.url, target), secret_param)
+    if _origin(url) != _origin(base_url):
+        raise ContractBroken(
+            f"the next page's link leads to {_origin(url)}, expected {_origin(base_url)}: it is "
+            f"not "
+            "followed, since the credentials would go there"
+        )
+    return url
+
+
+def _next_in(header: str) -> str | None:
+    """The target of ``rel=next`` in a ``Link`` header (RFC 8288)."""
+    for target, parameters in _LINK.findall(header):
+        for quoted, plain in _REL.findall(parameters):
+            if "next" in (quoted or plain).lower().split():
+                return str(target)
+    return None
+
+
+def _without(url: str, param: str | None) -> str:
+    parts = urlsplit(url)
+    if param is None or not parts.query:
+        return url
+    kept = [p for p in parts.query.split("&") if unquote_plus(p.partition("=")[0]) != param]
+    return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ContractBroken("the next page's link is no URL: expected http(s)://…") from None
+    port = port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"

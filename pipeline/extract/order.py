@@ -1,0 +1,128 @@
+"""In which order the rows of one page come, held against what was asked. Pure."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ContractBroken
+from pipeline.paging.pagers import Ask, Keys
+from pipeline.rows.types import INSTANT
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.paging import Cursor
+
+
+def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
+    """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
+    if table.num_rows == 0 or len(endpoint.key) != 1 or not endpoint.key_of_rows:
+        return None, None
+    column = table[endpoint.key[0]]
+    return column[0].as_py(), column[-1].as_py()
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Where the page after this one begins: by the cursor, or with the row that both have.
+
+    :ivar cursor: the last one, ISO 8601.
+    :ivar begins: the key of the first row. :ivar again: of those that the next page begins with.
+    """
+
+    cursor: str | None = None
+    begins: Keys | None = None
+    again: tuple[Keys, ...] = ()
+
+
+def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
+    """The edges of a page, where its paging goes by them.
+
+    :raises ContractBroken: the rows do not come in the order of the cursor.
+    """
+    if table.num_rows == 0:
+        return Edges()
+    if isinstance(endpoint.paging, Cursor):
+        return _by_cursor(table, str(endpoint.cursor), endpoint)
+    if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
+        (begins,) = _keys(table.slice(0, 1), endpoint)
+        return Edges(begins=begins, again=_keys(table.slice(table.num_rows - 1), endpoint))
+    return Edges()
+
+
+def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
+    """Rows without a cursor come last, if any do; they come again with the last that has one."""
+    column = pc.cast(table[name], INSTANT).combine_chunks()
+    having = len(column) - column.null_count
+    column = column[:having]
+    if column.null_count:
+        raise ContractBroken(
+            f"asked for ascending {name}, got rows without one before rows that have one: ask the "
+            "API for rows that have one, or use another kind of paging"
+        )
+    at = pc.index(pc.less(column[1:], column[:-1]), True).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"asked for ascending {name}, got {column[at + 1].as_py()} after "
+            f"{column[at].as_py()}: is the sort of the request right?"
+        )
+    if not having:
+        return Edges()
+    last = column[-1]
+    tied = table.slice(pc.index(column, last).as_py())
+    return Edges(str(last.as_py().isoformat()), again=_keys(tied, endpoint))
+
+
+def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
+    """The keys of the rows: of the columns that the API gives."""
+    columns = (table[name].to_pylist() for name in endpoint.key_of_rows)
+    return tuple(zip(*columns, strict=True))
+
+
+def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
+    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
+    for name in endpoint.key:
+        if name == endpoint.column_of_parent:
+            continue
+        if name not in table.column_names:
+            if table.num_rows == 0:
+                return
+            raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
+        if pa.types.is_nested(table[name].type):
+            raise ContractBroken(
+                f"the key {name!r} is {table[name].type} in the rows, expected single values: is "
+                f"'key' right? A member is named by a path, e.g. columns: "
+                f"{{{name}: {{type: int64, path: {name}.id}}}}"
+            )
+        if table[name].null_count:
+            at = pc.index(pc.is_null(table[name]), True).as_py()
+            raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
+    if not endpoint.by_key or table.num_rows == 0:
+        return
+    keys = table[endpoint.key[0]].combine_chunks()
+    earlier, later = keys[:-1], keys[1:]
+    descending = endpoint.order == "descending"
+    wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
+    at = pc.index(wrong, True).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"asked for {endpoint.order} {endpoint.key[0]}, got {later[at].as_py()} after "
+            f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
+        )
+    _bounds_kept(keys, ask, endpoint)
+
+
+def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
+    """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    first, last = keys[0].as_py(), keys[-1].as_py()
+    low, high = (last, first) if endpoint.order == "descending" else (first, last)
+    too_low = ask.after is not None and (
+        high >= ask.after if endpoint.order == "descending" else low <= ask.after
+    )
+    too_high = ask.before is not None and (
+        low <= ask.before if endpoint.order == "descending" else high >= ask.before
+    )
+    if too_low or too_high:
+        raise ContractBroken(
+            f"asked for {endpoint.key[0]} after {ask.after} and before {ask.before}, got rows from "
+            f"{first} to {last}: the API ignores the filter on the key"
+        )

@@ -1,0 +1,131 @@
+"""From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from pipeline.extract.by_cursor import CursorPager
+from pipeline.extract.by_key import ByKey
+from pipeline.extract.chains import ByChain
+from pipeline.extract.fetch import Pages
+from pipeline.paging.pagers import (
+    ChainPager,
+    CustomPager,
+    Key,
+    KeysetPager,
+    NumberPager,
+    OffsetPager,
+    Pager,
+)
+from pipeline.plugin import following, load_function
+from pipeline.rows.reader import Column, Shape
+from pipeline.rows.types import parse_type
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.model import split_path
+from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
+from pipeline.window import Window
+
+Extraction = ByKey | ByChain
+
+
+def shape_of(endpoint: Endpoint) -> Shape:
+    """How a page's body looks, and what its rows are."""
+    columns = [
+        Column(
+            name=name,
+            type=parse_type(column.type),
+            path=split_path(column.path) if column.path else (name,),
+            nullable=column.nullable and name not in endpoint.key,
+        )
+        for name, column in endpoint.columns.items()
+        if name != endpoint.column_of_parent
+    ]
+    if endpoint.deleted:
+        columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
+    return Shape(
+        rows=endpoint.rows_path,
+        columns=tuple(columns),
+        infer=endpoint.infer,
+        contract=endpoint.contract,
+        extras=_extras(endpoint),
+    )
+
+
+def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
+    paging = endpoint.paging
+    named = {"total": getattr(paging, "total", None), "error": endpoint.errors_at}
+    if isinstance(paging, Token):
+        named["token"] = paging.next
+    if isinstance(paging, Link):
+        named["url"] = paging.next
+    return {name: split_path(path) for name, path in named.items() if path}
+
+
+def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
+    """:param base: rows after this key only (a resumed try)."""
+    match endpoint.paging:
+        case Offset() as p:
+            return OffsetPager(p.limit, p.first, endpoint.overlaps, base)
+        case Keyset() as p:
+            return KeysetPager(p.limit, p.ranges, base)
+        case Page() as p:
+            return NumberPager(p.limit, p.first)
+        case Token() as p:
+            return ChainPager(p.limit, p.until_short, p.first)
+        case Link() as p:
+            return ChainPager(p.limit)
+        case Cursor() as p:
+            return CursorPager(p.limit)
+        case CustomPaging() as p:
+            return CustomPager(p.limit, following(load_function(p.path, "paging.path"), p.path))
+        case Single() as p:
+            return ChainPager(p.limit)
+
+
+def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) -> Extraction:
+    """What reads the endpoint's pages, ``ahead`` of them at the same time."""
+    pager = pager_of(endpoint)
+    if endpoint.proven:
+        return ByKey(
+            pages,
+            pager,
+            key=endpoint.key[0],
+            ahead=ahead,
+            can_seek=endpoint.can_seek,
+            descending=endpoint.order == "descending",
+        )
+    form = endpoint.window
+    parts = getattr(endpoint.paging, "slices", 1)
+    slices = window_slices(window, parts, form.max_s, form.floor)
+    if isinstance(endpoint.paging, Cursor):
+        start = window.start.isoformat() if window.start else None
+        slices = slices or ((start, window.end.isoformat()),)
+    return ByChain(pages, pager, key=endpoint.key, ahead=ahead, slices=slices)
+
+
+def window_slices(
+    window: Window, parts: int, max_s: float | None, floor: str | None = None
+) -> tuple[tuple[str | None, str], ...]:
+    """The window cut into whole-second slices: ``parts``, or more if the API allows less.
+
+    :param floor: where a baseline begins for the API, as ISO 8601; without it a baseline is whole.
+    """
+    begins = window.start or _floor(floor)
+    if begins is None or begins >= window.end:
+        return ()
+    length_s = (window.end - begins).total_seconds()
+    needed = int(-(-length_s // max_s)) if max_s else 1
+    count = max(1, min(max(parts, needed), int(length_s)))
+    if count == 1:
+        return ()
+    cuts = [begins + timedelta(seconds=int(length_s * i / count)) for i in range(count)]
+    bounds: list[datetime] = [*cuts, window.end]
+    slices = [(a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)]
+    return tuple(slices) if window.start else ((None, slices[0][1]), *slices[1:])
+
+
+def _floor(text: str | None) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,73 @@
+"""The window in an API's own words: format, and open or closed ends. Pure."""
+
+from datetime import UTC, datetime, timedelta
+
+from pipeline.errors import ConfigError
+from pipeline.paging.pagers import Ask
+from pipeline.spec.request import WindowFormat
+from pipeline.window import Window, ceil, floor
+
+
+def slice_of(window: Window, ask: Ask) -> tuple[datetime | None, datetime]:
+    """The interval that this page is asked for: the window, or a slice of it."""
+    if ask.window is None:
+        return window.start, window.end
+    start, end = ask.window
+    return (None if start is None else datetime.fromisoformat(start)), datetime.fromisoformat(end)
+
+
+def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
+    """A bound of a half-open window in the API's own format and meaning.
+
+    ``>`` for a start asks one step earlier; ``<=`` for an end stops one step earlier. Bounds that
+    the format can't express are moved outwards: rows outside the window are dropped on arrival.
+    """
+    step = timedelta(seconds=form.resolution_s)
+    if is_end:
+        up = ceil(instant, form.resolution_s)
+        asked = up - step if form.end == "inclusive" else up
+    else:
+        low = floor(instant, form.resolution_s)
+        asked = low - step if form.start == "exclusive" else low
+    return _written(form.format, asked)
+
+
+def has_end(form: WindowFormat, start: datetime | None) -> bool:
+    """True if the upper bound goes into the request."""
+    alone = form.together and start is None and form.floor is None
+    return form.end != "none" and not alone
+
+
+def may_come(
+    form: WindowFormat, start: datetime | None, end: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Between which instants, both included, rows may lie that an API gives for these bounds.
+
+    It is more than the window where ``bound`` had to ask for more, and by a second, since some APIs
+    round. A row beyond means that the filter was ignored.
+    """
+    step_s = form.resolution_s
+    slack = timedelta(seconds=min(step_s, 1.0))
+    latest = ceil(end, step_s) + slack if has_end(form, start) else None
+    if start is None or form.start == "none":
+        return None, latest
+    wider = timedelta(seconds=step_s if form.start == "exclusive" else 0.0)
+    return floor(start, step_s) - wider - slack, latest
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _written(form: str, instant: datetime) -> str:
+    if form == "epoch_s":
+        return str(int(instant.timestamp()))
+    if form == "epoch_ms":
+        return str((instant - _EPOCH) // timedelta(milliseconds=1))
+    if form == "iso":
+        return instant.isoformat().replace("+00:00", "Z")
+    if "%" in form:
+        return instant.strftime(form)
+    raise ConfigError(
+        f"window.format {form!r} is not known: expected epoch_s, epoch_ms, iso or a strftime "
+        f"pattern"
+    )

@@ -1,0 +1,38 @@
+"""Keys that are days or instants, in an API's own words: as its rows have them. Pure.
+
+What rows are compared by is what their text means; what is asked for is the text again, and the
+declared type of the column knows it.
+"""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from pipeline.instants import EPOCH, UNITS
+from pipeline.paging.pagers import Ask, Key
+from pipeline.rows.types import parse_type
+from pipeline.spec.endpoint import Endpoint
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def written(ask: Ask, endpoint: Endpoint) -> Ask:
+    """The page to ask for, with its keys as the request has them."""
+    if not (isinstance(ask.after, date) or isinstance(ask.before, date)):
+        return ask
+    column = endpoint.columns.get(endpoint.key[0])
+    kind = column.type if column else "date"  # no type that is inferred is a time
+    return replace(ask, after=_text(ask.after, kind), before=_text(ask.before, kind))
+
+
+def _text(key: Key, kind: str) -> Key:
+    if not isinstance(key, date):
+        return key
+    if not isinstance(key, datetime):
+        return key.isoformat()
+    declared = parse_type(kind)
+    if declared.json == "strptime":
+        return key.astimezone(UTC).strftime(declared.format)
+    if declared.json in UNITS:
+        micros, unit_us = (key - EPOCH) // _MICROSECOND, UNITS[declared.json]
+        return micros / unit_us if micros % unit_us else micros // unit_us
+    return key.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,73 @@
+"""Why no row lies between two pages, and no row comes twice.
+
+Let pages be slices of the rows sorted by a unique key, each taken at its own time. A page taken
+from ``first`` to ``last`` holds *every* row that was there at that time with a key between the two.
+So if each page begins at or before the last key of the pages before it, their key intervals join
+without a gap, and every row that was there throughout has been seen, whatever came or went
+meanwhile. The last page must be shorter than asked for: then it reaches to the end. One row of
+overlap makes pages join when nothing moves; deleted rows open a gap, which is seen and fetched
+again; inserted rows widen the overlap. Rows at or below what is covered are dropped, so that none
+comes twice.
+
+Pure: keys in, decisions out. Where the API sorts descending, all comparisons turn around.
+"""
+
+from dataclasses import dataclass, replace
+
+from pipeline.errors import ContractBroken
+from pipeline.paging.pagers import Ask, Facts, Key
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the pages handed on have come.
+
+    :ivar covered: every row there throughout with a key up to this one has been seen.
+    :ivar ended: a page reached to the end of the rows.
+    """
+
+    covered: Key = None
+    ended: bool = False
+    descending: bool = False
+
+    def joins(self, ask: Ask, facts: Facts, first_offset: int = 0) -> bool:
+        """True if no row can lie between what is covered and this page."""
+        if ask.offset is None or ask.offset <= first_offset:
+            return ask.after is None or self._before(ask.after, self.covered)
+        if facts.rows == 0:
+            return self.ended
+        return self.covered is not None and self._before(facts.first, self.covered)
+
+    def extended(self, ask: Ask, facts: Facts) -> "Reach":
+        """What is covered after a page that joins."""
+        covered = self.covered
+        if facts.rows and not self._before(facts.last, covered):
+            covered = facts.last
+        short = facts.rows < ask.limit
+        if short and isinstance(ask.before, int) and not self.descending:
+            covered = covered if self._before(ask.before - 1, covered) else ask.before - 1
+        return replace(self, covered=covered, ended=short and ask.before is None)
+
+    def brings(self, facts: Facts) -> bool:
+        """True if the page reaches beyond what is covered."""
+        return facts.rows > 0 and not self._before(facts.last, self.covered)
+
+    def within(self, ask: Ask, facts: Facts) -> bool:
+        """True if a page's rows lie between the keys that were asked for."""
+        return not (self._before(facts.first, ask.after) or self._before(ask.before, facts.last))
+
+    def _before(self, a: Key, b: Key) -> bool:
+        """``a`` comes before ``b`` or is the same; nothing comes before None, the very start."""
+        if b is None or a is None:
+            return False
+        if isinstance(a, str) != isinstance(b, str):
+            raise ContractBroken(
+                f"keys of one endpoint must be of one type: got {a!r} beside {b!r}"
+            )
+        return bool(a >= b if self.descending else a <= b)  # type: ignore[operator]
+
+
+def earlier_ask(ask: Ask, tries: int, first_offset: int) -> Ask:
+    """Where keys can't be sought: the same page from further back, twice as far each time."""
+    back = max(1, ask.limit // 2) << tries
+    return replace(ask, offset=max(first_offset, (ask.offset or 0) - back))

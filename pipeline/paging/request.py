@@ -1,0 +1,187 @@
+"""From a page to ask for to the HTTP request that asks for it. Pure; knows no credentials.
+
+Templates are filled by ``Filled``: a member whose placeholder has no value in this request is left
+out. Bounds of the window are written as the endpoint's ``window`` says.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from pipeline.paging.apicalypse import condition, statement
+from pipeline.paging.bounds import bound, has_end, slice_of
+from pipeline.paging.keys import written
+from pipeline.paging.pagers import Ask, Key
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.request import PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
+from pipeline.window import Window
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """For whom an answer may come from the cache, and how old it may be."""
+
+    endpoint: str
+    ttl_s: float
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
+
+    :ivar keep: says that the answer may be cached; not sent.
+    :ivar settled: makes the request that is sent instead, when the budget lets it go: until then it
+        may change what it asks for. It is asked at each try.
+    """
+
+    method: str
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    keep: Keep | None = None
+    settled: "Callable[[], HttpRequest] | None" = None
+
+
+def page_request(
+    base_url: str, name: str, endpoint: Endpoint, window: Window, ask: Ask
+) -> HttpRequest:
+    """The request of one page."""
+    ask = written(ask, endpoint)
+    url = endpoint_url(base_url, name, endpoint)
+    if isinstance(endpoint.request, Apicalypse):
+        body = statement(endpoint, endpoint.request, window, ask)
+        return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
+    values = values_of(endpoint.window, window, ask)
+    if ask.url is not None:
+        return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
+    return _http(endpoint.request, url, values)
+
+
+def count_request(
+    base_url: str, name: str, endpoint: Endpoint, count: Count, window: Window, ask: Ask
+) -> HttpRequest:
+    """The request of the count of rows that match."""
+    ask = written(ask, endpoint)
+    path = count.path.replace("{path}", endpoint.path or name)
+    url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
+    if isinstance(endpoint.request, Apicalypse):
+        where = condition(endpoint, endpoint.request, window, ask)
+        body = f"where {where};" if where else ""
+        return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
+    values = values_of(endpoint.window, window, ask)
+    for unwanted in ("limit", "offset", "page", "token"):
+        values.pop(unwanted, None)
+    return _http(endpoint.request, url, values)
+
+
+def endpoint_url(base_url: str, name: str, endpoint: Endpoint) -> str:
+    """The URL of an endpoint; ``{parent}`` and the like are filled later."""
+    path = name if endpoint.path is None else endpoint.path
+    return f"{base_url.rstrip('/')}/{path.lstrip('/')}".rstrip("/")
+
+
+_TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
+
+
+def _http(request: Http, url: str, values: Mapping[str, str]) -> HttpRequest:
+    filled_url = _PLACEHOLDER.sub(lambda m: quote(values.get(m.group(1), ""), safe=","), url)
+    params: list[tuple[str, str]] = []
+    for name, template in request.params.items():
+        for one in template if isinstance(template, list) else [template]:
+            text = fill(_text(one), values)
+            if text is not None:
+                params.append((name, text))
+    headers = _headers(request, values)
+    content = _body(request, values, headers)
+    return HttpRequest(request.method, filled_url, tuple(params), headers, content)
+
+
+def _headers(request: Http, values: Mapping[str, str]) -> dict[str, str]:
+    return {"Accept": "application/json", **_filled(request.headers, values)}
+
+
+def _body(request: Http, values: Mapping[str, str], headers: dict[str, str]) -> bytes | None:
+    if request.json_body is not None:
+        headers.setdefault("Content-Type", "application/json")
+        return orjson.dumps(_filled_json(request.json_body, values))
+    if request.form is not None:
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        pairs = _filled(request.form, values).items()
+        return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs).encode()
+    if request.text is not None:
+        headers.setdefault("Content-Type", "text/plain")
+        return (fill(request.text, values) or "").encode()
+    return None
+
+
+def fill(template: str, values: Mapping[str, str]) -> str | None:
+    """``template`` with its placeholders filled; None if one of them has no value."""
+    missing = False
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal missing
+        found = values.get(match.group(1))
+        missing = missing or found is None
+        return found or ""
+
+    text = _PLACEHOLDER.sub(value, template)
+    return None if missing else text
+
+
+def _filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    pairs = ((name, fill(template, values)) for name, template in templates.items())
+    return {name: text for name, text in pairs if text is not None}
+
+
+_DROP = object()
+
+
+def _filled_json(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        pairs = ((k, _filled_json(v, values)) for k, v in value.items())
+        return {k: v for k, v in pairs if v is not _DROP}
+    if isinstance(value, list):
+        return [v for v in (_filled_json(item, values) for item in value) if v is not _DROP]
+    if not isinstance(value, str):
+        return value
+    whole = _PLACEHOLDER.fullmatch(value)
+    text = fill(value, values)
+    if text is None:
+        return _DROP
+    if whole and whole.group(1) in ("limit", "offset", "page") and text.isdigit():
+        return int(text)
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def values_of(form: WindowFormat, window: Window, ask: Ask) -> dict[str, str]:
+    """The placeholders that have a value in this request."""
+    start, end = slice_of(window, ask)
+    found: dict[str, str | None] = {
+        "start": form.floor if start is None else bound(form, start, is_end=False),
+        "end": bound(form, end, is_end=True) if has_end(form, start) else None,
+        "limit": str(ask.limit),
+        "offset": _key_text(ask.offset),
+        "after": _key_text(ask.after),
+        "before": _key_text(ask.before),
+        "page": _key_text(ask.page),
+        "token": ask.token,
+        "parent": ask.parent,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _key_text(key: Key) -> str | None:
+    return None if key is None else str(key)

@@ -1,0 +1,76 @@
+"""How a try at a partition begins: with its window, and with what an earlier try left behind."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from pipeline.lake.commit import Attempt, open_attempt
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import manifest_of
+from pipeline.run.parents import Parents, parents_of
+from pipeline.run.staged import Run
+from pipeline.window import Window, incremental, snapshot
+
+
+def begin(
+    run: Run, endpoint: str, partition: str, in_this_run: bool
+) -> tuple[Attempt, Parents | None] | Manifest:
+    """A try at the partition; or its manifest, if this run has committed it already."""
+    source, children = run.source, run.source.endpoints[endpoint].parents
+    definition = source.definition(endpoint)
+    parents = parents_of(run, children, partition) if children else None
+    if parents is None:
+        window = _window(run, endpoint, partition, in_this_run)
+    else:
+        window, definition = parents.window, f"{definition}-{parents.generation}"
+    found = manifest_of(run.lake, source.source, endpoint, partition)
+    if found is not None and found.run_id == run.run_id and not _cut_short(found.window, window):
+        return found
+    while True:
+        attempt = open_attempt(
+            run.lake,
+            source.source,
+            endpoint,
+            partition,
+            definition=definition,
+            window=window.to_json(),
+            run_id=run.run_id,
+        )
+        carried_out = attempt.committed
+        if carried_out is None:
+            if _cut_short(attempt.window, window):
+                attempt.start_over(window.to_json())
+            return attempt, parents
+        # An earlier try had decided its commit; that will do, unless the day has gone on since.
+        if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
+            return carried_out
+
+
+def _cut_short(earlier: Mapping[str, Any], window: Window) -> bool:
+    """True if an earlier try began before its day had ended, and the day has ended since.
+
+    Its window would leave the rest of the day to nobody: the day after counts on all of it.
+    """
+    return window.complete and Window.from_json(earlier).end < window.end
+
+
+def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Window:
+    """The window now; whole seconds, since cursors are."""
+    now = run.now().replace(microsecond=0)
+    calendar = run.calendar
+    if not run.source.endpoints[endpoint].incremental:
+        return snapshot(calendar, partition, now=now)
+    day = calendar.day(partition)
+    before: datetime | None = None
+    if day > calendar.start and not in_this_run:
+        previous = (day - timedelta(days=1)).isoformat()
+        found = manifest_of(run.lake, run.source.source, endpoint, previous)
+        before = found.watermark_at if found else None
+    return incremental(
+        calendar,
+        partition,
+        now=now,
+        safety_margin_s=run.source.margin_s(endpoint),
+        watermark_before=before,
+        step_s=run.source.endpoints[endpoint].window.resolution_s,
+    )

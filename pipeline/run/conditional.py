@@ -1,0 +1,35 @@
+"""Whether a partition may be asked for with "only if it has changed". Why so: decision 11.
+
+A 304 to the validators of the partition before makes an empty partition, so they are used only
+where that loses nothing: the partition before is committed and of the same definition, and this one
+has no rows yet. A partition's own validators are never used for itself.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pipeline.lake.readback import manifest_of
+from pipeline.run.staged import Run
+from pipeline.window import Window
+
+
+def seen_before(
+    run: Run, endpoint: str, partition: str, window: Window, *, in_this_run: bool
+) -> Mapping[str, Any]:
+    """What the partition before knows of the feed; empty: read it, whatever has changed.
+
+    :param in_this_run: the partition before is being read anew beside this one.
+    """
+    spec = run.source.endpoints[endpoint]
+    if not spec.conditional or window.kind != "incremental" or in_this_run:
+        return {}
+    day_before = (run.calendar.day(partition) - timedelta(days=1)).isoformat()
+    before = manifest_of(run.lake, run.source.source, endpoint, day_before)
+    if before is None or before.definition != run.source.definition(endpoint):
+        return {}
+    mine = manifest_of(run.lake, run.source.source, endpoint, partition)
+    if mine is not None and mine.rows:
+        return {}
+    names = ("validators", "feed_from")
+    return {n: before.extra[n] for n in names if n in before.extra}

@@ -1,0 +1,208 @@
+"""Children: an endpoint whose requests are made from the rows of another one.
+
+The parents of a partition are the rows of the parent endpoint's partition of that day: those that
+changed in its window. One parent that fails does not fail the others; who failed is listed, and a
+threshold decides whether the partition commits.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.errors import ContractBroken, RequestRefused, WindowRefused
+from pipeline.extract.chains import Handed, Tally
+from pipeline.extract.fetch import Fetched, Pages
+from pipeline.extract.lanes import in_order
+from pipeline.extract.plan import Extraction
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import key_rows, manifest_of
+from pipeline.paging.pagers import Ask
+from pipeline.run.staged import Run
+from pipeline.spec.endpoint import Children
+from pipeline.window import Window
+
+_MOST_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Parents:
+    """What a child's partition is made from.
+
+    :ivar groups: one request's parents each: a value, or several joined by commas.
+    :ivar generation: of the parent's partition; a checkpoint made from another one is void.
+    """
+
+    window: Window
+    groups: tuple[str, ...]
+    generation: str
+
+
+def parents_of(run: Run, children: Children, partition: str) -> Parents:
+    """:raises WindowRefused: the parent's partition is not committed.
+    :raises ContractBroken: its rows have no such column, or no single values in it.
+    """
+    found = manifest_of(run.lake, run.source.source, children.endpoint, partition)
+    if found is None:
+        raise WindowRefused(
+            f"its parent {children.endpoint} is not committed for {partition}: materialize "
+            f"{run.source.source}/{children.endpoint} first, or both together"
+        )
+    values = _values(run, children, found)
+    size = children.group
+    groups = tuple(",".join(values[i : i + size]) for i in range(0, len(values), size))
+    return Parents(Window.from_json(found.window), groups, found.generation)
+
+
+def _values(run: Run, children: Children, parent: Manifest) -> list[str]:
+    """What goes into {parent}: each value of the column once, in order.
+
+    The manifest knows columns that no row of this one partition has: then nobody is asked for.
+    """
+    if not parent.files:
+        return []
+    name, known = children.column, [str(column["name"]) for column in parent.columns]
+    if name not in known:
+        raise ContractBroken(
+            f"parents.column is {name!r}, but {run.source.source}/{children.endpoint} has the "
+            f"columns {', '.join(known)}: name one of these"
+        )
+    column = key_rows(run.lake, parent.files, [name])[name]
+    if pa.types.is_nested(column.type):
+        raise ContractBroken(
+            f"parents.column {name!r} of {run.source.source}/{children.endpoint} is "
+            f"{column.type}, expected single values: declare the member that goes into {{parent}} "
+            f"as a column, e.g. {name}_id: {{type: int64, path: {name}.id}}"
+        )
+    return [str(value) for value in sorted(column.drop_null().unique().to_pylist())]
+
+
+@dataclass(frozen=True)
+class FailedParent:
+    """A parent (or a group of them) whose children could not be read."""
+
+    parent: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Read:
+    index: int
+    tables: tuple[pa.Table, ...] = ()
+    arrow_bytes: int = 0
+    proved: bool = True
+    failed: FailedParent | None = None
+
+
+@dataclass(frozen=True)
+class _OfParent:
+    """The pages of one parent."""
+
+    pages: Pages
+    parent: str
+
+    async def page(self, ask: Ask) -> Fetched:
+        return await self.pages.page(replace(ask, parent=self.parent))
+
+    async def count(self, ask: Ask) -> int | None:
+        return await self.pages.count(replace(ask, parent=self.parent))
+
+
+@dataclass
+class ByParent:
+    """Reads the pages of each parent, under the proof that they would have without parents.
+
+    As many parents at a time as the YAML says.
+
+    :ivar reader: what reads the pages of one parent.
+    """
+
+    pages: Pages
+    reader: Callable[[Pages], Extraction]
+    parents: Parents
+    children: Children
+    tally: Tally = field(default_factory=Tally)
+    failed: list[FailedParent] = field(default_factory=list)
+    _proved: bool = True
+
+    async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
+        """:raises ContractBroken: more parents failed than the threshold allows."""
+        first = position["next"] if position else 0
+        self.failed += [FailedParent(**each) for each in position["failed"]] if position else []
+        self._proved = bool(position.get("proved", True)) if position else True
+        numbered = list(enumerate(self.parents.groups))[first:]
+        self.tally.total = None
+        async with aclosing(
+            in_order(numbered, self._one, lambda: self.children.concurrency)
+        ) as done:
+            async for read in done:
+                for handed in self._handed(read):
+                    yield handed
+        self._judge()
+        self.tally.contiguous = self._proved and not self.failed
+
+    def _handed(self, read: _Read) -> list[Handed]:
+        if read.failed is not None:
+            self.failed.append(read.failed)
+        listed = [vars(each) for each in self.failed]
+        self._proved &= read.proved
+        position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
+        if not read.tables:
+            return [Handed(pa.table({}), position, 0)]
+        table = pa.concat_tables(read.tables, promote_options="permissive")
+        self.tally.rows += table.num_rows
+        return [Handed(table, position, read.arrow_bytes)]
+
+    async def _one(self, numbered: tuple[int, str]) -> AsyncGenerator[_Read, None]:
+        index, parent = numbered
+        reader = self.reader(_OfParent(self.pages, parent))
+        tables: list[pa.Table] = []
+        arrow_bytes = 0
+        try:
+            async with (
+                asyncio.timeout(self.children.timeout_s),
+                aclosing(reader.run(None)) as pages,
+            ):
+                async for handed in pages:
+                    tables.append(handed.table)
+                    arrow_bytes += handed.arrow_bytes
+        except TimeoutError:
+            reason = f"not read within {self.children.timeout_s:g} s"
+            read = _Read(index, failed=FailedParent(parent, "timeout", reason))
+        except (RequestRefused, ContractBroken) as error:
+            failed = FailedParent(parent, type(error).__name__, str(error)[:300])
+            read = _Read(index, failed=failed)
+        else:
+            read = _Read(index, tuple(tables), arrow_bytes, reader.tally.contiguous)
+        self._count(reader.tally)
+        yield read
+
+    def _count(self, of_parent: Tally) -> None:
+        self.tally.pages += of_parent.pages
+        self.tally.gaps_refetched += of_parent.gaps_refetched
+        self.tally.repeated_rows += of_parent.repeated_rows
+        self.tally.passes = max(self.tally.passes, of_parent.passes)
+
+    def _judge(self) -> None:
+        share = len(self.failed) / max(1, len(self.parents.groups))
+        if not self.failed or share <= self.children.max_failed_share:
+            return
+        first = self.failed[0]
+        raise ContractBroken(
+            f"{len(self.failed)} of {len(self.parents.groups)} parents failed, and at most "
+            f"{self.children.max_failed_share:.1%} may (parents.max_failed_share); the first is "
+            f"{first.parent}: {first.reason}"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest: how many parents were asked, and who failed."""
+        listed = [vars(each) for each in self.failed[:_MOST_LISTED]]
+        return {
+            "asked": len(self.parents.groups),
+            "failed": len(self.failed),
+            "failures": listed,
+        }

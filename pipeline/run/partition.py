@@ -1,0 +1,231 @@
+"""One partition of one endpoint: window, pages, batches, and what is ready to commit.
+
+``stage`` brings all rows to S3 unseen; ``Staged.commit`` shows them. Between the two the caller may
+already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, closing
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.client.client import Sent
+from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract.chains import Handed, StartOver, Tally
+from pipeline.extract.fetch import EndpointPages, Pages
+from pipeline.extract.plan import Extraction, extraction_of, shape_of
+from pipeline.lake.commit import Attempt
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import latest_manifest
+from pipeline.rows.columns import schema_of
+from pipeline.rows.reader import PageReader
+from pipeline.run.batch import Gathered
+from pipeline.run.begin import begin
+from pipeline.run.conditional import seen_before
+from pipeline.run.landing import Landing
+from pipeline.run.parents import ByParent, Parents
+from pipeline.run.staged import Receipt, Run, Staged
+from pipeline.spec.paging import Token
+from pipeline.window import Window
+
+log = logging.getLogger("headrace.run")
+
+
+async def stage(
+    run: Run, endpoint: str, partition: str, *, tally: Tally, in_this_run: bool = False
+) -> Staged | Receipt:
+    """Bring all rows of a partition to S3, from where an earlier try stopped.
+
+    :param tally: filled while pages come, for progress.
+    :param in_this_run: the day before is part of this run, and will be committed before this one.
+    :return: a receipt if there is nothing left to do.
+    :raises WindowRefused: the partition can't be asked for.
+    :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
+        see ``errors``; what was staged stays for the next try.
+    """
+    began = time.monotonic()
+    opened = await asyncio.to_thread(begin, run, endpoint, partition, in_this_run)
+    if isinstance(opened, Manifest):
+        waited_s = time.monotonic() - began
+        return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
+    attempt, parents = opened
+    window = Window.from_json(attempt.window)
+    before = await asyncio.to_thread(
+        seen_before, run, endpoint, partition, window, in_this_run=in_this_run
+    )
+    return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
+
+
+class _Stager:
+    """Reads the pages of one partition and stages its batches."""
+
+    def __init__(
+        self,
+        run: Run,
+        endpoint: str,
+        partition: str,
+        attempt: Attempt,
+        parents: Parents | None,
+        tally: Tally,
+        before: Mapping[str, Any],
+    ) -> None:
+        self._parents = parents
+        self._before = before
+        self._extra: dict[str, Any] = {}
+        self._run, self._endpoint, self._partition = run, endpoint, partition
+        self._attempt, self._tally = attempt, tally
+        self._window = Window.from_json(attempt.window)
+        self._spec = run.source.endpoints[endpoint]
+        self._sent = Sent()
+        where = f"{run.source.source}/{endpoint}"
+        self._reader = PageReader(shape_of(self._spec), self._known(), where=where)
+        self._pages = EndpointPages(
+            run.sender, run.source, endpoint, self._window, self._reader, self._sent
+        )
+        self._earlier = dict(attempt.counters)
+        self._resumed_pages = int(self._earlier.get("pages", 0))
+        self._landing = Landing(attempt, self._reader, self._spec)
+
+    async def run(self, began: float) -> Staged:
+        position = self._attempt.progress
+        if position is not None and position.get("ended"):
+            self._tally.contiguous = bool(position["contiguous"])
+            self._extra = dict(position["extra"])
+        elif position is not None and not self._spec.resumable:
+            await self._start_over()
+        else:
+            if position is None:
+                self._pages.ask_if_changed(self._before.get("validators", {}))
+            try:
+                await self._read_pages(position)
+            except StartOver:
+                await self._start_over()
+            except (RequestRefused, ContractBroken) as error:
+                if not self._may_be_stale(position, error):
+                    raise
+                log.warning(
+                    "%s/%s %s: begun again from the first page, once, since it can't be gone on "
+                    "with: %s",
+                    self._run.source.source,
+                    self._endpoint,
+                    self._partition,
+                    error,
+                )
+                await self._start_over()
+        return Staged(
+            run=self._run,
+            endpoint=self._endpoint,
+            partition=self._partition,
+            window=self._window,
+            attempt=self._attempt,
+            contiguous=self._tally.contiguous,
+            counters=self._counters(),
+            schema=self._landing.schema_of(self._reader.schema),
+            preview=self._landing.preview,
+            resumed_pages=self._resumed_pages,
+            extra=self._extra,
+            began=began,
+        )
+
+    def _may_be_stale(self, position: Mapping[str, Any] | None, error: Exception) -> bool:
+        """Whether what was refused may be where this try came from, and not the request itself.
+
+        A token dies with the server's state, a link expires: with nothing read since the earlier
+        try, its position is all that differs from the first page of all. Kept, it would fail every
+        try to come.
+        """
+        if position is None:
+            dies = isinstance(self._spec.paging, Token) and not self._spec.paging.resumable
+            return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
+        if self._parents is not None:
+            return bool(position["failed"])  # of the earlier try: they may be well by now
+        return self._tally.pages == 0
+
+    async def _start_over(self) -> None:
+        """Read the partition from its first page; what it has cost so far still counts."""
+        self._resumed_pages = self._tally.rows = self._tally.repeated_rows = 0
+        await self._read_pages(None, in_place_of_staged=True)
+
+    async def _in_place_of_staged(
+        self, pages: AsyncGenerator[Handed, None]
+    ) -> AsyncGenerator[Handed, None]:
+        """Drop what is staged once the first page came: if it is refused too, all that stays."""
+        async with aclosing(pages):
+            first = await anext(pages, None)
+            await asyncio.to_thread(self._attempt.start_over)
+            if first is not None:
+                yield first
+                async for handed in pages:
+                    yield handed
+
+    async def _read_pages(
+        self, position: Mapping[str, Any] | None, *, in_place_of_staged: bool = False
+    ) -> None:
+        extraction = self._extraction()
+        extraction.tally = self._tally
+        pages = extraction.run(position)
+        if in_place_of_staged:
+            pages = self._in_place_of_staged(pages)
+        gathered = Gathered(self._spec.batch_rows, position, self._run.held)
+        with closing(gathered):
+            async with self._landing.open():
+                async with aclosing(pages) as handed_pages:
+                    async for handed in handed_pages:
+                        gathered.add(handed)
+                        await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                        if gathered.full:
+                            await self._landing.end(gathered, {}, self._counters())
+                        elif gathered.is_group:
+                            await self._landing.group(gathered, self._counters())
+                        else:
+                            await self._landing.keep_up(self._run.held)
+                self._note_ends(extraction)
+                if gathered.rows:
+                    contiguous = self._tally.contiguous
+                    ended = {"ended": True, "contiguous": contiguous, "extra": self._extra}
+                    await self._landing.end(gathered, ended, self._counters())
+
+    def _note_ends(self, extraction: Extraction | ByParent) -> None:
+        """What is known of a partition besides its rows, once all its pages came."""
+        if isinstance(extraction, ByParent):
+            self._extra["parents"] = extraction.summary()
+        if self._pages.not_modified:
+            self._extra |= {**self._before, "not_modified": True}
+        else:
+            self._extra |= self._pages.feed_facts()
+
+    def _extraction(self) -> Extraction | ByParent:
+        if self._parents is None or self._spec.parents is None:
+            return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
+        ahead = max(1, self._run.ahead // self._spec.parents.concurrency)
+
+        def reader(pages: Pages) -> Extraction:
+            return extraction_of(self._spec, pages, self._window, ahead)
+
+        return ByParent(self._pages, reader, self._parents, self._spec.parents)
+
+    def _known(self) -> pa.Schema | None:
+        """The schema to go on with: the earlier try's, else the newest partition's."""
+        schema = self._attempt.schema
+        if schema is None:
+            latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
+            schema = schema_of(latest.columns) if latest and latest.columns else None
+        added = {"_extracted_at", self._spec.column_of_parent}
+        return None if schema is None else pa.schema(f for f in schema if f.name not in added)
+
+    def _counters(self) -> dict[str, int | float]:
+        """What this partition has cost so far, earlier tries included."""
+        tally = self._tally
+        now = {
+            "pages": tally.pages,
+            "gaps_refetched": tally.gaps_refetched,
+            "requests": self._sent.requests,
+            "throttled": self._sent.throttled,
+            "retried": self._sent.retried,
+            "repaired": self._pages.repaired,
+        }
+        return {name: value + self._earlier.get(name, 0) for name, value in now.items()}

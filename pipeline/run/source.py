@@ -1,0 +1,167 @@
+"""All partitions of a run, of all endpoints of one source: side by side, each endpoint's days in
+order.
+
+One endpoint's failure does not stop the others, nor does a bug of ours. Days are staged a little
+ahead, so that the next day's pages are under way while the last day's tail is written; they are
+committed in order, and an endpoint stops at its first day that fails.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
+from pipeline.extract.chains import Tally
+from pipeline.heap import settled
+from pipeline.run.partition import stage
+from pipeline.run.staged import Receipt, Run, Staged
+from pipeline.run.winner import winner
+from pipeline.window import newest_snapshot
+
+DAYS_AHEAD = 5
+"""A day's first page and its count ride ten to a request: five days fill one."""
+ENDPOINTS_AT_ONCE = 48
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One partition that could not be done, and why."""
+
+    endpoint: str
+    partition: str
+    error: HeadraceError
+
+
+@dataclass
+class Outcome:
+    """What came of a run, filled as it goes."""
+
+    receipts: list[Receipt] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+
+    @property
+    def retry_wait_s(self) -> float | None:
+        """Seconds to wait before a try that may mend what failed; None if no retry can."""
+        waits = [f.error.wait_s for f in self.failed if isinstance(f.error, Retryable)]
+        return max(waits) if waits else None
+
+
+def wanted_days(
+    run: Run, endpoints: Sequence[str], partitions: Sequence[str], outcome: Outcome
+) -> Mapping[str, Sequence[str]]:
+    """The days of each endpoint: all for an incremental one, the newest for a snapshot.
+
+    A snapshot of a past day can't be had. Asked for by itself it is left in, and refused later with
+    its reason; beside others it is skipped, and the outcome says so.
+    """
+    days = sorted(partitions)
+    incremental = [name for name in endpoints if run.source.incremental(name)]
+    wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, days)
+    newest = newest_snapshot(run.calendar, days)
+    oldest_allowed = run.calendar.today(run.now()) - timedelta(days=1)
+    past = run.calendar.day(newest) < oldest_allowed
+    for name in endpoints:
+        if name in wanted:
+            continue
+        if past and incremental:
+            outcome.skipped.append(
+                f"{name}: a snapshot shows how things are now; {', '.join(days)} is past"
+            )
+            continue
+        if len(days) > 1:
+            outcome.skipped.append(f"{name}: a snapshot is taken for the newest day only, {newest}")
+        wanted[name] = [newest]
+    return wanted
+
+
+async def run_source(
+    run: Run,
+    endpoints: Sequence[str],
+    partitions: Sequence[str],
+    outcome: Outcome,
+    done: Callable[[Receipt], None] = lambda _: None,
+) -> None:
+    """Do all partitions; ``outcome`` tells what came of each, also if this is cancelled.
+
+    :param done: called after each commit.
+    :raises ExceptionGroup: of what nobody thought of, once everything else is done.
+    """
+    bugs: list[Exception] = []
+    places = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
+
+    async def one(name: str, days: Sequence[str]) -> None:
+        async with places:
+            try:
+                await _endpoint(run, name, days, outcome, done)
+            except Exception as error:
+                error.add_note(f"while {run.source.source}/{name} was materialized")
+                bugs.append(error)
+
+    try:
+        wanted = wanted_days(run, endpoints, partitions, outcome)
+    except WindowRefused as error:
+        outcome.failed.append(Failed("(all)", partitions[0], error))
+        return
+    children = {name for name in wanted if run.source.endpoints[name].parents}
+    with settled():
+        for wave in (wanted.keys() - children, children):  # parents are committed first
+            async with asyncio.TaskGroup() as group:
+                for name in (name for name in wanted if name in wave):
+                    group.create_task(one(name, wanted[name]))
+    if bugs:
+        raise ExceptionGroup("errors that nobody thought of", bugs)
+
+
+async def _endpoint(
+    run: Run,
+    name: str,
+    days: Sequence[str],
+    outcome: Outcome,
+    done: Callable[[Receipt], None],
+) -> None:
+    waiting = deque(days)
+    staging: deque[tuple[str, datetime, asyncio.Task[Staged | Receipt]]] = deque()
+    wanted = set(days)
+    try:
+        while waiting or staging:
+            while waiting and len(staging) < DAYS_AHEAD:
+                day = waiting.popleft()
+                tally = outcome.tallies.setdefault((name, day), Tally())
+                task = asyncio.create_task(
+                    stage(run, name, day, tally=tally, in_this_run=_day_before(day) in wanted)
+                )
+                staging.append((day, run.now(), task))
+            day, began, task = staging.popleft()
+            try:
+                receipt = await _receipt(run, name, day, began, task)
+            except HeadraceError as error:
+                outcome.failed.append(Failed(name, day, error))
+                return
+            outcome.receipts.append(receipt)
+            done(receipt)
+    finally:
+        for _, _, task in staging:
+            task.cancel()
+        await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
+
+
+def _day_before(day: str) -> str:
+    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
+
+
+async def _receipt(
+    run: Run, name: str, day: str, began: datetime, staging: asyncio.Task[Staged | Receipt]
+) -> Receipt:
+    """:raises LostRace: another run has the partition, and has not committed it in time."""
+    try:
+        staged = await staging
+        return staged if isinstance(staged, Receipt) else await staged.commit()
+    except LostRace:
+        won = await winner(run, name, day, since=began)
+        if won is None:
+            raise
+        return Receipt(name, won, "lost")

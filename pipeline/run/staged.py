@@ -1,0 +1,195 @@
+"""A partition whose rows are all on S3, unseen; ``commit`` reads them back, and shows them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.client.packing import Sender
+from pipeline.errors import ContractBroken
+from pipeline.extract.feed import reaches_back
+from pipeline.extract.lanes import ahead_of
+from pipeline.lake.commit import Attempt, Result
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.read import LateRows, late_rows
+from pipeline.lake.readback import key_batches, latest_manifest, manifest_of
+from pipeline.lake.schema_changes import schema_changes
+from pipeline.lake.store import Lake
+from pipeline.rows.columns import describe
+from pipeline.run.batch import Held
+from pipeline.run.verify import Check, refuse_if_broken, verify
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.source import Source
+from pipeline.window import Calendar, Window
+
+_EMPTY_BASELINE = (
+    "the first partition is everything up to its end, and it is empty: is a parameter of the "
+    "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
+    "lie before the first row?"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all partitions of a run share.
+
+    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
+    :ivar held: what all its batches hold.
+    """
+
+    source: Source
+    lake: Lake
+    sender: Sender
+    run_id: str
+    now: Callable[[], datetime]
+    held: Held = field(default_factory=Held)
+
+    @property
+    def ahead(self) -> int:
+        """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
+        return ahead_of(self.source.limits.in_flight)
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.source.start, self.source.zone)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of one partition.
+
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
+        (another run committed the partition meanwhile; the manifest is the winner's).
+    """
+
+    endpoint: str
+    manifest: Manifest
+    outcome: str
+    checks: tuple[Check, ...] = ()
+    duration_s: float = 0.0
+    preview: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A partition whose rows are all on S3, unseen."""
+
+    run: Run
+    endpoint: str
+    partition: str
+    window: Window
+    attempt: Attempt
+    contiguous: bool
+    counters: Mapping[str, int | float]
+    schema: pa.Schema
+    preview: tuple[dict[str, Any], ...]
+    resumed_pages: int
+    extra: Mapping[str, Any]
+    began: float
+
+    async def commit(self) -> Receipt:
+        """Show the partition. :raises ContractBroken: what was read back is not sound."""
+        return await asyncio.to_thread(self._commit)
+
+    def _commit(self) -> Receipt:
+        checks: list[Check] = []
+
+        def build(files: list[ManifestFile]) -> Manifest:
+            checks[:] = self._verified(files)
+            return self._manifest(files, checks)
+
+        try:
+            outcome = self.attempt.commit(build)
+        except ContractBroken:
+            # What is staged would break the same way again: the next try reads it anew.
+            self.attempt.start_over()
+            raise
+        lost = outcome.result is Result.LOST
+        return Receipt(
+            endpoint=self.endpoint,
+            manifest=outcome.manifest,
+            outcome="lost" if lost else "committed",
+            checks=() if lost else tuple(checks),
+            duration_s=time.monotonic() - self.began,
+            preview=self.preview,
+        )
+
+    def _verified(self, files: Sequence[ManifestFile]) -> tuple[Check, ...]:
+        spec = self._spec
+        columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
+        checks = verify(
+            lambda: key_batches(self.run.lake, files, columns),
+            key=spec.key,
+            cursor=spec.cursor,
+            window=self.window,
+            expected_rows=self.attempt.staged_rows,
+            contiguous=self.contiguous,
+        )
+        if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
+            passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
+            checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
+        refuse_if_broken(checks, f"{self.run.source.source}/{self.endpoint} {self.partition}")
+        return checks
+
+    def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
+        late = self._late(files)
+        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        columns = self._columns(newest)
+        changes = schema_changes(newest.columns if newest else (), columns)
+        return Manifest(
+            endpoint_kind=self.window.kind,
+            watermark=self.window.to_json()["end"],
+            late_rows=late.late_rows,
+            margin_rows=late.margin_rows,
+            latest_late_s=late.latest_late_s,
+            proof={
+                "contiguous": self.contiguous,
+                "pages": int(self.counters["pages"]),
+                "gaps_refetched": int(self.counters["gaps_refetched"]),
+                **({"not_modified": True} if "not_modified" in self.extra else {}),
+            },
+            requests=int(self.counters["requests"]),
+            throttled=int(self.counters["throttled"]),
+            resumed_pages=self.resumed_pages,
+            extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            columns=columns,
+            checks=[check.to_json() for check in checks],
+            extra={
+                **self.extra,
+                **({"schema_changes": changes} if changes else {}),
+                **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
+            },
+        )
+
+    @property
+    def _empty_baseline(self) -> bool:
+        return self.window.kind == "baseline" and self.attempt.staged_rows == 0
+
+    def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
+        """Those of the rows, and those that earlier partitions had and no row of this one has.
+
+        A day without rows, or read beside the day before it, would forget what was inferred.
+        """
+        mine = describe(self.schema)
+        if newest is None or newest.definition != self.run.source.definition(self.endpoint):
+            return [*mine]
+        names = {column["name"] for column in mine}
+        return [*mine, *(column for column in newest.columns if column["name"] not in names)]
+
+    def _late(self, files: Sequence[ManifestFile]) -> LateRows:
+        run, spec, boundary = self.run, self._spec, self.window.boundary
+        if spec.cursor is None or boundary is None or not files:
+            return LateRows(0, 0, None)
+        day_before = run.calendar.day(self.partition) - timedelta(days=1)
+        before = manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+        return late_rows(
+            run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary
+        )
+
+    @property
+    def _spec(self) -> Endpoint:
+        return self.run.source.endpoints[self.endpoint]

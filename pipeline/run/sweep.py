@@ -1,0 +1,133 @@
+"""Deletes where an API has no tombstones: read only the keys, and record which of the lake are
+gone.
+
+A key is gone if the lake's current state has it, from a row extracted before the sweep began, and
+the sweep did not see it. The keys come under the same proof of contiguity as rows do: a key that is
+there can't be missed. The record is a Parquet file beside the partitions,
+
+    {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
+
+which ``read.current`` leaves out. A row that is extracted again after the sweep is back.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.client.client import Sent
+from pipeline.errors import ContractBroken
+from pipeline.extract.chains import Tally
+from pipeline.extract.fetch import EndpointPages
+from pipeline.extract.plan import extraction_of, shape_of
+from pipeline.lake.layout import sweeps_folder
+from pipeline.lake.parquet import encode
+from pipeline.lake.read import current
+from pipeline.lake.rows import EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.store import Lake
+from pipeline.rows.reader import PageReader
+from pipeline.rows.types import INSTANT
+from pipeline.run.staged import Run
+from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.request import Apicalypse
+from pipeline.spec.source import Source
+from pipeline.window import Window
+
+_LONGEST = timedelta(days=366)
+"""A row that changes while the sweep runs must not leave the window that the API is asked for."""
+_SMALLER = 4
+"""Pages of keys are small, so more of them may be on their way: enough to fill several packs."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep of one endpoint found."""
+
+    endpoint: str
+    swept_at: datetime
+    keys_seen: int
+    keys_gone: int
+    requests: int
+
+
+def keys_only(endpoint: Endpoint) -> Endpoint:
+    """The endpoint cut down to its keys, all of them, whatever their cursor.
+
+    Where the API can be asked for single fields, only the keys travel.
+    """
+    changes: dict[str, Any] = {"infer": False, "cursor": None, "deleted": None, "transform": None}
+    changes["cache"] = None  # a key that is gone shows in a new answer only
+    changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
+    if isinstance(endpoint.request, Apicalypse):
+        fields = ",".join(endpoint.key)
+        changes["request"] = endpoint.request.model_copy(update={"fields": fields})
+    return endpoint.model_copy(update=changes)
+
+
+async def sweep(run: Run, name: str, tally: Tally) -> Swept:
+    """Read all keys of an endpoint, and record those of the lake that are gone.
+
+    :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
+    """
+    at = run.now().astimezone(UTC)
+    spec = keys_only(run.source.endpoints[name])
+    source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
+    sent = Sent()
+    seen = await _keys(run, source, name, at, sent, tally)
+    gone = await asyncio.to_thread(_gone, run, name, seen, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, gone, at)
+    return Swept(name, at, seen.num_rows, gone.num_rows, sent.requests)
+
+
+async def _keys(
+    run: Run, source: Source, name: str, at: datetime, sent: Sent, tally: Tally
+) -> pa.Table:
+    spec = source.endpoints[name]
+    window = Window("snapshot", None, at + _LONGEST, 0.0)
+    reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
+    pages = EndpointPages(run.sender, source, name, window, reader, sent)
+    extraction = extraction_of(spec, pages, window, run.ahead * _SMALLER)
+    extraction.tally = tally
+    tables: list[pa.Table] = []
+    async with aclosing(extraction.run(None)) as handed:
+        async for page in handed:
+            tables.append(reader.conform(page.table.select(list(spec.key)), reader.schema))
+    if not tally.contiguous:
+        raise ContractBroken(
+            f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
+            "rows that came do not agree, or nothing counts them. Nothing is recorded as gone"
+        )
+    return pa.concat_tables([reader.schema.empty_table(), *tables])
+
+
+def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
+    """The lake's keys that the sweep did not see; what came after it began is left alone."""
+    spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    have = current(
+        run.lake,
+        source,
+        name,
+        key=spec.key,
+        cursor=spec.cursor,
+        columns=[*keys, EXTRACTED_AT],
+    )
+    if not have.num_rows:
+        return seen.schema.empty_table()
+    before = have.filter(pc.less(have[EXTRACTED_AT], pa.scalar(at, INSTANT)))
+    return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
+
+
+def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) -> None:
+    if not gone.num_rows:
+        return
+    stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
+    body = encode(gone.append_column(SWEPT_AT, stamps))
+    lake.put(
+        f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet",
+        body.to_pybytes(),
+        replaces=None,
+    )

@@ -1,0 +1,131 @@
+"""What is true of a partition's files, read back from the lake before any manifest names them.
+
+The keys and the cursor are read from S3, not from memory: this is the proof that the lake has what
+the pages brought. A breach that would put wrong rows before readers stops the commit.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ContractBroken
+from pipeline.rows.types import INSTANT
+from pipeline.window import Window
+
+KeyRange = tuple[Any, Any]
+"""The first and the last key of a row group that is in key order."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement about a partition, and whether it holds."""
+
+    name: str
+    passed: bool
+    detail: str
+    blocking: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "passed": self.passed, "detail": self.detail}
+
+
+def verify(
+    read: Callable[[], Iterable[pa.RecordBatch]],
+    *,
+    key: Sequence[str],
+    cursor: str | None,
+    window: Window,
+    expected_rows: int,
+    contiguous: bool,
+) -> tuple[Check, ...]:
+    """Row group by row group where they are in the order of a key of one column, so that the memory
+    does not depend on how many there are; all other keys are looked at together.
+
+    :param read: the key and cursor columns of the files, as read back; from the start each time.
+    """
+    found = nulls = outside = twice = 0
+    ranges: list[KeyRange] = []
+    together: list[pa.RecordBatch] = []
+    in_order = len(key) == 1
+    for batch in filter(len, read()):
+        found += batch.num_rows
+        nulls += sum(batch[name].null_count for name in key)
+        outside += _outside(batch, cursor, window)
+        if len(key) > 1:
+            together.append(batch.select(list(key)))
+            continue
+        keys = batch[key[0]]
+        in_order = in_order and _rises(keys)
+        ranges.append((keys[0].as_py(), keys[-1].as_py()))
+    if found and not (in_order and _apart(ranges)):
+        twice = _twice(pa.Table.from_batches(together or read()).select(list(key)))
+    return (
+        Check(
+            "keys_unique",
+            twice == 0 and found == expected_rows,
+            f"{found:,} rows read back of {expected_rows:,} written, {twice:,} with a key "
+            "that another row has",
+        ),
+        Check("keys_not_null", nulls == 0, f"{nulls:,} keys are null"),
+        Check("rows_in_window", outside == 0, f"{outside:,} rows lie outside the window"),
+        Check(
+            "pages_contiguous",
+            contiguous,
+            "no row can lie between two pages"
+            if contiguous
+            else "the API's count and the rows that came do not agree after repeated passes, or "
+            "there is none for numbered pages: name it as count or paging.total",
+            blocking=False,
+        ),
+    )
+
+
+def refuse_if_broken(checks: Sequence[Check], what: str) -> None:
+    """:raises ContractBroken: a blocking check does not hold; the generation before stays."""
+    broken = [check for check in checks if check.blocking and not check.passed]
+    if broken:
+        said = "; ".join(f"{check.name}: {check.detail}" for check in broken)
+        raise ContractBroken(
+            f"{what}: not committed, the generation before stays: {said}. Is 'key' right, and does "
+            "the API honour the filter?"
+        )
+
+
+def _rises(keys: pa.Array) -> bool:
+    """Whether each key is greater than the one before it."""
+    if keys.null_count:
+        return False
+    try:
+        rising = pc.less(keys[:-1], keys[1:])
+    except pa.ArrowNotImplementedError:  # a type that Arrow does not order
+        return False
+    return bool(pc.all(rising, min_count=0).as_py())
+
+
+def _apart(ranges: Sequence[KeyRange]) -> bool:
+    """Whether no key of one range can be in another."""
+    return all(before[1] < after[0] for before, after in pairwise(sorted(ranges)))
+
+
+def _twice(keys: pa.Table) -> int:
+    """How many rows have the key of another row."""
+    return int(keys.num_rows - keys.group_by(keys.column_names).aggregate([]).num_rows)
+
+
+def _outside(rows: pa.RecordBatch, cursor: str | None, window: Window) -> int:
+    if cursor is None or rows.num_rows == 0:
+        return 0
+    column = pc.cast(rows[cursor], INSTANT)
+    bad = pc.greater_equal(column, _instant(window.end))
+    if window.start is not None:
+        bad = pc.or_kleene(pc.fill_null(bad, True), pc.less(column, _instant(window.start)))
+    return int(pc.sum(bad).as_py() or 0)
+
+
+def _instant(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, INSTANT)
