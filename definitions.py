@@ -17,6 +17,7 @@ from assets import (
     step_executor,
 )
 from pipeline.errors import ConfigError
+from pipeline.lake.layout import parse_lake_url
 from pipeline.spec import load_sources
 from pipeline.spec.settings import Settings
 from resources import ApiResource, BudgetResource, LakeResource
@@ -26,6 +27,7 @@ from resources.budget import default_budget_folder
 def build(env: Mapping[str, str]) -> dg.Definitions:
     """:raises ConfigError: a setting or a YAML file is wrong; one sentence each."""
     settings = Settings.read(env)
+    parse_lake_url(settings.lake)
     sources = load_sources(settings.sources, env)
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]

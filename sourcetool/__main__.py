@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sourcetool.cache import cache
 from sourcetool.check import check
-from sourcetool.new import new
+from sourcetool.new import Key, new
 from sourcetool.reference import reference
 
 
@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("url", help="with the API's own parameters, e.g. …/items?per_page=100&page=1")
     two.add_argument("--name", help="of the source; default: from the host")
     two.add_argument("--folder", default="sources")
+    two.add_argument("--key-header", default="X-Api-Key", help="the header that carries a key")
+    two.add_argument("--key-setting", help="the environment variable that holds the key")
     verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
     three = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
     what = three.add_mutually_exclusive_group(required=True)
@@ -42,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         return check(given.source, given.endpoint, given.pages, given.days, console)
     if given.verb == "cache":
         return cache(given.clear, given.source, given.pattern, console)
-    return new(given.url, given.name, given.folder, console)
+    key = Key(given.key_header, given.key_setting) if given.key_setting else None
+    return new(given.url, given.name, given.folder, console, key)
 
 
 if __name__ == "__main__":

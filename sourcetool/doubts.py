@@ -3,11 +3,13 @@
 A doubt says what was seen and what to do about it; one that *breaks* would lose or mix up rows.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.feed import validators_of
 from pipeline.paging.pagers import Key
 from pipeline.spec.paging import Link, Offset, Page
@@ -27,10 +29,19 @@ class Doubt:
 def doubts(source: Source, seen: Seen) -> list[Doubt]:
     """All doubts about one endpoint, those that break first."""
     if seen.error is not None:
-        return [Doubt(str(seen.error), "correct the YAML, and look again", breaks=True)]
+        return [Doubt(str(seen.error), _remedy(seen.error), breaks=True)]
     found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
     found += _validators(seen)
     return sorted(found, key=lambda doubt: not doubt.breaks)
+
+
+def _remedy(error: HeadraceError) -> str:
+    """What to do about an error: not all are the YAML's."""
+    if isinstance(error, AuthError):
+        return "correct the settings that hold the key or the secret, and look again"
+    if isinstance(error, Retryable):
+        return "is base_url right, and the API up? Then look again"
+    return "correct the YAML, and look again"
 
 
 def _rows(seen: Seen) -> Iterator[Doubt]:
@@ -100,11 +111,27 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
-    numbered = isinstance(paging, Offset | Page) and not seen.endpoint.proven
-    if numbered and head.total is None and seen.counted is None:
+    if isinstance(paging, Offset | Page) and not seen.endpoint.proven:
+        yield from _count(seen, paging)
+
+
+def _count(seen: Seen, paging: Offset | Page) -> Iterator[Doubt]:
+    """Pages that can't overlap are held against a count."""
+    head = seen.pages[0].facts
+    named = paging.total or (paging.total_header if isinstance(paging, Page) else None)
+    if head.total is not None or seen.counted is not None:
+        return
+    if named is None:
         yield Doubt(
             "pages can't overlap here, and there is no count to hold them against",
             "name the count: paging.total or count",
+        )
+    elif head.rows:
+        yield Doubt(
+            f"paging says that the number of rows is at {named}, and no number is there: without "
+            "one nothing can be proved",
+            "correct the path (paging.total) or the header's name (paging.total_header)",
+            breaks=True,
         )
 
 
@@ -150,12 +177,49 @@ def _types(seen: Seen) -> Iterator[Doubt]:
         )
     if seen.repaired:
         yield Doubt(f"{seen.repaired:,} cells had to be converted", "correct their declared types")
+    there = sum(came.num_rows for came in seen.came)
     cursor = seen.endpoint.cursor
-    if cursor and table.num_rows and table[cursor].null_count:
+    nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in seen.came)]
+    if there > 1 and nowhere:
         yield Doubt(
-            f"{table[cursor].null_count:,} rows have no {cursor}",
+            f"declared, and in none of {there:,} rows: {', '.join(nowhere[:8])}",
+            "is the name, or its path, spelt as in the rows? Without one the column stays null",
+        )
+    if cursor and seen.came:
+        yield from _cursor(cursor, seen.came)
+
+
+def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:
+    if all(_is_null(table, cursor) for table in came):
+        yield Doubt(
+            f"no row has {cursor}: rows that change would be missed",
+            f"is it the right cursor? {_times(came[0])}",
+            breaks=True,
+        )
+    elif without := came[0][cursor].null_count:
+        yield Doubt(
+            f"{without:,} rows have no {cursor}",
             "they land with the first partition only: is it the right cursor?",
         )
+
+
+def _is_null(table: pa.Table, name: str) -> bool:
+    return name not in table.column_names or table[name].null_count == table.num_rows
+
+
+def _times(table: pa.Table) -> str:
+    """The columns that may be a cursor."""
+    kinds = (pa.types.is_temporal, pa.types.is_integer, pa.types.is_string)
+    looks = re.compile(r"(?:_at|_on|date|time|modified|changed|updated)$", re.IGNORECASE)
+    found = [
+        field.name
+        for field in table.schema
+        if field.name != "_extracted_at"
+        and any(is_kind(field.type) for is_kind in kinds)
+        and looks.search(field.name)
+        and not _is_null(table, field.name)
+    ]
+    return f"The rows have {', '.join(found[:8])}" if found else "No other column looks like one"
 
 
 def _validators(seen: Seen) -> Iterator[Doubt]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.client.client import Answer, Sent
@@ -29,6 +30,7 @@ DAY = timedelta(days=1)
 class Seen:
     """What came of one endpoint.
 
+    :ivar came: the rows of each page that has some, those outside the window too.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
     :ivar ever: a page of everything, where the window had no row.
     :ivar error: why it went no further.
@@ -38,6 +40,7 @@ class Seen:
     endpoint: Endpoint
     window: Window
     pages: list[Fetched] = field(default_factory=list)
+    came: list[pa.Table] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     half: Fetched | None = None
     ever: Fetched | None = None
@@ -123,6 +126,8 @@ async def look(
         while ask is not None and len(seen.pages) < most_pages:
             page = await pages.page(ask)
             seen.pages.append(page)
+            if page.facts.rows:
+                seen.came.append(reader.read(seen.answers[-1].body).table)
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))

@@ -1,6 +1,9 @@
 """``new``: one page of an API, and the YAML that it suggests."""
 
+import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,13 +16,32 @@ from rich.markup import escape
 
 from pipeline.errors import ConfigError
 from pipeline.spec import load_source
+from pipeline.spec.settings import interpolate
 from sourcetool.guess import Guess, guess
 
 TIMEOUT_S = 30.0
 MOST_DECLARED = 60
 
 
-def new(url: str, name: str | None, folder: str, console: Console) -> int:
+@dataclass(frozen=True)
+class Key:
+    """A key that the API wants in a header.
+
+    :ivar setting: the environment variable that holds it. The YAML names it, and never its value.
+    """
+
+    header: str
+    setting: str
+
+    def sent(self, env: Mapping[str, str]) -> dict[str, str]:
+        """:raises ConfigError: the setting is missing."""
+        return {self.header: interpolate(f"${{{self.setting}}}", env)}
+
+    def as_auth(self) -> dict[str, str]:
+        return {"kind": "api_key", "name": self.header, "key": f"${{{self.setting}}}"}
+
+
+def new(url: str, name: str | None, folder: str, console: Console, key: Key | None = None) -> int:
     """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed."""
     try:
         parts = urlsplit(url)
@@ -29,12 +51,12 @@ def new(url: str, name: str | None, folder: str, console: Console) -> int:
         file = Path(folder) / f"{source}.yaml"
         if file.exists():
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
-        answer = _ask(url)
+        answer = _ask(url, key.sent(os.environ) if key else {})
         found = guess(orjson.loads(answer.content), answer.headers, parse_qsl(parts.query))
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(propose(source, url, found), encoding="utf-8")
+        file.write_text(propose(source, url, found, key), encoding="utf-8")
         load_source(file)
-    except (ConfigError, ValueError, httpx.HTTPError) as error:
+    except (ConfigError, ValueError) as error:
         console.print(
             f"[bold red]✗[/] {escape(str(error) or type(error).__name__)}", highlight=False
         )
@@ -47,18 +69,30 @@ def new(url: str, name: str | None, folder: str, console: Console) -> int:
     return 0
 
 
-def _ask(url: str) -> httpx.Response:
-    headers = {"Accept": "application/json", "User-Agent": "headrace"}
-    answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
+_HINTS = {
+    401: " (one that wants a key: name its header and the setting that holds it, with "
+    "--key-header X-Api-Key --key-setting MY_API_KEY)",
+    405: " (one that is asked by POST: see 'By POST' in docs/sources.md)",
+}
+
+
+def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
+    headers = {"Accept": "application/json", "User-Agent": "headrace", **key}
+    try:
+        answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
+    except httpx.HTTPError as error:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        raise ValueError(f"no answer from {host} ({type(error).__name__}): is it right?") from None
     if answer.status_code != 200:
         said = " ".join(answer.text.split())[:200]
-        by_post = " (one that is asked by POST: see 'By POST' in docs/sources.md)"
-        hint = by_post if answer.status_code == 405 else ""
+        for value in key.values():
+            said = said.replace(value, "***")
+        hint = _HINTS.get(401 if answer.status_code == 403 else answer.status_code, "")
         raise ValueError(f"the API answered {answer.status_code}: {said}{hint}")
     return answer
 
 
-def propose(source: str, url: str, found: Guess) -> str:
+def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
     """The YAML as text, its doubts as comments."""
     parts = urlsplit(url)
     above, _, last = parts.path.rstrip("/").rpartition("/")
@@ -81,6 +115,7 @@ def propose(source: str, url: str, found: Guess) -> str:
         endpoint["order"] = "none"
     data = {"endpoints": {_plain(last.split(".")[0]) or "rows": endpoint}}
     body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    auth = yaml.safe_dump({"auth": key.as_auth()}, sort_keys=False) if key else ""
     doubts = "".join(f"# ? {doubt}\n" for doubt in found.doubts)
     return (
         f"# Proposed from one page ({found.rows} rows). What the API's docs have to say:\n"
@@ -88,6 +123,7 @@ def propose(source: str, url: str, found: Guess) -> str:
         "# ? how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}\n"
         f"source: {source}\n"
         f"base_url: {parts.scheme}://{parts.netloc}{above}\n"
+        f"{auth}"
         "start: 2026-11-01 # the first day; everything before it lands there\n"
         "safety_margin_s: 3600\n"
         f"{body}"

@@ -29,7 +29,8 @@ def refusal(
             f"{what}: the API redirects ({status}) to another address, which is not "
             "followed since credentials would go there: set base_url to the new address"
         )
-    return RequestRefused(f"{what}: the API refused the request with status {status}{said}")
+    remedy = ": are base_url and the endpoint's path right?" if status in (404, 405, 410) else ""
+    return RequestRefused(f"{what}: the API refused the request with status {status}{said}{remedy}")
 
 
 def lost(error: httpx.HTTPError) -> str:

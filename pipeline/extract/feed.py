@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import ContractBroken
 from pipeline.rows.types import INSTANT
 
 _LONGEST = 512
@@ -21,9 +22,9 @@ _LONGEST = 512
 class Feed:
     """Watches the pages of one reading, in order."""
 
-    def __init__(self, end: datetime, *, chain: bool) -> None:
+    def __init__(self, start: datetime | None, end: datetime, *, chain: bool) -> None:
         """:param chain: there may be more pages than the first."""
-        self._end = end
+        self._start, self._end = start, end
         self._chain = chain
         self.begin({})
 
@@ -35,9 +36,11 @@ class Feed:
         self._last: datetime | None = None
         self._newest_first = True
         self._beyond = False
+        self._rows = 0
 
     def saw(self, cursors: pa.ChunkedArray) -> None:
         """A page's cursors, of all rows as they came."""
+        self._rows += len(cursors)
         column = pc.cast(cursors, INSTANT).combine_chunks()
         if column.null_count or not self._newest_first:
             self._newest_first = False
@@ -54,7 +57,15 @@ class Feed:
         self._beyond = self._beyond or ends["max"] >= self._end
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps of it: how far back it reached, and validators that will do."""
+        """What the manifest keeps of it: how far back it reached, and validators that will do.
+
+        :raises ContractBroken: rows came, and none of them has a cursor: all would be left out.
+        """
+        if self._rows and self._oldest is None and self._start is not None:
+            raise ContractBroken(
+                f"none of the {self._rows:,} rows of the feed has a value of the cursor, so that "
+                "none could be told to be new: is it the right column, and spelt as in the rows?"
+            )
         kept = self._validators if self._first_page_tells else None
         return {
             "feed_from": self._oldest.astimezone(UTC).isoformat() if self._oldest else None,

@@ -88,7 +88,7 @@ class EndpointPages:
         self._transform = load_function(path, "transform") if path else None
         self.repaired = 0
         chain = self._endpoint.paging.kind != "none"
-        self._feed = Feed(window.end, chain=chain) if self._endpoint.feed else None
+        self._feed = Feed(window.start, window.end, chain=chain) if self._endpoint.feed else None
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._together = Together(self._read_all, lambda: reader.reads_together)
@@ -165,7 +165,7 @@ class EndpointPages:
 
     def _read(self, ask: Ask, answer: Answer, page: Page | None) -> Fetched:
         """JSON to Arrow, then the checks."""
-        if self._feed and ask.token == self._first_token and ask.url is None:
+        if self._feed and self._is_first(ask):
             self._feed.begin(answer.headers)
         if self._is_empty(answer):
             return self._nothing(ask)
@@ -196,10 +196,13 @@ class EndpointPages:
     def _nothing(self, ask: Ask) -> Fetched:
         return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))
 
-    @property
-    def _first_token(self) -> str | None:
-        paging = self._endpoint.paging
-        return paging.first if isinstance(paging, Token) else None
+    def _is_first(self, ask: Ask) -> bool:
+        """Whether the reading begins with this page, for the first time or anew."""
+        first = getattr(self._endpoint.paging, "first", None)
+        begins = (None, first)
+        token = first if isinstance(self._endpoint.paging, Token) else None
+        onward = ask.url is not None or ask.after is not None or ask.token != token
+        return not onward and ask.page in begins and ask.offset in begins
 
     def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
         """With what the API's rows do not say: their parent, and when they came."""

@@ -46,12 +46,21 @@ def _not_beyond(
     if at < 0:
         return
     key = {name: table[name][at].as_py() for name in endpoint.key}
+    if not column[at].is_valid:
+        raise ContractBroken(
+            f"asked for a window of {endpoint.cursor}, got the row {key} without one: is it the "
+            f"right cursor, and spelt as in the rows? They have {', '.join(_filled(table)[:12])}"
+        )
     since = "the beginning" if start is None else start.isoformat()
     raise ContractBroken(
         f"asked for {endpoint.cursor} from {since} to {end.isoformat()}, got "
         f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
         "the parameters that carry {start} and {end} right?"
     )
+
+
+def _filled(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if table[name].null_count < table.num_rows]
 
 
 def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:

@@ -46,7 +46,7 @@ def parse_lake_url(text: str) -> tuple[str, str]:
     scheme, separator, rest = text.strip().partition("://")
     bucket, _, prefix = rest.rstrip("/").partition("/")
     if scheme != "s3" or not separator or not _BUCKET.fullmatch(bucket):
-        raise ConfigError(f"The lake is {text[:100]!r}; expected s3://bucket/prefix.")
+        raise ConfigError(f"HEADRACE_LAKE is {text[:100]!r}; expected s3://bucket/prefix.")
     if prefix:
         for piece in prefix.split("/"):
             segment(piece)

@@ -98,6 +98,14 @@ def test_a_tick_before_the_second_day_is_skipped_with_its_reason(
     assert "lies before the source's start" in str(tick.skip_message)
 
 
+def test_a_lake_that_is_none_is_said_when_the_project_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
+        load(monkeypatch, {**SETTINGS, "HEADRACE_LAKE": "lake/x"})
+    assert str(caught.value) == "HEADRACE_LAKE is 'lake/x'; expected s3://bucket/prefix."
+
+
 @pytest.mark.parametrize("missing", ["HEADRACE_LAKE", "IGDB_CLIENT_ID", "IGDB_CLIENT_SECRET"])
 def test_a_missing_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != missing}

@@ -281,7 +281,7 @@ ETAG = {"etag": '"x"'}
 
 def kept(*pages: list[int | None], chain: bool = True) -> bool:
     """Whether the validators of a feed with these cursors, minutes before the end, are kept."""
-    feed = Feed(END, chain=chain)
+    feed = Feed(None, END, chain=chain)
     feed.begin(ETAG)
     for page in pages:
         at = [None if m is None else END - timedelta(minutes=m) for m in page]

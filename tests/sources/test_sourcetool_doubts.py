@@ -1,0 +1,168 @@
+"""`sourcetool`: names in the YAML that lead nowhere, and an API that wants a key."""
+
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.lake.store import Lake
+from pipeline.spec import load_source
+from sourcetool.check import check
+from sourcetool.new import Key, new
+from tests.sources.answers import json_answer
+from tests.sources.support import outcome_of, serving
+
+SECRET = "s3cret-of-the-shop"
+ROWS: list[dict[str, object]] = [
+    {"id": n, "name": f"n{n}", "by": {"first": "Ann"}, "changed_at": "2026-11-01T10:00:00Z"}
+    for n in range(1, 31)
+]
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[str]:
+    async def orders(request: Request) -> Response:
+        if request.headers.get("x-shop-key") != SECRET:
+            return json_answer({"error": "no key", "got": request.headers.get("x-shop-key")}, 401)
+        size, number = int(request.query_params["size"]), int(request.query_params["page"])
+        rows = ROWS[(number - 1) * size : number * size]
+        return json_answer({"count": len(ROWS), "items": rows})
+
+    with serving(Starlette(routes=[Route("/v1/orders", orders)])) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_BUDGET", str(tmp_path / "budget"))
+    monkeypatch.setenv("SHOP_KEY", SECRET)
+
+
+def doubts_of(api: str, tmp_path: Path, more: str = "", total: str = "count") -> tuple[int, str]:
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        f"source: shop\nbase_url: {api}/v1\nstart: 2026-11-01\n"
+        "auth: {kind: api_key, name: X-Shop-Key, key: '${SHOP_KEY}'}\n"
+        "limits: {windows: [{requests: 100, per_s: 1}]}\n"
+        "endpoints:\n  orders:\n    key: [id]\n    rows: items\n"
+        f"    paging: {{kind: page, limit: 20, total: {total}}}\n"
+        '    request: {params: {size: "{limit}", page: "{page}"}}\n'
+        f"{more}"
+    )
+    console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+    code = check(str(file), [], 2, 30, console)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+def test_what_is_spelt_as_in_the_rows_is_not_doubted(api: str, tmp_path: Path) -> None:
+    code, said = doubts_of(
+        api, tmp_path, "    columns: {name: string, by: 'struct<first: string>'}\n"
+    )
+    assert code == 0
+    assert "nothing to doubt" in said
+
+
+def test_a_total_that_leads_nowhere_breaks(api: str, tmp_path: Path) -> None:
+    code, said = doubts_of(api, tmp_path, total="cuont")
+    assert code == 1
+    assert "the number of rows is at cuont, and no number is there" in said
+    assert "name the count" not in said
+
+
+def test_a_declared_column_that_no_row_has(api: str, tmp_path: Path) -> None:
+    columns = "    columns: {naem: string, owner: {type: string, path: by.frist}}\n"
+    code, said = doubts_of(api, tmp_path, columns)
+    assert code == 0
+    assert "declared, and in none of 30 rows: naem, owner" in said
+
+
+def test_a_cursor_that_no_row_has_breaks(api: str, tmp_path: Path) -> None:
+    more = (
+        "    cursor: updated_at\n    window: {start: none, end: none}\n"
+        "    columns: {updated_at: 'timestamp[iso]', changed_at: 'timestamp[iso]'}\n"
+    )
+    code, said = doubts_of(api, tmp_path, more)
+    assert code == 1
+    assert "no row has updated_at: rows that change would be missed" in said
+    assert "The rows have changed_at" in said
+
+
+def test_a_wrong_key_is_not_the_yamls_fault(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "another")
+    code, said = doubts_of(api, tmp_path)
+    assert code == 1
+    assert "correct the settings that hold the key" in said
+    assert "correct the YAML" not in said
+
+
+def proposed(api: str, tmp_path: Path, key: Key | None) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=300)
+    code = new(f"{api}/v1/orders?size=20&page=1", "shop", str(tmp_path), console, key)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+def test_an_api_that_wants_a_key_gets_it_and_the_yaml_names_the_setting(
+    api: str, tmp_path: Path, lake: Lake
+) -> None:
+    code, said = proposed(api, tmp_path, Key("X-Shop-Key", "SHOP_KEY"))
+    assert code == 0, said
+    text = (tmp_path / "shop.yaml").read_text()
+    assert SECRET not in text + said
+    assert "${SHOP_KEY}" in text
+    source = load_source(tmp_path / "shop.yaml", {"SHOP_KEY": SECRET})
+    today = datetime.now(UTC)
+    done, _ = outcome_of(source, lake, "orders", [today.date().isoformat()], today)
+    assert [receipt.manifest.rows for receipt in done.receipts] == [len(ROWS)]
+
+
+def test_without_a_key_the_way_is_shown(api: str, tmp_path: Path) -> None:
+    code, said = proposed(api, tmp_path, None)
+    assert code == 2
+    assert "the API answered 401" in said
+    assert "--key-header X-Api-Key --key-setting MY_API_KEY" in said
+
+
+def test_a_key_that_the_api_says_again_is_not_shown(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "a-key-of-another-shop")
+    code, said = proposed(api, tmp_path, Key("X-Shop-Key", "SHOP_KEY"))
+    assert code == 2
+    assert "a-key-of-another-shop" not in said
+
+
+def test_a_key_that_is_not_set_is_said(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHOP_KEY")
+    code, said = proposed(api, tmp_path, Key("X-Shop-Key", "SHOP_KEY"))
+    assert code == 2
+    assert "the environment variable SHOP_KEY is not set" in said
+
+
+def test_rows_of_a_feed_that_have_no_cursor_are_no_empty_days(
+    api: str, tmp_path: Path, lake: Lake
+) -> None:
+    code, _ = doubts_of(
+        api,
+        tmp_path,
+        "    cursor: updated_at\n    window: {start: none, end: none}\n"
+        "    columns: {updated_at: 'timestamp[iso]'}\n",
+    )
+    assert code == 1
+    source = load_source(tmp_path / "shop.yaml", {"SHOP_KEY": SECRET})
+    now = datetime(2026, 11, 3, tzinfo=UTC)
+    done, _ = outcome_of(source, lake, "orders", ["2026-11-01", "2026-11-02"], now)
+    assert [receipt.manifest.partition for receipt in done.receipts] == ["2026-11-01"]
+    assert "none of the 30 rows of the feed has a value of the cursor" in str(done.failed[0].error)
