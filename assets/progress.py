@@ -25,9 +25,7 @@ def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) ->
 
     :param limited: the API has a rate limit: else there is no share of it to tell.
     """
-    tallies = outcome.tallies.values()
-    rows = sum(tally.rows for tally in tallies)
-    total = sum(tally.total if tally.total is not None else tally.rows for tally in tallies)
+    rows, total = _rows(outcome)
     stats = client.budget.stats
     share = f"{stats.share_used:.0%} of the budget, " if limited else ""
     rate = rows / passed_s if passed_s else 0.0
@@ -40,6 +38,18 @@ def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) ->
         + (f", about {left:,.0f} s left" if left >= 1 else "")
         + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
     )
+
+
+def _rows(outcome: Outcome) -> tuple[int, int]:
+    """Rows so far, and how many there will be: what has ended has no more, whatever was counted."""
+    ended = {(done.endpoint, done.manifest.partition) for done in outcome.receipts}
+    ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
+    rows = total = 0
+    for partition, tally in outcome.tallies.items():
+        open_total = None if partition in ended else tally.total
+        rows += tally.rows
+        total += max(tally.rows, open_total or 0)
+    return rows, total
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,9 @@ import pytest
 from assets.plot import requests_over_time
 from assets.progress import line
 from pipeline.client.client import Sent
-from pipeline.run.source import Outcome
+from pipeline.errors import ContractBroken
+from pipeline.extract.chains import Tally
+from pipeline.run.source import Failed, Outcome
 from tests.engine.sources import quick
 from tests.engine.wire import answer, client_of, read_json, serving, things
 
@@ -33,3 +35,24 @@ def test_the_plot_draws_a_limit_only_if_there_is_one() -> None:
     without = requests_over_time(sends, 1.0, None)
     assert "full height = 4 requests/s, no limit" in without
     assert "limit = " not in without
+
+
+def test_never_more_rows_than_there_are() -> None:
+    """Rows come while a run reads, and what has failed brings no more."""
+    grew, failed = Tally(), Tally()
+    grew.rows, grew.total = 12, 10
+    failed.rows, failed.total = 0, 5_000
+    outcome = Outcome()
+    outcome.tallies |= {("a", "2026-11-01"): grew, ("b", "2026-11-01"): failed}
+    outcome.failed.append(Failed("b", "2026-11-01", ContractBroken("as it happens")))
+
+    async def main() -> str:
+        async with (
+            serving(lambda number, seen: answer([])) as wire,
+            client_of(quick(wire.url)) as client,
+        ):
+            return line(outcome, client, 1.0, limited=False)
+
+    said = asyncio.run(main())
+    assert said.startswith("12 of 12 rows")
+    assert "left" not in said
