@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline.errors import ConfigError
 from pipeline.paging.pagers import Ask
-from pipeline.spec.request import WindowFormat
+from pipeline.spec.request import DAY_S, WindowFormat
 from pipeline.window import Window, ceil, floor
 
 
@@ -19,13 +19,15 @@ def slice_of(window: Window, ask: Ask) -> tuple[datetime | None, datetime]:
 def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
     """A bound of a half-open window in the API's own format and meaning.
 
-    ``>`` for a start asks one step earlier; ``<=`` for an end stops one step earlier. Bounds that
-    the format can't express are moved outwards: rows outside the window are dropped on arrival.
+    ``>`` for a start asks one step earlier. ``<=`` for an end asks for the end itself: cursors may
+    be finer than the step. Only an API that takes whole days is asked for the day before it. Bounds
+    that the format can't express are moved outwards: rows outside the window are dropped on
+    arrival.
     """
     step = timedelta(seconds=form.resolution_s)
     if is_end:
         up = ceil(instant, form.resolution_s)
-        asked = up - step if form.end == "inclusive" else up
+        asked = up - step if form.end == "inclusive" and form.resolution_s >= DAY_S else up
     else:
         low = floor(instant, form.resolution_s)
         asked = low - step if form.start == "exclusive" else low
@@ -48,7 +50,8 @@ def may_come(
     """
     step_s = form.resolution_s
     slack = timedelta(seconds=min(step_s, 1.0))
-    latest = ceil(end, step_s) + slack if has_end(form, start) else None
+    until = timedelta(seconds=step_s if form.end == "inclusive" and step_s < DAY_S else 0.0)
+    latest = ceil(end, step_s) + max(slack, until) if has_end(form, start) else None
     if start is None or form.start == "none":
         return None, latest
     wider = timedelta(seconds=step_s if form.start == "exclusive" else 0.0)

@@ -67,9 +67,10 @@ _WRITTEN_S = {"epoch_s": 1.0, "epoch_ms": 0.001, "iso": 0.000_001}
 class WindowFormat(Model):
     """How the window's bounds are written, and what the API does at them.
 
-    ``resolution_s`` is the step of the cursor: with an inclusive end the last instant asked for is
-    one step before the window's end, so that nothing at the boundary is lost or doubled. Where an
-    API knows no upper bound (``end: none``), rows after the window are dropped on arrival; with
+    ``resolution_s`` is the step in which bounds are written. Rows outside the window that come
+    along, such as those at an inclusive end, are dropped: they are the next day's. With an
+    inclusive end in whole days the day before the end is asked for. Where an API knows no upper
+    bound (``end: none``), rows after the window are dropped on arrival; with
     ``start: none`` those before it as well, and whether the API reached back so far is checked.
     """
 

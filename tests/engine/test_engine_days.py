@@ -107,6 +107,18 @@ def test_a_window_of_days_is_asked_for_in_whole_days() -> None:
     assert bound(DAYS, window.end, is_end=True) == "2013-01-07"
 
 
+def test_an_inclusive_end_is_asked_for_itself_but_in_whole_days() -> None:
+    """A cursor may be finer than the step, but not than a day that an API takes as a whole."""
+    end = datetime(2013, 1, 7, tzinfo=UTC)
+    seconds = WindowFormat(end="inclusive")
+    assert bound(seconds, end, is_end=True) == "2013-01-07T00:00:00Z"
+    days = DAYS.model_copy(update={"end": "inclusive"})
+    assert bound(days, end, is_end=True) == "2013-01-06"
+    minutes = WindowFormat(format="%Y-%m-%dT%H:%M", resolution_s=60, end="inclusive")
+    latest = may_come(minutes, None, end)[1]
+    assert latest == datetime(2013, 1, 7, 0, 1, tzinfo=UTC), "the minute may be taken as a whole"
+
+
 def test_a_row_of_another_day_is_beyond_a_window_of_days() -> None:
     start, end = datetime(2013, 1, 5, tzinfo=UTC), datetime(2013, 1, 6, 12, tzinfo=UTC)
     earliest, latest = may_come(DAYS, start, end)
