@@ -32,6 +32,7 @@ def of_receipt(receipt: Receipt) -> dict[str, Any]:
         "pages_resumed": manifest.resumed_pages,
         "gaps_refetched": manifest.proof.get("gaps_refetched", 0),
         "contiguous": bool(manifest.proof.get("contiguous")),
+        "proof_rests_on": manifest.proof.get("rests_on", "–"),
         "generation": manifest.generation,
         "outcome": receipt.outcome,
         "duration_s": round(receipt.duration_s, 3),

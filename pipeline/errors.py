@@ -53,6 +53,10 @@ class AuthError(Permanent):
 class RequestRefused(Permanent):
     """The API refused the request itself: it would refuse it again."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 class ContractBroken(Permanent):
     """The API's answer breaks what the source's YAML says of it."""

@@ -136,10 +136,11 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
     token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
     more: dict[str, Any] = {"total": total} if total else {}
+    counted = more or ({"total_header": "x-total-count"} if "x-total-count" in headers else {})
     if 'rel="next"' in headers.get("link", ""):
-        found.paging = {"kind": "link", "limit": limit}
+        found.paging = {"kind": "link", "limit": limit} | counted
     elif link:
-        found.paging = {"kind": "link", "limit": limit, "next": link} | more
+        found.paging = {"kind": "link", "limit": limit, "next": link} | counted
     elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
         found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
         if begin == "1":
@@ -148,9 +149,7 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
             "are rows sorted by the key? Then overlap: true proves that none is lost"
         )
     elif (first := _put(found, NUMBERS, "{page}")) is not None:
-        found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | more
-        if not total and "x-total-count" in headers:
-            found.paging["total_header"] = "x-total-count"
+        found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
     elif token:
         name = token.rsplit(".", 1)[-1]
         if _put(found, TOKENS, "{token}") is None:

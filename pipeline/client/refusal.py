@@ -30,7 +30,8 @@ def refusal(
             "followed since credentials would go there: set base_url to the new address"
         )
     remedy = ": are base_url and the endpoint's path right?" if status in (404, 405, 410) else ""
-    return RequestRefused(f"{what}: the API refused the request with status {status}{said}{remedy}")
+    said = f"the API refused the request with status {status}{said}{remedy}"
+    return RequestRefused(f"{what}: {said}", status)
 
 
 def lost(error: httpx.HTTPError) -> str:

@@ -2,8 +2,10 @@
 
 Pages in order of a unique key are read by ``by_key``, under the proof of ``proof``. Here are the
 chains and numbered pages: a row that comes again is dropped by its key, and where the API has a
-count it has to agree with the rows, else a second pass is made. Of numbered pages that neither
-overlap nor are counted, nothing shows whether a row was passed over: they are not proved.
+count it has to agree with the rows, else a second pass is made (``agreement``). Of numbered pages
+that neither overlap nor are counted, nothing shows whether a row was passed over: they are not
+proved. Where a row that was passed over would be taken for deleted, pages that may have shifted are
+read until a pass has every key of the one before it.
 
 Each page handed on carries the position after it: what a later try starts from.
 """
@@ -15,15 +17,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract.agreement import BY_KEYS, Pass
 from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_page_json
+from pipeline.extract.endless import Progress, comes_again, is_beyond
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import Room, in_order
+from pipeline.extract.links import is_numbered
 from pipeline.paging.pagers import Ask, Facts, Pager
 
 _MOST_PASSES = 3
-_MOST_IDLE = 200
-"""Pages in a row without a new row. Some APIs do send empty pages with a token."""
+_NO_SUCH_PAGE = (404, 416)
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Tally:
     repeated_rows: int = 0
     passes: int = 1
     contiguous: bool = False
+    rests_on: str = BY_KEYS
 
 
 @dataclass(frozen=True)
@@ -73,35 +78,44 @@ class ByChain:
         key: tuple[str, ...],
         ahead: int,
         slices: tuple[tuple[str | None, str], ...] = (),
+        counted_by: tuple[tuple[str | None, str], ...] = (),
+        numbered: bool | None = False,
+        until_sure: bool = False,
     ) -> None:
+        """:param counted_by: the slices that the API counts, if it can't count the whole window.
+        :param numbered: whether tokens and links are page numbers; None = as a link looks.
+        :param until_sure: a row that is passed over does harm: see the module.
+        """
         self._pages = pages
         self._pager = pager
         self._key = key
         self._room = Room(ahead)
-        self._slices = slices
-        self._seen: dict[Any, int] = {}
-        self._counted: int | None = None
-        self._rows = 0
-        self._outside = 0
-        self._useful = self._idle = 0
-        self._steady = True
+        self._slices, self._counted_by = slices, counted_by
+        self._numbered, self._until_sure = numbered, until_sure
+        self._seen: dict[Any, tuple[int, int]] = {}  # in which pass and slice a key came last
+        self._now = Pass()
+        self._progress = Progress()
         self._before: Facts | None = None  # of the page before, in this try or the earlier one
-        self._blind = False
-        self._totals: dict[int, int] = {}
         self.tally = Tally()
 
     async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
         """:param position: where an earlier try stopped; None = from the beginning.
         :raises StartOver: a second pass is needed, which can't be made behind earlier rows.
         """
-        resumed = position is not None
+        resumed, agreed = position is not None, False
+        if position is not None and "came" not in position:
+            raise StartOver  # of an earlier version, which did not keep it
         while True:
-            counted = await self._pages.count(self._pager.first())
-            self._counted = self.tally.total = position["counted"] if position else counted
+            self._now = Pass.from_json(position) if position else Pass(await self._count())
+            self.tally.total = self._now.counted
             async for handed in self._pass(position):
                 yield handed
             agrees = await self._agrees()
+            if self._until_sure and self._now.shifts:
+                may_agree = agrees is not False and not self._now.capped
+                agrees, agreed = may_agree and agreed and self._has_all_before(), may_agree
             self.tally.contiguous = bool(agrees)
+            self.tally.rests_on = self._now.rests_on
             if agrees is not False:
                 return
             if resumed:
@@ -112,39 +126,47 @@ class ByChain:
             self.tally.passes += 1
             position = None
 
-    async def _agrees(self) -> bool | None:
-        """Whether this pass brought as many rows as the API says there are, before and after.
+    async def _count(self) -> int | None:
+        """How many rows the API counts, over all slices."""
+        first, total = self._pager.first(), 0
+        for ask in [replace(first, window=s) for s in self._counted_by] or [first]:
+            count = await self._pages.count(ask)
+            if count is None:
+                return None
+            total += count
+        return total
 
-        None if nothing tells.
+    async def _agrees(self) -> bool | None:
+        """Whether this pass brought as many rows as the API says there are, before and after."""
+        counted = self._now.counted
+        again = counted is not None and self._now.rows == counted
+        return self._now.agrees(await self._count() if again else None)
+
+    def _has_all_before(self) -> bool:
+        """Whether no key of the pass before is missing in this one.
+
+        A row is passed over where one that was read is deleted: then that one is missing here.
         """
-        came = self._rows + self._outside
-        if self._counted is not None:
-            return came == self._counted == await self._pages.count(self._pager.first())
-        if len(self._totals) < max(1, len(self._slices)):
-            return self._steady and (None if self._blind else True)
-        return self._steady and came == sum(self._totals.values())
+        return all(last != self.tally.passes - 1 for last, _ in self._seen.values())
 
     def _refuse_if_stuck(self) -> None:
         """:raises ContractBroken: rows are counted, but no page after the first one brings any."""
         total = self.tally.total or 0
-        if self._useful <= 1 and self._rows + self._outside < total:
+        if self._progress.useful <= 1 and self._now.rows < total:
             raise ContractBroken(
-                f"the API counts {total} rows, but only {self._rows} came, however many pages were "
-                "asked for: does it know the paging parameter, and is the path to the total right?"
+                f"the API counts {total} rows, but only {self._now.rows} came, however many pages "
+                "were asked for: does it know the paging parameter, and is the path to the total "
+                "right?"
             )
 
     async def _pass(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
         first = self._lanes(position)
         lanes: Iterable[_Lane] = first
-        self._rows = position["rows"] if position else 0
-        self._outside = position["outside"] if position else 0
-        self._totals = dict(position["totals"]) if position else {}
-        self._steady = position["steady"] if position else True
-        self._useful = self._idle = 0
-        self._blind = False
+        self._progress = Progress()
         last = position.get("last") if position else None
         self._before = last_page(last) if last else None
-        self._seen |= dict.fromkeys(self._before.again if self._before else (), self.tally.passes)
+        again = self._before.again if self._before else ()
+        self._seen |= dict.fromkeys(again, (self.tally.passes, first[0].index))
         if len(first) == 1 and first[0].ask is not None:
             head = await self._pages.page(first[0].ask)
             yield self._taken(first[0].index, head)
@@ -152,6 +174,8 @@ class ByChain:
         async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
             async for index, page in pages:
                 yield self._taken(index, page)
+                if self._progress.beyond_all_rows and self._facts(page).total is not None:
+                    return
 
     def _planned(self, index: int, head: Fetched) -> "Iterable[_Lane]":
         """The lanes behind a first page: all numbered pages where their count is known."""
@@ -161,54 +185,66 @@ class ByChain:
         return [_Lane(index, self._follows(head), head)]
 
     def _facts(self, page: Fetched) -> Facts:
-        facts = page.facts
-        return facts if self._counted is None else replace(facts, total=self._counted)
+        facts, counted = page.facts, self._now.counted
+        return facts if counted is None else replace(facts, total=counted)
 
     def _follows(self, page: Fetched) -> Ask | None:
         return self._pager.after(page.ask, self._facts(page))
 
     def _taken(self, index: int, page: Fetched) -> Handed:
         """Hand on the rows that no page before had, and the position behind them."""
-        follows = self._follows(page)
-        self._look_back(page, is_last=follows is None)
-        table = self._fresh(page.table)
-        self._outside += page.outside
-        if page.facts.total is not None:
-            self._steady &= self._totals.get(index, page.facts.total) == page.facts.total
-            self._totals[index] = page.facts.total
-            if self._counted is None:
-                self.tally.total = sum(self._totals.values())
+        follows, facts, now = self._follows(page), page.facts, self._now
+        self._look_back(index, page, is_last=follows is None)
+        table, new = self._fresh(page.table, index)
+        now.came[index] = now.came.get(index, 0) + new + page.outside
+        self._progress.saw(index, page.ask, facts, new)
+        if facts.total is not None:
+            now.saw_total(index, facts.total)
+            if now.counted is None:
+                self.tally.total = sum(now.totals.values())
         self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         after = {
             "segment": index,
             "ask": follows.to_json() if follows else None,
-            "rows": self._rows,
-            "outside": self._outside,
-            "totals": sorted(self._totals.items()),
-            "counted": self._counted,
-            "steady": self._steady,
-            "last": last_page_json(page.facts),
+            "last": last_page_json(facts),
+            **now.to_json(),
         }
         return Handed(table, after, page.arrow_bytes)
 
-    def _look_back(self, page: Fetched, *, is_last: bool) -> None:
+    def _look_back(self, index: int, page: Fetched, *, is_last: bool) -> None:
         """Whether a page begins where the one before it ended, as far as it shows.
 
         :raises ContractBroken: by the cursor, it has what the one before it should have had.
         """
-        first, ask, facts = self._pager.first(), page.ask, page.facts
+        ask, facts = page.ask, page.facts
         before, self._before = self._before, facts
         if before is not None and is_last:
             check_last(before, ask, facts)
-        if (ask.page, ask.offset, ask.after) == (first.page, first.offset, first.after):
-            return  # neither number nor key, or the first of them
-        if before is not None and before.again:
+        if before is not None and goes_back(before, ask):
+            self._now.joined = True
+        elif self._is_first(ask):
+            return
+        elif before is not None and before.begins is not None:
             alone = before.rows == 1 and facts.rows == 0  # of one row none is left over
-            self._steady &= alone or facts.begins in before.again
+            self._now.steady &= alone or facts.begins in before.again
+            self._now.joined = True
+        elif self._is_numbered(ask):
+            self._now.blind.add(index)
         else:
-            self._blind = True
+            self._now.chained = True
+
+    def _is_first(self, ask: Ask) -> bool:
+        """Whether it is the first page of its slice."""
+        return replace(ask, window=None, parent=None) == self._pager.first()
+
+    def _is_numbered(self, ask: Ask) -> bool:
+        """Whether rows that shift may be passed over between this page and the one before it."""
+        first = self._pager.first()
+        if (ask.page, ask.offset, ask.after) != (first.page, first.offset, first.after):
+            return True
+        return is_numbered(ask.url) if self._numbered is None else self._numbered
 
     def _lanes(self, position: Mapping[str, Any] | None) -> "list[_Lane]":
         first = self._pager.first()
@@ -223,10 +259,15 @@ class ByChain:
     async def _chain(self, lane: "_Lane") -> AsyncGenerator[tuple[int, Fetched], None]:
         ask, before, moved = lane.ask, lane.before, False
         while ask is not None:
-            page = await self._pages.page(ask)
-            if self._repeats(before, ask, page):
+            try:
                 page = await self._pages.page(ask)
-                if self._repeats(before, ask, page):
+            except RequestRefused as error:
+                if error.status in _NO_SUCH_PAGE and before and self._is_beyond(before, ask):
+                    return
+                raise
+            if comes_again(before, page, self._key):
+                page = await self._pages.page(ask)
+                if comes_again(before, page, self._key):
                     if moved and (ask.page, ask.offset) != (None, None):
                         return  # the pages did differ: some APIs answer their last one for ever
                     raise ContractBroken(
@@ -238,29 +279,20 @@ class ByChain:
             yield lane.index, page
             ask = None if lane.closed else self._follows(page)
 
-    def _repeats(self, before: Fetched | None, ask: Ask, page: Fetched) -> bool:
-        if before is None or goes_back(before.facts, ask):
-            return False
-        if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:
-            return False
-        return all(page.table[name].equals(before.table[name]) for name in self._key)
+    def _is_beyond(self, before: Fetched, ask: Ask) -> bool:
+        facts = before.facts if self._slices else self._facts(before)
+        return is_beyond(self._pager.first(), ask, facts.total)
 
-    def _fresh(self, table: pa.Table) -> pa.Table:
-        """The rows that no page had; counts those that no page of this pass had."""
-        keep, rows = [], self._rows
+    def _fresh(self, table: pa.Table, index: int) -> tuple[pa.Table, int]:
+        """The rows that no page had; how many no page of this pass and slice had."""
+        keep, new, mark = [], 0, (self.tally.passes, index)
         if table.num_rows:
             for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
-                keep.append(key not in self._seen)
-                self._rows += self._seen.get(key) != self.tally.passes
-                self._seen[key] = self.tally.passes
-        self._useful += self._rows > rows
-        self._idle = 0 if self._rows > rows else self._idle + 1
-        if self._idle > _MOST_IDLE:
-            raise ContractBroken(
-                f"{_MOST_IDLE} pages in a row brought no new row: do the pages go round in a "
-                f"circle?"
-            )
+                last = self._seen.get(key)
+                keep.append(last is None)
+                new += last != mark
+                self._seen[key] = mark
         if all(keep):
-            return table
+            return table, new
         self.tally.repeated_rows += keep.count(False)
-        return table.filter(pa.array(keep, pa.bool_()))
+        return table.filter(pa.array(keep, pa.bool_())), new

@@ -225,7 +225,7 @@ class EndpointPages:
                 link, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
-        if isinstance(paging, Numbered) and paging.total_header:
+        if isinstance(paging, Numbered | Link) and paging.total_header:
             total = answer.headers.get(paging.total_header.lower(), total)
         return Facts(
             rows=table.num_rows,

@@ -5,13 +5,16 @@ away.
 """
 
 import re
-from urllib.parse import unquote_plus, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote_plus, urljoin, urlsplit, urlunsplit
 
 from pipeline.client.client import Answer
 from pipeline.errors import ContractBroken
 from pipeline.spec.paging import Link
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"[^"]*"|[^\s";,]*))?)*)')
+_BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset", "skip"}
+_BY_NUMBER |= {"startindex", "startat"}
+_BY_PLACE = {"after", "before", "cursor", "pageafter", "pagecursor", "token", "pagetoken"}
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]*))', re.IGNORECASE)
 
 
@@ -38,6 +41,14 @@ def next_url(
             "followed, since the credentials would go there"
         )
     return url
+
+
+def is_numbered(url: str | None) -> bool:
+    """Whether a link is the number of a page in disguise, as far as the names in it show."""
+    given = parse_qsl(urlsplit(url or "").query)
+    plain = {re.sub(r"[^a-z]", "", name.lower()): value for name, value in given}
+    numbers = [plain[name] for name in _BY_NUMBER & plain.keys()]
+    return not _BY_PLACE & plain.keys() and any(map(str.isdigit, numbers))
 
 
 def _next_in(header: str) -> str | None:

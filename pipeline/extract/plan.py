@@ -81,8 +81,13 @@ def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
             return ChainPager(p.limit)
 
 
-def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) -> Extraction:
-    """What reads the endpoint's pages, ``ahead`` of them at the same time."""
+def extraction_of(
+    endpoint: Endpoint, pages: Pages, window: Window, ahead: int, *, until_sure: bool = False
+) -> Extraction:
+    """What reads the endpoint's pages, ``ahead`` of them at the same time.
+
+    :param until_sure: pages that may have shifted are read until two passes show the same.
+    """
     pager = pager_of(endpoint)
     if endpoint.proven:
         return ByKey(
@@ -99,7 +104,16 @@ def extraction_of(endpoint: Endpoint, pages: Pages, window: Window, ahead: int) 
     if isinstance(endpoint.paging, Cursor):
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
-    return ByChain(pages, pager, key=endpoint.key, ahead=ahead, slices=slices)
+    return ByChain(
+        pages,
+        pager,
+        key=endpoint.key,
+        ahead=ahead,
+        slices=slices,
+        counted_by=window_slices(window, 1, form.max_s, form.floor),
+        numbered=getattr(endpoint.paging, "numbered", False),
+        until_sure=until_sure,
+    )
 
 
 def window_slices(

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused, WindowRefused
+from pipeline.extract.agreement import BY_COUNT, ONE_PAGE, weaker
 from pipeline.extract.chains import Handed, Tally
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import in_order
@@ -95,6 +96,7 @@ class _Read:
     tables: tuple[pa.Table, ...] = ()
     arrow_bytes: int = 0
     proved: bool = True
+    rests_on: str = ONE_PAGE
     failed: FailedParent | None = None
 
 
@@ -134,6 +136,7 @@ class ByParent:
         first = position["next"] if position else 0
         self.failed += [FailedParent(**each) for each in position["failed"]] if position else []
         self._proved = bool(position.get("proved", True)) if position else True
+        self.tally.rests_on = position.get("rests_on", BY_COUNT) if position else ONE_PAGE
         numbered = list(enumerate(self.parents.groups))[first:]
         self.tally.total = None
         async with aclosing(
@@ -150,7 +153,9 @@ class ByParent:
             self.failed.append(read.failed)
         listed = [vars(each) for each in self.failed]
         self._proved &= read.proved
+        self.tally.rests_on = weaker(self.tally.rests_on, read.rests_on)
         position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
+        position["rests_on"] = self.tally.rests_on
         if not read.tables:
             return [Handed(pa.table({}), position, 0)]
         table = pa.concat_tables(read.tables, promote_options="permissive")
@@ -177,7 +182,8 @@ class ByParent:
             failed = FailedParent(parent, type(error).__name__, str(error)[:300])
             read = _Read(index, failed=failed)
         else:
-            read = _Read(index, tuple(tables), arrow_bytes, reader.tally.contiguous)
+            proof = reader.tally.contiguous, reader.tally.rests_on
+            read = _Read(index, tuple(tables), arrow_bytes, *proof)
         self._count(reader.tally)
         yield read
 

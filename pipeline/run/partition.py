@@ -191,6 +191,7 @@ class _Stager:
 
     def _note_ends(self, extraction: Extraction | ByParent) -> None:
         """What is known of a partition besides its rows, once all its pages came."""
+        self._extra["rests_on"] = self._tally.rests_on
         if isinstance(extraction, ByParent):
             self._extra["parents"] = extraction.summary()
         if self._pages.not_modified:

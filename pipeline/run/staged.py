@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.client.packing import Sender
 from pipeline.errors import ContractBroken
+from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
 from pipeline.lake.commit import Attempt, Result
@@ -128,6 +129,7 @@ class Staged:
             window=self.window,
             expected_rows=self.attempt.staged_rows,
             contiguous=self.contiguous,
+            rests_on=self._rests_on,
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
             passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
@@ -148,6 +150,7 @@ class Staged:
             latest_late_s=late.latest_late_s,
             proof={
                 "contiguous": self.contiguous,
+                **({"rests_on": self._rests_on} if self.contiguous else {}),
                 "pages": int(self.counters["pages"]),
                 "gaps_refetched": int(self.counters["gaps_refetched"]),
                 **({"not_modified": True} if "not_modified" in self.extra else {}),
@@ -159,11 +162,16 @@ class Staged:
             columns=columns,
             checks=[check.to_json() for check in checks],
             extra={
-                **self.extra,
+                **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
                 **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
             },
         )
+
+    @property
+    def _rests_on(self) -> str:
+        """The least that may be said, if it was read to its end by an earlier version."""
+        return str(self.extra.get("rests_on", BY_COUNT))
 
     @property
     def _empty_baseline(self) -> bool:

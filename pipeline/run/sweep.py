@@ -2,8 +2,10 @@
 gone.
 
 A key is gone if the lake's current state has it, from a row extracted before the sweep began, and
-the sweep did not see it. The keys come under the same proof of contiguity as rows do: a key that is
-there can't be missed. The record is a Parquet file beside the partitions,
+the sweep did not see it. The keys come under the same proof as rows do. Where that is not by the
+keys themselves, rows may shift past the reader: all keys are read again until a pass has every key
+of the one before it, and a key is gone only if every pass missed it. The record is a Parquet file
+beside the partitions,
 
     {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
 
@@ -21,6 +23,7 @@ import pyarrow.compute as pc
 
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
+from pipeline.extract.agreement import CAP
 from pipeline.extract.chains import Tally
 from pipeline.extract.fetch import EndpointPages
 from pipeline.extract.plan import extraction_of, shape_of
@@ -90,7 +93,7 @@ async def _keys(
     window = Window("snapshot", None, at + _LONGEST, 0.0)
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     pages = EndpointPages(run.sender, source, name, window, reader, sent)
-    extraction = extraction_of(spec, pages, window, run.ahead * _SMALLER)
+    extraction = extraction_of(spec, pages, window, run.ahead * _SMALLER, until_sure=True)
     extraction.tally = tally
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as handed:
@@ -99,7 +102,8 @@ async def _keys(
     if not tally.contiguous:
         raise ContractBroken(
             f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
-            "rows that came do not agree, or nothing counts them. Nothing is recorded as gone"
+            "rows that came do not agree, or keys went missing between one pass and the next, or "
+            f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
         )
     return pa.concat_tables([reader.schema.empty_table(), *tables])
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ContractBroken
+from pipeline.extract.agreement import BY_KEYS, CAP, RESTS_ON
 from pipeline.rows.types import INSTANT
 from pipeline.window import Window
 
@@ -42,10 +43,12 @@ def verify(
     window: Window,
     expected_rows: int,
     contiguous: bool,
+    rests_on: str = BY_KEYS,
 ) -> tuple[Check, ...]:
     """Row group by row group where they are in the order of a key of one column, so that the memory
     does not depend on how many there are; all other keys are looked at together.
 
+    :param rests_on: what says that the pages are contiguous.
     :param read: the key and cursor columns of the files, as read back; from the start each time.
     """
     found = nulls = outside = twice = 0
@@ -76,10 +79,11 @@ def verify(
         Check(
             "pages_contiguous",
             contiguous,
-            "no row can lie between two pages"
+            RESTS_ON[rests_on]
             if contiguous
             else "the API's count and the rows that came do not agree after repeated passes, or "
-            "there is none for numbered pages: name it as count or paging.total",
+            "there is none for numbered pages (links may be such): name it as count or "
+            f"paging.total; one of exactly {CAP:,} is no count, but where Elasticsearch stops",
             blocking=False,
         ),
     )

@@ -140,6 +140,8 @@ class Endpoint(Model):
 
         A token may die with the run; rows shift between numbered pages, and nothing would show it.
         """
+        if getattr(self.paging, "numbered", False):
+            return False
         if isinstance(self.paging, Token):
             return self.paging.resumable
         return self.proven or not isinstance(self.paging, Offset | Page)

@@ -26,8 +26,9 @@ class Keyset(Model):
 
 
 class Page(Model):
-    """Numbered pages, which can't overlap: count and keys must agree, else a second pass.
+    """Numbered pages, which can't overlap: count and rows must agree, else a second pass.
 
+    A count that agrees does not show a row that was passed over while another one was added.
     Without a count nothing shows whether a row was passed over, and a check warns.
     """
 
@@ -39,7 +40,10 @@ class Page(Model):
 
 
 class Token(Model):
-    """Each page names the next by a token in its body or a header: a chain."""
+    """Each page names the next by a token in its body or a header: a chain.
+
+    A token is taken for a place among the rows, which stays where it is when they shift.
+    """
 
     kind: Literal["token"]
     limit: int = Field(gt=0)
@@ -53,6 +57,11 @@ class Token(Model):
         "if paging.total counts the rows; else an empty one is",
     )
     resumable: bool = Field(True, description="false: a token dies with the run (server state)")
+    numbered: bool = Field(
+        False,
+        description="the tokens are page numbers or offsets: rows that shift are passed over, so "
+        "that only a total that agrees is taken for a proof",
+    )
     slices: int = Field(1, ge=1, le=256, description="slices of the window, read side by side")
 
 
@@ -63,6 +72,12 @@ class Link(Model):
     limit: int = Field(gt=0)
     next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
     total: DottedPath | None = None
+    total_header: str | None = Field(None, description="header that says how many rows match")
+    numbered: bool | None = Field(
+        None,
+        description="the links are page numbers or offsets in disguise; default: if they say so "
+        "by a name such as page or offset, and have no cursor",
+    )
     slices: int = Field(1, ge=1, le=256)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.client.client import Answer, Sent
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetch import EndpointPages
-from pipeline.extract.links import next_url
+from pipeline.extract.links import is_numbered, next_url
 from pipeline.extract.plan import extraction_of, shape_of
 from pipeline.paging.bounds import bound, may_come
 from pipeline.paging.pagers import Ask
@@ -338,6 +338,25 @@ def test_the_interval_asked_for_covers_the_window_and_neighbours_double_nothing(
 
     parts = [arrives(start, middle), arrives(middle, end)]
     assert sum(parts) == int(start <= cursor < end)
+
+
+@pytest.mark.parametrize(
+    ("query", "numbered"),
+    [
+        ("page=2", True),
+        ("page%5Bnumber%5D=2&size=5", True),
+        ("limit=5&offset=10", True),
+        ("startAt=50", True),
+        ("page=2&after=Y3Vyc29y", False),
+        ("page=eyJpZCI6MTB9", False),
+        ("cursor=cD0x", False),
+        ("since_id=100", False),
+        ("", False),
+    ],
+)
+def test_a_link_that_is_a_page_number_shows_it(query: str, numbered: bool) -> None:
+    assert is_numbered(f"https://api.test/items?{query}") is numbered
+    assert not is_numbered(None)
 
 
 LINK = Link(kind="link", limit=5)

@@ -95,7 +95,7 @@ def django_rest(
 
 @pytest.mark.parametrize(
     "paging",
-    ["{kind: page, limit: 500, total_header: x-total-count}", "{kind: link, limit: 500}"],
+    [f"{{kind: {kind}, limit: 500, total_header: x-total-count}}" for kind in ("page", "link")],
 )
 def test_json_server(
     json_server: str, lake: Lake, tmp_path: Path, table: list[dict[str, Any]], paging: str
