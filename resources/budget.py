@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-import tempfile
+import pwd
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -33,8 +34,8 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         limits = budget.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
         return budget.open_budget(budget_name(source), limits, self.where, share=share)
 
-    def usage(self, source: Source) -> tuple[tuple[float, int], ...]:
-        """Requests of all users in each minute of the last hour: (unix time, count)."""
+    def usage(self, source: Source) -> tuple[budget.Minute, ...]:
+        """What all users had in each minute of the last hour."""
         return budget.usage(self.where, budget_name(source))
 
 
@@ -55,6 +56,16 @@ def _public_id(source: Source) -> str:
 
 
 def default_budget_folder() -> str:
-    """A folder of this user on this machine."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return str(Path(base) / f"headrace-budgets-{os.getuid()}")
+    """A folder of this user on this machine: the same for a cron job, a service and a shell.
+
+    So it is the home that the machine knows, whatever the environment says, and it stays when the
+    last session of the user ends. A user without a home that can be written has one in ``/tmp``.
+    """
+    uid = os.getuid()
+    with suppress(KeyError):
+        home = Path(pwd.getpwuid(uid).pw_dir)
+        folder = home / ".local" / "state" / "headrace" / "budgets"
+        there = next((at for at in (folder, *folder.parents) if at.is_dir()), home)
+        if home.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            return str(folder)
+    return f"/tmp/headrace-budgets-{uid}"  # noqa: S108 - it is made for this user alone

@@ -19,6 +19,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from time import monotonic, time
 from types import TracebackType
 from typing import Self
@@ -26,10 +27,11 @@ from typing import Self
 from aiolimiter import AsyncLimiter
 
 from pipeline.budget.limits import Limits
-from pipeline.budget.slots import SHORT_S, Answer
+from pipeline.budget.slots import MAX_BLOCK_S, SHORT_S, Answer
 from pipeline.budget.stats import BudgetStats, Grant, Tally
 from pipeline.budget.stores import Mark, Store
 from pipeline.budget.told import TOLD_FOR_S
+from pipeline.errors import Retryable
 
 log = logging.getLogger("headrace.budget")
 
@@ -37,6 +39,8 @@ HEADROOM = 1.25
 GATE_S = 0.1
 TURN_S = 0.5
 MIN_SLEEP_S = 0.0001
+SAID_S = 10.0  # a wait that the API asks for and that is longer than this is not silent
+HERE_S = 300.0  # one that is longer, and longer than any window, is not waited for in the process
 FREE_AFTER = 1.1  # of the longest window that counts a request which the longest of all does not
 
 
@@ -49,6 +53,11 @@ def gate_of(limits: Limits) -> AsyncLimiter:
     return AsyncLimiter(burst, burst * window.per_s / window.requests / HEADROOM)
 
 
+def _clock(after_s: float) -> str:
+    at = datetime.now(UTC) + timedelta(seconds=after_s)
+    return f"{at:%Y-%m-%d} {at:%H:%M:%S} UTC" if after_s > 43_200 else f"{at:%H:%M:%S} UTC"
+
+
 class Budget:
     """One user of an API key's budget. Open it inside the run's event loop, and share it there."""
 
@@ -57,6 +66,7 @@ class Budget:
         self._tally = Tally()
         self._told: tuple[int, float, float] | None = None
         self._uncounted: deque[tuple[float, Grant]] = deque()
+        self._waits_until = 0.0
 
     async def __aenter__(self) -> Self:
         self._local = asyncio.Semaphore(len(self._store.places))
@@ -105,6 +115,7 @@ class Budget:
         self._tally.throttled += 1
         if wait_s is not None and math.isnan(wait_s):
             wait_s = None
+        self._say(wait_s or 0.0, "Retry-After")
         return self._note(self._store.throttled(wait_s))
 
     def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
@@ -114,7 +125,19 @@ class Budget:
         """
         if remaining is None or remaining > 0 or reset_s is None or not reset_s > 0:
             return None
+        self._say(reset_s, "no request is left for")
         return self._note(self._store.block(reset_s))
+
+    def _say(self, wait_s: float, why: str) -> None:
+        """Once for each wait, also where another process has heard of it."""
+        wait_s = min(wait_s, MAX_BLOCK_S)
+        until = monotonic() + wait_s
+        if wait_s > SAID_S and until > self._waits_until + SAID_S:
+            self._waits_until = until
+            log.warning(
+                "everybody who uses this budget waits until %s: the API said so (%s %.0f s)",
+                _clock(wait_s), why, wait_s,
+            )  # fmt: skip
 
     def told(self, requests: int, per_s: float) -> asyncio.Task[None] | None:
         """The API says what its limit is. If it is lower than ours, everybody keeps to it."""
@@ -237,14 +260,28 @@ class Budget:
         answer = await self._store.take(None)
         try:
             while answer.wait_s > 0:
+                self._end_if_long(answer.blocked_s)
                 await asyncio.sleep(max(min(answer.wait_s, self._uncounted_in_s), MIN_SLEEP_S))
                 await self._notes_taken()
                 again = await self._give_uncounted_back(answer)
                 answer = await self._store.take(None if again else answer.ticket)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Retryable):
             self._store.give_back(answer.ticket)
             raise
         return self._store.mark(answer)
+
+    def _end_if_long(self, blocked_s: float) -> None:
+        """Who would only wait for hours ends, and comes back.
+
+        Waiting for the next of its windows is what a budget is for, however long that is.
+        """
+        self._say(blocked_s, "for")
+        if blocked_s > max(HERE_S, FREE_AFTER * self._limits.longest_s):
+            raise Retryable(
+                f"The API asks everybody who uses this budget to wait until {_clock(blocked_s)}: "
+                "no request goes out before that.",
+                wait_s=blocked_s,
+            )
 
     @property
     def _uncounted_in_s(self) -> float:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 
 from pipeline.budget.limits import MAX_WINDOWS, Limits, RateWindow
 from pipeline.errors import ConfigError
 
-VERSION = 4811003.0  # raise it with every change of the layout
+VERSION = 4811004.0  # raise it with every change of the layout
+UNUSED = 4811000.0  # the only cell of a state that nobody has opened yet
 OUTSTANDING = 256  # reservations that may lie in the future: one a process
 MINUTES = 61  # a minute's bin is reused after an hour
 
@@ -26,7 +28,13 @@ MARGIN, CUT_AT, DECAYED_AT, FULL_SEEN_AT, STEP, SHAPE, _N_WINDOWS = range(7, 14)
 TOLD_REQUESTS, TOLD_PER_S, TOLD_UNTIL = range(14, 17)
 _WINDOWS = 17
 BINS = _WINDOWS + 2 * MAX_WINDOWS
-RINGS = BINS + 2 * MINUTES
+_MORE = BINS + 2 * MINUTES
+ANSWERED, WALL = range(_MORE, _MORE + 2)
+MORE_BINS = _MORE + 2
+RINGS = MORE_BINS + 2 * MINUTES
+_VERSION_BEFORE = 4811003.0  # its rings began at ``_MORE``
+
+Sends = tuple[list[float], list[float]]
 
 LONG_AGO = -1e15
 MARGIN_MIN, MARGIN_MAX = 0.015, 0.5
@@ -54,6 +62,52 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
     write_windows(cells, limits)
     cells[SHAPE] = float(secrets.randbits(50))
     cells[_VERSION] = VERSION
+
+
+def used_up(cells: memoryview[float], limits: Limits, boot: float, now: float) -> None:
+    """Write a state for when it is not known what was sent: each window was just used up."""
+    fresh(cells, limits, boot)
+    cells[_VERSION] = 0.0  # not a state until all of it is there
+    most = max(window.requests for window in limits.windows)
+    for count, start in zip((COUNT, LOW_COUNT), ring_starts(cells), strict=True):
+        cells[count] = refill(cells, start, [now] * most)
+    cells[_VERSION] = VERSION
+
+
+def upgraded(cells: memoryview[float]) -> memoryview[float]:
+    """A state of the version before, in a copy as this one has it; any other as it is."""
+    if len(cells) < _MORE or cells[_VERSION] != _VERSION_BEFORE:
+        return cells
+    new = memoryview(bytearray(8 * (len(cells) + RINGS - _MORE))).cast("d")
+    new[:_MORE], new[RINGS:] = cells[:_MORE], cells[_MORE:]
+    new[_VERSION] = VERSION
+    return new
+
+
+def moved(cells: memoryview[float], by_s: float, now: float, boot: float) -> memoryview[float]:
+    """A copy of a state from before a reboot, its times on the clock that counts from then.
+
+    What would lie in the future counts as sent now.
+    """
+    new = memoryview(bytearray(cells)).cast("d")
+    new[BOOT] = boot
+    for index in (NEXT_AT, BLOCKED_UNTIL, CUT_AT, DECAYED_AT, FULL_SEEN_AT, TOLD_UNTIL):
+        new[index] += by_s
+    for index in (NEXT_AT, CUT_AT, DECAYED_AT, FULL_SEEN_AT):
+        new[index] = min(new[index], now)
+    for count, start, times in zip((COUNT, LOW_COUNT), ring_starts(new), sent(cells), strict=True):
+        new[count] = refill(new, start, [min(at + by_s, now) for at in times])
+    for index in (*range(BINS, _MORE), *range(MORE_BINS, RINGS)):
+        new[index] = 0.0  # minutes of the other clock
+    return new
+
+
+def joined(one: Sends, two: Sends) -> Sends:
+    """What both rings hold, each send once: so it does not matter how often it is done."""
+    main, low = (
+        sorted((Counter(a) | Counter(b)).elements()) for a, b in zip(one, two, strict=True)
+    )
+    return main, low
 
 
 def write_windows(cells: memoryview[float], limits: Limits) -> None:
@@ -111,7 +165,7 @@ def ring_starts(cells: memoryview[float]) -> tuple[int, int]:
     return RINGS, RINGS + int(cells[CAP])
 
 
-def sent(cells: memoryview[float]) -> tuple[list[float], list[float]]:
+def sent(cells: memoryview[float]) -> Sends:
     """The send times of both rings, oldest first."""
     cap = int(cells[CAP])
     main, low = ring_starts(cells)
@@ -123,7 +177,7 @@ def sent(cells: memoryview[float]) -> tuple[list[float], list[float]]:
 
 def carry_over(
     kept: list[float],
-    sends: tuple[list[float], list[float]],
+    sends: Sends,
     new: memoryview[float],
     limits: Limits,
 ) -> None:

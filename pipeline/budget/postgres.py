@@ -4,25 +4,34 @@ The cells are one ``bytea`` of a row in ``headrace_budgets``, and the row's lock
 users: the same law as everywhere, two round trips an update. The clock is the server's, and only
 waits leave this module. A place in flight is an advisory lock of the session: the server frees it
 when the connection ends, however it ends. Such locks are re-entrant, so a place that this session
-holds is never asked for again. A pooler in transaction mode would lose them: connect to the server
-itself.
+holds is never asked for again. A new connection takes the places that are in use before any other,
+and what was lost with the old one is asked for once more. A pooler in transaction mode would lose
+such locks: connect to the server itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from time import time
+from typing import Any, TypeVar
 
 from pipeline.budget import cells as layout
 from pipeline.budget import slots
 from pipeline.budget.limits import Limits
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
+from pipeline.budget.stats import Minute
 from pipeline.budget.stores import CellStore, Mark
 from pipeline.errors import ConfigError, Retryable
+
+log = logging.getLogger("headrace.budget")
+
+T = TypeVar("T")
 
 _CREATE = """
 DO $$ BEGIN
@@ -44,6 +53,12 @@ _LOOK = """
 SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM headrace_budgets WHERE name = %s
 """
 _WRITE = "UPDATE headrace_budgets SET state = %s WHERE name = %s"
+_UNREADABLE = "HEADRACE_BUDGET is not a Postgres URL that can be read."
+_FAILS = (
+    "The budget's store, Postgres, does not do as asked ({}): is HEADRACE_BUDGET right, is the "
+    "server up, may this user create a table?"
+)
+_NOTHING: dict[int, int | None] = {}
 _PLACE = """
 SELECT place FROM unnest(%s::int[]) AS place WHERE pg_try_advisory_lock(%s, place) LIMIT 1
 """
@@ -53,7 +68,11 @@ SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '5s'; SE
 
 
 class PostgresStore(CellStore):
-    """One user's access, over one connection."""
+    """One user's access, over one connection.
+
+    ``_held`` has the number of a lock by the name of a hold; None: lost with a connection, and
+    nothing was free. So what is freed late frees nothing that was taken since.
+    """
 
     poll_s = (0.01, 0.1)
 
@@ -63,7 +82,8 @@ class PostgresStore(CellStore):
         self._url = url
         self._connection: Any = None
         self._shape = 0.0
-        self._held: set[int] = set()
+        self._held: dict[int, int | None] = {}
+        self._serial = 0
         self._class = zlib.crc32(name.encode()) - 2**31
         self._calls = Calls()
 
@@ -84,28 +104,28 @@ class PostgresStore(CellStore):
             yield state
 
     async def take(self, ticket: float | None) -> Answer:
-        return await self._calls.whole(super().take(ticket), lambda _: None)
+        return await self._asked(partial(super().take, ticket))
 
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._give_back(ticket))
 
     async def left(self, mark: Mark, late_s: float) -> Mark:
-        return await self._calls.whole(super().left(mark, late_s), lambda _: None)
+        return await self._asked(partial(super().left, mark, late_s))
 
     async def forget(self, marks: Sequence[Mark]) -> None:
-        await self._calls.whole(super().forget(marks), lambda _: None)
+        await self._asked(partial(super().forget, marks))
 
     async def throttled(self, wait_s: float | None) -> None:
-        await self._calls.whole(super().throttled(wait_s), lambda _: None)
+        await self._asked(partial(super().throttled, wait_s))
 
     async def block(self, wait_s: float) -> None:
-        await self._calls.whole(super().block(wait_s), lambda _: None)
+        await self._asked(partial(super().block, wait_s))
 
     async def tell(self, requests: int, per_s: float) -> None:
-        await self._calls.whole(super().tell(requests, per_s), lambda _: None)
+        await self._asked(partial(super().tell, requests, per_s))
 
     async def try_place(self) -> int | None:
-        return await self._calls.whole(self._try_place(), self._undo_place)
+        return await self._calls.whole(self._twice(self._try_place), self._undo_place)
 
     def free_place(self, place: int) -> None:
         self._calls.background(self._free_place(place))
@@ -114,19 +134,45 @@ class PostgresStore(CellStore):
         async with self.locked() as (cells, _):
             slots.give_back(cells, ticket, self.share)
 
+    async def _asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await self._calls.whole(self._twice(ask), lambda _: None)
+
+    async def _twice(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Once more if the connection is lost: what was done twice costs a slot at most."""
+        connected = self._connection is not None
+        try:
+            return await ask()
+        except Retryable:
+            if not connected or self._connection is not None:
+                raise
+        return await ask()
+
     async def _try_place(self) -> int | None:
         async with self._turn, self._connected() as connection:
-            wanted = [place for place in self.places if place not in self._held]
-            row = await (await connection.execute(_PLACE, (wanted, self._class))).fetchone()
-            if row is None:
+            if None in self._held.values():
+                await self._hold_again(connection)
+            if None in self._held.values() or (place := await self._lock_one(connection)) is None:
                 return None
-            self._held.add(row[0])
-            return int(row[0])
+            self._serial += 1
+            self._held[self._serial] = place
+            return self._serial
 
-    async def _free_place(self, place: int) -> None:
+    async def _lock_one(self, connection: Any, first: int | None = None) -> int | None:
+        """Lock a place that is free, ``first`` if it can be had."""
+        held = self._held.values()
+        wanted = [place for place in self.places if place not in held]
+        wanted.sort(key=lambda place: place != first)
+        row = await (await connection.execute(_PLACE, (wanted, self._class))).fetchone()
+        return None if row is None else int(row[0])
+
+    async def _hold_again(self, connection: Any, before: dict[int, int | None] = _NOTHING) -> None:
+        for hold in [hold for hold, place in self._held.items() if place is None]:
+            self._held[hold] = await self._lock_one(connection, before.get(hold))
+
+    async def _free_place(self, hold: int) -> None:
         async with self._turn, self._connected() as connection:
-            if place in self._held:
-                self._held.discard(place)
+            place = self._held.pop(hold, None)
+            if place is not None:
                 await connection.execute("SELECT pg_advisory_unlock(%s, %s)", (self._class, place))
 
     def _undo_place(self, place: int | None) -> None:
@@ -150,11 +196,15 @@ class PostgresStore(CellStore):
         cells = memoryview(state)[: len(state) // 8 * 8].cast("d")
         if follow and len(cells) > layout.SHAPE and cells[layout.SHAPE] == self._shape:
             return cells
+        cells = layout.upgraded(cells)
         flaw = layout.flaw(cells, now)
         if flaw or (not follow and layout.windows(cells) != self.limits.windows):
             new = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
-            if flaw:
+            if not len(state):
                 layout.fresh(new, self.limits, 0.0)
+            elif flaw:
+                log.warning("the budget %s can't be read (%s): it starts anew", self.name, flaw)
+                layout.used_up(new, self.limits, 0.0, now)
             else:
                 kept = [cells[i] for i in range(layout.RINGS)]
                 layout.carry_over(kept, layout.sent(cells), new, self.limits)
@@ -168,15 +218,13 @@ class PostgresStore(CellStore):
         """The connection, made anew if it is broken; one that failed half way is not used again."""
         try:
             if self._connection is None:
-                self._held.clear()
                 self._connection = await self._connect()
+                lost, self._held = self._held, dict.fromkeys(self._held)
+                await self._hold_again(self._connection, lost)
             yield self._connection
         except self._psycopg.Error as error:
             await self._drop()
-            raise Retryable(
-                f"The budget's store, Postgres, does not do as asked ({type(error).__name__}): "
-                "is HEADRACE_BUDGET right, is the server up, may this user create a table?"
-            ) from error
+            raise Retryable(_FAILS.format(type(error).__name__)) from error
         except BaseException:
             await self._drop()
             raise
@@ -186,7 +234,7 @@ class PostgresStore(CellStore):
         try:
             connection = await connect(self._url, autocommit=True, connect_timeout=10)
         except self._psycopg.ProgrammingError:  # its text may hold a part of the password
-            raise ConfigError("HEADRACE_BUDGET is not a Postgres URL that can be read.") from None
+            raise ConfigError(_UNREADABLE) from None
         for statement in (_SESSION, _CREATE):
             await connection.execute(statement)
         await connection.execute(_ADD, (self.name,))
@@ -198,13 +246,20 @@ class PostgresStore(CellStore):
             await connection.close()
 
 
-def counts(name: str, url: str) -> tuple[float, list[tuple[float, int]]]:
-    """The server's clock, and the requests of each minute of the last hour."""
+def counts(name: str, url: str) -> tuple[float, list[Minute]]:
+    """The server's clock, and each minute of the last hour."""
     psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
-    with psycopg.connect(url, connect_timeout=10) as connection:
-        row = connection.execute(_LOOK, (name,), binary=True).fetchone()
-    state, now = (row[0], row[1]) if row else (b"", 0.0)
-    cells = memoryview(state[: len(state) // 8 * 8]).cast("d")
+    try:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            row = connection.execute(_LOOK, (name,), binary=True).fetchone()
+    except psycopg.errors.UndefinedTable:
+        row = None  # nobody has opened a budget yet
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+            raise ConfigError(_UNREADABLE) from None  # its text may hold a part of the password
+        raise Retryable(_FAILS.format(type(error).__name__)) from None
+    state, now = (row[0], row[1]) if row else (b"", time())
+    cells = layout.upgraded(memoryview(state[: len(state) // 8 * 8]).cast("d"))
     if layout.flaw(cells, now):
         cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
     return now, slots.minutes(cells, now)

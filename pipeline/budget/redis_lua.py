@@ -21,6 +21,7 @@ from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.budget.limits import Limits, RateWindow
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
+from pipeline.budget.stats import Minute
 from pipeline.budget.stores import Mark, Store
 from pipeline.errors import ConfigError, Retryable
 
@@ -46,8 +47,15 @@ _CONSTANTS = (
     told.TOLD_FOR_S,
     margin.SURE_WAIT_S,
     margin.FIRST_PART,
+    margin.QUIET_S,
 )
 _UNKNOWN = -1.0  # a wait that the script has to make out
+_PARTS = ("", ":throttled", ":waited")
+_UNREADABLE = "HEADRACE_BUDGET is not a Redis URL that can be read."
+_FAILS = (
+    "The budget's store, Redis, does not do as asked ({}): is HEADRACE_BUDGET right, and is the "
+    "server up?"
+)
 
 
 class RedisStore(Store):
@@ -70,7 +78,7 @@ class RedisStore(Store):
             timeouts = {"socket_timeout": 10, "socket_connect_timeout": 10}
             self._client = self._redis.from_url(self._url, **timeouts)
         except ValueError:  # its text may hold a part of the password
-            raise ConfigError("HEADRACE_BUDGET is not a Redis URL that can be read.") from None
+            raise ConfigError(_UNREADABLE) from None
         self._slots = self._client.register_script(_SLOTS.read_text())
         self._places = self._client.register_script(_PLACES.read_text())
         try:
@@ -91,8 +99,7 @@ class RedisStore(Store):
         if ticket is None:
             self._serial += 1
             self._member = f"{self._token}:{self._serial}"
-        wait_s, slot = await self._calls.whole(self._ask("take"), lambda _: None)
-        return Answer(wait_s, slot)
+        return await self._calls.whole(self._ask("take"), lambda _: None)
 
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._ask("give_back"))
@@ -152,21 +159,18 @@ class RedisStore(Store):
         args = [step, LEASE_S, *limits, *members]
         return bool(await self._run(self._places, self._place_keys, args))
 
-    async def _ask(
-        self, step: str, wait_s: float = 0.0, member: str | None = None
-    ) -> tuple[float, float]:
+    async def _ask(self, step: str, wait_s: float = 0.0, member: str | None = None) -> Answer:
         """One step of the slots' script. If others have set other windows, keep to those."""
         member = self._member if member is None else member
         for _ in range(3):
             windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
-            args = [step, windows, member, self.share, wait_s, *_CONSTANTS]
+            args = [step, windows, member, self.share, wait_s, *_CONSTANTS, self.limits.in_flight]
             answer = await self._run(self._slots, self._keys, args)
             if answer[0] != b"windows":
                 break
             self._follow(answer[1].decode())
-        wait, slot, seen = map(float, answer)
-        self.margin = seen
-        return wait, slot
+        wait, slot, self.margin, blocked = map(float, answer)
+        return Answer(wait, slot, blocked)
 
     def _follow(self, text: str) -> None:
         pairs = (pair.split(":") for pair in text.split())
@@ -177,18 +181,27 @@ class RedisStore(Store):
         try:
             return await script(keys=keys, args=args)
         except (self._redis.RedisError, OSError) as error:
-            raise Retryable(
-                f"The budget's store, Redis, does not do as asked ({type(error).__name__}): "
-                "is HEADRACE_BUDGET right, and is the server up?"
-            ) from error
+            raise Retryable(_FAILS.format(type(error).__name__)) from error
 
 
-def counts(name: str, url: str) -> tuple[float, list[tuple[float, int]]]:
-    """The server's clock, and the requests of each minute of the last hour."""
-    client = client_package("redis", "Redis", "redis").from_url(url, socket_timeout=10)
-    with client:
-        seconds, micros = client.time()
-        now = seconds + micros / 1e6
-        minutes = range(int(now // 60) - 59, int(now // 60) + 1)
-        found = client.mget([f"headrace:{{{name}}}:minute:{minute}" for minute in minutes])
-    return now, [(60.0 * minute, int(n or 0)) for minute, n in zip(minutes, found, strict=True)]
+def counts(name: str, url: str) -> tuple[float, list[Minute]]:
+    """The server's clock, and each minute of the last hour."""
+    redis = client_package("redis", "Redis", "redis")
+    try:
+        client = redis.from_url(url, socket_timeout=10, socket_connect_timeout=10)
+    except ValueError:  # its text may hold a part of the password
+        raise ConfigError(_UNREADABLE) from None
+    try:
+        with client:
+            seconds, micros = client.time()
+            now = seconds + micros / 1e6
+            minutes = range(int(now // 60) - 59, int(now // 60) + 1)
+            keys = [f"headrace:{{{name}}}:minute:{minute}" for minute in minutes]
+            parts = [client.mget([key + part for key in keys]) for part in _PARTS]
+    except (redis.RedisError, OSError) as error:
+        raise Retryable(_FAILS.format(type(error).__name__)) from error
+    found = [[float(value or 0) for value in part] for part in parts]
+    return now, [
+        Minute(60.0 * minute, int(requests), int(throttled), waited_s)
+        for minute, requests, throttled, waited_s in zip(minutes, *found, strict=True)
+    ]

@@ -1,7 +1,7 @@
 -- The law of slots.py, margin.py and told.py on sorted sets: read it there.
 -- KEYS: state (a hash), all reservations, those of users with a share under 1, prefix of minutes.
 -- ARGV: step, windows "requests:seconds ...", member, share, wait, then the constants below.
--- Answers {wait, slot, margin} as text, or {"windows", text} if others set other windows.
+-- Answers {wait, slot, margin, blocked for} as text, or {"windows", text} if others set other windows.
 local step, windows_text, member = ARGV[1], ARGV[2], ARGV[3]
 local share, wait_s = tonumber(ARGV[4]), tonumber(ARGV[5])
 local constants = {}
@@ -12,7 +12,7 @@ local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
   unpack(constants, 6, 10)
 local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING, TOLD_FOR_S =
   unpack(constants, 11, 16)
-local SURE_WAIT_S, FIRST_PART = unpack(constants, 17, 18)
+local SURE_WAIT_S, FIRST_PART, QUIET_S, IN_FLIGHT = unpack(constants, 17, 20)
 local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function text(x) return string.format('%.6f', x) end
@@ -21,7 +21,7 @@ local clock = redis.call('TIME')
 local now = tonumber(text(tonumber(clock[1]) + tonumber(clock[2]) / 1e6))
 
 local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen',
-  'told_requests', 'told_per_s', 'told_until'}
+  'told_requests', 'told_per_s', 'told_until', 'answered'}
 local read = redis.call('HMGET', STATE, unpack(FIELDS))
 local s = {windows = read[1] or windows_text}
 for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or '0') end
@@ -109,22 +109,33 @@ local function put(at)
   if share < 1 then redis.call('ZADD', LOW, text(at), member) end
 end
 
+-- What this minute had: its requests, ':throttled' or ':waited'.
+local minute = MINUTE .. math.floor(now / 60)
+local function count(what, by)
+  local key = minute .. what
+  redis.call('INCRBYFLOAT', key, by)
+  redis.call('EXPIRE', key, 3700)
+end
+
 local function take()
   make_rules()
   if share >= 1 then s.full_seen = math.max(s.full_seen, now) end
   local slot = redis.call('ZSCORE', ALL, member)
   slot = slot and tonumber(slot)
+  local due = not slot or now >= slot
   if not slot or now < s.blocked then
     slot = reserve()
     put(slot)
   end
   if share >= 1 then s.full_seen = math.max(s.full_seen, slot) end
   local wait = math.max(slot, allowed_at(now, member, false)) - now
-  if wait > 1e-6 then return wait, slot end
+  if wait > 1e-6 then
+    if due then count(':waited', text(wait)) end
+    return wait, slot
+  end
   put(now)
-  local minute = MINUTE .. math.floor(now / 60)
-  redis.call('INCR', minute)
-  redis.call('EXPIRE', minute, 3700)
+  s.answered = s.answered + 1
+  count('', 1)
   for _, key in ipairs({ALL, LOW}) do
     redis.call('ZREMRANGEBYRANK', key, 0, -(most + OUTSTANDING + 1))
     redis.call('EXPIRE', key, math.ceil(longest.w * 2 + 600))
@@ -136,13 +147,18 @@ local function block()
   s.blocked = math.max(s.blocked, now + math.min(math.max(wait_s, 0), MAX_BLOCK_S))
 end
 
+local function goes_on()
+  local quiet_at = math.max(s.cut_at, s.blocked) + QUIET_S
+  return s.answered <= math.min(IN_FLIGHT, shortest.n) and now < quiet_at
+end
+
 local function cut()
   local cool_down_s = math.max(COOL_DOWN_MIN_S, shortest.w, math.min(wait_s, 60))
-  if now < s.cut_at + cool_down_s then return end
+  if now < s.cut_at + cool_down_s or goes_on() then return end
   local again = now < s.cut_at + cool_down_s + AGAIN_S
   s.step = again and STEP_AGAIN or FIRST_STEP
   s.margin = math.min(MARGIN_MAX, s.margin + s.step)
-  s.cut_at, s.decayed = now, now
+  s.cut_at, s.decayed, s.answered = now, now, 0
 end
 
 local function give_back()
@@ -172,14 +188,19 @@ if now - s.decayed >= 1 then
   s.margin = MARGIN_MIN + excess * 0.5 ^ ((now - s.decayed) / half_life_s)
   s.decayed = now
 end
+if step == 'throttled' then
+  count(':throttled', 1)
+  s.answered = math.max(0, s.answered - 1)
+end
 if step == 'throttled' and wait_s < 0 then
-  local first = now >= s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w)
+  local soon = now < s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w)
+  local first = not (soon or goes_on())
   wait_s = first and math.min(SURE_WAIT_S, FIRST_PART * shortest.w) or SURE_WAIT_S
 end
 local wait, slot = 0, 0
 if step == 'take' then wait, slot = take() end
-if step == 'block' or step == 'throttled' then block() end
 if step == 'throttled' then cut() end
+if step == 'block' or step == 'throttled' then block() end
 if step == 'give_back' then give_back() end
 if step == 'forget' then forget() end
 if step == 'left' then left() end
@@ -190,4 +211,4 @@ for _, field in ipairs(FIELDS) do
 end
 redis.call('HSET', STATE, unpack(written))
 redis.call('EXPIRE', STATE, 604800)
-return {string.format('%.6f', wait), text(slot), string.format('%.6f', s.margin)}
+return {text(wait), text(slot), text(s.margin), text(math.max(0, s.blocked - now))}

@@ -35,11 +35,13 @@ from pipeline.budget.cells import (
     LOW_COUNT,
     MARGIN,
     MINUTES,
+    MORE_BINS,
     NEXT_AT,
     OUTSTANDING,
 )
 from pipeline.budget.limits import Limits, RateWindow, part_of
 from pipeline.budget.ring import Ring
+from pipeline.budget.stats import Minute
 
 SHORT_S = 2.0
 SMOOTH = 0.98
@@ -52,11 +54,13 @@ EPSILON_S = 1e-7
 class Answer(NamedTuple):
     """``wait_s`` is 0 if the request may go now; else ask again with ``ticket`` after it.
 
-    The ticket of one that may go is its send time.
+    The ticket of one that may go is its send time. ``blocked_s``: of the wait, what the API asked
+    for.
     """
 
     wait_s: float
     ticket: float
+    blocked_s: float = 0.0
 
 
 def take(
@@ -75,6 +79,7 @@ def take(
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
     rules = _rules(cells, limits, now, main, low, share)
+    due = ticket is None or now >= ticket
     if ticket is None or main.find(ticket) is None:
         ticket = _reserve(cells, limits, now, rules)
         main.insert(ticket)
@@ -87,10 +92,13 @@ def take(
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], ticket)
     wait_s = max(ticket, _allowed_at(rules, now, ticket)) - now
     if wait_s > EPSILON_S:
-        return Answer(wait_s, ticket)
+        if due:
+            cells[_minute(cells, now).waited_s] += wait_s
+        return Answer(wait_s, ticket, max(0.0, cells[BLOCKED_UNTIL] - now))
     sent_at = max(now, ticket)
     _move(main, low, ticket, sent_at)
-    _count(cells, now)
+    cells[_minute(cells, now).requests] += 1
+    margin.granted(cells)
     return Answer(0.0, sent_at)
 
 
@@ -135,20 +143,22 @@ def block(cells: memoryview[float], now: float, wait_s: float) -> None:
 def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
     """A 429: everybody waits, and the margin grows."""
     limits = told.kept(cells, limits, now)
+    cells[_minute(cells, now).throttled] += 1
+    margin.refused(cells)
     wait_s = limits.throttle_wait_s if wait_s is None else wait_s
     wait_s = margin.untold_wait_s(cells, limits, now) if wait_s is None else wait_s
     margin.cut(cells, limits, now, wait_s)
     block(cells, now, wait_s)
 
 
-def minutes(cells: memoryview[float], now: float) -> list[tuple[float, int]]:
-    """(start of the minute on this clock, requests) of the last hour, oldest first."""
+def minutes(cells: memoryview[float], now: float) -> list[Minute]:
+    """The last hour on this clock, oldest first."""
     current = int(now // 60)
     found = []
     for minute in range(current - 59, current + 1):
-        index = BINS + 2 * (minute % MINUTES)
-        count = int(cells[index + 1]) if cells[index] == minute else 0
-        found.append((minute * 60.0, count))
+        at = _Bin.of(minute)
+        values = [cells[index] for index in at[1:]] if cells[at.minute] == minute else [0.0] * 3
+        found.append(Minute(minute * 60.0, int(values[0]), int(values[1]), values[2]))
     return found
 
 
@@ -222,10 +232,26 @@ def _move(main: Ring, low: Ring | None, old: float, new: float) -> None:
         low.move(old, new)
 
 
-def _count(cells: memoryview[float], now: float) -> None:
+class _Bin(NamedTuple):
+    """Where the cells of a minute are."""
+
+    minute: int
+    requests: int
+    throttled: int
+    waited_s: int
+
+    @classmethod
+    def of(cls, minute: int) -> _Bin:
+        at = 2 * (minute % MINUTES)
+        return cls(BINS + at, BINS + at + 1, MORE_BINS + at, MORE_BINS + at + 1)
+
+
+def _minute(cells: memoryview[float], now: float) -> _Bin:
+    """The cells of this minute, which begin at nothing."""
     minute = int(now // 60)
-    index = BINS + 2 * (minute % MINUTES)
-    if cells[index] != minute:
-        cells[index + 1] = 0.0
-        cells[index] = minute
-    cells[index + 1] += 1
+    at = _Bin.of(minute)
+    if cells[at.minute] != minute:
+        for index in at[1:]:
+            cells[index] = 0.0
+        cells[at.minute] = minute
+    return at

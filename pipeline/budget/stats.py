@@ -1,6 +1,7 @@
 """What a run asks of its budget afterwards, in bounded memory. Unix times, seconds."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.budget.limits import Limits
 
@@ -19,6 +20,19 @@ class Grant:
     waited_slot_s: float
     left_at: float = 0.0
     mark: float | str = 0.0
+
+
+class Minute(NamedTuple):
+    """A minute of all users of a budget.
+
+    :ivar at: when it began: on the store's clock, or a unix time where a user sees it.
+    :ivar waited_s: for slots, summed over the processes that waited.
+    """
+
+    at: float
+    requests: int = 0
+    throttled: int = 0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)

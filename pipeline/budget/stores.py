@@ -18,6 +18,7 @@ from pipeline.budget import cells as layout
 from pipeline.budget import slots, told
 from pipeline.budget.limits import Limits, part_of
 from pipeline.budget.slots import Answer
+from pipeline.budget.stats import Minute
 
 Mark = float | str
 
@@ -178,8 +179,8 @@ class MemoryStore(CellStore):
         self._memory.places.discard(place)
 
     @classmethod
-    def counts(cls, name: str) -> tuple[float, list[tuple[float, int]]]:
-        """The clock, and the requests of each minute of the last hour."""
+    def counts(cls, name: str) -> tuple[float, list[Minute]]:
+        """The clock, and each minute of the last hour."""
         now, known = monotonic(), cls._all.get(name)
         cells = known.cells if known else memoryview(bytes(8 * layout.RINGS)).cast("d")
         return now, slots.minutes(cells, now)

@@ -10,6 +10,7 @@ from time import time
 
 from pipeline.budget.budget import Budget
 from pipeline.budget.limits import Limits
+from pipeline.budget.stats import Minute
 from pipeline.budget.stores import MemoryStore, Store
 from pipeline.errors import ConfigError
 
@@ -30,8 +31,8 @@ def open_budget(name: str, limits: Limits, where: str | None, *, share: float = 
     return Budget(_store(name, limits, where, share), limits)
 
 
-def usage(where: str | None, name: str) -> tuple[tuple[float, int], ...]:
-    """Requests of all users in each minute of the last hour: (unix time of its start, count).
+def usage(where: str | None, name: str) -> tuple[Minute, ...]:
+    """What all users had in each minute of the last hour, in unix times.
 
     Blocks for as long as a look into the store takes: call it from an asset or a page, not from an
     event loop that sends requests.
@@ -39,7 +40,7 @@ def usage(where: str | None, name: str) -> tuple[tuple[float, int], ...]:
     _check_name(name)
     now, counts = _counts(name, where)
     offset = time() - now
-    return tuple((start + offset, count) for start, count in counts)
+    return tuple(minute._replace(at=minute.at + offset) for minute in counts)
 
 
 def _store(name: str, limits: Limits, where: str | None, share: float) -> Store:
@@ -60,8 +61,8 @@ def _store(name: str, limits: Limits, where: str | None, share: float) -> Store:
             return RedisStore(name, limits, share, str(where))
 
 
-def _counts(name: str, where: str | None) -> tuple[float, list[tuple[float, int]]]:
-    """The store's clock, and (start of the minute on it, requests)."""
+def _counts(name: str, where: str | None) -> tuple[float, list[Minute]]:
+    """The store's clock, and the minutes on it."""
     match _kind(where):
         case "memory":
             return MemoryStore.counts(name)

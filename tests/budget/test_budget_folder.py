@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import pytest
 
 from pipeline.budget import Budget, Limits, RateWindow, cells, folder, open_budget, usage
 from pipeline.budget.cells import MARGIN_MIN
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, Retryable
 
 FOUR = Limits((RateWindow(4, 0.2),), 2)
 HOURLY = Limits((RateWindow(5, 3600.0),), 2)
@@ -49,7 +50,7 @@ def test_what_was_sent_still_counts_in_the_next_run(tmp_path: Path) -> None:
     run(one_run(3))
     run(one_run(2))
     run(next_run())
-    assert sum(count for _, count in usage(str(tmp_path), "api")) == 5
+    assert sum(minute.requests for minute in usage(str(tmp_path), "api")) == 5
 
 
 def test_other_limits_go_on_from_what_was_sent(
@@ -102,14 +103,13 @@ def test_a_damaged_file_starts_anew_with_a_warning(
         async with open_budget("api", FOUR, str(tmp_path)) as budget:
             await send(budget, 2)
         damage(tmp_path / "api.budget")
-        assert sum(count for _, count in usage(str(tmp_path), "api")) == 0
+        assert sum(minute.requests for minute in usage(str(tmp_path), "api")) == 0
         async with open_budget("api", FOUR, str(tmp_path)) as budget:
-            if damage is not empty:
-                assert await would_wait_s(budget) > 0, "what was sent is not known, so it waits"
+            assert await would_wait_s(budget) > 0, "what was sent is not known, so it waits"
             await send(budget, 5)
 
     run(test())
-    assert damage is empty or "it starts anew" in caplog.text
+    assert "it starts anew" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [cut, empty, zero])
@@ -126,10 +126,31 @@ def test_a_file_that_is_damaged_while_in_use_starts_anew(
             await asyncio.gather(send(one, 4), send(two, 4))
 
     run(test())
-    assert damage is empty or "it starts anew" in caplog.text
+    assert "it starts anew" in caplog.text
 
 
-def test_a_file_that_is_deleted_while_in_use_is_shared_again(
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("in_use", [True, False])
+def test_after_damage_every_window_counts_as_used_up(
+    tmp_path: Path, damage: Callable[[Path], None], in_use: bool
+) -> None:
+    limits = Limits((RateWindow(4, 0.1), RateWindow(5, 30.0), RateWindow(5000, 3600.0)), 2)
+
+    async def test() -> None:
+        async with open_budget("api", limits, str(tmp_path)) as budget:
+            await send(budget, 2)
+            if in_use and damage in (cut, empty):
+                damage(tmp_path / "api.budget")
+                assert await would_wait_s(budget) > 3500
+        damage(tmp_path / "api.budget")
+        for share in (1.0, 0.5):
+            async with open_budget("api", limits, str(tmp_path), share=share) as budget:
+                assert await would_wait_s(budget) > 3500
+
+    run(test())
+
+
+def test_a_file_that_is_deleted_while_in_use_is_written_anew_with_what_was_sent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test() -> None:
@@ -137,17 +158,77 @@ def test_a_file_that_is_deleted_while_in_use_is_shared_again(
             open_budget("api", HOURLY, str(tmp_path)) as one,
             open_budget("api", HOURLY, str(tmp_path)) as two,
         ):
+            await send(one, 2)
             (tmp_path / "api.budget").unlink()
-            await send(one, 3)
-            await send(two, 2)
-            assert await would_wait_s(one) > 3500
+            async with open_budget("api", HOURLY, str(tmp_path)) as three:  # it finds no file
+                await send(three, 1)
+                await send(one, 1)
+                await send(two, 1)
+                (tmp_path / "api.budget").unlink()
+                for budget in (two, three, one):
+                    assert await would_wait_s(budget) > 3500
+            assert len(await sends(one)) == 5
+            assert await sends(one) == await sends(two)
 
     run(test())
     assert "was deleted" in caplog.text
 
 
-def test_after_a_reboot_old_times_are_forgotten_and_the_margin_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def sends(budget: Budget) -> list[float]:
+    store = budget._store
+    assert isinstance(store, folder.FolderStore)
+    async with store.locked() as (row, _):
+        return cells.sent(row)[0]
+
+
+def test_a_deleted_folder_is_made_again_and_nothing_is_forgotten(tmp_path: Path) -> None:
+    where = tmp_path / "budgets"
+
+    async def test() -> None:
+        async with (
+            open_budget("api", HOURLY, str(where)) as one,
+            open_budget("api", HOURLY, str(where)) as two,
+        ):
+            await send(one, 4)
+            shutil.rmtree(where)
+            await send(two, 1)
+            for budget in (one, two):
+                assert await would_wait_s(budget) > 3500
+            shutil.rmtree(where)
+            where.write_text("in its place")
+            with pytest.raises(Retryable, match=r"can't be used \(.*\): set HEADRACE_BUDGET"):
+                await send(one, 1)
+
+    run(test())
+
+
+def test_a_place_whose_file_was_deleted_is_the_one_that_others_find(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with open_budget("api", FOUR, str(tmp_path)) as one:
+            for place in one._store.places:
+                (tmp_path / f"api.place-{place}").unlink()
+            async with open_budget("api", FOUR, str(tmp_path)) as two:
+                had = [await budget._store.try_place() for budget in (one, two, one, two, one)]
+                assert len([place for place in had if place is not None]) == FOUR.in_flight
+
+    run(test())
+
+
+def test_opening_a_budget_makes_its_files_young(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with open_budget("api", FOUR, str(tmp_path)):
+            pass
+
+    run(test())
+    for file in tmp_path.iterdir():
+        os.utime(file, (1e9, 1e9))
+    run(test())
+    assert min(file.stat().st_mtime for file in tmp_path.iterdir()) > 1e9
+
+
+@pytest.mark.parametrize("off_s", [0.0, 4000.0, -4000.0])
+def test_after_a_reboot_what_was_sent_still_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off_s: float
 ) -> None:
     async def before() -> None:
         async with open_budget("api", HOURLY, str(tmp_path)) as budget:
@@ -156,13 +237,37 @@ def test_after_a_reboot_old_times_are_forgotten_and_the_margin_is_not(
 
     async def after() -> None:
         async with open_budget("api", HOURLY, str(tmp_path)) as budget:
-            assert await would_wait_s(budget) == 0
-            assert budget.stats.margin == pytest.approx(MARGIN_MIN + 0.01, abs=0.001)
+            assert sum(minute.requests for minute in usage(str(tmp_path), "api")) == 0
+            if off_s > 0:  # an hour and more later
+                await send(budget, 5)
+            assert await would_wait_s(budget) > 3500
+            if off_s <= 0:
+                assert budget.stats.margin == pytest.approx(MARGIN_MIN + 0.01, abs=0.001)
 
     run(before())
     monkeypatch.setattr(folder, "boot_id", lambda: 12345.0)
     monkeypatch.setattr(folder, "monotonic", lambda: monotonic() % 1.0 + 5.0)  # it begins anew
+    monkeypatch.setattr(folder, "time", lambda: time() + off_s)
     run(after())
+
+
+def test_a_state_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "api.budget"
+
+    async def test() -> None:
+        async with open_budget("api", HOURLY, str(tmp_path)) as budget:
+            await send(budget, 5)
+        row = memoryview(path.read_bytes()).cast("d")
+        more = 2 + 2 * cells.MINUTES
+        old = bytearray(bytes(row[: cells.RINGS - more]) + bytes(row[cells.RINGS :]))
+        memoryview(old).cast("d")[0] = 4811003.0
+        path.write_bytes(old)
+        assert sum(minute.requests for minute in usage(str(tmp_path), "api")) == 5
+        async with open_budget("api", HOURLY, str(tmp_path)) as budget:
+            assert await would_wait_s(budget) > 3500
+            assert len(await sends(budget)) == 5
+
+    run(test())
 
 
 def test_a_folder_of_another_machine_is_warned_of(

@@ -205,16 +205,51 @@ def test_a_burst_of_429s_cuts_once_and_going_on_cuts_deeper() -> None:
         margin.cut(row, FOUR, 100.0 + i / 100, wait_s=1.0)
     assert row[cells.MARGIN] == pytest.approx(cells.MARGIN_MIN + 0.01)
     for at in (102.0, 104.0, 106.0):
+        answered_well(row, 5)
         margin.cut(row, FOUR, at, wait_s=1.0)
     assert row[cells.MARGIN] == pytest.approx(cells.MARGIN_MIN + 0.01 + 3 * 0.02)
     for at in range(200, 400, 2):
+        answered_well(row, 5)
         margin.cut(row, FOUR, at, wait_s=1.0)
     assert row[cells.MARGIN] == cells.MARGIN_MAX
+
+
+def answered_well(row: memoryview[float], requests: int) -> None:
+    for _ in range(requests):
+        margin.granted(row)
+
+
+@pytest.mark.parametrize(("rate", "users"), [(4, 1), (4, 16), (50, 16)])
+@pytest.mark.parametrize("says_s", [None, 3.0])
+def test_a_storm_that_refuses_everything_for_a_while_is_one_burst(
+    rate: int, users: int, says_s: float | None
+) -> None:
+    """Half a minute of nothing but 429s: it says nothing of the pace, and costs none of it."""
+    limits = Limits((RateWindow(rate, 1.0),), 16)
+    row, began, ends = new(limits), 1010.0, 1040.0
+    queue: list[tuple[float, int, float | None]] = [(1000.0, i, None) for i in range(users)]
+    answers: list[float] = []
+    used = 0
+    while (event := heapq.heappop(queue))[0] < 1100.0:
+        now, user, ticket = event
+        while answers and answers[0] <= now:
+            slots.throttled(row, limits, heapq.heappop(answers), says_s)
+        answer = slots.take(row, limits, now, ticket)
+        if answer.wait_s > 0:
+            heapq.heappush(queue, (now + answer.wait_s, user, answer.ticket))
+            continue
+        if began <= now < ends:
+            heapq.heappush(answers, now + 0.02)
+        used += now >= 1060.0
+        heapq.heappush(queue, (now + 0.02, user, None))
+    assert row[cells.MARGIN] <= cells.MARGIN_MIN + 0.01
+    assert used >= 0.95 * 40 * min(rate, users / 0.0201)
 
 
 def test_the_margin_goes_back_slowly() -> None:
     row = new(FOUR)
     margin.cut(row, FOUR, 90.0, wait_s=1.0)
+    answered_well(row, 5)
     margin.cut(row, FOUR, 100.0, wait_s=1.0)
     before = row[cells.MARGIN]
     margin.decay(row, 130.0)
@@ -270,10 +305,16 @@ def test_the_last_hour_is_counted_by_the_minute() -> None:
     world = World(limits, [0.0], now=60_000.0)
     world.run(2, 60_000.0 + 150)
     counted = slots.minutes(world.row, world.now)
-    assert [start for start, _ in counted[-3:]] == [60_000.0, 60_060.0, 60_120.0]
-    assert sum(n for _, n in counted) == len(world.sent)
+    assert [minute.at for minute in counted[-3:]] == [60_000.0, 60_060.0, 60_120.0]
+    assert sum(minute.requests for minute in counted) == len(world.sent)
+    waited_s = sum(minute.waited_s for minute in counted)
+    assert 140 <= waited_s <= 2 * 151, "two users, of whom one has reserved at least"
     assert len(counted) == 60
-    assert sum(n for _, n in slots.minutes(world.row, world.now + 3700)) == 0
+    slots.throttled(world.row, limits, world.now, wait_s=1.0)
+    slots.throttled(world.row, limits, world.now, wait_s=1.0)
+    assert [minute.throttled for minute in slots.minutes(world.row, world.now)[-2:]] == [0, 2]
+    later = slots.minutes(world.row, world.now + 3700)
+    assert {minute[1:] for minute in later} == {(0, 0, 0.0)}
 
 
 def test_a_request_that_the_api_does_not_count_leaves_its_slot_to_others() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -10,8 +10,11 @@ import pytest
 from pipeline.budget import Budget, Limits, RateWindow, open_budget, usage
 from pipeline.budget import cells as layout
 from pipeline.budget.cells import MARGIN_MIN
+from pipeline.budget.postgres import PostgresStore
 from pipeline.budget.redis_lua import RedisStore
 from pipeline.budget.stores import CellStore
+from pipeline.errors import ConfigError, HeadraceError, Retryable
+from tests.budget.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +133,68 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst
     run(test())
 
 
+def test_a_wait_of_hours_ends_all_who_would_wait_and_is_said_once_by_each(
+    name: str, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        async with open_budget(name, WIDE, where) as one, open_budget(name, WIDE, where) as two:
+            await one.throttled(7200.0)
+            for budget in (one, one, two, two):
+                with pytest.raises(Retryable, match=r"wait until .* UTC: no request") as caught:
+                    async with budget.request():
+                        pass
+                assert caught.value.wait_s == pytest.approx(7200, abs=20)
+            for store in (one._store, two._store):
+                if isinstance(store, RedisStore | PostgresStore):
+                    await store._calls.ended()
+            assert await recorded(one) == [], "their slots are free again"
+
+    run(test())
+    assert caplog.text.count("everybody who uses this budget waits until") == 2
+
+
+def test_a_wait_for_the_next_of_the_budget_s_windows_is_waited_for(name: str, where: str) -> None:
+    daily = Limits((RateWindow(1000, 86_400.0),), 4)
+
+    async def test() -> None:
+        async with open_budget(name, daily, where) as budget:
+            await budget.throttled(7200.0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), budget.request():
+                    pass
+
+    run(test())
+
+
+def test_429s_and_nothing_else_are_one_burst(name: str, where: str) -> None:
+    quick = Limits((RateWindow(5, 0.01),), 4)
+
+    async def test() -> None:
+        async with open_budget(name, quick, where) as budget:
+            await budget.throttled(0.0)
+            await age_of_the_last_cut(budget, 2.0)
+            await budget.throttled(0.0)
+            assert budget.stats.margin == pytest.approx(MARGIN_MIN + 0.01, abs=0.001)
+            for _ in range(6):
+                async with budget.request():
+                    pass
+            await budget.throttled(0.0)
+            assert budget.stats.margin == pytest.approx(MARGIN_MIN + 0.03, abs=0.001)
+
+    run(test())
+
+
+async def age_of_the_last_cut(budget: Budget, by_s: float) -> None:
+    store = budget._store
+    if isinstance(store, CellStore):
+        async with store.locked() as (cells, _):
+            cells[layout.CUT_AT] -= by_s
+    else:
+        assert isinstance(store, RedisStore)
+        cut_at = float(await store._client.hget(store._keys[0], "cut_at"))
+        await store._client.hset(store._keys[0], "cut_at", f"{cut_at - by_s:.9f}")
+
+
 def test_what_the_api_told_of_its_limit_counts_for_the_first_429(name: str, where: str) -> None:
     hourly = Limits((RateWindow(1000, 3600.0),), 4)
 
@@ -226,9 +291,17 @@ def test_the_requests_of_the_last_hour_are_told(name: str, where: str) -> None:
             for budget in (one, two, two):
                 async with budget.request():
                     pass
+            slow = await one._store.take(None)
+            await one._store.block(5.0)
+            assert slow.wait_s == 0
+            waiting = await one._store.take(None)
+            await one.throttled(1.0)
             minutes = await asyncio.to_thread(usage, where, name)
+            assert abs(minutes[-1].at - time()) < 61
+            assert sum(minute.requests for minute in minutes) == 4
+            assert sum(minute.throttled for minute in minutes) == 1
+            assert waiting.wait_s <= sum(m.waited_s for m in minutes) < waiting.wait_s + 1
         assert len(minutes) == 60
-        assert sum(count for _, count in minutes) == 3
 
     run(test())
 
@@ -239,7 +312,7 @@ def test_a_budget_that_nobody_has_used_has_an_empty_hour(name: str, where: str) 
             pass
 
     run(test())
-    assert sum(count for _, count in usage(where, name)) == 0
+    assert sum(minute.requests for minute in usage(where, name)) == 0
 
 
 def test_who_wakes_up_late_is_recorded_when_it_sends_and_not_when_it_should(
@@ -356,3 +429,109 @@ def test_a_lower_limit_that_one_hears_of_holds_for_all_until_it_is_lifted(
             assert one._store.limits.windows == fast.windows
 
     run(test())
+
+
+async def lose_the_connection(budget: Budget) -> None:
+    store = budget._store
+    assert isinstance(store, PostgresStore)
+    psycopg = store._psycopg
+    async with await psycopg.AsyncConnection.connect(store._url, autocommit=True) as other:
+        pid = store._connection.info.backend_pid
+        await other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+
+def test_a_lost_connection_to_postgres_fails_no_request_and_frees_no_place_in_use(
+    name: str, postgres_url: str
+) -> None:
+    two_places = Limits((RateWindow(1000, 0.5),), 2)
+
+    async def test() -> None:
+        async with (
+            open_budget(name, two_places, postgres_url) as one,
+            open_budget(name, two_places, postgres_url) as two,
+        ):
+            seen = Seen()
+            await seen.request(one)
+            await lose_the_connection(one)
+            await seen.request(one)
+            held = [await one._store.try_place() for _ in range(2)]
+            await lose_the_connection(one)
+            assert await one._store.try_place() is None, "it has both already"
+            assert await two._store.try_place() is None, "they are taken again"
+            for place in held:
+                assert place is not None
+                one._store.free_place(place)
+            assert await one._store.try_place() is not None
+            assert await two._store.try_place() is not None
+            for place in held:
+                assert place is not None
+                one._store.free_place(place)  # once more frees nothing that was taken since
+            await one._store.block(0.0)
+            assert await two._store.try_place() is None
+            assert await one._store.try_place() is None
+
+    run(test())
+
+
+def test_a_place_that_others_took_while_the_connection_was_lost_is_made_up_for(
+    name: str, postgres_url: str
+) -> None:
+    two_places = Limits((RateWindow(1000, 0.5),), 2)
+
+    async def test() -> None:
+        async with (
+            open_budget(name, two_places, postgres_url) as one,
+            open_budget(name, two_places, postgres_url) as two,
+        ):
+            held = [await one._store.try_place() for _ in range(2)]
+            await lose_the_connection(one)
+            taken = await two._store.try_place()
+            assert await one._store.try_place() is None
+            assert taken is not None
+            two._store.free_place(taken)
+            await two._store.block(0.0)
+            assert await one._store.try_place() is None, "it locks again what it uses"
+            assert await two._store.try_place() is None
+            for place in held:
+                assert place is not None
+                one._store.free_place(place)
+            assert await one._store.try_place() is not None
+
+    run(test())
+
+
+def test_a_damaged_state_in_postgres_counts_as_used_up(name: str, postgres_url: str) -> None:
+    async def test() -> None:
+        async with open_budget(name, SLOW, postgres_url) as budget:
+            store = budget._store
+            assert isinstance(store, PostgresStore)
+            await store._connection.execute(
+                "UPDATE headrace_budgets SET state = substr(state, 1, 100) WHERE name = %s", (name,)
+            )
+            assert (await store.take(None)).wait_s > 29
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("postgresql://user:pa%ss@localhost:1/x", ConfigError),
+        ("postgresql://user:pass@127.0.0.1:{port}/x", Retryable),
+        ("redis://user:pa/ss@localhost", ConfigError),
+        ("redis://user:pass@127.0.0.1:{port}", Retryable),
+    ],
+)
+def test_a_look_at_a_store_that_can_t_be_read_is_an_error_of_ours_without_the_password(
+    url: str, kind: type[HeadraceError]
+) -> None:
+    pytest.importorskip(url.split(":")[0].replace("postgresql", "psycopg"))
+    with pytest.raises(kind) as caught:
+        usage(url.replace("{port}", str(free_port())), "api")
+    assert "pa" not in str(caught.value).replace("password", "").replace("package", "")
+    assert caught.value.__cause__ is None or "pass" not in str(caught.value.__cause__)
+
+
+def test_a_look_before_anybody_has_opened_a_budget(name: str, postgres_url: str) -> None:
+    url = postgres_url.removesuffix("/postgres") + "/template1"
+    assert sum(minute.requests for minute in usage(url, name)) == 0

@@ -1,0 +1,65 @@
+"""Where a budget is by default, and the page of its last hour."""
+
+import asyncio
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from assets.budgets import _page
+from resources import ApiResource
+from resources.budget import BudgetResource, default_budget_folder
+from tests.engine.sources import quick
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home that the machine knows."""
+    at = tmp_path / "home"
+    at.mkdir()
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_dir=str(at)))
+    monkeypatch.setattr("os.getuid", lambda: 4811)
+    return at
+
+
+def test_the_default_folder_is_one_whatever_the_environment_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "TMPDIR", "HOME"):
+        monkeypatch.setenv(name, str(home.parent / name))
+        assert default_budget_folder() == f"{home}/.local/state/headrace/budgets"
+        monkeypatch.delenv(name)
+        assert default_budget_folder() == f"{home}/.local/state/headrace/budgets"
+    assert not list(home.iterdir()), "a look makes nothing"
+
+
+@pytest.mark.parametrize("no_home", ["unknown", "gone", "read-only"])
+def test_a_user_without_a_home_has_a_folder_of_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, no_home: str
+) -> None:
+    if no_home == "unknown":
+        monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    elif no_home == "gone":
+        home.rmdir()
+    else:
+        monkeypatch.setattr("os.access", lambda path, _: path != home)
+    assert default_budget_folder() == "/tmp/headrace-budgets-4811"
+
+
+def test_the_page_of_a_budget_has_its_requests_429s_and_waits(tmp_path: Path) -> None:
+    source = quick("http://api.test")
+    api = ApiResource(budget=BudgetResource(where=str(tmp_path)))
+
+    async def use() -> None:
+        async with api.budget.open(source) as budget:
+            for _ in range(3):
+                async with budget.request():
+                    pass
+            await budget.throttled(0.0)
+
+    assert "no requests" in _page(source, api)
+    asyncio.run(use())
+    page = _page(source, api)
+    assert page.startswith("3 requests in the last hour, 1 times 429, 0 s waited for slots")
+    assert "| 3 | 1 | 0 |" in page
