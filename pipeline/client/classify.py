@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from pipeline.body import Body
+from pipeline.budget.slots import MAX_BLOCK_S
 from pipeline.spec.limits import Answers, RateHeaders
 
 _LONGEST_S = 86_400.0 * 31
@@ -76,7 +77,7 @@ def _says_throttled(body: Body, text: str | None) -> bool:
 
 
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3: a number or a date), at most 3600; or None."""
+    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3: a number or a date), at most a day; or None."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
@@ -90,7 +91,7 @@ def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> fl
         wait_s = (date.replace(tzinfo=date.tzinfo or UTC) - now()).total_seconds()
     if wait_s != wait_s:
         return None
-    return min(max(wait_s, 0.0), 3600.0)
+    return min(max(wait_s, 0.0), MAX_BLOCK_S)
 
 
 def rate_left(
@@ -100,9 +101,28 @@ def rate_left(
     if rate is None:
         return None, None
     remaining, reset = _number(headers, rate.remaining), _number(headers, rate.reset)
-    if reset is not None and rate.reset_is == "epoch_s":
-        reset -= now().timestamp()
+    if reset is not None and (unit := reset_unit(reset)) != "seconds":
+        reset = (reset / 1000 if unit == "epoch_ms" else reset) - now().timestamp()
     return None if remaining is None else int(remaining), None if reset is None else max(reset, 0.0)
+
+
+def reset_unit(reset: float) -> str:
+    """What a reset is, by its size: no quota takes thirty years, and no calendar is that young.
+
+    So one word of the source's YAML that is wrong neither holds everybody for a day nor is lost.
+    """
+    return "epoch_ms" if reset > 1e12 else "epoch_s" if reset > 1e9 else "seconds"
+
+
+def odd_unit(headers: Mapping[str, str], rate: RateHeaders | None) -> str | None:
+    """Words for a reset that is not in the unit that the source says."""
+    reset = None if rate is None else _number(headers, rate.reset)
+    if rate is None or reset is None or not reset or reset_unit(reset) == rate.reset_is:
+        return None
+    return (
+        f"{rate.reset} is {reset:.0f}, which can't be {rate.reset_is} as limits.headers.reset_is "
+        f"says: it is taken as {reset_unit(reset)}"
+    )
 
 
 _INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")

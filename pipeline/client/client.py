@@ -11,7 +11,6 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import httpx
@@ -23,6 +22,7 @@ from pipeline.client.auth import hidden, make_auth
 from pipeline.client.breaker import Breaker, State
 from pipeline.client.classify import Verdict
 from pipeline.client.connections import Connections
+from pipeline.client.hearing import Hearing
 from pipeline.client.in_time import InTime
 from pipeline.client.refusal import is_of_token, lost, refusal, whom
 from pipeline.client.retry import Kind, Spent
@@ -35,6 +35,7 @@ from pipeline.errors import (
     ContractBroken,
     HeadraceError,
     RequestRefused,
+    Retryable,
 )
 from pipeline.paging.request import HttpRequest
 from pipeline.rows.guard import BadBody, OddPage
@@ -84,6 +85,7 @@ class Client:
         self._breaker = breaker
         self._probe = asyncio.Lock()
         self.budget = budget
+        self._hearing = Hearing(source, budget)
         self.spent = Spent()
         self.requests = 0
         self.max_body_bytes = 64 * 2**20
@@ -138,9 +140,8 @@ class Client:
     async def _once(
         self, request: HttpRequest, read: Callable[[Answer], Awaitable[T]], what: object, sent: Sent
     ) -> T:
-        sent.requests += 1
         try:
-            answer = await self._send(request)
+            answer = await self._send(request, sent)
             self._judge(answer, what)
             found = await read(answer)
         except _Failed as failed:
@@ -169,7 +170,8 @@ class Client:
             )
         self._breaker = breaker
 
-    async def _send(self, request: HttpRequest) -> Answer:
+    async def _send(self, request: HttpRequest, sent: Sent) -> Answer:
+        sent.requests += 1
         self.requests += 1
         try:
             return await self._read_body(self._built(request))
@@ -180,6 +182,10 @@ class Client:
             raise _Failed(kind, lost(error), of_token=is_of_token(error)) from None
         except ApiUnavailable as error:
             raise _Failed(Kind.ERROR, str(error), of_token=True) from None
+        except Retryable:  # of the budget: it did not go
+            sent.requests -= 1
+            self.requests -= 1
+            raise
 
     def _built(self, request: HttpRequest) -> httpx.Request:
         params = httpx.QueryParams(request.params) if request.params else None
@@ -223,19 +229,15 @@ class Client:
 
     def _judge(self, answer: Answer, what: object) -> None:
         """Raise unless the answer can be read."""
-        limits = self._source.limits
-        left, reset_s = classify.rate_left(answer.headers, limits.headers, _now)
-        self.budget.observed(left, reset_s)
-        if told := classify.limit_told(answer.headers, limits.headers):
-            self.budget.told(*told)
+        self._hearing.answered(answer.headers)
+        rate = self._source.limits.headers
         meaning = classify.verdict(
-            answer.status, answer.headers, self._source.answers, limits.headers, answer.body
+            answer.status, answer.headers, self._source.answers, rate, answer.body
         )
         if meaning in (Verdict.OK, Verdict.EMPTY, Verdict.NOT_MODIFIED):
             return
         if meaning is Verdict.THROTTLED:
-            told_s = classify.retry_after_s(answer.headers, _now)
-            self.budget.throttled(reset_s if told_s is None and left == 0 else told_s)
+            self._hearing.throttled(answer.headers)
             raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
         if meaning is Verdict.RETRY:
             raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
@@ -294,7 +296,3 @@ async def open_client(
     state = State.HALF_OPEN if half_open else State.CLOSED
     async with budget, http:
         yield Client(source, http, budget, Breaker(source.breaker.failures, state))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

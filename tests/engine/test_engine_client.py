@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.client import retry
 from pipeline.client.breaker import Breaker, State
-from pipeline.client.classify import Verdict, rate_left, retry_after_s, verdict
+from pipeline.client.classify import Verdict, odd_unit, rate_left, retry_after_s, verdict
 from pipeline.client.client import Sent
 from pipeline.client.retry import Kind, Spent
 from pipeline.errors import (
@@ -22,6 +22,7 @@ from pipeline.errors import (
     ContractBroken,
     HeadraceError,
     RequestRefused,
+    Retryable,
 )
 from pipeline.spec.limits import Answers, RateHeaders, Retries, Timeouts
 from tests.engine.sources import quick
@@ -288,8 +289,9 @@ NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
         ("7", 7.0),
         (" 0.5 ", 0.5),
         ("-3", 0.0),
-        ("999999", 3600.0),
-        ("inf", 3600.0),
+        ("7200", 7200.0),
+        ("999999", 86_400.0),
+        ("inf", 86_400.0),
         ("nan", None),
         ("", None),
         ("soon", None),
@@ -307,7 +309,7 @@ def test_retry_after(text: str, wait_s: float | None) -> None:
 def test_headers_of_any_kind_are_survived(first: str, second: str) -> None:
     headers = {"retry-after": first, "x-ratelimit-remaining": first, "x-ratelimit-reset": second}
     wait_s = retry_after_s(headers, lambda: NOW)
-    assert wait_s is None or 0 <= wait_s <= 3600
+    assert wait_s is None or 0 <= wait_s <= 86_400
     left, reset_s = rate_left(headers, RateHeaders(), lambda: NOW)
     assert left is None or isinstance(left, int)
     assert reset_s is None or reset_s >= 0
@@ -319,6 +321,49 @@ def test_what_is_left_of_a_quota() -> None:
     assert rate_left(told, None, lambda: NOW) == (None, None)
     odd = {"x-ratelimit-remaining": "inf", "x-ratelimit-reset": "nan"}
     assert rate_left(odd, RateHeaders(), lambda: NOW) == (None, None)
+
+
+@pytest.mark.parametrize("said", ["epoch_s", "seconds"])
+@pytest.mark.parametrize(
+    ("unit", "reset"),
+    [
+        ("seconds", "30"),
+        ("epoch_s", f"{NOW.timestamp() + 30:.0f}"),
+        ("epoch_ms", f"{1000 * (NOW.timestamp() + 30):.0f}"),
+    ],
+)
+def test_a_reset_is_in_the_unit_that_its_size_tells(said: str, unit: str, reset: str) -> None:
+    headers, rate = {"x-ratelimit-reset": reset}, RateHeaders(reset_is=said)
+    assert rate_left(headers, rate, lambda: NOW) == (None, 30.0)
+    odd = odd_unit(headers, rate)
+    assert odd is None if said == unit else odd and f"taken as {unit}" in odd
+    assert odd_unit({"x-ratelimit-reset": "0"}, rate) is None
+    assert odd_unit({}, rate) is None
+
+
+def test_a_reset_in_another_unit_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    head = "x-ratelimit-remaining: 5\nx-ratelimit-reset: 30"
+
+    async def run() -> None:
+        async with serving(lambda *_: answer([{"id": 1}], head=head)) as wire:
+            source = quick(wire.url)
+            limits = source.limits.model_copy(update={"headers": RateHeaders()})
+            source = source.model_copy(update={"limits": limits})
+            async with client_of(source) as client:
+                for _ in range(2):
+                    await client.fetch(things(source), read_json, "api/things, page", Sent())
+
+    asyncio.run(run())
+    assert caplog.text.count("it is taken as seconds") == 1
+
+
+def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptureFixture) -> None:
+    found, wire, sent = fetched(lambda *_: answer([], 429, head="Retry-After: 7200"))
+    assert type(found) is Retryable
+    assert found.wait_s == pytest.approx(7200, abs=5)
+    assert "asks everybody who uses this budget to wait until" in str(found)
+    assert (len(wire.seen), sent.throttled) == (1, 1)
+    assert caplog.text.count("the API said so (Retry-After 7200 s)") == 1
 
 
 @pytest.mark.parametrize(
