@@ -1,17 +1,25 @@
-"""Pages that follow each other by the cursor: nothing is passed over while rows change. Pure.
+"""Pages that follow each other by the cursor: nothing is passed over while rows change.
 
 Rows come in order of the cursor. A row that changes gets a later cursor and moves to the end, so
 that numbered pages behind it shift by one; a page that begins where the last one ended, by the
 cursor, does not mind. Rows that two pages have are dropped by their key.
+
+The end takes two witnesses, since a sick API sends an empty page, or the first row of one: a page
+that brings nothing after a short one, or two in a row that bring nothing and are alike.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.errors import ContractBroken
+from pipeline.extract.fetch import Fetched, Pages
 from pipeline.paging.pagers import Ask, Facts, Segment, kept, restored
+from pipeline.window import floor
+
+_ASK_AGAIN = 4
+"""So often is a page asked for again whose answers are not alike."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,114 @@ class CursorPager:
                 "use another kind of paging"
             )
         return replace(ask, url=facts.url) if facts.url else None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a chain: its last page, and the most rows that a page of it had."""
+
+    facts: Facts
+    most_rows: int
+    short: bool
+
+
+class CursorPages:
+    """The pages of ``pages``; one that may not be what was asked for is asked for again."""
+
+    def __init__(self, pages: Pages, resolution_s: float) -> None:
+        self._pages = pages
+        self._resolution_s = resolution_s
+        self._seen: dict[str, _Seen] = {}
+        """By the end of the slice of the window that a chain reads."""
+
+    async def count(self, ask: Ask) -> int | None:
+        return await self._pages.count(ask)
+
+    async def page(self, ask: Ask) -> Fetched:
+        """:raises ContractBroken: no two answers are alike, or no page gets beyond this one."""
+        start, end = _window_of(ask)
+        seen = self._seen.get(end)
+        if seen is None or seen.facts.cursor != start:
+            seen = None  # the first page of a chain, or of a later try
+        page = await self._believed(ask, seen)
+        if _stuck(ask, page.facts, seen) and await self._has_more_behind(ask):
+            page = await self._pages.page(ask)  # they may have come meanwhile
+            if _stuck(ask, page.facts, seen):
+                raise ContractBroken(_TOO_COARSE.format(rows=page.facts.rows, cursor=start))
+        rows, most = page.facts.rows, seen.most_rows if seen else 0
+        self._seen[end] = _Seen(page.facts, max(rows, most), rows < (most or ask.limit))
+        return page
+
+    async def _believed(self, ask: Ask, seen: _Seen | None) -> Fetched:
+        page = await self._pages.page(ask)
+        for _ in range(_ASK_AGAIN):
+            if not _doubtful(ask, page.facts, seen):
+                return page
+            before, page = page, await self._pages.page(ask)
+            if _shown(ask, page.facts) == _shown(ask, before.facts):
+                return page
+        raise ContractBroken(
+            f"the page from the cursor {_window_of(ask)[0]} on was asked for {_ASK_AGAIN + 1} "
+            "times, and each answer was another: is the sort of the request right?"
+        )
+
+    async def _has_more_behind(self, ask: Ask) -> bool:
+        """Whether rows come where the next cursor lies that can be asked for."""
+        start, end = _window_of(ask)
+        begins = floor(_instant(start), self._resolution_s) + timedelta(seconds=self._resolution_s)
+        if begins >= _instant(end):
+            return False
+        behind = await self._pages.page(replace(ask, window=(begins.isoformat(), end)))
+        return _is_after(behind.facts.cursor, start)
+
+
+_TOO_COARSE = (
+    "{rows} rows came again from the cursor {cursor} on, which is finer than what the request "
+    "says of it, and more lie behind them: say how fine the API reads a cursor, as in "
+    "window: {{resolution_s: 0.001}}, raise paging.limit, or use another kind of paging"
+)
+
+
+def _window_of(ask: Ask) -> tuple[str, str]:
+    """A baseline begins at no instant: ''."""
+    assert ask.window is not None, "an extraction by cursor gives every page its window"
+    return ask.window[0] or "", ask.window[1]
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _is_after(cursor: str | None, other: str) -> bool:
+    return cursor is not None and (not other or _instant(cursor) > _instant(other))
+
+
+def _ends(ask: Ask, facts: Facts) -> bool:
+    """Whether a page brings nothing that the next one could begin from."""
+    bare = facts.cursor is None or not _is_after(facts.cursor, _window_of(ask)[0])
+    return facts.rows == 0 or (facts.url is None and bare)
+
+
+def _doubtful(ask: Ask, facts: Facts, seen: _Seen | None) -> bool:
+    """Whether a page may be cut off, or begin after rows that it passed over."""
+    if _ends(ask, facts):
+        return seen is None or not seen.short
+    return seen is not None and ask.url is None and _is_after(facts.since, _window_of(ask)[0])
+
+
+def _shown(ask: Ask, facts: Facts) -> tuple[object, ...]:
+    """What has to come twice: all of an end, the beginning of others, since rows move."""
+    return (facts.since, facts.rows, facts.again) if _ends(ask, facts) else (facts.since,)
+
+
+def _stuck(ask: Ask, facts: Facts, seen: _Seen | None) -> bool:
+    """Whether a page that ends a chain is as full as the one before, as its rows come again.
+
+    It begins before the cursor that it was asked from: requests say less of it than the rows do.
+    """
+    start = _window_of(ask)[0]
+    back = start != "" and facts.since is not None and _is_after(start, facts.since)
+    return back and _ends(ask, facts) and (seen is None or facts.rows >= seen.facts.rows)
 
 
 def goes_back(before: Facts, ask: Ask) -> bool:

@@ -237,6 +237,7 @@ class EndpointPages:
             cursor=edges.cursor,
             begins=edges.begins,
             again=edges.again,
+            since=edges.since,
         )
 
     def _secret_param(self) -> str | None:

@@ -25,13 +25,14 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
 class Edges:
     """Where the page after this one begins: by the cursor, or with the row that both have.
 
-    :ivar cursor: the last one, ISO 8601.
+    :ivar cursor: the last one, ISO 8601. :ivar since: the first one.
     :ivar begins: the key of the first row. :ivar again: of those that the next page begins with.
     """
 
     cursor: str | None = None
     begins: Keys | None = None
     again: tuple[Keys, ...] = ()
+    since: str | None = None
 
 
 def edges_of(table: pa.Table, endpoint: Endpoint) -> Edges:
@@ -69,7 +70,8 @@ def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
         return Edges()
     last = column[-1]
     tied = table.slice(pc.index(column, last).as_py())
-    return Edges(str(last.as_py().isoformat()), again=_keys(tied, endpoint))
+    first, end = (str(cursor.as_py().isoformat()) for cursor in (column[0], last))
+    return Edges(end, again=_keys(tied, endpoint), since=first)
 
 
 def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:

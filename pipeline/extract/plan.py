@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from pipeline.extract.by_cursor import CursorPager
+from pipeline.extract.by_cursor import CursorPager, CursorPages
 from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
 from pipeline.extract.fetch import Pages
@@ -104,6 +104,7 @@ def extraction_of(
     if isinstance(endpoint.paging, Cursor):
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
+        pages = CursorPages(pages, form.resolution_s)
     return ByChain(
         pages,
         pager,

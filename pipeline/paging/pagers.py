@@ -83,7 +83,8 @@ class Facts:
 
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
     :ivar total: how many rows match in all, if the page or a count says so.
-    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it.
+    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it; ``since`` the
+        first one.
     :ivar again: the keys of the rows that the page after it begins with once more: those
         with the last cursor; the last one, where offsets overlap.
     :ivar begins: the key of its first row, where offsets overlap.
@@ -98,6 +99,7 @@ class Facts:
     cursor: str | None = None
     again: tuple[Keys, ...] = ()
     begins: Keys | None = None
+    since: str | None = None
 
 
 @dataclass(frozen=True)
