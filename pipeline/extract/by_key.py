@@ -3,30 +3,30 @@
 Each page handed on joins the ones before it. One that does not leaves a gap, which is fetched
 again: by key where the API can seek, else by walking back until a page joins. What is covered is
 dropped, so that no row comes twice. The end takes two witnesses (a short page and the count, a
-short page and an empty one, two empty ones of which the count of what follows knows nothing), since
-a sick API sends odd pages and wrong counts.
+short page and one that brings nothing, two that bring nothing, of which the count of what follows
+knows nothing), since a sick API sends odd pages and wrong counts. So does the end of a range, or it
+is read on without an upper bound.
 """
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.errors import ContractBroken
 from pipeline.extract.chains import Handed, Tally
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import Room, in_order
+from pipeline.extract.order import first_new
+from pipeline.extract.seek import ASK_AGAIN, Seek
 from pipeline.paging.pagers import Ask, Facts, OffsetPager, Pager, Segment, kept, restored
 from pipeline.paging.proof import Reach, earlier_ask
 
-_ASK_AGAIN = 4
-"""So often are a first page and a count asked for that do not fit together."""
 _TIMES_TO_BE_SURE = 8
 """How often in a row few rows that move may look like an API that gives one row a page."""
+_ENOUGH = 2
+"""So many witnesses take the place of a count at the end."""
 _MOST_STILL = 5
 """So many pages in a row with the same keys mean that the paging parameter is not known."""
 
@@ -42,10 +42,10 @@ class ByKey:
         self._key = key
         self._room = Room(ahead)
         self._can_seek = can_seek
+        self._seek = Seek(pages, key, self._all_counted, descending=descending)
         self._first_offset = pager.first_offset if isinstance(pager, OffsetPager) else 0
         self._offset = self._first_offset
         self._earlier = 0
-        self._largest = 0
         self._at_end = False
         self._reach = Reach(descending=descending)
         self.tally = Tally()
@@ -65,7 +65,7 @@ class ByKey:
             while not self._at_end and (page := await anext(pages, None)) is not None:
                 async for handed in self._joined(page):
                     yield handed
-        if not (self._at_end or (self._reach.ended and self._all_counted())):
+        if not (self._at_end or self._ended()):
             async for handed in self._rest(head.ask):
                 yield handed
         self.tally.contiguous = True
@@ -85,7 +85,7 @@ class ByKey:
         A page that stays shorter than asked for while more rows match: a silently capped size.
         """
         before: int | None = None
-        for _ in range(_ASK_AGAIN):
+        for _ in range(ASK_AGAIN):
             page, counted = await asyncio.gather(self._pages.page(ask), self._pages.count(ask))
             total = page.facts.total if counted is None else counted
             resumed = ask.offset is not None and ask.offset > self._first_offset
@@ -102,58 +102,59 @@ class ByKey:
 
     async def _chain(self, segment: Segment) -> AsyncGenerator[Fetched, None]:
         ask: Ask | None = segment.ask
-        before: Facts | None = None
+        before: Fetched | None = None
         still = 0
         while ask is not None:
-            page = await (self._pages.page(ask) if ask.offset is not None else self._sought(ask))
-            still = still + 1 if before is not None and _same(before, page.facts) else 0
+            page = await self._asked(ask, before)
+            if page is None:
+                return
+            still = still + 1 if before is not None and _same(before.facts, page.facts) else 0
             if still == _MOST_STILL:
                 raise _standing_still(page)
-            before = page.facts
+            before, facts = page, page.facts
             yield page
-            total = self.tally.total if before.total is None else before.total
-            ask = None if segment.closed else self._pager.after(ask, replace(before, total=total))
+            total = self.tally.total if facts.total is None else facts.total
+            ask = None if segment.closed else self._pager.after(ask, replace(facts, total=total))
 
-    async def _sought(self, ask: Ask) -> Fetched:
-        """A page by key. An empty one is believed if the API counts no row there either.
-
-        While it does, the page is asked for again: a sick API sends empty pages in a row. A count
-        that knows no filter is never 0: then so many empty pages are believed without it.
-        """
-        for tries in range(_ASK_AGAIN):
-            page = await self._pages.page(ask)
-            if page.facts.rows == 0:
-                counted = 0 if self._all_counted() else await self._pages.count(ask)
-                if not counted and (ask.before is None or tries):
-                    return page
-            elif self._reach.within(ask, page.facts):
-                return page
-        if page.facts.rows == 0:
-            return page
-        raise ContractBroken(
-            f"asked for {self._key} after {ask.after} and before {ask.before}, got "
-            f"{page.facts.first} to {page.facts.last}: the API ignores the filter on the key"
-        )
+    async def _asked(self, ask: Ask, before: Fetched | None) -> Fetched | None:
+        if ask.before is not None:
+            return await self._seek.in_range(ask, before)
+        return await (self._pages.page(ask) if ask.offset is not None else self._seek.page(ask))
 
     async def _joined(self, page: Fetched) -> AsyncIterator[Handed]:
-        """The new rows of a page; first those of the gap before it, if there is one."""
-        if page.facts.rows == 0 and page.ask.before is None:
-            async for handed in self._after_empty(page):
-                yield handed
-            return
-        if not self._reach.joins(page.ask, page.facts, self._first_offset):
-            self.tally.gaps_refetched += 1
-            async for missing in self._gap(page):
-                yield self._taken(missing)
-        yield self._taken(page)
+        """The new rows of a page; first those of the gap before it, if there is one.
+
+        :raises ContractBroken: the gap stays, however often it and the page are asked for.
+        """
+        found: Fetched | None = page
+        for tries in range(ASK_AGAIN):
+            if tries:
+                found = await self._asked(page.ask, None)
+            if found is None:
+                return  # of a range: left to the gap before the next one
+            if found.facts.rows == 0 and found.ask.before is None:
+                async for handed in self._after_empty(found):
+                    yield handed
+                return
+            if not self._joins(found):
+                self.tally.gaps_refetched += 1
+                async for missing in self._gap(found):
+                    yield self._taken(missing)
+            if self._joins(found):
+                yield self._taken(found)
+                return
+        raise self._no_page_joins()
 
     async def _after_empty(self, page: Fetched) -> AsyncIterator[Handed]:
-        """An empty page is the end, or odd: a second witness is asked for."""
-        if self._at_end or (self._reach.ended and self._all_counted()):
-            self._at_end = True
+        """An empty page is the end, or odd: a second witness is asked for.
+
+        Where offsets overlap it is always odd: rows are gone, so that it is no witness.
+        """
+        self._at_end = self._at_end or self._ended(int(page.ask.offset is None))
+        if self._at_end:
             return
         ask = self._onward(page.ask) if self._can_seek else page.ask
-        again = await (self._sought(ask) if self._can_seek else self._pages.page(ask))
+        again = await (self._seek.page(ask) if self._can_seek else self._pages.page(ask))
         if again.facts.rows:
             async for handed in self._joined(again):
                 yield handed
@@ -162,7 +163,7 @@ class ByKey:
         else:
             async for found in self._walk(again, None):
                 yield self._taken(found)
-            self._at_end = True
+            self._at_end = self._reach.witnesses >= _ENOUGH
 
     async def _gap(self, page: Fetched) -> AsyncGenerator[Fetched, None]:
         """Pages from what is covered to a page that does not join."""
@@ -171,8 +172,8 @@ class ByKey:
                 yield found
             return
         empty = 0
-        while not self._reach.joins(page.ask, page.facts, self._first_offset):
-            found = await self._sought(self._onward(page.ask))
+        while not self._joins(page):
+            found = await self._seek.page(self._onward(page.ask))
             if found.facts.rows:
                 yield found
             elif (empty := empty + 1) == 2:
@@ -187,11 +188,11 @@ class ByKey:
         found, before = start, start.facts
         patience = 32 + 2 * (start.ask.offset or 0) // max(1, start.ask.limit)
         while patience:
-            if self._reach.joins(found.ask, found.facts, self._first_offset):
+            if self._joins(found):
                 brings = self._reach.brings(found.facts)
                 patience += brings
                 yield found
-                if target and self._reach.joins(target.ask, target.facts, self._first_offset):
+                if target and self._joins(target):
                     return
                 if not brings and found.facts.rows < max(2, found.ask.limit):
                     return
@@ -204,43 +205,50 @@ class ByKey:
             if still == _MOST_STILL:
                 raise _standing_still(found)
             before, patience = found.facts, patience - 1
-        raise ContractBroken(
-            f"no page joins the rows up to {self._key} {self._reach.covered}: does the API count "
-            "the offset in rows, and sort by the key?"
-        )
+        raise self._no_page_joins()
 
     async def _rest(self, head: Ask) -> AsyncIterator[Handed]:
         """What the pages so far have not reached, until two answers say that there is no more."""
-        if not self._can_seek:
-            more = True
-            while more:
-                ask = replace(head, offset=self._offset)
-                async for found in self._walk(await self._pages.page(ask), None):
-                    yield self._taken(found)
-                more = await self._more_behind_one_row(replace(head, offset=self._offset))
-            return
-        nothing = int(self._reach.ended)
-        while nothing < 2:
-            found = await self._sought(self._onward(head))
-            if found.facts.rows:
+        self._reach = replace(self._reach, witnesses=min(1, self._reach.witnesses))
+        while self._reach.witnesses < _ENOUGH or await self._more_behind_one_row(head):
+            if self._can_seek:
+                yield self._taken(await self._seek.page(self._onward(head)))
+                continue
+            ask = replace(head, offset=self._offset)
+            async for found in self._walk(await self._pages.page(ask), None):
                 yield self._taken(found)
-                nothing = int(found.facts.rows < self._largest)
-            else:
-                nothing += 1
 
-    async def _more_behind_one_row(self, ask: Ask) -> bool:
+    async def _more_behind_one_row(self, head: Ask) -> bool:
         """:raises ContractBroken: one row a page, so that there is nothing to overlap by."""
-        if self._largest != 1 or self._all_counted():
+        if self._can_seek or self._reach.most_rows != 1 or self._all_counted():
             return False
+        ask = replace(head, offset=self._offset)
         for _ in range(_TIMES_TO_BE_SURE):
             behind = await self._pages.page(replace(ask, offset=self._offset + 1))
             if not self._reach.brings(behind.facts):
                 return False
             if (await self._pages.page(ask)).facts.rows != 1:
                 return True  # it has come meanwhile
-        raise ContractBroken(
-            "the API gives one row a page, so that pages can't overlap: say so with "
-            "paging.overlap: false"
+        raise self._no_page_joins()
+
+    def _joins(self, page: Fetched) -> bool:
+        return self._reach.joins(page.ask, page.facts, self._first_offset)
+
+    def _ended(self, more: int = 0) -> bool:
+        """:param more: witnesses beside those of the pages taken."""
+        if self.tally.total is None:
+            return self._reach.witnesses + more >= _ENOUGH
+        return self._reach.ended and self._all_counted()
+
+    def _no_page_joins(self) -> ContractBroken:
+        if self._reach.most_rows == 1 and not self._can_seek:
+            return ContractBroken(
+                "the API gives one row a page, so that pages can't overlap: say so with "
+                "paging.overlap: false"
+            )
+        return ContractBroken(
+            f"no page joins the rows up to {self._key} {self._reach.covered}: does the API count "
+            "the offset in rows, and sort by the key?"
         )
 
     def _onward(self, ask: Ask) -> Ask:
@@ -251,31 +259,15 @@ class ByKey:
     def _all_counted(self) -> bool:
         return self.tally.total in (None, self._earlier + self.tally.rows)
 
-    def _first_new(self, table: pa.Table) -> int:
-        """How many rows at the start are covered: in key order, all that is new comes last."""
-        covered, descending = self._reach.covered, self._reach.descending
-        if covered is None:
-            return 0
-        keys = table[self._key]
-
-        def is_new(at: int) -> bool:
-            key = keys[at].as_py()
-            return bool(key < covered if descending else key > covered)
-
-        for at in range(min(2, table.num_rows)):  # one row of overlap is what mostly comes
-            if is_new(at):
-                return at
-        return bisect_left(range(table.num_rows), True, key=is_new)
-
     def _taken(self, page: Fetched) -> Handed:
         """Hand the page's rows on, without those that are covered."""
         table = page.table
-        if first := self._first_new(table):
+        reach = self._reach
+        if first := first_new(table[self._key], reach.covered, descending=reach.descending):
             table = table.slice(first)
         if page.ask.offset is not None and self._reach.brings(page.facts):
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)
-        self._largest = max(self._largest, page.facts.rows)
         self._room.saw(max(page.arrow_bytes, page.body_bytes))
         self.tally.pages += 1
         self.tally.rows += table.num_rows

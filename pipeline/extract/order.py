@@ -1,5 +1,6 @@
 """In which order the rows of one page come, held against what was asked. Pure."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ContractBroken
-from pipeline.paging.pagers import Ask, Keys
+from pipeline.paging.pagers import Ask, Key, Keys
 from pipeline.rows.types import INSTANT
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor
@@ -19,6 +20,21 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
         return None, None
     column = table[endpoint.key[0]]
     return column[0].as_py(), column[-1].as_py()
+
+
+def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
+    """How many rows at the start are covered: in key order, all that is new comes last."""
+    if covered is None:
+        return 0
+
+    def is_new(at: int) -> bool:
+        key = keys[at].as_py()
+        return bool(key < covered if descending else key > covered)
+
+    for at in range(min(2, len(keys))):  # one row of overlap is what mostly comes
+        if is_new(at):
+            return at
+    return bisect_left(range(len(keys)), True, key=is_new)
 
 
 @dataclass(frozen=True)

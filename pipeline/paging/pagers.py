@@ -23,6 +23,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Protocol
 
+_MOST_INT32, _MOST_INT64 = 2**31 - 1, 2**63 - 1
+"""What an API may keep an integer key in: a bound beyond that may be refused."""
+
 Key = int | str | float | bool | date | datetime | None
 Keys = tuple[Key, ...]
 """Of one row: a key of one column, or of several."""
@@ -180,17 +183,23 @@ class KeysetPager:
         fitted = replace(ask, limit=facts.rows) if _capped(ask, facts, total) else ask
         rest = total - facts.rows
         parts = min(self.ranges, -(-rest // fitted.limit))
-        if parts < 2 or last < first:
+        if parts < 2:
             return None
-        width = max(1, (last - first + 1) * rest // facts.rows // parts)
+        room = (_MOST_INT32 if last < _MOST_INT32 else _MOST_INT64) - last - 1
+        width = min((last - first + 1) * rest // facts.rows // parts, room // (parts - 1))
+        if width < 1:
+            return None
         bounds = [last + width * i for i in range(parts)]
         inner = [Segment(replace(fitted, after=a, before=a + width + 1)) for a in bounds[:-1]]
         return (*inner, Segment(replace(fitted, after=bounds[-1])))
 
     def after(self, ask: Ask, facts: Facts) -> Ask | None:
-        if facts.rows == 0 or (facts.rows < ask.limit and facts.total is not None):
-            return None
-        return replace(ask, after=facts.last)
+        """A short page of a range is followed too: beyond the last range no other page looks."""
+        if ask.before is None:
+            at_end = facts.rows < ask.limit and facts.total is not None
+        else:
+            at_end = isinstance(facts.last, int) and facts.last + 1 == ask.before
+        return None if facts.rows == 0 or at_end else replace(ask, after=facts.last)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ Let pages be slices of the rows sorted by a unique key, each taken at its own ti
 from ``first`` to ``last`` holds *every* row that was there at that time with a key between the two.
 So if each page begins at or before the last key of the pages before it, their key intervals join
 without a gap, and every row that was there throughout has been seen, whatever came or went
-meanwhile. The last page must be shorter than asked for: then it reaches to the end. One row of
+meanwhile. The last page must be shorter than asked for: then it reaches to the end. A range of keys
+is not covered to its end by a short page, but by one that holds no row of it. One row of
 overlap makes pages join when nothing moves; deleted rows open a gap, which is seen and fetched
 again; inserted rows widen the overlap. Rows at or below what is covered are dropped, so that none
 comes twice.
@@ -24,29 +25,46 @@ class Reach:
 
     :ivar covered: every row there throughout with a key up to this one has been seen.
     :ivar ended: a page reached to the end of the rows.
+    :ivar witnesses: so many pages in a row say that there is no more: a page that is short, also
+        beside those before it, since an API may cap its pages; then each that brings nothing.
+    :ivar most_rows: of a page.
     """
 
     covered: Key = None
     ended: bool = False
+    witnesses: int = 0
+    most_rows: int = 0
     descending: bool = False
 
     def joins(self, ask: Ask, facts: Facts, first_offset: int = 0) -> bool:
         """True if no row can lie between what is covered and this page."""
         if ask.offset is None or ask.offset <= first_offset:
             return ask.after is None or self._before(ask.after, self.covered)
-        if facts.rows == 0:
-            return self.ended
-        return self.covered is not None and self._before(facts.first, self.covered)
+        # An empty page does not: it lacks the row of overlap, so that rows before it are gone.
+        return (
+            facts.rows > 0 and self.covered is not None and self._before(facts.first, self.covered)
+        )
 
     def extended(self, ask: Ask, facts: Facts) -> "Reach":
         """What is covered after a page that joins."""
         covered = self.covered
         if facts.rows and not self._before(facts.last, covered):
             covered = facts.last
-        short = facts.rows < ask.limit
-        if short and isinstance(ask.before, int) and not self.descending:
+        if facts.rows == 0 and isinstance(ask.before, int) and not self.descending:
             covered = covered if self._before(ask.before - 1, covered) else ask.before - 1
-        return replace(self, covered=covered, ended=short and ask.before is None)
+        short = facts.rows < ask.limit
+        witnesses = self.witnesses
+        if self.brings(facts):
+            witnesses = int(short and not 0 < self.most_rows <= facts.rows)
+        elif ask.before is None:
+            witnesses += facts.rows < max(2, ask.limit)
+        return replace(
+            self,
+            covered=covered,
+            ended=short and ask.before is None,
+            witnesses=witnesses,
+            most_rows=max(self.most_rows, facts.rows),
+        )
 
     def brings(self, facts: Facts) -> bool:
         """True if the page reaches beyond what is covered."""

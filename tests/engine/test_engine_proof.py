@@ -4,10 +4,11 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
@@ -135,36 +136,135 @@ def empty(ask: Ask, found: list[int]) -> list[int]:
     return []
 
 
-@settings(max_examples=40 * THOROUGH, deadline=None)
+def cut_to(rows: int) -> Fault:
+    return lambda ask, found: found[:rows]
+
+
+@settings(max_examples=150 * THOROUGH, deadline=None)
 @given(
     kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
-    fault=st.sampled_from(["empty", "duplicate"]),
+    fault=st.sampled_from([0, 1, 2, -1, "duplicate"]),
     counts=st.booleans(),
     count=st.integers(1, 60),
     limit=st.integers(2, 9),
     ranges=st.integers(1, 4),
     ahead=st.integers(1, 8),
-    at=st.integers(1, 30),
+    at=st.sets(st.integers(1, 30), min_size=1, max_size=3),
+    changes=st.integers(0, 6),
     seed=SEEDS,
 )
-def test_an_odd_page_now_and_then_costs_no_row(
+def test_odd_pages_now_and_then_cost_no_row(
     kind: str,
-    fault: str,
+    fault: int | str,
     counts: bool,
     count: int,
     limit: int,
     ranges: int,
     ahead: int,
-    at: int,
+    at: set[int],
+    changes: int,
     seed: int,
 ) -> None:
+    """Empty, cut, or the page before again; two in a row only where the API counts its rows."""
+    assume(counts or all(number + 1 not in at for number in at))
     rng = random.Random(seed)
-    model = Moving(rng.sample(range(1, 400), count), rng, counts=counts)
-    model.fault = empty if fault == "empty" else duplicated(lambda: model)
-    model.fault_at = frozenset([at])
+    rows = rng.sample(range(1, 400), count)
+    model = Moving(rows, rng, changes=changes, counts=counts, kept=rng.choice(rows))
+    model.fault = cut_to(fault) if isinstance(fault, int) else duplicated(lambda: model)
+    model.fault_at = frozenset(at)
     pager = pager_of(kind.split(",")[0], limit, ranges)
     keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
     check(model, keys)
+
+
+class Hiding(Moving):
+    """Takes a page's rows, and then leaves out what this user may not see; counts what he may."""
+
+    every = 7
+
+    def _answer(self, ask: Ask) -> list[int]:
+        return [row for row in super()._answer(ask) if row % self.every]
+
+    async def count(self, ask: Ask) -> int:
+        return sum(row % self.every > 0 for row in self._matching(ask))
+
+
+@settings(max_examples=40 * THOROUGH, deadline=None)
+@given(
+    count=st.integers(20, 60),
+    every=st.integers(3, 9),
+    limit=st.integers(3, 9),
+    ranges=st.integers(1, 4),
+    ahead=st.integers(1, 8),
+    seed=SEEDS,
+)
+def test_rows_that_are_left_out_of_full_pages_cost_no_others(
+    count: int, every: int, limit: int, ranges: int, ahead: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    model = Hiding(rng.sample(range(1, 400), count), rng)
+    model.every = every
+    model.throughout = {row for row in model.rows if row % every}
+    runs = ([*run] for hidden, run in groupby(model.rows, lambda row: row % every == 0) if hidden)
+    assume(max((len(run) for run in runs), default=0) < len(model._answer(Ask(limit))))
+    keys, _ = read_all(extraction(model, pager_of("keyset", limit, ranges), ahead, True))
+    check(model, keys)
+
+
+def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> None:
+    for times in range(1, 8):
+        model = rows_of(400)
+        asked = model._answer
+        left = [times]
+
+        def some(ask: Ask, asked: Any = asked, left: list[int] = left) -> list[int]:
+            if ask.after == 117 and left[0]:
+                left[0] -= 1
+                return []
+            return list(asked(ask))
+
+        model._answer = some  # type: ignore[method-assign]
+        keys, _ = read_all(extraction(model, KeysetPager(10, 4), 4, can_seek=True))
+        assert keys == list(range(1, 401))
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("deleted", [0, 2])
+def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) -> None:
+    model = rows_of(60, counts=counts, most_delay=0)
+    asked, short = model._answer, {24} if deleted else {28, 30}
+
+    def answer(ask: Ask) -> list[int]:
+        if ask.offset == 28 and deleted:
+            model.rows = model.rows[-58:]
+        found = asked(ask)
+        if ask.offset in short:
+            short.remove(ask.offset)
+            return found[:1]
+        return found
+
+    model._answer = answer  # type: ignore[method-assign]
+    keys, _ = read_all(extraction(model, OffsetPager(8), 1, can_seek=False))
+    assert keys[-58:] == list(range(3, 61))
+
+
+def test_a_gap_that_does_not_close_is_said() -> None:
+    model = rows_of(60, most_delay=0)
+    asked = model._answer
+    model._answer = lambda ask: [] if ask.after == 8 else asked(ask)  # type: ignore[method-assign]
+    model.fault = lambda ask, found: found[2:]
+    model.fault_at = frozenset(range(3, 1000))
+    said = broken(model, OffsetPager(8), can_seek=True)
+    assert said.startswith("no page joins the rows up to id 8: ")
+
+
+def test_ranges_stay_within_the_numbers_that_an_api_may_keep_a_key_in() -> None:
+    for last, most in ((100_000_006, 2**31), (2**40, 2**63), (1_700_000_000 * 10**9, 2**63)):
+        facts = Facts(10, 1, last, total=403)
+        planned = [*(KeysetPager(10, 4).planned(Ask(10), facts) or ())]
+        assert planned
+        assert all(int(str(segment.ask.before or 0)) < most for segment in planned)
+    assert KeysetPager(10, 4).planned(Ask(10), Facts(10, 1, 2**63 - 2, total=403)) is None
 
 
 WRONG_COUNTS: dict[str, Callable[[int], int]] = {
