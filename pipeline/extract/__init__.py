@@ -1,7 +1,7 @@
 """All pages of one endpoint in one window: side by side on the wire, in order to the caller.
 
 ``fetch`` (a page, held by ``order``, ``inside``, ``counted`` and ``links`` against what was asked,
-read ``together`` with others), ``lanes`` (side by side, in order), ``by_key`` (under the proof),
-``by_cursor`` and ``chains`` (one after the other), ``feed`` (the latest rows only), ``plan`` (which
-of these an endpoint's YAML means).
+read ``together`` with others), ``lanes`` (side by side, in order), ``by_key`` and ``seek`` (under
+the proof), ``by_cursor``, ``overlap`` and ``chains`` (one after the other), ``feed`` (the latest
+rows only), ``plan`` (which of these an endpoint's YAML means).
 """

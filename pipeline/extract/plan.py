@@ -7,6 +7,7 @@ from pipeline.extract.by_cursor import CursorPager, CursorPages
 from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
 from pipeline.extract.fetch import Pages
+from pipeline.extract.overlap import OverlapPages
 from pipeline.paging.pagers import (
     ChainPager,
     CustomPager,
@@ -105,6 +106,9 @@ def extraction_of(
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
         pages = CursorPages(pages, form.resolution_s)
+    counted = endpoint.count is not None or getattr(endpoint.paging, "total", None)
+    if isinstance(pager, OffsetPager) and pager.overlap and not counted:
+        pages = OverlapPages(pages, pager.first_offset)
     return ByChain(
         pages,
         pager,

@@ -388,6 +388,21 @@ def test_offsets_of_rows_with_two_keys_are_held_together_by_the_row_that_both_pa
     assert len(first) == 2, "a second pass"
 
 
+@pytest.mark.parametrize("cap", [100, 3])
+@pytest.mark.parametrize("sick", [2, 3])
+def test_a_page_of_rows_with_two_keys_that_is_cut_to_its_first_row_is_not_the_end(
+    lake: Lake, tmp_path: Path, cap: int, sick: int
+) -> None:
+    rows = [{"id": n, "part": "a"} for n in range(1, 21)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        found = rows[int(params["offset"]) :][: min(cap, int(params["limit"]))]
+        return found[: 1 if number == sick else None]
+
+    with Shop(answer).source(tmp_path, PAIRS) as source:
+        assert committed(lake, source) == (list(range(1, 21)), True)
+
+
 def test_one_row_with_two_keys_is_read_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(lambda params, n: [{"id": 1, "part": "a"}][int(params["offset"]) :])
     with shop.source(tmp_path, PAIRS) as source:
