@@ -11,10 +11,13 @@ from assets.specs import asset_key
 from pipeline.lake.readback import committed_partitions
 from pipeline.lake.schema_changes import sentence
 from pipeline.lake.store import Lake
+from pipeline.run.joined import gaps
 from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
 
 _MOST_NAMED = 20
+_MOST_JOINED = 100
+"""A day ends early only if it was read before it had ended: it is among the newest."""
 NEAR = 0.8
 """From this part of the safety margin on, lateness is near enough to it to warn."""
 
@@ -101,19 +104,20 @@ def wider_margin_s(latest_s: float) -> int:
 
 
 def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
-    """Days between the first and the latest committed one that are not committed."""
+    """Days up to the latest committed one that are not committed, or don't join the day after."""
     days = committed_partitions(lake, source.source, endpoint)
     missing = missing_days(source, endpoint, days)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
+    said = [f"missing: {named} ({counted(len(missing), 'day')}): materialize them"]
+    apart = list(gaps(source, lake, endpoint, days[-_MOST_JOINED:]))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="coverage",
-        passed=not missing,
+        passed=not missing and not apart,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"missing: {named} ({counted(len(missing), 'day')}): materialize them"
-        if missing
-        else f"{counted(len(days), 'day')}, none missing",
-        metadata={"committed": len(days), "missing": len(missing)},
+        description="; ".join([*said[: len(missing)], *apart[:_MOST_NAMED]])
+        or f"{counted(len(days), 'day')}, none missing",
+        metadata={"committed": len(days), "missing": len(missing), "gaps": len(apart)},
     )
 
 

@@ -11,7 +11,8 @@
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
         ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
-        └── LostRace             another run took this partition over and has not finished it
+        ├── LostRace             another run took this partition over and has not finished it
+        └── ReadAnew             what came does not fit what an earlier try or another run has read
 
 A message says what was expected, what came, and what to do. It never holds a secret: build it from
 names of settings, statuses and bodies that are ``cut``, never from headers or URLs with a query.
@@ -91,3 +92,13 @@ class LakeUnavailable(Retryable):
 
 class LostRace(Retryable):
     """Another run took this partition over, and has not committed it yet."""
+
+
+class ReadAnew(Retryable):
+    """Sound by itself, but it does not fit what an earlier try or another run has read.
+
+    The next try reads what is needed to make it fit.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, wait_s=1.0)

@@ -6,6 +6,9 @@ Pure functions of plain values; every instant is timezone-aware. The rules:
 - the first partition is the *baseline*: no lower bound;
 - ``start(D) = min(start of day D, watermark of D−1 if D−1 is committed) − safety margin``;
 - the watermark recorded on commit is ``end(D)``;
+- other runs may commit D−1 and D while either is being read, so each looks at the other once it is
+  committed itself (``gap``); a try that then begins too late or ends too early is not gone on with
+  (``falls_short``);
 - a *snapshot* (no cursor) is the whole collection now, and only the newest day can be taken.
 """
 
@@ -112,13 +115,34 @@ def incremental(
     day = calendar.day(partition)
     begins = calendar.begins(day)
     _not_future(partition, begins, now)
-    end = min(calendar.ends(day), now)
+    end, complete = min(calendar.ends(day), now), calendar.ends(day) <= now
     if day == calendar.start:
-        return Window("baseline", None, end, safety_margin_s, complete=end < now)
+        return Window("baseline", None, end, safety_margin_s, complete=complete)
     boundary = begins if watermark_before is None else min(begins, watermark_before)
     start = floor(boundary - timedelta(seconds=safety_margin_s), step_s)
     edge = ceil(boundary, step_s)
-    return Window("incremental", start, end, safety_margin_s, edge, complete=end < now)
+    return Window("incremental", start, end, safety_margin_s, edge, complete=complete)
+
+
+def falls_short(earlier: Window, window: Window) -> bool:
+    """True if what an earlier try has read, or began to read, leaves out what is wanted now.
+
+    It began before its day had ended, and the day has ended since; or before the day before was
+    committed, which then ended early. The days beside it count on all of the window.
+    """
+    if window.start is not None and earlier.start is not None and window.start < earlier.start:
+        return True
+    return window.complete and earlier.end < window.end
+
+
+def gap(before: Window, after: Window) -> tuple[datetime, datetime] | None:
+    """What lies between two days that follow each other: up to where the first one was read, and
+    from where on the next one counts on its own rows; None if they join.
+    """
+    if after.start is None:
+        return None
+    counts_from = after.start + timedelta(seconds=after.safety_margin_s)
+    return (before.end, counts_from) if before.end < counts_from else None
 
 
 def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:

@@ -1,15 +1,13 @@
 """How a try at a partition begins: with its window, and with what an earlier try left behind."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from pipeline.lake.commit import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import manifest_of
 from pipeline.run.parents import Parents, parents_of
 from pipeline.run.staged import Run
-from pipeline.window import Window, incremental, snapshot
+from pipeline.window import Window, falls_short, incremental, snapshot
 
 
 def begin(
@@ -24,7 +22,11 @@ def begin(
     else:
         window, definition = parents.window, f"{definition}-{parents.generation}"
     found = manifest_of(run.lake, source.source, endpoint, partition)
-    if found is not None and found.run_id == run.run_id and not _cut_short(found.window, window):
+    if (
+        found is not None
+        and (found.run_id, found.definition) == (run.run_id, definition)
+        and not falls_short(Window.from_json(found.window), window)
+    ):
         return found
     while True:
         attempt = open_attempt(
@@ -38,20 +40,14 @@ def begin(
         )
         carried_out = attempt.committed
         if carried_out is None:
-            if _cut_short(attempt.window, window):
+            if falls_short(Window.from_json(attempt.window), window):
                 attempt.start_over(window.to_json())
             return attempt, parents
         # An earlier try had decided its commit; that will do, unless the day has gone on since.
-        if Window.from_json(carried_out.window).end >= window.end or window.kind == "snapshot":
+        decided = Window.from_json(carried_out.window)
+        goes_on = decided.end < window.end and window.kind != "snapshot"
+        if not goes_on and not falls_short(decided, window):
             return carried_out
-
-
-def _cut_short(earlier: Mapping[str, Any], window: Window) -> bool:
-    """True if an earlier try began before its day had ended, and the day has ended since.
-
-    Its window would leave the rest of the day to nobody: the day after counts on all of it.
-    """
-    return window.complete and Window.from_json(earlier).end < window.end
 
 
 def _window(run: Run, endpoint: str, partition: str, in_this_run: bool) -> Window:

@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract.chains import Tally
 from pipeline.heap import settled
+from pipeline.run.joined import check_joined
 from pipeline.run.partition import stage
 from pipeline.run.staged import Receipt, Run, Staged
 from pipeline.run.winner import winner
@@ -143,6 +144,11 @@ async def _endpoint(
                 return
             outcome.receipts.append(receipt)
             done(receipt)
+            try:
+                await asyncio.to_thread(check_joined, run, receipt.manifest, wanted)
+            except HeadraceError as error:
+                outcome.failed.append(Failed(name, day, error))
+                return
     finally:
         for _, _, task in staging:
             task.cancel()

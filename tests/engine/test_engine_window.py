@@ -1,6 +1,7 @@
 """No instant between the baseline and the latest watermark is left out, whatever is run."""
 
 import itertools
+import random
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import WindowRefused
-from pipeline.window import Calendar, Window, incremental, newest_snapshot, snapshot
+from pipeline.window import (
+    Calendar,
+    Window,
+    falls_short,
+    gap,
+    incremental,
+    newest_snapshot,
+    snapshot,
+)
 from tests.engine.moving import THOROUGH
 
 # With skipped and doubled hours, at midnight too (Beirut, Cairo), half hours, and a day that
@@ -72,6 +81,114 @@ def check_covered(done: dict[date, Window]) -> None:
         after = done.get(day + timedelta(days=1))
         if after is not None:
             assert (after.start or BEGINNING) <= window.end
+
+
+class Runs:
+    """Runs of one day or two, under way at the same time, over one lake; as the engine has them.
+
+    A try goes on with what an earlier one of its day has staged, and takes it away from it. Once a
+    day is committed, the day before is looked at, and the day after, if it is not this run's.
+    """
+
+    def __init__(self, calendar: Calendar, margin_s: float, step_s: float) -> None:
+        self.calendar, self.margin_s, self.step_s = calendar, margin_s, step_s
+        self.done: dict[date, Window] = {}
+        self.done_by: dict[date, int] = {}
+        self.staged: dict[date, tuple[int, Window]] = {}
+        self.days: dict[int, list[date]] = {}
+        self.left: dict[int, list[date]] = {}
+        self.opened: dict[int, set[date]] = {}
+        self.told: dict[int, int] = {}
+
+    def begin(self, run: int, days: list[date], now: datetime) -> None:
+        self.days[run], self.left[run], self.opened[run] = days, list(days), set()
+        for day in days:
+            wanted = self.window(day, days, now)
+            if self.done_by.get(day) == run and not falls_short(self.done[day], wanted):
+                continue
+            self.opened[run].add(day)
+            _, earlier = self.staged.get(day, (run, wanted))
+            self.staged[day] = run, wanted if falls_short(earlier, wanted) else earlier
+
+    def window(self, day: date, beside: list[date], now: datetime) -> Window:
+        day_before = day - timedelta(days=1)
+        before = None if day_before in beside else self.done.get(day_before)
+        return incremental(
+            self.calendar,
+            day.isoformat(),
+            now=now,
+            safety_margin_s=self.margin_s,
+            watermark_before=before.end if before else None,
+            step_s=self.step_s,
+        )
+
+    def commit(self, run: int, *, killed: bool = False) -> bool:
+        """The next day of a run. False: the run ends here, and has to be begun again."""
+        day = self.left[run].pop(0)
+        owner, window = self.staged.get(day, (None, None))
+        if window is not None and owner == run:
+            del self.staged[day]
+            self.done[day], self.done_by[day] = window, run
+            self.told[run] = self.told.get(run, 0) + (not killed)
+        elif day in self.opened[run] and self.done_by.get(day) in (None, run):
+            return False  # another run took it over, and has not committed it
+        well = not killed and self.joined(day, self.days[run])
+        if well:
+            self.told.pop(run, None)
+        return well
+
+    def joined(self, day: date, days: list[date]) -> bool:
+        mine, after = self.done[day], day + timedelta(days=1)
+        pairs = [(self.done.get(day - timedelta(days=1)), mine)]
+        if after in self.done and after not in days and mine.end < self.calendar.ends(day):
+            pairs.append((mine, self.done[after]))
+        return not any(first is not None and gap(first, second) for first, second in pairs)
+
+
+@settings(max_examples=300 * THOROUGH, deadline=None)
+@given(
+    zone=st.sampled_from(ZONES[:4]),
+    start=st.sampled_from(STARTS),
+    margin_s=st.sampled_from([0.0, 1.0, 3600.0, 200_000.0]),
+    step_s=st.sampled_from([1.0, 86_400.0]),
+    seed=st.integers(0, 2**32),
+)
+def test_days_that_are_read_at_the_same_time_join(
+    zone: str, start: date, margin_s: float, step_s: float, seed: int
+) -> None:
+    """However runs interleave, and wherever they are killed: once those have tried again that were
+    told to, or were killed, no instant between two days is left out.
+    """
+    calendar, chance = Calendar(start, ZoneInfo(zone)), random.Random(seed)
+    now = calendar.begins(start + timedelta(days=3))
+    runs = Runs(calendar, margin_s, step_s)
+    told: set[int] = set()
+    for number in range(120):
+        now += timedelta(seconds=chance.choice([0, 600, 40_000]))
+        under_way = [run for run, left in runs.left.items() if left]
+        if not under_way or (len(under_way) < 4 and chance.random() < 0.5):
+            day = calendar.today(now) - timedelta(days=chance.choice([0] * 6 + [1]))
+            days = [day - timedelta(days=1), day][chance.random() < 0.9 :]
+            runs.begin(number, days, now)
+            continue
+        run = chance.choice(under_way)
+        if not runs.commit(run, killed=chance.random() < 0.1):
+            told.add(run)
+            assert runs.told.get(run, 0) <= 2, "a retry must mend it, and not go on for ever"
+            runs.begin(run, runs.days[run], now)
+    for run in told:
+        tries = 1
+        while tries <= 4 and not all(runs.commit(run) for _ in [*runs.left[run]]):
+            runs.begin(run, runs.days[run], now)
+            tries += 1
+        assert tries <= 4, "a retry must mend it, and not go on for ever"
+    for day, window in runs.done.items():
+        after = runs.done.get(day + timedelta(days=1))
+        assert (
+            after is None
+            or after.boundary is None
+            or ((after.start or BEGINNING) + timedelta(seconds=margin_s) <= window.end)
+        )
 
 
 @given(st.sampled_from(ZONES), st.dates(date(1990, 1, 1), date(2040, 1, 1)))

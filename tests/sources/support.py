@@ -63,17 +63,26 @@ def instant(text: str) -> datetime:
 
 
 def outcome_of(
-    source: Source, lake: Lake, endpoint: str, days: Sequence[str], now: datetime
+    source: Source,
+    lake: Lake,
+    endpoint: str | Sequence[str],
+    days: Sequence[str],
+    now: datetime,
+    run_id: str | None = None,
 ) -> tuple[Outcome, int]:
-    """Run the engine: what came of it, and how many requests that took."""
+    """Run the engine: what came of it, and how many requests that took.
+
+    :param run_id: of an earlier try of the same run; else a run of its own.
+    """
 
     async def main() -> tuple[Outcome, int]:
         outcome = Outcome()
         async with open_client(
             source, budget.open_budget(source.source, LIMITS, "memory")
         ) as client:
-            run = Run(source, lake, client, f"run-{next(_numbers)}", lambda: now)
-            await run_source(run, [endpoint], days, outcome)
+            run = Run(source, lake, client, run_id or f"run-{next(_numbers)}", lambda: now)
+            names = [endpoint] if isinstance(endpoint, str) else endpoint
+            await run_source(run, names, days, outcome)
             return outcome, client.requests
 
     return asyncio.run(main())
