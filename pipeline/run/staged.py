@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.client.packing import Sender
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, ReadAnew
 from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
@@ -31,6 +31,12 @@ _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
     "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
     "lie before the first row?"
+)
+
+_TRY = "Is 'key' right, and does the API honour the filter?"
+_SHARED = (
+    "Is 'key' right? If one row may come under several parents: put the parent's column into "
+    "'key' (parents.column_here, with group: 1)"
 )
 
 
@@ -105,10 +111,14 @@ class Staged:
 
         try:
             outcome = self.attempt.commit(build)
-        except ContractBroken:
+        except ContractBroken as error:
             # What is staged would break the same way again: the next try reads it anew.
             self.attempt.start_over()
-            raise
+            if not self.resumed_pages:
+                raise
+            # Rows that an earlier try has staged may have moved, and come again in this one: only
+            # what is read in one go shows whether the contract is broken.
+            raise ReadAnew(f"{error} The next try reads all pages in one go") from error
         lost = outcome.result is Result.LOST
         return Receipt(
             endpoint=self.endpoint,
@@ -134,7 +144,8 @@ class Staged:
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
             passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
-        refuse_if_broken(checks, f"{self.run.source.source}/{self.endpoint} {self.partition}")
+        what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
+        refuse_if_broken(checks, what, hint=_SHARED if spec.parents else _TRY)
         return checks
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:

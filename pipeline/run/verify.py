@@ -89,15 +89,13 @@ def verify(
     )
 
 
-def refuse_if_broken(checks: Sequence[Check], what: str) -> None:
-    """:raises ContractBroken: a blocking check does not hold; the generation before stays."""
+def refuse_if_broken(checks: Sequence[Check], what: str, *, hint: str) -> None:
+    """:param hint: what may be wrong in the source's YAML.
+    :raises ContractBroken: a blocking check does not hold; the generation before stays."""
     broken = [check for check in checks if check.blocking and not check.passed]
     if broken:
         said = "; ".join(f"{check.name}: {check.detail}" for check in broken)
-        raise ContractBroken(
-            f"{what}: not committed, the generation before stays: {said}. Is 'key' right, and does "
-            "the API honour the filter?"
-        )
+        raise ContractBroken(f"{what}: not committed, the generation before stays: {said}. {hint}")
 
 
 def _rises(keys: pa.Array) -> bool:

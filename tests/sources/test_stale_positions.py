@@ -11,7 +11,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError, RequestRefused
+from pipeline.errors import (
+    ApiUnavailable,
+    ContractBroken,
+    HeadraceError,
+    ReadAnew,
+    RequestRefused,
+)
 from pipeline.lake.readback import key_rows
 from pipeline.lake.store import Lake
 from pipeline.spec import Source
@@ -33,6 +39,7 @@ class Api:
         self.dead_answer: tuple[int, Any] = (410, {"message": "the cursor has expired"})
         self.refused: tuple[int, ...] = ()
         self.ends: int | None = None
+        self.moved = 0
         self.asked: list[int] = []
         self.app = Starlette(routes=[Route("/things", self.answer)])
 
@@ -49,7 +56,7 @@ class Api:
         last = min(ROWS, int(first) + PAGE)
         token = f"{self.session}-{last}" if last < ROWS else None
         link = f"{request.base_url}things?token={token}" if token else None
-        rows = [{"id": n} for n in range(int(first), last)]
+        rows = [{"id": n - self.moved} for n in range(int(first), last)]
         return JSONResponse({"rows": rows, "next": link if self.kind == "link" else token})
 
 
@@ -154,6 +161,27 @@ def test_a_refusal_behind_the_first_page_is_no_stale_position(lake: Lake) -> Non
         api.app.router.routes[:] = [Route("/things", refuse_later)]
         assert isinstance(error_of(source, lake), RequestRefused)
     assert api.asked == [20, 30]
+
+
+@pytest.mark.parametrize("kind", ["token", "link"])
+def test_a_row_that_is_staged_and_comes_again_costs_a_retry_and_no_more(
+    kind: str, lake: Lake
+) -> None:
+    """Two rows were inserted before the seam meanwhile: the last two that are staged come again."""
+    api = Api(kind)
+    with serving(api.app) as url:
+        source = source_at(url, kind)
+        api.ends = 40
+        error_of(source, lake)
+        api.ends, api.moved = None, PAGE + 2
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+        [failed] = outcome.failed
+        assert isinstance(failed.error, ReadAnew)
+        assert "keys_unique" in str(failed.error)
+        assert outcome.retry_wait_s is not None
+        api.asked.clear()
+        (manifest,) = extract(source, lake, "things", DAY, NOW)
+    assert (manifest.rows, manifest.resumed_pages, api.asked[0]) == (ROWS, 0, 0)
 
 
 def test_a_parent_that_failed_in_the_try_before_is_asked_again(lake: Lake) -> None:
