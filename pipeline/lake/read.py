@@ -117,7 +117,7 @@ def current(
         living = alive(small, key, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
-    return _again_if_vanished(lake, read)
+    return again_if_vanished(lake, read)
 
 
 def gone_keys(
@@ -137,7 +137,7 @@ def gone_keys(
 def late_rows(
     lake: Lake,
     files: Iterable[ManifestFile],
-    previous: Manifest | None,
+    previous: Callable[[], Manifest | None],
     *,
     key: Sequence[str],
     cursor: str,
@@ -145,7 +145,8 @@ def late_rows(
 ) -> LateRows:
     """Of new files, not committed yet, count the rows before the boundary and the late ones.
 
-    :param previous: the manifest of the partition before; None if it isn't committed.
+    :param previous: reads the manifest of the partition before; None if it isn't committed. That
+        one may be replaced while it is read, and is then asked for again.
     :param boundary: where the margin ends: the window's start plus the safety margin.
     """
     names = list(dict.fromkeys([*key, cursor]))
@@ -157,18 +158,19 @@ def late_rows(
         edge = cursor_value(boundary, some.schema.field(cursor).type)
         return some.to_table(columns=names, filter=pc.field(cursor) < edge)
 
-    margin = _again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
+    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
     if margin is None:
         return LateRows(0, 0, None)
 
     def before() -> pa.Table | None:
-        if previous is None or not margin.num_rows:
+        found = previous() if margin.num_rows else None
+        if found is None:
             return None
-        if not previous.files:
+        if not found.files:
             return margin.schema.empty_table()
-        return margin_of(_dataset(lake, [previous]))
+        return margin_of(_dataset(lake, [found]))
 
-    return lateness(margin, _again_if_vanished(lake, before), cursor, boundary)
+    return lateness(margin, again_if_vanished(lake, before), cursor, boundary)
 
 
 # ---- below: how
@@ -252,7 +254,10 @@ def _take(
         return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
 
 
-def _again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
+def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
+    """:param read: of manifests and their files, which may be replaced between the two.
+    :raises LakeUnavailable: the files can't be read, twice.
+    """
     try:
         return read()
     except OSError:

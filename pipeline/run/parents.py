@@ -13,13 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ContractBroken, RequestRefused, WindowRefused
+from pipeline.errors import ContractBroken, RequestRefused, WindowRefused, cut
 from pipeline.extract.agreement import BY_COUNT, ONE_PAGE, weaker
 from pipeline.extract.chains import Handed, Tally
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import in_order
 from pipeline.extract.plan import Extraction
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import again_if_vanished
 from pipeline.lake.readback import key_rows, manifest_of
 from pipeline.paging.pagers import Ask
 from pipeline.run.staged import Run
@@ -27,6 +28,7 @@ from pipeline.spec.endpoint import Children
 from pipeline.window import Window
 
 _MOST_LISTED = 100
+_MOST_SAID = 60
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,13 @@ class Parents:
 
 def parents_of(run: Run, children: Children, partition: str) -> Parents:
     """:raises WindowRefused: the parent's partition is not committed.
-    :raises ContractBroken: its rows have no such column, or no single values in it.
+    :raises ContractBroken: its rows have no such column, or no values that could be asked for.
+    :raises LakeUnavailable: its files can't be read.
     """
+    return again_if_vanished(run.lake, lambda: _parents(run, children, partition))
+
+
+def _parents(run: Run, children: Children, partition: str) -> Parents:
     found = manifest_of(run.lake, run.source.source, children.endpoint, partition)
     if found is None:
         raise WindowRefused(
@@ -78,7 +85,15 @@ def _values(run: Run, children: Children, parent: Manifest) -> list[str]:
             f"{column.type}, expected single values: declare the member that goes into {{parent}} "
             f"as a column, e.g. {name}_id: {{type: int64, path: {name}.id}}"
         )
-    return [str(value) for value in sorted(column.drop_null().unique().to_pylist())]
+    values = [str(value) for value in sorted(column.drop_null().unique().to_pylist())]
+    split = next((value for value in values if "," in value), None)
+    if children.group > 1 and split is not None:
+        raise ContractBroken(
+            f"parents.group joins the values of {run.source.source}/{children.endpoint}.{name} by "
+            f"commas, and {cut(split, _MOST_SAID)!r} has one: it would be asked for as two. Set "
+            "group: 1, or name a column without commas"
+        )
+    return values
 
 
 @dataclass(frozen=True)

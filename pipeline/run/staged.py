@@ -204,7 +204,10 @@ class Staged:
         if spec.cursor is None or boundary is None or not files:
             return LateRows(0, 0, None)
         day_before = run.calendar.day(self.partition) - timedelta(days=1)
-        before = manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+
+        def before() -> Manifest | None:
+            return manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+
         return late_rows(
             run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary
         )

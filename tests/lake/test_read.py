@@ -220,12 +220,12 @@ def test_late_rows(lake: Lake, kind: pa.DataType, value: Any) -> None:
         rows({"id": 3, "at": before(3)}, {"id": 4, "at": before(0)}, {"id": 5}, at=kind),
     )
     arguments: Any = {"key": ["id"], "cursor": "at", "boundary": boundary}
-    assert late_rows(lake, new.files, previous, **arguments) == (3, 2, 3 * 3600)
-    assert late_rows(lake, new.files, None, **arguments) == (3, 0, None)
-    assert late_rows(lake, previous.files, previous, **arguments) == (2, 0, None)
+    assert late_rows(lake, new.files, lambda: previous, **arguments) == (3, 2, 3 * 3600)
+    assert late_rows(lake, new.files, lambda: None, **arguments) == (3, 0, None)
+    assert late_rows(lake, previous.files, lambda: previous, **arguments) == (2, 0, None)
     empty = put(lake, "2025-12-31")
-    assert late_rows(lake, previous.files, empty, **arguments) == (2, 2, 5 * 3600)
-    assert late_rows(lake, [], previous, **arguments) == (0, 0, None)
+    assert late_rows(lake, previous.files, lambda: empty, **arguments) == (2, 2, 5 * 3600)
+    assert late_rows(lake, [], lambda: previous, **arguments) == (0, 0, None)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +246,4 @@ def test_with_rows_of_another_key_or_cursor_nothing_is_late(
     previous = put(lake, DAYS[0], table)
     new = put(lake, DAYS[1], rows({"id": 1, "at": at("2026-01-01")}))
     arguments: Any = {"key": ["id"], "cursor": "at", "boundary": at("2026-01-02")}
-    assert late_rows(lake, new.files, previous, **arguments) == (1, 0, None)
+    assert late_rows(lake, new.files, lambda: previous, **arguments) == (1, 0, None)

@@ -1,0 +1,137 @@
+"""Which parents a child is asked for: their values, and their partition while it is replaced."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.readback import key_rows, manifest_of
+from pipeline.lake.store import Lake
+from pipeline.run import parents, staged
+from pipeline.spec import Source
+from tests.engine.sources import source_of
+from tests.sources.support import extract, outcome_of, serving
+
+NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
+DAY = ["2026-11-03"]
+NAMES = ["Ann", "Smith, Bob", "Cy"]
+
+
+async def customers(request: Request) -> Response:
+    at = "2026-11-02T23:30:00Z"
+    return JSONResponse([{"id": n, "name": name, "at": at} for n, name in enumerate(NAMES)])
+
+
+async def orders(request: Request) -> Response:
+    asked = request.query_params["of"].split(",")
+    return JSONResponse([{"id": 10 * int(n)} for n in asked if n.isdigit()])
+
+
+async def shared(request: Request) -> Response:
+    return JSONResponse([{"id": 7}])
+
+
+@contextmanager
+def source_at(of_parent: str) -> Iterator[Source]:
+    routes = [Route(f"/{each.__name__}", each) for each in (customers, orders, shared)]
+    with serving(Starlette(routes=routes)) as url:
+        yield source_of(
+            f"""
+            source: shop
+            base_url: {url}
+            start: 2026-11-01
+            safety_margin_s: 3600
+            endpoints:
+              customers:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, name: string, at: "timestamp[iso]"}}
+              orders: &child
+                request: {{params: {{of: "{{parent}}"}}}}
+                key: [id]
+                columns: {{id: int64}}
+                parents: {{endpoint: customers, {of_parent}}}
+              shared: *child
+            """
+        )
+
+
+def replaced_once(
+    monkeypatch: pytest.MonkeyPatch, module: Any, source: Source, lake: Lake, day: str
+) -> None:
+    """The partition is replaced by another run between its manifest and its files."""
+    real = manifest_of
+
+    def stale(of: Lake, name: str, endpoint: str, partition: str) -> Manifest | None:
+        found = real(of, name, endpoint, partition)
+        if (endpoint, partition) == ("customers", day):
+            monkeypatch.setattr(module, "manifest_of", real)
+            extract(source, lake, "customers", [day], NOW)
+        return found
+
+    monkeypatch.setattr(module, "manifest_of", stale)
+
+
+def test_a_value_that_would_be_asked_for_as_two_is_refused(lake: Lake) -> None:
+    with source_at("column: name, group: 2") as source:
+        extract(source, lake, "customers", DAY, NOW)
+        outcome, requests = outcome_of(source, lake, "orders", DAY, NOW)
+    [failed] = outcome.failed
+    assert isinstance(failed.error, ContractBroken)
+    assert str(failed.error) == (
+        "parents.group joins the values of shop/customers.name by commas, and 'Smith, Bob' has "
+        "one: it would be asked for as two. Set group: 1, or name a column without commas"
+    )
+    assert requests == 0
+
+
+def test_parents_that_are_replaced_while_they_are_read_are_read_anew(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source_at("group: 2") as source:
+        extract(source, lake, "customers", DAY, NOW)
+        replaced_once(monkeypatch, parents, source, lake, DAY[0])
+        (manifest,) = extract(source, lake, "orders", DAY, NOW)
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [0, 10, 20]
+
+
+def test_parents_whose_files_are_gone_are_a_reason_to_wait(lake: Lake) -> None:
+    with source_at("group: 2") as source:
+        (manifest,) = extract(source, lake, "customers", DAY, NOW)
+        lake.delete(sorted(manifest.paths))
+        outcome, _ = outcome_of(source, lake, "orders", DAY, NOW)
+    [failed] = outcome.failed
+    assert isinstance(failed.error, LakeUnavailable)
+    assert outcome.retry_wait_s is not None
+
+
+def test_a_day_before_that_is_replaced_while_late_rows_are_counted(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source_at("group: 2") as source:
+        extract(source, lake, "customers", ["2026-11-02"], NOW)
+        replaced_once(monkeypatch, staged, source, lake, "2026-11-02")
+        (manifest,) = extract(source, lake, "customers", DAY, NOW)
+    assert (manifest.margin_rows, manifest.late_rows) == (3, 0)
+
+
+def test_one_child_of_two_parents_is_told_how_to_name_it(lake: Lake) -> None:
+    with source_at("group: 1") as source:
+        extract(source, lake, "customers", DAY, NOW)
+        outcome, _ = outcome_of(source, lake, "shared", DAY, NOW)
+    [failed] = outcome.failed
+    assert isinstance(failed.error, ContractBroken)
+    assert "2 with a key that another row has" in str(failed.error)
+    assert "one row may come under several parents: put the parent's column into 'key'" in str(
+        failed.error
+    )
+    assert "column_here" in str(failed.error)
