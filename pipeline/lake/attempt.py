@@ -153,6 +153,7 @@ class Attempt:
         :raises LostRace: another try has taken over, and has not committed yet.
         :raises LakeUnavailable: a staged batch is gone, or S3 does not answer; the next try
             goes on from what is there.
+        :raises LakeRefused: all staged batches are gone, for the second time.
         """
         if self.committed is not None:
             return Outcome(Result.DONE, self.committed)
@@ -233,8 +234,15 @@ class Attempt:
 
     def _cut_back(self, index: int) -> None:
         kept, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
-        self._save(self._checkpoint.next(batches=kept))
+        losses = self._checkpoint.losses + (not kept)
+        self._save(self._checkpoint.next(batches=kept, losses=losses))
         discard(self._lake, lost, keep=frozenset())
+        if not kept and losses > 1:
+            raise LakeRefused(
+                f"{self.place}: all that was staged was gone from S3 before it could be committed,"
+                f" {losses} times now: unfinished uploads are removed from {self._lake.url()}"
+                " sooner than this partition can be read. Let the lifecycle rule leave them a week."
+            )
         rows = sum(batch.rows for batch in lost)
         raise LakeUnavailable(
             f"{self.place}: a staged file is gone from S3 before it was committed (a lifecycle"

@@ -42,6 +42,7 @@ class Checkpoint:
     :param owner: the generation of the try that wrote this.
     :param base: the etag of the manifest that a commit will replace; None if there was none.
     :param writes: counts the writes, so that no two are the same text (see `pipeline.lake.swap`).
+    :param losses: how often all that was staged was gone before it could be committed.
     :param garbage: keys that nobody needs any more once ``manifest`` is in place.
     """
 
@@ -53,6 +54,7 @@ class Checkpoint:
     batches: tuple[Batch, ...] = ()
     schema: str | None = None
     writes: int = 0
+    losses: int = 0
     manifest: Manifest | None = None
     garbage: tuple[str, ...] = field(default=())
 

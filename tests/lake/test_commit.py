@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import LakeUnavailable
+from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import attempt as attempt_module
 from pipeline.lake.commit import Result
 from pipeline.lake.manifest import Manifest
@@ -250,6 +250,19 @@ def test_all_uploads_gone_means_from_the_beginning(lake: Lake) -> None:
     with pytest.raises(LakeUnavailable, match="lifecycle"):
         attempt.commit(facts)
     assert begin(lake).progress is None
+
+
+def test_all_uploads_gone_twice_is_said_and_not_tried_for_ever(lake: Lake) -> None:
+    for error, said in ((LakeUnavailable, "lifecycle"), (LakeRefused, "leave them a week")):
+        attempt = begin(lake)
+        stage(attempt, 0, "lost")
+        for each in lake.uploads(""):
+            lake.abort_upload(each.key, each.upload_id)
+        with pytest.raises(error, match=said):
+            attempt.commit(facts)
+    extract(lake)
+    assert read(lake) == whole("new")
+    check_clean(lake)
 
 
 def test_a_large_batch_goes_in_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
