@@ -3,6 +3,6 @@
 From the outside in: ``cache`` and ``packing`` stand before ``client`` and have its interface
 (``cache_store`` and ``pack`` are their data); ``client`` sends, by ``classify``, ``retry``,
 ``breaker`` and ``refusal``; ``auth`` and ``token_auth`` sign; ``transport`` asks the budget,
-``in_time`` bounds the wait, ``connections`` are aiohttp's under httpx; ``secret_logs`` keeps what
-libraries log harmless.
+``in_time`` bounds the wait, ``connections`` are aiohttp's under httpx; ``spelled`` finds a secret
+however an API has written it, and ``secret_logs`` keeps what libraries log harmless.
 """

@@ -9,13 +9,13 @@ import importlib
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
-from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
+from pipeline.client.spelled import SHORTEST, says, without
 from pipeline.client.token_auth import TokenAuth, client_form, refresh_form
-from pipeline.errors import CUT, ConfigError
+from pipeline.errors import ConfigError
 from pipeline.spec.auth import (
     ApiKey,
     Auth,
@@ -51,6 +51,18 @@ def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> htt
 
 def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
     """``text`` without the secrets of a source, which an API may have said again."""
+    for secret in _secrets(spec, auth):
+        text = without(text, secret)
+    return text
+
+
+def says_a_secret(text: str, spec: Auth) -> bool:
+    """True if a text that is whole has a secret in it."""
+    return any(says(text, secret) for secret in _secrets(spec, None))
+
+
+def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
+    """The longest first: one may be a part of another."""
     values = [getattr(spec, name, None) for name in _SECRETS]
     secrets = [value for value in values if isinstance(value, SecretStr)]
     secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
@@ -59,24 +71,10 @@ def hidden(text: str, spec: Auth, auth: httpx.Auth | None = None) -> str:
     if isinstance(spec, Basic):
         both = f"{spec.username}:{spec.password.get_secret_value()}"
         found.add(b64encode(both.encode()).decode())
-    for value in sorted(found, key=len, reverse=True):
-        if len(value) >= _SHORTEST_HIDDEN:
-            for written in (value, quote(value, safe="")):
-                text = _without_parts(text.replace(written, "***"), written)
-    return text
-
-
-def _without_parts(text: str, secret: str) -> str:
-    """Without what is left of a secret where the text was cut."""
-    if CUT in text:
-        for length in range(len(secret) - 1, _SHORTEST_HIDDEN - 1, -1):
-            text = text.replace(secret[:length] + CUT, "***" + CUT)
-            text = text.replace(CUT + secret[-length:], CUT + "***")
-    return text
+    return sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
 
 
 _SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
-_SHORTEST_HIDDEN = 4
 
 
 def _for_header(value: str, what: str) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 from pydantic import SecretStr
 
-from pipeline.client.auth import hidden
+from pipeline.client.auth import hidden, says_a_secret
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
 from pipeline.errors import HeadraceError
@@ -182,4 +182,4 @@ def _may_be_kept(answer: Answer, source: Source) -> bool:
     if not 200 <= answer.status < 300 or answer.status == 206:
         return False
     text = f"{dict(answer.headers)}{str(answer.body, 'utf-8', 'replace')}"
-    return hidden(text, source.auth) == text
+    return not says_a_secret(text, source.auth)
