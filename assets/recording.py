@@ -2,8 +2,8 @@
 
 A ``MaterializeResult`` stands for *all* partitions of a run. It is used where an endpoint has done
 all of them, since what is downstream in the same run waits for it. Where it has not (a snapshot in
-a range, a step that fails), each partition is logged by itself; such events stay although the step
-fails.
+a range, a step that fails or is tried again), each partition is logged by itself; such events stay
+although the step fails, or the run ends before the next try.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,11 @@ from pipeline.lake.store import Lake
 from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
 
+_WITHOUT_EVENT = "__source_asset_observation__"
+"""Metadata by which Dagster lets what is downstream go on, and tells of no materialization: an
+earlier try has told of it. Dagster has it for bodies that log events themselves; one that no longer
+knew it would tell twice."""
+
 
 class Recorder:
     """Tells Dagster of receipts.
@@ -28,22 +33,22 @@ class Recorder:
     def __init__(self, context: dg.AssetExecutionContext, source: Source) -> None:
         self._context = context
         self._source = source
-        self._recorded = _recorded_by_earlier_tries(context)
+        self._told = _told_by_earlier_tries(context)
         self.shared: Mapping[str, Any] = {}
 
     def results(
         self, lake: Lake, receipts: Sequence[Receipt]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Of a step that succeeds."""
-        by_endpoint: dict[str, list[Receipt]] = {}
-        for receipt in receipts:
-            by_endpoint.setdefault(receipt.endpoint, []).append(receipt)
-        for name, done in by_endpoint.items():
+        for name, done in _by_endpoint(receipts).items():
             key, checks = (
                 asset_key(self._source, name),
                 check_results(self._source, lake, name, done),
             )
-            if self._all_partitions(key, done):
+            if not self._all_partitions(done):
+                self.log(done)
+                yield from checks
+            elif self._untold(done) == done:
                 for receipt in done:
                     self._context.add_asset_metadata(
                         self._metadata(receipt),
@@ -53,29 +58,50 @@ class Recorder:
                 yield dg.MaterializeResult(asset_key=key, check_results=checks)
             else:
                 self.log(done)
-                yield from checks
+                yield dg.MaterializeResult(
+                    asset_key=key, check_results=checks, metadata={_WITHOUT_EVENT: True}
+                )
 
     def log(self, receipts: Sequence[Receipt]) -> None:
         """Events of their own, for those that have none yet."""
-        for receipt in receipts:
-            key, partition = asset_key(self._source, receipt.endpoint), receipt.manifest.partition
-            if (key, partition) in self._recorded:
-                continue
-            self._recorded.add((key, partition))
+        for receipt in self._untold(receipts):
+            key, partition = self._key(receipt)
+            self._told.add((key, partition))
             self._context.log_event(
                 dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(receipt))
             )
 
-    def _all_partitions(self, key: dg.AssetKey, receipts: Sequence[Receipt]) -> bool:
+    def log_checks(self, lake: Lake, receipts: Sequence[Receipt]) -> None:
+        """Of a step that fails for good: what its committed partitions are like is told all the
+        same.
+        """
+        step = self._context.get_step_execution_context()
+        for name, done in _by_endpoint(receipts).items():
+            for result in check_results(self._source, lake, name, done):
+                self._context.log_event(result.to_asset_check_evaluation(step))
+
+    def _all_partitions(self, receipts: Sequence[Receipt]) -> bool:
         done = {receipt.manifest.partition for receipt in receipts}
-        fresh = all((key, partition) not in self._recorded for partition in done)
-        return fresh and done == set(self._context.partition_keys)
+        return done == set(self._context.partition_keys)
+
+    def _untold(self, receipts: Sequence[Receipt]) -> list[Receipt]:
+        return [receipt for receipt in receipts if self._key(receipt) not in self._told]
+
+    def _key(self, receipt: Receipt) -> tuple[dg.AssetKey, str]:
+        return asset_key(self._source, receipt.endpoint), receipt.manifest.partition
 
     def _metadata(self, receipt: Receipt) -> dict[str, Any]:
         return {**metadata.of_receipt(receipt), **self.shared}
 
 
-def _recorded_by_earlier_tries(
+def _by_endpoint(receipts: Sequence[Receipt]) -> dict[str, list[Receipt]]:
+    found: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        found.setdefault(receipt.endpoint, []).append(receipt)
+    return found
+
+
+def _told_by_earlier_tries(
     context: dg.AssetExecutionContext,
 ) -> set[tuple[dg.AssetKey, str]]:
     if context.retry_number == 0:

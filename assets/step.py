@@ -3,8 +3,8 @@
 Sync on purpose: ``asyncio.run`` inside a sync body finishes its clean-up when the run is
 terminated. All partitions committed: one ``MaterializeResult`` an asset, with the metadata of each
 day. Some failed: the committed ones are logged one by one (events before an exception stay), then
-the step fails with a summary, or asks for a retry if one can help; the retry does only what is not
-committed yet.
+the step fails with a summary and the checks of what is committed, or asks for a retry if one can
+help; the retry does only what is not committed yet, and tells of nothing twice.
 """
 
 import asyncio
@@ -61,24 +61,32 @@ class Step:
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """:raises dagster.Failure, dagster.RetryRequested: something is not committed."""
+        done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
             asyncio.run(self._run(lake))
         except HeadraceError as error:
             raise self._ending(verdict.of_error(error, self._tries)) from None
         except BaseException:
-            self._recorder.log(self._outcome.receipts)
+            self._recorder.log(done)
             raise
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
-            failed, committed = self._outcome.failed, len(self._outcome.receipts)
-            raise self._ending(
-                verdict.of_step(
-                    self._source.source, failed, committed, self._tries, len(self._days)
-                )
+            found = verdict.of_step(
+                self._source.source, self._outcome.failed, len(done), self._tries, len(self._days)
             )
-        yield from self._recorder.results(lake, self._outcome.receipts)
+            ending = self._ending(found)
+            if found.retry_in_s is None:
+                self._log_checks(lake)
+            raise ending
+        yield from self._recorder.results(lake, done)
+
+    def _log_checks(self, lake: Lake) -> None:
+        try:
+            self._recorder.log_checks(lake, self._outcome.receipts)
+        except HeadraceError as error:  # the step's own failure is what has to be told
+            self._context.log.warning(f"The checks of what is committed are not told: {error}")
 
     async def _run(self, lake: Lake) -> None:
         half_open = self._tries > 1
@@ -148,9 +156,9 @@ class Step:
         }
 
     def _ending(self, found: Verdict) -> Exception:
-        """What to raise. The next try tells of the partitions that are committed, if one comes."""
+        """What to raise, once what is committed is told of: a run may end before its next try."""
+        self._recorder.log(self._outcome.receipts)
         if found.retry_in_s is None:
-            self._recorder.log(self._outcome.receipts)
             return dg.Failure(description=found.text, allow_retries=False)
         self._context.log.warning(found.text)
         return dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=found.retry_in_s)

@@ -73,10 +73,15 @@ class Ran:
         return [one[:2] for one in self.materializations()]
 
     def checks(self) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
-        return {
-            (each.asset_key.path[-1], each.check_name): each
-            for each in self.result.get_asset_check_evaluations()
-        }
+        """Those that Dagster has stored, those of a step that failed too."""
+        events = [entry.dagster_event for entry in self.entries]
+        found = [
+            event.asset_check_evaluation_data
+            for event in events
+            if event and event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ]
+        assert len({each.asset_check_key for each in found}) == len(found)
+        return {(each.asset_key.path[-1], each.check_name): each for each in found}
 
     def retries(self) -> list[float]:
         """The wait before each retry that the step asked for."""
@@ -145,8 +150,12 @@ class Headrace:
         last: str | None = None,
         *,
         instance: dg.DagsterInstance | None = None,
+        further: Sequence[dg.AssetsDefinition] = (),
     ) -> Ran:
-        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``."""
+        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``.
+
+        :param further: assets of a project of its own that are in the run too.
+        """
         ranged = {
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last or first,
@@ -155,8 +164,11 @@ class Headrace:
             # Dagster's own nested resources use what Dagster itself calls deprecated.
             warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
             result = dg.materialize(
-                [self.assets()],
-                selection=[dg.AssetKey(["igdb", name]) for name in endpoints],
+                [self.assets(), *further],
+                selection=[
+                    *(dg.AssetKey(["igdb", name]) for name in endpoints),
+                    *(key for each in further for key in each.keys),
+                ],
                 resources=self.resources(),
                 instance=used,
                 partition_key=None if last else first,

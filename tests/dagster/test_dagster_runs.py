@@ -1,13 +1,16 @@
 """Runs through Dagster: which partitions, which events, which metadata, which checks."""
 
+import dagster as dg
 import pytest
 
+from assets.partitions import daily
 from tests.dagster.support import (
     ALONE,
     FIRST_BACK,
     IMPATIENT,
     MARGIN_S,
     Headrace,
+    Ran,
     day,
     day_s,
     failing,
@@ -156,6 +159,10 @@ def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) ->
     assert said.startswith(f"igdb/themes {RANGE[0]}: ")
     assert 'refused the request with status 400: {"message":"Invalid Field"}' in said
     assert "4 partitions of this run are committed, and stay." in said
+    checks = ran.checks()
+    assert {name for name, _ in checks} == {"games", "genres"}
+    assert checks["games", "integrity"].description == "2 partitions, every statement holds"
+    assert checks["games", "integrity"].target_materialization_data is not None
     headrace.api.clear_faults()
     assert headrace.run(["themes"], RANGE[0], RANGE[1]).success
 
@@ -169,11 +176,40 @@ def test_a_retry_does_only_what_is_not_committed_yet(headrace: Headrace) -> None
     assert set(ran.retries()) == {0.2}
     assert ran.materialized() == [(name, one) for name in ("genres", "themes") for one in RANGE[:2]]
     outcomes = {name: value(metadata, "outcome") for name, _, metadata in ran.materializations()}
-    assert outcomes == {"genres": "already committed", "themes": "committed"}
+    assert outcomes == {"genres": "committed", "themes": "committed"}
     assert "Try 2 of 4 comes in 0.2 s" in ran.log
     asked = headrace.api.stats()["by_path"]
-    print(asked)
     assert asked["/v4/genres"] == {"200": 2}
+    assert_told_before_the_wait(ran, "genres", RANGE[:2])
+    assert {name for name, check in ran.checks() if check == "integrity"} == {"genres", "themes"}
+
+
+def assert_told_before_the_wait(ran: Ran, endpoint: str, days: list[str]) -> None:
+    """A run may end while it waits."""
+    kinds = [entry.dagster_event_type for entry in ran.entries]
+    before = ran.entries[: kinds.index(dg.DagsterEventType.STEP_UP_FOR_RETRY)]
+    assert Ran(ran.result, before).materialized() == [(endpoint, one) for one in days]
+
+
+def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
+    """Of the assets that an earlier try has told of too."""
+    ran_of = []
+
+    @dg.asset(
+        deps=[dg.AssetKey(["igdb", "genres"])],
+        partitions_def=daily(headrace.source),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def report(context: dg.AssetExecutionContext) -> None:
+        ran_of.append(context.partition_key)
+
+    headrace.source = igdb(headrace.api, IMPATIENT | ALONE)
+    headrace.api.faults({"path": "/v4/themes", "kind": "status", "status": 500, "next": 1})
+    ran = headrace.run(["genres", "themes"], RANGE[0], further=[report])
+    assert ran.success
+    assert ran.retries() == [0.2]
+    assert ran_of == [RANGE[0]]
+    assert [name for name, _ in ran.materialized()] == ["genres", "report", "themes"]
 
 
 def test_what_no_retry_mends_fails_after_four_tries(headrace: Headrace) -> None:
