@@ -69,12 +69,14 @@ class Step:
             raise self._ending(verdict.of_error(error, self._tries)) from None
         except BaseException:
             self._recorder.log(done)
+            for reason in verdict.reasons(self._source.source, self._outcome.failed, self._days):
+                self._context.log.error(reason)  # Dagster tells of the exception alone
             raise
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
             found = verdict.of_step(
-                self._source.source, self._outcome.failed, len(done), self._tries, len(self._days)
+                self._source.source, self._outcome.failed, len(done), self._tries, self._days
             )
             ending = self._ending(found)
             if found.retry_in_s is None:

@@ -7,7 +7,8 @@ from pipeline.errors import HeadraceError, Permanent, Retryable
 from pipeline.run.source import Failed
 
 MAX_RETRIES = 3
-_MOST_NAMED = 4
+_MOST_NAMED = 200
+"""Of those whom one reason struck: every source that we know has fewer endpoints."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Verdict:
 
 
 def of_step(
-    source: str, failed: Sequence[Failed], committed: int, tries: int, days: int
+    source: str, failed: Sequence[Failed], committed: int, tries: int, days: Sequence[str]
 ) -> Verdict:
     """:param tries: how often the step has run, this time included. ``days``: asked for."""
     waits = [one.error.wait_s for one in failed if isinstance(one.error, Retryable)]
-    return _verdict([*_reasons(source, failed), *_rest(committed, days)], waits, tries)
+    return _verdict(reasons(source, failed, days) + _rest(committed), waits, tries)
 
 
 def of_error(error: HeadraceError, tries: int) -> Verdict:
@@ -46,13 +47,28 @@ def _verdict(lines: list[str], waits: Sequence[float], tries: int) -> Verdict:
     return Verdict("\n".join(lines), None)
 
 
-def _reasons(source: str, failed: Sequence[Failed]) -> list[str]:
+def reasons(source: str, failed: Sequence[Failed], days: Sequence[str]) -> list[str]:
     """Each reason once, with all whom it struck; those that a retry can't mend come first."""
     struck: dict[str, list[Failed]] = {}
     for one in sorted(failed, key=lambda each: not isinstance(each.error, Permanent)):
         reason = str(one.error).removeprefix(f"{source}/{one.endpoint}, ")
         struck.setdefault(reason, []).append(one)
-    return [f"{_whom(source, ones)}: {reason}" for reason, ones in struck.items()]
+    lines = [f"{_whom(source, ones)}: {reason}" for reason, ones in struck.items()]
+    return lines + _untried(source, failed, days)
+
+
+def _untried(source: str, failed: Sequence[Failed], days: Sequence[str]) -> list[str]:
+    """An endpoint stops at its first day that fails."""
+    last = max(days)
+    by_days: dict[str, list[str]] = {}
+    for one in failed:
+        later = [day for day in days if day > one.partition]
+        if later:
+            first = min(later)
+            span = first if first == last else f"{first} to {last}"
+            by_days.setdefault(span, []).append(f"{source}/{one.endpoint}")
+    said = "; ".join(f"{_some(names)} {span}" for span, names in sorted(by_days.items()))
+    return [f"Not tried, since a day before failed: {said}."] if said else []
 
 
 def _whom(source: str, ones: Sequence[Failed]) -> str:
@@ -68,14 +84,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _rest(committed: int, days: int) -> list[str]:
-    said = []
-    if days > 1:
-        said.append("Later days of these endpoints were not tried.")
-    if committed:
-        said.append(
-            f"{committed} partitions of this run are committed, and stay."
-            if committed > 1
-            else "1 partition of this run is committed, and stays."
-        )
-    return said
+def _rest(committed: int) -> list[str]:
+    if committed > 1:
+        return [f"{committed} partitions of this run are committed, and stay."]
+    return ["1 partition of this run is committed, and stays."] if committed else []

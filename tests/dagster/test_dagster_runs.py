@@ -4,6 +4,8 @@ import dagster as dg
 import pytest
 
 from assets.partitions import daily
+from pipeline.run.partition import stage
+from pipeline.run.staged import Run
 from tests.dagster.support import (
     ALONE,
     FIRST_BACK,
@@ -158,6 +160,7 @@ def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) ->
     said = ran.failure()
     assert said.startswith(f"igdb/themes {RANGE[0]}: ")
     assert 'refused the request with status 400: {"message":"Invalid Field"}' in said
+    assert f"Not tried, since a day before failed: igdb/themes {RANGE[1]}." in said
     assert "4 partitions of this run are committed, and stay." in said
     checks = ran.checks()
     assert {name for name, _ in checks} == {"games", "genres"}
@@ -165,6 +168,24 @@ def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) ->
     assert checks["games", "integrity"].target_materialization_data is not None
     headrace.api.clear_faults()
     assert headrace.run(["themes"], RANGE[0], RANGE[1]).success
+
+
+def test_beside_a_bug_the_other_failures_are_told_too(
+    headrace: Headrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs = [ZeroDivisionError("a bug")]
+
+    def buggy(run: Run, name: str, *rest: object, **named: object) -> object:
+        if name == "games" and bugs:
+            raise bugs.pop()
+        return stage(run, name, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.run.source.stage", buggy)
+    headrace.api.faults(*failing("themes", kind="status", status=400, message="Invalid Field"))
+    ran = headrace.run(["games", "genres", "themes"], RANGE[0])
+    first_try = ran.log.partition("has requested a retry")[0]
+    assert f"igdb/themes {RANGE[0]}: " in first_try
+    assert 'refused the request with status 400: {"message":"Invalid Field"}' in first_try
 
 
 def test_a_retry_does_only_what_is_not_committed_yet(headrace: Headrace) -> None:

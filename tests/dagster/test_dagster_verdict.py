@@ -1,0 +1,43 @@
+"""What is told of a step that could not do everything: each endpoint, day and reason."""
+
+from datetime import date, timedelta
+
+from assets import verdict
+from pipeline.errors import ApiUnavailable, RequestRefused
+from pipeline.run.source import Failed
+
+DAYS = [(date(2026, 2, 26) + timedelta(days=number)).isoformat() for number in range(5)]
+
+
+def refused(endpoint: str, partition: str, why: str = "no such field") -> Failed:
+    return Failed(endpoint, partition, RequestRefused(f"api/{endpoint}, page 1: {why}"))
+
+
+def test_every_endpoint_is_named_with_its_day_and_reason_once() -> None:
+    names = [f"e{number:02d}" for number in range(70)]
+    failed = [refused(name, DAYS[0]) for name in names]
+    failed += [Failed("slow", DAYS[1], ApiUnavailable("api/slow, page 1: no answer", wait_s=9))]
+    found = verdict.of_step("api", failed, 3, 1, DAYS)
+    listed = ", ".join(f"api/{name}" for name in names)
+    assert found.text.splitlines() == [
+        f"{listed} 2026-02-26: page 1: no such field",
+        "api/slow 2026-02-27: page 1: no answer",
+        "Not tried, since a day before failed: "
+        f"{listed} 2026-02-27 to 2026-03-02; api/slow 2026-02-28 to 2026-03-02.",
+        "3 partitions of this run are committed, and stay.",
+        "Try 2 of 4 comes in 9 s.",
+    ]
+    assert found.retry_in_s == 9
+
+
+def test_the_last_day_s_failure_leaves_none_untried() -> None:
+    found = verdict.of_step("api", [refused("a", DAYS[-1])], 0, 1, DAYS)
+    assert found.text == f"api/a {DAYS[-1]}: page 1: no such field"
+    found = verdict.of_step("api", [refused("a", DAYS[-2])], 1, 1, DAYS)
+    assert f"Not tried, since a day before failed: api/a {DAYS[-1]}.\n" in found.text
+
+
+def test_a_list_of_any_length_has_an_end() -> None:
+    failed = [refused(f"e{number:04d}", DAYS[0]) for number in range(1000)]
+    said = verdict.of_step("api", failed, 0, 1, DAYS[:1]).text
+    assert said.endswith("api/e0199 and 800 more 2026-02-26: page 1: no such field")
