@@ -1,23 +1,29 @@
 """How a step is coming along, in the log every few seconds: rows, rate, budget, time left."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 
+from assets.plot import Course
 from pipeline.client.client import Client
 from pipeline.run.source import Outcome
 
-EVERY_S = 5.0
+_SAMPLE_S = 1.0
+EVERY_S = 5
+"""A whole number of samples."""
 
 
 async def report(
-    client: Client, outcome: Outcome, log: Callable[[str], None], *, limited: bool
+    client: Client, outcome: Outcome, log: Callable[[str], None], course: Course, *, limited: bool
 ) -> None:
-    """Log a line every few seconds until cancelled."""
+    """Log a line every few seconds until cancelled, and note how the run goes for its plot."""
     began = time.monotonic()
-    while True:
-        await asyncio.sleep(EVERY_S)
-        log(line(outcome, client, time.monotonic() - began, limited=limited))
+    for seconds in itertools.count(1):
+        await asyncio.sleep(_SAMPLE_S)
+        course.add(time.time(), client.budget.stats)
+        if seconds % EVERY_S == 0:
+            log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
 def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from assets import verdict
-from assets.plot import requests_over_time
+from assets.plot import Course, requests_over_time
 from assets.progress import counted, line, report
 from assets.recording import Recorder
 from assets.specs import asset_key
@@ -53,6 +53,7 @@ class Step:
         self._lake_resource = lake
         self._api = api
         self._outcome = Outcome()
+        self._course = Course()
         self._recorder = Recorder(context, source)
         self._tries = context.retry_number + 1
         self._days = context.partition_keys
@@ -109,7 +110,8 @@ class Step:
                 self._context.log.info(line(self._outcome, client, passed_s, limited=self._limited))
 
     async def _report(self, client: Client) -> None:
-        await report(client, self._outcome, self._context.log.info, limited=self._limited)
+        log = self._context.log.info
+        await report(client, self._outcome, log, self._course, limited=self._limited)
 
     @property
     def _limited(self) -> bool:
@@ -146,12 +148,15 @@ class Step:
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """What is of the whole run: the endpoints of a source share one budget."""
         stats = client.budget.stats
-        window = self._source.limits.windows[0] if self._limited else None
-        limit = window.requests / window.per_s if window else None
-        plot = requests_over_time(stats.sends, stats.bin_s, limit)
+        self._course.add(time.time(), stats)
+        rates = [window.requests / window.per_s for window in self._source.limits.windows]
+        limit = min(rates, default=None)
+        plot = requests_over_time(stats.sends, stats.bin_s, limit, self._course)
         return {
-            **({"budget_share_used": round(stats.share_used, 4)} if window else {}),
+            **({"budget_share_used": round(stats.share_used, 4)} if rates else {}),
             "run_requests": stats.requests,
+            "run_waited_slot_s": round(stats.waited_slot_s, 3),
+            "run_waited_place_s": round(stats.waited_place_s, 3),
             "run_throttled_429": stats.throttled,
             "breaker": client.breaker_state,
             "requests_over_time": dg.MetadataValue.md(plot),

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from assets.plot import requests_over_time
+from assets.plot import MOST_BARS, MOST_SAMPLES, Course, requests_over_time
 from assets.progress import line
+from pipeline.budget.stats import BudgetStats
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
 from pipeline.extract.chains import Tally
@@ -56,3 +57,34 @@ def test_never_more_rows_than_there_are() -> None:
     said = asyncio.run(main())
     assert said.startswith("12 of 12 rows")
     assert "left" not in said
+
+
+def test_waits_and_429s_are_drawn_when_they_came() -> None:
+    sends = [(100.0 + second, 1) for second in range(4)]
+    course = Course()
+    course.add(101.5, BudgetStats(waited_slot_s=2.0, throttled=0))
+    course.add(102.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=2))
+    course.add(103.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=3))
+    lines = requests_over_time(sends, 1.0, 1.0, course).split("\n\n")
+    assert lines[0] == "`████`"
+    assert lines[2:] == [
+        "`·▄█·`", "waits: full height = 4 requests waiting",
+        "`··█▄`", "429s: full height = 2",
+    ]  # fmt: skip
+    calm = Course()
+    calm.add(103.5, BudgetStats())
+    assert requests_over_time(sends, 1.0, 1.0, calm).split("\n\n")[2:] == ["no 429"]
+
+
+@pytest.mark.parametrize("seconds", [1, 79, 81, 1000, 5000])
+def test_a_plot_of_any_length_shows_each_429_in_bounded_memory(seconds: int) -> None:
+    course = Course()
+    for second in range(1, seconds + 1):
+        course.add(100.0 + second, BudgetStats(throttled=second))
+    bins = min(seconds, 1000)
+    width_s = seconds / bins
+    sends = [(100.0 + number * width_s, 1) for number in range(bins)]
+    drawn = requests_over_time(sends, width_s, 1.0, course).split("\n\n")
+    assert len(course.samples) <= MOST_SAMPLES
+    assert len(drawn[0]) == len(drawn[2]) <= MOST_BARS + 2
+    assert "·" not in drawn[2]

@@ -6,6 +6,7 @@ import pytest
 from assets.partitions import daily
 from pipeline.run.partition import stage
 from pipeline.run.staged import Run
+from pipeline.spec.limits import RateWindow
 from tests.dagster.support import (
     ALONE,
     FIRST_BACK,
@@ -64,6 +65,9 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
         columns = [column.name for column in metadata["dagster/column_schema"].schema.columns]
         assert {"id", "updated_at", "_extracted_at"} < set(columns)
         assert "requests/s" in metadata["requests_over_time"].value
+        assert "no 429" in metadata["requests_over_time"].value
+        assert float(str(value(metadata, "run_waited_slot_s"))) >= 0
+        assert float(str(value(metadata, "run_waited_place_s"))) >= 0
     assert by_day[RANGE[1]]["window_start"].value == f"{RANGE[0]}T23:00:00Z"
     assert value(by_day[RANGE[1]], "late_rows") == len(late)
     assert "| id |" in by_day[RANGE[1]]["preview"].value
@@ -249,3 +253,11 @@ def test_a_snapshot_of_today_can_be_taken(headrace: Headrace) -> None:
     ran = headrace.run(["covers"], day(0))
     assert ran.success
     assert ran.materialized() == [("covers", day(0))]
+
+
+def test_the_plot_s_limit_is_that_of_the_window_that_binds(headrace: Headrace) -> None:
+    windows = (RateWindow(requests=4, per_s=1), RateWindow(requests=75, per_s=30))
+    limits = headrace.source.limits.model_copy(update={"windows": windows})
+    headrace.source = headrace.source.model_copy(update={"limits": limits})
+    ((_, _, metadata),) = headrace.run(["genres"], RANGE[0]).materializations()
+    assert "limit = 2.5 requests/s" in metadata["requests_over_time"].value
