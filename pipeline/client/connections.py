@@ -51,28 +51,34 @@ class Connections(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not HTTP", request=request)
-        waits = request.extensions.get("timeout", {})
-        with _as_httpx(request):
-            body = await request.aread() or None
-            response = await self._opened().request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=list(request.headers.multi_items()),
-                data=body,
-                skip_auto_headers=_ADDED_BY_AIOHTTP,
-                allow_redirects=False,
-                trace_request_ctx=(request.extensions.get("trace"), body is not None),
-                timeout=aiohttp.ClientTimeout(
-                    connect=waits.get("pool"),
-                    sock_connect=waits.get("connect"),
-                    sock_read=waits.get("read"),
-                ),
-            )
+        try:
+            with _as_httpx(request):
+                response = await self._asked(request)
+        except ValueError as error:  # also for a host that none can have: a UnicodeError
+            raise httpx.UnsupportedProtocol(str(error), request=request) from error
         return httpx.Response(
             response.status,
             headers=list(response.raw_headers),
             stream=_Body(response, request),
             request=request,
+        )
+
+    async def _asked(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        waits = request.extensions.get("timeout", {})
+        body = await request.aread() or None
+        return await self._opened().request(
+            request.method,
+            yarl.URL(str(request.url), encoded=True),
+            headers=list(request.headers.multi_items()),
+            data=body,
+            skip_auto_headers=_ADDED_BY_AIOHTTP,
+            allow_redirects=False,
+            trace_request_ctx=(request.extensions.get("trace"), body is not None),
+            timeout=aiohttp.ClientTimeout(
+                connect=waits.get("pool"),
+                sock_connect=waits.get("connect"),
+                sock_read=waits.get("read"),
+            ),
         )
 
     def _opened(self) -> aiohttp.ClientSession:

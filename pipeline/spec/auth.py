@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from pipeline.spec.model import Model
+from pipeline.spec.model import HostUrl, Model
 
 
 class NoAuth(Model):
@@ -38,7 +38,7 @@ class ClientCredentials(Model):
     """OAuth2 client credentials (RFC 6749, 4.4), the secret in the form body, never in a URL."""
 
     kind: Literal["oauth2_client_credentials"]
-    token_url: str
+    token_url: HostUrl
     client_id: SecretStr
     client_secret: SecretStr
     scope: str | None = None
@@ -52,7 +52,7 @@ class RefreshToken(Model):
     """OAuth2 refresh token (RFC 6749, 6). One that comes in its place does not outlive the run."""
 
     kind: Literal["oauth2_refresh_token"]
-    token_url: str
+    token_url: HostUrl
     refresh_token: SecretStr
     client_id: SecretStr | None = None
     client_secret: SecretStr | None = None

@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.fitting import misfits_of_parents
 from pipeline.spec.model import NAME
 from pipeline.spec.settings import MissingSetting, interpolate
@@ -185,10 +186,7 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     message = str(error["msg"]).removeprefix("Value error, ")
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        key = path[-1]
-        near = difflib.get_close_matches(key, _known_keys(), n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ": take it away"
-        return f"{file}:{line}: {where}: {key!r} is not a known key{hint}"
+        return f"{file}:{line}: {where}: {path[-1]!r} is not a known key{_hint(path[-1])}"
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
     if error["type"] in _SENTENCES:
@@ -234,6 +232,21 @@ _PATTERNS = {
     NAME: "expected a name of lower case letters, digits and _, starting with a letter",
     BASE_URL: "expected https://host/path, without a query, and the credentials under auth",
 }
+
+
+def _hint(key: str) -> str:
+    """What to do about a key that does not belong where it stands."""
+    for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
+        if key in model.model_json_schema(by_alias=True)["properties"]:
+            return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
+    known = _known_keys()
+    if key in known:
+        return " here, but elsewhere: see docs/sources-reference.md"
+    near = difflib.get_close_matches(key, known, n=1)
+    return f": did you mean {near[0]!r}?" if near else ": take it away"
+
+
+_BESIDE = {"an endpoint": "its key and its request", "the source": "base_url and endpoints"}
 
 
 def _known_keys() -> list[str]:

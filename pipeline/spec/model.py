@@ -1,6 +1,7 @@
 """The base of every model of a source's YAML: frozen, and strict about unknown keys."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -22,6 +23,23 @@ def _is_header(value: str) -> str:
 
 
 HeaderText = Annotated[str, AfterValidator(_is_header)]
+
+
+def _has_host(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host.encode("idna")
+        parts.port  # noqa: B018 - looking at it raises
+    except ValueError:  # UnicodeError is one
+        host = ""
+    if not host:
+        raise ValueError("expected a host name, and a port up to 65535 if there is one")
+    return url
+
+
+HostUrl = Annotated[str, AfterValidator(_has_host)]
+"""Only what is looked up can be wrong later; the URL is not said, since a password may be in it."""
 
 DottedPath = Annotated[
     str, Field(min_length=1, description="members of a JSON object, joined with dots")

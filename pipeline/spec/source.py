@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.spec.auth import Auth, NoAuth
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
-from pipeline.spec.model import HeaderText, Model, Name
+from pipeline.spec.model import HeaderText, HostUrl, Model, Name
 from pipeline.spec.request import DAY_S
 
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
@@ -30,7 +30,7 @@ class Source(Model):
 
     source: Name
     description: str | None = None
-    base_url: str = Field(pattern=BASE_URL)
+    base_url: HostUrl = Field(pattern=BASE_URL)
     start: date = Field(
         ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
     )

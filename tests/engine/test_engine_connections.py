@@ -147,3 +147,12 @@ def test_it_is_said_once_that_a_request_has_left(body: bytes) -> None:
 
     asyncio.run(test())
     assert [event for event, _ in said] == ["http11.send_request_headers.complete"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/v1", "http://a..b/v4"])
+def test_a_url_that_has_no_host_is_an_error_of_httpx(url: str) -> None:
+    async def work(client: httpx.AsyncClient, _: str) -> None:
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await client.get(url)
+
+    asyncio.run(against([], work))

@@ -75,6 +75,34 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         HEAD + "auth: {kind: api_key, name: X, kye: s3cret}\n" + TAIL,
         "4: auth.kye: 'kye' is not a known key: did you mean 'key'?",
     ),
+    "a key of the endpoint in the request": (
+        HEAD + "endpoints:\n  a:\n    key: [id]\n    request: {dialect: http, path: /a}\n",
+        "7: endpoints.a.request.path: 'path' is not a known key here: it belongs to an endpoint "
+        "itself, beside its key and its request",
+    ),
+    "a key of the source in the endpoint": (
+        HEAD + "endpoints:\n  a:\n    key: [id]\n    timezone: UTC\n",
+        "7: endpoints.a.timezone: 'timezone' is not a known key here: it belongs to the source "
+        "itself, beside base_url and endpoints",
+    ),
+    "a key of the limits in the source": (
+        HEAD + "in_flight: 3\n" + TAIL,
+        "4: in_flight: 'in_flight' is not a known key here, but elsewhere: "
+        "see docs/sources-reference.md",
+    ),
+    "port": (
+        "source: api\nbase_url: http://127.0.0.1:99999/v1\nstart: 2026-11-01\n" + TAIL,
+        "2: base_url: expected a host name, and a port up to 65535 if there is one",
+    ),
+    "host": (
+        "source: api\nbase_url: http://a..b/v4\nstart: 2026-11-01\n" + TAIL,
+        "2: base_url: expected a host name, and a port up to 65535 if there is one",
+    ),
+    "no host": (
+        HEAD + "auth: {kind: oauth2_client_credentials, token_url: 'https:/x', client_id: a, "
+        "client_secret: b}\n" + TAIL,
+        "4: auth.token_url: expected a host name, and a port up to 65535 if there is one",
+    ),
     "missing": (
         "source: api\nstart: 2026-11-01\n" + TAIL,
         "1: the file: 'base_url' is missing: add it",
