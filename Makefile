@@ -2,8 +2,8 @@
 # that the folder's own path may contain spaces.
 #
 #   PYTHON=/path/to/python3.12   which Python to build .venv with (default: the newest one found)
-#   ARGS="-k budget"             further arguments: of pytest for test, test-fast and check; of the
-#                                program for demo, ui and bench
+#   ARGS="-k budget"             further arguments: of pytest for test, test-fast, test-pythons and
+#                                check; of the program for demo, ui and bench
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -12,12 +12,13 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/headrace.stamp
+PYTHONS := 3.11 3.12 3.13
 ARGS ?=
 
-.PHONY: help setup demo ui test test-fast check lint format bench instance clean
+.PHONY: help setup demo ui test test-fast test-pythons check lint format bench instance clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 $(STAMP): pyproject.toml constraints.txt local/setup.sh
 	@sh local/setup.sh $(VENV) $(STAMP)
@@ -35,6 +36,9 @@ test: $(STAMP) ## all tests
 
 test-fast: $(STAMP) ## two thirds of the tests, in two processes: under two minutes
 	$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-pythons: ## test-fast with each of Python 3.11, 3.12 and 3.13 that is installed
+	@MAKE="$(MAKE)" sh local/pythons.sh $(PYTHONS)
 
 lint: $(STAMP) ## format and rules (ruff), types (mypy strict)
 	$(PY) -m ruff format --check .
@@ -54,8 +58,8 @@ bench: $(STAMP) ## measure the pipeline on this machine
 instance: $(STAMP) ## $DAGSTER_HOME, by default .dagster/, ready for several processes
 	@$(PY) -m local instance
 
-clean: ## remove .venv, what the demo and the UI have kept, and all caches
-	rm -rf $(VENV) .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv and .venvs, what the demo and the UI have kept, and all caches
+	rm -rf $(VENV) .venvs .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: check-source new-source
