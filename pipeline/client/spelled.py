@@ -77,12 +77,14 @@ def _after_cuts(text: str, secret: str) -> Iterator[tuple[int, int]]:
 def _walk(text: str, at: int, units: Sequence[Unit]) -> tuple[int, bool]:
     """How far a text spells these characters, to a cut within one of them, and whether all."""
     ends = {at}
+    seen = {at}
     for ways in units:
         further = {met.end() for end in ends for way in ways if (met := way.match(text, end))}
         if not further:
-            ends |= {met.end() for end in ends if (met := _BEGUN.match(text, end))}
-            return max(ends, key=lambda end: text.startswith(CUT, end)), False
+            seen |= {met.end() for end in seen if (met := _BEGUN.match(text, end))}
+            return max(seen, key=lambda end: (text.startswith(CUT, end), end)), False
         ends = further
+        seen |= ends
     return max(ends), True
 
 

@@ -107,3 +107,7 @@ def test_blanks_may_be_put_together_on_one_line() -> None:
 
 def test_a_secret_that_begins_within_another_start_of_it_is_found() -> None:
     assert without("aaaaaab", "aaaab") == "aa***"
+
+
+def test_a_cut_in_a_spelling_whose_first_letter_is_the_character_itself() -> None:
+    assert without(f"it is 0000&a{CUT}", "0000&0") == f"it is ***{CUT}"
