@@ -75,7 +75,7 @@ def schema(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.Ass
         check_name="schema",
         passed=not changes,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(changes[:_MOST_NAMED]) or "the columns are those of the day before",
+        description="; ".join(changes[:_MOST_NAMED]) or "no column has changed",
         metadata={"changes": len(changes)},
     )
 

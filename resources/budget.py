@@ -3,8 +3,10 @@
 import hashlib
 import os
 import pwd
+import re
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 
@@ -40,9 +42,14 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
 
 
 def budget_name(source: Source) -> str:
-    """A name for the key, without the key: the source, and a digest of its address and identity."""
-    identity = f"{source.base_url}|{source.auth.model_dump_json()}|{_public_id(source)}"
-    return f"{source.source}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    """A name for the key, without the key: the API's host, and a digest of address and identity.
+
+    Sources of one API that use one key have one budget, whatever they are called.
+    """
+    address = source.base_url.rstrip("/")
+    identity = f"{address}|{source.auth.kind}|{_public_id(source)}"
+    host = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(address).hostname or "api").lower())[:60]
+    return f"{host}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def _public_id(source: Source) -> str:
@@ -52,7 +59,9 @@ def _public_id(source: Source) -> str:
         if value is not None:
             text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
             return hashlib.sha256(text.encode()).hexdigest()
-    return "anonymous"
+    options = getattr(source.auth, "options", {})  # of an auth of the user's own
+    text = "|".join(f"{name}={value.get_secret_value()}" for name, value in options.items())
+    return hashlib.sha256(text.encode()).hexdigest() if options else "anonymous"
 
 
 def default_budget_folder() -> str:
