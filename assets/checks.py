@@ -16,8 +16,9 @@ from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
 
 _MOST_NAMED = 20
-_MOST_JOINED = 100
-"""A day ends early only if it was read before it had ended: it is among the newest."""
+_MOST_JOINED = 7
+"""A day ends early only if it was read before it had ended: it is among the newest. Each is a
+request to S3, for every endpoint of a run."""
 NEAR = 0.8
 """From this part of the safety margin on, lateness is near enough to it to warn."""
 

@@ -2,6 +2,6 @@
 
 ``begin`` (where a try starts), ``partition`` (one partition of one endpoint: pages to batches),
 ``parents`` (children of rows), ``batch`` and ``landing`` (pages to files on S3), ``conditional``
-(304s), ``verify`` and ``staged`` (read back, and committed), ``winner`` (a lost race), ``source``
-(all of them, side by side), ``sweep`` (deletes).
+(304s), ``verify`` and ``staged`` (read back, and committed), ``joined`` (days side by side),
+``winner`` (a lost race), ``source`` (all of them, side by side), ``sweep`` (deletes).
 """
