@@ -260,7 +260,8 @@ class Client:
 
     def _down(self, what: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         who = whom(self._source, of_token=of_token)
-        never = "" if self.spent.answered else ": it has not answered once, is its address right?"
+        known = of_token or self.spent.answered
+        never = "" if known else ": it has not answered once, is its address right?"
         return ApiUnavailable(
             f"{what}: {reason}. {who} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value}){never}",
