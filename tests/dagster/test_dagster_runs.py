@@ -210,10 +210,11 @@ def test_a_retry_does_only_what_is_not_committed_yet(headrace: Headrace) -> None
 
 
 def assert_told_before_the_wait(ran: Ran, endpoint: str, days: list[str]) -> None:
-    """A run may end while it waits."""
+    """A run may end while it waits. Which of its days an endpoint that fails has done is chance."""
     kinds = [entry.dagster_event_type for entry in ran.entries]
     before = ran.entries[: kinds.index(dg.DagsterEventType.STEP_UP_FOR_RETRY)]
-    assert Ran(ran.result, before).materialized() == [(endpoint, one) for one in days]
+    told = Ran(ran.result, before).materialized()
+    assert [one for name, one in told if name == endpoint] == days
 
 
 def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
