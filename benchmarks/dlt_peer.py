@@ -148,7 +148,7 @@ def main() -> None:
             dataset_name="dlt",
             pipelines_dir=str(folder / "dlt"),
         )
-        pipeline.run.partition(source, loader_file_format="parquet").raise_on_failed_jobs()
+        pipeline.run(source, loader_file_format="parquet").raise_on_failed_jobs()
     answer({**meter.figures(), "requests": turns.requests})
 
 
