@@ -27,4 +27,5 @@ import sys
 # (mimalloc), or moves each column that grows (the system's): docs/decisions/0007-fast-path.md.
 if sys.platform == "linux":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1")  # or each thread keeps free memory
+    # Of several arenas each keeps free memory; and what is given back lazily stays the process's.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1,muzzy_decay_ms:0")

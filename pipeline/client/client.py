@@ -27,7 +27,7 @@ from pipeline.client.in_time import InTime
 from pipeline.client.refusal import is_of_token, lost, refusal, whom
 from pipeline.client.retry import Kind, Spent
 from pipeline.client.secret_logs import keep_secrets_out
-from pipeline.client.transport import SETTLED, Metered
+from pipeline.client.transport import LATENCY_S, SETTLED, Metered
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
@@ -47,12 +47,16 @@ log = logging.getLogger("headrace.client")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with its whole body, decompressed. Header names are in lower case."""
+    """An answer with its whole body, decompressed. Header names are in lower case.
+
+    :ivar latency_s: from when the request left until the headers came; 0 of one from the cache.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Body
     url: str = field(default="", repr=False)
+    latency_s: float = 0.0
 
 
 @dataclass(eq=False)
@@ -217,7 +221,8 @@ class Client:
         finally:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, body.whole(), str(response.url))
+        latency_s = response.extensions.get(LATENCY_S, 0.0)
+        return Answer(response.status_code, headers, body.whole(), str(response.url), latency_s)
 
     def _refuse_layers(self, response: httpx.Response) -> None:
         """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""

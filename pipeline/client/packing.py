@@ -27,11 +27,9 @@ from pipeline.heap import in_reader
 from pipeline.paging.multiquery import split
 from pipeline.paging.request import HttpRequest
 from pipeline.rows.guard import BadBody
-from pipeline.spec.request import Apicalypse
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
-_WORKERS = 4
 _NEXT_PAGE_S = 0.02
 """About the time that it takes to read a page."""
 
@@ -209,13 +207,11 @@ def _fail(pack: Sequence[Waiting], error: Exception) -> None:
 @asynccontextmanager
 async def packed(client: Client, source: Source) -> AsyncIterator[Sender]:
     """A packer in front of the client if the source's API knows how; else the client itself."""
-    requests = [endpoint.request for endpoint in source.endpoints.values()]
-    size = min((r.pack for r in requests if isinstance(r, Apicalypse)), default=1)
-    if size == 1:
+    if source.pack == 1:
         yield client
         return
-    packer = Packer(client, source, size)
-    workers = [asyncio.create_task(packer.work()) for _ in range(_WORKERS)]
+    packer = Packer(client, source, source.pack)
+    workers = [asyncio.create_task(packer.work()) for _ in range(source.limits.in_flight)]
     try:
         yield packer
     finally:

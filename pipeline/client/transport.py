@@ -11,6 +11,8 @@ other hosts.
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from time import monotonic
+from typing import Final
 
 import httpx
 
@@ -20,6 +22,8 @@ from pipeline.client.token_auth import FOR_TOKENS
 
 SETTLED = "headrace.settled"
 """The extension of a request that is made anew when it may go."""
+LATENCY_S: Final = "headrace.latency_s"
+"""The extension of a response: seconds from when its request left until its headers came."""
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
@@ -45,8 +49,16 @@ class Metered(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
-            with leaving(_settled(request), lambda: self._budget.left(grant)) as sent:
+            left_at = monotonic()
+
+            def left() -> None:
+                nonlocal left_at
+                left_at = monotonic()
+                self._budget.left(grant)
+
+            with leaving(_settled(request), left) as sent:
                 response = await self._inner.handle_async_request(sent)
+            response.extensions = {**response.extensions, LATENCY_S: monotonic() - left_at}
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)

@@ -268,7 +268,7 @@ class ByKey:
         if page.ask.offset is not None and self._reach.brings(page.facts):
             self._offset = page.ask.offset + page.facts.rows - 1
         self._reach = self._reach.extended(page.ask, page.facts)
-        self._room.saw(max(page.arrow_bytes, page.body_bytes))
+        self._room.saw(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         position: dict[str, Any] = {"covered": kept(self._reach.covered), "offset": self._offset}

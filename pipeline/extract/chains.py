@@ -202,7 +202,7 @@ class ByChain:
             now.saw_total(index, facts.total)
             if now.counted is None:
                 self.tally.total = sum(now.totals.values())
-        self._room.saw(max(page.arrow_bytes, page.body_bytes))
+        self._room.saw(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.tally.pages += 1
         self.tally.rows += table.num_rows
         after = {

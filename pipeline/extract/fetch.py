@@ -47,6 +47,7 @@ class Fetched:
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
     :ivar arrow_bytes: of the table as it was read.
     :ivar body_bytes: of the answer.
+    :ivar latency_s: of the answer, as the client has it.
     """
 
     ask: Ask
@@ -55,6 +56,7 @@ class Fetched:
     outside: int = 0
     arrow_bytes: int = 0
     body_bytes: int = 0
+    latency_s: float = 0.0
 
 
 class Pages(Protocol):
@@ -185,7 +187,13 @@ class EndpointPages:
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
         arrow_bytes = page.arrow_bytes if table is page.table else table.nbytes
         return Fetched(
-            ask, facts, self._stamped(table, ask), outside, arrow_bytes, len(answer.body)
+            ask,
+            facts,
+            self._stamped(table, ask),
+            outside=outside,
+            arrow_bytes=arrow_bytes,
+            body_bytes=len(answer.body),
+            latency_s=answer.latency_s,
         )
 
     def _is_empty(self, answer: Answer) -> bool:

@@ -6,9 +6,11 @@ a barrier, and memory does not grow with the number of pages.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 S = TypeVar("S")
@@ -19,27 +21,44 @@ _BEGUN_AT_ONCE: Final = 16
 """In one turn of the loop: making a request takes half a millisecond."""
 _AHEAD_BYTES: Final = 32 * 2**20
 """With a page a lane; a lane that is a chain may hold three."""
+_LATEST: Final = 4 * FEW
+_MORE: Final = 1.5
+"""Than are under way: so their number grows until something else is what is waited for."""
 
 
 def ahead_of(in_flight: int) -> int:
-    """How many lanes: one for each request in flight, and some that have a page and wait."""
+    """How many lanes at most: one for each page in flight, and some that have a page and wait."""
     return max(FEW, in_flight + FEW // 2)
 
 
 class Room:
-    """How many lanes may run now: no more than a few where pages are large, or none has come."""
+    """How many lanes may run now: a few, and as many more as pages are under way to and from the
+    API. So an API that answers slowly is asked for more at once, and pages that come faster than
+    they are read do not pile up.
+    """
 
-    def __init__(self, ahead: int) -> None:
+    def __init__(self, ahead: int, clock: Callable[[], float] = monotonic) -> None:
         self._ahead = ahead
+        self._clock = clock
         self._page_bytes = 0
+        self._latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
 
-    def saw(self, page_bytes: int) -> None:
-        """A page of so many bytes came."""
+    def saw(self, page_bytes: int, latency_s: float) -> None:
+        """A page of so many bytes was handed on, of an answer that took so long."""
         self._page_bytes = max(self._page_bytes, page_bytes)
+        self._latest.append((self._clock(), latency_s))
 
     def __call__(self) -> int:
         fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
-        return min(self._ahead, max(FEW, fit))
+        return min(self._ahead, max(FEW, min(fit, FEW + math.ceil(_MORE * self._under_way()))))
+
+    def _under_way(self) -> float:
+        """Pages per second times seconds of latency (Little's law), of the latest pages."""
+        if len(self._latest) < 2:
+            return 0.0
+        lasted_s = max(self._latest[-1][0] - self._latest[0][0], 1e-3)
+        latency_s = sum(latency_s for _, latency_s in self._latest) / len(self._latest)
+        return (len(self._latest) - 1) / lasted_s * latency_s
 
 
 async def in_order(

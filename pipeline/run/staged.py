@@ -58,7 +58,7 @@ class Run:
     @property
     def ahead(self) -> int:
         """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
-        return ahead_of(self.source.limits.in_flight)
+        return ahead_of(self.source.limits.in_flight * self.source.pack)
 
     @property
     def calendar(self) -> Calendar:

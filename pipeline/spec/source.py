@@ -11,7 +11,7 @@ from pipeline.spec.auth import Auth, NoAuth
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
 from pipeline.spec.model import HeaderText, HostUrl, Model, Name
-from pipeline.spec.request import DAY_S
+from pipeline.spec.request import DAY_S, Apicalypse
 
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
@@ -48,6 +48,12 @@ class Source(Model):
     timeouts: Timeouts = Timeouts()
     schedule: Schedule = Schedule()
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
+
+    @property
+    def pack(self) -> int:
+        """Pages that ride in one request."""
+        requests = [endpoint.request for endpoint in self.endpoints.values()]
+        return min((r.pack for r in requests if isinstance(r, Apicalypse)), default=1)
 
     @field_validator("timezone")
     @classmethod

@@ -179,6 +179,34 @@ def test_lanes_are_enough_for_all_requests_in_flight_and_few_where_pages_are_lar
     room, few = Room(58), Room(3)
     assert (room(), few()) == (16, 3), "no page has come"
     for page_bytes, lanes in ((50_000, 58), (2**20, 32), (20 * 2**20, 16), (50_000, 16)):
-        room.saw(page_bytes)
-        few.saw(page_bytes)
+        for each in (room, few):
+            each.saw(page_bytes, latency_s=60.0)
+            each.saw(page_bytes, latency_s=60.0)
         assert (room(), few()) == (lanes, 3)
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "per_s", "lanes"), [(0.0, 1000, 16), (0.25, 40, 31), (1.0, 40, 76), (9.0, 40, 88)]
+)
+def test_as_many_lanes_as_pages_are_under_way_come_on_top(
+    latency_s: float, per_s: int, lanes: int
+) -> None:
+    """By Little's law, and half as many again, up to one a page in flight and some."""
+    now = 0.0
+    room = Room(ahead_of(80), clock=lambda: now)
+    for _ in range(200):
+        now += 1 / per_s
+        room.saw(1000, latency_s)
+    assert room() == lanes
+
+
+@pytest.mark.parametrize("per_s", [5, 40, 400])
+def test_the_number_of_lanes_grows_until_the_api_s_limit_is_what_is_waited_for(per_s: int) -> None:
+    """One second of latency; the API gives ``per_s`` pages a second, and what is asked for."""
+    now, latency_s = 0.0, 1.0
+    room = Room(1000, clock=lambda: now)
+    for _ in range(2000):
+        now += max(1 / per_s, latency_s / room())
+        room.saw(1000, latency_s)
+    assert room() >= per_s * latency_s
+    assert room() <= 16 + 1.6 * per_s * latency_s
