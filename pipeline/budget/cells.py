@@ -35,6 +35,7 @@ NEXT_LENT_AT = MORE_BINS + 2 * MINUTES
 RINGS = NEXT_LENT_AT + 1
 _RINGS_BEFORE = {4811003.0: _MORE, 4811004.0: NEXT_LENT_AT}  # where they began in earlier versions
 _TIMES = (NEXT_AT, CUT_AT, DECAYED_AT, FULL_SEEN_AT, NEXT_LENT_AT)
+NEVER_EARLIER = (NEXT_AT, BLOCKED_UNTIL, MARGIN, FULL_SEEN_AT, NEXT_LENT_AT)  # of two states
 
 Sends = tuple[list[float], list[float]]
 

@@ -218,7 +218,7 @@ class FolderStore(CellStore):
         kept, sends = [state[i] for i in range(layout.RINGS)], layout.sent(state)
         if other is not None:
             sends = layout.joined(sends, layout.sent(other))
-            for index in (layout.NEXT_AT, layout.BLOCKED_UNTIL, layout.MARGIN):
+            for index in layout.NEVER_EARLIER:
                 kept[index] = max(kept[index], other[index])
         layout.carry_over(kept, sends, self._grow(), self.limits)
 

@@ -55,6 +55,23 @@ def test_any_number_of_processes_stays_within_one_limit(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("rate", "asked"), [(50, 600), (500, 3000)])
+def test_with_jitter_on_the_way_the_margin_is_learned_from_few_refusals(
+    tmp_path: Path, rate: int, asked: int
+) -> None:
+    places = 6 if rate < 500 else 32
+    limits = Limits((RateWindow(rate, 1.0),), places)
+    with strict_server([(rate, 1.0)], latency_s=0.02, jitter_s=0.04) as server:  # ±20 ms
+        for user in Use("api", limits, str(tmp_path), server.port, asked // 4).start(4):
+            user.join(90)
+            assert user.exitcode == 0
+        seen = server.counted()
+    assert seen.accepted + seen.refused == asked
+    assert seen.refused <= asked / 100
+    assert seen.most_in_flight <= places
+
+
+@pytest.mark.slow
 def test_a_backfill_has_the_whole_until_a_scheduled_run_comes_and_when_it_has_gone(
     tmp_path: Path,
 ) -> None:
@@ -65,7 +82,9 @@ def test_a_backfill_has_the_whole_until_a_scheduled_run_comes_and_when_it_has_go
         return sum(had for user, had in server.counted().users.items() if user != "/scheduled")
 
     def wait_until_it_had(number: int) -> None:
+        began = monotonic()
         while backfill_had() < number:
+            assert monotonic() - began < 120
             time.sleep(0.1)
 
     with strict_server([(20, 3.2)], latency_s=0.02) as server:
@@ -81,6 +100,7 @@ def test_a_backfill_has_the_whole_until_a_scheduled_run_comes_and_when_it_has_go
             )
             scheduled.start()
             while "/scheduled" not in server.counted().users:
+                assert scheduled.is_alive()
                 time.sleep(0.01)
             before = backfill_had()
             scheduled.join(60)
