@@ -15,7 +15,6 @@ be the pacer itself: at exactly the quota it gets 429s, and it knows nothing of 
 import asyncio
 import logging
 import math
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,6 +26,7 @@ from typing import Self
 from aiolimiter import AsyncLimiter
 
 from pipeline.budget.limits import Limits
+from pipeline.budget.places import Places
 from pipeline.budget.slots import MAX_BLOCK_S, SHORT_S, Answer
 from pipeline.budget.stats import BudgetStats, Grant, Tally
 from pipeline.budget.stores import Mark, Store
@@ -37,7 +37,6 @@ log = logging.getLogger("headrace.budget")
 
 HEADROOM = 1.25
 GATE_S = 0.1
-TURN_S = 0.5
 MIN_SLEEP_S = 0.0001
 SAID_S = 10.0  # a wait that the API asks for and that is longer than this is not silent
 HERE_S = 300.0  # one that is longer, and longer than any window, is not waited for in the process
@@ -69,11 +68,10 @@ class Budget:
         self._waits_until = 0.0
 
     async def __aenter__(self) -> Self:
-        self._local = asyncio.Semaphore(len(self._store.places))
+        self._local = asyncio.Semaphore(self._limits.in_flight)
         self._turn = asyncio.Lock()
         self._gate = gate_of(self._limits)
-        self._since: dict[int, float] = {}
-        self._wanted: asyncio.Future[int] | None = None
+        self._places = Places(self._store)
         self._notes: set[asyncio.Task[None]] = set()
         await self._store.open()
         return self
@@ -177,14 +175,11 @@ class Budget:
             queued = monotonic()
             async with self._turn:
                 first = monotonic()
-                place = await self._take_place()
-                placed = monotonic()
-                try:
-                    await self._gate.acquire()
-                    mark = await self._take_slot()
-                except BaseException:
-                    self._free(place)
-                    raise
+                mark = None
+                while mark is None:
+                    place = await self._places.take()
+                    placed = monotonic()
+                    mark = await self._slot_with(place)
             granted = monotonic()
             grant = Grant(
                 waited_place_s=queued - began + placed - first,
@@ -196,47 +191,19 @@ class Budget:
             try:
                 yield grant
             finally:
-                self._free(place)
+                self._places.free(place)
 
-    async def _take_place(self) -> int:
-        least_s, most_s = self._store.poll_s
-        wait_s = least_s
-        while True:
-            place = await self._store.try_place()
-            if place is not None:
-                self._since[place] = monotonic()
-                return place
-            spread = random.uniform(0.5, 1.5)  # noqa: S311 - no secret, only not all at once
-            place = await self._handed_over(wait_s * spread)
-            if place is not None:
-                return place
-            wait_s = min(most_s, wait_s * 1.5)
-
-    async def _handed_over(self, wait_s: float) -> int | None:
-        """Wait for the next look, or for a place that a request of this process is done with."""
-        self._wanted = asyncio.get_running_loop().create_future()
+    async def _slot_with(self, place: int) -> Mark | None:
+        """A slot for who holds this place. None: the place was lent, and has been given back."""
         try:
-            await asyncio.wait((self._wanted,), timeout=wait_s)
-        except asyncio.CancelledError:
-            if self._wanted.done():
-                self._release(self._wanted.result())
+            await self._gate.acquire()
+            mark = await self._take_slot(place)
+        except BaseException:
+            self._places.free(place)
             raise
-        else:
-            return self._wanted.result() if self._wanted.done() else None
-        finally:
-            self._wanted = None
-
-    def _free(self, place: int) -> None:
-        """Hand a place on within the process, but not for long: others queue for it too."""
-        waiting = self._wanted is not None and not self._wanted.done()
-        if waiting and self._wanted and monotonic() - self._since[place] < TURN_S:
-            self._wanted.set_result(place)
-        else:
-            self._release(place)
-
-    def _release(self, place: int) -> None:
-        self._since.pop(place, None)
-        self._store.free_place(place)
+        if mark is None:
+            self._places.release(place)
+        return mark
 
     def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Tell the store in the background: who sends, or judges an answer, doesn't wait."""
@@ -254,14 +221,17 @@ class Budget:
         if self._notes:
             await asyncio.wait(set(self._notes))
 
-    async def _take_slot(self) -> Mark:
+    async def _take_slot(self, place: int) -> Mark | None:
         await self._notes_taken()
         await self._give_uncounted_back()
         answer = await self._store.take(None)
         try:
             while answer.wait_s > 0:
                 self._end_if_long(answer.blocked_s)
-                await asyncio.sleep(max(min(answer.wait_s, self._uncounted_in_s), MIN_SLEEP_S))
+                wait_s = max(min(answer.wait_s, self._uncounted_in_s), MIN_SLEEP_S)
+                if not await self._places.wait(place, wait_s):
+                    await self._store.forget([self._store.mark(answer)])
+                    return None
                 await self._notes_taken()
                 again = await self._give_uncounted_back(answer)
                 answer = await self._store.take(None if again else answer.ticket)

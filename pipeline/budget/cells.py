@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pipeline.budget.limits import MAX_WINDOWS, Limits, RateWindow
 from pipeline.errors import ConfigError
 
-VERSION = 4811004.0  # raise it with every change of the layout
+VERSION = 4811005.0  # raise it with every change of the layout
 UNUSED = 4811000.0  # the only cell of a state that nobody has opened yet
 OUTSTANDING = 256  # reservations that may lie in the future: one a process
 MINUTES = 61  # a minute's bin is reused after an hour
@@ -31,8 +31,11 @@ BINS = _WINDOWS + 2 * MAX_WINDOWS
 _MORE = BINS + 2 * MINUTES
 ANSWERED, WALL = range(_MORE, _MORE + 2)
 MORE_BINS = _MORE + 2
-RINGS = MORE_BINS + 2 * MINUTES
-_VERSION_BEFORE = 4811003.0  # its rings began at ``_MORE``
+NEXT_LENT_AT = MORE_BINS + 2 * MINUTES
+RINGS = NEXT_LENT_AT + 1
+_RINGS_BEFORE = {4811003.0: _MORE, 4811004.0: NEXT_LENT_AT}  # where they began in earlier versions
+_TIMES = (NEXT_AT, CUT_AT, DECAYED_AT, FULL_SEEN_AT, NEXT_LENT_AT)
+NEVER_EARLIER = (NEXT_AT, BLOCKED_UNTIL, MARGIN, FULL_SEEN_AT, NEXT_LENT_AT)  # of two states
 
 Sends = tuple[list[float], list[float]]
 
@@ -56,7 +59,7 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
         cells[index] = 0.0
     cells[BOOT] = boot
     cells[CAP] = capacity(limits)
-    for index in (NEXT_AT, BLOCKED_UNTIL, CUT_AT, DECAYED_AT, FULL_SEEN_AT, TOLD_UNTIL):
+    for index in (*_TIMES, BLOCKED_UNTIL, TOLD_UNTIL):
         cells[index] = LONG_AGO
     cells[MARGIN] = MARGIN_MIN
     write_windows(cells, limits)
@@ -75,11 +78,12 @@ def used_up(cells: memoryview[float], limits: Limits, boot: float, now: float) -
 
 
 def upgraded(cells: memoryview[float]) -> memoryview[float]:
-    """A state of the version before, in a copy as this one has it; any other as it is."""
-    if len(cells) < _MORE or cells[_VERSION] != _VERSION_BEFORE:
+    """A state of an earlier version, in a copy as this one has it; any other as it is."""
+    rings = _RINGS_BEFORE.get(cells[_VERSION]) if len(cells) else None
+    if rings is None or len(cells) < rings:
         return cells
-    new = memoryview(bytearray(8 * (len(cells) + RINGS - _MORE))).cast("d")
-    new[:_MORE], new[RINGS:] = cells[:_MORE], cells[_MORE:]
+    new = memoryview(bytearray(8 * (len(cells) + RINGS - rings))).cast("d")
+    new[:rings], new[RINGS:] = cells[:rings], cells[rings:]
     new[_VERSION] = VERSION
     return new
 
@@ -91,13 +95,13 @@ def moved(cells: memoryview[float], by_s: float, now: float, boot: float) -> mem
     """
     new = memoryview(bytearray(cells)).cast("d")
     new[BOOT] = boot
-    for index in (NEXT_AT, BLOCKED_UNTIL, CUT_AT, DECAYED_AT, FULL_SEEN_AT, TOLD_UNTIL):
+    for index in (*_TIMES, BLOCKED_UNTIL, TOLD_UNTIL):
         new[index] += by_s
-    for index in (NEXT_AT, CUT_AT, DECAYED_AT, FULL_SEEN_AT):
+    for index in _TIMES:
         new[index] = min(new[index], now)
     for count, start, times in zip((COUNT, LOW_COUNT), ring_starts(new), sent(cells), strict=True):
         new[count] = refill(new, start, [min(at + by_s, now) for at in times])
-    for index in (*range(BINS, _MORE), *range(MORE_BINS, RINGS)):
+    for index in (*range(BINS, _MORE), *range(MORE_BINS, NEXT_LENT_AT)):
         new[index] = 0.0  # minutes of the other clock
     return new
 
@@ -161,7 +165,7 @@ def held(count: int, cap: int) -> range:
 
 
 def ring_starts(cells: memoryview[float]) -> tuple[int, int]:
-    """Where the ring of all sends begins, and that of the users with a share under 1."""
+    """Where the ring of all sends begins, and that of what counts as the part of small shares."""
     return RINGS, RINGS + int(cells[CAP])
 
 

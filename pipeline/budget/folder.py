@@ -29,6 +29,7 @@ from pipeline.budget import cells as layout
 from pipeline.budget import slots
 from pipeline.budget.files import open_file, open_named, replace, reserve, usable
 from pipeline.budget.limits import Limits
+from pipeline.budget.minutes import last_hour
 from pipeline.budget.stats import Minute
 from pipeline.budget.stores import CellStore
 from pipeline.errors import ConfigError, HeadraceError, Retryable
@@ -72,7 +73,7 @@ class FolderStore(CellStore):
                     self._adopt()
                 finally:
                     fcntl.flock(self._fd, fcntl.LOCK_UN)
-                for place in self.places:
+                for place in range(self.limits.in_flight):
                     self._place_fds[place] = open_file(self._place_path(place))
                 for fd in (self._fd, *self._place_fds.values()):
                     os.utime(fd)  # what cleans folders up goes by age
@@ -109,7 +110,7 @@ class FolderStore(CellStore):
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    async def try_place(self) -> int | None:
+    async def take_one(self) -> int | None:
         for place in self.places:
             if place not in self._held and self._locked_place(place):
                 self._held.add(place)
@@ -217,7 +218,7 @@ class FolderStore(CellStore):
         kept, sends = [state[i] for i in range(layout.RINGS)], layout.sent(state)
         if other is not None:
             sends = layout.joined(sends, layout.sent(other))
-            for index in (layout.NEXT_AT, layout.BLOCKED_UNTIL, layout.MARGIN):
+            for index in layout.NEVER_EARLIER:
                 kept[index] = max(kept[index], other[index])
         layout.carry_over(kept, sends, self._grow(), self.limits)
 
@@ -264,4 +265,4 @@ def counts(name: str, folder: Path) -> tuple[float, list[Minute]]:
     cells = layout.upgraded(memoryview(state[: len(state) // 8 * 8]).cast("d"))
     if layout.flaw(cells, now, boot_id()) or cells[layout.BOOT] != boot_id():
         cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
-    return now, slots.minutes(cells, now)
+    return now, last_hour(cells, now)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from pipeline.budget import cells as layout
 from pipeline.budget import slots
 from pipeline.budget.limits import Limits
+from pipeline.budget.minutes import last_hour
 from pipeline.budget.remote import Calls, client_package
 from pipeline.budget.slots import Answer
 from pipeline.budget.stats import Minute
@@ -51,6 +52,10 @@ SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM locked
 """
 _LOOK = """
 SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM headrace_budgets WHERE name = %s
+"""
+_FULL_SEEN = """
+SELECT substring(state FROM %s FOR 8), extract(epoch FROM clock_timestamp())::float8
+FROM headrace_budgets WHERE name = %s
 """
 _WRITE = "UPDATE headrace_budgets SET state = %s WHERE name = %s"
 _UNREADABLE = "HEADRACE_BUDGET is not a Postgres URL that can be read."
@@ -124,8 +129,17 @@ class PostgresStore(CellStore):
     async def tell(self, requests: int, per_s: float) -> None:
         await self._asked(partial(super().tell, requests, per_s))
 
-    async def try_place(self) -> int | None:
-        return await self._calls.whole(self._twice(self._try_place), self._undo_place)
+    async def take_one(self) -> int | None:
+        return await self._calls.whole(self._twice(self._take_one), self._undo_place)
+
+    async def look(self) -> None:
+        await self._asked(self._look)
+
+    async def want(self) -> None:
+        await self._asked(super().want)
+
+    def own(self, place: int) -> bool:
+        return super().own(self._held.get(place) or 0)
 
     def free_place(self, place: int) -> None:
         self._calls.background(self._free_place(place))
@@ -147,7 +161,7 @@ class PostgresStore(CellStore):
                 raise
         return await ask()
 
-    async def _try_place(self) -> int | None:
+    async def _take_one(self) -> int | None:
         async with self._turn, self._connected() as connection:
             if None in self._held.values():
                 await self._hold_again(connection)
@@ -157,10 +171,19 @@ class PostgresStore(CellStore):
             self._held[self._serial] = place
             return self._serial
 
+    async def _look(self) -> None:
+        at = 8 * layout.FULL_SEEN_AT + 1
+        async with self._turn, self._connected() as connection:
+            cursor = await connection.execute(_FULL_SEEN, (at, self.name), binary=True)
+            row = await cursor.fetchone()
+        if row is not None and len(row[0]) == 8:
+            self.saw(row[1], memoryview(row[0]).cast("d")[0])
+
     async def _lock_one(self, connection: Any, first: int | None = None) -> int | None:
         """Lock a place that is free, ``first`` if it can be had."""
         held = self._held.values()
-        wanted = [place for place in self.places if place not in held]
+        places = self.places if first is None else range(self.limits.in_flight)
+        wanted = [place for place in places if place not in held]
         wanted.sort(key=lambda place: place != first)
         row = await (await connection.execute(_PLACE, (wanted, self._class))).fetchone()
         return None if row is None else int(row[0])
@@ -262,4 +285,4 @@ def counts(name: str, url: str) -> tuple[float, list[Minute]]:
     cells = layout.upgraded(memoryview(state[: len(state) // 8 * 8]).cast("d"))
     if layout.flaw(cells, now):
         cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
-    return now, slots.minutes(cells, now)
+    return now, last_hour(cells, now)

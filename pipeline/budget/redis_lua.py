@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from pipeline.budget import margin, slots, told
@@ -49,6 +50,7 @@ _CONSTANTS = (
     margin.FIRST_PART,
     margin.QUIET_S,
 )
+_OWN = 1  # a place of the share's part; 2: one that is lent
 _UNKNOWN = -1.0  # a wait that the script has to make out
 _PARTS = ("", ":throttled", ":waited")
 _UNREADABLE = "HEADRACE_BUDGET is not a Redis URL that can be read."
@@ -69,8 +71,9 @@ class RedisStore(Store):
         self._url, self._token, self._serial = url, secrets.token_hex(6), 0
         self._member = ""
         self._keys = [f"headrace:{{{name}}}:{part}" for part in ("state", "all", "low", "minute:")]
-        self._place_keys = [f"headrace:{{{name}}}:{part}" for part in ("places", "low-places")]
-        self._leases: set[int] = set()
+        parts = ("places", "low-places", "state")
+        self._place_keys = [f"headrace:{{{name}}}:{part}" for part in parts]
+        self._leases: dict[int, bool] = {}
         self._calls = Calls()
 
     async def open(self) -> None:
@@ -126,19 +129,26 @@ class RedisStore(Store):
     async def tell(self, requests: int, per_s: float) -> None:
         await self._calls.whole(self._ask("tell", per_s, str(requests)), lambda _: None)
 
+    def own(self, place: int) -> bool:
+        return self._leases.get(place, True)
+
+    async def look(self) -> None:
+        await self._calls.whole(self._on_places("look", []), lambda _: None)
+
     async def try_place(self) -> int | None:
         return await self._calls.whole(self._try_place(), self._undo_place)
 
     def free_place(self, place: int) -> None:
-        self._leases.discard(place)
+        self._leases.pop(place, None)
         self._calls.background(self._on_places("free", [place]))
 
     async def _try_place(self) -> int | None:
         self._serial += 1
         place = self._serial
-        if not await self._on_places("take", [place]):
+        taken = await self._on_places("take", [place])
+        if not taken:
             return None
-        self._leases.add(place)
+        self._leases[place] = taken == _OWN
         return place
 
     def _undo_place(self, place: int | None) -> None:
@@ -153,11 +163,13 @@ class RedisStore(Store):
                 with suppress(Retryable):
                     await self._on_places("renew", list(self._leases))
 
-    async def _on_places(self, step: str, places: list[int]) -> bool:
-        limits = (self.limits.in_flight, len(self.places) if self.share < 1 else 0)
+    async def _on_places(self, step: str, places: list[int]) -> int:
+        limits = (self.limits.in_flight, self.part if self.share < 1 else 0)
         members = [f"{self._token}:{place}" for place in places]
-        args = [step, LEASE_S, *limits, *members]
-        return bool(await self._run(self._places, self._place_keys, args))
+        args = [step, LEASE_S, *limits, slots.LENT_BACK_S, *members]
+        taken, full_seen_s = await self._run(self._places, self._place_keys, args)
+        self.full_seen_at = monotonic() - float(full_seen_s)
+        return int(taken)
 
     async def _ask(self, step: str, wait_s: float = 0.0, member: str | None = None) -> Answer:
         """One step of the slots' script. If others have set other windows, keep to those."""
@@ -169,7 +181,8 @@ class RedisStore(Store):
             if answer[0] != b"windows":
                 break
             self._follow(answer[1].decode())
-        wait, slot, self.margin, blocked = map(float, answer)
+        wait, slot, self.margin, blocked, full_seen_s = map(float, answer)
+        self.full_seen_at = monotonic() - full_seen_s
         return Answer(wait, slot, blocked)
 
     def _follow(self, text: str) -> None:

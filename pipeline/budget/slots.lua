@@ -1,7 +1,7 @@
 -- The law of slots.py, margin.py and told.py on sorted sets: read it there.
--- KEYS: state (a hash), all reservations, those of users with a share under 1, prefix of minutes.
+-- KEYS: state (a hash), all reservations, those of the part of small shares, prefix of minutes.
 -- ARGV: step, windows "requests:seconds ...", member, share, wait, then the constants below.
--- Answers {wait, slot, margin, blocked for} as text, or {"windows", text} if others set other windows.
+-- Answers {wait, slot, margin, blocked for, since a whole share was about} as text, or {"windows", text} if others set other windows.
 local step, windows_text, member = ARGV[1], ARGV[2], ARGV[3]
 local share, wait_s = tonumber(ARGV[4]), tonumber(ARGV[5])
 local constants = {}
@@ -21,7 +21,7 @@ local clock = redis.call('TIME')
 local now = tonumber(text(tonumber(clock[1]) + tonumber(clock[2]) / 1e6))
 
 local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen',
-  'told_requests', 'told_per_s', 'told_until', 'answered'}
+  'told_requests', 'told_per_s', 'told_until', 'answered', 'next_lent'}
 local read = redis.call('HMGET', STATE, unpack(FIELDS))
 local s = {windows = read[1] or windows_text}
 for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or '0') end
@@ -64,15 +64,19 @@ local function back(key, at, n, skip)
   return entry[2] and tonumber(entry[2]) or -1e15
 end
 
-local rules = {}
+local rules, lent_each_s = {}, 0
 local function make_rules()
   local pad_s = s.margin * shortest.w
   for _, window in ipairs(windows) do
     local per_s = window.w + math.max(pad_s, LONG_PAD * window.w)
     rules[#rules + 1] = {key = ALL, n = window.n, per_s = per_s, for_all = true}
-    if share < 1 and (per_s > SHORT_S * 1.5 or now - s.full_seen < LENT_BACK_S) then
-      local n = math.max(1, math.floor(window.n * share + 1e-9))
+    local long = per_s > SHORT_S * 1.5
+    local n = math.max(1, math.floor(window.n * share + 1e-9))
+    if share < 1 and (long or now - s.full_seen < LENT_BACK_S) then
       rules[#rules + 1] = {key = LOW, n = n, per_s = per_s, for_all = false}
+    end
+    if share < 1 and long and window.n > n then
+      lent_each_s = math.max(lent_each_s, per_s / (window.n - n))
     end
   end
 end
@@ -88,7 +92,7 @@ local function allowed_at(at, skip, all_only)
 end
 
 local function settle(at, all_only)
-  for _ = 1, 8 do
+  for _ = 1, OUTSTANDING do
     local allowed = allowed_at(at, nil, all_only)
     if allowed <= at then break end
     at = allowed
@@ -100,8 +104,9 @@ local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 
 
 local function reserve()
   local at = settle(math.max(now, s.blocked, s.next_at - CATCH_UP_S), true)
-  s.next_at = math.max(s.next_at, at) + spacing_s
-  return math.ceil(settle(at, false) * 1e6) / 1e6
+  local slot = settle(at, false)
+  if slot <= at then s.next_at = math.max(s.next_at, at) + spacing_s end
+  return at, math.ceil(slot * 1e6) / 1e6
 end
 
 local function put(at)
@@ -122,18 +127,27 @@ local function take()
   if share >= 1 then s.full_seen = math.max(s.full_seen, now) end
   local slot = redis.call('ZSCORE', ALL, member)
   slot = slot and tonumber(slot)
-  local due = not slot or now >= slot
+  local due, turn_at = not slot or now >= slot, now
   if not slot or now < s.blocked then
-    slot = reserve()
+    turn_at, slot = reserve()
     put(slot)
   end
   if share >= 1 then s.full_seen = math.max(s.full_seen, slot) end
-  local wait = math.max(slot, allowed_at(now, member, false)) - now
+  local own_at, lent_at = math.max(slot, allowed_at(now, member, false)), math.huge
+  if lent_each_s > 0 then
+    local at = math.max(turn_at, s.next_lent, s.full_seen + lent_each_s, s.blocked)
+    lent_at = allowed_at(at, member, true)
+  end
+  local wait = math.min(own_at, lent_at) - now
   if wait > 1e-6 then
-    if due then count(':waited', text(wait)) end
+    if due or lent_at < own_at then count(':waited', text(wait)) end
     return wait, slot
   end
   put(now)
+  if lent_at <= now + 1e-6 then
+    redis.call('ZREM', LOW, member)
+    s.next_lent = math.max(s.next_lent, now - CATCH_UP_S) + lent_each_s
+  end
   s.answered = s.answered + 1
   count('', 1)
   for _, key in ipairs({ALL, LOW}) do
@@ -211,4 +225,4 @@ for _, field in ipairs(FIELDS) do
 end
 redis.call('HSET', STATE, unpack(written))
 redis.call('EXPIRE', STATE, 604800)
-return {text(wait), text(slot), text(s.margin), text(math.max(0, s.blocked - now))}
+return {text(wait), text(slot), text(s.margin), text(math.max(0, s.blocked - now)), text(now - s.full_seen)}

@@ -15,9 +15,13 @@ late departures, if none is later than the window is long, and each is known bef
 Short windows are smoothed besides: slots keep ``SMOOTH·W/N`` apart, on a schedule that a late user
 may catch up with by ``CATCH_UP_S``. Longer windows may be used up in a burst.
 
-Users with a share under 1 have a ring of their own, held to that part of the windows: in a long
-window always, since an hour's quota once spent can't be handed back; in a short one only while a
-user with the whole share is about. Otherwise the rest is lent to them.
+Users with a share under 1 have a ring of their own, held to that part of the windows. The rest is
+lent to them while no user with the whole share is about, and comes back as a *rate*: a short window
+is lent whole, since it comes round at once. Of a long one, whose quota once spent can't be handed
+back, one request is lent each ``W / (N - part)`` seconds, beside the part and beyond their ring. So
+the slots of the rest come free as evenly as they were lent: who comes with the whole share, at any
+moment, gets its k-th of them within ``k·W / (N - part)``. Only what goes out at once is lent,
+nothing is reserved by it, so nobody queues behind a loan.
 """
 
 from __future__ import annotations
@@ -27,26 +31,24 @@ from typing import NamedTuple
 
 from pipeline.budget import margin, told
 from pipeline.budget.cells import (
-    BINS,
     BLOCKED_UNTIL,
     COUNT,
     FULL_SEEN_AT,
     LONG_AGO,
     LOW_COUNT,
     MARGIN,
-    MINUTES,
-    MORE_BINS,
     NEXT_AT,
+    NEXT_LENT_AT,
     OUTSTANDING,
 )
 from pipeline.budget.limits import Limits, RateWindow, part_of
+from pipeline.budget.minutes import minute_of
 from pipeline.budget.ring import Ring
-from pipeline.budget.stats import Minute
 
 SHORT_S = 2.0
 SMOOTH = 0.98
 CATCH_UP_S = 0.05
-LENT_BACK_S = 2.0
+LENT_BACK_S = 2.0  # longer than most pages take: one who asks page after page has not gone
 MAX_BLOCK_S = 86_400.0
 EPSILON_S = 1e-7
 
@@ -80,24 +82,36 @@ def take(
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
     rules = _rules(cells, limits, now, main, low, share)
     due = ticket is None or now >= ticket
+    turn_at = now
     if ticket is None or main.find(ticket) is None:
-        ticket = _reserve(cells, limits, now, rules)
+        turn_at, ticket = _reserve(cells, limits, now, rules)
         main.insert(ticket)
         if low:
             low.insert(ticket)
     elif now < cells[BLOCKED_UNTIL]:
-        old, ticket = ticket, _reserve(cells, limits, now, rules)
+        old = ticket
+        turn_at, ticket = _reserve(cells, limits, now, rules)
         _move(main, low, old, ticket)
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], ticket)
-    wait_s = max(ticket, _allowed_at(rules, now, ticket)) - now
+    own_at = max(ticket, _allowed_at(rules, now, ticket))
+    each_s = _lent_each_s(cells, limits, share) if low else math.inf
+    lent_at = _lent_at(cells, rules, turn_at, ticket, each_s)
+    wait_s = min(own_at, lent_at) - now
     if wait_s > EPSILON_S:
-        if due:
-            cells[_minute(cells, now).waited_s] += wait_s
+        if due or lent_at < own_at:
+            cells[minute_of(cells, now).waited_s] += wait_s
         return Answer(wait_s, ticket, max(0.0, cells[BLOCKED_UNTIL] - now))
-    sent_at = max(now, ticket)
-    _move(main, low, ticket, sent_at)
-    cells[_minute(cells, now).requests] += 1
+    if low and lent_at <= now + EPSILON_S:
+        sent_at = max(now, lent_at)
+        main.forget(ticket)
+        low.forget(ticket)
+        main.insert(sent_at)
+        cells[NEXT_LENT_AT] = max(cells[NEXT_LENT_AT], sent_at - CATCH_UP_S) + each_s
+    else:
+        sent_at = max(now, ticket)
+        _move(main, low, ticket, sent_at)
+    cells[minute_of(cells, now).requests] += 1
     margin.granted(cells)
     return Answer(0.0, sent_at)
 
@@ -143,23 +157,12 @@ def block(cells: memoryview[float], now: float, wait_s: float) -> None:
 def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
     """A 429: everybody waits, and the margin grows."""
     limits = told.kept(cells, limits, now)
-    cells[_minute(cells, now).throttled] += 1
+    cells[minute_of(cells, now).throttled] += 1
     margin.refused(cells)
     wait_s = limits.throttle_wait_s if wait_s is None else wait_s
     wait_s = margin.untold_wait_s(cells, limits, now) if wait_s is None else wait_s
     margin.cut(cells, limits, now, wait_s)
     block(cells, now, wait_s)
-
-
-def minutes(cells: memoryview[float], now: float) -> list[Minute]:
-    """The last hour on this clock, oldest first."""
-    current = int(now // 60)
-    found = []
-    for minute in range(current - 59, current + 1):
-        at = _Bin.of(minute)
-        values = [cells[index] for index in at[1:]] if cells[at.minute] == minute else [0.0] * 3
-        found.append(Minute(minute * 60.0, int(values[0]), int(values[1]), values[2]))
-    return found
 
 
 def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> None:
@@ -169,7 +172,7 @@ def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> 
     horizon = max(now, cells[BLOCKED_UNTIL]) + 60.0 + OUTSTANDING * 2 * limits.longest_s
     if cells[NEXT_AT] > horizon or Ring(cells, low=False).back(math.inf, 1) > horizon:
         cells[COUNT] = cells[LOW_COUNT] = 0
-        cells[NEXT_AT] = LONG_AGO
+        cells[NEXT_AT] = cells[FULL_SEEN_AT] = cells[NEXT_LENT_AT] = LONG_AGO
 
 
 class _Rule(NamedTuple):
@@ -191,9 +194,31 @@ def _rules(
         rules += [
             _Rule(low, part_of(requests, share), per_s, False)
             for requests, per_s in windows
-            if per_s > SHORT_S * 1.5 or wanted_back
+            if _is_long(per_s) or wanted_back
         ]
     return rules
+
+
+def _is_long(per_s: float) -> bool:
+    return per_s > SHORT_S * 1.5
+
+
+def _lent_each_s(cells: memoryview[float], limits: Limits, share: float) -> float:
+    """How far apart requests are lent to a small share, of the part that is kept for others."""
+    rests = [
+        per_s / (requests - part_of(requests, share))
+        for requests, per_s in margin.stretched(limits, cells[MARGIN])
+        if _is_long(per_s) and requests > part_of(requests, share)
+    ]
+    return max(rests, default=math.inf)
+
+
+def _lent_at(
+    cells: memoryview[float], rules: list[_Rule], at: float, ticket: float, each_s: float
+) -> float:
+    """When a request may be lent: not while one of the whole share waits, or has just gone."""
+    at = max(at, cells[NEXT_LENT_AT], cells[FULL_SEEN_AT] + each_s, cells[BLOCKED_UNTIL])
+    return _allowed_at([rule for rule in rules if rule.for_all], at, ticket)
 
 
 def _allowed_at(rules: list[_Rule], at: float, ticket: float | None) -> float:
@@ -201,20 +226,25 @@ def _allowed_at(rules: list[_Rule], at: float, ticket: float | None) -> float:
     return max(at, *(rule.ring.back(at, rule.requests, ticket) + rule.per_s for rule in rules))
 
 
-def _reserve(cells: memoryview[float], limits: Limits, now: float, rules: list[_Rule]) -> float:
-    """Find the slot, and move the schedule on.
+def _reserve(
+    cells: memoryview[float], limits: Limits, now: float, rules: list[_Rule]
+) -> tuple[float, float]:
+    """Find the slot, and move the schedule on. Returns the turn in the schedule, and the slot.
 
-    What holds back a user with a small share alone does not hold back the schedule of all.
+    What holds back a user with a small share alone does not hold back the schedule of all: it has
+    no turn in it then, and is lent what comes free between.
     """
     at = max(now, cells[BLOCKED_UNTIL], cells[NEXT_AT] - CATCH_UP_S)
     at = _settle([rule for rule in rules if rule.for_all], at)
-    cells[NEXT_AT] = max(cells[NEXT_AT], at) + _spacing_s(limits.shortest)
-    return _settle(rules, at)
+    slot = _settle(rules, at)
+    if slot <= at:
+        cells[NEXT_AT] = max(cells[NEXT_AT], at) + _spacing_s(limits.shortest)
+    return at, slot
 
 
 def _settle(rules: list[_Rule], at: float) -> float:
     """The earliest time that keeps the rules."""
-    for _ in range(8):  # a later time has more entries before it, so look again from there
+    for _ in range(OUTSTANDING):  # a later time has more before it, so look again from there
         allowed = _allowed_at(rules, at, None)
         if allowed <= at:
             break
@@ -230,28 +260,3 @@ def _move(main: Ring, low: Ring | None, old: float, new: float) -> None:
     main.move(old, new)
     if low is not None:
         low.move(old, new)
-
-
-class _Bin(NamedTuple):
-    """Where the cells of a minute are."""
-
-    minute: int
-    requests: int
-    throttled: int
-    waited_s: int
-
-    @classmethod
-    def of(cls, minute: int) -> _Bin:
-        at = 2 * (minute % MINUTES)
-        return cls(BINS + at, BINS + at + 1, MORE_BINS + at, MORE_BINS + at + 1)
-
-
-def _minute(cells: memoryview[float], now: float) -> _Bin:
-    """The cells of this minute, which begin at nothing."""
-    minute = int(now // 60)
-    at = _Bin.of(minute)
-    if cells[at.minute] != minute:
-        for index in at[1:]:
-            cells[index] = 0.0
-        cells[at.minute] = minute
-    return at

@@ -6,6 +6,7 @@ A store serializes the users of one budget, gives them one clock, and counts the
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from typing import ClassVar
 from pipeline.budget import cells as layout
 from pipeline.budget import slots, told
 from pipeline.budget.limits import Limits, part_of
+from pipeline.budget.minutes import last_hour
 from pipeline.budget.slots import Answer
 from pipeline.budget.stats import Minute
 
@@ -28,6 +30,9 @@ class Store(ABC):
 
     :ivar poll_s: least and most seconds between two looks for a free place.
     :ivar margin: the margin as this user saw it last.
+    :ivar part: the places that this share has always: the first ones.
+    :ivar full_seen_at: when a user with the whole share was about, as far as this one knows; on
+        the monotonic clock.
     """
 
     poll_s: tuple[float, float] = (0.002, 0.02)
@@ -35,9 +40,8 @@ class Store(ABC):
     def __init__(self, name: str, limits: Limits, share: float) -> None:
         self.name, self.limits, self.share = name, limits, share
         self.margin = layout.MARGIN_MIN
-        whole, part = limits.in_flight, part_of(limits.in_flight, share)
-        # A small share keeps to the first places; the whole share begins with those beyond.
-        self.places = range(part) if share < 1 else range(whole - 1, -1, -1)
+        self.part = part_of(limits.in_flight, share)
+        self.full_seen_at = -math.inf
 
     @abstractmethod
     async def open(self) -> None: ...
@@ -77,9 +81,26 @@ class Store(ABC):
     async def tell(self, requests: int, per_s: float) -> None:
         """The API says what its limit is: if it is lower, everybody keeps to it."""
 
+    @property
+    def lends(self) -> bool:
+        """Whether a small share may have the places beyond its part, as far as this one knows."""
+        return monotonic() - self.full_seen_at >= slots.LENT_BACK_S
+
+    def own(self, place: int) -> bool:
+        """Whether it is one of those that this share has always."""
+        return place < self.part
+
+    def keeps(self, place: int) -> bool:
+        """Whether a place may be kept for the next request of this process."""
+        return self.own(place) or self.lends
+
+    @abstractmethod
+    async def look(self) -> None:
+        """Look whether a user with the whole share is about."""
+
     @abstractmethod
     async def try_place(self) -> int | None:
-        """A place in flight, if one is free."""
+        """A place in flight, if one is free. Who has the whole share and gets none is heard of."""
 
     @abstractmethod
     def free_place(self, place: int) -> None:
@@ -87,7 +108,7 @@ class Store(ABC):
 
 
 class CellStore(Store):
-    """A store whose state is a row of cells behind some lock."""
+    """A store whose state is a row of cells behind some lock, and whose places are numbered."""
 
     @abstractmethod
     def locked(self) -> AbstractAsyncContextManager[tuple[memoryview[float], float]]:
@@ -101,6 +122,7 @@ class CellStore(Store):
         async with self.locked() as (cells, now):
             answer = slots.take(cells, self.limits, now, ticket, self.share)
             self.margin = cells[layout.MARGIN]
+            self.saw(now, cells[layout.FULL_SEEN_AT])
         return answer
 
     async def left(self, mark: Mark, late_s: float) -> Mark:
@@ -124,6 +146,41 @@ class CellStore(Store):
     async def tell(self, requests: int, per_s: float) -> None:
         async with self.locked() as (cells, now):
             told.tell(cells, now, requests, per_s)
+
+    @property
+    def places(self) -> range:
+        """Those that this user may take now; the whole share begins with those beyond a part."""
+        whole = self.limits.in_flight
+        if self.share >= 1:
+            return range(whole - 1, -1, -1)
+        return range(whole if self.lends else self.part)
+
+    @abstractmethod
+    async def take_one(self) -> int | None:
+        """One of ``places``, if one is free."""
+
+    async def try_place(self) -> int | None:
+        if self.share < 1:
+            await self.look()
+        place = await self.take_one()
+        if place is None and self.share >= 1:
+            await self.want()
+        return place
+
+    async def look(self) -> None:
+        async with self.locked() as (cells, now):
+            self.saw(now, cells[layout.FULL_SEEN_AT])
+
+    async def want(self) -> None:
+        """A user with the whole share waits for a place: small shares are to free what is lent."""
+        if monotonic() - self.full_seen_at > slots.LENT_BACK_S / 4:
+            async with self.locked() as (cells, now):
+                cells[layout.FULL_SEEN_AT] = max(cells[layout.FULL_SEEN_AT], now)
+                self.saw(now, cells[layout.FULL_SEEN_AT])
+
+    def saw(self, now: float, full_seen_at: float) -> None:
+        """Two times on the store's clock."""
+        self.full_seen_at = monotonic() - now + full_seen_at
 
 
 @dataclass
@@ -167,7 +224,7 @@ class MemoryStore(CellStore):
         with self._memory.lock:
             slots.give_back(self._memory.cells, ticket, self.share)
 
-    async def try_place(self) -> int | None:
+    async def take_one(self) -> int | None:
         with self._memory.lock:
             held = self._memory.places
             place = next((place for place in self.places if place not in held), None)
@@ -183,4 +240,4 @@ class MemoryStore(CellStore):
         """The clock, and each minute of the last hour."""
         now, known = monotonic(), cls._all.get(name)
         cells = known.cells if known else memoryview(bytes(8 * layout.RINGS)).cast("d")
-        return now, slots.minutes(cells, now)
+        return now, last_hour(cells, now)

@@ -23,7 +23,7 @@ def open_budget(name: str, limits: Limits, where: str | None, *, share: float = 
 
     :param name: the same for all that use one API key, safe for a file name, and no secret.
     :param where: ``None`` or ``memory``, a folder, ``postgresql://…`` or ``redis://…``.
-    :param share: of the budget, what this user may take while users with all of it are about.
+    :param share: of the budget, what this user keeps to while users with all of it are about.
     """
     _check_name(name)
     if not 0 < share <= 1:

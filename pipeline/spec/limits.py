@@ -59,7 +59,11 @@ class Limits(Model):
         "the windows (GitHub)",
     )
     backfill_share: float = Field(
-        1.0, gt=0, le=1, description="part of the budget that a backfill may take"
+        1.0,
+        gt=0,
+        le=1,
+        description="part of the budget that a backfill keeps to while other runs ask; the rest "
+        "is lent to it",
     )
 
     @model_validator(mode="after")

@@ -1,22 +1,27 @@
 """A tiny HTTP server that counts as strictly as can be: any stretch of ``per_s``, to the µs.
 
-It runs in a process of its own, so that the clients' load does not move its clock, and answers 429
-(no Retry-After) to what is beyond the limit; what it refused doesn't count. ``jitter_s`` delays
-each request by up to that long *before* it is counted, as a network would. ``GET /stats`` tells.
+A request counts when the kernel received it (``SO_TIMESTAMPNS``), and not when this process, on a
+machine that is busy, came to read it. It answers 429 (no Retry-After) to what is beyond the limit;
+what it refused doesn't count. ``jitter_s`` makes each request count by up to that long later, as a
+network would. ``GET /stats`` tells.
 """
 
 import asyncio
+import bisect
 import json
 import multiprocessing
 import os
 import random
 import socket
-from collections import deque
+import struct
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
-from time import monotonic
+from time import time
+
+SO_TIMESTAMPNS = 35  # of Linux; Python's socket module has no name for it
 
 
 @dataclass
@@ -39,36 +44,48 @@ class Counted:
 class _Strict:
     def __init__(self, windows: Sequence[tuple[int, float]], latency_s: float, jitter_s: float):
         self.windows, self.latency_s, self.jitter_s = windows, latency_s, jitter_s
-        self.sent: list[deque[float]] = [deque(maxlen=n) for n, _ in windows]
+        self.sent: list[float] = []
         self.counted, self.in_flight = Counted(), 0
 
-    def admit(self, user: str) -> bool:
-        now, seen = monotonic(), self.counted
-        full = any(
-            len(sent) == n and now - sent[0] < per_s
-            for sent, (n, per_s) in zip(self.sent, self.windows, strict=True)
-        )
-        if full:
-            seen.refused += 1
-            return False
-        for sent in self.sent:
-            sent.append(now)
+    def admit(self, user: str, at: float) -> bool:
+        """What came over another connection may have been read before: order it by its time."""
+        seen, sent = self.counted, self.sent
+        place = bisect.bisect(sent, at)
+        sent.insert(place, at)
+        for n, per_s in self.windows:
+            for first in range(max(0, place - n), min(place, len(sent) - n - 1) + 1):
+                if sent[first + n] - sent[first] < per_s:
+                    del sent[place]
+                    seen.refused += 1
+                    return False
+        del sent[: -2 * max(n for n, _ in self.windows) - 100]
         seen.accepted += 1
-        seen.first_at, seen.last_at = seen.first_at or now, now
+        seen.first_at, seen.last_at = min(seen.first_at or at, at), max(seen.last_at, at)
         seen.users[user] = seen.users.get(user, 0) + 1
         return True
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, strict: _Strict) -> None:
-        self.strict, self.loop = strict, asyncio.get_running_loop()
+class _Connection:
+    """Reads by hand: asyncio's transports don't tell when the kernel received what they read."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+    def __init__(self, strict: _Strict, wire: socket.socket) -> None:
+        self.strict, self.wire, self.loop = strict, wire, asyncio.get_running_loop()
+        wire.setblocking(False)
+        self.loop.add_reader(wire, self.readable)
 
-    def data_received(self, data: bytes) -> None:
-        path = data.split(b" ", 2)[1].decode()
+    def readable(self) -> None:
+        try:
+            data, told, _, _ = self.wire.recvmsg(65536, socket.CMSG_SPACE(16))
+        except ConnectionError:
+            data = b""
+        if not data:
+            self.loop.remove_reader(self.wire)
+            self.wire.close()
+            return
+        seconds, nanos = struct.unpack("qq", told[0][2]) if told else (time(), 0)
+        self.received(data.split(b" ", 2)[1].decode(), seconds + nanos / 1e9)
+
+    def received(self, path: str, at: float) -> None:
         strict = self.strict
         if path.startswith("/stats"):
             body = json.dumps(asdict(strict.counted)).encode()
@@ -80,12 +97,12 @@ class _Connection(asyncio.Protocol):
         strict.counted.most_in_flight = max(strict.counted.most_in_flight, strict.in_flight)
         delay_s = random.uniform(0, strict.jitter_s) if strict.jitter_s else 0.0
         if delay_s:
-            self.loop.call_later(delay_s, self.count, path)
+            self.loop.call_later(delay_s, self.count, path, at + delay_s)
         else:
-            self.count(path)
+            self.count(path, at)
 
-    def count(self, path: str) -> None:
-        status = 200 if self.strict.admit(path) else 429
+    def count(self, path: str, at: float) -> None:
+        status = 200 if self.strict.admit(path, at) else 429
         self.loop.call_later(self.strict.latency_s, self.finish, status)
 
     def finish(self, status: int) -> None:
@@ -94,7 +111,8 @@ class _Connection(asyncio.Protocol):
 
     def answer(self, status: int, body: bytes) -> None:
         head = f"HTTP/1.1 {status} x\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        with suppress(OSError):  # whoever asked has been killed
+            self.wire.sendall(head.encode() + body)
 
 
 def _serve(
@@ -103,8 +121,11 @@ def _serve(
     async def run() -> None:
         strict = _Strict(windows, latency_s, jitter_s)
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Connection(strict), "127.0.0.1", 0, backlog=1024)
-        ready.send(server.sockets[0].getsockname()[1])
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        if sys.platform == "linux":
+            listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # its connections inherit it
+        loop.add_reader(listener, lambda: _Connection(strict, listener.accept()[0]))
+        ready.send(listener.getsockname()[1])
         ended = loop.create_future()
         loop.add_reader(ready.fileno(), ended.set_result, None)  # whoever started this is gone
         await ended

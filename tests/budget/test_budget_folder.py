@@ -205,7 +205,7 @@ def test_a_deleted_folder_is_made_again_and_nothing_is_forgotten(tmp_path: Path)
 def test_a_place_whose_file_was_deleted_is_the_one_that_others_find(tmp_path: Path) -> None:
     async def test() -> None:
         async with open_budget("api", FOUR, str(tmp_path)) as one:
-            for place in one._store.places:
+            for place in range(FOUR.in_flight):
                 (tmp_path / f"api.place-{place}").unlink()
             async with open_budget("api", FOUR, str(tmp_path)) as two:
                 had = [await budget._store.try_place() for budget in (one, two, one, two, one)]
@@ -251,16 +251,20 @@ def test_after_a_reboot_what_was_sent_still_counts(
     run(after())
 
 
-def test_a_state_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "more"), [(4811003.0, 2 + 2 * cells.MINUTES + 1), (4811004.0, 1)]
+)
+def test_a_state_of_an_earlier_version_is_taken_over(
+    tmp_path: Path, version: float, more: int
+) -> None:
     path = tmp_path / "api.budget"
 
     async def test() -> None:
         async with open_budget("api", HOURLY, str(tmp_path)) as budget:
             await send(budget, 5)
         row = memoryview(path.read_bytes()).cast("d")
-        more = 2 + 2 * cells.MINUTES
         old = bytearray(bytes(row[: cells.RINGS - more]) + bytes(row[cells.RINGS :]))
-        memoryview(old).cast("d")[0] = 4811003.0
+        memoryview(old).cast("d")[0] = version
         path.write_bytes(old)
         assert sum(minute.requests for minute in usage(str(tmp_path), "api")) == 5
         async with open_budget("api", HOURLY, str(tmp_path)) as budget:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.budget import Limits, RateWindow, cells, margin, slots, told
+from pipeline.budget.minutes import last_hour
 
 FOUR = Limits((RateWindow(4, 1.0),), 8)
 RATES = st.sampled_from(
@@ -275,14 +276,6 @@ def test_a_small_share_leaves_the_rest_to_others_and_has_all_when_they_are_gone(
     assert len(alone.sent) >= 0.97 * 4 * 30
 
 
-def test_of_a_long_window_the_rest_is_left_even_if_nobody_wants_it_yet() -> None:
-    hourly = Limits((RateWindow(8, 3600.0),), 8)
-    alone = World(hourly, [0.0], shares=[0.75])
-    alone.run(3, 4000.0)
-    assert len(alone.sent) == 6
-    assert slots.take(alone.row, hourly, 1500.0).wait_s == 0
-
-
 def test_a_slot_that_is_given_up_is_free_again_unless_somebody_queues_behind() -> None:
     row = new(FOUR)
     for _ in range(4):
@@ -304,7 +297,7 @@ def test_the_last_hour_is_counted_by_the_minute() -> None:
     limits = Limits((RateWindow(50, 1.0),), 8)
     world = World(limits, [0.0], now=60_000.0)
     world.run(2, 60_000.0 + 150)
-    counted = slots.minutes(world.row, world.now)
+    counted = last_hour(world.row, world.now)
     assert [minute.at for minute in counted[-3:]] == [60_000.0, 60_060.0, 60_120.0]
     assert sum(minute.requests for minute in counted) == len(world.sent)
     waited_s = sum(minute.waited_s for minute in counted)
@@ -312,8 +305,8 @@ def test_the_last_hour_is_counted_by_the_minute() -> None:
     assert len(counted) == 60
     slots.throttled(world.row, limits, world.now, wait_s=1.0)
     slots.throttled(world.row, limits, world.now, wait_s=1.0)
-    assert [minute.throttled for minute in slots.minutes(world.row, world.now)[-2:]] == [0, 2]
-    later = slots.minutes(world.row, world.now + 3700)
+    assert [minute.throttled for minute in last_hour(world.row, world.now)[-2:]] == [0, 2]
+    later = last_hour(world.row, world.now + 3700)
     assert {minute[1:] for minute in later} == {(0, 0, 0.0)}
 
 

@@ -271,16 +271,95 @@ def test_other_limits_hold_for_everybody_and_forget_nothing(name: str, where: st
     run(test())
 
 
-def test_a_small_share_leaves_a_place_to_the_others(name: str, where: str) -> None:
+class Held:
+    """Requests that are under way until they are told to end."""
+
+    def __init__(self) -> None:
+        self.ends: list[asyncio.Event] = []
+
+    async def request(self, budget: Budget) -> None:
+        async with budget.request():
+            self.ends.append(end := asyncio.Event())
+            await end.wait()
+
+    def end_all(self) -> None:
+        for end in self.ends:
+            end.set()
+
+    async def under_way(self, number: int) -> None:
+        while len(self.ends) < number:  # noqa: ASYNC110 - the stores have no event for it either
+            await asyncio.sleep(0.005)
+
+
+def test_a_small_share_has_all_places_and_frees_those_that_others_want(
+    name: str, where: str
+) -> None:
+    async def test() -> None:
+        backfill, scheduled = Held(), Held()
+        low, full = open_budget(name, WIDE, where, share=0.5), open_budget(name, WIDE, where)
+        async with low, full, asyncio.TaskGroup() as tasks:
+            for _ in range(8):
+                tasks.create_task(backfill.request(low))
+            await backfill.under_way(4)
+            for _ in range(2):
+                tasks.create_task(scheduled.request(full))
+            await asyncio.sleep(0.3)
+            assert not scheduled.ends, "all places are lent"
+            backfill.end_all()
+            await scheduled.under_way(2)
+            await backfill.under_way(6)
+            await asyncio.sleep(0.3)
+            assert len(backfill.ends) == 6, "it keeps to its part"
+            scheduled.end_all()
+            await backfill.under_way(8)  # nobody else has asked for a while: lent again
+            backfill.end_all()
+
+    run(test())
+
+
+def test_who_waits_for_a_slot_gives_a_place_that_is_lent_back(name: str, where: str) -> None:
+    limits = Limits((RateWindow(1000, 0.5), RateWindow(2, 30.0)), 2)
+
     async def test() -> None:
         seen = Seen()
-        low = open_budget(name, WIDE, where, share=0.5)
-        async with low, open_budget(name, WIDE, where) as full:
-            tasks = [asyncio.create_task(seen.request(low, 0.2)) for _ in range(4)]
-            await asyncio.sleep(0.1)
-            assert len(seen.times) == 2
-            await seen.request(full)
-            await asyncio.gather(*tasks)
+        low = [open_budget(name, limits, where, share=0.5) for _ in range(2)]
+        async with low[0], low[1], open_budget(name, limits, where) as full:
+            for budget in low:
+                await seen.request(budget)
+            waiting = [asyncio.create_task(seen.request(budget)) for budget in low]
+            await asyncio.sleep(0.2)
+            while (place := await full._store.try_place()) is None:  # noqa: ASYNC110 - its own poll
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            assert await full._store.try_place() is None, "one is the small share's own"
+            full._store.free_place(place)
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+
+    run(test())
+
+
+def test_of_a_long_window_the_rest_is_lent_evenly_and_not_while_others_ask(
+    name: str, where: str
+) -> None:
+    limits = Limits((RateWindow(8, 40.0),), 4)  # a half of it, and of the rest one each 10 s
+
+    async def wait_s(budget: Budget) -> float:
+        answer = await budget._store.take(None)
+        if answer.wait_s > 0:
+            await budget._store.forget([budget._store.mark(answer)])
+        return answer.wait_s
+
+    async def test() -> None:
+        low, full = open_budget(name, limits, where, share=0.5), open_budget(name, limits, where)
+        async with low, full:
+            assert [await wait_s(low) for _ in range(5)] == [0.0] * 5
+            assert await wait_s(low) == pytest.approx(10.1, abs=0.5)
+            assert len(await recorded(low, low=True)) == 4, "what is lent is beside its part"
+            assert [await wait_s(full) for _ in range(3)] == [0.0] * 3
+            assert await wait_s(full) == pytest.approx(40.6, abs=0.5)
+            assert await wait_s(low) == pytest.approx(40.6, abs=0.5)
 
     run(test())
 
@@ -367,10 +446,10 @@ def test_what_the_api_does_not_count_is_given_back(name: str, where: str) -> Non
 
 def test_who_leaves_late_counts_from_then_on(name: str, where: str) -> None:
     async def test() -> None:
-        async with open_budget(name, SLOW, where, share=0.5) as budget:
+        async with open_budget(name, WIDE, where, share=0.5) as budget:
             async with budget.request() as first:
                 pass
-            async with open_budget(name, SLOW, where) as other, other.request() as second:
+            async with open_budget(name, WIDE, where) as other, other.request() as second:
                 before = await recorded(budget)
                 first.left_at -= 7.0
                 second.left_at -= 3.0
