@@ -22,6 +22,7 @@ from pipeline.lake.schema_changes import schema_changes
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe
 from pipeline.run.batch import Held
+from pipeline.run.definition import of_this_yaml
 from pipeline.run.verify import Check, refuse_if_broken, verify
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
@@ -194,7 +195,8 @@ class Staged:
         A day without rows, or read beside the day before it, would forget what was inferred.
         """
         mine = describe(self.schema)
-        if newest is None or newest.definition != self.run.source.definition(self.endpoint):
+        source = self.run.source
+        if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]
