@@ -1,6 +1,7 @@
 """Materialize a source's assets in this process, against the emulator and a real S3."""
 
 import itertools
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -84,20 +85,25 @@ class Ran:
         return {(each.asset_key.path[-1], each.check_name): each for each in found}
 
     def retries(self) -> list[float]:
-        """The wait before each retry that the step asked for."""
-        events = [
-            event
-            for event in self.result.all_events
-            if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY
+        """The wait before each retry, as the log tells of it. Dagster is not asked to wait."""
+        kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
+        asked = [
+            event.step_retry_data for event in self.result.all_events if event.event_type is kind
         ]
-        return [float(event.step_retry_data.seconds_to_wait or 0.0) for event in events]
+        assert not [each for each in asked if each.seconds_to_wait]
+        told = re.findall(r"^Try \d of \d comes in ([\d.]+) s\.$", self.log, re.MULTILINE)
+        assert len(told) == len(asked)
+        return [float(wait_s) for wait_s in told]
 
     def failure(self) -> str:
-        """The description that the UI shows of the step's failure."""
+        """What is said first and last of the step's failure, with Dagster's stack in between."""
         (event,) = [e for e in self.result.all_events if e.is_step_failure]
         data = event.step_failure_data
         assert data.user_failure_data is not None, data.error
-        return str(data.user_failure_data.description)
+        said = str(data.user_failure_data.description)
+        assert data.error_display_string.partition("Failure: ")[2].startswith(said)
+        assert data.error_display_string.endswith(f"HeadraceError: {said}\n")
+        return said
 
     def everything(self) -> str:
         """All that Dagster keeps of the run, as text: no secret may be in it."""
