@@ -15,9 +15,10 @@ from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
 from pipeline.lake.commit import Attempt, Result
+from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.read import LateRows, late_rows
 from pipeline.lake.readback import key_batches, latest_manifest, manifest_of
+from pipeline.lake.rows import LateRows
 from pipeline.lake.schema_changes import schema_changes
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe
@@ -174,6 +175,8 @@ class Staged:
             columns=columns,
             checks=[check.to_json() for check in checks],
             extra={
+                "key": self._spec.key,
+                "cursor": self._spec.cursor,
                 **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
                 **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
