@@ -133,11 +133,13 @@ def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None)
             f"{len(days)} are committed, from {days[0]} to {days[-1]}"
         )
     what, there = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
+    if endpoint in there:
+        raise ReadRefused(f"No partition of {what} is committed yet: materialize one first")
     if not there:
         what, there = f"the source {source}", sorted(lake.folders(""))
+    has = f"it has {', '.join(there)}" if there else "it is empty"
     raise ReadRefused(
-        f"Nothing of {what} is committed in {lake.url()}, which has "
-        f"{', '.join(there) or 'nothing at all'}: is the name right, and is it materialized?"
+        f"{lake.url()} has nothing of {what}: {has}. Is the name right, and is it materialized?"
     )
 
 
