@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.executor import end_with_the_run
 from assets.partitions import daily
 from assets.specs import asset_spec, check_specs
 from assets.step import Step
@@ -34,6 +35,7 @@ def source_assets(source: Source) -> dg.AssetsDefinition:
     def extract(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        end_with_the_run()
         yield from Step(context, source, lake, api).results()
 
     return extract

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets import verdict
 from assets.ending import end
+from assets.executor import end_with_the_run
 from assets.specs import asset_key
 from pipeline.client.packing import packed
 from pipeline.errors import HeadraceError
@@ -44,6 +45,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
     def extract_keys(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        end_with_the_run()
         wanted = [n for n in names if sweep_key(source, n) in context.selected_asset_keys]
         try:
             found = asyncio.run(_sweep(context, source, wanted, lake, api))

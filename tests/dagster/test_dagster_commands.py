@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,7 @@ from local.process import tail
 from local.services import S3
 from pipeline.lake.read import dataset, manifests
 from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
-from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
+from tests.dagster.support import FIRST_BACK, ROOT, SECRET, day, day_s
 
 pytestmark = pytest.mark.slow
 GAMES = 20_000
@@ -89,3 +92,23 @@ def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: 
     (manifest,) = manifests(fresh.lake, "igdb", "games")
     assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
     assert api.stats()["max_in_1s"] <= 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_step_ends_with_the_run_that_is_killed(fresh: Project, api: Emulator) -> None:
+    """It would go on beside the next run, and never end."""
+    api.reset()
+    log, before = fresh.folder / "orphan.log", manifests(fresh.lake, "igdb", "games")
+    command = materialize("games", partition=day(FIRST_BACK))
+    with log.open("wb") as out:  # without our guard, which would end the step as well
+        run = subprocess.Popen(command, env=fresh.env, cwd=ROOT, stdout=out, stderr=out)
+    wait_for(lambda: STEP_START.search(log.read_text()), log=log)
+    (pid,) = STEP_START.findall(log.read_text())
+    step = Path(f"/proc/{pid}")
+    try:
+        wait_for(lambda: api.stats()["requests"] >= 5, log=log)
+    finally:
+        run.kill()
+        run.wait()
+    wait_for(lambda: not step.exists(), log=log)
+    assert manifests(fresh.lake, "igdb", "games") == before
