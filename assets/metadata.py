@@ -1,4 +1,4 @@
-"""What Dagster shows of a materialization: made from the receipt of one partition."""
+"""What Dagster shows of an endpoint's columns, and of a materialization: of one partition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,18 +6,21 @@ from typing import Any
 import dagster as dg
 
 from pipeline.lake.manifest import Manifest
+from pipeline.rows.columns import type_text
+from pipeline.rows.types import parse_type
 from pipeline.run.staged import Receipt
+from pipeline.spec.endpoint import Endpoint
 
 _CELL = 60
 
 
-def of_receipt(receipt: Receipt) -> dict[str, Any]:
+def of_receipt(receipt: Receipt, endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of one partition of one endpoint."""
     manifest = receipt.manifest
     window = manifest.window
     found: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
-        "dagster/column_schema": column_schema(manifest),
+        "dagster/column_schema": column_schema(manifest, endpoint),
         "files": len(manifest.files),
         "bytes": sum(file.bytes for file in manifest.files),
         "window_start": window["start"] or "no lower bound",
@@ -53,9 +56,29 @@ def of_receipt(receipt: Receipt) -> dict[str, Any]:
     return found
 
 
-def column_schema(manifest: Manifest) -> dg.TableSchema:
-    """The columns as they landed."""
-    return dg.TableSchema([dg.TableColumn(c["name"], c["type"]) for c in manifest.columns])
+def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:
+    """The columns as they landed, with what the YAML says of them."""
+    return dg.TableSchema([column(endpoint, c["name"], c["type"]) for c in manifest.columns])
+
+
+def declared_schema(endpoint: Endpoint) -> dg.TableSchema:
+    """The columns that the YAML names: all that is known before the first materialization."""
+    typed = {name: parse_type(spec.type).arrow for name, spec in endpoint.columns.items()}
+    return dg.TableSchema([column(endpoint, name, type_text(t)) for name, t in typed.items()])
+
+
+def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
+    """One column; of the key, it is never null."""
+    spec = endpoint.columns.get(name)
+    return dg.TableColumn(
+        name,
+        type_name,
+        description=spec.description if spec else None,
+        constraints=dg.TableColumnConstraints(
+            nullable=name not in endpoint.key and (spec is None or spec.nullable),
+            unique=endpoint.key == (name,),
+        ),
+    )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -91,7 +91,8 @@ class Recorder:
         return asset_key(self._source, receipt.endpoint), receipt.manifest.partition
 
     def _metadata(self, receipt: Receipt) -> dict[str, Any]:
-        return {**metadata.of_receipt(receipt), **self.shared}
+        endpoint = self._source.endpoints[receipt.endpoint]
+        return {**metadata.of_receipt(receipt, endpoint), **self.shared}
 
 
 def _by_endpoint(receipts: Sequence[Receipt]) -> dict[str, list[Receipt]]:

@@ -62,8 +62,11 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
         assert value(metadata, "contiguous") is True
         assert value(metadata, "outcome") == "committed"
         assert value(metadata, "throttled_429") == 0
-        columns = [column.name for column in metadata["dagster/column_schema"].schema.columns]
+        schema = metadata["dagster/column_schema"].schema
+        columns = {column.name: column for column in schema.columns}
         assert {"id", "updated_at", "_extracted_at"} < set(columns)
+        assert str(columns["rating"].description).startswith("mean of ")
+        assert columns["id"].constraints == dg.TableColumnConstraints(nullable=False, unique=True)
         assert "requests/s" in metadata["requests_over_time"].value
         assert "no 429" in metadata["requests_over_time"].value
         assert float(str(value(metadata, "run_waited_slot_s"))) >= 0
