@@ -1,5 +1,6 @@
 """Dagster's command line, from the project's folder, on a fresh instance."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from emulator.testing import Emulator, running
@@ -60,6 +62,32 @@ def test_a_range_then_a_day_then_a_day_that_is_none(fresh: Project) -> None:
     code, said = fresh.run(materialize("genres", partition="2999-01-01"))
     assert code != 0
     assert "2999-01-01" in said
+
+
+def test_an_asset_downstream_runs_with_what_it_reads(fresh: Project) -> None:
+    """``examples/downstream.py``, for a range in one run."""
+    days = [day(3), day(2)]
+    code, said = fresh.run(
+        dagster(
+            "asset", "materialize", "-f", "examples/downstream.py", "--select",
+            "igdb/games,reports/best_games", "--partition-range", "...".join(days),
+        )
+    )  # fmt: skip
+    assert code == 0, said
+    for one in days:
+        games = dataset(fresh.lake, "igdb", "games", one).to_table()["rating"].to_pylist()
+        best = fresh.lake.get(f"reports/best_games/dt={one}.parquet")
+        assert best is not None
+        ratings = pq.read_table(io.BytesIO(best.body))["rating"].to_pylist()
+        assert ratings == sorted((x for x in games if x is not None), reverse=True)[:10]
+    code, said = fresh.run(
+        dagster(
+            "asset", "materialize", "-f", "examples/downstream.py", "--select",
+            "reports/best_games", "--partition", day(4),
+        )
+    )  # fmt: skip
+    assert code != 0
+    assert "igdb/games has none of the partitions asked for" in said
 
 
 def test_dg_checks_and_launches(fresh: Project) -> None:
