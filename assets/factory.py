@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.checks import checks_alone
 from assets.executor import end_with_the_run
 from assets.partitions import daily
 from assets.specs import asset_spec, check_specs
@@ -36,6 +37,8 @@ def source_assets(source: Source) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         end_with_the_run()
-        yield from Step(context, source, lake, api).results()
+        if context.selected_asset_keys:
+            yield from Step(context, source, lake, api).results()
+        yield from checks_alone(context, source, lake)
 
     return extract

@@ -151,30 +151,31 @@ class Headrace:
 
     def run(
         self,
-        endpoints: Sequence[str],
-        first: str,
+        chosen: Sequence[str] | dg.AssetSelection,
+        first: str | None,
         last: str | None = None,
         *,
         instance: dg.DagsterInstance | None = None,
         further: Sequence[dg.AssetsDefinition] = (),
     ) -> Ran:
-        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``.
+        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``; for
+        none, of checks alone.
 
         :param further: assets of a project of its own that are in the run too.
         """
         ranged = {
-            "dagster/asset_partition_range_start": first,
-            "dagster/asset_partition_range_end": last or first,
+            "dagster/asset_partition_range_start": str(first),
+            "dagster/asset_partition_range_end": str(last),
         }
+        if not isinstance(chosen, dg.AssetSelection):
+            keys = [dg.AssetKey(["igdb", name]) for name in chosen]
+            chosen = dg.AssetSelection.assets(*keys, *(k for each in further for k in each.keys))
         with warnings.catch_warnings(), instance or dg.DagsterInstance.ephemeral() as used:
             # Dagster's own nested resources use what Dagster itself calls deprecated.
             warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
             result = dg.materialize(
                 [self.assets(), *further],
-                selection=[
-                    *(dg.AssetKey(["igdb", name]) for name in endpoints),
-                    *(key for each in further for key in each.keys),
-                ],
+                selection=chosen,
                 resources=self.resources(),
                 instance=used,
                 partition_key=None if last else first,
