@@ -15,7 +15,7 @@ from assets.step import Step
 from pipeline.spec.source import Source
 from resources import ApiResource, LakeResource
 
-CRASH_RETRIES = dg.RetryPolicy(max_retries=3, delay=1)
+CRASH_RETRIES = dg.RetryPolicy(max_retries=3)
 """For a step whose process died. What the engine raises says itself whether to try again."""
 
 

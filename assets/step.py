@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import dagster as dg
 
 from assets import verdict
-from assets.ending import end
+from assets.ending import end, fail
 from assets.plot import Course, requests_over_time
 from assets.progress import counted, line, report
 from assets.recording import Recorder
@@ -63,6 +63,9 @@ class Step:
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """:raises dagster.Failure, dagster.RetryRequested: something is not committed."""
+        if not self._days:  # Dagster takes a reversed range for one without days
+            asked = self._context.partition_key_range
+            fail(f"There is no day from {asked.start} to {asked.end}: the earlier day comes first")
         done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
@@ -77,10 +80,9 @@ class Step:
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
-            found = verdict.of_step(
-                self._source.source, self._outcome.failed, len(done), self._tries, self._days
+            self._end(
+                verdict.of_step(self._source.source, self._outcome, self._tries, self._days), lake
             )
-            self._end(found, lake)
         yield from self._recorder.results(lake, done)
 
     def _log_checks(self, lake: Lake) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from assets import source_assets, source_job, source_schedule
+from assets import source_assets
 from emulator.testing import Emulator
 from local.services import S3
 from pipeline.lake.read import dataset
@@ -126,15 +126,6 @@ class Headrace:
 
     def assets(self) -> dg.AssetsDefinition:
         return source_assets(self.source)
-
-    def definitions(self) -> dg.Definitions:
-        job = source_job(self.source)
-        return dg.Definitions(
-            assets=[self.assets()],
-            jobs=[job],
-            schedules=[source_schedule(self.source, job)],
-            resources=self.resources(),
-        )
 
     def resources(self) -> dict[str, Any]:
         s3 = S3Resource(
