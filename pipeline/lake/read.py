@@ -37,8 +37,8 @@ def manifests(
 ) -> list[Manifest]:
     """The committed partitions, in order; of those asked for, the ones that are committed."""
     asked = asked_for(partitions)
-    places = _places(lake, source, endpoint)
-    wanted = [each for each in places if asked is None or each.partition in asked]
+    there = places(lake, source, endpoint)
+    wanted = [each for each in there if asked is None or each.partition in asked]
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda place: committed(lake, place), wanted)
         return [each.manifest for each in found if each is not None]
@@ -72,7 +72,8 @@ def current(
 ) -> pa.Table:
     """The current state: one row a key, without what is deleted. Of a snapshot, the newest one.
 
-    :param key: and the cursor by which the newest row of it wins; None: those of the source's YAML.
+    :param key: None: that of the source's YAML, and its cursor, unless another one is given.
+    :param cursor: the latest of it wins; with a key and none, the latest extraction.
     :param deleted: keep tombstones (rows with ``_deleted``).
     :param swept: keep rows whose key a sweep found gone (and that have not come again since).
     :raises ReadRefused: nothing of it is committed. :raises ContractBroken: no such column.
@@ -80,7 +81,7 @@ def current(
 
     def read() -> pa.Table:
         found = _some(lake, source, endpoint)
-        by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1])
+        by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1], cursor)
         by = [by] if isinstance(by, str) else by
         if found[-1].endpoint_kind == "snapshot":
             found = found[-1:]
@@ -117,7 +118,8 @@ def gone_keys(
 # ---- below: how
 
 
-def _places(lake: Lake, source: str, endpoint: str) -> list[Place]:
+def places(lake: Lake, source: str, endpoint: str) -> list[Place]:
+    """The partitions that have a manifest, in order."""
     listed = lake.list(manifests_folder(source, endpoint))
     return [place for item in listed if (place := place_of_record(item.key))]
 
@@ -126,7 +128,7 @@ def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None)
     found = manifests(lake, source, endpoint, partitions)
     if found:
         return found
-    days = [each.partition for each in _places(lake, source, endpoint)]
+    days = [each.partition for each in places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
             f"{source}/{endpoint} has none of the partitions asked for ({named(partitions)}): "
@@ -143,13 +145,13 @@ def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None)
     )
 
 
-def _key_and_cursor(newest: Manifest) -> tuple[Sequence[str], str | None]:
+def _key_and_cursor(newest: Manifest, cursor: str | None) -> tuple[Sequence[str], str | None]:
     if "key" not in newest.extra:
         raise ReadRefused(
             f"The manifest of {newest.source}/{newest.endpoint} {newest.partition} was written by "
             "a Headrace that did not note the key: say key=[…] and cursor=…"
         )
-    return newest.extra["key"], newest.extra["cursor"]
+    return newest.extra["key"], cursor or newest.extra["cursor"]
 
 
 def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> None:

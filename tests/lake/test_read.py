@@ -132,6 +132,7 @@ def test_the_key_and_the_cursor_are_those_of_the_manifest(lake: Lake) -> None:
         current(lake, "s", "e")
     put(lake, DAYS[0], both, extra={"key": ["id"], "cursor": "at"})
     assert current(lake, "s", "e")["at"].to_pylist() == [late]
+    assert current(lake, "s", "e", cursor="by")["at"].to_pylist() == [early]
     assert current(lake, "s", "e", key="id", cursor="by")["at"].to_pylist() == [early]
 
 
