@@ -110,14 +110,14 @@ def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: 
     said = log.read_text()
     assert "STEP_UP_FOR_RETRY" in said
     assert "STEP_RESTARTED" in said
-    rows = dataset(fresh.lake, "igdb", "games").to_table(columns=["id"])
+    rows = dataset(fresh.lake, "igdb", "games", day(FIRST_BACK)).to_table(columns=["id"])
     ids = rows["id"].to_pylist()
     wanted = [row["id"] for row in api.rows("games", f"updated_at < {day_s(FIRST_BACK - 1)}")]
     assert len(ids) == len(set(ids))
     assert set(wanted) <= set(ids)
     pages = -(-len(ids) // 499)
     assert api.stats()["requests"] < 20 + pages
-    (manifest,) = manifests(fresh.lake, "igdb", "games")
+    (manifest,) = manifests(fresh.lake, "igdb", "games", day(FIRST_BACK))
     assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
     assert api.stats()["max_in_1s"] <= 4
 
