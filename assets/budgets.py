@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets.ending import fail
 from assets.plot import requests_over_time
 from pipeline.errors import HeadraceError
 from pipeline.spec.source import Source
@@ -29,7 +30,7 @@ def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
             try:
                 metadata[source.source] = dg.MetadataValue.md(_page(source, api))
             except HeadraceError as error:
-                raise dg.Failure(str(error), allow_retries=False) from None
+                fail(str(error))
         return dg.MaterializeResult(metadata=metadata)
 
     return budgets

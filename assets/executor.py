@@ -8,11 +8,17 @@ than a small partition. A forked process has all that from its parent
 What makes forking unsafe is another thread that holds a lock at that moment: the child gets the
 lock and not the thread. So it is done only beside threads that are known to wait; else Dagster
 spawns.
+
+A run's process that is killed leaves that of its step behind: it would go on beside the run that is
+started in its place, and then wait for ever for somebody to read its events. So it ends with it.
 """
 
+import os
+import signal
 import sys
 import threading
 from collections.abc import Collection, Mapping
+from multiprocessing import parent_process
 from typing import Any, cast
 
 import dagster as dg
@@ -34,6 +40,19 @@ def with_start_method(config: Mapping[str, Any], *, fork: bool) -> dict[str, Any
     if not fork or chosen is None or chosen.get("start_method"):
         return dict(config)
     return {**config, "multiprocess": {**chosen, "start_method": {"fork": {}}}}
+
+
+def end_with_the_run() -> None:
+    """To be called in a step. What it has read stays in the lake, however it ends."""
+    run = parent_process()
+    if run is None:  # in the run's own process
+        return
+
+    def wait() -> None:
+        run.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="end-with-the-run", daemon=True).start()
 
 
 @dg.executor(

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.checks import checks_alone
+from assets.executor import end_with_the_run
 from assets.partitions import daily
 from assets.specs import asset_spec, check_specs
 from assets.step import Step
 from pipeline.spec.source import Source
 from resources import ApiResource, LakeResource
 
-CRASH_RETRIES = dg.RetryPolicy(max_retries=3, delay=1)
+CRASH_RETRIES = dg.RetryPolicy(max_retries=3)
 """For a step whose process died. What the engine raises says itself whether to try again."""
 
 
@@ -34,6 +36,9 @@ def source_assets(source: Source) -> dg.AssetsDefinition:
     def extract(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        yield from Step(context, source, lake, api).results()
+        end_with_the_run()
+        if context.selected_asset_keys:
+            yield from Step(context, source, lake, api).results()
+        yield from checks_alone(context, source, lake)
 
     return extract

@@ -39,6 +39,7 @@ def source_schedule(source: Source, job: "UnresolvedAssetJobDefinition") -> dg.S
 
     return dg.ScheduleDefinition(
         name=f"{source.source}_daily_schedule",
+        description="Materializes the day before, which is complete then",
         job=job,
         cron_schedule=f"{when.minute} {when.hour} * * *",
         execution_timezone=source.timezone,

@@ -5,6 +5,7 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 
 import dagster as dg
 
+from assets.ending import fail
 from pipeline.errors import HeadraceError
 from pipeline.lake.maintain import clean
 from resources import LakeResource
@@ -39,7 +40,7 @@ def clean_lake(
             source=config.source or None,
         )
     except HeadraceError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        fail(str(error))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")

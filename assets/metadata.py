@@ -1,4 +1,4 @@
-"""What Dagster shows of a materialization: made from the receipt of one partition."""
+"""What Dagster shows of an endpoint's columns, and of a materialization: of one partition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,60 +6,84 @@ from typing import Any
 import dagster as dg
 
 from pipeline.lake.manifest import Manifest
+from pipeline.rows.columns import type_text
+from pipeline.rows.types import parse_type
 from pipeline.run.staged import Receipt
+from pipeline.spec.endpoint import Endpoint
 
 _CELL = 60
 
 
-def of_receipt(receipt: Receipt) -> dict[str, Any]:
-    """The metadata of one partition of one endpoint."""
-    manifest = receipt.manifest
-    window = manifest.window
+def of_receipt(receipt: Receipt, endpoint: Endpoint) -> dict[str, Any]:
+    """Of one partition of one endpoint, in the order in which it is shown."""
+    manifest, table = receipt.manifest, markdown_table(receipt.preview)
+    window, proof = manifest.window, manifest.proof
     found: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
-        "dagster/column_schema": column_schema(manifest),
-        "files": len(manifest.files),
-        "bytes": sum(file.bytes for file in manifest.files),
+        "dagster/column_schema": column_schema(manifest, endpoint),
+        **({"preview": dg.MetadataValue.md(table)} if table else {}),
+        "contiguous": bool(proof.get("contiguous")),
+        "proof_rests_on": proof.get("rests_on", "–"),
+        "gaps_refetched": proof.get("gaps_refetched", 0),
         "window_start": window["start"] or "no lower bound",
         "window_end": window["end"],
-        "safety_margin_s": window["safety_margin_s"],
         "watermark": manifest.watermark or "",
+        "safety_margin_s": window["safety_margin_s"],
         "late_rows": manifest.late_rows,
         "margin_rows": manifest.margin_rows,
+        "pages": proof.get("pages", 0),
+        "pages_resumed": manifest.resumed_pages,
         "requests": manifest.requests,
         "throttled_429": manifest.throttled,
-        "pages": manifest.proof.get("pages", 0),
-        "pages_resumed": manifest.resumed_pages,
-        "gaps_refetched": manifest.proof.get("gaps_refetched", 0),
-        "contiguous": bool(manifest.proof.get("contiguous")),
-        "proof_rests_on": manifest.proof.get("rests_on", "–"),
+        "duration_s": round(receipt.duration_s, 3),
+        "files": len(manifest.files),
+        "bytes": manifest.total_bytes,
         "generation": manifest.generation,
         "outcome": receipt.outcome,
-        "duration_s": round(receipt.duration_s, 3),
     }
     if manifest.latest_late_s is not None:
         found["latest_late_s"] = manifest.latest_late_s
-    if manifest.proof.get("not_modified"):
+    if proof.get("not_modified"):
         found["not_modified"] = True
     if "doubt" in manifest.extra:
         found["doubt"] = manifest.extra["doubt"]
     parents = manifest.extra.get("parents")
     if parents:
         found |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
-        if parents["failures"]:
-            found["failures"] = dg.MetadataValue.md(markdown_table(parents["failures"]))
-    if receipt.preview:
-        found["preview"] = dg.MetadataValue.md(markdown_table(receipt.preview))
+        if failures := markdown_table(parents["failures"]):
+            found["failures"] = dg.MetadataValue.md(failures)
     return found
 
 
-def column_schema(manifest: Manifest) -> dg.TableSchema:
-    """The columns as they landed."""
-    return dg.TableSchema([dg.TableColumn(c["name"], c["type"]) for c in manifest.columns])
+def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:
+    """The columns as they landed, with what the YAML says of them."""
+    return dg.TableSchema([column(endpoint, c["name"], c["type"]) for c in manifest.columns])
+
+
+def declared_schema(endpoint: Endpoint) -> dg.TableSchema:
+    """The columns that the YAML names: all that is known before the first materialization."""
+    typed = {name: parse_type(spec.type).arrow for name, spec in endpoint.columns.items()}
+    return dg.TableSchema([column(endpoint, name, type_text(t)) for name, t in typed.items()])
+
+
+def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
+    """One column; of the key, it is never null."""
+    spec = endpoint.columns.get(name)
+    return dg.TableColumn(
+        name,
+        type_name,
+        description=spec.description if spec else None,
+        constraints=dg.TableColumnConstraints(
+            nullable=name not in endpoint.key and (spec is None or spec.nullable),
+            unique=endpoint.key == (name,),
+        ),
+    )
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A few rows as a markdown table; long values are shortened."""
+    """A few rows as a markdown table; long values are shortened. Of none: nothing."""
+    if not rows:
+        return ""
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]

@@ -41,10 +41,8 @@ class Recorder:
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Of a step that succeeds."""
         for name, done in _by_endpoint(receipts).items():
-            key, checks = (
-                asset_key(self._source, name),
-                check_results(self._source, lake, name, done),
-            )
+            key = asset_key(self._source, name)
+            checks = check_results(self._context, self._source, lake, name, done)
             if not self._all_partitions(done):
                 self.log(done)
                 yield from checks
@@ -77,7 +75,7 @@ class Recorder:
         """
         step = self._context.get_step_execution_context()
         for name, done in _by_endpoint(receipts).items():
-            for result in check_results(self._source, lake, name, done):
+            for result in check_results(self._context, self._source, lake, name, done):
                 self._context.log_event(result.to_asset_check_evaluation(step))
 
     def _all_partitions(self, receipts: Sequence[Receipt]) -> bool:
@@ -91,7 +89,8 @@ class Recorder:
         return asset_key(self._source, receipt.endpoint), receipt.manifest.partition
 
     def _metadata(self, receipt: Receipt) -> dict[str, Any]:
-        return {**metadata.of_receipt(receipt), **self.shared}
+        endpoint = self._source.endpoints[receipt.endpoint]
+        return {**metadata.of_receipt(receipt, endpoint), **self.shared}
 
 
 def _by_endpoint(receipts: Sequence[Receipt]) -> dict[str, list[Receipt]]:

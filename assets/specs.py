@@ -2,9 +2,8 @@
 
 import dagster as dg
 
+from assets.metadata import declared_schema
 from assets.partitions import daily
-from pipeline.rows.columns import type_text
-from pipeline.rows.types import parse_type
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
 
@@ -36,7 +35,7 @@ def asset_spec(source: Source, name: str) -> dg.AssetSpec:
         kinds={"parquet", "s3"},
         tags={"headrace/kind": kind},
         metadata={
-            "dagster/column_schema": _declared(endpoint),
+            "dagster/column_schema": declared_schema(endpoint),
             "key": ", ".join(endpoint.key),
             "cursor": endpoint.cursor or "none: read whole",
             "safety_margin_s": source.margin_s(name),
@@ -59,19 +58,3 @@ def _description(source: Source, name: str, endpoint: Endpoint) -> str:
     if endpoint.incremental:
         return f"`{name}` of {source.description or source.source}, by day of `{endpoint.cursor}`."
     return f"`{name}` of {source.description or source.source}, the whole collection each day."
-
-
-def _declared(endpoint: Endpoint) -> dg.TableSchema:
-    columns = [
-        dg.TableColumn(
-            column,
-            type_text(parse_type(spec.type).arrow),
-            description=spec.description,
-            constraints=dg.TableColumnConstraints(
-                nullable=spec.nullable and column not in endpoint.key,
-                unique=endpoint.key == (column,),
-            ),
-        )
-        for column, spec in endpoint.columns.items()
-    ]
-    return dg.TableSchema(columns)

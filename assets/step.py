@@ -11,16 +11,17 @@ import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 
 from assets import verdict
+from assets.ending import end, fail
 from assets.plot import Course, requests_over_time
 from assets.progress import counted, line, report
 from assets.recording import Recorder
 from assets.specs import asset_key
-from assets.verdict import MAX_RETRIES, Verdict
+from assets.verdict import Verdict
 from pipeline.client.cache import cached
 from pipeline.client.client import Client
 from pipeline.client.packing import packed
@@ -62,12 +63,15 @@ class Step:
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """:raises dagster.Failure, dagster.RetryRequested: something is not committed."""
+        if not self._days:  # Dagster takes a reversed range for one without days
+            asked = self._context.partition_key_range
+            fail(f"There is no day from {asked.start} to {asked.end}: the earlier day comes first")
         done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
             asyncio.run(self._run(lake))
         except HeadraceError as error:
-            raise self._ending(verdict.of_error(error, self._tries)) from None
+            self._end(verdict.of_error(error, self._tries))
         except BaseException:
             self._recorder.log(done)
             for reason in verdict.reasons(self._source.source, self._outcome.failed, self._days):
@@ -76,13 +80,9 @@ class Step:
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
-            found = verdict.of_step(
-                self._source.source, self._outcome.failed, len(done), self._tries, self._days
+            self._end(
+                verdict.of_step(self._source.source, self._outcome, self._tries, self._days), lake
             )
-            ending = self._ending(found)
-            if found.retry_in_s is None:
-                self._log_checks(lake)
-            raise ending
         yield from self._recorder.results(lake, done)
 
     def _log_checks(self, lake: Lake) -> None:
@@ -162,10 +162,12 @@ class Step:
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _ending(self, found: Verdict) -> Exception:
-        """What to raise, once what is committed is told of: a run may end before its next try."""
+    def _end(self, found: Verdict, lake: Lake | None = None) -> NoReturn:
+        """What is committed is told of first: a run may be ended while it waits for its next try.
+
+        :param lake: look at the checks of what is committed, if there will be no other try.
+        """
         self._recorder.log(self._outcome.receipts)
-        if found.retry_in_s is None:
-            return dg.Failure(description=found.text, allow_retries=False)
-        self._context.log.warning(found.text)
-        return dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=found.retry_in_s)
+        if lake is not None and found.retry_in_s is None:
+            self._log_checks(lake)
+        end(self._context, found)

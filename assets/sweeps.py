@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from assets import verdict
+from assets.ending import end
+from assets.executor import end_with_the_run
 from assets.specs import asset_key
 from pipeline.client.packing import packed
-from pipeline.errors import HeadraceError, Retryable
+from pipeline.errors import HeadraceError
 from pipeline.extract.chains import Tally
 from pipeline.run.staged import Run
 from pipeline.run.sweep import Swept, sweep
@@ -42,13 +45,12 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
     def extract_keys(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None]]:
+        end_with_the_run()
         wanted = [n for n in names if sweep_key(source, n) in context.selected_asset_keys]
         try:
             found = asyncio.run(_sweep(context, source, wanted, lake, api))
-        except Retryable as error:
-            raise dg.RetryRequested(max_retries=3, seconds_to_wait=error.wait_s) from error
         except HeadraceError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            end(context, verdict.of_error(error, context.retry_number + 1))
         for swept in found:
             yield dg.MaterializeResult(
                 asset_key=sweep_key(source, swept.endpoint),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import HeadraceError, Permanent, Retryable
-from pipeline.run.source import Failed
+from pipeline.run.source import Failed, Outcome
 
 MAX_RETRIES = 3
 _MOST_NAMED = 200
@@ -23,26 +23,22 @@ class Verdict:
     retry_in_s: float | None
 
 
-def of_step(
-    source: str, failed: Sequence[Failed], committed: int, tries: int, days: Sequence[str]
-) -> Verdict:
+def of_step(source: str, outcome: Outcome, tries: int, days: Sequence[str]) -> Verdict:
     """:param tries: how often the step has run, this time included. ``days``: asked for."""
-    waits = [one.error.wait_s for one in failed if isinstance(one.error, Retryable)]
-    return _verdict(reasons(source, failed, days) + _rest(committed), waits, tries)
+    lines = reasons(source, outcome.failed, days) + _rest(len(outcome.receipts))
+    return _verdict(lines, outcome.retry_wait_s, tries)
 
 
 def of_error(error: HeadraceError, tries: int) -> Verdict:
     """The step could not begin."""
-    waits = [error.wait_s] if isinstance(error, Retryable) else []
-    return _verdict([str(error)], waits, tries)
+    return _verdict([str(error)], error.wait_s if isinstance(error, Retryable) else None, tries)
 
 
-def _verdict(lines: list[str], waits: Sequence[float], tries: int) -> Verdict:
-    if waits and tries <= MAX_RETRIES:
-        wait_s = max(waits)
+def _verdict(lines: list[str], wait_s: float | None, tries: int) -> Verdict:
+    if wait_s is not None and tries <= MAX_RETRIES:
         lines.append(f"Try {tries + 1} of {MAX_RETRIES + 1} comes in {wait_s:g} s.")
         return Verdict("\n".join(lines), wait_s)
-    if waits:
+    if wait_s is not None:
         lines.append(f"Given up after {tries} tries. A new run goes on from what is in the lake.")
     return Verdict("\n".join(lines), None)
 

@@ -29,11 +29,12 @@ def dagster(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dagster", *arguments]
 
 
-def materialize(selection: str, first: date, last: date) -> list[str]:
+def materialize(
+    selection: str, first: date, last: date, project: str = "definitions.py"
+) -> list[str]:
     days = f"{first.isoformat()}...{last.isoformat()}"
     return dagster(
-        "asset", "materialize", "-f", "definitions.py", "--select", selection,
-        "--partition-range", days,
+        "asset", "materialize", "-f", project, "--select", selection, "--partition-range", days,
     )  # fmt: skip
 
 

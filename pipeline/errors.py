@@ -7,7 +7,8 @@
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
     │   ├── ContractBroken       the answer is not what the source's YAML says it would be
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
-    │   └── LakeRefused          the bucket does not exist, or does not let us read or write
+    │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
+    │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
         ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
@@ -69,6 +70,10 @@ class WindowRefused(Permanent):
 
 class LakeRefused(Permanent):
     """S3 says no: no such bucket, or no permission."""
+
+
+class ReadRefused(Permanent):
+    """What a reader asks for is not in the lake."""
 
 
 class Retryable(HeadraceError):

@@ -1,7 +1,8 @@
 """`python docs/images/make.py`: take the README's pictures of Dagster's UI, in headless Chromium.
 
-Materializes four days of a few endpoints from the local API into a local S3, serves the UI over
-them, and writes `asset-graph.png` and `materialization.png` beside this file. Units: seconds.
+Materializes four days of a few endpoints from the local API into a local S3, and the example that
+is downstream of them, serves the UI over them, and writes `asset-graph.png` and
+`materialization.png` beside this file. Units: seconds.
 """
 
 import sys
@@ -28,7 +29,15 @@ from local.settings import BUCKET, dagster_env  # noqa: E402
 from local.ui import wait_until_ready  # noqa: E402
 
 IMAGES = Path(__file__).resolve().parent
+PROJECT = "examples/downstream.py"
 ENDPOINTS = ("games", "companies", "covers", "genres")
+WORKSPACE = f"""
+load_from:
+  - python_file:
+      relative_path: {ROOT / PROJECT}
+      working_directory: {ROOT}
+      location_name: headrace
+"""
 DAYS = 4
 GRACE_S = 15.0
 
@@ -46,9 +55,14 @@ def served() -> Iterator[tuple[str, date]]:
         folder = Path(name)
         create_storage(folder / "home")
         env = dagster_env(s3, api.env(), folder / "home", start)
-        run(materialize(CHOSEN, start, yesterday), env, folder / "run.log")
-        port = free_port()
-        command = dagster("dev", "-w", "workspace.yaml", "-h", LOOPBACK, "-p", str(port))
+        run(
+            materialize(f"{CHOSEN} or {DOWNSTREAM}", start, yesterday, PROJECT),
+            env,
+            folder / "run.log",
+        )
+        port, workspace = free_port(), folder / "workspace.yaml"
+        workspace.write_text(WORKSPACE)
+        command = dagster("dev", "-w", str(workspace), "-h", LOOPBACK, "-p", str(port))
         url, log = f"http://{LOOPBACK}:{port}", folder / "dagster.log"
         with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
             wait_until_ready(child, url, log)
@@ -65,7 +79,7 @@ def take(page: Browser, url: str, day: date) -> None:
     page.open(graph, "% filled", 1400, 1040)
     page.picture(IMAGES / "asset-graph.png")
     view = urllib.parse.urlencode({"view": "partitions", "partition": day})
-    page.open(f"{url}/assets/igdb/games?{view}", "watermark", 1400, 1420)
+    page.open(f"{url}/assets/igdb/games?{view}", "requests_over_time", 1400, 1640)
     page.picture(IMAGES / "materialization.png")
 
 
@@ -75,6 +89,7 @@ def main() -> None:
 
 
 CHOSEN = " or ".join(f'key:"igdb/{name}"' for name in ENDPOINTS)
+DOWNSTREAM = 'key:"reports/best_games"'
 
 if __name__ == "__main__":
     main()

@@ -5,10 +5,8 @@ manifests again, once. A Dataset is lazy: whoever holds one does that by making 
 """
 
 import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -16,24 +14,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable
+from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable, ReadRefused
 from pipeline.lake.filesystem import filesystem
-from pipeline.lake.layout import manifests_folder, place_of_record, sweeps_folder
+from pipeline.lake.layout import Place, manifests_folder, place_of_record, sweeps_folder
 from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.partitions import Between, Partitions, asked_for, named
 from pipeline.lake.publish import committed
-from pipeline.lake.rows import (
-    DELETED,
-    EXTRACTED_AT,
-    LateRows,
-    alive,
-    cursor_value,
-    lateness,
-    newest_of_each,
-)
+from pipeline.lake.rows import DELETED, EXTRACTED_AT, alive, newest_of_each
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe, schema_of
 
-__all__ = ["Between", "LateRows", "current", "dataset", "gone_keys", "late_rows", "manifests"]
+__all__ = ["Between", "current", "dataset", "gone_keys", "manifests"]
 
 _FORMAT: Final = pds.ParquetFileFormat()
 _THREADS: Final = 8
@@ -41,27 +32,13 @@ _FILES_AT_ONCE: Final = 4  # whole files in memory
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Between:
-    """Partitions from ``first`` to ``last``, both included."""
-
-    first: str
-    last: str
-
-    def __contains__(self, partition: str) -> bool:
-        return self.first <= partition <= self.last
-
-
-Partitions = Between | Collection[str] | None
-
-
 def manifests(
     lake: Lake, source: str, endpoint: str, partitions: Partitions = None
 ) -> list[Manifest]:
     """The committed partitions, in order; of those asked for, the ones that are committed."""
-    listed = lake.list(manifests_folder(source, endpoint))
-    places = [place for item in listed if (place := place_of_record(item.key))]
-    wanted = [p for p in places if partitions is None or p.partition in partitions]
+    asked = asked_for(partitions)
+    there = places(lake, source, endpoint)
+    wanted = [each for each in there if asked is None or each.partition in asked]
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(lambda place: committed(lake, place), wanted)
         return [each.manifest for each in found if each is not None]
@@ -74,9 +51,12 @@ def dataset(
 
     A row may be in more than one partition (the safety margin): `current` gives each once.
 
+    :param partitions: a day (``"2026-11-20"``), `Between` two, a list of days; None: all. Those
+        that are not committed are left out: `manifests` tells which are.
     :param dt: add the partition as a column ``dt``.
+    :raises ReadRefused: none of it is committed.
     """
-    return _dataset(lake, manifests(lake, source, endpoint, partitions), dt=dt)
+    return of_manifests(lake, _some(lake, source, endpoint, partitions), dt=dt)
 
 
 def current(
@@ -84,37 +64,38 @@ def current(
     source: str,
     endpoint: str,
     *,
-    key: Sequence[str],
-    cursor: str | None,
+    key: Sequence[str] | None = None,
+    cursor: str | None = None,
     columns: Sequence[str] | None = None,
     deleted: bool = False,
     swept: bool = False,
 ) -> pa.Table:
     """The current state: one row a key, without what is deleted. Of a snapshot, the newest one.
 
+    :param key: None: that of the source's YAML, and its cursor, unless another one is given.
+    :param cursor: the latest of it wins; with a key and none, the latest extraction.
     :param deleted: keep tombstones (rows with ``_deleted``).
     :param swept: keep rows whose key a sweep found gone (and that have not come again since).
+    :raises ReadRefused: nothing of it is committed. :raises ContractBroken: no such column.
     """
 
     def read() -> pa.Table:
-        found = manifests(lake, source, endpoint)
-        if found and found[-1].endpoint_kind == "snapshot":
+        found = _some(lake, source, endpoint)
+        by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1], cursor)
+        by = [by] if isinstance(by, str) else by
+        if found[-1].endpoint_kind == "snapshot":
             found = found[-1:]
-        rows = _dataset(lake, found)
+        rows = of_manifests(lake, found)
         if not rows.schema.names:
             return rows.to_table()
-        if missing := [name for name in key if name not in rows.schema.names]:
-            raise ContractBroken(
-                f"{source}/{endpoint} can't be read by the key {missing[0]!r}: the lake has the "
-                f"columns {', '.join(rows.schema.names)}. Is 'key' right? If it is new, "
-                "materialize the partitions again"
-            )
-        lean = {*key, cursor, EXTRACTED_AT, DELETED} & set(rows.schema.names)
+        asked = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
+        _check_columns(f"{source}/{endpoint}", rows.schema.names, asked)
+        lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
         small = rows.to_table(columns=[name for name in rows.schema.names if name in lean])
-        winners = newest_of_each(small, key, cursor)
+        winners = newest_of_each(small, by, moves)
         small = small.take(winners)
-        gone = None if swept else gone_keys(lake, source, endpoint, key=key)
-        living = alive(small, key, gone, tombstones=deleted)
+        gone = None if swept else gone_keys(lake, source, endpoint, key=by)
+        living = alive(small, by, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
     return again_if_vanished(lake, read)
@@ -134,51 +115,62 @@ def gone_keys(
     return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
 
-def late_rows(
-    lake: Lake,
-    files: Iterable[ManifestFile],
-    previous: Callable[[], Manifest | None],
-    *,
-    key: Sequence[str],
-    cursor: str,
-    boundary: datetime,
-) -> LateRows:
-    """Of new files, not committed yet, count the rows before the boundary and the late ones.
-
-    :param previous: reads the manifest of the partition before; None if it isn't committed. That
-        one may be replaced while it is read, and is then asked for again.
-    :param boundary: where the margin ends: the window's start plus the safety margin.
-    """
-    names = list(dict.fromkeys([*key, cursor]))
-
-    def margin_of(some: pds.FileSystemDataset) -> pa.Table | None:
-        """None: the rows are of another key or cursor, and there is nothing to compare."""
-        if not set(names) <= set(some.schema.names):
-            return None
-        edge = cursor_value(boundary, some.schema.field(cursor).type)
-        return some.to_table(columns=names, filter=pc.field(cursor) < edge)
-
-    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
-    if margin is None:
-        return LateRows(0, 0, None)
-
-    def before() -> pa.Table | None:
-        found = previous() if margin.num_rows else None
-        if found is None:
-            return None
-        if not found.files:
-            return margin.schema.empty_table()
-        return margin_of(_dataset(lake, [found]))
-
-    return lateness(margin, again_if_vanished(lake, before), cursor, boundary)
-
-
 # ---- below: how
 
 
-def _dataset(lake: Lake, found: Sequence[Manifest], *, dt: bool = False) -> pds.FileSystemDataset:
+def places(lake: Lake, source: str, endpoint: str) -> list[Place]:
+    """The partitions that have a manifest, in order."""
+    listed = lake.list(manifests_folder(source, endpoint))
+    return [place for item in listed if (place := place_of_record(item.key))]
+
+
+def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None) -> list[Manifest]:
+    found = manifests(lake, source, endpoint, partitions)
+    if found:
+        return found
+    days = [each.partition for each in places(lake, source, endpoint)]
+    if days and partitions is not None:
+        raise ReadRefused(
+            f"{source}/{endpoint} has none of the partitions asked for ({named(partitions)}): "
+            f"{len(days)} are committed, from {days[0]} to {days[-1]}"
+        )
+    what, there = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
+    if endpoint in there:
+        raise ReadRefused(f"No partition of {what} is committed yet: materialize one first")
+    if not there:
+        what, there = f"the source {source}", sorted(lake.folders(""))
+    has = f"it has {', '.join(there)}" if there else "it is empty"
+    raise ReadRefused(
+        f"{lake.url()} has nothing of {what}: {has}. Is the name right, and is it materialized?"
+    )
+
+
+def _key_and_cursor(newest: Manifest, cursor: str | None) -> tuple[Sequence[str], str | None]:
+    if "key" not in newest.extra:
+        raise ReadRefused(
+            f"The manifest of {newest.source}/{newest.endpoint} {newest.partition} was written by "
+            "a Headrace that did not note the key: say key=[…] and cursor=…"
+        )
+    return newest.extra["key"], cursor or newest.extra["cursor"]
+
+
+def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> None:
+    for meant, wanted in asked.items():
+        if missing := [name for name in wanted if name not in names]:
+            raise ContractBroken(
+                f"{what} can't be read by the {meant} {missing[0]!r}: the lake has the columns "
+                f"{', '.join(names)}. Is {meant!r} right? If it is new, materialize the partitions "
+                "again"
+            )
+
+
+def of_manifests(
+    lake: Lake, found: Sequence[Manifest], *, dt: bool = False
+) -> pds.FileSystemDataset:
+    """Of partitions that have no rows, the columns all the same."""
     files = [(file, each.partition) for each in found for file in each.files]
-    schemas = [_schema(lake, each) for each in found if each.files]
+    with_rows = [each for each in found if each.files]
+    schemas = [_schema(lake, each) for each in with_rows or found[-1:]]
     fields = [pa.field("dt", pa.string())] if dt else []
     return _assemble(lake, files, _unify([*schemas, pa.schema(fields)]))
 

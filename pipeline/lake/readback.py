@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from pipeline.lake.layout import Place, manifests_folder, place_of_record
+from pipeline.lake.layout import Place
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.publish import committed
-from pipeline.lake.read import of_files
+from pipeline.lake.read import of_files, places
 from pipeline.lake.store import Lake
 
 
@@ -46,15 +46,11 @@ def manifest_of(lake: Lake, source: str, endpoint: str, partition: str) -> Manif
 
 def latest_manifest(lake: Lake, source: str, endpoint: str) -> Manifest | None:
     """The manifest of the newest committed partition, or None if there is none."""
-    listed = lake.list(manifests_folder(source, endpoint))
-    places = [place for item in listed if (place := place_of_record(item.key))]
-    if not places:
-        return None
-    found = committed(lake, max(places, key=lambda place: place.partition))
+    there = places(lake, source, endpoint)
+    found = committed(lake, there[-1]) if there else None
     return found.manifest if found else None
 
 
 def committed_partitions(lake: Lake, source: str, endpoint: str) -> list[str]:
     """The partitions that have a manifest, in order."""
-    listed = lake.list(manifests_folder(source, endpoint))
-    return sorted(place.partition for item in listed if (place := place_of_record(item.key)))
+    return [place.partition for place in places(lake, source, endpoint)]

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pipeline.lake.commit import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import manifest_of
+from pipeline.run.definition import definition
 from pipeline.run.parents import Parents, parents_of
 from pipeline.run.staged import Run
 from pipeline.window import Window, falls_short, incremental, snapshot
@@ -15,16 +16,13 @@ def begin(
 ) -> tuple[Attempt, Parents | None] | Manifest:
     """A try at the partition; or its manifest, if this run has committed it already."""
     source, children = run.source, run.source.endpoints[endpoint].parents
-    definition = source.definition(endpoint)
     parents = parents_of(run, children, partition) if children else None
-    if parents is None:
-        window = _window(run, endpoint, partition, in_this_run)
-    else:
-        window, definition = parents.window, f"{definition}-{parents.generation}"
+    window = parents.window if parents else _window(run, endpoint, partition, in_this_run)
+    wanted = definition(source, endpoint, parents.generation if parents else "")
     found = manifest_of(run.lake, source.source, endpoint, partition)
     if (
         found is not None
-        and (found.run_id, found.definition) == (run.run_id, definition)
+        and (found.run_id, found.definition) == (run.run_id, wanted)
         and not falls_short(Window.from_json(found.window), window)
     ):
         return found
@@ -34,7 +32,7 @@ def begin(
             source.source,
             endpoint,
             partition,
-            definition=definition,
+            definition=wanted,
             window=window.to_json(),
             run_id=run.run_id,
         )

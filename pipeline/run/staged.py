@@ -15,13 +15,15 @@ from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
 from pipeline.lake.commit import Attempt, Result
+from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.read import LateRows, late_rows
 from pipeline.lake.readback import key_batches, latest_manifest, manifest_of
+from pipeline.lake.rows import LateRows
 from pipeline.lake.schema_changes import schema_changes
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe
 from pipeline.run.batch import Held
+from pipeline.run.definition import of_this_yaml
 from pipeline.run.verify import Check, refuse_if_broken, verify
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
@@ -173,6 +175,8 @@ class Staged:
             columns=columns,
             checks=[check.to_json() for check in checks],
             extra={
+                "key": self._spec.key,
+                "cursor": self._spec.cursor,
                 **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
                 **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
@@ -194,7 +198,8 @@ class Staged:
         A day without rows, or read beside the day before it, would forget what was inferred.
         """
         mine = describe(self.schema)
-        if newest is None or newest.definition != self.run.source.definition(self.endpoint):
+        source = self.run.source
+        if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]

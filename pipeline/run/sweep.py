@@ -30,6 +30,7 @@ from pipeline.extract.plan import extraction_of, shape_of
 from pipeline.lake.layout import sweeps_folder
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import current
+from pipeline.lake.readback import committed_partitions
 from pipeline.lake.rows import EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.store import Lake
 from pipeline.rows.reader import PageReader
@@ -111,6 +112,8 @@ async def _keys(
 def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
     """The lake's keys that the sweep did not see; what came after it began is left alone."""
     spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    if not committed_partitions(run.lake, source, name):
+        return seen.schema.empty_table()
     have = current(
         run.lake,
         source,

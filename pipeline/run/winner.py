@@ -1,7 +1,8 @@
 """Two runs of one partition: the one that lost waits for the other's manifest.
 
 If the winner's partition is what the loser would have written (same definition, at least the same
-window), then there is nothing left to do, and nothing to complain about.
+window; of a child, from the parents that are there now), then there is nothing left to do, and
+nothing to complain about.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from datetime import datetime
 
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import manifest_of
+from pipeline.run.definition import definition
 from pipeline.run.staged import Run
 from pipeline.window import Window
 
@@ -23,16 +25,26 @@ async def winner(
 
     :param since: when our own try began: an older manifest is no winner.
     """
-    definition = run.source.definition(endpoint)
-    day_ends = run.calendar.ends(run.calendar.day(partition))
-    needed = min(day_ends, since.replace(microsecond=0))
     for _ in range(max(1, round(patience_s / POLL_S))):
-        found = await asyncio.to_thread(
-            manifest_of, run.lake, run.source.source, endpoint, partition
-        )
-        if found is not None and found.definition == definition and found.extracted_at:
-            newer = datetime.fromisoformat(found.extracted_at) >= since
-            if newer and Window.from_json(found.window).end >= needed:
-                return found
+        found = await asyncio.to_thread(_would_do, run, endpoint, partition, since)
+        if found is not None:
+            return found
         await asyncio.sleep(POLL_S)
     return None
+
+
+def _would_do(run: Run, endpoint: str, partition: str, since: datetime) -> Manifest | None:
+    source, children = run.source, run.source.endpoints[endpoint].parents
+    found = manifest_of(run.lake, source.source, endpoint, partition)
+    if found is None or not found.extracted_at:
+        return None
+    if datetime.fromisoformat(found.extracted_at) < since:
+        return None
+    if children is not None:  # made from the same parents, it has their window
+        of = manifest_of(run.lake, source.source, children.endpoint, partition)
+        same = of and found.definition == definition(source, endpoint, of.generation)
+        return found if same else None
+    day_ends = run.calendar.ends(run.calendar.day(partition))
+    needed = min(day_ends, since.replace(microsecond=0))
+    same = found.definition == definition(source, endpoint)
+    return found if same and Window.from_json(found.window).end >= needed else None

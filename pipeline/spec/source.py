@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import date
+from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,11 @@ from pipeline.spec.limits import Answers, Breaker, Limits, Retries, Timeouts
 from pipeline.spec.model import HeaderText, HostUrl, Model, Name
 from pipeline.spec.request import DAY_S, Apicalypse
 
+_NO_MATTER: Final[Any] = {
+    "cache": True, "conditional": True, "description": True,
+    "columns": {"__all__": {"description"}},
+}  # fmt: skip
+"""What of an endpoint can change, and its rows are the same."""
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
@@ -114,9 +120,7 @@ class Source(Model):
         not mix. Credentials may rotate: ``auth`` is left out, and the headers that HTTP has for
         them. A key in another header is no more than hashed; with a new one, work is done again.
         """
-        spec = self.endpoints[endpoint].model_dump_json(
-            by_alias=True, exclude={"cache", "conditional"}
-        )
+        spec = self.endpoints[endpoint].model_dump_json(by_alias=True, exclude=_NO_MATTER)
         text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
         named = sorted((name.lower(), value) for name, value in self.headers.items())
         if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:

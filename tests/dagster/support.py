@@ -1,6 +1,7 @@
 """Materialize a source's assets in this process, against the emulator and a real S3."""
 
 import itertools
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
-from assets import source_assets, source_job, source_schedule
+from assets import source_assets
 from emulator.testing import Emulator
 from local.services import S3
 from pipeline.lake.read import dataset
@@ -84,20 +85,25 @@ class Ran:
         return {(each.asset_key.path[-1], each.check_name): each for each in found}
 
     def retries(self) -> list[float]:
-        """The wait before each retry that the step asked for."""
-        events = [
-            event
-            for event in self.result.all_events
-            if event.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY
+        """The wait before each retry, as the log tells of it. Dagster is not asked to wait."""
+        kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
+        asked = [
+            event.step_retry_data for event in self.result.all_events if event.event_type is kind
         ]
-        return [float(event.step_retry_data.seconds_to_wait or 0.0) for event in events]
+        assert not [each for each in asked if each.seconds_to_wait]
+        told = re.findall(r"^Try \d of \d comes in ([\d.]+) s\.$", self.log, re.MULTILINE)
+        assert len(told) == len(asked)
+        return [float(wait_s) for wait_s in told]
 
     def failure(self) -> str:
-        """The description that the UI shows of the step's failure."""
+        """What is said first and last of the step's failure, with Dagster's stack in between."""
         (event,) = [e for e in self.result.all_events if e.is_step_failure]
         data = event.step_failure_data
         assert data.user_failure_data is not None, data.error
-        return str(data.user_failure_data.description)
+        said = str(data.user_failure_data.description)
+        assert data.error_display_string.partition("Failure: ")[2].startswith(said)
+        assert data.error_display_string.endswith(f"HeadraceError: {said}\n")
+        return said
 
     def everything(self) -> str:
         """All that Dagster keeps of the run, as text: no secret may be in it."""
@@ -121,15 +127,6 @@ class Headrace:
     def assets(self) -> dg.AssetsDefinition:
         return source_assets(self.source)
 
-    def definitions(self) -> dg.Definitions:
-        job = source_job(self.source)
-        return dg.Definitions(
-            assets=[self.assets()],
-            jobs=[job],
-            schedules=[source_schedule(self.source, job)],
-            resources=self.resources(),
-        )
-
     def resources(self) -> dict[str, Any]:
         s3 = S3Resource(
             endpoint_url=self.s3.endpoint_url,
@@ -145,30 +142,31 @@ class Headrace:
 
     def run(
         self,
-        endpoints: Sequence[str],
-        first: str,
+        chosen: Sequence[str] | dg.AssetSelection,
+        first: str | None,
         last: str | None = None,
         *,
         instance: dg.DagsterInstance | None = None,
         further: Sequence[dg.AssetsDefinition] = (),
     ) -> Ran:
-        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``.
+        """One run of these endpoints, for one day, or for the days from ``first`` to ``last``; for
+        none, of checks alone.
 
         :param further: assets of a project of its own that are in the run too.
         """
         ranged = {
-            "dagster/asset_partition_range_start": first,
-            "dagster/asset_partition_range_end": last or first,
+            "dagster/asset_partition_range_start": str(first),
+            "dagster/asset_partition_range_end": str(last),
         }
+        if not isinstance(chosen, dg.AssetSelection):
+            keys = [dg.AssetKey(["igdb", name]) for name in chosen]
+            chosen = dg.AssetSelection.assets(*keys, *(k for each in further for k in each.keys))
         with warnings.catch_warnings(), instance or dg.DagsterInstance.ephemeral() as used:
             # Dagster's own nested resources use what Dagster itself calls deprecated.
             warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
             result = dg.materialize(
                 [self.assets(), *further],
-                selection=[
-                    *(dg.AssetKey(["igdb", name]) for name in endpoints),
-                    *(key for each in further for key in each.keys),
-                ],
+                selection=chosen,
                 resources=self.resources(),
                 instance=used,
                 partition_key=None if last else first,

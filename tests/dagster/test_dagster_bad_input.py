@@ -148,3 +148,12 @@ def assert_no_secret(ran: Ran, headrace: Headrace) -> None:
 def test_dagster_refuses_a_partition_that_is_none(headrace: Headrace, partition: str) -> None:
     with pytest.raises(dg.DagsterUnknownPartitionError, match=partition):
         headrace.run(["games"], partition)
+
+
+def test_a_range_from_its_end_is_refused(headrace: Headrace) -> None:
+    ran = headrace.run(["games"], day(1), day(3))
+    assert not ran.success
+    assert ran.retries() == []
+    assert (
+        ran.failure() == f"There is no day from {day(1)} to {day(3)}: the earlier day comes first"
+    )

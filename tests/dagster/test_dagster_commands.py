@@ -1,9 +1,14 @@
 """Dagster's command line, from the project's folder, on a fresh instance."""
 
+import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from emulator.testing import Emulator, running
@@ -12,7 +17,7 @@ from local.process import tail
 from local.services import S3
 from pipeline.lake.read import dataset, manifests
 from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
-from tests.dagster.support import FIRST_BACK, SECRET, day, day_s
+from tests.dagster.support import FIRST_BACK, ROOT, SECRET, day, day_s
 
 pytestmark = pytest.mark.slow
 GAMES = 20_000
@@ -59,6 +64,32 @@ def test_a_range_then_a_day_then_a_day_that_is_none(fresh: Project) -> None:
     assert "2999-01-01" in said
 
 
+def test_an_asset_downstream_runs_with_what_it_reads(fresh: Project) -> None:
+    """``examples/downstream.py``, for a range in one run."""
+    days = [day(3), day(2)]
+    code, said = fresh.run(
+        dagster(
+            "asset", "materialize", "-f", "examples/downstream.py", "--select",
+            "igdb/games,reports/best_games", "--partition-range", "...".join(days),
+        )
+    )  # fmt: skip
+    assert code == 0, said
+    for one in days:
+        games = dataset(fresh.lake, "igdb", "games", one).to_table()["rating"].to_pylist()
+        best = fresh.lake.get(f"reports/best_games/dt={one}.parquet")
+        assert best is not None
+        ratings = pq.read_table(io.BytesIO(best.body))["rating"].to_pylist()
+        assert ratings == sorted((x for x in games if x is not None), reverse=True)[:10]
+    code, said = fresh.run(
+        dagster(
+            "asset", "materialize", "-f", "examples/downstream.py", "--select",
+            "reports/best_games", "--partition", day(4),
+        )
+    )  # fmt: skip
+    assert code != 0
+    assert "igdb/games has none of the partitions asked for" in said
+
+
 def test_dg_checks_and_launches(fresh: Project) -> None:
     code, said = fresh.run(["dg", "check", "defs"])
     assert code == 0, said
@@ -79,13 +110,33 @@ def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: 
     said = log.read_text()
     assert "STEP_UP_FOR_RETRY" in said
     assert "STEP_RESTARTED" in said
-    rows = dataset(fresh.lake, "igdb", "games").to_table(columns=["id"])
+    rows = dataset(fresh.lake, "igdb", "games", day(FIRST_BACK)).to_table(columns=["id"])
     ids = rows["id"].to_pylist()
     wanted = [row["id"] for row in api.rows("games", f"updated_at < {day_s(FIRST_BACK - 1)}")]
     assert len(ids) == len(set(ids))
     assert set(wanted) <= set(ids)
     pages = -(-len(ids) // 499)
     assert api.stats()["requests"] < 20 + pages
-    (manifest,) = manifests(fresh.lake, "igdb", "games")
+    (manifest,) = manifests(fresh.lake, "igdb", "games", day(FIRST_BACK))
     assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
     assert api.stats()["max_in_1s"] <= 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_step_ends_with_the_run_that_is_killed(fresh: Project, api: Emulator) -> None:
+    """It would go on beside the next run, and never end."""
+    api.reset()
+    log, before = fresh.folder / "orphan.log", manifests(fresh.lake, "igdb", "games")
+    command = materialize("games", partition=day(FIRST_BACK))
+    with log.open("wb") as out:  # without our guard, which would end the step as well
+        run = subprocess.Popen(command, env=fresh.env, cwd=ROOT, stdout=out, stderr=out)
+    wait_for(lambda: STEP_START.search(log.read_text()), log=log)
+    (pid,) = STEP_START.findall(log.read_text())
+    step = Path(f"/proc/{pid}")
+    try:
+        wait_for(lambda: api.stats()["requests"] >= 5, log=log)
+    finally:
+        run.kill()
+        run.wait()
+    wait_for(lambda: not step.exists(), log=log)
+    assert manifests(fresh.lake, "igdb", "games") == before

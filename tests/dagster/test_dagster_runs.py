@@ -62,8 +62,11 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
         assert value(metadata, "contiguous") is True
         assert value(metadata, "outcome") == "committed"
         assert value(metadata, "throttled_429") == 0
-        columns = [column.name for column in metadata["dagster/column_schema"].schema.columns]
+        schema = metadata["dagster/column_schema"].schema
+        columns = {column.name: column for column in schema.columns}
         assert {"id", "updated_at", "_extracted_at"} < set(columns)
+        assert str(columns["rating"].description).startswith("mean of ")
+        assert columns["id"].constraints == dg.TableColumnConstraints(nullable=False, unique=True)
         assert "requests/s" in metadata["requests_over_time"].value
         assert "no 429" in metadata["requests_over_time"].value
         assert float(str(value(metadata, "run_waited_slot_s"))) >= 0
@@ -262,3 +265,35 @@ def test_the_plot_s_limit_is_that_of_the_window_that_binds(headrace: Headrace) -
     headrace.source = headrace.source.model_copy(update={"limits": limits})
     ((_, _, metadata),) = headrace.run(["genres"], RANGE[0]).materializations()
     assert "limit = 2.5 requests/s" in metadata["requests_over_time"].value
+
+
+def test_checks_are_executed_by_themselves(headrace: Headrace) -> None:
+    """As the button *Execute* of the UI does: of the newest partition, and without a request."""
+    key = dg.AssetKey(["igdb", "genres"])
+    asked = dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(key, name) for name in ("coverage", "integrity"))
+    )
+    ran = headrace.run(asked, None)
+    assert ran.success
+    assert ran.checks()["genres", "coverage"].description == "0 days, none missing"
+    assert headrace.run(["genres", "themes"], RANGE[0], RANGE[1]).success
+    headrace.run(["genres"], RANGE[3])
+    headrace.api.reset()
+    ran = headrace.run(asked, None)
+    assert ran.success
+    assert ran.materialized() == []
+    checks = ran.checks()
+    assert set(checks) == {("genres", "coverage"), ("genres", "integrity")}
+    assert checks["genres", "integrity"].description == "1 partition, every statement holds"
+    assert f"missing: {RANGE[2]} (1 day)" in str(checks["genres", "coverage"].description)
+    assert headrace.api.stats()["requests"] == 0
+    ran = headrace.run(asked | dg.AssetSelection.assets(["igdb", "themes"]), RANGE[2])
+    assert ran.materialized() == [("themes", RANGE[2])]
+    assert set(checks) < set(ran.checks())
+
+
+def test_assets_may_be_materialized_without_their_checks(headrace: Headrace) -> None:
+    ran = headrace.run(dg.AssetSelection.assets(["igdb", "genres"]).without_checks(), RANGE[0])
+    assert ran.success
+    assert ran.materialized() == [("genres", RANGE[0])]
+    assert ran.checks() == {}

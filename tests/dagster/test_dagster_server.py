@@ -55,12 +55,13 @@ def test_a_terminated_run_stops_at_once_and_a_new_one_goes_on(
     stats = api.stats()
     assert stats["last_epoch_s"] - told < STOPS_WITHIN_S
     assert stats["open"] == 0
-    assert not list(manifests(fresh.lake, "igdb", "games"))
+    baseline = [day(FIRST_BACK)]
+    assert not list(manifests(fresh.lake, "igdb", "games", baseline))
     second = server.launch(["games"], day(FIRST_BACK))
     assert server.wait(second, *ENDS) == "SUCCESS"
-    (manifest,) = manifests(fresh.lake, "igdb", "games")
+    (manifest,) = manifests(fresh.lake, "igdb", "games", baseline)
     assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
-    ids = dataset(fresh.lake, "igdb", "games").to_table(columns=["id"])["id"].to_pylist()
+    ids = dataset(fresh.lake, "igdb", "games", baseline).to_table(columns=["id"])["id"].to_pylist()
     assert len(ids) == len(set(ids))
     assert set(ids) >= {
         row["id"] for row in api.rows("games", f"updated_at < {day_s(FIRST_BACK - 1)}")
@@ -110,14 +111,15 @@ def test_a_backfill_from_the_command_line_is_done_by_the_daemon(
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_asset_graph_and_a_materialization_show_in_a_browser(server: Server) -> None:
+    assert server.wait(server.launch(["genres"], day(1)), *ENDS) == "SUCCESS"
     server.ask("mutation { setNuxSeen }")
     with browser() as page:
         page.open(f"{server.url}/locations/headrace/asset-groups/igdb/lineage", "% filled")
         assert "covers" in page.text()
-        page.open(f"{server.url}/assets/igdb/games?view=partitions&partition={FIRST}", "watermark")
+        view = f"view=partitions&partition={day(1)}"
+        page.open(f"{server.url}/assets/igdb/genres?{view}", "watermark")
         assert "requests_over_time" in page.text()
 
 
-FIRST = day(FIRST_BACK)
 RUNS = """{ runsOrError {
   ... on Runs { results { status tags { key } } } } }"""

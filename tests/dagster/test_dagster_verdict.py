@@ -1,10 +1,13 @@
 """What is told of a step that could not do everything: each endpoint, day and reason."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from assets import verdict
 from pipeline.errors import ApiUnavailable, RequestRefused
-from pipeline.run.source import Failed
+from pipeline.lake.manifest import Manifest
+from pipeline.run.source import Failed, Outcome
+from pipeline.run.staged import Receipt
 
 DAYS = [(date(2026, 2, 26) + timedelta(days=number)).isoformat() for number in range(5)]
 
@@ -13,11 +16,16 @@ def refused(endpoint: str, partition: str, why: str = "no such field") -> Failed
     return Failed(endpoint, partition, RequestRefused(f"api/{endpoint}, page 1: {why}"))
 
 
+def of_step(failed: list[Failed], committed: int, days: Sequence[str] = DAYS) -> verdict.Verdict:
+    done = [Receipt("done", Manifest(), "committed")] * committed
+    return verdict.of_step("api", Outcome(receipts=done, failed=failed), 1, days)
+
+
 def test_every_endpoint_is_named_with_its_day_and_reason_once() -> None:
     names = [f"e{number:02d}" for number in range(70)]
     failed = [refused(name, DAYS[0]) for name in names]
     failed += [Failed("slow", DAYS[1], ApiUnavailable("api/slow, page 1: no answer", wait_s=9))]
-    found = verdict.of_step("api", failed, 3, 1, DAYS)
+    found = of_step(failed, 3)
     listed = ", ".join(f"api/{name}" for name in names)
     assert found.text.splitlines() == [
         f"{listed} 2026-02-26: page 1: no such field",
@@ -31,13 +39,13 @@ def test_every_endpoint_is_named_with_its_day_and_reason_once() -> None:
 
 
 def test_the_last_day_s_failure_leaves_none_untried() -> None:
-    found = verdict.of_step("api", [refused("a", DAYS[-1])], 0, 1, DAYS)
+    found = of_step([refused("a", DAYS[-1])], 0)
     assert found.text == f"api/a {DAYS[-1]}: page 1: no such field"
-    found = verdict.of_step("api", [refused("a", DAYS[-2])], 1, 1, DAYS)
+    found = of_step([refused("a", DAYS[-2])], 1)
     assert f"Not tried, since a day before failed: api/a {DAYS[-1]}.\n" in found.text
 
 
 def test_a_list_of_any_length_has_an_end() -> None:
     failed = [refused(f"e{number:04d}", DAYS[0]) for number in range(1000)]
-    said = verdict.of_step("api", failed, 0, 1, DAYS[:1]).text
+    said = of_step(failed, 0, DAYS[:1]).text
     assert said.endswith("api/e0199 and 800 more 2026-02-26: page 1: no such field")

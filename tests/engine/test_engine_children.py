@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,20 @@ from local.services import S3, seaweedfs
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import dataset
 from pipeline.lake.store import Lake
 from pipeline.run.source import Outcome, run_source
 from pipeline.run.staged import Run
+from pipeline.run.winner import winner
 from pipeline.spec import Source, load_source
+from tests.engine.sources import quick
+from tests.engine.wire import answer, client_of, serving
 
 pytestmark = pytest.mark.slow
 
 DAY = "2026-03-02"
+NEXT_DAY = "2026-03-03"
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 POSTS = 40
 BROKEN = {"7"}
@@ -62,13 +67,16 @@ endpoints:
 """
 
 
-def likes_of(post: int) -> list[dict[str, str]]:
-    return [{"user": f"u{n}"} for n in range(post % 12)]
+def likes_of(post: int) -> list[dict[str, object]]:
+    starred = {"stars": 5} if post >= 0 else {}
+    return [{"user": f"u{n}", **starred} for n in range(post % 12)]
 
 
 async def posts(request: Request) -> Response:
     if "since" not in request.query_params:
         return JSONResponse([{"id": -1, "changed": "2026-03-01T10:00:00Z", "guest": 1}])
+    if request.query_params["since"].startswith(NEXT_DAY):
+        return JSONResponse([{"id": -1, "changed": f"{NEXT_DAY}T10:00:00Z"}])
     changed = f"{DAY}T10:00:00Z"
     return JSONResponse([{"id": n, "changed": changed, "tags": ["a"]} for n in range(POSTS)])
 
@@ -118,12 +126,14 @@ def source_at(url: str, folder: Path, share: float, column: str = "id") -> Sourc
     return load_source(file, {})
 
 
-def materialize(source: Source, lake: Lake, names: list[str], day: str = DAY) -> Outcome:
+def materialize(
+    source: Source, lake: Lake, names: list[str], *days: str, run_id: str = "run"
+) -> Outcome:
     async def main() -> Outcome:
         limits = budget.Limits((budget.RateWindow(10_000, 1.0),), 8)
         async with open_client(source, budget.open_budget("blog", limits, None)) as client:
-            outcome = Outcome()
-            await run_source(Run(source, lake, client, "run", lambda: NOW), names, [day], outcome)
+            run, outcome = Run(source, lake, client, run_id, lambda: NOW), Outcome()
+            await run_source(run, names, days or (DAY,), outcome)
             return outcome
 
     return asyncio.run(main())
@@ -203,3 +213,40 @@ def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) ->
     lake = Lake(s3.client(), "s3://lake/alone")
     outcome = materialize(source_at(url, tmp_path, 0.0), lake, ["likes"])
     assert "its parent posts is not committed" in str(outcome.failed[0].error)
+
+
+def test_the_loser_of_a_race_for_a_child_takes_what_is_made_from_the_parents_that_are_there(
+    url: str, s3: S3, tmp_path: Path
+) -> None:
+    lake = Lake(s3.client(), "s3://lake/race")
+    source = source_at(url, tmp_path, 0.1)
+
+    async def of_another_run(now: datetime) -> Manifest | None:
+        async with (
+            serving(lambda number, seen: answer([])) as wire,
+            client_of(quick(wire.url)) as c,
+        ):
+            run = Run(source, lake, c, "another", lambda: now)
+            return await winner(run, "likes", DAY, since=now, patience_s=0.1)
+
+    materialize(source, lake, ["posts", "likes"])
+    made = asyncio.run(of_another_run(NOW))
+    assert made is not None
+    assert made.endpoint == "likes"
+    assert asyncio.run(of_another_run(NOW + timedelta(seconds=1))) is None  # older than our try
+    materialize(source, lake, ["posts"], run_id="later")
+    assert asyncio.run(of_another_run(NOW)) is None  # of parents that are replaced
+    materialize(source, lake, ["likes"], run_id="later")
+    assert asyncio.run(of_another_run(NOW)) is not None
+
+
+def test_a_child_s_columns_are_known_though_its_day_has_none_of_them(
+    url: str, s3: S3, tmp_path: Path
+) -> None:
+    """And though it was read beside the day that had."""
+    lake = Lake(s3.client(), "s3://lake/known")
+    outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"], DAY, NEXT_DAY)
+    manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
+    assert (manifest.partition, manifest.rows) == (NEXT_DAY, 11)
+    assert "stars" in {column["name"] for column in manifest.columns}
+    assert "schema_changes" not in manifest.extra

@@ -338,6 +338,18 @@ def test_credentials_may_rotate(name: str) -> None:
     assert keys[0] == keys[1] == digest("")
 
 
+def test_what_is_said_of_an_endpoint_changes_none_of_its_rows() -> None:
+    plain, told, other = (
+        source_of(f"{HEAD}endpoints:\n  a: {{key: [id]{more}}}\n").definition("a")
+        for more in (
+            ", columns: {id: int64}",
+            ", description: all, columns: {id: {type: int64, description: a number}}",
+            ", columns: {id: string}",
+        )
+    )
+    assert plain == told != other
+
+
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     found = said(tmp_path, HEAD + "a: 1\nb: 2\ntimezone: X\n" + TAIL)
     assert [line.split(":")[0] for line in sorted(found.splitlines())] == ["4", "5", "6"]

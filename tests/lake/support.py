@@ -86,6 +86,8 @@ def extract(
 
 def read(lake: Lake) -> list[tuple[int, str]]:
     """Key and version of all committed rows, as they lie in the files."""
+    if not manifests(lake, "igdb", "games"):
+        return []
     table = dataset(lake, "igdb", "games").to_table()
     return [(row["id"], row["version"]) for row in table.to_pylist()]
 

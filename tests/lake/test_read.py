@@ -1,17 +1,18 @@
 """Reading: exactly what is committed, each key once, and what came late."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
 from pipeline.lake.commit import open_attempt
+from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import EndpointKind, Manifest
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import Between, current, dataset, late_rows, manifests
+from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.rows import newest_of_each
 from pipeline.lake.store import Lake
 
@@ -23,13 +24,15 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def put(lake: Lake, day: str, *tables: pa.Table, kind: EndpointKind = "incremental") -> Manifest:
+def put(
+    lake: Lake, day: str, *tables: pa.Table, kind: EndpointKind = "incremental", **known: Any
+) -> Manifest:
     attempt = open_attempt(lake, "s", "e", day, definition="d", window={}, run_id="r")
     for table in tables:
         attempt.stage(
             encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema
         )
-    return attempt.commit(lambda _: Manifest(endpoint_kind=kind)).manifest
+    return attempt.commit(lambda _: Manifest(endpoint_kind=kind, **known)).manifest
 
 
 def rows(*records: Mapping[str, Any], extracted: str = "2026-02-01", **types: Any) -> pa.Table:
@@ -55,11 +58,82 @@ def test_only_the_partitions_asked_for(lake: Lake) -> None:
     assert with_day["dt"].to_pylist() == list(DAYS)
 
 
-def test_nothing_is_committed(lake: Lake) -> None:
-    assert dataset(lake, "s", "none").to_table().num_rows == 0
-    assert current(lake, "s", "none", key=["id"], cursor="at").num_rows == 0
+def test_a_day_is_asked_for_by_itself(lake: Lake) -> None:
+    for number, day in enumerate(DAYS):
+        put(lake, day, rows({"id": number}))
+    assert ids(dataset(lake, "s", "e", DAYS[1]).to_table()) == [1]
+    assert [m.partition for m in manifests(lake, "s", "e", DAYS[1])] == [DAYS[1]]
+
+
+def test_what_is_not_there_is_said_with_what_is(lake: Lake) -> None:
+    with pytest.raises(ReadRefused, match="has nothing of the source s: it is empty"):
+        dataset(lake, "s", "e")
+    open_attempt(lake, "s", "e", DAYS[0], definition="d", window={}, run_id="r")
+    with pytest.raises(ReadRefused, match="No partition of s/e is committed yet: materialize one"):
+        dataset(lake, "s", "e")
+    for day in DAYS:
+        put(lake, day, rows({"id": 1}))
+    for read in (dataset, current):
+        with pytest.raises(ReadRefused, match=r"s3://\S+ has nothing of s/f: it has e\. Is the"):
+            read(lake, "s", "f")
+        with pytest.raises(ReadRefused, match="has nothing of the source t: it has s"):
+            read(lake, "t", "e")
+    assert manifests(lake, "s", "f") == []
+    none = "none of the partitions asked for"
+    for asked, said in (
+        ("2030-01-01", "2030-01-01"),
+        ([], "an empty list"),
+        (Between("2025-01-01", "2025-12-31"), "2025-01-01 to 2025-12-31"),
+    ):
+        with pytest.raises(
+            ReadRefused, match=f"s/e has {none} .{said}.: 3 are committed, from 2026-"
+        ):
+            dataset(lake, "s", "e", asked)
+
+
+@pytest.mark.parametrize("day", ["2026-1-1", "20260101", "yesterday", date(2026, 1, 1), 5])
+def test_what_can_be_no_partition_is_refused(lake: Lake, day: Any) -> None:
+    put(lake, DAYS[0], rows({"id": 1}))
+    for ask in (
+        lambda: Between(day, DAYS[1]),
+        lambda: dataset(lake, "s", "e", [DAYS[0], day]),
+        lambda: manifests(lake, "s", "e", [day]),
+    ):
+        with pytest.raises(ReadRefused, match="is no partition: expected a day as text, such as"):
+            ask()
+
+
+def test_a_range_from_its_end_is_refused() -> None:
+    with pytest.raises(ReadRefused, match=r"no day from 2026-01-03 to 2026-01-01: the earlier"):
+        Between(DAYS[2], DAYS[0])
+
+
+def test_a_day_without_rows_has_the_columns_all_the_same(lake: Lake) -> None:
+    first = put(lake, DAYS[0], rows({"id": 1, "at": at("2026-01-01")}))
+    put(lake, DAYS[1], columns=first.columns)
+    empty = dataset(lake, "s", "e", DAYS[1], dt=True).to_table()
+    assert (empty.num_rows, empty.column_names) == (0, ["id", "at", "_extracted_at", "dt"])
+    assert empty.schema.field("at").type == INSTANT
+    put(lake, DAYS[0], columns=first.columns)
+    none = current(lake, "s", "e", key=["id"], cursor="at", columns=["id"])
+    assert (none.num_rows, none.column_names) == (0, ["id"])
     put(lake, DAYS[0])
+    put(lake, DAYS[1])
     assert current(lake, "s", "e", key=["id"], cursor="at").num_rows == 0
+
+
+def test_the_key_and_the_cursor_are_those_of_the_manifest(lake: Lake) -> None:
+    early, late = at("2026-01-01T10:00"), at("2026-01-02T10:00")
+    both = rows({"id": 1, "at": late, "by": early}, {"id": 1, "at": early, "by": late}, by=INSTANT)
+    put(lake, DAYS[0], both)
+    with pytest.raises(
+        ReadRefused, match=r"s/e 2026-01-01 was written by .* say key=\[…\] and cur"
+    ):
+        current(lake, "s", "e")
+    put(lake, DAYS[0], both, extra={"key": ["id"], "cursor": "at"})
+    assert current(lake, "s", "e")["at"].to_pylist() == [late]
+    assert current(lake, "s", "e", cursor="by")["at"].to_pylist() == [early]
+    assert current(lake, "s", "e", key="id", cursor="by")["at"].to_pylist() == [early]
 
 
 def test_types_that_grew_wider_are_read_as_the_widest(lake: Lake) -> None:
@@ -151,10 +225,18 @@ def test_a_sweep_by_an_earlier_key_says_nothing_of_the_rows_by_this_one(lake: La
     assert ids(current(lake, "s", "e", key=["id", "sku"], cursor="at")) == [1, 2]
 
 
-def test_a_key_that_the_lake_does_not_have_is_named(lake: Lake) -> None:
+@pytest.mark.parametrize(
+    ("meant", "asked"),
+    [
+        ("key", {"key": ["id", "sku"], "cursor": "at"}),
+        ("cursor", {"key": ["id"], "cursor": "sku"}),
+        ("columns", {"key": ["id"], "cursor": "at", "columns": ["id", "sku"]}),
+    ],
+)
+def test_a_column_that_the_lake_does_not_have_is_named(lake: Lake, meant: str, asked: Any) -> None:
     put(lake, DAYS[0], rows({"id": 1}))
-    with pytest.raises(ContractBroken, match="key 'sku': the lake has the columns id, at, _extr"):
-        current(lake, "s", "e", key=["id", "sku"], cursor="at")
+    with pytest.raises(ContractBroken, match=f"{meant} 'sku': the lake has the columns id, at, _e"):
+        current(lake, "s", "e", **asked)
 
 
 def test_a_snapshot_is_its_newest_partition(lake: Lake) -> None:
