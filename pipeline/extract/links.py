@@ -30,6 +30,8 @@ def next_url(
     """
     if paging.next is not None:
         target = in_body if isinstance(in_body, str) else None
+    elif paging.header is not None:
+        target = answer.headers.get(paging.header.lower())
     else:
         target = _next_in(answer.headers.get("link", ""))
     if not target:
