@@ -56,7 +56,7 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
-    total = head.total if seen.counted is None else seen.counted
+    total = _total(seen)
     more = total is not None and total > head.rows
     later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
     if head.rows < limit and (more or head.token or head.url or later != head.cursor):
@@ -72,6 +72,10 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {limit}",
             breaks=not isinstance(seen.endpoint.paging, Link),
         )
+
+
+def _total(seen: Seen) -> int | None:
+    return seen.pages[0].facts.total if seen.counted is None else seen.counted
 
 
 def _nothing(seen: Seen) -> Doubt:
@@ -98,6 +102,14 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
                 "the second page is the first one again: does the API know the paging parameter?",
                 "correct the parameter that carries the page",
                 breaks=True,
+            )
+        elif head.rows >= paging.limit and second.rows == 0 and _total(seen) != head.rows:
+            yield Doubt(
+                f"the first page is full ({head.rows:,} rows), and the second is empty: if there "
+                "are more rows than that, they would be lost",
+                "is the parameter that carries the page right, and does the API compare a key as "
+                "what it is, a number or a text?",
+                breaks=_total(seen) is not None,
             )
     elif head.rows >= paging.limit and paging.kind in ("link", "token"):
         yield Doubt(

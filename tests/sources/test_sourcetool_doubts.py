@@ -70,6 +70,21 @@ def test_what_is_spelt_as_in_the_rows_is_not_doubted(api: str, tmp_path: Path) -
     assert "nothing to doubt" in said
 
 
+@pytest.mark.parametrize(("total", "doubted"), [("count", False), ("none", True)])
+def test_an_empty_second_page_behind_a_full_one_is_doubted(
+    api: str, tmp_path: Path, total: str, doubted: bool
+) -> None:
+    """Filters that compare a number with a text give nothing: rows would be lost in silence."""
+    file = tmp_path / "shop.yaml"
+    _, said = doubts_of(api, tmp_path, total=total)
+    assert "the second is empty" not in said
+    file.write_text(file.read_text().replace("limit: 20", "limit: 30"))
+    console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+    check(str(file), [], 2, 30, console)
+    assert isinstance(console.file, io.StringIO)
+    assert ("the second is empty" in console.file.getvalue()) is doubted
+
+
 def test_a_total_that_leads_nowhere_breaks(api: str, tmp_path: Path) -> None:
     code, said = doubts_of(api, tmp_path, total="cuont")
     assert code == 1
