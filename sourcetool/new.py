@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError
+from pipeline.paging.request import ACCEPT
 from pipeline.spec import load_source
 from pipeline.spec.settings import interpolate
 from sourcetool.guess import Guess, guess
@@ -77,7 +78,7 @@ _HINTS = {
 
 
 def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
-    headers = {"Accept": "application/json", "User-Agent": "headrace", **key}
+    headers = {"Accept": ACCEPT, "User-Agent": "headrace", **key}
     try:
         answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
@@ -96,7 +97,7 @@ def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
     """The YAML as text, its doubts as comments."""
     parts = urlsplit(url)
     above, _, last = parts.path.rstrip("/").rpartition("/")
-    endpoint: dict[str, Any] = {"path": last}
+    endpoint: dict[str, Any] = {"path": last + "/" * parts.path.endswith("/")}
     if found.params:
         endpoint["request"] = {"params": found.params}
     if found.window:
