@@ -83,7 +83,7 @@ class Ask:
     token: Token = None
     url: str | None = None
     window: tuple[str | None, str] | None = None
-    parent: str | None = None
+    parent: str | int | None = None
 
     def to_json(self) -> dict[str, Any]:
         keys = {name: kept(getattr(self, name)) for name in _KEPT}
