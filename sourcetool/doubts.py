@@ -12,9 +12,9 @@ import pyarrow as pa
 from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.feed import validators_of
 from pipeline.paging.pagers import Key
-from pipeline.spec.paging import Link, Offset, Page
+from pipeline.spec.paging import Link, Offset, Page, Token
 from pipeline.spec.source import Source
-from sourcetool.look import Seen
+from sourcetool.look import Seen, number_in
 
 _RATE = ("ratelimit", "rate-limit", "retry-after")
 
@@ -123,8 +123,24 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
+    if isinstance(paging, Token) and not paging.numbered and paging.last is None:
+        yield from _counting(seen)
     if isinstance(paging, Offset | Page) and not seen.endpoint.proven:
         yield from _count(seen, paging)
+
+
+def _counting(seen: Seen) -> Iterator[Doubt]:
+    """Tokens that grow by the rows of a page, or by one, are offsets or page numbers."""
+    facts = [page.facts for page in seen.pages[:2]]
+    first, second = [number_in(each.token) for each in facts] if len(facts) == 2 else (None, None)
+    if first is None or second is None or second - first not in (facts[1].rows, 1):
+        return
+    yield Doubt(
+        f"the tokens count rows or pages ({first}, then {second}): rows that shift while they are "
+        "read would be passed over",
+        "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
+        "keys of rows, all is well",
+    )
 
 
 def _count(seen: Seen, paging: Offset | Page) -> Iterator[Doubt]:
