@@ -33,8 +33,8 @@ def token_in(
 
 
 def _as_it_came(value: object) -> Said:
-    """A number stays one, since an API that counts in numbers may take no text for one."""
-    if value is None or value is False or value in ("", [], {}):
+    """A number stays one, since an API may take no text for it; 0 is none (Twitter)."""
+    if not value:
         return None
     if isinstance(value, list | dict):
         return JsonToken(exactjson.dump(value))

@@ -100,11 +100,14 @@ def test_a_token_that_is_a_list_goes_back_as_it_came(paging: str) -> None:
     assert keys == KEYS
 
 
-def test_a_number_goes_back_as_a_number() -> None:
+@pytest.mark.parametrize("none", [None, 0, "", False, [], {}])
+def test_a_number_goes_back_as_a_number(none: object) -> None:
+    """And 0 is none, as with Twitter's cursors."""
+
     def api(number: int, seen: Seen) -> bytes:
         start = json.loads(seen.body).get("search_after", 0)
         assert type(start) is int
-        return answer(page(start, next=start + 3 if start + 3 < len(ROWS) else None))
+        return answer(page(start, next=start + 3 if start + 3 < len(ROWS) else none))
 
     assert read(api, "kind: token, next: next", POST)[0] == KEYS
     keys, _, _ = read(lambda n, seen: answer(page(begin(seen), next=begin(seen) + 3)),
