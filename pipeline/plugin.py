@@ -17,11 +17,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.paging.pagers import Ask, Facts, Key
+from pipeline.paging.pagers import Ask, Facts, Key, Token
 
 _KINDS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("limit", "offset", "page"), int | None),
-    **dict.fromkeys(("token", "url"), str | None),
+    "token": Token,
+    "url": str | None,
     **dict.fromkeys(("after", "before"), Key),
 }
 """What a pager may give, by the attribute of ``Ask``."""

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.feed import validators_of
 from pipeline.paging.pagers import Key
-from pipeline.spec.paging import Link, Offset, Page
+from pipeline.spec.paging import Link, Offset, Page, Token
 from pipeline.spec.source import Source
-from sourcetool.look import Seen
+from sourcetool.look import Seen, number_in
 
 _RATE = ("ratelimit", "rate-limit", "retry-after")
 
@@ -56,7 +56,7 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
-    total = head.total if seen.counted is None else seen.counted
+    total = _total(seen)
     more = total is not None and total > head.rows
     later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
     if head.rows < limit and (more or head.token or head.url or later != head.cursor):
@@ -72,6 +72,10 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {limit}",
             breaks=not isinstance(seen.endpoint.paging, Link),
         )
+
+
+def _total(seen: Seen) -> int | None:
+    return seen.pages[0].facts.total if seen.counted is None else seen.counted
 
 
 def _nothing(seen: Seen) -> Doubt:
@@ -99,6 +103,14 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
                 "correct the parameter that carries the page",
                 breaks=True,
             )
+        elif head.rows >= paging.limit and second.rows == 0 and _total(seen) != head.rows:
+            yield Doubt(
+                f"the first page is full ({head.rows:,} rows), and the second is empty: if there "
+                "are more rows than that, they would be lost",
+                "is the parameter that carries the page right, and does the API compare a key as "
+                "what it is, a number or a text?",
+                breaks=_total(seen) is not None,
+            )
     elif head.rows >= paging.limit and paging.kind in ("link", "token"):
         yield Doubt(
             f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
@@ -111,8 +123,24 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
+    if isinstance(paging, Token) and not paging.numbered and paging.last is None:
+        yield from _counting(seen)
     if isinstance(paging, Offset | Page) and not seen.endpoint.proven:
         yield from _count(seen, paging)
+
+
+def _counting(seen: Seen) -> Iterator[Doubt]:
+    """Tokens that grow by the rows of a page, or by one, are offsets or page numbers."""
+    facts = [page.facts for page in seen.pages[:2]]
+    first, second = [number_in(each.token) for each in facts] if len(facts) == 2 else (None, None)
+    if first is None or second is None or second - first not in (facts[1].rows, 1):
+        return
+    yield Doubt(
+        f"the tokens count rows or pages ({first}, then {second}): rows that shift while they are "
+        "read would be passed over",
+        "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
+        "keys of rows, all is well",
+    )
 
 
 def _count(seen: Seen, paging: Offset | Page) -> Iterator[Doubt]:

@@ -16,14 +16,23 @@ LIMITS = (
     *("limit", "per_page", "perpage", "page_size", "pagesize", "rows", "resultsperpage"),
     *("_limit", "size", "max_results", "maxresults", "$top", "_size", "count"),
 )
-OFFSETS = ("offset", "startindex", "skip", "$skip", "_start", "start_index")
+OFFSETS = ("offset", "page_offset", "startindex", "skip", "$skip", "_start", "start_index")
 NUMBERS = ("page", "_page", "pagenumber", "page_number", "p")
-TOKENS = ("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after")
+TOKENS = (
+    *("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after"),
+    *("page_cursor", "page_after"),
+)
 SINCE = ("since", "from", "start", "starttime", "after", "gte", "gt", "min", "updatedafter")
 UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updatedbefore")
 _WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
 _TOTALS = ("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits")
+_TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
+_WRAPPERS = ("attributes", "node", "_source", "fields", "properties", "resource", "doc")
+"""In which APIs put all of a row but its id."""
+_MORE = re.compile(r"has_?(more|next)(_?page)?$|^more$", re.IGNORECASE)
+_URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
+_NAIVE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?"
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
 
@@ -46,7 +55,7 @@ class Guess:
 def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
     """:raises ValueError: there are no rows in the answer."""
     path, rows = _rows(body)
-    found = Guess(rows_path=".".join(path), rows=len(rows), params=dict(params))
+    found = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
     rows = _flat(found, rows)
     _columns(found, rows)
     _paging(found, body, headers)
@@ -73,11 +82,12 @@ def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 def _flat(found: Guess, rows: list[Row]) -> list[Row]:
     """The rows, with the members of one inner object among them where that holds most of a row."""
     few = len(rows[0]) <= 5
-    inner = [n for n in rows[0] if all(isinstance(r.get(n), dict) and len(r[n]) > 4 for r in rows)]
+    objects = [n for n in rows[0] if all(isinstance(r.get(n), dict) for r in rows)]
+    inner = [n for n in objects if n in _WRAPPERS or all(len(row[n]) > 4 for row in rows)]
     if not (few and len(inner) == 1):
         return rows
     outer = inner[0]
-    found.paths = {name: f"{outer}.{name}" for row in rows for name in row[outer]}
+    found.paths = {name: _joined(outer, name) for row in rows for name in row[outer]}
     return [{**{k: v for k, v in row.items() if k != outer}, **row[outer]} for row in rows]
 
 
@@ -112,7 +122,7 @@ def _type(values: list[Any]) -> str:
         return "timestamp[iso]"
     done = settled(kind)
     if done is None:
-        return "string"
+        return "json" if any(isinstance(value, dict | list) for value in values) else "string"
     return "json" if _has_struct(done) else type_text(done)
 
 
@@ -136,11 +146,17 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
     token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
     more: dict[str, Any] = {"total": total} if total else {}
-    counted = more or ({"total_header": "x-total-count"} if "x-total-count" in headers else {})
+    flags = [p for p, v in _scalars(body) if isinstance(v, bool) and _MORE.search(_last(p))]
+    flag: dict[str, Any] = {"more": flags[0]} if flags else {}
+    header = next((n for n, v in headers.items() if "next" in n.lower() and _is_url(v)), None)
+    totals = [n.lower() for n, v in headers.items() if _TOTAL_HEADER.search(n) and v.isdigit()]
+    counted = more or ({"total_header": totals[0]} if totals else {})
     if 'rel="next"' in headers.get("link", ""):
         found.paging = {"kind": "link", "limit": limit} | counted
     elif link:
-        found.paging = {"kind": "link", "limit": limit, "next": link} | counted
+        found.paging = {"kind": "link", "limit": limit, "next": link} | flag | counted
+    elif header:
+        found.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
     elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
         found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
         if begin == "1":
@@ -151,11 +167,15 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     elif (first := _put(found, NUMBERS, "{page}")) is not None:
         found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
     elif token:
-        name = token.rsplit(".", 1)[-1]
+        name = _last(token)
         if _put(found, TOKENS, "{token}") is None:
             found.params[name] = "{token}"
             found.doubts.append(f"which parameter takes the token? {name} is a guess")
-        found.paging = {"kind": "token", "limit": limit, "next": token} | more
+        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | more
+    elif flag and found.key:
+        found.params["starting_after"] = "{token}"
+        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | more
+        found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
         found.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
@@ -173,7 +193,7 @@ def _window(found: Guess, rows: list[Row]) -> None:
     if not named:
         found.doubts.append("no column looks like the time of the last change: this is a snapshot")
         return
-    cursor = named[0]
+    cursor = min(named, key=lambda name: not re.search("gmt|utc", name.lower()))
     start = _put_time(found, SINCE, "{start}", cursor)
     end = _put_time(found, UNTIL, "{end}", cursor)
     for name, value in found.params.items():
@@ -191,6 +211,8 @@ def _window(found: Guess, rows: list[Row]) -> None:
     if end is None:
         found.window["end"] = "none"
     found.window |= _written_time(start) or {}
+    if any(re.fullmatch(_NAIVE, str(row.get(cursor))) for row in rows):
+        found.doubts.append(f"{cursor} says no time zone, and is taken for UTC: is it?")
     found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
 
 
@@ -232,31 +254,42 @@ def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: st
 def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
     """Put a placeholder into the parameter of one of these names; what stood there."""
     for name, value in found.params.items():
-        if name.lower() in names and not value.startswith("{"):
+        if re.sub(r"[^\w$]+", "_", name.lower().rstrip("]")) in names and not value.startswith("{"):
             found.params[name] = placeholder
             return value
     return None
+
+
+def _joined(*names: str) -> str:
+    """A path; the dots in names are theirs."""
+    return ".".join(name.replace(".", "\\.") for name in names if name)
+
+
+def _last(path: str) -> str:
+    """The last word of a path."""
+    return path.rsplit(".", 1)[-1]
 
 
 def _scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Scalars outside of lists, with their paths."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _scalars(item, f"{path}.{name}" if path else name)
+            inner = _joined(name)
+            yield from _scalars(item, f"{path}.{inner}" if path else inner)
     elif not isinstance(value, list):
         yield path, value
 
 
 def _is_total(path: str, value: Any, rows: int) -> bool:
-    last = path.rsplit(".", 1)[-1].lower().replace("-", "_")
+    last = _last(path).lower().replace("-", "_")
     return isinstance(value, int) and value >= rows and last in _TOTALS
 
 
 def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("http://", "https://", "/", "?"))
+    return isinstance(value, str) and _URL.match(value) is not None
 
 
 def _is_token(path: str, value: Any) -> bool:
-    last = path.rsplit(".", 1)[-1].lower().replace("-", "_")
-    known = isinstance(value, str | int) and value not in ("", False) and not _is_url(value)
-    return known and ("next" in last or last in TOKENS)
+    last = _last(path).lower().replace("-", "_")
+    known = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return known and not _is_url(value) and ("next" in last or last in TOKENS)

@@ -1,6 +1,9 @@
 """A few pages of one endpoint, fetched as a run would, and what was seen on the way."""
 
+import re
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -10,7 +13,8 @@ import pyarrow.compute as pc
 
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
-from pipeline.errors import HeadraceError
+from pipeline.errors import HeadraceError, RequestRefused
+from pipeline.extract.endless import is_end
 from pipeline.extract.fetch import EndpointPages, Fetched
 from pipeline.extract.plan import pager_of, shape_of
 from pipeline.paging.pagers import Ask, Facts, Pager
@@ -90,6 +94,15 @@ def first_ask(pager: Pager, endpoint: Endpoint, window: Window) -> Ask:
     return replace(pager.first(), window=(start, window.end.isoformat()))
 
 
+def number_in(token: object) -> int | None:
+    """The one number in a token, which may be in base64 (Relay's ``arrayconnection:99``)."""
+    text = str(token)
+    with suppress(ValueError):
+        text = b64decode(text, validate=True).decode("ascii") if not text.isdigit() else text
+    found = re.findall(r"\d+", text)
+    return int(found[0]) if len(found) == 1 and len(found[0]) < 16 else None
+
+
 def half_of(seen: Seen) -> Window | None:
     """A window that some of the rows lie before, some after; None if there can't be one.
 
@@ -104,6 +117,17 @@ def half_of(seen: Seen) -> Window | None:
     if first is None or (last - first).total_seconds() < 8 * step_s:
         return None
     return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
+
+
+async def _page(pages: EndpointPages, ask: Ask, seen: Seen, pager: Pager) -> Fetched | None:
+    """A page; None if the API has no such page, behind as many rows as there are."""
+    try:
+        return await pages.page(ask)
+    except RequestRefused as error:
+        total = seen.pages[0].facts.total if seen.pages and seen.counted is None else seen.counted
+        if seen.pages and is_end(error, pager.first(), ask, total):
+            return None
+        raise
 
 
 async def look(
@@ -124,7 +148,9 @@ async def look(
         if ask is not None:
             seen.counted = await pages.count(ask)
         while ask is not None and len(seen.pages) < most_pages:
-            page = await pages.page(ask)
+            page = await _page(pages, ask, seen, pager)
+            if page is None:
+                break
             seen.pages.append(page)
             if page.facts.rows:
                 seen.came.append(reader.read(seen.answers[-1].body).table)

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError
+from pipeline.paging.request import ACCEPT
+from pipeline.rows.guard import BadBody, looks_like_json
 from pipeline.spec import load_source
 from pipeline.spec.settings import interpolate
 from sourcetool.guess import Guess, guess
@@ -52,7 +54,7 @@ def new(url: str, name: str | None, folder: str, console: Console, key: Key | No
         if file.exists():
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
         answer = _ask(url, key.sent(os.environ) if key else {})
-        found = guess(orjson.loads(answer.content), answer.headers, parse_qsl(parts.query))
+        found = guess(_json(answer.content), answer.headers, parse_qsl(parts.query))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(propose(source, url, found, key), encoding="utf-8")
         load_source(file)
@@ -77,7 +79,7 @@ _HINTS = {
 
 
 def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
-    headers = {"Accept": "application/json", "User-Agent": "headrace", **key}
+    headers = {"Accept": ACCEPT, "User-Agent": "headrace", **key}
     try:
         answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
@@ -92,11 +94,23 @@ def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
     return answer
 
 
+def _json(body: bytes) -> Any:
+    """:raises ValueError: it is something else."""
+    try:
+        looks_like_json(body)
+        return orjson.loads(body)
+    except (BadBody, orjson.JSONDecodeError) as error:
+        raise ValueError(
+            f"the answer can't be read: {error}. Only JSON is: does the API have a parameter for "
+            "it, such as format=json?"
+        ) from None
+
+
 def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
     """The YAML as text, its doubts as comments."""
     parts = urlsplit(url)
     above, _, last = parts.path.rstrip("/").rpartition("/")
-    endpoint: dict[str, Any] = {"path": last}
+    endpoint: dict[str, Any] = {"path": last + "/" * parts.path.endswith("/")}
     if found.params:
         endpoint["request"] = {"params": found.params}
     if found.window:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pipeline.client.spelled import SHORTEST, says, without
 from pipeline.client.token_auth import TokenAuth, client_form, refresh_form
 from pipeline.errors import ConfigError
+from pipeline.paging.query import query_of, without_param
 from pipeline.spec.auth import (
     ApiKey,
     Auth,
@@ -101,8 +102,14 @@ class KeyAuth(httpx.Auth):
         if key and self._spec.place == "header":
             request.headers[self._spec.name] = self._spec.prefix + key
         elif key:
-            request.url = request.url.copy_merge_params({self._spec.name: key})
+            request.url = _with(request.url, self._spec.name, key)
         yield request
+
+
+def _with(url: httpx.URL, name: str, value: str) -> httpx.URL:
+    """The URL with one parameter more; the others stay as they are written."""
+    parts = [without_param(url.query.decode("ascii"), name), query_of([(name, value)])]
+    return url.copy_with(query="&".join(filter(None, parts)).encode("ascii"))
 
 
 class BearerAuth(httpx.Auth):

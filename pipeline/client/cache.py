@@ -171,10 +171,7 @@ def _revealed(value: object) -> str:
 
 
 def _answer(kept: "Kept", request: HttpRequest) -> Answer:
-    url = httpx.URL(request.url)
-    if request.params:
-        url = url.copy_with(params=httpx.QueryParams(request.params))
-    return Answer(kept.status, kept.headers, kept.body, str(url))
+    return Answer(kept.status, kept.headers, kept.body, str(httpx.URL(request.whole_url)))
 
 
 def _may_be_kept(answer: Answer, source: Source) -> bool:

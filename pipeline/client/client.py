@@ -192,11 +192,9 @@ class Client:
             raise
 
     def _built(self, request: HttpRequest) -> httpx.Request:
-        params = httpx.QueryParams(request.params) if request.params else None
         built = self._http.build_request(
             request.method,
-            request.url,
-            params=params,
+            request.whole_url,
             headers=dict(request.headers),
             content=request.content,
         )

@@ -25,9 +25,11 @@ def refusal(
             "right, and allowed to read this?"
         )
     if 300 <= status < 400:
+        slash = headers.get("location", "").partition("?")[0].endswith("/")
         return ContractBroken(
             f"{what}: the API redirects ({status}) to another address, which is not "
-            "followed since credentials would go there: set base_url to the new address"
+            "followed since credentials would go there: set base_url and path to the new address"
+            + (", which ends with a slash" if slash else "")
         )
     remedy = ": are base_url and the endpoint's path right?" if status in (404, 405, 410) else ""
     said = f"the API refused the request with status {status}{said}{remedy}"

@@ -68,6 +68,8 @@ class ByKey:
         if not (self._at_end or self._ended()):
             async for handed in self._rest(head.ask):
                 yield handed
+        if self.tally.pages == 1 and self.tally.total is None:
+            await self._seek.check_filter(head)
         self.tally.contiguous = True
 
     def _resumed(self, first: Ask, position: Mapping[str, Any] | None) -> Ask:

@@ -20,14 +20,13 @@ import pyarrow as pa
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.agreement import BY_KEYS, Pass
 from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_page_json
-from pipeline.extract.endless import Progress, comes_again, is_beyond
+from pipeline.extract.endless import Progress, comes_again, is_end
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import Room, in_order
 from pipeline.extract.links import is_numbered
 from pipeline.paging.pagers import Ask, Facts, Pager
 
 _MOST_PASSES = 3
-_NO_SUCH_PAGE = (404, 416)
 
 
 @dataclass
@@ -262,7 +261,7 @@ class ByChain:
             try:
                 page = await self._pages.page(ask)
             except RequestRefused as error:
-                if error.status in _NO_SUCH_PAGE and before and self._is_beyond(before, ask):
+                if before and is_end(error, self._pager.first(), ask, self._total_at(before)):
                     return
                 raise
             if comes_again(before, page, self._key):
@@ -279,9 +278,9 @@ class ByChain:
             yield lane.index, page
             ask = None if lane.closed else self._follows(page)
 
-    def _is_beyond(self, before: Fetched, ask: Ask) -> bool:
-        facts = before.facts if self._slices else self._facts(before)
-        return is_beyond(self._pager.first(), ask, facts.total)
+    def _total_at(self, page: Fetched) -> int | None:
+        """What counts its rows: of slices each page only its own."""
+        return page.facts.total if self._slices else self._facts(page).total
 
     def _fresh(self, table: pa.Table, index: int) -> tuple[pa.Table, int]:
         """The rows that no page had; how many no page of this pass and slice had."""

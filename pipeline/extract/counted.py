@@ -6,6 +6,7 @@ from pipeline.body import Body
 from pipeline.errors import ContractBroken, cut, cut_bytes
 from pipeline.rows import exactjson
 from pipeline.rows.guard import Tally, clean_utf8
+from pipeline.spec.model import split_path
 
 
 def count_in(body: Body, path: str) -> int | None:
@@ -19,7 +20,7 @@ def count_in(body: Body, path: str) -> int | None:
     except (exactjson.TooDeep, RecursionError):
         raise ContractBroken("the answer to a count is nested over 1,000 levels deep") from None
     try:
-        for part in path.split("."):
+        for part in split_path(path):
             value = value[part]
         return whole(value)
     except (KeyError, TypeError, ContractBroken):

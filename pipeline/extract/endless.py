@@ -5,11 +5,13 @@ Pure. That they stop says nothing of whether all rows came: ``agreement`` does.
 
 from dataclasses import dataclass, field
 
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.by_cursor import goes_back
 from pipeline.extract.fetch import Fetched
 from pipeline.paging.pagers import Ask, Facts
 
+_NO_SUCH_PAGE = (400, 404, 416, 422)
+"""How APIs answer for a page behind the last one (WordPress: 400)."""
 _MOST_IDLE, _MOST_IDLE_NAMED = 200, 10_000
 """Pages in a row without a new row, by number and by name. Some APIs send many empty pages, each
 with a new token; a token that comes again goes round in a circle, and is told at once."""
@@ -52,16 +54,21 @@ class Progress:
         self._idle.add(ask)
 
 
-def is_beyond(first: Ask, ask: Ask, total: int | None) -> bool:
-    """Whether a page by number lies behind as many rows as there are.
+def is_end(error: RequestRefused, first: Ask, ask: Ask, total: int | None) -> bool:
+    """Whether a refusal says that a page by number lies behind as many rows as there are.
 
     It is asked for all the same: rows may have come meanwhile. Some APIs have no such page.
+
+    :raises RequestRefused: nothing counts the rows, so that this can't be told from a wrong request
     """
-    if total is None:
+    if error.status not in _NO_SUCH_PAGE or (ask.page, ask.offset) == (None, None):
         return False
+    if total is None:
+        hint = "If there are no more pages, name the count (paging.total) that shows it"
+        raise RequestRefused(f"{error}. {hint}", error.status) from None
     if ask.page is not None:
         return (ask.page - (first.page or 0)) * ask.limit >= total
-    return ask.offset is not None and ask.offset - (first.offset or 0) >= total
+    return (ask.offset or 0) - (first.offset or 0) >= total
 
 
 def comes_again(before: Fetched | None, page: Fetched, key: tuple[str, ...]) -> bool:

@@ -21,6 +21,7 @@ from pipeline.extract.inside import inside
 from pipeline.extract.links import next_url
 from pipeline.extract.order import check_order, edges_of, ends
 from pipeline.extract.together import Together
+from pipeline.extract.tokens import token_in
 from pipeline.paging.bounds import slice_of
 from pipeline.paging.pagers import Ask, Facts
 from pipeline.paging.request import HttpRequest, Keep, count_request, page_request
@@ -223,11 +224,11 @@ class EndpointPages:
 
     def _facts(self, table: pa.Table, extras: Any, answer: Answer) -> Facts:
         first, last = ends(table, self._endpoint)
-        paging, token = self._endpoint.paging, extras.get("token")
-        if isinstance(paging, Token) and paging.header:
-            token = answer.headers.get(paging.header.lower())
-        url, edges = None, edges_of(table, self._endpoint)
-        if isinstance(paging, Link | Cursor):
+        paging, token, url = self._endpoint.paging, None, None
+        is_last = extras.get("more") in (False, 0, "false")
+        if isinstance(paging, Token) and not is_last:
+            token = token_in(paging, self._endpoint, table, extras, answer.headers)
+        if isinstance(paging, Link | Cursor) and not is_last:
             link = paging if isinstance(paging, Link) else _LINK_HEADER
             url = next_url(
                 link, extras.get("url"), answer, self._source.base_url, self._secret_param()
@@ -235,11 +236,12 @@ class EndpointPages:
         total = extras.get("total")
         if isinstance(paging, Numbered | Link) and paging.total_header:
             total = answer.headers.get(paging.total_header.lower(), total)
+        edges = edges_of(table, self._endpoint)
         return Facts(
             rows=table.num_rows,
             first=first,
             last=last,
-            token=None if token in (None, "", False) else str(token),
+            token=token,
             url=url,
             total=whole(total),
             cursor=edges.cursor,

@@ -60,7 +60,7 @@ def _not_beyond(
     raise ContractBroken(
         f"asked for {endpoint.cursor} from {since} to {end.isoformat()}, got "
         f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
-        "the parameters that carry {start} and {end} right?"
+        f"the parameters that carry {{start}} and {{end}} right, and is {endpoint.cursor} in UTC?"
     )
 
 

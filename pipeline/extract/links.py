@@ -5,10 +5,11 @@ away.
 """
 
 import re
-from urllib.parse import parse_qsl, unquote_plus, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
 from pipeline.client.client import Answer
 from pipeline.errors import ContractBroken
+from pipeline.paging.query import without_param
 from pipeline.spec.paging import Link
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"[^"]*"|[^\s";,]*))?)*)')
@@ -29,6 +30,8 @@ def next_url(
     """
     if paging.next is not None:
         target = in_body if isinstance(in_body, str) else None
+    elif paging.header is not None:
+        target = answer.headers.get(paging.header.lower())
     else:
         target = _next_in(answer.headers.get("link", ""))
     if not target:
@@ -64,8 +67,7 @@ def _without(url: str, param: str | None) -> str:
     parts = urlsplit(url)
     if param is None or not parts.query:
         return url
-    kept = [p for p in parts.query.split("&") if unquote_plus(p.partition("=")[0]) != param]
-    return urlunsplit(parts._replace(query="&".join(kept)))
+    return urlunsplit(parts._replace(query=without_param(parts.query, param)))
 
 
 def _origin(url: str) -> str:

@@ -53,7 +53,8 @@ def shape_of(endpoint: Endpoint) -> Shape:
 
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     paging = endpoint.paging
-    named = {"total": getattr(paging, "total", None), "error": endpoint.errors_at}
+    named = {name: getattr(paging, name, None) for name in ("total", "more")}
+    named["error"] = endpoint.errors_at
     if isinstance(paging, Token):
         named["token"] = paging.next
     if isinstance(paging, Link):

@@ -45,6 +45,25 @@ class Seek:
             f"{page.facts.first} to {page.facts.last}: the API ignores the filter on the key"
         )
 
+    async def check_filter(self, head: Fetched) -> None:
+        """Hold a full first page, behind which nothing came, to what it says itself.
+
+        Without a count an API that gives no row after any key looks like one that has no more.
+
+        :raises ContractBroken: nothing comes after the first key of the page either.
+        """
+        ask, facts = head.ask, head.facts
+        if ask.offset is not None or ask.after is not None or facts.rows < max(2, ask.limit):
+            return
+        for _ in range(2):
+            if (await self._pages.page(replace(ask, after=facts.first))).facts.rows:
+                return
+        raise ContractBroken(
+            f"the API gives no row with {self._key} after {facts.first}, though it just gave "
+            f"{facts.last}: is the filter on the key right, and does the API compare "
+            f"{self._key} as what it is, a number or a text?"
+        )
+
     async def in_range(self, ask: Ask, before: Fetched | None) -> Fetched | None:
         """The page after ``before`` in a range; an empty one if nothing is counted there.
 

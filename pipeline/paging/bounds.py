@@ -16,7 +16,7 @@ def slice_of(window: Window, ask: Ask) -> tuple[datetime | None, datetime]:
     return (None if start is None else datetime.fromisoformat(start)), datetime.fromisoformat(end)
 
 
-def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
+def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str | int:
     """A bound of a half-open window in the API's own format and meaning.
 
     ``>`` for a start asks one step earlier. ``<=`` for an end asks for the end itself: cursors may
@@ -32,6 +32,15 @@ def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str:
         low = floor(instant, form.resolution_s)
         asked = low - step if form.start == "exclusive" else low
     return _written(form.format, asked)
+
+
+def floor_of(form: WindowFormat) -> str | int | None:
+    """The lower bound of a baseline, where the API wants one: a number where the bounds are."""
+    number = form.floor if form.format in ("epoch_s", "epoch_ms") else None
+    try:
+        return form.floor if number is None else int(number)
+    except ValueError:
+        return form.floor
 
 
 def has_end(form: WindowFormat, start: datetime | None) -> bool:
@@ -61,11 +70,11 @@ def may_come(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _written(form: str, instant: datetime) -> str:
+def _written(form: str, instant: datetime) -> str | int:
     if form == "epoch_s":
-        return str(int(instant.timestamp()))
+        return int(instant.timestamp())
     if form == "epoch_ms":
-        return str((instant - _EPOCH) // timedelta(milliseconds=1))
+        return (instant - _EPOCH) // timedelta(milliseconds=1)
     if form == "iso":
         return instant.isoformat().replace("+00:00", "Z")
     if "%" in form:

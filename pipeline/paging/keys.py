@@ -21,10 +21,11 @@ def written(ask: Ask, endpoint: Endpoint) -> Ask:
         return ask
     column = endpoint.columns.get(endpoint.key[0])
     kind = column.type if column else "date"  # no type that is inferred is a time
-    return replace(ask, after=_text(ask.after, kind), before=_text(ask.before, kind))
+    return replace(ask, after=in_words(ask.after, kind), before=in_words(ask.before, kind))
 
 
-def _text(key: Key, kind: str) -> Key:
+def in_words(key: Key, kind: str) -> str | int | float | bool | None:
+    """A value of a column of this type, as the API's rows have it."""
     if not isinstance(key, date):
         return key
     if not isinstance(key, datetime):

@@ -31,22 +31,38 @@ Keys = tuple[Key, ...]
 """Of one row: a key of one column, or of several."""
 
 
-def kept(key: Key) -> Any:
-    """A key as JSON has it, in a position that is kept; a time says that it is one."""
+@dataclass(frozen=True)
+class JsonToken:
+    """A token that is a list or an object, as JSON text: an API wants it back as it came."""
+
+    text: str
+
+
+Token = str | int | float | JsonToken | None
+
+
+def kept(key: Key | Token) -> Any:
+    """A key or a token as JSON has it, in a position that is kept; what is no scalar says so."""
+    if isinstance(key, JsonToken):
+        return {"json": key.text}
     if isinstance(key, datetime):
         return {"instant": key.isoformat()}
     return {"day": key.isoformat()} if isinstance(key, date) else key
 
 
-def restored(value: Any) -> Key:
+def restored(value: Any) -> Any:
     """The inverse of `kept`: what is compared with the keys of rows has to be of their type."""
     match value:
+        case {"json": text}:
+            return JsonToken(text)
         case {"instant": text}:
             return datetime.fromisoformat(text)
         case {"day": text}:
             return date.fromisoformat(text)
-    key: Key = value
-    return key
+    return value
+
+
+_KEPT = ("after", "before", "token")
 
 
 @dataclass(frozen=True)
@@ -64,19 +80,19 @@ class Ask:
     after: Key = None
     before: Key = None
     page: int | None = None
-    token: str | None = None
+    token: Token = None
     url: str | None = None
     window: tuple[str | None, str] | None = None
-    parent: str | None = None
+    parent: str | int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        keys = {"after": kept(self.after), "before": kept(self.before)}
+        keys = {name: kept(getattr(self, name)) for name in _KEPT}
         return {n: value for n, value in (asdict(self) | keys).items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Ask":
         window = data.get("window")
-        keys = {name: restored(data[name]) for name in ("after", "before") if name in data}
+        keys = {name: restored(data[name]) for name in _KEPT if name in data}
         return cls(**{**data, **keys, "window": (window[0], window[1]) if window else None})
 
 
@@ -96,7 +112,7 @@ class Facts:
     rows: int
     first: Key = None
     last: Key = None
-    token: str | None = None
+    token: Token = None
     url: str | None = None
     total: int | None = None
     cursor: str | None = None

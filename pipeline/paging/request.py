@@ -1,7 +1,9 @@
 """From a page to ask for to the HTTP request that asks for it. Pure; knows no credentials.
 
-Templates are filled by ``Filled``: a member whose placeholder has no value in this request is left
-out. Bounds of the window are written as the endpoint's ``window`` says.
+What has a placeholder without a value in this request is left out: a part of a text in ``[[ ]]``,
+else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
+window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
+stands for, a number or a list too: a database compares no number with a text.
 """
 
 import re
@@ -13,14 +15,18 @@ from urllib.parse import quote
 import orjson
 
 from pipeline.paging.apicalypse import condition, statement
-from pipeline.paging.bounds import bound, has_end, slice_of
+from pipeline.paging.bounds import bound, floor_of, has_end, slice_of
 from pipeline.paging.keys import written
-from pipeline.paging.pagers import Ask, Key
+from pipeline.paging.pagers import Ask, JsonToken
+from pipeline.paging.query import query_of
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.request import PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
+from pipeline.spec.request import OPTIONAL, PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
 from pipeline.window import Window
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+Values = Mapping[str, Any]
+"""The placeholders that have a value in a request: text, numbers, and tokens of any shape."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,12 @@ class HttpRequest:
     keep: Keep | None = None
     settled: "Callable[[], HttpRequest] | None" = None
 
+    @property
+    def whole_url(self) -> str:
+        """With the query."""
+        query = query_of(self.params)
+        return f"{self.url}?{query}" if query else self.url
+
 
 def page_request(
     base_url: str, name: str, endpoint: Endpoint, window: Window, ask: Ask
@@ -69,7 +81,7 @@ def count_request(
 ) -> HttpRequest:
     """The request of the count of rows that match."""
     ask = written(ask, endpoint)
-    path = count.path.replace("{path}", endpoint.path or name)
+    path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):
         where = condition(endpoint, endpoint.request, window, ask)
@@ -82,16 +94,25 @@ def count_request(
 
 
 def endpoint_url(base_url: str, name: str, endpoint: Endpoint) -> str:
-    """The URL of an endpoint; ``{parent}`` and the like are filled later."""
-    path = name if endpoint.path is None else endpoint.path
-    return f"{base_url.rstrip('/')}/{path.lstrip('/')}".rstrip("/")
+    """The URL of an endpoint; ``{parent}`` and the like are filled later.
+
+    A slash at the end of its path stays: to Django ``orders`` and ``orders/`` are two addresses.
+    """
+    path = _path(name, endpoint)
+    return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url.rstrip("/")
 
 
+def _path(name: str, endpoint: Endpoint) -> str:
+    return name if endpoint.path is None else endpoint.path
+
+
+ACCEPT = "application/json, */*;q=0.1"
+"""JSON by another name (``application/vnd.api+json``) is not refused."""
 _TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
 
 
-def _http(request: Http, url: str, values: Mapping[str, str]) -> HttpRequest:
-    filled_url = _PLACEHOLDER.sub(lambda m: quote(values.get(m.group(1), ""), safe=","), url)
+def _http(request: Http, url: str, values: Values) -> HttpRequest:
+    filled_url = _PLACEHOLDER.sub(lambda m: quote(_text(values.get(m[1], "")), safe=","), url)
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
         for one in template if isinstance(template, list) else [template]:
@@ -103,14 +124,17 @@ def _http(request: Http, url: str, values: Mapping[str, str]) -> HttpRequest:
     return HttpRequest(request.method, filled_url, tuple(params), headers, content)
 
 
-def _headers(request: Http, values: Mapping[str, str]) -> dict[str, str]:
-    return {"Accept": "application/json", **_filled(request.headers, values)}
+def _headers(request: Http, values: Values) -> dict[str, str]:
+    filled = _filled(request.headers, values)
+    given = {name.lower() for name in filled}
+    return ({} if "accept" in given else {"Accept": ACCEPT}) | filled
 
 
-def _body(request: Http, values: Mapping[str, str], headers: dict[str, str]) -> bytes | None:
+def _body(request: Http, values: Values, headers: dict[str, str]) -> bytes | None:
     if request.json_body is not None:
         headers.setdefault("Content-Type", "application/json")
-        return orjson.dumps(_filled_json(request.json_body, values))
+        body = _filled_json(request.json_body, values)
+        return orjson.dumps({} if body is _DROP else body)
     if request.form is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
         pairs = _filled(request.form, values).items()
@@ -121,21 +145,25 @@ def _body(request: Http, values: Mapping[str, str], headers: dict[str, str]) -> 
     return None
 
 
-def fill(template: str, values: Mapping[str, str]) -> str | None:
+def fill(template: str, values: Values) -> str | None:
     """``template`` with its placeholders filled; None if one of them has no value."""
     missing = False
 
     def value(match: re.Match[str]) -> str:
         nonlocal missing
-        found = values.get(match.group(1))
+        found = values.get(match[1])
         missing = missing or found is None
-        return found or ""
+        return _text(found)
 
-    text = _PLACEHOLDER.sub(value, template)
+    def part(match: re.Match[str]) -> str:
+        known = all(values.get(name) is not None for name in _PLACEHOLDER.findall(match[1]))
+        return match[1] if known else ""
+
+    text = _PLACEHOLDER.sub(value, OPTIONAL.sub(part, template))
     return None if missing else text
 
 
-def _filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+def _filled(templates: Mapping[str, str], values: Values) -> dict[str, str]:
     pairs = ((name, fill(template, values)) for name, template in templates.items())
     return {name: text for name, text in pairs if text is not None}
 
@@ -143,45 +171,42 @@ def _filled(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str
 _DROP = object()
 
 
-def _filled_json(value: Any, values: Mapping[str, str]) -> Any:
+def _filled_json(value: Any, values: Values) -> Any:
+    """The value, filled; what is empty only since it was left out in there is left out as well."""
     if isinstance(value, dict):
         pairs = ((k, _filled_json(v, values)) for k, v in value.items())
-        return {k: v for k, v in pairs if v is not _DROP}
+        members = {k: v for k, v in pairs if v is not _DROP}
+        return members if members or not value else _DROP
     if isinstance(value, list):
-        return [v for v in (_filled_json(item, values) for item in value) if v is not _DROP]
+        items = [v for v in (_filled_json(item, values) for item in value) if v is not _DROP]
+        return items if items or not value else _DROP
     if not isinstance(value, str):
         return value
-    whole = _PLACEHOLDER.fullmatch(value)
+    if whole := _PLACEHOLDER.fullmatch(value):
+        found = values.get(whole[1], _DROP)
+        return orjson.Fragment(found.text) if isinstance(found, JsonToken) else found
     text = fill(value, values)
-    if text is None:
-        return _DROP
-    if whole and whole.group(1) in ("limit", "offset", "page") and text.isdigit():
-        return int(text)
-    return text
+    return _DROP if text is None else text
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return value.text if isinstance(value, JsonToken) else str(value)
 
 
-def values_of(form: WindowFormat, window: Window, ask: Ask) -> dict[str, str]:
+def values_of(form: WindowFormat, window: Window, ask: Ask) -> dict[str, Any]:
     """The placeholders that have a value in this request."""
     start, end = slice_of(window, ask)
-    found: dict[str, str | None] = {
-        "start": form.floor if start is None else bound(form, start, is_end=False),
+    found = {
+        "start": floor_of(form) if start is None else bound(form, start, is_end=False),
         "end": bound(form, end, is_end=True) if has_end(form, start) else None,
-        "limit": str(ask.limit),
-        "offset": _key_text(ask.offset),
-        "after": _key_text(ask.after),
-        "before": _key_text(ask.before),
-        "page": _key_text(ask.page),
+        "limit": ask.limit,
+        "offset": ask.offset,
+        "after": ask.after,
+        "before": ask.before,
+        "page": ask.page,
         "token": ask.token,
         "parent": ask.parent,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _key_text(key: Key) -> str | None:
-    return None if key is None else str(key)

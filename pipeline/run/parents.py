@@ -35,12 +35,13 @@ _MOST_SAID = 60
 class Parents:
     """What a child's partition is made from.
 
-    :ivar groups: one request's parents each: a value, or several joined by commas.
+    :ivar groups: one request's parents each: a value (a number stays one, as in any ``json``), or
+        several joined by commas.
     :ivar generation: of the parent's partition; a checkpoint made from another one is void.
     """
 
     window: Window
-    groups: tuple[str, ...]
+    groups: tuple[str | int, ...]
     generation: str
 
 
@@ -60,12 +61,16 @@ def _parents(run: Run, children: Children, partition: str) -> Parents:
             f"{run.source.source}/{children.endpoint} first, or both together"
         )
     values = _values(run, children, found)
-    size = children.group
-    groups = tuple(",".join(values[i : i + size]) for i in range(0, len(values), size))
-    return Parents(Window.from_json(found.window), groups, found.generation)
+    return Parents(Window.from_json(found.window), _groups(values, children), found.generation)
 
 
-def _values(run: Run, children: Children, parent: Manifest) -> list[str]:
+def _groups(values: list[str | int], children: Children) -> tuple[str | int, ...]:
+    size, texts = children.group, [str(value) for value in values]
+    joined = (",".join(texts[i : i + size]) for i in range(0, len(texts), size))
+    return tuple(values if size == 1 else joined)
+
+
+def _values(run: Run, children: Children, parent: Manifest) -> list[str | int]:
     """What goes into {parent}: each value of the column once, in order.
 
     The manifest knows columns that no row of this one partition has: then nobody is asked for.
@@ -85,13 +90,14 @@ def _values(run: Run, children: Children, parent: Manifest) -> list[str]:
             f"{column.type}, expected single values: declare the member that goes into {{parent}} "
             f"as a column, e.g. {name}_id: {{type: int64, path: {name}.id}}"
         )
-    values = [str(value) for value in sorted(column.drop_null().unique().to_pylist())]
-    split = next((value for value in values if "," in value), None)
+    found = sorted(column.drop_null().unique().to_pylist())
+    values = found if pa.types.is_integer(column.type) else [str(value) for value in found]
+    split = next((value for value in values if "," in str(value)), None)
     if children.group > 1 and split is not None:
         raise ContractBroken(
             f"parents.group joins the values of {run.source.source}/{children.endpoint}.{name} by "
-            f"commas, and {cut(split, _MOST_SAID)!r} has one: it would be asked for as two. Set "
-            "group: 1, or name a column without commas"
+            f"commas, and {cut(str(split), _MOST_SAID)!r} has one: it would be asked for as two. "
+            "Set group: 1, or name a column without commas"
         )
     return values
 
@@ -120,7 +126,7 @@ class _OfParent:
     """The pages of one parent."""
 
     pages: Pages
-    parent: str
+    parent: str | int
 
     async def page(self, ask: Ask) -> Fetched:
         return await self.pages.page(replace(ask, parent=self.parent))
@@ -177,7 +183,7 @@ class ByParent:
         self.tally.rows += table.num_rows
         return [Handed(table, position, read.arrow_bytes)]
 
-    async def _one(self, numbered: tuple[int, str]) -> AsyncGenerator[_Read, None]:
+    async def _one(self, numbered: tuple[int, str | int]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
         reader = self.reader(_OfParent(self.pages, parent))
         tables: list[pa.Table] = []
@@ -192,9 +198,9 @@ class ByParent:
                     arrow_bytes += handed.arrow_bytes
         except TimeoutError:
             reason = f"not read within {self.children.timeout_s:g} s"
-            read = _Read(index, failed=FailedParent(parent, "timeout", reason))
+            read = _Read(index, failed=FailedParent(str(parent), "timeout", reason))
         except (RequestRefused, ContractBroken) as error:
-            failed = FailedParent(parent, type(error).__name__, str(error)[:300])
+            failed = FailedParent(str(parent), type(error).__name__, str(error)[:300])
             read = _Read(index, failed=failed)
         else:
             proof = reader.tally.contiguous, reader.tally.rests_on

@@ -1,14 +1,15 @@
 """One collection of rows of a source: its request, paging, key, cursor and columns."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.rows.types import parse_type
 from pipeline.spec.fitting import misfits
-from pipeline.spec.model import DottedPath, Model, Name, split_path
+from pipeline.spec.model import DottedPath, Model, Name, RowsPath, split_path
 from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
-from pipeline.spec.request import DAY_S, Apicalypse, Count, Http, Request, WindowFormat
+from pipeline.spec.request import DAY_S, OPTIONAL, Apicalypse, Count, Http, Request, WindowFormat
 
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
 
@@ -58,7 +59,7 @@ class Endpoint(Model):
     request: Request = Http()
     paging: Paging = Single(kind="none")
     window: WindowFormat = WindowFormat()
-    rows: str = Field("", description="path to the rows in the body; empty = the body itself")
+    rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
     key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
     cursor: str | None = Field(None, description="the column that moves when a row changes")
     columns: Columns = {}
@@ -229,14 +230,33 @@ class Endpoint(Model):
         self._baseline_keeps_its_end(request)
 
     def _baseline_keeps_its_end(self, request: Http) -> None:
-        """A parameter without a value is left out; with {start} in it, {end} would go as well."""
+        """A text with a placeholder without a value is left out, and the others in it as well."""
         together = self.window.together or self.window.floor is not None
-        for value in request.params.values():
-            if self.cursor and not together and "{start}" in str(value) and "{end}" in str(value):
-                raise ValueError(
-                    f"a baseline has no {{start}}, so that {value!r} would be left out with its "
-                    "{end}: set window.floor, e.g. '1970-01-01', or window.together: true"
-                )
+        first = getattr(self.paging, "first", None) is not None
+        lacking = (
+            ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
+        )
+        texts = [str(value) for value in request.params.values()]
+        for text in [*texts, *_texts(request.json_body), request.text or ""]:
+            always = OPTIONAL.sub("", text)
+            left_out = next((name for name in lacking if f"{{{name}}}" in always), None)
+            if self.cursor is None or left_out is None or "{end}" not in always:
+                continue
+            what = "a baseline" if left_out == "start" else "a first page"
+            floor = "set window.floor, e.g. '1970-01-01', or " if left_out == "start" else ""
+            raise ValueError(
+                f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
+                f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
+                f"'[[changed >= {{{left_out}}} and ]]changed < {{end}}'"
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def _templates(request: Http) -> list[object]:

@@ -143,10 +143,18 @@ def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
 
 def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
     paging = endpoint.paging
-    if isinstance(paging, Token) and paging.next is None and paging.header is None:
+    places = [getattr(paging, name, None) for name in ("next", "header", "last")]
+    if isinstance(paging, Token) and not any(places):
         yield (
             "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
-            "meta.next_cursor) or paging.header"
+            "meta.next_cursor), paging.header, or paging.last (a column of the last row, e.g. id)"
+        )
+    if isinstance(paging, Token | Link) and len([*filter(None, places)]) > 1:
+        yield "paging has more than one place of the next page: keep one of next, header and last"
+    if isinstance(paging, Token) and paging.last and paging.last not in endpoint.columns:
+        yield (
+            f"the token is the last row's {paging.last}: declare it, e.g. columns: "
+            f"{{{paging.last}: string}}, or json for a list"
         )
     long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
     if long and endpoint.proven:

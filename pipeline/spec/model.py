@@ -1,5 +1,6 @@
 """The base of every model of a source's YAML: frozen, and strict about unknown keys."""
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -41,8 +42,27 @@ def _has_host(url: str) -> str:
 HostUrl = Annotated[str, AfterValidator(_has_host)]
 """Only what is looked up can be wrong later; the URL is not said, since a password may be in it."""
 
+_ODATA = re.compile(r"(?:^|[.@])odata\.")
+
+
+def _is_path(path: str) -> str:
+    """A name with a dot in it, read as two, is nowhere: pages would end with the first."""
+    if _ODATA.search(path):
+        escaped = re.sub(r"odata\.", r"odata\\.", path)
+        raise ValueError(
+            f"{path!r} leads from one member into another, but the dot is part of OData's name: "
+            f"write '{escaped}'"
+        )
+    return path
+
+
+RowsPath = Annotated[str, AfterValidator(_is_path)]
 DottedPath = Annotated[
-    str, Field(min_length=1, description="members of a JSON object, joined with dots")
+    RowsPath,
+    Field(
+        min_length=1,
+        description="members of a JSON object, joined with dots; \\. is a dot in a name",
+    ),
 ]
 
 
@@ -55,5 +75,6 @@ class Model(BaseModel):
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """``"a.b"`` → ``("a", "b")``; an empty path is the value itself."""
-    return tuple(part for part in path.split(".") if part)
+    """``"a.b"`` → ``("a", "b")``; an empty path is the value itself; ``\\.`` is a dot in a name."""
+    parts = re.split(r"(?<!\\)\.", path)
+    return tuple(part.replace("\\.", ".") for part in parts if part)

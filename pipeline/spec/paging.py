@@ -40,7 +40,7 @@ class Page(Model):
 
 
 class Token(Model):
-    """Each page names the next by a token in its body or a header: a chain.
+    """Each page names the next by a token in its body, a header or its last row: a chain.
 
     A token is taken for a place among the rows, which stays where it is when they shift.
     """
@@ -49,7 +49,15 @@ class Token(Model):
     limit: int = Field(gt=0)
     first: str | None = Field(None, description="the token of the first page (Crossref: *)")
     next: DottedPath | None = Field(None, description="where the page says the next token")
-    header: str | None = None
+    header: str | None = Field(None, description="the header that says it")
+    last: str | None = Field(
+        None,
+        description="the column whose value in the last row is the token (Stripe: id; "
+        "Elasticsearch: sort)",
+    )
+    more: DottedPath | None = Field(
+        None, description="where the page says whether there is a next one (has_more): false is no"
+    )
     total: DottedPath | None = None
     until_short: bool = Field(
         False,
@@ -66,11 +74,15 @@ class Token(Model):
 
 
 class Link(Model):
-    """Each page gives the URL of the next, in the ``Link`` header or in its body."""
+    """Each page gives the URL of the next, in the ``Link`` header, another one, or its body."""
 
     kind: Literal["link"]
     limit: int = Field(gt=0)
     next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
+    header: str | None = Field(None, description="another header that has the URL by itself")
+    more: DottedPath | None = Field(
+        None, description="where the page says whether there is a next one (has_more): false is no"
+    )
     total: DottedPath | None = None
     total_header: str | None = Field(None, description="header that says how many rows match")
     numbered: bool | None = Field(

@@ -3,7 +3,8 @@
 In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
 ``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint. A
 parameter, header or body member that needs a value which this request does not have (no lower bound
-in a baseline, no token on a first page) is left out.
+in a baseline, no token on a first page) is left out. Of a text with a part in ``[[ ]]`` only that
+part is: ``[[id > {after} and ]]changed >= {start}``.
 """
 
 import re
@@ -14,6 +15,13 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pipeline.spec.model import DottedPath, HeaderText, Model
 
 PLACEHOLDERS = ("start", "end", "limit", "offset", "after", "before", "page", "token", "parent")
+
+
+OPTIONAL = re.compile(
+    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + "|".join(PLACEHOLDERS) + r")\}(?:(?!\[\[).)*?)\]\]",
+    re.DOTALL,
+)
+"""A part of a text that is left out if a placeholder in it has no value."""
 
 
 class Http(Model):

@@ -196,7 +196,7 @@ def test_keys_and_fixed_tokens() -> None:
     key = ApiKey(kind="api_key", name="X-Key", key=SecretStr("k-1"), prefix="Token ")
     assert signed(make_auth(key)).headers["X-Key"] == "Token k-1"
     in_query = ApiKey(kind="api_key", name="api key", place="query", key=SecretStr("k/1&"))
-    assert str(signed(make_auth(in_query)).url) == "https://api.test/things?a=1&api+key=k%2F1%26"
+    assert str(signed(make_auth(in_query)).url) == "https://api.test/things?a=1&api%20key=k%2F1%26"
     assert "X-Key" not in signed(make_auth(ApiKey(kind="api_key", name="X-Key"))).headers
     assert signed(make_auth(Bearer(kind="bearer", token=SecretStr("t")))).headers[
         "Authorization"

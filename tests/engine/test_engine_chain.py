@@ -44,7 +44,7 @@ class Tokens(Moving):
         await self._delay()
         low, high = (int(x or 0) for x in ask.window) if ask.window else (0, 10**9)
         rows = [row for row in self.rows if low <= row < high]
-        after = int(ask.token or -1)
+        after = int(str(ask.token or -1))
         rest = [row for row in rows if row > after]
         found = rest[: ask.limit]
         token = str(found[-1]) if len(rest) > len(found) else None

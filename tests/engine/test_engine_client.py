@@ -179,7 +179,9 @@ REFUSED: dict[str, tuple[Any, type[Exception], list[str]]] = {
     "binary 400": (answer(status=400, raw=b"\xff\x00\n" * 900), RequestRefused, ["status 400"]),
     "401": (answer({"message": "who?"}, 401), AuthError, ["refused the credentials (401)", "who?"]),
     "redirect": (answer(status=302, head="Location: https://evil.test/x"), ContractBroken,
-                 ["redirects (302)", "not followed", "base_url"]),
+                 ["redirects (302)", "not followed", "base_url and path to the new address"]),
+    "slash": (answer(status=308, head="Location: /things/?a=b"), ContractBroken,
+              ["redirects (308)", "to the new address, which ends with a slash"]),
 }  # fmt: skip
 
 

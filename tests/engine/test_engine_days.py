@@ -30,7 +30,7 @@ class Rows:
 
     async def page(self, ask: Ask) -> Fetched:
         index = [*SLICES].index(ask.window) if ask.window else 0
-        at, rows = int(ask.token or 0), self._counts[index]
+        at, rows = int(str(ask.token or 0)), self._counts[index]
         ids = list(range(at, min(at + ask.limit, rows)))
         pages = max(1, -(-rows // ask.limit))
         facts = Facts(

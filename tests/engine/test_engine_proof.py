@@ -211,6 +211,25 @@ def test_rows_that_are_left_out_of_full_pages_cost_no_others(
     check(model, keys)
 
 
+class Typed(Moving):
+    """Compares a number with a text, so that nothing is greater."""
+
+    def _answer(self, ask: Ask) -> list[int]:
+        return [] if ask.after is not None else super()._answer(ask)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_filter_on_the_key_that_gives_nothing_is_no_end(descending: bool) -> None:
+    """Feathers in memory, and CouchDB: behind a full page it looks as if there were no more."""
+    model = Typed([*range(1, 31)], random.Random(1), counts=False, descending=descending)
+    with pytest.raises(ContractBroken, match="a number or a text"):
+        read_all(extraction(model, pager_of("keyset", 10, 1), 4, True))
+    honest = Moving([*range(1, 11)], random.Random(1), counts=False, descending=descending)
+    keys, _ = read_all(extraction(honest, pager_of("keyset", 10, 1), 4, True))
+    check(honest, keys)
+    assert len(keys) == 10
+
+
 def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> None:
     for times in range(1, 8):
         model = rows_of(400)

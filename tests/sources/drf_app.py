@@ -1,7 +1,7 @@
 """A Django REST framework API over rows of a JSON file: ``python -m … FILE PORT``.
 
 ``/cursor`` pages by the framework's CursorPagination (an opaque next URL in the body),
-``/offset`` by its LimitOffsetPagination (count, next and results).
+``/offset/``, as Django writes addresses, by its LimitOffsetPagination (count, next and results).
 """
 
 import json
@@ -74,7 +74,7 @@ def _views(rows: list[dict[str, Any]]) -> list[Any]:
 
     return [
         path("cursor", Units.as_view(pagination_class=ByCursor)),
-        path("offset", Units.as_view(pagination_class=ByOffset)),
+        path("offset/", Units.as_view(pagination_class=ByOffset)),
     ]
 
 

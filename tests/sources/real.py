@@ -22,7 +22,13 @@ from local.process import running, tail
 from local.s3 import child_env
 
 READY_S = 60.0
-JSON_SERVER = "json-server@0.17.4"
+SERVERS = Path(__file__).with_name("servers")
+JSON_SERVER = ("json-server@0.17.4",)
+GRAPHQL = ("graphql@16.11.0", "graphql-http@1.22.4", "graphql-relay@0.10.2")
+COUCHDB = (
+    *("express@4.22.1", "express-pouchdb@4.2.0", "pouchdb-adapter-memory@9.0.0"),
+    *("pouchdb-core@9.0.0", "pouchdb-find@9.0.0", "pouchdb-mapreduce@9.0.0"),
+)
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -56,34 +62,66 @@ def _answering(command: Sequence[str], folder: Path, url: str, **env: str) -> It
         yield url
 
 
-@contextmanager
-def json_server(folder: Path, table: list[dict[str, Any]]) -> Iterator[str]:
-    """json-server (npm), installed once into the clone; skips where npm is not there."""
+def _npm(name: str, packages: Sequence[str]) -> tuple[str, Path]:
+    """Node, and where its packages are: installed once into the clone; skips where npm is not."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
-        pytest.skip("json-server needs node and npm, which are not on this machine")
-    home = ROOT / ".local" / "cache" / "json-server"
-    program = home / "node_modules" / "json-server" / "lib" / "cli" / "bin.js"
-    if not program.exists():
+        pytest.skip(f"{name} needs node and npm, which are not on this machine")
+    home = ROOT / ".local" / "cache" / name
+    modules, done = home / "node_modules", home / "installed.txt"
+    wanted = "\n".join(packages)
+    if not done.exists() or done.read_text() != wanted:
         home.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(home), JSON_SERVER]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        if done.returncode:
-            pytest.skip(f"npm could not install {JSON_SERVER}: {done.stderr[-200:]}")
+        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+        command += ["--prefix", str(home), *packages]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        if ran.returncode:
+            pytest.skip(f"npm could not install {packages[0]}: {ran.stderr[-200:]}")
+        done.write_text(wanted)
+    return node, modules
+
+
+@contextmanager
+def json_server(folder: Path, table: list[dict[str, Any]]) -> Iterator[str]:
+    """json-server (npm)."""
+    node, modules = _npm("json-server", JSON_SERVER)
+    program = modules / "json-server" / "lib" / "cli" / "bin.js"
     database, port = folder / "db.json", free_block(1)
     database.write_text(json.dumps({"units": table}))
-    command = [
-        node,
-        str(program),
-        "--quiet",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        str(database),
-    ]
+    command = [node, str(program), "--quiet", "--host", "127.0.0.1"]
+    command += ["--port", str(port), str(database)]
     with _answering(command, folder, f"http://127.0.0.1:{port}") as url:
         yield url
+
+
+@contextmanager
+def graphql(folder: Path, table: list[dict[str, Any]]) -> Iterator[str]:
+    """Relay's connections, by its reference implementation (npm)."""
+    node, modules = _npm("graphql", GRAPHQL)
+    data, port = folder / "rows.json", free_block(1)
+    data.write_text(json.dumps(table))
+    command = [node, str(SERVERS / "graphql_relay.cjs"), str(data), str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with _answering(command, folder, url, NODE_PATH=str(modules)):
+        yield url
+
+
+@contextmanager
+def couchdb(folder: Path, table: list[dict[str, Any]]) -> Iterator[str]:
+    """CouchDB's API, by PouchDB's server (npm); the documents are the rows."""
+    node, modules = _npm("couchdb", COUCHDB)
+    port = free_block(1)
+    command = [node, str(SERVERS / "couchdb.cjs"), str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with (
+        _answering(command, folder, url, NODE_PATH=str(modules)),
+        httpx.Client(base_url=url, trust_env=False, timeout=60.0) as http,
+    ):
+        assert http.put("/units").status_code == 201
+        for start in range(0, len(table), 1000):
+            made = http.post("/units/_bulk_docs", json={"docs": table[start : start + 1000]})
+            assert made.status_code == 201, made.text
+        yield f"{url}/units"
 
 
 @contextmanager

@@ -119,14 +119,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
 
 
 def test_the_guide_has_its_blocks() -> None:
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 10
 
 
 @pytest.mark.parametrize(
     "endpoint",
     [
         "orders",
-        *(f"orders_by_{how}" for how in ("key", "change", "token", "link", "number", "search")),
+        *(f"orders_by_{how}" for how in ("key", "change", "token", "last_row")),
+        *(f"orders_by_{how}" for how in ("link", "number", "search")),
         "orders_feed",
     ],
 )

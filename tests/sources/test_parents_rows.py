@@ -135,3 +135,39 @@ def test_one_child_of_two_parents_is_told_how_to_name_it(lake: Lake) -> None:
         failed.error
     )
     assert "column_here" in str(failed.error)
+
+
+def test_a_number_is_asked_for_as_one_in_json(lake: Lake) -> None:
+    """A database has no row where a number is a text; nothing would show it."""
+
+    async def lines(request: Request) -> Response:
+        of = (await request.json())["of"]
+        return JSONResponse({"rows": [{"line": 1}] if type(of) is int else []})
+
+    routes = [Route("/customers", customers), Route("/lines", lines, methods=["POST"])]
+    with serving(Starlette(routes=routes)) as url:
+        source = source_of(
+            f"""
+            source: shop
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              customers:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, name: string, at: "timestamp[iso]"}}
+              lines:
+                request: {{method: POST, json: {{of: "{{parent}}"}}}}
+                rows: rows
+                key: [customer, line]
+                columns: {{customer: string, line: int32}}
+                parents: {{endpoint: customers, column_here: customer}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, ["customers", "lines"], DAY, NOW)
+    assert not outcome.failed
+    manifest = manifest_of(lake, "shop", "lines", DAY[0])
+    assert manifest is not None
+    found = key_rows(lake, manifest.files, ["customer", "line"]).to_pylist()
+    assert found == [{"customer": str(n), "line": 1} for n in range(len(NAMES))]

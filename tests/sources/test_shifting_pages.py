@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline import budget
 from pipeline.client.client import open_client
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.chains import Tally
 from pipeline.lake.read import current
 from pipeline.lake.store import Lake
@@ -165,13 +165,14 @@ def test_each_slice_is_held_against_its_own_total(
     ("params", "paging", "status"),
     [
         ('page: "{page}"', "kind: page, total: total", 404),
+        ('page: "{page}"', "kind: page, total: total", 400),
         ('offset: "{offset}"', "kind: offset, overlap: false, total: total", 416),
     ],
 )
 def test_an_api_may_have_no_page_behind_its_last(
     lake: Lake, tmp_path: Path, params: str, paging: str, status: int, rows: int
 ) -> None:
-    """As Django REST framework has none."""
+    """As Django REST framework (404) and WordPress (400) have none."""
 
     def answer(params: Params, number: int) -> Any:
         at = int(params["offset"]) if "offset" in params else (int(params["page"]) - 1) * 5
@@ -186,19 +187,22 @@ def test_an_api_may_have_no_page_behind_its_last(
     assert manifest.proof["contiguous"]
 
 
-def test_a_page_that_should_be_there_is_refused_as_before(lake: Lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("total", [", total: total", ""])
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_page_that_should_be_there_is_refused_as_before(
+    lake: Lake, tmp_path: Path, status: int, total: str
+) -> None:
     def answer(params: Params, number: int) -> Any:
         page = int(params["page"])
         found = [{"id": n, "at": AT} for n in range(page * 5, page * 5 + 5)]
-        said = {"data": found, "total": 11}
-        return said if page < 2 else JSONResponse({"detail": "Invalid page."}, 404)
+        rows = {"data": found, "total": 11}
+        return rows if page < 2 else JSONResponse({"detail": "Invalid page."}, status)
 
-    text = endpoint('page: "{page}"', "kind: page, total: total")
-    with (
-        Shop(answer).source(tmp_path, text) as source,
-        pytest.raises(Exception, match="refused the request with status 404"),
-    ):
+    text = endpoint('page: "{page}"', f"kind: page{total}")
+    with Shop(answer).source(tmp_path, text) as source, pytest.raises(RequestRefused) as raised:
         manifest_of(lake, source, "2026-03-03")
+    assert f"refused the request with status {status}" in str(raised.value)
+    assert ("name the count (paging.total)" in str(raised.value)) is not bool(total)
 
 
 def test_a_count_is_asked_for_no_longer_a_window_than_the_pages(lake: Lake, tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ def test_brackets_in_an_error_are_no_markup(tmp_path: Path) -> None:
     assert "[/b] is closed" in console.file.getvalue()
 
 
+@pytest.mark.parametrize("body", ["<rows/>", "id,name\n1,a", '{"id": 1}\n{"id": 2}', ""])
+def test_what_is_no_json_is_said_so(tmp_path: Path, body: str) -> None:
+    async def other(request: Request) -> Response:
+        return Response(body)
+
+    console = Console(file=io.StringIO(), width=400)
+    with serving(Starlette(routes=[Route("/rows", other)])) as url:
+        assert new(f"{url}/rows", "rows", str(tmp_path), console) == 2
+    assert isinstance(console.file, io.StringIO)
+    assert "the answer can't be read: " in console.file.getvalue()
+    assert "Only JSON is" in console.file.getvalue()
+
+
 def test_a_page_that_comes_again_breaks(api: str, tmp_path: Path) -> None:
     code, said = run_check(yaml_of(tmp_path, api, "same"))
     assert code == 1

@@ -1,7 +1,8 @@
 """`sourcetool`: names in the YAML that lead nowhere, and an API that wants a key."""
 
 import io
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,6 +69,21 @@ def test_what_is_spelt_as_in_the_rows_is_not_doubted(api: str, tmp_path: Path) -
     )
     assert code == 0
     assert "nothing to doubt" in said
+
+
+@pytest.mark.parametrize(("total", "doubted"), [("count", False), ("none", True)])
+def test_an_empty_second_page_behind_a_full_one_is_doubted(
+    api: str, tmp_path: Path, total: str, doubted: bool
+) -> None:
+    """Filters that compare a number with a text give nothing: rows would be lost in silence."""
+    file = tmp_path / "shop.yaml"
+    _, said = doubts_of(api, tmp_path, total=total)
+    assert "the second is empty" not in said
+    file.write_text(file.read_text().replace("limit: 20", "limit: 30"))
+    console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+    check(str(file), [], 2, 30, console)
+    assert isinstance(console.file, io.StringIO)
+    assert ("the second is empty" in console.file.getvalue()) is doubted
 
 
 def test_a_total_that_leads_nowhere_breaks(api: str, tmp_path: Path) -> None:
@@ -166,3 +182,61 @@ def test_rows_of_a_feed_that_have_no_cursor_are_no_empty_days(
     done, _ = outcome_of(source, lake, "orders", ["2026-11-01", "2026-11-02"], now)
     assert [receipt.manifest.partition for receipt in done.receipts] == ["2026-11-01"]
     assert "none of the 30 rows of the feed has a value of the cursor" in str(done.failed[0].error)
+
+
+def looked_at(app: Starlette, tmp_path: Path, paging: str, params: str) -> tuple[int, str]:
+    file = tmp_path / "other.yaml"
+    with serving(app) as url:
+        file.write_text(
+            f"source: other\nbase_url: {url}\nstart: 2026-11-01\n"
+            "limits: {windows: [{requests: 100, per_s: 1}]}\n"
+            f"endpoints:\n  rows:\n    key: [id]\n    rows: items\n    paging: {{{paging}}}\n"
+            f"    request: {{params: {{{params}}}}}\n"
+            "    columns: {by: 'struct<first: string>'}\n"
+        )
+        console = Console(file=io.StringIO(), width=300, soft_wrap=True)
+        code = check(str(file), [], 9, 30, console)
+    assert isinstance(console.file, io.StringIO)
+    return code, console.file.getvalue()
+
+
+@pytest.mark.parametrize("limit", [10, 15, 30])
+def test_a_page_behind_the_last_is_no_mistake_in_the_yaml(tmp_path: Path, limit: int) -> None:
+    async def rows(request: Request) -> Response:
+        at = (int(request.query_params["page"]) - 1) * limit
+        if at >= len(ROWS):
+            return json_answer({"detail": "Invalid page."}, 404)
+        return json_answer({"count": len(ROWS), "items": ROWS[at : at + limit]})
+
+    app = Starlette(routes=[Route("/rows", rows)])
+    paging = f"kind: page, limit: {limit}, total: count"
+    code, said = looked_at(app, tmp_path, paging, 'page: "{page}"')
+    assert code == 0
+    assert "nothing to doubt" in said
+
+
+@pytest.mark.parametrize(
+    ("written", "more", "doubted"),
+    [
+        (lambda at: b64encode(f"arrayconnection:{at - 1}".encode()).decode(), "", True),
+        (lambda at: str(at), "", True),
+        (lambda at: str(at), ", numbered: true", False),
+        (lambda at: b64encode(f"k:{at * 17}".encode()).decode(), "", False),
+    ],
+)
+def test_tokens_that_count_rows_are_doubted(
+    tmp_path: Path, written: Callable[[int], str], more: str, doubted: bool
+) -> None:
+    """As those of Relay's reference implementation are, in base64."""
+    places = {written(at): at for at in range(10, 30, 10)}
+
+    async def rows(request: Request) -> Response:
+        at = places.get(request.query_params.get("token", ""), 0)
+        following = written(at + 10) if at + 10 < len(ROWS) else None
+        return json_answer({"next": following, "items": ROWS[at : at + 10]})
+
+    app = Starlette(routes=[Route("/rows", rows)])
+    paging = f"kind: token, limit: 10, next: next{more}"
+    code, said = looked_at(app, tmp_path, paging, 'token: "{token}"')
+    assert code == 0
+    assert ("the tokens count rows or pages" in said) is doubted

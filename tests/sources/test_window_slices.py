@@ -20,13 +20,13 @@ DAY_WINDOW = Window("incremental", END - timedelta(days=1), END, 0.0)
 
 def test_an_upper_bound_that_the_api_does_not_know() -> None:
     form = WindowFormat(end="none")
-    assert values_of(form, DAY_WINDOW, Ask(10)) == {"start": "2026-11-01T00:00:00Z", "limit": "10"}
+    assert values_of(form, DAY_WINDOW, Ask(10)) == {"start": "2026-11-01T00:00:00Z", "limit": 10}
     assert may_come(form, DAY_WINDOW.start, END)[1] is None
 
 
 def test_both_bounds_or_neither() -> None:
     form = WindowFormat(together=True)
-    assert values_of(form, BASELINE, Ask(10)) == {"limit": "10"}
+    assert values_of(form, BASELINE, Ask(10)) == {"limit": 10}
     assert set(values_of(form, DAY_WINDOW, Ask(10))) == {"start", "end", "limit"}
     assert may_come(form, None, END) == (None, None)
     assert has_end(WindowFormat(together=True, floor="2020-01-01"), None)

@@ -1,0 +1,180 @@
+"""What goes out is what the API means: numbers, spaces, slashes, parts that have no value."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from pipeline.client.auth import make_auth
+from pipeline.paging.pagers import Ask, JsonToken
+from pipeline.paging.request import HttpRequest, count_request, page_request
+from pipeline.spec.auth import ApiKey
+from pipeline.spec.endpoint import Endpoint
+from pipeline.window import Window
+
+END = datetime(2026, 11, 5, tzinfo=UTC)
+DAY = Window("incremental", END - timedelta(days=1), END, 3600.0)
+BASELINE = Window("baseline", None, END, 3600.0)
+MS = {"format": "epoch_ms"}
+END_MS = int(END.timestamp()) * 1000
+
+
+def endpoint(request: Mapping[str, object], **more: object) -> Endpoint:
+    given = {
+        "key": ["id"],
+        "cursor": "at",
+        "columns": {"id": "int64", "at": "timestamp[ms]"},
+        "paging": {"kind": "python", "path": "pager:next", "limit": 50},
+        "request": request,
+    }
+    return Endpoint.model_validate({**given, **more})
+
+
+def built(spec: Endpoint, ask: Ask, window: Window = DAY) -> HttpRequest:
+    return page_request("https://api.test/v1/", "items", spec, window, ask)
+
+
+def body(spec: Endpoint, ask: Ask, window: Window = DAY) -> object:
+    return json.loads(built(spec, ask, window).content or b"")
+
+
+MANGO = {
+    "method": "POST",
+    "json": {
+        "selector": {"id": {"$gt": "{after}"}, "at": {"$gte": "{start}", "$lt": "{end}"}},
+        "search_after": ["{after}"],
+        "label": "from {start}",
+        "fixed": {},
+        "limit": "{limit}",
+    },
+}
+
+
+def test_numbers_are_numbers_in_json_since_databases_compare_none_with_text() -> None:
+    spec = endpoint(MANGO, window=MS)
+    assert body(spec, Ask(50, after=2**53 + 1)) == {
+        "selector": {
+            "id": {"$gt": 2**53 + 1},
+            "at": {"$gte": END_MS - 86_400_000, "$lt": END_MS},
+        },
+        "search_after": [2**53 + 1],
+        "label": f"from {END_MS - 86_400_000}",
+        "fixed": {},
+        "limit": 50,
+    }
+    text = endpoint(MANGO, columns={"id": "string", "at": "timestamp[iso]"})
+    selector = {"id": {"$gt": "7"}, "at": {"$gte": "2026-11-04T00:00:00Z"}}
+    asked = body(text, Ask(50, after="7"))
+    assert isinstance(asked, dict)
+    assert asked["selector"]["id"] == selector["id"]
+    assert asked["selector"]["at"].items() >= selector["at"].items()
+    instants = endpoint(MANGO, columns={"id": "timestamp[s]", "at": "timestamp[ms]"}, window=MS)
+    assert body(instants, Ask(50, after=END))["search_after"] == [END_MS // 1000]  # type: ignore[index]
+
+
+def test_what_is_empty_only_since_its_members_have_no_value_is_left_out_as_well() -> None:
+    spec = endpoint(MANGO, window=MS)
+    assert body(spec, Ask(50), BASELINE) == {
+        "selector": {"at": {"$lt": END_MS}},
+        "fixed": {},
+        "limit": 50,
+    }
+    floored = endpoint(MANGO, window=MS | {"floor": "0"})
+    assert body(floored, Ask(50), BASELINE)["selector"]["at"] == {"$gte": 0, "$lt": END_MS}  # type: ignore[index]
+    nothing = endpoint({"method": "POST", "json": {"a": ["{token}"]}}, cursor=None)
+    assert body(nothing, Ask(50)) == {}
+
+
+@pytest.mark.parametrize(
+    ("token", "in_json", "in_text"),
+    [
+        ("7", "7", "7"),
+        (7, 7, "7"),
+        (1.5, 1.5, "1.5"),
+        (JsonToken('[1793491200000,"ü"]'), [1793491200000, "ü"], '[1793491200000,"ü"]'),
+        (JsonToken('{"id":{"N":"5"}}'), {"id": {"N": "5"}}, '{"id":{"N":"5"}}'),
+    ],
+)
+def test_a_token_goes_back_as_it_came(token: object, in_json: object, in_text: str) -> None:
+    ask = Ask.from_json(json.loads(json.dumps(Ask(5, token=token).to_json())))  # type: ignore[arg-type]
+    assert ask.token == token
+    assert len({ask, Ask(5)}) == 2
+    spec = endpoint({"method": "POST", "json": {"after": "{token}"}}, cursor=None)
+    assert body(spec, ask) == {"after": in_json}
+    spec = endpoint({"params": {"after": "{token}"}}, cursor=None)
+    assert built(spec, ask).params == (("after", in_text),)
+
+
+FILTER = "[[id gt {after} and ]][[changed ge {start} and ]]changed lt {end}"
+
+
+def test_a_part_of_a_text_is_left_out_where_it_has_no_value() -> None:
+    spec = endpoint({"params": {"$filter": FILTER}})
+
+    def asked(ask: Ask, window: Window) -> str:
+        return dict(built(spec, ask, window).params)["$filter"]
+
+    whole = "id gt 7 and changed ge 2026-11-04T00:00:00Z and changed lt 2026-11-05T00:00:00Z"
+    assert asked(Ask(5, after=7), DAY) == whole
+    assert asked(Ask(5), DAY) == whole.removeprefix("id gt 7 and ")
+    assert asked(Ask(5), BASELINE) == "changed lt 2026-11-05T00:00:00Z"
+    soql = {"method": "POST", "json": {"q": f"SELECT Id WHERE {FILTER}", "none": "a{token}"}}
+    assert body(endpoint(soql), Ask(5), BASELINE) == {
+        "q": "SELECT Id WHERE changed lt 2026-11-05T00:00:00Z"
+    }
+    kept = endpoint({"text": "x [[1, 2], [3]] [[{token}, ]]{limit}", "method": "POST"}, cursor=None)
+    assert built(kept, Ask(5)).content == b"x [[1, 2], [3]] 5"
+
+
+@pytest.mark.parametrize("name", ["after", "token", "start"])
+@pytest.mark.parametrize("where", ["params", "json"])
+def test_a_text_that_a_request_without_a_value_would_lose_is_refused(name: str, where: str) -> None:
+    text = f"id > {{{name}}} and changed < {{end}}"
+    request: dict[str, object] = {"method": "POST", where: {"filter": text}}
+    with pytest.raises(ValidationError) as raised:
+        endpoint(request)
+    said = str(raised.value)
+    assert f"has no {{{name}}}, so that {text!r} would be left out with its {{end}}" in said
+    assert "put the part that it may lack into [[ ]]" in said
+
+
+def test_a_space_in_a_query_is_written_as_all_servers_read_it() -> None:
+    spec = endpoint({"params": {"$filter": "a eq 'x+y & z' and at lt {end}"}})
+    url = built(spec, Ask(5)).whole_url
+    assert "+" not in url
+    assert "a%20eq%20%27x%2By%20%26%20z%27" in url
+    assert dict(parse_qsl(urlsplit(url).query))["$filter"].startswith("a eq 'x+y & z' and")
+
+
+def test_a_key_in_the_query_leaves_the_rest_of_a_url_as_it_is_written() -> None:
+    spec = ApiKey(kind="api_key", place="query", name="key", key=SecretStr("k 1+"))
+    asked = httpx.Request("GET", "https://api.test/x?a=b%20c&key=old&cursor=a%2Bb&flag&d=e+f")
+    (signed,) = make_auth(spec).auth_flow(asked)
+    assert str(signed.url) == "https://api.test/x?a=b%20c&cursor=a%2Bb&flag&d=e+f&key=k%201%2B"
+    (alone,) = make_auth(spec).auth_flow(httpx.Request("GET", "https://api.test/x"))
+    assert str(alone.url) == "https://api.test/x?key=k%201%2B"
+
+
+@pytest.mark.parametrize(
+    ("path", "url", "counted"),
+    [
+        (None, "/v1/items", "/v1/items/count"),
+        ("orders", "/v1/orders", "/v1/orders/count"),
+        ("orders/", "/v1/orders/", "/v1/orders/count"),
+        ("/orders/{parent}/lines/", "/v1/orders/7/lines/", "/v1/orders/7/lines/count"),
+        ("", "/v1", "/v1/count"),
+        ("/", "/v1/", "/v1/count"),
+    ],
+)
+def test_a_slash_at_the_end_of_a_path_stays(path: str | None, url: str, counted: str) -> None:
+    """Django answers 404, or a redirect, at the address without it."""
+    spec = endpoint({}, path=path, count={}, cursor=None, parents={"endpoint": "x"})
+    ask = Ask(5, parent="7")
+    assert built(spec, ask).url == f"https://api.test{url}"
+    assert spec.count is not None
+    request = count_request("https://api.test/v1", "items", spec, spec.count, DAY, ask)
+    assert request.url == f"https://api.test{counted}"

@@ -1,0 +1,106 @@
+"""What one page of APIs that others wrote is taken for: pages, as such servers answer them."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.spec import load_source
+from sourcetool.guess import Guess, guess
+from sourcetool.new import propose
+
+TIMES = ("2026-11-02T10:00:00", "2026-11-03T11:30:00")
+
+
+def units(more: str = "Z", **inner: Any) -> list[dict[str, Any]]:
+    return [{"id": n, "changed": at + more, **inner} for n, at in enumerate(TIMES, 1)]
+
+
+def guessed(body: Any, params: str = "limit=2", **headers: str) -> Guess:
+    pairs = [tuple(pair.split("=", 1)) for pair in params.split("&")]
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return guess(body, names, pairs)  # type: ignore[arg-type]
+
+
+def endpoint_of(found: Guess, url: str, tmp_path: Any) -> dict[str, Any]:
+    """What is proposed loads, too."""
+    file = tmp_path / "x.yaml"
+    file.write_text(propose("x", url, found))
+    load_source(file)
+    (endpoint,) = yaml.safe_load(file.read_text())["endpoints"].values()
+    return dict(endpoint)
+
+
+def test_odata_names_its_next_page_by_a_relative_link(tmp_path: Any) -> None:
+    body = {"@odata.count": 9, "value": units(), "@odata.nextLink": "Units?$skiptoken=2"}
+    made = endpoint_of(guessed(body, "$top=2"), "https://api.test/odata/Units", tmp_path)
+    assert made["paging"] == {
+        "kind": "link",
+        "limit": 2,
+        "next": r"@odata\.nextLink",
+        "total": r"@odata\.count",
+    }
+
+
+def test_a_slash_at_the_end_of_a_url_stays(tmp_path: Any) -> None:
+    made = endpoint_of(guessed(units()), "https://api.test/v1/units/", tmp_path)
+    assert made["path"] == "units/"
+
+
+def test_a_link_in_a_header_of_its_own() -> None:
+    found = guessed(
+        {"data": units()}, Next_Page="https://api.test/units?_token=e3", Total_Items="9"
+    )
+    assert found.paging == {
+        "kind": "link",
+        "limit": 2,
+        "header": "next-page",
+        "total_header": "total-items",
+    }
+    assert guessed(units(), X_Next_Page="2").paging == {"kind": "none"}
+
+
+def test_stripe_goes_on_behind_its_last_row(tmp_path: Any) -> None:
+    rows = units(settings={"method": None}, links=[])
+    found = guessed({"data": rows, "has_more": True, "total_count": 9})
+    assert found.paging == {
+        "kind": "token",
+        "limit": 2,
+        "last": "id",
+        "more": "has_more",
+        "total": "total_count",
+    }
+    assert found.params["starting_after"] == "{token}"
+    assert found.columns["settings"] == found.columns["links"] == "json"
+    endpoint_of(found, "https://api.test/v1/units", tmp_path)
+
+
+def test_a_flag_goes_with_a_token() -> None:
+    page = {"next_cursor": "e3", "has_more": True}
+    assert guessed({"data": units(), **page}, "limit=2&cursor=").paging == {
+        "kind": "token",
+        "limit": 2,
+        "next": "next_cursor",
+        "more": "has_more",
+    }
+
+
+def test_json_api_has_brackets_in_parameters_and_wraps_its_rows(tmp_path: Any) -> None:
+    rows = [
+        {"type": "u", "id": row["id"], "attributes": {"changed": row["changed"]}} for row in units()
+    ]
+    asked = "page[size]=2&page[number]=1&filter[changed.gte]=2026-11-01T00:00:00Z"
+    found = guessed({"data": rows, "links": {"next": "/u?page[number]=2"}}, asked)
+    assert found.params["page[size]"] == "{limit}"
+    assert found.params["filter[changed.gte]"] == "{start}"
+    made = endpoint_of(found, "https://api.test/units", tmp_path)
+    assert made["cursor"] == "changed"
+    assert made["columns"]["changed"] == {"type": "timestamp[iso]", "path": "attributes.changed"}
+
+
+@pytest.mark.parametrize(("more", "doubted"), [("", True), ("Z", False), ("+00:00", False)])
+def test_a_time_without_a_zone_is_doubted(more: str, doubted: bool) -> None:
+    rows = [row | {"changed_gmt": row["changed"]} for row in units(more)]
+    found = guessed(rows, "limit=2&changed_after=2026-11-01T00:00:00")
+    assert found.cursor == "changed_gmt"
+    assert any("no time zone" in doubt for doubt in found.doubts) is doubted
