@@ -194,7 +194,9 @@ class EndpointPages:
         return verdict(answer.status, answer.headers, self._source.answers, said) is Verdict.EMPTY
 
     def _nothing(self, ask: Ask) -> Fetched:
-        return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))
+        return Fetched(
+            ask, Facts(0, told_empty=True), self._stamped(self._reader.schema.empty_table(), ask)
+        )
 
     def _is_first(self, ask: Ask) -> bool:
         """Whether the reading begins with this page, for the first time or anew."""
