@@ -75,6 +75,7 @@ def dataset(
     A row may be in more than one partition (the safety margin): `current` gives each once.
 
     :param dt: add the partition as a column ``dt``.
+    :raises ContractBroken: the partitions have no common type, or a column ``dt`` of their own.
     """
     return _dataset(lake, manifests(lake, source, endpoint, partitions), dt=dt)
 
@@ -94,6 +95,7 @@ def current(
 
     :param deleted: keep tombstones (rows with ``_deleted``).
     :param swept: keep rows whose key a sweep found gone (and that have not come again since).
+    :raises ContractBroken: the partitions have no common type, or not this key.
     """
 
     def read() -> pa.Table:
@@ -117,7 +119,10 @@ def current(
         living = alive(small, key, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
-    return again_if_vanished(lake, read)
+    try:
+        return again_if_vanished(lake, read)
+    except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
+        raise _no_common_type(error) from error
 
 
 def gone_keys(
@@ -177,26 +182,31 @@ def late_rows(
 
 
 def _dataset(lake: Lake, found: Sequence[Manifest], *, dt: bool = False) -> pds.FileSystemDataset:
-    files = [(file, each.partition) for each in found for file in each.files]
-    schemas = [_schema(lake, each) for each in found if each.files]
-    fields = [pa.field("dt", pa.string())] if dt else []
-    return _assemble(lake, files, _unify([*schemas, pa.schema(fields)]))
+    files = [(file, each.partition if dt else None) for each in found for file in each.files]
+    schema = _unify([_schema(lake, each) for each in found if each.files])
+    if dt and "dt" in schema.names:
+        raise ContractBroken(
+            "These rows have a column dt of their own, so that the partition can't be added by that"
+            " name: read them without it (dt=False)."
+        )
+    return _assemble(lake, files, schema.append(pa.field("dt", pa.string())) if dt else schema)
 
 
 def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
     schema = _unify([_footer(lake, file) for file in files])
-    return _assemble(lake, [(file, "") for file in files], schema)
+    return _assemble(lake, [(file, None) for file in files], schema)
 
 
 def _assemble(
-    lake: Lake, files: Sequence[tuple[ManifestFile, str]], schema: pa.Schema
+    lake: Lake, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
 ) -> pds.FileSystemDataset:
+    """:param files: each with its partition, if that is to be a column."""
     s3 = filesystem(lake)
     fragments = [
         _FORMAT.make_fragment(
             f"{lake.bucket}/{lake.full(file.path)}",
             s3,
-            partition_expression=pc.field("dt") == partition if "dt" in schema.names else None,
+            partition_expression=None if partition is None else pc.field("dt") == partition,
             file_size=file.bytes,
         )
         for file, partition in files
@@ -225,10 +235,14 @@ def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
     try:
         return pa.unify_schemas(plain, promote_options="permissive")
     except pa.ArrowTypeError as error:
-        raise ContractBroken(
-            f"These partitions can't be read as one table: {error}. Read them apart, or declare"
-            " the column's type and materialize the older ones again."
-        ) from error
+        raise _no_common_type(error) from error
+
+
+def _no_common_type(error: pa.ArrowException) -> ContractBroken:
+    return ContractBroken(
+        f"These partitions can't be read as one table: {error}. Read them apart, or declare the"
+        " column's type and materialize the older ones again."
+    )
 
 
 def _take(

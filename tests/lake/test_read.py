@@ -12,6 +12,7 @@ from pipeline.lake.commit import open_attempt
 from pipeline.lake.manifest import EndpointKind, Manifest
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import Between, current, dataset, late_rows, manifests
+from pipeline.lake.readback import key_rows
 from pipeline.lake.rows import newest_of_each
 from pipeline.lake.store import Lake
 
@@ -53,6 +54,26 @@ def test_only_the_partitions_asked_for(lake: Lake) -> None:
     assert ids(dataset(lake, "s", "e", Between("2026-01-02", "2026-01-09")).to_table()) == [1, 2]
     with_day = dataset(lake, "s", "e", dt=True).to_table()
     assert with_day["dt"].to_pylist() == list(DAYS)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int64()])
+def test_a_column_dt_of_the_rows_is_theirs(lake: Lake, kind: pa.DataType) -> None:
+    values = pa.array([7, 8]).cast(kind).to_pylist()
+    for day, value in zip(DAYS, values, strict=False):
+        put(lake, day, rows({"id": value, "at": at(day), "dt": value}, id=kind, dt=kind))
+    assert dataset(lake, "s", "e").to_table()["dt"].to_pylist() == values
+    assert current(lake, "s", "e", key=["dt"], cursor="at")["dt"].to_pylist() == values
+    files = [file for each in manifests(lake, "s", "e") for file in each.files]
+    assert key_rows(lake, files, ["dt"])["dt"].to_pylist() == values
+    with pytest.raises(ContractBroken, match="have a column dt of their own"):
+        dataset(lake, "s", "e", dt=True)
+
+
+def test_a_whole_number_that_no_double_of_another_day_holds_is_said(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1, "x": 2**53 + 1}, x=pa.int64()))
+    put(lake, DAYS[1], rows({"id": 2, "x": 0.5}, x=pa.float64()))
+    with pytest.raises(ContractBroken, match=r"one table: .*9007199254740993.*declare the column"):
+        current(lake, "s", "e", key=["id"], cursor="at")
 
 
 def test_nothing_is_committed(lake: Lake) -> None:
