@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable
+from pipeline.errors import ContractBroken, HeadraceError
 from pipeline.lake.filesystem import filesystem
 from pipeline.lake.layout import manifests_folder, place_of_record, sweeps_folder
 from pipeline.lake.manifest import Manifest, ManifestFile
@@ -30,6 +30,7 @@ from pipeline.lake.rows import (
     lateness,
     newest_of_each,
 )
+from pipeline.lake.s3errors import unreadable
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe, schema_of
 
@@ -270,7 +271,7 @@ def _take(
 
 def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
     """:param read: of manifests and their files, which may be replaced between the two.
-    :raises LakeUnavailable: the files can't be read, twice.
+    :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
     """
     try:
         return read()
@@ -278,7 +279,4 @@ def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
         try:
             return read()
         except OSError as error:
-            raise LakeUnavailable(
-                f"The files of {lake.url()} can't be read ({type(error).__name__}); they were"
-                " tried twice."
-            ) from error
+            raise unreadable(error, lake=lake.url(), bucket=lake.bucket) from error
