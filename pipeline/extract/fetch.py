@@ -17,7 +17,7 @@ from pipeline.client.packing import Sender
 from pipeline.errors import ContractBroken, cut
 from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
-from pipeline.extract.inside import inside
+from pipeline.extract.inside import check_names, inside
 from pipeline.extract.links import next_url
 from pipeline.extract.order import check_order, edges_of, ends
 from pipeline.extract.together import Together
@@ -180,6 +180,7 @@ class EndpointPages:
         table = inside(page.table, self._endpoint, *slice_of(self._window, ask))
         if self._transform is not None:
             table = transformed(table, self._transform, str(self._endpoint.transform))
+        check_names(table, self._endpoint)
         facts = self._facts(page.table, page.extras, answer)
         outside = page.table.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.

@@ -47,6 +47,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         rows=endpoint.rows_path,
         columns=tuple(columns),
         infer=endpoint.infer,
+        ours=frozenset({endpoint.column_of_parent or ""} - {""}),
         contract=endpoint.contract,
         extras=_extras(endpoint),
     )
