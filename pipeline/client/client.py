@@ -38,7 +38,7 @@ from pipeline.errors import (
     Retryable,
 )
 from pipeline.paging.request import HttpRequest
-from pipeline.rows.guard import BadBody, OddPage
+from pipeline.rows.guard import BadBody, OddPage, in_utf8
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
@@ -216,8 +216,8 @@ class Client:
                     )
         finally:
             await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, headers, body.whole(), str(response.url))
+        whole = in_utf8(body.whole(), response.charset_encoding)
+        return Answer(response.status_code, dict(response.headers), whole, str(response.url))
 
     def _refuse_layers(self, response: httpx.Response) -> None:
         """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
