@@ -115,6 +115,12 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
             "name it as count or paging.total, or leave sweep out"
         )
+    guessed = [name for name in endpoint.key if name not in endpoint.columns]
+    if guessed:
+        yield (
+            f"a sweep reads only the keys, and the type of {guessed[0]!r} is not declared: add it, "
+            f"e.g. columns: {{{guessed[0]}: int64}}"
+        )
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
