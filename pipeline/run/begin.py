@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pipeline.lake.commit import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import manifest_of
-from pipeline.run.parents import Parents, parents_of
+from pipeline.run.parents import Parents, definition_of, parents_of
 from pipeline.run.staged import Run
 from pipeline.window import Window, falls_short, incremental, snapshot
 
@@ -15,12 +15,9 @@ def begin(
 ) -> tuple[Attempt, Parents | None] | Manifest:
     """A try at the partition; or its manifest, if this run has committed it already."""
     source, children = run.source, run.source.endpoints[endpoint].parents
-    definition = source.definition(endpoint)
     parents = parents_of(run, children, partition) if children else None
-    if parents is None:
-        window = _window(run, endpoint, partition, in_this_run)
-    else:
-        window, definition = parents.window, f"{definition}-{parents.generation}"
+    window = parents.window if parents else _window(run, endpoint, partition, in_this_run)
+    definition = definition_of(run, endpoint, parents.generation if parents else None)
     found = manifest_of(run.lake, source.source, endpoint, partition)
     if (
         found is not None

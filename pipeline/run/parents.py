@@ -44,6 +44,15 @@ class Parents:
     generation: str
 
 
+def definition_of(run: Run, endpoint: str, generation: str | None) -> str:
+    """What decides which rows a partition has: of children, also which parents there were.
+
+    :param generation: of the parent's partition, if the endpoint has parents.
+    """
+    definition = run.source.definition(endpoint)
+    return definition if generation is None else f"{definition}-{generation}"
+
+
 def parents_of(run: Run, children: Children, partition: str) -> Parents:
     """:raises WindowRefused: the parent's partition is not committed.
     :raises ContractBroken: its rows have no such column, or no values that could be asked for.

@@ -197,7 +197,8 @@ class Staged:
         A day without rows, or read beside the day before it, would forget what was inferred.
         """
         mine = describe(self.schema)
-        if newest is None or newest.definition != self.run.source.definition(self.endpoint):
+        definition = self.run.source.definition(self.endpoint)
+        if newest is None or newest.definition.partition("-")[0] != definition:
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import manifest_of
+from pipeline.run.parents import definition_of
 from pipeline.run.staged import Run
 from pipeline.window import Window
 
@@ -23,16 +24,26 @@ async def winner(
 
     :param since: when our own try began: an older manifest is no winner.
     """
-    definition = run.source.definition(endpoint)
-    day_ends = run.calendar.ends(run.calendar.day(partition))
-    needed = min(day_ends, since.replace(microsecond=0))
     for _ in range(max(1, round(patience_s / POLL_S))):
-        found = await asyncio.to_thread(
-            manifest_of, run.lake, run.source.source, endpoint, partition
-        )
-        if found is not None and found.definition == definition and found.extracted_at:
-            newer = datetime.fromisoformat(found.extracted_at) >= since
-            if newer and Window.from_json(found.window).end >= needed:
-                return found
+        found = await asyncio.to_thread(_as_good, run, endpoint, partition, since)
+        if found is not None:
+            return found
         await asyncio.sleep(POLL_S)
     return None
+
+
+def _as_good(run: Run, endpoint: str, partition: str, since: datetime) -> Manifest | None:
+    def committed(name: str) -> Manifest | None:
+        return manifest_of(run.lake, run.source.source, name, partition)
+
+    found, children = committed(endpoint), run.source.endpoints[endpoint].parents
+    if found is None or not found.extracted_at:
+        return None
+    parent = committed(children.endpoint) if children else None
+    definition = definition_of(run, endpoint, parent.generation if parent else None)
+    newer = datetime.fromisoformat(found.extracted_at) >= since
+    day_ends = run.calendar.ends(run.calendar.day(partition))
+    needed = min(day_ends, since.replace(microsecond=0))
+    # Children have the window of their parents, which are in the definition.
+    wide = parent is not None or Window.from_json(found.window).end >= needed
+    return found if newer and wide and found.definition == definition else None

@@ -1,9 +1,10 @@
 """Which parents a child is asked for: their values, and their partition while it is replaced."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -16,6 +17,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import key_rows, manifest_of
 from pipeline.lake.store import Lake
 from pipeline.run import parents, staged
+from pipeline.run.staged import Run
+from pipeline.run.winner import winner
 from pipeline.spec import Source
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
@@ -135,3 +138,60 @@ def test_one_child_of_two_parents_is_told_how_to_name_it(lake: Lake) -> None:
         failed.error
     )
     assert "column_here" in str(failed.error)
+
+
+def test_who_lost_a_partition_of_children_takes_the_winners(lake: Lake) -> None:
+    """It was made from the same parents, with the same YAML: there is nothing left to do."""
+
+    def found(since: datetime) -> Manifest | None:
+        run = Run(source, lake, cast(Any, None), "loser", lambda: NOW)
+        return asyncio.run(winner(run, "orders", DAY[0], since=since, patience_s=0))
+
+    with source_at("group: 1") as source:
+        began = NOW - timedelta(minutes=1)
+        (parent,) = extract(source, lake, "customers", DAY, began)
+        assert found(began) is None
+        (manifest,) = extract(source, lake, "orders", DAY, NOW)
+        assert str(parent.watermark) < str(manifest.extracted_at)
+        assert found(NOW) == manifest
+        assert found(NOW + timedelta(seconds=1)) is None, "it is older than this try"
+        extract(source, lake, "customers", DAY, NOW)
+        assert found(NOW) is None, "there are other parents now"
+
+
+def test_a_day_without_children_keeps_their_columns(lake: Lake) -> None:
+    """It is read beside the day before it: what its rows had is known from that one's commit."""
+
+    async def people(request: Request) -> Response:
+        day = request.query_params["until"][:10]
+        at = {"2026-11-02": "2026-11-01T12:00:00Z", "2026-11-03": "2026-11-02T12:00:00Z"}[day]
+        return JSONResponse([{"id": int(day[-2:]), "at": at}])
+
+    async def pets(request: Request) -> Response:
+        return JSONResponse([{"id": 1, "name": "Rex"}] if request.query_params["of"] == "2" else [])
+
+    with serving(Starlette(routes=[Route("/people", people), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-10-31
+            safety_margin_s: 0
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}"}}}}
+                key: [id]
+                parents: {{endpoint: people}}
+            """
+        )
+        days = ["2026-11-01", "2026-11-02"]
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], days, NOW)
+    first, second = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    assert (first.rows, second.rows) == (1, 0)
+    assert {c["name"] for c in first.columns} == {c["name"] for c in second.columns}
+    assert "schema_changes" not in second.extra
