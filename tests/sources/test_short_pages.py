@@ -403,6 +403,36 @@ def test_a_page_of_rows_with_two_keys_that_is_cut_to_its_first_row_is_not_the_en
         assert committed(lake, source) == (list(range(1, 21)), True)
 
 
+def test_a_page_with_two_keys_that_comes_again_is_not_called_joined(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """The API reads no offset beyond the eighth row: it answers that page for ever."""
+    rows = [{"id": n, "part": "a"} for n in range(1, 31)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        first = min(8, int(params["offset"]))
+        return rows[first : first + int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, PAIRS) as source:
+        assert committed(lake, source) == (list(range(1, 14)), False)
+
+
+def test_rows_with_two_keys_that_move_on_by_a_page_are_read_again(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """As many rows come before the reader as there are between two pages."""
+    rows = [{"id": n, "part": "a"} for n in range(10, 31)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        if number == 2:
+            rows[:0] = [{"id": n, "part": "a"} for n in range(1, 5)]
+        first = int(params["offset"])
+        return rows[first : first + int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, PAIRS) as source:
+        assert committed(lake, source) == ([*range(1, 5), *range(10, 31)], True)
+
+
 def test_one_row_with_two_keys_is_read_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(lambda params, n: [{"id": 1, "part": "a"}][int(params["offset"]) :])
     with shop.source(tmp_path, PAIRS) as source:
