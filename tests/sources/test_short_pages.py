@@ -311,6 +311,21 @@ def test_keys_in_an_order_of_the_apis_own_are_read_and_not_called_proved(
         assert committed(lake, source) == (list(range(1, 13)), False)
 
 
+@pytest.mark.parametrize("tied", [2, 4])
+def test_rows_of_one_cursor_may_come_in_any_order(lake: Lake, tmp_path: Path, tied: int) -> None:
+    """As a database gives them that is told to sort by the cursor alone."""
+    rows = rows_at([*range(5 - tied), *[7] * tied])  # a full page: its end is asked for twice
+
+    def answer(params: dict[str, str], number: int) -> list[Row]:
+        turned = rows[number % len(rows) :] + rows[: number % len(rows)]
+        ordered = sorted(turned, key=lambda row: row["at"])
+        since = instant(params.get("since", "2026-01-01"))
+        return [row for row in ordered if instant(row["at"]) >= since][: int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, CURSOR) as source:
+        assert committed(lake, source) == ([row["id"] for row in rows], True)
+
+
 TOKENS = """
   orders:
     request: {params: {token: "{token}", limit: "{limit}"}}
