@@ -195,3 +195,41 @@ def test_a_day_without_children_keeps_their_columns(lake: Lake) -> None:
     assert (first.rows, second.rows) == (1, 0)
     assert {c["name"] for c in first.columns} == {c["name"] for c in second.columns}
     assert "schema_changes" not in second.extra
+
+
+def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lake) -> None:
+    async def people(request: Request) -> Response:
+        return JSONResponse([{"id": n, "at": "2026-11-02T23:30:00Z"} for n in (1, 2)])
+
+    async def pets(request: Request) -> Response:
+        person, page = int(request.query_params["of"]), int(request.query_params["page"])
+        worth = {(2, 1): 2**53 + 1, (2, 2): 0.5}.get((person, page), 1)
+        rows = [{"id": 10 * person + page, "worth": worth}] if page < 3 else []
+        return JSONResponse(rows)
+
+    with serving(Starlette(routes=[Route("/people", people), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}", page: "{{page}}"}}}}
+                paging: {{kind: page, limit: 1}}
+                key: [id]
+                parents: {{endpoint: people, max_failed_share: 0.5}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], DAY, NOW)
+    (manifest,) = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [11, 12]
+    (failed,) = manifest.extra["parents"]["failures"]
+    assert failed["parent"] == "2"
+    assert "9007199254740993" in failed["reason"]
+    assert "Declare the column's type" in failed["reason"]
