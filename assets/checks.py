@@ -167,7 +167,7 @@ def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
 
 def missing_days(source: Source, endpoint: str, days: Sequence[str]) -> list[str]:
     """The gaps. A snapshot has none: a day that was not taken can't be taken any more."""
-    if not days or not source.endpoints[endpoint].incremental:
+    if not days or not source.incremental(endpoint):
         return []
     first, last = source.start, max(days)
     have, missing, day = set(days), [], first

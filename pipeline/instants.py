@@ -14,6 +14,8 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
+_DAY_US: Final = 86_400_000_000
+_LEAP: Final = re.compile(r"(?P<minute>[0-9]{2}:?[0-9]{2}:?)60", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _ISO: Final = re.compile(
     r"(?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2})"
@@ -29,18 +31,24 @@ def from_number(text: str, unit_us: int) -> int:
 
 
 def from_iso(text: str) -> tuple[int, bool]:
-    """ISO 8601, and whether digits beyond microseconds were cut. Without an offset it is UTC."""
+    """ISO 8601, and whether it had to be changed: digits beyond microseconds are cut, and a leap
+    second (RFC 3339, 5.7) is the second after it, as in POSIX. Without an offset it is UTC.
+    """
     found = _ISO.fullmatch(text)
     if found is None:
         raise ValueError("not ISO 8601")
     time, fraction = found["time"] or "00", found["fraction"] or ""
     if fraction and len(time.replace(":", "")) < 6:
         raise ValueError("a fraction of an hour or a minute")
+    leap = _LEAP.fullmatch(time)
+    time = f"{leap['minute']}59" if leap else time
     local = datetime.fromisoformat(f"{found['day']}T{time}").replace(tzinfo=UTC)
     offset = (found["offset"] or "Z").upper()
     away = datetime.fromisoformat(f"2000-01-01T00:00{offset}").utcoffset() or timedelta()
     micros = (local - EPOCH - away) // _MICROSECOND + int(fraction[:6].ljust(6, "0"))
-    return in_years(micros), bool(fraction[6:].strip("0"))
+    if leap and (micros := micros + 1_000_000) % _DAY_US >= 1_000_000:
+        raise ValueError("a leap second that does not end a day of UTC")
+    return in_years(micros), bool(leap or fraction[6:].strip("0"))
 
 
 def from_format(text: str, form: str) -> int:

@@ -279,3 +279,24 @@ def test_a_number_of_a_million_digits() -> None:
             PageReader(Shape(columns=(Column("c", parse_type(text)),))).read(body)
     kept = PageReader(Shape(columns=(Column("c", parse_type("json")),))).read(body)
     assert kept.table["c"][0].as_py() == "9" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "landed"),
+    [
+        ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
+        ("2017-01-01T05:29:60.25+05:30", "2017-01-01T00:00:00.250000+00:00"),
+        ("20161231T235960", "2017-01-01T00:00:00+00:00"),
+    ],
+)
+def test_a_leap_second_is_the_second_after_it(text: str, landed: str) -> None:
+    [found], repaired = land("timestamp[iso]", [text])
+    assert (found.isoformat(), repaired) == (landed, 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["2016-12-31T12:34:60Z", "2016-12-31T23:59:61Z", "9999-12-31T23:59:60Z"]
+)
+def test_what_is_no_leap_second_is_refused(text: str) -> None:
+    with pytest.raises(ContractBroken, match=r"timestamp\[iso\]"):
+        land("timestamp[iso]", [text])

@@ -25,7 +25,7 @@ from pipeline.client.connections import Connections
 from pipeline.client.hearing import Hearing
 from pipeline.client.in_time import InTime
 from pipeline.client.refusal import is_of_token, lost, refusal, whom
-from pipeline.client.retry import Kind, Spent
+from pipeline.client.retry import Failed, Kind, Spent
 from pipeline.client.secret_logs import keep_secrets_out
 from pipeline.client.transport import LATENCY_S, SETTLED, Metered
 from pipeline.errors import (
@@ -38,7 +38,7 @@ from pipeline.errors import (
     Retryable,
 )
 from pipeline.paging.request import HttpRequest
-from pipeline.rows.guard import BadBody, OddPage
+from pipeline.rows.guard import BadBody, OddPage, in_utf8
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
@@ -66,16 +66,6 @@ class Sent:
     requests: int = 0
     throttled: int = 0
     retried: int = 0
-
-
-class _Failed(Exception):
-    """One try failed in a way that another try may mend."""
-
-    def __init__(self, kind: Kind, reason: str, *, of_token: bool = False) -> None:
-        """:param of_token: it was the token endpoint that failed, and not the API."""
-        super().__init__(reason)
-        self.kind = kind
-        self.of_token = of_token
 
 
 class Client:
@@ -117,7 +107,7 @@ class Client:
             while True:
                 try:
                     return await self._gated(request, read, what, sent)
-                except _Failed as failed:
+                except Failed as failed:
                     sent.throttled += failed.kind is Kind.THROTTLED
                     sent.retried += failed.kind is not Kind.THROTTLED
                     await self._wait(failed, tries, what)
@@ -148,7 +138,7 @@ class Client:
             answer = await self._send(request, sent)
             self._judge(answer, what)
             found = await read(answer)
-        except _Failed as failed:
+        except Failed as failed:
             up = failed.kind is Kind.THROTTLED
             if not failed.of_token:  # all who waited for a token fail together
                 self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
@@ -159,7 +149,7 @@ class Client:
         except BadBody as error:
             up = isinstance(error, OddPage)
             self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
-            raise _Failed(Kind.ERROR, str(error)) from None
+            raise Failed(Kind.ERROR, str(error)) from None
         self._becomes(self._breaker.succeeded())
         return found
 
@@ -183,9 +173,9 @@ class Client:
             raise ConfigError("the URL of the API is not one: is base_url right?") from None
         except httpx.HTTPError as error:
             kind = Kind.TIMEOUT if isinstance(error, httpx.TimeoutException) else Kind.ERROR
-            raise _Failed(kind, lost(error), of_token=is_of_token(error)) from None
+            raise Failed(kind, lost(error), of_token=is_of_token(error)) from None
         except ApiUnavailable as error:
-            raise _Failed(Kind.ERROR, str(error), of_token=True) from None
+            raise Failed(Kind.ERROR, str(error), of_token=True) from None
         except Retryable:  # of the budget: it did not go
             sent.requests -= 1
             self.requests -= 1
@@ -218,9 +208,10 @@ class Client:
                     )
         finally:
             await response.aclose()
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        whole = in_utf8(body.whole(), response.charset_encoding)
         latency_s = response.extensions.get(LATENCY_S, 0.0)
-        return Answer(response.status_code, headers, body.whole(), str(response.url), latency_s)
+        headers = dict(response.headers)
+        return Answer(response.status_code, headers, whole, str(response.url), latency_s)
 
     def _refuse_layers(self, response: httpx.Response) -> None:
         """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
@@ -241,12 +232,12 @@ class Client:
             return
         if meaning is Verdict.THROTTLED:
             self._hearing.throttled(answer.headers)
-            raise _Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
+            raise Failed(Kind.THROTTLED, f"the API answered {answer.status} (too many requests)")
         if meaning is Verdict.RETRY:
-            raise _Failed(Kind.ERROR, f"the API answered {answer.status}")
+            raise Failed(Kind.ERROR, f"the API answered {answer.status}")
         raise refusal(meaning, answer.status, answer.headers, answer.body, str(what))
 
-    async def _wait(self, failed: _Failed, tries: dict[Kind, int], what: object) -> None:
+    async def _wait(self, failed: Failed, tries: dict[Kind, int], what: object) -> None:
         tries[failed.kind] += 1
         name = {Kind.TIMEOUT: "timeouts", Kind.ERROR: "errors", Kind.THROTTLED: "throttled"}
         setattr(self.spent, name[failed.kind], getattr(self.spent, name[failed.kind]) + 1)

@@ -31,6 +31,16 @@ class Kind(Enum):
     THROTTLED = "throttled"
 
 
+class Failed(Exception):
+    """One try failed in a way that another try may mend."""
+
+    def __init__(self, kind: Kind, reason: str, *, of_token: bool = False) -> None:
+        """:param of_token: it was the token endpoint that failed, and not the API."""
+        super().__init__(reason)
+        self.kind = kind
+        self.of_token = of_token
+
+
 @dataclass
 class Spent:
     """What the retries of a run have cost so far, over all its requests.

@@ -1,13 +1,14 @@
 """A token from a token endpoint (RFC 6749).
 
 It is fetched once, shared by every request of the run, renewed before it runs out, and once more
-when the API answers 401 to it. Who fetches it holds the others up, so that the wait has a bound
-(`in_time`), and the answer one here. If it can't be had, that holds for all who waited: to
-ask again for each of them would take as many times as long.
+when the API answers 401 to it; again if it had run out by then. Who fetches it holds the others
+up, so that the wait has a bound (`in_time`), and the answer one here. If it can't be had, that
+holds for all who waited: to ask again for each of them would take as many times as long.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from itertools import count
 from typing import Any, Final
 
 import httpx
@@ -18,6 +19,11 @@ from pipeline.spec.auth import ClientCredentials, RefreshToken
 FOR_TOKENS: Final = "headrace.for_tokens"
 """The extension of a request that goes to the token endpoint, and not to the API: what is to be
 told of it if no answer comes."""
+SIGN: Final = "headrace.sign"
+"""The extension of a request that is signed once more when it leaves: it may have waited for its
+place in the budget for longer than its token lives."""
+_MOST_RENEWALS: Final = 4
+"""For one request, whose tokens run out on their way."""
 _MOST_BYTES: Final = 2**16  # no API takes a header of that length
 
 
@@ -62,24 +68,38 @@ class TokenAuth(httpx.Auth):
         since = self._failure
         async with self._lock:
             self._raise_if_refused()
-            if self._clock() >= self._good_until:
+            if not self._is_good:
                 self._raise_if_failed(since)
                 await self._keep((yield self._token_request()))
-        used = self._token
-        response = yield self._signed(request, used)
-        if response.status_code != 401:
-            return
-        since = self._failure
-        async with self._lock:
-            self._raise_if_refused()
-            if self._token == used:
-                self._raise_if_failed(since)
-                await self._keep((yield self._token_request()))
-        yield self._signed(request, self._token)
+        for tries in count(1):
+            response = yield self._signed(request)
+            if response.status_code != 401:
+                return
+            since = self._failure
+            async with self._lock:
+                self._raise_if_refused()
+                is_newest = request.headers["Authorization"] == self._authorization
+                if tries > _MOST_RENEWALS or (is_newest and tries > 1 and self._is_good):
+                    return  # a new token is refused as well
+                if is_newest:
+                    self._raise_if_failed(since)
+                    await self._keep((yield self._token_request()))
 
-    def _signed(self, request: httpx.Request, token: str) -> httpx.Request:
-        request.headers["Authorization"] = f"Bearer {token}"
+    @property
+    def _is_good(self) -> bool:
+        return self._clock() < self._good_until
+
+    @property
+    def _authorization(self) -> str:
+        return f"Bearer {self._token}"
+
+    def _signed(self, request: httpx.Request) -> httpx.Request:
+        def sign() -> None:
+            request.headers["Authorization"] = self._authorization
+
+        sign()
         request.headers.update(self._extra)
+        request.extensions = {**request.extensions, SIGN: sign}
         return request
 
     def _token_request(self) -> httpx.Request:

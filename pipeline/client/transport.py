@@ -18,7 +18,7 @@ import httpx
 
 from pipeline.budget import Budget
 from pipeline.client.in_time import leaving
-from pipeline.client.token_auth import FOR_TOKENS
+from pipeline.client.token_auth import FOR_TOKENS, SIGN
 
 SETTLED = "headrace.settled"
 """The extension of a request that is made anew when it may go."""
@@ -49,6 +49,8 @@ class Metered(httpx.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
+            if sign := request.extensions.get(SIGN):
+                sign()
             left_at = monotonic()
 
             def left() -> None:

@@ -3,6 +3,6 @@
 ``fetch`` (a page, held by ``order``, ``inside``, ``counted`` and ``links`` against what was asked,
 read ``together`` with others), ``lanes`` (side by side, in order), ``by_key`` (under the proof,
 with ``seek``), ``chains`` (one after the other, until ``endless`` or ``agreement`` say that it is
-enough; ``by_cursor`` and ``overlap`` ask a second time), ``feed`` (the latest rows only), ``plan``
-(which of these an endpoint's YAML means).
+enough; ``by_cursor``, ``overlap`` and ``empty`` ask a second time), ``feed`` (the latest rows
+only), ``plan`` (which of these an endpoint's YAML means).
 """

@@ -154,8 +154,11 @@ def _doubtful(ask: Ask, facts: Facts, seen: _Seen | None) -> bool:
 
 
 def _shown(ask: Ask, facts: Facts) -> tuple[object, ...]:
-    """What has to come twice: all of an end, the beginning of others, since rows move."""
-    return (facts.since, facts.rows, facts.again) if _ends(ask, facts) else (facts.since,)
+    """What has to come twice: all of an end, the beginning of others, since rows move.
+
+    In which order rows of one cursor come is up to the API, and may be another each time.
+    """
+    return (facts.since, facts.rows, set(facts.again)) if _ends(ask, facts) else (facts.since,)
 
 
 def _stuck(ask: Ask, facts: Facts, seen: _Seen | None) -> bool:

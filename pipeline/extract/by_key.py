@@ -192,11 +192,12 @@ class ByKey:
         while patience:
             if self._joins(found):
                 brings = self._reach.brings(found.facts)
+                ended = self._reach.ends_with(found.ask, found.facts)
                 patience += brings
                 yield found
                 if target and self._joins(target):
                     return
-                if not brings and found.facts.rows < max(2, found.ask.limit):
+                if not brings and ended:
                     return
                 onward = (found.ask.offset or 0) + max(1, found.facts.rows - 1)
                 ask, tries = replace(ask, offset=onward), 0

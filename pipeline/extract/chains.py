@@ -268,7 +268,9 @@ class ByChain:
                 page = await self._pages.page(ask)
                 if comes_again(before, page, self._key):
                     if moved and (ask.page, ask.offset) != (None, None):
-                        return  # the pages did differ: some APIs answer their last one for ever
+                        # Some APIs answer their last page for ever; one that overlaps can't be it.
+                        self._now.steady &= page.facts.begins is None
+                        return
                     raise ContractBroken(
                         "a page came again as the page after it: does the API know the paging "
                         "parameter, and is the path to the next token right?"

@@ -33,6 +33,7 @@ class Feed:
         self._validators = validators_of(headers)
         self._oldest: datetime | None = None
         self._newest: datetime | None = None
+        self._first: datetime | None = None
         self._last: datetime | None = None
         self._newest_first = True
         self._beyond = False
@@ -51,7 +52,7 @@ class Feed:
         joins = self._last is None or first <= self._last
         falls = pc.all(pc.greater_equal(column[:-1], column[1:]), min_count=0).as_py()
         self._newest_first = self._newest_first and joins and falls
-        self._last = last
+        self._first, self._last = self._first or first, last
         self._oldest = min(self._oldest or ends["min"], ends["min"])
         self._newest = max(self._newest or ends["max"], ends["max"])
         self._beyond = self._beyond or ends["max"] >= self._end
@@ -68,9 +69,17 @@ class Feed:
             )
         kept = self._validators if self._first_page_tells else None
         return {
-            "feed_from": self._oldest.astimezone(UTC).isoformat() if self._oldest else None,
+            "feed_from": self._reach.astimezone(UTC).isoformat() if self._reach else None,
             **({"validators": kept} if kept else {}),
         }
+
+    @property
+    def _reach(self) -> datetime | None:
+        """The row that leaves the feed next: the last one, or the first if the newest comes last.
+
+        It need not be the oldest one: some feeds begin with old rows that are pinned there.
+        """
+        return self._first if self._last == self._newest else self._last
 
     @property
     def _first_page_tells(self) -> bool:

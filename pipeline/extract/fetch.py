@@ -17,7 +17,7 @@ from pipeline.client.packing import Sender
 from pipeline.errors import ContractBroken, cut
 from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
-from pipeline.extract.inside import inside
+from pipeline.extract.inside import check_names, inside
 from pipeline.extract.links import next_url
 from pipeline.extract.order import check_order, edges_of, ends
 from pipeline.extract.together import Together
@@ -183,6 +183,7 @@ class EndpointPages:
         table = inside(page.table, self._endpoint, *slice_of(self._window, ask))
         if self._transform is not None:
             table = transformed(table, self._transform, str(self._endpoint.transform))
+        check_names(table, self._endpoint)
         facts = self._facts(page.table, page.extras, answer)
         outside = page.table.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
@@ -203,7 +204,9 @@ class EndpointPages:
         return verdict(answer.status, answer.headers, self._source.answers, said) is Verdict.EMPTY
 
     def _nothing(self, ask: Ask) -> Fetched:
-        return Fetched(ask, Facts(0), self._stamped(self._reader.schema.empty_table(), ask))
+        return Fetched(
+            ask, Facts(0, told_empty=True), self._stamped(self._reader.schema.empty_table(), ask)
+        )
 
     def _is_first(self, ask: Ask) -> bool:
         """Whether the reading begins with this page, for the first time or anew."""

@@ -1,4 +1,4 @@
-"""The rows of a page, held against the window that was asked for. Pure."""
+"""The rows of a page: inside the window that was asked for, and by names that are free. Pure."""
 
 from datetime import datetime
 
@@ -29,6 +29,25 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
         keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
     keep = pc.fill_null(keep, start is None)
     return table if pc.all(keep, min_count=0).as_py() else table.filter(keep)
+
+
+_REMEDY = {
+    "_extracted_at": "",
+    "_deleted": "say deleted: _deleted if it marks rows that are gone, or ",
+}
+"""Columns that mean something to readers of the lake."""
+
+
+def check_names(table: pa.Table, endpoint: Endpoint) -> None:
+    """:raises ContractBroken: the rows have a member with the name of a column of ours."""
+    declared = {*endpoint.columns, "_deleted" if endpoint.deleted else ""}
+    for name in _REMEDY.keys() - declared:
+        if name in table.column_names:
+            raise ContractBroken(
+                f"the rows have a member {name}, and a column of that name has a meaning of its "
+                f"own in the lake: {_REMEDY[name]}give theirs another one, e.g. columns: "
+                f"{{their{name}: {{type: json, path: {name}}}}}"
+            )
 
 
 def _not_beyond(

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pipeline.extract.by_cursor import CursorPager, CursorPages
 from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
+from pipeline.extract.empty import EmptyTwice
 from pipeline.extract.fetch import Pages
 from pipeline.extract.overlap import OverlapPages
 from pipeline.paging.pagers import (
@@ -46,6 +47,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         rows=endpoint.rows_path,
         columns=tuple(columns),
         infer=endpoint.infer,
+        ours=frozenset({endpoint.column_of_parent or ""} - {""}),
         contract=endpoint.contract,
         extras=_extras(endpoint),
     )
@@ -107,9 +109,11 @@ def extraction_of(
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
         pages = CursorPages(pages, form.resolution_s)
-    counted = endpoint.count is not None or getattr(endpoint.paging, "total", None)
-    if isinstance(pager, OffsetPager) and pager.overlap and not counted:
-        pages = OverlapPages(pages, pager.first_offset)
+    elif isinstance(pager, OffsetPager) and pager.overlap:
+        counted = endpoint.count is not None or getattr(endpoint.paging, "total", None)
+        pages = pages if counted else OverlapPages(pages, pager.first_offset)
+    elif endpoint.count is None:
+        pages = EmptyTwice(pages, pager, of_parent=endpoint.parents is not None)
     return ByChain(
         pages,
         pager,

@@ -8,6 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -92,6 +93,7 @@ class Held:
 
     checkpoint: Checkpoint | None
     etag: str
+    modified: datetime
 
     @property
     def decision(self) -> "Decision | None":
@@ -119,7 +121,9 @@ class Decision:
 def load(lake: Lake, place: Place) -> Held | None:
     """The partition's checkpoint, or None if nobody is at work on it."""
     found = lake.get(place.checkpoint)
-    return Held(Checkpoint.from_json(found.body), found.etag) if found else None
+    if found is None:
+        return None
+    return Held(Checkpoint.from_json(found.body), found.etag, found.modified)
 
 
 def save(lake: Lake, place: Place, checkpoint: Checkpoint, *, replaces: str | None) -> str:

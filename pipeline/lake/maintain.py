@@ -112,25 +112,26 @@ class _Endpoint:
     def clean(self, uploads: Mapping[Place, Sequence[Upload]]) -> Iterator[Leftover]:
         files = _by_place(self.lake.list(f"{self.source}/{self.endpoint}/dt="))
         listed = list(self.lake.list(checkpoints_folder(self.source, self.endpoint)))
-        records = {p: each for each in listed if (p := place_of_record(each.key)) is not None}
+        records = {p for each in listed if (p := place_of_record(each.key)) is not None}
         here = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
         for place in dict.fromkeys([*files, *here, *records]):
             held = load(self.lake, place) if place in records else None
             yield from self._strays(place, held, files.get(place, ()), uploads.get(place, ()))
             if held is not None:
-                yield from self._checkpoint(place, held, records[place])
+                yield from self._checkpoint(place, held)
 
-    def _checkpoint(self, place: Place, held: Held, record: Listed) -> Iterator[Leftover]:
-        if not self._is_old(record.modified):
+    def _checkpoint(self, place: Place, held: Held) -> Iterator[Leftover]:
+        # As it was read: since it was listed, a run may have taken it over.
+        if not self._is_old(held.modified):
             return
-        age_s = self._age_s(record.modified)
+        age_s = self._age_s(held.modified)
         staged = sum(batch.bytes for batch in held.checkpoint.batches) if held.checkpoint else 0
         if held.decision is not None:
-            yield Leftover("commit", record.key, age_s, staged)
+            yield Leftover("commit", place.checkpoint, age_s, staged)
             if not self.dry_run:
                 carry_out(self.lake, place, held.decision)
             return
-        yield Leftover("checkpoint", record.key, age_s, staged)
+        yield Leftover("checkpoint", place.checkpoint, age_s, staged)
         if not self.dry_run:
             self._drop(place, held)
 

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from pipeline.errors import ContractBroken, HeadraceError, LakeUnavailable, ReadRefused
+from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.filesystem import filesystem
 from pipeline.lake.layout import Place, manifests_folder, place_of_record, sweeps_folder
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.partitions import Between, Partitions, asked_for, named
 from pipeline.lake.publish import committed
 from pipeline.lake.rows import DELETED, EXTRACTED_AT, alive, newest_of_each
+from pipeline.lake.s3errors import unreadable
 from pipeline.lake.store import Lake
 from pipeline.rows.columns import describe, schema_of
 
@@ -55,6 +56,7 @@ def dataset(
         that are not committed are left out: `manifests` tells which are.
     :param dt: add the partition as a column ``dt``.
     :raises ReadRefused: none of it is committed.
+    :raises ContractBroken: the partitions have no common type, or a column ``dt`` of their own.
     """
     return of_manifests(lake, _some(lake, source, endpoint, partitions), dt=dt)
 
@@ -76,7 +78,8 @@ def current(
     :param cursor: the latest of it wins; with a key and none, the latest extraction.
     :param deleted: keep tombstones (rows with ``_deleted``).
     :param swept: keep rows whose key a sweep found gone (and that have not come again since).
-    :raises ReadRefused: nothing of it is committed. :raises ContractBroken: no such column.
+    :raises ReadRefused: nothing of it is committed.
+    :raises ContractBroken: the partitions have no common type, or no such column.
     """
 
     def read() -> pa.Table:
@@ -98,7 +101,10 @@ def current(
         living = alive(small, by, gone, tombstones=deleted)
         return _take(rows, winners.filter(living), columns)
 
-    return again_if_vanished(lake, read)
+    try:
+        return again_if_vanished(lake, read)
+    except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
+        raise _no_common_type(error) from error
 
 
 def gone_keys(
@@ -168,27 +174,32 @@ def of_manifests(
     lake: Lake, found: Sequence[Manifest], *, dt: bool = False
 ) -> pds.FileSystemDataset:
     """Of partitions that have no rows, the columns all the same."""
-    files = [(file, each.partition) for each in found for file in each.files]
+    files = [(file, each.partition if dt else None) for each in found for file in each.files]
     with_rows = [each for each in found if each.files]
-    schemas = [_schema(lake, each) for each in with_rows or found[-1:]]
-    fields = [pa.field("dt", pa.string())] if dt else []
-    return _assemble(lake, files, _unify([*schemas, pa.schema(fields)]))
+    schema = _unify([_schema(lake, each) for each in with_rows or found[-1:]])
+    if dt and "dt" in schema.names:
+        raise ContractBroken(
+            "These rows have a column dt of their own, so that the partition can't be added by that"
+            " name: read them without it (dt=False)."
+        )
+    return _assemble(lake, files, schema.append(pa.field("dt", pa.string())) if dt else schema)
 
 
 def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
     schema = _unify([_footer(lake, file) for file in files])
-    return _assemble(lake, [(file, "") for file in files], schema)
+    return _assemble(lake, [(file, None) for file in files], schema)
 
 
 def _assemble(
-    lake: Lake, files: Sequence[tuple[ManifestFile, str]], schema: pa.Schema
+    lake: Lake, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
 ) -> pds.FileSystemDataset:
+    """:param files: each with its partition, if that is to be a column."""
     s3 = filesystem(lake)
     fragments = [
         _FORMAT.make_fragment(
             f"{lake.bucket}/{lake.full(file.path)}",
             s3,
-            partition_expression=pc.field("dt") == partition if "dt" in schema.names else None,
+            partition_expression=None if partition is None else pc.field("dt") == partition,
             file_size=file.bytes,
         )
         for file, partition in files
@@ -217,10 +228,14 @@ def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
     try:
         return pa.unify_schemas(plain, promote_options="permissive")
     except pa.ArrowTypeError as error:
-        raise ContractBroken(
-            f"These partitions can't be read as one table: {error}. Read them apart, or declare"
-            " the column's type and materialize the older ones again."
-        ) from error
+        raise _no_common_type(error) from error
+
+
+def _no_common_type(error: pa.ArrowException) -> ContractBroken:
+    return ContractBroken(
+        f"These partitions can't be read as one table: {error}. Read them apart, or declare the"
+        " column's type and materialize the older ones again."
+    )
 
 
 def _take(
@@ -248,7 +263,7 @@ def _take(
 
 def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
     """:param read: of manifests and their files, which may be replaced between the two.
-    :raises LakeUnavailable: the files can't be read, twice.
+    :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
     """
     try:
         return read()
@@ -256,7 +271,4 @@ def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
         try:
             return read()
         except OSError as error:
-            raise LakeUnavailable(
-                f"The files of {lake.url()} can't be read ({type(error).__name__}); they were"
-                " tried twice."
-            ) from error
+            raise unreadable(error, lake=lake.url(), bucket=lake.bucket) from error

@@ -4,6 +4,7 @@ A message names the bucket, the key and S3's error code, and says what to do. It
 own text or headers, which may hold an access key or a signed URL.
 """
 
+import re
 from typing import Any, Final
 
 from botocore import exceptions as boto
@@ -55,6 +56,7 @@ _REFUSED: Final = {
     " multipart uploads): use an S3 that does",
 }
 
+_ARROW_CODE: Final = re.compile(r"AWS Error ([A-Z_]+)")
 _BUSY: Final = frozenset(
     {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
     | {"TooManyRequests", "InternalError", "ServiceUnavailable", "503 SlowDown"}
@@ -95,6 +97,21 @@ def classify(
             " times. The next try goes on from the last batch."
         )
     return LakeRefused(f"{at} refused to {operation} {key}: {status} {code}.")
+
+
+def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
+    """The engine's error for what Arrow's file system raised, twice: S3's code is in its text."""
+    found = _ARROW_CODE.search(str(error))
+    code = "".join(map(str.capitalize, found[1].split("_"))) if found else type(error).__name__
+    if code in _REFUSED:
+        text = _REFUSED[code].format(
+            bucket=bucket,
+            key=f"the files of {lake}",
+            operation="get",
+            permission=_PERMISSION["get"],
+        )
+        return LakeRefused(f"{lake}: {text} (S3 says {code}).")
+    return LakeUnavailable(f"The files of {lake} can't be read ({code}); they were tried twice.")
 
 
 def _without_answer(error: Exception, operation: str, key: str, at: str) -> HeadraceError:

@@ -30,6 +30,7 @@ class Stored:
 
     body: bytes
     etag: str
+    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Lake:
                 if is_missing(error):
                     return None
                 raise
-            return Stored(answer["Body"].read(), answer["ETag"])
+            return Stored(answer["Body"].read(), answer["ETag"], answer["LastModified"])
 
     def size(self, key: str) -> int | None:
         """The object's bytes, or None if there is none."""

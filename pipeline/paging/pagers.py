@@ -107,6 +107,7 @@ class Facts:
     :ivar again: the keys of the rows that the page after it begins with once more: those
         with the last cursor; the last one, where offsets overlap.
     :ivar begins: the key of its first row, where offsets overlap.
+    :ivar told_empty: the answer's status says that there is nothing.
     """
 
     rows: int
@@ -119,6 +120,7 @@ class Facts:
     again: tuple[Keys, ...] = ()
     begins: Keys | None = None
     since: str | None = None
+    told_empty: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Reach:
         if self.brings(facts):
             witnesses = int(short and not 0 < self.most_rows <= facts.rows)
         elif ask.before is None:
-            witnesses += facts.rows < max(2, ask.limit)
+            witnesses += self.ends_with(ask, facts)
         return replace(
             self,
             covered=covered,
@@ -69,6 +69,13 @@ class Reach:
     def brings(self, facts: Facts) -> bool:
         """True if the page reaches beyond what is covered."""
         return facts.rows > 0 and not self._before(facts.last, self.covered)
+
+    def ends_with(self, ask: Ask, facts: Facts) -> bool:
+        """True if a page that brings nothing shows the end: it has fewer rows than a page can have.
+
+        How many that is, pages have shown. Before any came, it is one row, which both pages have.
+        """
+        return facts.rows < max(2, min(ask.limit, self.most_rows))
 
     def within(self, ask: Ask, facts: Facts) -> bool:
         """True if a page's rows lie between the keys that were asked for."""

@@ -1,9 +1,11 @@
 """What a page's body may be, checked before it is read: cheap looks at its bytes.
 
 What a re-send may fix is ``BadBody`` (the client sends that page again); a byte order mark is
-dropped, and what is no UTF-8 becomes U+FFFD, counted as repaired.
+dropped, another charset that the answer names is read, and what is no UTF-8 then becomes U+FFFD,
+counted as repaired.
 """
 
+import codecs
 import re
 from array import array
 from dataclasses import dataclass
@@ -16,6 +18,12 @@ from pipeline.body import Body
 from pipeline.errors import CUT, cut_bytes
 
 _BOM: Final = b"\xef\xbb\xbf"
+_WIDE: Final = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _BLANK: Final = b" \t\r\n"
 
 
@@ -32,6 +40,25 @@ class Tally:
     """Counts the cells that needed repair."""
 
     repaired: int = 0
+
+
+def in_utf8(body: Body, charset: str | None) -> Body:
+    """The body in UTF-8, which JSON is (RFC 8259, 8.1): older APIs write what their header says.
+
+    Some say another charset and write UTF-8 all the same, so that what is UTF-8 stays as it is; but
+    two or four bytes a character are told by their mark, or believed.
+
+    :param charset: of the Content-Type.
+    """
+    marked = next((name for mark, name in _WIDE.items() if body[: len(mark)] == mark), None)
+    name = marked or (charset or "").lower()
+    wide = name.startswith(("utf-16", "utf-32", "utf16", "utf32"))
+    if name in ("", "utf-8") or not (wide or not _is_utf8(body)):
+        return body
+    try:
+        return str(body, name).encode()
+    except (LookupError, UnicodeError):
+        return body
 
 
 def looks_like_json(body: Body) -> None:

@@ -11,7 +11,7 @@ kept without loss is converted and counted; all else is ``Refused``, never chang
     date           "2024-02-29"         -                            a time of day, "29.2.2024"
     json           anything             -                            NaN, over 250 levels
     timestamp[s]…  a whole number       1.5, "5", 5.0                years outside 1–9999
-    timestamp[iso] text                 beyond microseconds: cut     no date, years outside 1–9999
+    timestamp[iso] text                 leap seconds, nanoseconds    no date, years outside 1–9999
     timestamp[%…]  text                 -                            another format
     list, struct   an array, an object  by member                    anything else
 

@@ -41,6 +41,7 @@ class Shape:
     :param rows: path to the list of rows; () = the body is the list itself.
     :param infer: members of a row that no declared column reads become columns too. A member with
         the name of a declared column is never inferred: the declaration wins.
+    :param ours: columns that are added to the rows: a member of that name is not inferred either.
     :param contract: what happens to inferred columns that differ from the ``known`` schema.
     :param extras: name → path in the body of scalar facts (next token, total).
     :param single_row: at ``rows`` there is one object, which is the one row.
@@ -50,6 +51,7 @@ class Shape:
     rows: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     infer: bool = False
+    ours: frozenset[str] = frozenset()
     contract: Literal["evolve", "freeze"] = "evolve"
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     single_row: bool = False
@@ -69,7 +71,7 @@ class Shape:
 
     @cached_property
     def _declared(self) -> frozenset[str]:
-        return frozenset(name for c in self.columns for name in (c.name, c.path[0]))
+        return self.ours.union(name for c in self.columns for name in (c.name, c.path[0]))
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,18 @@ def check_joined(run: Run, mine: Manifest, in_this_run: Collection[str]) -> None
 def gaps(source: Source, lake: Lake, endpoint: str, days: Collection[str]) -> Iterator[str]:
     """A sentence on each of these days that doesn't begin where the day before it was read up to.
 
-    A run that was killed after its commit has not looked, nor does who carries a commit out.
+    A run that was killed after its commit has not looked, nor does who carries a commit out. Days
+    of children begin and end as their parents' do, and are not read again with them if a run
+    leaves them out.
     """
-    if not source.endpoints[endpoint].incremental:
+    if not source.incremental(endpoint):
         return
+    children = source.endpoints[endpoint].parents is not None
     for first, second in pairwise(manifests(lake, source.source, endpoint, days)):
         next_day = date.fromisoformat(first.partition) + timedelta(days=1)
         if second.partition == next_day.isoformat() and (between := _between(first, second)):
-            yield f"not read in full: {between}: materialize {second.partition} again"
+            again = first if children else second  # whose parents have them, or can have them
+            yield f"not read in full: {between}: materialize {again.partition} again"
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:

@@ -6,7 +6,7 @@ threshold decides whether the partition commits.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -114,7 +114,7 @@ class FailedParent:
 @dataclass(frozen=True)
 class _Read:
     index: int
-    tables: tuple[pa.Table, ...] = ()
+    table: pa.Table = field(default_factory=lambda: pa.table({}))
     arrow_bytes: int = 0
     proved: bool = True
     rests_on: str = ONE_PAGE
@@ -164,12 +164,11 @@ class ByParent:
             in_order(numbered, self._one, lambda: self.children.concurrency)
         ) as done:
             async for read in done:
-                for handed in self._handed(read):
-                    yield handed
+                yield self._handed(read)
         self._judge()
         self.tally.contiguous = self._proved and not self.failed
 
-    def _handed(self, read: _Read) -> list[Handed]:
+    def _handed(self, read: _Read) -> Handed:
         if read.failed is not None:
             self.failed.append(read.failed)
         listed = [vars(each) for each in self.failed]
@@ -177,11 +176,8 @@ class ByParent:
         self.tally.rests_on = weaker(self.tally.rests_on, read.rests_on)
         position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
         position["rests_on"] = self.tally.rests_on
-        if not read.tables:
-            return [Handed(pa.table({}), position, 0)]
-        table = pa.concat_tables(read.tables, promote_options="permissive")
-        self.tally.rows += table.num_rows
-        return [Handed(table, position, read.arrow_bytes)]
+        self.tally.rows += read.table.num_rows
+        return Handed(read.table, position, read.arrow_bytes)
 
     async def _one(self, numbered: tuple[int, str | int]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
@@ -196,6 +192,7 @@ class ByParent:
                 async for handed in pages:
                     tables.append(handed.table)
                     arrow_bytes += handed.arrow_bytes
+            table = _as_one(tables)
         except TimeoutError:
             reason = f"not read within {self.children.timeout_s:g} s"
             read = _Read(index, failed=FailedParent(str(parent), "timeout", reason))
@@ -204,7 +201,7 @@ class ByParent:
             read = _Read(index, failed=failed)
         else:
             proof = reader.tally.contiguous, reader.tally.rests_on
-            read = _Read(index, tuple(tables), arrow_bytes, *proof)
+            read = _Read(index, table, arrow_bytes, *proof)
         self._count(reader.tally)
         yield read
 
@@ -233,3 +230,13 @@ class ByParent:
             "failed": len(self.failed),
             "failures": listed,
         }
+
+
+def _as_one(pages: Sequence[pa.Table]) -> pa.Table:
+    """:raises ContractBroken: a whole number of one page that no double of another holds."""
+    try:
+        return pa.concat_tables([pa.table({}), *pages], promote_options="permissive")
+    except pa.ArrowInvalid as error:
+        raise ContractBroken(
+            f"its pages can't be read as one table: {error}. Declare the column's type"
+        ) from error

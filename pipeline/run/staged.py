@@ -17,6 +17,7 @@ from pipeline.extract.lanes import ahead_of
 from pipeline.lake.commit import Attempt, Result
 from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.read import again_if_vanished
 from pipeline.lake.readback import key_batches, latest_manifest, manifest_of
 from pipeline.lake.rows import LateRows
 from pipeline.lake.schema_changes import schema_changes
@@ -134,14 +135,17 @@ class Staged:
     def _verified(self, files: Sequence[ManifestFile]) -> tuple[Check, ...]:
         spec = self._spec
         columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
-        checks = verify(
-            lambda: key_batches(self.run.lake, files, columns),
-            key=spec.key,
-            cursor=spec.cursor,
-            window=self.window,
-            expected_rows=self.attempt.staged_rows,
-            contiguous=self.contiguous,
-            rests_on=self._rests_on,
+        checks = again_if_vanished(
+            self.run.lake,
+            lambda: verify(
+                lambda: key_batches(self.run.lake, files, columns),
+                key=spec.key,
+                cursor=spec.cursor,
+                window=self.window,
+                expected_rows=self.attempt.staged_rows,
+                contiguous=self.contiguous,
+                rests_on=self._rests_on,
+            ),
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
             passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)

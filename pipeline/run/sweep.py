@@ -33,6 +33,7 @@ from pipeline.lake.read import current
 from pipeline.lake.readback import committed_partitions
 from pipeline.lake.rows import EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.store import Lake
+from pipeline.lake.swap import swap
 from pipeline.rows.reader import PageReader
 from pipeline.rows.types import INSTANT
 from pipeline.run.staged import Run
@@ -133,8 +134,5 @@ def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) ->
         return
     stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
     body = encode(gone.append_column(SWEPT_AT, stamps))
-    lake.put(
-        f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet",
-        body.to_pybytes(),
-        replaces=None,
-    )
+    key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
+    swap(lake, key, body.to_pybytes(), replaces=None)

@@ -27,6 +27,7 @@ _FILLED_BY: dict[str, tuple[type, ...]] = {
 def misfits(endpoint: "Endpoint") -> Iterator[str]:
     """What does not fit, the first first."""
     yield from _key_lands(endpoint)
+    yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from _paging_goes_on(endpoint)
     if endpoint.cache is not None and endpoint.cursor is not None:
@@ -114,6 +115,12 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
             "name it as count or paging.total, or leave sweep out"
         )
+    guessed = [name for name in endpoint.key if name not in endpoint.columns]
+    if guessed:
+        yield (
+            f"a sweep reads only the keys, and the type of {guessed[0]!r} is not declared: add it, "
+            f"e.g. columns: {{{guessed[0]}: int64}}"
+        )
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
@@ -122,6 +129,22 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
         yield (
             f"the key {missing[0]!r} is not among the columns, and infer is false: declare it, "
             f"e.g. columns: {{{missing[0]}: int64}}"
+        )
+
+
+def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
+    """Readers of the lake go by these columns."""
+    if "_extracted_at" in endpoint.columns:
+        yield (
+            "the column '_extracted_at' is added to all rows: give the API's another name, e.g. "
+            "their_extracted_at: {type: json, path: _extracted_at}"
+        )
+    tombstone = endpoint.columns.get("_deleted")
+    if tombstone is not None and (endpoint.deleted or tombstone.type != "bool"):
+        yield (
+            "the column '_deleted' is true in a tombstone: name the member that says so as "
+            "deleted, and give another one another name, e.g. their_deleted: {type: json, path: "
+            "_deleted}"
         )
 
 

@@ -12,11 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from emulator.testing import Emulator, running
+from pipeline.budget import Limits, RateWindow, open_budget
 from pipeline.client.auth import BearerAuth, KeyAuth, hidden, make_auth
 from pipeline.client.classify import Verdict
 from pipeline.client.client import Client, Sent
 from pipeline.client.refusal import refusal
 from pipeline.client.token_auth import TokenAuth
+from pipeline.client.transport import Metered
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, RequestRefused
 from pipeline.paging.request import HttpRequest
 from pipeline.rows.exactjson import shorten
@@ -143,6 +145,81 @@ def test_one_401_renews_the_token_once_for_all_and_a_second_is_handed_on() -> No
         assert (other.url.host, other.headers["Authorization"]) == ("api.test", "Bearer new")
         assert await one.then(httpx.Response(401)) is None
         assert auth.renewals == 2
+
+    asyncio.run(run())
+
+
+async def refused(flow: Flow) -> httpx.Request:
+    """What the flow sends after a 401."""
+    sent = await flow.then(httpx.Response(401))
+    assert sent is not None
+    return sent
+
+
+def test_a_token_that_ran_out_on_its_way_is_renewed_again() -> None:
+    """Its request may have waited for its place in the budget for longer than the token lived."""
+
+    async def run() -> None:
+        clock = Clock()
+        auth = make_auth(CREDENTIALS, clock=clock)
+        flow = Flow(auth)
+        await flow.first()
+        for number in range(3):
+            await flow.then(token(f"no. {number}", expires_in=300))
+            clock.now += 600
+            assert (await refused(flow)).url.host == "id.test"
+        signed = await flow.then(token("fresh", expires_in=300))
+        assert signed is not None
+        assert signed.headers["Authorization"] == "Bearer fresh"
+        assert await flow.then(httpx.Response(401)) is None, "a token that is good is refused"
+
+    asyncio.run(run())
+
+
+def test_tokens_that_always_run_out_on_their_way_are_no_circle() -> None:
+    async def run() -> int:
+        clock = Clock()
+        auth = make_auth(CREDENTIALS, clock=clock)
+        assert isinstance(auth, TokenAuth)
+        flow = Flow(auth)
+        sent: httpx.Request | None = await flow.first()
+        while sent is not None:
+            assert sent.url.host == "id.test"
+            await flow.then(token(expires_in=300))
+            clock.now += 600
+            sent = await flow.then(httpx.Response(401))
+        return auth.renewals
+
+    assert asyncio.run(run()) == 5
+
+
+def test_a_request_leaves_with_the_newest_token() -> None:
+    async def run() -> None:
+        left: list[str] = []
+
+        class Wire(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                left.append(request.headers["Authorization"])
+                return httpx.Response(200, stream=httpx.ByteStream(b""))
+
+        memory = open_budget("api", Limits((RateWindow(100, 1.0),), in_flight=1), "memory")
+        auth = make_auth(CREDENTIALS, clock=Clock())
+        waits, renews = Flow(auth), Flow(auth)
+        await waits.first()
+        signed = await waits.then(token("old"))
+        assert signed is not None
+        await renews.first()
+        async with memory:
+            wire = Metered(Wire(), memory, signed.url)
+            async with memory.request():
+                sending = asyncio.create_task(wire.handle_async_request(signed))
+                await asyncio.sleep(0)
+                await refused(renews)
+                await renews.then(token("new"))
+                assert not left, "it waits for its place"
+            await (await sending).aclose()
+        assert left == ["Bearer new"]
+        assert (await refused(waits)).url.host == "id.test", "it was the newest that was refused"
 
     asyncio.run(run())
 

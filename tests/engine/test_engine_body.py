@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.body import LARGE_BYTES, Incoming
 from pipeline.paging.multiquery import split
-from pipeline.rows.guard import BadBody
+from pipeline.rows.guard import BadBody, Tally, clean_utf8, in_utf8
 
 PIECE = bytes(range(256)) * 1024
 
@@ -82,3 +82,36 @@ def test_pages_are_views_of_the_pack() -> None:
 def test_what_is_no_pack_is_asked_for_again(text: str) -> None:
     with pytest.raises(BadBody):
         split(text.encode(), ["JK", "KJ", "QV"])
+
+
+NAME = '[{"name": "Zoë"}]'
+
+
+@pytest.mark.parametrize(
+    ("sent", "charset"),
+    [
+        (NAME.encode("latin-1"), "ISO-8859-1"),
+        (NAME.encode("cp1252"), "windows-1252"),
+        (NAME.encode(), "iso-8859-1"),
+        (NAME.encode(), "us-ascii"),
+        (NAME.encode(), "utf8"),
+        (NAME.encode("utf-8-sig"), None),
+        (NAME.encode("utf-16"), "utf-16"),
+        (NAME.encode("utf-16"), None),
+        (b"\xfe\xff" + NAME.encode("utf-16-be"), None),
+        (NAME.encode("utf-16-le"), "UTF-16LE"),
+        (NAME.encode("utf-32"), None),
+    ],
+)
+def test_a_body_is_read_in_the_charset_that_it_is_written_in(
+    sent: bytes, charset: str | None
+) -> None:
+    tally = Tally()
+    assert str(clean_utf8(in_utf8(sent, charset), tally), "utf-8") == NAME
+    assert not tally.repaired
+
+
+@pytest.mark.parametrize("charset", [None, "utf-8", "no-such-charset", "base64", "utf-16", ""])
+def test_a_charset_that_does_not_fit_changes_nothing(charset: str | None) -> None:
+    sent = NAME.encode("latin-1")
+    assert in_utf8(sent, charset) == sent

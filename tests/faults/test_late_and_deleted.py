@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from emulator.testing import Emulator
+from local.services import S3
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.client.packing import packed
@@ -24,6 +25,7 @@ from pipeline.lake.store import Lake
 from pipeline.run.staged import Run
 from pipeline.run.sweep import Swept, sweep
 from pipeline.spec import load_source
+from tests.faults.proxy import proxied
 from tests.faults.support import DAY, LIMITS, Bench, igdb
 from tests.sources.support import serving
 
@@ -93,6 +95,21 @@ def test_a_sweep_finds_what_was_deleted_and_the_reader_leaves_it_out(
     api.upsert("collections", rows=[{"id": back, "name": "again", "updated_at": seconds(DAY) - 9}])
     bench.run()
     assert back in alive(lake, "collections"), "a row that is extracted again has come back"
+
+
+def test_a_sweep_whose_record_is_written_but_not_confirmed(
+    api: Emulator, lake: Lake, s3: S3
+) -> None:
+    """boto3 sends it again, and conflicts with itself."""
+    with proxied(s3.endpoint_url) as proxy:
+        client = replace(s3, endpoint_url=proxy.url).client(attempts=3)
+        bench = Bench(igdb(api, only=["genres"]), Lake(client, lake.url().rstrip("/")))
+        assert bench.run().manifest.files
+        gone = set(api.delete("genres", count=3))
+        proxy.some("lost", "put", path="_sweeps")
+        assert swept(bench, "genres").keys_gone == 3
+        assert proxy.broken["put"] == 1
+    assert not alive(lake, "genres") & gone
 
 
 @pytest.mark.parametrize("every", [2, 3])

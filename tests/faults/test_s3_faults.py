@@ -161,6 +161,27 @@ def test_access_that_is_revoked_in_the_middle(
     arrived(api, lake)
 
 
+@pytest.mark.parametrize("what", ["slow down", "reset", "lost", "denied"])
+def test_files_that_can_not_be_read_back(
+    api: Emulator, lake: Lake, behind: Callable[..., Bench], proxy: Proxy, what: str
+) -> None:
+    """Arrow reads them, and not boto3: its errors are none of the engine's."""
+    proxy.some(what, "get", times=1_000, path=".parquet")
+    bench = behind()
+    error = bench.run().error
+    if what == "denied":
+        assert isinstance(error, LakeRefused)
+        assert "s3:GetObject" in str(error)
+    else:
+        assert isinstance(error, LakeUnavailable)
+        assert "can't be read" in str(error)
+    proxy.heal()
+    ran = bench.run()
+    assert ran.manifest.files
+    assert ran.requests == 0, "all that was staged is still there"
+    arrived(api, lake)
+
+
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize(
     ("record", "after"),

@@ -1,5 +1,7 @@
 """Maintenance removes what is old and in nobody's use, and nothing else."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from pipeline.errors import LostRace
 from pipeline.lake.maintain import Report, clean
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.store import Lake
+from pipeline.lake.store import Lake, Listed
 from tests.lake.support import (
     DAY,
     Killed,
@@ -113,3 +115,20 @@ def test_wherever_a_run_dies_maintenance_cleans_up(lake: Lake) -> None:
         _later(lake, dry_run=False)
         check_clean(lake)
     assert number >= 12
+
+
+def test_a_run_that_takes_over_while_maintenance_looks_keeps_what_it_has(lake: Lake) -> None:
+    """The dead run's checkpoint was listed as an old one, and is somebody's when it is read."""
+    stage(begin(lake), 0, "dead")
+    client = lake.client
+
+    class Late(Lake):
+        def list(self, folder: str) -> Iterator[Listed]:
+            for each in super().list(folder):
+                yield replace(each, modified=each.modified - timedelta(days=10))
+
+    alive = begin(lake)
+    report = clean(Late(client, lake.url().rstrip("/")), dry_run=False)
+    assert report.leftovers == ()
+    stage(alive, 1, "new")
+    assert alive.commit(facts).manifest.rows

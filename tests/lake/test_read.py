@@ -13,6 +13,7 @@ from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import EndpointKind, Manifest
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import Between, current, dataset, manifests
+from pipeline.lake.readback import key_rows
 from pipeline.lake.rows import newest_of_each
 from pipeline.lake.store import Lake
 
@@ -120,6 +121,26 @@ def test_a_day_without_rows_has_the_columns_all_the_same(lake: Lake) -> None:
     put(lake, DAYS[0])
     put(lake, DAYS[1])
     assert current(lake, "s", "e", key=["id"], cursor="at").num_rows == 0
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int64()])
+def test_a_column_dt_of_the_rows_is_theirs(lake: Lake, kind: pa.DataType) -> None:
+    values = pa.array([7, 8]).cast(kind).to_pylist()
+    for day, value in zip(DAYS, values, strict=False):
+        put(lake, day, rows({"id": value, "at": at(day), "dt": value}, id=kind, dt=kind))
+    assert dataset(lake, "s", "e").to_table()["dt"].to_pylist() == values
+    assert current(lake, "s", "e", key=["dt"], cursor="at")["dt"].to_pylist() == values
+    files = [file for each in manifests(lake, "s", "e") for file in each.files]
+    assert key_rows(lake, files, ["dt"])["dt"].to_pylist() == values
+    with pytest.raises(ContractBroken, match="have a column dt of their own"):
+        dataset(lake, "s", "e", dt=True)
+
+
+def test_a_whole_number_that_no_double_of_another_day_holds_is_said(lake: Lake) -> None:
+    put(lake, DAYS[0], rows({"id": 1, "x": 2**53 + 1}, x=pa.int64()))
+    put(lake, DAYS[1], rows({"id": 2, "x": 0.5}, x=pa.float64()))
+    with pytest.raises(ContractBroken, match=r"one table: .*9007199254740993.*declare the column"):
+        current(lake, "s", "e", key=["id"], cursor="at")
 
 
 def test_the_key_and_the_cursor_are_those_of_the_manifest(lake: Lake) -> None:

@@ -235,3 +235,27 @@ def test_children_are_read_anew_with_their_parents(lake: Lake) -> None:
         assert parts
         assert things.rows == parts.rows
         assert parts.window == things.window
+
+
+def test_days_of_children_that_were_left_out_of_a_run_are_named(lake: Lake) -> None:
+    """Their parents were read once more when their day had ended: tomorrow's begin behind that."""
+    began, margin_s = EARLY[1]
+    both = ["things", "parts"]
+
+    def named() -> str:
+        check = coverage(source, lake, "parts")
+        return "" if check.passed else str(check.description)
+
+    with serving(Api().app) as url:
+        source = source_at(url, margin_s)
+        assert not outcome_of(source, lake, both, [YESTERDAY], began)[0].failed
+        assert not materialize(source, lake, YESTERDAY, AFTER_MIDNIGHT).failed
+        assert named() == "missing: 2026-11-01 (1 day): materialize them"
+        for day in ("2026-11-01", TODAY):
+            assert not outcome_of(source, lake, both, [day], AFTER_MIDNIGHT)[0].failed
+        assert named() == (
+            "not read in full: 2026-11-02T22:00:00Z to 2026-11-03T00:00:00Z: materialize "
+            f"{YESTERDAY} again"
+        )
+        assert not outcome_of(source, lake, "parts", [YESTERDAY], AFTER_MIDNIGHT)[0].failed
+        assert not named()

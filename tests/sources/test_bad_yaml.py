@@ -92,6 +92,10 @@ def sentence(tmp_path: Path, body: str) -> str:
             '    request: {params: {p: "{page}"}}\n',
             "of numbered pages only a count tells: name it as count or paging.total, or leave",
         ),
+        (
+            "    key: [id]\n    sweep: true\n",
+            "the type of 'id' is not declared: add it, e.g. columns: {id: int64}",
+        ),
     ],
 )
 def test_a_combination_that_can_not_work(tmp_path: Path, body: str, expected: str) -> None:

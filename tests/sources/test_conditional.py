@@ -280,13 +280,18 @@ ETAG = {"etag": '"x"'}
 
 
 def kept(*pages: list[int | None], chain: bool = True) -> bool:
-    """Whether the validators of a feed with these cursors, minutes before the end, are kept."""
+    """Whether the validators of a feed with these cursors are kept."""
+    return "validators" in watched(*pages, chain=chain).facts()
+
+
+def watched(*pages: list[int | None], chain: bool = True) -> Feed:
+    """A feed whose pages had these cursors, minutes before the end."""
     feed = Feed(None, END, chain=chain)
     feed.begin(ETAG)
     for page in pages:
         at = [None if m is None else END - timedelta(minutes=m) for m in page]
         feed.saw(pa.chunked_array([pa.array(at, pa.timestamp("us", tz="UTC"))]))
-    return "validators" in feed.facts()
+    return feed
 
 
 @pytest.mark.parametrize(
@@ -315,6 +320,26 @@ def test_how_far_a_feed_reaches_back() -> None:
     assert reaches_back("2026-10-31T23:59:59+00:00", start)[0]
     assert not reaches_back("2026-11-01T00:00:00+00:00", start)[0]
     assert not reaches_back(None, start)[0]
+
+
+@pytest.mark.parametrize(
+    ("pages", "reach"),
+    [
+        ([[1, 2], [3, 4]], 4),
+        ([[4, 3], [2, 1]], 4),
+        ([[99, 1, 2], [3, 4]], 4),  # the first one is pinned there
+        ([[99, 98, 1]], 99),
+        ([[1, 3, 2]], 2),  # which is less than there is, and errs on the safe side
+        ([[5]], 5),
+        ([[None, 5], [None]], 5),
+        ([[]], None),
+    ],
+)
+def test_how_far_a_feed_reaches_is_how_old_the_row_is_that_leaves_it_next(
+    pages: list[list[int | None]], reach: int | None
+) -> None:
+    found = watched(*pages).facts()["feed_from"]
+    assert found == (None if reach is None else (END - timedelta(minutes=reach)).isoformat())
 
 
 @pytest.mark.parametrize("free", [True, False])

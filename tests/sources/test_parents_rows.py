@@ -1,9 +1,10 @@
 """Which parents a child is asked for: their values, and their partition while it is replaced."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
@@ -16,6 +17,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import key_rows, manifest_of
 from pipeline.lake.store import Lake
 from pipeline.run import parents, staged
+from pipeline.run.staged import Run
+from pipeline.run.winner import winner
 from pipeline.spec import Source
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
@@ -171,3 +174,98 @@ def test_a_number_is_asked_for_as_one_in_json(lake: Lake) -> None:
     assert manifest is not None
     found = key_rows(lake, manifest.files, ["customer", "line"]).to_pylist()
     assert found == [{"customer": str(n), "line": 1} for n in range(len(NAMES))]
+
+
+def test_who_lost_a_partition_of_children_takes_the_winners(lake: Lake) -> None:
+    """It was made from the same parents, with the same YAML: there is nothing left to do."""
+
+    def found(since: datetime) -> Manifest | None:
+        run = Run(source, lake, cast(Any, None), "loser", lambda: NOW)
+        return asyncio.run(winner(run, "orders", DAY[0], since=since, patience_s=0))
+
+    with source_at("group: 1") as source:
+        began = NOW - timedelta(minutes=1)
+        (parent,) = extract(source, lake, "customers", DAY, began)
+        assert found(began) is None
+        (manifest,) = extract(source, lake, "orders", DAY, NOW)
+        assert str(parent.watermark) < str(manifest.extracted_at)
+        assert found(NOW) == manifest
+        assert found(NOW + timedelta(seconds=1)) is None, "it is older than this try"
+        extract(source, lake, "customers", DAY, NOW)
+        assert found(NOW) is None, "there are other parents now"
+
+
+def test_a_day_without_children_keeps_their_columns(lake: Lake) -> None:
+    """It is read beside the day before it: what its rows had is known from that one's commit."""
+
+    async def people(request: Request) -> Response:
+        day = request.query_params["until"][:10]
+        at = {"2026-11-02": "2026-11-01T12:00:00Z", "2026-11-03": "2026-11-02T12:00:00Z"}[day]
+        return JSONResponse([{"id": int(day[-2:]), "at": at}])
+
+    async def pets(request: Request) -> Response:
+        return JSONResponse([{"id": 1, "name": "Rex"}] if request.query_params["of"] == "2" else [])
+
+    with serving(Starlette(routes=[Route("/people", people), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-10-31
+            safety_margin_s: 0
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}"}}}}
+                key: [id]
+                parents: {{endpoint: people}}
+            """
+        )
+        days = ["2026-11-01", "2026-11-02"]
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], days, NOW)
+    first, second = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    assert (first.rows, second.rows) == (1, 0)
+    assert {c["name"] for c in first.columns} == {c["name"] for c in second.columns}
+    assert "schema_changes" not in second.extra
+
+
+def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lake) -> None:
+    async def people(request: Request) -> Response:
+        return JSONResponse([{"id": n, "at": "2026-11-02T23:30:00Z"} for n in (1, 2)])
+
+    async def pets(request: Request) -> Response:
+        person, page = int(request.query_params["of"]), int(request.query_params["page"])
+        worth = {(2, 1): 2**53 + 1, (2, 2): 0.5}.get((person, page), 1)
+        rows = [{"id": 10 * person + page, "worth": worth}] if page < 3 else []
+        return JSONResponse(rows)
+
+    with serving(Starlette(routes=[Route("/people", people), Route("/pets", pets)])) as url:
+        source = source_of(
+            f"""
+            source: home
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              people:
+                request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+              pets:
+                request: {{params: {{of: "{{parent}}", page: "{{page}}"}}}}
+                paging: {{kind: page, limit: 1}}
+                key: [id]
+                parents: {{endpoint: people, max_failed_share: 0.5}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, ["people", "pets"], DAY, NOW)
+    (manifest,) = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [11, 12]
+    (failed,) = manifest.extra["parents"]["failures"]
+    assert failed["parent"] == "2"
+    assert "9007199254740993" in failed["reason"]
+    assert "Declare the column's type" in failed["reason"]

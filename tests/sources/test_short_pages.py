@@ -311,6 +311,21 @@ def test_keys_in_an_order_of_the_apis_own_are_read_and_not_called_proved(
         assert committed(lake, source) == (list(range(1, 13)), False)
 
 
+@pytest.mark.parametrize("tied", [2, 4])
+def test_rows_of_one_cursor_may_come_in_any_order(lake: Lake, tmp_path: Path, tied: int) -> None:
+    """As a database gives them that is told to sort by the cursor alone."""
+    rows = rows_at([*range(5 - tied), *[7] * tied])  # a full page: its end is asked for twice
+
+    def answer(params: dict[str, str], number: int) -> list[Row]:
+        turned = rows[number % len(rows) :] + rows[: number % len(rows)]
+        ordered = sorted(turned, key=lambda row: row["at"])
+        since = instant(params.get("since", "2026-01-01"))
+        return [row for row in ordered if instant(row["at"]) >= since][: int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, CURSOR) as source:
+        assert committed(lake, source) == ([row["id"] for row in rows], True)
+
+
 TOKENS = """
   orders:
     request: {params: {token: "{token}", limit: "{limit}"}}
@@ -332,7 +347,7 @@ def test_a_chain_that_ends_at_a_short_page_is_not_cut_where_the_api_caps_its_pag
     shop = Shop(answer)
     with shop.source(tmp_path, TOKENS) as source:
         assert committed(lake, source).ids == list(range(1, 13))
-    assert len(shop.asked) == 5  # an empty page is the end
+    assert len(shop.asked) == 6  # an empty page that comes twice is the end
 
 
 NUMBERED = """
@@ -359,7 +374,7 @@ def test_numbered_pages_that_nothing_counts_are_not_called_proved(
     shop = Shop(numbered(rows_at([1] * count)))
     with shop.source(tmp_path, NUMBERED) as source:
         assert committed(lake, source) == (list(range(1, count + 1)), proved)
-    assert len(shop.asked) == -(-count // 5) + 1  # in one pass
+    assert len(shop.asked) == -(-count // 5) + 2  # in one pass; an empty page is asked for twice
 
 
 PAIRS = """
@@ -401,6 +416,36 @@ def test_a_page_of_rows_with_two_keys_that_is_cut_to_its_first_row_is_not_the_en
 
     with Shop(answer).source(tmp_path, PAIRS) as source:
         assert committed(lake, source) == (list(range(1, 21)), True)
+
+
+def test_a_page_with_two_keys_that_comes_again_is_not_called_joined(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """The API reads no offset beyond the eighth row: it answers that page for ever."""
+    rows = [{"id": n, "part": "a"} for n in range(1, 31)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        first = min(8, int(params["offset"]))
+        return rows[first : first + int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, PAIRS) as source:
+        assert committed(lake, source) == (list(range(1, 14)), False)
+
+
+def test_rows_with_two_keys_that_move_on_by_a_page_are_read_again(
+    lake: Lake, tmp_path: Path
+) -> None:
+    """As many rows come before the reader as there are between two pages."""
+    rows = [{"id": n, "part": "a"} for n in range(10, 31)]
+
+    def answer(params: dict[str, str], number: int) -> Any:
+        if number == 2:
+            rows[:0] = [{"id": n, "part": "a"} for n in range(1, 5)]
+        first = int(params["offset"])
+        return rows[first : first + int(params["limit"])]
+
+    with Shop(answer).source(tmp_path, PAIRS) as source:
+        assert committed(lake, source) == ([*range(1, 5), *range(10, 31)], True)
 
 
 def test_one_row_with_two_keys_is_read_once(lake: Lake, tmp_path: Path) -> None:
