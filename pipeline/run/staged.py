@@ -179,7 +179,7 @@ class Staged:
             columns=columns,
             checks=[check.to_json() for check in checks],
             extra={
-                "key": self._spec.key,
+                "key": [*self._spec.key],
                 "cursor": self._spec.cursor,
                 **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
