@@ -94,13 +94,14 @@ class TokenAuth(httpx.Auth):
         return f"Bearer {self._token}"
 
     def _signed(self, request: httpx.Request) -> httpx.Request:
-        def sign() -> None:
-            request.headers["Authorization"] = self._authorization
-
-        sign()
+        self._sign(request)
         request.headers.update(self._extra)
-        request.extensions = {**request.extensions, SIGN: sign}
+        # Of no closure over the request: in a circle it would keep the bodies of its pack.
+        request.extensions = {**request.extensions, SIGN: self._sign}
         return request
+
+    def _sign(self, request: httpx.Request) -> None:
+        request.headers["Authorization"] = self._authorization
 
     def _token_request(self) -> httpx.Request:
         form = dict(self._form())

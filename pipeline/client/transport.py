@@ -50,7 +50,7 @@ class Metered(httpx.AsyncBaseTransport):
         async with AsyncExitStack() as stack:
             grant = await stack.enter_async_context(self._budget.request())
             if sign := request.extensions.get(SIGN):
-                sign()
+                sign(request)
             left_at = monotonic()
 
             def left() -> None:
