@@ -213,13 +213,18 @@ class ByKey:
     async def _rest(self, head: Ask) -> AsyncIterator[Handed]:
         """What the pages so far have not reached, until two answers say that there is no more."""
         self._reach = replace(self._reach, witnesses=min(1, self._reach.witnesses))
-        while self._reach.witnesses < _ENOUGH or await self._more_behind_one_row(head):
+        while self._reach.witnesses < self._enough() or await self._more_behind_one_row(head):
             if self._can_seek:
                 yield self._taken(await self._seek.page(self._onward(head)))
                 continue
             ask = replace(head, offset=self._offset)
             async for found in self._walk(await self._pages.page(ask), None):
                 yield self._taken(found)
+
+    def _enough(self) -> int:
+        """Witnesses; one more where the API has counted more rows than came."""
+        fewer = self.tally.total is not None and self._earlier + self.tally.rows < self.tally.total
+        return _ENOUGH + fewer
 
     async def _more_behind_one_row(self, head: Ask) -> bool:
         """:raises ContractBroken: one row a page, so that there is nothing to overlap by."""

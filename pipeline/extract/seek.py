@@ -58,6 +58,9 @@ class Seek:
         for _ in range(2):
             if (await self._pages.page(replace(ask, after=facts.first))).facts.rows:
                 return
+            now = (await self._pages.page(ask)).facts
+            if now.rows < facts.rows:
+                return  # rows are gone since, so that nothing may be behind the first one
         raise ContractBroken(
             f"the API gives no row with {self._key} after {facts.first}, though it just gave "
             f"{facts.last}: is the filter on the key right, and does the API compare "

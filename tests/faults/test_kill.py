@@ -14,7 +14,7 @@ import pytest
 from emulator.testing import Emulator
 from local.services import S3
 from pipeline.lake.maintain import clean
-from pipeline.lake.read import dataset
+from pipeline.lake.read import dataset, manifests
 from pipeline.lake.store import Lake
 from tests.faults.support import IN_DAY_S, check_clean, check_rows, new_run_id
 from tests.faults.workers import Task, Told, Worker, workers
@@ -54,9 +54,9 @@ def state(api: Emulator) -> dict[int, str]:
 
 def read(lake: Lake) -> dict[int, str]:
     """Key and checksum of all committed rows; none is there twice."""
-    rows = dataset(lake, "igdb", ENDPOINT).to_table()
-    if not rows.num_rows:
+    if not manifests(lake, "igdb", ENDPOINT):
         return {}
+    rows = dataset(lake, "igdb", ENDPOINT).to_table()
     found = dict(zip(rows["id"].to_pylist(), rows["checksum"].to_pylist(), strict=True))
     assert len(found) == rows.num_rows
     return found
