@@ -4,6 +4,7 @@ quota would lie idle with fewer."""
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -47,6 +48,7 @@ class Slow:
         return JSONResponse({"total": ROWS, "rows": [{"id": n} for n in numbers]})
 
 
+@pytest.mark.slow
 def test_one_endpoint_has_as_many_requests_open_as_its_api_allows(lake: Lake) -> None:
     api, outcome = Slow(), Outcome()
 
