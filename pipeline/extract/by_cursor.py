@@ -18,7 +18,7 @@ from pipeline.extract.fetch import Fetched, Pages
 from pipeline.paging.pagers import Ask, Facts, Segment, kept, restored
 from pipeline.window import floor
 
-_ASK_AGAIN = 4
+_ASK_AGAIN = 8
 """So often is a page asked for again whose answers are not alike."""
 
 
@@ -176,22 +176,34 @@ def goes_back(before: Facts, ask: Ask) -> bool:
     return before.cursor is not None and ask.url is None
 
 
-def check_last(before: Facts, ask: Ask, facts: Facts) -> None:
+def _lacks(page: Facts, last: Facts) -> bool:
+    """Whether a page up to the cursor of the last one has not all of its rows."""
+    return not set(last.again) <= set(page.again)
+
+
+async def check_last(pages: Pages, before: Facts, ask: Ask, facts: Facts) -> None:
     """Hold the last page of a chain against the one before it, which ended with the same cursor.
 
-    A last page of fewer rows than the one before it was not cut off: what is new came meanwhile.
+    If that one was not full and lacks rows of it, an API may hold fewer rows a page than it is
+    asked for, and fewer than have one cursor; or they came meanwhile. So it is asked for again:
+    then it has them, or is shorter, since others have gone.
 
-    :raises ContractBroken: it has rows that the one before, which was not full, should have had.
+    :raises ContractBroken: it is as short and lacks them again.
     """
     if facts.cursor is None or facts.cursor != before.cursor or before.url is not None:
         return  # not by the cursor, or on to another one, or to what a link names
-    not_full = before.rows <= facts.rows and before.rows < ask.limit
-    if not_full and not set(facts.again) <= set(before.again):
-        raise ContractBroken(
-            f"{ask.limit} rows a page were asked for, {before.rows} came and there were more, then "
-            f"{facts.rows} with the cursor {facts.cursor}: whether these are all does not show. "
-            "Use another kind of paging, or a filter under which fewer rows have one cursor"
-        )
+    if before.rows > facts.rows or before.rows >= ask.limit or not _lacks(before, facts):
+        return  # a last page of fewer rows than the one before it was not cut off
+    if before.since is not None:
+        again = (await pages.page(replace(ask, window=(before.since, _window_of(ask)[1])))).facts
+        is_beyond = _is_after(again.cursor, facts.cursor)
+        if again.rows < facts.rows or is_beyond or not _lacks(again, facts):
+            return
+    raise ContractBroken(
+        f"{ask.limit} rows a page were asked for, {before.rows} came and there were more, then "
+        f"{facts.rows} with the cursor {facts.cursor}: whether these are all does not show. "
+        "Use another kind of paging, or a filter under which fewer rows have one cursor"
+    )
 
 
 def last_page_json(facts: Facts) -> dict[str, Any] | None:
@@ -200,11 +212,18 @@ def last_page_json(facts: Facts) -> dict[str, Any] | None:
         return None
     again = [[kept(key) for key in keys] for keys in facts.again]
     linked = facts.url is not None
-    return {"rows": facts.rows, "cursor": facts.cursor, "again": again, "linked": linked}
+    return {
+        "rows": facts.rows,
+        "cursor": facts.cursor,
+        "since": facts.since,
+        "again": again,
+        "linked": linked,
+    }
 
 
 def last_page(data: Mapping[str, Any]) -> Facts:
     """As it was, but for the link: there was one, or none."""
     again = tuple(tuple(restored(key) for key in keys) for keys in data["again"])
     url = "" if data["linked"] else None
-    return Facts(data["rows"], cursor=data["cursor"], again=again, url=url)
+    since = data.get("since")  # none in a position of an earlier version
+    return Facts(data["rows"], cursor=data["cursor"], since=since, again=again, url=url)

@@ -168,11 +168,11 @@ class ByChain:
         self._seen |= dict.fromkeys(again, (self.tally.passes, first[0].index))
         if len(first) == 1 and first[0].ask is not None:
             head = await self._pages.page(first[0].ask)
-            yield self._taken(first[0].index, head)
+            yield await self._taken(first[0].index, head)
             lanes = self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
             async for index, page in pages:
-                yield self._taken(index, page)
+                yield await self._taken(index, page)
                 if self._progress.beyond_all_rows and self._facts(page).total is not None:
                     return
 
@@ -190,10 +190,15 @@ class ByChain:
     def _follows(self, page: Fetched) -> Ask | None:
         return self._pager.after(page.ask, self._facts(page))
 
-    def _taken(self, index: int, page: Fetched) -> Handed:
-        """Hand on the rows that no page before had, and the position behind them."""
+    async def _taken(self, index: int, page: Fetched) -> Handed:
+        """Hand on the rows that no page before had, and the position behind them.
+
+        :raises ContractBroken: by the cursor, it has what the page before it should have had.
+        """
         follows, facts, now = self._follows(page), page.facts, self._now
-        self._look_back(index, page, is_last=follows is None)
+        if self._before is not None and follows is None:
+            await check_last(self._pages, self._before, page.ask, facts)
+        self._look_back(index, page)
         table, new = self._fresh(page.table, index)
         now.came[index] = now.came.get(index, 0) + new + page.outside
         self._progress.saw(index, page.ask, facts, new)
@@ -212,15 +217,10 @@ class ByChain:
         }
         return Handed(table, after, page.arrow_bytes)
 
-    def _look_back(self, index: int, page: Fetched, *, is_last: bool) -> None:
-        """Whether a page begins where the one before it ended, as far as it shows.
-
-        :raises ContractBroken: by the cursor, it has what the one before it should have had.
-        """
+    def _look_back(self, index: int, page: Fetched) -> None:
+        """Whether a page begins where the one before it ended, as far as it shows."""
         ask, facts = page.ask, page.facts
         before, self._before = self._before, facts
-        if before is not None and is_last:
-            check_last(before, ask, facts)
         if before is not None and goes_back(before, ask):
             self._now.joined = True
         elif self._is_first(ask):

@@ -163,6 +163,14 @@ def test_a_row_that_shows_late_beside_the_last_one_is_read(lake: Lake, tmp_path:
         assert committed(lake, source).ids == [1, 2, 3, 4]
 
 
+def test_a_row_that_comes_beside_the_only_one_is_read(lake: Lake, tmp_path: Path) -> None:
+    rows = rows_at([3, 3])
+    shop = Shop(lambda params, n: by_cursor(rows[: 1 + (n > 0)])(params, n))
+    with shop.source(tmp_path, CURSOR) as source:
+        assert committed(lake, source).ids == [1, 2]
+    assert len(shop.asked) == 4, "the first page is asked for again, and twice has both"
+
+
 def test_rows_with_one_cursor_on_two_full_pages_come_once(lake: Lake, tmp_path: Path) -> None:
     shop = Shop(by_cursor(rows_at([1, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5])))
     with shop.source(tmp_path, CURSOR) as source:
