@@ -11,7 +11,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import httpx
 
@@ -42,6 +42,7 @@ from pipeline.rows.guard import BadBody, OddPage, in_utf8
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
+_NOTHING: Final = httpx.ByteStream(b"")
 log = logging.getLogger("headrace.client")
 
 
@@ -208,6 +209,8 @@ class Client:
                     )
         finally:
             await response.aclose()
+            # They hold each other, and a pack with its body, until the collector comes.
+            response.stream = _NOTHING
         whole = in_utf8(body.whole(), response.charset_encoding)
         latency_s = response.extensions.get(LATENCY_S, 0.0)
         headers = dict(response.headers)
