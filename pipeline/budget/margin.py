@@ -70,8 +70,11 @@ def untold_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float
     """How long everybody waits after a 429 where neither it nor the user says so: a second.
 
     The first of a burst says that one request came a little early: a quarter of a short window
-    makes up for it, and the margin grows. If others follow at once, more was wrong.
+    makes up for it, and the margin grows. If others follow at once, more was wrong; not if they
+    come while everybody waits, since they had left before.
     """
+    if now < cells[BLOCKED_UNTIL]:
+        return 0.0
     soon = now < cells[CUT_AT] + max(COOL_DOWN_MIN_S, limits.shortest.per_s)
     first = not (soon or _goes_on(cells, limits, now))
     return min(SURE_WAIT_S, FIRST_PART * limits.shortest.per_s) if first else SURE_WAIT_S

@@ -206,7 +206,9 @@ if step == 'throttled' then
   count(':throttled', 1)
   s.answered = math.max(0, s.answered - 1)
 end
-if step == 'throttled' and wait_s < 0 then
+if step == 'throttled' and wait_s < 0 and now < s.blocked then
+  wait_s = 0
+elseif step == 'throttled' and wait_s < 0 then
   local soon = now < s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w)
   local first = not (soon or goes_on())
   wait_s = first and math.min(SURE_WAIT_S, FIRST_PART * shortest.w) or SURE_WAIT_S

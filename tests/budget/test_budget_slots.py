@@ -186,7 +186,13 @@ def test_the_first_429_of_a_burst_that_names_no_wait_costs_a_part_of_a_short_win
 ) -> None:
     limits = Limits((RateWindow(40, per_s),), 8, said_s)
     row = new(limits)
-    for at, wait_s in ((100.0, first_s), (100.01, again_s), (200.0, first_s), (200.5, again_s)):
+    for at, wait_s in (
+        (100.0, first_s),
+        (100.01, first_s),  # it had left before the first came
+        (100.01 + first_s, again_s),
+        (200.0, first_s),
+        (200.0 + first_s, again_s),
+    ):
         slots.throttled(row, limits, at, wait_s=None)
         assert slots.take(row, limits, at).wait_s == pytest.approx(wait_s, abs=0.02)
 

@@ -125,6 +125,11 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst
             answer = await two._store.take(None)
             assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
             two._store.give_back(answer.ticket)
+            await one.throttled(None)  # while everybody waits: it had left before
+            answer = await two._store.take(None)
+            assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
+            two._store.give_back(answer.ticket)
+            await asyncio.sleep(0.25 * WIDE.shortest.per_s + 0.01)
             told = monotonic()
             await asyncio.gather(one.throttled(None), one.throttled(None))
             async with two.request():
