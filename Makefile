@@ -34,7 +34,7 @@ ui: $(STAMP) ## Dagster's UI over the same services, until Ctrl-C (ARGS="--port 
 test: $(STAMP) ## all tests
 	$(PY) -m pytest $(ARGS)
 
-test-fast: $(STAMP) ## two thirds of the tests, in two processes: some two minutes
+test-fast: $(STAMP) ## two thirds of the tests, in two processes: under two minutes
 	$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-pythons: ## test-fast with each of Python 3.11, 3.12 and 3.13 that is installed

@@ -4,7 +4,6 @@ quota would lie idle with fewer."""
 import asyncio
 from datetime import UTC, datetime
 
-import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,7 +23,7 @@ ROWS = 100 * PAGE
 
 
 class Slow:
-    """Answers once as many requests are open as may be; not before ten seconds if they are not."""
+    """Answers once as many requests are open as may be; not before two seconds if they are not."""
 
     def __init__(self) -> None:
         self.open = self.most = 0
@@ -39,7 +38,7 @@ class Slow:
             self.all_there.set()
         try:
             if offset:  # the first page tells how many there are
-                await asyncio.wait_for(self.all_there.wait(), 10.0)
+                await asyncio.wait_for(self.all_there.wait(), 2.0)
         except TimeoutError:
             pass
         finally:
@@ -48,7 +47,6 @@ class Slow:
         return JSONResponse({"total": ROWS, "rows": [{"id": n} for n in numbers]})
 
 
-@pytest.mark.slow
 def test_one_endpoint_has_as_many_requests_open_as_its_api_allows(lake: Lake) -> None:
     api, outcome = Slow(), Outcome()
 
