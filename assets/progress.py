@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable
 
 from assets.plot import Course
+from pipeline.budget.stats import BudgetStats
 from pipeline.client.client import Client
 from pipeline.run.source import Outcome
 
 _SAMPLE_S = 1.0
 EVERY_S = 5
 """A whole number of samples."""
+_LEARNING = 3
+"""429s that a run may have until the pace is learned (see decision 2)."""
+_OFTEN = 0.01
 
 
 async def report(
@@ -44,6 +48,18 @@ def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) ->
         + (f", about {left:,.0f} s left" if left >= 1 else "")
         + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
     )
+
+
+def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
+    """What to do about 429s, if there are more than it takes to learn an API's pace."""
+    if stats.throttled <= max(_LEARNING, stats.requests * _OFTEN):
+        return None
+    remedy = (
+        "it allows less than limits.windows say, or others use the same key"
+        if limited
+        else "say how fast it may be asked, in limits.windows"
+    )
+    return f"{stats.throttled} of {counted(stats.requests, 'request')} were answered 429: {remedy}"
 
 
 def _rows(outcome: Outcome) -> tuple[int, int]:

@@ -43,6 +43,7 @@ class Recorder:
         for name, done in _by_endpoint(receipts).items():
             key = asset_key(self._source, name)
             checks = check_results(self._context, self._source, lake, name, done)
+            self._say(name, checks)
             if not self._all_partitions(done):
                 self.log(done)
                 yield from checks
@@ -75,8 +76,16 @@ class Recorder:
         """
         step = self._context.get_step_execution_context()
         for name, done in _by_endpoint(receipts).items():
-            for result in check_results(self._context, self._source, lake, name, done):
+            checks = check_results(self._context, self._source, lake, name, done)
+            self._say(name, checks)
+            for result in checks:
                 self._context.log_event(result.to_asset_check_evaluation(step))
+
+    def _say(self, name: str, checks: Sequence[dg.AssetCheckResult]) -> None:
+        """Of a check that does not hold Dagster's log has the name alone, at the level DEBUG."""
+        for check in checks:
+            if not check.passed:
+                self._context.log.warning(f"{name}: {check.check_name}: {check.description}")
 
     def _all_partitions(self, receipts: Sequence[Receipt]) -> bool:
         done = {receipt.manifest.partition for receipt in receipts}

@@ -18,7 +18,7 @@ import dagster as dg
 from assets import verdict
 from assets.ending import end, fail
 from assets.plot import Course, requests_over_time
-from assets.progress import counted, line, report
+from assets.progress import counted, line, report, too_fast
 from assets.recording import Recorder
 from assets.specs import asset_key
 from assets.verdict import Verdict
@@ -108,6 +108,8 @@ class Step:
                 self._recorder.shared = self._shared_metadata(client)
                 passed_s = time.monotonic() - began
                 self._context.log.info(line(self._outcome, client, passed_s, limited=self._limited))
+                if said := too_fast(client.budget.stats, limited=self._limited):
+                    self._context.log.warning(said)
 
     async def _report(self, client: Client) -> None:
         log = self._context.log.info

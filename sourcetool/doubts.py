@@ -84,7 +84,7 @@ def _nothing(seen: Seen) -> Doubt:
     if seen.ever.facts.rows:
         return Doubt(
             "no rows came of these days, so that little could be checked",
-            "look further back: --days 30",
+            "look further back: ARGS='--days 30'",
         )
     return Doubt(
         "no rows came, not even of everything up to now: the first partition would be empty",

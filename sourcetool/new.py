@@ -30,6 +30,7 @@ class Key:
     """A key that the API wants in a header.
 
     :ivar setting: the environment variable that holds it. The YAML names it, and never its value.
+        For ``Authorization`` it is a bearer's, unless it says another scheme (``token abc``).
     """
 
     header: str
@@ -37,10 +38,20 @@ class Key:
 
     def sent(self, env: Mapping[str, str]) -> dict[str, str]:
         """:raises ConfigError: the setting is missing."""
-        return {self.header: interpolate(f"${{{self.setting}}}", env)}
+        value = interpolate(self._named, env)
+        return {self.header: f"Bearer {value}" if self._is_bearer(env) else value}
 
-    def as_auth(self) -> dict[str, str]:
-        return {"kind": "api_key", "name": self.header, "key": f"${{{self.setting}}}"}
+    def as_auth(self, env: Mapping[str, str]) -> dict[str, str]:
+        if self._is_bearer(env):
+            return {"kind": "bearer", "token": self._named}
+        return {"kind": "api_key", "name": self.header, "key": self._named}
+
+    @property
+    def _named(self) -> str:
+        return f"${{{self.setting}}}"
+
+    def _is_bearer(self, env: Mapping[str, str]) -> bool:
+        return self.header.lower() == "authorization" and " " not in interpolate(self._named, env)
 
 
 def new(url: str, name: str | None, folder: str, console: Console, key: Key | None = None) -> int:
@@ -73,7 +84,7 @@ def new(url: str, name: str | None, folder: str, console: Console, key: Key | No
 
 _HINTS = {
     401: " (one that wants a key: name its header and the setting that holds it, with "
-    "--key-header X-Api-Key --key-setting MY_API_KEY)",
+    "--key-header X-Api-Key --key-setting MY_API_KEY; of a bearer's it is Authorization)",
     405: " (one that is asked by POST: see 'By POST' in docs/sources.md)",
 }
 
@@ -129,7 +140,7 @@ def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
         endpoint["order"] = "none"
     data = {"endpoints": {_plain(last.split(".")[0]) or "rows": endpoint}}
     body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-    auth = yaml.safe_dump({"auth": key.as_auth()}, sort_keys=False) if key else ""
+    auth = yaml.safe_dump({"auth": key.as_auth(os.environ)}, sort_keys=False) if key else ""
     doubts = "".join(f"# ? {doubt}\n" for doubt in found.doubts)
     return (
         f"# Proposed from one page ({found.rows} rows). What the API's docs have to say:\n"

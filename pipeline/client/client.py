@@ -250,7 +250,8 @@ class Client:
             number = sum(tries.values())
             said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
             raise self._down(what, said, of_token=failed.of_token) from None
-        if failed.kind is Kind.TIMEOUT and not self.spent.answered:
+        first = failed.kind is Kind.ERROR and self.spent.errors == 1
+        if not self.spent.answered and (failed.kind is Kind.TIMEOUT or first):
             log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)

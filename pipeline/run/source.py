@@ -70,13 +70,21 @@ def wanted_days(
             continue
         if past and incremental:
             outcome.skipped.append(
-                f"{name}: a snapshot shows how things are now; {', '.join(days)} is past"
+                f"{name}: a snapshot shows how things are now, and not at {_span(days)}"
             )
             continue
         if len(days) > 1:
-            outcome.skipped.append(f"{name}: a snapshot is taken for the newest day only, {newest}")
+            others = _span([day for day in days if day != newest])
+            outcome.skipped.append(
+                f"{name}: a snapshot is of the newest day, {newest}, not {others}"
+            )
         wanted[name] = [newest]
     return wanted
+
+
+def _span(days: Sequence[str]) -> str:
+    """Which days, in a few words."""
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
 async def run_source(

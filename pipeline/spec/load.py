@@ -190,7 +190,7 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
     if error["type"] in _SENTENCES:
-        message = _SENTENCES[error["type"]].format(**context)
+        message = _SENTENCES[error["type"]].format(**context, input=error.get("input"))
     if error["type"] == "string_pattern_mismatch":
         message = _PATTERNS.get(error["ctx"]["pattern"], message)
     said = f"{where}: {message[:1].lower()}{message[1:]}"
@@ -219,7 +219,7 @@ _SECRET_CHARS = 6
 """A setting of fewer characters, as a number, is no secret, and may be a part of any sentence."""
 
 
-_A_DAY = "expected a day as YYYY-MM-DD"
+_A_DAY = "expected a day as YYYY-MM-DD, got {input}"
 _SENTENCES = {
     "date_type": _A_DAY,
     "date_parsing": _A_DAY,

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from assets.plot import MOST_BARS, MOST_SAMPLES, Course, requests_over_time
-from assets.progress import line
+from assets.progress import line, too_fast
 from pipeline.budget.stats import BudgetStats
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
@@ -28,6 +28,22 @@ def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
     assert ("of the budget" in said) is limited
     assert "1 request, " in said
     assert "0 throttled" in said
+
+
+@pytest.mark.parametrize(
+    ("throttled", "requests", "limited", "said"),
+    [
+        (3, 10, True, None),
+        (9, 1000, True, None),
+        (4, 30, True, "4 of 30 requests were answered 429: it allows less than limits.windows say"),
+        (14, 30, False, "say how fast it may be asked, in limits.windows"),
+    ],
+)
+def test_more_429s_than_learning_takes_are_warned_of(
+    throttled: int, requests: int, limited: bool, said: str | None
+) -> None:
+    found = too_fast(BudgetStats(requests=requests, throttled=throttled), limited=limited)
+    assert found is None if said is None else said in str(found)
 
 
 def test_the_plot_draws_a_limit_only_if_there_is_one() -> None:

@@ -124,7 +124,7 @@ def test_an_old_snapshot_beside_others_is_skipped_and_the_log_says_so(headrace: 
     ran = headrace.run(["covers", "genres"], day(2))
     assert ran.success
     assert ran.materialized() == [("genres", day(2))]
-    assert f"skipped covers: a snapshot shows how things are now; {day(2)} is past" in ran.log
+    assert f"skipped covers: a snapshot shows how things are now, and not at {day(2)}" in ran.log
 
 
 def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headrace) -> None:
@@ -133,7 +133,8 @@ def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headra
     assert ran.materialized() == [
         ("covers", day(1)), ("genres", day(3)), ("genres", day(2)), ("genres", day(1)),
     ]  # fmt: skip
-    assert f"skipped covers: a snapshot is taken for the newest day only, {day(1)}" in ran.log
+    past = f"{day(3)} to {day(2)}"
+    assert f"skipped covers: a snapshot is of the newest day, {day(1)}, not {past}" in ran.log
     assert ran.checks()["covers", "integrity"].passed
     assert headrace.ids("covers") == [row["id"] for row in headrace.api.rows("covers")]
 
@@ -145,6 +146,9 @@ def test_missing_days_are_named_by_the_coverage_check(headrace: Headrace) -> Non
     assert ran.success
     assert not check.passed
     assert check.description == f"missing: {RANGE[1]}, {RANGE[2]} (2 days): materialize them"
+    assert f"genres: coverage: {check.description}" in ran.log
+    first = headrace.run(["games"], RANGE[1])
+    assert f"{RANGE[0]} is the baseline, all rows from before it are in it alone" in first.log
 
 
 def test_lateness_near_the_margin_is_a_warning_with_a_proposal(headrace: Headrace) -> None:

@@ -182,9 +182,12 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "no such day": (
         HEAD.replace("11-01", "02-30") + TAIL,
-        "3: start: expected a day as YYYY-MM-DD",
+        "3: start: expected a day as YYYY-MM-DD, got 2026-02-30",
     ),
-    "no day": (HEAD.replace("2026-11-01", "soon") + TAIL, "3: start: expected a day as YYYY-MM-DD"),
+    "no day": (
+        HEAD.replace("2026-11-01", "soon") + TAIL,
+        "3: start: expected a day as YYYY-MM-DD, got soon",
+    ),
     "a day and a time": (
         HEAD.replace("2026-11-01", "2026-11-01T07:00:00Z") + TAIL,
         "3: start: expected a day as YYYY-MM-DD",

@@ -142,6 +142,25 @@ def test_an_api_that_wants_a_key_gets_it_and_the_yaml_names_the_setting(
     assert [receipt.manifest.rows for receipt in done.receipts] == [len(ROWS)]
 
 
+@pytest.mark.parametrize(
+    ("value", "sent", "auth"),
+    [
+        ("s3cret", "Bearer s3cret", {"kind": "bearer", "token": "${SHOP_KEY}"}),
+        (
+            "token s3cret",
+            "token s3cret",
+            {"kind": "api_key", "name": "Authorization", "key": "${SHOP_KEY}"},
+        ),
+    ],
+)
+def test_a_key_for_authorization_is_a_bearers_unless_it_says_another_scheme(
+    value: str, sent: str, auth: dict[str, str]
+) -> None:
+    key = Key("Authorization", "SHOP_KEY")
+    assert key.sent({"SHOP_KEY": value}) == {"Authorization": sent}
+    assert key.as_auth({"SHOP_KEY": value}) == auth
+
+
 def test_without_a_key_the_way_is_shown(api: str, tmp_path: Path) -> None:
     code, said = proposed(api, tmp_path, None)
     assert code == 2
