@@ -70,13 +70,13 @@ def wanted_days(
             continue
         if past and incremental:
             outcome.skipped.append(
-                f"{name}: a snapshot shows how things are now, and not at {_span(days)}"
+                f"{name} {_span(days)}: a snapshot only shows how things are now"
             )
             continue
         if len(days) > 1:
             others = _span([day for day in days if day != newest])
             outcome.skipped.append(
-                f"{name}: a snapshot is of the newest day, {newest}, not {others}"
+                f"{name} {others}: a snapshot is of the newest day only, {newest}"
             )
         wanted[name] = [newest]
     return wanted
@@ -84,7 +84,7 @@ def wanted_days(
 
 def _span(days: Sequence[str]) -> str:
     """Which days, in a few words."""
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
 
 
 async def run_source(

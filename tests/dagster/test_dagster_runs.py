@@ -124,7 +124,7 @@ def test_an_old_snapshot_beside_others_is_skipped_and_the_log_says_so(headrace: 
     ran = headrace.run(["covers", "genres"], day(2))
     assert ran.success
     assert ran.materialized() == [("genres", day(2))]
-    assert f"skipped covers: a snapshot shows how things are now, and not at {day(2)}" in ran.log
+    assert f"skipped covers on {day(2)}: a snapshot only shows how things are now" in ran.log
 
 
 def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headrace) -> None:
@@ -133,8 +133,8 @@ def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headra
     assert ran.materialized() == [
         ("covers", day(1)), ("genres", day(3)), ("genres", day(2)), ("genres", day(1)),
     ]  # fmt: skip
-    past = f"{day(3)} to {day(2)}"
-    assert f"skipped covers: a snapshot is of the newest day, {day(1)}, not {past}" in ran.log
+    past = f"from {day(3)} to {day(2)}"
+    assert f"skipped covers {past}: a snapshot is of the newest day only, {day(1)}" in ran.log
     assert ran.checks()["covers", "integrity"].passed
     assert headrace.ids("covers") == [row["id"] for row in headrace.api.rows("covers")]
 
