@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.client.classify import Verdict, verdict
+from pipeline.client.classify import Verdict, asks_to_wait, verdict
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
 from pipeline.errors import ContractBroken, cut
@@ -26,7 +26,7 @@ from pipeline.paging.bounds import slice_of
 from pipeline.paging.pagers import Ask, Facts
 from pipeline.paging.request import HttpRequest, Keep, count_request, page_request
 from pipeline.plugin import load_function, transformed
-from pipeline.rows.guard import OddPage
+from pipeline.rows.guard import AsksToWait, OddPage
 from pipeline.rows.reader import Page, PageReader
 from pipeline.rows.types import INSTANT, parse_type
 from pipeline.spec.auth import ApiKey
@@ -175,8 +175,10 @@ class EndpointPages:
         page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
-            said = cut(str(page.extras["error"]), 200)
-            raise ContractBroken(f"the API answered with an error in a {answer.status}: {said}")
+            error = cut(str(page.extras["error"]), 200)
+            said = f"the API answered with an error in a {answer.status}: {error}"
+            waits = asks_to_wait(answer.headers, self._source.answers, answer.body)
+            raise AsksToWait(said) if waits else ContractBroken(said)
         check_order(page.table, self._endpoint, ask)
         if self._feed and self._endpoint.cursor is not None and page.table.num_rows:
             self._feed.saw(page.table[self._endpoint.cursor])

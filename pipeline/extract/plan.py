@@ -45,6 +45,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
     return Shape(
         rows=endpoint.rows_path,
+        rows_may_lack=endpoint.rows_may_lack,
         columns=tuple(columns),
         infer=endpoint.infer,
         ours=frozenset({endpoint.column_of_parent or ""} - {""}),

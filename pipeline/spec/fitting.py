@@ -30,6 +30,11 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from _paging_goes_on(endpoint)
+    if endpoint.rows_may_lack and not endpoint.rows:
+        yield (
+            "rows_may_lack is about the member that has the rows, and here the body itself is "
+            "their list: leave it out, or name the member, e.g. rows: entries"
+        )
     if endpoint.cache is not None and endpoint.cursor is not None:
         yield (
             "an endpoint with a cursor can't be cached: an answer from before the day's end would "
