@@ -146,7 +146,7 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
 def _count(seen: Seen, paging: Offset | Page) -> Iterator[Doubt]:
     """Pages that can't overlap are held against a count."""
     head = seen.pages[0].facts
-    named = paging.total or (paging.total_header if isinstance(paging, Page) else None)
+    named = paging.total or paging.total_header
     if head.total is not None or seen.counted is not None:
         return
     if named is None:

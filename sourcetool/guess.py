@@ -164,7 +164,7 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     elif header:
         found.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
     elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
-        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
+        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
         if begin == "1":
             found.paging["first"] = 1
         found.doubts.append(
@@ -177,19 +177,16 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         if _put(found, TOKENS, "{token}") is None:
             found.params[name] = "{token}"
             found.doubts.append(f"which parameter takes the token? {name} is a guess")
-        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | more
+        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
     elif flag and found.key:
         found.params["starting_after"] = "{token}"
-        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | more
+        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | counted
         found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
         found.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
         )
-    if (
-        found.paging["kind"] in ("page", "offset")
-        and not {"total", "total_header"} & found.paging.keys()
-    ):
+    if found.paging["kind"] in ("page", "offset") and not counted:
         found.doubts.append(
             "no count of the rows was seen: without one nothing tells whether one was passed over"
         )

@@ -32,7 +32,6 @@ from pipeline.rows.types import INSTANT, parse_type
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor, Link, Token
-from pipeline.spec.paging import Page as Numbered
 from pipeline.spec.source import Source
 from pipeline.window import Window
 
@@ -239,8 +238,8 @@ class EndpointPages:
                 link, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
-        if isinstance(paging, Numbered | Link) and paging.total_header:
-            total = answer.headers.get(paging.total_header.lower(), total)
+        if header := getattr(paging, "total_header", None):
+            total = answer.headers.get(header.lower(), total)
         edges = edges_of(table, self._endpoint)
         return Facts(
             rows=table.num_rows,

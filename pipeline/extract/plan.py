@@ -111,8 +111,7 @@ def extraction_of(
         slices = slices or ((start, window.end.isoformat()),)
         pages = CursorPages(pages, form.resolution_s)
     elif isinstance(pager, OffsetPager) and pager.overlap:
-        counted = endpoint.count is not None or getattr(endpoint.paging, "total", None)
-        pages = pages if counted else OverlapPages(pages, pager.first_offset)
+        pages = pages if endpoint.counted else OverlapPages(pages, pager.first_offset)
     elif endpoint.count is None:
         pages = EmptyTwice(pages, pager, of_parent=endpoint.parents is not None)
     return ByChain(

@@ -143,6 +143,12 @@ class Endpoint(Model):
         return isinstance(self.paging, Offset) and self.paging.overlap and self.order != "none"
 
     @property
+    def counted(self) -> bool:
+        """True if the API says how many rows match."""
+        totals = [getattr(self.paging, name, None) for name in ("total", "total_header")]
+        return any([*totals, self.count])
+
+    @property
     def resumable(self) -> bool:
         """False if a later try can't go on where this one stopped.
 

@@ -114,8 +114,7 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             "it: leave sweep out, or use another kind of paging"
         )
     numbered = isinstance(endpoint.paging, Offset | Page) and not endpoint.overlaps
-    totals = [getattr(endpoint.paging, name, None) for name in ("total", "total_header")]
-    if numbered and not any([*totals, endpoint.count]):
+    if numbered and not endpoint.counted:
         yield (
             "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
             "name it as count or paging.total, or leave sweep out"

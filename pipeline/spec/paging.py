@@ -15,6 +15,7 @@ class Offset(Model):
     first: int = Field(0, ge=0, le=1, description="the offset of the first row: 0, or 1 (USGS)")
     overlap: bool = Field(True, description="pages overlap by one row, which proves contiguity")
     total: DottedPath | None = Field(None, description="where the page says how many rows match")
+    total_header: str | None = Field(None, description="header that says how many rows match")
 
 
 class Keyset(Model):
@@ -59,6 +60,7 @@ class Token(Model):
         None, description="where the page says whether there is a next one (has_more): false is no"
     )
     total: DottedPath | None = None
+    total_header: str | None = Field(None, description="header that says how many rows match")
     until_short: bool = Field(
         False,
         description="the API names a next page for ever: one shorter than the limit is the last, "

@@ -132,6 +132,13 @@ def test_mailman_counts_by_total_size() -> None:
     assert not [doubt for doubt in found.doubts if "no count" in doubt]
 
 
+def test_a_count_in_a_header_goes_with_offsets_too() -> None:
+    """json-server, by _start."""
+    found = guessed(units(), "_limit=2&_start=0", X_Total_Count="9")
+    assert found.paging["total_header"] == "x-total-count"
+    assert not [doubt for doubt in found.doubts if "no count" in doubt]
+
+
 @pytest.mark.parametrize("params", ["limit=2&page=1", "limit=2&offset=0"])
 def test_numbered_pages_without_a_count_are_doubted(params: str) -> None:
     assert [doubt for doubt in guessed(units(), params).doubts if "no count of the rows" in doubt]
