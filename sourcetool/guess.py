@@ -172,6 +172,8 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         )
     elif (first := _put(found, NUMBERS, "{page}")) is not None:
         found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
+    elif token and found.prefix and (above := token.rpartition(".")[0]):
+        found.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
     elif token:
         name = _last(token)
         if _put(found, TOKENS, "{token}") is None:

@@ -213,7 +213,14 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[s
                 f"the request has {{{name}}}, which paging of kind {kind} never fills: take it "
                 f"out, or use paging: {{kind: {fitting}, …}}"
             )
-    if isinstance(endpoint.paging, Token) and "token" not in used:
+    paging = endpoint.paging
+    if isinstance(paging, Token) and paging.as_params:
+        if "token" in used or paging.next is None or paging.first is not None:
+            yield (
+                "as_params makes parameters of the object at paging.next: name it there, and leave "
+                "{token} and paging.first out"
+            )
+    elif isinstance(paging, Token) and "token" not in used:
         yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
     if "parent" in used and endpoint.parents is None:
         yield "the request has {parent}, but the endpoint has no parents: add them"

@@ -51,6 +51,11 @@ class Token(Model):
     first: str | None = Field(None, description="the token of the first page (Crossref: *)")
     next: DottedPath | None = Field(None, description="where the page says the next token")
     header: str | None = Field(None, description="the header that says it")
+    as_params: bool = Field(
+        False,
+        description="the token is an object, whose members are parameters of the next request "
+        "(MediaWiki: continue)",
+    )
     last: str | None = Field(
         None,
         description="the column whose value in the last row is the token (Stripe: id; "

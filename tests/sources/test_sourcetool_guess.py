@@ -114,14 +114,13 @@ def test_mediawiki_names_its_token_and_all_parameters_with_a_prefix(tmp_path: An
     made = endpoint_of(
         guessed(body, f"{asked}&rcend=2026-11-04T00:00:00Z"), "https://wiki.test/api.php", tmp_path
     )
-    assert made["paging"] == {"kind": "token", "limit": 2, "next": "continue.rccontinue"}
+    assert made["paging"] == {"kind": "token", "limit": 2, "next": "continue", "as_params": True}
     assert made["request"]["params"] == {
         "list": "recentchanges",
         "rclimit": "{limit}",
         "rcdir": "newer",
         "rcstart": "{start}",
         "rcend": "{end}",
-        "rccontinue": "{token}",
     }
     assert (made["rows"], made["cursor"]) == ("query.recentchanges", "timestamp")
 
