@@ -56,6 +56,12 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
+    if seen.later:
+        yield Doubt(
+            f"asked for a part of the window, {seen.later:,} rows came that lie after its end: an "
+            "API that compares times as texts would leave out others at its start",
+            "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
+        )
     total = _total(seen)
     more = total is not None and total > head.rows
     later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
