@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.client.classify import Verdict, asks_to_wait, verdict
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
-from pipeline.errors import ContractBroken, cut
+from pipeline.errors import ContractBroken
 from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
 from pipeline.extract.inside import check_names, inside
@@ -26,6 +26,7 @@ from pipeline.paging.bounds import slice_of
 from pipeline.paging.pagers import Ask, Facts
 from pipeline.paging.request import HttpRequest, Keep, count_request, page_request
 from pipeline.plugin import load_function, transformed
+from pipeline.rows.exactjson import shorten
 from pipeline.rows.guard import AsksToWait, OddPage
 from pipeline.rows.reader import Page, PageReader
 from pipeline.rows.types import INSTANT, parse_type
@@ -174,7 +175,7 @@ class EndpointPages:
         page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
-            error = cut(str(page.extras["error"]), 200)
+            error = shorten(page.extras["error"], 200)
             said = f"the API answered with an error in a {answer.status}: {error}"
             waits = asks_to_wait(answer.headers, self._source.answers, answer.body)
             raise AsksToWait(said) if waits else ContractBroken(said)
