@@ -56,6 +56,12 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
+    if seen.later:
+        yield Doubt(
+            f"asked for a part of the window, {seen.later:,} rows came that lie after its end: an "
+            "API that compares times as texts would leave out others at its start",
+            "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
+        )
     total = _total(seen)
     more = total is not None and total > head.rows
     later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
@@ -146,7 +152,7 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
 def _count(seen: Seen, paging: Offset | Page) -> Iterator[Doubt]:
     """Pages that can't overlap are held against a count."""
     head = seen.pages[0].facts
-    named = paging.total or (paging.total_header if isinstance(paging, Page) else None)
+    named = paging.total or paging.total_header
     if head.total is not None or seen.counted is not None:
         return
     if named is None:

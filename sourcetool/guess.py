@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.rows.columns import type_text
 from pipeline.rows.evolve import Conflict, join, settled, type_of
+from sourcetool.times import has_time, is_instant, is_naive, written_time
 
 Row = dict[str, Any]
 LIMITS = (
@@ -26,19 +26,28 @@ SINCE = ("since", "from", "start", "starttime", "after", "gte", "gt", "min", "up
 UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updatedbefore")
 _WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
-_TOTALS = ("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits")
+_TOTALS = (
+    "total",
+    "count",
+    "totalresults",
+    "total_results",
+    "totalitems",
+    "total_count",
+    "hits",
+    "total_size",
+)
 _TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
 _WRAPPERS = ("attributes", "node", "_source", "fields", "properties", "resource", "doc")
 """In which APIs put all of a row but its id."""
 _MORE = re.compile(r"has_?(more|next)(_?page)?$|^more$", re.IGNORECASE)
+_NEXT = re.compile(r"next|.continue$")  # MediaWiki: rccontinue, for what begins with rc
 _URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
-_NAIVE = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?"
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 
 
 @dataclass
 class Guess:
-    """:ivar doubts: what a person has to look up."""
+    """:ivar doubts: what a person has to look up.
+    :ivar prefix: what parameters begin with (MediaWiki: rc, as its token is called rccontinue)."""
 
     rows_path: str = ""
     rows: int = 0
@@ -50,6 +59,7 @@ class Guess:
     params: dict[str, str] = field(default_factory=dict)
     window: dict[str, Any] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
+    prefix: str = ""
 
 
 def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
@@ -92,7 +102,8 @@ def _flat(found: Guess, rows: list[Row]) -> list[Row]:
 
 
 def _columns(found: Guess, rows: list[Row]) -> None:
-    for name in dict.fromkeys(name for row in rows for name in row):
+    # A column that was null in every row says no type: inferred, it takes what comes later.
+    for name in dict.fromkeys(n for row in rows for n, value in row.items() if value is not None):
         found.columns[name] = _type([row.get(name) for row in rows])
 
     def unique(name: str) -> bool:
@@ -118,7 +129,7 @@ def _type(values: list[Any]) -> str:
     except Conflict:
         return "json"
     texts = [value for value in values if isinstance(value, str)]
-    if texts and pa.types.is_string(kind) and all(_is_instant(text) for text in texts):
+    if texts and pa.types.is_string(kind) and all(is_instant(text) for text in texts):
         return "timestamp[iso]"
     done = settled(kind)
     if done is None:
@@ -132,19 +143,14 @@ def _has_struct(kind: pa.DataType) -> bool:
     )
 
 
-def _is_instant(text: str) -> bool:
-    try:
-        return bool(_ISO.match(text)) and datetime.fromisoformat(text) is not None
-    except ValueError:
-        return False
-
-
 def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
+    token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
+    if token and _last(token).endswith("continue"):
+        found.prefix = _last(token).removesuffix("continue")
     size = _put(found, LIMITS, "{limit}")
     limit = int(size) if size and size.isdigit() else max(found.rows, 2)
     total = next((p for p, v in _scalars(body) if _is_total(p, v, found.rows)), None)
     link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
-    token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
     more: dict[str, Any] = {"total": total} if total else {}
     flags = [p for p, v in _scalars(body) if isinstance(v, bool) and _MORE.search(_last(p))]
     flag: dict[str, Any] = {"more": flags[0]} if flags else {}
@@ -158,7 +164,7 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     elif header:
         found.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
     elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
-        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | more
+        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
         if begin == "1":
             found.paging["first"] = 1
         found.doubts.append(
@@ -166,19 +172,25 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         )
     elif (first := _put(found, NUMBERS, "{page}")) is not None:
         found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
+    elif token and found.prefix and (above := token.rpartition(".")[0]):
+        found.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
     elif token:
         name = _last(token)
         if _put(found, TOKENS, "{token}") is None:
             found.params[name] = "{token}"
             found.doubts.append(f"which parameter takes the token? {name} is a guess")
-        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | more
+        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
     elif flag and found.key:
         found.params["starting_after"] = "{token}"
-        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | more
+        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | counted
         found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
         found.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
+        )
+    if found.paging["kind"] in ("page", "offset") and not counted:
+        found.doubts.append(
+            "no count of the rows was seen: without one nothing tells whether one was passed over"
         )
     if found.paging["kind"] != "none" and size is None:
         found.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
@@ -197,7 +209,7 @@ def _window(found: Guess, rows: list[Row]) -> None:
     start = _put_time(found, SINCE, "{start}", cursor)
     end = _put_time(found, UNTIL, "{end}", cursor)
     for name, value in found.params.items():
-        if _written_time(value):
+        if has_time(value):
             found.doubts.append(
                 f"{name}={value} is sent with every request now: is it a bound of the window?"
             )
@@ -210,8 +222,8 @@ def _window(found: Guess, rows: list[Row]) -> None:
     found.cursor, found.columns[cursor] = cursor, str(times[cursor])
     if end is None:
         found.window["end"] = "none"
-    found.window |= _written_time(start) or {}
-    if any(re.fullmatch(_NAIVE, str(row.get(cursor))) for row in rows):
+    found.window |= written_time(start) or {}
+    if any(is_naive(str(row.get(cursor))) for row in rows):
         found.doubts.append(f"{cursor} says no time zone, and is taken for UTC: is it?")
     found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
 
@@ -223,21 +235,6 @@ def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
     return "timestamp[ms]" if value > 10**11 else "timestamp[s]" if value > 10**8 else None
 
 
-_TIMES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (r"\d{12,}", {"format": "epoch_ms"}),
-    (r"\d{9,11}", {"format": "epoch_s"}),
-    (r"\d{4}-\d\d-\d\d", {"format": "%Y-%m-%d", "resolution_s": 86_400}),
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", {"format": "%Y-%m-%d %H:%M:%S"}),
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", {"format": "%Y-%m-%dT%H:%M:%S"}),
-    (r"\d{4}-\d\d-\d\dT\S+", {"format": "iso"}),
-)
-
-
-def _written_time(value: str) -> dict[str, Any] | None:
-    """How a parameter's value is written, if it is a time."""
-    return next((form for pattern, form in _TIMES if re.fullmatch(pattern, value)), None)
-
-
 def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: str) -> str | None:
     """Put a placeholder into a parameter with a time and one of these words in its name.
 
@@ -245,7 +242,10 @@ def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: st
     """
     pairs = sorted(found.params.items(), key=lambda pair: cursor.lower() not in pair[0].lower())
     for name, value in pairs:
-        if {*map(str.lower, _WORD.findall(name)), name.lower()} & {*words} and _written_time(value):
+        plain = name.removeprefix(found.prefix)
+        if {*map(str.lower, _WORD.findall(plain)), plain.lower()} & {*words} and written_time(
+            value
+        ):
             found.params[name] = placeholder
             return value
     return None
@@ -254,7 +254,8 @@ def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: st
 def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
     """Put a placeholder into the parameter of one of these names; what stood there."""
     for name, value in found.params.items():
-        if re.sub(r"[^\w$]+", "_", name.lower().rstrip("]")) in names and not value.startswith("{"):
+        plain = name.lower().removeprefix(found.prefix).rstrip("]")
+        if re.sub(r"[^\w$]+", "_", plain) in names and not value.startswith("{"):
             found.params[name] = placeholder
             return value
     return None
@@ -292,4 +293,4 @@ def _is_url(value: Any) -> bool:
 def _is_token(path: str, value: Any) -> bool:
     last = _last(path).lower().replace("-", "_")
     known = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-    return known and not _is_url(value) and ("next" in last or last in TOKENS)
+    return known and not _is_url(value) and (_NEXT.search(last) is not None or last in TOKENS)

@@ -17,6 +17,7 @@ from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.endless import is_end
 from pipeline.extract.fetch import EndpointPages, Fetched
 from pipeline.extract.plan import pager_of, shape_of
+from pipeline.paging.bounds import may_come
 from pipeline.paging.pagers import Ask, Facts, Pager
 from pipeline.paging.request import HttpRequest
 from pipeline.rows.reader import PageReader
@@ -36,6 +37,7 @@ class Seen:
 
     :ivar came: the rows of each page that has some, those outside the window too.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
+    :ivar later: how many rows came with it that lie after its end.
     :ivar ever: a page of everything, where the window had no row.
     :ivar error: why it went no further.
     """
@@ -47,6 +49,7 @@ class Seen:
     came: list[pa.Table] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     half: Fetched | None = None
+    later: int = 0
     ever: Fetched | None = None
     counted: int | None = None
     repaired: int = 0
@@ -119,6 +122,13 @@ def half_of(seen: Seen) -> Window | None:
     return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
 
 
+def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
+    """How many rows lie after all that the API was asked for."""
+    latest = may_come(endpoint.window, window.start, window.end)[1]
+    column = pc.cast(table[endpoint.cursor], INSTANT)
+    return pc.sum(pc.greater(column, pa.scalar(latest, INSTANT))).as_py() or 0
+
+
 async def _page(pages: EndpointPages, ask: Ask, seen: Seen, pager: Pager) -> Fetched | None:
     """A page; None if the API has no such page, behind as many rows as there are."""
     try:
@@ -157,6 +167,9 @@ async def look(
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))
+            if seen.half.outside:
+                table = reader.read(seen.answers[-1].body).table
+                seen.later = later_than(table, endpoint, part)
         if endpoint.incremental and not endpoint.feed and seen.pages[0].facts.rows == 0:
             ever = replace(window, start=None)
             seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))

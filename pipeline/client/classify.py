@@ -3,7 +3,7 @@
 =========  =================================================================================
 verdict    answers
 =========  =================================================================================
-OK         2xx
+OK         2xx; its error (``errors_at``) may be THROTTLED none the less: ``asks_to_wait``
 EMPTY      204, and statuses that the source's YAML calls empty
 THROTTLED  429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
            statuses and words that the YAML adds
@@ -69,6 +69,15 @@ def verdict(
     if status == 401:
         return Verdict.AUTH
     return Verdict.THROTTLED if _says_throttled(body, answers.throttled_text) else Verdict.PERMANENT
+
+
+def asks_to_wait(headers: Mapping[str, str], answers: Answers, body: Body) -> bool:
+    """Whether an error in a 2xx means too many requests (MediaWiki, Shopify).
+
+    Of other 2xx it is not asked: some APIs send ``Retry-After`` with every answer, and rows may
+    have any words.
+    """
+    return "retry-after" in headers or _says_throttled(body, answers.throttled_text)
 
 
 def _says_throttled(body: Body, text: str | None) -> bool:

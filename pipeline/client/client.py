@@ -38,7 +38,7 @@ from pipeline.errors import (
     Retryable,
 )
 from pipeline.paging.request import HttpRequest
-from pipeline.rows.guard import BadBody, OddPage, in_utf8
+from pipeline.rows.guard import AsksToWait, BadBody, OddPage, in_utf8
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
@@ -140,21 +140,24 @@ class Client:
             self._judge(answer, what)
             found = await read(answer)
         except Failed as failed:
-            up = failed.kind is Kind.THROTTLED
             if not failed.of_token:  # all who waited for a token fail together
-                self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
+                self._fared(up=failed.kind is Kind.THROTTLED)
             raise
         except (AuthError, RequestRefused):
-            self._becomes(self._breaker.succeeded())  # an API that says no is up
+            self._fared(up=True)  # an API that says no is up
             raise
+        except AsksToWait as error:
+            self._fared(up=True)
+            self._hearing.throttled(answer.headers)
+            raise Failed(Kind.THROTTLED, f"{error} (too many requests)") from None
         except BadBody as error:
-            up = isinstance(error, OddPage)
-            self._becomes(self._breaker.succeeded() if up else self._breaker.failed())
+            self._fared(up=isinstance(error, OddPage))
             raise Failed(Kind.ERROR, str(error)) from None
-        self._becomes(self._breaker.succeeded())
+        self._fared(up=True)
         return found
 
-    def _becomes(self, breaker: Breaker) -> None:
+    def _fared(self, *, up: bool) -> None:
+        breaker = self._breaker.succeeded() if up else self._breaker.failed()
         if breaker.state is not self._breaker.state:
             log.log(
                 logging.WARNING if breaker.state is State.OPEN else logging.INFO,

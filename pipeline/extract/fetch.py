@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.client.classify import Verdict, verdict
+from pipeline.client.classify import Verdict, asks_to_wait, verdict
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
-from pipeline.errors import ContractBroken, cut
+from pipeline.errors import ContractBroken
 from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
 from pipeline.extract.inside import check_names, inside
@@ -26,13 +26,13 @@ from pipeline.paging.bounds import slice_of
 from pipeline.paging.pagers import Ask, Facts
 from pipeline.paging.request import HttpRequest, Keep, count_request, page_request
 from pipeline.plugin import load_function, transformed
-from pipeline.rows.guard import OddPage
+from pipeline.rows.exactjson import shorten
+from pipeline.rows.guard import AsksToWait, OddPage
 from pipeline.rows.reader import Page, PageReader
 from pipeline.rows.types import INSTANT, parse_type
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Cursor, Link, Token
-from pipeline.spec.paging import Page as Numbered
 from pipeline.spec.source import Source
 from pipeline.window import Window
 
@@ -175,8 +175,10 @@ class EndpointPages:
         page = page or self._reader.read(answer.body)
         self.repaired += page.repaired
         if page.extras.get("error"):
-            said = cut(str(page.extras["error"]), 200)
-            raise ContractBroken(f"the API answered with an error in a {answer.status}: {said}")
+            error = shorten(page.extras["error"], 200)
+            said = f"the API answered with an error in a {answer.status}: {error}"
+            waits = asks_to_wait(answer.headers, self._source.answers, answer.body)
+            raise AsksToWait(said) if waits else ContractBroken(said)
         check_order(page.table, self._endpoint, ask)
         if self._feed and self._endpoint.cursor is not None and page.table.num_rows:
             self._feed.saw(page.table[self._endpoint.cursor])
@@ -237,8 +239,8 @@ class EndpointPages:
                 link, extras.get("url"), answer, self._source.base_url, self._secret_param()
             )
         total = extras.get("total")
-        if isinstance(paging, Numbered | Link) and paging.total_header:
-            total = answer.headers.get(paging.total_header.lower(), total)
+        if header := getattr(paging, "total_header", None):
+            total = answer.headers.get(header.lower(), total)
         edges = edges_of(table, self._endpoint)
         return Facts(
             rows=table.num_rows,

@@ -79,7 +79,8 @@ def _not_beyond(
     raise ContractBroken(
         f"asked for {endpoint.cursor} from {since} to {end.isoformat()}, got "
         f"{column[at].as_py()} in the row {key}: the API ignores the filter; are "
-        f"the parameters that carry {{start}} and {{end}} right, and is {endpoint.cursor} in UTC?"
+        f"the parameters that carry {{start}} and {{end}} right, written as in the rows if the API "
+        f"compares times as texts (window.format), and is {endpoint.cursor} in UTC?"
     )
 
 

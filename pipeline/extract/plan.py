@@ -1,6 +1,6 @@
 """From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pipeline.extract.by_cursor import CursorPager, CursorPages
@@ -45,6 +45,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
     return Shape(
         rows=endpoint.rows_path,
+        rows_may_lack=endpoint.rows_may_lack,
         columns=tuple(columns),
         infer=endpoint.infer,
         ours=frozenset({endpoint.column_of_parent or ""} - {""}),
@@ -104,14 +105,13 @@ def extraction_of(
         )
     form = endpoint.window
     parts = getattr(endpoint.paging, "slices", 1)
-    slices = window_slices(window, parts, form.max_s, form.floor)
+    slices = window_slices(window, parts, form.max_s, form.floor_at)
     if isinstance(endpoint.paging, Cursor):
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
         pages = CursorPages(pages, form.resolution_s)
     elif isinstance(pager, OffsetPager) and pager.overlap:
-        counted = endpoint.count is not None or getattr(endpoint.paging, "total", None)
-        pages = pages if counted else OverlapPages(pages, pager.first_offset)
+        pages = pages if endpoint.counted else OverlapPages(pages, pager.first_offset)
     elif endpoint.count is None:
         pages = EmptyTwice(pages, pager, of_parent=endpoint.parents is not None)
     return ByChain(
@@ -120,20 +120,20 @@ def extraction_of(
         key=endpoint.key,
         ahead=ahead,
         slices=slices,
-        counted_by=window_slices(window, 1, form.max_s, form.floor),
+        counted_by=window_slices(window, 1, form.max_s, form.floor_at),
         numbered=getattr(endpoint.paging, "numbered", False),
         until_sure=until_sure,
     )
 
 
 def window_slices(
-    window: Window, parts: int, max_s: float | None, floor: str | None = None
+    window: Window, parts: int, max_s: float | None, floor: datetime | None = None
 ) -> tuple[tuple[str | None, str], ...]:
     """The window cut into whole-second slices: ``parts``, or more if the API allows less.
 
-    :param floor: where a baseline begins for the API, as ISO 8601; without it a baseline is whole.
+    :param floor: where a baseline begins for the API; without it a baseline is whole.
     """
-    begins = window.start or _floor(floor)
+    begins = window.start or floor
     if begins is None or begins >= window.end:
         return ()
     length_s = (window.end - begins).total_seconds()
@@ -145,11 +145,3 @@ def window_slices(
     bounds: list[datetime] = [*cuts, window.end]
     slices = [(a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)]
     return tuple(slices) if window.start else ((None, slices[0][1]), *slices[1:])
-
-
-def _floor(text: str | None) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from pipeline.errors import ContractBroken, cut
 from pipeline.paging.keys import in_words
 from pipeline.paging.pagers import JsonToken
 from pipeline.paging.pagers import Token as Said
@@ -19,11 +20,20 @@ def token_in(
     extras: Mapping[str, object],
     headers: Mapping[str, str],
 ) -> Said:
-    """What a page says of the next one; None at the end."""
+    """What a page says of the next one; None at the end.
+
+    :raises ContractBroken: it is no object, and its members should be parameters.
+    """
     if paging.header:
         return _as_it_came(headers.get(paging.header.lower()))
     if paging.last is None:
-        return _as_it_came(extras.get("token"))
+        found = extras.get("token")
+        if paging.as_params and found is not None and not isinstance(found, dict):
+            raise ContractBroken(
+                f"expected an object at {paging.next}, whose members are parameters of the next "
+                f"page (paging.as_params), got {cut(str(found), 80)!r}"
+            )
+        return _as_it_came(found)
     if table.num_rows == 0:
         return None
     value, kind = table[paging.last][-1].as_py(), endpoint.columns[paging.last].type

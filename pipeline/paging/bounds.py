@@ -35,12 +35,8 @@ def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str | int:
 
 
 def floor_of(form: WindowFormat) -> str | int | None:
-    """The lower bound of a baseline, where the API wants one: a number where the bounds are."""
-    number = form.floor if form.format in ("epoch_s", "epoch_ms") else None
-    try:
-        return form.floor if number is None else int(number)
-    except ValueError:
-        return form.floor
+    """The lower bound of a baseline, where the API wants one, written as all bounds are."""
+    return form.floor if form.floor_at is None else _written(form.format, form.floor_at)
 
 
 def has_end(form: WindowFormat, start: datetime | None) -> bool:

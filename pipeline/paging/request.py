@@ -8,7 +8,7 @@ stands for, a number or a list too: a database compares no number with a text.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from pipeline.paging.keys import written
 from pipeline.paging.pagers import Ask, JsonToken
 from pipeline.paging.query import query_of
 from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.paging import Paging, Token
 from pipeline.spec.request import OPTIONAL, PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
 from pipeline.window import Window
 
@@ -73,7 +74,15 @@ def page_request(
     values = values_of(endpoint.window, window, ask)
     if ask.url is not None:
         return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
-    return _http(endpoint.request, url, values)
+    asked = _http(endpoint.request, url, values)
+    return replace(asked, params=asked.params + _parameters(endpoint.paging, ask))
+
+
+def _parameters(paging: Paging, ask: Ask) -> tuple[tuple[str, str], ...]:
+    """The members of a token, where they are parameters."""
+    if not (isinstance(paging, Token) and paging.as_params and isinstance(ask.token, JsonToken)):
+        return ()
+    return tuple((name, _text(value)) for name, value in orjson.loads(ask.token.text).items())
 
 
 def count_request(

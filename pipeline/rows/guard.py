@@ -35,6 +35,10 @@ class OddPage(BadBody):
     """JSON, but not what was asked for. It is asked for again, yet the API is up."""
 
 
+class AsksToWait(BadBody):
+    """An error in a 200 that says that there were too many requests."""
+
+
 @dataclass
 class Tally:
     """Counts the cells that needed repair."""

@@ -251,7 +251,9 @@ class PageReader:
     def _exact(self, body: Body, tally: Tally) -> tuple[pa.Table, dict[str, object]]:
         shape, where = self._shape, self._where
         value = exactjson.parse(body, tally)
-        rows = rows_in(value, shape, where)
+        extras = self._extras(value)
+        # What has an error need not have rows: whoever reads the page says so.
+        rows = [] if extras.get("error") else rows_in(value, shape, where)
         columns, odd = {}, set()
         for column in shape.columns:
             before = tally.repaired
@@ -262,7 +264,7 @@ class PageReader:
             known = self._seen.get(name, pa.null())
             columns[name] = exact.inferred_column(rows, name, known, tally, where)
         self._learn(value, odd)
-        return table_of(columns, shape, len(rows)), self._extras(value)
+        return table_of(columns, shape, len(rows)), extras
 
     def _evolve(self, table: pa.Table) -> None:
         """Join the page's inferred types to those seen so far."""

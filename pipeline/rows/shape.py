@@ -39,6 +39,7 @@ class Shape:
     """How a page's body looks, and what its rows are.
 
     :param rows: path to the list of rows; () = the body is the list itself.
+    :param rows_may_lack: no member at that path stands for no rows.
     :param infer: members of a row that no declared column reads become columns too. A member with
         the name of a declared column is never inferred: the declaration wins.
     :param ours: columns that are added to the rows: a member of that name is not inferred either.
@@ -49,6 +50,7 @@ class Shape:
     """
 
     rows: tuple[str, ...] = ()
+    rows_may_lack: bool = False
     columns: tuple[Column, ...] = ()
     infer: bool = False
     ours: frozenset[str] = frozenset()
@@ -99,6 +101,8 @@ def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
     value = body
     for depth, key in enumerate(shape.rows):
         if not isinstance(value, dict) or key not in value:
+            if shape.rows_may_lack and _says_nothing(body, value):
+                return []
             raise _no_rows(body, value, shape.rows, depth, where)
         value = value[key]
     if shape.single_row:
@@ -114,6 +118,18 @@ def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
                 "Set the path to the rows in the source's YAML, if they are elsewhere"
             )
     return value
+
+
+def _says_nothing(body: object, value: object) -> bool:
+    """Whether rows may lack at a path since there are none.
+
+    A body with a word for errors says that something is wrong, and one with another list where the
+    path ends that the path is.
+    """
+    if not isinstance(body, dict) or not isinstance(value, dict):
+        return False
+    lists = any(isinstance(member, list) and member for member in value.values())
+    return not lists and not any(word in body for word in _SPEAKING)
 
 
 def extra_in(body: object, path: tuple[str, ...]) -> object:
@@ -183,7 +199,14 @@ def _no_rows(
         found = f"there is no {path[depth]} among {', '.join(list(value)[:20]) or 'no members'}"
     said = [body[key] for key in _SPEAKING if key in body] if isinstance(body, dict) else []
     says = f"; it says: {shorten(said[0], 200)}" if said else ""
+    remedy = ""
+    if depth < len(path) and _says_nothing(body, value):
+        remedy = ", or say rows_may_lack: true, if the API leaves them out where there are none"
+    elif errors := [
+        word for word in ("error", "errors") if isinstance(body, dict) and word in body
+    ]:
+        remedy = f", and say errors_at: {errors[0]}, if only an error has it"
     return ContractBroken(
         f"{where}: expected {expected}, but {found}{says}. If the request is right, correct the "
-        f"path to the rows in the YAML of {where.split('/')[0]}"
+        f"path to the rows in the YAML of {where.split('/')[0]}{remedy}"
     )

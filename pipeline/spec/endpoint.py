@@ -60,6 +60,11 @@ class Endpoint(Model):
     paging: Paging = Single(kind="none")
     window: WindowFormat = WindowFormat()
     rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
+    rows_may_lack: bool = Field(
+        False,
+        description="the API leaves out what is at rows where there are none (Mailman, Google); an "
+        "answer without it that says an error, or has another list in its place, is refused still",
+    )
     key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
     cursor: str | None = Field(None, description="the column that moves when a row changes")
     columns: Columns = {}
@@ -74,7 +79,9 @@ class Endpoint(Model):
         False, description="an asset that reads only the keys, and records which are gone"
     )
     errors_at: DottedPath | None = Field(
-        None, description="a member that only an error has, in a 200 answer"
+        None,
+        description="a member that only an error has, in a 200 answer; with Retry-After, or with "
+        "answers.throttled_text in it, it means too many requests",
     )
     parents: Children | None = None
     transform: str | None = Field(
@@ -134,6 +141,12 @@ class Endpoint(Model):
     def overlaps(self) -> bool:
         """True if each page by offset begins with the last row of the page before it."""
         return isinstance(self.paging, Offset) and self.paging.overlap and self.order != "none"
+
+    @property
+    def counted(self) -> bool:
+        """True if the API says how many rows match."""
+        totals = [getattr(self.paging, name, None) for name in ("total", "total_header")]
+        return any([*totals, self.count])
 
     @property
     def resumable(self) -> bool:

@@ -30,6 +30,11 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from _paging_goes_on(endpoint)
+    if endpoint.rows_may_lack and not endpoint.rows:
+        yield (
+            "rows_may_lack is about the member that has the rows, and here the body itself is "
+            "their list: leave it out, or name the member, e.g. rows: entries"
+        )
     if endpoint.cache is not None and endpoint.cursor is not None:
         yield (
             "an endpoint with a cursor can't be cached: an answer from before the day's end would "
@@ -109,8 +114,7 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             "it: leave sweep out, or use another kind of paging"
         )
     numbered = isinstance(endpoint.paging, Offset | Page) and not endpoint.overlaps
-    totals = [getattr(endpoint.paging, name, None) for name in ("total", "total_header")]
-    if numbered and not any([*totals, endpoint.count]):
+    if numbered and not endpoint.counted:
         yield (
             "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
             "name it as count or paging.total, or leave sweep out"
@@ -209,7 +213,14 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[s
                 f"the request has {{{name}}}, which paging of kind {kind} never fills: take it "
                 f"out, or use paging: {{kind: {fitting}, …}}"
             )
-    if isinstance(endpoint.paging, Token) and "token" not in used:
+    paging = endpoint.paging
+    if isinstance(paging, Token) and paging.as_params:
+        if "token" in used or paging.next is None or paging.first is not None:
+            yield (
+                "as_params makes parameters of the object at paging.next: name it there, and leave "
+                "{token} and paging.first out"
+            )
+    elif isinstance(paging, Token) and "token" not in used:
         yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
     if "parent" in used and endpoint.parents is None:
         yield "the request has {parent}, but the endpoint has no parents: add them"

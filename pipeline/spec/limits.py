@@ -82,7 +82,9 @@ class Answers(Model):
     empty: tuple[int, ...] = Field((), description="no rows match (some APIs answer 404)")
     throttled: tuple[int, ...] = Field((), description="too many requests (NVD: 403)")
     throttled_text: str | None = Field(
-        None, description="text in a refusal's body that means too many requests (GitHub)"
+        None,
+        description="text in a refusal's body that means too many requests (GitHub), or in an "
+        "answer with an error at errors_at",
     )
     retry: tuple[int, ...] = ()
     permanent: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ class Offset(Model):
     first: int = Field(0, ge=0, le=1, description="the offset of the first row: 0, or 1 (USGS)")
     overlap: bool = Field(True, description="pages overlap by one row, which proves contiguity")
     total: DottedPath | None = Field(None, description="where the page says how many rows match")
+    total_header: str | None = Field(None, description="header that says how many rows match")
 
 
 class Keyset(Model):
@@ -50,6 +51,11 @@ class Token(Model):
     first: str | None = Field(None, description="the token of the first page (Crossref: *)")
     next: DottedPath | None = Field(None, description="where the page says the next token")
     header: str | None = Field(None, description="the header that says it")
+    as_params: bool = Field(
+        False,
+        description="the token is an object, whose members are parameters of the next request "
+        "(MediaWiki: continue)",
+    )
     last: str | None = Field(
         None,
         description="the column whose value in the last row is the token (Stripe: id; "
@@ -59,6 +65,7 @@ class Token(Model):
         None, description="where the page says whether there is a next one (has_more): false is no"
     )
     total: DottedPath | None = None
+    total_header: str | None = Field(None, description="header that says how many rows match")
     until_short: bool = Field(
         False,
         description="the API names a next page for ever: one shorter than the limit is the last, "

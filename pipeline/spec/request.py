@@ -8,6 +8,7 @@ part is: ``[[id > {after} and ]]changed >= {start}``.
 """
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -69,7 +70,8 @@ _FINEST = (
 
 _EPOCH = re.compile(r"%(?:%|[-_0^#]*\d*[EO]?(s))")  # %% is a percent sign, %-s as good as %s
 DAY_S = 86_400.0
-_WRITTEN_S = {"epoch_s": 1.0, "epoch_ms": 0.001, "iso": 0.000_001}
+_EPOCH_S = {"epoch_s": 1.0, "epoch_ms": 0.001}
+_WRITTEN_S = {**_EPOCH_S, "iso": 0.000_001}
 
 
 class WindowFormat(Model):
@@ -97,8 +99,23 @@ class WindowFormat(Model):
     resolution_s: float = Field(1.0, gt=0)
     max_s: float | None = Field(None, gt=0, description="longest window that the API answers")
     floor: str | None = Field(
-        None, description="lower bound to ask a baseline with, where the API wants one"
+        None,
+        description="lower bound to ask a baseline with, where the API wants one: a day or a time, "
+        "written by format, or a number of the epoch; with a strftime pattern, other text as it is",
     )
+
+    @property
+    def floor_at(self) -> datetime | None:
+        """The floor as an instant; None if there is none, or in the API's own words."""
+        if self.floor is None:
+            return None
+        try:
+            if self.format in _EPOCH_S and self.floor.lstrip("-").isdigit():
+                return datetime.fromtimestamp(int(self.floor) * _EPOCH_S[self.format], UTC)
+            found = datetime.fromisoformat(self.floor)
+        except (ValueError, OverflowError, OSError):
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     @model_validator(mode="after")
     def _format_is_utc(self) -> "WindowFormat":
@@ -109,6 +126,16 @@ class WindowFormat(Model):
                 "write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds"
             )
         return self
+
+    @model_validator(mode="after")
+    def _floor_is_a_time(self) -> "WindowFormat":
+        """Sent as it is, a day in place of a number would be ignored by one API or another."""
+        if self.floor is None or "%" in self.format or self.floor_at is not None:
+            return self
+        raise ValueError(
+            f"floor {self.floor!r} is no day or time: expected e.g. '1970-01-01', which is written "
+            f"as format: {self.format} says"
+        )
 
     @model_validator(mode="after")
     def _format_says_enough(self) -> "WindowFormat":

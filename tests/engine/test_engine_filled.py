@@ -14,6 +14,7 @@ from pipeline.paging.pagers import Ask, JsonToken
 from pipeline.paging.request import HttpRequest, count_request, page_request
 from pipeline.spec.auth import ApiKey
 from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.request import WindowFormat
 from pipeline.window import Window
 
 END = datetime(2026, 11, 5, tzinfo=UTC)
@@ -87,6 +88,44 @@ def test_what_is_empty_only_since_its_members_have_no_value_is_left_out_as_well(
     assert body(floored, Ask(50), BASELINE)["selector"]["at"] == {"$gte": 0, "$lt": END_MS}  # type: ignore[index]
     nothing = endpoint({"method": "POST", "json": {"a": ["{token}"]}}, cursor=None)
     assert body(nothing, Ask(50)) == {}
+
+
+@pytest.mark.parametrize(
+    ("form", "floor", "sent"),
+    [
+        ("epoch_s", "1970-01-02", 86_400),
+        ("epoch_ms", "1970-01-02T00:00:00Z", 86_400_000),
+        ("epoch_s", "-5", -5),
+        ("iso", "2020-01-01", "2020-01-01T00:00:00Z"),
+        ("%d.%m.%Y %H:%M", "2020-01-31", "31.01.2020 00:00"),
+        ("%Y-%m-%d %H:%M:%S.000Z", "1970-01-01 00:00:00.000Z", "1970-01-01 00:00:00.000Z"),
+        ("%d.%m.%Y", "01.01.1970", "01.01.1970"),
+    ],
+)
+def test_a_floor_is_written_as_the_bounds_are(form: str, floor: str, sent: object) -> None:
+    """A day in place of a number is an error to one API, and ignored by another."""
+    window = {"format": form, "resolution_s": 86_400, "floor": floor}
+    asked = body(endpoint(MANGO, window=window), Ask(50), BASELINE)
+    assert asked["selector"]["at"]["$gte"] == sent  # type: ignore[index]
+
+
+def test_a_number_may_be_asked_for_as_its_text() -> None:
+    """DynamoDB writes numbers so, and refuses others."""
+    values = {":s": {"N": "[[{start}]]"}, ":e": {"N": "[[{end}]]"}}
+    dynamo = endpoint({"method": "POST", "json": values}, window=MS | {"floor": "1970-01-01"})
+    asked = {":s": {"N": "0"}, ":e": {"N": str(END_MS)}}
+    assert body(dynamo, Ask(50), BASELINE) == asked
+
+
+def test_a_floor_that_is_a_number_is_an_instant_too_so_that_a_long_baseline_is_cut() -> None:
+    form = WindowFormat(format="epoch_ms", floor="86400000")
+    assert form.floor_at == datetime(1970, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("form", ["epoch_s", "epoch_ms", "iso"])
+def test_a_floor_that_is_no_time_is_refused(form: str) -> None:
+    with pytest.raises(ValueError, match="floor 'ever' is no day or time: expected"):
+        endpoint(MANGO, window={"format": form, "floor": "ever"})
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ def sentence(tmp_path: Path, body: str) -> str:
             "token paging needs {token} in the request",
         ),
         (
+            "    key: [id]\n    paging: {kind: token, limit: 10, next: next, as_params: true}\n"
+            '    request: {params: {c: "{token}"}}\n',
+            "as_params makes parameters of the object at paging.next: name it there, and leave ",
+        ),
+        (
             "    key: [id]\n    paging: {kind: link, limit: 10}\n"
             '    request: {params: {p: "{page}"}}\n',
             "the request has {page}, which paging of kind link never fills: take it out, or use "

@@ -167,6 +167,7 @@ def test_each_slice_is_held_against_its_own_total(
         ('page: "{page}"', "kind: page, total: total", 404),
         ('page: "{page}"', "kind: page, total: total", 400),
         ('offset: "{offset}"', "kind: offset, overlap: false, total: total", 416),
+        ('offset: "{offset}"', "kind: offset, overlap: false, total_header: X-Total", 416),
     ],
 )
 def test_an_api_may_have_no_page_behind_its_last(
@@ -179,7 +180,8 @@ def test_an_api_may_have_no_page_behind_its_last(
         if at and at >= rows:
             return JSONResponse({"detail": "Invalid page."}, status)
         found = [{"id": n, "at": AT} for n in range(rows)]
-        return {"data": found[at : at + 5], "total": rows}
+        page = {"data": found[at : at + 5], "total": rows}
+        return JSONResponse(page, headers={"X-Total": str(rows)})
 
     with Shop(answer).source(tmp_path, endpoint(params, paging, "order: none")) as source:
         manifest = manifest_of(lake, source, "2026-03-03")

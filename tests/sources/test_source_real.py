@@ -95,12 +95,16 @@ def django_rest(
 
 @pytest.mark.parametrize(
     "paging",
-    [f"{{kind: {kind}, limit: 500, total_header: x-total-count}}" for kind in ("page", "link")],
+    [
+        f"{{kind: {kind}, limit: 500, total_header: x-total-count}}"
+        for kind in ("page", "link", "offset")
+    ],
 )
 def test_json_server(
     json_server: str, lake: Lake, tmp_path: Path, table: list[dict[str, Any]], paging: str
 ) -> None:
     text = JSON_SERVER.replace('"{page}"', "1") if "link" in paging else JSON_SERVER
+    text = text.replace('_page: "{page}"', '_start: "{offset}"') if "offset" in paging else text
     source = source_of(json_server, tmp_path, text + f"    paging: {paging}\n")
     compare(source, lake, table)
 

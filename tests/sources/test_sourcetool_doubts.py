@@ -3,7 +3,7 @@
 import io
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -259,3 +259,30 @@ def test_tokens_that_count_rows_are_doubted(
     code, said = looked_at(app, tmp_path, paging, 'token: "{token}"')
     assert code == 0
     assert ("the tokens count rows or pages" in said) is doubted
+
+
+@pytest.mark.parametrize(("form", "doubted"), [("iso", True), ('"%Y-%m-%d %H:%M:%S.000Z"', False)])
+def test_an_api_that_compares_times_as_texts_is_noticed(
+    tmp_path: Path, form: str, doubted: bool
+) -> None:
+    """As PocketBase does: a blank comes before a T, so that all of the last day comes along."""
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0) - timedelta(days=2)
+    at = [noon + timedelta(hours=h) for h in (*range(-24, 1), 1, 8, 24)]
+    rows = [{"id": n, "updated": f"{one:%Y-%m-%d %H:%M:%S.000Z}"} for n, one in enumerate(at)]
+
+    async def answer(request: Request) -> Response:
+        low, high = request.query_params["from"], request.query_params["to"]
+        return json_answer([row for row in rows if low <= str(row["updated"]) < high])
+
+    file = tmp_path / "shop.yaml"
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        file.write_text(
+            f"source: shop\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n  things:\n"
+            '    request: {params: {from: "{start}", to: "{end}"}}\n    key: [id]\n'
+            f"    window: {{format: {form}}}\n"
+            '    cursor: updated\n    columns: {updated: "timestamp[iso]"}\n'
+        )
+        console = Console(file=io.StringIO(), width=200, soft_wrap=True)
+        assert check(str(file), [], 2, 5, console) == 0
+    assert isinstance(console.file, io.StringIO)
+    assert ("write the bounds as its rows are" in console.file.getvalue()) is doubted

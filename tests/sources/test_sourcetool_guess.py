@@ -104,3 +104,52 @@ def test_a_time_without_a_zone_is_doubted(more: str, doubted: bool) -> None:
     found = guessed(rows, "limit=2&changed_after=2026-11-01T00:00:00")
     assert found.cursor == "changed_gmt"
     assert any("no time zone" in doubt for doubt in found.doubts) is doubted
+
+
+def test_mediawiki_names_its_token_and_all_parameters_with_a_prefix(tmp_path: Any) -> None:
+    rows = [{"rcid": n, "timestamp": f"{at}Z"} for n, at in enumerate(TIMES, 1)]
+    after = {"rccontinue": "20261103113000|3", "continue": "-||"}
+    body = {"batchcomplete": True, "continue": after, "query": {"recentchanges": rows}}
+    asked = "list=recentchanges&rclimit=2&rcdir=newer&rcstart=2026-11-02T00:00:00Z"
+    made = endpoint_of(
+        guessed(body, f"{asked}&rcend=2026-11-04T00:00:00Z"), "https://wiki.test/api.php", tmp_path
+    )
+    assert made["paging"] == {"kind": "token", "limit": 2, "next": "continue", "as_params": True}
+    assert made["request"]["params"] == {
+        "list": "recentchanges",
+        "rclimit": "{limit}",
+        "rcdir": "newer",
+        "rcstart": "{start}",
+        "rcend": "{end}",
+    }
+    assert (made["rows"], made["cursor"]) == ("query.recentchanges", "timestamp")
+
+
+def test_mailman_counts_by_total_size() -> None:
+    found = guessed({"start": 0, "total_size": 9, "entries": units()}, "count=2&page=1")
+    assert found.paging == {"kind": "page", "limit": 2, "first": 1, "total": "total_size"}
+    assert not [doubt for doubt in found.doubts if "no count" in doubt]
+
+
+def test_a_count_in_a_header_goes_with_offsets_too() -> None:
+    """json-server, by _start."""
+    found = guessed(units(), "_limit=2&_start=0", X_Total_Count="9")
+    assert found.paging["total_header"] == "x-total-count"
+    assert not [doubt for doubt in found.doubts if "no count" in doubt]
+
+
+@pytest.mark.parametrize("params", ["limit=2&page=1", "limit=2&offset=0"])
+def test_numbered_pages_without_a_count_are_doubted(params: str) -> None:
+    assert [doubt for doubt in guessed(units(), params).doubts if "no count of the rows" in doubt]
+
+
+def test_a_window_in_an_apis_own_words_is_not_passed_over() -> None:
+    """Redmine: what stands in the URL goes out with every request."""
+    found = guessed(units(), "limit=2&offset=0&changed=><2026-11-02|2026-11-03")
+    assert found.cursor is None
+    assert [doubt for doubt in found.doubts if doubt.startswith("changed=><2026-11-02|2026-11-03")]
+
+
+def test_a_column_that_was_null_in_every_row_has_no_type_yet() -> None:
+    """Redmine's estimated_hours: it was declared as text, and refused the first number."""
+    assert "hours" not in guessed(units(hours=None)).columns

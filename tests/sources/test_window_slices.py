@@ -39,7 +39,7 @@ def test_slices_cover_the_window_and_none_is_too_long(
     begins = END - timedelta(days=days)
     window = BASELINE if baseline else Window("incremental", begins, END, 0.0)
     max_s = most_days * 86_400.0
-    slices = window_slices(window, 1, max_s, begins.isoformat() if baseline else None)
+    slices = window_slices(window, 1, max_s, begins if baseline else None)
     if not slices:
         assert days <= most_days
         return
