@@ -154,7 +154,7 @@ def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
     said = [f"missing: {named} ({counted(len(missing), 'day')}): materialize them"]
     if missing[:1] == [source.start.isoformat()]:
-        said[0] += f"; {missing[0]} is the baseline, all rows from before it are in it alone"
+        said[0] += f"; {missing[0]} is the baseline, no other day has the rows from before it"
     apart = list(gaps(source, lake, endpoint, days[-_MOST_JOINED:]))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),

@@ -148,7 +148,7 @@ def test_missing_days_are_named_by_the_coverage_check(headrace: Headrace) -> Non
     assert check.description == f"missing: {RANGE[1]}, {RANGE[2]} (2 days): materialize them"
     assert f"genres: coverage: {check.description}" in ran.log
     first = headrace.run(["games"], RANGE[1])
-    assert f"{RANGE[0]} is the baseline, all rows from before it are in it alone" in first.log
+    assert f"{RANGE[0]} is the baseline, no other day has the rows from before it" in first.log
 
 
 def test_lateness_near_the_margin_is_a_warning_with_a_proposal(headrace: Headrace) -> None:
