@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets import verdict
 from assets.ending import end
-from assets.executor import end_with_the_run
+from assets.executor import end_with_the_run, run_in_step
 from assets.factory import CRASH_RETRIES
 from assets.progress import EVERY_S
 from assets.specs import asset_key
@@ -55,7 +55,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
             if key not in context.selected_asset_keys or _is_done(context, key):
                 continue
             try:
-                found = asyncio.run(_sweep(context, source, name, lake, api))
+                found = run_in_step(_sweep(context, source, name, lake, api))
             except HeadraceError as error:
                 end(context, verdict.of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
