@@ -8,6 +8,7 @@ from dagster_aws.s3 import S3Resource
 
 from assets import (
     budget_page,
+    lost_runs,
     maintenance,
     maintenance_schedule,
     source_assets,
@@ -43,6 +44,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(source_schedule(source, jobs[source.source]) for source in sources),
             maintenance_schedule,
         ],
+        sensors=[lost_runs],
         executor=step_executor,
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),

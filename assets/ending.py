@@ -13,7 +13,7 @@ from assets.verdict import MAX_RETRIES, Verdict
 from pipeline.errors import HeadraceError
 
 
-def end(context: dg.AssetExecutionContext, found: Verdict) -> NoReturn:
+def end(context: dg.AssetExecutionContext | dg.OpExecutionContext, found: Verdict) -> NoReturn:
     """As the verdict says: Dagster starts the step again after the wait, or not at all.
 
     The step itself waits: asked to do that, Dagster's multiprocess executor polls without a pause,

@@ -13,16 +13,19 @@ A run's process that is killed leaves that of its step behind: it would go on be
 started in its place, and then wait for ever for somebody to read its events. So it ends with it.
 """
 
+import asyncio
 import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from multiprocessing import parent_process
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import dagster as dg
 
+T = TypeVar("T")
+GRACE_S = 3.0
 _DAGSTERS = dg.multi_or_in_process_executor
 _WAITING = {"termination-handler", "QueueFeederThread"}
 """Threads of a run that the UI or the daemon has started: the one waits for *Terminate*, the other
@@ -53,6 +56,34 @@ def end_with_the_run() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="end-with-the-run", daemon=True).start()
+
+
+def run_in_step(work: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, which waits for all threads when it is interrupted: for minutes, where one
+    of them waits for S3. So a step that is interrupted has a few seconds to end. After that it is
+    ended at once, which it has to bear at any time.
+    """
+
+    async def interruptible() -> T:
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task})
+            return task.result()
+        except Exception:
+            raise
+        except BaseException:
+            _end_soon()
+            raise
+
+    return asyncio.run(interruptible())
+
+
+def _end_soon() -> None:
+    if parent_process() is None:  # in the run's own process, which others may share
+        return
+    timer = threading.Timer(GRACE_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 @dg.executor(

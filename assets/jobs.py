@@ -1,6 +1,6 @@
 """The daily job of a source, and its schedule."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     )
 
 MAX_RUN_RETRIES = 2
+MOST_DAYS = 7
+"""Of one tick. A schedule that was off for longer leaves the days before to whoever turned it off;
+the check ``coverage`` names them."""
+_RUNS = 20
+"""Among so many of a schedule's latest runs is one of its last tick."""
+_PARTITION = "dagster/partition"
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
 
 
 def source_job(source: Source) -> "UnresolvedAssetJobDefinition":
@@ -27,24 +35,44 @@ def source_job(source: Source) -> "UnresolvedAssetJobDefinition":
 
 
 def source_schedule(source: Source, job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """Every day, the day before: its partition is complete then."""
-    when = source.schedule
+    """Every day, the day before: its partition is complete then.
 
-    def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    Of the ticks that it has missed, as while the machine was down, Dagster evaluates the last one
+    only: this one asks for the days of all of them, in one run.
+    """
+    when, name = source.schedule, f"{source.source}_daily_schedule"
+
+    def due(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         local = context.scheduled_execution_time.astimezone(source.zone)
         day = local.date() - timedelta(days=1)
         if day < source.start:
             return dg.SkipReason(f"{day} lies before the source's start, {source.start}")
-        return dg.RunRequest(run_key=day.isoformat(), partition_key=day.isoformat())
+        last = _last_asked_for(context.instance, name) or day
+        first = max(last + timedelta(days=1), day - timedelta(days=MOST_DAYS - 1), source.start)
+        if first >= day:
+            return dg.RunRequest(run_key=day.isoformat(), partition_key=day.isoformat())
+        days = {_RANGE_START: first.isoformat(), _RANGE_END: day.isoformat()}
+        return dg.RunRequest(run_key=day.isoformat(), tags=days)
 
     return dg.ScheduleDefinition(
-        name=f"{source.source}_daily_schedule",
-        description="Materializes the day before, which is complete then",
+        name=name,
+        description="The day before, which is complete then, and the days of missed ticks",
         job=job,
         cron_schedule=f"{when.minute} {when.hour} * * *",
         execution_timezone=source.timezone,
-        execution_fn=yesterday,
+        execution_fn=due,
         default_status=dg.DefaultScheduleStatus.RUNNING
         if when.running
         else dg.DefaultScheduleStatus.STOPPED,
     )
+
+
+def _last_asked_for(instance: dg.DagsterInstance, schedule: str) -> date | None:
+    """The last day that the schedule has asked for, whatever came of it.
+
+    An old run that a user starts again bears the schedule's name too.
+    """
+    asked = dg.RunsFilter(tags={"dagster/schedule_name": schedule})
+    runs = instance.get_runs(asked, limit=_RUNS)
+    days = (run.tags.get(_PARTITION) or run.tags.get(_RANGE_END) for run in runs)
+    return max((date.fromisoformat(day) for day in days if day), default=None)

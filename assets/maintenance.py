@@ -5,7 +5,10 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 
 import dagster as dg
 
-from assets.ending import fail
+from assets import verdict
+from assets.ending import end
+from assets.executor import end_with_the_run
+from assets.factory import CRASH_RETRIES
 from pipeline.errors import HeadraceError
 from pipeline.lake.maintain import clean
 from resources import LakeResource
@@ -27,11 +30,12 @@ class MaintenanceConfig(dg.Config):
     source: str = ""
 
 
-@dg.op
+@dg.op(retry_policy=CRASH_RETRIES)
 def clean_lake(
     context: dg.OpExecutionContext, config: MaintenanceConfig, lake: LakeResource
 ) -> None:
     """Unfinished uploads, orphaned files, stale checkpoints, commits that were cut off."""
+    end_with_the_run()
     try:
         report = clean(
             lake.open(),
@@ -40,7 +44,7 @@ def clean_lake(
             source=config.source or None,
         )
     except HeadraceError as error:
-        fail(str(error))
+        end(context, verdict.of_error(error, context.retry_number + 1))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")

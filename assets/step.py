@@ -1,6 +1,6 @@
 """What one step of a source does: run the engine, then tell Dagster what came of it.
 
-Sync on purpose: ``asyncio.run`` inside a sync body finishes its clean-up when the run is
+Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is
 terminated. All partitions committed: one ``MaterializeResult`` an asset, with the metadata of each
 day. Some failed: the committed ones are logged one by one (events before an exception stay), then
 the step fails with a summary and the checks of what is committed, or asks for a retry if one can
@@ -17,6 +17,7 @@ import dagster as dg
 
 from assets import verdict
 from assets.ending import end, fail
+from assets.executor import run_in_step
 from assets.plot import Course, requests_over_time
 from assets.progress import counted, line, report, too_fast
 from assets.recording import Recorder
@@ -69,7 +70,7 @@ class Step:
         done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
-            asyncio.run(self._run(lake))
+            run_in_step(self._run(lake))
         except HeadraceError as error:
             self._end(verdict.of_error(error, self._tries))
         except BaseException:

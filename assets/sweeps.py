@@ -8,7 +8,9 @@ import dagster as dg
 
 from assets import verdict
 from assets.ending import end
-from assets.executor import end_with_the_run
+from assets.executor import end_with_the_run, run_in_step
+from assets.factory import CRASH_RETRIES
+from assets.progress import EVERY_S
 from assets.specs import asset_key
 from pipeline.client.packing import packed
 from pipeline.errors import HeadraceError
@@ -41,38 +43,62 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
         for name in names
     ]
 
-    @dg.multi_asset(name=f"{source.source}_sweeps", specs=specs, can_subset=True)
+    @dg.multi_asset(
+        name=f"{source.source}_sweeps", specs=specs, can_subset=True, retry_policy=CRASH_RETRIES
+    )
     def extract_keys(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         end_with_the_run()
-        wanted = [n for n in names if sweep_key(source, n) in context.selected_asset_keys]
-        try:
-            found = asyncio.run(_sweep(context, source, wanted, lake, api))
-        except HeadraceError as error:
-            end(context, verdict.of_error(error, context.retry_number + 1))
-        for swept in found:
+        for name in names:
+            key = sweep_key(source, name)
+            if key not in context.selected_asset_keys or _is_done(context, key):
+                continue
+            try:
+                found = run_in_step(_sweep(context, source, name, lake, api))
+            except HeadraceError as error:
+                end(context, verdict.of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
-                asset_key=sweep_key(source, swept.endpoint),
+                asset_key=key,
                 metadata={
-                    "keys_seen": swept.keys_seen,
-                    "keys_gone": swept.keys_gone,
-                    "requests": swept.requests,
-                    "swept_at": swept.swept_at.isoformat(),
+                    "keys_seen": found.keys_seen,
+                    "keys_gone": found.keys_gone,
+                    "requests": found.requests,
+                    "swept_at": found.swept_at.isoformat(),
                 },
             )
 
     return extract_keys
 
 
+def _is_done(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether an earlier try of this run has done it."""
+    latest = context.instance.get_latest_materialization_event(key)
+    return latest is not None and latest.run_id == context.run.run_id
+
+
 async def _sweep(
     context: dg.AssetExecutionContext,
     source: Source,
-    names: list[str],
+    name: str,
     lake: LakeResource,
     api: ApiResource,
-) -> list[Swept]:
-    opened = lake.open()
-    async with api.session(source) as client, packed(client, source) as sender:
-        run = Run(source, opened, sender, context.run_id, lambda: datetime.now(UTC))
-        return [await sweep(run, name, Tally()) for name in names]
+) -> Swept:
+    opened, tally = lake.open(), Tally()
+    async with (
+        api.session(source, half_open=context.retry_number > 0) as client,
+        packed(client, source) as sender,
+    ):
+        run = Run(source, opened, sender, context.run.run_id, lambda: datetime.now(UTC))
+        progress = asyncio.create_task(_report(context, name, tally))
+        try:
+            return await sweep(run, name, tally)
+        finally:
+            progress.cancel()
+
+
+async def _report(context: dg.AssetExecutionContext, name: str, tally: Tally) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        of = f" of {tally.total:,}" if tally.total else ""
+        context.log.info(f"{name}: {tally.rows:,}{of} keys read")

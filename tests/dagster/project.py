@@ -1,6 +1,8 @@
 """The project as a user runs it: Dagster's own commands, from the project's folder."""
 
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ import httpx
 
 from emulator.testing import Emulator
 from local.dagster_cli import dagster
+from local.guard import descendants
 from local.instance import create_storage
 from local.ports import free_port
 from local.process import Child, running, tail
@@ -107,6 +110,12 @@ class Server:
 
     url: str
     log: Path
+    child: Child
+
+    def kill(self) -> None:
+        """With all its processes, runs and steps included, as when the machine goes down."""
+        for pid in descendants(self.child.guard.pid):  # parents first: nobody sees a child die
+            os.kill(pid, signal.SIGKILL)
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """The data that GraphQL answers."""
@@ -161,4 +170,4 @@ def served(found: Project) -> Iterator[Server]:
     with found.started(command, log) as child:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(child, url, log)
-        yield Server(url, log)
+        yield Server(url, log, child)

@@ -18,6 +18,7 @@ from local.services import S3
 from pipeline.lake.read import dataset, manifests
 from tests.dagster.project import STEP_START, Project, materialize, project, wait_for
 from tests.dagster.support import FIRST_BACK, ROOT, SECRET, day, day_s
+from tests.faults.proxy import proxied
 
 pytestmark = pytest.mark.slow
 GAMES = 20_000
@@ -140,3 +141,23 @@ def test_a_step_ends_with_the_run_that_is_killed(fresh: Project, api: Emulator) 
         run.wait()
     wait_for(lambda: not step.exists(), log=log)
     assert manifests(fresh.lake, "igdb", "games") == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the step's process is forked")
+def test_an_interrupt_does_not_wait_for_s3(fresh: Project, api: Emulator, s3: S3) -> None:
+    """It would wait for all tries of boto3: for minutes."""
+    api.reset()
+    log = fresh.folder / "interrupted.log"
+    command = materialize("games", partition=day(FIRST_BACK))
+    with proxied(s3.endpoint_url) as proxy, log.open("wb") as out:
+        proxy.some("stall", "create_upload", times=100)
+        env = {**fresh.env, "AWS_ENDPOINT_URL_S3": proxy.url}
+        run = subprocess.Popen(command, env=env, cwd=ROOT, stdout=out, stderr=out)
+        try:
+            wait_for(lambda: proxy.broken["create_upload"], log=log)
+            run.send_signal(signal.SIGINT)
+            assert run.wait(60) == 1
+        finally:
+            run.kill()
+            run.wait()
+    assert "child process for step igdb unexpectedly exited" in log.read_text()

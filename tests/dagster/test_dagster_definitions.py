@@ -4,7 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ SETTINGS = {
     "IGDB_CLIENT_SECRET": "a-secret",
     "IGDB_START": day(3),
 }
+ENDS = ("start", "end")
 WHERE_WANTED = ("hishel", "psycopg", "redis", "emulator", "local", "sourcetool", "benchmarks")
 """What a run may need, or only a command: not every process that loads the project pays for it."""
 
@@ -69,33 +70,75 @@ def test_partitions_go_from_the_start_to_today(
     assert list(partitions.get_partition_keys()) == [day(3), day(2), day(1), day(0)]
 
 
-def test_a_tick_of_the_schedule_asks_for_the_day_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    defs = load(monkeypatch, SETTINGS)
+def tick(
+    defs: dg.Definitions, back: int, instance: dg.DagsterInstance
+) -> tuple[Sequence[dg.RunRequest], str]:
+    """What the schedule asks for on that day, at its hour."""
     schedule = defs.resolve_schedule_def("igdb_daily_schedule")
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.job_name, schedule.cron_schedule) == ("igdb_daily", "30 1 * * *")
-    at = datetime.fromisoformat(f"{day(1)}T01:30").replace(tzinfo=UTC)
+    at = datetime.fromisoformat(f"{day(back)}T01:30").replace(tzinfo=UTC)
     with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=defs.get_repository_def()
+        instance=instance, scheduled_execution_time=at, repository_def=defs.get_repository_def()
     ) as context:
-        tick = schedule.evaluate_tick(context)
-    (request,) = tick.run_requests or []
-    assert request.partition_key == day(2)
-    assert request.run_key == day(2)
+        found = schedule.evaluate_tick(context)
+    return found.run_requests or [], str(found.skip_message)
+
+
+def asked_for(instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
+    """The run is there, as the daemon makes it; that it has failed changes nothing."""
+    tags = {**request.tags, "dagster/schedule_name": "igdb_daily_schedule"}
+    if request.partition_key:
+        tags["dagster/partition"] = request.partition_key
+    run = dg.DagsterRun("igdb_daily", status=dg.DagsterRunStatus.FAILURE, tags=tags)
+    instance.add_run(run)
+
+
+def test_a_tick_of_the_schedule_asks_for_the_day_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    defs = load(monkeypatch, SETTINGS)
+    with dg.instance_for_test() as instance:
+        for back in (2, 1):
+            ((request,), _) = tick(defs, back, instance)
+            assert request.partition_key == day(back + 1)
+            assert request.run_key == day(back + 1)
+            asked_for(instance, request)
+            ((again,), _) = tick(defs, back, instance)  # the daemon was cut off: it asks once more
+            assert again.partition_key == request.partition_key
+
+
+def test_a_tick_asks_for_the_days_of_the_ticks_that_were_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    defs = load(monkeypatch, {**SETTINGS, "IGDB_START": day(20)})
+
+    def days(request: dg.RunRequest) -> list[str]:
+        assert request.partition_key is None
+        return [request.tags[f"dagster/asset_partition_range_{end}"] for end in ENDS]
+
+    with dg.instance_for_test() as instance:
+        ((first,), _) = tick(defs, 18, instance)
+        assert first.partition_key == day(19)  # those before it were never asked for
+        asked_for(instance, first)
+        ((after_three,), _) = tick(defs, 15, instance)
+        assert days(after_three) == [day(18), day(16)]
+        asked_for(instance, after_three)
+        asked_for(instance, first)  # a user has started it again
+        ((the_next,), _) = tick(defs, 14, instance)
+        assert the_next.partition_key == day(15)
+        ((after_long,), _) = tick(defs, 1, instance)
+        assert days(after_long) == [day(8), day(2)]  # a week, and no more
+        asked_for(instance, after_long)
+        ((next_day,), _) = tick(defs, 0, instance)
+        assert next_day.partition_key == day(1)
 
 
 def test_a_tick_before_the_second_day_is_skipped_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    defs = load(monkeypatch, SETTINGS)
-    schedule = defs.resolve_schedule_def("igdb_daily_schedule")
-    at = datetime.fromisoformat(f"{day(3)}T01:30").replace(tzinfo=UTC)
-    with dg.build_schedule_context(
-        scheduled_execution_time=at, repository_def=defs.get_repository_def()
-    ) as context:
-        tick = schedule.evaluate_tick(context)
-    assert not tick.run_requests
-    assert "lies before the source's start" in str(tick.skip_message)
+    with dg.instance_for_test() as instance:
+        requests, said = tick(load(monkeypatch, SETTINGS), 3, instance)
+    assert not requests
+    assert "lies before the source's start" in said
 
 
 def test_a_lake_that_is_none_is_said_when_the_project_loads(

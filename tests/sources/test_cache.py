@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import resource
 import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -236,6 +237,24 @@ def test_an_endpoint_of_the_yaml_has_its_cache(api: Api, tmp_path: Path) -> None
         assert [asyncio.run(read(name, folder)) for _ in range(2)] == [1, 1]
     asked = [url.rpartition("/")[2] for url, _, _ in api.seen]
     assert asked == ["statuses", "statuses", "plain", "plain"]
+
+
+def test_a_disk_that_is_full_costs_the_cache_and_no_answer(
+    api: Api, runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.body = json.dumps([{"id": 1, "name": "x" * 500_000}]).encode()
+    api.headers = {"etag": '"one"'}
+    assert runs.ask() == [json.loads(api.body)]  # the file is there
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        assert runs.ask("another", times=2) == [json.loads(api.body)] * 2
+        runs.now_s += 3601
+        assert runs.ask() == [json.loads(api.body)]  # a 304, of which no note can be made
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert KEY not in caplog.text
+    assert runs.ask() == [json.loads(api.body)]
 
 
 def test_the_memory_of_the_process(api: Api, runs: Runs) -> None:
