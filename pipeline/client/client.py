@@ -11,11 +11,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import httpx
 
-from pipeline.body import Body, Incoming
+from pipeline.body import Body
 from pipeline.budget import Budget
 from pipeline.client import classify, retry
 from pipeline.client.auth import hidden, make_auth
@@ -24,6 +24,7 @@ from pipeline.client.classify import Verdict
 from pipeline.client.connections import Connections
 from pipeline.client.hearing import Hearing
 from pipeline.client.in_time import InTime
+from pipeline.client.received import received
 from pipeline.client.refusal import is_of_token, lost, refusal, whom
 from pipeline.client.retry import Failed, Kind, Spent
 from pipeline.client.secret_logs import keep_secrets_out
@@ -32,17 +33,15 @@ from pipeline.errors import (
     ApiUnavailable,
     AuthError,
     ConfigError,
-    ContractBroken,
     HeadraceError,
     RequestRefused,
     Retryable,
 )
 from pipeline.paging.request import HttpRequest
-from pipeline.rows.guard import AsksToWait, BadBody, OddPage, in_utf8
+from pipeline.rows.guard import AsksToWait, BadBody, OddPage
 from pipeline.spec.source import Source
 
 T = TypeVar("T")
-_NOTHING: Final = httpx.ByteStream(b"")
 log = logging.getLogger("headrace.client")
 
 
@@ -200,32 +199,10 @@ class Client:
     async def _read_body(self, request: httpx.Request) -> Answer:
         response = await self._http.send(request, stream=True)
         self.spent.answered = True
-        try:
-            self._refuse_layers(response)
-            body = Incoming()
-            async for piece in response.aiter_bytes():
-                body.add(piece)
-                if body.size > self.max_body_bytes:
-                    raise ContractBroken(
-                        f"an answer of {self._source.source} is larger than "
-                        f"{self.max_body_bytes:,} bytes: ask for fewer rows a page (paging.limit)"
-                    )
-        finally:
-            await response.aclose()
-            # They hold each other, and a pack with its body, until the collector comes.
-            response.stream = _NOTHING
-        whole = in_utf8(body.whole(), response.charset_encoding)
+        body = await received(response, self.max_body_bytes, self._source.source)
         latency_s = response.extensions.get(LATENCY_S, 0.0)
         headers = dict(response.headers)
-        return Answer(response.status_code, headers, whole, str(response.url), latency_s)
-
-    def _refuse_layers(self, response: httpx.Response) -> None:
-        """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
-        if "," in response.headers.get("content-encoding", ""):
-            raise ContractBroken(
-                f"an answer of {self._source.source} is compressed more than once: expected one "
-                "Content-Encoding"
-            )
+        return Answer(response.status_code, headers, body, str(response.url), latency_s)
 
     def _judge(self, answer: Answer, what: object) -> None:
         """Raise unless the answer can be read."""
