@@ -17,6 +17,8 @@ S = TypeVar("S")
 P = TypeVar("P")
 _DEPTH = 2
 FEW: Final = 16
+_GATHERING: Final = 10
+"""Beside those under way: a pack (IGDB) that gathers, or pages that are being read."""
 _BEGUN_AT_ONCE: Final = 16
 """In one turn of the loop: making a request takes half a millisecond."""
 _AHEAD_BYTES: Final = 32 * 2**20
@@ -50,7 +52,8 @@ class Room:
 
     def __call__(self) -> int:
         fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
-        return min(self._ahead, max(FEW, min(fit, FEW + math.ceil(_MORE * self._under_way()))))
+        wanted = _GATHERING + math.ceil(_MORE * self._under_way())
+        return min(self._ahead, max(FEW, min(fit, wanted)))
 
     def _under_way(self) -> float:
         """Pages per second times seconds of latency (Little's law), of the latest pages."""
