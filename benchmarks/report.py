@@ -116,14 +116,17 @@ def _ratios(peers: dict[str, Any]) -> str:
 
 
 def _memory(found: dict[str, Any]) -> str:
+    names = {"headrace": "packed", "headrace-single": "a page a request"}
+    first = next(iter(found.values()))
+    columns = [f"{names[name]}, {part}" for part, peers in first.items() for name in peers]
     lines = [
         "**Peak memory of Headrace's process, MB**, the mean of its runs",
         "",
-        "| rows | packed | a page a request |",
+        f"| rows | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
     ]
-    lines.append("|---|---|---|")
-    for rows, peers in found.items():
-        known = [each for each in peers.values() if "peak_mb" in each]
+    for rows, parts in found.items():
+        known = [each for peers in parts.values() for each in peers.values() if "peak_mb" in each]
         cells = [f"{mean(each.get('peak_mb_of_all', [each['peak_mb']])):.0f}" for each in known]
         lines.append(f"| {int(rows):,} | {' | '.join(cells)} |")
     return "\n".join(lines)
