@@ -140,16 +140,6 @@ def test_rows_and_facts_of_an_envelope() -> None:
     assert reader.read(b'{"data": {"items": null}}').table.num_rows == 0
 
 
-def test_a_body_that_is_one_row() -> None:
-    how = Shape(columns=(column("id", "int64"),), single_row=True, extras={"n": ("name",)})
-    page = read(how, {"id": 1, "name": "Ico"})
-    assert (page.table.to_pylist(), page.extras) == ([{"id": 1}], {"n": "Ico"})
-    nested = Shape(rows=("a",), columns=(column("id", "int64"),), single_row=True)
-    assert read(nested, {"a": {"id": 1}}).table.to_pylist() == [{"id": 1}]
-    with pytest.raises(ContractBroken, match=r"row 0 is \[\], an object was expected"):
-        read(how, [])
-
-
 @pytest.mark.parametrize(
     ("rows", "body", "sentence"),
     [
@@ -314,12 +304,12 @@ HOWS = [
     shape(id="timestamp[iso]", x="json"),
     Shape(infer=True),
     Shape(rows=("data",), infer=True, extras={"n": ("next",)}),
-    Shape(columns=(column("id", "list<int64>"),), infer=True, single_row=True),
+    Shape(columns=(column("id", "list<int64>"),), infer=True),
 ]
 SEEDS = [
     b'[{"id": 1, "x": "a"}, {"id": 2, "x": null, "y": {"z": [1, 2.5]}}]',
     b'{"next": "t", "data": [{"id": 1, "when": "2024-01-01"}]}',
-    b'{"id": [1, 2], "x": "\\ud83d\\ude00", "y": -1.5e3}',
+    b'[{"id": [1, 2], "x": "\\ud83d\\ude00", "y": -1.5e3}]',
 ]
 
 
