@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-from pipeline.errors import ConfigError
 from pipeline.paging.pagers import Ask
 from pipeline.spec.request import DAY_S, WindowFormat
 from pipeline.window import Window, ceil, floor
@@ -73,9 +72,4 @@ def _written(form: str, instant: datetime) -> str | int:
         return (instant - _EPOCH) // timedelta(milliseconds=1)
     if form == "iso":
         return instant.isoformat().replace("+00:00", "Z")
-    if "%" in form:
-        return instant.strftime(form)
-    raise ConfigError(
-        f"window.format {form!r} is not known: expected epoch_s, epoch_ms, iso or a strftime "
-        f"pattern"
-    )
+    return instant.strftime(form)
