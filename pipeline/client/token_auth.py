@@ -55,7 +55,6 @@ class TokenAuth(httpx.Auth):
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
         self._failure: Exception | None = None
-        self.renewals = 0
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -142,7 +141,6 @@ class TokenAuth(httpx.Auth):
         self._given |= {self._token, self._rotated}
         lifetime_s = _lifetime_s(data.get("expires_in"))
         self._good_until = self._clock() + lifetime_s - min(self._renew_before_s, lifetime_s / 2)
-        self.renewals += 1
 
 
 def _lifetime_s(said: object) -> float:

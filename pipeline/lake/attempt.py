@@ -87,11 +87,6 @@ class Attempt:
         return sum(batch.rows for batch in self._checkpoint.batches)
 
     @property
-    def staged_files(self) -> int:
-        """Batches staged so far, earlier tries included."""
-        return len(self._checkpoint.batches)
-
-    @property
     def schema(self) -> pa.Schema | None:
         """The schema stored with the last staged batch."""
         return schema_from_text(self._checkpoint.schema) if self._checkpoint.schema else None

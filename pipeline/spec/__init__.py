@@ -6,7 +6,7 @@ the YAML, puts settings in and turns each mistake into one sentence with file an
 """
 
 from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.load import load_folder, load_source, load_sources
+from pipeline.spec.load import load_source, load_sources
 from pipeline.spec.source import Source
 
-__all__ = ["Endpoint", "Source", "load_folder", "load_source", "load_sources"]
+__all__ = ["Endpoint", "Source", "load_source", "load_sources"]
