@@ -115,7 +115,7 @@ class WindowFormat(Model):
             found = datetime.fromisoformat(self.floor)
         except (ValueError, OverflowError, OSError):
             return None
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
     @model_validator(mode="after")
     def _format_is_utc(self) -> "WindowFormat":
