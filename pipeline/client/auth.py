@@ -28,6 +28,8 @@ from pipeline.spec.auth import (
     RefreshToken,
 )
 
+_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
+
 
 def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> httpx.Auth:
     """The ``httpx.Auth`` of a source."""
@@ -73,9 +75,6 @@ def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
         both = f"{spec.username}:{spec.password.get_secret_value()}"
         found.add(b64encode(both.encode()).decode())
     return sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
-
-
-_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
 
 
 def _for_header(value: str, what: str) -> str:
@@ -137,8 +136,7 @@ def _custom(spec: CustomAuth) -> httpx.Auth:
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"auth.path {spec.path!r} can't be used: {type(error).__name__}: expected an "
-            f"importable "
-            "subclass of httpx.Auth that takes the options"
+            "importable subclass of httpx.Auth that takes the options"
         ) from None
     if not isinstance(made, httpx.Auth):
         raise ConfigError(f"auth.path {spec.path!r} is not a subclass of httpx.Auth")
