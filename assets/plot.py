@@ -49,13 +49,13 @@ class Course:
 def requests_over_time(
     sends: Sequence[tuple[float, int]],
     bin_s: float,
-    limit: float | None,
+    limit_per_s: float | None,
     course: Course | None = None,
 ) -> str:
     """Markdown: one bar a bin, the scales, and the limit.
 
     :param sends: (unix time of the bin's start, requests in it).
-    :param limit: in requests a second; None: the API has none.
+    :param limit_per_s: in requests a second; None: the API has none.
     :param course: of the waits and the 429s, where they are known.
     """
     if not any(count for _, count in sends):
@@ -64,8 +64,8 @@ def requests_over_time(
     counts = [count for _, count in sends]
     bin_s *= merge
     rates = [sum(counts[i : i + merge]) / bin_s for i in range(0, len(counts), merge)]
-    top = max([*rates, limit or 0.0])
-    of = "no limit" if limit is None else f"limit = {limit:g} requests/s"
+    top = max([*rates, limit_per_s or 0.0])
+    of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
     rows = [
         f"`{_bars(rates, top, _BARS[0])}`",
         f"one bar = {bin_s:g} s, full height = {top:g} requests/s, {of}",

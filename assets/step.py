@@ -152,11 +152,10 @@ class Step:
         """What is of the whole run: the endpoints of a source share one budget."""
         stats = client.budget.stats
         self._course.add(time.time(), stats)
-        rates = [window.requests / window.per_s for window in self._source.limits.windows]
-        limit = min(rates, default=None)
-        plot = requests_over_time(stats.sends, stats.bin_s, limit, self._course)
+        limit_per_s = self._source.limits.rate_per_s
+        plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._course)
         return {
-            **({"budget_share_used": round(stats.share_used, 4)} if rates else {}),
+            **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
             "run_requests": stats.requests,
             "run_waited_slot_s": round(stats.waited_slot_s, 3),
             "run_waited_place_s": round(stats.waited_place_s, 3),
