@@ -6,9 +6,8 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 import dagster as dg
 
 from assets import verdict
-from assets.ending import end
+from assets.ending import CRASH_RETRIES, end
 from assets.executor import end_with_the_run
-from assets.factory import CRASH_RETRIES
 from pipeline.errors import HeadraceError
 from pipeline.lake.maintain import clean
 from resources import LakeResource
