@@ -9,6 +9,7 @@ import pytest
 
 from assets.budgets import page
 from pipeline.spec.limits import Limits, RateWindow
+from pipeline.spec.settings import Settings
 from resources import ApiResource
 from resources.budget import BudgetResource, default_budget_folder
 from tests.engine.sources import quick
@@ -74,3 +75,11 @@ def test_the_page_of_a_budget_has_its_requests_429s_and_waits(
     assert found.startswith("3 requests in the last hour, 1 answered 429, 0 s waited for slots")
     assert f"requests/s, {said}\n" in found
     assert "| 3 | 1 | 0 |" in found
+
+
+def test_a_password_in_the_store_s_url_is_in_no_repr() -> None:
+    url = "postgresql://me:hush@host/database"
+    budget = BudgetResource(where=url)
+    settings = Settings.read({"HEADRACE_LAKE": "s3://lake", "HEADRACE_BUDGET": url})
+    for each in (budget, ApiResource(budget=budget), settings):
+        assert "hush" not in f"{each} {each!r}"
