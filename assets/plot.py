@@ -15,7 +15,7 @@ MOST_SAMPLES = 1024
 
 
 class Sample(NamedTuple):
-    """What a run has come to at a time (unix, seconds)."""
+    """A run's totals at a time (unix, seconds)."""
 
     at: float
     waited_s: float
@@ -24,8 +24,8 @@ class Sample(NamedTuple):
 
 @dataclass
 class Course:
-    """Samples of a run, in bounded memory: of too many, every other one is dropped, and from then
-    on they lie twice as far apart. The last one is always there.
+    """Samples of a run, in bounded memory: when there are too many, every other one is dropped, and
+    from then on they lie twice as far apart. The last one is always kept.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Course:
         self.samples.append(Sample(at, waited_s, stats.throttled))
 
     def by(self, at: float) -> Sample:
-        """The last sample up to then."""
+        """The last sample that was taken by then."""
         place = bisect_right(self.samples, at, key=lambda sample: sample.at)
         return self.samples[place - 1] if place else Sample(at, 0.0, 0)
 
