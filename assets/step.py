@@ -64,7 +64,10 @@ class Step:
         self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """:raises dagster.Failure, dagster.RetryRequested: something is not committed."""
+        """Do all that is asked for, and tell Dagster of it.
+
+        :raises dagster.Failure, dagster.RetryRequested: something is not committed.
+        """
         if not self._days:  # Dagster takes a reversed range for one without days
             asked = self._context.partition_key_range
             fail(f"There is no day from {asked.start} to {asked.end}: the earlier day comes first")

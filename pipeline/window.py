@@ -70,7 +70,10 @@ class Calendar:
     zone: ZoneInfo
 
     def day(self, partition: str) -> date:
-        """:raises WindowRefused: not a date, or before the first partition."""
+        """The day of a partition.
+
+        :raises WindowRefused: not a date, or before the first partition.
+        """
         try:
             day = date.fromisoformat(partition)
         except ValueError:

@@ -185,7 +185,7 @@ class Budget:
         return self._tally.frozen(self._store.limits, self._store.margin)
 
     async def _slot_with(self, place: int) -> Mark | None:
-        """A slot for who holds this place. None: the place was lent, and has been given back."""
+        """A slot for the holder of this place. None: it was lent, and has been given back."""
         try:
             await self._gate.acquire()
             mark = await self._take_slot(place)
@@ -197,7 +197,7 @@ class Budget:
         return mark
 
     def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Tell the store in the background: who sends, or judges an answer, doesn't wait."""
+        """Tell the store in the background: neither sending nor judging an answer waits for it."""
         task = asyncio.get_running_loop().create_task(note)
         self._notes.add(task)
         task.add_done_callback(self._noted)
@@ -232,9 +232,9 @@ class Budget:
         return self._store.mark(answer)
 
     def _end_if_long(self, blocked_s: float) -> None:
-        """Who would only wait for hours ends, and comes back.
+        """A run that would only wait, for hours, ends and comes back later.
 
-        Waiting for the next of its windows is what a budget is for, however long that is.
+        To wait for the next window is what a budget is for, however long that takes.
         """
         self._say(blocked_s, "for")
         if blocked_s > max(HERE_S, FREE_AFTER * self._limits.longest_s):

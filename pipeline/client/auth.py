@@ -78,7 +78,10 @@ def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
 
 
 def _for_header(value: str, what: str) -> str:
-    """:raises ConfigError: httpx would name the value in its error."""
+    """The value, if a header can carry it.
+
+    :raises ConfigError: it can't; without the value, which httpx's own error would name.
+    """
     if not (value.isascii() and value.isprintable()):
         raise ConfigError(
             f"auth: {what} has a line break or a letter beyond ASCII, which no header can carry: "

@@ -178,7 +178,10 @@ class Packer:
         return await self._client.fetch(request, read, pack, first.sent)
 
     async def _alone(self, page: Waiting) -> bool:
-        """:return: False if the API refused this very page."""
+        """Send a page by itself.
+
+        :return: False if the API refused this very page.
+        """
 
         async def read(answer: Answer) -> Answer:
             return answer

@@ -1,9 +1,9 @@
 """A token from a token endpoint (RFC 6749).
 
-It is fetched once, shared by every request of the run, renewed before it runs out, and once more
-when the API answers 401 to it; again if it had run out by then. Who fetches it holds the others
-up, so that the wait has a bound (`in_time`), and the answer one here. If it can't be had, that
-holds for all who waited: to ask again for each of them would take as many times as long.
+It is fetched once and shared by every request of the run. It is renewed before it runs out, and
+once more when the API answers 401 to it; again if it had run out by then. While one request fetches
+it, the others wait: so the wait has a bound (`in_time`), and so has the answer's length, here. If
+it can't be had, all who waited fail: to ask again for each of them would take many times as long.
 """
 
 import asyncio
@@ -120,7 +120,10 @@ class TokenAuth(httpx.Auth):
         self._failure = error
 
     def _raise_if_failed(self, since: Exception | None) -> None:
-        """:param since: the last failure when the wait for the token began."""
+        """Fail if the request that was waited for got no token.
+
+        :param since: the last failure when the wait for the token began.
+        """
         if self._failure is not None and self._failure is not since:
             raise self._failure.with_traceback(None)
 
@@ -153,7 +156,10 @@ def _lifetime_s(said: object) -> float:
 
 
 async def _read(response: httpx.Response) -> None:
-    """:raises AuthError: more comes than a token is, as it is or packed more than once."""
+    """Read the body of an answer, up to a bound.
+
+    :raises AuthError: it is longer than any token, or compressed more than once.
+    """
     if "," in response.headers.get("content-encoding", ""):
         raise AuthError(
             "the token endpoint's answer is compressed more than once: expected one "
@@ -193,7 +199,11 @@ _REFRESHING = (
 
 
 async def _token_answer(response: httpx.Response, remedy: str) -> dict[str, Any]:
-    """:raises AuthError: not a token. :raises ApiUnavailable: the endpoint is ill (5xx, 429)."""
+    """What a token endpoint answered.
+
+    :raises AuthError: not a token.
+    :raises ApiUnavailable: the endpoint is ill (5xx, 429).
+    """
     status = response.status_code
     if status == 429 or status >= 500:
         raise ApiUnavailable(f"the token endpoint answered {status}: it is asked again later")

@@ -19,7 +19,7 @@ from pipeline.paging.pagers import Ask, Facts, Segment, kept, restored
 from pipeline.window import floor
 
 _ASK_AGAIN = 8
-"""So often is a page asked for again whose answers are not alike."""
+"""How often a page whose answers are not alike is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ class CursorPages:
         return await self._pages.count(ask)
 
     async def page(self, ask: Ask) -> Fetched:
-        """:raises ContractBroken: no two answers are alike, or no page gets beyond this one."""
+        """A page that was asked for again if it might not be what was asked for.
+
+        :raises ContractBroken: no two answers are alike, or no page gets beyond this one.
+        """
         start, end = _window_of(ask)
         seen = self._seen.get(end)
         if seen is None or seen.facts.cursor != start:

@@ -40,7 +40,10 @@ _REMEDY = {
 
 
 def check_names(table: pa.Table, endpoint: Endpoint) -> None:
-    """:raises ContractBroken: the rows have a member with the name of a column of ours."""
+    """Refuse rows whose members would be taken for columns of ours.
+
+    :raises ContractBroken: a member has the name of such a column.
+    """
     declared = {*endpoint.columns, "_deleted" if endpoint.deleted else ""}
     for name in _REMEDY.keys() - declared:
         if name in table.column_names:

@@ -63,7 +63,7 @@ class Attempt:
 
     @property
     def generation(self) -> str:
-        """What this try's files and manifest are called by."""
+        """The name that this try's files and manifest bear."""
         return self._checkpoint.owner
 
     @property

@@ -35,7 +35,10 @@ Partitions = str | Between | Collection[str] | None
 
 
 def asked_for(partitions: Partitions) -> Between | frozenset[str] | None:
-    """:raises ReadRefused: one of them can't be a partition."""
+    """What can be held against a partition's name; None: all.
+
+    :raises ReadRefused: one of them can't be a partition.
+    """
     if partitions is None or isinstance(partitions, Between):
         return partitions
     days = [partitions] if isinstance(partitions, str) else partitions

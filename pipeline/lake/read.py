@@ -193,7 +193,10 @@ def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset
 def _assemble(
     lake: Lake, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
 ) -> pds.FileSystemDataset:
-    """:param files: each with its partition, if that is to be a column."""
+    """The files as one lazy Dataset.
+
+    :param files: each with its partition, if that is to be a column.
+    """
     s3 = filesystem(lake)
     fragments = [
         _FORMAT.make_fragment(
@@ -262,7 +265,9 @@ def _take(
 
 
 def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
-    """:param read: of manifests and their files, which may be replaced between the two.
+    """What ``read`` returns, tried once more if a file can't be read.
+
+    :param read: of manifests and their files, which may be replaced between the two.
     :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
     """
     try:

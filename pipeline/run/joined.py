@@ -22,7 +22,9 @@ from pipeline.window import Window, gap
 
 
 def check_joined(run: Run, mine: Manifest, in_this_run: Collection[str]) -> None:
-    """:param in_this_run: days that this run commits, in order: the later one of two looks.
+    """Hold a day that was just committed against the days beside it.
+
+    :param in_this_run: days that this run commits, in order: the later one of two looks.
     :raises ReadAnew: a day beside this one was committed, and something lies between the two.
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:

@@ -57,7 +57,10 @@ class Settings:
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
-        """:raises ConfigError: ``HEADRACE_LAKE`` is missing."""
+        """The settings in an environment.
+
+        :raises ConfigError: ``HEADRACE_LAKE`` is missing.
+        """
         lake = env.get("HEADRACE_LAKE", "").strip()
         if not lake:
             raise ConfigError(
