@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pipeline.errors import ContractBroken
 from pipeline.extract.together import MOST_BYTES
 from pipeline.rows.guard import looks_like_json
-from pipeline.rows.reader import BadBody, Column, Page, PageReader, Shape
+from pipeline.rows.reader import BadBody, Column, Page, Shape
 from pipeline.rows.strict import read_bytes
 from pipeline.rows.types import parse_type
+from tests.readers import reader_of
 
 
 def column(name: str, text: str, *path: str, nullable: bool = True) -> Column:
@@ -26,9 +27,9 @@ def shape(**types: str) -> Shape:
     return Shape(columns=tuple(column(name, text) for name, text in types.items()))
 
 
-def read(how: Shape, body: object, **options: Any) -> Page:
+def read(how: Shape, body: object) -> Page:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return PageReader(how, **options).read(text)
+    return reader_of(how).read(text)
 
 
 GAMES = shape(id="int64", name="string", hypes="int64")
@@ -54,7 +55,7 @@ def test_a_column_that_the_first_row_lacks_is_kept() -> None:
 def test_an_empty_page_has_the_declared_columns() -> None:
     page = read(GAMES, b" [ ]\n")
     assert page.table.num_rows == 0
-    assert page.table.schema == PageReader(GAMES).schema
+    assert page.table.schema == reader_of(GAMES).schema
 
 
 def test_every_type_lands_the_fast_way() -> None:
@@ -130,7 +131,7 @@ def test_rows_and_facts_of_an_envelope() -> None:
         columns=(column("id", "int64"),),
         extras={"next": ("page", "next"), "total": ("total",), "none": ("a", "b")},
     )
-    reader = PageReader(how)
+    reader = reader_of(how)
     for total in (12, 13, None, "many", 2.5, True):
         body = {"total": total, "page": {"next": "abc"}, "data": {"x": 1, "items": [{"id": 1}]}}
         page = reader.read(json.dumps(body).encode())
@@ -197,7 +198,7 @@ def test_looking_at_the_ends_is_enough_for_most_bad_bodies() -> None:
 
 def test_null_where_a_value_was_promised() -> None:
     how = Shape(columns=(column("id", "int64"), column("name", "string", nullable=False)))
-    assert not PageReader(how).schema.field("name").nullable
+    assert not reader_of(how).schema.field("name").nullable
     with pytest.raises(ContractBroken, match=r"column name .* row 1 \(id 5\) has null"):
         read(how, [{"id": 4, "name": "x"}, {"id": 5}])
 
@@ -258,7 +259,7 @@ def test_text_that_is_no_unicode_is_replaced_and_counted() -> None:
 
 
 def test_a_column_that_always_needs_repair_stays_right() -> None:
-    reader = PageReader(shape(id="int64", price="double"))
+    reader = reader_of(shape(id="int64", price="double"))
     for _ in range(3):
         page = reader.read(b'[{"id": 1, "price": "12.50"}, {"id": 2, "price": 3}]')
         assert page.table.column("price").to_pylist() == [12.5, 3.0]
@@ -271,7 +272,7 @@ def test_a_name_declared_twice() -> None:
 
 
 def test_many_threads_read_into_one_schema() -> None:
-    reader = PageReader(Shape(infer=True))
+    reader = reader_of(Shape(infer=True))
     pages = [json.dumps([{"id": n, f"c{n % 7}": [n]}]).encode() for n in range(200)]
     tables: list[pa.Table] = []
     workers = [
@@ -334,7 +335,7 @@ def test_a_mangled_page_is_a_page_or_one_of_two_errors(
 
 def expect_one_of_two(body: bytes) -> None:
     for how in HOWS:
-        reader = PageReader(how)
+        reader = reader_of(how)
         try:
             page = reader.read(body)
         except (BadBody, ContractBroken) as error:

@@ -52,9 +52,7 @@ class PageReader:
     :param where: ``source/endpoint``, for the sentences of errors.
     """
 
-    def __init__(
-        self, shape: Shape, known: pa.Schema | None = None, *, where: str = "igdb/games"
-    ) -> None:
+    def __init__(self, shape: Shape, known: pa.Schema | None = None, *, where: str) -> None:
         self._shape = shape
         self._where = where
         self._lock = threading.Lock()
