@@ -1,4 +1,4 @@
-"""Which partitions a reader asks for. What can't be one is refused, and not just never found."""
+"""Which partitions a reader asks for. What can't be one is refused, rather than never found."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

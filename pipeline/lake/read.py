@@ -173,7 +173,7 @@ def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence
 def of_manifests(
     lake: Lake, found: Sequence[Manifest], *, dt: bool = False
 ) -> pds.FileSystemDataset:
-    """Of partitions that have no rows, the columns all the same."""
+    """The rows of partitions as one Dataset; if they have none, the columns all the same."""
     files = [(file, each.partition if dt else None) for each in found for file in each.files]
     with_rows = [each for each in found if each.files]
     schema = _unify([_schema(lake, each) for each in with_rows or found[-1:]])

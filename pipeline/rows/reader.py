@@ -36,7 +36,7 @@ __all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
 _MISFITS: Final = (pa.ArrowException, strict.Unfit, KeyError)
 """A page that does not fit the fast way."""
 _MOSTLY_APART: Final = 4
-"""So many more times than it went well were pages read together in vain: it is left alone."""
+"""After this many more failures than successes pages are no longer read together."""
 _FACTS: Final[dict[type, pa.DataType]] = {
     bool: pa.bool_(),
     int: pa.int64(),
