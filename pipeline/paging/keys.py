@@ -1,7 +1,7 @@
 """Keys that are days or instants, in an API's own words: as its rows have them. Pure.
 
-What rows are compared by is what their text means; what is asked for is the text again, and the
-declared type of the column knows it.
+Rows are compared by what their text means; what is asked for is the text again, which the declared
+type of the column tells.
 """
 
 from dataclasses import replace

@@ -42,7 +42,7 @@ Token = str | int | float | JsonToken | None
 
 
 def kept(key: Key | Token) -> Any:
-    """A key or a token as JSON has it, in a position that is kept; what is no scalar says so."""
+    """A key or a token as JSON, for a position that is kept; what is no scalar is marked."""
     if isinstance(key, JsonToken):
         return {"json": key.text}
     if isinstance(key, datetime):
