@@ -26,9 +26,12 @@ from resources.budget import default_budget_folder
 
 
 def build(env: Mapping[str, str]) -> dg.Definitions:
-    """:raises ConfigError: a setting or a YAML file is wrong; one sentence each."""
+    """All that Dagster loads, from the settings in the environment.
+
+    :raises ConfigError: a setting or a YAML file is wrong; one sentence each.
+    """
     settings = Settings.read(env)
-    parse_lake_url(settings.lake)
+    parse_lake_url(settings.lake)  # so that a wrong one is told now, and not by each run
     sources = load_sources(settings.sources, env)
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]

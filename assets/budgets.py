@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.ending import fail
 from assets.plot import requests_over_time
+from assets.progress import counted
 from pipeline.errors import HeadraceError
 from pipeline.spec.source import Source
 from resources import ApiResource
@@ -28,7 +29,7 @@ def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
         metadata: dict[str, dg.MetadataValue] = {}
         for source in sources:
             try:
-                metadata[source.source] = dg.MetadataValue.md(_page(source, api))
+                metadata[source.source] = dg.MetadataValue.md(page(source, api))
             except HeadraceError as error:
                 fail(str(error))
         return dg.MaterializeResult(metadata=metadata)
@@ -36,12 +37,14 @@ def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
     return budgets
 
 
-def _page(source: Source, api: ApiResource) -> str:
+def page(source: Source, api: ApiResource) -> str:
+    """Markdown: what all users of a source's budget had in each minute of the last hour."""
     minutes = api.budget.usage(source)
     requests = sum(minute.requests for minute in minutes)
-    per_s = [window.requests / window.per_s for window in source.limits.windows]
-    limit = min(per_s, default=0.0)
-    plot = requests_over_time([(m.at, m.requests) for m in minutes], MINUTE_S, limit)
+    throttled = sum(minute.throttled for minute in minutes)
+    waited_s = sum(minute.waited_s for minute in minutes)
+    sends = [(minute.at, minute.requests) for minute in minutes]
+    plot = requests_over_time(sends, MINUTE_S, source.limits.rate_per_s)
     busy = [minute for minute in minutes if minute.throttled or minute.waited_s >= 1]
     rows = [
         f"| {datetime.fromtimestamp(m.at, UTC):%H:%M} | {m.requests:,} | {m.throttled:,} "
@@ -49,7 +52,7 @@ def _page(source: Source, api: ApiResource) -> str:
         for m in busy
     ]
     return (
-        f"{requests:,} requests in the last hour, {sum(m.throttled for m in minutes):,} times 429, "
-        f"{sum(m.waited_s for m in minutes):,.0f} s waited for slots, over all processes\n\n{plot}"
+        f"{counted(requests, 'request')} in the last hour, {throttled:,} answered 429, "
+        f"{waited_s:,.0f} s waited for slots, over all processes\n\n{plot}"
         + (f"\n\n{_HEAD}{''.join(rows)}" if rows else "")
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 
@@ -21,16 +21,16 @@ from resources import LakeResource
 
 _MOST_NAMED = 20
 _MOST_JOINED = 7
-"""A day ends early only if it was read before it had ended: it is among the newest. Each is a
-request to S3, for every endpoint of a run."""
+"""Of the newest days: only one that was read before it had ended may end early. Each of them costs
+a request to S3, for every endpoint of a run."""
 NEAR = 0.8
-"""From this part of the safety margin on, lateness is near enough to it to warn."""
+"""Lateness beyond this part of the safety margin is worth a warning."""
 
 
 def checks_alone(
     context: dg.AssetExecutionContext, source: Source, lake: LakeResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Checks that are executed without their assets: of the newest partition, as it was committed.
+    """Checks that run without their assets: of the newest partition, as it was committed.
 
     :raises dagster.Failure, dagster.RetryRequested: the lake can't be read.
     """
@@ -56,9 +56,7 @@ def check_results(
     endpoint: str,
     receipts: Sequence[Receipt],
 ) -> list[dg.AssetCheckResult]:
-    """What held for these partitions, and coverage over the whole lake; the checks that are asked
-    for.
-    """
+    """The checks that are asked for: what held for these partitions, and the coverage of all."""
     asked = {
         key.name
         for key in context.selected_asset_check_keys
@@ -108,7 +106,7 @@ def integrity(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.
 
 
 def schema(source: Source, endpoint: str, receipts: Sequence[Receipt]) -> dg.AssetCheckResult:
-    """How the columns changed against the partition before; a warning, since readers may care."""
+    """How the columns differ from those of the partition before: a warning, as readers may care."""
     changes = [
         f"{receipt.manifest.partition}: {sentence(change)}"
         for receipt in receipts
@@ -168,13 +166,13 @@ def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
 
 
 def missing_days(source: Source, endpoint: str, days: Sequence[str]) -> list[str]:
-    """The gaps. A snapshot has none: a day that was not taken can't be taken any more."""
+    """Days before the newest committed one that are not committed.
+
+    None of a snapshot: a day that was not taken then can't be taken any more.
+    """
     if not days or not source.incremental(endpoint):
         return []
-    first, last = source.start, max(days)
-    have, missing, day = set(days), [], first
-    while day.isoformat() < last:
-        if day.isoformat() not in have:
-            missing.append(day.isoformat())
-        day += timedelta(days=1)
-    return missing
+    length = (date.fromisoformat(max(days)) - source.start).days
+    wanted = (source.start + timedelta(days=number) for number in range(length))
+    committed = set(days)
+    return [day.isoformat() for day in wanted if day.isoformat() not in committed]

@@ -1,7 +1,7 @@
 """How a step ends that could not do everything: for good, or until the next try.
 
-The exception's cause is our sentence once more: Dagster prints it last, below some twenty lines of
-its own stack, and the cause itself has none.
+Our sentence is also the cause of the exception that Dagster gets: Dagster prints the cause last,
+below some twenty lines of its own stack, and the cause has no stack of its own.
 """
 
 import time
@@ -12,12 +12,15 @@ import dagster as dg
 from assets.verdict import MAX_RETRIES, Verdict
 from pipeline.errors import HeadraceError
 
+CRASH_RETRIES = dg.RetryPolicy(max_retries=MAX_RETRIES)
+"""For a step whose process died. What the engine raises decides for itself."""
+
 
 def end(context: dg.AssetExecutionContext | dg.OpExecutionContext, found: Verdict) -> NoReturn:
     """As the verdict says: Dagster starts the step again after the wait, or not at all.
 
-    The step itself waits: asked to do that, Dagster's multiprocess executor polls without a pause,
-    and takes a whole core (docs/decisions/0005-our-own-retry-and-breaker.md).
+    The wait is in the step itself: if Dagster's multiprocess executor has to wait, it polls without
+    a pause, and takes a whole core (docs/decisions/0005-our-own-retry-and-breaker.md).
     """
     if found.retry_in_s is None:
         fail(found.text)

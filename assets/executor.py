@@ -1,16 +1,17 @@
 """Which process a step runs in: one of its own, forked from the run's where that is safe.
 
-A process of its own, as Dagster has it: when it is killed, the run lives, and tries again. But
-Dagster spawns it, so that it imports everything and reads all sources once more, which takes longer
+A step has a process of its own, so that the run survives if it is killed, and tries again. Dagster
+*spawns* that process: it imports everything and reads all sources once more, which takes longer
 than a small partition. A forked process has all that from its parent
 (docs/decisions/0010-start-up.md).
 
-What makes forking unsafe is another thread that holds a lock at that moment: the child gets the
-lock and not the thread. So it is done only beside threads that are known to wait; else Dagster
-spawns.
+Forking is unsafe while another thread holds a lock: the child gets the lock, but not the thread
+that would release it. So a step is forked only beside threads that are known to be waiting;
+otherwise it is spawned.
 
-A run's process that is killed leaves that of its step behind: it would go on beside the run that is
-started in its place, and then wait for ever for somebody to read its events. So it ends with it.
+If a run's process is killed, the process of its step is left behind: it would go on beside the run
+that is started in its place, and then wait for ever for somebody to read its events. So it ends
+with its run.
 """
 
 import asyncio
@@ -28,12 +29,15 @@ T = TypeVar("T")
 GRACE_S = 3.0
 _DAGSTERS = dg.multi_or_in_process_executor
 _WAITING = {"termination-handler", "QueueFeederThread"}
-"""Threads of a run that the UI or the daemon has started: the one waits for *Terminate*, the other
-for what the run tells the server when it ends. The step's process uses the locks of neither."""
+"""Threads of a run that the UI or the daemon has started: one waits for *Terminate*, the other for
+what the run tells the server when it ends. A step's process uses the locks of neither."""
 
 
 def may_fork(platform: str, threads: Collection[str]) -> bool:
-    """:param threads: the names of all Python threads. macOS has libraries that can't bear it."""
+    """Whether forking is safe. Never on macOS, some of whose libraries break in a forked process.
+
+    :param threads: the names of all Python threads.
+    """
     return platform == "linux" and len([name for name in threads if name not in _WAITING]) == 1
 
 
@@ -46,7 +50,7 @@ def with_start_method(config: Mapping[str, Any], *, fork: bool) -> dict[str, Any
 
 
 def end_with_the_run() -> None:
-    """To be called in a step. What it has read stays in the lake, however it ends."""
+    """Have this process end when its run's does. What a step has staged stays in the lake."""
     run = parent_process()
     if run is None:  # in the run's own process
         return
@@ -59,9 +63,10 @@ def end_with_the_run() -> None:
 
 
 def run_in_step(work: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run``, which waits for all threads when it is interrupted: for minutes, where one
-    of them waits for S3. So a step that is interrupted has a few seconds to end. After that it is
-    ended at once, which it has to bear at any time.
+    """``asyncio.run``, for a step that has to end soon after it is interrupted.
+
+    ``asyncio.run`` waits for all threads then: for minutes, if one of them waits for S3. So the
+    process is given ``GRACE_S`` seconds, and is then ended outright, as a kill may do at any time.
     """
 
     async def interruptible() -> T:

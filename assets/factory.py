@@ -8,15 +8,13 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.checks import checks_alone
+from assets.ending import CRASH_RETRIES
 from assets.executor import end_with_the_run
 from assets.partitions import daily
 from assets.specs import asset_spec, check_specs
 from assets.step import Step
 from pipeline.spec.source import Source
 from resources import ApiResource, LakeResource
-
-CRASH_RETRIES = dg.RetryPolicy(max_retries=3)
-"""For a step whose process died. What the engine raises says itself whether to try again."""
 
 
 def source_assets(source: Source) -> dg.AssetsDefinition:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 MAX_RUN_RETRIES = 2
 MOST_DAYS = 7
-"""Of one tick. A schedule that was off for longer leaves the days before to whoever turned it off;
-the check ``coverage`` names them."""
+"""Days that one tick asks for. If a schedule was off for longer, the days before are left to
+whoever turned it off; the check ``coverage`` names them."""
 _RUNS = 20
-"""Among so many of a schedule's latest runs is one of its last tick."""
+"""How many of a schedule's latest runs to look at, to find one that its last tick asked for."""
 _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
@@ -35,10 +35,10 @@ def source_job(source: Source) -> "UnresolvedAssetJobDefinition":
 
 
 def source_schedule(source: Source, job: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefinition:
-    """Every day, the day before: its partition is complete then.
+    """Each day it asks for the day before, whose partition is complete then.
 
-    Of the ticks that it has missed, as while the machine was down, Dagster evaluates the last one
-    only: this one asks for the days of all of them, in one run.
+    Of the ticks that were missed, say while the machine was down, Dagster evaluates only the last
+    one: so a tick asks for the days of all of them, in one run.
     """
     when, name = source.schedule, f"{source.source}_daily_schedule"
 
@@ -70,7 +70,7 @@ def source_schedule(source: Source, job: "UnresolvedAssetJobDefinition") -> dg.S
 def _last_asked_for(instance: dg.DagsterInstance, schedule: str) -> date | None:
     """The last day that the schedule has asked for, whatever came of it.
 
-    An old run that a user starts again bears the schedule's name too.
+    The latest run need not have it: an old one that a user starts again has the schedule's tag too.
     """
     asked = dg.RunsFilter(tags={"dagster/schedule_name": schedule})
     runs = instance.get_runs(asked, limit=_RUNS)

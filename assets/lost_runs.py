@@ -2,8 +2,8 @@
 
 Dagster's code server sees a run's process die, and the daemon starts the run again. Where both die
 together, as when the machine boots, nobody sees it: the run would stay *started* for ever, keep one
-of the places of ``max_concurrent_runs``, and not be tried again. Who launches runs elsewhere
-(Kubernetes, ECS, Docker) looks after them itself.
+of the places of ``max_concurrent_runs``, and not be tried again. Launchers that start runs
+elsewhere (Kubernetes, ECS, Docker) look after them themselves. Times are unix seconds.
 """
 
 import os
@@ -15,7 +15,7 @@ import dagster as dg
 
 EVERY_S = 30
 CLOCK_SET_S = 60.0
-"""A clock that is set makes a process look younger than what it has said."""
+"""A clock that was set forward makes a process look younger than the messages it has logged."""
 
 
 @dg.sensor(
@@ -41,7 +41,7 @@ def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.Dags
     for run in instance.get_runs(started):
         origin = run.remote_job_origin
         if origin is None or origin.location_name != location:
-            continue  # of a command, maybe on another machine, or of a server on another one
+            continue  # started by a command or a server that may be on another machine
         found = _process(instance, run.run_id)
         if found is None or lives(*found):
             continue
@@ -51,7 +51,7 @@ def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.Dags
 
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The run's process, as it has told of itself, and when."""
+    """The pid that the run's process has logged, and when."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None

@@ -4,11 +4,11 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 """
 
 import dagster as dg
+from pydantic import Field
 
 from assets import verdict
-from assets.ending import end
+from assets.ending import CRASH_RETRIES, end
 from assets.executor import end_with_the_run
-from assets.factory import CRASH_RETRIES
 from pipeline.errors import HeadraceError
 from pipeline.lake.maintain import clean
 from resources import LakeResource
@@ -18,16 +18,13 @@ _HOUR_S = 3600.0
 
 
 class MaintenanceConfig(dg.Config):
-    """What to do with what is left over.
+    """What to do with what is left over."""
 
-    :ivar older_than_s: seconds; longer than any run is silent.
-    :ivar dry_run: only report.
-    :ivar source: one source; empty: all.
-    """
-
-    older_than_s: float = 72 * _HOUR_S
-    dry_run: bool = True
-    source: str = ""
+    older_than_s: float = Field(
+        72 * _HOUR_S, description="what is younger stays: more seconds than any run is silent for"
+    )
+    dry_run: bool = Field(True, description="only report")
+    source: str = Field("", description="one source; empty: all")
 
 
 @dg.op(retry_policy=CRASH_RETRIES)

@@ -1,4 +1,4 @@
-"""What Dagster shows of an endpoint's columns, and of a materialization: of one partition."""
+"""What Dagster shows of an endpoint's columns, and of the materialization of one partition."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from pipeline.rows.types import parse_type
 from pipeline.run.staged import Receipt
 from pipeline.spec.endpoint import Endpoint
 
-_CELL = 60
+_CELL_CHARS = 60
 
 
 def of_receipt(receipt: Receipt, endpoint: Endpoint) -> dict[str, Any]:
-    """Of one partition of one endpoint, in the order in which it is shown."""
+    """The metadata of one partition of one endpoint, in the order in which it is shown."""
     manifest, table = receipt.manifest, markdown_table(receipt.preview)
     window, proof = manifest.window, manifest.proof
     found: dict[str, Any] = {
@@ -69,7 +69,7 @@ def declared_schema(endpoint: Endpoint) -> dg.TableSchema:
 
 
 def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
-    """One column; of the key, it is never null."""
+    """One column. Those of the key are never null."""
     spec = endpoint.columns.get(name)
     return dg.TableColumn(
         name,
@@ -83,7 +83,7 @@ def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A few rows as a markdown table; long values are shortened. Of none: nothing."""
+    """A few rows as a Markdown table, long values shortened; of no rows, an empty text."""
     if not rows:
         return ""
     names = list(rows[0])
@@ -95,4 +95,4 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: object) -> str:
     text = "" if value is None else " ".join(str(value).split())
     text = text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
-    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"

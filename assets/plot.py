@@ -15,7 +15,7 @@ MOST_SAMPLES = 1024
 
 
 class Sample(NamedTuple):
-    """What a run has come to at a time (unix, seconds)."""
+    """A run's totals at a time (unix, seconds)."""
 
     at: float
     waited_s: float
@@ -24,8 +24,8 @@ class Sample(NamedTuple):
 
 @dataclass
 class Course:
-    """Samples of a run, in bounded memory: of too many, every other one is dropped, and from then
-    on they lie twice as far apart. The last one is always there.
+    """Samples of a run, in bounded memory: when there are too many, every other one is dropped, and
+    from then on they lie twice as far apart. The last one is always kept.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Course:
         self.samples.append(Sample(at, waited_s, stats.throttled))
 
     def by(self, at: float) -> Sample:
-        """The last sample up to then."""
+        """The last sample that was taken by then."""
         place = bisect_right(self.samples, at, key=lambda sample: sample.at)
         return self.samples[place - 1] if place else Sample(at, 0.0, 0)
 
@@ -49,13 +49,13 @@ class Course:
 def requests_over_time(
     sends: Sequence[tuple[float, int]],
     bin_s: float,
-    limit: float | None,
+    limit_per_s: float | None,
     course: Course | None = None,
 ) -> str:
     """Markdown: one bar a bin, the scales, and the limit.
 
     :param sends: (unix time of the bin's start, requests in it).
-    :param limit: in requests a second; None: the API has none.
+    :param limit_per_s: in requests a second; None: the API has none.
     :param course: of the waits and the 429s, where they are known.
     """
     if not any(count for _, count in sends):
@@ -64,8 +64,8 @@ def requests_over_time(
     counts = [count for _, count in sends]
     bin_s *= merge
     rates = [sum(counts[i : i + merge]) / bin_s for i in range(0, len(counts), merge)]
-    top = max([*rates, limit or 0.0])
-    of = "no limit" if limit is None else f"limit = {limit:g} requests/s"
+    top = max([*rates, limit_per_s or 0.0])
+    of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
     rows = [
         f"`{_bars(rates, top, _BARS[0])}`",
         f"one bar = {bin_s:g} s, full height = {top:g} requests/s, {of}",

@@ -14,8 +14,9 @@ _SAMPLE_S = 1.0
 EVERY_S = 5
 """A whole number of samples."""
 _LEARNING = 3
-"""429s that a run may have until the pace is learned (see decision 2)."""
+"""429s that a run may have until the pace is learned (docs/decisions/0002-budget.md)."""
 _OFTEN = 0.01
+"""Of all requests: a larger part that is answered 429 is no learning any more."""
 
 
 async def report(

@@ -19,15 +19,15 @@ from pipeline.run.staged import Receipt
 from pipeline.spec.source import Source
 
 _WITHOUT_EVENT = "__source_asset_observation__"
-"""Metadata by which Dagster lets what is downstream go on, and tells of no materialization: an
-earlier try has told of it. Dagster has it for bodies that log events themselves; one that no longer
-knew it would tell twice."""
+"""Metadata of a result for which Dagster records no materialization, as an earlier try has, while
+what is downstream goes on. Dagster has it for bodies that log events themselves; a version that no
+longer knew it would record twice."""
 
 
 class Recorder:
     """Tells Dagster of receipts.
 
-    :param shared: metadata that is of the whole run.
+    :ivar shared: metadata of the whole run, which each partition gets as well.
     """
 
     def __init__(self, context: dg.AssetExecutionContext, source: Source) -> None:
@@ -39,7 +39,7 @@ class Recorder:
     def results(
         self, lake: Lake, receipts: Sequence[Receipt]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Of a step that succeeds."""
+        """What a step that succeeds yields."""
         for name, done in _by_endpoint(receipts).items():
             key = asset_key(self._source, name)
             checks = check_results(self._context, self._source, lake, name, done)
@@ -62,7 +62,7 @@ class Recorder:
                 )
 
     def log(self, receipts: Sequence[Receipt]) -> None:
-        """Events of their own, for those that have none yet."""
+        """Log a materialization of each partition that has none yet."""
         for receipt in self._untold(receipts):
             key, partition = self._key(receipt)
             self._told.add((key, partition))
@@ -71,9 +71,7 @@ class Recorder:
             )
 
     def log_checks(self, lake: Lake, receipts: Sequence[Receipt]) -> None:
-        """Of a step that fails for good: what its committed partitions are like is told all the
-        same.
-        """
+        """Log the checks of what is committed, in a step that fails for good."""
         step = self._context.get_step_execution_context()
         for name, done in _by_endpoint(receipts).items():
             checks = check_results(self._context, self._source, lake, name, done)
@@ -82,7 +80,7 @@ class Recorder:
                 self._context.log_event(result.to_asset_check_evaluation(step))
 
     def _say(self, name: str, checks: Sequence[dg.AssetCheckResult]) -> None:
-        """Of a check that does not hold Dagster's log has the name alone, at the level DEBUG."""
+        """Dagster itself logs the name of a check that fails, at the level DEBUG, and no reason."""
         for check in checks:
             if not check.passed:
                 self._context.log.warning(f"{name}: {check.check_name}: {check.description}")

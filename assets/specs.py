@@ -3,7 +3,6 @@
 import dagster as dg
 
 from assets.metadata import declared_schema
-from assets.partitions import daily
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
 
@@ -40,7 +39,6 @@ def asset_spec(source: Source, name: str) -> dg.AssetSpec:
             "cursor": endpoint.cursor or "none: read whole",
             "safety_margin_s": source.margin_s(name),
         },
-        partitions_def=daily(source),
         skippable=True,
     )
 

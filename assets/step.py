@@ -1,10 +1,11 @@
 """What one step of a source does: run the engine, then tell Dagster what came of it.
 
-Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is
-terminated. All partitions committed: one ``MaterializeResult`` an asset, with the metadata of each
-day. Some failed: the committed ones are logged one by one (events before an exception stay), then
-the step fails with a summary and the checks of what is committed, or asks for a retry if one can
-help; the retry does only what is not committed yet, and tells of nothing twice.
+Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is terminated.
+
+If all partitions are committed, each asset yields one ``MaterializeResult``, with the metadata of
+each day. If some failed, the committed ones are logged one by one, as events before an exception
+stay. Then the step fails, with a summary and the checks of what is committed, or asks for a retry
+if one can help: it does only what is not committed yet, and tells of nothing twice.
 """
 
 import asyncio
@@ -63,7 +64,10 @@ class Step:
         self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """:raises dagster.Failure, dagster.RetryRequested: something is not committed."""
+        """Do all that is asked for, and tell Dagster of it.
+
+        :raises dagster.Failure, dagster.RetryRequested: something is not committed.
+        """
         if not self._days:  # Dagster takes a reversed range for one without days
             asked = self._context.partition_key_range
             fail(f"There is no day from {asked.start} to {asked.end}: the earlier day comes first")
@@ -89,8 +93,8 @@ class Step:
     def _log_checks(self, lake: Lake) -> None:
         try:
             self._recorder.log_checks(lake, self._outcome.receipts)
-        except HeadraceError as error:  # the step's own failure is what has to be told
-            self._context.log.warning(f"The checks of what is committed are not told: {error}")
+        except HeadraceError as error:  # it must not hide the step's own failure
+            self._context.log.warning(f"The checks of what is committed could not be made: {error}")
 
     async def _run(self, lake: Lake) -> None:
         half_open = self._tries > 1
@@ -149,14 +153,13 @@ class Step:
             )
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
-        """What is of the whole run: the endpoints of a source share one budget."""
+        """Metadata of the whole run: the endpoints of a source share one budget."""
         stats = client.budget.stats
         self._course.add(time.time(), stats)
-        rates = [window.requests / window.per_s for window in self._source.limits.windows]
-        limit = min(rates, default=None)
-        plot = requests_over_time(stats.sends, stats.bin_s, limit, self._course)
+        limit_per_s = self._source.limits.rate_per_s
+        plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._course)
         return {
-            **({"budget_share_used": round(stats.share_used, 4)} if rates else {}),
+            **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
             "run_requests": stats.requests,
             "run_waited_slot_s": round(stats.waited_slot_s, 3),
             "run_waited_place_s": round(stats.waited_place_s, 3),
@@ -166,9 +169,9 @@ class Step:
         }
 
     def _end(self, found: Verdict, lake: Lake | None = None) -> NoReturn:
-        """What is committed is told of first: a run may be ended while it waits for its next try.
+        """Record what is committed, then end: a run may be terminated while it waits for a retry.
 
-        :param lake: look at the checks of what is committed, if there will be no other try.
+        :param lake: where to look for the checks of what is committed, if there is no retry.
         """
         self._recorder.log(self._outcome.receipts)
         if lake is not None and found.retry_in_s is None:

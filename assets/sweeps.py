@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets import verdict
-from assets.ending import end
+from assets.ending import CRASH_RETRIES, end
 from assets.executor import end_with_the_run, run_in_step
-from assets.factory import CRASH_RETRIES
 from assets.progress import EVERY_S
 from assets.specs import asset_key
 from pipeline.client.packing import packed

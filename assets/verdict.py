@@ -8,7 +8,7 @@ from pipeline.run.source import Failed, Outcome
 
 MAX_RETRIES = 3
 _MOST_NAMED = 200
-"""Of those whom one reason struck: every source that we know has fewer endpoints."""
+"""Endpoints that the text names for one reason: every source that we know has fewer."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,11 @@ class Verdict:
 
 
 def of_step(source: str, outcome: Outcome, tries: int, days: Sequence[str]) -> Verdict:
-    """:param tries: how often the step has run, this time included. ``days``: asked for."""
+    """The step did not do everything.
+
+    :param tries: how often the step has run, this time included.
+    :param days: all that it was asked for.
+    """
     lines = reasons(source, outcome.failed, days) + _rest(len(outcome.receipts))
     return _verdict(lines, outcome.retry_wait_s, tries)
 
@@ -44,7 +48,7 @@ def _verdict(lines: list[str], wait_s: float | None, tries: int) -> Verdict:
 
 
 def reasons(source: str, failed: Sequence[Failed], days: Sequence[str]) -> list[str]:
-    """Each reason once, with all whom it struck; those that a retry can't mend come first."""
+    """Each reason once, with all that it struck; those that a retry can't mend come first."""
     struck: dict[str, list[Failed]] = {}
     for one in sorted(failed, key=lambda each: not isinstance(each.error, Permanent)):
         reason = str(one.error).removeprefix(f"{source}/{one.endpoint}, ")

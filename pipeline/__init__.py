@@ -23,9 +23,10 @@ what         meaning
 import os
 import sys
 
-# Arrow reads these once, when it is loaded. What it takes else keeps a step's memory a third larger
-# (mimalloc), or moves each column that grows (the system's): docs/decisions/0007-fast-path.md.
+# Arrow reads these once, when it is loaded. With its other allocators a step takes a third more
+# memory (mimalloc), or each column that grows is moved (the system's):
+# docs/decisions/0007-fast-path.md.
 if sys.platform == "linux":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-    # Of several arenas each keeps free memory; and what is given back lazily stays the process's.
+    # Several arenas would each keep free memory, and memory given back lazily stays the process's.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "narenas:1,muzzy_decay_ms:0")

@@ -8,11 +8,11 @@ from typing import Final, TypeAlias
 
 Body: TypeAlias = bytes | bytearray | memoryview
 LARGE_BYTES: Final = 1_000_000
-"""Packs, and pages of over a thousand rows."""
+"""A body of more is large: packs, and pages of over a thousand rows."""
 
 
 class Incoming:
-    """A body of which pieces come.
+    """A body that comes in pieces.
 
     :ivar size: bytes so far.
     """

@@ -22,8 +22,8 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 from pipeline.body import Body
 
 CUT = "…"
-"""Where text was cut, and with it maybe a secret that an API has said again: ``auth.hidden`` looks
-for a part of one on either side."""
+"""Stands where text was cut. A secret that an API repeated may have been cut with it, so that
+``auth.hidden`` looks for a part of one on either side."""
 
 
 def cut(text: str, most: int) -> str:
@@ -32,7 +32,7 @@ def cut(text: str, most: int) -> str:
 
 
 def cut_bytes(said: Body, most: int) -> str:
-    """The same of a body, whose other bytes are not looked at."""
+    """The same for a body; its other bytes are not looked at."""
     return cut(str(said[: most * 4], "utf-8", "replace"), most)
 
 

@@ -1,4 +1,4 @@
-"""Memory, kept from holding the loop up and from growing: collector, allocator, readers.
+"""What keeps memory from growing and from holding the loop up: collector, allocator, readers.
 
 A full garbage collection looks at all that is loaded, Dagster included: 0.1 s in which no thread
 runs, thus a late request. What is loaded when a run begins is not garbage, so the collector is told
@@ -29,11 +29,11 @@ take turns at the loop's expense."""
 
 _M_MMAP_THRESHOLD: Final = -3
 _OWN_BYTES: Final = 2 * 2**20 + 2**16
-"""What is read together (``together.MOST_BYTES``), and what stands around each body."""
+"""For what is read together (``together.MOST_BYTES``), and what is put around each body."""
 
 
 async def in_reader(function: Callable[..., T], *args: Any) -> T:
-    """Have one of the readers do what takes CPU and waits for nobody."""
+    """Run what takes CPU, and waits for nobody, in one of the readers."""
     return await asyncio.get_running_loop().run_in_executor(READERS, function, *args)
 
 
@@ -65,9 +65,9 @@ _own: Final = _Own()
 
 
 def in_own_memory(pieces: Sequence[Body]) -> memoryview:
-    """The pieces, one after the other. They stand until the thread calls this again.
+    """The pieces, one after the other: valid until the thread calls this again.
 
-    They come to where the last ones were: new memory costs more than what is copied to it.
+    They overwrite the last ones, since new memory costs more than copying into it.
     """
     size = sum(map(len, pieces))
     text = memoryview(_own.memory if size <= _OWN_BYTES else bytearray(size))[:size]

@@ -61,6 +61,11 @@ def from_format(text: str, form: str) -> int:
     return in_years((parsed.replace(tzinfo=UTC) - EPOCH - away) // _MICROSECOND)
 
 
+def as_iso(instant: datetime) -> str:
+    """An aware instant as ISO 8601 in UTC, with a Z."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def from_day(text: str) -> date:
     """A day, like 2024-02-29."""
     if _DATE.fullmatch(text) is None:

@@ -61,9 +61,11 @@ def transformed(table: pa.Table, function: Callable[[pa.Table], Any], path: str)
 
 
 def following(function: Callable[[Ask, Facts], Any], path: str) -> Callable[[Ask, Facts], Any]:
-    """A user's pager, held to what it may give: an ``Ask`` that fits into a request and is kept.
+    """A user's pager, held to what it may return: an ``Ask`` that fits into a request.
 
-    What it gives, or raises, is the fault of one endpoint. :raises ContractBroken: from the pager.
+    Whatever else it returns or raises fails its endpoint, and no other.
+
+    :raises ContractBroken: from the pager that is returned.
     """
 
     def after(ask: Ask, facts: Facts) -> Ask | None:

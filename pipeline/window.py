@@ -19,9 +19,9 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import WindowRefused
+from pipeline.instants import EPOCH, as_iso
 
 Kind = Literal["incremental", "baseline", "snapshot"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ class Calendar:
     zone: ZoneInfo
 
     def day(self, partition: str) -> date:
-        """:raises WindowRefused: not a date, or before the first partition."""
+        """The day of a partition.
+
+        :raises WindowRefused: not a date, or before the first partition.
+        """
         try:
             day = date.fromisoformat(partition)
         except ValueError:
@@ -172,8 +175,8 @@ def newest_snapshot(calendar: Calendar, partitions: Iterable[str]) -> str:
 def floor(instant: datetime, step_s: float) -> datetime:
     """The last whole step, counted from 1970 UTC, at or before an instant."""
     micros = round(step_s * 1_000_000)
-    whole = (instant.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) // micros * micros
-    return _EPOCH + timedelta(microseconds=whole)
+    whole = (instant.astimezone(UTC) - EPOCH) // timedelta(microseconds=1) // micros * micros
+    return EPOCH + timedelta(microseconds=whole)
 
 
 def ceil(instant: datetime, step_s: float) -> datetime:
@@ -185,15 +188,13 @@ def ceil(instant: datetime, step_s: float) -> datetime:
 def _not_future(partition: str, begins: datetime, now: datetime) -> None:
     if begins > now:
         raise WindowRefused(
-            f"partition {partition} lies in the future: it begins at {_iso(begins)}, "
-            f"now it is {_iso(now)}"
+            f"partition {partition} lies in the future: it begins at {as_iso(begins)}, "
+            f"now it is {as_iso(now)}"
         )
 
 
 def _iso(instant: datetime | None) -> str | None:
-    if instant is None:
-        return None
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if instant is None else as_iso(instant)
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Dagster resources: the lake, the budget, and the API clients that share it."""
+"""Dagster resources: the ``lake``, the ``budget``, and the ``api`` clients that share it."""
 
 from resources.api import ApiResource
 from resources.budget import BudgetResource

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import dagster as dg
+from pydantic import Field
 
 from pipeline import budget
 from pipeline.spec.source import Source
@@ -18,13 +19,13 @@ NO_LIMIT = budget.RateWindow(requests=10_000, per_s=1.0)
 
 
 class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
-    """Where budgets are shared.
+    """Where budgets are shared."""
 
-    :ivar where: a folder (processes of this machine), ``postgresql://…`` or ``redis://…``
-        (several machines), or ``memory`` (each process by itself).
-    """
-
-    where: str
+    where: str = Field(
+        repr=False,  # a URL may hold a password
+        description="a folder (processes of this machine), postgresql://… or redis://… (several "
+        "machines), or memory (each process by itself)",
+    )
 
     def open(self, source: Source, *, share: float = 1.0) -> budget.Budget:
         """The budget of a source's API key, to be opened inside the run's event loop.
@@ -37,7 +38,10 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         return budget.open_budget(budget_name(source), limits, self.where, share=share)
 
     def usage(self, source: Source) -> tuple[budget.Minute, ...]:
-        """What all users had in each minute of the last hour."""
+        """What all users of the source's budget had in each minute of the last hour.
+
+        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        """
         return budget.usage(self.where, budget_name(source))
 
 
@@ -68,8 +72,8 @@ def _public_id(source: Source) -> str:
 def default_budget_folder() -> str:
     """A folder of this user on this machine: the same for a cron job, a service and a shell.
 
-    So it is the home that the machine knows, whatever the environment says, and it stays when the
-    last session of the user ends. A user without a home that can be written has one in ``/tmp``.
+    So it is in the home that the machine knows, whatever the environment says, and stays when the
+    user's last session ends. Of a user without a home that can be written it is in ``/tmp``.
     """
     uid = os.getuid()
     with suppress(KeyError):

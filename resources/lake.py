@@ -2,6 +2,7 @@
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
+from pydantic import Field
 
 from pipeline.lake.store import Lake
 
@@ -9,18 +10,18 @@ from pipeline.lake.store import Lake
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
     """Where partitions are committed.
 
-    :ivar url: ``s3://bucket/prefix``.
-    :ivar s3: credentials, region and endpoint; what it leaves open is boto3's to find
-        (``AWS_ENDPOINT_URL_S3``, ``AWS_ACCESS_KEY_ID``, profiles, roles, …).
+    What ``s3`` leaves open (credentials, region, endpoint) boto3 finds by itself:
+    ``AWS_ENDPOINT_URL_S3``, ``AWS_ACCESS_KEY_ID``, profiles, roles, ….
     """
 
-    url: str
+    url: str = Field(description="s3://bucket/prefix")
     s3: S3Resource
 
     def open(self) -> Lake:
-        """Look whether it is there.
+        """The lake, after a look whether it is there.
 
-        :raises LakeRefused: no such bucket, or no permission. :raises LakeUnavailable: no answer.
+        :raises LakeRefused: no such bucket, or no permission.
+        :raises LakeUnavailable: S3 does not answer.
         """
         lake = Lake(self.s3.get_client(), self.url)
         lake.check()

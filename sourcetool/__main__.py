@@ -15,26 +15,28 @@ from sourcetool.reference import reference
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sourcetool", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    one = verbs.add_parser(
+    verb = verbs.add_parser(
         "check", help="fetch two pages of each endpoint, and say what is doubtful"
     )
-    one.add_argument("source", help="a YAML file, or the name of a source")
-    one.add_argument("--endpoint", action="append", default=[], help="only this one (repeatable)")
-    one.add_argument("--pages", type=int, default=2)
-    one.add_argument("--days", type=float, default=1.0, help="how far back the window begins")
-    two = verbs.add_parser("new", help="ask a URL for one page, and propose the YAML of its source")
-    two.add_argument("url", help="with the API's own parameters, e.g. …/items?per_page=100&page=1")
-    two.add_argument("--name", help="of the source; default: from the host")
-    two.add_argument("--folder", default="sources")
-    two.add_argument("--key-header", default="X-Api-Key", help="the header that carries a key")
-    two.add_argument("--key-setting", help="the environment variable that holds the key")
+    verb.add_argument("source", help="a YAML file, or the name of a source")
+    verb.add_argument("--endpoint", action="append", default=[], help="only this one (repeatable)")
+    verb.add_argument("--pages", type=int, default=2)
+    verb.add_argument("--days", type=float, default=1.0, help="how far back the window begins")
+    verb = verbs.add_parser(
+        "new", help="ask a URL for one page, and propose the YAML of its source"
+    )
+    verb.add_argument("url", help="with the API's own parameters, e.g. …/items?per_page=100&page=1")
+    verb.add_argument("--name", help="of the source; default: from the host")
+    verb.add_argument("--folder", default="sources")
+    verb.add_argument("--key-header", default="X-Api-Key", help="the header that carries a key")
+    verb.add_argument("--key-setting", help="the environment variable that holds the key")
     verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
-    three = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
-    what = three.add_mutually_exclusive_group(required=True)
+    verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
+    what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true")
     what.add_argument("--clear", action="store_true")
-    three.add_argument("--source", help="only of this source")
-    three.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
+    verb.add_argument("--source", help="only of this source")
+    verb.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
     given = parser.parse_args(arguments)
     if given.verb == "reference":
         sys.stdout.write(reference())

@@ -46,8 +46,11 @@ _URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
 
 @dataclass
 class Guess:
-    """:ivar doubts: what a person has to look up.
-    :ivar prefix: what parameters begin with (MediaWiki: rc, as its token is called rccontinue)."""
+    """What the YAML may say.
+
+    :ivar doubts: what a person has to look up.
+    :ivar prefix: what parameters begin with (MediaWiki: rc, as its token is called rccontinue).
+    """
 
     rows_path: str = ""
     rows: int = 0
@@ -63,7 +66,7 @@ class Guess:
 
 
 def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
-    """:raises ValueError: there are no rows in the answer."""
+    """What an answer shows. :raises ValueError: there are no rows in it."""
     path, rows = _rows(body)
     found = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
     rows = _flat(found, rows)

@@ -153,10 +153,10 @@ async def look(
         return EndpointPages(watching, source, name, part, reader, Sent())
 
     pages, pager = pages_in(window), pager_of(endpoint)
-    ask: Ask | None = first_ask(pager, endpoint, window)
+    first = first_ask(pager, endpoint, window)
+    ask: Ask | None = first
     try:
-        if ask is not None:
-            seen.counted = await pages.count(ask)
+        seen.counted = await pages.count(first)
         while ask is not None and len(seen.pages) < most_pages:
             page = await _page(pages, ask, seen, pager)
             if page is None:

@@ -37,7 +37,10 @@ class Key:
     setting: str
 
     def sent(self, env: Mapping[str, str]) -> dict[str, str]:
-        """:raises ConfigError: the setting is missing."""
+        """The header that is sent.
+
+        :raises ConfigError: the setting is missing.
+        """
         value = interpolate(self._named, env)
         return {self.header: f"Bearer {value}" if self._is_bearer(env) else value}
 
@@ -106,7 +109,10 @@ def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
 
 
 def _json(body: bytes) -> Any:
-    """:raises ValueError: it is something else."""
+    """An answer's body.
+
+    :raises ValueError: it is not JSON.
+    """
     try:
         looks_like_json(body)
         return orjson.loads(body)

@@ -29,6 +29,11 @@ ENGINE = (
     "body", "errors", "heap", "instants", "rows", "spec", "window", "paging", "plugin", "budget",
     "client", "extract", "lake", "run",
 )  # fmt: skip
+PACKAGES = [
+    file.parent
+    for top in ("assets", "resources", "pipeline", "sourcetool")
+    for file in sorted((ROOT / top).rglob("__init__.py"))
+]
 
 
 @cache
@@ -128,6 +133,13 @@ def test_no_module_of_the_engine_is_imported_in_a_circle() -> None:
 
     for module in sorted(edges):
         visit(module, ())
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_a_package_says_what_each_of_its_modules_is_for(folder: Path) -> None:
+    says = ast.get_docstring(tree_of(folder / "__init__.py")) or ""
+    modules = {file.stem for file in folder.glob("*.py") if not file.stem.startswith("__")}
+    assert {name for name in modules if f"``{name}``" not in says} == set()
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))

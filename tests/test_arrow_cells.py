@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
-from pipeline.rows.reader import Column, PageReader, Shape
+from pipeline.rows.reader import Column, Shape
 from pipeline.rows.types import INTEGERS, parse_type
+from tests.readers import reader_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = {"timestamp[s]": 1_000_000, "timestamp[ms]": 1_000, "timestamp[us]": 1}
@@ -61,7 +62,7 @@ DECLARED = st.recursive(
 
 def land(text: str, values: list[Any]) -> tuple[list[Any], int]:
     """What the values of one column land as, timestamps as microseconds; and how many converted."""
-    page = PageReader(Shape(columns=(Column("c", parse_type(text)),))).read(
+    page = reader_of(Shape(columns=(Column("c", parse_type(text)),))).read(
         json.dumps([{"c": value} for value in values]).encode()
     )
     page.table.validate(full=True)
@@ -147,7 +148,7 @@ def test_the_fast_way_and_the_exact_way_agree(data: st.DataObject, text: str) ->
     values = data.draw(st.lists(fitting(text), min_size=1, max_size=4))
     landed, converted = land(text, values)
     column = Column("c", parse_type(text))
-    odd = PageReader(Shape(columns=(column, Column("odd", parse_type("int64")))))
+    odd = reader_of(Shape(columns=(column, Column("odd", parse_type("int64")))))
     body = [{"c": value, "odd": "5"} for value in values]
     page = odd.read(json.dumps(body).encode())
     assert page.table.column("c").to_pylist() == landed
@@ -269,15 +270,15 @@ def test_what_is_refused_says_so_and_what_to_do(text: str, value: object, senten
 def test_the_sentence_names_the_row_by_its_id() -> None:
     how = Shape(columns=(Column("id", parse_type("int64")), Column("hypes", parse_type("int64"))))
     with pytest.raises(ContractBroken, match=r"column hypes .* row 1 \(id 1942\) has 3\.7"):
-        PageReader(how).read(b'[{"id": 1, "hypes": 3.0}, {"id": 1942, "hypes": 3.7}]')
+        reader_of(how).read(b'[{"id": 1, "hypes": 3.0}, {"id": 1942, "hypes": 3.7}]')
 
 
 def test_a_number_of_a_million_digits() -> None:
     body = b'[{"c": ' + b"9" * 1_000_000 + b"}]"
     for text in ("int64", "double", "string"):
         with pytest.raises(ContractBroken, match=r"has 9{79}…"):
-            PageReader(Shape(columns=(Column("c", parse_type(text)),))).read(body)
-    kept = PageReader(Shape(columns=(Column("c", parse_type("json")),))).read(body)
+            reader_of(Shape(columns=(Column("c", parse_type(text)),))).read(body)
+    kept = reader_of(Shape(columns=(Column("c", parse_type("json")),))).read(body)
     assert kept.table["c"][0].as_py() == "9" * 1_000_000
 
 

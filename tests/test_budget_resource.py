@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from assets.budgets import _page
+from assets.budgets import page
+from pipeline.spec.limits import Limits, RateWindow
+from pipeline.spec.settings import Settings
 from resources import ApiResource
 from resources.budget import BudgetResource, default_budget_folder
 from tests.engine.sources import quick
@@ -47,8 +49,17 @@ def test_a_user_without_a_home_has_a_folder_of_its_own(
     assert default_budget_folder() == "/tmp/headrace-budgets-4811"
 
 
-def test_the_page_of_a_budget_has_its_requests_429s_and_waits(tmp_path: Path) -> None:
-    source = quick("http://api.test")
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(windows=(RateWindow(requests=40, per_s=1.0),)), "limit = 40 requests/s"),
+        (Limits(), "no limit"),
+    ],
+)
+def test_the_page_of_a_budget_has_its_requests_429s_and_waits(
+    tmp_path: Path, limits: Limits, said: str
+) -> None:
+    source = quick("http://api.test").model_copy(update={"limits": limits})
     api = ApiResource(budget=BudgetResource(where=str(tmp_path)))
 
     async def use() -> None:
@@ -58,8 +69,17 @@ def test_the_page_of_a_budget_has_its_requests_429s_and_waits(tmp_path: Path) ->
                     pass
             await budget.throttled(0.0)
 
-    assert "no requests" in _page(source, api)
+    assert "no requests" in page(source, api)
     asyncio.run(use())
-    page = _page(source, api)
-    assert page.startswith("3 requests in the last hour, 1 times 429, 0 s waited for slots")
-    assert "| 3 | 1 | 0 |" in page
+    found = page(source, api)
+    assert found.startswith("3 requests in the last hour, 1 answered 429, 0 s waited for slots")
+    assert f"requests/s, {said}\n" in found
+    assert "| 3 | 1 | 0 |" in found
+
+
+def test_a_password_in_the_store_s_url_is_in_no_repr() -> None:
+    url = "postgresql://me:hush@host/database"
+    budget = BudgetResource(where=url)
+    settings = Settings.read({"HEADRACE_LAKE": "s3://lake", "HEADRACE_BUDGET": url})
+    for each in (budget, ApiResource(budget=budget), settings):
+        assert "hush" not in f"{each} {each!r}"

@@ -15,6 +15,7 @@ from pipeline.rows import guard
 from pipeline.rows.evolve import Conflict, adapt, join, settled, type_of
 from pipeline.rows.reader import Column, PageReader, Shape
 from pipeline.rows.types import parse_type
+from tests.readers import reader_of
 
 INFER = Shape(infer=True)
 
@@ -47,7 +48,7 @@ WILD = st.dictionaries(st.sampled_from("ab"), VALUES, max_size=2)
 
 def outcome(pages: list[list[dict[str, Any]]], order: list[int]) -> Any:
     """Schema and rows, by page, after reading the pages in that order; None if refused."""
-    reader = PageReader(INFER)
+    reader = reader_of(INFER)
     tables = {}
     try:
         for number in order:
@@ -90,7 +91,7 @@ def prune(value: Any) -> Any:
 
 
 def test_members_are_columns_by_name_and_iso_text_stays_text() -> None:
-    reader = PageReader(INFER)
+    reader = reader_of(INFER)
     day = {"b": 1, "a": {"y": "2024-01-01", "x": [{"t": "2024-01-01 00:00:00"}]}, "none": None}
     table = reader.conform(reader.read(json.dumps([day | {"e": [], "o": {}}]).encode()).table)
     assert table.to_pylist() == [{"a": day["a"], "b": 1}]
@@ -103,7 +104,7 @@ def test_members_are_columns_by_name_and_iso_text_stays_text() -> None:
 
 
 def test_earlier_pages_conform_to_later_ones() -> None:
-    reader = PageReader(Shape(columns=(Column("id", parse_type("int64")),), infer=True))
+    reader = reader_of(Shape(columns=(Column("id", parse_type("int64")),), infer=True))
     bodies = [
         b'[{"n": 1, "id": 1, "o": {"a": 1}, "l": []}]',
         b'[{"n": 2.5, "id": 2, "o": {"b": "x", "a": null}, "l": [3]}]',
@@ -121,7 +122,7 @@ def test_earlier_pages_conform_to_later_ones() -> None:
 
 
 def test_parts_of_tables_conform() -> None:
-    start = PageReader(INFER)
+    start = reader_of(INFER)
     rows = [{"l": [{"n": n}], "o": {"n": [n, None]}, "n": n} for n in range(5)]
     table = start.read(json.dumps(rows).encode()).table
     start.read(b'[{"l": [{"n": 0.5}], "o": {"n": [0.5]}, "n": 0.5}]')
@@ -143,7 +144,7 @@ def test_only_a_page_with_something_new_is_inferred(monkeypatch: pytest.MonkeyPa
         return safe(body, **limits)
 
     monkeypatch.setattr(guard, "safe_to_infer", watched)
-    start = PageReader(Shape(rows=("data",), infer=True))
+    start = reader_of(Shape(rows=("data",), infer=True))
     new = b'{"note": "x", "data": [{"id": 1, "none": null, "list": [], "o": {}, "s": "a"}]}'
     less = b'{"note": null, "data": [{"id": 1, "none": null}]}'
     more = b'{"note": null, "data": [{"id": 1, "none": null, "late": null}]}'
@@ -153,7 +154,7 @@ def test_only_a_page_with_something_new_is_inferred(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pinned_schema_while_others_read_on() -> None:
-    start = PageReader(INFER)
+    start = reader_of(INFER)
     tables = [start.read(b'[{"a": 1}]').table, start.read(b'[{"b": 1}]').table]
     pinned = start.schema
     start.read(b'[{"a": 2.5, "c": 1}]')
@@ -162,7 +163,7 @@ def test_a_pinned_schema_while_others_read_on() -> None:
 
 
 def test_columns_that_others_add_stay_at_the_end() -> None:
-    reader = PageReader(INFER)
+    reader = reader_of(INFER)
     table = reader.read(b'[{"b": 1}]').table.append_column("_extracted_at", pa.array([5]))
     reader.read(b'[{"z": 1}]')
     assert reader.conform(table).to_pylist() == [{"b": 1, "z": None, "_extracted_at": 5}]
@@ -184,10 +185,10 @@ def test_columns_that_others_add_stay_at_the_end() -> None:
 def test_types_that_do_not_join(first: object, second: object, sentence: str) -> None:
     same = json.dumps([{"id": 8, "c": first}, {"id": 9, "c": second}]).encode()
     with pytest.raises(ContractBroken) as caught:
-        PageReader(INFER).read(same)
+        reader_of(INFER).read(same)
     assert sentence in str(caught.value)
     assert "Declare c: " in str(caught.value)
-    reader = PageReader(INFER)
+    reader = reader_of(INFER)
     before = reader.read(json.dumps([{"id": 8, "c": first}]).encode()).table
     with pytest.raises(ContractBroken, match="column c "):
         conform_both(reader, before, json.dumps([{"id": 9, "c": second}]).encode())
@@ -200,7 +201,7 @@ def conform_both(reader: PageReader, before: pa.Table, body: bytes) -> None:
 
 def test_two_pages_read_side_by_side_that_do_not_join() -> None:
     """Both were read before either was joined: the sentence is made from the table."""
-    reader, other = PageReader(INFER), PageReader(INFER)
+    reader, other = reader_of(INFER), reader_of(INFER)
     table = other.read(b'[{"id": 1, "c": null}, {"id": 2, "c": "12"}]').table
     reader.read(b'[{"c": 5}]')
     with pytest.raises(ContractBroken, match=r'c was int64 so far, but row 1 \(id 2\) has "12"'):
@@ -208,7 +209,7 @@ def test_two_pages_read_side_by_side_that_do_not_join() -> None:
 
 
 def test_whole_numbers_that_no_double_holds_are_not_widened() -> None:
-    reader = PageReader(INFER)
+    reader = reader_of(INFER)
     first = reader.read(b'[{"c": 9007199254740993}]').table
     reader.read(b'[{"c": 2.5}]')
     with pytest.raises(ContractBroken, match="column c is double now, and an earlier page has a w"):
@@ -221,7 +222,7 @@ KNOWN = pa.schema(
 
 
 def reader(contract: Literal["evolve", "freeze"]) -> PageReader:
-    return PageReader(Shape(infer=True, contract=contract), KNOWN)
+    return reader_of(Shape(infer=True, contract=contract), KNOWN)
 
 
 def test_a_known_schema_is_where_a_run_starts() -> None:
@@ -235,7 +236,7 @@ def test_a_known_schema_is_where_a_run_starts() -> None:
 
 def test_a_known_column_of_a_type_that_is_not_inferred_has_to_be_declared() -> None:
     known = pa.schema([("at", pa.timestamp("us", tz="UTC")), ("u", pa.uint64())])
-    start = PageReader(INFER, known)
+    start = reader_of(INFER, known)
     assert start.conform(start.read(b'[{"id": 1, "at": null}]').table).schema.names == [
         "at",
         "id",
@@ -244,7 +245,7 @@ def test_a_known_column_of_a_type_that_is_not_inferred_has_to_be_declared() -> N
     for member in ("at", "u"):
         with pytest.raises(ContractBroken, match=f"column {member} was .* so far, but row 0"):
             start.read(json.dumps([{member: 5}]).encode())
-    declared = PageReader(Shape(columns=(Column("u", parse_type("string")),), infer=True), known)
+    declared = reader_of(Shape(columns=(Column("u", parse_type("string")),), infer=True), known)
     assert declared.schema.field("u").type == pa.string()
 
 
@@ -268,7 +269,7 @@ def test_freeze_takes_what_is_known_and_what_is_empty() -> None:
     start = reader("freeze")
     table = start.conform(start.read(json.dumps([row]).encode()).table)
     assert table.to_pylist() == [{"id": 1, "l": [1.0], "s": None}]
-    first = PageReader(Shape(infer=True, contract="freeze"))
+    first = reader_of(Shape(infer=True, contract="freeze"))
     assert first.read(b'[{"a": 1}]').table.column_names == ["a"]
 
 
@@ -277,7 +278,7 @@ def test_members_that_are_declared_are_not_inferred_again() -> None:
         Column("url", parse_type("string"), ("cover", "url")),
         Column("id", parse_type("string"), ("uuid",)),
     )
-    start = PageReader(Shape(columns=columns, infer=True))
+    start = reader_of(Shape(columns=columns, infer=True))
     body = b'[{"cover": {"url": "u", "w": 1}, "uuid": "x", "id": 5, "n": 1}]'
     for _ in range(2):
         assert start.read(body).table.to_pylist() == [{"url": "u", "id": "x", "n": 1}]
@@ -286,14 +287,14 @@ def test_members_that_are_declared_are_not_inferred_again() -> None:
 
 
 def test_an_envelope_may_change_its_own_types() -> None:
-    start = PageReader(Shape(rows=("data",), infer=True))
+    start = reader_of(Shape(rows=("data",), infer=True))
     for note in (1, "x", [1], {"a": 1}, None, "2024-01-01"):
         body = json.dumps({"note": note, "data": [{"id": 1}]}).encode()
         assert start.read(body).table.to_pylist() == [{"id": 1}]
 
 
 def test_rows_without_members_are_rows() -> None:
-    start = PageReader(INFER)
+    start = reader_of(INFER)
     table = start.read(b"[{}, {}]").table
     assert table.num_rows == 2
     start.read(b'[{"a": 1}]')

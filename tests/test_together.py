@@ -15,6 +15,7 @@ from pipeline.extract.together import MOST_BYTES, Together
 from pipeline.rows.guard import BadBody
 from pipeline.rows.reader import Column, Page, PageReader, Shape
 from pipeline.rows.types import parse_type
+from tests.readers import reader_of
 from tests.test_evolve import ROWS
 
 COLUMNS = (Column("id", parse_type("int64")), Column("at", parse_type("timestamp[s]")))
@@ -24,7 +25,6 @@ SHAPES = (
     Shape(columns=COLUMNS, infer=True),
     Shape(columns=(*COLUMNS, Column("object", parse_type("json")))),
     Shape(rows=("data", "rows"), infer=True, extras={"token": ("next",), "total": ("data", "n")}),
-    Shape(columns=COLUMNS, single_row=True),
 )
 PIECES = st.sampled_from(
     [
@@ -47,7 +47,7 @@ BENT = st.lists(PIECES, min_size=1, max_size=8).map(b"".join)
 
 
 def body_of(shape: Shape, rows: list[dict[str, Any]], number: int) -> bytes:
-    body: Any = rows[0] if shape.single_row else rows
+    body: Any = rows
     if shape.rows:
         body = {"next": f"t{number}" if number % 2 else None, "data": {"n": number, "rows": rows}}
     return json.dumps(body).encode()
@@ -80,7 +80,7 @@ def test_together_they_are_what_they_are_alone(
     shape: Shape, pages: list[list[dict[str, Any]]]
 ) -> None:
     bodies = [body_of(shape, rows, number) for number, rows in enumerate(pages)]
-    reader, other = PageReader(shape), PageReader(shape)
+    reader, other = reader_of(shape), reader_of(shape)
     first = one_by_one(reader, bodies[:2])
     together = reader.read_together(bodies[2:])
     alone = one_by_one(other, bodies)
@@ -92,7 +92,7 @@ def test_together_they_are_what_they_are_alone(
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(SHAPES[:3]), st.lists(BENT | st.just(b'[{"id":5}]'), min_size=2, max_size=4))
 def test_no_body_reaches_into_the_next(shape: Shape, bodies: list[bytes]) -> None:
-    reader, other = PageReader(shape), PageReader(shape)
+    reader, other = reader_of(shape), reader_of(shape)
     for each in (reader, other):
         each.read(b'[{"id":1,"a":"x"}]')
     together = reader.read_together(bodies)
@@ -106,14 +106,14 @@ def test_a_body_that_is_two_does_not_make_up_for_two_that_are_one() -> None:
     halves = [b'[{"a":"]', b'"}]']  # with a comma or nothing between them they are a page
     twice = b'[{"id":5}],[{"id":6}]'
     for bodies in ([*halves, twice], [twice, *halves], [b'[{"id":1}]', b'[]]}{"r":[[{"id":2}]']):
-        reader = PageReader(SHAPES[0])
+        reader = reader_of(SHAPES[0])
         reader.read(b'[{"id":1,"a":"x"}]')
         assert reader.read_together(bodies) is None
 
 
 def test_pages_as_usual_are_read_in_one_go() -> None:
     for shape in SHAPES:
-        reader = PageReader(shape)
+        reader = reader_of(shape)
         bodies = [body_of(shape, [{"id": n, "object": {"x": n}}], n) for n in range(1, 6)]
         for body in bodies[:2]:  # the types of the scalar facts are learned from a page
             reader.read(body)
@@ -123,14 +123,14 @@ def test_pages_as_usual_are_read_in_one_go() -> None:
 
 
 def test_a_page_that_is_nested_too_deep_is_no_matter_of_the_others() -> None:
-    reader = PageReader(SHAPES[3])  # pyarrow is not asked to read json
+    reader = reader_of(SHAPES[3])  # pyarrow is not asked to read json
     usual, deep = b'[{"id":1}]', b'[{"id":2,"object":%b%b}]' % (b"[" * 2000, b"]" * 2000)
     assert reader.read_together([usual, usual]) is not None
     assert reader.read_together([usual, deep]) is None
 
 
 def test_a_page_that_is_odd_sends_all_back_to_be_read_alone_and_not_for_ever() -> None:
-    reader = PageReader(Shape(columns=COLUMNS))
+    reader = reader_of(Shape(columns=COLUMNS))
     usual, odd = b'[{"id":1}]', b'[{"id":"1"}]'
     assert reader.read_together([usual, b"<html>"]) is None
     assert reader.read_together([usual, usual]) is not None

@@ -2,9 +2,9 @@
 
 Read in the order in which a request goes: ``limits`` (what the key allows), ``where`` (which
 store), ``budget`` (place, slot, send), ``places`` (in flight), ``stores`` (what a store does;
-memory), ``folder`` (its ``files``), ``postgres`` and ``redis_lua`` (the other stores), ``slots``
-(when a request may go: the law), ``ring``, ``margin``, ``told``, ``minutes`` and ``cells`` (its
-state), ``stats``.
+memory), ``folder`` (its ``files``), ``postgres`` and ``redis_lua`` (``remote``: what they share),
+``slots`` (when a request may go: the law), ``ring``, ``margin``, ``told``, ``minutes`` and
+``cells`` (its state), ``stats``.
 """
 
 from pipeline.budget.budget import Budget

@@ -17,10 +17,9 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
-from types import TracebackType
 from typing import Self
 
 from aiolimiter import AsyncLimiter
@@ -76,18 +75,35 @@ class Budget:
         await self._store.open()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._notes_taken()
         await self._store.close()
 
-    def request(self) -> AbstractAsyncContextManager[Grant]:
+    @asynccontextmanager
+    async def request(self) -> AsyncIterator[Grant]:
         """Wait for a place in flight and a slot; send on entering. The exit frees the place."""
-        return self._request()
+        began = monotonic()
+        async with self._local:
+            queued = monotonic()
+            async with self._turn:
+                first = monotonic()
+                mark = None
+                while mark is None:
+                    place = await self._places.take()
+                    placed = monotonic()
+                    mark = await self._slot_with(place)
+            granted = monotonic()
+            grant = Grant(
+                waited_place_s=queued - began + placed - first,
+                waited_slot_s=first - queued + granted - placed,
+                left_at=granted,
+                mark=mark,
+            )
+            self._tally.sent(time(), grant)
+            try:
+                yield grant
+            finally:
+                self._places.free(place)
 
     def left(self, grant: Grant) -> asyncio.Task[None] | None:
         """The request leaves, now: if that is late, as after a connect, it counts from now on.
@@ -168,33 +184,8 @@ class Budget:
         """What this user has had until now."""
         return self._tally.frozen(self._store.limits, self._store.margin)
 
-    @asynccontextmanager
-    async def _request(self) -> AsyncIterator[Grant]:
-        began = monotonic()
-        async with self._local:
-            queued = monotonic()
-            async with self._turn:
-                first = monotonic()
-                mark = None
-                while mark is None:
-                    place = await self._places.take()
-                    placed = monotonic()
-                    mark = await self._slot_with(place)
-            granted = monotonic()
-            grant = Grant(
-                waited_place_s=queued - began + placed - first,
-                waited_slot_s=first - queued + granted - placed,
-                left_at=granted,
-                mark=mark,
-            )
-            self._tally.sent(time(), grant)
-            try:
-                yield grant
-            finally:
-                self._places.free(place)
-
     async def _slot_with(self, place: int) -> Mark | None:
-        """A slot for who holds this place. None: the place was lent, and has been given back."""
+        """A slot for the holder of this place. None: it was lent, and has been given back."""
         try:
             await self._gate.acquire()
             mark = await self._take_slot(place)
@@ -206,7 +197,7 @@ class Budget:
         return mark
 
     def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Tell the store in the background: who sends, or judges an answer, doesn't wait."""
+        """Tell the store in the background: neither sending nor judging an answer waits for it."""
         task = asyncio.get_running_loop().create_task(note)
         self._notes.add(task)
         task.add_done_callback(self._noted)
@@ -241,9 +232,9 @@ class Budget:
         return self._store.mark(answer)
 
     def _end_if_long(self, blocked_s: float) -> None:
-        """Who would only wait for hours ends, and comes back.
+        """A run that would only wait, for hours, ends and comes back later.
 
-        Waiting for the next of its windows is what a budget is for, however long that is.
+        To wait for the next window is what a budget is for, however long that takes.
         """
         self._say(blocked_s, "for")
         if blocked_s > max(HERE_S, FREE_AFTER * self._limits.longest_s):

@@ -17,7 +17,7 @@ LOOK_S = 0.25
 
 
 class Places:
-    """One user's, of whom one task at a time asks for a place."""
+    """The places of one user, for whom one task at a time asks."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

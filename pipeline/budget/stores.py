@@ -58,7 +58,7 @@ class Store(ABC):
         """This user gave up waiting. Best effort, never waits."""
 
     def mark(self, granted: Answer) -> Mark:
-        """What ``left`` and ``forget`` know a request by that may go."""
+        """By what ``left`` and ``forget`` know a request that may go."""
         return granted.ticket
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Store(ABC):
 
     @abstractmethod
     async def try_place(self) -> int | None:
-        """A place in flight, if one is free. Who has the whole share and gets none is heard of."""
+        """A place in flight, if one is free. A user with the whole share that gets none says so."""
 
     @abstractmethod
     def free_place(self, place: int) -> None:
@@ -115,7 +115,7 @@ class CellStore(Store):
         """The cells, for this user alone, and the store's clock."""
 
     def follow(self, cells: memoryview[float]) -> None:
-        """Keep to the windows in the cells: who opened the budget last has set them for all."""
+        """Keep to the windows in the cells: whoever opened the budget last has set them for all."""
         self.limits = replace(self.limits, windows=layout.windows(cells))
 
     async def take(self, ticket: float | None) -> Answer:

@@ -30,6 +30,9 @@ from pipeline.spec.auth import (
     RefreshToken,
 )
 
+_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
+_OF_SECRETS = ("options", "params", "body")
+
 
 def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> httpx.Auth:
     """The ``httpx.Auth`` of a source."""
@@ -76,12 +79,11 @@ def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
     return sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
 
 
-_SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
-_OF_SECRETS = ("options", "params", "body")
-
-
 def _for_header(value: str, what: str) -> str:
-    """:raises ConfigError: httpx would name the value in its error."""
+    """The value, if a header can carry it.
+
+    :raises ConfigError: it can't; without the value, which httpx's own error would name.
+    """
     if not (value.isascii() and value.isprintable()):
         raise ConfigError(
             f"auth: {what} has a line break or a letter beyond ASCII, which no header can carry: "
@@ -139,8 +141,7 @@ def _custom(spec: CustomAuth) -> httpx.Auth:
     except (ImportError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"auth.path {spec.path!r} can't be used: {type(error).__name__}: expected an "
-            f"importable "
-            "subclass of httpx.Auth that takes the options"
+            "importable subclass of httpx.Auth that takes the options"
         ) from None
     if not isinstance(made, httpx.Auth):
         raise ConfigError(f"auth.path {spec.path!r} is not a subclass of httpx.Auth")

@@ -93,7 +93,10 @@ class Store:
 
 @asynccontextmanager
 async def open_store(folder: str | None) -> AsyncIterator[Store]:
-    """:raises ConfigError: the folder can't be used."""
+    """The store in a folder; without one, in the memory of this process.
+
+    :raises ConfigError: the folder can't be used.
+    """
     if folder is None:
         _hold_memory()
         connection = await anysqlite.connect(_MEMORY, uri=True, isolation_level=None)

@@ -1,16 +1,17 @@
 """What an answer means, and who tries again: a table. Pure.
 
-=========  =================================================================================
-verdict    answers
-=========  =================================================================================
-OK         2xx; its error (``errors_at``) may be THROTTLED none the less: ``asks_to_wait``
-EMPTY      204, and statuses that the source's YAML calls empty
-THROTTLED  429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
-           statuses and words that the YAML adds
-RETRY      5xx, 408, 425; transport failures and bad bodies come here too
-AUTH       401, after the token was renewed once
-PERMANENT  every other status
-=========  =================================================================================
+============  ==============================================================================
+verdict       answers
+============  ==============================================================================
+OK            2xx; an error in it (``errors_at``) may mean THROTTLED: ``asks_to_wait``
+EMPTY         204, and statuses that the source's YAML calls empty
+NOT_MODIFIED  304, to a request that asked whether an earlier answer still holds
+THROTTLED     429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
+              statuses and words that the YAML adds
+RETRY         5xx, 408, 425; transport failures and bad bodies come here too
+AUTH          401, after the token was renewed once
+PERMANENT     every other status
+============  ==============================================================================
 """
 
 import math

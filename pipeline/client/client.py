@@ -222,15 +222,14 @@ class Client:
 
     async def _wait(self, failed: Failed, tries: dict[Kind, int], what: object) -> None:
         tries[failed.kind] += 1
-        name = {Kind.TIMEOUT: "timeouts", Kind.ERROR: "errors", Kind.THROTTLED: "throttled"}
-        setattr(self.spent, name[failed.kind], getattr(self.spent, name[failed.kind]) + 1)
+        self.spent.failures[failed.kind] += 1
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is State.OPEN:
             number = sum(tries.values())
             said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
             raise self._down(what, said, of_token=failed.of_token) from None
-        first = failed.kind is Kind.ERROR and self.spent.errors == 1
+        first = failed.kind is Kind.ERROR and self.spent.failures[Kind.ERROR] == 1
         if not self.spent.answered and (failed.kind is Kind.TIMEOUT or first):
             log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
         self.spent.waited_s += wait_s

@@ -20,7 +20,10 @@ class Hearing:
         self._warned = False
 
     def answered(self, headers: Mapping[str, str]) -> None:
-        """:param headers: of any answer, names in lower case."""
+        """An answer came, of any status.
+
+        :param headers: names in lower case.
+        """
         rate = self._source.limits.headers
         self._budget.observed(*classify.rate_left(headers, rate, _now))
         if told := classify.limit_told(headers, rate):

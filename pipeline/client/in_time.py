@@ -1,7 +1,7 @@
 """The time that a request has: for each stage, and for the whole answer from when it has left.
 
-It stands behind the budget, whose waits are no fault of the API. Requests that an auth makes by
-itself come without timeouts: they have the same.
+It stands behind the budget, whose waits are no fault of the API. Requests that an auth makes come
+without timeouts of their own, and get the same ones.
 """
 
 import asyncio

@@ -79,7 +79,7 @@ class Packer:
     async def _back_off(self, tries: int, said: str) -> None:
         """Wait as the client does. :raises ApiUnavailable: often enough, for this page or a run."""
         spent = self._client.spent
-        spent.errors += 1
+        spent.failures[Kind.ERROR] += 1
         wait_s = retry.wait_s(Kind.ERROR, tries, spent, self._policy, random.random)
         if wait_s is None:
             number = "1 try" if tries == 1 else f"{tries} tries"
@@ -178,7 +178,10 @@ class Packer:
         return await self._client.fetch(request, read, pack, first.sent)
 
     async def _alone(self, page: Waiting) -> bool:
-        """:return: False if the API refused this very page."""
+        """Send a page by itself.
+
+        :return: False if the API refused this very page.
+        """
 
         async def read(answer: Answer) -> Answer:
             return answer
@@ -192,14 +195,14 @@ class Packer:
             page.answer.set_result(answer)
         return True
 
-    async def _one_by_one(self, pack: Sequence[Waiting]) -> None:
-        passed = [await self._alone(page) for page in pack]
+    async def _one_by_one(self, pages: Sequence[Waiting]) -> None:
+        passed = [await self._alone(page) for page in pages]
         if all(passed):
             self.size = 1
 
 
-def _fail(pack: Sequence[Waiting], error: Exception) -> None:
-    for page in pack:
+def _fail(pages: Sequence[Waiting], error: Exception) -> None:
+    for page in pages:
         if not page.answer.done():
             page.answer.set_exception(error)
 

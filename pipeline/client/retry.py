@@ -16,8 +16,9 @@ The sum of the waits of a run is bounded as well (``Retries.total_s``), so that 
 run in minutes. Waits for throttling don't count: the API is well, and says when to come back.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pipeline.spec.limits import Retries
@@ -46,13 +47,12 @@ class Spent:
     """What the retries of a run have cost so far, over all its requests.
 
     :ivar answered: the API has answered a request of this run, in whatever way.
+    :ivar failures: tries that failed, by kind.
     """
 
     answered: bool = False
     waited_s: float = 0.0
-    timeouts: int = 0
-    errors: int = 0
-    throttled: int = 0
+    failures: Counter[Kind] = field(default_factory=Counter)
 
 
 def wait_s(

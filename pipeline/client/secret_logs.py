@@ -9,7 +9,7 @@ import httpx
 
 
 def keep_secrets_out() -> None:
-    """A filter of the same function is added once only."""
+    """Filter them. It may be called often: a filter that is there already is not added again."""
     log = logging.getLogger("httpx")
     log.addFilter(_without_query)
     if log.level == logging.NOTSET:

@@ -1,9 +1,9 @@
 """A token that is fetched, of whatever grant.
 
-It is fetched once, shared by every request of the run, renewed before it runs out, and once more
-when the API answers 401 to it; again if it had run out by then. Who fetches it holds the others
-up, so that the wait has a bound (`in_time`), and the answer one here. If it can't be had, that
-holds for all who waited: to ask again for each of them would take as many times as long.
+It is fetched once and shared by every request of the run. It is renewed before it runs out, and
+once more when the API answers 401 to it; again if it had run out by then. While one request fetches
+it, the others wait: so the wait has a bound (`in_time`), and so has the answer's length, here. If
+it can't be had, all who waited fail: to ask again for each of them would take many times as long.
 """
 
 import asyncio
@@ -52,7 +52,6 @@ class TokenAuth(httpx.Auth):
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
         self._failure: Exception | None = None
-        self.renewals = 0
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -115,7 +114,10 @@ class TokenAuth(httpx.Auth):
         self._failure = error
 
     def _raise_if_failed(self, since: Exception | None) -> None:
-        """:param since: the last failure when the wait for the token began."""
+        """Fail if the request that was waited for got no token.
+
+        :param since: the last failure when the wait for the token began.
+        """
         if self._failure is not None and self._failure is not since:
             raise self._failure.with_traceback(None)
 
@@ -133,4 +135,3 @@ class TokenAuth(httpx.Auth):
         self._given |= {self._token, self._refresh}
         ahead_s = min(self._renew_before_s, token.lifetime_s / 2)
         self._good_until = self._clock() + token.lifetime_s - ahead_s
-        self.renewals += 1

@@ -24,7 +24,7 @@ RESTS_ON: Mapping[str, str] = {
 
 
 def weaker(one: str, other: str) -> str:
-    """What a whole rests on whose parts rest on these."""
+    """What the whole rests on, if its parts rest on these."""
     return max(one, other, key=[*RESTS_ON].index)
 
 

@@ -19,7 +19,7 @@ from pipeline.paging.pagers import Ask, Facts, Segment, kept, restored
 from pipeline.window import floor
 
 _ASK_AGAIN = 8
-"""So often is a page asked for again whose answers are not alike."""
+"""How often a page whose answers are not alike is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ class CursorPages:
         return await self._pages.count(ask)
 
     async def page(self, ask: Ask) -> Fetched:
-        """:raises ContractBroken: no two answers are alike, or no page gets beyond this one."""
+        """A page that was asked for again if it might not be what was asked for.
+
+        :raises ContractBroken: no two answers are alike, or no page gets beyond this one.
+        """
         start, end = _window_of(ask)
         seen = self._seen.get(end)
         if seen is None or seen.facts.cursor != start:
@@ -110,7 +113,7 @@ class CursorPages:
         )
 
     async def _has_more_behind(self, ask: Ask) -> bool:
-        """Whether rows come where the next cursor lies that can be asked for."""
+        """Whether there are rows from the next cursor on that can be asked for."""
         start, end = _window_of(ask)
         begins = floor(_instant(start), self._resolution_s) + timedelta(seconds=self._resolution_s)
         if begins >= _instant(end):
@@ -177,7 +180,7 @@ def goes_back(before: Facts, ask: Ask) -> bool:
 
 
 def _lacks(page: Facts, last: Facts) -> bool:
-    """Whether a page up to the cursor of the last one has not all of its rows."""
+    """Whether a page lacks rows that the last one had with its last cursor."""
     return not set(last.again) <= set(page.again)
 
 
@@ -222,7 +225,7 @@ def last_page_json(facts: Facts) -> dict[str, Any] | None:
 
 
 def last_page(data: Mapping[str, Any]) -> Facts:
-    """As it was, but for the link: there was one, or none."""
+    """The inverse; of its link only that there was one."""
     again = tuple(tuple(restored(key) for key in keys) for keys in data["again"])
     url = "" if data["linked"] else None
     since = data.get("since")  # none in a position of an earlier version

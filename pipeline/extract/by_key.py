@@ -26,9 +26,9 @@ from pipeline.paging.proof import Reach, earlier_ask
 _TIMES_TO_BE_SURE = 8
 """How often in a row few rows that move may look like an API that gives one row a page."""
 _ENOUGH = 2
-"""So many witnesses take the place of a count at the end."""
+"""This many witnesses take the place of a count at the end."""
 _MOST_STILL = 5
-"""So many pages in a row with the same keys mean that the paging parameter is not known."""
+"""This many pages in a row with the same keys mean that the API ignores the paging parameter."""
 
 
 class ByKey:
@@ -51,7 +51,10 @@ class ByKey:
         self.tally = Tally()
 
     async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
-        """:param position: where an earlier try stopped; None = from the beginning."""
+        """All rows, page by page, each once.
+
+        :param position: where an earlier try stopped; None = from the beginning.
+        """
         head, total = await self._head(self._resumed(self._pager.first(), position))
         self.tally.total = total
         self._at_end = total == 0 and head.facts.rows == 0

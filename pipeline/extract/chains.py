@@ -176,7 +176,7 @@ class ByChain:
                 if self._progress.beyond_all_rows and self._facts(page).total is not None:
                     return
 
-    def _planned(self, index: int, head: Fetched) -> "Iterable[_Lane]":
+    def _planned(self, index: int, head: Fetched) -> Iterable[_Lane]:
         """The lanes behind a first page: all numbered pages where their count is known."""
         planned = self._pager.planned(head.ask, self._facts(head))
         if planned is not None:
@@ -245,7 +245,7 @@ class ByChain:
             return True
         return is_numbered(ask.url) if self._numbered is None else self._numbered
 
-    def _lanes(self, position: Mapping[str, Any] | None) -> "list[_Lane]":
+    def _lanes(self, position: Mapping[str, Any] | None) -> list[_Lane]:
         first = self._pager.first()
         asks: list[Ask | None] = [replace(first, window=s) for s in self._slices] or [first]
         start = 0
@@ -255,7 +255,7 @@ class ByChain:
             asks = [resumed, *asks[start + 1 :]]
         return [_Lane(index, ask) for index, ask in enumerate(asks, start)]
 
-    async def _chain(self, lane: "_Lane") -> AsyncGenerator[tuple[int, Fetched], None]:
+    async def _chain(self, lane: _Lane) -> AsyncGenerator[tuple[int, Fetched], None]:
         ask, before, moved = lane.ask, lane.before, False
         while ask is not None:
             try:

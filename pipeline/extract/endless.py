@@ -36,8 +36,11 @@ class Progress:
         return self._empty >= _MOST_EMPTY
 
     def saw(self, index: int, ask: Ask, facts: Facts, new_rows: int) -> None:
-        """:param index: of the slice: many of them may be empty.
-        :raises ContractBroken: too many pages brought nothing, or one came again."""
+        """Note what a page brought.
+
+        :param index: of the slice: many of them may be empty.
+        :raises ContractBroken: too many pages brought nothing, or one came again.
+        """
         by_number = (ask.page, ask.offset) != (None, None)
         self.useful += new_rows > 0
         self._empty = self._empty + 1 if by_number and facts.rows == 0 else 0
@@ -59,7 +62,7 @@ def is_end(error: RequestRefused, first: Ask, ask: Ask, total: int | None) -> bo
 
     It is asked for all the same: rows may have come meanwhile. Some APIs have no such page.
 
-    :raises RequestRefused: nothing counts the rows, so that this can't be told from a wrong request
+    :raises RequestRefused: nothing counts the rows, so this can't be told from a wrong request.
     """
     if error.status not in _NO_SUCH_PAGE or (ask.page, ask.offset) == (None, None):
         return False

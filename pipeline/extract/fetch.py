@@ -106,7 +106,10 @@ class EndpointPages:
         return self._feed.facts() if self._feed else {}
 
     async def page(self, ask: Ask) -> Fetched:
-        """:raises ContractBroken: the page is not what was asked for, however often."""
+        """One page, read and checked.
+
+        :raises ContractBroken: the page is not what was asked for, however often.
+        """
         request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
         conditions, self._conditions = self._conditions, {}
         request = replace(request, headers={**request.headers, **conditions})

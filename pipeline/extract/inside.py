@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import ContractBroken
 from pipeline.paging.bounds import may_come
+from pipeline.rows.types import INSTANT
 from pipeline.spec.endpoint import Endpoint
 
 
@@ -20,7 +21,7 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
     """
     if endpoint.cursor is None or table.num_rows == 0:
         return table
-    column = pc.cast(table[endpoint.cursor], pa.timestamp("us", tz="UTC"))
+    column = pc.cast(table[endpoint.cursor], INSTANT)
     if _all_between(column, start, end):
         return table
     _not_beyond(table, endpoint, column, start, end)
@@ -39,7 +40,10 @@ _REMEDY = {
 
 
 def check_names(table: pa.Table, endpoint: Endpoint) -> None:
-    """:raises ContractBroken: the rows have a member with the name of a column of ours."""
+    """Refuse rows whose members would be taken for columns of ours.
+
+    :raises ContractBroken: a member has the name of such a column.
+    """
     declared = {*endpoint.columns, "_deleted" if endpoint.deleted else ""}
     for name in _REMEDY.keys() - declared:
         if name in table.column_names:
@@ -106,4 +110,4 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
 
 
 def _instant(moment: datetime) -> pa.Scalar:
-    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
+    return pa.scalar(moment, INSTANT)

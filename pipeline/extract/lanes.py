@@ -25,7 +25,7 @@ _AHEAD_BYTES: Final = 32 * 2**20
 """With a page a lane; a lane that is a chain may hold three."""
 _LATEST: Final = 4 * FEW
 _MORE: Final = 1.5
-"""Than are under way: so their number grows until something else is what is waited for."""
+"""Times as many as are under way: so they grow in number until something else is waited for."""
 
 
 def ahead_of(in_flight: int) -> int:

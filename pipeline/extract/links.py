@@ -40,8 +40,7 @@ def next_url(
     if _origin(url) != _origin(base_url):
         raise ContractBroken(
             f"the next page's link leads to {_origin(url)}, expected {_origin(base_url)}: it is "
-            f"not "
-            "followed, since the credentials would go there"
+            "not followed, since the credentials would go there"
         )
     return url
 

@@ -12,7 +12,6 @@ from pipeline.extract.overlap import OverlapPages
 from pipeline.paging.pagers import (
     ChainPager,
     CustomPager,
-    Key,
     KeysetPager,
     NumberPager,
     OffsetPager,
@@ -65,13 +64,13 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     return {name: split_path(path) for name, path in named.items() if path}
 
 
-def pager_of(endpoint: Endpoint, base: Key = None) -> Pager:
-    """:param base: rows after this key only (a resumed try)."""
+def pager_of(endpoint: Endpoint) -> Pager:
+    """How the pages of this endpoint follow each other."""
     match endpoint.paging:
         case Offset() as p:
-            return OffsetPager(p.limit, p.first, endpoint.overlaps, base)
+            return OffsetPager(p.limit, p.first, endpoint.overlaps)
         case Keyset() as p:
-            return KeysetPager(p.limit, p.ranges, base)
+            return KeysetPager(p.limit, p.ranges)
         case Page() as p:
             return NumberPager(p.limit, p.first)
         case Token() as p:

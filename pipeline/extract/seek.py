@@ -9,11 +9,14 @@ from pipeline.paging.pagers import Ask, Facts
 from pipeline.paging.proof import Reach
 
 ASK_AGAIN = 4
-"""So often is a page asked for that does not fit."""
+"""How often a page that does not fit is asked for."""
 
 
 class Seek:
-    """:param all_came: whether as many rows came as were counted, or nothing counts them."""
+    """Asks for pages by key.
+
+    :param all_came: whether as many rows came as were counted, or nothing counts them.
+    """
 
     def __init__(
         self, pages: Pages, key: str, all_came: Callable[[], bool], *, descending: bool

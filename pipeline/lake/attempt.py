@@ -63,7 +63,7 @@ class Attempt:
 
     @property
     def generation(self) -> str:
-        """What this try's files and manifest are called by."""
+        """The name that this try's files and manifest bear."""
         return self._checkpoint.owner
 
     @property
@@ -85,11 +85,6 @@ class Attempt:
     def staged_rows(self) -> int:
         """Rows staged so far, earlier tries included."""
         return sum(batch.rows for batch in self._checkpoint.batches)
-
-    @property
-    def staged_files(self) -> int:
-        """Batches staged so far, earlier tries included."""
-        return len(self._checkpoint.batches)
 
     @property
     def schema(self) -> pa.Schema | None:

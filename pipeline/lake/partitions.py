@@ -1,4 +1,4 @@
-"""Which partitions a reader asks for. What can't be one is refused, and not just never found."""
+"""Which partitions a reader asks for. What can't be one is refused, rather than never found."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -35,7 +35,10 @@ Partitions = str | Between | Collection[str] | None
 
 
 def asked_for(partitions: Partitions) -> Between | frozenset[str] | None:
-    """:raises ReadRefused: one of them can't be a partition."""
+    """What can be held against a partition's name; None: all.
+
+    :raises ReadRefused: one of them can't be a partition.
+    """
     if partitions is None or isinstance(partitions, Between):
         return partitions
     days = [partitions] if isinstance(partitions, str) else partitions

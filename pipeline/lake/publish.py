@@ -18,7 +18,7 @@ from pipeline.lake.s3errors import Conflict
 from pipeline.lake.store import Lake
 from pipeline.lake.swap import swap
 
-_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, lest two runs take turns in stealing
+_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
 
 class Result(Enum):

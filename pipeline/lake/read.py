@@ -173,7 +173,7 @@ def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence
 def of_manifests(
     lake: Lake, found: Sequence[Manifest], *, dt: bool = False
 ) -> pds.FileSystemDataset:
-    """Of partitions that have no rows, the columns all the same."""
+    """The rows of partitions as one Dataset; if they have none, the columns all the same."""
     files = [(file, each.partition if dt else None) for each in found for file in each.files]
     with_rows = [each for each in found if each.files]
     schema = _unify([_schema(lake, each) for each in with_rows or found[-1:]])
@@ -193,7 +193,10 @@ def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset
 def _assemble(
     lake: Lake, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
 ) -> pds.FileSystemDataset:
-    """:param files: each with its partition, if that is to be a column."""
+    """The files as one lazy Dataset.
+
+    :param files: each with its partition, if that is to be a column.
+    """
     s3 = filesystem(lake)
     fragments = [
         _FORMAT.make_fragment(
@@ -262,7 +265,9 @@ def _take(
 
 
 def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
-    """:param read: of manifests and their files, which may be replaced between the two.
+    """What ``read`` returns, tried once more if a file can't be read.
+
+    :param read: of manifests and their files, which may be replaced between the two.
     :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
     """
     try:

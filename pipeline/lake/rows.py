@@ -10,6 +10,9 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.instants import as_iso
+from pipeline.rows.types import INSTANT
+
 EXTRACTED_AT: Final = "_extracted_at"
 DELETED: Final = "_deleted"
 SWEPT_AT: Final = "_swept_at"
@@ -93,12 +96,12 @@ def lateness(
 def cursor_value(instant: datetime, kind: pa.DataType) -> pa.Scalar:
     """An instant as a value of a cursor column: an instant, a date, or unix seconds."""
     if pa.types.is_timestamp(kind):
-        utc = pa.scalar(instant.astimezone(UTC), pa.timestamp("us", tz="UTC"))
+        utc = pa.scalar(instant.astimezone(UTC), INSTANT)
         return utc.cast(pa.timestamp("us", tz=kind.tz)).cast(kind, safe=False)
     if pa.types.is_date(kind):
         return pa.scalar(instant.astimezone(UTC).date(), kind)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.scalar(instant.astimezone(UTC).isoformat().replace("+00:00", "Z"), kind)
+        return pa.scalar(as_iso(instant), kind)
     return pa.scalar(instant.timestamp()).cast(kind, safe=False)
 
 

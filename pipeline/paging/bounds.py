@@ -1,8 +1,8 @@
 """The window in an API's own words: format, and open or closed ends. Pure."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from pipeline.errors import ConfigError
+from pipeline.instants import EPOCH, as_iso
 from pipeline.paging.pagers import Ask
 from pipeline.spec.request import DAY_S, WindowFormat
 from pipeline.window import Window, ceil, floor
@@ -63,19 +63,11 @@ def may_come(
     return floor(start, step_s) - wider - slack, latest
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def _written(form: str, instant: datetime) -> str | int:
     if form == "epoch_s":
         return int(instant.timestamp())
     if form == "epoch_ms":
-        return (instant - _EPOCH) // timedelta(milliseconds=1)
+        return (instant - EPOCH) // timedelta(milliseconds=1)
     if form == "iso":
-        return instant.isoformat().replace("+00:00", "Z")
-    if "%" in form:
-        return instant.strftime(form)
-    raise ConfigError(
-        f"window.format {form!r} is not known: expected epoch_s, epoch_ms, iso or a strftime "
-        f"pattern"
-    )
+        return as_iso(instant)
+    return instant.strftime(form)

@@ -1,13 +1,13 @@
 """Keys that are days or instants, in an API's own words: as its rows have them. Pure.
 
-What rows are compared by is what their text means; what is asked for is the text again, and the
-declared type of the column knows it.
+Rows are compared by what their text means; what is asked for is the text again, which the declared
+type of the column tells.
 """
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline.instants import EPOCH, UNITS
+from pipeline.instants import EPOCH, UNITS, as_iso
 from pipeline.paging.pagers import Ask, Key
 from pipeline.rows.types import parse_type
 from pipeline.spec.endpoint import Endpoint
@@ -36,4 +36,4 @@ def in_words(key: Key, kind: str) -> str | int | float | bool | None:
     if declared.json in UNITS:
         micros, unit_us = (key - EPOCH) // _MICROSECOND, UNITS[declared.json]
         return micros / unit_us if micros % unit_us else micros // unit_us
-    return key.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return as_iso(key)

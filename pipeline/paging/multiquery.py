@@ -18,7 +18,10 @@ _VALUE = re.compile(rb'\s*,\s*"(result|count)"\s*:\s*')
 
 
 def multiquery(queries: Sequence[tuple[str, str, bytes]]) -> bytes:
-    """:param queries: path (``games`` or ``games/count``), name and statement of each page."""
+    """The body of one request that asks for many pages.
+
+    :param queries: path (``games`` or ``games/count``), name and statement of each page.
+    """
     blocks = [
         f'query {path} "{name}" {{ '.encode() + statement + b" };"
         for path, name, statement in queries

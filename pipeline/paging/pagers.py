@@ -42,7 +42,7 @@ Token = str | int | float | JsonToken | None
 
 
 def kept(key: Key | Token) -> Any:
-    """A key or a token as JSON has it, in a position that is kept; what is no scalar says so."""
+    """A key or a token as JSON, for a position that is kept; what is no scalar is marked."""
     if isinstance(key, JsonToken):
         return {"json": key.text}
     if isinstance(key, datetime):
@@ -154,13 +154,12 @@ class OffsetPager:
     limit: int
     first_offset: int = 0
     overlap: bool = True
-    base: Key = None
 
     def _step(self, ask: Ask) -> int:
         return max(1, ask.limit - 1) if self.overlap else ask.limit
 
     def first(self) -> Ask:
-        return Ask(self.limit, offset=self.first_offset, after=self.base)
+        return Ask(self.limit, offset=self.first_offset)
 
     def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
         """A page shorter than asked for, while more rows match, is a silently capped page size."""
@@ -189,10 +188,9 @@ class KeysetPager:
 
     limit: int
     ranges: int = 1
-    base: Key = None
 
     def first(self) -> Ask:
-        return Ask(self.limit, after=self.base)
+        return Ask(self.limit)
 
     def planned(self, ask: Ask, facts: Facts) -> Iterable[Segment] | None:
         first, last, total = facts.first, facts.last, facts.total

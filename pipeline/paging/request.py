@@ -21,10 +21,8 @@ from pipeline.paging.pagers import Ask, JsonToken
 from pipeline.paging.query import query_of
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.paging import Paging, Token
-from pipeline.spec.request import OPTIONAL, PLACEHOLDERS, Apicalypse, Count, Http, WindowFormat
+from pipeline.spec.request import OPTIONAL, PLACEHOLDER, Apicalypse, Count, Http, WindowFormat
 from pipeline.window import Window
-
-_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 Values = Mapping[str, Any]
 """The placeholders that have a value in a request: text, numbers, and tokens of any shape."""
@@ -121,7 +119,7 @@ _TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
 
 
 def _http(request: Http, url: str, values: Values) -> HttpRequest:
-    filled_url = _PLACEHOLDER.sub(lambda m: quote(_text(values.get(m[1], "")), safe=","), url)
+    filled_url = PLACEHOLDER.sub(lambda m: quote(_text(values.get(m[1], "")), safe=","), url)
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
         for one in template if isinstance(template, list) else [template]:
@@ -165,10 +163,10 @@ def fill(template: str, values: Values) -> str | None:
         return _text(found)
 
     def part(match: re.Match[str]) -> str:
-        known = all(values.get(name) is not None for name in _PLACEHOLDER.findall(match[1]))
+        known = all(values.get(name) is not None for name in PLACEHOLDER.findall(match[1]))
         return match[1] if known else ""
 
-    text = _PLACEHOLDER.sub(value, OPTIONAL.sub(part, template))
+    text = PLACEHOLDER.sub(value, OPTIONAL.sub(part, template))
     return None if missing else text
 
 
@@ -191,7 +189,7 @@ def _filled_json(value: Any, values: Values) -> Any:
         return items if items or not value else _DROP
     if not isinstance(value, str):
         return value
-    if whole := _PLACEHOLDER.fullmatch(value):
+    if whole := PLACEHOLDER.fullmatch(value):
         found = values.get(whole[1], _DROP)
         return orjson.Fragment(found.text) if isinstance(found, JsonToken) else found
     text = fill(value, values)

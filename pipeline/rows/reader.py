@@ -37,7 +37,7 @@ __all__ = ["BadBody", "Column", "Page", "PageReader", "Shape"]
 _MISFITS: Final = (pa.ArrowException, strict.Unfit, KeyError)
 """A page that does not fit the fast way."""
 _MOSTLY_APART: Final = 4
-"""So many more times than it went well were pages read together in vain: it is left alone."""
+"""After this many more failures than successes pages are no longer read together."""
 _FACTS: Final[dict[type, pa.DataType]] = {
     bool: pa.bool_(),
     int: pa.int64(),
@@ -53,9 +53,7 @@ class PageReader:
     :param where: ``source/endpoint``, for the sentences of errors.
     """
 
-    def __init__(
-        self, shape: Shape, known: pa.Schema | None = None, *, where: str = "igdb/games"
-    ) -> None:
+    def __init__(self, shape: Shape, known: pa.Schema | None = None, *, where: str) -> None:
         self._shape = shape
         self._where = where
         self._lock = threading.Lock()

@@ -46,7 +46,6 @@ class Shape:
     :param ours: columns that are added to the rows: a member of that name is not inferred either.
     :param contract: what happens to inferred columns that differ from the ``known`` schema.
     :param extras: name → path in the body of scalar facts (next token, total).
-    :param single_row: at ``rows`` there is one object, which is the one row.
     :param max_columns: inferred columns, members of structs counted one by one.
     """
 
@@ -57,7 +56,6 @@ class Shape:
     ours: frozenset[str] = frozenset()
     contract: Literal["evolve", "freeze"] = "evolve"
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    single_row: bool = False
     max_body_bytes: int = 64 * 1024 * 1024
     max_depth: int = 64
     max_columns: int = 2_000
@@ -106,9 +104,7 @@ def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
                 return []
             raise _no_rows(body, value, shape.rows, depth, where)
         value = value[key]
-    if shape.single_row:
-        value = [value]
-    elif value is None and shape.rows:
+    if value is None and shape.rows:
         return []
     if not isinstance(value, list):
         raise _no_rows(body, value, shape.rows, len(shape.rows), where)

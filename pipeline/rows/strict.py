@@ -74,7 +74,7 @@ def plan(
     for column in columns:
         row = overlay(row, _nest(column.path, readable(column.type)))
     row = overlay(row, pa.struct(list(inferred.items())))
-    body = _nest(shape.rows, row if shape.single_row else pa.list_(row))
+    body = _nest(shape.rows, pa.list_(row))
     for name, path in shape.extras.items():
         body = overlay(_nest(path, extras.get(name, pa.string())), body)
     return Plan(body, columns)
@@ -133,11 +133,10 @@ def rows_of(bodies: pa.Array, shape: Shape) -> tuple[pa.StructArray, list[int]]:
         bodies = bodies.field(key)
     if bodies.null_count:
         raise Unfit("no rows at the path")
-    rows = bodies if shape.single_row else bodies.flatten()
+    rows = bodies.flatten()
     if not pa.types.is_struct(rows.type) or rows.null_count:
         raise Unfit("a row is no object")
-    each = [1] * len(bodies) if shape.single_row else bodies.value_lengths().to_pylist()
-    return rows, each
+    return rows, bodies.value_lengths().to_pylist()
 
 
 def members_of(rows: pa.StructArray) -> dict[str, pa.Array]:

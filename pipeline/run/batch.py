@@ -10,8 +10,8 @@ import pyarrow as pa
 from pipeline.extract.chains import Handed
 
 GROUP_BYTES = 8 * 2**20
-"""Arrow bytes of pages that make a row group. Many pages make a file, and their memory would be
-what a step needs most; as Parquet they are a seventh."""
+"""Arrow bytes of pages that make a row group. A file is many pages, and to hold them all would be
+most of a step's memory; as Parquet they take a seventh."""
 MAX_BYTES = 64 * 2**20
 """Bytes that the batches of a run may hold together, however few their rows."""
 

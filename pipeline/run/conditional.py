@@ -1,8 +1,9 @@
-"""Whether a partition may be asked for with "only if it has changed". Why so: decision 11.
+"""Whether a partition may be asked for only if it has changed.
 
 A 304 to the validators of the partition before makes an empty partition, so they are used only
 where that loses nothing: the partition before is committed and of the same definition, and this one
-has no rows yet. A partition's own validators are never used for itself.
+has no rows yet. A partition's own validators are never used for itself
+(docs/decisions/0011-conditional-requests.md).
 """
 
 from collections.abc import Mapping

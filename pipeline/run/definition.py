@@ -8,7 +8,10 @@ from pipeline.spec.source import Source
 
 
 def definition(source: Source, endpoint: str, parents: str = "") -> str:
-    """:param parents: of a child: the generation of the parent's partition."""
+    """A digest: rows that were staged under another one are not gone on with.
+
+    :param parents: of a child: the generation of the parent's partition.
+    """
     yaml = source.definition(endpoint)
     return f"{yaml}-{parents}" if parents else yaml
 

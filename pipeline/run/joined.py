@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 from pipeline.errors import ReadAnew
+from pipeline.instants import as_iso
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import manifests
 from pipeline.lake.readback import manifest_of
@@ -21,7 +22,9 @@ from pipeline.window import Window, gap
 
 
 def check_joined(run: Run, mine: Manifest, in_this_run: Collection[str]) -> None:
-    """:param in_this_run: days that this run commits, in order: the later one of two looks.
+    """Hold a day that was just committed against the days beside it.
+
+    :param in_this_run: days that this run commits, in order: the later one of two looks.
     :raises ReadAnew: a day beside this one was committed, and something lies between the two.
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
@@ -62,4 +65,4 @@ def gaps(source: Source, lake: Lake, endpoint: str, days: Collection[str]) -> It
 
 def _between(first: Manifest, second: Manifest) -> str | None:
     found = gap(Window.from_json(first.window), Window.from_json(second.window))
-    return " to ".join(each.isoformat().replace("+00:00", "Z") for each in found) if found else None
+    return " to ".join(map(as_iso, found)) if found else None

@@ -41,9 +41,10 @@ class Landing:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """What is under way when the block ends is brought to its end, unless it is called off.
+        """Finish what is under way when the block ends, unless it is cancelled.
 
-        What keeps the rows from landing tells more than a page that did not come: it is raised.
+        If both fail, the error that is raised is why rows did not land, which tells more than that
+        a page did not come.
         """
         try:
             try:

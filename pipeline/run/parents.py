@@ -46,7 +46,9 @@ class Parents:
 
 
 def parents_of(run: Run, children: Children, partition: str) -> Parents:
-    """:raises WindowRefused: the parent's partition is not committed.
+    """The parents of a child's partition, as they are committed.
+
+    :raises WindowRefused: the parent's partition is not committed.
     :raises ContractBroken: its rows have no such column, or no values that could be asked for.
     :raises LakeUnavailable: its files can't be read.
     """
@@ -153,7 +155,10 @@ class ByParent:
     _proved: bool = True
 
     async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
-        """:raises ContractBroken: more parents failed than the threshold allows."""
+        """The rows of each parent, in the parents' order.
+
+        :raises ContractBroken: more parents failed than the threshold allows.
+        """
         first = position["next"] if position else 0
         self.failed += [FailedParent(**each) for each in position["failed"]] if position else []
         self._proved = bool(position.get("proved", True)) if position else True
@@ -233,7 +238,10 @@ class ByParent:
 
 
 def _as_one(pages: Sequence[pa.Table]) -> pa.Table:
-    """:raises ContractBroken: a whole number of one page that no double of another holds."""
+    """The pages of one parent as one table.
+
+    :raises ContractBroken: one has a whole number that no double of another one holds.
+    """
     try:
         return pa.concat_tables([pa.table({}), *pages], promote_options="permissive")
     except pa.ArrowInvalid as error:

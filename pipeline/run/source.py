@@ -170,7 +170,10 @@ def _day_before(day: str) -> str:
 async def _receipt(
     run: Run, name: str, day: str, began: datetime, staging: asyncio.Task[Staged | Receipt]
 ) -> Receipt:
-    """:raises LostRace: another run has the partition, and has not committed it in time."""
+    """What came of a day that is being staged, once it is committed.
+
+    :raises LostRace: another run has the partition, and has not committed it in time.
+    """
     try:
         staged = await staging
         return staged if isinstance(staged, Receipt) else await staged.commit()

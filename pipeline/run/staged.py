@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pipeline.errors import ContractBroken, ReadAnew
 from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
+from pipeline.instants import as_iso
 from pipeline.lake.commit import Attempt, Result
 from pipeline.lake.late import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
@@ -178,7 +179,7 @@ class Staged:
             requests=self.counters["requests"],
             throttled=self.counters["throttled"],
             resumed_pages=self.resumed_pages,
-            extracted_at=self.run.now().astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            extracted_at=as_iso(self.run.now()),
             columns=columns,
             checks=[check.to_json() for check in checks],
             extra={

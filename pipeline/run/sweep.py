@@ -1,5 +1,4 @@
-"""Deletes where an API has no tombstones: read only the keys, and record which of the lake are
-gone.
+"""Deletes, where an API has no tombstones: read only the keys, and record which are gone.
 
 A key is gone if the lake's current state has it, from a row extracted before the sweep began, and
 the sweep did not see it. The keys come under the same proof as rows do. Where that is not by the

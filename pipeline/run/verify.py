@@ -45,11 +45,13 @@ def verify(
     contiguous: bool,
     rests_on: str = BY_KEYS,
 ) -> tuple[Check, ...]:
-    """Row group by row group where they are in the order of a key of one column, so that the memory
-    does not depend on how many there are; all other keys are looked at together.
+    """What holds for a partition, from its files.
 
-    :param rests_on: what says that the pages are contiguous.
+    They are read row group by row group if these are in the order of a key of one column, so that
+    memory does not grow with their number; all other keys are looked at together.
+
     :param read: the key and cursor columns of the files, as read back; from the start each time.
+    :param rests_on: what says that the pages are contiguous.
     """
     found = nulls = outside = twice = 0
     ranges: list[KeyRange] = []
@@ -90,8 +92,11 @@ def verify(
 
 
 def refuse_if_broken(checks: Sequence[Check], what: str, *, hint: str) -> None:
-    """:param hint: what may be wrong in the source's YAML.
-    :raises ContractBroken: a blocking check does not hold; the generation before stays."""
+    """Stop the commit if a blocking check does not hold.
+
+    :param hint: what may be wrong in the source's YAML.
+    :raises ContractBroken: one does not; the generation before stays.
+    """
     broken = [check for check in checks if check.blocking and not check.passed]
     if broken:
         said = "; ".join(f"{check.name}: {check.detail}" for check in broken)

@@ -98,7 +98,6 @@ class Endpoint(Model):
         description="how old an answer of the response cache may be: low (300 s), medium (3600 s), "
         "high (86400 s), or seconds; for reference data without a cursor",
     )
-
     conditional: bool = Field(
         False,
         description="for a feed: ask with the ETag or the date of the day before; a 304 is an "
@@ -175,7 +174,7 @@ class Endpoint(Model):
         """True if rows after a given key can be asked for."""
         if isinstance(self.request, Apicalypse):
             return True
-        return any("{after}" in str(value) for value in _templates(self.request))
+        return any("{after}" in str(value) for value in self.request.templates)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
@@ -221,7 +220,7 @@ class Endpoint(Model):
             )
 
     def _placeholders_fit(self, request: Http) -> None:
-        used = " ".join(str(value) for value in _templates(request)) + (self.path or "")
+        used = " ".join(str(value) for value in request.templates) + (self.path or "")
         asked = "{end}" in used or "{start}" in used or self.feed
         if self.cursor is not None and not asked:
             raise ValueError(
@@ -270,7 +269,3 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
-
-
-def _templates(request: Http) -> list[object]:
-    return [request.params, request.headers, request.json_body, request.form, request.text]

@@ -5,15 +5,14 @@ Each misfit is one sentence with its remedy. What one model can see by itself is
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
-from pipeline.spec.request import PLACEHOLDERS, Http
+from pipeline.spec.request import PLACEHOLDER, PLACEHOLDERS, Http
 
 if TYPE_CHECKING:
     from pipeline.spec.endpoint import Endpoint
 
-_USED = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 _FILLED_BY: dict[str, tuple[type, ...]] = {
     "offset": (Offset, CustomPaging),
     "page": (Page, CustomPaging),
@@ -44,9 +43,8 @@ def misfits(endpoint: "Endpoint") -> Iterator[str]:
     yield from _sweep_sees_all(endpoint)
     if isinstance(endpoint.request, Http):
         request = endpoint.request
-        parts: list[Any] = [request.params, request.headers, request.json_body]
-        parts += [request.form, request.text, endpoint.path]
-        used = set(_USED.findall(" ".join(str(part) for part in parts)))
+        parts = (*request.templates, endpoint.path)
+        used = set(PLACEHOLDER.findall(" ".join(str(part) for part in parts)))
         yield from _placeholders_are_known(request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)

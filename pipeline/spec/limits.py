@@ -66,6 +66,11 @@ class Limits(Model):
         "is lent to it",
     )
 
+    @property
+    def rate_per_s(self) -> float | None:
+        """Requests a second that all windows together allow for long; None = no limit."""
+        return min((window.requests / window.per_s for window in self.windows), default=None)
+
     @model_validator(mode="after")
     def _something_paces_what_is_free(self) -> "Limits":
         if self.not_modified_is_free and len({window.per_s for window in self.windows}) < 2:

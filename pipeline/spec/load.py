@@ -39,11 +39,6 @@ def load_sources(folders: tuple[str, ...], env: Mapping[str, str]) -> tuple[Sour
     return tuple(sources.values())
 
 
-def load_folder(folder: str, env: Mapping[str, str] | None = None) -> tuple[Source, ...]:
-    """The sources of one folder."""
-    return load_sources((folder,), os.environ if env is None else env)
-
-
 def _each(folder: str, env: Mapping[str, str], mistakes: list[str]) -> Iterator[Source]:
     path = Path(folder)
     if path.is_file():

@@ -40,7 +40,7 @@ def _has_host(url: str) -> str:
 
 
 HostUrl = Annotated[str, AfterValidator(_has_host)]
-"""Only what is looked up can be wrong later; the URL is not said, since a password may be in it."""
+"""Checked without a lookup. Errors don't repeat the URL, since a password may be in it."""
 
 _ODATA = re.compile(r"(?:^|[.@])odata\.")
 

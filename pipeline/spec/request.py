@@ -16,8 +16,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pipeline.spec.model import DottedPath, HeaderText, Model
 
 PLACEHOLDERS = ("start", "end", "limit", "offset", "after", "before", "page", "token", "parent")
-
-
+PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 OPTIONAL = re.compile(
     r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + "|".join(PLACEHOLDERS) + r")\}(?:(?!\[\[).)*?)\]\]",
     re.DOTALL,
@@ -35,6 +34,11 @@ class Http(Model):
     json_body: dict[str, Any] | None = Field(None, alias="json")
     form: dict[str, str] | None = None
     text: str | None = None
+
+    @property
+    def templates(self) -> tuple[Any, ...]:
+        """All that may have placeholders in it, besides the path."""
+        return self.params, self.headers, self.json_body, self.form, self.text
 
 
 class Apicalypse(Model):
@@ -115,7 +119,7 @@ class WindowFormat(Model):
             found = datetime.fromisoformat(self.floor)
         except (ValueError, OverflowError, OSError):
             return None
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
     @model_validator(mode="after")
     def _format_is_utc(self) -> "WindowFormat":

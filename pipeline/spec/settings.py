@@ -6,7 +6,7 @@ is a ``MissingSetting``; its message names the variable and never a value.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import ConfigError
 
@@ -52,12 +52,15 @@ class Settings:
 
     lake: str
     sources: tuple[str, ...]
-    budget: str | None
+    budget: str | None = field(repr=False)  # a URL may hold a password
     cache: str | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
-        """:raises ConfigError: ``HEADRACE_LAKE`` is missing."""
+        """The settings in an environment.
+
+        :raises ConfigError: ``HEADRACE_LAKE`` is missing.
+        """
         lake = env.get("HEADRACE_LAKE", "").strip()
         if not lake:
             raise ConfigError(

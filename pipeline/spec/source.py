@@ -19,7 +19,7 @@ _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,
     "columns": {"__all__": {"description"}},
 }  # fmt: skip
-"""What of an endpoint can change, and its rows are the same."""
+"""What may change of an endpoint while its rows stay the same."""
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
 BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 

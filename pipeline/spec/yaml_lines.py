@@ -45,7 +45,12 @@ class Lines:
 
 
 def read_yaml(text: str, setting: Setting) -> tuple[Any, Lines]:
-    """:raises yaml.YAMLError: not YAML. :raises ValueError: ``line: sentence``."""
+    """The data of a YAML text, and the line of each value.
+
+    :param setting: gives the text, or nothing, that a scalar with ``${VAR}`` on a line stands for.
+    :raises yaml.YAMLError: not YAML.
+    :raises ValueError: ``line: sentence``.
+    """
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     lines = Lines()
     if node is None:

@@ -100,6 +100,7 @@ def test_what_is_empty_only_since_its_members_have_no_value_is_left_out_as_well(
         ("%d.%m.%Y %H:%M", "2020-01-31", "31.01.2020 00:00"),
         ("%Y-%m-%d %H:%M:%S.000Z", "1970-01-01 00:00:00.000Z", "1970-01-01 00:00:00.000Z"),
         ("%d.%m.%Y", "01.01.1970", "01.01.1970"),
+        ("%d.%m.%Y %H:%M", "2020-01-31T00:00:00+02:00", "30.01.2020 22:00"),
     ],
 )
 def test_a_floor_is_written_as_the_bounds_are(form: str, floor: str, sent: object) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.budget import Limits, RateWindow, open_budget
 from pipeline.client.client import Sent, open_client
+from pipeline.client.retry import Kind
 from pipeline.errors import ApiUnavailable, AuthError
 from pipeline.spec.source import Source
 from tests.engine.clock import Api, run
@@ -206,7 +207,7 @@ def test_neither_the_budget_nor_a_new_connection_takes_of_an_answer_s_time(
         async with open_client(source, budget, transport=api) as client:
             waits = (client.fetch(things(source), read_json, "p", Sent()) for _ in range(pages))
             assert await asyncio.gather(*waits) == [[1]] * pages
-            assert client.spent.timeouts == 0
+            assert client.spent.failures[Kind.TIMEOUT] == 0
         assert api.arrived[-1] - api.arrived[0] >= pages * 10
 
     run(test(), monkeypatch)

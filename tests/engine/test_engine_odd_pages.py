@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.client.client import Client, Sent
 from pipeline.client.packing import Packer, Sender
+from pipeline.client.retry import Kind
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError
 from pipeline.extract.fetch import EndpointPages
 from pipeline.extract.plan import shape_of
@@ -69,7 +70,7 @@ def test_a_bad_page_of_a_packer_is_asked_for_as_often_and_as_slowly_as_by_the_cl
         assert SECRET not in str(e.value)
         assert "***" in str(e.value)
         assert "after 5 tries" in str(e.value)
-        assert client.spent.errors == 5
+        assert client.spent.failures[Kind.ERROR] == 5
         assert 0.03 <= client.spent.waited_s <= 0.06  # 4, 8, 16 and 32 ms, of each half at least
 
     assert run(lambda number, seen: HTML, test) == 5

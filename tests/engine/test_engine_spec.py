@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.spec import Source, load_folder, load_source, load_sources
+from pipeline.spec import Source, load_source, load_sources
 from pipeline.spec.request import WindowFormat
 from pipeline.spec.schema import source_schema
 from tests.engine.moving import THOROUGH
@@ -468,7 +468,7 @@ def test_a_folder_says_all_mistakes_of_all_files(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(HEAD + TAIL)
     (tmp_path / "d.txt").write_text("not a source")
     with pytest.raises(ConfigError) as caught:
-        load_folder(str(tmp_path), {})
+        load_sources((str(tmp_path),), {})
     text = str(caught.value)
     assert "b.yml:4: x: 'x' is not a known key" in text
     assert "the source 'api' is defined twice" in text
@@ -476,7 +476,7 @@ def test_a_folder_says_all_mistakes_of_all_files(tmp_path: Path) -> None:
         load_sources((str(tmp_path / "nowhere"),), {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="expected at least one YAML file of a source"):
-        load_folder(str(tmp_path / "empty"), {})
+        load_sources((str(tmp_path / "empty"),), {})
     with pytest.raises(ConfigError, match=r"can't be read: No such file or directory"):
         load_source(tmp_path / "nowhere.yaml", {})
     with pytest.raises(ConfigError, match="can't be read: Is a directory"):

@@ -68,7 +68,7 @@ def test_another_run_takes_over_and_dies(lake: Lake) -> None:
 
     def take_over() -> None:
         attempt = begin(rival)
-        if attempt.committed is None and attempt.staged_files == 0:
+        if attempt.committed is None and attempt.staged_rows == 0:
             stage(attempt, 0, "rival")
 
     for number in count():
