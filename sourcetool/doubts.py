@@ -129,7 +129,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
-    if isinstance(paging, Token) and not paging.numbered and paging.last is None:
+    if isinstance(paging, Token) and paging.numbered is None and paging.last is None:
         yield from _counting(seen)
     if isinstance(paging, Offset | Page) and not seen.endpoint.proven:
         yield from _count(seen, paging)
@@ -145,7 +145,7 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
         f"the tokens count rows or pages ({first}, then {second}): rows that shift while they are "
         "read would be passed over",
         "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
-        "keys of rows, all is well",
+        "keys of rows, all is well: numbered: false",
     )
 
 

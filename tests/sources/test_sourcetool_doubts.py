@@ -240,6 +240,7 @@ def test_a_page_behind_the_last_is_no_mistake_in_the_yaml(tmp_path: Path, limit:
         (lambda at: b64encode(f"arrayconnection:{at - 1}".encode()).decode(), "", True),
         (lambda at: str(at), "", True),
         (lambda at: str(at), ", numbered: true", False),
+        (lambda at: str(at), ", numbered: false", False),
         (lambda at: b64encode(f"k:{at * 17}".encode()).decode(), "", False),
     ],
 )
