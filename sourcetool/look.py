@@ -35,7 +35,8 @@ DAY = timedelta(days=1)
 class Seen:
     """What came of one endpoint.
 
-    :ivar came: the rows of each page that has some, those outside the window too.
+    :ivar came: the rows of each page that has some, as they would land, and those outside the
+        window too.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
     :ivar later: how many rows came with it that lie after its end.
     :ivar ever: a page of everything, where the window had no row.
@@ -163,12 +164,12 @@ async def look(
                 break
             seen.pages.append(page)
             if page.facts.rows:
-                seen.came.append(reader.read(seen.answers[-1].body).table)
+                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table))
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))
             if seen.half.outside:
-                table = reader.read(seen.answers[-1].body).table
+                table = pages.made(reader.read(seen.answers[-1].body).table)
                 seen.later = later_than(table, endpoint, part)
         if endpoint.incremental and not endpoint.feed and seen.pages[0].facts.rows == 0:
             ever = replace(window, start=None)

@@ -61,7 +61,7 @@ def _window(seen: Seen) -> str:
     low = min(pc.min(column).as_py() for column in tables)
     high = max(pc.max(column).as_py() for column in tables)
     beyond = sum(page.outside for page in seen.pages)
-    dropped = f", {beyond:,} rows beyond it dropped" if beyond else ""
+    dropped = f", {beyond:,} rows beyond it dropped" if beyond > 0 else ""
     return f"{asked}: rows from {low} to {high}{dropped}"
 
 
