@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.rows.columns import type_text
-from sourcetool.doubts import Doubt, rate_headers
+from sourcetool.doubt import Doubt
+from sourcetool.doubts import rate_headers
 from sourcetool.look import Seen
 
 

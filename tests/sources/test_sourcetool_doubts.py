@@ -272,7 +272,7 @@ def test_an_api_that_compares_times_as_texts_is_noticed(
     rows = [{"id": n, "updated": f"{one:%Y-%m-%d %H:%M:%S.000Z}"} for n, one in enumerate(at)]
 
     async def answer(request: Request) -> Response:
-        low, high = request.query_params["from"], request.query_params["to"]
+        low, high = request.query_params.get("from", ""), request.query_params["to"]
         return json_answer([row for row in rows if low <= str(row["updated"]) < high])
 
     file = tmp_path / "shop.yaml"
