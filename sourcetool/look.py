@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
 from pipeline.errors import HeadraceError, RequestRefused
+from pipeline.extract.by_each import PagesOf
 from pipeline.extract.endless import is_end
-from pipeline.extract.fetch import EndpointPages, Fetched
+from pipeline.extract.fetch import EndpointPages, Fetched, Pages
 from pipeline.extract.plan import pager_of, shape_of, window_slices
 from pipeline.paging.bounds import may_come
 from pipeline.paging.pagers import Ask, Facts, Pager
@@ -138,7 +139,7 @@ def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
     return pc.sum(pc.greater(column, pa.scalar(latest, INSTANT))).as_py() or 0
 
 
-async def _page(pages: EndpointPages, ask: Ask, seen: Seen, pager: Pager) -> Fetched | None:
+async def _page(pages: Pages, ask: Ask, seen: Seen, pager: Pager) -> Fetched | None:
     """A page; None if the API has no such page, behind as many rows as there are."""
     try:
         return await pages.page(ask)
@@ -161,13 +162,16 @@ async def look(
     def pages_in(part: Window) -> EndpointPages:
         return EndpointPages(watching, source, name, part, reader, Sent())
 
+    def asked(pages: EndpointPages) -> Pages:
+        return PagesOf(pages, endpoint.each.values[0]) if endpoint.each else pages
+
     pages, pager = pages_in(window), pager_of(endpoint)
     first = first_ask(pager, endpoint, window)
     ask: Ask | None = first
     try:
-        seen.counted = await pages.count(first)
+        seen.counted = await asked(pages).count(first)
         while ask is not None and len(seen.pages) < most_pages:
-            page = await _page(pages, ask, seen, pager)
+            page = await _page(asked(pages), ask, seen, pager)
             if page is None:
                 break
             seen.pages.append(page)
@@ -175,14 +179,14 @@ async def look(
                 seen.came.append(pages.made(reader.read(seen.answers[-1].body).table))
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
-            seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))
+            seen.half = await asked(pages_in(part)).page(first_ask(pager, endpoint, part))
             if seen.half.outside:
                 table = pages.made(reader.read(seen.answers[-1].body).table)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):
             try:
-                seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))
+                seen.ever = await asked(pages_in(ever)).page(first_ask(pager, endpoint, ever))
             except HeadraceError as error:
                 seen.ever_error = error
     except HeadraceError as error:

@@ -16,7 +16,8 @@ from sourcetool.look import Seen
 
 def show(console: Console, seen: Seen, found: Sequence[Doubt]) -> None:
     """One endpoint."""
-    console.rule(f"[bold]{seen.name}")
+    each = seen.endpoint.each
+    console.rule(f"[bold]{seen.name}" + (f" of {escape(str(each.values[0]))}" if each else ""))
     for name, text in _facts(seen):
         console.print(f"  [cyan]{name:<9}[/] {escape(text)}", highlight=False)
     if seen.pages and seen.pages[0].table.num_rows:

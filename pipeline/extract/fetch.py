@@ -113,7 +113,7 @@ class EndpointPages:
         request = page_request(self._source.base_url, self._name, self._endpoint, self._window, ask)
         conditions, self._conditions = self._conditions, {}
         request = replace(request, headers={**request.headers, **conditions})
-        what = f"{self._source.source}/{self._name}, {_where(ask)}"
+        what = f"{self._source.source}/{self._name}, {_where(ask, self._endpoint)}"
 
         async def read(answer: Answer) -> Fetched:
             if conditions and answer.status == 304:
@@ -277,8 +277,9 @@ def parent_field(endpoint: Endpoint) -> pa.Field:
     return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
 
 
-def _where(ask: Ask) -> str:
+def _where(ask: Ask, endpoint: Endpoint) -> str:
     """The page in the user's words."""
-    named = {"offset": ask.offset, "page": ask.page, "after": ask.after, "parent": ask.parent}
+    named = {"offset": ask.offset, "page": ask.page, "after": ask.after}
+    named["each" if endpoint.each else "parent"] = ask.parent
     given = [f"{name} {value}" for name, value in named.items() if value is not None]
     return "page at " + ", ".join(given) if given else "page"

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pipeline.extract.by_cursor import CursorPager, CursorPages
+from pipeline.extract.by_each import ByEach, PagesOf, Value
 from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
 from pipeline.extract.empty import EmptyTwice
@@ -25,7 +26,7 @@ from pipeline.spec.model import split_path
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
 from pipeline.window import Window
 
-Extraction = ByKey | ByChain
+Extraction = ByKey | ByChain | ByEach
 
 
 def shape_of(endpoint: Endpoint) -> Shape:
@@ -93,6 +94,21 @@ def extraction_of(
 
     :param until_sure: pages that may have shifted are read until two passes show the same.
     """
+    each = endpoint.each
+    if each is None:
+        return _extraction(endpoint, pages, window, ahead, until_sure)
+    side_by_side = min(each.concurrency, len(each.values))
+
+    def reader(value: Value) -> ByKey | ByChain:
+        of_value = PagesOf(pages, value)
+        return _extraction(endpoint, of_value, window, max(1, ahead // side_by_side), until_sure)
+
+    return ByEach(each.values, reader, side_by_side)
+
+
+def _extraction(
+    endpoint: Endpoint, pages: Pages, window: Window, ahead: int, until_sure: bool
+) -> ByKey | ByChain:
     pager = pager_of(endpoint)
     if endpoint.proven:
         return ByKey(

@@ -72,7 +72,7 @@ class Ask:
     :ivar after: rows with a key greater than this.
     :ivar before: rows with a key less than this.
     :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window.
-    :ivar parent: the rows of the parent endpoint that this page belongs to.
+    :ivar parent: the rows of the parent endpoint, or the value of ``each``, that this page is of.
     """
 
     limit: int

@@ -119,7 +119,7 @@ _TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
 
 
 def _http(request: Http, url: str, values: Values) -> HttpRequest:
-    filled_url = PLACEHOLDER.sub(lambda m: quote(_text(values.get(m[1], "")), safe=","), url)
+    filled_url = PLACEHOLDER.sub(lambda m: _in_path(m[1], values), url)
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
         for one in template if isinstance(template, list) else [template]:
@@ -129,6 +129,11 @@ def _http(request: Http, url: str, values: Values) -> HttpRequest:
     headers = _headers(request, values)
     content = _body(request, values, headers)
     return HttpRequest(request.method, filled_url, tuple(params), headers, content)
+
+
+def _in_path(name: str, values: Values) -> str:
+    """A value of ``each`` is the user's, and may be several parts of a path: ``owner/name``."""
+    return quote(_text(values.get(name, "")), safe="/," if name == "each" else ",")
 
 
 def _headers(request: Http, values: Values) -> dict[str, str]:
@@ -215,5 +220,6 @@ def values_of(form: WindowFormat, window: Window, ask: Ask) -> dict[str, Any]:
         "page": ask.page,
         "token": ask.token,
         "parent": ask.parent,
+        "each": ask.parent,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -120,7 +120,8 @@ class Landing:
         table = pa.concat_tables([self._conformed(t, columns) for t in merged(tables)])
         tables.clear()  # here, and not by the loop, which many small buffers would hold up
         spec = self._spec
-        in_order = spec.by_key and spec.order == "ascending" and spec.parents is None
+        one_by_one = spec.parents is None and spec.each is None
+        in_order = spec.by_key and spec.order == "ascending" and one_by_one
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())

@@ -8,21 +8,21 @@ threshold decides whether the partition commits.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused, WindowRefused, cut
 from pipeline.extract.agreement import BY_COUNT, ONE_PAGE, weaker
+from pipeline.extract.by_each import PagesOf
 from pipeline.extract.chains import Handed, Tally
-from pipeline.extract.fetch import Fetched, Pages
+from pipeline.extract.fetch import Pages
 from pipeline.extract.lanes import in_order
 from pipeline.extract.plan import Extraction
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import again_if_vanished
 from pipeline.lake.readback import key_rows, manifest_of
-from pipeline.paging.pagers import Ask
 from pipeline.run.staged import Run
 from pipeline.spec.endpoint import Children
 from pipeline.window import Window
@@ -123,20 +123,6 @@ class _Read:
     failed: FailedParent | None = None
 
 
-@dataclass(frozen=True)
-class _OfParent:
-    """The pages of one parent."""
-
-    pages: Pages
-    parent: str | int
-
-    async def page(self, ask: Ask) -> Fetched:
-        return await self.pages.page(replace(ask, parent=self.parent))
-
-    async def count(self, ask: Ask) -> int | None:
-        return await self.pages.count(replace(ask, parent=self.parent))
-
-
 @dataclass
 class ByParent:
     """Reads the pages of each parent, under the proof that they would have without parents.
@@ -186,7 +172,7 @@ class ByParent:
 
     async def _one(self, numbered: tuple[int, str | int]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
-        reader = self.reader(_OfParent(self.pages, parent))
+        reader = self.reader(PagesOf(self.pages, parent))
         tables: list[pa.Table] = []
         arrow_bytes = 0
         try:

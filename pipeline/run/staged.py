@@ -40,11 +40,14 @@ _EMPTY_BASELINE = (
     "left of the request without {start} mean something else (window.floor gives it a value), or "
     "does start lie before the first row?"
 )
-
+_NEW_VALUES = (
+    "new among the values of each: {}. Their rows from before {} are not in the lake: materialize "
+    "the days from {} on again, if you want them"
+)
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
-    "Is 'key' right? If one row may come under several parents: put the parent's column into "
-    "'key' (parents.column_here, with group: 1)"
+    "Is 'key' right? If one row may come under several parents, or values of each: put their "
+    "column into 'key' (column_here; with parents, group: 1)"
 )
 
 
@@ -156,7 +159,7 @@ class Staged:
             passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-        refuse_if_broken(checks, what, hint=_SHARED if spec.parents else _TRY)
+        refuse_if_broken(checks, what, hint=_SHARED if spec.parents or spec.each else _TRY)
         return checks
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
@@ -189,7 +192,8 @@ class Staged:
                 **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
                 **({"converted": converted} if (converted := self._converted) else {}),
-                **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
+                **({"each": [*self._spec.each.values]} if self._spec.each else {}),
+                **({"doubt": doubt} if (doubt := self._doubt(newest)) else {}),
             },
         )
 
@@ -204,9 +208,16 @@ class Staged:
         """The least that may be said, if it was read to its end by an earlier version."""
         return str(self.extra.get("rests_on", BY_COUNT))
 
-    @property
-    def _empty_baseline(self) -> bool:
-        return self.window.kind == "baseline" and self.attempt.staged_rows == 0
+    def _doubt(self, newest: Manifest | None) -> str | None:
+        """What a user should look at though all is proved."""
+        if self.window.kind == "baseline":
+            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
+        known = newest.extra.get("each") if newest else None
+        if self._spec.each is None or known is None or self.window.start is None:
+            return None
+        new = [str(value) for value in self._spec.each.values if value not in known]
+        first = self.run.source.start.isoformat()
+        return _NEW_VALUES.format(", ".join(new), self.window.start, first) if new else None
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.

@@ -24,7 +24,7 @@ from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
 from pipeline.extract.agreement import CAP
 from pipeline.extract.chains import Tally
-from pipeline.extract.fetch import EndpointPages
+from pipeline.extract.fetch import EndpointPages, parent_field
 from pipeline.extract.plan import extraction_of, shape_of
 from pipeline.lake.layout import sweeps_folder
 from pipeline.lake.parquet import encode
@@ -66,6 +66,8 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     changes: dict[str, Any] = {"infer": False, "cursor": None, "deleted": None, "transform": None}
     changes["cache"] = None  # a key that is gone shows in a new answer only
     changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
+    if endpoint.each and endpoint.column_of_parent not in endpoint.key:
+        changes["each"] = endpoint.each.model_copy(update={"column_here": None})
     if isinstance(endpoint.request, Apicalypse):
         fields = ",".join(endpoint.key)
         changes["request"] = endpoint.request.model_copy(update={"fields": fields})
@@ -106,7 +108,10 @@ async def _keys(
             "rows that came do not agree, or keys went missing between one pass and the next, or "
             f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
         )
-    return pa.concat_tables([reader.schema.empty_table(), *tables])
+    schema = reader.schema
+    if spec.column_of_parent is not None:
+        schema = schema.append(parent_field(spec))
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:

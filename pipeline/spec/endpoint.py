@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.rows.types import parse_type
+from pipeline.spec.each import Each
 from pipeline.spec.fitting import misfits
 from pipeline.spec.model import DottedPath, Model, Name, RowsPath, split_path
 from pipeline.spec.paging import Keyset, Offset, Page, Paging, Single, Token
@@ -84,6 +85,7 @@ class Endpoint(Model):
         "answers.throttled_text in it, it means too many requests",
     )
     parents: Children | None = None
+    each: Each | None = None
     transform: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$",
@@ -116,8 +118,9 @@ class Endpoint(Model):
 
     @property
     def column_of_parent(self) -> str | None:
-        """The column that gets the parent's value; it is not in the API's rows."""
-        return self.parents.column_here if self.parents else None
+        """The column that gets the parent's value, or that of ``each``; the API's rows lack it."""
+        of = self.parents or self.each
+        return of.column_here if of else None
 
     @property
     def key_of_rows(self) -> tuple[str, ...]:
@@ -191,8 +194,7 @@ class Endpoint(Model):
         here = self.column_of_parent
         if here is not None and here not in self.columns:
             raise ValueError(
-                f"parents.column_here {here!r} needs a declared type, e.g. "
-                f"columns: {{{here}: int64}}"
+                f"column_here {here!r} needs a declared type, e.g. columns: {{{here}: int64}}"
             )
         if self.parents is not None and here is not None and self.parents.group > 1:
             raise ValueError("parents.column_here needs one parent a request: group: 1")

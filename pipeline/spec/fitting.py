@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from pipeline.spec.each import misfits_of_each
 from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
 from pipeline.spec.request import PLACEHOLDER, PLACEHOLDERS, Http
 
@@ -25,6 +26,7 @@ _FILLED_BY: dict[str, tuple[type, ...]] = {
 
 def misfits(endpoint: "Endpoint") -> Iterator[str]:
     """What does not fit, the first first."""
+    yield from misfits_of_each(endpoint)
     yield from _key_lands(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)

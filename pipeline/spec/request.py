@@ -1,10 +1,10 @@
 """How an endpoint is asked: templates for plain HTTP, or IGDB's query language.
 
 In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
-``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint. A
-parameter, header or body member that needs a value which this request does not have (no lower bound
-in a baseline, no token on a first page) is left out. Of a text with a part in ``[[ ]]`` only that
-part is: ``[[id > {after} and ]]changed >= {start}``.
+``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint and
+``{each}`` a value of ``each``. A parameter, header or body member that needs a value which this
+request does not have (no lower bound in a baseline, no token on a first page) is left out. Of a
+text with a part in ``[[ ]]`` only that part is: ``[[id > {after} and ]]changed >= {start}``.
 """
 
 import re
@@ -15,7 +15,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.spec.model import DottedPath, HeaderText, Model
 
-PLACEHOLDERS = ("start", "end", "limit", "offset", "after", "before", "page", "token", "parent")
+PLACEHOLDERS = (
+    "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
+)  # fmt: skip
 PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 OPTIONAL = re.compile(
     r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + "|".join(PLACEHOLDERS) + r")\}(?:(?!\[\[).)*?)\]\]",

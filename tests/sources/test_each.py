@@ -1,0 +1,286 @@
+"""An endpoint that is asked for each value of a list: repositories, accounts, shops."""
+
+import asyncio
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline import budget
+from pipeline.client.client import open_client
+from pipeline.errors import ConfigError, RequestRefused
+from pipeline.extract.chains import Tally
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import current
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.run.staged import Run
+from pipeline.run.sweep import Swept, sweep
+from pipeline.spec import Source, load_source
+from sourcetool.check import check
+from tests.sources.answers import json_answer
+from tests.sources.support import LIMITS, extract, outcome_of, serving
+
+NOW = datetime(2026, 11, 4, tzinfo=UTC)
+DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
+REPOSITORIES = ["acme/rocket", "acme/sled", "duck/db", "duck/empty"]
+PAGINGS = {
+    "offset": ("paging: {kind: offset, limit: 10}", 'offset: "{offset}", limit: "{limit}"'),
+    "page": ("paging: {kind: page, limit: 10, total: total}", 'page: "{page}", limit: "{limit}"'),
+    "token": ("paging: {kind: token, next: next, limit: 10}", 'token: "{token}"'),
+}
+
+
+def issues_of(repository: str) -> list[dict[str, Any]]:
+    """Numbers begin anew in every repository; some rows on each day."""
+    many = {"acme/rocket": 95, "acme/sled": 31, "duck/db": 60}.get(repository, 0)
+    first = datetime(2026, 11, 1, 2, tzinfo=UTC)
+    return [
+        {"number": n, "changed": (first + timedelta(minutes=43 * n)).isoformat()}
+        for n in range(1, many + 1)
+    ]
+
+
+class Forge:
+    """Repositories, each with issues of its own."""
+
+    def __init__(self, before: Callable[[str, dict[str, str]], Response | None] | None = None):
+        self.issues = {name: issues_of(name) for name in REPOSITORIES}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self._before = before
+
+    async def answer(self, request: Request) -> Response:
+        repository = "{owner}/{name}".format(**request.path_params)
+        given = dict(request.query_params)
+        self.asked.append((repository, given))
+        if self._before and (sick := self._before(repository, given)):
+            return sick
+        if repository not in self.issues:
+            return json_answer({"message": "Not Found"}, 404)
+        rows = [
+            row
+            for row in self.issues[repository]
+            if given.get("from", "") <= row["changed"] < given.get("to", "~")
+        ]
+        size = 10
+        begin = int(given.get("offset") or given.get("token") or 0)
+        begin = (int(given["page"]) - 1) * size if "page" in given else begin
+        size = int(given.get("limit", size))
+        more = {"next": str(begin + size)} if begin + size < len(rows) else {}
+        return json_answer({"rows": rows[begin : begin + size], "total": len(rows), **more})
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/repos/{owner}/{name}/issues", self.answer)])
+
+
+def source_of(
+    url: str,
+    tmp_path: Path,
+    paging: str = "offset",
+    values: str = "[acme/rocket, acme/sled, duck/db, duck/empty]",
+    more: str = "",
+) -> Source:
+    how, params = PAGINGS[paging]
+    file = tmp_path / "forge.yaml"
+    file.write_text(
+        f"source: forge\nbase_url: {url}\nstart: 2026-11-01\nsafety_margin_s: 0\n"
+        "retries: {errors: 1, first_wait_s: 0.001}\nendpoints:\n  issues:\n"
+        "    path: repos/{each}/issues\n"
+        f"    each: {{values: {values}, column_here: repository, concurrency: 2}}\n"
+        f'    request: {{params: {{from: "{{start}}", to: "{{end}}", {params}}}}}\n'
+        f"    {how}\n    rows: rows\n    key: [repository, number]\n    cursor: changed\n"
+        "    columns: {repository: string, number: int64, changed: 'timestamp[iso]'}\n"
+        f"{more}"
+    )
+    return load_source(file, {"FORGE": "acme/rocket, duck/db"})
+
+
+def keys(lake: Lake, manifests: list[Manifest]) -> list[tuple[str, int]]:
+    tables = [key_rows(lake, m.files, ["repository", "number"]) for m in manifests if m.files]
+    return [(row["repository"], row["number"]) for table in tables for row in table.to_pylist()]
+
+
+def all_of(*repositories: str) -> list[tuple[str, int]]:
+    return sorted((name, row["number"]) for name in repositories for row in issues_of(name))
+
+
+@pytest.mark.parametrize("paging", PAGINGS)
+def test_every_row_of_every_value_and_day(lake: Lake, tmp_path: Path, paging: str) -> None:
+    forge = Forge()
+    with serving(forge.app()) as url:
+        manifests = extract(source_of(url, tmp_path, paging), lake, "issues", DAYS, NOW)
+    assert sorted(keys(lake, manifests)) == all_of(*REPOSITORIES)
+    assert all(m.rows for m in manifests)
+    assert manifests[1].extra["each"] == REPOSITORIES
+    assert manifests[1].proof["pages"] >= len(
+        [1 for _, given in forge.asked if given.get("from", "").startswith(DAYS[1])]
+    ) - len(REPOSITORIES)
+
+
+def test_values_are_read_side_by_side(lake: Lake, tmp_path: Path) -> None:
+    """The first value's answer waits until the second has been asked for."""
+    second_asked = asyncio.Event()
+    forge = Forge()
+
+    async def answer(request: Request) -> Response:
+        if request.path_params["name"] == "sled":
+            second_asked.set()
+        await asyncio.wait_for(second_asked.wait(), 20)
+        return await forge.answer(request)
+
+    app = Starlette(routes=[Route("/repos/{owner}/{name}/issues", answer)])
+    with serving(app) as url:
+        extract(source_of(url, tmp_path, "token"), lake, "issues", DAYS[:1], NOW)
+
+
+@pytest.mark.parametrize("paging", ["offset", "token"])
+def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, paging: str) -> None:
+    well = False
+
+    def sick_in_the_third(repository: str, given: dict[str, str]) -> Response | None:
+        begin = int(given.get("offset") or given.get("token") or 0)
+        if repository == "duck/db" and begin >= 20 and not well:
+            return json_answer({"message": "out of order"}, 400)
+        return None
+
+    forge = Forge(sick_in_the_third)
+    with serving(forge.app()) as url:
+        source = source_of(url, tmp_path, paging, more="    batch_rows: 5\n")
+        resumable = "resumable: true, kind" if paging == "token" else "kind"
+        file = tmp_path / "forge.yaml"
+        text = file.read_text().replace("start: 2026-11-01", "start: 2026-11-03")
+        file.write_text(text.replace("paging: {kind", f"paging: {{{resumable}"))
+        source = load_source(file, {})
+        day = DAYS[2:]
+        first, _ = outcome_of(source, lake, "issues", day, NOW, "one")
+        assert isinstance(first.failed[0].error, RequestRefused)
+        assert "each duck/db" in str(first.failed[0].error)
+        asked, well = len(forge.asked), True
+        again, _ = outcome_of(source, lake, "issues", day, NOW, "one")
+    manifest = again.receipts[0].manifest
+    assert manifest.resumed_pages > 0
+    assert {name for name, _ in forge.asked[asked:]} == {"duck/db", "duck/empty"}
+    assert manifest.proof["contiguous"]
+    assert sorted(keys(lake, [manifest])) == all_of(*REPOSITORIES)
+
+
+def test_a_token_that_died_meanwhile_begins_the_partition_anew(lake: Lake, tmp_path: Path) -> None:
+    """Though the value behind it was read well meanwhile."""
+    well = False
+
+    def dies(repository: str, given: dict[str, str]) -> Response | None:
+        if repository == "acme/sled" and given.get("token") == "10":
+            return None if well and ("acme/rocket", "") in seen else json_answer({}, 410)
+        if well and "token" not in given:
+            seen.add((repository, ""))
+        return None
+
+    seen: set[tuple[str, str]] = set()
+    forge = Forge(dies)
+    with serving(forge.app()) as url:
+        source_of(url, tmp_path, "token", more="    batch_rows: 5\n")
+        file = tmp_path / "forge.yaml"
+        file.write_text(file.read_text().replace("{kind: token", "{resumable: true, kind: token"))
+        source = load_source(file, {})
+        first, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW, "one")
+        assert first.failed
+        well = True
+        again, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW, "one")
+    manifest = again.receipts[0].manifest
+    assert manifest.resumed_pages == 0
+    wanted = [key for key in all_of(*REPOSITORIES) if key[1] * 43 + 120 < 24 * 60]
+    assert sorted(keys(lake, [manifest])) == wanted
+
+
+def test_a_value_that_is_not_there_fails_the_partition(lake: Lake, tmp_path: Path) -> None:
+    with serving(Forge().app()) as url:
+        source = source_of(url, tmp_path, values="[acme/rocket, acme/gone]")
+        outcome, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW)
+    assert not outcome.receipts
+    said = str(outcome.failed[0].error)
+    assert "forge/issues, page at offset 0, each acme/gone: the API refused" in said
+    assert "404" in said
+
+
+def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
+    with serving(Forge().app()) as url:
+        one = source_of(url, tmp_path, values="[acme/rocket]")
+        assert "doubt" not in extract(one, lake, "issues", DAYS[:1], NOW)[0].extra
+        two = source_of(url, tmp_path, values="'${FORGE}'")
+        second = extract(two, lake, "issues", DAYS[1:2], NOW)[0]
+        assert second.extra["doubt"] == (
+            "new among the values of each: duck/db. Their rows from before 2026-11-02 "
+            "00:00:00+00:00 are not in the lake: materialize the days from 2026-11-01 on again, if "
+            "you want them"
+        )
+        assert "doubt" not in extract(two, lake, "issues", DAYS[2:], NOW)[0].extra
+        extract(two, lake, "issues", DAYS, NOW)
+    found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
+
+
+def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path) -> None:
+    forge = Forge()
+    with serving(forge.app()) as url:
+        source = source_of(url, tmp_path, more="    sweep: true\n")
+        extract(source, lake, "issues", DAYS, NOW)
+        del forge.issues["duck/db"][3], forge.issues["acme/rocket"][3]
+        swept = asyncio.run(_swept(source, lake))
+    assert swept.keys_gone == 2
+    assert swept.keys_seen == len(all_of(*REPOSITORIES)) - 2
+    found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
+    gone = set(all_of(*REPOSITORIES)) - {tuple(row.values()) for row in found}
+    assert gone == {("duck/db", 4), ("acme/rocket", 4)}
+
+
+async def _swept(source: Source, lake: Lake) -> Swept:
+    async with open_client(source, budget.open_budget("forge", LIMITS, "memory")) as client:
+        later = datetime.now(UTC) + timedelta(days=1)
+        return await sweep(Run(source, lake, client, "s", lambda: later), "issues", Tally())
+
+
+def test_check_source_looks_at_the_first_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_BUDGET", str(tmp_path / "budget"))
+    forge = Forge()
+    with serving(forge.app()) as url:
+        source_of(url, tmp_path)
+        console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+        check(str(tmp_path / "forge.yaml"), [], 2, 3, console)
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "issues of acme/rocket" in said
+    assert {name for name, _ in forge.asked} == {"acme/rocket"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("repos/{each}/issues", "issues", "since the request has no {each}: put it into path or"),
+        ("each: {values: [acme/rocket", "each: {values: [duck/db", "'duck/db' stands here twice"),
+        ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
+        ("    each:", "    # each:", "has no each: add each: {values: […]}"),
+        ("column_here: repository", "column_here: repo", "column_here 'repo' needs a declared"),
+        ("params: {from: \"{start}\", to: \"{end}\", ", "params: {", "write an endpoint for each"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str) -> None:
+    source_of("http://127.0.0.1:1", tmp_path)
+    file = tmp_path / "forge.yaml"
+    text = file.read_text().replace(old, new)
+    if "write an endpoint" in said:
+        text = text.replace("    cursor:", "    window: {start: none, end: none}\n    cursor:")
+    if "no each" in said:
+        text = text.replace("[repository, number]", "[number]").replace("repository: string, ", "")
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_source(file, {})
+    assert said in str(caught.value)
