@@ -97,10 +97,7 @@ def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
 
 
 def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
-    """Hold the keys of a page against what was asked for.
-
-    :raises ContractBroken: a key is null, or the rows are not in the order asked for.
-    """
+    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
     for name in endpoint.key:
         if name == endpoint.column_of_parent:
             continue
