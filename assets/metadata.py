@@ -45,6 +45,8 @@ def of_receipt(receipt: Receipt, endpoint: Endpoint) -> dict[str, Any]:
         found["latest_late_s"] = manifest.latest_late_s
     if proof.get("not_modified"):
         found["not_modified"] = True
+    if "converted" in manifest.extra:
+        found["converted_cells"] = dict(manifest.extra["converted"])
     if "doubt" in manifest.extra:
         found["doubt"] = manifest.extra["doubt"]
     parents = manifest.extra.get("parents")

@@ -63,9 +63,10 @@ def _public_id(source: Source) -> str:
         if value is not None:
             text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
             return hashlib.sha256(text.encode()).hexdigest()
-    options = getattr(source.auth, "options", {})  # of an auth of the user's own
-    text = "|".join(f"{name}={value.get_secret_value()}" for name, value in options.items())
-    return hashlib.sha256(text.encode()).hexdigest() if options else "anonymous"
+    # Of a login, or an auth of the user's own: which of them is the identity, only the API knows.
+    all_of_it = getattr(source.auth, "body", None) or getattr(source.auth, "options", {})
+    text = "|".join(f"{name}={value.get_secret_value()}" for name, value in all_of_it.items())
+    return hashlib.sha256(text.encode()).hexdigest() if all_of_it else "anonymous"
 
 
 def default_budget_folder() -> str:

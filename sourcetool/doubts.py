@@ -209,8 +209,9 @@ def _types(seen: Seen) -> Iterator[Doubt]:
             f"nested and not declared: {', '.join(nested[:8])}",
             "declare them as struct<…>, list<…>, or json where they have no stable shape",
         )
-    if seen.repaired:
-        yield Doubt(f"{seen.repaired:,} cells had to be converted", "correct their declared types")
+    if seen.converted:
+        of_each = ", ".join(f"{name} ({cells:,})" for name, cells in seen.converted.items())
+        yield Doubt(f"cells had to be converted: {of_each}", "correct the declared types")
     there = sum(came.num_rows for came in seen.came)
     cursor = seen.endpoint.cursor
     nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in seen.came)]

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -52,7 +52,7 @@ class Seen:
     later: int = 0
     ever: Fetched | None = None
     counted: int | None = None
-    repaired: int = 0
+    converted: Mapping[str, int] = field(default_factory=dict)
     error: HeadraceError | None = None
 
 
@@ -175,5 +175,5 @@ async def look(
             seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))
     except HeadraceError as error:
         seen.error = error
-    seen.repaired = pages.repaired
+    seen.converted = pages.converted
     return seen

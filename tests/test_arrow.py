@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_the_columns_of_a_page_are_the_declared_ones() -> None:
         {"id": 1, "name": "Ico", "hypes": None},
         {"id": 2, "name": None, "hypes": 7},
     ]
-    assert page.repaired == 0
+    assert page.converted.total() == 0
     assert page.extras == {}
 
 
@@ -137,7 +138,7 @@ def test_rows_and_facts_of_an_envelope() -> None:
         page = reader.read(json.dumps(body).encode())
         assert page.extras == {"next": "abc", "total": total, "none": None}
         assert page.table.to_pylist() == [{"id": 1}]
-        assert page.repaired == 0
+        assert page.converted.total() == 0
     assert reader.read(b'{"data": {"items": null}}').table.num_rows == 0
 
 
@@ -251,10 +252,10 @@ def test_text_that_is_no_unicode_is_replaced_and_counted() -> None:
     for how in (shape(x="string"), Shape(infer=True)):
         page = read(how, b'[{"x": "a\\ud800b"}, {"x": "\\ud83d\\ude00"}, {"x": "c"}]')
         assert page.table.column("x").to_pylist() == ["a\ufffdb", "\U0001f600", "c"]
-        assert page.repaired == 1
+        assert page.converted == {"(invalid Unicode)": 1}
         page = read(how, b'[{"x": "caf\xe9"}, {"x": "\xef\xbf\xbd"}]')
         assert page.table.column("x").to_pylist() == ["caf\ufffd", "\ufffd"]
-        assert page.repaired == 1
+        assert page.converted == {"(invalid Unicode)": 1}
     assert read(shape(x="string"), b'\xef\xbb\xbf[{"x": "a\nb"}]').table["x"][0].as_py() == "a\nb"
 
 
@@ -263,7 +264,17 @@ def test_a_column_that_always_needs_repair_stays_right() -> None:
     for _ in range(3):
         page = reader.read(b'[{"id": 1, "price": "12.50"}, {"id": 2, "price": 3}]')
         assert page.table.column("price").to_pylist() == [12.5, 3.0]
-        assert page.repaired == 1
+        assert page.converted == {"price": 1}
+
+
+def test_converted_cells_are_counted_by_column() -> None:
+    reader = PageReader(shape(id="int64", price="double", by="struct<age: int64>", ok="bool"))
+    row = b'{"id": "7", "price": "1.5", "by": {"age": "30"}, "ok": true}'
+    of_each = {"id": 1, "price": 1, "by": 1}
+    assert reader.read(b"[" + row + b"]").converted == of_each
+    pages = reader.read_together([b"[" + row + b"]"] * 2)
+    assert pages is not None
+    assert sum((page.converted for page in pages), Counter()) == dict.fromkeys(of_each, 2)
 
 
 def test_a_name_declared_twice() -> None:

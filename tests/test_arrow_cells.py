@@ -61,12 +61,12 @@ DECLARED = st.recursive(
 
 
 def land(text: str, values: list[Any]) -> tuple[list[Any], int]:
-    """What the values of one column land as, timestamps as microseconds; and how many repaired."""
+    """What the values of one column land as, timestamps as microseconds; and how many converted."""
     page = reader_of(Shape(columns=(Column("c", parse_type(text)),))).read(
         json.dumps([{"c": value} for value in values]).encode()
     )
     page.table.validate(full=True)
-    return page.table.column("c").to_pylist(), page.repaired
+    return page.table.column("c").to_pylist(), page.converted.total()
 
 
 def faithful(text: str, value: Any, landed: Any) -> bool:
@@ -146,13 +146,13 @@ def test_a_value_lands_faithfully_or_is_refused(text: str, values: list[Any]) ->
 @settings(deadline=None)
 def test_the_fast_way_and_the_exact_way_agree(data: st.DataObject, text: str) -> None:
     values = data.draw(st.lists(fitting(text), min_size=1, max_size=4))
-    landed, repaired = land(text, values)
+    landed, converted = land(text, values)
     column = Column("c", parse_type(text))
     odd = reader_of(Shape(columns=(column, Column("odd", parse_type("int64")))))
     body = [{"c": value, "odd": "5"} for value in values]
     page = odd.read(json.dumps(body).encode())
     assert page.table.column("c").to_pylist() == landed
-    assert (page.repaired, repaired) == (len(values), 0)
+    assert (page.converted.total(), converted) == (len(values), 0)
 
 
 def fitting(text: str) -> st.SearchStrategy[Any]:
@@ -183,7 +183,7 @@ def fitting(text: str) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "landed", "repaired"),
+    ("text", "value", "landed", "converted"),
     [
         ("int64", 3.0, 3, 1),
         ("int8", "5", 5, 1),
@@ -215,9 +215,9 @@ def fitting(text: str) -> st.SearchStrategy[Any]:
     ],
 )
 def test_what_is_converted_without_loss(
-    text: str, value: object, landed: object, repaired: int
+    text: str, value: object, landed: object, converted: int
 ) -> None:
-    assert land(text, [None, value]) == ([None, landed], repaired)
+    assert land(text, [None, value]) == ([None, landed], converted)
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ def test_a_number_of_a_million_digits() -> None:
     ],
 )
 def test_a_leap_second_is_the_second_after_it(text: str, landed: str) -> None:
-    [found], repaired = land("timestamp[iso]", [text])
-    assert (found.isoformat(), repaired) == (landed, 1)
+    [found], converted = land("timestamp[iso]", [text])
+    assert (found.isoformat(), converted) == (landed, 1)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def one_by_one(reader: PageReader, bodies: Sequence[bytes]) -> list[Page] | None
 def same(together: list[Page], alone: list[Page], reader: PageReader, other: PageReader) -> bool:
     assert reader.schema == other.schema
     assert [page.extras for page in together] == [page.extras for page in alone]
-    assert sum(page.repaired for page in together) == sum(page.repaired for page in alone)
+    assert sum(page.converted.total() for page in together) == sum(
+        page.converted.total() for page in alone
+    )
     for one, two in zip(together, alone, strict=True):
         assert reader.conform(one.table).to_pylist() == other.conform(two.table).to_pylist()
     return True

@@ -2,7 +2,7 @@
 
 Secrets go into headers and form bodies, never into URLs — but for an API that takes its key as a
 query parameter only, where the key is put in just before sending. Tokens that have to be fetched:
-`pipeline.client.token_auth`.
+`pipeline.client.token_auth`, by a grant of `pipeline.client.grants`.
 """
 
 import importlib
@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Mapping
 import httpx
 from pydantic import SecretStr
 
+from pipeline.client.grants import grant_of
 from pipeline.client.spelled import SHORTEST, says, without
-from pipeline.client.token_auth import TokenAuth, client_form, refresh_form
+from pipeline.client.token_auth import TokenAuth
 from pipeline.errors import ConfigError
 from pipeline.paging.query import query_of, without_param
 from pipeline.spec.auth import (
@@ -24,11 +25,13 @@ from pipeline.spec.auth import (
     Bearer,
     ClientCredentials,
     CustomAuth,
+    Login,
     NoAuth,
     RefreshToken,
 )
 
 _SECRETS = ("key", "password", "token", "client_secret", "refresh_token")
+_OF_SECRETS = ("options", "params", "body")
 
 
 def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> httpx.Auth:
@@ -43,11 +46,9 @@ def make_auth(spec: Auth, *, clock: Callable[[], float] = time.monotonic) -> htt
         case Bearer():
             return BearerAuth(spec.token)
         case ClientCredentials():
-            return TokenAuth(
-                spec.token_url, client_form(spec), spec.renew_before_s, clock, _ids(spec)
-            )
-        case RefreshToken():
-            return TokenAuth(spec.token_url, refresh_form(spec), spec.renew_before_s, clock, {})
+            return TokenAuth(grant_of(spec), spec.renew_before_s, clock, _ids(spec))
+        case RefreshToken() | Login():
+            return TokenAuth(grant_of(spec), spec.renew_before_s, clock, {})
         case CustomAuth():
             return _custom(spec)
 
@@ -68,7 +69,8 @@ def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
     """The longest first: one may be a part of another."""
     values = [getattr(spec, name, None) for name in _SECRETS]
     secrets = [value for value in values if isinstance(value, SecretStr)]
-    secrets += spec.options.values() if isinstance(spec, CustomAuth) else []
+    for name in _OF_SECRETS:
+        secrets += getattr(spec, name, {}).values()
     found = {secret.get_secret_value() for secret in secrets}
     found |= auth.secrets if isinstance(auth, TokenAuth) else {str(getattr(auth, "token", ""))}
     if isinstance(spec, Basic):

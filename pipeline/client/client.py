@@ -25,7 +25,7 @@ from pipeline.client.connections import Connections
 from pipeline.client.hearing import Hearing
 from pipeline.client.in_time import InTime
 from pipeline.client.received import received
-from pipeline.client.refusal import is_of_token, lost, refusal, whom
+from pipeline.client.refusal import is_of_token, lost, refusal, whom, with_whence
 from pipeline.client.retry import Failed, Kind, Spent
 from pipeline.client.secret_logs import keep_secrets_out
 from pipeline.client.transport import LATENCY_S, SETTLED, Metered
@@ -112,7 +112,7 @@ class Client:
                     sent.retried += failed.kind is not Kind.THROTTLED
                     await self._wait(failed, tries, what)
         except HeadraceError as error:
-            raise self.redacted(error) from None
+            raise self.redacted(with_whence(error, self._source)) from None
 
     def redacted(self, error: HeadraceError) -> HeadraceError:
         """An API may say a key or a token again, in its refusal or in a page."""

@@ -1,14 +1,30 @@
 """What is told of an answer that is no, or of none: what the API said, and the remedy. Pure."""
 
 from collections.abc import Mapping
+from copy import copy
+from typing import Final
 
 import httpx
 
 from pipeline.body import Body
 from pipeline.client.classify import Verdict
 from pipeline.client.token_auth import FOR_TOKENS
-from pipeline.errors import AuthError, ContractBroken, Permanent, RequestRefused, cut, cut_bytes
+from pipeline.errors import (
+    AuthError,
+    ContractBroken,
+    HeadraceError,
+    Permanent,
+    RequestRefused,
+    cut,
+    cut_bytes,
+)
 from pipeline.spec.source import Source
+
+_NO_SUCH: Final = ": are base_url and the endpoint's path right?"
+_REMEDIES: Final = {
+    403: ": are the credentials right, and allowed to read this?",
+    **dict.fromkeys((404, 405, 410), _NO_SUCH),
+}
 
 
 def refusal(
@@ -31,7 +47,7 @@ def refusal(
             "followed since credentials would go there: set base_url and path to the new address"
             + (", which ends with a slash" if slash else "")
         )
-    remedy = ": are base_url and the endpoint's path right?" if status in (404, 405, 410) else ""
+    remedy = _REMEDIES.get(status, "")
     said = f"the API refused the request with status {status}{said}{remedy}"
     return RequestRefused(f"{what}: {said}", status)
 
@@ -57,6 +73,16 @@ def whom(source: Source, *, of_token: bool) -> str:
     if of_token:
         return f"The token endpoint at {httpx.URL(getattr(source.auth, 'token_url', '')).host}"
     return f"The API at {httpx.URL(source.base_url).host}"
+
+
+def with_whence(error: HeadraceError, source: Source) -> HeadraceError:
+    """The error; if the credentials may be to blame, with the settings that they come from."""
+    of_them = isinstance(error, AuthError) or getattr(error, "status", None) == 403
+    if not (of_them and source.credentials):
+        return error
+    told = copy(error)  # a token's refusal is kept, for all who wait for it
+    told.args = (f"{error} They come from {', '.join(source.credentials)}.",)
+    return told
 
 
 def _said(headers: Mapping[str, str], body: Body) -> str:

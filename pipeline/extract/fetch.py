@@ -4,6 +4,7 @@ What does not fit (rows outside the window, another order, rows that were not to
 again, since a sick API sends odd pages; if it stays so it is ``ContractBroken``.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -89,7 +90,7 @@ class EndpointPages:
         self._sent = sent
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
-        self.repaired = 0
+        self.converted: Counter[str] = Counter()
         chain = self._endpoint.paging.kind != "none"
         self._feed = Feed(window.start, window.end, chain=chain) if self._endpoint.feed else None
         self._conditions: Mapping[str, str] = {}
@@ -176,7 +177,7 @@ class EndpointPages:
         if self._is_empty(answer):
             return self._nothing(ask)
         page = page or self._reader.read(answer.body)
-        self.repaired += page.repaired
+        self.converted.update(page.converted)
         if page.extras.get("error"):
             error = shorten(page.extras["error"], 200)
             said = f"the API answered with an error in a {answer.status}: {error}"

@@ -77,7 +77,7 @@ class Attempt:
         return self._checkpoint.batches[-1].progress if self._checkpoint.batches else None
 
     @property
-    def counters(self) -> Mapping[str, int | float]:
+    def counters(self) -> Mapping[str, int]:
         """The counters stored with the last staged batch."""
         return self._checkpoint.batches[-1].counters if self._checkpoint.batches else {}
 
@@ -102,7 +102,7 @@ class Attempt:
         *,
         rows: int,
         progress: Mapping[str, Any],
-        counters: Mapping[str, int | float],
+        counters: Mapping[str, int],
         schema: pa.Schema,
     ) -> None:
         """Bring a batch to S3, unseen by readers, and record that it is there.

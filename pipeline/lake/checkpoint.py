@@ -31,7 +31,7 @@ class Batch:
     rows: int
     bytes: int
     progress: Mapping[str, Any]
-    counters: Mapping[str, int | float]
+    counters: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

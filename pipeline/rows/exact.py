@@ -16,6 +16,7 @@ Row = dict[str, object]
 
 def declared_column(rows: Sequence[Row], column: Column, tally: Tally, where: str) -> pa.Array:
     """A declared column of the rows; ContractBroken names the cell that doesn't fit."""
+    tally.column = column.name
     values: list[object] = []
     try:
         for row in rows:
@@ -32,6 +33,7 @@ def inferred_column(
     rows: Sequence[Row], name: str, known: pa.DataType, tally: Tally, where: str
 ) -> pa.Array:
     """An inferred column of the rows, in the type that these rows give it."""
+    tally.column = name
     values = [row.get(name) for row in rows]
     ids = [row.get("id") for row in rows]
     check_joins(values, ids, known, name, where)

@@ -1,7 +1,7 @@
 """JSON to Python and back with nothing lost, for pages that pyarrow's strict reader refuses.
 
     in the body                           ``parse`` makes of it
-    lone surrogates                       U+FFFD, counted as repaired
+    lone surrogates                       U+FFFD, counted as converted
     raw control characters in text        kept as they are
     whole numbers of any size             int, exact
     1e400, 0.12345678901234567890         ExactFloat: the nearest double, and the text
@@ -157,7 +157,7 @@ _LONG_DECODER: Final = json.JSONDecoder(
 def _scrub(value: object, tally: Tally) -> object:
     if isinstance(value, str):
         clean, lone = _LONE.subn("\ufffd", value)
-        tally.repaired += lone > 0
+        tally.replaced(lone)
         return clean
     if isinstance(value, list):
         return [_scrub(item, tally) for item in value]

@@ -2,13 +2,13 @@
 
 What a re-send may fix is ``BadBody`` (the client sends that page again); a byte order mark is
 dropped, another charset that the answer names is read, and what is no UTF-8 then becomes U+FFFD,
-counted as repaired.
+counted as converted.
 """
 
 import codecs
 import re
 from array import array
-from dataclasses import dataclass
+from collections import Counter
 from typing import Final
 
 import orjson
@@ -25,6 +25,8 @@ _WIDE: Final = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _BLANK: Final = b" \t\r\n"
+_NO_UNICODE: Final = "(invalid Unicode)"
+"""Counted beside the columns: which of them it was in is not looked for."""
 
 
 class BadBody(Exception):
@@ -39,11 +41,23 @@ class AsksToWait(BadBody):
     """An error in a 200 that says that there were too many requests."""
 
 
-@dataclass
-class Tally:
-    """Counts the cells that needed repair."""
+class Tally(Counter[str]):
+    """How many cells of each column were converted.
 
-    repaired: int = 0
+    :ivar column: the one that is being read.
+    """
+
+    column = ""
+
+    def converted(self, cells: int = 1) -> None:
+        """Count cells of the column that is being read."""
+        if cells:
+            self[self.column] += cells
+
+    def replaced(self, characters: int) -> None:
+        """Count characters that are none, in whatever column."""
+        if characters:
+            self[_NO_UNICODE] += characters
 
 
 def in_utf8(body: Body, charset: str | None) -> Body:
@@ -87,7 +101,7 @@ def clean_utf8(body: Body, tally: Tally) -> Body:
         body = body[3:]
     if not _is_utf8(body):
         text = str(body, "utf-8", "replace")
-        tally.repaired += text.count("\ufffd") - bytes(body).count("\ufffd".encode())
+        tally.replaced(text.count("\ufffd") - bytes(body).count("\ufffd".encode()))
         return text.encode()
     return body
 

@@ -18,7 +18,8 @@ with, and the first partition makes it.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -78,14 +79,14 @@ class PageReader:
         try:
             guard.looks_like_json(body)
             body = guard.clean_utf8(body, tally)
-            table, extras, repaired = self._table(body)
+            table, extras, converted = self._table(body)
         except BadBody as bad:
             raise BadBody(f"{self._where}: {bad}") from None
         except (TooDeep, RecursionError):
             raise self._broken("the body is nested over 1,000 levels deep") from None
         exact.check_nulls(table, self._shape.columns, self._where)
         self._evolve(table)
-        return Page(table, extras, tally.repaired + repaired, table.get_total_buffer_size())
+        return Page(table, extras, tally + converted, table.get_total_buffer_size())
 
     @property
     def reads_together(self) -> bool:
@@ -112,7 +113,7 @@ class PageReader:
             self._apart += 1
             return None
         self._apart = max(0, self._apart - 1)
-        return pages_of(table, extras, rows, tally.repaired)
+        return pages_of(table, extras, rows, tally)
 
     @property
     def schema(self) -> pa.Schema:
@@ -155,15 +156,15 @@ class PageReader:
             ) from None
         return pa.chunked_array(chunks, field.type)
 
-    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], int]:
+    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], Counter[str]]:
         tally = Tally()
         try:
             table, (extras,), _ = self._fast([body], tally)
-            return table, extras, tally.repaired
+            return table, extras, tally
         except _MISFITS:
             tally = Tally()
             table, extras = self._exact(body, tally)
-            return table, extras, tally.repaired
+            return table, extras, tally
 
     def _fast(
         self, bodies: Sequence[Body], tally: Tally
@@ -173,16 +174,18 @@ class PageReader:
         read = self._read_bytes(bodies, plan.body)
         rows, each = strict.rows_of(read, shape)
         members = strict.members_of(rows)
-        columns = {
-            column.name: strict.land(strict.member(rows, members, column.path), column.type, tally)
-            for column in plan.columns
-        }
+        columns = {}
+        for column in plan.columns:
+            tally.column = column.name
+            array = strict.member(rows, members, column.path)
+            columns[column.name] = strict.land(array, column.type, tally)
         if len(columns) < len(shape.columns):
             parsed = [row for body in bodies for row in self._rows_in(body, tally)]
             for column in shape.columns:
                 if column.name not in columns:
                     columns[column.name] = exact.declared_column(parsed, column, tally, self._where)
         for name in filter(shape.infers, members):
+            tally.column = name
             array = strict.land(members[name], from_arrow(members[name].type), tally)
             columns[name] = evolve.adapt(array, evolve.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
@@ -203,7 +206,7 @@ class PageReader:
                 self._plan = strict.plan(self._shape, self._separable, inferred, self._facts)
             return self._plan
 
-    def _learn(self, value: object, odd: set[str]) -> None:
+    def _learn(self, value: object, odd: Collection[str]) -> None:
         """What a page that took the exact way tells about those to come: it is for speed only."""
         types = {name: _FACTS.get(type(fact)) for name, fact in self._extras(value).items()}
         facts = {name: of for name, of in types.items() if of is not None}
@@ -252,16 +255,13 @@ class PageReader:
         extras = self._extras(value)
         # What has an error need not have rows: whoever reads the page says so.
         rows = [] if extras.get("error") else rows_in(value, shape, where)
-        columns, odd = {}, set()
+        columns = {}
         for column in shape.columns:
-            before = tally.repaired
             columns[column.name] = exact.declared_column(rows, column, tally, where)
-            if tally.repaired > before:
-                odd.add(column.name)
         for name in filter(shape.infers, set().union(*rows)):
             known = self._seen.get(name, pa.null())
             columns[name] = exact.inferred_column(rows, name, known, tally, where)
-        self._learn(value, odd)
+        self._learn(value, tally.keys())
         return table_of(columns, shape, len(rows)), extras
 
     def _evolve(self, table: pa.Table) -> None:

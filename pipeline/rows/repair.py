@@ -107,10 +107,10 @@ def _whole(value: object, tally: Tally) -> int | None:
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
     if isinstance(value, str):
-        tally.repaired += 1
+        tally.converted()
         return int(value) if _WHOLE.fullmatch(value) else None
     if type(value) is float and value.is_integer() and abs(value) <= 2**53:
-        tally.repaired += 1
+        tally.converted()
         return int(value)
     return None
 
@@ -121,7 +121,7 @@ def _real(value: object, declared: DeclaredType, tally: Tally) -> float:
         if not _NUMBER.fullmatch(value):
             raise Refused(given, "that is no number", "string")
         value = int(value) if _WHOLE.fullmatch(value) else ExactFloat(value)
-        tally.repaired += 1
+        tally.converted()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(given, "that is no number", _fits(value))
     number = float(pa.scalar(float(value), declared.arrow).as_py()) if _finite(value) else value
@@ -144,7 +144,7 @@ def _string(value: object, declared: DeclaredType, tally: Tally) -> str:
     if isinstance(value, str):
         return value
     if type(value) is int and abs(value) < 10**4_000:
-        tally.repaired += 1
+        tally.converted()
         return str(value)
     raise Refused(value, "that is no text", _fits(value))
 
@@ -169,7 +169,7 @@ def _json(value: object, declared: DeclaredType, tally: Tally) -> str:
 def _epoch(value: object, declared: DeclaredType, tally: Tally) -> int:
     whole = _whole(value, tally)
     if whole is None and isinstance(value, float) and abs(value) < 2**53:
-        tally.repaired += 1
+        tally.converted()
         text = value.text if isinstance(value, ExactFloat) else repr(value)
     elif whole is None or abs(whole) >= 2**64:
         raise Refused(value, "expected a number since 1970", "timestamp[iso] or string")
@@ -189,7 +189,7 @@ def _iso(value: object, declared: DeclaredType, tally: Tally) -> int:
     except ValueError:
         reason = "expected a time like 2024-02-29T12:00:00Z"
         raise Refused(value, reason, "timestamp[%…] or string") from None
-    tally.repaired += cut
+    tally.converted(cut)
     return micros
 
 

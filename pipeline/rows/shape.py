@@ -4,6 +4,7 @@ What belongs here: where in a body the rows and the scalar facts are. What a col
 ``types``; how bytes become columns is in ``strict``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -81,13 +82,13 @@ class Page:
     :param table: declared columns, then inferred ones by name. An inferred column whose values are
         all null or empty is there in a pending type; ``PageReader.conform`` settles it.
     :param extras: the scalar facts; None where absent.
-    :param repaired: cells that had to be converted.
+    :param converted: how many cells of each column did not come as they landed.
     :param arrow_bytes: of the table; of one read together with others, its share by rows.
     """
 
     table: pa.Table
     extras: Mapping[str, object]
-    repaired: int
+    converted: Counter[str]
     arrow_bytes: int
 
 
@@ -160,15 +161,18 @@ def table_of(columns: Mapping[str, pa.Array], shape: Shape, rows: int) -> pa.Tab
 
 
 def pages_of(
-    table: pa.Table, extras: Sequence[Mapping[str, object]], rows: Sequence[int], repaired: int
+    table: pa.Table,
+    extras: Sequence[Mapping[str, object]],
+    rows: Sequence[int],
+    converted: Counter[str],
 ) -> list[Page]:
     """The pages that were read together as one table: so many rows each."""
     starts = accumulate(rows, initial=0)
-    repairs = chain([repaired], repeat(0))  # counted for all: their sum is asked for
+    conversions = chain([converted], repeat(Counter()))  # counted for all: their sum is asked for
     row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
     return [
-        Page(table.slice(start, number), facts, repaired, row_bytes * number)
-        for start, number, facts, repaired in zip(starts, rows, extras, repairs, strict=False)
+        Page(table.slice(start, number), facts, cells, row_bytes * number)
+        for start, number, facts, cells in zip(starts, rows, extras, conversions, strict=False)
     ]
 
 

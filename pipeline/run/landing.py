@@ -21,7 +21,7 @@ from pipeline.run.batch import Gathered, Held, in_key_order, merged
 from pipeline.spec.endpoint import Endpoint
 
 PREVIEW_ROWS = 5
-Counters = Mapping[str, int | float]
+Counters = Mapping[str, int]
 
 
 class Landing:

@@ -7,6 +7,7 @@ already stage the next day. Blocking work (Parquet, S3) runs in worker threads; 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
 from typing import Any
@@ -28,7 +29,7 @@ from pipeline.run.begin import begin
 from pipeline.run.conditional import seen_before
 from pipeline.run.landing import Landing
 from pipeline.run.parents import ByParent, Parents
-from pipeline.run.staged import Receipt, Run, Staged
+from pipeline.run.staged import CONVERTED, Receipt, Run, Staged
 from pipeline.spec.paging import Token
 from pipeline.window import Window
 
@@ -86,8 +87,8 @@ class _Stager:
         self._pages = EndpointPages(
             run.sender, run.source, endpoint, self._window, self._reader, self._sent
         )
-        self._earlier = dict(attempt.counters)
-        self._resumed_pages = int(self._earlier.get("pages", 0))
+        self._earlier = Counter(attempt.counters)
+        self._resumed_pages = self._earlier["pages"]
         self._landing = Landing(attempt, self._reader, self._spec)
 
     async def run(self, began: float) -> Staged:
@@ -218,7 +219,7 @@ class _Stager:
         added = {"_extracted_at", self._spec.column_of_parent}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
-    def _counters(self) -> dict[str, int | float]:
+    def _counters(self) -> Counter[str]:
         """What this partition has cost so far, earlier tries included."""
         tally = self._tally
         now = {
@@ -227,6 +228,6 @@ class _Stager:
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
-            "repaired": self._pages.repaired,
+            **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }
-        return {name: value + self._earlier.get(name, 0) for name, value in now.items()}
+        return Counter(now) + self._earlier

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -31,6 +32,8 @@ from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
 from pipeline.window import Calendar, Window
 
+CONVERTED: Final = "converted "
+"""Before a column's name: how many of its cells did not come in its type."""
 _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
     "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
@@ -95,7 +98,7 @@ class Staged:
     window: Window
     attempt: Attempt
     contiguous: bool
-    counters: Mapping[str, int | float]
+    counters: Counter[str]
     schema: pa.Schema
     preview: tuple[dict[str, Any], ...]
     resumed_pages: int
@@ -169,12 +172,12 @@ class Staged:
             proof={
                 "contiguous": self.contiguous,
                 **({"rests_on": self._rests_on} if self.contiguous else {}),
-                "pages": int(self.counters["pages"]),
-                "gaps_refetched": int(self.counters["gaps_refetched"]),
+                "pages": self.counters["pages"],
+                "gaps_refetched": self.counters["gaps_refetched"],
                 **({"not_modified": True} if "not_modified" in self.extra else {}),
             },
-            requests=int(self.counters["requests"]),
-            throttled=int(self.counters["throttled"]),
+            requests=self.counters["requests"],
+            throttled=self.counters["throttled"],
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
@@ -184,9 +187,16 @@ class Staged:
                 "cursor": self._spec.cursor,
                 **{name: value for name, value in self.extra.items() if name != "rests_on"},
                 **({"schema_changes": changes} if changes else {}),
+                **({"converted": converted} if (converted := self._converted) else {}),
                 **({"doubt": _EMPTY_BASELINE} if self._empty_baseline else {}),
             },
         )
+
+    @property
+    def _converted(self) -> dict[str, int]:
+        """How many cells of each column did not come in its type."""
+        counted = sorted(self.counters.items())
+        return {n.removeprefix(CONVERTED): of for n, of in counted if n.startswith(CONVERTED)}
 
     @property
     def _rests_on(self) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
-from pipeline.spec.model import HostUrl, Model
+from pipeline.spec.model import DottedPath, HeaderText, HostUrl, Model
 
 
 class NoAuth(Model):
@@ -34,28 +34,62 @@ class Bearer(Model):
     token: SecretStr | None = None
 
 
-class ClientCredentials(Model):
-    """OAuth2 client credentials (RFC 6749, 4.4), the secret in the form body, never in a URL."""
+class OAuth2(Model):
+    """What the ways to a token of RFC 6749 have in common. The secret is never in a URL."""
 
-    kind: Literal["oauth2_client_credentials"]
     token_url: HostUrl
-    client_id: SecretStr
-    client_secret: SecretStr
     scope: str | None = None
-    client_id_header: str | None = Field(
-        None, description="a header that carries the client id as well (IGDB: Client-ID)"
+    params: dict[str, SecretStr] = Field(
+        {},
+        description="members of the form beside those of the RFC, e.g. audience; a grant_type here "
+        "is sent in place of the kind's own",
+    )
+    client_auth: Literal["body", "basic"] = Field(
+        "body", description="where the client's id and secret go (RFC 6749, 2.3.1)"
     )
     renew_before_s: float = Field(60.0, ge=0)
 
 
-class RefreshToken(Model):
+class ClientCredentials(OAuth2):
+    """OAuth2 client credentials (RFC 6749, 4.4)."""
+
+    kind: Literal["oauth2_client_credentials"]
+    client_id: SecretStr
+    client_secret: SecretStr
+    client_id_header: str | None = Field(
+        None, description="a header that carries the client id as well (IGDB: Client-ID)"
+    )
+
+
+class RefreshToken(OAuth2):
     """OAuth2 refresh token (RFC 6749, 6). One that comes in its place does not outlive the run."""
 
     kind: Literal["oauth2_refresh_token"]
-    token_url: HostUrl
     refresh_token: SecretStr
     client_id: SecretStr | None = None
     client_secret: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _basic_has_both(self) -> "RefreshToken":
+        if self.client_auth == "basic" and not (self.client_id and self.client_secret):
+            raise ValueError("client_auth: basic needs client_id and client_secret: add them")
+        return self
+
+
+class Login(Model):
+    """A login that gives a token, which every request carries until the API takes it no more."""
+
+    kind: Literal["login"]
+    token_url: HostUrl = Field(description="where to log in, by POST")
+    body: dict[str, SecretStr] = Field(
+        min_length=1, description="what is sent, as a JSON object, e.g. username and password"
+    )
+    token_at: DottedPath = Field("token", description="where the token is in the answer")
+    name: HeaderText = Field("Authorization", description="the header that carries it")
+    prefix: HeaderText = Field("Bearer ", description="put before the token")
+    lifetime_s: float = Field(
+        3600.0, gt=0, description="a new one is asked for after it, and on a 401"
+    )
     renew_before_s: float = Field(60.0, ge=0)
 
 
@@ -68,6 +102,6 @@ class CustomAuth(Model):
 
 
 Auth = Annotated[
-    NoAuth | ApiKey | Basic | Bearer | ClientCredentials | RefreshToken | CustomAuth,
+    NoAuth | ApiKey | Basic | Bearer | ClientCredentials | RefreshToken | Login | CustomAuth,
     Field(discriminator="kind"),
 ]

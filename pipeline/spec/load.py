@@ -4,7 +4,6 @@ A file's ``defaults`` are merged under each endpoint before anything is checked,
 endpoints is written once.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
-from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.fitting import misfits_of_parents
+from pipeline.spec.hints import hint
 from pipeline.spec.model import NAME
 from pipeline.spec.settings import MissingSetting, interpolate
 from pipeline.spec.source import BASE_URL, Source
@@ -76,7 +75,18 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
     if found := _misfits(str(file), lines, source):
         raise ConfigError("\n".join(found))
-    return source
+    return source.with_credentials_of(_for_credentials(lines, settings))
+
+
+def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
+    """The variables that may hold what the API knows the user by, for a sentence."""
+    names = dict.fromkeys(
+        name
+        for path, named in lines.variables.items()
+        if path[0] in ("auth", "headers") and path[-1] != "token_url"
+        for name in named
+    )
+    return [name if env.get(name) else f"{name} (not set)" for name in names]
 
 
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
@@ -181,7 +191,7 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     message = str(error["msg"]).removeprefix("Value error, ")
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        return f"{file}:{line}: {where}: {path[-1]!r} is not a known key{_hint(path[-1])}"
+        return f"{file}:{line}: {where}: {path[-1]!r} is not a known key{hint(path)}"
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
     if error["type"] in _SENTENCES:
@@ -214,12 +224,18 @@ _SECRET_CHARS = 6
 """A setting of fewer characters, as a number, is no secret, and may be a part of any sentence."""
 
 
+_A_LIST, _A_MAPPING = "expected a list", "expected a mapping of keys to values"
 _A_DAY = "expected a day as YYYY-MM-DD, got {input}"
 _SENTENCES = {
     "date_type": _A_DAY,
     "date_parsing": _A_DAY,
     "date_from_datetime_parsing": _A_DAY,
     "date_from_datetime_inexact": _A_DAY,
+    "tuple_type": _A_LIST,
+    "list_type": _A_LIST,
+    "dict_type": _A_MAPPING,
+    "model_type": _A_MAPPING,
+    "model_attributes_type": _A_MAPPING,
     "union_tag_invalid": "{discriminator} {tag!r} is not known: expected {expected_tags}",
     "union_tag_not_found": "{discriminator} is missing: add it",
 }
@@ -227,27 +243,3 @@ _PATTERNS = {
     NAME: "expected a name of lower case letters, digits and _, starting with a letter",
     BASE_URL: "expected https://host/path, without a query, and the credentials under auth",
 }
-
-
-def _hint(key: str) -> str:
-    """What to do about a key that does not belong where it stands."""
-    for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
-        if key in model.model_json_schema(by_alias=True)["properties"]:
-            return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
-    known = _known_keys()
-    if key in known:
-        return " here, but elsewhere: see docs/sources-reference.md"
-    near = difflib.get_close_matches(key, known, n=1)
-    return f": did you mean {near[0]!r}?" if near else ": take it away"
-
-
-_BESIDE = {"an endpoint": "its key and its request", "the source": "base_url and endpoints"}
-
-
-def _known_keys() -> list[str]:
-    """Every key that some model of a source has."""
-    found: set[str] = set()
-    schema = Source.model_json_schema(by_alias=True)
-    for model in [schema, *schema.get("$defs", {}).values()]:
-        found.update(model.get("properties", {}))
-    return sorted(found | {"defaults"})

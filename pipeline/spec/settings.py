@@ -35,9 +35,9 @@ def interpolate(text: str, env: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def has_setting(text: str) -> bool:
-    """True if ``text`` holds a ``${VAR}``."""
-    return _VARIABLE.search(text) is not None
+def names_in(text: str) -> tuple[str, ...]:
+    """The variables that ``text`` names."""
+    return tuple(match.group(1) for match in _VARIABLE.finditer(text))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -54,6 +55,18 @@ class Source(Model):
     timeouts: Timeouts = Timeouts()
     schedule: Schedule = Schedule()
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    _credentials: tuple[str, ...] = ()
+
+    def with_credentials_of(self, variables: Sequence[str]) -> "Source":
+        """This source, which can say where its credentials come from."""
+        found = self.model_copy()
+        found._credentials = tuple(variables)
+        return found
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The environment variables that they come from, as they are told to the user."""
+        return self._credentials
 
     @property
     def pack(self) -> int:

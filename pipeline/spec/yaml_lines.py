@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.spec.settings import has_setting
+from pipeline.spec.settings import names_in
 
 Setting = Callable[[str, int], str | None]
 _MOST_NODES = 100_000
@@ -18,9 +18,10 @@ _MOST_NODES = 100_000
 
 @dataclass
 class Lines:
-    """The line (from 1) of each value, by its path."""
+    """The line (from 1) of each value, by its path, and the variables that it names, if any."""
 
     of: dict[tuple[str, ...], int] = field(default_factory=dict)
+    variables: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def nearest(self, path: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         """The line of the deepest part of ``path`` that is in the file, and that part.
@@ -75,7 +76,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(n, (*path, str(i))) for i, n in enumerate(node.value)]
-        return self._scalar(node, line)
+        return self._scalar(node, path, line)
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -94,8 +95,9 @@ class _Reader:
             found[key] = self.value(value_node, (*path, key))
         return found
 
-    def _scalar(self, node: yaml.Node, line: int) -> Any:
-        if isinstance(node.value, str) and has_setting(node.value):
+    def _scalar(self, node: yaml.Node, path: tuple[str, ...], line: int) -> Any:
+        if isinstance(node.value, str) and (names := names_in(node.value)):
+            self._lines.variables[path] = names
             return self._setting(node.value, line)
         try:
             return self._constructor.construct_object(node, deep=True)

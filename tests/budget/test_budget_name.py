@@ -52,8 +52,14 @@ def test_another_key_or_api_has_a_budget_of_its_own(tmp_path: Path, other: dict[
     assert name_of(tmp_path, "a") != name_of(tmp_path, "b", **other)
 
 
-def test_options_of_an_auth_of_ones_own_tell_keys_apart(tmp_path: Path) -> None:
-    auth = "{kind: python, path: 'a.module:Auth', options: {key: %s}}"
+@pytest.mark.parametrize(
+    "auth",
+    [
+        "{kind: python, path: 'a.module:Auth', options: {key: %s}}",
+        "{kind: login, token_url: 'https://api.example.org/login', body: {user: %s}}",
+    ],
+)
+def test_options_of_an_auth_and_who_logs_in_tell_keys_apart(tmp_path: Path, auth: str) -> None:
     assert name_of(tmp_path, "a", auth=auth % "one") != name_of(tmp_path, "b", auth=auth % "two")
 
 

@@ -90,6 +90,22 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "4: in_flight: 'in_flight' is not a known key here, but elsewhere: "
         "see docs/sources-reference.md",
     ),
+    "a key near to one that belongs here, and that belongs elsewhere": (
+        HEAD + "limits: {window: [{requests: 4, per_s: 1}]}\n" + TAIL,
+        "4: limits.window: 'window' is not a known key: did you mean 'windows'?",
+    ),
+    "unknown key, few are known": (
+        HEAD + "limits: {windows: [{requests: 4, per_s: 1, zzz: 1}]}\n" + TAIL,
+        "4: limits.windows.0.zzz: 'zzz' is not a known key: expected per_s, requests",
+    ),
+    "unknown key of one kind of many": (
+        HEAD + "endpoints:\n  a:\n    key: [id]\n    paging: {kind: none, size: 10}\n",
+        "7: endpoints.a.paging.size: 'size' is not a known key: expected kind, limit",
+    ),
+    "a mapping where a list belongs": (
+        HEAD + "limits: {windows: {requests: 4, per_s: 1}}\n" + TAIL,
+        "4: limits.windows: expected a list",
+    ),
     "port": (
         "source: api\nbase_url: http://127.0.0.1:99999/v1\nstart: 2026-11-01\n" + TAIL,
         "2: base_url: expected a host name, and a port up to 65535 if there is one",

@@ -1,6 +1,7 @@
 """Columns that appear, change and go are told, in the manifest and in words."""
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from assets.metadata import of_receipt
 from pipeline.errors import ContractBroken
 from pipeline.lake.schema_changes import schema_changes, sentence
 from pipeline.lake.store import Lake
@@ -44,7 +46,7 @@ def test_a_first_partition_changes_nothing() -> None:
     assert schema_changes(columns(id="int64"), columns(id="int64", _deleted="bool")) == []
 
 
-def source_at(url: str, contract: str, key: tuple[str, ...] = ("id",)) -> Source:
+def source_at(url: str, contract: str, key: tuple[str, ...] = ("id",), **more: Any) -> Source:
     endpoint: dict[str, Any] = {
         "path": "items",
         "request": {"params": {"from": "{start}", "to": "{end}"}},
@@ -52,6 +54,7 @@ def source_at(url: str, contract: str, key: tuple[str, ...] = ("id",)) -> Source
         "cursor": "at",
         "columns": {"at": "timestamp[iso]"},
         "contract": contract,
+        **more,
     }
     return Source.model_validate(
         {"source": "shop", "base_url": url, "start": "2026-11-01", "endpoints": {"items": endpoint}}
@@ -68,6 +71,39 @@ def api(at: str = "2026-11-02T12:00:00Z") -> Starlette:
         return json_answer([row] if first else [later])
 
     return Starlette(routes=[Route("/items", items)])
+
+
+def test_cells_that_do_not_come_in_their_types_are_told_by_column(lake: Lake) -> None:
+    """And those of an earlier try are among them."""
+    asked = count(1)
+
+    async def items(request: Request) -> Response:
+        if "page" not in request.query_params:
+            rows = [{"id": n, "at": "2026-11-01T12:00:00Z", "size": str(n)} for n in (1, 2)]
+            return json_answer({"rows": rows, "next": "?page=2"})
+        if next(asked) == 1:
+            return json_answer({"error": "out of order"}, 400)
+        return json_answer({"rows": [{"id": 3, "at": "2026-11-01T13:00:00Z", "size": "3"}]})
+
+    with serving(Starlette(routes=[Route("/items", items)])) as url:
+        source = source_at(
+            url,
+            "evolve",
+            rows="rows",
+            paging={"kind": "link", "next": "next", "limit": 2},
+            columns={"at": "timestamp[iso]", "size": "int64"},
+            batch_rows=1,
+        )
+        first, _ = outcome_of(source, lake, "items", ["2026-11-01"], NOW, "a")
+        assert first.failed
+        again, _ = outcome_of(source, lake, "items", ["2026-11-01"], NOW, "a")
+    manifest = again.receipts[0].manifest
+    assert manifest.rows == 3
+    assert manifest.resumed_pages == 1
+    assert manifest.extra["converted"] == {"size": 3}
+    assert of_receipt(again.receipts[0], source.endpoints["items"])["converted_cells"] == {
+        "size": 3
+    }
 
 
 def test_evolve_takes_the_change_and_tells_it(lake: Lake) -> None:

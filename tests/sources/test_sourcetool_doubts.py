@@ -50,7 +50,7 @@ def doubts_of(api: str, tmp_path: Path, more: str = "", total: str = "count") ->
     file = tmp_path / "shop.yaml"
     file.write_text(
         f"source: shop\nbase_url: {api}/v1\nstart: 2026-11-01\n"
-        "auth: {kind: api_key, name: X-Shop-Key, key: '${SHOP_KEY}'}\n"
+        "auth: {kind: api_key, name: X-Shop-Key, key: '${SHOP_KEY:-}'}\n"
         "limits: {windows: [{requests: 100, per_s: 1}]}\n"
         "endpoints:\n  orders:\n    key: [id]\n    rows: items\n"
         f"    paging: {{kind: page, limit: 20, total: {total}}}\n"
@@ -100,6 +100,12 @@ def test_a_declared_column_that_no_row_has(api: str, tmp_path: Path) -> None:
     assert "declared, and in none of 30 rows: naem, owner" in said
 
 
+def test_columns_whose_cells_do_not_come_in_their_types_are_named(api: str, tmp_path: Path) -> None:
+    status, said = doubts_of(api, tmp_path, "    columns: {id: string, name: string}\n")
+    assert status == 0
+    assert "cells had to be converted: id (30)" in said
+
+
 def test_a_cursor_that_no_row_has_breaks(api: str, tmp_path: Path) -> None:
     more = (
         "    cursor: updated_at\n    window: {start: none, end: none}\n"
@@ -111,14 +117,16 @@ def test_a_cursor_that_no_row_has_breaks(api: str, tmp_path: Path) -> None:
     assert "The rows have changed_at" in said
 
 
+@pytest.mark.parametrize(("key", "named"), [("another", "SHOP_KEY"), ("", "SHOP_KEY (not set)")])
 def test_a_wrong_key_is_not_the_yamls_fault(
-    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, named: str
 ) -> None:
-    monkeypatch.setenv("SHOP_KEY", "another")
+    monkeypatch.setenv("SHOP_KEY", key)
     code, said = doubts_of(api, tmp_path)
     assert code == 1
     assert "correct the settings that hold the key" in said
     assert "correct the YAML" not in said
+    assert f"allowed to read this? They come from {named}." in said
 
 
 def proposed(api: str, tmp_path: Path, key: Key | None) -> tuple[int, str]:
