@@ -3,15 +3,15 @@
 =============  ==========================================  ======================================
 key            signature                                   meaning
 =============  ==========================================  ======================================
-``transform``  ``(pyarrow.Table) -> pyarrow.Table``        rows of a page, changed or fewer; the
-                                                           columns stay (declare computed ones)
+``transform``  ``(pyarrow.Table) -> pyarrow.Table``        rows of a page, changed, more or fewer;
+                                                           the columns stay (declare computed ones)
 ``paging``     ``(Ask, Facts) -> Ask | None``              the page after this one, or the end
 ``auth``       a subclass of ``httpx.Auth``                takes ``options`` as keyword arguments
 =============  ==========================================  ======================================
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
@@ -40,10 +40,16 @@ def load_function(path: str, where: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def transformed(table: pa.Table, function: Callable[[pa.Table], Any], path: str) -> pa.Table:
+def transformed(
+    table: pa.Table,
+    function: Callable[[pa.Table], Any],
+    path: str,
+    needed: Collection[str] = (),
+) -> pa.Table:
     """The rows as the user's function makes them, with the columns and types that they had.
 
-    :raises ContractBroken: the function fails, or gives other columns.
+    :param needed: columns that must have a value in every row that it makes.
+    :raises ContractBroken: the function fails, gives other columns, or leaves out a value.
     """
     try:
         found = function(table)
@@ -52,12 +58,20 @@ def transformed(table: pa.Table, function: Callable[[pa.Table], Any], path: str)
     if not isinstance(found, pa.Table):
         raise ContractBroken(f"transform {path}: expected a pyarrow.Table, got {type(found)}")
     try:
-        return found.select(table.column_names).cast(table.schema)
+        made = found.select(table.column_names).cast(table.schema)
     except (KeyError, pa.ArrowException, ValueError) as error:
         raise ContractBroken(
             f"transform {path}: expected the columns {', '.join(table.column_names)} with their "
             f"types, got others ({error}): declare computed columns in 'columns'"
         ) from None
+    for name in made.column_names:
+        if name in needed and made[name].null_count:
+            at = made[name].combine_chunks().is_null().index(True).as_py()
+            raise ContractBroken(
+                f"transform {path}: expected a value of {name} in every row, since it is in the "
+                f"key or declared nullable: false; row {at} of those that came back has none"
+            )
+    return made
 
 
 def following(function: Callable[[Ask, Facts], Any], path: str) -> Callable[[Ask, Facts], Any]:

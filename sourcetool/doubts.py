@@ -1,11 +1,7 @@
-"""What is wrong with, or uncertain about, what an endpoint's pages showed. Pure.
-
-A doubt says what was seen and what to do about it; one that *breaks* would lose or mix up rows.
-"""
+"""What is wrong with, or uncertain about, what an endpoint's pages showed. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,16 +10,11 @@ from pipeline.extract.feed import validators_of
 from pipeline.paging.pagers import Key
 from pipeline.spec.paging import Link, Offset, Page, Token
 from pipeline.spec.source import Source
+from sourcetool.bounds import bounds, nothing
+from sourcetool.doubt import Doubt
 from sourcetool.look import Seen, number_in
 
 _RATE = ("ratelimit", "rate-limit", "retry-after")
-
-
-@dataclass(frozen=True)
-class Doubt:
-    text: str
-    remedy: str
-    breaks: bool = False
 
 
 def doubts(source: Source, seen: Seen) -> list[Doubt]:
@@ -47,21 +38,9 @@ def _remedy(error: HeadraceError) -> str:
 def _rows(seen: Seen) -> Iterator[Doubt]:
     head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
     if head.rows == 0:
-        yield _nothing(seen)
+        yield nothing(seen)
         return
-    if seen.half is not None and seen.half.facts.rows == 0:
-        yield Doubt(
-            "asked for a part of the window that has rows, the API gave none: every day that has "
-            "ended would be empty",
-            "correct the parameter that carries {end}, or window.format",
-            breaks=True,
-        )
-    if seen.later:
-        yield Doubt(
-            f"asked for a part of the window, {seen.later:,} rows came that lie after its end: an "
-            "API that compares times as texts would leave out others at its start",
-            "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
-        )
+    yield from bounds(seen)
     total = _total(seen)
     more = total is not None and total > head.rows
     later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
@@ -82,21 +61,6 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
 
 def _total(seen: Seen) -> int | None:
     return seen.pages[0].facts.total if seen.counted is None else seen.counted
-
-
-def _nothing(seen: Seen) -> Doubt:
-    if seen.ever is None:
-        return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
-    if seen.ever.facts.rows:
-        return Doubt(
-            "no rows came of these days, so that little could be checked",
-            "look further back: ARGS='--days 30'",
-        )
-    return Doubt(
-        "no rows came, not even of everything up to now: the first partition would be empty",
-        "is a parameter misspelt? Ask the API without it: some answer nothing to a filter that "
-        "they don't know",
-    )
 
 
 def _next_page(seen: Seen) -> Iterator[Doubt]:
@@ -129,7 +93,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
-    if isinstance(paging, Token) and not paging.numbered and paging.last is None:
+    if isinstance(paging, Token) and paging.numbered is None and paging.last is None:
         yield from _counting(seen)
     if isinstance(paging, Offset | Page) and not seen.endpoint.proven:
         yield from _count(seen, paging)
@@ -145,7 +109,7 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
         f"the tokens count rows or pages ({first}, then {second}): rows that shift while they are "
         "read would be passed over",
         "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
-        "keys of rows, all is well",
+        "keys of rows, all is well: numbered: false",
     )
 
 

@@ -27,13 +27,7 @@ UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updated
 _WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
 _TOTALS = (
-    "total",
-    "count",
-    "totalresults",
-    "total_results",
-    "totalitems",
-    "total_count",
-    "hits",
+    *("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits"),
     "total_size",
 )
 _TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
@@ -73,6 +67,11 @@ def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str
     _columns(found, rows)
     _paging(found, body, headers)
     _window(found, rows)
+    found.doubts += [
+        f"{name}={value} is sent with every request now: is it a bound of the window?"
+        for name, value in found.params.items()
+        if has_time(value)
+    ]
     return found
 
 
@@ -178,7 +177,7 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     elif token and found.prefix and (above := token.rpartition(".")[0]):
         found.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
     elif token:
-        name = _last(token)
+        name = _parameter_of(_last(token))
         if _put(found, TOKENS, "{token}") is None:
             found.params[name] = "{token}"
             found.doubts.append(f"which parameter takes the token? {name} is a guess")
@@ -211,11 +210,6 @@ def _window(found: Guess, rows: list[Row]) -> None:
     cursor = min(named, key=lambda name: not re.search("gmt|utc", name.lower()))
     start = _put_time(found, SINCE, "{start}", cursor)
     end = _put_time(found, UNTIL, "{end}", cursor)
-    for name, value in found.params.items():
-        if has_time(value):
-            found.doubts.append(
-                f"{name}={value} is sent with every request now: is it a bound of the window?"
-            )
     if start is None:
         found.doubts.append(
             f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
@@ -282,6 +276,13 @@ def _scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _scalars(item, f"{path}.{inner}" if path else inner)
     elif not isinstance(value, list):
         yield path, value
+
+
+def _parameter_of(token: str) -> str:
+    """Which parameter takes a token of that name: Google's ``nextPageToken`` goes to pageToken."""
+    plain = re.sub(r"^next_?", "", token, flags=re.IGNORECASE)
+    plain = plain[:1].lower() + plain[1:]
+    return plain if plain.lower() in TOKENS else token
 
 
 def _is_total(path: str, value: Any, rows: int) -> bool:

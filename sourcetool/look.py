@@ -16,7 +16,7 @@ from pipeline.client.packing import Sender
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.endless import is_end
 from pipeline.extract.fetch import EndpointPages, Fetched
-from pipeline.extract.plan import pager_of, shape_of
+from pipeline.extract.plan import pager_of, shape_of, window_slices
 from pipeline.paging.bounds import may_come
 from pipeline.paging.pagers import Ask, Facts, Pager
 from pipeline.paging.request import HttpRequest
@@ -35,10 +35,12 @@ DAY = timedelta(days=1)
 class Seen:
     """What came of one endpoint.
 
-    :ivar came: the rows of each page that has some, those outside the window too.
+    :ivar came: the rows of each page that has some, as they would land, and those outside the
+        window too.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
     :ivar later: how many rows came with it that lie after its end.
-    :ivar ever: a page of everything, where the window had no row.
+    :ivar ever: a page of everything up to now, as the first partition is asked for.
+    :ivar ever_error: why there is none.
     :ivar error: why it went no further.
     """
 
@@ -51,6 +53,7 @@ class Seen:
     half: Fetched | None = None
     later: int = 0
     ever: Fetched | None = None
+    ever_error: HeadraceError | None = None
     counted: int | None = None
     converted: Mapping[str, int] = field(default_factory=dict)
     error: HeadraceError | None = None
@@ -122,6 +125,12 @@ def half_of(seen: Seen) -> Window | None:
     return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
 
 
+def is_whole(endpoint: Endpoint, window: Window) -> bool:
+    """Whether a run would ask for it at once, and not in parts."""
+    form = endpoint.window
+    return not window_slices(window, 1, form.max_s, form.floor_at)
+
+
 def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
     """How many rows lie after all that the API was asked for."""
     latest = may_come(endpoint.window, window.start, window.end)[1]
@@ -163,16 +172,19 @@ async def look(
                 break
             seen.pages.append(page)
             if page.facts.rows:
-                seen.came.append(reader.read(seen.answers[-1].body).table)
+                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table))
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await pages_in(part).page(first_ask(pager, endpoint, part))
             if seen.half.outside:
-                table = reader.read(seen.answers[-1].body).table
+                table = pages.made(reader.read(seen.answers[-1].body).table)
                 seen.later = later_than(table, endpoint, part)
-        if endpoint.incremental and not endpoint.feed and seen.pages[0].facts.rows == 0:
-            ever = replace(window, start=None)
-            seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))
+        ever = replace(window, start=None)
+        if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):
+            try:
+                seen.ever = await pages_in(ever).page(first_ask(pager, endpoint, ever))
+            except HeadraceError as error:
+                seen.ever_error = error
     except HeadraceError as error:
         seen.error = error
     seen.converted = pages.converted

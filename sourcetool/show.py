@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.rows.columns import type_text
-from sourcetool.doubts import Doubt, rate_headers
+from sourcetool.doubt import Doubt
+from sourcetool.doubts import rate_headers
 from sourcetool.look import Seen
 
 
@@ -61,7 +62,7 @@ def _window(seen: Seen) -> str:
     low = min(pc.min(column).as_py() for column in tables)
     high = max(pc.max(column).as_py() for column in tables)
     beyond = sum(page.outside for page in seen.pages)
-    dropped = f", {beyond:,} rows beyond it dropped" if beyond else ""
+    dropped = f", {beyond:,} rows beyond it dropped" if beyond > 0 else ""
     return f"{asked}: rows from {low} to {high}{dropped}"
 
 

@@ -268,7 +268,7 @@ def test_a_column_that_always_needs_repair_stays_right() -> None:
 
 
 def test_converted_cells_are_counted_by_column() -> None:
-    reader = PageReader(shape(id="int64", price="double", by="struct<age: int64>", ok="bool"))
+    reader = reader_of(shape(id="int64", price="double", by="struct<age: int64>", ok="bool"))
     row = b'{"id": "7", "price": "1.5", "by": {"age": "30"}, "ok": true}'
     of_each = {"id": 1, "price": 1, "by": 1}
     assert reader.read(b"[" + row + b"]").converted == of_each

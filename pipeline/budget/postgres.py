@@ -21,7 +21,7 @@ from time import time
 from typing import Any, TypeVar
 
 from pipeline.budget import cells as layout
-from pipeline.budget import slots
+from pipeline.budget import remote, slots
 from pipeline.budget.limits import Limits
 from pipeline.budget.minutes import last_hour
 from pipeline.budget.remote import Calls, client_package
@@ -240,12 +240,14 @@ class PostgresStore(CellStore):
     async def _connected(self) -> AsyncIterator[Any]:
         """The connection, made anew if it is broken; one that failed half way is not used again."""
         try:
-            if self._connection is None:
+            new = self._connection is None
+            if new:
                 self._connection = await self._connect()
-                lost, self._held = self._held, dict.fromkeys(self._held)
-                await self._hold_again(self._connection, lost)
-            yield self._connection
-        except self._psycopg.Error as error:
+            async with asyncio.timeout(remote.ANSWER_S):
+                if new:
+                    await self._begin(self._connection)
+                yield self._connection
+        except (self._psycopg.Error, TimeoutError) as error:
             await self._drop()
             raise Retryable(_FAILS.format(type(error).__name__)) from error
         except BaseException:
@@ -255,13 +257,16 @@ class PostgresStore(CellStore):
     async def _connect(self) -> Any:
         connect = self._psycopg.AsyncConnection.connect
         try:
-            connection = await connect(self._url, autocommit=True, connect_timeout=10)
+            return await connect(self._url, autocommit=True, connect_timeout=int(remote.ANSWER_S))
         except self._psycopg.ProgrammingError:  # its text may hold a part of the password
             raise ConfigError(_UNREADABLE) from None
+
+    async def _begin(self, connection: Any) -> None:
         for statement in (_SESSION, _CREATE):
             await connection.execute(statement)
         await connection.execute(_ADD, (self.name,))
-        return connection
+        lost, self._held = self._held, dict.fromkeys(self._held)
+        await self._hold_again(connection, lost)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -273,7 +278,7 @@ def counts(name: str, url: str) -> tuple[float, list[Minute]]:
     """The server's clock, and each minute of the last hour."""
     psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
     try:
-        with psycopg.connect(url, connect_timeout=10) as connection:
+        with psycopg.connect(url, connect_timeout=int(remote.ANSWER_S)) as connection:
             row = connection.execute(_LOOK, (name,), binary=True).fetchone()
     except psycopg.errors.UndefinedTable:
         row = None  # nobody has opened a budget yet

@@ -20,13 +20,14 @@ from typing import Any
 from pipeline.budget import margin, slots, told
 from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.budget.limits import Limits, RateWindow
-from pipeline.budget.remote import Calls, client_package
+from pipeline.budget.remote import ANSWER_S, Calls, client_package
 from pipeline.budget.slots import Answer
 from pipeline.budget.stats import Minute
 from pipeline.budget.stores import Mark, Store
 from pipeline.errors import ConfigError, Retryable
 
 LEASE_S = 5.0
+_TIMEOUTS = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
 _SLOTS = Path(__file__).with_name("slots.lua")
 _PLACES = Path(__file__).with_name("places.lua")
 _CONSTANTS = (
@@ -78,8 +79,7 @@ class RedisStore(Store):
 
     async def open(self) -> None:
         try:
-            timeouts = {"socket_timeout": 10, "socket_connect_timeout": 10}
-            self._client = self._redis.from_url(self._url, **timeouts)
+            self._client = self._redis.from_url(self._url, **_TIMEOUTS)
         except ValueError:  # its text may hold a part of the password
             raise ConfigError(_UNREADABLE) from None
         self._slots = self._client.register_script(_SLOTS.read_text())
@@ -201,7 +201,7 @@ def counts(name: str, url: str) -> tuple[float, list[Minute]]:
     """The server's clock, and each minute of the last hour."""
     redis = client_package("redis", "Redis", "redis")
     try:
-        client = redis.from_url(url, socket_timeout=10, socket_connect_timeout=10)
+        client = redis.from_url(url, **_TIMEOUTS)
     except ValueError:  # its text may hold a part of the password
         raise ConfigError(_UNREADABLE) from None
     try:

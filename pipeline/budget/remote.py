@@ -17,6 +17,9 @@ log = logging.getLogger("headrace.budget")
 
 T = TypeVar("T")
 
+ANSWER_S = 10.0
+"""For one call. A server that was cut off from the network says nothing, and does not hang up."""
+
 
 def client_package(name: str, store: str, extra: str) -> Any:
     """Import a database's client, which only users of that store need."""

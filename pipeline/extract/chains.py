@@ -23,7 +23,7 @@ from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_pa
 from pipeline.extract.endless import Progress, comes_again, is_end
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.lanes import Room, in_order
-from pipeline.extract.links import is_numbered
+from pipeline.extract.links import is_numbered, says_number
 from pipeline.paging.pagers import Ask, Facts, Pager
 
 _MOST_PASSES = 3
@@ -82,7 +82,7 @@ class ByChain:
         until_sure: bool = False,
     ) -> None:
         """:param counted_by: the slices that the API counts, if it can't count the whole window.
-        :param numbered: whether tokens and links are page numbers; None = as a link looks.
+        :param numbered: whether tokens and links are page numbers; None = as they look.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
@@ -243,7 +243,8 @@ class ByChain:
         first = self._pager.first()
         if (ask.page, ask.offset, ask.after) != (first.page, first.offset, first.after):
             return True
-        return is_numbered(ask.url) if self._numbered is None else self._numbered
+        looks = is_numbered(ask.url) or says_number(ask.token)
+        return looks if self._numbered is None else self._numbered
 
     def _lanes(self, position: Mapping[str, Any] | None) -> list[_Lane]:
         first = self._pager.first()

@@ -20,7 +20,7 @@ from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
 from pipeline.extract.inside import check_names, inside
 from pipeline.extract.links import next_url
-from pipeline.extract.order import check_order, edges_of, ends
+from pipeline.extract.order import check_keys, check_order, edges_of, ends
 from pipeline.extract.together import Together
 from pipeline.extract.tokens import token_in
 from pipeline.paging.bounds import slice_of
@@ -184,13 +184,13 @@ class EndpointPages:
             waits = asks_to_wait(answer.headers, self._source.answers, answer.body)
             raise AsksToWait(said) if waits else ContractBroken(said)
         check_order(page.table, self._endpoint, ask)
-        if self._feed and self._endpoint.cursor is not None and page.table.num_rows:
-            self._feed.saw(page.table[self._endpoint.cursor])
-        table = inside(page.table, self._endpoint, *slice_of(self._window, ask))
-        if self._transform is not None:
-            table = transformed(table, self._transform, str(self._endpoint.transform))
+        facts = self._facts(page.table, page.extras, answer)  # pages go by the API's own rows
+        made = self.made(page.table)
+        check_keys(made, self._endpoint)
+        if self._feed and self._endpoint.cursor is not None and made.num_rows:
+            self._feed.saw(made[self._endpoint.cursor])
+        table = inside(made, self._endpoint, *slice_of(self._window, ask))
         check_names(table, self._endpoint)
-        facts = self._facts(page.table, page.extras, answer)
         outside = page.table.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
         arrow_bytes = page.arrow_bytes if table is page.table else table.nbytes
@@ -203,6 +203,13 @@ class EndpointPages:
             body_bytes=len(answer.body),
             latency_s=answer.latency_s,
         )
+
+    def made(self, rows: pa.Table) -> pa.Table:
+        """What the user's function makes of the API's rows."""
+        if self._transform is None:
+            return rows
+        path, needed = str(self._endpoint.transform), self._endpoint.needed
+        return transformed(rows, self._transform, path, needed)
 
     def _is_empty(self, answer: Answer) -> bool:
         """Whether the answer means that there are no rows, whatever its body says."""

@@ -1,21 +1,27 @@
-"""The URL of the next page, and why a link to elsewhere is never followed.
+"""The URL of the next page, and why a link to elsewhere is never followed. Whether a link, or a
+token, is a number in disguise.
 
 A link is asked for with the source's credentials; one to another host or scheme would give them
 away.
 """
 
 import re
+from base64 import b64decode
+from contextlib import suppress
 from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
 from pipeline.client.client import Answer
 from pipeline.errors import ContractBroken
+from pipeline.paging.pagers import JsonToken, Token
 from pipeline.paging.query import without_param
 from pipeline.spec.paging import Link
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"[^"]*"|[^\s";,]*))?)*)')
 _BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset", "skip"}
-_BY_NUMBER |= {"startindex", "startat"}
+_BY_NUMBER |= {"startindex", "startat", "arrayconnection"}
+_SIZES = {"limit", "perpage", "pagesize", "size"}
 _BY_PLACE = {"after", "before", "cursor", "pageafter", "pagecursor", "token", "pagetoken"}
+_NAMED = re.compile(r"([A-Za-z][\w-]*)\W*[:=]")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]*))', re.IGNORECASE)
 
 
@@ -47,10 +53,27 @@ def next_url(
 
 def is_numbered(url: str | None) -> bool:
     """Whether a link is the number of a page in disguise, as far as the names in it show."""
-    given = parse_qsl(urlsplit(url or "").query)
-    plain = {re.sub(r"[^a-z]", "", name.lower()): value for name, value in given}
+    plain = {_plain(name): value for name, value in parse_qsl(urlsplit(url or "").query)}
     numbers = [plain[name] for name in _BY_NUMBER & plain.keys()]
     return not _BY_PLACE & plain.keys() and any(map(str.isdigit, numbers))
+
+
+def says_number(token: Token) -> bool:
+    """Whether a token is a page number or an offset, as far as the names in it show.
+
+    What has another name in it may be a place: ``{"offset": 7, "partition": 2}`` of a log is one.
+    """
+    if not isinstance(token, str | JsonToken):
+        return False
+    text = token.text if isinstance(token, JsonToken) else token
+    with suppress(ValueError):
+        text = b64decode(text + "=" * (-len(text) % 4), validate=True).decode("ascii")
+    found = {_plain(name) for name in _NAMED.findall(text)}
+    return bool(found & _BY_NUMBER) and found <= _BY_NUMBER | _SIZES
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _next_in(header: str) -> str | None:

@@ -82,6 +82,11 @@ def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> Edges:
             f"asked for ascending {name}, got {column[at + 1].as_py()} after "
             f"{column[at].as_py()}: is the sort of the request right?"
         )
+    if not having and endpoint.transform:
+        raise ContractBroken(
+            f"pages go by {name}, and no row of the API has one: what {endpoint.transform} makes "
+            "can't be asked for. Use another kind of paging"
+        )
     if not having:
         return Edges()
     last = column[-1]
@@ -96,8 +101,11 @@ def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
     return tuple(zip(*columns, strict=True))
 
 
-def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
-    """:raises ContractBroken: a key is null, or the rows are not in the order asked for."""
+def check_keys(table: pa.Table, endpoint: Endpoint) -> None:
+    """Whether all rows have keys.
+
+    :raises ContractBroken: one has none.
+    """
     for name in endpoint.key:
         if name == endpoint.column_of_parent:
             continue
@@ -114,8 +122,16 @@ def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
         if table[name].null_count:
             at = pc.index(pc.is_null(table[name]), True).as_py()
             raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
+
+
+def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
+    """Hold the keys of a page against what was asked for, if pages go by the key.
+
+    :raises ContractBroken: a key is null, or the rows are not in the order asked for.
+    """
     if not endpoint.by_key or table.num_rows == 0:
         return
+    check_keys(table, endpoint)
     keys = table[endpoint.key[0]].combine_chunks()
     earlier, later = keys[:-1], keys[1:]
     descending = endpoint.order == "descending"

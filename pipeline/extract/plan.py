@@ -35,7 +35,8 @@ def shape_of(endpoint: Endpoint) -> Shape:
             name=name,
             type=parse_type(column.type),
             path=split_path(column.path) if column.path else (name,),
-            nullable=column.nullable and name not in endpoint.key,
+            # The user's function may be what fills a column: `transformed` looks behind it.
+            nullable=bool(endpoint.transform) or name not in endpoint.needed,
         )
         for name, column in endpoint.columns.items()
         if name != endpoint.column_of_parent

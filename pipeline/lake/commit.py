@@ -88,6 +88,7 @@ def _take_over(lake: Lake, place: Place, fresh: Checkpoint) -> Attempt | None:
         mine, dropped = replace(fresh, base=base), before
     try:
         etag = save(lake, place, mine, replaces=held.etag if held else None)
+        lake.check_conditions(place.checkpoint, mine.to_json())
     except Conflict:
         return None
     _clear_away(lake, uploads, mine, dropped=dropped, current=current)

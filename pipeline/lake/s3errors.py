@@ -35,6 +35,7 @@ _PERMISSION: Final = {
 
 _CREDENTIALS: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile or the role"
 _RENEW: Final = "renew them (aws sso login, or new temporary keys)"
+_NO_ROOM: Final = "the quota of the bucket {bucket!r} is used up: make room in it, or raise it"
 
 # S3's code → what it means to the user. ``{…}`` is filled by `_refusal`.
 _REFUSED: Final = {
@@ -52,11 +53,14 @@ _REFUSED: Final = {
     "PermanentRedirect": "the bucket {bucket!r} is in another region: set AWS_REGION",
     "AuthorizationHeaderMalformed": "the bucket {bucket!r} is in another region: set AWS_REGION",
     "301": "the bucket {bucket!r} is in another region: set AWS_REGION",
+    "QuotaExceeded": _NO_ROOM,
+    "XMinioAdminBucketQuotaExceeded": _NO_ROOM,
     "NotImplemented": "it does not support {operation} as Headrace needs it (conditional writes,"
     " multipart uploads): use an S3 that does",
 }
 
-_ARROW_CODE: Final = re.compile(r"AWS Error ([A-Z_]+)")
+# Arrow knows some of S3's codes by names of its own, and quotes the others.
+_ARROW_CODE: Final = re.compile(r"AWS Error ([A-Z_]+)(?:.*ExceptionName: (\w+))?", re.DOTALL)
 _BUSY: Final = frozenset(
     {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
     | {"TooManyRequests", "InternalError", "ServiceUnavailable", "503 SlowDown"}
@@ -93,8 +97,8 @@ def classify(
         return LakeRefused(f"{at}: {text} (S3 says {code}).")
     if status >= 500 or status in (408, 429) or code in _BUSY:
         return LakeUnavailable(
-            f"{at} is not able to {operation} {key} now ({status} {code}); it was tried several"
-            " times. The next try goes on from the last batch."
+            f"{at} is not able to {operation} {key} now ({status} {code})."
+            " The next try goes on from the last batch."
         )
     return LakeRefused(f"{at} refused to {operation} {key}: {status} {code}.")
 
@@ -102,7 +106,9 @@ def classify(
 def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
     """The engine's error for what Arrow's file system raised, twice: S3's code is in its text."""
     found = _ARROW_CODE.search(str(error))
-    code = "".join(map(str.capitalize, found[1].split("_"))) if found else type(error).__name__
+    code = type(error).__name__
+    if found:
+        code = found[2] or "".join(map(str.capitalize, found[1].split("_")))
     if code in _REFUSED:
         text = _REFUSED[code].format(
             bucket=bucket,

@@ -2,7 +2,8 @@
 
 Keys are relative to the lake (``{source}/{endpoint}/…``), as manifests hold them. Every operation
 tells the observer before it is sent, and raises the engine's errors only (`lake.s3errors`).
-A Lake is used by many threads at once: it has no state of its own besides the boto3 client.
+A Lake is used by many threads at once: besides the boto3 client it only keeps what it has found
+out about the server.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from pipeline.errors import LakeRefused
 from pipeline.lake.layout import parse_lake_url, segment
 from pipeline.lake.s3errors import Conflict, UploadGone, classify, is_missing
 
 __all__ = ["Lake", "Listed", "Part", "Stored", "Upload", "parse_lake_url", "segment"]
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit for one DeleteObjects
+_NO_ETAG: Final = f'"{"0" * 32}"'
 
 Part = Mapping[str, Any]
 
@@ -62,6 +65,7 @@ class Lake:
         self.client = client
         self.bucket, self.prefix = parse_lake_url(url)
         self.on_operation: Callable[[str, str], None] | None = None
+        self._keeps_conditions = False
 
     def url(self, key: str = "") -> str:
         """The ``s3://`` address of a key, for messages and readers."""
@@ -79,6 +83,28 @@ class Lake:
         """
         with self._operation("list", ""):
             self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.full(""), MaxKeys=1)
+
+    def check_conditions(self, key: str, body: bytes) -> None:
+        """Find out, once, whether the server keeps to a condition or overlooks it.
+
+        It is asked to replace what can't be there. One that does would let two runs of a partition
+        overwrite each other, and say that all is well.
+
+        :param body: what the object holds already, so that nothing is changed even then.
+        :raises LakeRefused: it overlooks it.
+        """
+        if self._keeps_conditions:
+            return
+        try:
+            self.put(key, body, replaces=_NO_ETAG)
+        except Conflict:
+            self._keeps_conditions = True
+            return
+        raise LakeRefused(
+            f"S3 at {self.client.meta.endpoint_url} overlooks conditions: it wrote {self.url(key)},"
+            " although it was told to do so only in place of another version (If-Match). Two runs"
+            " of one day could lose rows there: use an S3 that has conditional writes."
+        )
 
     # ---- objects
 

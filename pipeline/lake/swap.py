@@ -32,5 +32,5 @@ def swap(lake: Lake, key: str, body: bytes, *, replaces: str | None) -> str:
         if (found.etag if found else None) != replaces:
             raise Conflict(f"{lake.url(key)} was changed by another run") from failure
     raise LakeUnavailable(
-        f"S3 did not say whether {lake.url(key)} was written. The next try finds out."
+        f"S3 did not say whether {lake.url(key)} was written. The next try finds out. {failure}"
     ) from failure

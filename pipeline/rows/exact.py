@@ -74,7 +74,7 @@ def check_nulls(table: pa.Table, columns: Sequence[Column], where: str) -> None:
             continue
         row = array.is_null().index(True).as_py()
         key = table.column("id")[row].as_py() if "id" in table.column_names else None
-        refused = repair.Refused(None, "null: false is declared, so a value was expected", "", row)
+        refused = repair.Refused(None, "it is in the key, or declared nullable: false", "", row)
         text = f"is declared {column.type.text}"
         raise misfit(where, column.name, text, key, refused)
 

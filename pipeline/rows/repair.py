@@ -6,7 +6,7 @@ kept without loss is converted and counted; all else is ``Refused``, never chang
     declared       taken as it is       converted, counted           refused, among others
     bool           true, false          -                            "true", 0, 1
     int*, uint*    in range             3.0, 1e3, "5"                3.7, "5.0", "007", out of range
-    float, double  a number             "12.5"                       "", 2**53 + 1, 1e400
+    float, double  a number             "12.5", "NaN", "-Infinity"   "", 2**53 + 1, 1e400
     string         text                 5 (as "5")                   1.5, true, [], {}
     date           "2024-02-29"         -                            a time of day, "29.2.2024"
     json           anything             -                            NaN, over 250 levels
@@ -32,9 +32,13 @@ from pipeline.rows.exactjson import ExactFloat, NotJson, Twice
 from pipeline.rows.guard import Tally
 from pipeline.rows.types import INTEGERS, DeclaredType
 
+_WHOLE_OR_PART: Final = "json, or that part of it "
+
 EXACT: Final = {"float": 2**24, "double": 2**53}
 
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_NO_NUMBERS: Final = frozenset(["NaN", "Infinity", "-Infinity", "+Inf", "-Inf"])
+"""How JSON of protocol buffers (MLflow) writes what JSON has no number for; and Prometheus."""
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
 _AS_IS: Final[Mapping[str, type]] = {
     "bool": bool,
@@ -117,7 +121,10 @@ def _whole(value: object, tally: Tally) -> int | None:
 
 def _real(value: object, declared: DeclaredType, tally: Tally) -> float:
     given = value
-    if isinstance(value, str):
+    if isinstance(value, str) and value in _NO_NUMBERS:
+        tally.repaired += 1
+        value = NotJson(value)
+    elif isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             raise Refused(given, "that is no number", "string")
         value = int(value) if _WHOLE.fullmatch(value) else ExactFloat(value)
@@ -212,13 +219,23 @@ def _list(value: object, declared: DeclaredType, tally: Tally) -> list[object]:
     if not isinstance(value, list):
         raise Refused(value, "expected an array", _fits(value))
     item = declared.members[0][1]
-    return [cell(each, item, tally) for each in value]
+    return [_part(each, item, tally) for each in value]
 
 
 def _struct(value: object, declared: DeclaredType, tally: Tally) -> dict[str, object]:
     if not isinstance(value, dict):
         raise Refused(value, "expected an object", _fits(value))
-    return {name: cell(value.get(name), of, tally) for name, of in declared.members}
+    return {name: _part(value.get(name), of, tally) for name, of in declared.members}
+
+
+def _part(value: object, declared: DeclaredType, tally: Tally) -> object:
+    """A member of a nested value: what would take it is no type for the whole column."""
+    try:
+        return cell(value, declared, tally)
+    except Refused as refused:
+        if refused.remedy and not refused.remedy.startswith(_WHOLE_OR_PART):
+            refused.remedy = _WHOLE_OR_PART + refused.remedy
+        raise
 
 
 def _fits(value: object) -> str:

@@ -36,8 +36,9 @@ CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
 _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
-    "window misspelt (some servers answer nothing to a filter that they don't know), or does start "
-    "lie before the first row?"
+    "window misspelt (some servers answer nothing to a filter that they don't know), does what is "
+    "left of the request without {start} mean something else (window.floor gives it a value), or "
+    "does start lie before the first row?"
 )
 
 _TRY = "Is 'key' right, and does the API honour the filter?"

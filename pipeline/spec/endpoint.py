@@ -87,7 +87,8 @@ class Endpoint(Model):
     transform: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$",
-        description="a function of yours over the rows of a page, as module:function",
+        description="a function of yours over the rows of a page, as module:function; it may make "
+        "more rows, or fewer, and declared columns, the key and the cursor among them",
     )
     batch_rows: int = Field(25_000, ge=1, description="rows of one Parquet file")
     order: Literal["ascending", "descending", "none"] = Field(
@@ -122,6 +123,11 @@ class Endpoint(Model):
     def key_of_rows(self) -> tuple[str, ...]:
         """The columns of the key that the API's rows have."""
         return tuple(name for name in self.key if name != self.column_of_parent)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns that every row must have a value of."""
+        return frozenset(self.key).union(n for n, c in self.columns.items() if not c.nullable)
 
     @property
     def rows_path(self) -> tuple[str, ...]:

@@ -72,10 +72,11 @@ class Token(Model):
         "if paging.total counts the rows; else an empty one is",
     )
     resumable: bool = Field(True, description="false: a token dies with the run (server state)")
-    numbered: bool = Field(
-        False,
+    numbered: bool | None = Field(
+        None,
         description="the tokens are page numbers or offsets: rows that shift are passed over, so "
-        "that only a total that agrees is taken for a proof",
+        "that only a total that agrees is taken for a proof; default: if they say so by a name, "
+        "plain or in base64 (MLflow), and name nothing else",
     )
     slices: int = Field(1, ge=1, le=256, description="slices of the window, read side by side")
 

@@ -4,7 +4,8 @@
 
 ==============  ======================================================================
 ``slow down``   503 SlowDown; the request does not reach S3
-``denied``      403 AccessDenied; the request does not reach S3
+``denied``      403 AccessDenied; the request does not reach S3; likewise ``full``, ``expired``,
+                ``unknown key``, ``skewed`` and ``quota``, by S3's codes for them
 ``stall``       no answer, until the client gives up; the request does not reach S3
 ``reset``       half of the body is read, then the connection is reset
 ``lost``        S3 does what it is asked, and the connection is reset instead of the answer
@@ -24,7 +25,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 Fault = Callable[[str, str], str | None]
 STALL_S = 30.0
-_ERRORS = {"slow down": (503, "SlowDown"), "denied": (403, "AccessDenied")}
+_ERRORS = {
+    "slow down": (503, "SlowDown"),
+    "full": (507, "XMinioStorageFull"),
+    "denied": (403, "AccessDenied"),
+    "expired": (400, "ExpiredToken"),
+    "unknown key": (403, "InvalidAccessKeyId"),
+    "skewed": (403, "RequestTimeTooSkewed"),
+    "quota": (403, "QuotaExceeded"),
+}
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 

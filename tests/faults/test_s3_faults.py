@@ -29,9 +29,9 @@ def proxy(s3: S3) -> Iterator[Proxy]:
 def behind(api: Emulator, lake: Lake, s3: S3, proxy: Proxy) -> Callable[..., Bench]:
     """The engine, whose S3 is behind the proxy."""
 
-    def make(*, attempts: int = 3, timeout_s: float = 10.0) -> Bench:
+    def make(*, attempts: int = 3, timeout_s: float = 10.0, pack: int = 10) -> Bench:
         client = replace(s3, endpoint_url=proxy.url).client(attempts=attempts, timeout_s=timeout_s)
-        source = igdb(api, only=[ENDPOINT], batch_rows=100, page_rows=100)
+        source = igdb(api, only=[ENDPOINT], batch_rows=100, page_rows=100, pack=pack)
         return Bench(source, Lake(client, lake.url().rstrip("/")))
 
     return make
@@ -161,7 +161,43 @@ def test_access_that_is_revoked_in_the_middle(
     arrived(api, lake)
 
 
-@pytest.mark.parametrize("what", ["slow down", "reset", "lost", "denied"])
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("expired", "the temporary credentials have expired: renew them"),
+        ("unknown key", "the access key is not known there"),
+        ("skewed", "this machine's clock is wrong by more than S3 accepts"),
+        ("quota", "the quota of the bucket 'lake' is used up: make room in it, or raise it"),
+        ("full", "now (507 XMinioStorageFull)"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("operation", "after"), [("put", 2), ("upload_part", 1), ("complete_upload", 0)]
+)
+def test_what_ends_in_the_middle_is_named_and_the_next_run_goes_on(
+    api: Emulator,
+    lake: Lake,
+    behind: Callable[..., Bench],
+    proxy: Proxy,
+    what: str,
+    said: str,
+    operation: str,
+    after: int,
+) -> None:
+    """Credentials, the clock's day, the room. Once it is mended only what is missing is asked."""
+    bench = behind(pack=1)
+    first = bench.run().requests
+    api.touch(ENDPOINT, count=300, updated_at=IN_DAY_S)
+    proxy.some(what, operation, times=1_000, after=after)
+    error = bench.run().error
+    assert isinstance(error, LakeUnavailable if what == "full" else LakeRefused)
+    assert said in str(error)
+    proxy.heal()
+    assert bench.run().requests < first
+    arrived(api, lake)
+
+
+@pytest.mark.parametrize("what", ["slow down", "reset", "lost", "denied", "expired"])
 def test_files_that_can_not_be_read_back(
     api: Emulator, lake: Lake, behind: Callable[..., Bench], proxy: Proxy, what: str
 ) -> None:
@@ -172,6 +208,9 @@ def test_files_that_can_not_be_read_back(
     if what == "denied":
         assert isinstance(error, LakeRefused)
         assert "s3:GetObject" in str(error)
+    elif what == "expired":
+        assert isinstance(error, LakeRefused)
+        assert "the temporary credentials have expired: renew them" in str(error)
     else:
         assert isinstance(error, LakeUnavailable)
         assert "can't be read" in str(error)
@@ -185,7 +224,7 @@ def test_files_that_can_not_be_read_back(
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize(
     ("record", "after"),
-    [("_manifests", 0), ("_checkpoints", 0), ("_checkpoints", 2), ("_checkpoints", 4)],
+    [("_manifests", 0), ("_checkpoints", 0), ("_checkpoints", 2), ("_checkpoints", 5)],
     ids=["manifest", "begin", "batch", "decision"],
 )
 def test_a_conditional_put_whose_answer_is_lost(

@@ -1,5 +1,6 @@
 """What S3 says no to, or does not answer, is one clear sentence without a secret."""
 
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -108,11 +109,12 @@ def test_uploads_that_are_gone(lake: Lake) -> None:
         (400, "ExpiredToken", LakeRefused, "temporary credentials have expired: renew them"),
         (403, "RequestTimeTooSkewed", LakeRefused, "this machine's clock is wrong"),
         (301, "PermanentRedirect", LakeRefused, "in another region: set AWS_REGION"),
+        (403, "QuotaExceeded", LakeRefused, "the quota of the bucket 'b' is used up: make room"),
         (501, "NotImplemented", LakeRefused, "use an S3 that does"),
         (400, "Whatever", LakeRefused, "refused to put s3://b/k: 400 Whatever"),
         (503, "SlowDown", LakeUnavailable, "is not able to put s3://b/k now"),
         (500, "InternalError", LakeUnavailable, "goes on from the last batch"),
-        (400, "RequestTimeout", LakeUnavailable, "tried several times"),
+        (400, "RequestTimeout", LakeUnavailable, "(400 RequestTimeout)"),
         (409, "ConditionalRequestConflict", Conflict, "changed by another run"),
         (404, "NoSuchKey", Conflict, "changed by another run"),
         (400, "InvalidPart", UploadGone, "is gone"),
@@ -140,3 +142,32 @@ def test_no_credentials_at_all(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     lake = _lake(s3, aws_access_key_id=None, aws_secret_access_key=None)
     assert "no credentials were found" in _refused(lake)
+
+
+@pytest.mark.parametrize("lost", [("If-Match",), ("If-Match", "If-None-Match")])
+def test_an_s3_that_overlooks_conditions_is_refused_before_a_row_is_staged(
+    s3: S3, new_lake: Callable[[], Lake], lost: tuple[str, ...]
+) -> None:
+    """Such servers are about, and say that all is well. Here the condition is lost on the way."""
+    client = s3.client()
+
+    def lose(params: dict[str, Any], **_: object) -> None:
+        for name in lost:
+            params["headers"].pop(name, None)
+
+    client.meta.events.register("before-call.s3.PutObject", lose)
+    lake = Lake(client, new_lake().url().rstrip("/"))
+    with pytest.raises(LakeRefused, match=r"overlooks conditions: .*use an S3 that has"):
+        extract(lake)
+    assert not list(lake.list("igdb/games/dt="))
+    assert lake.uploads("") == []
+
+
+def test_conditions_are_looked_at_once_in_a_process(lake: Lake) -> None:
+    puts = []
+    lake.on_operation = lambda operation, _: puts.append(operation == "put")
+    extract(lake)
+    first = sum(puts)
+    puts.clear()
+    extract(lake, version="v2")
+    assert sum(puts) == first - 1

@@ -248,6 +248,7 @@ def test_a_page_behind_the_last_is_no_mistake_in_the_yaml(tmp_path: Path, limit:
         (lambda at: b64encode(f"arrayconnection:{at - 1}".encode()).decode(), "", True),
         (lambda at: str(at), "", True),
         (lambda at: str(at), ", numbered: true", False),
+        (lambda at: str(at), ", numbered: false", False),
         (lambda at: b64encode(f"k:{at * 17}".encode()).decode(), "", False),
     ],
 )
@@ -279,7 +280,7 @@ def test_an_api_that_compares_times_as_texts_is_noticed(
     rows = [{"id": n, "updated": f"{one:%Y-%m-%d %H:%M:%S.000Z}"} for n, one in enumerate(at)]
 
     async def answer(request: Request) -> Response:
-        low, high = request.query_params["from"], request.query_params["to"]
+        low, high = request.query_params.get("from", ""), request.query_params["to"]
         return json_answer([row for row in rows if low <= str(row["updated"]) < high])
 
     file = tmp_path / "shop.yaml"

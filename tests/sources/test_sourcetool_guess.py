@@ -153,3 +153,27 @@ def test_a_window_in_an_apis_own_words_is_not_passed_over() -> None:
 def test_a_column_that_was_null_in_every_row_has_no_type_yet() -> None:
     """Redmine's estimated_hours: it was declared as text, and refused the first number."""
     assert "hours" not in guessed(units(hours=None)).columns
+
+
+@pytest.mark.parametrize(
+    ("named", "parameter"),
+    [
+        ("next_page_token", "page_token"),
+        ("nextPageToken", "pageToken"),
+        ("next_cursor", "cursor"),
+        ("NextToken", "NextToken"),
+        ("next_token", "next_token"),
+    ],
+)
+def test_the_parameter_of_a_token_is_called_as_apis_call_it(named: str, parameter: str) -> None:
+    """MLflow, Google, Slack, AWS."""
+    found = guessed({"units": units(), named: "eyJvZmZzZXQiOiAyfQ=="})
+    assert found.paging == {"kind": "token", "limit": 2, "next": named}
+    assert found.params[parameter] == "{token}"
+
+
+def test_a_fixed_time_in_a_snapshot_is_doubted() -> None:
+    """Prometheus: its rows have no time, and the same day would be asked for for ever."""
+    rows = [{"metric": {"host": host}, "values": [[1795219200, "9.5"]]} for host in "ab"]
+    found = guessed({"data": {"result": rows}}, "query=cpu&start=2026-11-21T00:00:00Z")
+    assert any("start=2026-11-21T00:00:00Z is sent with every request" in d for d in found.doubts)

@@ -1,0 +1,68 @@
+"""Whether an API keeps to the bounds of a window: with both, with an earlier end, without a start.
+
+The first partition has no lower bound. What is left of a request without ``{start}`` may mean
+something else: Parse Server finds nothing by ``{$gte: {__type: Date}}``.
+"""
+
+from collections.abc import Iterator
+
+from sourcetool.doubt import Doubt
+from sourcetool.look import Seen
+
+_FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'The window'"
+
+
+def bounds(seen: Seen) -> Iterator[Doubt]:
+    """Of a window that has rows."""
+    if seen.half is not None and seen.half.facts.rows == 0:
+        yield Doubt(
+            "asked for a part of the window that has rows, the API gave none: every day that has "
+            "ended would be empty",
+            "correct the parameter that carries {end}, or window.format",
+            breaks=True,
+        )
+    if seen.later:
+        yield Doubt(
+            f"asked for a part of the window, {seen.later:,} rows came that lie after its end: an "
+            "API that compares times as texts would leave out others at its start",
+            "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
+        )
+    yield from _without_start(seen)
+
+
+def _without_start(seen: Seen) -> Iterator[Doubt]:
+    if seen.ever_error is not None:
+        yield Doubt(
+            f"asked for everything up to now, as the first partition will be: {seen.ever_error}",
+            f"if the API wants a lower bound always, {_FLOOR}",
+            breaks=True,
+        )
+    if seen.ever is None:
+        return
+    head, ever = seen.pages[0].facts, seen.ever.facts
+    ends = not (ever.token or ever.url)
+    fewer = head.total is not None and ever.total is not None and ever.total < head.total
+    if (ever.rows == 0 and ends) or fewer:
+        yield Doubt(
+            f"{head.total if fewer else head.rows:,} rows came, but asked for everything up to "
+            f"now, without {{start}}, the API gave {ever.total if fewer else 0:,}: the first "
+            "partition would lack them",
+            f"what is left of the request without {{start}} means something else: {_FLOOR}",
+            breaks=True,
+        )
+
+
+def nothing(seen: Seen) -> Doubt:
+    """Of a window without rows."""
+    if seen.ever is None:
+        return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
+    if seen.ever.facts.rows:
+        return Doubt(
+            "no rows came of these days, so that little could be checked",
+            "look further back: ARGS='--days 30'",
+        )
+    return Doubt(
+        "no rows came, not even of everything up to now: the first partition would be empty",
+        "is a parameter misspelt? Ask the API without it: some answer nothing to a filter that "
+        "they don't know",
+    )

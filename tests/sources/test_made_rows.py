@@ -1,0 +1,137 @@
+"""A function of the user's own that makes the rows: one of each value in an answer's objects."""
+
+import io
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.errors import ContractBroken
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from sourcetool.check import check
+from tests.engine.sources import source_of
+from tests.sources.support import extract, outcome_of, serving
+from tests.sources.test_window_edges import Params
+
+DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
+NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
+FIRST = datetime(2026, 11, 1, tzinfo=UTC)
+HOSTS = ("a", "b")
+STEP_S = 3600
+
+
+def samples(table: pa.Table) -> pa.Table:
+    """A series a row becomes a sample a row: as in docs/sources.md."""
+    rows = [
+        {**row, "at": int(at * 1e6), "value": float(value), "values": None}
+        for row in table.to_pylist()
+        for at, value in json.loads(row["values"])
+    ]
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def without_hosts(table: pa.Table) -> pa.Table:
+    made = samples(table)
+    return made.set_column(made.column_names.index("host"), "host", pa.nulls(made.num_rows))
+
+
+def prometheus(params: Params, first: datetime, last: datetime) -> Response:
+    """Prometheus' query_range: both bounds included, seconds as numbers, values as text."""
+    if "start" not in params:
+        said = 'invalid parameter "start": cannot parse "" to a valid timestamp'
+        return JSONResponse({"status": "error", "errorType": "bad_data", "error": said}, 400)
+    low, high = float(params["start"]), float(params["end"])
+    at = [low + STEP_S * n for n in range(int((high - low) // STEP_S) + 1)]
+    there = [one for one in at if first.timestamp() <= one <= last.timestamp()]
+    found = [
+        {"metric": {"host": host}, "values": [[one, value_of(host, one)] for one in there]}
+        for host in HOSTS
+    ]
+    return JSONResponse({"data": {"resultType": "matrix", "result": found if there else []}})
+
+
+def value_of(host: str, at: float) -> str:
+    return "+Inf" if at % 7 == 0 else f"{at % 1000 + HOSTS.index(host)}"
+
+
+def yaml_of(url: str, transform: str = "samples", paging: str = "{kind: none}") -> str:
+    return f"""
+source: prometheus
+base_url: {url}
+start: 2026-11-01
+safety_margin_s: {STEP_S}
+retries: {{errors: 0}}
+endpoints:
+  cpu:
+    path: api/v1/query_range
+    request: {{params: {{query: cpu, start: "{{start}}", end: "{{end}}", step: {STEP_S}}}}}
+    window: {{format: epoch_s, end: inclusive, floor: "2026-11-01"}}
+    paging: {paging}
+    rows: data.result
+    transform: tests.sources.test_made_rows:{transform}
+    key: [host, at]
+    cursor: at
+    columns:
+      host: {{type: string, path: metric.host}}
+      at: timestamp[us]
+      value: double
+      values: json
+"""
+
+
+def app(first: datetime = FIRST, last: datetime = NOW) -> Starlette:
+    async def answer(request: Request) -> Response:
+        return prometheus(dict(request.query_params), first, last)
+
+    return Starlette(routes=[Route("/api/v1/query_range", answer)])
+
+
+def test_samples_of_series_land_by_their_own_time(lake: Lake) -> None:
+    with serving(app()) as url:
+        manifests = extract(source_of(yaml_of(url)), lake, "cpu", DAYS, NOW)
+    assert [m.rows for m in manifests] == [48, 50, 26], "a step of the margin beside each day"
+    landed = {}
+    for manifest in manifests:
+        for row in key_rows(lake, manifest.files, ["host", "at", "value"]).to_pylist():
+            landed[row["host"], row["at"]] = row["value"]
+    hours = [FIRST + timedelta(hours=n) for n in range(60)]
+    assert landed == {(h, at): float(value_of(h, at.timestamp())) for h in HOSTS for at in hours}
+
+
+@pytest.mark.parametrize(
+    ("transform", "paging", "said"),
+    [
+        ("without_hosts", "{kind: none}", "expected a value of host in every row, since it is in"),
+        ("samples", "{kind: cursor, limit: 2}", "pages go by at, and no row of the API has one"),
+    ],
+)
+def test_rows_that_can_t_be_told_apart_or_asked_for_are_refused(
+    lake: Lake, transform: str, paging: str, said: str
+) -> None:
+    with serving(app()) as url:
+        outcome, _ = outcome_of(
+            source_of(yaml_of(url, transform, paging)), lake, "cpu", DAYS[:1], NOW
+        )
+    assert isinstance(outcome.failed[0].error, ContractBroken)
+    assert said in str(outcome.failed[0].error)
+
+
+def test_what_is_looked_at_are_the_rows_that_land(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    file, console = tmp_path / "x.yaml", Console(file=io.StringIO(), width=300)
+    with serving(app(now - timedelta(days=3), now)) as url:
+        file.write_text(yaml_of(url))
+        code = check(str(file), [], 2, 1, console)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert code == 0, said
+    assert "beyond it dropped" not in said
+    assert "rows: values\n" in said, "declared, and in none of them: only values, as it was used up"
