@@ -122,7 +122,7 @@ def _whole(value: object, tally: Tally) -> int | None:
 def _real(value: object, declared: DeclaredType, tally: Tally) -> float:
     given = value
     if isinstance(value, str) and value in _NO_NUMBERS:
-        tally.repaired += 1
+        tally.converted()
         value = NotJson(value)
     elif isinstance(value, str):
         if not _NUMBER.fullmatch(value):

@@ -4,7 +4,8 @@
 ``paging`` how its pages follow each other, ``auth`` who asks, ``limits`` how fast; ``model`` is
 what all of these are built on, ``fitting`` whether the parts of an endpoint fit together. ``load``
 reads the YAML (``yaml_lines``), puts ``settings`` in and turns each mistake into one sentence with
-file and line. ``schema`` describes the YAML to an editor.
+file and line; ``hints`` say what a wrong key may have meant. ``schema`` describes the YAML to an
+editor.
 """
 
 from pipeline.spec.endpoint import Endpoint
