@@ -13,7 +13,7 @@ from assets.progress import EVERY_S
 from assets.specs import asset_key
 from pipeline.client.packing import packed
 from pipeline.errors import HeadraceError
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.run.staged import Run
 from pipeline.run.sweep import Swept, sweep
 from pipeline.spec.source import Source

@@ -16,7 +16,7 @@ from local.s3 import S3
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.client.packing import packed
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.lake.store import Lake
 from pipeline.run.source import Outcome, run_source
 from pipeline.run.staged import Run

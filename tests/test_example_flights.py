@@ -24,7 +24,7 @@ from local.services import S3, child_env, seaweedfs
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.lake.checkpoint import load, save
 from pipeline.lake.layout import Place
 from pipeline.lake.manifest import Manifest

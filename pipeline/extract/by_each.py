@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from pipeline.extract.agreement import ONE_PAGE, weaker
 from pipeline.extract.by_key import ByKey
-from pipeline.extract.chains import ByChain, Handed, Tally
+from pipeline.extract.chains import ByChain
 from pipeline.extract.fetch import Fetched, Pages
+from pipeline.extract.handed import Handed, Tally
 from pipeline.extract.lanes import in_order
 from pipeline.paging.pagers import Ask
 

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.chains import Handed, Tally
 from pipeline.extract.fetch import Fetched, Pages
+from pipeline.extract.handed import Handed, Tally
 from pipeline.extract.lanes import Room, in_order
 from pipeline.extract.order import first_new
 from pipeline.extract.seek import ASK_AGAIN, Seek

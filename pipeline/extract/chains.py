@@ -1,13 +1,10 @@
-"""All pages of one endpoint in one window: side by side on the wire, in order to the caller.
+"""Chains of pages, and numbered pages; those in order of a unique key are read by ``by_key``.
 
-Pages in order of a unique key are read by ``by_key``, under the proof of ``proof``. Here are the
-chains and numbered pages: a row that comes again is dropped by its key, and where the API has a
-count it has to agree with the rows, else a second pass is made (``agreement``). Of numbered pages
-that neither overlap nor are counted, nothing shows whether a row was passed over: they are not
-proved. Where a row that was passed over would be taken for deleted, pages that may have shifted are
-read until a pass has every key of the one before it.
-
-Each page handed on carries the position after it: what a later try starts from.
+A row that comes again is dropped by its key, and where the API has a count it has to agree with the
+rows, else a second pass is made (``agreement``). Of numbered pages that neither overlap nor are
+counted, nothing shows whether a row was passed over: they are not proved. Where a row that was
+passed over would be taken for deleted, pages that may have shifted are read until a pass has every
+key of the one before it.
 """
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -18,38 +15,16 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.agreement import BY_KEYS, Pass
+from pipeline.extract.agreement import Pass
 from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_page_json
 from pipeline.extract.endless import Progress, comes_again, is_end
 from pipeline.extract.fetch import Fetched, Pages
+from pipeline.extract.handed import Handed, Tally
 from pipeline.extract.lanes import Room, in_order
 from pipeline.extract.links import is_numbered, says_number
 from pipeline.paging.pagers import Ask, Facts, Pager
 
 _MOST_PASSES = 3
-
-
-@dataclass
-class Tally:
-    """What an extraction has seen so far: progress while it runs, proof when it ends."""
-
-    total: int | None = None
-    pages: int = 0
-    rows: int = 0
-    gaps_refetched: int = 0
-    repeated_rows: int = 0
-    passes: int = 1
-    contiguous: bool = False
-    rests_on: str = BY_KEYS
-
-
-@dataclass(frozen=True)
-class Handed:
-    """Rows that are new, and the position after them (JSON) that a later try starts from."""
-
-    table: pa.Table
-    position: Mapping[str, Any]
-    arrow_bytes: int
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pipeline.errors import LakeRefused
+from pipeline.window import Kind
 
 VERSION: Final = 1
-EndpointKind = Literal["incremental", "snapshot", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Manifest:
     endpoint: str = ""
     partition: str = ""
     generation: str = ""
-    endpoint_kind: EndpointKind = "incremental"
+    endpoint_kind: Kind = "incremental"
     window: Mapping[str, Any] = field(default_factory=dict)
     watermark: str | None = None
     rows: int = 0

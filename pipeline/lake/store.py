@@ -16,10 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import LakeRefused
-from pipeline.lake.layout import parse_lake_url, segment
+from pipeline.lake.layout import parse_lake_url
 from pipeline.lake.s3errors import Conflict, UploadGone, classify, is_missing
-
-__all__ = ["Lake", "Listed", "Part", "Stored", "Upload", "parse_lake_url", "segment"]
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit for one DeleteObjects
 _NO_ETAG: Final = f'"{"0" * 32}"'

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.extract.chains import Handed
+from pipeline.extract.handed import Handed
 
 GROUP_BYTES = 8 * 2**20
 """Arrow bytes of pages that make a row group. A file is many pages, and to hold them all would be

@@ -16,8 +16,8 @@ import pyarrow as pa
 from pipeline.errors import ContractBroken, RequestRefused, WindowRefused, cut
 from pipeline.extract.agreement import BY_COUNT, ONE_PAGE, weaker
 from pipeline.extract.by_each import PagesOf
-from pipeline.extract.chains import Handed, Tally
 from pipeline.extract.fetch import Pages
+from pipeline.extract.handed import Handed, Tally
 from pipeline.extract.lanes import in_order
 from pipeline.extract.plan import Extraction
 from pipeline.lake.manifest import Manifest

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.chains import Handed, StartOver, Tally
+from pipeline.extract.chains import StartOver
 from pipeline.extract.fetch import EndpointPages, Pages
+from pipeline.extract.handed import Handed, Tally
 from pipeline.extract.plan import Extraction, extraction_of, shape_of
 from pipeline.lake.commit import Attempt
 from pipeline.lake.manifest import Manifest

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.heap import settled
 from pipeline.run.joined import check_joined
 from pipeline.run.partition import stage

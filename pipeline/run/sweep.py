@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
 from pipeline.extract.agreement import CAP
-from pipeline.extract.chains import Tally
 from pipeline.extract.fetch import EndpointPages, parent_field
+from pipeline.extract.handed import Tally
 from pipeline.extract.plan import extraction_of, shape_of
 from pipeline.lake.layout import sweeps_folder
 from pipeline.lake.parquet import encode

@@ -9,7 +9,7 @@ from assets.progress import line, too_fast
 from pipeline.budget.stats import BudgetStats
 from pipeline.client.client import Sent
 from pipeline.errors import ContractBroken
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.run.source import Failed, Outcome
 from tests.engine.sources import quick
 from tests.engine.wire import answer, client_of, read_json, serving, things

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.extract.chains import Handed
+from pipeline.extract.handed import Handed
 from pipeline.run.batch import GROUP_BYTES, MAX_BYTES, Gathered, Held
 
 

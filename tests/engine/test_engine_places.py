@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.client.client import Sent
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.extract.chains import Tally
 from pipeline.extract.fetch import EndpointPages
+from pipeline.extract.handed import Tally
 from pipeline.extract.plan import extraction_of, shape_of
 from pipeline.rows.reader import PageReader
 from pipeline.spec import Source

@@ -19,7 +19,7 @@ from local.services import S3
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.client.packing import packed
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.lake.read import current, gone_keys
 from pipeline.lake.store import Lake
 from pipeline.run.staged import Run

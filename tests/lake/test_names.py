@@ -5,9 +5,8 @@ import json
 import pytest
 
 from pipeline.errors import ConfigError, LakeRefused
-from pipeline.lake.layout import Place, place_of_part, place_of_record
+from pipeline.lake.layout import Place, parse_lake_url, place_of_part, place_of_record, segment
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.store import parse_lake_url, segment
 
 GENERATION = "20260102T030405678-0123abcd"
 

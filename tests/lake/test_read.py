@@ -10,12 +10,13 @@ import pytest
 from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
 from pipeline.lake.commit import open_attempt
 from pipeline.lake.late import late_rows
-from pipeline.lake.manifest import EndpointKind, Manifest
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.readback import key_rows
 from pipeline.lake.rows import newest_of_each
 from pipeline.lake.store import Lake
+from pipeline.window import Kind
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -26,7 +27,7 @@ def at(text: str) -> datetime:
 
 
 def put(
-    lake: Lake, day: str, *tables: pa.Table, kind: EndpointKind = "incremental", **known: Any
+    lake: Lake, day: str, *tables: pa.Table, kind: Kind = "incremental", **known: Any
 ) -> Manifest:
     attempt = open_attempt(lake, "s", "e", day, definition="d", window={}, run_id="r")
     for table in tables:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.errors import ConfigError, RequestRefused
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import current
 from pipeline.lake.readback import key_rows

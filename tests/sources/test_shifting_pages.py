@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from pipeline import budget
 from pipeline.client.client import open_client
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.chains import Tally
+from pipeline.extract.handed import Tally
 from pipeline.lake.read import current
 from pipeline.lake.store import Lake
 from pipeline.run.staged import Run
