@@ -16,9 +16,9 @@ from pipeline.spec.paging import Cursor
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
     """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
-    if table.num_rows == 0 or len(endpoint.key) != 1 or not endpoint.key_of_rows:
+    if table.num_rows == 0 or len(endpoint.key_of_rows) != 1:
         return None, None
-    column = table[endpoint.key[0]]
+    column = table[endpoint.key_of_rows[0]]
     return column[0].as_py(), column[-1].as_py()
 
 
@@ -132,14 +132,14 @@ def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
     if not endpoint.by_key or table.num_rows == 0:
         return
     check_keys(table, endpoint)
-    keys = table[endpoint.key[0]].combine_chunks()
+    keys = table[endpoint.key_of_rows[0]].combine_chunks()
     earlier, later = keys[:-1], keys[1:]
     descending = endpoint.order == "descending"
     wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
     at = pc.index(wrong, True).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"asked for {endpoint.order} {endpoint.key[0]}, got {later[at].as_py()} after "
+            f"asked for {endpoint.order} {endpoint.key_of_rows[0]}, got {later[at].as_py()} after "
             f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
         )
     _bounds_kept(keys, ask, endpoint)
@@ -157,6 +157,6 @@ def _bounds_kept(keys: pa.Array, ask: Ask, endpoint: Endpoint) -> None:
     )
     if too_low or too_high:
         raise ContractBroken(
-            f"asked for {endpoint.key[0]} after {ask.after} and before {ask.before}, got rows from "
-            f"{first} to {last}: the API ignores the filter on the key"
+            f"asked for {endpoint.key_of_rows[0]} after {ask.after} and before {ask.before}, got "
+            f"rows from {first} to {last}: the API ignores the filter on the key"
         )

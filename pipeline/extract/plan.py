@@ -114,7 +114,7 @@ def _extraction(
         return ByKey(
             pages,
             pager,
-            key=endpoint.key[0],
+            key=endpoint.key_of_rows[0],
             ahead=ahead,
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",

@@ -19,7 +19,7 @@ def written(ask: Ask, endpoint: Endpoint) -> Ask:
     """The page to ask for, with its keys as the request has them."""
     if not (isinstance(ask.after, date) or isinstance(ask.before, date)):
         return ask
-    column = endpoint.columns.get(endpoint.key[0])
+    column = endpoint.columns.get(endpoint.key_of_rows[0])
     kind = column.type if column else "date"  # no type that is inferred is a time
     return replace(ask, after=in_words(ask.after, kind), before=in_words(ask.before, kind))
 

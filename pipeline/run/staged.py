@@ -46,9 +46,15 @@ _NEW_VALUES = (
 )
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
-    "Is 'key' right? If one row may come under several parents, or values of each: put their "
-    "column into 'key' (column_here; with parents, group: 1)"
+    "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
 )
+
+
+def _hint(spec: Endpoint) -> str:
+    """What to look at if a partition is not sound."""
+    if spec.parents:
+        return _SHARED.format("parent", "parents.column_here, with group: 1")
+    return _SHARED.format("value", "each.column_here") if spec.each else _TRY
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ class Staged:
             passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-        refuse_if_broken(checks, what, hint=_SHARED if spec.parents or spec.each else _TRY)
+        refuse_if_broken(checks, what, hint=_hint(spec))
         return checks
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:

@@ -143,7 +143,7 @@ class Endpoint(Model):
         In which order rows with a key of several columns come is not known.
         """
         sorted_by_key = isinstance(self.paging, Offset | Keyset) and self.order != "none"
-        return sorted_by_key and len(self.key) == 1 and self.key[0] != self.column_of_parent
+        return sorted_by_key and len(self.key_of_rows) == 1
 
     @property
     def overlaps(self) -> bool:
@@ -189,7 +189,7 @@ class Endpoint(Model):
     def _consistent(self) -> "Endpoint":
         if isinstance(self.paging, Keyset) and not self.can_seek:
             raise ValueError("keyset paging needs {after} in the request, e.g. id__gt: '{after}'")
-        if isinstance(self.paging, Keyset) and len(self.key) != 1:
+        if isinstance(self.paging, Keyset) and len(self.key_of_rows) != 1:
             raise ValueError("keyset paging needs a key of one column")
         here = self.column_of_parent
         if here is not None and here not in self.columns:
