@@ -28,7 +28,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
 _TOTALS = (
     *("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits"),
-    "total_size",
+    *("total_size", "filter_count"),
 )
 _TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
 _WRAPPERS = ("attributes", "node", "_source", "fields", "properties", "resource", "doc")

@@ -194,8 +194,8 @@ class ByChain:
 
     def _look_back(self, index: int, page: Fetched) -> None:
         """Whether a page begins where the one before it ended, as far as it shows."""
-        ask, facts = page.ask, page.facts
-        before, self._before = self._before, facts
+        ask, facts, before, self._before = page.ask, page.facts, self._before, page.facts
+        self._now.steady &= not page.lost
         if before is not None and goes_back(before, ask):
             self._now.joined = True
         elif self._is_first(ask):

@@ -22,9 +22,10 @@ from pipeline.extract.inside import check_names, inside
 from pipeline.extract.links import next_url
 from pipeline.extract.order import check_keys, check_order, edges_of, ends
 from pipeline.extract.together import Together
-from pipeline.extract.tokens import token_in
+from pipeline.extract.tokens import before_last, token_in
 from pipeline.paging.bounds import slice_of
 from pipeline.paging.pagers import Ask, Facts
+from pipeline.paging.pagers import Token as Said
 from pipeline.paging.request import HttpRequest, Keep, count_request, page_request
 from pipeline.plugin import load_function, transformed
 from pipeline.rows.exactjson import shorten
@@ -50,6 +51,9 @@ class Fetched:
     :ivar arrow_bytes: of the table as it was read.
     :ivar body_bytes: of the answer.
     :ivar latency_s: of the answer, as the client has it.
+    :ivar back: where rows are the tokens, that of a row before the last one, and how many rows lie
+        behind it.
+    :ivar lost: the row that the page was asked for behind is not there any more.
     """
 
     ask: Ask
@@ -59,6 +63,8 @@ class Fetched:
     arrow_bytes: int = 0
     body_bytes: int = 0
     latency_s: float = 0.0
+    back: tuple[Said, int] = (None, 0)
+    lost: bool = False
 
 
 class Pages(Protocol):
@@ -202,6 +208,7 @@ class EndpointPages:
             arrow_bytes=arrow_bytes,
             body_bytes=len(answer.body),
             latency_s=answer.latency_s,
+            back=before_last(self._endpoint, page.table),
         )
 
     def made(self, rows: pa.Table) -> pa.Table:

@@ -129,7 +129,11 @@ def _extraction(
     elif isinstance(pager, OffsetPager) and pager.overlap:
         pages = pages if endpoint.counted else OverlapPages(pages, pager.first_offset)
     elif endpoint.count is None:
-        pages = EmptyTwice(pages, pager, of_parent=endpoint.parents is not None)
+        of_parent, by_row = (
+            endpoint.parents is not None,
+            bool(getattr(endpoint.paging, "last", None)),
+        )
+        pages = EmptyTwice(pages, pager, of_parent=of_parent, by_row=by_row)
     return ByChain(
         pages,
         pager,

@@ -36,7 +36,26 @@ def token_in(
         return _as_it_came(found)
     if table.num_rows == 0:
         return None
-    value, kind = table[paging.last][-1].as_py(), endpoint.columns[paging.last].type
+    return _of_row(paging.last, endpoint, table, table.num_rows - 1)
+
+
+def before_last(endpoint: Endpoint, table: pa.Table) -> tuple[Said, int]:
+    """The token of the nearest row before the last one that has another; how many rows lie behind.
+
+    None if no row of the page has another one, or rows are no tokens.
+    """
+    paging = endpoint.paging
+    if not isinstance(paging, Token) or paging.last is None or table.num_rows == 0:
+        return None, table.num_rows
+    column = table[paging.last]
+    for at in range(table.num_rows - 2, -1, -1):
+        if column[at] != column[-1]:
+            return _of_row(paging.last, endpoint, table, at), table.num_rows - 1 - at
+    return None, table.num_rows
+
+
+def _of_row(name: str, endpoint: Endpoint, table: pa.Table, at: int) -> Said:
+    value, kind = table[name][at].as_py(), endpoint.columns[name].type
     if kind == "json" and value is not None:
         return JsonToken(value)
     return _as_it_came(in_words(value, kind))

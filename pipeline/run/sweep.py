@@ -61,10 +61,14 @@ class Swept:
 def keys_only(endpoint: Endpoint) -> Endpoint:
     """The endpoint cut down to its keys, all of them, whatever their cursor.
 
-    Where the API can be asked for single fields, only the keys travel.
+    Where the API can be asked for single fields, only the keys travel. A user's function may make
+    the key from any column, so it is given them all.
     """
-    changes: dict[str, Any] = {"infer": False, "cursor": None, "deleted": None, "transform": None}
+    changes: dict[str, Any] = {"cursor": None}
     changes["cache"] = None  # a key that is gone shows in a new answer only
+    if endpoint.transform:
+        return endpoint.model_copy(update=changes)
+    changes |= {"infer": False, "deleted": None}
     changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
     if endpoint.each and endpoint.column_of_parent not in endpoint.key:
         changes["each"] = endpoint.each.model_copy(update={"column_here": None})
@@ -93,6 +97,7 @@ async def _keys(
     run: Run, source: Source, name: str, at: datetime, sent: Sent, tally: Tally
 ) -> pa.Table:
     spec = source.endpoints[name]
+    keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     pages = EndpointPages(run.sender, source, name, window, reader, sent)
@@ -101,7 +106,7 @@ async def _keys(
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as handed:
         async for page in handed:
-            tables.append(reader.conform(page.table.select(list(spec.key)), reader.schema))
+            tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
     if not tally.contiguous:
         raise ContractBroken(
             f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
@@ -111,7 +116,7 @@ async def _keys(
     schema = reader.schema
     if spec.column_of_parent is not None:
         schema = schema.append(parent_field(spec))
-    return pa.concat_tables([schema.empty_table(), *tables])
+    return pa.concat_tables([schema.empty_table().select(keys), *tables])
 
 
 def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:

@@ -84,7 +84,7 @@ def verify(
             RESTS_ON[rests_on]
             if contiguous
             else "the API's count and the rows that came do not agree after repeated passes, or "
-            "there is none for numbered pages (links may be such): name it as count or "
+            "there is none for numbered pages (links and tokens may be such): name it as count or "
             f"paging.total; one of exactly {CAP:,} is no count, but where Elasticsearch stops",
             blocking=False,
         ),

@@ -5,7 +5,7 @@ Each is read over a socket to its end: the keys in order, and the requests.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,9 +13,12 @@ import pytest
 
 from pipeline.client.client import Sent
 from pipeline.errors import ConfigError, ContractBroken
+from pipeline.extract.agreement import Pass
+from pipeline.extract.chains import StartOver
 from pipeline.extract.fetch import EndpointPages
 from pipeline.extract.handed import Tally
 from pipeline.extract.plan import extraction_of, shape_of
+from pipeline.paging.pagers import Ask
 from pipeline.rows.reader import PageReader
 from pipeline.spec import Source
 from pipeline.spec.model import split_path
@@ -25,7 +28,7 @@ from tests.engine.test_engine_request import NOON
 from tests.engine.wire import Seen, answer, client_of, serving
 
 ROWS = [{"id": f"k{(n * 7) % 10}", "n": n, "sort": [NOON.year, f"k{n}"]} for n in range(10)]
-KEYS = [row["id"] for row in ROWS]
+KEYS = [str(row["id"]) for row in ROWS]
 SOURCE = """
 source: api
 base_url: {url}
@@ -47,7 +50,9 @@ def source(url: str, paging: str, request: str = GET) -> Source:
     return source_of(SOURCE.format(url=url, paging=paging, request=request))
 
 
-def read(answers: Answers, paging: str, request: str = GET) -> tuple[list[str], list[Seen], Tally]:
+def read(
+    answers: Answers, paging: str, request: str = GET, position: Mapping[str, Any] | None = None
+) -> tuple[list[str], list[Seen], Tally]:
     async def run() -> tuple[list[str], list[Seen], Tally]:
         async with serving(answers) as wire:
             made = source(wire.url, paging, request)
@@ -57,7 +62,7 @@ def read(answers: Answers, paging: str, request: str = GET) -> tuple[list[str], 
             async with client_of(made) as client:
                 pages = EndpointPages(client, made, "items", window, reader, Sent())
                 extraction = extraction_of(spec, pages, window, 2)
-                async for handed in extraction.run(None):
+                async for handed in extraction.run(position):
                     keys += handed.table["id"].to_pylist()
             return keys, wire.seen, extraction.tally
 
@@ -84,6 +89,39 @@ def test_the_last_row_names_the_page_after_it(more: str, requests: int) -> None:
     assert keys == KEYS
     assert len(seen) == requests, "an empty page is the end once it has come twice"
     assert (tally.contiguous, tally.rests_on) == (True, "chain")
+
+
+class Dagster:
+    """Runs behind the one that a cursor names: none if that one is deleted, with status 200."""
+
+    def __init__(self, delete_at: int | None) -> None:
+        self.rows, self._delete_at = list(ROWS), delete_at
+
+    def __call__(self, number: int, seen: Seen) -> bytes:
+        after = parse_qs(urlsplit(seen.target).query).get("after", [""])[0]
+        if after and number == self._delete_at:
+            self.rows = [row for row in self.rows if row["id"] != after]
+        keys = [row["id"] for row in self.rows]
+        start = 0 if not after else keys.index(after) + 1 if after in keys else len(keys)
+        return answer({"data": self.rows[start : start + 3]})
+
+
+@pytest.mark.parametrize(("delete_at", "passes"), [(2, 2), (3, 2), (5, 2), (None, 1)])
+def test_a_row_that_is_deleted_ends_no_chain_in_silence(delete_at: int | None, passes: int) -> None:
+    """All rows come that were there throughout; of the last one (5) it can't be told."""
+    api = Dagster(delete_at)
+    keys, _, tally = read(api, "kind: token, last: id")
+    assert {row["id"] for row in api.rows} <= set(keys)
+    assert len(keys) == len(set(keys))
+    assert (tally.passes, tally.contiguous) == (passes, True)
+
+
+def test_a_try_that_goes_on_behind_a_deleted_row_begins_again() -> None:
+    position = {"segment": 0, "ask": Ask(3, token=KEYS[2]).to_json(), "last": None}
+    position |= Pass(chained=True, came={0: 3}).to_json()
+    assert read(Dagster(None), "kind: token, last: id", position=position)[0] == KEYS[3:]
+    with pytest.raises(StartOver):
+        read(Dagster(delete_at=1), "kind: token, last: id", position=position)
 
 
 @pytest.mark.parametrize("paging", ["kind: token, last: sort", "kind: token, next: place"])

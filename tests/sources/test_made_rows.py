@@ -19,7 +19,9 @@ from pipeline.lake.store import Lake
 from sourcetool.check import check
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
-from tests.sources.test_window_edges import Params
+from tests.sources.test_shifting_pages import swept
+from tests.sources.test_short_pages import Shop
+from tests.sources.test_window_edges import AT, WINDOW, Params, manifest_of
 
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -41,6 +43,12 @@ def samples(table: pa.Table) -> pa.Table:
 def without_hosts(table: pa.Table) -> pa.Table:
     made = samples(table)
     return made.set_column(made.column_names.index("host"), "host", pa.nulls(made.num_rows))
+
+
+def by_address(table: pa.Table) -> pa.Table:
+    """A key that only the function makes; and it needs the other columns for it."""
+    names = [f"{row['name']}@{row['host']}" for row in table.to_pylist()]
+    return table.set_column(0, "address", pa.array(names, pa.string()))
 
 
 def prometheus(params: Params, first: datetime, last: datetime) -> Response:
@@ -135,3 +143,22 @@ def test_what_is_looked_at_are_the_rows_that_land(tmp_path: Path) -> None:
     assert code == 0, said
     assert "beyond it dropped" not in said
     assert "rows: values\n" in said, "declared, and in none of them: only values, as it was used up"
+
+
+def test_a_sweep_compares_the_keys_that_are_made(lake: Lake, tmp_path: Path) -> None:
+    users = [{"name": f"u{n}", "host": "a.test", "at": AT} for n in range(8)]
+    text = f"""
+  orders:
+    request: {{params: {{{WINDOW}}}}}
+    rows: data
+    key: [address]
+    cursor: at
+    sweep: true
+    transform: tests.sources.test_made_rows:by_address
+    columns: {{address: string, at: "timestamp[iso]"}}
+"""
+    with Shop(lambda params, number: {"data": users}).source(tmp_path, text) as source:
+        assert manifest_of(lake, source).rows == 8
+        assert swept(lake, source).keys_gone == 0
+        users.pop()
+        assert swept(lake, source).keys_gone == 1

@@ -131,6 +131,11 @@ def test_mailman_counts_by_total_size() -> None:
     assert not [doubt for doubt in found.doubts if "no count" in doubt]
 
 
+def test_directus_counts_by_filter_count() -> None:
+    found = guessed({"meta": {"filter_count": 9}, "data": units()}, "limit=2&page=1")
+    assert found.paging == {"kind": "page", "limit": 2, "first": 1, "total": "meta.filter_count"}
+
+
 def test_a_count_in_a_header_goes_with_offsets_too() -> None:
     """json-server, by _start."""
     found = guessed(units(), "_limit=2&_start=0", X_Total_Count="9")
