@@ -2,6 +2,7 @@
 
     make bench ARGS="--only budget"                              all cells, some six minutes
     python -m benchmarks.budget --rate 4 50 --processes 4 16 --jitter 0 --where /tmp/budgets
+    python -m benchmarks.budget --processes 4 --where redis postgres   in servers started for it
 
 Once all processes have sent, a cell warms up (the margin is learned), then the server measures:
 utilisation of the limit between first and last request, 429s per 1,000, most requests in flight.
@@ -12,10 +13,12 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import Any
 
 from pipeline.budget import Limits, RateWindow
+from tests.budget import servers
 from tests.budget.strict_server import Counted, strict_server
 from tests.budget.users import Use
 
@@ -110,19 +113,31 @@ def line(figures: dict[str, Any]) -> str:
     ).format(**figures)
 
 
+def _served(where: str | None) -> AbstractContextManager[str | None]:
+    started = {"redis": servers.redis_url, "postgres": servers.postgres_url}
+    return started[where]() if where in started else nullcontext(where)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rate", type=int, nargs="+", default=RATES)
     parser.add_argument("--processes", type=int, nargs="+", default=PROCESSES)
     parser.add_argument("--jitter", type=float, nargs="+", default=JITTERS_MS, help="± ms")
-    parser.add_argument("--where", help="a folder or a URL; default: a folder of its own")
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[None],
+        help="folders, URLs, redis, postgres; default: a folder of its own",
+    )
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--warm", type=float, help="seconds; default 1, with jitter 8, 20 at 4/s")
     args = parser.parse_args()
-    print(HEAD)
-    which = itertools.product(args.rate, args.processes, args.jitter)
-    for figures in cells(which, args.where, args.warm, args.seconds):
-        print(line(figures), flush=True)
+    for where in args.where:
+        which = itertools.product(args.rate, args.processes, args.jitter)
+        with _served(where) as at:
+            print(f"{where or 'folder'}\n\n{HEAD}")
+            for figures in cells(which, at, args.warm, args.seconds):
+                print(line(figures), flush=True)
 
 
 if __name__ == "__main__":

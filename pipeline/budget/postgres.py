@@ -17,7 +17,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from time import time
+from time import monotonic, time
 from typing import Any, TypeVar
 
 from pipeline.budget import cells as layout
@@ -130,7 +130,7 @@ class PostgresStore(CellStore):
         await self._asked(partial(super().tell, requests, per_s))
 
     async def take_one(self) -> int | None:
-        return await self._calls.whole(self._twice(self._take_one), self._undo_place)
+        return await self._calls.whole(self._again(self._take_one), self._undo_place)
 
     async def look(self) -> None:
         await self._asked(self._look)
@@ -149,17 +149,19 @@ class PostgresStore(CellStore):
             slots.give_back(cells, ticket, self.share)
 
     async def _asked(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await self._calls.whole(self._twice(ask), lambda _: None)
+        return await self._calls.whole(self._again(ask), lambda _: None)
 
-    async def _twice(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Once more if the connection is lost: what was done twice costs a slot at most."""
-        connected = self._connection is not None
-        try:
-            return await ask()
-        except Retryable:
-            if not connected or self._connection is not None:
-                raise
-        return await ask()
+    async def _again(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Again if the connection is lost: what was done twice costs a slot at most."""
+        until, again = monotonic() + remote.ANSWER_S, False
+        while True:
+            try:
+                return await ask()
+            except Retryable:
+                if self._connection is not None or (again and monotonic() > until):
+                    raise
+            again = True
+            await asyncio.sleep(remote.AGAIN_S)
 
     async def _take_one(self) -> int | None:
         async with self._turn, self._connected() as connection:

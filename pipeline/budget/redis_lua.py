@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pipeline.budget import margin, slots, told
+from pipeline.budget import margin, remote, slots, told
 from pipeline.budget.cells import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.budget.limits import Limits, RateWindow
 from pipeline.budget.remote import ANSWER_S, Calls, client_package
@@ -76,6 +76,7 @@ class RedisStore(Store):
         self._place_keys = [f"headrace:{{{name}}}:{part}" for part in parts]
         self._leases: dict[int, bool] = {}
         self._calls = Calls()
+        self._beat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         try:
@@ -93,9 +94,10 @@ class RedisStore(Store):
 
     async def close(self) -> None:
         await self._calls.ended()
-        self._beat.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._beat
+        if self._beat is not None:
+            self._beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._beat
         await self._client.aclose()
 
     async def take(self, ticket: float | None) -> Answer:
@@ -191,10 +193,15 @@ class RedisStore(Store):
         self.limits = replace(self.limits, windows=windows)
 
     async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
-        try:
-            return await script(keys=keys, args=args)
-        except (self._redis.RedisError, OSError) as error:
-            raise Retryable(_FAILS.format(type(error).__name__)) from error
+        until = monotonic() + (remote.ANSWER_S if self._beat else 0)  # who opens it is told at once
+        while True:
+            try:
+                return await script(keys=keys, args=args)
+            except (self._redis.RedisError, OSError) as error:
+                gone = isinstance(error, self._redis.ConnectionError)
+                if not gone or monotonic() > until:
+                    raise Retryable(_FAILS.format(type(error).__name__)) from error
+            await asyncio.sleep(remote.AGAIN_S)
 
 
 def counts(name: str, url: str) -> tuple[float, list[Minute]]:

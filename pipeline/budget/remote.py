@@ -18,7 +18,9 @@ log = logging.getLogger("headrace.budget")
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-"""For one call. A server that was cut off from the network says nothing, and does not hang up."""
+"""For one call. A server that was cut off from the network says nothing, and does not hang up. For
+as long a call is tried again where nobody is there: a server that is restarted is up in seconds."""
+AGAIN_S = 0.1
 
 
 def client_package(name: str, store: str, extra: str) -> Any:

@@ -25,6 +25,14 @@ MOST_BYTES = {"memory": 64 * 2**20, "folder": 2**30}
 _FILE = "answers.db"
 _MEMORY = "file:/headrace-answers?vfs=memdb"
 _STORED_AT = "x-headrace-stored-at"
+_NO_USE = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""What does not pass by itself, as a full disk and another user's lock do."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ async def open_store(folder: str | None) -> AsyncIterator[Store]:
         storage = AsyncSqliteStorage(connection=connection, max_size=MOST_BYTES["memory"])
     else:
         path = _file(folder, make=True)
+        _check(path)
         storage = AsyncSqliteStorage(database_path=path, max_size=MOST_BYTES["folder"])
     try:
         await storage.get_entries("")
@@ -178,6 +187,19 @@ def _opened(folder: str) -> "closing[sqlite3.Connection]":
         db.close()
         raise ConfigError(f"{folder}: expected a folder with cached answers, found none") from None
     return closing(db)
+
+
+def _check(path: Path) -> None:
+    """Whether it can be written: hishel would go on without, and log a stack trace a request."""
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as db:
+            db.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in _NO_USE:
+            raise ConfigError(
+                f"HEADRACE_CACHE: {path} can't be used ({error}): set it to a folder that this "
+                "user can write, or delete the file, which costs only what was cached"
+            ) from None
 
 
 def _file(folder: str, *, make: bool) -> Path:

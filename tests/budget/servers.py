@@ -54,10 +54,10 @@ def _running(process: "subprocess.Popen[bytes]", port: int) -> Iterator[None]:
 
 
 @contextmanager
-def redis_url() -> Iterator[str]:
+def redis_url(port: int | None = None) -> Iterator[str]:
     _need("redis")
     server = _binary("redis-server")  # before there is a folder: without it the test is skipped
-    port, folder = free_port(), tempfile.mkdtemp(prefix="headrace-redis-")
+    port, folder = port or free_port(), tempfile.mkdtemp(prefix="headrace-redis-")
     command = [server, "--port", str(port), "--bind", "127.0.0.1"]
     command += ["--save", "", "--dir", folder]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -4,16 +4,19 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from assets.partitions import daily
 from assets.verdict import MAX_RETRIES
 from pipeline.spec import load_sources
 from pipeline.spec.source import Source
+from pipeline.window import Calendar
 from tests.dagster.support import IGDB, ROOT, day
 
 pytestmark = pytest.mark.slow
@@ -130,6 +133,33 @@ def test_a_tick_asks_for_the_days_of_the_ticks_that_were_missed(
         asked_for(instance, after_long)
         ((next_day,), _) = tick(defs, 0, instance)
         assert next_day.partition_key == day(1)
+
+
+@pytest.mark.parametrize("machine", ["UTC", "Asia/Kathmandu", "America/New_York"])
+@pytest.mark.parametrize(
+    "zone", ["UTC", "America/New_York", "Europe/Berlin", "America/Santiago", "Asia/Kathmandu"]
+)
+def test_dagster_s_days_are_those_of_the_engine_wherever_the_machine_is(
+    monkeypatch: pytest.MonkeyPatch, source: Source, zone: str, machine: str
+) -> None:
+    """Through a leap day, a year's end, days of 23 and 25 hours, and one that begins at 01:00."""
+    monkeypatch.setenv("TZ", machine)
+    time.tzset()
+    try:
+        abroad = source.model_copy(update={"start": date(2027, 12, 1), "timezone": zone})
+        days, now = daily(abroad), datetime(2029, 1, 2, 12, tzinfo=UTC)
+        calendar = Calendar(abroad.start, abroad.zone)
+        keys = days.get_partition_keys(now)
+        assert len(keys) == len(set(keys)) == (calendar.today(now) - abroad.start).days + 1
+        assert "2028-02-29" in keys
+        for key in keys:
+            day, window = date.fromisoformat(key), days.time_window_for_partition_key(key)
+            # As numbers: Python calls no instant equal to a local time that was left out.
+            assert window.start.timestamp() == calendar.begins(day).timestamp()
+            assert window.end.timestamp() == calendar.ends(day).timestamp()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_tick_before_the_second_day_is_skipped_with_its_reason(

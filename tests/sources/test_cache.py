@@ -257,6 +257,25 @@ def test_a_disk_that_is_full_costs_the_cache_and_no_answer(
     assert runs.ask() == [json.loads(api.body)]
 
 
+@pytest.mark.parametrize("what", ["no database", "a folder", "nothing, in a folder for readers"])
+def test_a_file_that_can_t_be_used_is_said_at_once(api: Api, runs: Runs, what: str) -> None:
+    """And not by a stack trace for each request, while the API is asked for everything anew."""
+    assert runs.folder is not None
+    there = runs.folder / "answers.db"
+    there.parent.mkdir(exist_ok=True)
+    if what == "no database":
+        there.write_text("power was lost while this was written " * 200)
+    elif what == "a folder":
+        there.mkdir()
+    elif Path("/sys/kernel").is_dir():
+        runs.folder = Path("/sys/kernel")  # where root may not write either
+    else:
+        pytest.skip("a folder that root can't write is to be had on Linux only")
+    with pytest.raises(ConfigError, match=r"HEADRACE_CACHE: .*answers\.db can't be used \(\w.*\)"):
+        runs.ask()
+    assert api.seen == []
+
+
 def test_the_memory_of_the_process(api: Api, runs: Runs) -> None:
     runs.folder = None
     assert runs.ask() == runs.ask()
