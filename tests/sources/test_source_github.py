@@ -32,6 +32,10 @@ def source_at(base_url: str, **more: str) -> Source:
     return shipped("github", env | more)
 
 
+def of_rocket(source: Source, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return landed(source, "issues", [{"repository": "acme/rocket", **row} for row in rows])
+
+
 @pytest.mark.parametrize("inclusive", [True, False])
 def test_every_issue_of_every_day(lake: Lake, inclusive: bool) -> None:
     rows = issues(6_000, FIRST, NOW)
@@ -42,7 +46,7 @@ def test_every_issue_of_every_day(lake: Lake, inclusive: bool) -> None:
     with serving(github.app()) as url:
         source = source_at(url, GITHUB_TOKEN="t0ken")
         manifests = extract(source, lake, "issues", DAYS, NOW)
-    wanted = landed(source, "issues", rows)
+    wanted = of_rocket(source, rows)
     assert sum(check_rows(source, lake, m, wanted) for m in manifests) > 6_000
     assert github.tokens == {"Bearer t0ken"}
     assert sum(m.throttled for m in manifests) == 3
@@ -65,7 +69,7 @@ def test_an_issue_that_changes_meanwhile_hides_no_other(lake: Lake) -> None:
         source = source_at(url)
         manifests = extract(source, lake, "issues", DAYS[:1], NOW)
     assert len(changed) >= 30
-    calm = [row for row in landed(source, "issues", rows) if row["id"] not in changed]
+    calm = [row for row in of_rocket(source, rows) if row["id"] not in changed]
     found = set(key_rows(lake, manifests[0].files, ["id"])["id"].to_pylist())
     assert {row["id"] for row in calm} <= found
     assert github.tokens == {None}
@@ -77,7 +81,7 @@ def test_a_backfill_reads_no_further_than_its_day(lake: Lake) -> None:
     with serving(github.app()) as url:
         source = source_at(url)
         manifests = extract(source, lake, "issues", ["2026-11-02"], NOW)
-    assert check_rows(source, lake, manifests[0], landed(source, "issues", rows)) > 70
+    assert check_rows(source, lake, manifests[0], of_rocket(source, rows)) > 70
     assert len(github.asked) <= 2
 
 
