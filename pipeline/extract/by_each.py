@@ -36,7 +36,7 @@ class PagesOf:
 class ByEach:
     """Reads the values one after the other, some ahead of the one whose pages are handed on.
 
-    :ivar tally: the sum of those of the values.
+    :ivar tally: the sum of those of the values; a page counts once its value's turn has come.
     """
 
     def __init__(

@@ -145,8 +145,7 @@ class _Stager:
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
             return bool(position["failed"])  # of the earlier try: they may be well by now
-        # Values that come later in the list may have been read meanwhile, and are not handed on.
-        return (self._tally.rows if self._spec.each else self._tally.pages) == 0
+        return self._tally.pages == 0
 
     async def _start_over(self) -> None:
         """Read the partition from its first page; what it has cost so far still counts."""

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
+import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from pipeline.rows.types import parse_type
 from pipeline.spec.model import Model
 from pipeline.spec.request import Http
 
@@ -32,11 +34,19 @@ class Each(Model):
 
     values: Annotated[
         tuple[Annotated[str, Field(min_length=1)] | int, ...],
-        BeforeValidator(_listed),
+        BeforeValidator(_listed, json_schema_input_type=list[str | int] | str),
         AfterValidator(_different),
     ] = Field(min_length=1, description="a list, or a text with commas, such as a setting")
     column_here: str | None = Field(None, description="a column of the rows that gets the value")
     concurrency: int = Field(8, ge=1, description="values that are read side by side")
+
+
+def _fits(value: str | int, kind: str) -> bool:
+    try:
+        pa.scalar(value).cast(parse_type(kind).arrow)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return False
+    return True
 
 
 def misfits_of_each(endpoint: "Endpoint") -> Iterator[str]:
@@ -51,6 +61,13 @@ def misfits_of_each(endpoint: "Endpoint") -> Iterator[str]:
         yield (
             "each asks for every value the same, since the request has no {each}: put it into path "
             "or request"
+        )
+    here = endpoint.columns.get(each.column_here or "")
+    bad = here and next((value for value in each.values if not _fits(value, here.type)), None)
+    if here and bad is not None:
+        yield (
+            f"column_here {each.column_here!r} is declared as {here.type}, which can't hold the "
+            f"value {bad!r}: declare {each.column_here}: string"
         )
     if endpoint.parents is not None:
         yield "an endpoint has either each or parents: leave one of them out"

@@ -43,8 +43,9 @@ def issues_of(repository: str) -> list[dict[str, Any]]:
     """Numbers begin anew in every repository; some rows on each day."""
     many = {"acme/rocket": 95, "acme/sled": 31, "duck/db": 60}.get(repository, 0)
     first = datetime(2026, 11, 1, 2, tzinfo=UTC)
+    ids = 1_000 * REPOSITORIES.index(repository)
     return [
-        {"number": n, "changed": (first + timedelta(minutes=43 * n)).isoformat()}
+        {"id": ids + n, "number": n, "changed": (first + timedelta(minutes=43 * n)).isoformat()}
         for n in range(1, many + 1)
     ]
 
@@ -61,6 +62,7 @@ class Forge:
         repository = "{owner}/{name}".format(**request.path_params)
         given = dict(request.query_params)
         self.asked.append((repository, given))
+        assert request.scope["raw_path"].decode() == f"/repos/{repository}/issues"
         if self._before and (sick := self._before(repository, given)):
             return sick
         if repository not in self.issues:
@@ -115,11 +117,14 @@ def all_of(*repositories: str) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("paging", PAGINGS)
 def test_every_row_of_every_value_and_day(lake: Lake, tmp_path: Path, paging: str) -> None:
     forge = Forge()
+    values = ["duck/db", "acme/sled", "duck/empty", "acme/rocket"]
     with serving(forge.app()) as url:
-        manifests = extract(source_of(url, tmp_path, paging), lake, "issues", DAYS, NOW)
+        source = source_of(url, tmp_path, paging, f"[{', '.join(values)}]")
+        manifests = extract(source, lake, "issues", DAYS, NOW)
     assert sorted(keys(lake, manifests)) == all_of(*REPOSITORIES)
     assert all(m.rows for m in manifests)
-    assert manifests[1].extra["each"] == REPOSITORIES
+    assert keys(lake, manifests[:1]) == sorted(keys(lake, manifests[:1])), "as files are read best"
+    assert manifests[1].extra["each"] == values
     assert manifests[1].proof["pages"] >= len(
         [1 for _, given in forge.asked if given.get("from", "").startswith(DAYS[1])]
     ) - len(REPOSITORIES)
@@ -227,10 +232,15 @@ def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
 
 
-def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
+def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, key: str) -> None:
     forge = Forge()
     with serving(forge.app()) as url:
-        source = source_of(url, tmp_path, more="    sweep: true\n")
+        source_of(url, tmp_path, more="    sweep: true\n")
+        file = tmp_path / "forge.yaml"
+        text = file.read_text().replace("columns: {", "columns: {id: int64, ")
+        file.write_text(text.replace("[repository, number]", key))
+        source = load_source(file, {})
         extract(source, lake, "issues", DAYS, NOW)
         del forge.issues["duck/db"][3], forge.issues["acme/rocket"][3]
         swept = asyncio.run(_swept(source, lake))
@@ -269,6 +279,7 @@ def test_check_source_looks_at_the_first_value(
         ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
         ("    each:", "    # each:", "has no each: add each: {values: […]}"),
         ("column_here: repository", "column_here: repo", "column_here 'repo' needs a declared"),
+        ("{repository: string", "{repository: int64", "can't hold the value 'acme/rocket'"),
         ("params: {from: \"{start}\", to: \"{end}\", ", "params: {", "write an endpoint for each"),
     ],
 )  # fmt: skip
