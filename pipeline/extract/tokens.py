@@ -22,7 +22,8 @@ def token_in(
 ) -> Said:
     """What a page says of the next one; None at the end.
 
-    :raises ContractBroken: it is no object, and its members should be parameters.
+    :raises ContractBroken: it is no object, and its members should be parameters; or it is to be a
+        value of the last row, which has none.
     """
     if paging.header:
         return _as_it_came(headers.get(paging.header.lower()))
@@ -36,7 +37,13 @@ def token_in(
         return _as_it_came(found)
     if table.num_rows == 0:
         return None
-    return _of_row(paging.last, endpoint, table, table.num_rows - 1)
+    token = _of_row(paging.last, endpoint, table, table.num_rows - 1)
+    if token is None:
+        raise ContractBroken(
+            f"the last row of the page has no {paging.last}, by which the next page is asked for "
+            "(paging.last): name a column that every row has"
+        )
+    return token
 
 
 def before_last(endpoint: Endpoint, table: pa.Table) -> tuple[Said, int]:
@@ -55,10 +62,12 @@ def before_last(endpoint: Endpoint, table: pa.Table) -> tuple[Said, int]:
 
 
 def _of_row(name: str, endpoint: Endpoint, table: pa.Table, at: int) -> Said:
+    """A value of a row; unlike what an API says of the next page, a 0 is one."""
     value, kind = table[name][at].as_py(), endpoint.columns[name].type
     if kind == "json" and value is not None:
         return JsonToken(value)
-    return _as_it_came(in_words(value, kind))
+    words = in_words(value, kind)
+    return 0 if words == 0 and not isinstance(words, bool) else _as_it_came(words)
 
 
 def _as_it_came(value: object) -> Said:

@@ -1,6 +1,7 @@
 """A partition whose rows are all on S3, unseen; ``commit`` reads them back, and shows them."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from pipeline.run.verify import Check, refuse_if_broken, verify
 from pipeline.spec.endpoint import Endpoint
 from pipeline.spec.source import Source
 from pipeline.window import Calendar, Window
+
+log = logging.getLogger("headrace.run")
 
 CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
@@ -136,6 +139,15 @@ class Staged:
             # Rows that an earlier try has staged may have moved, and come again in this one: only
             # what is read in one go shows whether the contract is broken.
             raise ReadAnew(f"{error} The next try reads all pages in one go") from error
+        if outcome.left_over:
+            log.warning(
+                "%s/%s %s is committed, but what it replaced is not all removed, which the next "
+                "try does: %s",
+                self.run.source.source,
+                self.endpoint,
+                self.partition,
+                outcome.left_over,
+            )
         lost = outcome.result is Result.LOST
         return Receipt(
             endpoint=self.endpoint,

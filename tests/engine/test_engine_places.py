@@ -91,6 +91,19 @@ def test_the_last_row_names_the_page_after_it(more: str, requests: int) -> None:
     assert (tally.contiguous, tally.rests_on) == (True, "chain")
 
 
+def test_a_last_row_that_names_no_page_ends_nothing_in_silence() -> None:
+    rows: list[dict[str, Any]] = [{"id": "a", "n": 1}, {"id": "b", "n": 0}, {"id": "c", "n": None}]
+
+    def api(number: int, seen: Seen) -> bytes:
+        after = parse_qs(urlsplit(seen.target).query).get("after")
+        return answer({"data": rows[:2] if after is None else rows[2:] if after == ["0"] else []})
+
+    with pytest.raises(ContractBroken, match=r"the last row of the page has no n, by which the"):
+        read(api, "kind: token, last: n")
+    rows[2]["n"] = 7
+    assert read(api, "kind: token, last: n")[0] == ["a", "b", "c"]
+
+
 class Dagster:
     """Runs behind the one that a cursor names: none if that one is deleted, with status 200."""
 
