@@ -30,6 +30,7 @@ def source_assets(source: Source) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=CRASH_RETRIES,
         op_tags={"headrace/source": source.source},
+        pool=source.source,
     )
     def extract(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource

@@ -58,6 +58,7 @@ def test_every_endpoint_is_an_asset_in_the_group_of_its_source(
     graph = defs.resolve_asset_graph()
     extracted = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "igdb"}
     assert extracted == {dg.AssetKey(["igdb", name]) for name in source.endpoints}
+    assert graph.get(dg.AssetKey(["igdb", "games"])).pools == {"igdb"}
     games = graph.get(dg.AssetKey(["igdb", "games"]))
     assert games.kinds == {"parquet", "s3"}
     assert games.tags["headrace/kind"] == "incremental"
