@@ -230,12 +230,16 @@ class Staged:
         """What a user should look at though all is proved."""
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
-        known = newest.extra.get("each") if newest else None
-        if self._spec.each is None or known is None or self.window.start is None:
-            return None
-        new = [str(value) for value in self._spec.each.values if value not in known]
+        new = self._new_values(newest)
         first = self.run.source.start.isoformat()
         return _NEW_VALUES.format(", ".join(new), self.window.start, first) if new else None
+
+    def _new_values(self, earlier: Manifest | None) -> list[str]:
+        """Those of ``each`` that an earlier partition was not asked for."""
+        known = earlier.extra.get("each") if earlier else None
+        if self._spec.each is None or known is None:
+            return []
+        return [str(value) for value in self._spec.each.values if value not in known]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.
@@ -256,7 +260,10 @@ class Staged:
         day_before = run.calendar.day(self.partition) - timedelta(days=1)
 
         def before() -> Manifest | None:
-            return manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+            """None if rows of new values would be taken for late ones."""
+            day = day_before.isoformat()
+            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            return None if self._new_values(found) else found
 
         return late_rows(
             run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary

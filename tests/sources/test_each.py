@@ -232,6 +232,22 @@ def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
 
 
+def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) -> None:
+    """They lie in the margin, and the day before lacks them, but it was never asked for them."""
+
+    def with_margin(values: str) -> Source:
+        source_of(url, tmp_path, values=values)
+        file = tmp_path / "forge.yaml"
+        file.write_text(file.read_text().replace("margin_s: 0", "margin_s: 7200"))
+        return load_source(file, {})
+
+    with serving(Forge().app()) as url:
+        extract(with_margin("[acme/rocket]"), lake, "issues", DAYS[:1], NOW)
+        second = extract(with_margin("[acme/rocket, duck/db]"), lake, "issues", DAYS[1:2], NOW)[0]
+    assert second.margin_rows == 6
+    assert (second.late_rows, second.latest_late_s) == (0, None)
+
+
 @pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
 def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, key: str) -> None:
     forge = Forge()
