@@ -232,6 +232,22 @@ def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
 
 
+def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
+    lake: Lake, tmp_path: Path
+) -> None:
+    with serving(Forge().app()) as url:
+        two = source_of(url, tmp_path, values="[acme/rocket, duck/db]")
+        extract(two, lake, "issues", DAYS[:1], NOW)
+        other = source_of(url, tmp_path, values="[duck/db, acme/sled]")
+        second = extract(other, lake, "issues", DAYS[1:2], NOW)[0]
+        assert second.extra["doubt"].startswith("new among the values of each: acme/sled. ")
+        assert second.extra["doubt"].endswith(
+            "; no longer among the values of each: acme/rocket. Their rows stay in the days that "
+            "are committed, and are lost to a day that is materialized again"
+        )
+        assert "doubt" not in extract(other, lake, "issues", DAYS[2:], NOW)[0].extra
+
+
 def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) -> None:
     """They lie in the margin, and the day before lacks them, but it was never asked for them."""
 
