@@ -52,6 +52,15 @@ def _without_start(seen: Seen) -> Iterator[Doubt]:
         )
 
 
+def no_parent(seen: Seen) -> Doubt:
+    """Of children that nothing could be asked for."""
+    above = seen.endpoint.parents.endpoint if seen.endpoint.parents else ""
+    return Doubt(
+        f"no rows of {above} came, so that there was nothing to ask for",
+        f"see what was said of {above}, or look further back: ARGS='--days 30'",
+    )
+
+
 def nothing(seen: Seen) -> Doubt:
     """Of a window without rows."""
     if seen.ever is None:

@@ -14,8 +14,9 @@ from pipeline.client.packing import packed
 from pipeline.errors import ConfigError
 from pipeline.spec import Source, load_source
 from resources.budget import BudgetResource, default_budget_folder
+from sourcetool.children import look_at_children
 from sourcetool.doubts import doubts
-from sourcetool.look import look, window_of
+from sourcetool.look import Seen, look, window_of
 from sourcetool.show import show
 
 
@@ -46,23 +47,35 @@ def check(name: str, endpoints: Sequence[str], pages: int, days: float, console:
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    names = list(endpoints) or [n for n, e in source.endpoints.items() if e.parents is None]
+    names = _parents_first(source, endpoints or list(source.endpoints))
     console.print(f"[bold]{source.source}[/] at {source.base_url}: the YAML is valid")
     return int(asyncio.run(_look_at_all(source, names, pages, days, console)))
+
+
+def _parents_first(source: Source, names: Sequence[str]) -> list[str]:
+    """With the parents that were not named: their rows say what to ask for."""
+    of = {name: source.endpoints[name].parents for name in names}
+    parents = [children.endpoint if children else name for name, children in of.items()]
+    return list(dict.fromkeys([*parents, *names]))
 
 
 async def _look_at_all(
     source: Source, names: Sequence[str], pages: int, days: float, console: Console
 ) -> bool:
     where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
-    broken = False
+    broken, all_seen = False, dict[str, Seen]()
     async with (
         open_client(source, BudgetResource(where=where).open(source)) as client,
         packed(client, source) as sender,
     ):
         for name in names:
-            window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
-            seen = await look(source, name, sender, window, pages)
+            if children := source.endpoints[name].parents:
+                above = all_seen[children.endpoint]
+                seen = await look_at_children(source, name, children, above, sender, pages)
+            else:
+                window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
+                seen = await look(source, name, sender, window, pages)
+            all_seen[name] = seen
             found = doubts(source, seen)
             show(console, seen, found)
             broken |= any(doubt.breaks for doubt in found)

@@ -10,7 +10,7 @@ from pipeline.extract.feed import validators_of
 from pipeline.paging.pagers import Key
 from pipeline.spec.paging import Link, Offset, Page, Token
 from pipeline.spec.source import Source
-from sourcetool.bounds import bounds, nothing
+from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
 from sourcetool.look import Seen, number_in
 
@@ -21,6 +21,8 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
     """All doubts about one endpoint, those that break first."""
     if seen.error is not None:
         return [Doubt(str(seen.error), _remedy(seen.error), breaks=True)]
+    if not seen.pages:
+        return [no_parent(seen)]
     found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
     found += _validators(seen)
     return sorted(found, key=lambda doubt: not doubt.breaks)
@@ -29,7 +31,7 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
 def _remedy(error: HeadraceError) -> str:
     """What to do about an error: not all are the YAML's."""
     if isinstance(error, AuthError):
-        return "correct the settings that hold the key or the secret, and look again"
+        return "correct auth, or the settings that hold the key or the secret, and look again"
     if isinstance(error, Retryable):
         return "is base_url right, and the API up? Then look again"
     return "correct the YAML, and look again"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.client.client import Answer, Sent
 from pipeline.client.packing import Sender
 from pipeline.errors import HeadraceError, RequestRefused
-from pipeline.extract.by_each import PagesOf
+from pipeline.extract.by_each import PagesOf, Value
 from pipeline.extract.endless import is_end
 from pipeline.extract.fetch import EndpointPages, Fetched, Pages
 from pipeline.extract.plan import pager_of, shape_of, window_slices
@@ -36,6 +36,7 @@ DAY = timedelta(days=1)
 class Seen:
     """What came of one endpoint.
 
+    :ivar of: the one value of `each`, or of a parent's row, that it was asked for.
     :ivar came: the rows of each page that has some, as they would land, and those outside the
         window too.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
@@ -48,6 +49,7 @@ class Seen:
     name: str
     endpoint: Endpoint
     window: Window
+    of: Value | None = None
     pages: list[Fetched] = field(default_factory=list)
     came: list[pa.Table] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -151,11 +153,17 @@ async def _page(pages: Pages, ask: Ask, seen: Seen, pager: Pager) -> Fetched | N
 
 
 async def look(
-    source: Source, name: str, sender: Sender, window: Window, most_pages: int = 2
+    source: Source,
+    name: str,
+    sender: Sender,
+    window: Window,
+    most_pages: int = 2,
+    parent: Value | None = None,
 ) -> Seen:
     """Count, then read up to ``most_pages`` pages, one after the other."""
     endpoint = source.endpoints[name]
-    seen = Seen(name, endpoint, window)
+    of = endpoint.each.values[0] if endpoint.each else parent
+    seen = Seen(name, endpoint, window, of)
     reader = PageReader(shape_of(endpoint), None, where=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
 
@@ -163,7 +171,7 @@ async def look(
         return EndpointPages(watching, source, name, part, reader, Sent())
 
     def asked(pages: EndpointPages) -> Pages:
-        return PagesOf(pages, endpoint.each.values[0]) if endpoint.each else pages
+        return pages if of is None else PagesOf(pages, of)
 
     pages, pager = pages_in(window), pager_of(endpoint)
     first = first_ask(pager, endpoint, window)
@@ -176,12 +184,12 @@ async def look(
                 break
             seen.pages.append(page)
             if page.facts.rows:
-                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table))
+                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.ask))
             ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await asked(pages_in(part)).page(first_ask(pager, endpoint, part))
             if seen.half.outside:
-                table = pages.made(reader.read(seen.answers[-1].body).table)
+                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.ask)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):

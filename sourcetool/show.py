@@ -16,8 +16,8 @@ from sourcetool.look import Seen
 
 def show(console: Console, seen: Seen, found: Sequence[Doubt]) -> None:
     """One endpoint."""
-    each = seen.endpoint.each
-    console.rule(f"[bold]{seen.name}" + (f" of {escape(str(each.values[0]))}" if each else ""))
+    of = "" if seen.of is None else f" of {escape(str(seen.of))}"
+    console.rule(f"[bold]{seen.name}{of}")
     for name, text in _facts(seen):
         console.print(f"  [cyan]{name:<9}[/] {escape(text)}", highlight=False)
     if seen.pages and seen.pages[0].table.num_rows:
@@ -54,6 +54,8 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
 
 def _window(seen: Seen) -> str:
     cursor, window = seen.endpoint.cursor, seen.window
+    if seen.endpoint.parents is not None:
+        return f"that of {seen.endpoint.parents.endpoint}"
     if cursor is None or window.start is None:
         return "a snapshot: the whole collection"
     asked = f"{cursor} from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"

@@ -20,7 +20,12 @@ from pipeline.spec.model import split_path
 _MOST_BYTES: Final = 2**16  # no API takes a header of that length
 _AN_HOUR_S: Final = 3600.0
 _CREATED: Final = (200, 201)
-_CLIENT: Final = "are the client id and the client secret right?"
+_CLIENT: Final = (
+    "are the client id and the client secret right, and is it asked as its docs say (client_auth, "
+    "scope, params)?"
+)
+_SAID: Final = ("error", "error_description", "message", "errors")
+"""Where an endpoint says why: RFC 6749, 5.2, and as APIs of their own have it."""
 _REFRESHING: Final = (
     "are the refresh token, the client id and the client secret right? An endpoint that gives a "
     "new refresh token at each renewal takes the old one no more: an earlier run may have used it"
@@ -60,7 +65,7 @@ class Grant:
 
     def _refusal(self, status: int, data: object) -> AuthError:
         told = data if isinstance(data, dict) else {}
-        said = cut(str(told.get("message") or told.get("error") or ""), 200)
+        said = cut(": ".join(str(told[name]) for name in _SAID if told.get(name)), 200)
         refused = f"refused the credentials with status {status}"
         if status in _CREATED:
             refused = f"answered {status} without a token at {'.'.join(self.token_at)}"

@@ -20,7 +20,7 @@ from pipeline.errors import (
 )
 from pipeline.spec.source import Source
 
-_NO_SUCH: Final = ": are base_url and the endpoint's path right?"
+_NO_SUCH: Final = ": are base_url and the path right, and is what is asked for still there?"
 _REMEDIES: Final = {
     403: ": are the credentials right, and allowed to read this?",
     **dict.fromkeys((404, 405, 410), _NO_SUCH),
@@ -81,7 +81,7 @@ def with_whence(error: HeadraceError, source: Source) -> HeadraceError:
     if not (of_them and source.credentials):
         return error
     told = copy(error)  # a token's refusal is kept, for all who wait for it
-    told.args = (f"{error} They come from {', '.join(source.credentials)}.",)
+    told.args = (f"{error} The credentials come from {', '.join(source.credentials)}.",)
     return told
 
 

@@ -191,7 +191,7 @@ class EndpointPages:
             raise AsksToWait(said) if waits else ContractBroken(said)
         check_order(page.table, self._endpoint, ask)
         facts = self._facts(page.table, page.extras, answer)  # pages go by the API's own rows
-        made = self.made(page.table)
+        made = self.made(page.table, ask)
         check_keys(made, self._endpoint)
         if self._feed and self._endpoint.cursor is not None and made.num_rows:
             self._feed.saw(made[self._endpoint.cursor])
@@ -199,11 +199,12 @@ class EndpointPages:
         check_names(table, self._endpoint)
         outside = page.table.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        arrow_bytes = page.arrow_bytes if table is page.table else table.nbytes
+        as_read = table is made and self._transform is None
+        arrow_bytes = page.arrow_bytes if as_read else table.nbytes
         return Fetched(
             ask,
             facts,
-            self._stamped(table, ask),
+            _stamped(table),
             outside=outside,
             arrow_bytes=arrow_bytes,
             body_bytes=len(answer.body),
@@ -211,12 +212,19 @@ class EndpointPages:
             back=before_last(self._endpoint, page.table),
         )
 
-    def made(self, rows: pa.Table) -> pa.Table:
-        """What the user's function makes of the API's rows."""
-        if self._transform is None:
+    def made(self, rows: pa.Table, ask: Ask) -> pa.Table:
+        """What the user's function makes of the API's rows, with the parent, which they lack."""
+        if self._transform is not None:
+            path, needed = str(self._endpoint.transform), self._endpoint.needed
+            rows = transformed(rows, self._transform, path, needed)
+        return self._of_parent(rows, ask)
+
+    def _of_parent(self, rows: pa.Table, ask: Ask) -> pa.Table:
+        if self._endpoint.column_of_parent is None:
             return rows
-        path, needed = str(self._endpoint.transform), self._endpoint.needed
-        return transformed(rows, self._transform, path, needed)
+        field = parent_field(self._endpoint)
+        value = pa.scalar(ask.parent).cast(field.type)
+        return rows.append_column(field, pa.repeat(value, rows.num_rows))
 
     def _is_empty(self, answer: Answer) -> bool:
         """Whether the answer means that there are no rows, whatever its body says."""
@@ -224,9 +232,8 @@ class EndpointPages:
         return verdict(answer.status, answer.headers, self._source.answers, said) is Verdict.EMPTY
 
     def _nothing(self, ask: Ask) -> Fetched:
-        return Fetched(
-            ask, Facts(0, told_empty=True), self._stamped(self._reader.schema.empty_table(), ask)
-        )
+        none = self._of_parent(self._reader.schema.empty_table(), ask)
+        return Fetched(ask, Facts(0, told_empty=True), _stamped(none))
 
     def _is_first(self, ask: Ask) -> bool:
         """Whether the reading begins with this page, for the first time or anew."""
@@ -235,15 +242,6 @@ class EndpointPages:
         token = first if isinstance(self._endpoint.paging, Token) else None
         onward = ask.url is not None or ask.after is not None or ask.token != token
         return not onward and ask.page in begins and ask.offset in begins
-
-    def _stamped(self, table: pa.Table, ask: Ask) -> pa.Table:
-        """With what the API's rows do not say: their parent, and when they came."""
-        if self._endpoint.column_of_parent is not None:
-            field = parent_field(self._endpoint)
-            value = pa.scalar(ask.parent).cast(field.type)
-            table = table.append_column(field, pa.repeat(value, table.num_rows))
-        now = pa.scalar(datetime.now(UTC), INSTANT)
-        return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
 
     def _facts(self, table: pa.Table, extras: Any, answer: Answer) -> Facts:
         first, last = ends(table, self._endpoint)
@@ -276,6 +274,12 @@ class EndpointPages:
     def _secret_param(self) -> str | None:
         auth = self._source.auth
         return auth.name if isinstance(auth, ApiKey) and auth.place == "query" else None
+
+
+def _stamped(table: pa.Table) -> pa.Table:
+    """With when the rows came."""
+    now = pa.scalar(datetime.now(UTC), INSTANT)
+    return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
 
 
 def parent_field(endpoint: Endpoint) -> pa.Field:

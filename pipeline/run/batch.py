@@ -1,6 +1,7 @@
 """Pages gathered to row groups, in key order, and these to batches: one Parquet file each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,6 +15,8 @@ GROUP_BYTES = 8 * 2**20
 most of a step's memory; as Parquet they take a seventh."""
 MAX_BYTES = 64 * 2**20
 """Bytes that the batches of a run may hold together, however few their rows."""
+MAX_S = 300.0
+"""Seconds of work that a try which is cut off may lose, however few rows they have brought."""
 
 _SMALL_ROWS = 200
 """Of a page: copying larger ones together costs as much as it saves."""
@@ -39,9 +42,17 @@ class Gathered:
     :ivar rows: since the last batch; those before a change of the schema may be on S3 already.
     """
 
-    def __init__(self, max_rows: int, position: Mapping[str, Any] | None, held: Held) -> None:
+    def __init__(
+        self,
+        max_rows: int,
+        position: Mapping[str, Any] | None,
+        held: Held,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_rows = max_rows
         self._held = held
+        self._clock = clock
+        self._began = clock()
         self._tables: list[pa.Table] = []
         self._arrow_bytes = self._leaving_bytes = self._file_bytes = 0
         self.rows = 0
@@ -63,10 +74,11 @@ class Gathered:
 
     @property
     def full(self) -> bool:
-        """By its rows; or because the run holds too much, and this batch no less than most."""
+        """By its rows or its age; or the run holds too much, and this batch no less than most."""
         held, here = self._held, self._arrow_bytes + self._file_bytes
         largest = held.too_much and here * held.batches >= held.bytes
-        return self.rows >= self._max_rows or largest
+        old = bool(self.rows) and self._clock() - self._began >= MAX_S
+        return self.rows >= self._max_rows or old or largest
 
     def taken(self) -> list[pa.Table]:
         """The pages that are in no row group yet."""
@@ -78,7 +90,7 @@ class Gathered:
     def ended(self) -> list[pa.Table]:
         """The pages that are in no row group yet, with which the batch ends; the next begins."""
         self._held.batches -= bool(self.rows)
-        self.rows = 0
+        self.rows, self._began = 0, self._clock()
         self._leaving_bytes += self._file_bytes
         self._file_bytes = 0
         return self.taken()

@@ -73,22 +73,36 @@ def _groups(values: list[str | int], children: Children) -> tuple[str | int, ...
 
 
 def _values(run: Run, children: Children, parent: Manifest) -> list[str | int]:
-    """What goes into {parent}: each value of the column once, in order.
+    """What goes into {parent}.
 
     The manifest knows columns that no row of this one partition has: then nobody is asked for.
     """
     if not parent.files:
         return []
-    name, known = children.column, [str(column["name"]) for column in parent.columns]
-    if name not in known:
+    known = [str(column["name"]) for column in parent.columns]
+    check_column(run.source.source, children, known)
+    column = key_rows(run.lake, parent.files, [children.column])[children.column]
+    return values_of(run.source.source, children, column)
+
+
+def check_column(source: str, children: Children, known: Sequence[str]) -> None:
+    """:raises ContractBroken: the parent's rows have no such column."""
+    if children.column not in known:
         raise ContractBroken(
-            f"parents.column is {name!r}, but {run.source.source}/{children.endpoint} has the "
+            f"parents.column is {children.column!r}, but {source}/{children.endpoint} has the "
             f"columns {', '.join(known)}: name one of these"
         )
-    column = key_rows(run.lake, parent.files, [name])[name]
+
+
+def values_of(source: str, children: Children, column: pa.ChunkedArray) -> list[str | int]:
+    """Each value of the parent's column once, in order.
+
+    :raises ContractBroken: no values that could be asked for.
+    """
+    name = children.column
     if pa.types.is_nested(column.type):
         raise ContractBroken(
-            f"parents.column {name!r} of {run.source.source}/{children.endpoint} is "
+            f"parents.column {name!r} of {source}/{children.endpoint} is "
             f"{column.type}, expected single values: declare the member that goes into {{parent}} "
             f"as a column, e.g. {name}_id: {{type: int64, path: {name}.id}}"
         )
@@ -97,7 +111,7 @@ def _values(run: Run, children: Children, parent: Manifest) -> list[str | int]:
     split = next((value for value in values if "," in str(value)), None)
     if children.group > 1 and split is not None:
         raise ContractBroken(
-            f"parents.group joins the values of {run.source.source}/{children.endpoint}.{name} by "
+            f"parents.group joins the values of {source}/{children.endpoint}.{name} by "
             f"commas, and {cut(str(split), _MOST_SAID)!r} has one: it would be asked for as two. "
             "Set group: 1, or name a column without commas"
         )

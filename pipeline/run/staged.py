@@ -47,6 +47,10 @@ _NEW_VALUES = (
     "new among the values of each: {}. Their rows from before {} are not in the lake: materialize "
     "the days from {} on again, if you want them"
 )
+_GONE_VALUES = (
+    "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
+    "are lost to a day that is materialized again"
+)
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
     "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
@@ -230,12 +234,24 @@ class Staged:
         """What a user should look at though all is proved."""
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
-        known = newest.extra.get("each") if newest else None
-        if self._spec.each is None or known is None or self.window.start is None:
-            return None
-        new = [str(value) for value in self._spec.each.values if value not in known]
+        new, gone = self._new_values(newest), self._gone_values(newest)
         first = self.run.source.start.isoformat()
-        return _NEW_VALUES.format(", ".join(new), self.window.start, first) if new else None
+        said = [_NEW_VALUES.format(", ".join(new), self.window.start, first)] if new else []
+        said += [_GONE_VALUES.format(", ".join(gone))] if gone else []
+        return "; ".join(said) or None
+
+    def _new_values(self, earlier: Manifest | None) -> list[str]:
+        """Those of ``each`` that an earlier partition was not asked for."""
+        known = earlier.extra.get("each") if earlier else None
+        if self._spec.each is None or known is None:
+            return []
+        return [str(value) for value in self._spec.each.values if value not in known]
+
+    def _gone_values(self, earlier: Manifest | None) -> list[str]:
+        """Those of ``each`` that an earlier partition was asked for, and this one is not."""
+        known = earlier.extra.get("each", []) if earlier else []
+        now = self._spec.each.values if self._spec.each else known
+        return [str(value) for value in known if value not in now]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.
@@ -256,7 +272,10 @@ class Staged:
         day_before = run.calendar.day(self.partition) - timedelta(days=1)
 
         def before() -> Manifest | None:
-            return manifest_of(run.lake, run.source.source, self.endpoint, day_before.isoformat())
+            """None if rows of new values would be taken for late ones."""
+            day = day_before.isoformat()
+            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            return None if self._new_values(found) else found
 
         return late_rows(
             run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary

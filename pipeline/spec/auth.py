@@ -47,7 +47,9 @@ class OAuth2(Model):
     client_auth: Literal["body", "basic"] = Field(
         "body", description="where the client's id and secret go (RFC 6749, 2.3.1)"
     )
-    renew_before_s: float = Field(60.0, ge=0)
+    renew_before_s: float = Field(
+        60.0, ge=0, description="before it runs out; at most half of its life"
+    )
 
 
 class ClientCredentials(OAuth2):
@@ -90,7 +92,9 @@ class Login(Model):
     lifetime_s: float = Field(
         3600.0, gt=0, description="a new one is asked for after it, and on a 401"
     )
-    renew_before_s: float = Field(60.0, ge=0)
+    renew_before_s: float = Field(
+        60.0, ge=0, description="before it runs out; at most half of its life"
+    )
 
 
 class CustomAuth(Model):

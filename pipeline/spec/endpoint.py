@@ -92,7 +92,9 @@ class Endpoint(Model):
         description="a function of yours over the rows of a page, as module:function; it may make "
         "more rows, or fewer, and declared columns, the key and the cursor among them",
     )
-    batch_rows: int = Field(25_000, ge=1, description="rows of one Parquet file")
+    batch_rows: int = Field(
+        25_000, ge=1, description="rows of one Parquet file; what came in five minutes is one too"
+    )
     order: Literal["ascending", "descending", "none"] = Field(
         "ascending", description="in which order of the key the pages come"
     )

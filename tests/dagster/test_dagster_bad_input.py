@@ -84,7 +84,7 @@ def read_only(headrace: Headrace) -> None:
     ("spoil", "said"),
     [
         (wrong_secret, "the token endpoint refused the credentials with status 403"),
-        (wrong_secret, "They come from IGDB_CLIENT_ID, IGDB_CLIENT_SECRET."),
+        (wrong_secret, "The credentials come from IGDB_CLIENT_ID, IGDB_CLIENT_SECRET."),
         (wrong_id, "the token endpoint refused the credentials with status 400"),
         (html_instead_of_a_token, "expected a JSON token from the token endpoint, got status 200"),
         (refused_by_the_api, 'refused the request with status 400: {"message":"Invalid Field"}'),

@@ -238,6 +238,10 @@ BAD_TOKENS: list[tuple[httpx.Response, type[Exception], str]] = [
     (httpx.Response(403, json={"status": 403, "message": "invalid client secret"}), AuthError,
      r"refused the credentials with status 403 \(invalid client secret\): are the client id and"),
     (httpx.Response(400, json={"error": "invalid_client"}), AuthError, r"400 \(invalid_client\)"),
+    (httpx.Response(403, json={"error": "access_denied", "error_description": "what audience?"}),
+     AuthError, r"403 \(access_denied: what audience\?\): are .* \(client_auth, scope, params\)\?"),
+    (httpx.Response(401, json={"errors": [{"message": "Invalid user credentials."}]}), AuthError,
+     r"401 \(.*Invalid user credentials"),
     (httpx.Response(200, json=["token"]), AuthError, "200 without a token at access_token"),
     (httpx.Response(200, json={}), AuthError, "200 without a token at access_token"),
     (httpx.Response(200, json={"access_token": {"a": 1}}), AuthError, "200 without a token"),
@@ -612,7 +616,7 @@ def test_a_second_401_is_for_good(emulator: Emulator, caplog: pytest.LogCaptureF
 def test_a_wrong_secret(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     text = failed(igdb(emulator, secret="wr0ng-secret"), caplog)
     assert "the token endpoint refused the credentials with status" in text
-    assert "are the client id and the client secret right?" in text
+    assert "are the client id and the client secret right, and is it asked" in text
     assert "wr0ng-secret" not in text
 
 

@@ -1,9 +1,9 @@
-"""When a batch is full: by its rows, and by what all batches of a run hold together."""
+"""When a batch is full: by its rows, its age, and by what all batches of a run hold together."""
 
 import pyarrow as pa
 
 from pipeline.extract.handed import Handed
-from pipeline.run.batch import GROUP_BYTES, MAX_BYTES, Gathered, Held
+from pipeline.run.batch import GROUP_BYTES, MAX_BYTES, MAX_S, Gathered, Held
 
 
 def handed(rows: int, arrow_bytes: int) -> Handed:
@@ -16,6 +16,17 @@ def test_a_batch_is_full_by_its_rows() -> None:
     assert not batch.full
     batch.add(handed(4, 1))
     assert batch.full
+
+
+def test_a_batch_is_full_by_its_age_if_it_has_rows() -> None:
+    now = 0.0
+    batch = Gathered(10, None, Held(), lambda: now)
+    now, found = MAX_S, [batch.full]  # there is nothing to keep
+    batch.add(handed(1, 1))
+    found.append(batch.full)
+    batch.ended()
+    batch.add(handed(1, 1))
+    assert [*found, batch.full] == [False, True, False]
 
 
 def test_the_batches_of_a_run_are_bounded_together_and_the_larger_ones_go_first() -> None:

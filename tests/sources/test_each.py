@@ -232,6 +232,38 @@ def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
 
 
+def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
+    lake: Lake, tmp_path: Path
+) -> None:
+    with serving(Forge().app()) as url:
+        two = source_of(url, tmp_path, values="[acme/rocket, duck/db]")
+        extract(two, lake, "issues", DAYS[:1], NOW)
+        other = source_of(url, tmp_path, values="[duck/db, acme/sled]")
+        second = extract(other, lake, "issues", DAYS[1:2], NOW)[0]
+        assert second.extra["doubt"].startswith("new among the values of each: acme/sled. ")
+        assert second.extra["doubt"].endswith(
+            "; no longer among the values of each: acme/rocket. Their rows stay in the days that "
+            "are committed, and are lost to a day that is materialized again"
+        )
+        assert "doubt" not in extract(other, lake, "issues", DAYS[2:], NOW)[0].extra
+
+
+def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) -> None:
+    """They lie in the margin, and the day before lacks them, but it was never asked for them."""
+
+    def with_margin(values: str) -> Source:
+        source_of(url, tmp_path, values=values)
+        file = tmp_path / "forge.yaml"
+        file.write_text(file.read_text().replace("margin_s: 0", "margin_s: 7200"))
+        return load_source(file, {})
+
+    with serving(Forge().app()) as url:
+        extract(with_margin("[acme/rocket]"), lake, "issues", DAYS[:1], NOW)
+        second = extract(with_margin("[acme/rocket, duck/db]"), lake, "issues", DAYS[1:2], NOW)[0]
+    assert second.margin_rows == 6
+    assert (second.late_rows, second.latest_late_s) == (0, None)
+
+
 @pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
 def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, key: str) -> None:
     forge = Forge()
@@ -257,18 +289,48 @@ async def _swept(source: Source, lake: Lake) -> Swept:
         return await sweep(Run(source, lake, client, "s", lambda: later), "issues", Tally())
 
 
-def test_check_source_looks_at_the_first_value(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def checked(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("HEADRACE_BUDGET", str(tmp_path / "budget"))
-    forge = Forge()
+    days = (datetime.now(UTC) - NOW).days + 4
     with serving(forge.app()) as url:
         source_of(url, tmp_path)
         console = Console(file=io.StringIO(), width=120, soft_wrap=True)
-        check(str(tmp_path / "forge.yaml"), [], 2, 3, console)
-        said = console.file.getvalue()  # type: ignore[attr-defined]
+        check(str(tmp_path / "forge.yaml"), [], 2, days, console)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_check_source_looks_at_the_first_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge = Forge()
+    said = checked(forge, tmp_path, monkeypatch)
     assert "issues of acme/rocket" in said
     assert {name for name, _ in forge.asked} == {"acme/rocket"}
+    assert "10 + 10, 10 a page" in said
+    assert "in none of" not in said, "the column that gets the value is filled by us"
+
+
+class Unbounded(Forge):
+    """Knows no upper bound."""
+
+    async def answer(self, request: Request) -> Response:
+        begin = datetime.fromisoformat(request.query_params.get("from", "2026-11-01T00:00:00Z"))
+        known = self.issues["acme/rocket"]
+        rows = [row for row in known if datetime.fromisoformat(row["changed"]) >= begin]
+        return json_answer({"rows": rows[:10], "total": len(rows)})
+
+
+def test_an_api_that_ignores_the_upper_bound_is_refused(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is named by the whole key, of which one column is the value's."""
+    with serving(Unbounded().app()) as url:
+        source = source_of(url, tmp_path, values="[acme/rocket]")
+        long_ago = datetime(2026, 11, 1, 3, tzinfo=UTC)
+        outcome, _ = outcome_of(source, lake, "issues", DAYS[:1], long_ago)
+    said = "in the row {'repository': 'acme/rocket', 'number': 2}: the API ignores the filter"
+    assert said in str(outcome.failed[0].error)
+    assert "the API ignores the filter" in checked(Unbounded(), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

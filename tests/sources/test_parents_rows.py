@@ -1,7 +1,7 @@
 """Which parents a child is asked for: their values, and their partition while it is replaced."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.errors import ContractBroken, LakeUnavailable
+from pipeline.errors import ApiUnavailable, ContractBroken, LakeUnavailable
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.readback import key_rows, manifest_of
 from pipeline.lake.store import Lake
-from pipeline.run import parents, staged
+from pipeline.run import batch, parents, staged
 from pipeline.run.staged import Run
 from pipeline.run.winner import winner
 from pipeline.spec import Source
@@ -43,8 +43,11 @@ async def shared(request: Request) -> Response:
 
 
 @contextmanager
-def source_at(of_parent: str) -> Iterator[Source]:
-    routes = [Route(f"/{each.__name__}", each) for each in (customers, orders, shared)]
+def source_at(
+    of_parent: str, orders: Callable[[Request], Awaitable[Response]] = orders
+) -> Iterator[Source]:
+    children = [Route("/orders", orders), Route("/shared", shared)]
+    routes = [Route("/customers", customers), *children]
     with serving(Starlette(routes=routes)) as url:
         yield source_of(
             f"""
@@ -52,6 +55,7 @@ def source_at(of_parent: str) -> Iterator[Source]:
             base_url: {url}
             start: 2026-11-01
             safety_margin_s: 3600
+            retries: {{errors: 1, first_wait_s: 0.001}}
             endpoints:
               customers:
                 request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
@@ -95,6 +99,28 @@ def test_a_value_that_would_be_asked_for_as_two_is_refused(lake: Lake) -> None:
         "one: it would be asked for as two. Set group: 1, or name a column without commas"
     )
     assert requests == 0
+
+
+def test_parents_that_took_long_are_not_asked_for_twice_however_few_rows_they_have(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if each had taken five minutes."""
+    monkeypatch.setattr(batch, "MAX_S", 0.0)
+    asked: list[str] = []
+    down = True
+
+    async def down_for_the_third(request: Request) -> Response:
+        asked.append(request.query_params["of"])
+        return JSONResponse({}, 503) if down and asked[-1] == "2" else await orders(request)
+
+    with source_at("concurrency: 1", down_for_the_third) as source:
+        extract(source, lake, "customers", DAY, NOW)
+        first, _ = outcome_of(source, lake, "orders", DAY, NOW)
+        assert isinstance(first.failed[0].error, ApiUnavailable)
+        down, asked[:] = False, []
+        (manifest,) = extract(source, lake, "orders", DAY, NOW)
+    assert asked == ["2"]
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [0, 10, 20]
 
 
 def test_parents_that_are_replaced_while_they_are_read_are_read_anew(
