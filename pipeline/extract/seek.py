@@ -62,7 +62,7 @@ class Seek:
             if (await self._pages.page(replace(ask, after=facts.first))).facts.rows:
                 return
             now = (await self._pages.page(ask)).facts
-            if now.rows < facts.rows:
+            if now.rows < facts.rows or now.last == facts.first:
                 return  # rows are gone since, so that nothing may be behind the first one
         raise ContractBroken(
             f"the API gives no row with {self._key} after {facts.first}, though it just gave "

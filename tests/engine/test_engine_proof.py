@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
@@ -141,6 +141,10 @@ def cut_to(rows: int) -> Fault:
 
 
 @settings(max_examples=150 * THOROUGH, deadline=None)
+@example(  # what lay behind the first key is gone, and another row came before it
+    kind="keyset", fault=0, counts=False, count=4, limit=2, ranges=1, ahead=1, at={2}, changes=5,
+    seed=1651,
+)  # fmt: skip
 @given(
     kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
     fault=st.sampled_from([0, 1, 2, -1, "duplicate"]),
