@@ -221,10 +221,12 @@ class ByParent:
         if not self.failed or share <= self.children.max_failed_share:
             return
         first = self.failed[0]
+        dot = "" if first.reason.endswith((".", "?")) else "."
         raise ContractBroken(
             f"{len(self.failed)} of {len(self.parents.groups)} parents failed, and at most "
             f"{self.children.max_failed_share:.1%} may (parents.max_failed_share); the first is "
-            f"{first.parent}: {first.reason}"
+            f"{first.parent}: {first.reason}{dot} Those that are gone for good "
+            f"go from the list when {self.children.endpoint} is materialized again for this day"
         )
 
     def summary(self) -> dict[str, Any]:

@@ -115,12 +115,14 @@ def _parse(
 ) -> tuple[dict[str, Any], Lines, Mapping[str, str]]:
     """The data, their lines, and of each value with settings in it what the YAML says there."""
     filled: dict[str, str] = {}
+    missing: list[str] = []
 
     def setting(value: str, line: int) -> str | None:
         try:
             found = interpolate(value, env)
         except MissingSetting as error:
-            raise ConfigError(f"{file}:{line}: {error}") from None
+            missing.append(f"{file}:{line}: {error}")
+            return None
         if found != value and len(found) >= _SECRET_CHARS:
             filled[found] = value
         return found or None
@@ -133,6 +135,8 @@ def _parse(
         raise ConfigError(f"{file}:1: this YAML is nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{file}:{error}") from None
+    if missing:
+        raise ConfigError("\n".join(missing))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}:1: expected a mapping that starts with 'source: name'")
     if not isinstance(data.get("defaults", {}), dict | None):

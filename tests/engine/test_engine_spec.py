@@ -446,6 +446,19 @@ def test_settings_from_the_environment() -> None:
     assert given.auth.token.get_secret_value() == "0123"
 
 
+def test_all_settings_that_are_missing_are_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "api.yaml"
+    auth = "auth:\n  kind: basic\n  username: ${API_USER}\n  password: ${API_PASSWORD}\n"
+    file.write_text(HEAD + auth + TAIL)
+    with pytest.raises(ConfigError) as caught:
+        load_source(file, {})
+    lines = str(caught.value).splitlines()
+    assert [line.split(" is not set")[0].removeprefix(f"{file}:") for line in lines] == [
+        "6: the environment variable API_USER",
+        "7: the environment variable API_PASSWORD",
+    ]
+
+
 def test_no_secret_is_in_a_message_or_a_repr(tmp_path: Path) -> None:
     secret = "hush-hush\u2026"
     bad = (
