@@ -9,7 +9,7 @@ is read on without an upper bound.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,14 @@ class ByKey:
     """Pages that come in order of a unique key."""
 
     def __init__(
-        self, pages: Pages, pager: Pager, *, key: str, ahead: int, can_seek: bool, descending: bool
+        self,
+        pages: Pages,
+        pager: Pager,
+        *,
+        key: str,
+        ahead: Callable[[], int],
+        can_seek: bool,
+        descending: bool,
     ) -> None:
         self._pages = pages
         self._pager = pager

@@ -7,7 +7,7 @@ passed over would be taken for deleted, pages that may have shifted are read unt
 key of the one before it.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,7 +50,7 @@ class ByChain:
         pager: Pager,
         *,
         key: tuple[str, ...],
-        ahead: int,
+        ahead: Callable[[], int],
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
         numbered: bool | None = False,

@@ -1,5 +1,6 @@
 """From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -96,18 +97,16 @@ def extraction_of(
     """
     each = endpoint.each
     if each is None:
-        return _extraction(endpoint, pages, window, ahead, until_sure)
-    side_by_side = min(each.concurrency, len(each.values))
+        return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(value: Value) -> ByKey | ByChain:
-        of_value = PagesOf(pages, value)
-        return _extraction(endpoint, of_value, window, max(1, ahead // side_by_side), until_sure)
+    def reader(value: Value, share: Callable[[], int]) -> ByKey | ByChain:
+        return _extraction(endpoint, PagesOf(pages, value), window, share, until_sure)
 
-    return ByEach(each.values, reader, side_by_side)
+    return ByEach(each.values, reader, each.concurrency, ahead)
 
 
 def _extraction(
-    endpoint: Endpoint, pages: Pages, window: Window, ahead: int, until_sure: bool
+    endpoint: Endpoint, pages: Pages, window: Window, ahead: Callable[[], int], until_sure: bool
 ) -> ByKey | ByChain:
     pager = pager_of(endpoint)
     if endpoint.proven:

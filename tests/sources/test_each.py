@@ -50,6 +50,10 @@ def issues_of(repository: str) -> list[dict[str, Any]]:
     ]
 
 
+def begin_of(given: dict[str, str]) -> int:
+    return int(given.get("offset") or given.get("token") or 0)
+
+
 class Forge:
     """Repositories, each with issues of its own."""
 
@@ -73,7 +77,7 @@ class Forge:
             if given.get("from", "") <= row["changed"] < given.get("to", "~")
         ]
         size = 10
-        begin = int(given.get("offset") or given.get("token") or 0)
+        begin = begin_of(given)
         begin = (int(given["page"]) - 1) * size if "page" in given else begin
         size = int(given.get("limit", size))
         more = {"next": str(begin + size)} if begin + size < len(rows) else {}
@@ -146,13 +150,39 @@ def test_values_are_read_side_by_side(lake: Lake, tmp_path: Path) -> None:
         extract(source_of(url, tmp_path, "token"), lake, "issues", DAYS[:1], NOW)
 
 
+def test_a_long_value_holds_up_no_other(lake: Lake, tmp_path: Path) -> None:
+    """The first value's second page waits until all of the others have been read."""
+    others_read = asyncio.Event()
+    forge = Forge()
+    forge.issues["duck/empty"] = issues_of("duck/db")
+    last = {"duck/db": "50", "duck/empty": "50", "acme/sled": "30"}
+    seen: set[str] = set()
+
+    async def answer(request: Request) -> Response:
+        repository = "{owner}/{name}".format(**request.path_params)
+        token = request.query_params.get("token")
+        if (repository, token) in last.items():
+            seen.add(repository)
+        if seen == last.keys():
+            others_read.set()
+        if (repository, token) == ("acme/rocket", "10"):
+            await asyncio.wait_for(others_read.wait(), 20)
+        return await forge.answer(request)
+
+    app = Starlette(routes=[Route("/repos/{owner}/{name}/issues", answer)])
+    with serving(app) as url:
+        source_of(url, tmp_path, "token", more="    batch_rows: 5\n")
+        file = tmp_path / "forge.yaml"
+        file.write_text(file.read_text().replace("start: 2026-11-01", "start: 2026-11-03"))
+        extract(load_source(file, {}), lake, "issues", DAYS[2:], NOW)
+
+
 @pytest.mark.parametrize("paging", ["offset", "token"])
 def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, paging: str) -> None:
     well = False
 
     def sick_in_the_third(repository: str, given: dict[str, str]) -> Response | None:
-        begin = int(given.get("offset") or given.get("token") or 0)
-        if repository == "duck/db" and begin >= 20 and not well:
+        if repository == "duck/db" and begin_of(given) >= 20 and not well:
             return json_answer({"message": "out of order"}, 400)
         return None
 
@@ -172,7 +202,10 @@ def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, pagin
         again, _ = outcome_of(source, lake, "issues", day, NOW, "one")
     manifest = again.receipts[0].manifest
     assert manifest.resumed_pages > 0
-    assert {name for name, _ in forge.asked[asked:]} == {"duck/db", "duck/empty"}
+    later = forge.asked[asked:]
+    assert "acme/sled" not in {name for name, _ in later}, "it had ended"
+    first_pages = [name for name, given in later if begin_of(given) == 0]
+    assert {*first_pages} <= {"duck/empty"}, "the others are gone on with"
     assert manifest.proof["contiguous"]
     assert sorted(keys(lake, [manifest])) == all_of(*REPOSITORIES)
 
