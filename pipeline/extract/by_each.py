@@ -16,11 +16,10 @@ from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain, StartOver
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import as_they_come
+from pipeline.extract.lanes import Ahead, as_they_come
 from pipeline.paging.pagers import Ask
 
 Value = str | int
-Share = Callable[[], int]
 
 
 class PagesOf:
@@ -45,7 +44,7 @@ class ByEach:
     def __init__(
         self,
         values: Sequence[Value],
-        reader: Callable[[Value, Share], ByKey | ByChain],
+        reader: Callable[[Value, Ahead], ByKey | ByChain],
         concurrency: int,
         ahead: int,
     ) -> None:

@@ -7,7 +7,7 @@ passed over would be taken for deleted, pages that may have shifted are read unt
 key of the one before it.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_pa
 from pipeline.extract.endless import Progress, comes_again, is_end
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import Room, in_order
+from pipeline.extract.lanes import Ahead, Room, in_order
 from pipeline.extract.links import is_numbered, says_number
 from pipeline.paging.pagers import Ask, Facts, Pager
 
@@ -50,7 +50,7 @@ class ByChain:
         pager: Pager,
         *,
         key: tuple[str, ...],
-        ahead: Callable[[], int],
+        ahead: Ahead,
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
         numbered: bool | None = False,

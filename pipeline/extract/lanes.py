@@ -15,6 +15,8 @@ from typing import Final, Generic, TypeVar
 
 S = TypeVar("S")
 P = TypeVar("P")
+Ahead = Callable[[], int]
+"""How many may run ahead; it may change with what else runs."""
 _Queue = asyncio.Queue[P | BaseException | None]
 _DEPTH = 2
 FEW: Final = 16
@@ -40,8 +42,7 @@ class Room:
     they are read do not pile up.
     """
 
-    def __init__(self, ahead: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
-        """:param ahead: how many at most; may change with what else runs."""
+    def __init__(self, ahead: Ahead, clock: Callable[[], float] = monotonic) -> None:
         self._ahead = ahead
         self._clock = clock
         self._page_bytes = 0
@@ -67,7 +68,7 @@ class Room:
 
 
 async def in_order(
-    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Callable[[], int]
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Ahead
 ) -> AsyncGenerator[P, None]:
     """The pages of every segment, in order; ``ahead()`` segments run at the same time.
 

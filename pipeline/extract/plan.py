@@ -1,6 +1,5 @@
 """From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -10,6 +9,7 @@ from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
 from pipeline.extract.empty import EmptyTwice
 from pipeline.extract.fetch import Pages
+from pipeline.extract.lanes import Ahead
 from pipeline.extract.overlap import OverlapPages
 from pipeline.paging.pagers import (
     ChainPager,
@@ -99,14 +99,14 @@ def extraction_of(
     if each is None:
         return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(value: Value, share: Callable[[], int]) -> ByKey | ByChain:
+    def reader(value: Value, share: Ahead) -> ByKey | ByChain:
         return _extraction(endpoint, PagesOf(pages, value), window, share, until_sure)
 
     return ByEach(each.values, reader, each.concurrency, ahead)
 
 
 def _extraction(
-    endpoint: Endpoint, pages: Pages, window: Window, ahead: Callable[[], int], until_sure: bool
+    endpoint: Endpoint, pages: Pages, window: Window, ahead: Ahead, until_sure: bool
 ) -> ByKey | ByChain:
     pager = pager_of(endpoint)
     if endpoint.proven:
