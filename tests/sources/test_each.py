@@ -284,6 +284,29 @@ def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, ke
     assert gone == {("duck/db", 4), ("acme/rocket", 4)}
 
 
+@pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
+def test_a_sweep_says_nothing_of_a_value_that_it_does_not_ask_for(
+    lake: Lake, tmp_path: Path, key: str
+) -> None:
+    """Taken out of the list, its rows stay as they are: nobody saw that they are gone."""
+    forge = Forge()
+    with serving(forge.app()) as url:
+        file = tmp_path / "forge.yaml"
+        for values in ("[acme/rocket, duck/db]", "[duck/db]"):
+            source_of(url, tmp_path, values=values, more="    sweep: true\n")
+            text = file.read_text().replace("columns: {", "columns: {id: int64, ")
+            file.write_text(text.replace("[repository, number]", key))
+            source = load_source(file, {})
+            if "rocket" in values:
+                extract(source, lake, "issues", DAYS, NOW)
+        del forge.issues["duck/db"][3]
+        swept = asyncio.run(_swept(source, lake))
+    assert swept.keys_gone == 1
+    found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
+    gone = set(all_of("acme/rocket", "duck/db")) - {tuple(row.values()) for row in found}
+    assert gone == {("duck/db", 4)}
+
+
 async def _swept(source: Source, lake: Lake) -> Swept:
     async with open_client(source, budget.open_budget("forge", LIMITS, "memory")) as client:
         later = datetime.now(UTC) + timedelta(days=1)
@@ -304,12 +327,48 @@ def test_check_source_looks_at_the_first_value(
     assert {name for name, _ in forge.asked} == {"acme/rocket"}
 
 
+ODD = ["a b", "ü", "%2F", "{end}", "a,b", "a?b#c", "[[x {end}]]", "no", "007", "1:30", 7]
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["path: 'of/{each}/rows'", "path: of/x/rows\n    request: {params: {of: '{each}'}}"],
+)
+def test_odd_values_arrive_as_they_are_written(lake: Lake, tmp_path: Path, where: str) -> None:
+    """What YAML 1.1 would read otherwise (``no``, ``007``, ``1:30``) included."""
+    came: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        came.append(request.query_params.get("of", request.path_params["of"]))
+        return json_answer([{"id": len(came)}])
+
+    file = tmp_path / "odd.yaml"
+    values = ", ".join(str(v) if str(v).isalnum() or v == "1:30" else f"'{v}'" for v in ODD)
+    with serving(Starlette(routes=[Route("/of/{of}/rows", answer)])) as url:
+        file.write_text(
+            f"source: odd\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n  rows_of:\n    "
+            f"{where}\n    each: {{values: [{values}], column_here: of, concurrency: 1}}\n"
+            "    key: [of, id]\n    columns: {of: string, id: int64}\n"
+        )
+        manifest = extract(load_source(file, {}), lake, "rows_of", DAYS[2:], NOW)[0]
+    assert came == [str(value) for value in ODD]
+    landed = key_rows(lake, manifest.files, ["of"])["of"].to_pylist()
+    assert sorted(landed) == sorted(came)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("repos/{each}/issues", "issues", "since the request has no {each}: put it into path or"),
         ("each: {values: [acme/rocket", "each: {values: [duck/db", "'duck/db' stands here twice"),
         ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
+        ("[acme/rocket, acme/sled,", "[true, acme/sled,", "got True: put it into quotes"),
+        ("[acme/rocket, acme/sled,", "['', acme/sled,", "got '': put it into quotes, or take it"),
+        ("[acme/rocket, acme/sled,", f"[{10**30}, a,", "put it into quotes"),
+        ("[acme/rocket, acme/sled,", "[acme/../x, a,", "'acme/../x' of each would lead out of"),
+        ("request: {", "request: {headers: {x-of: '{each}ü'}, ", "a letter beyond ASCII"),
+        ("[acme/rocket, acme/sled,", "[acme/ü, a,", "'acme/ü' of each would go into a header"),
+        (", column_here: repository,", ",", "a sweep needs each.column_here"),
         ("    each:", "    # each:", "has no each: add each: {values: […]}"),
         ("column_here: repository", "column_here: repo", "column_here 'repo' needs a declared"),
         ("{repository: string", "{repository: int64", "can't hold the value 'acme/rocket'"),
@@ -322,6 +381,11 @@ def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str
     text = file.read_text().replace(old, new)
     if "write an endpoint" in said:
         text = text.replace("    cursor:", "    window: {start: none, end: none}\n    cursor:")
+    if "into a header" in said:
+        text = text.replace("request: {", "request: {headers: {x-of: '{each}'}, ")
+    if "a sweep" in said:
+        text = text.replace("[repository, number]", "[number]") + "    sweep: true\n"
+        text = text.replace("repository: string, ", "")
     if "no each" in said:
         text = text.replace("[repository, number]", "[number]").replace("repository: string, ", "")
     file.write_text(text)
