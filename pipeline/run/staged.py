@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.client.packing import Sender
-from pipeline.errors import ContractBroken, ReadAnew
+from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
@@ -47,6 +47,7 @@ _NEW_VALUES = (
     "new among the values of each: {}. Their rows from before {} are not in the lake: materialize "
     "the days from {} on again, if you want them"
 )
+_MOST_SAID: Final = 300
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
     "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
@@ -235,7 +236,8 @@ class Staged:
             return None
         new = [str(value) for value in self._spec.each.values if value not in known]
         first = self.run.source.start.isoformat()
-        return _NEW_VALUES.format(", ".join(new), self.window.start, first) if new else None
+        said = cut(", ".join(new), _MOST_SAID)
+        return _NEW_VALUES.format(said, self.window.start, first) if new else None
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.

@@ -265,6 +265,21 @@ def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
 
 
+def test_of_very_many_new_values_the_first_are_told(lake: Lake, tmp_path: Path) -> None:
+    many = [f"acme/{number}" for number in range(300)]
+    forge = Forge()
+    forge.issues |= {key: [] for key in many}
+    with serving(forge.app()) as url:
+        extract(source_of(url, tmp_path, values="[acme/rocket]"), lake, "issues", DAYS[:1], NOW)
+        source = source_of(url, tmp_path, "page", values=f"[{', '.join(many)}]")
+        asked = len(forge.asked)
+        manifest = extract(source, lake, "issues", DAYS[1:2], NOW)[0]
+    assert len(forge.asked) - asked == len(many), "one request for each that has no rows"
+    assert manifest.extra["each"] == many
+    assert "acme/0, acme/1, acme/2" in manifest.extra["doubt"]
+    assert len(manifest.extra["doubt"]) < 600
+
+
 @pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
 def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, key: str) -> None:
     forge = Forge()
