@@ -199,6 +199,8 @@ def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, pagin
         assert isinstance(first.failed[0].error, RequestRefused)
         assert "each duck/db" in str(first.failed[0].error)
         asked, well = len(forge.asked), True
+        file.write_text(file.read_text().replace("concurrency: 2", "concurrency: 1"))
+        source = load_source(file, {})  # how many at a time does not matter to what is staged
         again, _ = outcome_of(source, lake, "issues", day, NOW, "one")
     manifest = again.receipts[0].manifest
     assert manifest.resumed_pages > 0
