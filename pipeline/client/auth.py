@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 import httpx
 from pydantic import SecretStr
 
-from pipeline.client.grants import grant_of
+from pipeline.client.grants import client_in_header, grant_of
 from pipeline.client.spelled import SHORTEST, says, without
 from pipeline.client.token_auth import TokenAuth
 from pipeline.errors import ConfigError
@@ -76,6 +76,8 @@ def _secrets(spec: Auth, auth: httpx.Auth | None) -> list[str]:
     if isinstance(spec, Basic):
         both = f"{spec.username}:{spec.password.get_secret_value()}"
         found.add(b64encode(both.encode()).decode())
+    if isinstance(spec, ClientCredentials | RefreshToken):
+        found.add(client_in_header(spec))
     return sorted((one for one in found if len(one) >= SHORTEST), key=len, reverse=True)
 
 

@@ -110,14 +110,24 @@ def grant_of(spec: ClientCredentials | RefreshToken | Login) -> Grant:
 
 def _form(spec: ClientCredentials | RefreshToken, of_kind: Mapping[str, str]) -> httpx.Request:
     client = {"client_id": spec.client_id, "client_secret": spec.client_secret}
-    known = _revealed({name: value for name, value in client.items() if value})
-    headers = {}
-    if spec.client_auth == "basic":
-        both = ":".join(quote_plus(known.pop(name)) for name in client)
-        headers["Authorization"] = f"Basic {b64encode(both.encode()).decode()}"
+    basic = client_in_header(spec)
+    known = {} if basic else _revealed({name: value for name, value in client.items() if value})
+    headers = {"Authorization": f"Basic {basic}"} if basic else {}
     scope = {"scope": spec.scope} if spec.scope else {}
     form = {**known, **of_kind, **scope, **_revealed(spec.params)}
     return _post(spec.token_url, data=form, headers=headers)
+
+
+def client_in_header(spec: ClientCredentials | RefreshToken) -> str:
+    """The client's id and secret, as they go into a header (RFC 6749, 2.3.1); empty if not.
+
+    It is a secret like what is in it.
+    """
+    if spec.client_auth != "basic" or spec.client_id is None or spec.client_secret is None:
+        return ""
+    both = (spec.client_id, spec.client_secret)
+    text = ":".join(quote_plus(value.get_secret_value()) for value in both)
+    return b64encode(text.encode()).decode()
 
 
 def _post(url: str, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Request:

@@ -1,20 +1,22 @@
 """The pages of each value of a list: every value under the proof that it would have alone.
 
-Several values are read side by side, and handed on in the order of the list. A value that can't be
-read fails the partition: passed over, its rows of this window would never be asked for again.
+Several values are read side by side, and their pages handed on as they come: a long value holds up
+no other. A value that can't be read fails the partition: passed over, its rows of this window would
+never be asked for again.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
+from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.agreement import ONE_PAGE, weaker
 from pipeline.extract.by_key import ByKey
-from pipeline.extract.chains import ByChain
+from pipeline.extract.chains import ByChain, StartOver
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import in_order
+from pipeline.extract.lanes import Ahead, as_they_come
 from pipeline.paging.pagers import Ask
 
 Value = str | int
@@ -34,64 +36,89 @@ class PagesOf:
 
 
 class ByEach:
-    """Reads the values one after the other, some ahead of the one whose pages are handed on.
+    """Reads the values in the order of the list, some of them at the same time.
 
-    :ivar tally: the sum of those of the values; a page counts once its value's turn has come.
+    :ivar tally: the sum of those of the values.
     """
 
     def __init__(
         self,
         values: Sequence[Value],
-        reader: Callable[[Value], ByKey | ByChain],
+        reader: Callable[[Value, Ahead], ByKey | ByChain],
         concurrency: int,
+        ahead: int,
     ) -> None:
-        """:param reader: what reads the pages of one value."""
+        """:param reader: what reads the pages of one value, so many ahead as its share is.
+        :param ahead: pages ahead, which the values that are being read share.
+        """
         self._values = values
         self._reader = reader
-        self._concurrency = concurrency
+        self._concurrency = min(concurrency, len(values))
+        self._ahead = ahead
+        self._open: dict[int, Mapping[str, Any] | None] = {}  # how far each has come that is read
+        self._next = 0
         self._reading: dict[int, Tally] = {}
         self._pages = 0  # of values that have ended
         self._proved = True
         self.tally = Tally()
 
     async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
-        """:param position: where an earlier try stopped: in which value, and where there.
-        :raises StartOver: as the reader of the value that the earlier try was in.
+        """:param position: where an earlier try stopped: which values are open, and where in each.
+        :raises StartOver: as the reader of a value that is gone on with; or that one is refused
+            there, and at its first page it may not be.
         """
         begin = position or _BEGIN
-        first, self._proved = begin["value"], begin["proved"]
-        self.tally.rests_on, self._pages = begin["rests_on"], self.tally.pages
-
-        async def pages_of(index: int) -> AsyncGenerator[tuple[int, Handed | None], None]:
-            reader = self._reader(self._values[index])
-            self._reading[index] = reader.tally
-            async with aclosing(reader.run(begin["inside"] if index == first else None)) as pages:
-                async for handed in pages:
-                    yield index, handed
-            yield index, None
-
-        numbers = range(first, len(self._values))
-        async with aclosing(in_order(numbers, pages_of, lambda: self._concurrency)) as read:
+        self._open, self._next = dict(begin["open"]), begin["next"]
+        self._proved, self.tally.rests_on = begin["proved"], begin["rests_on"]
+        self._pages = self.tally.pages
+        chains = as_they_come(self._indices(), self._pages_of, self._concurrency)
+        async with aclosing(chains) as read:
             async for index, handed in read:
                 if handed is None:
-                    self._ended(self._reading.pop(index))
+                    self._ended(index)
                 else:
                     yield self._handed(index, handed)
         self.tally.contiguous = self._proved
 
+    def _indices(self) -> Iterator[int]:
+        yield from [*self._open]
+        while self._next < len(self._values):
+            self._next += 1
+            self._open[self._next - 1] = None
+            yield self._next - 1
+
+    async def _pages_of(self, index: int) -> AsyncGenerator[tuple[int, Handed | None], None]:
+        position = self._open[index]
+        reader = self._reader(self._values[index], self._share)
+        self._reading[index] = reader.tally
+        try:
+            async with aclosing(reader.run(position)) as pages:
+                async for handed in pages:
+                    yield index, handed
+        except (RequestRefused, ContractBroken) as error:
+            if position is not None and reader.tally.pages == 0:
+                raise StartOver from error
+            raise
+        yield index, None
+
+    def _share(self) -> int:
+        return max(1, self._ahead // max(1, len(self._open)))
+
     def _handed(self, index: int, handed: Handed) -> Handed:
+        self._open[index] = handed.position
         self.tally.rows += handed.table.num_rows
         self.tally.pages = self._pages + sum(tally.pages for tally in self._reading.values())
         position = {
-            "value": index,
-            "inside": handed.position,
+            "open": [*self._open.items()],
+            "next": self._next,
             "proved": self._proved,
             "rests_on": self.tally.rests_on,
         }
         return Handed(handed.table, position, handed.arrow_bytes)
 
-    def _ended(self, of_value: Tally) -> None:
-        tally = self.tally
+    def _ended(self, index: int) -> None:
+        del self._open[index]
+        tally, of_value = self.tally, self._reading.pop(index)
         self._proved &= of_value.contiguous
         tally.rests_on = weaker(tally.rests_on, of_value.rests_on)
         self._pages += of_value.pages
@@ -101,9 +128,4 @@ class ByEach:
         tally.passes = max(tally.passes, of_value.passes)
 
 
-_BEGIN: Final[Mapping[str, Any]] = {
-    "value": 0,
-    "inside": None,
-    "proved": True,
-    "rests_on": ONE_PAGE,
-}
+_BEGIN: Final[Mapping[str, Any]] = {"open": (), "next": 0, "proved": True, "rests_on": ONE_PAGE}

@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.errors import ContractBroken
+from pipeline.extract.endless import is_same, standing_still
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import Room, in_order
+from pipeline.extract.lanes import Ahead, Room, in_order
 from pipeline.extract.order import first_new
 from pipeline.extract.seek import ASK_AGAIN, Seek
-from pipeline.paging.pagers import Ask, Facts, OffsetPager, Pager, Segment, kept, restored
+from pipeline.paging.pagers import Ask, OffsetPager, Pager, Segment, kept, restored
 from pipeline.paging.proof import Reach, earlier_ask
 
 _TIMES_TO_BE_SURE = 8
@@ -35,7 +36,14 @@ class ByKey:
     """Pages that come in order of a unique key."""
 
     def __init__(
-        self, pages: Pages, pager: Pager, *, key: str, ahead: int, can_seek: bool, descending: bool
+        self,
+        pages: Pages,
+        pager: Pager,
+        *,
+        key: str,
+        ahead: Ahead,
+        can_seek: bool,
+        descending: bool,
     ) -> None:
         self._pages = pages
         self._pager = pager
@@ -88,12 +96,13 @@ class ByKey:
         """The first page and the count, asked for again while they do not fit together.
 
         A page that stays shorter than asked for while more rows match: a silently capped size.
+        Where an earlier try is gone on with, the total may count the rows before it, too.
         """
         before: int | None = None
         for _ in range(ASK_AGAIN):
             page, counted = await asyncio.gather(self._pages.page(ask), self._pages.count(ask))
             total = page.facts.total if counted is None else counted
-            resumed = ask.offset is not None and ask.offset > self._first_offset
+            resumed = ask.after is not None or (ask.offset or 0) > self._first_offset
             rows = page.facts.rows
             if total is None or resumed or rows >= min(ask.limit, total) or rows == before:
                 return page, total
@@ -113,9 +122,9 @@ class ByKey:
             page = await self._asked(ask, before)
             if page is None:
                 return
-            still = still + 1 if before is not None and _same(before.facts, page.facts) else 0
+            still = still + 1 if before is not None and is_same(before.facts, page.facts) else 0
             if still == _MOST_STILL:
-                raise _standing_still(page)
+                raise standing_still(page)
             before, facts = page, page.facts
             yield page
             total = self.tally.total if facts.total is None else facts.total
@@ -207,9 +216,9 @@ class ByKey:
             else:
                 ask, tries = earlier_ask(found.ask, tries, self._first_offset), tries + 1
             found = await self._pages.page(ask)
-            still = still + 1 if _same(before, found.facts) else 0
+            still = still + 1 if is_same(before, found.facts) else 0
             if still == _MOST_STILL:
-                raise _standing_still(found)
+                raise standing_still(found)
             before, patience = found.facts, patience - 1
         raise self._no_page_joins()
 
@@ -285,14 +294,3 @@ class ByKey:
         position: dict[str, Any] = {"covered": kept(self._reach.covered), "offset": self._offset}
         position["rows"] = self._earlier + self.tally.rows
         return Handed(table, position, page.arrow_bytes)
-
-
-def _same(before: Facts, facts: Facts) -> bool:
-    return facts.rows > 1 and (before.first, before.last) == (facts.first, facts.last)
-
-
-def _standing_still(page: Fetched) -> ContractBroken:
-    return ContractBroken(
-        f"the page with keys {page.facts.first} to {page.facts.last} came again and again for the "
-        "pages after it: does the API know the paging parameter?"
-    )

@@ -20,7 +20,7 @@ from pipeline.extract.by_cursor import check_last, goes_back, last_page, last_pa
 from pipeline.extract.endless import Progress, comes_again, is_end
 from pipeline.extract.fetch import Fetched, Pages
 from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import Room, in_order
+from pipeline.extract.lanes import Ahead, Room, in_order
 from pipeline.extract.links import is_numbered, says_number
 from pipeline.paging.pagers import Ask, Facts, Pager
 
@@ -50,7 +50,7 @@ class ByChain:
         pager: Pager,
         *,
         key: tuple[str, ...],
-        ahead: int,
+        ahead: Ahead,
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
         numbered: bool | None = False,

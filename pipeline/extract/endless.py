@@ -81,3 +81,16 @@ def comes_again(before: Fetched | None, page: Fetched, key: tuple[str, ...]) -> 
     if page.table.num_rows == 0 or page.table.num_rows != before.table.num_rows:
         return False
     return all(page.table[name].equals(before.table[name]) for name in key)
+
+
+def is_same(before: Facts, facts: Facts) -> bool:
+    """Whether a page by key looks like the one before it."""
+    return facts.rows > 1 and (before.first, before.last) == (facts.first, facts.last)
+
+
+def standing_still(page: Fetched) -> ContractBroken:
+    """What is said of a page by key that comes again and again."""
+    return ContractBroken(
+        f"the page with keys {page.facts.first} to {page.facts.last} came again and again for the "
+        "pages after it: does the API know the paging parameter?"
+    )

@@ -20,7 +20,7 @@ from pipeline.extract.counted import count_in, whole
 from pipeline.extract.feed import Feed
 from pipeline.extract.inside import check_names, inside
 from pipeline.extract.links import next_url
-from pipeline.extract.order import check_keys, check_order, edges_of, ends
+from pipeline.extract.order import check_keys, check_order, edges_of, ends, in_order_of
 from pipeline.extract.together import Together
 from pipeline.extract.tokens import before_last, token_in
 from pipeline.paging.bounds import slice_of
@@ -193,6 +193,7 @@ class EndpointPages:
         facts = self._facts(page.table, page.extras, answer)  # pages go by the API's own rows
         made = self.made(page.table, ask)
         check_keys(made, self._endpoint)
+        made = in_order_of(page.table, made, self._endpoint)
         if self._feed and self._endpoint.cursor is not None and made.num_rows:
             self._feed.saw(made[self._endpoint.cursor])
         table = inside(made, self._endpoint, *slice_of(self._window, ask))

@@ -1,4 +1,4 @@
-"""Chains of pages side by side, handed on in order, with bounded memory.
+"""Chains of pages side by side, handed on in order or as they come, with bounded memory.
 
 A lane is one chain. The first lanes run ahead of the one that is being read, each at most
 ``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding window, not
@@ -15,6 +15,9 @@ from typing import Final, Generic, TypeVar
 
 S = TypeVar("S")
 P = TypeVar("P")
+Ahead = Callable[[], int]
+"""How many may run ahead; it may change with what else runs."""
+_Queue = asyncio.Queue[P | BaseException | None]
 _DEPTH = 2
 FEW: Final = 16
 _GATHERING: Final = 10
@@ -39,7 +42,7 @@ class Room:
     they are read do not pile up.
     """
 
-    def __init__(self, ahead: int, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, ahead: Ahead, clock: Callable[[], float] = monotonic) -> None:
         self._ahead = ahead
         self._clock = clock
         self._page_bytes = 0
@@ -53,7 +56,7 @@ class Room:
     def __call__(self) -> int:
         fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
         wanted = _GATHERING + math.ceil(_MORE * self._under_way())
-        return min(self._ahead, max(FEW, min(fit, wanted)))
+        return min(self._ahead(), max(FEW, min(fit, wanted)))
 
     def _under_way(self) -> float:
         """Pages per second times seconds of latency (Little's law), of the latest pages."""
@@ -65,7 +68,7 @@ class Room:
 
 
 async def in_order(
-    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Callable[[], int]
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Ahead
 ) -> AsyncGenerator[P, None]:
     """The pages of every segment, in order; ``ahead()`` segments run at the same time.
 
@@ -87,14 +90,43 @@ async def in_order(
             else:
                 yield page
     finally:
-        for lane in running:
-            lane.task.cancel()
-        await asyncio.gather(*(lane.task for lane in running), return_exceptions=True)
+        await _ended(running)
+
+
+async def as_they_come(
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], side_by_side: int
+) -> AsyncGenerator[P, None]:
+    """The pages of every segment, those of one in order; so none waits until another has ended.
+
+    An error in a segment is raised as it comes; all that still runs is then cancelled.
+    """
+    waiting = iter(segments)
+
+    async def one_after_the_other() -> AsyncGenerator[P, None]:
+        for segment in waiting:
+            async with aclosing(chain(segment)) as pages:
+                async for page in pages:
+                    yield page
+
+    queue: _Queue[P] = asyncio.Queue(_DEPTH)
+    lanes = [_Lane(one_after_the_other(), queue) for _ in range(side_by_side)]
+    left = len(lanes)
+    try:
+        while left:
+            page = await lanes[0].next()
+            if page is None:
+                left -= 1
+            else:
+                yield page
+    finally:
+        await _ended(lanes)
 
 
 class _Lane(Generic[P]):
-    def __init__(self, pages: AsyncGenerator[P, None]) -> None:
-        self._queue: asyncio.Queue[P | BaseException | None] = asyncio.Queue(_DEPTH)
+    """:param queue: shared with other lanes, where it does not matter whose page is the next."""
+
+    def __init__(self, pages: AsyncGenerator[P, None], queue: "_Queue[P] | None" = None) -> None:
+        self._queue: _Queue[P] = queue or asyncio.Queue(_DEPTH)
         self.task = asyncio.create_task(self._run(pages))
 
     async def _run(self, pages: AsyncGenerator[P, None]) -> None:
@@ -112,3 +144,10 @@ class _Lane(Generic[P]):
         if isinstance(found, BaseException):
             raise found
         return found
+
+
+async def _ended(lanes: Iterable[_Lane[P]]) -> None:
+    tasks = [lane.task for lane in lanes]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -124,6 +124,26 @@ def check_keys(table: pa.Table, endpoint: Endpoint) -> None:
             raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
 
 
+def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
+    """What the user's function has made of a page's rows, in the order in which pages go.
+
+    :raises ContractBroken: pages go by the key, and it has made other keys of theirs: by these
+        nobody could tell which rows have come already.
+    """
+    if not endpoint.proven or endpoint.transform is None:
+        return made
+    name = endpoint.key_of_rows[0]
+    known = pc.is_in(made[name], value_set=rows[name].combine_chunks())
+    at = pc.index(known, False).as_py()
+    if at >= 0:
+        raise ContractBroken(
+            f"pages go by {name}, and {endpoint.transform} made {made[name][at].as_py()!r} of it, "
+            f"which no row of the page has: leave {name} as it is, and give what is made a column "
+            "of its own (in the key beside it, if a row becomes several)"
+        )
+    return made.sort_by([(name, endpoint.order)])
+
+
 def check_order(table: pa.Table, endpoint: Endpoint, ask: Ask) -> None:
     """Hold the keys of a page against what was asked for, if pages go by the key.
 

@@ -9,6 +9,7 @@ from pipeline.extract.by_key import ByKey
 from pipeline.extract.chains import ByChain
 from pipeline.extract.empty import EmptyTwice
 from pipeline.extract.fetch import Pages
+from pipeline.extract.lanes import Ahead
 from pipeline.extract.overlap import OverlapPages
 from pipeline.paging.pagers import (
     ChainPager,
@@ -96,18 +97,16 @@ def extraction_of(
     """
     each = endpoint.each
     if each is None:
-        return _extraction(endpoint, pages, window, ahead, until_sure)
-    side_by_side = min(each.concurrency, len(each.values))
+        return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(value: Value) -> ByKey | ByChain:
-        of_value = PagesOf(pages, value)
-        return _extraction(endpoint, of_value, window, max(1, ahead // side_by_side), until_sure)
+    def reader(value: Value, share: Ahead) -> ByKey | ByChain:
+        return _extraction(endpoint, PagesOf(pages, value), window, share, until_sure)
 
-    return ByEach(each.values, reader, side_by_side)
+    return ByEach(each.values, reader, each.concurrency, ahead)
 
 
 def _extraction(
-    endpoint: Endpoint, pages: Pages, window: Window, ahead: int, until_sure: bool
+    endpoint: Endpoint, pages: Pages, window: Window, ahead: Ahead, until_sure: bool
 ) -> ByKey | ByChain:
     pager = pager_of(endpoint)
     if endpoint.proven:

@@ -14,12 +14,14 @@ from urllib.parse import quote
 
 import orjson
 
+from pipeline.errors import ContractBroken
 from pipeline.paging.apicalypse import condition, statement
 from pipeline.paging.bounds import bound, floor_of, has_end, slice_of
 from pipeline.paging.keys import written
 from pipeline.paging.pagers import Ask, JsonToken
 from pipeline.paging.query import query_of
 from pipeline.spec.endpoint import Endpoint
+from pipeline.spec.model import fits_header
 from pipeline.spec.paging import Paging, Token
 from pipeline.spec.request import OPTIONAL, PLACEHOLDER, Apicalypse, Count, Http, WindowFormat
 from pipeline.window import Window
@@ -63,7 +65,10 @@ class HttpRequest:
 def page_request(
     base_url: str, name: str, endpoint: Endpoint, window: Window, ask: Ask
 ) -> HttpRequest:
-    """The request of one page."""
+    """The request of one page.
+
+    :raises ContractBroken: a parent or a token of the API's can't go into a header.
+    """
     ask = written(ask, endpoint)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
@@ -138,6 +143,12 @@ def _in_path(name: str, values: Values) -> str:
 
 def _headers(request: Http, values: Values) -> dict[str, str]:
     filled = _filled(request.headers, values)
+    unread = next((name for name, value in filled.items() if not fits_header(value)), None)
+    if unread is not None:
+        raise ContractBroken(
+            f"what goes into the header {unread} has a line break or a letter beyond ASCII, which "
+            "no API can read there: put the placeholder into params"
+        )
     given = {name.lower() for name in filled}
     return ({} if "accept" in given else {"Accept": ACCEPT}) | filled
 

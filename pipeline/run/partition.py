@@ -104,20 +104,12 @@ class _Stager:
                 self._pages.ask_if_changed(self._before.get("validators", {}))
             try:
                 await self._read_pages(position)
-            except StartOver:
-                await self._start_over()
+            except StartOver as error:
+                await self._start_over(error.__cause__)
             except (RequestRefused, ContractBroken) as error:
                 if not self._may_be_stale(position, error):
                     raise
-                log.warning(
-                    "%s/%s %s: begun again from the first page, once, since it can't be gone on "
-                    "with: %s",
-                    self._run.source.source,
-                    self._endpoint,
-                    self._partition,
-                    error,
-                )
-                await self._start_over()
+                await self._start_over(error)
         return Staged(
             run=self._run,
             endpoint=self._endpoint,
@@ -147,8 +139,17 @@ class _Stager:
             return bool(position["failed"])  # of the earlier try: they may be well by now
         return self._tally.pages == 0
 
-    async def _start_over(self) -> None:
+    async def _start_over(self, since: BaseException | None = None) -> None:
         """Read the partition from its first page; what it has cost so far still counts."""
+        if since is not None:
+            log.warning(
+                "%s/%s %s: begun again from the first page, once, since it can't be gone on "
+                "with: %s",
+                self._run.source.source,
+                self._endpoint,
+                self._partition,
+                since,
+            )
         self._resumed_pages = self._tally.rows = self._tally.repeated_rows = 0
         await self._read_pages(None, in_place_of_staged=True)
 

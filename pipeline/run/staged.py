@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.client.packing import Sender
-from pipeline.errors import ContractBroken, ReadAnew
+from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.agreement import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.lanes import ahead_of
@@ -51,10 +51,15 @@ _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
 )
+_MOST_SAID: Final = 300
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
     "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
 )
+
+
+def _few(values: Sequence[str]) -> str:
+    return cut(", ".join(values), _MOST_SAID)
 
 
 def _hint(spec: Endpoint) -> str:
@@ -234,10 +239,12 @@ class Staged:
         """What a user should look at though all is proved."""
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
-        new, gone = self._new_values(newest), self._gone_values(newest)
+        if self.window.start is None:
+            return None
         first = self.run.source.start.isoformat()
-        said = [_NEW_VALUES.format(", ".join(new), self.window.start, first)] if new else []
-        said += [_GONE_VALUES.format(", ".join(gone))] if gone else []
+        new, gone = self._new_values(newest), self._gone_values(newest)
+        said = [_NEW_VALUES.format(_few(new), self.window.start, first)] if new else []
+        said += [_GONE_VALUES.format(_few(gone))] if gone else []
         return "; ".join(said) or None
 
     def _new_values(self, earlier: Manifest | None) -> list[str]:
@@ -245,12 +252,13 @@ class Staged:
         known = earlier.extra.get("each") if earlier else None
         if self._spec.each is None or known is None:
             return []
-        return [str(value) for value in self._spec.each.values if value not in known]
+        already = {*known}
+        return [str(value) for value in self._spec.each.values if value not in already]
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """Those of ``each`` that an earlier partition was asked for, and this one is not."""
         known = earlier.extra.get("each", []) if earlier else []
-        now = self._spec.each.values if self._spec.each else known
+        now = {*(self._spec.each.values if self._spec.each else known)}
         return [str(value) for value in known if value not in now]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:

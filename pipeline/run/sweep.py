@@ -120,8 +120,12 @@ async def _keys(
 
 
 def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
-    """The lake's keys that the sweep did not see; what came after it began is left alone."""
+    """The lake's keys that the sweep did not see; what came after it began is left alone.
+
+    So are rows of a value that has left the list of ``each``: nobody has looked for them.
+    """
     spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    of_value = [spec.column_of_parent] if spec.column_of_parent else []
     if not committed_partitions(run.lake, source, name):
         return seen.schema.empty_table()
     have = current(
@@ -130,11 +134,14 @@ def _gone(run: Run, name: str, seen: pa.Table, at: datetime) -> pa.Table:
         name,
         key=spec.key,
         cursor=spec.cursor,
-        columns=[*keys, EXTRACTED_AT],
+        columns=list(dict.fromkeys([*keys, *of_value, EXTRACTED_AT])),
     )
     if not have.num_rows:
         return seen.schema.empty_table()
     before = have.filter(pc.less(have[EXTRACTED_AT], pa.scalar(at, INSTANT)))
+    if spec.each and spec.each.column_here:
+        values = before[spec.each.column_here]
+        before = before.filter(pc.is_in(values, spec.each.landed(values.type)))
     return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
 
 

@@ -120,8 +120,18 @@ def _apart(ranges: Sequence[KeyRange]) -> bool:
 
 
 def _twice(keys: pa.Table) -> int:
-    """How many rows have the key of another row."""
-    return int(keys.num_rows - keys.group_by(keys.column_names).aggregate([]).num_rows)
+    """How many rows have the key of another row: sorted, they are neighbours.
+
+    Sorting, column by column, takes a fraction of the memory and the time that grouping does.
+    """
+    order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names])
+    same = pa.scalar(True)
+    for column in keys.columns:
+        if pa.types.is_string(column.type):
+            column = column.cast(pa.large_string())  # all of them are more than 2 GiB, maybe
+        ordered = column.take(order)
+        same = pc.and_(same, pc.equal(ordered[:-1], ordered[1:]))
+    return int(pc.sum(same).as_py() or 0)
 
 
 def _outside(rows: pa.RecordBatch, cursor: str | None, window: Window) -> int:

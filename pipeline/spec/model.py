@@ -17,8 +17,13 @@ Name = Annotated[
 """A name that becomes a Dagster asset key and a piece of an S3 key."""
 
 
+def fits_header(value: str) -> bool:
+    """Whether an API can read a text in a header."""
+    return value.isascii() and value.isprintable()
+
+
 def _is_header(value: str) -> str:
-    if not (value.isascii() and value.isprintable()):
+    if not fits_header(value):
         raise ValueError("a header has a line break or a letter beyond ASCII: no API can read it")
     return value
 

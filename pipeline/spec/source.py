@@ -17,7 +17,7 @@ from pipeline.spec.request import DAY_S, Apicalypse
 
 _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,
-    "columns": {"__all__": {"description"}},
+    "columns": {"__all__": {"description"}}, "each": {"concurrency"},
 }  # fmt: skip
 """What may change of an endpoint while its rows stay the same."""
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")

@@ -1,7 +1,8 @@
 """YAML to plain data, with the line on which each value stands.
 
 Duplicate keys and aliases that multiply are refused. A scalar that holds ``${VAR}`` becomes text
-(a number is made of it where a number is wanted), so that a key such as ``0123`` keeps its zero.
+(a number is made of it where a number is wanted), so that a key such as ``0123`` keeps its zero;
+so does what YAML 1.1 reads otherwise than it is written.
 """
 
 from collections.abc import Callable
@@ -100,7 +101,18 @@ class _Reader:
             self._lines.variables[path] = names
             return self._setting(node.value, line)
         try:
-            return self._constructor.construct_object(node, deep=True)
+            found = self._constructor.construct_object(node, deep=True)
+            return node.value if _reads_otherwise(found, str(node.value)) else found
         except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
             # 2026-02-30, too many digits, !!int x: what it is for says what is wrong.
             return node.value
+
+
+def _reads_otherwise(found: Any, text: str) -> bool:
+    """Whether YAML 1.1 makes of a text what it does not say: ``no``, ``0123``, ``1:30``.
+
+    It stays as it is written; where a number or a yes or no is wanted, it is made of it still.
+    """
+    if isinstance(found, bool):
+        return text.lower() not in ("true", "false")
+    return isinstance(found, int) and str(found) != text.removeprefix("+")

@@ -43,7 +43,7 @@ def read(model: Moving, limit: int, position: Any = None, stop_after: int = 0) -
 
     async def keys() -> tuple[Keys, Any]:
         pager = OffsetPager(limit)
-        reader = ByKey(model, pager, key="id", ahead=4, can_seek=False, descending=False)
+        reader = ByKey(model, pager, key="id", ahead=lambda: 4, can_seek=False, descending=False)
         found: Keys = []
         at, pages = position, reader.run(position)
         async for handed in pages:

@@ -81,7 +81,7 @@ class ByCursor(Moving):
 
 
 def reader_of(model: Pages, pager: Pager, ahead: int = 4, slices: Any = ()) -> ByChain:
-    return ByChain(model, pager, key=("id",), ahead=ahead, slices=slices)
+    return ByChain(model, pager, key=("id",), ahead=lambda: ahead, slices=slices)
 
 
 def read_all(

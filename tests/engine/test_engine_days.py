@@ -46,7 +46,7 @@ class Rows:
 
 
 def _chain(pages: Rows, slices: tuple[tuple[str | None, str], ...] = ()) -> ByChain:
-    return ByChain(pages, ChainPager(10), key=("slice", "id"), ahead=2, slices=slices)
+    return ByChain(pages, ChainPager(10), key=("slice", "id"), ahead=lambda: 2, slices=slices)
 
 
 def _read(

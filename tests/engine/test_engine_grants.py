@@ -139,3 +139,26 @@ def test_a_login_that_gives_no_token_is_said(
     error = asyncio.run(run())
     assert said in str(error)
     assert "hush-hush" not in f"{error!r} {caplog.text}"
+
+
+@pytest.mark.parametrize(
+    "auth", [CLIENT, f"{CLIENT.replace('client_credentials', 'refresh_token')}, refresh_token: r"]
+)
+def test_an_endpoint_that_says_the_client_s_header_again_gives_nothing_away(
+    auth: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def run() -> HeadraceError:
+        def says_it_again(_: int, seen: Any) -> bytes:
+            return answer({"message": f"got {seen.headers['authorization']}"}, 401)
+
+        async with serving(says_it_again) as wire:
+            more = f"client_auth: basic, token_url: {wire.url}/token"
+            with pytest.raises(AuthError) as caught:
+                await pages(quick(wire.url, auth=f"{{{auth}, {more}}}"), 1)
+            return caught.value
+
+    error = asyncio.run(run())
+    assert "(got Basic ***)" in str(error)
+    assert b64encode(b"my+id:s%2Bcr%3Dt%2F1").decode() not in f"{error!r} {caplog.text}"

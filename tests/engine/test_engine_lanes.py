@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.extract.lanes import Room, ahead_of, in_order
+from pipeline.extract.lanes import Room, ahead_of, as_they_come, in_order
 from tests.engine.moving import THOROUGH
 
 Item = tuple[int, int]
@@ -66,6 +66,45 @@ def test_items_come_in_order_and_few_are_made_ahead(
         assert not others()
 
     expected = [(number, item) for number, count in enumerate(lengths) for item in range(count)]
+    asyncio.run(run())
+
+
+@settings(max_examples=60 * THOROUGH, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.integers(0, 6), max_size=20),
+    st.integers(1, 8),
+)
+def test_as_they_come_each_chain_is_in_order_and_few_are_made_ahead(
+    seed: int, lengths: list[int], side_by_side: int
+) -> None:
+    async def run() -> None:
+        chains, got = Chains(seed, lengths), list[Item]()
+        async for item in as_they_come(range(len(lengths)), chains.chain, side_by_side):
+            got.append(item)
+            for _ in range(chains._rng.randint(0, 5)):
+                await asyncio.sleep(0)
+            assert chains.made - len(got) <= side_by_side + 2
+        assert sorted(got, key=lambda item: item[0]) == expected
+        assert chains.most_running <= side_by_side
+        await asyncio.sleep(0)
+        assert not others()
+
+    expected = [(number, item) for number, count in enumerate(lengths) for item in range(count)]
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("fails_in", [0, 3, 19])
+def test_as_they_come_an_error_ends_the_rest(fails_in: int) -> None:
+    async def run() -> None:
+        chains = Chains(2, [2] * 20, fails_in)
+        with pytest.raises(ValueError, match=f"chain {fails_in} failed"):
+            async for _ in as_they_come(range(20), chains.chain, 4):
+                pass
+        assert not others()
+        assert chains.running == 0
+        assert chains.closed <= fails_in + 4
+
     asyncio.run(run())
 
 
@@ -176,7 +215,7 @@ def test_segments_are_taken_from_the_plan_only_when_there_is_room() -> None:
 
 def test_lanes_are_enough_for_all_requests_in_flight_and_few_where_pages_are_large() -> None:
     assert [ahead_of(n) for n in (1, 8, 50)] == [16, 16, 58]
-    room, few = Room(58), Room(3)
+    room, few = Room(lambda: 58), Room(lambda: 3)
     assert (room(), few()) == (16, 3), "no page has come"
     for page_bytes, lanes in ((50_000, 58), (2**20, 32), (20 * 2**20, 16), (50_000, 16)):
         for each in (room, few):
@@ -193,7 +232,7 @@ def test_as_many_lanes_as_pages_are_under_way_come_on_top(
 ) -> None:
     """By Little's law, and half as many again, with ten that gather; to one a page in flight."""
     now = 0.0
-    room = Room(ahead_of(80), clock=lambda: now)
+    room = Room(lambda: ahead_of(80), clock=lambda: now)
     for _ in range(200):
         now += 1 / per_s
         room.saw(1000, latency_s)
@@ -204,7 +243,7 @@ def test_as_many_lanes_as_pages_are_under_way_come_on_top(
 def test_the_number_of_lanes_grows_until_the_api_s_limit_is_what_is_waited_for(per_s: int) -> None:
     """One second of latency; the API gives ``per_s`` pages a second, and what is asked for."""
     now, latency_s = 0.0, 1.0
-    room = Room(1000, clock=lambda: now)
+    room = Room(lambda: 1000, clock=lambda: now)
     for _ in range(2000):
         now += max(1 / per_s, latency_s / room())
         room.saw(1000, latency_s)

@@ -27,7 +27,7 @@ def pager_of(kind: str, limit: int, ranges: int, first: int = 0) -> Pager:
 
 def extraction(model: Moving, pager: Pager, ahead: int, can_seek: bool) -> ByKey:
     return ByKey(
-        model, pager, key="id", ahead=ahead, can_seek=can_seek, descending=model.descending
+        model, pager, key="id", ahead=lambda: ahead, can_seek=can_seek, descending=model.descending
     )
 
 

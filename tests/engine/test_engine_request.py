@@ -201,6 +201,14 @@ def test_bodies() -> None:
     assert text.content == b"give 3"
 
 
+@pytest.mark.parametrize("parent", ["ü", "a\nx-evil: 1"])
+def test_what_no_header_can_hold_is_refused(parent: str) -> None:
+    endpoint = http({"headers": {"x-shop": "{parent}"}}, parents={"endpoint": "shops"})
+    with pytest.raises(ContractBroken, match=r"the header x-shop has .* into params"):
+        built(endpoint, Ask(limit=10, parent=parent))
+    assert built(endpoint, Ask(limit=10, parent="a b")).headers["x-shop"] == "a b"
+
+
 def test_what_stands_in_a_path_is_quoted() -> None:
     endpoint = http(
         {"params": {"page": "{page}"}}, path="things/{parent}/parts", parents={"endpoint": "x"}

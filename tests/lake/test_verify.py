@@ -1,11 +1,16 @@
 """The checks of what was read back: of row groups in key order, and in any other."""
 
-from datetime import UTC, datetime, timedelta
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from local.paths import ROOT
 from pipeline.run.verify import verify
 from pipeline.window import Window
 
@@ -56,6 +61,41 @@ def test_keys_of_two_columns_are_looked_at_together() -> None:
     batch = pa.record_batch({"a": [1, 1, 2], "b": [1, 2, 1]})
     assert checks([batch], ("a", "b")) == (True, 1)
     assert checks([batch, batch.slice(0, 1)], ("a", "b")) == (False, 1)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("xyz"), st.integers(0, 4), st.dates(date(2026, 1, 1))),
+        max_size=30,
+    ),
+    st.integers(0, 30),
+)
+def test_any_rows_with_the_key_of_another_are_seen(rows: list[tuple[Any, ...]], cut: int) -> None:
+    rows = [*rows, *rows[cut:]]
+    kinds = pa.schema([("a", pa.string()), ("b", pa.int64()), ("c", pa.date32())])
+    parts = [[dict(zip("abc", row, strict=True)) for row in part] for part in (rows[3:], rows[:3])]
+    batches = [pa.RecordBatch.from_pylist(part, kinds) for part in parts]
+    for key in (("a", "b", "c"), ("b", "a"), ("c",)):
+        different = {tuple(row["abc".index(name)] for name in key) for row in rows}
+        assert checks(batches, key)[0] == (len(different) == len(rows))
+
+
+_PEAK = """
+import pyarrow as pa
+from tests.lake.test_verify import checks
+names, groups = [f"value {n}" for n in range(8)] * 3_125, range(0, 1_000_000, 25_000)
+batches = [pa.record_batch({"a": names, "b": range(n, n + 25_000)}) for n in groups]
+before = pa.default_memory_pool().bytes_allocated()
+assert checks(batches, ("a", "b")) == (True, 1)
+print((pa.default_memory_pool().max_memory() - before) / 1_000_000)
+"""
+
+
+def test_keys_that_are_looked_at_together_take_few_bytes_a_row() -> None:
+    """Arrow's own, which does not depend on what else the machine does; 113 if they are grouped."""
+    command = [sys.executable, "-c", _PEAK]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert float(said.stdout) < 80
 
 
 def test_nulls_and_lost_rows_are_seen() -> None:

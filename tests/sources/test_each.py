@@ -50,6 +50,10 @@ def issues_of(repository: str) -> list[dict[str, Any]]:
     ]
 
 
+def begin_of(given: dict[str, str]) -> int:
+    return int(given.get("offset") or given.get("token") or 0)
+
+
 class Forge:
     """Repositories, each with issues of its own."""
 
@@ -73,7 +77,7 @@ class Forge:
             if given.get("from", "") <= row["changed"] < given.get("to", "~")
         ]
         size = 10
-        begin = int(given.get("offset") or given.get("token") or 0)
+        begin = begin_of(given)
         begin = (int(given["page"]) - 1) * size if "page" in given else begin
         size = int(given.get("limit", size))
         more = {"next": str(begin + size)} if begin + size < len(rows) else {}
@@ -146,13 +150,39 @@ def test_values_are_read_side_by_side(lake: Lake, tmp_path: Path) -> None:
         extract(source_of(url, tmp_path, "token"), lake, "issues", DAYS[:1], NOW)
 
 
+def test_a_long_value_holds_up_no_other(lake: Lake, tmp_path: Path) -> None:
+    """The first value's second page waits until all of the others have been read."""
+    others_read = asyncio.Event()
+    forge = Forge()
+    forge.issues["duck/empty"] = issues_of("duck/db")
+    last = {"duck/db": "50", "duck/empty": "50", "acme/sled": "30"}
+    seen: set[str] = set()
+
+    async def answer(request: Request) -> Response:
+        repository = "{owner}/{name}".format(**request.path_params)
+        token = request.query_params.get("token")
+        if (repository, token) in last.items():
+            seen.add(repository)
+        if seen == last.keys():
+            others_read.set()
+        if (repository, token) == ("acme/rocket", "10"):
+            await asyncio.wait_for(others_read.wait(), 20)
+        return await forge.answer(request)
+
+    app = Starlette(routes=[Route("/repos/{owner}/{name}/issues", answer)])
+    with serving(app) as url:
+        source_of(url, tmp_path, "token", more="    batch_rows: 5\n")
+        file = tmp_path / "forge.yaml"
+        file.write_text(file.read_text().replace("start: 2026-11-01", "start: 2026-11-03"))
+        extract(load_source(file, {}), lake, "issues", DAYS[2:], NOW)
+
+
 @pytest.mark.parametrize("paging", ["offset", "token"])
 def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, paging: str) -> None:
     well = False
 
     def sick_in_the_third(repository: str, given: dict[str, str]) -> Response | None:
-        begin = int(given.get("offset") or given.get("token") or 0)
-        if repository == "duck/db" and begin >= 20 and not well:
+        if repository == "duck/db" and begin_of(given) >= 20 and not well:
             return json_answer({"message": "out of order"}, 400)
         return None
 
@@ -169,10 +199,15 @@ def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, pagin
         assert isinstance(first.failed[0].error, RequestRefused)
         assert "each duck/db" in str(first.failed[0].error)
         asked, well = len(forge.asked), True
+        file.write_text(file.read_text().replace("concurrency: 2", "concurrency: 1"))
+        source = load_source(file, {})  # how many at a time does not matter to what is staged
         again, _ = outcome_of(source, lake, "issues", day, NOW, "one")
     manifest = again.receipts[0].manifest
     assert manifest.resumed_pages > 0
-    assert {name for name, _ in forge.asked[asked:]} == {"duck/db", "duck/empty"}
+    later = forge.asked[asked:]
+    assert "acme/sled" not in {name for name, _ in later}, "it had ended"
+    first_pages = [name for name, given in later if begin_of(given) == 0]
+    assert {*first_pages} <= {"duck/empty"}, "the others are gone on with"
     assert manifest.proof["contiguous"]
     assert sorted(keys(lake, [manifest])) == all_of(*REPOSITORIES)
 
@@ -264,6 +299,21 @@ def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) ->
     assert (second.late_rows, second.latest_late_s) == (0, None)
 
 
+def test_of_very_many_new_values_the_first_are_told(lake: Lake, tmp_path: Path) -> None:
+    many = [f"acme/{number}" for number in range(300)]
+    forge = Forge()
+    forge.issues |= {key: [] for key in many}
+    with serving(forge.app()) as url:
+        extract(source_of(url, tmp_path, values="[acme/rocket]"), lake, "issues", DAYS[:1], NOW)
+        source = source_of(url, tmp_path, "page", values=f"[{', '.join(many)}]")
+        asked = len(forge.asked)
+        manifest = extract(source, lake, "issues", DAYS[1:2], NOW)[0]
+    assert len(forge.asked) - asked == len(many), "one request for each that has no rows"
+    assert manifest.extra["each"] == many
+    assert "acme/0, acme/1, acme/2" in manifest.extra["doubt"]
+    assert len(manifest.extra["doubt"]) < 700
+
+
 @pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
 def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, key: str) -> None:
     forge = Forge()
@@ -281,6 +331,29 @@ def test_a_sweep_finds_what_is_gone_of_each_value(lake: Lake, tmp_path: Path, ke
     found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
     gone = set(all_of(*REPOSITORIES)) - {tuple(row.values()) for row in found}
     assert gone == {("duck/db", 4), ("acme/rocket", 4)}
+
+
+@pytest.mark.parametrize("key", ["[repository, number]", "[id]"])
+def test_a_sweep_says_nothing_of_a_value_that_it_does_not_ask_for(
+    lake: Lake, tmp_path: Path, key: str
+) -> None:
+    """Taken out of the list, its rows stay as they are: nobody saw that they are gone."""
+    forge = Forge()
+    with serving(forge.app()) as url:
+        file = tmp_path / "forge.yaml"
+        for values in ("[acme/rocket, duck/db]", "[duck/db]"):
+            source_of(url, tmp_path, values=values, more="    sweep: true\n")
+            text = file.read_text().replace("columns: {", "columns: {id: int64, ")
+            file.write_text(text.replace("[repository, number]", key))
+            source = load_source(file, {})
+            if "rocket" in values:
+                extract(source, lake, "issues", DAYS, NOW)
+        del forge.issues["duck/db"][3]
+        swept = asyncio.run(_swept(source, lake))
+    assert swept.keys_gone == 1
+    found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
+    gone = set(all_of("acme/rocket", "duck/db")) - {tuple(row.values()) for row in found}
+    assert gone == {("duck/db", 4)}
 
 
 async def _swept(source: Source, lake: Lake) -> Swept:
@@ -333,12 +406,48 @@ def test_an_api_that_ignores_the_upper_bound_is_refused(
     assert "the API ignores the filter" in checked(Unbounded(), tmp_path, monkeypatch)
 
 
+ODD = ["a b", "ü", "%2F", "{end}", "a,b", "a?b#c", "[[x {end}]]", "no", "007", "1:30", 7]
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["path: 'of/{each}/rows'", "path: of/x/rows\n    request: {params: {of: '{each}'}}"],
+)
+def test_odd_values_arrive_as_they_are_written(lake: Lake, tmp_path: Path, where: str) -> None:
+    """What YAML 1.1 would read otherwise (``no``, ``007``, ``1:30``) included."""
+    came: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        came.append(request.query_params.get("of", request.path_params["of"]))
+        return json_answer([{"id": len(came)}])
+
+    file = tmp_path / "odd.yaml"
+    values = ", ".join(str(v) if str(v).isalnum() or v == "1:30" else f"'{v}'" for v in ODD)
+    with serving(Starlette(routes=[Route("/of/{of}/rows", answer)])) as url:
+        file.write_text(
+            f"source: odd\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n  rows_of:\n    "
+            f"{where}\n    each: {{values: [{values}], column_here: of, concurrency: 1}}\n"
+            "    key: [of, id]\n    columns: {of: string, id: int64}\n"
+        )
+        manifest = extract(load_source(file, {}), lake, "rows_of", DAYS[2:], NOW)[0]
+    assert came == [str(value) for value in ODD]
+    landed = key_rows(lake, manifest.files, ["of"])["of"].to_pylist()
+    assert sorted(landed) == sorted(came)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("repos/{each}/issues", "issues", "since the request has no {each}: put it into path or"),
         ("each: {values: [acme/rocket", "each: {values: [duck/db", "'duck/db' stands here twice"),
         ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
+        ("[acme/rocket, acme/sled,", "[true, acme/sled,", "got True: put it into quotes"),
+        ("[acme/rocket, acme/sled,", "['', acme/sled,", "got '': put it into quotes, or take it"),
+        ("[acme/rocket, acme/sled,", f"[{10**30}, a,", "put it into quotes"),
+        ("[acme/rocket, acme/sled,", "[acme/../x, a,", "'acme/../x' of each would lead out of"),
+        ("request: {", "request: {headers: {x-of: '{each}ü'}, ", "a letter beyond ASCII"),
+        ("[acme/rocket, acme/sled,", "[acme/ü, a,", "'acme/ü' of each would go into a header"),
+        (", column_here: repository,", ",", "a sweep needs each.column_here"),
         ("    each:", "    # each:", "has no each: add each: {values: […]}"),
         ("column_here: repository", "column_here: repo", "column_here 'repo' needs a declared"),
         ("{repository: string", "{repository: int64", "can't hold the value 'acme/rocket'"),
@@ -351,6 +460,11 @@ def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str
     text = file.read_text().replace(old, new)
     if "write an endpoint" in said:
         text = text.replace("    cursor:", "    window: {start: none, end: none}\n    cursor:")
+    if "into a header" in said:
+        text = text.replace("request: {", "request: {headers: {x-of: '{each}'}, ")
+    if "a sweep" in said:
+        text = text.replace("[repository, number]", "[number]") + "    sweep: true\n"
+        text = text.replace("repository: string, ", "")
     if "no each" in said:
         text = text.replace("[repository, number]", "[number]").replace("repository: string, ", "")
     file.write_text(text)

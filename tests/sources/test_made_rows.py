@@ -162,3 +162,39 @@ def test_a_sweep_compares_the_keys_that_are_made(lake: Lake, tmp_path: Path) -> 
         assert swept(lake, source).keys_gone == 0
         users.pop()
         assert swept(lake, source).keys_gone == 1
+
+
+def backwards(table: pa.Table) -> pa.Table:
+    return table.take(pa.array(range(table.num_rows - 1, -1, -1), pa.int64()))
+
+
+def other_keys(table: pa.Table) -> pa.Table:
+    made = pa.array([-key for key in table["id"].to_pylist()], pa.int64())
+    return table.set_column(table.column_names.index("id"), "id", made)
+
+
+def numbered(url: str, transform: str) -> str:
+    return (
+        f"source: numbers\nbase_url: {url}\nstart: 2026-11-01\nretries: {{errors: 1}}\n"
+        "endpoints:\n  rows_of:\n    request: {params: {offset: '{offset}', limit: '{limit}'}}\n"
+        "    paging: {kind: offset, limit: 4}\n    key: [id]\n    columns: {id: int64}\n"
+        f"    transform: tests.sources.test_made_rows:{transform}\n"
+    )
+
+
+@pytest.mark.parametrize("transform", ["backwards", "other_keys"])
+def test_pages_by_the_key_go_by_the_key_that_the_api_gave(lake: Lake, transform: str) -> None:
+    """Keys in another order are put in order; other keys are refused, by which rows were lost."""
+
+    async def answer(request: Request) -> Response:
+        offset, limit = (int(request.query_params[name]) for name in ("offset", "limit"))
+        return JSONResponse([{"id": key} for key in range(1, 26)][offset : offset + limit])
+
+    with serving(Starlette(routes=[Route("/rows_of", answer)])) as url:
+        source = source_of(numbered(url, transform))
+        if transform == "other_keys":
+            with pytest.raises(ContractBroken, match="other_keys made -1 of it, which no row"):
+                extract(source, lake, "rows_of", DAYS[2:], NOW)
+            return
+        manifest = extract(source, lake, "rows_of", DAYS[2:], NOW)[0]
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [*range(1, 26)]
