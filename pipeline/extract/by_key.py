@@ -150,12 +150,15 @@ class ByKey:
                 async for handed in self._after_empty(found):
                     yield handed
                 return
-            if not self._joins(found):
+            gap = not self._joins(found)
+            if gap:
                 self.tally.gaps_refetched += 1
                 async for missing in self._gap(found):
                     yield self._taken(missing)
             if self._joins(found):
-                yield self._taken(found)
+                # One that came before those of the gap, and ends before them, witnesses no end.
+                if not gap or self._reach.brings(found.facts):
+                    yield self._taken(found)
                 return
         raise self._no_page_joins()
 

@@ -145,6 +145,10 @@ def cut_to(rows: int) -> Fault:
     kind="keyset", fault=0, counts=False, count=4, limit=2, ranges=1, ahead=1, at={2}, changes=5,
     seed=1651,
 )  # fmt: skip
+@example(  # a page that was cut, and then the one behind the gap before it
+    kind="offset, no seek", fault=1, counts=False, count=32, limit=3, ranges=1, ahead=1, at={2, 4},
+    changes=1, seed=934238,
+)  # fmt: skip
 @given(
     kind=st.sampled_from(["offset", "offset, no seek", "keyset"]),
     fault=st.sampled_from([0, 1, 2, -1, "duplicate"]),
