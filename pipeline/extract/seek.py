@@ -58,11 +58,12 @@ class Seek:
         ask, facts = head.ask, head.facts
         if ask.offset is not None or ask.after is not None or facts.rows < max(2, ask.limit):
             return
-        for _ in range(2):
+        behind = replace(self._reach, covered=facts.first)
+        for _ in range(ASK_AGAIN):
             if (await self._pages.page(replace(ask, after=facts.first))).facts.rows:
                 return
             now = (await self._pages.page(ask)).facts
-            if now.rows < facts.rows or now.last == facts.first:
+            if now.rows < facts.rows or not behind.brings(now):
                 return  # rows are gone since, so that nothing may be behind the first one
         raise ContractBroken(
             f"the API gives no row with {self._key} after {facts.first}, though it just gave "
