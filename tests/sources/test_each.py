@@ -230,7 +230,8 @@ def test_a_token_that_died_meanwhile_begins_the_partition_anew(lake: Lake, tmp_p
         file = tmp_path / "forge.yaml"
         file.write_text(file.read_text().replace("{kind: token", "{resumable: true, kind: token"))
         source = load_source(file, {})
-        first, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW, "one")
+        file.write_text(file.read_text().replace("concurrency: 2", "concurrency: 1"))
+        first, _ = outcome_of(load_source(file, {}), lake, "issues", DAYS[:1], NOW, "one")
         assert first.failed
         well = True
         again, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW, "one")
