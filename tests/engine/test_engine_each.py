@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from pipeline.extract.lanes import Ahead
 from pipeline.paging.pagers import Ask, ChainPager, KeysetPager, NumberPager, OffsetPager
 from tests.engine.moving import THOROUGH, Moving
 from tests.engine.test_engine_chain import Numbered, Tokens
+
+pytestmark = pytest.mark.slow
 
 MODELS = {"offset": Moving, "keyset": Moving, "page": Numbered, "token": Tokens}
 Found = list[tuple[Value, int]]

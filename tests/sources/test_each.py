@@ -29,6 +29,8 @@ from sourcetool.check import check
 from tests.sources.answers import json_answer
 from tests.sources.support import LIMITS, extract, outcome_of, serving
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
 REPOSITORIES = ["acme/rocket", "acme/sled", "duck/db", "duck/empty"]

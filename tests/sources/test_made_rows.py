@@ -23,6 +23,8 @@ from tests.sources.test_shifting_pages import swept
 from tests.sources.test_short_pages import Shop
 from tests.sources.test_window_edges import AT, WINDOW, Params, manifest_of
 
+pytestmark = pytest.mark.slow
+
 DAYS = ["2026-11-01", "2026-11-02", "2026-11-03"]
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
