@@ -128,10 +128,8 @@ def _extraction(
     elif isinstance(pager, OffsetPager) and pager.overlap:
         pages = pages if endpoint.counted else OverlapPages(pages, pager.first_offset)
     elif endpoint.count is None:
-        of_parent, by_row = (
-            endpoint.parents is not None,
-            bool(getattr(endpoint.paging, "last", None)),
-        )
+        of_parent = endpoint.parents is not None
+        by_row = bool(getattr(endpoint.paging, "last", None))
         pages = EmptyTwice(pages, pager, of_parent=of_parent, by_row=by_row)
     return ByChain(
         pages,

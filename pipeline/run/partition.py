@@ -137,8 +137,7 @@ class _Stager:
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
             return bool(position["failed"])  # of the earlier try: they may be well by now
-        # Of several values others may have been read meanwhile.
-        return self._spec.each is not None or self._tally.pages == 0
+        return self._tally.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
         """Read the partition from its first page; what it has cost so far still counts."""
