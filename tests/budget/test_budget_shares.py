@@ -75,6 +75,7 @@ class Shared:
         return had >= 0.97 * windows * self.windows[-1].requests - 1
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     windows=st.sampled_from([(window,) for window in LONG] + SHORT_TOO),

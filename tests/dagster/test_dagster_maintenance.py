@@ -14,6 +14,8 @@ from local.services import S3
 from pipeline.lake.store import Lake
 from tests.dagster.support import Headrace
 
+pytestmark = pytest.mark.slow
+
 KEY = "igdb/games/dt=2026-01-01/part-00000-20260101T000000000-0123abcd.parquet"
 
 

@@ -19,6 +19,8 @@ from local.services import S3
 from tests.dagster.project import project, wait_for
 from tests.dagster.support import ALONE, IMPATIENT, SECRET, Headrace, Ran, day, failing, igdb
 
+pytestmark = pytest.mark.slow
+
 STEP_START = re.compile(r" - (\d+) - igdb_sweeps - STEP_START ")
 
 

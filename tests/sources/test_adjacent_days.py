@@ -25,6 +25,8 @@ from pipeline.spec import Source
 from tests.engine.sources import source_of
 from tests.sources.support import outcome_of, serving
 
+pytestmark = pytest.mark.slow
+
 YESTERDAY, TODAY = "2026-11-02", "2026-11-03"
 BEGINS = datetime(2026, 11, 2, tzinfo=UTC)
 MIDNIGHT = datetime(2026, 11, 3, tzinfo=UTC)

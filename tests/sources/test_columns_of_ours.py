@@ -18,6 +18,8 @@ from pipeline.spec import Source
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 DAYS = ["2026-11-02"]
 

@@ -24,6 +24,8 @@ from pipeline.spec import Source
 from tests.engine.sources import source_of
 from tests.sources.support import extract, outcome_of, serving
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 DAY = ["2026-11-02"]
 ROWS = 400

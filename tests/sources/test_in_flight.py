@@ -4,6 +4,7 @@ quota would lie idle with fewer."""
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,6 +17,8 @@ from pipeline.run.source import Outcome, run_source
 from pipeline.run.staged import Run
 from tests.engine.sources import source_of
 from tests.sources.support import serving
+
+pytestmark = pytest.mark.slow
 
 IN_FLIGHT = 40
 PAGE = 5

@@ -18,6 +18,8 @@ from tests.sources.support import (
     shipped,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 11, 4, 12, tzinfo=UTC)
 DAYS = days_from("2026-11-01", 4)
