@@ -21,10 +21,11 @@ pytestmark = pytest.mark.slow
 GONE_S = 10.0
 
 STARTER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from local.services import seaweedfs
 
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # tests in the background ignore it
 with seaweedfs(Path(sys.argv[1])) as s3:
     print(s3.endpoint_url, flush=True)
     time.sleep(600)
