@@ -17,10 +17,10 @@ from assets import (
     source_sweeps,
     step_executor,
 )
+from pipeline.config import load_sources
+from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
-from pipeline.lake.layout import parse_lake_url
-from pipeline.spec import load_sources
-from pipeline.spec.settings import Settings
+from pipeline.lake.paths import parse_lake_url
 from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
 

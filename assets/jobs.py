@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline.spec.source import Source
+from pipeline.config.source import Source
 
 if TYPE_CHECKING:
     # What ``define_asset_job`` returns has no public name.

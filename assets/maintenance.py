@@ -6,11 +6,11 @@ A run cleans up after the tries before it; this is for partitions that nobody as
 import dagster as dg
 from pydantic import Field
 
-from assets import verdict
-from assets.ending import CRASH_RETRIES, end
-from assets.executor import end_with_the_run
+from assets import failure_report
+from assets.executors import end_with_the_run
+from assets.failures import CRASH_RETRIES, end
 from pipeline.errors import HeadraceError
-from pipeline.lake.maintain import clean
+from pipeline.lake.maintenance import clean
 from resources import LakeResource
 
 _MOST_LISTED = 200
@@ -41,7 +41,7 @@ def clean_lake(
             source=config.source or None,
         )
     except HeadraceError as error:
-        end(context, verdict.of_error(error, context.retry_number + 1))
+        end(context, failure_report.of_error(error, context.retry_number + 1))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")

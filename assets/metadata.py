@@ -5,16 +5,16 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline.config.endpoint import Endpoint
+from pipeline.decode.schema_text import type_text
+from pipeline.decode.types import parse_type
 from pipeline.lake.manifest import Manifest
-from pipeline.rows.columns import type_text
-from pipeline.rows.types import parse_type
-from pipeline.run.staged import Receipt
-from pipeline.spec.endpoint import Endpoint
+from pipeline.run.staged_partition import PartitionResult
 
 _CELL_CHARS = 60
 
 
-def of_receipt(receipt: Receipt, endpoint: Endpoint) -> dict[str, Any]:
+def of_receipt(receipt: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of one partition of one endpoint, in the order in which it is shown."""
     manifest, table = receipt.manifest, markdown_table(receipt.preview)
     window, proof = manifest.window, manifest.proof

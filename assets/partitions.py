@@ -6,7 +6,7 @@ next day then starts where it stopped.
 
 import dagster as dg
 
-from pipeline.spec.source import Source
+from pipeline.config.source import Source
 
 
 def daily(source: Source) -> dg.DailyPartitionsDefinition:

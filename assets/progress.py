@@ -5,10 +5,10 @@ import itertools
 import time
 from collections.abc import Callable
 
-from assets.plot import Course
-from pipeline.budget.stats import BudgetStats
-from pipeline.client.client import Client
-from pipeline.run.source import Outcome
+from assets.sparkline import RequestTimeline
+from pipeline.http.client import Client
+from pipeline.ratelimit.stats import BudgetStats
+from pipeline.run.runner import RunOutcome
 
 _SAMPLE_S = 1.0
 EVERY_S = 5
@@ -20,7 +20,12 @@ _OFTEN = 0.01
 
 
 async def report(
-    client: Client, outcome: Outcome, log: Callable[[str], None], course: Course, *, limited: bool
+    client: Client,
+    outcome: RunOutcome,
+    log: Callable[[str], None],
+    course: RequestTimeline,
+    *,
+    limited: bool,
 ) -> None:
     """Log a line every few seconds until cancelled, and note how the run goes for its plot."""
     began = time.monotonic()
@@ -31,7 +36,7 @@ async def report(
             log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
-def line(outcome: Outcome, client: Client, passed_s: float, *, limited: bool) -> str:
+def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool) -> str:
     """One line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to tell.
@@ -63,7 +68,7 @@ def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
     return f"{stats.throttled} of {counted(stats.requests, 'request')} were answered 429: {remedy}"
 
 
-def _rows(outcome: Outcome) -> tuple[int, int]:
+def _rows(outcome: RunOutcome) -> tuple[int, int]:
     """Rows so far, and how many there will be: what has ended has no more, whatever was counted."""
     ended = {(done.endpoint, done.manifest.partition) for done in outcome.receipts}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}

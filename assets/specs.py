@@ -3,8 +3,8 @@
 import dagster as dg
 
 from assets.metadata import declared_schema
-from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.source import Source
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.source import Source
 
 CHECKS = {
     "integrity": (

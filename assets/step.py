@@ -16,22 +16,22 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
-from assets import verdict
-from assets.ending import end, fail
-from assets.executor import run_in_step
-from assets.plot import Course, requests_over_time
+from assets import failure_report
+from assets.executors import run_in_step
+from assets.failure_report import FailureReport
+from assets.failures import end, fail
+from assets.materializations import MaterializationRecorder
 from assets.progress import counted, line, report, too_fast
-from assets.recording import Recorder
+from assets.sparkline import RequestTimeline, requests_over_time
 from assets.specs import asset_key
-from assets.verdict import Verdict
-from pipeline.client.cache import cached
-from pipeline.client.client import Client
-from pipeline.client.packing import packed
+from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.lake.store import Lake
-from pipeline.run.source import Outcome, run_source
-from pipeline.run.staged import Receipt, Run
-from pipeline.spec.source import Source
+from pipeline.http.cache import cached
+from pipeline.http.client import Client
+from pipeline.http.request_batching import batching
+from pipeline.lake.s3 import Lake
+from pipeline.run.runner import RunOutcome, run_source
+from pipeline.run.staged_partition import PartitionResult, RunContext
 from resources import ApiResource, LakeResource
 
 BACKFILL_TAG = "dagster/backfill"
@@ -55,9 +55,9 @@ class Step:
         self._source = source
         self._lake_resource = lake
         self._api = api
-        self._outcome = Outcome()
-        self._course = Course()
-        self._recorder = Recorder(context, source)
+        self._outcome = RunOutcome()
+        self._course = RequestTimeline()
+        self._recorder = MaterializationRecorder(context, source)
         self._tries = context.retry_number + 1
         self._days = context.partition_keys
         keys = context.selected_asset_keys
@@ -76,17 +76,20 @@ class Step:
             lake = self._lake_resource.open()
             run_in_step(self._run(lake))
         except HeadraceError as error:
-            self._end(verdict.of_error(error, self._tries))
+            self._end(failure_report.of_error(error, self._tries))
         except BaseException:
             self._recorder.log(done)
-            for reason in verdict.reasons(self._source.source, self._outcome.failed, self._days):
+            for reason in failure_report.reasons(
+                self._source.source, self._outcome.failed, self._days
+            ):
                 self._context.log.error(reason)  # Dagster tells of the exception alone
             raise
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
             self._end(
-                verdict.of_step(self._source.source, self._outcome, self._tries, self._days), lake
+                failure_report.of_step(self._source.source, self._outcome, self._tries, self._days),
+                lake,
             )
         yield from self._recorder.results(lake, done)
 
@@ -100,10 +103,10 @@ class Step:
         half_open = self._tries > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
-            packed(client, self._source) as packer,
+            batching(client, self._source) as packer,
             cached(client, packer, self._source, self._api.cache) as sender,
         ):
-            run = Run(self._source, lake, sender, self._run_id(), lambda: datetime.now(UTC))
+            run = RunContext(self._source, lake, sender, self._run_id(), lambda: datetime.now(UTC))
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
@@ -140,7 +143,7 @@ class Step:
             return run.root_run_id or run.run_id
         return run.run_id
 
-    def _done(self, receipt: Receipt) -> None:
+    def _done(self, receipt: PartitionResult) -> None:
         manifest = receipt.manifest
         self._context.log.info(
             f"{receipt.endpoint} {manifest.partition}: {receipt.outcome}, "
@@ -168,7 +171,7 @@ class Step:
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _end(self, found: Verdict, lake: Lake | None = None) -> NoReturn:
+    def _end(self, found: FailureReport, lake: Lake | None = None) -> NoReturn:
         """Record what is committed, then end: a run may be terminated while it waits for a retry.
 
         :param lake: where to look for the checks of what is committed, if there is no retry.

@@ -17,10 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import Any
 
-from pipeline.budget import Limits, RateWindow
-from tests.budget import servers
-from tests.budget.strict_server import Counted, strict_server
-from tests.budget.users import Use
+from pipeline.ratelimit import Limits, RateWindow
+from tests.ratelimit import servers
+from tests.ratelimit.strict_server import Counted, strict_server
+from tests.ratelimit.users import Use
 
 IN_FLIGHT = {4: 8, 50: 16, 500: 64}
 RATES, PROCESSES, JITTERS_MS = (4, 50, 500), (1, 4, 16), (0.0, 20.0)

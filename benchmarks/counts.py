@@ -14,9 +14,9 @@ from benchmarks.server import static_server
 from emulator.data import ids_of
 from emulator.testing import Emulator, running
 from local.s3 import S3
-from pipeline.lake.store import Lake
-from pipeline.run.source import Outcome, run_source
-from pipeline.run.staged import Run
+from pipeline.lake.s3 import Lake
+from pipeline.run.runner import RunOutcome, run_source
+from pipeline.run.staged_partition import RunContext
 
 BUCKET = "lake"
 FAST = 200
@@ -75,10 +75,10 @@ class Counter:
             s3=s3_values(self._s3), bucket=BUCKET, prefix=prefix, folder=self._folder, packed=True,
             options={**identity, "margin_s": margin_s},
         )  # fmt: skip
-        source, outcome = source_of(job, first), Outcome()
+        source, outcome = source_of(job, first), RunOutcome()
         lake = Lake(self._s3.client(), f"s3://{BUCKET}/{prefix}")
 
-        async def work(run: Run) -> None:
+        async def work(run: RunContext) -> None:
             await run_source(run, endpoints or list(source.endpoints), days, outcome)
 
         self._emulator.reset()

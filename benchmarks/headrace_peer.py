@@ -13,19 +13,19 @@ import yaml
 from benchmarks.job import CLIENT_ID, CLIENT_SECRET, Job, answer, read_job
 from benchmarks.meter import LoopLag, Meter
 from local.s3 import S3
-from pipeline import budget
-from pipeline.client.client import open_client
-from pipeline.client.packing import packed
-from pipeline.extract.handed import Tally
-from pipeline.lake.store import Lake
-from pipeline.run.source import Outcome, run_source
-from pipeline.run.staged import Run
-from pipeline.run.sweep import sweep
-from pipeline.spec.load import load_source
-from pipeline.spec.source import Source
+from pipeline import ratelimit
+from pipeline.config.loader import load_source
+from pipeline.config.source import Source
+from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.http.client import open_client
+from pipeline.http.request_batching import batching
+from pipeline.lake.s3 import Lake
+from pipeline.run.deletions import sweep
+from pipeline.run.runner import RunOutcome, run_source
+from pipeline.run.staged_partition import RunContext
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_LIMIT = budget.RateWindow(10_000, 1.0)
+NO_LIMIT = ratelimit.RateWindow(10_000, 1.0)
 
 
 def source_of(job: Job, start: str) -> Source:
@@ -52,23 +52,23 @@ def source_of(job: Job, start: str) -> Source:
     return load_source(file, environment)
 
 
-def budget_of(source: Source, folder: str) -> budget.Budget:
-    windows = tuple(budget.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
-    limits = budget.Limits(windows or (NO_LIMIT,), source.limits.in_flight)
+def budget_of(source: Source, folder: str) -> ratelimit.Budget:
+    windows = tuple(ratelimit.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
+    limits = ratelimit.Limits(windows or (NO_LIMIT,), source.limits.in_flight)
     pace = "-".join(f"{window.requests:g}" for window in limits.windows)
-    return budget.open_budget(f"bench-{pace}", limits, folder)
+    return ratelimit.open_budget(f"bench-{pace}", limits, folder)
 
 
 async def in_session(
-    source: Source, job: Job, lake: Lake, work: Callable[[Run], Coroutine[Any, Any, None]]
+    source: Source, job: Job, lake: Lake, work: Callable[[RunContext], Coroutine[Any, Any, None]]
 ) -> dict[str, Any]:
     """Do the work with a client and a budget of its own; what the client has to say of it."""
     async with (
         open_client(source, budget_of(source, f"{job.folder}/budget")) as client,
-        packed(client, source) as sender,
+        batching(client, source) as sender,
     ):
         run_id = f"bench-{random.randrange(10**9)}"
-        await work(Run(source, lake, sender, run_id, lambda: datetime.now(UTC)))
+        await work(RunContext(source, lake, sender, run_id, lambda: datetime.now(UTC)))
         stats = client.budget.stats
         return {
             "requests": client.requests,
@@ -78,9 +78,9 @@ async def in_session(
 
 
 async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
-    outcome = Outcome()
+    outcome = RunOutcome()
 
-    async def work(run: Run) -> None:
+    async def work(run: RunContext) -> None:
         today = run.calendar.today(run.now()).isoformat()
         await run_source(run, ["games"], [today], outcome)
 
@@ -102,8 +102,8 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
 async def key_sweep(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
-    async def work(run: Run) -> None:
-        swept = await sweep(run, "games", Tally())
+    async def work(run: RunContext) -> None:
+        swept = await sweep(run, "games", ExtractionProgress())
         found.update(keys=swept.keys_seen, gone=swept.keys_gone)
 
     return {**await in_session(source, job, lake, work), **found}

@@ -7,27 +7,27 @@ from typing import Any
 
 from benchmarks import headrace_peer
 from benchmarks.job import answer, read_job
-from pipeline.extract import fetch
+from pipeline.decode import fast_path
+from pipeline.decode.reader import PageReader
+from pipeline.extract import fetcher
 from pipeline.lake import attempt, parquet
-from pipeline.rows import strict
-from pipeline.rows.reader import PageReader
-from pipeline.run import landing
-from pipeline.run.staged import Staged
+from pipeline.run import writer
+from pipeline.run.staged_partition import StagedPartition
 
 JSON, COLUMNS, CHECKS = "JSON to arrays", "arrays to columns", "page against what was asked"
 PARQUET, S3, BATCH = "pages to Parquet", "batch to S3", "pages to one schema"
 COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on", "the rest"
 
 _MEASURED: tuple[tuple[str, Any, str], ...] = (
-    (JSON, strict, "read_bytes"),
+    (JSON, fast_path, "read_bytes"),
     (COLUMNS, PageReader, "read"),
     (COLUMNS, PageReader, "read_together"),
-    (CHECKS, fetch.EndpointPages, "_read_all"),
-    (PARQUET, landing.Landing, "_new_file"),
-    (PARQUET, parquet.Growing, "add"),
+    (CHECKS, fetcher.PageFetcher, "_read_all"),
+    (PARQUET, writer.PartitionWriter, "_new_file"),
+    (PARQUET, parquet.ParquetBuffer, "add"),
     (S3, attempt.Attempt, "stage"),
-    (BATCH, landing.Landing, "_write"),
-    (COMMIT, Staged, "_commit"),
+    (BATCH, writer.PartitionWriter, "_write"),
+    (COMMIT, StagedPartition, "_commit"),
 )
 _INSIDE = {COLUMNS: (JSON,), CHECKS: (COLUMNS,), BATCH: (PARQUET,)}
 

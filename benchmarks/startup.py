@@ -24,7 +24,7 @@ MODULES = (
     "dagster",
     "dagster, boto3",
     "dagster, dagster_aws.s3",
-    "dagster, pipeline.run.source",
+    "dagster, pipeline.run.runner",
     "definitions",
 )
 

@@ -2,22 +2,22 @@
 
 Read it in this order; each uses only those above it (``tests/test_architecture.py`` has the law).
 
-============ ====================================================================================
-what         meaning
-============ ====================================================================================
-``errors``   one tree; each leaf says who tries again. ``body``: an answer's bytes. ``heap``:
-             threads and memory. ``instants``: points in time
-``rows``     JSON to Arrow, fast and lossless
-``spec``     what an API is, from its YAML
-``window``   which interval of the cursor a partition asks for
-``paging``   which requests, and the proof that no row lies between two pages; ``plugin``: the
-             user's own pager, transform and auth
-``budget``   when a request may go, over all processes
-``client``   the only sender
-``extract``  all pages of one window, side by side and in order
-``lake``     S3: staged, committed all at once, read
-``run``      one partition, and all partitions of a run
-============ ====================================================================================
+============== ==================================================================================
+what           meaning
+============== ==================================================================================
+``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
+               threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds
+``decode``     bytes to Arrow, fast and lossless
+``config``     what an API is, from its YAML
+``partitions`` which interval of the cursor a partition asks for
+``pagination`` which requests, and the proof that no row lies between two pages; ``hooks``: the
+               user's own pager, transform and auth
+``ratelimit``  when a request may go, over all processes
+``http``       the only sender
+``extract``    all pages of one window, side by side and in order
+``lake``       S3: staged, committed all at once, read
+``run``        one partition, and all partitions of a run
+============== ==================================================================================
 """
 
 import os

@@ -1,6 +1,6 @@
 """The body of an answer: as it comes, in pieces, and as a whole.
 
-A large one grows where it is, since it is mapped by itself (``heap``): joining its pieces at the
+A large one grows where it is, since it is mapped by itself (``runtime``): joining its pieces at the
 end would take twice its memory, and the loop's time. What is cut out of a pack is a view of it.
 """
 

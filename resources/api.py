@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 import dagster as dg
 from pydantic import Field
 
-from pipeline.client.client import Client, open_client
-from pipeline.spec.source import Source
+from pipeline.config.source import Source
+from pipeline.http.client import Client, open_client
 from resources.budget import BudgetResource
 
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import dagster as dg
 from pydantic import Field
 
-from pipeline import budget
-from pipeline.spec.source import Source
+from pipeline import ratelimit
+from pipeline.config.source import Source
 
-NO_LIMIT = budget.RateWindow(requests=10_000, per_s=1.0)
+NO_LIMIT = ratelimit.RateWindow(requests=10_000, per_s=1.0)
 """For an API without a rate limit, which only has places in flight: more than it can answer."""
 
 
@@ -27,22 +27,22 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         "machines), or memory (each process by itself)",
     )
 
-    def open(self, source: Source, *, share: float = 1.0) -> budget.Budget:
+    def open(self, source: Source, *, share: float = 1.0) -> ratelimit.Budget:
         """The budget of a source's API key, to be opened inside the run's event loop.
 
         :param share: the part of it that this run may take.
         """
-        windows = tuple(budget.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
+        windows = tuple(ratelimit.RateWindow(w.requests, w.per_s) for w in source.limits.windows)
         windows = windows or (NO_LIMIT,)
-        limits = budget.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
-        return budget.open_budget(budget_name(source), limits, self.where, share=share)
+        limits = ratelimit.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
+        return ratelimit.open_budget(budget_name(source), limits, self.where, share=share)
 
-    def usage(self, source: Source) -> tuple[budget.Minute, ...]:
+    def usage(self, source: Source) -> tuple[ratelimit.Minute, ...]:
         """What all users of the source's budget had in each minute of the last hour.
 
         :raises ConfigError, Retryable: the store can't be used, or does not answer.
         """
-        return budget.usage(self.where, budget_name(source))
+        return ratelimit.usage(self.where, budget_name(source))
 
 
 def budget_name(source: Source) -> str:

@@ -4,7 +4,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):

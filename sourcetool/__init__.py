@@ -1,8 +1,8 @@
 """For writing a source: look at an API through its YAML, or propose the YAML of an API.
 
-Each command is a module. ``check``: ``look`` fetches a few pages as a run would, ``doubts`` and
+Each command is a module. ``check``: ``probe`` fetches a few pages as a run would, ``findings`` and
 ``bounds`` judge what came (each ``doubt`` with its remedy), ``show`` prints it; ``children`` asks
-for some of what the parents' rows named. ``new``: ``guess``
+for some of what the parents' rows named. ``new``: ``infer``
 reads one answer (and ``times`` how times are written in it), and the YAML is proposed.
 ``reference``: every key of the YAML. ``cache``: what the response cache holds. This package imports
 ``resources`` and ``pipeline``; nothing imports it.

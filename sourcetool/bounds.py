@@ -7,7 +7,7 @@ something else: Parse Server finds nothing by ``{$gte: {__type: Date}}``.
 from collections.abc import Iterator
 
 from sourcetool.doubt import Doubt
-from sourcetool.look import Seen
+from sourcetool.probe import Seen
 
 _FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'The window'"
 

@@ -5,8 +5,8 @@ import os
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.client.cache_store import clear, listed
 from pipeline.errors import ConfigError
+from pipeline.http.cache_store import clear, listed
 
 
 def cache(clearing: bool, source: str | None, pattern: str | None, console: Console) -> int:

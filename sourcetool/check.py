@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.client.client import open_client
-from pipeline.client.packing import packed
+from pipeline.config import Source, load_source
 from pipeline.errors import ConfigError
-from pipeline.spec import Source, load_source
+from pipeline.http.client import open_client
+from pipeline.http.request_batching import batching
 from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.children import look_at_children
-from sourcetool.doubts import doubts
-from sourcetool.look import Seen, look, window_of
+from sourcetool.findings import doubts
+from sourcetool.probe import Seen, look, window_of
 from sourcetool.show import show
 
 
@@ -66,7 +66,7 @@ async def _look_at_all(
     broken, all_seen = False, dict[str, Seen]()
     async with (
         open_client(source, BudgetResource(where=where).open(source)) as client,
-        packed(client, source) as sender,
+        batching(client, source) as sender,
     ):
         for name in names:
             if children := source.endpoints[name].parents:

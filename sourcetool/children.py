@@ -1,17 +1,17 @@
 """Children: looked at for one of the rows that their parent's first page showed."""
 
-from pipeline.client.packing import Sender
+from pipeline.config.endpoint import ParentsConfig
+from pipeline.config.source import Source
 from pipeline.errors import ContractBroken
+from pipeline.http.request_batching import Sender
 from pipeline.run.parents import check_column, values_of
-from pipeline.spec.endpoint import Children
-from pipeline.spec.source import Source
-from sourcetool.look import Seen, look
+from sourcetool.probe import Seen, look
 
 _MOST_PARENTS = 5
 
 
 async def look_at_children(
-    source: Source, name: str, children: Children, above: Seen, sender: Sender, most_pages: int
+    source: Source, name: str, children: ParentsConfig, above: Seen, sender: Sender, most_pages: int
 ) -> Seen:
     """The children of a parent that has some, if one of the first few has.
 

@@ -14,12 +14,12 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.config import load_source
+from pipeline.config.settings import interpolate
+from pipeline.decode.body_checks import BadBody, looks_like_json
 from pipeline.errors import ConfigError
-from pipeline.paging.request import ACCEPT
-from pipeline.rows.guard import BadBody, looks_like_json
-from pipeline.spec import load_source
-from pipeline.spec.settings import interpolate
-from sourcetool.guess import Guess, guess
+from pipeline.pagination.requests import ACCEPT
+from sourcetool.infer import Guess, guess
 
 TIMEOUT_S = 30.0
 MOST_DECLARED = 60

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.spec.source import Source
+from pipeline.config.source import Source
 
 _PLAIN = {"integer": "whole number", "boolean": "true or false", "null": "nothing"}
 

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.rows.columns import type_text
+from pipeline.decode.schema_text import type_text
 from sourcetool.doubt import Doubt
-from sourcetool.doubts import rate_headers
-from sourcetool.look import Seen
+from sourcetool.findings import rate_headers
+from sourcetool.probe import Seen
 
 
 def show(console: Console, seen: Seen, found: Sequence[Doubt]) -> None:

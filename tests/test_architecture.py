@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST_LINES = 300
+MOST_LINES = 500
 MOST_LINES_OF_A_FUNCTION = 60
 
 # Each may import itself, and those that are named. The direction is that of the data's way back:
@@ -26,8 +26,8 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "heap", "instants", "rows", "spec", "window", "paging", "plugin", "budget",
-    "client", "extract", "lake", "run",
+    "body", "errors", "kinds", "runtime", "timestamps", "decode", "config", "partitions",
+    "pagination", "hooks", "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
 PACKAGES = [
     file.parent

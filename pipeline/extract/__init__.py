@@ -1,9 +1,10 @@
 """All pages of one endpoint in one window: side by side on the wire, in order to the caller.
 
-``fetch`` (a page, read ``together`` with others and held against what was asked for by ``order``,
-``inside``, ``counted``, ``links`` and ``tokens``), ``lanes`` (side by side, in order), ``by_key``
-(under the proof, with ``seek``), ``chains`` (one after the other, until ``endless`` or
-``agreement`` say that it is enough; ``by_cursor``, ``overlap`` and ``empty`` ask a second time),
-``by_each`` (each value of a list), ``feed`` (the latest rows only), ``handed`` (what each of these
-gives), ``plan`` (which of these an endpoint's YAML means).
+``fetcher`` (a page, read ``parse_batching`` with others and held against what was asked for by
+``page_checks``, ``window_filter``, ``totals``, ``links`` and ``tokens``), ``prefetch`` (side by
+side, in order), ``contiguous`` (under the proof, with ``key_seeker``), ``sequential`` (one after
+the other, until ``loop_guard`` or ``completeness`` say that it is enough; ``cursor_pages``,
+``overlapping_pages`` and ``empty_pages`` ask a second time), ``fan_out`` (each value of a list),
+``feed`` (the latest rows only), ``page_batch`` (what each of these gives), ``plan`` (which of these
+an endpoint's YAML means).
 """

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
-from pipeline.rows.types import INSTANT
 
 _LONGEST = 512
 

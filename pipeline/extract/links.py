@@ -10,11 +10,11 @@ from base64 import b64decode
 from contextlib import suppress
 from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
 
-from pipeline.client.client import Answer
+from pipeline.config.paging import LinkPaging
 from pipeline.errors import ContractBroken
-from pipeline.paging.pagers import JsonToken, Token
-from pipeline.paging.query import without_param
-from pipeline.spec.paging import Link
+from pipeline.http.client import HttpResponse
+from pipeline.pagination.pagers import JsonToken, PageToken
+from pipeline.pagination.query import without_param
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"[^"]*"|[^\s";,]*))?)*)')
 _BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset", "skip"}
@@ -26,7 +26,11 @@ _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]*))', re.IGNORECASE)
 
 
 def next_url(
-    paging: Link, in_body: object, answer: Answer, base_url: str, secret_param: str | None = None
+    paging: LinkPaging,
+    in_body: object,
+    answer: HttpResponse,
+    base_url: str,
+    secret_param: str | None = None,
 ) -> str | None:
     """The absolute URL of the next page, or None at the end.
 
@@ -58,7 +62,7 @@ def is_numbered(url: str | None) -> bool:
     return not _BY_PLACE & plain.keys() and any(map(str.isdigit, numbers))
 
 
-def says_number(token: Token) -> bool:
+def says_number(token: PageToken) -> bool:
     """Whether a token is a page number or an offset, as far as the names in it show.
 
     What has another name in it may be a place: ``{"offset": 7, "partition": 2}`` of a log is one.

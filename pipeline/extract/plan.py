@@ -3,31 +3,40 @@
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from pipeline.extract.by_cursor import CursorPager, CursorPages
-from pipeline.extract.by_each import ByEach, PagesOf, Value
-from pipeline.extract.by_key import ByKey
-from pipeline.extract.chains import ByChain
-from pipeline.extract.empty import EmptyTwice
-from pipeline.extract.fetch import Pages
-from pipeline.extract.lanes import Ahead
-from pipeline.extract.overlap import OverlapPages
-from pipeline.paging.pagers import (
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.model import split_path
+from pipeline.config.paging import (
+    CursorPaging,
+    CustomPaging,
+    KeysetPaging,
+    LinkPaging,
+    NumberedPaging,
+    OffsetPaging,
+    SinglePaging,
+    TokenPaging,
+)
+from pipeline.decode.reader import Column, Shape
+from pipeline.decode.types import parse_type
+from pipeline.extract.contiguous import ContiguousReader
+from pipeline.extract.cursor_pages import CursorPager, CursorPages
+from pipeline.extract.empty_pages import ConfirmedEmptyPages
+from pipeline.extract.fan_out import EachReader, PagesOfValue, Value
+from pipeline.extract.fetcher import PageSource
+from pipeline.extract.overlapping_pages import OverlappingPages
+from pipeline.extract.prefetch import Ahead
+from pipeline.extract.sequential import SequentialReader
+from pipeline.hooks import following, load_function
+from pipeline.pagination.pagers import (
     ChainPager,
     CustomPager,
     KeysetPager,
-    NumberPager,
+    NumberedPager,
     OffsetPager,
     Pager,
 )
-from pipeline.plugin import following, load_function
-from pipeline.rows.reader import Column, Shape
-from pipeline.rows.types import parse_type
-from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.model import split_path
-from pipeline.spec.paging import Cursor, CustomPaging, Keyset, Link, Offset, Page, Single, Token
-from pipeline.window import Window
+from pipeline.partitions.window import Window
 
-Extraction = ByKey | ByChain | ByEach
+EndpointReader = ContiguousReader | SequentialReader | EachReader
 
 
 def shape_of(endpoint: Endpoint) -> Shape:
@@ -60,9 +69,9 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     paging = endpoint.paging
     named = {name: getattr(paging, name, None) for name in ("total", "more")}
     named["error"] = endpoint.errors_at
-    if isinstance(paging, Token):
+    if isinstance(paging, TokenPaging):
         named["token"] = paging.next
-    if isinstance(paging, Link):
+    if isinstance(paging, LinkPaging):
         named["url"] = paging.next
     return {name: split_path(path) for name, path in named.items() if path}
 
@@ -70,27 +79,27 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
 def pager_of(endpoint: Endpoint) -> Pager:
     """How the pages of this endpoint follow each other."""
     match endpoint.paging:
-        case Offset() as p:
+        case OffsetPaging() as p:
             return OffsetPager(p.limit, p.first, endpoint.overlaps)
-        case Keyset() as p:
+        case KeysetPaging() as p:
             return KeysetPager(p.limit, p.ranges)
-        case Page() as p:
-            return NumberPager(p.limit, p.first)
-        case Token() as p:
+        case NumberedPaging() as p:
+            return NumberedPager(p.limit, p.first)
+        case TokenPaging() as p:
             return ChainPager(p.limit, p.until_short, p.first)
-        case Link() as p:
+        case LinkPaging() as p:
             return ChainPager(p.limit)
-        case Cursor() as p:
+        case CursorPaging() as p:
             return CursorPager(p.limit)
         case CustomPaging() as p:
             return CustomPager(p.limit, following(load_function(p.path, "paging.path"), p.path))
-        case Single() as p:
+        case SinglePaging() as p:
             return ChainPager(p.limit)
 
 
-def extraction_of(
-    endpoint: Endpoint, pages: Pages, window: Window, ahead: int, *, until_sure: bool = False
-) -> Extraction:
+def reader_of(
+    endpoint: Endpoint, pages: PageSource, window: Window, ahead: int, *, until_sure: bool = False
+) -> EndpointReader:
     """What reads the endpoint's pages, ``ahead`` of them at the same time.
 
     :param until_sure: pages that may have shifted are read until two passes show the same.
@@ -99,18 +108,18 @@ def extraction_of(
     if each is None:
         return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(value: Value, share: Ahead) -> ByKey | ByChain:
-        return _extraction(endpoint, PagesOf(pages, value), window, share, until_sure)
+    def reader(value: Value, share: Ahead) -> ContiguousReader | SequentialReader:
+        return _extraction(endpoint, PagesOfValue(pages, value), window, share, until_sure)
 
-    return ByEach(each.values, reader, each.concurrency, ahead)
+    return EachReader(each.values, reader, each.concurrency, ahead)
 
 
 def _extraction(
-    endpoint: Endpoint, pages: Pages, window: Window, ahead: Ahead, until_sure: bool
-) -> ByKey | ByChain:
+    endpoint: Endpoint, pages: PageSource, window: Window, ahead: Ahead, until_sure: bool
+) -> ContiguousReader | SequentialReader:
     pager = pager_of(endpoint)
     if endpoint.proven:
-        return ByKey(
+        return ContiguousReader(
             pages,
             pager,
             key=endpoint.key_of_rows[0],
@@ -121,17 +130,17 @@ def _extraction(
     form = endpoint.window
     parts = getattr(endpoint.paging, "slices", 1)
     slices = window_slices(window, parts, form.max_s, form.floor_at)
-    if isinstance(endpoint.paging, Cursor):
+    if isinstance(endpoint.paging, CursorPaging):
         start = window.start.isoformat() if window.start else None
         slices = slices or ((start, window.end.isoformat()),)
         pages = CursorPages(pages, form.resolution_s)
     elif isinstance(pager, OffsetPager) and pager.overlap:
-        pages = pages if endpoint.counted else OverlapPages(pages, pager.first_offset)
+        pages = pages if endpoint.counted else OverlappingPages(pages, pager.first_offset)
     elif endpoint.count is None:
         of_parent = endpoint.parents is not None
         by_row = bool(getattr(endpoint.paging, "last", None))
-        pages = EmptyTwice(pages, pager, of_parent=of_parent, by_row=by_row)
-    return ByChain(
+        pages = ConfirmedEmptyPages(pages, pager, of_parent=of_parent, by_row=by_row)
+    return SequentialReader(
         pages,
         pager,
         key=endpoint.key,

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.paging import TokenPaging
+from pipeline.decode import exact_json
 from pipeline.errors import ContractBroken, cut
-from pipeline.paging.keys import in_words
-from pipeline.paging.pagers import JsonToken
-from pipeline.paging.pagers import Token as Said
-from pipeline.rows import exactjson
-from pipeline.spec.endpoint import Endpoint
-from pipeline.spec.paging import Token
+from pipeline.pagination.keys import in_words
+from pipeline.pagination.pagers import JsonToken
+from pipeline.pagination.pagers import PageToken as Said
 
 
 def token_in(
-    paging: Token,
+    paging: TokenPaging,
     endpoint: Endpoint,
     table: pa.Table,
     extras: Mapping[str, object],
@@ -52,7 +52,7 @@ def before_last(endpoint: Endpoint, table: pa.Table) -> tuple[Said, int]:
     None if no row of the page has another one, or rows are no tokens.
     """
     paging = endpoint.paging
-    if not isinstance(paging, Token) or paging.last is None or table.num_rows == 0:
+    if not isinstance(paging, TokenPaging) or paging.last is None or table.num_rows == 0:
         return None, table.num_rows
     column = table[paging.last]
     for at in range(table.num_rows - 2, -1, -1):
@@ -75,5 +75,5 @@ def _as_it_came(value: object) -> Said:
     if not value:
         return None
     if isinstance(value, list | dict):
-        return JsonToken(exactjson.dump(value))
+        return JsonToken(exact_json.dump(value))
     return value if isinstance(value, str | int | float) else str(value)

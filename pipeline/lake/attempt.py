@@ -1,7 +1,7 @@
 """One try at one partition: stage batches, then commit them all at once.
 
 A batch counts once the checkpoint names it; a commit is decided once the checkpoint holds its
-manifest, and from then on anybody carries it out. How a try begins: `pipeline.lake.commit`.
+manifest, and from then on anybody carries it out. How a try begins: `pipeline.lake.open_attempt`.
 """
 
 import secrets
@@ -13,20 +13,21 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.decode.schema_text import describe
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
 from pipeline.lake.checkpoint import (
-    Batch,
     Checkpoint,
-    Decision,
+    CommitDecision,
+    StagedBatch,
     save,
     schema_from_text,
     schema_to_text,
 )
-from pipeline.lake.layout import Place, new_generation
 from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.paths import PartitionPaths, new_generation
 from pipeline.lake.publish import (
-    Outcome,
-    Result,
+    CommitOutcome,
+    CommitResult,
     clean,
     committed,
     discard,
@@ -34,9 +35,8 @@ from pipeline.lake.publish import (
     lost_race,
     publish,
 )
-from pipeline.lake.s3errors import Conflict, UploadGone
-from pipeline.lake.store import Lake, Part
-from pipeline.rows.columns import describe
+from pipeline.lake.s3 import Lake, Part
+from pipeline.lake.s3_errors import UploadGone, WriteConflict
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
 
@@ -44,7 +44,7 @@ PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
 class Attempt:
     """One try at one partition, the owner of its checkpoint until another takes it over.
 
-    For one thread at a time. Built by `pipeline.lake.commit.open_attempt` only.
+    For one thread at a time. Built by `pipeline.lake.open_attempt.open_attempt` only.
 
     :ivar committed: not None if an earlier try had decided its commit; opening has carried it
         out and there is nothing left to extract. Its window and watermark tell whether that is
@@ -52,7 +52,7 @@ class Attempt:
     """
 
     def __init__(
-        self, lake: Lake, place: Place, checkpoint: Checkpoint, etag: str, *, resumed: bool
+        self, lake: Lake, place: PartitionPaths, checkpoint: Checkpoint, etag: str, *, resumed: bool
     ) -> None:
         self._lake = lake
         self._checkpoint = checkpoint
@@ -117,7 +117,9 @@ class Attempt:
         key = self.place.part(len(self._checkpoint.batches), self.generation)
         view = memoryview(body).cast("B")
         upload_id, parts = self._upload(key, view)
-        batch = Batch(key, upload_id, parts, rows, view.nbytes, dict(progress), dict(counters))
+        batch = StagedBatch(
+            key, upload_id, parts, rows, view.nbytes, dict(progress), dict(counters)
+        )
         batches = (*self._checkpoint.batches, batch)
         try:
             self._save(self._checkpoint.next(batches=batches, schema=schema_to_text(schema)))
@@ -139,7 +141,7 @@ class Attempt:
         self._save(self._checkpoint.next(owner=owner, batches=(), schema=None, window=kept))
         discard(self._lake, staged, keep=frozenset())
 
-    def commit(self, build: Callable[[list[ManifestFile]], Manifest]) -> Outcome:
+    def commit(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitOutcome:
         """Make all that was staged the partition, at once.
 
         :param build: called when the files are complete and can be read, before any manifest
@@ -151,16 +153,16 @@ class Attempt:
         :raises LakeRefused: all staged batches are gone, for the second time.
         """
         if self.committed is not None:
-            return Outcome(Result.DONE, self.committed)
+            return CommitOutcome(CommitResult.DONE, self.committed)
         try:
             decision = self._decide(build)
         except LostRace:
             winner = self.winner()
             if winner is None:
                 raise
-            return Outcome(Result.LOST, winner)
+            return CommitOutcome(CommitResult.LOST, winner)
         outcome = publish(self._lake, self.place, decision)
-        if outcome.result is Result.DONE:
+        if outcome.result is CommitResult.DONE:
             self.committed = outcome.manifest
             try:
                 clean(self._lake, self.place, decision)
@@ -177,17 +179,17 @@ class Attempt:
 
     # ---- below: how
 
-    def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> Decision:
+    def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitDecision:
         files = self._complete_uploads()
         manifest = self._filled_in(build(files), files)
         garbage = tuple(list_garbage(self._lake, self.place, manifest.paths))
         self._save(self._checkpoint.next(manifest=manifest, garbage=garbage))
-        return Decision(manifest, self._checkpoint.base, garbage, self._etag)
+        return CommitDecision(manifest, self._checkpoint.base, garbage, self._etag)
 
     def _save(self, checkpoint: Checkpoint) -> None:
         try:
             self._etag = save(self._lake, self.place, checkpoint, replaces=self._etag)
-        except Conflict:
+        except WriteConflict:
             raise lost_race(self.place) from None
         self._checkpoint = checkpoint
 

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.lake.layout import Place
+from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.store import Lake, Part
-from pipeline.lake.swap import swap
+from pipeline.lake.paths import PartitionPaths
+from pipeline.lake.s3 import Lake, Part
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True)
-class Batch:
+class StagedBatch:
     """A staged Parquet file: a multipart upload whose parts are all there, not completed."""
 
     key: str
@@ -38,11 +38,12 @@ class Batch:
 class Checkpoint:
     """The state of the work at one partition.
 
-    *Staging* until ``manifest`` is set, then *committing*: see `Decision`.
+    *Staging* until ``manifest`` is set, then *committing*: see `CommitDecision`.
 
     :param owner: the generation of the try that wrote this.
     :param base: the etag of the manifest that a commit will replace; None if there was none.
-    :param writes: counts the writes, so that no two are the same text (see `pipeline.lake.swap`).
+    :param writes: counts the writes, so that no two are the same text (see
+        `pipeline.lake.compare_and_swap`).
     :param losses: how often all that was staged was gone before it could be committed.
     :param garbage: keys that nobody needs any more once ``manifest`` is in place.
     """
@@ -52,7 +53,7 @@ class Checkpoint:
     definition: str
     base: str | None
     window: Mapping[str, Any]
-    batches: tuple[Batch, ...] = ()
+    batches: tuple[StagedBatch, ...] = ()
     schema: str | None = None
     writes: int = 0
     losses: int = 0
@@ -77,7 +78,8 @@ class Checkpoint:
             if data.pop("version") != _VERSION:
                 return None
             batches = tuple(
-                Batch(**{**item, "parts": tuple(item["parts"])}) for item in data.pop("batches")
+                StagedBatch(**{**item, "parts": tuple(item["parts"])})
+                for item in data.pop("batches")
             )
             planned = data.pop("manifest")
             manifest = Manifest.from_json(planned) if planned else None
@@ -88,7 +90,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredCheckpoint:
     """A checkpoint as it was read or written. ``checkpoint`` is None if it can't be understood."""
 
     checkpoint: Checkpoint | None
@@ -96,16 +98,16 @@ class Held:
     modified: datetime
 
     @property
-    def decision(self) -> "Decision | None":
+    def decision(self) -> "CommitDecision | None":
         """The commit that the checkpoint holds; None while batches are being staged."""
         kept = self.checkpoint
         if kept is None or kept.manifest is None:
             return None
-        return Decision(kept.manifest, kept.base, kept.garbage, self.etag)
+        return CommitDecision(kept.manifest, kept.base, kept.garbage, self.etag)
 
 
 @dataclass(frozen=True)
-class Decision:
+class CommitDecision:
     """A commit that only has to be carried out, by whoever finds it.
 
     :ivar base: the etag of the manifest that this one replaces; None if there was none.
@@ -118,20 +120,20 @@ class Decision:
     etag: str
 
 
-def load(lake: Lake, place: Place) -> Held | None:
+def load(lake: Lake, place: PartitionPaths) -> StoredCheckpoint | None:
     """The partition's checkpoint, or None if nobody is at work on it."""
     found = lake.get(place.checkpoint)
     if found is None:
         return None
-    return Held(Checkpoint.from_json(found.body), found.etag, found.modified)
+    return StoredCheckpoint(Checkpoint.from_json(found.body), found.etag, found.modified)
 
 
-def save(lake: Lake, place: Place, checkpoint: Checkpoint, *, replaces: str | None) -> str:
+def save(lake: Lake, place: PartitionPaths, checkpoint: Checkpoint, *, replaces: str | None) -> str:
     """Write the checkpoint, if the one with that etag is still there; returns the new etag.
 
     :raises Conflict: another try wrote it meanwhile.
     """
-    return swap(lake, place.checkpoint, checkpoint.to_json(), replaces=replaces)
+    return compare_and_swap(lake, place.checkpoint, checkpoint.to_json(), replaces=replaces)
 
 
 def schema_to_text(schema: pa.Schema) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileSystem, S3FileSystem
 
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 
 
 def filesystem(lake: Lake) -> FileSystem:

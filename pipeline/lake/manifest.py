@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pipeline.errors import LakeRefused
-from pipeline.window import Kind
+from pipeline.partitions.window import WindowKind
 
 VERSION: Final = 1
 
@@ -38,7 +38,7 @@ class Manifest:
     endpoint: str = ""
     partition: str = ""
     generation: str = ""
-    endpoint_kind: Kind = "incremental"
+    endpoint_kind: WindowKind = "incremental"
     window: Mapping[str, Any] = field(default_factory=dict)
     watermark: str | None = None
     rows: int = 0

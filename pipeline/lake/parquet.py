@@ -23,7 +23,7 @@ _COUNTED: Final = (
 _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be distinct
 
 
-class Growing:
+class ParquetBuffer:
     """One Parquet file, held in memory as its bytes, that grows by row groups of one schema."""
 
     def __init__(self, schema: pa.Schema, with_dictionary: list[str]) -> None:
@@ -57,7 +57,7 @@ class Growing:
 
 def encode(table: pa.Table) -> pa.Buffer:
     """The Parquet file that holds the table."""
-    file = Growing(table.schema, repetitive_columns(table))
+    file = ParquetBuffer(table.schema, repetitive_columns(table))
     file.add(table)
     return file.close()
 

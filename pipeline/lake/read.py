@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from pipeline.decode.schema_text import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
+from pipeline.lake.current_rows import DELETED, EXTRACTED_AT, alive, newest_of_each
 from pipeline.lake.filesystem import filesystem
-from pipeline.lake.layout import Place, manifests_folder, place_of_record, sweeps_folder
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.partitions import Between, Partitions, asked_for, named
+from pipeline.lake.partition_range import Between, Partitions, asked_for, named
+from pipeline.lake.paths import PartitionPaths, manifests_folder, paths_of_record, sweeps_folder
 from pipeline.lake.publish import committed
-from pipeline.lake.rows import DELETED, EXTRACTED_AT, alive, newest_of_each
-from pipeline.lake.s3errors import unreadable
-from pipeline.lake.store import Lake
-from pipeline.rows.columns import describe, schema_of
+from pipeline.lake.s3 import Lake
+from pipeline.lake.s3_errors import unreadable
 
 __all__ = ["Between", "current", "dataset", "gone_keys", "manifests"]
 
@@ -52,8 +52,8 @@ def dataset(
 
     A row may be in more than one partition (the safety margin): `current` gives each once.
 
-    :param partitions: a day (``"2026-11-20"``), `Between` two, a list of days; None: all. Those
-        that are not committed are left out: `manifests` tells which are.
+    :param partitions: a day (``"2026-11-20"``), `Between` two, a list of days; None: all.
+        Those that are not committed are left out: `manifests` tells which are.
     :param dt: add the partition as a column ``dt``.
     :raises ReadRefused: none of it is committed.
     :raises ContractBroken: the partitions have no common type, or a column ``dt`` of their own.
@@ -124,10 +124,10 @@ def gone_keys(
 # ---- below: how
 
 
-def places(lake: Lake, source: str, endpoint: str) -> list[Place]:
+def places(lake: Lake, source: str, endpoint: str) -> list[PartitionPaths]:
     """The partitions that have a manifest, in order."""
     listed = lake.list(manifests_folder(source, endpoint))
-    return [place for item in listed if (place := place_of_record(item.key))]
+    return [place for item in listed if (place := paths_of_record(item.key))]
 
 
 def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None) -> list[Manifest]:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from pipeline.lake.readback import manifest_of
-from pipeline.run.staged import Run
-from pipeline.window import Window
+from pipeline.lake.manifest_queries import manifest_of
+from pipeline.partitions.window import Window
+from pipeline.run.staged_partition import RunContext
 
 
 def seen_before(
-    run: Run, endpoint: str, partition: str, window: Window, *, in_this_run: bool
+    run: RunContext, endpoint: str, partition: str, window: Window, *, in_this_run: bool
 ) -> Mapping[str, Any]:
     """What the partition before knows of the feed; empty: read it, whatever has changed.
 

@@ -13,26 +13,26 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.config.endpoint import ParentsConfig
 from pipeline.errors import ContractBroken, RequestRefused, WindowRefused, cut
-from pipeline.extract.agreement import BY_COUNT, ONE_PAGE, weaker
-from pipeline.extract.by_each import PagesOf
-from pipeline.extract.fetch import Pages
-from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.lanes import in_order
-from pipeline.extract.plan import Extraction
+from pipeline.extract.completeness import BY_COUNT, ONE_PAGE, weaker
+from pipeline.extract.fan_out import PagesOfValue
+from pipeline.extract.fetcher import PageSource
+from pipeline.extract.page_batch import ExtractionProgress, PageBatch
+from pipeline.extract.plan import EndpointReader
+from pipeline.extract.prefetch import in_order
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest_queries import key_rows, manifest_of
 from pipeline.lake.read import again_if_vanished
-from pipeline.lake.readback import key_rows, manifest_of
-from pipeline.run.staged import Run
-from pipeline.spec.endpoint import Children
-from pipeline.window import Window
+from pipeline.partitions.window import Window
+from pipeline.run.staged_partition import RunContext
 
 _MOST_LISTED = 100
 _MOST_SAID = 60
 
 
 @dataclass(frozen=True)
-class Parents:
+class ParentSelection:
     """What a child's partition is made from.
 
     :ivar groups: one request's parents each: a value (a number stays one, as in any ``json``), or
@@ -45,7 +45,7 @@ class Parents:
     generation: str
 
 
-def parents_of(run: Run, children: Children, partition: str) -> Parents:
+def parents_of(run: RunContext, children: ParentsConfig, partition: str) -> ParentSelection:
     """The parents of a child's partition, as they are committed.
 
     :raises WindowRefused: the parent's partition is not committed.
@@ -55,7 +55,7 @@ def parents_of(run: Run, children: Children, partition: str) -> Parents:
     return again_if_vanished(run.lake, lambda: _parents(run, children, partition))
 
 
-def _parents(run: Run, children: Children, partition: str) -> Parents:
+def _parents(run: RunContext, children: ParentsConfig, partition: str) -> ParentSelection:
     found = manifest_of(run.lake, run.source.source, children.endpoint, partition)
     if found is None:
         raise WindowRefused(
@@ -63,16 +63,18 @@ def _parents(run: Run, children: Children, partition: str) -> Parents:
             f"{run.source.source}/{children.endpoint} first, or both together"
         )
     values = _values(run, children, found)
-    return Parents(Window.from_json(found.window), _groups(values, children), found.generation)
+    return ParentSelection(
+        Window.from_json(found.window), _groups(values, children), found.generation
+    )
 
 
-def _groups(values: list[str | int], children: Children) -> tuple[str | int, ...]:
+def _groups(values: list[str | int], children: ParentsConfig) -> tuple[str | int, ...]:
     size, texts = children.group, [str(value) for value in values]
     joined = (",".join(texts[i : i + size]) for i in range(0, len(texts), size))
     return tuple(values if size == 1 else joined)
 
 
-def _values(run: Run, children: Children, parent: Manifest) -> list[str | int]:
+def _values(run: RunContext, children: ParentsConfig, parent: Manifest) -> list[str | int]:
     """What goes into {parent}.
 
     The manifest knows columns that no row of this one partition has: then nobody is asked for.
@@ -85,7 +87,7 @@ def _values(run: Run, children: Children, parent: Manifest) -> list[str | int]:
     return values_of(run.source.source, children, column)
 
 
-def check_column(source: str, children: Children, known: Sequence[str]) -> None:
+def check_column(source: str, children: ParentsConfig, known: Sequence[str]) -> None:
     """:raises ContractBroken: the parent's rows have no such column."""
     if children.column not in known:
         raise ContractBroken(
@@ -94,7 +96,7 @@ def check_column(source: str, children: Children, known: Sequence[str]) -> None:
         )
 
 
-def values_of(source: str, children: Children, column: pa.ChunkedArray) -> list[str | int]:
+def values_of(source: str, children: ParentsConfig, column: pa.ChunkedArray) -> list[str | int]:
     """Each value of the parent's column once, in order.
 
     :raises ContractBroken: no values that could be asked for.
@@ -138,7 +140,7 @@ class _Read:
 
 
 @dataclass
-class ByParent:
+class ParentReader:
     """Reads the pages of each parent, under the proof that they would have without parents.
 
     As many parents at a time as the YAML says.
@@ -146,15 +148,15 @@ class ByParent:
     :ivar reader: what reads the pages of one parent.
     """
 
-    pages: Pages
-    reader: Callable[[Pages], Extraction]
-    parents: Parents
-    children: Children
-    tally: Tally = field(default_factory=Tally)
+    pages: PageSource
+    reader: Callable[[PageSource], EndpointReader]
+    parents: ParentSelection
+    children: ParentsConfig
+    tally: ExtractionProgress = field(default_factory=ExtractionProgress)
     failed: list[FailedParent] = field(default_factory=list)
     _proved: bool = True
 
-    async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[Handed, None]:
+    async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[PageBatch, None]:
         """The rows of each parent, in the parents' order.
 
         :raises ContractBroken: more parents failed than the threshold allows.
@@ -173,7 +175,7 @@ class ByParent:
         self._judge()
         self.tally.contiguous = self._proved and not self.failed
 
-    def _handed(self, read: _Read) -> Handed:
+    def _handed(self, read: _Read) -> PageBatch:
         if read.failed is not None:
             self.failed.append(read.failed)
         listed = [vars(each) for each in self.failed]
@@ -182,11 +184,11 @@ class ByParent:
         position = {"next": read.index + 1, "failed": listed, "proved": self._proved}
         position["rests_on"] = self.tally.rests_on
         self.tally.rows += read.table.num_rows
-        return Handed(read.table, position, read.arrow_bytes)
+        return PageBatch(read.table, position, read.arrow_bytes)
 
     async def _one(self, numbered: tuple[int, str | int]) -> AsyncGenerator[_Read, None]:
         index, parent = numbered
-        reader = self.reader(PagesOf(self.pages, parent))
+        reader = self.reader(PagesOfValue(self.pages, parent))
         tables: list[pa.Table] = []
         arrow_bytes = 0
         try:
@@ -210,7 +212,7 @@ class ByParent:
         self._count(reader.tally)
         yield read
 
-    def _count(self, of_parent: Tally) -> None:
+    def _count(self, of_parent: ExtractionProgress) -> None:
         self.tally.pages += of_parent.pages
         self.tally.gaps_refetched += of_parent.gaps_refetched
         self.tally.repeated_rows += of_parent.repeated_rows

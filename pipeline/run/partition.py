@@ -1,7 +1,8 @@
 """One partition of one endpoint: window, pages, batches, and what is ready to commit.
 
-``stage`` brings all rows to S3 unseen; ``Staged.commit`` shows them. Between the two the caller may
-already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
+``stage`` brings all rows to S3 unseen; ``StagedPartition.commit`` shows them. Between the two the
+caller may already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop
+only waits.
 """
 
 import asyncio
@@ -14,32 +15,37 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.client.client import Sent
+from pipeline.config.paging import TokenPaging
+from pipeline.decode.reader import PageReader
+from pipeline.decode.schema_text import schema_of
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.chains import StartOver
-from pipeline.extract.fetch import EndpointPages, Pages
-from pipeline.extract.handed import Handed, Tally
-from pipeline.extract.plan import Extraction, extraction_of, shape_of
-from pipeline.lake.commit import Attempt
+from pipeline.extract.fetcher import PageFetcher, PageSource
+from pipeline.extract.page_batch import ExtractionProgress, PageBatch
+from pipeline.extract.plan import EndpointReader, reader_of, shape_of
+from pipeline.extract.sequential import CannotResume
+from pipeline.http.client import RequestCounts
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.readback import latest_manifest
-from pipeline.rows.columns import schema_of
-from pipeline.rows.reader import PageReader
-from pipeline.run.batch import Gathered
-from pipeline.run.begin import begin
+from pipeline.lake.manifest_queries import latest_manifest
+from pipeline.lake.open_attempt import Attempt
+from pipeline.partitions.window import Window
 from pipeline.run.conditional import seen_before
-from pipeline.run.landing import Landing
-from pipeline.run.parents import ByParent, Parents
-from pipeline.run.staged import CONVERTED, Receipt, Run, Staged
-from pipeline.spec.paging import Token
-from pipeline.window import Window
+from pipeline.run.parents import ParentReader, ParentSelection
+from pipeline.run.resume import open_partition
+from pipeline.run.row_buffer import RowBuffer
+from pipeline.run.staged_partition import CONVERTED, PartitionResult, RunContext, StagedPartition
+from pipeline.run.writer import PartitionWriter
 
 log = logging.getLogger("headrace.run")
 
 
 async def stage(
-    run: Run, endpoint: str, partition: str, *, tally: Tally, in_this_run: bool = False
-) -> Staged | Receipt:
+    run: RunContext,
+    endpoint: str,
+    partition: str,
+    *,
+    tally: ExtractionProgress,
+    in_this_run: bool = False,
+) -> StagedPartition | PartitionResult:
     """Bring all rows of a partition to S3, from where an earlier try stopped.
 
     :param tally: filled while pages come, for progress.
@@ -50,10 +56,10 @@ async def stage(
         see ``errors``; what was staged stays for the next try.
     """
     began = time.monotonic()
-    opened = await asyncio.to_thread(begin, run, endpoint, partition, in_this_run)
+    opened = await asyncio.to_thread(open_partition, run, endpoint, partition, in_this_run)
     if isinstance(opened, Manifest):
         waited_s = time.monotonic() - began
-        return Receipt(endpoint, opened, "already committed", duration_s=waited_s)
+        return PartitionResult(endpoint, opened, "already committed", duration_s=waited_s)
     attempt, parents = opened
     window = Window.from_json(attempt.window)
     before = await asyncio.to_thread(
@@ -67,12 +73,12 @@ class _Stager:
 
     def __init__(
         self,
-        run: Run,
+        run: RunContext,
         endpoint: str,
         partition: str,
         attempt: Attempt,
-        parents: Parents | None,
-        tally: Tally,
+        parents: ParentSelection | None,
+        tally: ExtractionProgress,
         before: Mapping[str, Any],
     ) -> None:
         self._parents = parents
@@ -82,17 +88,17 @@ class _Stager:
         self._attempt, self._tally = attempt, tally
         self._window = Window.from_json(attempt.window)
         self._spec = run.source.endpoints[endpoint]
-        self._sent = Sent()
+        self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
         self._reader = PageReader(shape_of(self._spec), self._known(), where=where)
-        self._pages = EndpointPages(
+        self._pages = PageFetcher(
             run.sender, run.source, endpoint, self._window, self._reader, self._sent
         )
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
-        self._landing = Landing(attempt, self._reader, self._spec)
+        self._landing = PartitionWriter(attempt, self._reader, self._spec)
 
-    async def run(self, began: float) -> Staged:
+    async def run(self, began: float) -> StagedPartition:
         position = self._attempt.progress
         if position is not None and position.get("ended"):
             self._tally.contiguous = bool(position["contiguous"])
@@ -104,13 +110,13 @@ class _Stager:
                 self._pages.ask_if_changed(self._before.get("validators", {}))
             try:
                 await self._read_pages(position)
-            except StartOver as error:
+            except CannotResume as error:
                 await self._start_over(error.__cause__)
             except (RequestRefused, ContractBroken) as error:
                 if not self._may_be_stale(position, error):
                     raise
                 await self._start_over(error)
-        return Staged(
+        return StagedPartition(
             run=self._run,
             endpoint=self._endpoint,
             partition=self._partition,
@@ -133,7 +139,7 @@ class _Stager:
         try to come.
         """
         if position is None:
-            dies = isinstance(self._spec.paging, Token) and not self._spec.paging.resumable
+            dies = isinstance(self._spec.paging, TokenPaging) and not self._spec.paging.resumable
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
             return bool(position["failed"])  # of the earlier try: they may be well by now
@@ -154,8 +160,8 @@ class _Stager:
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _in_place_of_staged(
-        self, pages: AsyncGenerator[Handed, None]
-    ) -> AsyncGenerator[Handed, None]:
+        self, pages: AsyncGenerator[PageBatch, None]
+    ) -> AsyncGenerator[PageBatch, None]:
         """Drop what is staged once the first page came: if it is refused too, all that stays."""
         async with aclosing(pages):
             first = await anext(pages, None)
@@ -173,7 +179,7 @@ class _Stager:
         pages = extraction.run(position)
         if in_place_of_staged:
             pages = self._in_place_of_staged(pages)
-        gathered = Gathered(self._spec.batch_rows, position, self._run.held)
+        gathered = RowBuffer(self._spec.batch_rows, position, self._run.held)
         with closing(gathered):
             async with self._landing.open():
                 async with aclosing(pages) as handed_pages:
@@ -192,25 +198,25 @@ class _Stager:
                     ended = {"ended": True, "contiguous": contiguous, "extra": self._extra}
                     await self._landing.end(gathered, ended, self._counters())
 
-    def _note_ends(self, extraction: Extraction | ByParent) -> None:
+    def _note_ends(self, extraction: EndpointReader | ParentReader) -> None:
         """What is known of a partition besides its rows, once all its pages came."""
         self._extra["rests_on"] = self._tally.rests_on
-        if isinstance(extraction, ByParent):
+        if isinstance(extraction, ParentReader):
             self._extra["parents"] = extraction.summary()
         if self._pages.not_modified:
             self._extra |= {**self._before, "not_modified": True}
         else:
             self._extra |= self._pages.feed_facts()
 
-    def _extraction(self) -> Extraction | ByParent:
+    def _extraction(self) -> EndpointReader | ParentReader:
         if self._parents is None or self._spec.parents is None:
-            return extraction_of(self._spec, self._pages, self._window, self._run.ahead)
+            return reader_of(self._spec, self._pages, self._window, self._run.ahead)
         ahead = max(1, self._run.ahead // self._spec.parents.concurrency)
 
-        def reader(pages: Pages) -> Extraction:
-            return extraction_of(self._spec, pages, self._window, ahead)
+        def reader(pages: PageSource) -> EndpointReader:
+            return reader_of(self._spec, pages, self._window, ahead)
 
-        return ByParent(self._pages, reader, self._parents, self._spec.parents)
+        return ParentReader(self._pages, reader, self._parents, self._spec.parents)
 
     def _known(self) -> pa.Schema | None:
         """The schema to go on with: the earlier try's, else the newest partition's."""

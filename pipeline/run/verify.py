@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
-from pipeline.extract.agreement import BY_KEYS, CAP, RESTS_ON
-from pipeline.rows.types import INSTANT
-from pipeline.window import Window
+from pipeline.extract.completeness import BY_KEYS, CAP, RESTS_ON
+from pipeline.partitions.window import Window
 
 KeyRange = tuple[Any, Any]
 """The first and the last key of a row group that is in key order."""

@@ -1,23 +1,14 @@
 """One emulator and one S3 server for all tests of faults; each test has a lake of its own."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from emulator.testing import Emulator, running
-from local.services import S3, seaweedfs
-from pipeline.lake.store import Lake
 from tests.faults.support import MANY, UNTIL
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with seaweedfs(tmp_path_factory.mktemp("faults-s3"), buckets=["lake"]) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -46,19 +37,3 @@ def api(emulator: Emulator) -> Iterator[Emulator]:
     emulator.clear_faults()
     before.pop("cast")
     emulator.config(**before)
-
-
-@pytest.fixture(scope="session")
-def s3_client(s3: S3) -> Any:
-    return s3.client()
-
-
-@pytest.fixture
-def new_lake(s3_client: Any) -> Callable[[], Lake]:
-    """Lakes that are empty."""
-    return lambda: Lake(s3_client, f"s3://lake/faults-{next(_numbers)}")
-
-
-@pytest.fixture
-def lake(new_lake: Callable[[], Lake]) -> Lake:
-    return new_lake()

@@ -70,7 +70,7 @@ class Proxy:
 
 
 def operation_of(method: str, path: str) -> tuple[str, str]:
-    """As `pipeline.lake.store` calls it, and the key (with the bucket)."""
+    """As `pipeline.lake.s3` calls it, and the key (with the bucket)."""
     parts = urlsplit(path)
     query, key = parse_qs(parts.query, keep_blank_values=True), unquote(parts.path)
     by_query = {

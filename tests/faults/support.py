@@ -17,16 +17,16 @@ import pyarrow.compute as pc
 
 from emulator.testing import Emulator
 from local.paths import ROOT
-from pipeline import budget
-from pipeline.client.client import open_client
-from pipeline.client.packing import packed
+from pipeline import ratelimit
+from pipeline.config import Source, load_source
+from pipeline.config.limits import BreakerConfig, RetriesConfig, TimeoutsConfig
+from pipeline.http.client import open_client
+from pipeline.http.request_batching import batching
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import dataset, manifests
-from pipeline.lake.store import Lake
-from pipeline.run.source import Outcome, run_source
-from pipeline.run.staged import Receipt, Run
-from pipeline.spec import Source, load_source
-from pipeline.spec.limits import Breaker, Retries, Timeouts
+from pipeline.lake.s3 import Lake
+from pipeline.run.runner import RunOutcome, run_source
+from pipeline.run.staged_partition import PartitionResult, RunContext
 
 DAY = "2026-01-01"
 NOON_AFTER = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -35,8 +35,8 @@ IN_DAY_S = int(datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
 UNTIL = "2026-01-02"
 MANY = 30_000
 
-QUICK = Retries(first_wait_s=0.02, max_wait_s=0.2, errors=8, timeouts=8)
-LIMITS = budget.Limits((budget.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)
+QUICK = RetriesConfig(first_wait_s=0.02, max_wait_s=0.2, errors=8, timeouts=8)
+LIMITS = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)
 _numbers = itertools.count()
 
 
@@ -75,8 +75,8 @@ def igdb(
     quick: dict[str, object] = {
         "endpoints": endpoints,
         "retries": QUICK,
-        "timeouts": Timeouts(connect_s=5.0, read_s=20.0, total_s=60.0),
-        "breaker": Breaker(failures=20, open_s=7.0),
+        "timeouts": TimeoutsConfig(connect_s=5.0, read_s=20.0, total_s=60.0),
+        "breaker": BreakerConfig(failures=20, open_s=7.0),
     }
     return source.model_copy(update=quick | changes)
 
@@ -111,7 +111,7 @@ class Watched(httpx.AsyncBaseTransport):
 class Ran:
     """What a try came to."""
 
-    outcome: Outcome
+    outcome: RunOutcome
     requests: int
     breaker: str
 
@@ -137,8 +137,8 @@ class Bench:
     source: Source
     lake: Lake
     now: Callable[[], datetime] = lambda: NOON_AFTER
-    limits: budget.Limits = LIMITS
-    done: list[Receipt] = field(default_factory=list)
+    limits: ratelimit.Limits = LIMITS
+    done: list[PartitionResult] = field(default_factory=list)
 
     def run(
         self,
@@ -163,21 +163,21 @@ class Bench:
         wire: Watched | None,
         half_open: bool,
     ) -> Ran:
-        outcome = Outcome()
+        outcome = RunOutcome()
         opened = open_client(
             self.source,
-            budget.open_budget(self.source.source, self.limits, "memory"),
+            ratelimit.open_budget(self.source.source, self.limits, "memory"),
             half_open=half_open,
             transport=wire,
         )
-        async with opened as client, packed(client, self.source) as sender:
-            run = Run(self.source, self.lake, sender, run_id, self.now)
+        async with opened as client, batching(client, self.source) as sender:
+            run = RunContext(self.source, self.lake, sender, run_id, self.now)
             await run_source(run, names, days, outcome, self.done.append)
             return Ran(outcome, client.requests, client.breaker_state)
 
     def client(self, **options: Any) -> Any:
         """A client of the source alone, for an ``async with``."""
-        memory = budget.open_budget(self.source.source, self.limits, "memory")
+        memory = ratelimit.open_budget(self.source.source, self.limits, "memory")
         return open_client(self.source, memory, **options)
 
 

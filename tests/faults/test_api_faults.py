@@ -16,7 +16,7 @@ import pytest
 from emulator.testing import Emulator, running
 from local.ports import free_block
 from pipeline.errors import ApiUnavailable, ContractBroken, RequestRefused
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.support import MANY, UNTIL, Bench, check_clean, check_rows, igdb
 
 pytestmark = pytest.mark.slow

@@ -8,11 +8,11 @@ from collections.abc import Awaitable
 import pytest
 
 from emulator.testing import Emulator
-from pipeline.client.client import Answer, Client, Sent
+from pipeline.config.limits import BreakerConfig, RetriesConfig
 from pipeline.errors import ApiUnavailable
-from pipeline.lake.store import Lake
-from pipeline.paging.request import HttpRequest
-from pipeline.spec.limits import Breaker, Retries
+from pipeline.http.client import Client, HttpResponse, RequestCounts
+from pipeline.lake.s3 import Lake
+from pipeline.pagination.requests import HttpRequest
 from tests.faults.support import Bench, check_rows, igdb
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ FAILURES = 6
 
 
 def bench_of(api: Emulator, lake: Lake, *, pack: int = 10, **changes: object) -> Bench:
-    breaker = Breaker(failures=FAILURES, open_s=42.0)
+    breaker = BreakerConfig(failures=FAILURES, open_s=42.0)
     source = igdb(api, pack=pack, only=["platforms", "genres"], breaker=breaker)
     return Bench(source.model_copy(update=changes), lake)
 
@@ -65,12 +65,12 @@ def test_half_open_lets_one_through_and_the_others_wait(api: Emulator, lake: Lak
     api.config(latency_s=0.3)
     request = HttpRequest("POST", f"{api.base_url}/genres", content=b"fields id; limit 1;")
 
-    async def read(answer: Answer) -> float:
+    async def read(answer: HttpResponse) -> float:
         return time.monotonic()
 
     async def main(client: Client) -> list[float]:
         waits: list[Awaitable[float]] = [
-            client.fetch(request, read, "a page", Sent()) for _ in range(5)
+            client.fetch(request, read, "a page", RequestCounts()) for _ in range(5)
         ]
         return sorted(await asyncio.gather(*waits))
 
@@ -100,10 +100,12 @@ def test_a_sick_api_is_given_up_in_time(api: Emulator, lake: Lake, what: str) ->
     """Every request fails, and the breaker is as good as off."""
     api.faults(DOWN)
     retries = {
-        "tries of a page": Retries(first_wait_s=0.01, max_wait_s=0.02, errors=7),
-        "sum of the waits": Retries(first_wait_s=0.2, max_wait_s=0.2, errors=100, total_s=1.5),
+        "tries of a page": RetriesConfig(first_wait_s=0.01, max_wait_s=0.02, errors=7),
+        "sum of the waits": RetriesConfig(
+            first_wait_s=0.2, max_wait_s=0.2, errors=100, total_s=1.5
+        ),
     }[what]
-    bench = bench_of(api, lake, retries=retries, breaker=Breaker(failures=10_000, open_s=1))
+    bench = bench_of(api, lake, retries=retries, breaker=BreakerConfig(failures=10_000, open_s=1))
     began = time.monotonic()
     ran = bench.run()
     assert time.monotonic() - began < 10

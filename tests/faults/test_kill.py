@@ -13,9 +13,9 @@ import pytest
 
 from emulator.testing import Emulator
 from local.services import S3
-from pipeline.lake.maintain import clean
+from pipeline.lake.maintenance import clean
 from pipeline.lake.read import dataset, manifests
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.support import IN_DAY_S, check_clean, check_rows, new_run_id
 from tests.faults.workers import Task, Told, Worker, workers
 

@@ -16,18 +16,18 @@ from starlette.routing import Route
 
 from emulator.testing import Emulator
 from local.services import S3
-from pipeline import budget
-from pipeline.client.client import open_client
-from pipeline.client.packing import packed
-from pipeline.extract.handed import Tally
+from pipeline import ratelimit
+from pipeline.config import load_source
+from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.http.client import open_client
+from pipeline.http.request_batching import batching
 from pipeline.lake.read import current, gone_keys
-from pipeline.lake.store import Lake
-from pipeline.run.staged import Run
-from pipeline.run.sweep import Swept, sweep
-from pipeline.spec import load_source
+from pipeline.lake.s3 import Lake
+from pipeline.run.deletions import SweepResult, sweep
+from pipeline.run.staged_partition import RunContext
 from tests.faults.proxy import proxied
 from tests.faults.support import DAY, LIMITS, Bench, igdb
-from tests.sources.support import serving
+from tests.support.runs import serving
 
 DAY_BEFORE = "2025-12-31"
 
@@ -57,15 +57,15 @@ def test_late_rows_are_counted_with_the_largest_lateness(
     assert table.num_rows == len(api.rows("release_dates")) - 1
 
 
-def swept(bench: Bench, name: str) -> Swept:
-    async def main() -> Swept:
-        memory = budget.open_budget("igdb", LIMITS, "memory")
+def swept(bench: Bench, name: str) -> SweepResult:
+    async def main() -> SweepResult:
+        memory = ratelimit.open_budget("igdb", LIMITS, "memory")
         async with (
             open_client(bench.source, memory) as client,
-            packed(client, bench.source) as sender,
+            batching(client, bench.source) as sender,
         ):
-            run = Run(bench.source, bench.lake, sender, "sweep", lambda: datetime.now(UTC))
-            return await sweep(run, name, Tally())
+            run = RunContext(bench.source, bench.lake, sender, "sweep", lambda: datetime.now(UTC))
+            return await sweep(run, name, ExtractionProgress())
 
     return asyncio.run(main())
 

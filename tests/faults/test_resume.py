@@ -15,7 +15,7 @@ import pytest
 from emulator.testing import Emulator
 from pipeline.errors import ApiUnavailable, LakeUnavailable
 from pipeline.lake.read import dataset
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.support import DAY, IN_DAY_S, Bench, Watched, check_clean, check_rows, igdb
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from emulator.testing import Emulator
 from local.services import S3
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake.read import dataset
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.proxy import Proxy, proxied
 from tests.faults.support import DAY, IN_DAY_S, Bench, check_clean, check_rows, igdb
 

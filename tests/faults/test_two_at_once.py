@@ -8,7 +8,7 @@ import pytest
 from emulator.testing import Emulator
 from local.services import S3
 from pipeline.lake.read import manifests
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.support import IN_DAY_S, check_clean, check_rows, new_run_id
 from tests.faults.workers import Task, workers
 

@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.config import Source, load_source
 from pipeline.errors import ApiUnavailable, ConfigError, ContractBroken, HeadraceError
 from pipeline.lake.read import dataset
-from pipeline.lake.store import Lake
-from pipeline.spec import Source, load_source
+from pipeline.lake.s3 import Lake
 from tests.faults.support import DAY, QUICK, Bench, Ran, check_clean
-from tests.sources.support import serving
+from tests.support.runs import serving
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ import httpx
 
 from emulator.testing import Emulator
 from local.services import S3
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.faults.support import Bench, igdb
 
 _context = multiprocessing.get_context("forkserver")

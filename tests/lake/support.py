@@ -6,11 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.lake.commit import Attempt, Outcome, Result, open_attempt
 from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.open_attempt import Attempt, CommitOutcome, CommitResult, open_attempt
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import dataset, manifests
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 
 DAY = "2026-01-02"
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -73,11 +73,11 @@ def facts(_: list[ManifestFile]) -> Manifest:
 
 def extract(
     lake: Lake, *, definition: str = "d1", version: str = "new", batches: int = BATCHES
-) -> Outcome:
+) -> CommitOutcome:
     """One whole try, which goes on from an earlier one's batches."""
     attempt = begin(lake, definition=definition)
     if attempt.committed is not None:
-        return Outcome(Result.DONE, attempt.committed)
+        return CommitOutcome(CommitResult.DONE, attempt.committed)
     first = attempt.progress["next"] if attempt.progress else 0
     for number in range(first, batches):
         stage(attempt, number, version)

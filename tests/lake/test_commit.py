@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import attempt as attempt_module
-from pipeline.lake.commit import Result
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.open_attempt import CommitResult
 from pipeline.lake.read import manifests
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.lake.support import (
     BATCHES,
     DAY,
@@ -47,7 +47,7 @@ def _killed_before(lake: Lake, operation: str, key: str, *, run: Callable[[], An
 
 def test_the_manifest_says_what_is_there(lake: Lake) -> None:
     outcome = extract(lake)
-    assert (outcome.result, outcome.left_over) == (Result.DONE, None)
+    assert (outcome.result, outcome.left_over) == (CommitResult.DONE, None)
     stored = lake.get(MANIFEST)
     assert stored is not None
     data = json.loads(stored.body)
@@ -86,7 +86,7 @@ def test_nothing_is_seen_before_the_commit(lake: Lake) -> None:
 
 def test_an_empty_partition_is_known_to_be_empty(lake: Lake) -> None:
     outcome = extract(lake, batches=0)
-    assert outcome.result is Result.DONE
+    assert outcome.result is CommitResult.DONE
     assert [(m.rows, m.files) for m in manifests(lake, "igdb", "games")] == [(0, ())]
     check_clean(lake)
 
@@ -158,7 +158,7 @@ def test_work_begun_before_the_latest_commit_is_dropped(lake: Lake) -> None:
     foreign = Manifest(source="igdb", endpoint="games", partition=DAY, generation="foreign")
     lake.put(MANIFEST, foreign.to_json().encode(), replaces=None)
     outcome = first.commit(facts)
-    assert outcome.result is Result.LOST
+    assert outcome.result is CommitResult.LOST
     assert outcome.manifest.generation == "foreign"
     check_clean(lake)
 
@@ -286,7 +286,7 @@ def test_a_clean_up_that_fails_is_left_to_the_next_try(lake: Lake) -> None:
     lake.on_operation = refuse
     outcome = extract(lake)
     lake.on_operation = None
-    assert (outcome.result, outcome.left_over) == (Result.DONE, "S3 is busy")
+    assert (outcome.result, outcome.left_over) == (CommitResult.DONE, "S3 is busy")
     assert read(lake) == whole("new")
     assert begin(lake).committed == outcome.manifest
     check_clean(lake)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 from tests.lake.support import Killed, check_clean, extract, kill_at, read, whole
 
 

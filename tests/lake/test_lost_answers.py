@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.errors import LakeUnavailable
-from pipeline.lake.commit import Result
-from pipeline.lake.store import Lake
+from pipeline.lake.open_attempt import CommitResult
+from pipeline.lake.s3 import Lake
 from tests.lake.support import check_clean, extract, read, whole
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_each_answer_lost_in_turn(lake: Lake, new_lake: Callable[[], Lake], retr
         version = str(number + 1)
         lake.client = client = Unanswered(real, number, retried=retried)
         try:
-            assert extract(lake, version=version, batches=1).result is Result.DONE
+            assert extract(lake, version=version, batches=1).result is CommitResult.DONE
             resolved.add(client.name)
         except LakeUnavailable:
             assert read(lake) in (whole(str(number), 1), whole(version, 1))
@@ -88,7 +88,7 @@ def test_an_upload_that_was_completed_is_unknown_to_aws(lake: Lake) -> None:
             return complete
 
     lake.client = Client(lake.client, 0, retried=False)
-    assert extract(lake).result is Result.DONE
+    assert extract(lake).result is CommitResult.DONE
     assert read(lake) == whole("new")
     check_clean(lake)
 
@@ -109,7 +109,7 @@ def test_a_manifest_whose_answer_was_lost_is_done(lake: Lake) -> None:
             return put
 
     lake.client = Client(lake.client, 0, retried=False)
-    assert extract(lake).result is Result.DONE
+    assert extract(lake).result is CommitResult.DONE
     assert read(lake) == whole("new")
     check_clean(lake)
 

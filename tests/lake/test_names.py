@@ -5,8 +5,14 @@ import json
 import pytest
 
 from pipeline.errors import ConfigError, LakeRefused
-from pipeline.lake.layout import Place, parse_lake_url, place_of_part, place_of_record, segment
 from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.paths import (
+    PartitionPaths,
+    parse_lake_url,
+    paths_of_part,
+    paths_of_record,
+    segment,
+)
 
 GENERATION = "20260102T030405678-0123abcd"
 
@@ -50,18 +56,18 @@ def test_unsafe_names(text: str) -> None:
     with pytest.raises(ConfigError, match="can't be used in an S3 key"):
         segment(text)
     with pytest.raises(ConfigError):
-        Place("igdb", text, "2026-01-02")
+        PartitionPaths("igdb", text, "2026-01-02")
 
 
 def test_keys_tell_whose_they_are() -> None:
-    place = Place("igdb", "games", "2026-01-02")
+    place = PartitionPaths("igdb", "games", "2026-01-02")
     part = place.part(7, GENERATION)
     assert part == f"igdb/games/dt=2026-01-02/part-00007-{GENERATION}.parquet"
-    assert place_of_part(part) == place
-    assert place_of_record(place.manifest) == place_of_record(place.checkpoint) == place
+    assert paths_of_part(part) == place
+    assert paths_of_record(place.manifest) == paths_of_record(place.checkpoint) == place
     for other in (place.manifest, f"x/{part}", part + ".tmp", part.replace("part-", "mine-")):
-        assert place_of_part(other) is None
-    assert place_of_record(part) is None
+        assert paths_of_part(other) is None
+    assert paths_of_record(part) is None
 
 
 def test_manifests_survive_json() -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.lake.parquet import Growing, encode, repetitive_columns
+from pipeline.lake.parquet import ParquetBuffer, encode, repetitive_columns
 
 
 def _table(rows: int) -> pa.Table:
@@ -46,7 +46,7 @@ def test_row_groups_are_large(rows: int, groups: int) -> None:
 
 def test_a_file_that_grows_by_row_groups() -> None:
     table = _table(900)
-    file = Growing(table.schema, repetitive_columns(table))
+    file = ParquetBuffer(table.schema, repetitive_columns(table))
     held: list[int] = []
     for start in (0, 300, 600):
         file.add(table.slice(start, 300))

@@ -16,8 +16,8 @@ import pytest
 
 from local.services import S3
 from pipeline.errors import LostRace
-from pipeline.lake.commit import Result
-from pipeline.lake.store import Lake
+from pipeline.lake.open_attempt import CommitResult
+from pipeline.lake.s3 import Lake
 from tests.lake.support import ROWS, WINDOW, begin, check_clean, extract, facts, read, stage, whole
 
 BATCHES = 2
@@ -90,10 +90,10 @@ def test_the_fenced_owner_can_neither_stage_nor_commit(lake: Lake) -> None:
     with pytest.raises(LostRace, match="Another run has taken over"):
         first.commit(facts)
     stage(second, 1, "second")
-    assert second.commit(facts).result is Result.DONE
+    assert second.commit(facts).result is CommitResult.DONE
     assert read(lake) == [*whole("first", 1), *whole("second", 2)[ROWS:]]
     outcome = first.commit(facts)
-    assert outcome.result is Result.LOST
+    assert outcome.result is CommitResult.LOST
     assert outcome.manifest.run_id == "r2"
     assert read(lake) == [*whole("first", 1), *whole("second", 2)[ROWS:]]
     check_clean(lake)

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
-from pipeline.lake.commit import open_attempt
-from pipeline.lake.late import late_rows
+from pipeline.lake.current_rows import newest_of_each
+from pipeline.lake.late_rows import late_rows
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.open_attempt import open_attempt
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import Between, current, dataset, manifests
-from pipeline.lake.readback import key_rows
-from pipeline.lake.rows import newest_of_each
-from pipeline.lake.store import Lake
-from pipeline.window import Kind
+from pipeline.lake.s3 import Lake
+from pipeline.partitions.window import WindowKind
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -27,7 +27,7 @@ def at(text: str) -> datetime:
 
 
 def put(
-    lake: Lake, day: str, *tables: pa.Table, kind: Kind = "incremental", **known: Any
+    lake: Lake, day: str, *tables: pa.Table, kind: WindowKind = "incremental", **known: Any
 ) -> Manifest:
     attempt = open_attempt(lake, "s", "e", day, definition="d", window={}, run_id="r")
     for table in tables:
@@ -55,7 +55,10 @@ def test_only_the_partitions_asked_for(lake: Lake) -> None:
     assert [m.partition for m in manifests(lake, "s", "e")] == list(DAYS)
     assert ids(dataset(lake, "s", "e").to_table()) == [0, 1, 2]
     assert ids(dataset(lake, "s", "e", ["2026-01-02", "2030-01-01"]).to_table()) == [1]
-    assert ids(dataset(lake, "s", "e", Between("2026-01-02", "2026-01-09")).to_table()) == [1, 2]
+    assert ids(dataset(lake, "s", "e", Between("2026-01-02", "2026-01-09")).to_table()) == [
+        1,
+        2,
+    ]
     with_day = dataset(lake, "s", "e", dt=True).to_table()
     assert with_day["dt"].to_pylist() == list(DAYS)
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.sources.answers import json_answer
+from tests.support.responses import json_answer
 
 PATH = "/repos/acme/rocket/issues"
 KNOWN = {"state", "sort", "direction", "since", "per_page", "page"}

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.sources.answers import json_answer
+from tests.support.responses import json_answer
 
 MOST = 2000
 KNOWN = {"startIndex", "resultsPerPage", "lastModStartDate", "lastModEndDate"}

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.sources.answers import json_answer
+from tests.support.responses import json_answer
 
 MOST = 20_000
 ORDERS = {"time", "time-asc", "magnitude", "magnitude-asc"}

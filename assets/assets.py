@@ -1,0 +1,43 @@
+"""One subsettable multi-asset a source: all its endpoints in one step, one process, one budget.
+
+A Dagster process costs seconds before it does anything, and one process can use a whole quota.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.asset_checks import checks_alone
+from assets.executors import end_with_the_run
+from assets.failures import CRASH_RETRIES
+from assets.partitions import daily
+from assets.specs import asset_spec, check_specs
+from assets.step import Step
+from pipeline.config.source import Source
+from resources import ApiResource, LakeResource
+
+
+def source_assets(source: Source) -> dg.AssetsDefinition:
+    """The assets ``{source}/{endpoint}`` with their checks."""
+    names = list(source.endpoints)
+
+    @dg.multi_asset(
+        name=source.source,
+        specs=[asset_spec(source, name) for name in names],
+        check_specs=[check for name in names for check in check_specs(source, name)],
+        can_subset=True,
+        partitions_def=daily(source),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=CRASH_RETRIES,
+        op_tags={"headrace/source": source.source},
+        pool=source.source,
+    )
+    def extract(
+        context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        end_with_the_run()
+        if context.selected_asset_keys:
+            yield from Step(context, source, lake, api).results()
+        yield from checks_alone(context, source, lake)
+
+    return extract

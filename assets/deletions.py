@@ -1,0 +1,103 @@
+"""Sweeps: an optional asset for each endpoint that wants one, of the keys that are gone."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets import failure_report
+from assets.executors import end_with_the_run, run_in_step
+from assets.failures import CRASH_RETRIES, end
+from assets.progress import EVERY_S
+from assets.specs import asset_key
+from pipeline.config.source import Source
+from pipeline.errors import HeadraceError
+from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.http.request_batching import batching
+from pipeline.run.deletions import SweepResult, sweep
+from pipeline.run.staged_partition import RunContext
+from resources import ApiResource, LakeResource
+
+
+def sweep_key(source: Source, endpoint: str) -> dg.AssetKey:
+    """``{source}/{endpoint}_gone``."""
+    return dg.AssetKey([source.source, f"{endpoint}_gone"])
+
+
+def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
+    """The sweeps of a source; None if none of its endpoints wants one."""
+    names = [name for name, endpoint in source.endpoints.items() if endpoint.sweep]
+    if not names:
+        return None
+    specs = [
+        dg.AssetSpec(
+            sweep_key(source, name),
+            deps=[asset_key(source, name)],
+            group_name=f"{source.source}_sweeps",
+            description=f"Keys of `{name}` that are in the lake, and gone from the API.",
+            kinds={"parquet", "s3"},
+            skippable=True,
+        )
+        for name in names
+    ]
+
+    @dg.multi_asset(
+        name=f"{source.source}_sweeps", specs=specs, can_subset=True, retry_policy=CRASH_RETRIES
+    )
+    def extract_keys(
+        context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        end_with_the_run()
+        for name in names:
+            key = sweep_key(source, name)
+            if key not in context.selected_asset_keys or _is_done(context, key):
+                continue
+            try:
+                found = run_in_step(_sweep(context, source, name, lake, api))
+            except HeadraceError as error:
+                end(context, failure_report.of_error(error, context.retry_number + 1))
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    "keys_seen": found.keys_seen,
+                    "keys_gone": found.keys_gone,
+                    "requests": found.requests,
+                    "swept_at": found.swept_at.isoformat(),
+                },
+            )
+
+    return extract_keys
+
+
+def _is_done(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether an earlier try of this run has done it."""
+    latest = context.instance.get_latest_materialization_event(key)
+    return latest is not None and latest.run_id == context.run.run_id
+
+
+async def _sweep(
+    context: dg.AssetExecutionContext,
+    source: Source,
+    name: str,
+    lake: LakeResource,
+    api: ApiResource,
+) -> SweepResult:
+    opened, tally = lake.open(), ExtractionProgress()
+    async with (
+        api.session(source, half_open=context.retry_number > 0) as client,
+        batching(client, source) as sender,
+    ):
+        run = RunContext(source, opened, sender, context.run.run_id, lambda: datetime.now(UTC))
+        progress = asyncio.create_task(_report(context, name, tally))
+        try:
+            return await sweep(run, name, tally)
+        finally:
+            progress.cancel()
+
+
+async def _report(context: dg.AssetExecutionContext, name: str, tally: ExtractionProgress) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        of = f" of {tally.total:,}" if tally.total else ""
+        context.log.info(f"{name}: {tally.rows:,}{of} keys read")

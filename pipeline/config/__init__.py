@@ -1,0 +1,15 @@
+"""What an API is, as data: one frozen, validated ``Source`` a YAML file.
+
+``source`` holds the whole, ``endpoint`` one collection of rows, ``request`` how it is asked, and
+``each`` for which values, ``paging`` how its pages follow each other, ``auth`` who asks, ``limits``
+how fast; ``model`` is what all of these are built on, ``validation`` whether the parts of an
+endpoint fit together. ``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and turns
+each mistake into one sentence with file and line; ``hints`` say what a wrong key may have meant.
+``json_schema`` describes the YAML to an editor.
+"""
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.loader import load_source, load_sources
+from pipeline.config.source import Source
+
+__all__ = ["Endpoint", "Source", "load_source", "load_sources"]

@@ -1,0 +1,300 @@
+"""One collection of rows of a source: its request, paging, key, cursor and columns."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.config.each import EachConfig
+from pipeline.config.model import DottedPath, Model, Name, RowsPath, split_path
+from pipeline.config.paging import (
+    KeysetPaging,
+    NumberedPaging,
+    OffsetPaging,
+    Paging,
+    SinglePaging,
+    TokenPaging,
+)
+from pipeline.config.request import (
+    DAY_S,
+    OPTIONAL,
+    Apicalypse,
+    CountConfig,
+    HttpTemplate,
+    Request,
+    WindowFormat,
+)
+from pipeline.config.validation import problems
+from pipeline.decode.types import parse_type
+
+CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
+
+
+def _column(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class ColumnSpec(Model):
+    """A column: its type, and where in the row it stands. ``name: int64`` is short for the type."""
+
+    type: str
+    path: DottedPath | None = Field(None, description="members inside the row; default: the name")
+    nullable: bool = True
+    description: str | None = None
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> "ColumnSpec":
+        parse_type(self.type)
+        return self
+
+
+Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
+
+
+class ParentsConfig(Model):
+    """This endpoint's requests are made from the rows of another one."""
+
+    endpoint: Name
+    column: str = Field("id", description="the parent's column that goes into {parent}")
+    group: int = Field(1, ge=1, description="how many parents one request asks for, joined by ,")
+    column_here: str | None = Field(
+        None, description="a column of the child rows that gets the parent's value"
+    )
+    concurrency: int = Field(8, ge=1)
+    timeout_s: float | None = Field(None, gt=0)
+    max_failed_share: float = Field(
+        0.0, ge=0, le=1, description="the partition commits while at most this share failed"
+    )
+
+
+class Endpoint(Model):
+    """One collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
+
+    path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
+    description: str | None = None
+    request: Request = HttpTemplate()
+    paging: Paging = SinglePaging(kind="none")
+    window: WindowFormat = WindowFormat()
+    rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
+    rows_may_lack: bool = Field(
+        False,
+        description="the API leaves out what is at rows where there are none (Mailman, Google); an "
+        "answer without it that says an error, or has another list in its place, is refused still",
+    )
+    key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
+    cursor: str | None = Field(None, description="the column that moves when a row changes")
+    columns: Columns = {}
+    infer: bool = Field(True, description="members that are not declared become columns too")
+    contract: Literal["evolve", "freeze"] = "evolve"
+    count: CountConfig | None = None
+    safety_margin_s: float | None = Field(None, ge=0, le=86_400 * 366)
+    deleted: DottedPath | None = Field(
+        None, description="the member that is true in a tombstone: the row lands with _deleted"
+    )
+    sweep: bool = Field(
+        False, description="an asset that reads only the keys, and records which are gone"
+    )
+    errors_at: DottedPath | None = Field(
+        None,
+        description="a member that only an error has, in a 200 answer; with Retry-After, or with "
+        "answers.throttled_text in it, it means too many requests",
+    )
+    parents: ParentsConfig | None = None
+    each: EachConfig | None = None
+    transform: str | None = Field(
+        None,
+        pattern=r"^[\w.]+:\w+$",
+        description="a function of yours over the rows of a page, as module:function; it may make "
+        "more rows, or fewer, and declared columns, the key and the cursor among them",
+    )
+    batch_rows: int = Field(
+        25_000, ge=1, description="rows of one Parquet file; what came in five minutes is one too"
+    )
+    order: Literal["ascending", "descending", "none"] = Field(
+        "ascending", description="in which order of the key the pages come"
+    )
+    cache: Literal["low", "medium", "high"] | Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="how old an answer of the response cache may be: low (300 s), medium (3600 s), "
+        "high (86400 s), or seconds; for reference data without a cursor",
+    )
+    conditional: bool = Field(
+        False,
+        description="for a feed: ask with the ETag or the date of the day before; a 304 is an "
+        "empty partition",
+    )
+
+    @property
+    def incremental(self) -> bool:
+        return self.cursor is not None
+
+    @property
+    def cache_s(self) -> float | None:
+        """How old a cached answer may be, seconds; None = no cache."""
+        return CACHE_LEVELS_S[self.cache] if isinstance(self.cache, str) else self.cache
+
+    @property
+    def column_of_parent(self) -> str | None:
+        """The column that gets the parent's value, or that of ``each``; the API's rows lack it."""
+        of = self.parents or self.each
+        return of.column_here if of else None
+
+    @property
+    def key_of_rows(self) -> tuple[str, ...]:
+        """The columns of the key that the API's rows have."""
+        return tuple(name for name in self.key if name != self.column_of_parent)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The columns that every row must have a value of."""
+        return frozenset(self.key).union(n for n, c in self.columns.items() if not c.nullable)
+
+    @property
+    def rows_path(self) -> tuple[str, ...]:
+        return split_path(self.rows)
+
+    @property
+    def by_key(self) -> bool:
+        """True if pages come in order of the key, so that the proof by keys holds.
+
+        In which order rows with a key of several columns come is not known.
+        """
+        sorted_by_key = (
+            isinstance(self.paging, OffsetPaging | KeysetPaging) and self.order != "none"
+        )
+        return sorted_by_key and len(self.key_of_rows) == 1
+
+    @property
+    def overlaps(self) -> bool:
+        """True if each page by offset begins with the last row of the page before it."""
+        return (
+            isinstance(self.paging, OffsetPaging) and self.paging.overlap and self.order != "none"
+        )
+
+    @property
+    def counted(self) -> bool:
+        """True if the API says how many rows match."""
+        totals = [getattr(self.paging, name, None) for name in ("total", "total_header")]
+        return any([*totals, self.count])
+
+    @property
+    def resumable(self) -> bool:
+        """False if a later try can't go on where this one stopped.
+
+        A token may die with the run; rows shift between numbered pages, and nothing would show it.
+        """
+        if getattr(self.paging, "numbered", False):
+            return False
+        if isinstance(self.paging, TokenPaging):
+            return self.paging.resumable
+        return self.proven or not isinstance(self.paging, OffsetPaging | NumberedPaging)
+
+    @property
+    def proven(self) -> bool:
+        """True if the keys of the pages prove that nothing lies between them."""
+        return self.by_key and (isinstance(self.paging, KeysetPaging) or self.overlaps)
+
+    @property
+    def feed(self) -> bool:
+        """True if the API can't be asked for a window: it answers its latest rows."""
+        return self.cursor is not None and self.window.start == self.window.end == "none"
+
+    @property
+    def can_seek(self) -> bool:
+        """True if rows after a given key can be asked for."""
+        if isinstance(self.request, Apicalypse):
+            return True
+        return any("{after}" in str(value) for value in self.request.templates)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Endpoint":
+        if isinstance(self.paging, KeysetPaging) and not self.can_seek:
+            raise ValueError("keyset paging needs {after} in the request, e.g. id__gt: '{after}'")
+        if isinstance(self.paging, KeysetPaging) and len(self.key_of_rows) != 1:
+            raise ValueError("keyset paging needs a key of one column")
+        here = self.column_of_parent
+        if here is not None and here not in self.columns:
+            raise ValueError(
+                f"column_here {here!r} needs a declared type, e.g. columns: {{{here}: int64}}"
+            )
+        if self.parents is not None and here is not None and self.parents.group > 1:
+            raise ValueError("parents.column_here needs one parent a request: group: 1")
+        if self.parents is not None and self.cursor is not None:
+            raise ValueError("an endpoint with parents has their window: leave its cursor out")
+        if self.cursor is not None and self.cursor not in self.columns:
+            raise ValueError(
+                f"the cursor {self.cursor!r} needs a declared type, e.g. "
+                f"columns: {{{self.cursor}: 'timestamp[s]'}}"
+            )
+        self._cursor_is_a_time()
+        if isinstance(self.request, HttpTemplate):
+            self._placeholders_fit(self.request)
+        for sentence in problems(self):
+            raise ValueError(sentence)
+        return self
+
+    def _cursor_is_a_time(self) -> None:
+        if self.cursor is None:
+            return
+        kind = self.columns[self.cursor].type
+        if not kind.startswith(("timestamp[", "date")):
+            raise ValueError(
+                f"the cursor {self.cursor!r} is declared as {kind}: expected date or a timestamp, "
+                "e.g. timestamp[s] for seconds since 1970, timestamp[iso] for text"
+            )
+        if kind == "date" and self.window.resolution_s < DAY_S:
+            raise ValueError(
+                f"the cursor {self.cursor!r} is a day without a time: say so with "
+                "window: {resolution_s: 86400}"
+            )
+
+    def _placeholders_fit(self, request: HttpTemplate) -> None:
+        used = " ".join(str(value) for value in request.templates) + (self.path or "")
+        asked = "{end}" in used or "{start}" in used or self.feed
+        if self.cursor is not None and not asked:
+            raise ValueError(
+                "an endpoint with a cursor needs the window in its request: put {start} and {end} "
+                "into params, or leave the cursor out (then it is a snapshot), or say window: "
+                "{start: none, end: none} for a feed that can't be asked for a window"
+            )
+        if isinstance(self.paging, OffsetPaging) and "{offset}" not in used:
+            raise ValueError("offset paging needs {offset} in the request")
+        if isinstance(self.paging, NumberedPaging) and "{page}" not in used:
+            raise ValueError("paging by page number needs {page} in the request")
+        ranges = isinstance(self.paging, KeysetPaging) and self.paging.ranges > 1
+        if ranges and "{before}" not in used:
+            raise ValueError(
+                "ranges of a keyset need {before} in the request, e.g. id__lt: '{before}'"
+            )
+        if self.path is not None and set(self.path) & set("?#"):
+            raise ValueError("path has a ? or #: put the query into request.params")
+        self._baseline_keeps_its_end(request)
+
+    def _baseline_keeps_its_end(self, request: HttpTemplate) -> None:
+        """A text with a placeholder without a value is left out, and the others in it as well."""
+        together = self.window.together or self.window.floor is not None
+        first = getattr(self.paging, "first", None) is not None
+        lacking = (
+            ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
+        )
+        texts = [str(value) for value in request.params.values()]
+        for text in [*texts, *_texts(request.json_body), request.text or ""]:
+            always = OPTIONAL.sub("", text)
+            left_out = next((name for name in lacking if f"{{{name}}}" in always), None)
+            if self.cursor is None or left_out is None or "{end}" not in always:
+                continue
+            what = "a baseline" if left_out == "start" else "a first page"
+            floor = "set window.floor, e.g. '1970-01-01', or " if left_out == "start" else ""
+            raise ValueError(
+                f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
+                f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
+                f"'[[changed >= {{{left_out}}} and ]]changed < {{end}}'"
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value

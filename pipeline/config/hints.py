@@ -1,0 +1,75 @@
+"""What to do about a key of a YAML file that does not belong where it stands. Pure."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.source import Source
+
+_Schema = dict[str, Any]
+_FEW: Final = 12
+_NEAR: Final = 0.8
+"""A key this like to one that belongs here is that one, misspelt, whatever it means elsewhere."""
+_BESIDE: Final = {
+    "an endpoint": "its key and its request",
+    "the source": "base_url and endpoints",
+}
+
+
+def hint(path: Sequence[str]) -> str:
+    """The end of the sentence ``path`` is not a known key."""
+    key, schema = path[-1], Source.model_json_schema(by_alias=True)
+    siblings = _keys_at(path[:-1], schema)
+    if near := difflib.get_close_matches(key, siblings, n=1, cutoff=_NEAR):
+        return f": did you mean {near[0]!r}?"
+    for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
+        if key in model.model_json_schema(by_alias=True)["properties"]:
+            return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
+    if any(key in model.get("properties", {}) for model in schema["$defs"].values()):
+        return " here, but elsewhere: see docs/sources-reference.md"
+    if near := difflib.get_close_matches(key, siblings, n=1):
+        return f": did you mean {near[0]!r}?"
+    if 0 < len(siblings) <= _FEW:
+        return f": expected {', '.join(siblings)}"
+    return ": take it away, or see docs/sources-reference.md"
+
+
+def _keys_at(path: Sequence[str], schema: _Schema) -> list[str]:
+    """The keys that are known where ``path`` leads."""
+    places = [schema]
+    for part in path:
+        places = [inner for place in places for inner in _into(place, part, schema["$defs"])]
+    found = {
+        key
+        for place in places
+        for each in _opened(place, schema["$defs"])
+        for key in each.get("properties", {})
+    }
+    return sorted(found | ({"defaults"} if not path else set()))
+
+
+def _into(place: _Schema, part: str, models: _Schema) -> Iterator[_Schema]:
+    """Where one part of a path leads from a place."""
+    tags = place.get("discriminator", {}).get("mapping", {})
+    if part in tags:
+        yield {"$ref": tags[part]}
+        return
+    for each in _opened(place, models):
+        many = (each.get("items"), each.get("additionalProperties"))
+        inside = [*many, *each.get("patternProperties", {}).values()]
+        if part in each.get("properties", {}):
+            yield each["properties"][part]
+        else:
+            yield from (inner for inner in inside if isinstance(inner, dict))
+
+
+def _opened(place: _Schema, models: _Schema) -> Iterator[_Schema]:
+    """A place without references and choices: each model that may stand there."""
+    if "$ref" in place:
+        yield from _opened(models[place["$ref"].rpartition("/")[2]], models)
+    elif choices := place.get("oneOf", place.get("anyOf")):
+        for each in choices:
+            yield from _opened(each, models)
+    else:
+        yield place

@@ -1,0 +1,119 @@
+"""The JSON Schema of a source's YAML: ``python -m pipeline.config.json_schema`` prints it.
+
+It is made from the models, and says what an editor should: ``defaults`` hold any part of an
+endpoint, so that no part of an endpoint is required in itself and ``null`` takes one away; a column
+may be its type alone; a number, a day or a word of a list may be a text with ``${VAR}``.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config.model import NAME
+from pipeline.config.source import Source
+
+_SETTING = {"type": "string", "pattern": r"\$\{"}
+_NARROW = frozenset({"integer", "number", "boolean"})
+_ABOUT = ("title", "description", "default")
+_AS_IS = frozenset({"default", "enum", "const", "propertyNames"})
+_REFERENCE = "#/$defs/"
+
+
+def source_schema() -> dict[str, Any]:
+    """The schema of a whole file."""
+    schema = Source.model_json_schema(by_alias=True)
+    defs: dict[str, Any] = schema["$defs"]
+    for name in _reached(defs, "Endpoint"):
+        defs[name] = _partial(defs[name])
+    defs["Column"] = {"anyOf": [{"type": "string"}, {"$ref": f"{_REFERENCE}ColumnSpec"}]}
+    _short_columns(defs)
+    schema["properties"]["defaults"] = {
+        "$ref": f"{_REFERENCE}Endpoint",
+        "description": "merged under each endpoint; an endpoint's own word wins",
+    }
+    schema["properties"]["endpoints"] = {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": NAME},
+        "additionalProperties": _or_null({"$ref": f"{_REFERENCE}Endpoint"}),
+    }
+    found = _with_settings(schema)
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A source of Headrace",
+    }
+    return {**head, **{key: value for key, value in found.items() if key != "title"}}
+
+
+def _reached(defs: Mapping[str, Any], name: str) -> set[str]:
+    """The definitions that a definition is made of, itself included."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        here = waiting.pop()
+        if here not in found:
+            found.add(here)
+            text = json.dumps(defs[here])
+            waiting += [other for other in defs if f'"{_REFERENCE}{other}"' in text]
+    return found
+
+
+def _partial(model: dict[str, Any]) -> dict[str, Any]:
+    """A model of which any part may be missing, since ``defaults`` may have it, or be null."""
+    parts = model.get("properties", {})
+    rest = {key: value for key, value in model.items() if key != "required"}
+    return {**rest, "properties": {name: _or_null(_any_of(part)) for name, part in parts.items()}}
+
+
+def _any_of(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a choice fits without the word that makes the choice."""
+    rest = {key: value for key, value in part.items() if key not in ("oneOf", "discriminator")}
+    return {**rest, "anyOf": part["oneOf"]} if "oneOf" in part else rest
+
+
+def _or_null(part: dict[str, Any]) -> dict[str, Any]:
+    if {"type": "null"} in part.get("anyOf", []) or part == {}:
+        return part
+    about: dict[str, Any] = {k: part[k] for k in _ABOUT if k in part}
+    rest = {key: value for key, value in part.items() if key not in about}
+    choices = rest["anyOf"] if set(rest) == {"anyOf"} else [rest]
+    return {**about, "anyOf": [*choices, {"type": "null"}]}
+
+
+def _short_columns(node: Any) -> None:
+    """Wherever columns are, a column may be its type alone, or null."""
+    if isinstance(node, dict):
+        if node.get("additionalProperties") == {"$ref": f"{_REFERENCE}ColumnSpec"}:
+            node["additionalProperties"] = _or_null({"$ref": f"{_REFERENCE}Column"})
+        for value in node.values():
+            _short_columns(value)
+    elif isinstance(node, list):
+        for value in node:
+            _short_columns(value)
+
+
+def _with_settings(node: Any) -> Any:
+    """Whatever is not any text may also be a text with a setting in it."""
+    if isinstance(node, list):
+        return [_with_settings(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in ("properties", "$defs"):
+            found[key] = {name: _with_settings(part) for name, part in value.items()}
+        else:
+            found[key] = value if key in _AS_IS else _with_settings(value)
+    narrow = node.get("type") in _NARROW or "enum" in node
+    text = node.get("type") == "string" and ("pattern" in node or "format" in node)
+    if not (narrow or text) or node == _SETTING or "writeOnly" in node:
+        return found
+    about: dict[str, Any] = {k: found.pop(k) for k in _ABOUT if k in found}
+    return {**about, "anyOf": [found, dict(_SETTING)]}
+
+
+def main() -> None:
+    print(json.dumps(source_schema(), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""How fast an API may be asked, and what is done when it says no. Units: seconds, requests."""
+
+from pydantic import Field, model_validator
+
+from pipeline.config.model import Model
+
+
+class RateWindowConfig(Model):
+    """At most ``requests`` in any ``per_s`` seconds."""
+
+    requests: int = Field(gt=0, le=1_000_000)
+    per_s: float = Field(gt=0, le=86_400 * 31)
+
+
+class RateHeadersConfig(Model):
+    """The response headers in which the API tells its limit, and what is left of the quota."""
+
+    remaining: str = "x-ratelimit-remaining"
+    reset: str = "x-ratelimit-reset"
+    reset_is: str = Field("epoch_s", pattern="^(epoch_s|seconds)$")
+    limit: str | None = Field(
+        None, description="requests that are allowed; slows the budget down if it is lower"
+    )
+    interval: str | None = Field(
+        None, description="in which time they are allowed: seconds, or with a unit (1s, 5m)"
+    )
+    interval_s: float | None = Field(
+        None, gt=0, le=86_400 * 31, description="the same, where no header says it"
+    )
+
+    @model_validator(mode="after")
+    def _limit_has_its_interval(self) -> "RateHeadersConfig":
+        given = (self.interval is not None) + (self.interval_s is not None)
+        if given != (self.limit is not None):
+            raise ValueError(
+                "a limit is so many requests in a time: name limit, and one of interval (a header) "
+                "and interval_s (seconds)"
+            )
+        return self
+
+
+class LimitsConfig(Model):
+    """The limits of one API key. Every process that uses the key shares them."""
+
+    windows: tuple[RateWindowConfig, ...] = Field(
+        (), description="requests per window; empty = the API has no rate limit"
+    )
+    in_flight: int = Field(8, gt=0, le=1000, description="open requests at the same time")
+    throttle_wait_s: float | None = Field(
+        None,
+        gt=0,
+        description="wait after a 429 that does not say how long; default: 1, and for the "
+        "first of a burst a quarter of a short window",
+    )
+    headers: RateHeadersConfig | None = None
+    not_modified_is_free: bool = Field(
+        False,
+        description="the API does not count a request that it answers with 304 in the longest of "
+        "the windows (GitHub)",
+    )
+    backfill_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="part of the budget that a backfill keeps to while other runs ask; the rest "
+        "is lent to it",
+    )
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Requests a second that all windows together allow for long; None = no limit."""
+        return min((window.requests / window.per_s for window in self.windows), default=None)
+
+    @model_validator(mode="after")
+    def _something_paces_what_is_free(self) -> "LimitsConfig":
+        if self.not_modified_is_free and len({window.per_s for window in self.windows}) < 2:
+            raise ValueError(
+                "not_modified_is_free needs a second, shorter window: what the longest does not "
+                "count would go out as fast as it can"
+            )
+        return self
+
+
+class ResponsesConfig(Model):
+    """What the API's statuses mean where they differ from the common meaning."""
+
+    empty: tuple[int, ...] = Field((), description="no rows match (some APIs answer 404)")
+    throttled: tuple[int, ...] = Field((), description="too many requests (NVD: 403)")
+    throttled_text: str | None = Field(
+        None,
+        description="text in a refusal's body that means too many requests (GitHub), or in an "
+        "answer with an error at errors_at",
+    )
+    retry: tuple[int, ...] = ()
+    permanent: tuple[int, ...] = ()
+
+
+class RetriesConfig(Model):
+    """How often and how long the client tries one page again, by kind of failure."""
+
+    timeouts: int = Field(
+        3, ge=0, le=100, description="at most 1 while the API has not answered once in a run"
+    )
+    errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
+    throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
+    first_wait_s: float = Field(0.5, gt=0)
+    max_wait_s: float = Field(30.0, gt=0)
+    total_s: float = Field(
+        600.0, gt=0, description="sum of the waits that a run of one source may spend on failures"
+    )
+
+
+class BreakerConfig(Model):
+    """When the API counts as down: failures in a row, over all requests of the source."""
+
+    failures: int = Field(20, gt=0)
+    open_s: float = Field(30.0, gt=0)
+
+
+class TimeoutsConfig(Model):
+    """Seconds for each stage of one request."""
+
+    connect_s: float = Field(5.0, gt=0)
+    read_s: float = Field(30.0, gt=0, description="for the answer, and between two pieces of it")
+    total_s: float = Field(
+        120.0, gt=0, description="for the whole answer, from when the request has left"
+    )

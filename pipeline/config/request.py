@@ -1,0 +1,169 @@
+"""How an endpoint is asked: templates for plain HTTP, or IGDB's query language.
+
+In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
+``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint and
+``{each}`` a value of ``each``. A parameter, header or body member that needs a value which this
+request does not have (no lower bound in a baseline, no token on a first page) is left out. Of a
+text with a part in ``[[ ]]`` only that part is: ``[[id > {after} and ]]changed >= {start}``.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from pipeline.config.model import DottedPath, HeaderText, Model
+
+PLACEHOLDERS = (
+    "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
+)  # fmt: skip
+PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+OPTIONAL = re.compile(
+    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + "|".join(PLACEHOLDERS) + r")\}(?:(?!\[\[).)*?)\]\]",
+    re.DOTALL,
+)
+"""A part of a text that is left out if a placeholder in it has no value."""
+
+
+class HttpTemplate(Model):
+    """A plain HTTP request."""
+
+    dialect: Literal["http"] = "http"
+    method: Literal["GET", "POST"] = "GET"
+    params: dict[str, str | int | float | bool | list[str]] = {}
+    headers: dict[HeaderText, HeaderText] = {}
+    json_body: dict[str, Any] | None = Field(None, alias="json")
+    form: dict[str, str] | None = None
+    text: str | None = None
+
+    @property
+    def templates(self) -> tuple[Any, ...]:
+        """All that may have placeholders in it, besides the path."""
+        return self.params, self.headers, self.json_body, self.form, self.text
+
+
+class Apicalypse(Model):
+    """IGDB's query language (https://api-docs.igdb.com/#apicalypse), as a POST body."""
+
+    dialect: Literal["apicalypse"]
+    fields: str = "*"
+    exclude: str | None = None
+    where: str | None = Field(None, description="a condition that all rows must meet")
+    pack: int = Field(10, ge=1, le=10, description="pages in one /multiquery request")
+
+
+def _dialect(request: Any) -> Any:
+    """Plain HTTP unless the YAML says otherwise."""
+    if isinstance(request, dict):
+        return request.get("dialect", "http")
+    return getattr(request, "dialect", None)
+
+
+Request = Annotated[
+    Annotated[HttpTemplate, Tag("http")] | Annotated[Apicalypse, Tag("apicalypse")],
+    Discriminator(_dialect),
+]
+
+
+_FINEST = (
+    (("%f",), 1e-6),
+    (("%S", "%T", "%X", "%c", "%r"), 1.0),
+    (("%M", "%R"), 60.0),
+    (("%H", "%I"), 3600.0),
+)
+"""Directives of strftime that say which part of a time is written, and its step in seconds."""
+
+_EPOCH = re.compile(r"%(?:%|[-_0^#]*\d*[EO]?(s))")  # %% is a percent sign, %-s as good as %s
+DAY_S = 86_400.0
+_EPOCH_S = {"epoch_s": 1.0, "epoch_ms": 0.001}
+_WRITTEN_S = {**_EPOCH_S, "iso": 0.000_001}
+
+
+class WindowFormat(Model):
+    """How the window's bounds are written, and what the API does at them.
+
+    ``resolution_s`` is the step in which bounds are written. Rows outside the window that come
+    along, such as those at an inclusive end, are dropped: they are the next day's. With an
+    inclusive end in whole days the day before the end is asked for. Where an API knows no upper
+    bound (``end: none``), rows after the window are dropped on arrival; with
+    ``start: none`` those before it as well, and whether the API reached back so far is checked.
+    """
+
+    format: str = Field(
+        "iso", description="epoch_s, epoch_ms, iso, or a strftime pattern such as %Y-%m-%d"
+    )
+    start: Literal["inclusive", "exclusive", "none"] = Field(
+        "inclusive", description="none: the API knows no lower bound (a feed of the latest rows)"
+    )
+    end: Literal["inclusive", "exclusive", "none"] = Field(
+        "exclusive", description="none: the API knows no upper bound, {end} has no value"
+    )
+    together: bool = Field(
+        False, description="both bounds or neither: a baseline is asked for without {end} as well"
+    )
+    resolution_s: float = Field(1.0, gt=0)
+    max_s: float | None = Field(None, gt=0, description="longest window that the API answers")
+    floor: str | None = Field(
+        None,
+        description="lower bound to ask a baseline with, where the API wants one: a day or a time, "
+        "written by format, or a number of the epoch; with a strftime pattern, other text as it is",
+    )
+
+    @property
+    def floor_at(self) -> datetime | None:
+        """The floor as an instant; None if there is none, or in the API's own words."""
+        if self.floor is None:
+            return None
+        try:
+            if self.format in _EPOCH_S and self.floor.lstrip("-").isdigit():
+                return datetime.fromtimestamp(int(self.floor) * _EPOCH_S[self.format], UTC)
+            found = datetime.fromisoformat(self.floor)
+        except (ValueError, OverflowError, OSError):
+            return None
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+    @model_validator(mode="after")
+    def _format_is_utc(self) -> "WindowFormat":
+        """All directives of strftime write what they are given, but for this one."""
+        if any(_EPOCH.findall(self.format)):
+            raise ValueError(
+                f"format {self.format!r} has %s, which counts in the time zone of the machine: "
+                "write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _floor_is_a_time(self) -> "WindowFormat":
+        """Sent as it is, a day in place of a number would be ignored by one API or another."""
+        if self.floor is None or "%" in self.format or self.floor_at is not None:
+            return self
+        raise ValueError(
+            f"floor {self.floor!r} is no day or time: expected e.g. '1970-01-01', which is written "
+            f"as format: {self.format} says"
+        )
+
+    @model_validator(mode="after")
+    def _format_says_enough(self) -> "WindowFormat":
+        """A bound cut to less than the step that it stands for would lose rows."""
+        if "%" not in self.format and self.format not in _WRITTEN_S:
+            raise ValueError(
+                f"format {self.format!r} is not known: expected epoch_s, epoch_ms, iso or a "
+                "strftime pattern such as %Y-%m-%d"
+            )
+        written_s = _WRITTEN_S.get(self.format) or next(
+            (step for names, step in _FINEST if any(n in self.format for n in names)), DAY_S
+        )
+        if round(self.resolution_s * 1e6) % round(written_s * 1e6):
+            raise ValueError(
+                f"format {self.format!r} writes steps of {written_s:g} s: set resolution_s: "
+                f"{written_s:g} or a multiple of it, or write more of the time"
+            )
+        return self
+
+
+class CountConfig(Model):
+    """A request that answers how many rows match."""
+
+    path: str = Field("{path}/count", description="{path} is the endpoint's own path")
+    at: DottedPath = "count"

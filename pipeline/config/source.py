@@ -1,0 +1,147 @@
+"""One API: where it is, who asks, how fast, since when, and its endpoints."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.auth import Auth, NoAuth
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.limits import (
+    BreakerConfig,
+    LimitsConfig,
+    ResponsesConfig,
+    RetriesConfig,
+    TimeoutsConfig,
+)
+from pipeline.config.model import HeaderText, HostUrl, Model, Name
+from pipeline.config.request import DAY_S, Apicalypse
+
+_NO_MATTER: Final[Any] = {
+    "cache": True, "conditional": True, "description": True,
+    "columns": {"__all__": {"description"}}, "each": {"concurrency"},
+}  # fmt: skip
+"""What may change of an endpoint while its rows stay the same."""
+_CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
+
+
+class Schedule(Model):
+    """When the daily job runs, in the source's time zone; it materializes the day before."""
+
+    hour: int = Field(1, ge=0, le=23)
+    minute: int = Field(30, ge=0, le=59)
+    running: bool = Field(False, description="true: the schedule is on from the first load")
+
+
+class Source(Model):
+    """One API."""
+
+    source: Name
+    description: str | None = None
+    base_url: HostUrl = Field(pattern=BASE_URL)
+    start: date = Field(
+        ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
+    )
+    timezone: str = "UTC"
+    safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
+    auth: Auth = NoAuth()
+    headers: dict[HeaderText, HeaderText] = {}
+    limits: LimitsConfig = LimitsConfig()
+    keyed_limits: LimitsConfig | None = Field(
+        None, description="limits that hold instead where auth has a key or a token"
+    )
+    answers: ResponsesConfig = ResponsesConfig()
+    retries: RetriesConfig = RetriesConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    schedule: Schedule = Schedule()
+    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    _credentials: tuple[str, ...] = ()
+
+    def with_credentials_of(self, variables: Sequence[str]) -> "Source":
+        """This source, which can say where its credentials come from."""
+        found = self.model_copy()
+        found._credentials = tuple(variables)
+        return found
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The environment variables that they come from, as they are told to the user."""
+        return self._credentials
+
+    @property
+    def pack(self) -> int:
+        """Pages that ride in one request."""
+        requests = [endpoint.request for endpoint in self.endpoints.values()]
+        return min((r.pack for r in requests if isinstance(r, Apicalypse)), default=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(
+                f"expected an IANA time zone such as UTC or Europe/Berlin, got {name!r}"
+            )
+        return name
+
+    @model_validator(mode="after")
+    def _parents_exist(self) -> "Source":
+        for name, endpoint in self.endpoints.items():
+            parent = endpoint.parents.endpoint if endpoint.parents else None
+            above = self.endpoints.get(parent or "")
+            if above is not None and above.parents is not None:
+                raise ValueError(f"endpoint {name}: its parent {parent!r} is a child itself")
+            if parent is not None and above is None:
+                raise ValueError(f"endpoint {name}: its parent {parent!r} is not an endpoint here")
+        return self
+
+    @model_validator(mode="after")
+    def _days_are_utc(self) -> "Source":
+        for name, endpoint in self.endpoints.items():
+            whole_days = endpoint.cursor is not None and endpoint.window.resolution_s >= DAY_S
+            if whole_days and self.timezone != "UTC":
+                raise ValueError(
+                    f"endpoint {name}: its cursor moves in whole days, which have no time zone: "
+                    f"expected timezone: UTC, got {self.timezone}"
+                )
+        return self
+
+    def with_limits_of_key(self) -> "Source":
+        """This source with the limits that hold for who asks."""
+        given = getattr(self.auth, "key", None) or getattr(self.auth, "token", None)
+        if self.keyed_limits is None or given is None:
+            return self
+        return self.model_copy(update={"limits": self.keyed_limits})
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    def incremental(self, endpoint: str) -> bool:
+        """True if an endpoint has a cursor, or its parent has: then past days can be asked for."""
+        spec = self.endpoints[endpoint]
+        return self.incremental(spec.parents.endpoint) if spec.parents else spec.incremental
+
+    def margin_s(self, endpoint: str) -> float:
+        """The safety margin of an endpoint, seconds."""
+        own = self.endpoints[endpoint].safety_margin_s
+        return self.safety_margin_s if own is None else own
+
+    def definition(self, endpoint: str) -> str:
+        """A digest of what decides which rows an endpoint has: a checkpoint of another is void.
+
+        Headers are in it as they are sent, settings filled in, since the rows of two tenants must
+        not mix. Credentials may rotate: ``auth`` is left out, and the headers that HTTP has for
+        them. A key in another header is no more than hashed; with a new one, work is done again.
+        """
+        spec = self.endpoints[endpoint].model_dump_json(by_alias=True, exclude=_NO_MATTER)
+        text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
+        named = sorted((name.lower(), value) for name, value in self.headers.items())
+        if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
+            text += f"|{json.dumps(sent)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,267 @@
+"""Whether the parts of an endpoint fit together: request, paging, window, key. Pure.
+
+Each misfit is one sentence with its remedy. What one model can see by itself is checked there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, get_args
+
+from pipeline.config.each import problems_of_each
+from pipeline.config.model import Model
+from pipeline.config.paging import (
+    CursorPaging,
+    CustomPaging,
+    KeysetPaging,
+    LinkPaging,
+    NumberedPaging,
+    OffsetPaging,
+    SinglePaging,
+    TokenPaging,
+)
+from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, HttpTemplate
+
+if TYPE_CHECKING:
+    from pipeline.config.endpoint import Endpoint
+
+_FILLED_BY: dict[str, tuple[type[Model], ...]] = {
+    "offset": (OffsetPaging, CustomPaging),
+    "page": (NumberedPaging, CustomPaging),
+    "token": (TokenPaging, CustomPaging),
+    "after": (KeysetPaging, OffsetPaging, CustomPaging),
+    "before": (KeysetPaging, OffsetPaging, CustomPaging),
+}
+"""Which kinds of paging give a placeholder its value."""
+
+
+def problems(endpoint: "Endpoint") -> Iterator[str]:
+    """What does not fit, the first first."""
+    yield from problems_of_each(endpoint)
+    yield from _key_lands(endpoint)
+    yield from _names_are_free(endpoint)
+    yield from _key_compares(endpoint)
+    yield from _paging_goes_on(endpoint)
+    if endpoint.rows_may_lack and not endpoint.rows:
+        yield (
+            "rows_may_lack is about the member that has the rows, and here the body itself is "
+            "their list: leave it out, or name the member, e.g. rows: entries"
+        )
+    if endpoint.cache is not None and endpoint.cursor is not None:
+        yield (
+            "an endpoint with a cursor can't be cached: an answer from before the day's end would "
+            "lack rows: leave cache out, or the cursor (then it is a snapshot)"
+        )
+    yield from _unchanged_is_empty(endpoint)
+    yield from _sweep_sees_all(endpoint)
+    if isinstance(endpoint.request, HttpTemplate):
+        request = endpoint.request
+        parts = (*request.templates, endpoint.path)
+        used = set(PLACEHOLDER.findall(" ".join(str(part) for part in parts)))
+        yield from _placeholders_are_known(request)
+        yield from _placeholders_are_filled(endpoint, used)
+        yield from _window_is_asked_for(endpoint, used)
+
+
+def problems_of_parents(endpoints: Mapping[str, "Endpoint"]) -> Iterator[tuple[str, str]]:
+    """Which endpoint's parents.column is not to be had, and the sentence on it."""
+    for name, endpoint in endpoints.items():
+        children = endpoint.parents
+        parent = endpoints.get(children.endpoint) if children else None
+        if children is None or parent is None:
+            continue
+        column = parent.columns.get(children.column)
+        if column is None and not parent.infer and not children.column.startswith("_"):
+            yield (
+                name,
+                f"its parent {children.endpoint!r} has no column {children.column!r}, and infer is "
+                f"false there: expected one of {', '.join(parent.columns)}",
+            )
+        if column is not None and column.type.startswith(("list", "struct")):
+            yield (
+                name,
+                f"{children.column!r} of its parent {children.endpoint!r} is declared as "
+                f"{column.type}: expected a column of single values",
+            )
+
+
+def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
+    """A 304 makes an empty partition: right only where the unchanged answer has nothing new."""
+    if not endpoint.conditional:
+        return
+    if endpoint.cursor is None:
+        yield (
+            "conditional makes an empty partition of a 304, but a partition without a cursor is "
+            "the whole collection: use cache instead, whose 304 serves the kept rows"
+        )
+    if not endpoint.feed:
+        yield (
+            "conditional needs a request that is the same every day: take {start} and {end} out "
+            "of it and say window: {start: none, end: none}, or leave conditional out"
+        )
+    if isinstance(endpoint.request, HttpTemplate) and endpoint.request.method != "GET":
+        yield "conditional is for GET: APIs answer 304 to nothing else"
+    if not isinstance(endpoint.paging, SinglePaging | LinkPaging | TokenPaging):
+        yield (
+            f"conditional can't be used with paging of kind {endpoint.paging.kind}: an unchanged "
+            "first page says nothing of pages that are asked for beside it; use none, link or token"
+        )
+    if endpoint.count is not None:
+        yield "conditional asks for the first page alone: leave count out, or use paging.total"
+
+
+def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
+    """What a sweep does not see is taken for deleted."""
+    if not endpoint.sweep:
+        return
+    if endpoint.parents is not None:
+        yield (
+            "a sweep reads all keys of the API, and children can be asked for by parent only: "
+            "leave sweep out"
+        )
+    if isinstance(endpoint.paging, CursorPaging):
+        yield (
+            "a sweep reads all keys, whatever their cursor, and paging of kind cursor goes on by "
+            "it: leave sweep out, or use another kind of paging"
+        )
+    numbered = isinstance(endpoint.paging, OffsetPaging | NumberedPaging) and not endpoint.overlaps
+    if numbered and not endpoint.counted:
+        yield (
+            "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
+            "name it as count or paging.total, or leave sweep out"
+        )
+    guessed = [name for name in endpoint.key if name not in endpoint.columns]
+    if guessed:
+        yield (
+            f"a sweep reads only the keys, and the type of {guessed[0]!r} is not declared: add it, "
+            f"e.g. columns: {{{guessed[0]}: int64}}"
+        )
+
+
+def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
+    missing = [name for name in endpoint.key if name not in endpoint.columns]
+    if missing and not endpoint.infer:
+        yield (
+            f"the key {missing[0]!r} is not among the columns, and infer is false: declare it, "
+            f"e.g. columns: {{{missing[0]}: int64}}"
+        )
+
+
+def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
+    """Readers of the lake go by these columns."""
+    if "_extracted_at" in endpoint.columns:
+        yield (
+            "the column '_extracted_at' is added to all rows: give the API's another name, e.g. "
+            "their_extracted_at: {type: json, path: _extracted_at}"
+        )
+    tombstone = endpoint.columns.get("_deleted")
+    if tombstone is not None and (endpoint.deleted or tombstone.type != "bool"):
+        yield (
+            "the column '_deleted' is true in a tombstone: name the member that says so as "
+            "deleted, and give another one another name, e.g. their_deleted: {type: json, path: "
+            "_deleted}"
+        )
+
+
+def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
+    """Rows are told apart by their keys, ordered by them, and asked for from one of them on."""
+    for name in endpoint.key:
+        kind = endpoint.columns[name].type if name in endpoint.columns else ""
+        if kind.startswith(("list", "struct")):
+            yield (
+                f"the key {name!r} is declared as {kind}: expected columns of single values; for "
+                f"a member of an object, e.g. {name}: {{type: int64, path: {name}.id}}"
+            )
+        if (
+            kind == "float"
+            and isinstance(endpoint.paging, KeysetPaging | OffsetPaging)
+            and endpoint.can_seek
+        ):
+            yield (
+                f"the key {name!r} is declared as float, which keeps too few digits to ask for "
+                f"the rows after one: declare {name}: double"
+            )
+
+
+def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
+    paging = endpoint.paging
+    places = [getattr(paging, name, None) for name in ("next", "header", "last")]
+    if isinstance(paging, TokenPaging) and not any(places):
+        yield (
+            "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
+            "meta.next_cursor), paging.header, or paging.last (a column of the last row, e.g. id)"
+        )
+    if isinstance(paging, TokenPaging | LinkPaging) and len([*filter(None, places)]) > 1:
+        yield "paging has more than one place of the next page: keep one of next, header and last"
+    if isinstance(paging, TokenPaging) and paging.last and paging.last not in endpoint.columns:
+        yield (
+            f"the token is the last row's {paging.last}: declare it, e.g. columns: "
+            f"{{{paging.last}: string}}, or json for a list"
+        )
+    long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
+    if long and endpoint.proven:
+        yield (
+            f"a baseline from window.floor on is longer than window.max_s, and paging of kind "
+            f"{paging.kind}, whose pages are proved by the key, reads it in one piece: use offset "
+            "with overlap: false, page, token or link, or leave max_s out"
+        )
+    if isinstance(paging, CursorPaging) and endpoint.cursor is None:
+        yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
+
+
+def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
+    """Braces inside other text may be the API's own."""
+    for name, given in [*request.params.items(), *request.headers.items()]:
+        for value in given if isinstance(given, list) else [given]:
+            alone = re.fullmatch(r"\{(\w+)\}", str(value))
+            if alone and alone[1] not in PLACEHOLDERS:
+                known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                yield f"{name} is {value}, which is no placeholder: expected one of {known}"
+
+
+def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
+    kind = endpoint.paging.kind
+    for name in sorted(used & _FILLED_BY.keys()):
+        if not isinstance(endpoint.paging, _FILLED_BY[name]):
+            (fitting,) = get_args(next(iter(_FILLED_BY[name])).model_fields["kind"].annotation)
+            yield (
+                f"the request has {{{name}}}, which paging of kind {kind} never fills: take it "
+                f"out, or use paging: {{kind: {fitting}, …}}"
+            )
+    paging = endpoint.paging
+    if isinstance(paging, TokenPaging) and paging.as_params:
+        if "token" in used or paging.next is None or paging.first is not None:
+            yield (
+                "as_params makes parameters of the object at paging.next: name it there, and leave "
+                "{token} and paging.first out"
+            )
+    elif isinstance(paging, TokenPaging) and "token" not in used:
+        yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
+    if "parent" in used and endpoint.parents is None:
+        yield "the request has {parent}, but the endpoint has no parents: add them"
+
+
+def _window_is_asked_for(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
+    open_end = endpoint.window.end == "none"
+    if endpoint.feed and endpoint.sweep:
+        yield "a feed forgets its old rows: a sweep would take them for deleted: leave sweep out"
+    if endpoint.window.start == "none":
+        if "start" in used:
+            yield "the request has {start}, but window.start is none: take one of them out"
+        if getattr(endpoint.paging, "slices", 1) > 1 or endpoint.window.max_s is not None:
+            yield "without a lower bound (window.start: none) a window can't be read in slices"
+    if "end" in used and open_end:
+        yield "the request has {end}, but window.end is none: take one of them out"
+    if endpoint.cursor is None:
+        if {"start", "end"} & used:
+            yield (
+                "the request has {start} or {end}, but the endpoint has no cursor: name the column "
+                "that moves when a row changes, as cursor"
+            )
+        return
+    if "start" in used and "end" not in used and not open_end:
+        yield (
+            "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
+            "window: {end: none} if the API has none (rows after the window are dropped then)"
+        )
+    if isinstance(endpoint.paging, CursorPaging) and "start" not in used:
+        yield "paging by the cursor needs {start} in the request, and rows sorted by the cursor"

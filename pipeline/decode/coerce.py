@@ -1,0 +1,266 @@
+"""Cell by cell: what a parsed JSON value becomes in a column of a declared type.
+
+pyarrow's strict reader takes what fits as it stands. A page that it refuses comes here. What can be
+kept without loss is converted and counted; all else is ``CellRefused``, never changed in silence.
+
+    declared       taken as it is       converted, counted           refused, among others
+    bool           true, false          -                            "true", 0, 1
+    int*, uint*    in range             3.0, 1e3, "5"                3.7, "5.0", "007", out of range
+    float, double  a number             "12.5", "NaN", "-Infinity"   "", 2**53 + 1, 1e400
+    string         text                 5 (as "5")                   1.5, true, [], {}
+    date           "2024-02-29"         -                            a time of day, "29.2.2024"
+    json           anything             -                            NaN, over 250 levels
+    timestamp[s]…  a whole number       1.5, "5", 5.0                years outside 1–9999
+    timestamp[iso] text                 leap seconds, nanoseconds    no date, years outside 1–9999
+    timestamp[%…]  text                 -                            another format
+    list, struct   an array, an object  by member                    anything else
+
+A fraction becomes the double nearest to it; a whole number must be held exactly. ``null`` fits all.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from math import isinf
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline import timestamps
+from pipeline.decode import exact_json
+from pipeline.decode.body_checks import ConversionCounts
+from pipeline.decode.exact_json import DuplicateMember, ExactFloat, NotJson
+from pipeline.decode.types import INTEGERS, DeclaredType
+
+_WHOLE_OR_PART: Final = "json, or that part of it "
+
+EXACT: Final = {"float": 2**24, "double": 2**53}
+
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_NO_NUMBERS: Final = frozenset(["NaN", "Infinity", "-Infinity", "+Inf", "-Inf"])
+"""How JSON of protocol buffers (MLflow) writes what JSON has no number for; and Prometheus."""
+_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
+_AS_IS: Final[Mapping[str, type]] = {
+    "bool": bool,
+    "double": float,
+    "string": str,
+    **dict.fromkeys(INTEGERS, int),
+}
+
+
+class CellRefused(Exception):
+    """The value doesn't fit the type without loss. ``row`` is its index in the column."""
+
+    def __init__(self, value: object, reason: str, remedy: str, row: int = -1) -> None:
+        super().__init__(reason)
+        self.value, self.reason, self.remedy, self.row = value, reason, remedy, row
+
+
+def column(values: list[object], declared: DeclaredType, tally: ConversionCounts) -> pa.Array:
+    """The values as an array of the declared type; Refused names the row that doesn't fit."""
+    plain = _AS_IS.get(declared.json)
+    if plain is not None and {type(value) for value in values} <= {plain, type(None)}:
+        try:
+            return pa.array(values, declared.arrow)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+            pass  # the loop below finds the cell
+    cells: list[object] = []
+    for row, value in enumerate(values):
+        try:
+            cells.append(cell(value, declared, tally))
+        except CellRefused as refused:
+            refused.row = row
+            raise
+    return pa.array(cells, declared.arrow)
+
+
+def cell(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
+    """One value as pyarrow takes it for the declared type (instants: microseconds since 1970)."""
+    if value is None:
+        return None
+    if isinstance(value, DuplicateMember):
+        raise CellRefused(value.first, value.reason, "")
+    return _RULES[declared.json](value, declared, tally)
+
+
+def _null(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
+    raise CellRefused(value, "no value was expected", "its type")
+
+
+def _bool(value: object, declared: DeclaredType, tally: ConversionCounts) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise CellRefused(value, "only true and false are bool", "json")
+
+
+def _int(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+    number = _whole(value, tally)
+    if number is None:
+        raise CellRefused(value, "that is no whole number", _fits(value))
+    bits = int(declared.json.lstrip("uint"))
+    low, high = (0, 2**bits) if declared.json[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    if not low <= number < high:
+        wider = "int64, " if -(2**63) <= number < 2**63 else ""
+        wider += "uint64, " if 0 <= number < 2**64 else ""
+        raise CellRefused(value, f"{declared.text} goes from {low} to {high - 1}", wider + "string")
+    return number
+
+
+def _whole(value: object, tally: ConversionCounts) -> int | None:
+    """The whole number that a value is, or writes; None if it isn't one."""
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else value
+    if isinstance(value, str):
+        tally.converted()
+        return int(value) if _WHOLE.fullmatch(value) else None
+    if type(value) is float and value.is_integer() and abs(value) <= 2**53:
+        tally.converted()
+        return int(value)
+    return None
+
+
+def _real(value: object, declared: DeclaredType, tally: ConversionCounts) -> float:
+    given = value
+    if isinstance(value, str) and value in _NO_NUMBERS:
+        tally.converted()
+        value = NotJson(value)
+    elif isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            raise CellRefused(given, "that is no number", "string")
+        value = int(value) if _WHOLE.fullmatch(value) else ExactFloat(value)
+        tally.converted()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CellRefused(given, "that is no number", _fits(value))
+    number = float(pa.scalar(float(value), declared.arrow).as_py()) if _finite(value) else value
+    if isinstance(number, int) or (isinf(number) and not isinstance(value, NotJson)):
+        raise CellRefused(given, f"it is beyond the range of {declared.text}", "string")
+    if isinstance(value, int) and int(number) != value:
+        reason = f"the nearest {declared.text} is {int(number)}"
+        raise CellRefused(given, reason, "int64, uint64 or string")
+    return number
+
+
+def _finite(value: float) -> bool:
+    try:
+        return not isinf(float(value))
+    except OverflowError:
+        return False
+
+
+def _string(value: object, declared: DeclaredType, tally: ConversionCounts) -> str:
+    if isinstance(value, str):
+        return value
+    if type(value) is int and abs(value) < 10**4_000:
+        tally.converted()
+        return str(value)
+    raise CellRefused(value, "that is no text", _fits(value))
+
+
+def _date(value: object, declared: DeclaredType, tally: ConversionCounts) -> date:
+    try:
+        return timestamps.from_day(_as_text(value))
+    except ValueError:
+        reason = "expected a date like 2024-02-29"
+        raise CellRefused(value, reason, "timestamp[iso] or string") from None
+
+
+def _json(value: object, declared: DeclaredType, tally: ConversionCounts) -> str:
+    try:
+        return exact_json.dump(value)
+    except RecursionError:
+        raise CellRefused(value, "it is nested too deep to be kept as JSON", "its parts") from None
+    except ValueError as error:
+        raise CellRefused(error.args[0], error.args[1], "") from None
+
+
+def _epoch(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+    whole = _whole(value, tally)
+    if whole is None and isinstance(value, float) and abs(value) < 2**53:
+        tally.converted()
+        text = value.text if isinstance(value, ExactFloat) else repr(value)
+    elif whole is None or abs(whole) >= 2**64:
+        raise CellRefused(value, "expected a number since 1970", "timestamp[iso] or string")
+    else:
+        text = str(whole)
+    try:
+        return timestamps.from_number(text, timestamps.UNITS[declared.json])
+    except OverflowError as error:
+        raise CellRefused(value, str(error), "timestamp[ms] or timestamp[us]") from None
+
+
+def _iso(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+    try:
+        micros, cut = timestamps.from_iso(_as_text(value))
+    except OverflowError as error:
+        raise CellRefused(value, str(error), "string") from None
+    except ValueError:
+        reason = "expected a time like 2024-02-29T12:00:00Z"
+        raise CellRefused(value, reason, "timestamp[%…] or string") from None
+    tally.converted(cut)
+    return micros
+
+
+def _strptime(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+    try:
+        return timestamps.from_format(_as_text(value), declared.format)
+    except OverflowError as error:
+        raise CellRefused(value, str(error), "string") from None
+    except ValueError:
+        raise CellRefused(value, "it is not in that format", "timestamp[iso] or string") from None
+
+
+def _as_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
+def _list(value: object, declared: DeclaredType, tally: ConversionCounts) -> list[object]:
+    if not isinstance(value, list):
+        raise CellRefused(value, "expected an array", _fits(value))
+    item = declared.members[0][1]
+    return [_part(each, item, tally) for each in value]
+
+
+def _struct(value: object, declared: DeclaredType, tally: ConversionCounts) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise CellRefused(value, "expected an object", _fits(value))
+    return {name: _part(value.get(name), of, tally) for name, of in declared.members}
+
+
+def _part(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
+    """A member of a nested value: what would take it is no type for the whole column."""
+    try:
+        return cell(value, declared, tally)
+    except CellRefused as refused:
+        if refused.remedy and not refused.remedy.startswith(_WHOLE_OR_PART):
+            refused.remedy = _WHOLE_OR_PART + refused.remedy
+        raise
+
+
+def _fits(value: object) -> str:
+    """Types that would take the value, for the remedy."""
+    if isinstance(value, bool):
+        return "bool or json"
+    if isinstance(value, float):
+        return "double or json"
+    if isinstance(value, int):
+        return "int64 or json"
+    return "string or json" if isinstance(value, str) else "json"
+
+
+_RULES: Final[Mapping[str, Callable[[object, DeclaredType, ConversionCounts], object]]] = {
+    "null": _null,
+    "bool": _bool,
+    **dict.fromkeys(INTEGERS, _int),
+    "float": _real,
+    "double": _real,
+    "string": _string,
+    "date": _date,
+    "json": _json,
+    **dict.fromkeys(timestamps.UNITS, _epoch),
+    "timestamp[iso]": _iso,
+    "strptime": _strptime,
+    "list": _list,
+    "struct": _struct,
+}

@@ -1,0 +1,222 @@
+"""Declared column types: the text in a source's YAML, and what it means in JSON and in Arrow.
+
+    text                          JSON value                              lands as
+    bool                          true, false                             bool
+    int8 … int64, uint8 … uint64  a whole number                          the same
+    float, double                 a number (nearest binary value)         float, double
+    string                        text                                    string
+    date                          "2024-02-29"                            date32
+    json                          any value                               string: its JSON text
+    timestamp[s], [ms], [us]      number since 1970-01-01 UTC             timestamp[us, UTC]
+    timestamp[iso]                ISO 8601 text; without an offset: UTC   timestamp[us, UTC]
+    timestamp[%d.%m.%Y %H:%M]     text in that strptime format, same      timestamp[us, UTC]
+    list<T>, struct<a: T, "b c": T>  array, object; nested to any depth   the same
+
+What belongs here: the grammar and its meaning. How a cell is converted is in ``coerce``.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import pyarrow as pa
+
+INSTANT: Final = pa.timestamp("us", tz="UTC")
+INTEGERS: Final = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+
+_PLAIN_NAME: Final = r"[^\s:<>,\[\]\"]+"
+_QUOTED_NAME: Final = r'"(?:[^"\\]|\\.)*"'
+_SCALARS: Final[dict[str, pa.DataType]] = {
+    "bool": pa.bool_(),
+    **{name: getattr(pa, name)() for name in sorted(INTEGERS)},
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "date": pa.date32(),
+    "json": pa.string(),
+    "timestamp[s]": INSTANT,
+    "timestamp[ms]": INSTANT,
+    "timestamp[us]": INSTANT,
+    "timestamp[iso]": INSTANT,
+}
+_AS_READ: Final = INTEGERS | {"bool", "string", "null"}
+_SYNONYMS: Final = {
+    "int": "int64",
+    "integer": "int64",
+    "long": "int64",
+    "number": "double",
+    "float64": "double",
+    "float32": "float",
+    "str": "string",
+    "text": "string",
+    "varchar": "string",
+    "boolean": "bool",
+    "datetime": "timestamp[iso]",
+    "timestamp": "timestamp[s], timestamp[ms], timestamp[us] or timestamp[iso]",
+    "object": "struct<…> or json",
+    "array": "list<…>",
+    "list": "list<…>",
+    "struct": "struct<…>",
+    "variant": "json",
+}
+
+
+@dataclass(frozen=True)
+class DeclaredType:
+    """One type.
+
+    :param text: as in the YAML, spaces made regular.
+    :param arrow: the type that lands.
+    :param json: how a value is read: a name of the table above, ``strptime``, ``list``, ``struct``,
+        or ``null`` (inferred, no value seen yet).
+    :param members: of a struct by name; of a list one, named ``item``.
+    """
+
+    text: str
+    arrow: pa.DataType
+    json: str
+    members: tuple[tuple[str, "DeclaredType"], ...] = ()
+
+    @property
+    def holds_json(self) -> bool:
+        """Whether values anywhere inside are kept as JSON text."""
+        return self.json == "json" or any(member.holds_json for _, member in self.members)
+
+    @cached_property
+    def lands_as_read(self) -> bool:
+        """Whether what pyarrow reads strictly is what lands: nothing to check or change."""
+        if self.json == "list":
+            return self.members[0][1].lands_as_read
+        return self.json in _AS_READ
+
+    @property
+    def format(self) -> str:
+        """The strptime format of ``timestamp[%…]``."""
+        return self.text[len("timestamp[") : -1]
+
+
+def parse_type(text: str) -> DeclaredType:
+    """The type that a YAML text names; ValueError with what was expected, what came, the remedy."""
+    parser = _Parser(text)
+    declared = parser.type()
+    if parser.rest():
+        raise parser.error(f"the type ends after {declared.text}, but {parser.rest()!r} follows")
+    return declared
+
+
+def list_of(item: DeclaredType) -> DeclaredType:
+    return DeclaredType(f"list<{item.text}>", pa.list_(item.arrow), "list", (("item", item),))
+
+
+def member_text(name: str) -> str:
+    """A struct member's name as a type text has it: in double quotes where it is no plain word."""
+    return name if re.fullmatch(_PLAIN_NAME, name) else json.dumps(name, ensure_ascii=False)
+
+
+def struct_of(members: tuple[tuple[str, DeclaredType], ...]) -> DeclaredType:
+    text = ", ".join(f"{member_text(name)}: {member.text}" for name, member in members)
+    arrow = pa.struct([(name, member.arrow) for name, member in members])
+    return DeclaredType(f"struct<{text}>", arrow, "struct", members)
+
+
+def from_arrow(arrow: pa.DataType) -> DeclaredType:
+    """The declared form of an inferred type (null, bool, int64, double, string, nested)."""
+    if pa.types.is_list(arrow):
+        return list_of(from_arrow(arrow.value_type))
+    if pa.types.is_struct(arrow):
+        return struct_of(tuple((field.name, from_arrow(field.type)) for field in arrow))
+    if pa.types.is_null(arrow):
+        return DeclaredType("null", arrow, "null")
+    return _scalar(str(arrow))
+
+
+def _scalar(name: str) -> DeclaredType:
+    return DeclaredType(name, _SCALARS[name], name)
+
+
+class _Parser:
+    """Recursive descent over one type text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def rest(self) -> str:
+        return self.text[self.at :].strip()
+
+    def error(self, problem: str) -> ValueError:
+        return ValueError(
+            f"type {self.text!r}: {problem}. Types are {', '.join(sorted(_SCALARS))}, "
+            "timestamp[%Y-%m-%d …], list<T> and struct<name: T, …>"
+        )
+
+    def take(self, pattern: str) -> str | None:
+        found = re.compile(rf"\s*({pattern})").match(self.text, self.at)
+        if found is None:
+            return None
+        self.at = found.end()
+        return found.group(1)
+
+    def type(self) -> DeclaredType:
+        word = self.take(r"\w+") or ""
+        nested: dict[str, Callable[[], DeclaredType]] = {"list": self.list, "struct": self.struct}
+        if word in nested and self.take("<"):
+            return nested[word]()
+        if word == "timestamp" and self.take(r"\["):
+            return self.timestamp()
+        if word in _SCALARS:
+            return _scalar(word)
+        raise self.error(_not_a_type(word or self.rest()))
+
+    def timestamp(self) -> DeclaredType:
+        unit = self.take(r"[^\]]*\]")
+        if unit is None:
+            raise self.error("timestamp[…] is not closed: a ']' is missing")
+        inside = unit[:-1].rstrip()
+        if f"timestamp[{inside}]" in _SCALARS:
+            return _scalar(f"timestamp[{inside}]")
+        if "%" in inside:
+            return DeclaredType(f"timestamp[{inside}]", INSTANT, "strptime")
+        raise self.error(
+            f"timestamp[{inside}] is not known: expected s, ms, us (numbers since 1970), iso, "
+            "or a strptime format like %Y-%m-%d"
+        )
+
+    def list(self) -> DeclaredType:
+        item = self.type()
+        if not self.take(">"):
+            raise self.error(f"list<{item.text} is not closed: a '>' is missing")
+        return list_of(item)
+
+    def struct(self) -> DeclaredType:
+        members: dict[str, DeclaredType] = {}
+        while True:
+            name = self.take(_QUOTED_NAME + "|" + _PLAIN_NAME)
+            if name is None or not self.take(":"):
+                raise self.error(f"expected 'name: type' in struct<…>, got {self.rest()!r}")
+            name = self.unquoted(name)
+            if name in members:
+                raise self.error(f"struct<…> has {name} twice")
+            members[name] = self.type()
+            if self.take(","):
+                continue
+            if self.take(">"):
+                return struct_of(tuple(members.items()))
+            raise self.error("struct<…> is not closed: expected ',' or '>'")
+
+    def unquoted(self, name: str) -> str:
+        try:
+            return str(json.loads(name)) if name[0] == '"' else name
+        except ValueError:
+            raise self.error(f"{name} is no JSON text") from None
+
+
+def _not_a_type(word: str) -> str:
+    low = word.lower()
+    meant = _SYNONYMS.get(low) or "".join(difflib.get_close_matches(low, _SCALARS, 1))
+    remedy = f": did you mean {meant}?" if meant else ""
+    return (f"{word!r} is not a type" if word else "a type is missing") + remedy

@@ -1,0 +1,153 @@
+"""Chains of pages side by side, handed on in order or as they come, with bounded memory.
+
+A lane is one chain. The first lanes run ahead of the one that is being read, each at most
+``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding window, not
+a barrier, and memory does not grow with the number of pages.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from time import monotonic
+from typing import Final, Generic, TypeVar
+
+S = TypeVar("S")
+P = TypeVar("P")
+Ahead = Callable[[], int]
+"""How many may run ahead; it may change with what else runs."""
+_Queue = asyncio.Queue[P | BaseException | None]
+_DEPTH = 2
+FEW: Final = 16
+_GATHERING: Final = 10
+"""Beside those under way: a pack (IGDB) that gathers, or pages that are being read."""
+_BEGUN_AT_ONCE: Final = 16
+"""In one turn of the loop: making a request takes half a millisecond."""
+_AHEAD_BYTES: Final = 32 * 2**20
+"""With a page a lane; a lane that is a chain may hold three."""
+_LATEST: Final = 4 * FEW
+_MORE: Final = 1.5
+"""Times as many as are under way: so they grow in number until something else is waited for."""
+
+
+def ahead_of(in_flight: int) -> int:
+    """How many lanes at most: one for each page in flight, and some that have a page and wait."""
+    return max(FEW, in_flight + FEW // 2)
+
+
+class AdaptiveConcurrency:
+    """How many lanes may run now: a few, and as many more as pages are under way to and from the
+    API. So an API that answers slowly is asked for more at once, and pages that come faster than
+    they are read do not pile up.
+    """
+
+    def __init__(self, ahead: Ahead, clock: Callable[[], float] = monotonic) -> None:
+        self._ahead = ahead
+        self._clock = clock
+        self._page_bytes = 0
+        self._latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
+
+    def saw(self, page_bytes: int, latency_s: float) -> None:
+        """A page of so many bytes was handed on, of an answer that took so long."""
+        self._page_bytes = max(self._page_bytes, page_bytes)
+        self._latest.append((self._clock(), latency_s))
+
+    def __call__(self) -> int:
+        fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
+        wanted = _GATHERING + math.ceil(_MORE * self._under_way())
+        return min(self._ahead(), max(FEW, min(fit, wanted)))
+
+    def _under_way(self) -> float:
+        """Pages per second times seconds of latency (Little's law), of the latest pages."""
+        if len(self._latest) < 2:
+            return 0.0
+        lasted_s = max(self._latest[-1][0] - self._latest[0][0], 1e-3)
+        latency_s = sum(latency_s for _, latency_s in self._latest) / len(self._latest)
+        return (len(self._latest) - 1) / lasted_s * latency_s
+
+
+async def in_order(
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], ahead: Ahead
+) -> AsyncGenerator[P, None]:
+    """The pages of every segment, in order; ``ahead()`` segments run at the same time.
+
+    An error in a segment is raised when its turn comes; all that still runs is then cancelled.
+    """
+    waiting = iter(segments)
+    running: deque[_Lane[P]] = deque()
+    try:
+        while True:
+            while len(running) < max(1, ahead()) and (segment := next(waiting, None)) is not None:
+                running.append(_Lane(chain(segment)))
+                if len(running) % _BEGUN_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            if not running:
+                return
+            page = await running[0].next()
+            if page is None:
+                running.popleft()
+            else:
+                yield page
+    finally:
+        await _ended(running)
+
+
+async def as_they_come(
+    segments: Iterable[S], chain: Callable[[S], AsyncGenerator[P, None]], side_by_side: int
+) -> AsyncGenerator[P, None]:
+    """The pages of every segment, those of one in order; so none waits until another has ended.
+
+    An error in a segment is raised as it comes; all that still runs is then cancelled.
+    """
+    waiting = iter(segments)
+
+    async def one_after_the_other() -> AsyncGenerator[P, None]:
+        for segment in waiting:
+            async with aclosing(chain(segment)) as pages:
+                async for page in pages:
+                    yield page
+
+    queue: _Queue[P] = asyncio.Queue(_DEPTH)
+    lanes = [_Lane(one_after_the_other(), queue) for _ in range(side_by_side)]
+    left = len(lanes)
+    try:
+        while left:
+            page = await lanes[0].next()
+            if page is None:
+                left -= 1
+            else:
+                yield page
+    finally:
+        await _ended(lanes)
+
+
+class _Lane(Generic[P]):
+    """:param queue: shared with other lanes, where it does not matter whose page is the next."""
+
+    def __init__(self, pages: AsyncGenerator[P, None], queue: "_Queue[P] | None" = None) -> None:
+        self._queue: _Queue[P] = queue or asyncio.Queue(_DEPTH)
+        self.task = asyncio.create_task(self._run(pages))
+
+    async def _run(self, pages: AsyncGenerator[P, None]) -> None:
+        end: BaseException | None = None
+        try:
+            async with aclosing(pages):
+                async for page in pages:
+                    await self._queue.put(page)
+        except Exception as error:
+            end = error
+        await self._queue.put(end)
+
+    async def next(self) -> P | None:
+        found = await self._queue.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+async def _ended(lanes: Iterable[_Lane[P]]) -> None:
+    tasks = [lane.task for lane in lanes]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,142 @@
+"""Families of kinds: a base, a file a kind, and one registry, which is the only list of them.
+
+Pagination, auth, decoders, budget stores, object stores and partition schemes are families. Who
+needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the base has.
+Nobody asks which kind it is.
+
+A kind whose settings come from a source's YAML is a pydantic model with a member ``kind``:
+
+    >>> class Greeting(BaseModel):
+    ...     '''The base: what every greeting can do.'''
+    ...     kind: str
+    ...     def text(self) -> str: ...
+    >>> GREETINGS: Kinds[Greeting] = Kinds("greeting", Greeting)
+    >>> @GREETINGS.register("hello")
+    ... class Hello(Greeting):
+    ...     kind: Literal["hello"] = "hello"
+    ...     name: str
+    ...     def text(self) -> str:
+    ...         return f"Hello, {self.name}"
+    >>> class Letter(BaseModel):
+    ...     greeting: Annotated[Greeting, GREETINGS.field]
+    >>> Letter.model_validate({"greeting": {"kind": "hello", "name": "Ada"}}).greeting.text()
+    'Hello, Ada'
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+K = TypeVar("K", bound=type)
+
+
+class Kinds(Generic[T]):
+    """The registry of one family.
+
+    :param family: what a kind of it is called in sentences, e.g. ``paging``.
+    :param base: what every kind is an instance of.
+    """
+
+    def __init__(self, family: str, base: type[T]) -> None:
+        self.family = family
+        self.base = base
+        self._kinds: dict[str, type[T]] = {}
+
+    def register(self, name: str) -> Callable[[K], K]:
+        """Add a kind under the name that YAML and settings call it by.
+
+        :raises ValueError: another class has the name.
+        """
+
+        def add(kind: K) -> K:
+            taken = self._kinds.get(name)
+            if taken is not None and taken.__qualname__ != kind.__qualname__:
+                raise ValueError(f"{self.family} {name!r} is {taken.__qualname__} already")
+            self._kinds[name] = kind
+            return kind
+
+        return add
+
+    def forget(self, name: str) -> None:
+        """Take a kind out again: for tests that add one."""
+        self._kinds.pop(name, None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The kinds there are, in the order in which they were registered."""
+        return tuple(self._kinds)
+
+    def __iter__(self) -> Iterator[tuple[str, type[T]]]:
+        return iter(self._kinds.items())
+
+    def __getitem__(self, name: str) -> type[T]:
+        """The class of a kind. :raises ConfigError: no kind has this name."""
+        try:
+            return self._kinds[name]
+        except KeyError:
+            raise ConfigError(self.unknown(name)) from None
+
+    def unknown(self, name: object) -> str:
+        """The sentence on a name that no kind has, with the nearest names first."""
+        near = difflib.get_close_matches(str(name), self._kinds, n=1)
+        maybe = f" (did you mean `{near[0]}`?)" if near else ""
+        known = ", ".join(f"`{each}`" for each in self._kinds)
+        return f"{self.family} has no kind `{name}`{maybe}: expected one of {known}"
+
+    @property
+    def field(self) -> "KindField":
+        """The annotation of a model's member that holds one of this family."""
+        return KindField(self)
+
+
+class KindField:
+    """Makes a model's member one of a family: YAML's ``kind`` names the class that reads it.
+
+    The registry is looked at when a value is read, so that a kind may be added at any time. Each
+    mistake keeps its place in the YAML.
+    """
+
+    def __init__(self, kinds: Kinds[Any]) -> None:
+        self._kinds = kinds
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._read,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: value.model_dump() if isinstance(value, BaseModel) else value
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        models = {
+            name: kind.__pydantic_core_schema__
+            for name, kind in self._kinds
+            if issubclass(kind, BaseModel)
+        }
+        return handler(core_schema.tagged_union_schema(models, discriminator="kind"))
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, self._kinds.base):
+            return value
+        if not isinstance(value, Mapping):
+            names = ", ".join(self._kinds.names)
+            raise PydanticCustomError(
+                "kind_expected",
+                "expected {family} as an object with a kind, one of {names}",
+                {"family": self._kinds.family, "names": names},
+            )
+        kind = value.get("kind")
+        if kind not in self._kinds.names:
+            raise PydanticCustomError("kind_unknown", "{text}", {"text": self._kinds.unknown(kind)})
+        return self._kinds[kind].model_validate(dict(value))

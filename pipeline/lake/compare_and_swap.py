@@ -1,0 +1,36 @@
+"""Compare-and-swap of one object, with the third outcome resolved: written, although unanswered?
+
+boto3 sends a request again whose answer was lost, and then gets a conflict with itself. So a
+conflict, like a failure, is believed only after a look at what is there. For that, no two writes
+of a key may have the same body: checkpoints count their writes, manifests bear a generation.
+"""
+
+from typing import Final
+
+from pipeline.errors import LakeUnavailable
+from pipeline.lake.s3 import Lake
+from pipeline.lake.s3_errors import WriteConflict
+
+_TRIES: Final = 3
+
+
+def compare_and_swap(lake: Lake, key: str, body: bytes, *, replaces: str | None) -> str:
+    """Write an object in place of the one with that etag (None: of none); returns its etag.
+
+    :raises Conflict: another write came first.
+    :raises LakeUnavailable: still unknown, and nothing may be concluded from it.
+    """
+    failure: WriteConflict | LakeUnavailable | None = None
+    for _ in range(_TRIES):
+        try:
+            return lake.put(key, body, replaces=replaces)
+        except (WriteConflict, LakeUnavailable) as error:
+            failure = error
+        found = lake.get(key)
+        if found is not None and found.body == body:
+            return found.etag
+        if (found.etag if found else None) != replaces:
+            raise WriteConflict(f"{lake.url(key)} was changed by another run") from failure
+    raise LakeUnavailable(
+        f"S3 did not say whether {lake.url(key)} was written. The next try finds out. {failure}"
+    ) from failure

@@ -1,0 +1,186 @@
+"""Find, and on request remove, what dead tries have left and no next try has cleaned up.
+
+Nothing that a manifest names is touched, nor a checkpoint that was written lately, nor what one
+names. Everything is listed *before* the checkpoints and manifests are read: a file gets its
+name into a checkpoint before it exists, so what was listed and is named by neither is dead.
+"""
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, Protocol, TypeVar
+
+from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
+from pipeline.lake.paths import (
+    PartitionPaths,
+    checkpoints_folder,
+    is_segment,
+    new_generation,
+    paths_of_part,
+    paths_of_record,
+)
+from pipeline.lake.publish import carry_out, committed, discard
+from pipeline.lake.s3 import Lake, ListedObject, Upload
+from pipeline.lake.s3_errors import WriteConflict
+
+DAY_S: Final = 86_400.0
+What = Literal["upload", "orphan", "checkpoint", "commit"]
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that is in nobody's use.
+
+    :ivar what: an unfinished *upload*; an *orphan* file that no manifest names; a *checkpoint*
+        with its staged batches; a *commit* that was decided and not carried out.
+    :ivar bytes: None where S3 does not tell.
+    """
+
+    what: What
+    key: str
+    age_s: float
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What was found, and whether it was removed."""
+
+    leftovers: tuple[Leftover, ...]
+    dry_run: bool
+
+    @property
+    def bytes(self) -> int:
+        """The size of what was found, as far as it is known."""
+        return sum(each.bytes or 0 for each in self.leftovers)
+
+
+def clean(
+    lake: Lake,
+    *,
+    older_than_s: float = 3 * DAY_S,
+    dry_run: bool = True,
+    source: str | None = None,
+    now: datetime | None = None,
+) -> MaintenanceReport:
+    """Report what is left over for longer than ``older_than_s``; remove it unless ``dry_run``.
+
+    :param older_than_s: longer than any run is silent, waits for its API included: a run whose
+        checkpoint is taken away has to begin again.
+    :param source: one source; None: all.
+    """
+    at = now or datetime.now(UTC)
+    sources = [source] if source is not None else filter(is_segment, lake.folders(""))
+    uploads = _by_place(lake.uploads("" if source is None else f"{source}/"))
+    endpoints = {(place.source, place.endpoint) for place in uploads}
+    for name in sources:
+        endpoints |= {(name, each) for each in lake.folders(f"{name}/") if is_segment(each)}
+    found: list[Leftover] = []
+    for name, endpoint in sorted(endpoints):
+        work = _Endpoint(lake, name, endpoint, at, older_than_s, dry_run)
+        found += work.clean(uploads)
+    return MaintenanceReport(tuple(found), dry_run)
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_K = TypeVar("_K", bound=_Keyed)
+
+
+def _by_place(things: Iterable[_K]) -> dict[PartitionPaths, list[_K]]:
+    grouped: dict[PartitionPaths, list[_K]] = {}
+    for each in things:
+        place = paths_of_part(each.key)
+        if place is not None:
+            grouped.setdefault(place, []).append(each)
+    return grouped
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    lake: Lake
+    source: str
+    endpoint: str
+    now: datetime
+    older_than_s: float
+    dry_run: bool
+
+    def clean(self, uploads: Mapping[PartitionPaths, Sequence[Upload]]) -> Iterator[Leftover]:
+        files = _by_place(self.lake.list(f"{self.source}/{self.endpoint}/dt="))
+        listed = list(self.lake.list(checkpoints_folder(self.source, self.endpoint)))
+        records = {p for each in listed if (p := paths_of_record(each.key)) is not None}
+        here = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
+        for place in dict.fromkeys([*files, *here, *records]):
+            held = load(self.lake, place) if place in records else None
+            yield from self._strays(place, held, files.get(place, ()), uploads.get(place, ()))
+            if held is not None:
+                yield from self._checkpoint(place, held)
+
+    def _checkpoint(self, place: PartitionPaths, held: StoredCheckpoint) -> Iterator[Leftover]:
+        # As it was read: since it was listed, a run may have taken it over.
+        if not self._is_old(held.modified):
+            return
+        age_s = self._age_s(held.modified)
+        staged = sum(batch.bytes for batch in held.checkpoint.batches) if held.checkpoint else 0
+        if held.decision is not None:
+            yield Leftover("commit", place.checkpoint, age_s, staged)
+            if not self.dry_run:
+                carry_out(self.lake, place, held.decision)
+            return
+        yield Leftover("checkpoint", place.checkpoint, age_s, staged)
+        if not self.dry_run:
+            self._drop(place, held)
+
+    def _drop(self, place: PartitionPaths, held: StoredCheckpoint) -> None:
+        # Fenced first: should its owner be alive after all, it learns so before it can commit.
+        nobody = Checkpoint(
+            owner=new_generation(self.now, secrets.token_hex(4)),
+            run_id="maintenance",
+            definition="",
+            base=None,
+            window={},
+        )
+        try:
+            etag = save(self.lake, place, nobody, replaces=held.etag)
+        except WriteConflict:
+            return
+        if held.checkpoint is not None:
+            found = committed(self.lake, place)
+            keep = found.manifest.paths if found else frozenset()
+            discard(self.lake, held.checkpoint.batches, keep=keep)
+        self.lake.delete_exactly(place.checkpoint, etag)
+
+    def _strays(
+        self,
+        place: PartitionPaths,
+        held: StoredCheckpoint | None,
+        files: Sequence[ListedObject],
+        uploads: Sequence[Upload],
+    ) -> Iterator[Leftover]:
+        found = committed(self.lake, place)
+        used = set(found.manifest.paths) if found else set()
+        staged = held.checkpoint.batches if held and held.checkpoint else ()
+        used |= {batch.key for batch in staged}
+        if held is not None and held.decision is not None:
+            used |= {*held.decision.garbage, *held.decision.manifest.paths}
+        ids = {batch.upload_id for batch in staged}
+        orphans = [f for f in files if f.key not in used and self._is_old(f.modified)]
+        idle = [u for u in uploads if u.upload_id not in ids and self._is_old(u.initiated)]
+        for file in orphans:
+            yield Leftover("orphan", file.key, self._age_s(file.modified), file.size)
+        for upload in idle:
+            yield Leftover("upload", upload.key, self._age_s(upload.initiated), None)
+            if not self.dry_run:
+                self.lake.abort_upload(upload.key, upload.upload_id)
+        if not self.dry_run:
+            self.lake.delete([file.key for file in orphans])
+
+    def _is_old(self, instant: datetime) -> bool:
+        return self._age_s(instant) >= self.older_than_s
+
+    def _age_s(self, instant: datetime) -> float:
+        return (self.now - instant).total_seconds()

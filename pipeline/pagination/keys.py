@@ -1,0 +1,39 @@
+"""Keys that are days or instants, in an API's own words: as its rows have them. Pure.
+
+Rows are compared by what their text means; what is asked for is the text again, which the declared
+type of the column tells.
+"""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.decode.types import parse_type
+from pipeline.pagination.pagers import Key, PageRequest
+from pipeline.timestamps import EPOCH, UNITS, as_iso
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def written(ask: PageRequest, endpoint: Endpoint) -> PageRequest:
+    """The page to ask for, with its keys as the request has them."""
+    if not (isinstance(ask.after, date) or isinstance(ask.before, date)):
+        return ask
+    column = endpoint.columns.get(endpoint.key_of_rows[0])
+    kind = column.type if column else "date"  # no type that is inferred is a time
+    return replace(ask, after=in_words(ask.after, kind), before=in_words(ask.before, kind))
+
+
+def in_words(key: Key, kind: str) -> str | int | float | bool | None:
+    """A value of a column of this type, as the API's rows have it."""
+    if not isinstance(key, date):
+        return key
+    if not isinstance(key, datetime):
+        return key.isoformat()
+    declared = parse_type(kind)
+    if declared.json == "strptime":
+        return key.astimezone(UTC).strftime(declared.format)
+    if declared.json in UNITS:
+        micros, unit_us = (key - EPOCH) // _MICROSECOND, UNITS[declared.json]
+        return micros / unit_us if micros % unit_us else micros // unit_us
+    return as_iso(key)

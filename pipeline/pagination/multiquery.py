@@ -1,0 +1,85 @@
+"""IGDB's ``/multiquery``: many statements to one body, one answer to many bodies. Pure.
+
+The answer is ``[{"name": …, "result": […]}, {"name": …, "count": N}]``. Its parts are cut out as
+bytes, so that each page is parsed once, by the page reader. Names are random: no text in a row can
+be mistaken for one.
+"""
+
+import re
+from collections.abc import Sequence
+
+import orjson
+
+from pipeline.body import Body
+from pipeline.decode.body_checks import BadBody
+
+_HEAD = re.compile(rb'\{\s*"name"\s*:\s*$')
+_VALUE = re.compile(rb'\s*,\s*"(result|count)"\s*:\s*')
+
+
+def multiquery(queries: Sequence[tuple[str, str, bytes]]) -> bytes:
+    """The body of one request that asks for many pages.
+
+    :param queries: path (``games`` or ``games/count``), name and statement of each page.
+    """
+    blocks = [
+        f'query {path} "{name}" {{ '.encode() + statement + b" };"
+        for path, name, statement in queries
+    ]
+    return b"\n".join(blocks)
+
+
+def split(body: bytes | bytearray, names: Sequence[str]) -> list[Body]:
+    """The body of each page, in the order of the names: views of what came, where they can be.
+
+    A count is ``{"count": N}``.
+
+    :raises BadBody: an answer is missing, or the body is not JSON.
+    """
+    return _cut(body, names) or _parsed(body, names)
+
+
+def _cut(body: bytes | bytearray, names: Sequence[str]) -> list[Body] | None:
+    """By position, without parsing; None if the body is not laid out as expected."""
+    marks: list[tuple[int, int, int]] = []
+    at = 0
+    for index, name in enumerate(names):
+        quoted = b'"%s"' % name.encode()
+        at = body.find(quoted, at)  # in the order that was asked for they are all found in one pass
+        if at < 0 and (at := body.find(quoted)) < 0:
+            return None
+        head = _HEAD.search(body, max(0, at - 64), at)
+        if head is None:
+            return None
+        marks.append((head.start(), at + len(name) + 2, index))
+    marks.sort()
+    view = memoryview(body)
+    ends = [start for start, _, _ in marks[1:]] + [len(body)]
+    found: list[Body] = [b""] * len(names)
+    for (_, after, index), end in zip(marks, ends, strict=True):
+        value = _VALUE.match(body, after)
+        close = body.rfind(b"}", after, end)
+        if value is None or close < 0:
+            return None
+        begin, last = value.end(), body.rfind(b"]", value.end(), close) + 1
+        if value.group(1) == b"count":
+            found[index] = b'{"count":' + body[begin:close].strip() + b"}"
+        elif body[begin : begin + 1] == b"[" and not body[last:close].strip():
+            found[index] = view[begin:last]
+        else:
+            return None
+    return found
+
+
+def _parsed(body: bytes | bytearray, names: Sequence[str]) -> list[Body]:
+    try:
+        parts = {part["name"]: part for part in orjson.loads(body)}
+        return [_body(parts[name]) for name in names]
+    except (ValueError, TypeError, KeyError):
+        raise BadBody("the answer to a multi-query is not JSON, or lacks an answer") from None
+
+
+def _body(part: dict[str, object]) -> bytes:
+    if "count" in part:
+        return orjson.dumps({"count": part["count"]})
+    return orjson.dumps(part["result"])

@@ -1,0 +1,250 @@
+"""From a page to ask for to the HTTP request that asks for it. Pure; knows no credentials.
+
+What has a placeholder without a value in this request is left out: a part of a text in ``[[ ]]``,
+else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
+window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
+stands for, a number or a list too: a database compares no number with a text.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.model import fits_header
+from pipeline.config.paging import Paging, TokenPaging
+from pipeline.config.request import (
+    OPTIONAL,
+    PLACEHOLDER,
+    Apicalypse,
+    CountConfig,
+    HttpTemplate,
+    WindowFormat,
+)
+from pipeline.errors import ContractBroken
+from pipeline.pagination.apicalypse import condition, statement
+from pipeline.pagination.keys import written
+from pipeline.pagination.pagers import JsonToken, PageRequest
+from pipeline.pagination.query import query_of
+from pipeline.pagination.window_format import bound, floor_of, has_end, slice_of
+from pipeline.partitions.window import Window
+
+Values = Mapping[str, Any]
+"""The placeholders that have a value in a request: text, numbers, and tokens of any shape."""
+
+
+@dataclass(frozen=True)
+class CachePolicy:
+    """For whom an answer may come from the cache, and how old it may be."""
+
+    endpoint: str
+    ttl_s: float
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
+
+    :ivar keep: says that the answer may be cached; not sent.
+    :ivar settled: makes the request that is sent instead, when the budget lets it go: until then it
+        may change what it asks for. It is asked at each try.
+    """
+
+    method: str
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    keep: CachePolicy | None = None
+    settled: "Callable[[], HttpRequest] | None" = None
+
+    @property
+    def whole_url(self) -> str:
+        """With the query."""
+        query = query_of(self.params)
+        return f"{self.url}?{query}" if query else self.url
+
+
+def build_page_request(
+    base_url: str, name: str, endpoint: Endpoint, window: Window, ask: PageRequest
+) -> HttpRequest:
+    """The request of one page.
+
+    :raises ContractBroken: a parent or a token of the API's can't go into a header.
+    """
+    ask = written(ask, endpoint)
+    url = endpoint_url(base_url, name, endpoint)
+    if isinstance(endpoint.request, Apicalypse):
+        body = statement(endpoint, endpoint.request, window, ask)
+        return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
+    values = values_of(endpoint.window, window, ask)
+    if ask.url is not None:
+        return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
+    asked = _http(endpoint.request, url, values)
+    return replace(asked, params=asked.params + _parameters(endpoint.paging, ask))
+
+
+def _parameters(paging: Paging, ask: PageRequest) -> tuple[tuple[str, str], ...]:
+    """The members of a token, where they are parameters."""
+    if not (
+        isinstance(paging, TokenPaging) and paging.as_params and isinstance(ask.token, JsonToken)
+    ):
+        return ()
+    return tuple((name, _text(value)) for name, value in orjson.loads(ask.token.text).items())
+
+
+def build_count_request(
+    base_url: str,
+    name: str,
+    endpoint: Endpoint,
+    count: CountConfig,
+    window: Window,
+    ask: PageRequest,
+) -> HttpRequest:
+    """The request of the count of rows that match."""
+    ask = written(ask, endpoint)
+    path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
+    url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
+    if isinstance(endpoint.request, Apicalypse):
+        where = condition(endpoint, endpoint.request, window, ask)
+        body = f"where {where};" if where else ""
+        return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
+    values = values_of(endpoint.window, window, ask)
+    for unwanted in ("limit", "offset", "page", "token"):
+        values.pop(unwanted, None)
+    return _http(endpoint.request, url, values)
+
+
+def endpoint_url(base_url: str, name: str, endpoint: Endpoint) -> str:
+    """The URL of an endpoint; ``{parent}`` and the like are filled later.
+
+    A slash at the end of its path stays: to Django ``orders`` and ``orders/`` are two addresses.
+    """
+    path = _path(name, endpoint)
+    return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url.rstrip("/")
+
+
+def _path(name: str, endpoint: Endpoint) -> str:
+    return name if endpoint.path is None else endpoint.path
+
+
+ACCEPT = "application/json, */*;q=0.1"
+"""JSON by another name (``application/vnd.api+json``) is not refused."""
+_TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
+
+
+def _http(request: HttpTemplate, url: str, values: Values) -> HttpRequest:
+    filled_url = PLACEHOLDER.sub(lambda m: _in_path(m[1], values), url)
+    params: list[tuple[str, str]] = []
+    for name, template in request.params.items():
+        for one in template if isinstance(template, list) else [template]:
+            text = fill(_text(one), values)
+            if text is not None:
+                params.append((name, text))
+    headers = _headers(request, values)
+    content = _body(request, values, headers)
+    return HttpRequest(request.method, filled_url, tuple(params), headers, content)
+
+
+def _in_path(name: str, values: Values) -> str:
+    """A value of ``each`` is the user's, and may be several parts of a path: ``owner/name``."""
+    return quote(_text(values.get(name, "")), safe="/," if name == "each" else ",")
+
+
+def _headers(request: HttpTemplate, values: Values) -> dict[str, str]:
+    filled = _filled(request.headers, values)
+    unread = next((name for name, value in filled.items() if not fits_header(value)), None)
+    if unread is not None:
+        raise ContractBroken(
+            f"what goes into the header {unread} has a line break or a letter beyond ASCII, which "
+            "no API can read there: put the placeholder into params"
+        )
+    given = {name.lower() for name in filled}
+    return ({} if "accept" in given else {"Accept": ACCEPT}) | filled
+
+
+def _body(request: HttpTemplate, values: Values, headers: dict[str, str]) -> bytes | None:
+    if request.json_body is not None:
+        headers.setdefault("Content-Type", "application/json")
+        body = _filled_json(request.json_body, values)
+        return orjson.dumps({} if body is _DROP else body)
+    if request.form is not None:
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        pairs = _filled(request.form, values).items()
+        return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs).encode()
+    if request.text is not None:
+        headers.setdefault("Content-Type", "text/plain")
+        return (fill(request.text, values) or "").encode()
+    return None
+
+
+def fill(template: str, values: Values) -> str | None:
+    """``template`` with its placeholders filled; None if one of them has no value."""
+    missing = False
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal missing
+        found = values.get(match[1])
+        missing = missing or found is None
+        return _text(found)
+
+    def part(match: re.Match[str]) -> str:
+        known = all(values.get(name) is not None for name in PLACEHOLDER.findall(match[1]))
+        return match[1] if known else ""
+
+    text = PLACEHOLDER.sub(value, OPTIONAL.sub(part, template))
+    return None if missing else text
+
+
+def _filled(templates: Mapping[str, str], values: Values) -> dict[str, str]:
+    pairs = ((name, fill(template, values)) for name, template in templates.items())
+    return {name: text for name, text in pairs if text is not None}
+
+
+_DROP = object()
+
+
+def _filled_json(value: Any, values: Values) -> Any:
+    """The value, filled; what is empty only since it was left out in there is left out as well."""
+    if isinstance(value, dict):
+        pairs = ((k, _filled_json(v, values)) for k, v in value.items())
+        members = {k: v for k, v in pairs if v is not _DROP}
+        return members if members or not value else _DROP
+    if isinstance(value, list):
+        items = [v for v in (_filled_json(item, values) for item in value) if v is not _DROP]
+        return items if items or not value else _DROP
+    if not isinstance(value, str):
+        return value
+    if whole := PLACEHOLDER.fullmatch(value):
+        found = values.get(whole[1], _DROP)
+        return orjson.Fragment(found.text) if isinstance(found, JsonToken) else found
+    text = fill(value, values)
+    return _DROP if text is None else text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.text if isinstance(value, JsonToken) else str(value)
+
+
+def values_of(form: WindowFormat, window: Window, ask: PageRequest) -> dict[str, Any]:
+    """The placeholders that have a value in this request."""
+    start, end = slice_of(window, ask)
+    found = {
+        "start": floor_of(form) if start is None else bound(form, start, is_end=False),
+        "end": bound(form, end, is_end=True) if has_end(form, start) else None,
+        "limit": ask.limit,
+        "offset": ask.offset,
+        "after": ask.after,
+        "before": ask.before,
+        "page": ask.page,
+        "token": ask.token,
+        "parent": ask.parent,
+        "each": ask.parent,
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Partitions: which interval of the cursor each asks for (``window``). Pure."""

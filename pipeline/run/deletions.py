@@ -1,0 +1,159 @@
+"""Deletes, where an API has no tombstones: read only the keys, and record which are gone.
+
+A key is gone if the lake's current state has it, from a row extracted before the sweep began, and
+the sweep did not see it. The keys come under the same proof as rows do. Where that is not by the
+keys themselves, rows may shift past the reader: all keys are read again until a pass has every key
+of the one before it, and a key is gone only if every pass missed it. The record is a Parquet file
+beside the partitions,
+
+    {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
+
+which ``read.current`` leaves out. A row that is extracted again after the sweep is back.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.request import Apicalypse
+from pipeline.config.source import Source
+from pipeline.decode.reader import PageReader
+from pipeline.decode.types import INSTANT
+from pipeline.errors import ContractBroken
+from pipeline.extract.completeness import CAP
+from pipeline.extract.fetcher import PageFetcher, parent_field
+from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.plan import reader_of, shape_of
+from pipeline.http.client import RequestCounts
+from pipeline.lake.compare_and_swap import compare_and_swap
+from pipeline.lake.current_rows import EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.manifest_queries import committed_partitions
+from pipeline.lake.parquet import encode
+from pipeline.lake.paths import sweeps_folder
+from pipeline.lake.read import current
+from pipeline.lake.s3 import Lake
+from pipeline.partitions.window import Window
+from pipeline.run.staged_partition import RunContext
+
+_LONGEST = timedelta(days=366)
+"""A row that changes while the sweep runs must not leave the window that the API is asked for."""
+_SMALLER = 4
+"""Pages of keys are small, so more of them may be on their way: enough to fill several packs."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep of one endpoint found."""
+
+    endpoint: str
+    swept_at: datetime
+    keys_seen: int
+    keys_gone: int
+    requests: int
+
+
+def keys_only(endpoint: Endpoint) -> Endpoint:
+    """The endpoint cut down to its keys, all of them, whatever their cursor.
+
+    Where the API can be asked for single fields, only the keys travel. A user's function may make
+    the key from any column, so it is given them all.
+    """
+    changes: dict[str, Any] = {"cursor": None}
+    changes["cache"] = None  # a key that is gone shows in a new answer only
+    if endpoint.transform:
+        return endpoint.model_copy(update=changes)
+    changes |= {"infer": False, "deleted": None}
+    changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
+    if endpoint.each and endpoint.column_of_parent not in endpoint.key:
+        changes["each"] = endpoint.each.model_copy(update={"column_here": None})
+    if isinstance(endpoint.request, Apicalypse):
+        fields = ",".join(endpoint.key)
+        changes["request"] = endpoint.request.model_copy(update={"fields": fields})
+    return endpoint.model_copy(update=changes)
+
+
+async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepResult:
+    """Read all keys of an endpoint, and record those of the lake that are gone.
+
+    :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
+    """
+    at = run.now().astimezone(UTC)
+    spec = keys_only(run.source.endpoints[name])
+    source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
+    sent = RequestCounts()
+    seen = await _keys(run, source, name, at, sent, tally)
+    gone = await asyncio.to_thread(_gone, run, name, seen, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, gone, at)
+    return SweepResult(name, at, seen.num_rows, gone.num_rows, sent.requests)
+
+
+async def _keys(
+    run: RunContext,
+    source: Source,
+    name: str,
+    at: datetime,
+    sent: RequestCounts,
+    tally: ExtractionProgress,
+) -> pa.Table:
+    spec = source.endpoints[name]
+    keys = list(spec.key)
+    window = Window("snapshot", None, at + _LONGEST, 0.0)
+    reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
+    pages = PageFetcher(run.sender, source, name, window, reader, sent)
+    extraction = reader_of(spec, pages, window, run.ahead * _SMALLER, until_sure=True)
+    extraction.tally = tally
+    tables: list[pa.Table] = []
+    async with aclosing(extraction.run(None)) as handed:
+        async for page in handed:
+            tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
+    if not tally.contiguous:
+        raise ContractBroken(
+            f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
+            "rows that came do not agree, or keys went missing between one pass and the next, or "
+            f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
+        )
+    schema = reader.schema
+    if spec.column_of_parent is not None:
+        schema = schema.append(parent_field(spec))
+    return pa.concat_tables([schema.empty_table().select(keys), *tables])
+
+
+def _gone(run: RunContext, name: str, seen: pa.Table, at: datetime) -> pa.Table:
+    """The lake's keys that the sweep did not see; what came after it began is left alone.
+
+    So are rows of a value that has left the list of ``each``: nobody has looked for them.
+    """
+    spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    of_value = [spec.column_of_parent] if spec.column_of_parent else []
+    if not committed_partitions(run.lake, source, name):
+        return seen.schema.empty_table()
+    have = current(
+        run.lake,
+        source,
+        name,
+        key=spec.key,
+        cursor=spec.cursor,
+        columns=list(dict.fromkeys([*keys, *of_value, EXTRACTED_AT])),
+    )
+    if not have.num_rows:
+        return seen.schema.empty_table()
+    before = have.filter(pc.less(have[EXTRACTED_AT], pa.scalar(at, INSTANT)))
+    if spec.each and spec.each.column_here:
+        values = before[spec.each.column_here]
+        before = before.filter(pc.is_in(values, spec.each.landed(values.type)))
+    return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
+
+
+def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) -> None:
+    if not gone.num_rows:
+        return
+    stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
+    body = encode(gone.append_column(SWEPT_AT, stamps))
+    key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
+    compare_and_swap(lake, key, body.to_pybytes(), replaces=None)

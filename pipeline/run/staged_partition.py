@@ -1,0 +1,294 @@
+"""A partition whose rows are all on S3, unseen; ``commit`` reads them back, and shows them."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.source import Source
+from pipeline.decode.schema_text import describe
+from pipeline.errors import ContractBroken, ReadAnew, cut
+from pipeline.extract.completeness import BY_COUNT
+from pipeline.extract.feed import reaches_back
+from pipeline.extract.prefetch import ahead_of
+from pipeline.http.request_batching import Sender
+from pipeline.lake.current_rows import LateRows
+from pipeline.lake.late_rows import late_rows
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.manifest_queries import key_batches, latest_manifest, manifest_of
+from pipeline.lake.open_attempt import Attempt, CommitResult
+from pipeline.lake.read import again_if_vanished
+from pipeline.lake.s3 import Lake
+from pipeline.lake.schema_changes import schema_changes
+from pipeline.partitions.window import Calendar, Window
+from pipeline.run.fingerprint import of_this_yaml
+from pipeline.run.row_buffer import BufferedBytes
+from pipeline.run.verify import Check, refuse_if_broken, verify
+from pipeline.timestamps import as_iso
+
+log = logging.getLogger("headrace.run")
+
+CONVERTED: Final = "converted "
+"""Before a column's name: how many of its cells did not come in its type."""
+_EMPTY_BASELINE = (
+    "the first partition is everything up to its end, and it is empty: is a parameter of the "
+    "window misspelt (some servers answer nothing to a filter that they don't know), does what is "
+    "left of the request without {start} mean something else (window.floor gives it a value), or "
+    "does start lie before the first row?"
+)
+_NEW_VALUES = (
+    "new among the values of each: {}. Their rows from before {} are not in the lake: materialize "
+    "the days from {} on again, if you want them"
+)
+_GONE_VALUES = (
+    "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
+    "are lost to a day that is materialized again"
+)
+_MOST_SAID: Final = 300
+_TRY = "Is 'key' right, and does the API honour the filter?"
+_SHARED = (
+    "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
+)
+
+
+def _few(values: Sequence[str]) -> str:
+    return cut(", ".join(values), _MOST_SAID)
+
+
+def _hint(spec: Endpoint) -> str:
+    """What to look at if a partition is not sound."""
+    if spec.parents:
+        return _SHARED.format("parent", "parents.column_here, with group: 1")
+    return _SHARED.format("value", "each.column_here") if spec.each else _TRY
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all partitions of a run share.
+
+    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
+    :ivar held: what all its batches hold.
+    """
+
+    source: Source
+    lake: Lake
+    sender: Sender
+    run_id: str
+    now: Callable[[], datetime]
+    held: BufferedBytes = field(default_factory=BufferedBytes)
+
+    @property
+    def ahead(self) -> int:
+        """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
+        return ahead_of(self.source.limits.in_flight * self.source.pack)
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.source.start, self.source.zone)
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """What came of one partition.
+
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
+        (another run committed the partition meanwhile; the manifest is the winner's).
+    """
+
+    endpoint: str
+    manifest: Manifest
+    outcome: str
+    checks: tuple[Check, ...] = ()
+    duration_s: float = 0.0
+    preview: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StagedPartition:
+    """A partition whose rows are all on S3, unseen."""
+
+    run: RunContext
+    endpoint: str
+    partition: str
+    window: Window
+    attempt: Attempt
+    contiguous: bool
+    counters: Counter[str]
+    schema: pa.Schema
+    preview: tuple[dict[str, Any], ...]
+    resumed_pages: int
+    extra: Mapping[str, Any]
+    began: float
+
+    async def commit(self) -> PartitionResult:
+        """Show the partition. :raises ContractBroken: what was read back is not sound."""
+        return await asyncio.to_thread(self._commit)
+
+    def _commit(self) -> PartitionResult:
+        checks: list[Check] = []
+
+        def build(files: list[ManifestFile]) -> Manifest:
+            checks[:] = self._verified(files)
+            return self._manifest(files, checks)
+
+        try:
+            outcome = self.attempt.commit(build)
+        except ContractBroken as error:
+            # What is staged would break the same way again: the next try reads it anew.
+            self.attempt.start_over()
+            if not self.resumed_pages:
+                raise
+            # Rows that an earlier try has staged may have moved, and come again in this one: only
+            # what is read in one go shows whether the contract is broken.
+            raise ReadAnew(f"{error} The next try reads all pages in one go") from error
+        if outcome.left_over:
+            log.warning(
+                "%s/%s %s is committed, but what it replaced is not all removed, which the next "
+                "try does: %s",
+                self.run.source.source,
+                self.endpoint,
+                self.partition,
+                outcome.left_over,
+            )
+        lost = outcome.result is CommitResult.LOST
+        return PartitionResult(
+            endpoint=self.endpoint,
+            manifest=outcome.manifest,
+            outcome="lost" if lost else "committed",
+            checks=() if lost else tuple(checks),
+            duration_s=time.monotonic() - self.began,
+            preview=self.preview,
+        )
+
+    def _verified(self, files: Sequence[ManifestFile]) -> tuple[Check, ...]:
+        spec = self._spec
+        columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
+        checks = again_if_vanished(
+            self.run.lake,
+            lambda: verify(
+                lambda: key_batches(self.run.lake, files, columns),
+                key=spec.key,
+                cursor=spec.cursor,
+                window=self.window,
+                expected_rows=self.attempt.staged_rows,
+                contiguous=self.contiguous,
+                rests_on=self._rests_on,
+            ),
+        )
+        if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
+            passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
+            checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
+        what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
+        refuse_if_broken(checks, what, hint=_hint(spec))
+        return checks
+
+    def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
+        late = self._late(files)
+        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        columns = self._columns(newest)
+        changes = schema_changes(newest.columns if newest else (), columns)
+        return Manifest(
+            endpoint_kind=self.window.kind,
+            watermark=self.window.to_json()["end"],
+            late_rows=late.late_rows,
+            margin_rows=late.margin_rows,
+            latest_late_s=late.latest_late_s,
+            proof={
+                "contiguous": self.contiguous,
+                **({"rests_on": self._rests_on} if self.contiguous else {}),
+                "pages": self.counters["pages"],
+                "gaps_refetched": self.counters["gaps_refetched"],
+                **({"not_modified": True} if "not_modified" in self.extra else {}),
+            },
+            requests=self.counters["requests"],
+            throttled=self.counters["throttled"],
+            resumed_pages=self.resumed_pages,
+            extracted_at=as_iso(self.run.now()),
+            columns=columns,
+            checks=[check.to_json() for check in checks],
+            extra={
+                "key": [*self._spec.key],
+                "cursor": self._spec.cursor,
+                **{name: value for name, value in self.extra.items() if name != "rests_on"},
+                **({"schema_changes": changes} if changes else {}),
+                **({"converted": converted} if (converted := self._converted) else {}),
+                **({"each": [*self._spec.each.values]} if self._spec.each else {}),
+                **({"doubt": doubt} if (doubt := self._doubt(newest)) else {}),
+            },
+        )
+
+    @property
+    def _converted(self) -> dict[str, int]:
+        """How many cells of each column did not come in its type."""
+        counted = sorted(self.counters.items())
+        return {n.removeprefix(CONVERTED): of for n, of in counted if n.startswith(CONVERTED)}
+
+    @property
+    def _rests_on(self) -> str:
+        """The least that may be said, if it was read to its end by an earlier version."""
+        return str(self.extra.get("rests_on", BY_COUNT))
+
+    def _doubt(self, newest: Manifest | None) -> str | None:
+        """What a user should look at though all is proved."""
+        if self.window.kind == "baseline":
+            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
+        if self.window.start is None:
+            return None
+        first = self.run.source.start.isoformat()
+        new, gone = self._new_values(newest), self._gone_values(newest)
+        said = [_NEW_VALUES.format(_few(new), self.window.start, first)] if new else []
+        said += [_GONE_VALUES.format(_few(gone))] if gone else []
+        return "; ".join(said) or None
+
+    def _new_values(self, earlier: Manifest | None) -> list[str]:
+        """Those of ``each`` that an earlier partition was not asked for."""
+        known = earlier.extra.get("each") if earlier else None
+        if self._spec.each is None or known is None:
+            return []
+        already = {*known}
+        return [str(value) for value in self._spec.each.values if value not in already]
+
+    def _gone_values(self, earlier: Manifest | None) -> list[str]:
+        """Those of ``each`` that an earlier partition was asked for, and this one is not."""
+        known = earlier.extra.get("each", []) if earlier else []
+        now = {*(self._spec.each.values if self._spec.each else known)}
+        return [str(value) for value in known if value not in now]
+
+    def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
+        """Those of the rows, and those that earlier partitions had and no row of this one has.
+
+        A day without rows, or read beside the day before it, would forget what was inferred.
+        """
+        mine = describe(self.schema)
+        source = self.run.source
+        if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
+            return [*mine]
+        names = {column["name"] for column in mine}
+        return [*mine, *(column for column in newest.columns if column["name"] not in names)]
+
+    def _late(self, files: Sequence[ManifestFile]) -> LateRows:
+        run, spec, boundary = self.run, self._spec, self.window.boundary
+        if spec.cursor is None or boundary is None or not files:
+            return LateRows(0, 0, None)
+        day_before = run.calendar.day(self.partition) - timedelta(days=1)
+
+        def before() -> Manifest | None:
+            """None if rows of new values would be taken for late ones."""
+            day = day_before.isoformat()
+            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            return None if self._new_values(found) else found
+
+        return late_rows(
+            run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary
+        )
+
+    @property
+    def _spec(self) -> Endpoint:
+        return self.run.source.endpoints[self.endpoint]

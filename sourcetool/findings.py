@@ -1,0 +1,263 @@
+"""What is wrong with, or uncertain about, what an endpoint's pages showed. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from pipeline.config.paging import LinkPaging, NumberedPaging, OffsetPaging, TokenPaging
+from pipeline.config.source import Source
+from pipeline.errors import AuthError, HeadraceError, Retryable
+from pipeline.extract.feed import validators_of
+from pipeline.pagination.pagers import Key
+from sourcetool.bounds import bounds, no_parent, nothing
+from sourcetool.doubt import Doubt
+from sourcetool.probe import Seen, number_in
+
+_RATE = ("ratelimit", "rate-limit", "retry-after")
+
+
+def doubts(source: Source, seen: Seen) -> list[Doubt]:
+    """All doubts about one endpoint, those that break first."""
+    if seen.error is not None:
+        return [Doubt(str(seen.error), _remedy(seen.error), breaks=True)]
+    if not seen.pages:
+        return [no_parent(seen)]
+    found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
+    found += _validators(seen)
+    return sorted(found, key=lambda doubt: not doubt.breaks)
+
+
+def _remedy(error: HeadraceError) -> str:
+    """What to do about an error: not all are the YAML's."""
+    if isinstance(error, AuthError):
+        return "correct auth, or the settings that hold the key or the secret, and look again"
+    if isinstance(error, Retryable):
+        return "is base_url right, and the API up? Then look again"
+    return "correct the YAML, and look again"
+
+
+def _rows(seen: Seen) -> Iterator[Doubt]:
+    head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
+    if head.rows == 0:
+        yield nothing(seen)
+        return
+    yield from bounds(seen)
+    total = _total(seen)
+    more = total is not None and total > head.rows
+    later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
+    if head.rows < limit and (more or head.token or head.url or later != head.cursor):
+        yield Doubt(
+            f"{limit:,} rows a page were asked for, {head.rows:,} came, and there are more: "
+            "the API caps the page size",
+            f"set paging.limit: {head.rows}",
+        )
+    if head.rows > limit:
+        yield Doubt(
+            f"{limit:,} rows a page were asked for, {head.rows:,} came: the API does not know the "
+            "parameter of the page size",
+            "correct the parameter that carries {limit}",
+            breaks=not isinstance(seen.endpoint.paging, LinkPaging),
+        )
+
+
+def _total(seen: Seen) -> int | None:
+    return seen.pages[0].facts.total if seen.counted is None else seen.counted
+
+
+def _next_page(seen: Seen) -> Iterator[Doubt]:
+    head, paging = seen.pages[0].facts, seen.endpoint.paging
+    if len(seen.pages) > 1:
+        second = seen.pages[1].facts
+        if head.rows > 1 and (head.first, head.last) == (second.first, second.last):
+            yield Doubt(
+                "the second page is the first one again: does the API know the paging parameter?",
+                "correct the parameter that carries the page",
+                breaks=True,
+            )
+        elif head.rows >= paging.limit and second.rows == 0 and _total(seen) != head.rows:
+            yield Doubt(
+                f"the first page is full ({head.rows:,} rows), and the second is empty: if there "
+                "are more rows than that, they would be lost",
+                "is the parameter that carries the page right, and does the API compare a key as "
+                "what it is, a number or a text?",
+                breaks=_total(seen) is not None,
+            )
+    elif head.rows >= paging.limit and paging.kind in ("link", "token"):
+        yield Doubt(
+            f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
+            "one, its rows would be lost",
+            "look at the body and the headers for the next token or link (paging.next)",
+            breaks=True,
+        )
+    if paging.kind == "none" and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
+        yield Doubt(
+            f"exactly {head.rows} rows came in the one answer, which looks like a page size",
+            "see in the API's docs whether there are pages",
+        )
+    if isinstance(paging, TokenPaging) and paging.numbered is None and paging.last is None:
+        yield from _counting(seen)
+    if isinstance(paging, OffsetPaging | NumberedPaging) and not seen.endpoint.proven:
+        yield from _count(seen, paging)
+
+
+def _counting(seen: Seen) -> Iterator[Doubt]:
+    """Tokens that grow by the rows of a page, or by one, are offsets or page numbers."""
+    facts = [page.facts for page in seen.pages[:2]]
+    first, second = [number_in(each.token) for each in facts] if len(facts) == 2 else (None, None)
+    if first is None or second is None or second - first not in (facts[1].rows, 1):
+        return
+    yield Doubt(
+        f"the tokens count rows or pages ({first}, then {second}): rows that shift while they are "
+        "read would be passed over",
+        "say so with paging.numbered: true, and name a total to hold the rows against; if they are "
+        "keys of rows, all is well: numbered: false",
+    )
+
+
+def _count(seen: Seen, paging: OffsetPaging | NumberedPaging) -> Iterator[Doubt]:
+    """Pages that can't overlap are held against a count."""
+    head = seen.pages[0].facts
+    named = paging.total or paging.total_header
+    if head.total is not None or seen.counted is not None:
+        return
+    if named is None:
+        yield Doubt(
+            "pages can't overlap here, and there is no count to hold them against",
+            "name the count: paging.total or count",
+        )
+    elif head.rows:
+        yield Doubt(
+            f"paging says that the number of rows is at {named}, and no number is there: without "
+            "one nothing can be proved",
+            "correct the path (paging.total) or the header's name (paging.total_header)",
+            breaks=True,
+        )
+
+
+def _keys(seen: Seen) -> Iterator[Doubt]:
+    columns = list(seen.endpoint.key)
+    for number, page in enumerate(seen.pages, 1):
+        if page.table.num_rows == 0:
+            continue
+        unique = page.table.select(columns).group_by(columns).aggregate([]).num_rows
+        if unique < page.table.num_rows:
+            yield Doubt(
+                f"page {number} has {page.table.num_rows - unique:,} rows with the key of another",
+                "add the column to key that tells them apart",
+                breaks=True,
+            )
+    if (
+        len(seen.pages) > 1
+        and seen.endpoint.proven
+        and isinstance(seen.endpoint.paging, OffsetPaging)
+    ):
+        last, first = seen.pages[0].facts.last, seen.pages[1].facts.first
+        if last is not None and first is not None and last != first:
+            yield Doubt(
+                f"the second page should begin with the last row of the first ({last}), it begins "
+                f"with {first}",
+                "is the sort by the key, and the offset counted in rows? else overlap: false",
+                breaks=not _joins(last, first),
+            )
+
+
+def _joins(last: Key, first: Key) -> bool:
+    """True if a page that begins with ``first`` can't have passed a row after ``last``."""
+    try:
+        return bool(first <= last)  # type: ignore[operator]
+    except TypeError:
+        return False
+
+
+def _types(seen: Seen) -> Iterator[Doubt]:
+    table = seen.pages[0].table
+    declared = seen.endpoint.columns
+    nested = [f.name for f in table.schema if pa.types.is_nested(f.type) and f.name not in declared]
+    if nested:
+        yield Doubt(
+            f"nested and not declared: {', '.join(nested[:8])}",
+            "declare them as struct<…>, list<…>, or json where they have no stable shape",
+        )
+    if seen.converted:
+        of_each = ", ".join(f"{name} ({cells:,})" for name, cells in seen.converted.items())
+        yield Doubt(f"cells had to be converted: {of_each}", "correct the declared types")
+    there = sum(came.num_rows for came in seen.came)
+    cursor = seen.endpoint.cursor
+    nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in seen.came)]
+    if there > 1 and nowhere:
+        yield Doubt(
+            f"declared, and in none of {there:,} rows: {', '.join(nowhere[:8])}",
+            "is the name, or its path, spelt as in the rows? Without one the column stays null",
+        )
+    if cursor and seen.came:
+        yield from _cursor(cursor, seen.came)
+
+
+def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:
+    if all(_is_null(table, cursor) for table in came):
+        yield Doubt(
+            f"no row has {cursor}: rows that change would be missed",
+            f"is it the right cursor? {_times(came[0])}",
+            breaks=True,
+        )
+    elif without := came[0][cursor].null_count:
+        yield Doubt(
+            f"{without:,} rows have no {cursor}",
+            "they land with the first partition only: is it the right cursor?",
+        )
+
+
+def _is_null(table: pa.Table, name: str) -> bool:
+    return name not in table.column_names or table[name].null_count == table.num_rows
+
+
+def _times(table: pa.Table) -> str:
+    """The columns that may be a cursor."""
+    kinds = (pa.types.is_temporal, pa.types.is_integer, pa.types.is_string)
+    looks = re.compile(r"(?:_at|_on|date|time|modified|changed|updated)$", re.IGNORECASE)
+    found = [
+        field.name
+        for field in table.schema
+        if field.name != "_extracted_at"
+        and any(is_kind(field.type) for is_kind in kinds)
+        and looks.search(field.name)
+        and not _is_null(table, field.name)
+    ]
+    return f"The rows have {', '.join(found[:8])}" if found else "No other column looks like one"
+
+
+def _validators(seen: Seen) -> Iterator[Doubt]:
+    if seen.endpoint.conditional and not validators_of(seen.answers[0].headers):
+        yield Doubt(
+            "conditional is set, but the answer has no ETag, and no Last-Modified that lies before "
+            "its Date: there can be no 304",
+            "leave conditional out",
+        )
+
+
+def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
+    if not source.limits.windows:
+        yield Doubt("no rate limit is given", "add limits.windows from the API's docs")
+    told = rate_headers(seen.answers[-1].headers) if seen.answers else {}
+    remaining = [name for name in told if name.endswith("remaining")]
+    if remaining and source.limits.headers is None:
+        yield Doubt(
+            f"the API tells what is left of the quota in {remaining[0]}",
+            f"add limits: {{headers: {{remaining: {remaining[0]}, reset: …}}}}",
+        )
+
+    limit, interval = (
+        next((n for n in told if n.endswith(e)), None) for e in ("-limit", "-interval")
+    )
+    if limit and interval and (source.limits.headers is None or not source.limits.headers.limit):
+        yield Doubt(
+            f"the API tells its limit in {limit} and {interval}",
+            f"add limits: {{headers: {{limit: {limit}, interval: {interval}}}}}: it is kept to "
+            "while it is lower",
+        )
+
+
+def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What an answer says of the rate limit."""
+    return {name: text for name, text in headers.items() if any(word in name for word in _RATE)}

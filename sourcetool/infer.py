@@ -1,0 +1,300 @@
+"""What one answer shows of an API: where the rows are, how pages follow, key, types. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.decode.schema_text import type_text
+from pipeline.decode.type_lattice import TypeConflict, join, settled, type_of
+from sourcetool.times import has_time, is_instant, is_naive, written_time
+
+Row = dict[str, Any]
+LIMITS = (
+    *("limit", "per_page", "perpage", "page_size", "pagesize", "rows", "resultsperpage"),
+    *("_limit", "size", "max_results", "maxresults", "$top", "_size", "count"),
+)
+OFFSETS = ("offset", "page_offset", "startindex", "skip", "$skip", "_start", "start_index")
+NUMBERS = ("page", "_page", "pagenumber", "page_number", "p")
+TOKENS = (
+    *("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after"),
+    *("page_cursor", "page_after"),
+)
+SINCE = ("since", "from", "start", "starttime", "after", "gte", "gt", "min", "updatedafter")
+UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updatedbefore")
+_WORD = re.compile(r"[A-Z]?[a-z]+")
+_CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
+_TOTALS = (
+    *("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits"),
+    *("total_size", "filter_count"),
+)
+_TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
+_WRAPPERS = ("attributes", "node", "_source", "fields", "properties", "resource", "doc")
+"""In which APIs put all of a row but its id."""
+_MORE = re.compile(r"has_?(more|next)(_?page)?$|^more$", re.IGNORECASE)
+_NEXT = re.compile(r"next|.continue$")  # MediaWiki: rccontinue, for what begins with rc
+_URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
+
+
+@dataclass
+class Guess:
+    """What the YAML may say.
+
+    :ivar doubts: what a person has to look up.
+    :ivar prefix: what parameters begin with (MediaWiki: rc, as its token is called rccontinue).
+    """
+
+    rows_path: str = ""
+    rows: int = 0
+    key: str | None = None
+    cursor: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    paging: dict[str, Any] = field(default_factory=lambda: {"kind": "none"})
+    params: dict[str, str] = field(default_factory=dict)
+    window: dict[str, Any] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    prefix: str = ""
+
+
+def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
+    """What an answer shows. :raises ValueError: there are no rows in it."""
+    path, rows = _rows(body)
+    found = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
+    rows = _flat(found, rows)
+    _columns(found, rows)
+    _paging(found, body, headers)
+    _window(found, rows)
+    found.doubts += [
+        f"{name}={value} is sent with every request now: is it a bound of the window?"
+        for name, value in found.params.items()
+        if has_time(value)
+    ]
+    return found
+
+
+def _rows(body: Any) -> tuple[tuple[str, ...], list[Row]]:
+    """The longest list of objects, the nearest to the top of those."""
+    lists = list(_lists(body, ()))
+    if not lists:
+        raise ValueError("no list of objects is in the answer: is this the URL of a collection?")
+    return max(lists, key=lambda pair: (len(pair[1]), -len(pair[0])))
+
+
+def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        yield path, value
+    elif isinstance(value, dict) and len(path) < 4:
+        for name, item in value.items():
+            yield from _lists(item, (*path, name))
+
+
+def _flat(found: Guess, rows: list[Row]) -> list[Row]:
+    """The rows, with the members of one inner object among them where that holds most of a row."""
+    few = len(rows[0]) <= 5
+    objects = [n for n in rows[0] if all(isinstance(r.get(n), dict) for r in rows)]
+    inner = [n for n in objects if n in _WRAPPERS or all(len(row[n]) > 4 for row in rows)]
+    if not (few and len(inner) == 1):
+        return rows
+    outer = inner[0]
+    found.paths = {name: _joined(outer, name) for row in rows for name in row[outer]}
+    return [{**{k: v for k, v in row.items() if k != outer}, **row[outer]} for row in rows]
+
+
+def _columns(found: Guess, rows: list[Row]) -> None:
+    # A column that was null in every row says no type: inferred, it takes what comes later.
+    for name in dict.fromkeys(n for row in rows for n, value in row.items() if value is not None):
+        found.columns[name] = _type([row.get(name) for row in rows])
+
+    def unique(name: str) -> bool:
+        values = [str(row.get(name)) for row in rows]
+        return len(set(values)) == len(rows) and all(row.get(name) is not None for row in rows)
+
+    plain = [n for n, kind in found.columns.items() if kind in ("int64", "string") and unique(n)]
+    by_name = [n for n in plain if re.search(r"^(id|.*_id|uuid|key|code|doi)$", n.lower())]
+    found.key = next(iter(by_name + plain), None)
+    if found.key is None:
+        found.doubts.append(
+            "no column is different in every row: set key to those that identify one"
+        )
+    elif not by_name:
+        found.doubts.append(f"{found.key!r} was different in every row of one page: is it the key?")
+
+
+def _type(values: list[Any]) -> str:
+    kind: pa.DataType = pa.null()
+    try:
+        for value in values:
+            kind = join(kind, type_of(value))
+    except TypeConflict:
+        return "json"
+    texts = [value for value in values if isinstance(value, str)]
+    if texts and pa.types.is_string(kind) and all(is_instant(text) for text in texts):
+        return "timestamp[iso]"
+    done = settled(kind)
+    if done is None:
+        return "json" if any(isinstance(value, dict | list) for value in values) else "string"
+    return "json" if _has_struct(done) else type_text(done)
+
+
+def _has_struct(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) or any(
+        _has_struct(kind.field(i).type) for i in range(kind.num_fields)
+    )
+
+
+def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
+    token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
+    if token and _last(token).endswith("continue"):
+        found.prefix = _last(token).removesuffix("continue")
+    size = _put(found, LIMITS, "{limit}")
+    limit = int(size) if size and size.isdigit() else max(found.rows, 2)
+    total = next((p for p, v in _scalars(body) if _is_total(p, v, found.rows)), None)
+    link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
+    more: dict[str, Any] = {"total": total} if total else {}
+    flags = [p for p, v in _scalars(body) if isinstance(v, bool) and _MORE.search(_last(p))]
+    flag: dict[str, Any] = {"more": flags[0]} if flags else {}
+    header = next((n for n, v in headers.items() if "next" in n.lower() and _is_url(v)), None)
+    totals = [n.lower() for n, v in headers.items() if _TOTAL_HEADER.search(n) and v.isdigit()]
+    counted = more or ({"total_header": totals[0]} if totals else {})
+    if 'rel="next"' in headers.get("link", ""):
+        found.paging = {"kind": "link", "limit": limit} | counted
+    elif link:
+        found.paging = {"kind": "link", "limit": limit, "next": link} | flag | counted
+    elif header:
+        found.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
+    elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
+        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
+        if begin == "1":
+            found.paging["first"] = 1
+        found.doubts.append(
+            "are rows sorted by the key? Then overlap: true proves that none is lost"
+        )
+    elif (first := _put(found, NUMBERS, "{page}")) is not None:
+        found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
+    elif token and found.prefix and (above := token.rpartition(".")[0]):
+        found.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
+    elif token:
+        name = _parameter_of(_last(token))
+        if _put(found, TOKENS, "{token}") is None:
+            found.params[name] = "{token}"
+            found.doubts.append(f"which parameter takes the token? {name} is a guess")
+        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
+    elif flag and found.key:
+        found.params["starting_after"] = "{token}"
+        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | counted
+        found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
+    else:
+        found.doubts.append(
+            "no paging was seen: give the URL its paging parameters, or read the docs"
+        )
+    if found.paging["kind"] in ("page", "offset") and not counted:
+        found.doubts.append(
+            "no count of the rows was seen: without one nothing tells whether one was passed over"
+        )
+    if found.paging["kind"] != "none" and size is None:
+        found.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
+
+
+def _window(found: Guess, rows: list[Row]) -> None:
+    times = {n: _instant_type(n, kind, rows) for n, kind in found.columns.items()}
+    named = [n for word in _CURSORS for n in times if times[n] and word in n.lower()]
+    if not named and len(only := [name for name, kind in times.items() if kind]) == 1:
+        named = only
+        found.doubts.append(f"does {only[0]} move whenever a row changes? Else it is no cursor")
+    if not named:
+        found.doubts.append("no column looks like the time of the last change: this is a snapshot")
+        return
+    cursor = min(named, key=lambda name: not re.search("gmt|utc", name.lower()))
+    start = _put_time(found, SINCE, "{start}", cursor)
+    end = _put_time(found, UNTIL, "{end}", cursor)
+    if start is None:
+        found.doubts.append(
+            f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
+            f"{{end}} there, and add cursor: {cursor}"
+        )
+        return
+    found.cursor, found.columns[cursor] = cursor, str(times[cursor])
+    if end is None:
+        found.window["end"] = "none"
+    found.window |= written_time(start) or {}
+    if any(is_naive(str(row.get(cursor))) for row in rows):
+        found.doubts.append(f"{cursor} says no time zone, and is taken for UTC: is it?")
+    found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
+
+
+def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
+    if kind != "int64":
+        return kind if kind.startswith("timestamp[") else None
+    value = next((row[name] for row in rows if row.get(name)), 0)
+    return "timestamp[ms]" if value > 10**11 else "timestamp[s]" if value > 10**8 else None
+
+
+def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: str) -> str | None:
+    """Put a placeholder into a parameter with a time and one of these words in its name.
+
+    One that has the cursor in its name comes first: others may be of other times.
+    """
+    pairs = sorted(found.params.items(), key=lambda pair: cursor.lower() not in pair[0].lower())
+    for name, value in pairs:
+        plain = name.removeprefix(found.prefix)
+        if {*map(str.lower, _WORD.findall(plain)), plain.lower()} & {*words} and written_time(
+            value
+        ):
+            found.params[name] = placeholder
+            return value
+    return None
+
+
+def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
+    """Put a placeholder into the parameter of one of these names; what stood there."""
+    for name, value in found.params.items():
+        plain = name.lower().removeprefix(found.prefix).rstrip("]")
+        if re.sub(r"[^\w$]+", "_", plain) in names and not value.startswith("{"):
+            found.params[name] = placeholder
+            return value
+    return None
+
+
+def _joined(*names: str) -> str:
+    """A path; the dots in names are theirs."""
+    return ".".join(name.replace(".", "\\.") for name in names if name)
+
+
+def _last(path: str) -> str:
+    """The last word of a path."""
+    return path.rsplit(".", 1)[-1]
+
+
+def _scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Scalars outside of lists, with their paths."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            inner = _joined(name)
+            yield from _scalars(item, f"{path}.{inner}" if path else inner)
+    elif not isinstance(value, list):
+        yield path, value
+
+
+def _parameter_of(token: str) -> str:
+    """Which parameter takes a token of that name: Google's ``nextPageToken`` goes to pageToken."""
+    plain = re.sub(r"^next_?", "", token, flags=re.IGNORECASE)
+    plain = plain[:1].lower() + plain[1:]
+    return plain if plain.lower() in TOKENS else token
+
+
+def _is_total(path: str, value: Any, rows: int) -> bool:
+    last = _last(path).lower().replace("-", "_")
+    return isinstance(value, int) and value >= rows and last in _TOTALS
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and _URL.match(value) is not None
+
+
+def _is_token(path: str, value: Any) -> bool:
+    last = _last(path).lower().replace("-", "_")
+    known = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return known and not _is_url(value) and (_NEXT.search(last) is not None or last in TOKENS)

@@ -1,0 +1,209 @@
+"""A few pages of one endpoint, fetched as a run would, and what was seen on the way."""
+
+import re
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.paging import CursorPaging
+from pipeline.config.source import Source
+from pipeline.decode.reader import PageReader
+from pipeline.decode.types import INSTANT
+from pipeline.errors import HeadraceError, RequestRefused
+from pipeline.extract.fan_out import PagesOfValue, Value
+from pipeline.extract.fetcher import PageFetcher, PageSource, ParsedPage
+from pipeline.extract.loop_guard import is_end
+from pipeline.extract.plan import pager_of, shape_of, window_slices
+from pipeline.http.client import HttpResponse, RequestCounts
+from pipeline.http.request_batching import Sender
+from pipeline.pagination.pagers import PageInfo, Pager, PageRequest
+from pipeline.pagination.requests import HttpRequest
+from pipeline.pagination.window_format import may_come
+from pipeline.partitions.window import Window, floor
+
+T = TypeVar("T")
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Seen:
+    """What came of one endpoint.
+
+    :ivar of: the one value of `each`, or of a parent's row, that it was asked for.
+    :ivar came: the rows of each page that has some, as they would land, and those outside the
+        window too.
+    :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
+    :ivar later: how many rows came with it that lie after its end.
+    :ivar ever: a page of everything up to now, as the first partition is asked for.
+    :ivar ever_error: why there is none.
+    :ivar error: why it went no further.
+    """
+
+    name: str
+    endpoint: Endpoint
+    window: Window
+    of: Value | None = None
+    pages: list[ParsedPage] = field(default_factory=list)
+    came: list[pa.Table] = field(default_factory=list)
+    answers: list[HttpResponse] = field(default_factory=list)
+    half: ParsedPage | None = None
+    later: int = 0
+    ever: ParsedPage | None = None
+    ever_error: HeadraceError | None = None
+    counted: int | None = None
+    converted: Mapping[str, int] = field(default_factory=dict)
+    error: HeadraceError | None = None
+
+
+class Watching:
+    """A sender that remembers the answers."""
+
+    def __init__(self, inner: Sender, answers: list[HttpResponse]) -> None:
+        self._inner = inner
+        self._answers = answers
+
+    async def fetch(
+        self,
+        request: HttpRequest,
+        read: Callable[[HttpResponse], Awaitable[T]],
+        what: str,
+        sent: RequestCounts,
+    ) -> T:
+        async def watched(answer: HttpResponse) -> T:
+            self._answers.append(answer)
+            return await read(answer)
+
+        return await self._inner.fetch(request, watched, what, sent)
+
+
+def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) -> Window:
+    """The last days, as a run would ask for them; all of it for a snapshot."""
+    now = now.astimezone(UTC).replace(microsecond=0)
+    if not endpoint.incremental:
+        return Window("snapshot", None, now, 0.0)
+    start = (now - days * DAY).replace(hour=0, minute=0, second=0)
+    return Window("incremental", start, now, 0.0, start)
+
+
+def _next(
+    pager: Pager, ask: PageRequest, facts: PageInfo, counted: int | None
+) -> PageRequest | None:
+    """The page that a run would ask for next: planned by the count, else by this page."""
+    known = replace(facts, total=facts.total if counted is None else counted)
+    planned = pager.planned(ask, known)
+    return pager.after(ask, known) if planned is None else next(iter(planned)).ask
+
+
+def first_ask(pager: Pager, endpoint: Endpoint, window: Window) -> PageRequest:
+    """The first page of a window."""
+    if not isinstance(endpoint.paging, CursorPaging):
+        return pager.first()
+    start = window.start.isoformat() if window.start else None
+    return replace(pager.first(), window=(start, window.end.isoformat()))
+
+
+def number_in(token: object) -> int | None:
+    """The one number in a token, which may be in base64 (Relay's ``arrayconnection:99``)."""
+    text = str(token)
+    with suppress(ValueError):
+        text = b64decode(text, validate=True).decode("ascii") if not text.isdigit() else text
+    found = re.findall(r"\d+", text)
+    return int(found[0]) if len(found) == 1 and len(found[0]) < 16 else None
+
+
+def half_of(seen: Seen) -> Window | None:
+    """A window that some of the rows lie before, some after; None if there can't be one.
+
+    The end of the first window is now, so that nothing shows whether the API knows the filter.
+    """
+    cursor, table = seen.endpoint.cursor, seen.pages[0].table
+    if cursor is None or seen.endpoint.window.end == "none" or table.num_rows == 0:
+        return None
+    column = pc.cast(table[cursor], INSTANT)
+    first, last = (found.as_py() for found in pc.min_max(column).values())
+    step_s = max(1.0, seen.endpoint.window.resolution_s)
+    if first is None or (last - first).total_seconds() < 8 * step_s:
+        return None
+    return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
+
+
+def is_whole(endpoint: Endpoint, window: Window) -> bool:
+    """Whether a run would ask for it at once, and not in parts."""
+    form = endpoint.window
+    return not window_slices(window, 1, form.max_s, form.floor_at)
+
+
+def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
+    """How many rows lie after all that the API was asked for."""
+    latest = may_come(endpoint.window, window.start, window.end)[1]
+    column = pc.cast(table[endpoint.cursor], INSTANT)
+    return pc.sum(pc.greater(column, pa.scalar(latest, INSTANT))).as_py() or 0
+
+
+async def _page(pages: PageSource, ask: PageRequest, seen: Seen, pager: Pager) -> ParsedPage | None:
+    """A page; None if the API has no such page, behind as many rows as there are."""
+    try:
+        return await pages.page(ask)
+    except RequestRefused as error:
+        total = seen.pages[0].facts.total if seen.pages and seen.counted is None else seen.counted
+        if seen.pages and is_end(error, pager.first(), ask, total):
+            return None
+        raise
+
+
+async def look(
+    source: Source,
+    name: str,
+    sender: Sender,
+    window: Window,
+    most_pages: int = 2,
+    parent: Value | None = None,
+) -> Seen:
+    """Count, then read up to ``most_pages`` pages, one after the other."""
+    endpoint = source.endpoints[name]
+    of = endpoint.each.values[0] if endpoint.each else parent
+    seen = Seen(name, endpoint, window, of)
+    reader = PageReader(shape_of(endpoint), None, where=f"{source.source}/{name}")
+    watching = Watching(sender, seen.answers)
+
+    def pages_in(part: Window) -> PageFetcher:
+        return PageFetcher(watching, source, name, part, reader, RequestCounts())
+
+    def asked(pages: PageFetcher) -> PageSource:
+        return pages if of is None else PagesOfValue(pages, of)
+
+    pages, pager = pages_in(window), pager_of(endpoint)
+    first = first_ask(pager, endpoint, window)
+    ask: PageRequest | None = first
+    try:
+        seen.counted = await asked(pages).count(first)
+        while ask is not None and len(seen.pages) < most_pages:
+            page = await _page(asked(pages), ask, seen, pager)
+            if page is None:
+                break
+            seen.pages.append(page)
+            if page.facts.rows:
+                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.ask))
+            ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
+        if (part := half_of(seen)) is not None:
+            seen.half = await asked(pages_in(part)).page(first_ask(pager, endpoint, part))
+            if seen.half.outside:
+                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.ask)
+                seen.later = later_than(table, endpoint, part)
+        ever = replace(window, start=None)
+        if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):
+            try:
+                seen.ever = await asked(pages_in(ever)).page(first_ask(pager, endpoint, ever))
+            except HeadraceError as error:
+                seen.ever_error = error
+    except HeadraceError as error:
+        seen.error = error
+    seen.converted = pages.converted
+    return seen

@@ -1,0 +1,150 @@
+"""Values of ``each`` whose rows move between any two requests, killed and gone on with."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ContractBroken
+from pipeline.extract.contiguous import ContiguousReader
+from pipeline.extract.empty_pages import ConfirmedEmptyPages
+from pipeline.extract.fan_out import EachReader, Value
+from pipeline.extract.fetcher import PageSource, ParsedPage
+from pipeline.extract.prefetch import Ahead
+from pipeline.extract.sequential import CannotResume, SequentialReader
+from pipeline.pagination.pagers import (
+    ChainPager,
+    KeysetPager,
+    NumberedPager,
+    OffsetPager,
+    PageRequest,
+)
+from tests.extract.test_sequential import Numbered, Tokens
+from tests.support.moving import THOROUGH, Moving
+
+pytestmark = pytest.mark.slow
+
+MODELS = {"offset": Moving, "keyset": Moving, "page": Numbered, "token": Tokens}
+Found = list[tuple[Value, int]]
+
+
+class Named:
+    """A model's pages, with the value in each row, as the engine lands it."""
+
+    def __init__(self, model: Moving, value: Value) -> None:
+        self._model, self._value = model, value
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        page = await self._model.page(ask)
+        values = pa.array([self._value] * page.table.num_rows, pa.int64())
+        return replace(page, table=page.table.append_column("value", values))
+
+    async def count(self, ask: PageRequest) -> int | None:
+        return await self._model.count(ask)
+
+
+def reader_of(
+    kind: str, limit: int, pages: PageSource, share: Ahead
+) -> ContiguousReader | SequentialReader:
+    """As ``plan`` has it."""
+    if kind in ("offset", "keyset"):
+        pager = OffsetPager(limit) if kind == "offset" else KeysetPager(limit)
+        can_seek = kind == "keyset"
+        return ContiguousReader(
+            pages, pager, key="id", ahead=share, can_seek=can_seek, descending=False
+        )
+    following = NumberedPager(limit) if kind == "page" else ChainPager(limit)
+    pages = ConfirmedEmptyPages(pages, following, of_parent=False)
+    return SequentialReader(pages, following, key=("id",), ahead=share)
+
+
+async def read(each: EachReader, position: Any, stop_after: int | None) -> tuple[Found, Any]:
+    """What was handed on, and the position behind it as a checkpoint keeps it."""
+    found, at, number = Found(), position, 0
+    pages = each.run(position)
+    async for handed in pages:
+        columns = (handed.table[name].to_pylist() for name in ("value", "id"))
+        found += zip(*columns, strict=True)
+        at = json.loads(json.dumps(handed.position))
+        number += 1
+        if number == stop_after:
+            await pages.aclose()
+            break
+    return found, at
+
+
+@settings(max_examples=100 * THOROUGH, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from([*MODELS]),
+    sizes=st.lists(st.integers(0, 25), min_size=1, max_size=7),
+    limit=st.integers(2, 6),
+    concurrency=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    changes=st.integers(0, 12),
+    total=st.booleans(),
+    stop_after=st.none() | st.integers(1, 20),
+)
+def test_what_was_there_throughout_comes_once(
+    seed: int,
+    kind: str,
+    sizes: list[int],
+    limit: int,
+    concurrency: tuple[int, int],
+    changes: int,
+    total: bool,
+    stop_after: int | None,
+) -> None:
+    """Or it is refused, or not called contiguous, or its proof says that it rests on a count."""
+    rng = random.Random(seed)
+    models = [
+        MODELS[kind](
+            rng.sample(range(3 * size + 1), size),
+            rng,
+            changes=changes,
+            counts=False,
+            total_in_page=total,
+        )
+        for size in sizes
+    ]
+
+    def each(side_by_side: int) -> EachReader:
+        def reader(value: Value, share: Ahead) -> ContiguousReader | SequentialReader:
+            return reader_of(kind, limit, Named(models[int(value)], value), share)
+
+        return EachReader(range(len(models)), reader, side_by_side, 12)
+
+    async def two_tries() -> tuple[Found, EachReader]:
+        reader = each(concurrency[0])
+        found, position = await read(reader, None, None if kind == "page" else stop_after)
+        if reader.tally.contiguous or stop_after is None or kind == "page":
+            return found, reader
+        reader = each(concurrency[1])
+        try:
+            return found + (await read(reader, position, None))[0], reader
+        except CannotResume as error:
+            refused = error.__cause__
+        assert refused is None, "it is refused where the earlier try had come to"
+        event(f"{kind}: begun anew")
+        reader = each(concurrency[1])
+        return (await read(reader, None, None))[0], reader
+
+    try:
+        found, reader = asyncio.run(asyncio.wait_for(two_tries(), 20))
+    except ContractBroken:
+        event("refused")
+        return
+    proof = reader.tally.rests_on if reader.tally.contiguous else "nothing"
+    event(f"{kind}: {proof}")
+    assert proof in ("one page", "keys") or kind in ("page", "token")
+    there = {(at, key) for at, model in enumerate(models) for key in model.throughout}
+    if proof not in ("count", "nothing"):
+        assert there <= {*found}
+    if kind != "token":  # a later try knows no keys of the one before it
+        assert max(Counter(found).values(), default=1) == 1

@@ -1,0 +1,355 @@
+"""Chains and numbered pages: no row twice, and a second pass where the count does not agree."""
+
+import asyncio
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ContractBroken
+from pipeline.extract.cursor_pages import CursorPager, CursorPages
+from pipeline.extract.fetcher import PageSource, ParsedPage
+from pipeline.extract.sequential import CannotResume, SequentialReader
+from pipeline.pagination.pagers import (
+    ChainPager,
+    NumberedPager,
+    OffsetPager,
+    PageInfo,
+    Pager,
+    PageRequest,
+)
+from tests.support.moving import THOROUGH, Moving
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+class Numbered(Moving):
+    """Pages by number; beyond the last one a page is empty, or the last one again."""
+
+    clamps = False
+    stuck = False
+
+    def _answer(self, ask: PageRequest) -> list[int]:
+        number = 0 if self.stuck or ask.page is None else ask.page - 1
+        size = min(ask.limit, self.cap or ask.limit)
+        if self.clamps:
+            number = min(number, max(0, (len(self.rows) - 1) // size))
+        return self.rows[number * size : (number + 1) * size]
+
+
+class Tokens(Moving):
+    """A token is the last key; a slice of the window is a range of keys."""
+
+    circle = False
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        await self._delay()
+        low, high = (int(x or 0) for x in ask.window) if ask.window else (0, 10**9)
+        rows = [row for row in self.rows if low <= row < high]
+        after = int(str(ask.token or -1))
+        rest = [row for row in rows if row > after]
+        found = rest[: ask.limit]
+        token = str(found[-1]) if len(rest) > len(found) else None
+        if self.circle and token is None:
+            token = "-1"
+        page = self.fetched(ask, found)
+        await self._delay(back=True)
+        total = len(rows) if self.total_in_page else None
+        facts = PageInfo(len(found), token=token, total=total)
+        return ParsedPage(ask, facts, page.table)
+
+
+class ByCursor(Moving):
+    """Rows in order of a cursor that ``each`` of them have; a page goes on from a cursor."""
+
+    each = 1
+
+    def cursor(self, key: int) -> str:
+        return (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=key // self.each)).isoformat()
+
+    def _answer(self, ask: PageRequest) -> list[int]:
+        start = ask.window[0] if ask.window else None
+        rows = [row for row in self.rows if start is None or self.cursor(row) >= start]
+        return rows[: min(ask.limit, self.cap or ask.limit)]
+
+    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().fetched(ask, keys)
+        if not keys:
+            return page
+        last = self.cursor(keys[-1])
+        again = tuple((key,) for key in keys if self.cursor(key) == last)
+        facts = PageInfo(len(keys), cursor=last, again=again, since=self.cursor(keys[0]))
+        return ParsedPage(ask, facts, page.table)
+
+
+def reader_of(
+    model: PageSource, pager: Pager, ahead: int = 4, slices: Any = ()
+) -> SequentialReader:
+    return SequentialReader(model, pager, key=("id",), ahead=lambda: ahead, slices=slices)
+
+
+def read_all(
+    reader: SequentialReader, position: Any = None, stop_after: int | None = None
+) -> tuple[list[int], Any]:
+    async def read() -> tuple[list[int], Any]:
+        keys: list[int] = []
+        at, number = position, 0
+        pages = reader.run(position)
+        async for handed in pages:
+            keys += handed.table["id"].to_pylist()
+            at = json.loads(json.dumps(handed.position))
+            number += 1
+            if number == stop_after:
+                await pages.aclose()
+                break
+        return keys, at
+
+    return asyncio.run(asyncio.wait_for(read(), 20))
+
+
+@settings(max_examples=60 * THOROUGH, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    gone=st.integers(0, 3),
+    limit=st.integers(1, 9),
+    ahead=st.integers(1, 8),
+    in_page=st.booleans(),
+    cap=st.integers(2, 9) | st.none(),
+    seed=SEEDS,
+)
+def test_numbered_pages_whose_rows_shift_are_read_until_the_count_agrees(
+    count: int, gone: int, limit: int, ahead: int, in_page: bool, cap: int | None, seed: int
+) -> None:
+    rng = random.Random(seed)
+    # Deleted rows shift pages, so that rows are passed over; the count says so.
+    model = Numbered(
+        rng.sample(range(1, 200), count),
+        rng,
+        changes=min(gone, 2),
+        counts=not in_page,
+        total_in_page=in_page,
+        cap=cap,
+    )
+    model.rng = Deleting(seed)
+    reader = reader_of(model, NumberedPager(limit), ahead)
+    keys, _ = read_all(reader)
+    assert len(keys) == len(set(keys)) == reader.tally.rows
+    if reader.tally.contiguous:
+        assert not model.throughout - set(keys)
+    else:
+        assert reader.tally.passes == 3
+    assert reader.tally.contiguous or gone
+
+
+class Deleting(random.Random):
+    """Changes are deletions only."""
+
+    def random(self) -> float:
+        return min(super().random(), 0.5)
+
+
+def test_a_second_pass_finds_what_the_first_has_passed_over() -> None:
+    class Once(Numbered):
+        def change(self) -> None:
+            if self.requests == 3 and 1 in self.rows:
+                self.rows.remove(1)
+                self.throughout.discard(1)
+
+    model = Once(list(range(1, 11)), random.Random(0), most_delay=0)
+    reader = reader_of(model, NumberedPager(3), ahead=1)
+    keys, _ = read_all(reader)
+    assert keys == [1, 2, 3, 5, 6, 7, 8, 9, 10, 4], "4 moved to the page before"
+    assert reader.tally.passes == 2
+    assert reader.tally.contiguous
+    assert reader.tally.repeated_rows > 0
+
+
+def test_numbered_pages_are_read_side_by_side() -> None:
+    model = Numbered(list(range(1, 99)), random.Random(3))
+    keys, _ = read_all(reader_of(model, NumberedPager(5), ahead=8))
+    assert keys == list(range(1, 99))
+    assert model.most_open == 8
+    assert model.requests == 20 + 2, "and the count, before and after"
+
+
+@pytest.mark.parametrize("pager", [NumberedPager(5), OffsetPager(5, overlap=False)])
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_page_number_that_is_ignored_is_said(pager: Pager, counts: bool) -> None:
+    model = Numbered(list(range(1, 51)), random.Random(3), counts=counts)
+    model.stuck = True
+    with pytest.raises(ContractBroken, match="know the paging parameter"):
+        read_all(reader_of(model, pager))
+    assert model.requests < 100
+
+
+def test_rows_that_are_counted_but_never_come_are_said() -> None:
+    model = Numbered([], random.Random(3), wrong_count=lambda count: 7)
+    with pytest.raises(ContractBroken, match="the API counts 7 rows, but only 0 came"):
+        read_all(reader_of(model, NumberedPager(5)))
+
+
+def test_a_count_of_billions_is_not_planned_for_before_its_pages_come() -> None:
+    model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda _: 10**15)
+    reader = reader_of(model, NumberedPager(5))
+    keys, _ = read_all(reader)
+    assert keys == list(range(1, 51))
+    assert not reader.tally.contiguous
+    assert model.requests < 3 * 40
+
+
+def test_a_wrong_count_is_not_a_proof() -> None:
+    model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda count: count + 1)
+    reader = reader_of(model, NumberedPager(5))
+    keys, _ = read_all(reader)
+    assert keys == list(range(1, 51))
+    assert not reader.tally.contiguous
+    assert reader.tally.passes == 3
+
+
+@settings(max_examples=60 * THOROUGH, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    changes=st.integers(0, 20),
+    limit=st.integers(1, 9),
+    slices=st.integers(1, 5),
+    ahead=st.integers(1, 8),
+    stop=st.integers(1, 12),
+    until_short=st.booleans(),
+    seed=SEEDS,
+)
+def test_token_chains_bring_what_was_there_throughout_once_also_in_two_tries(
+    count: int,
+    changes: int,
+    limit: int,
+    slices: int,
+    ahead: int,
+    stop: int,
+    until_short: bool,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    model = Tokens(rng.sample(range(1, 200), count), rng, changes=changes, counts=False)
+    cuts = [0, *sorted(rng.sample(range(1, 200), slices - 1)), 10_000]
+    windows = tuple((str(a), str(b)) for a, b in pairwise(cuts))
+    pager = ChainPager(limit, until_short)
+    first, position = read_all(reader_of(model, pager, ahead, windows), None, stop)
+    model.change()
+    rest, _ = read_all(reader_of(model, pager, ahead, windows), position) if position else ([], 0)
+    keys = first + rest
+    assert keys == sorted(set(keys))
+    assert not model.throughout - set(keys)
+
+
+@settings(max_examples=60 * THOROUGH, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    changes=st.integers(0, 10),
+    each=st.integers(1, 2),
+    limit=st.integers(4, 9),
+    cap=st.none() | st.integers(3, 6),
+    keep=st.integers(0, 2),
+    at=st.integers(1, 30),
+    stop=st.integers(1, 30),
+    seed=SEEDS,
+)
+def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
+    count: int,
+    changes: int,
+    each: int,
+    limit: int,
+    cap: int | None,
+    keep: int,
+    at: int,
+    stop: int,
+    seed: int,
+) -> None:
+    # The first page of a try does not tell an API that caps its pages from a short one; the second
+    # is the third request where a row that goes has the first one asked for again.
+    assume(cap is None or cap >= limit or (at not in (2, 2 + bool(changes)) and stop > 20))
+    rng = random.Random(seed)
+    model = ByCursor(rng.sample(range(1, 200), count), rng, changes=changes, counts=False, cap=cap)
+    model.each = each
+    model.fault = lambda ask, found: found[:keep]
+    model.fault_at = frozenset([at])
+    windows = ((None, "2027-01-01T00:00:00+00:00"),)
+
+    def reader() -> SequentialReader:
+        return reader_of(CursorPages(model, 1.0), CursorPager(limit), 1, windows)
+
+    first, position = read_all(reader(), None, stop)
+    rest, _ = read_all(reader(), position) if position else ([], 0)
+    keys = first + rest
+    assert len(keys) == len(set(keys))
+    assert not model.throughout - set(keys)
+
+
+def test_the_totals_of_slices_add_up() -> None:
+    model = Tokens(list(range(1, 31)), random.Random(1), counts=False, total_in_page=True)
+    windows = (("0", "10"), ("10", "25"), ("25", "99"))
+    reader = reader_of(model, ChainPager(4), 2, windows)
+    keys, position = read_all(reader, None, 4)
+    assert len(position["totals"]) == 2
+    again = reader_of(model, ChainPager(4), 2, windows)
+    rest, _ = read_all(again, position)
+    assert keys + rest == list(range(1, 31))
+    assert (again.tally.passes, again.tally.contiguous) == (1, True)
+
+
+def test_a_later_try_whose_count_does_not_agree_starts_over() -> None:
+    model = Numbered(list(range(1, 31)), random.Random(1))
+    _, position = read_all(reader_of(model, NumberedPager(4)), None, 3)
+    model.rows = model.rows[2:]
+    with pytest.raises(CannotResume):
+        read_all(reader_of(model, NumberedPager(4)), position)
+
+
+def test_a_position_of_an_earlier_version_is_not_gone_on_with() -> None:
+    model = Numbered(list(range(1, 31)), random.Random(1))
+    _, position = read_all(reader_of(model, NumberedPager(4)), None, 3)
+    del position["came"]
+    with pytest.raises(CannotResume):
+        read_all(reader_of(model, NumberedPager(4)), position)
+
+
+def test_many_slices_without_a_row_are_no_circle() -> None:
+    model = Numbered([], random.Random(1), counts=False, most_delay=0)
+    slices = tuple((str(n), str(n + 1)) for n in range(300))
+    keys, _ = read_all(reader_of(model, NumberedPager(4), slices=slices))
+    assert keys == []
+
+
+def test_tokens_that_go_round_in_a_circle_are_said() -> None:
+    model = Tokens(list(range(1, 31)), random.Random(1), counts=False)
+    model.circle = True
+    with pytest.raises(ContractBroken, match="do the pages go round in a circle"):
+        read_all(reader_of(model, ChainPager(4)))
+    model = Tokens(list(range(1, 4)), random.Random(1), counts=False)
+    model.circle = True
+    with pytest.raises(ContractBroken, match="a page came again as the page after it"):
+        read_all(reader_of(model, ChainPager(4)))
+
+
+def test_a_page_that_comes_again_once_is_asked_for_again() -> None:
+    model = Numbered(list(range(1, 31)), random.Random(1), counts=False)
+    model.fault_at = frozenset([3])
+    model.fault = lambda ask, found: [row - 5 for row in found]
+    keys, _ = read_all(reader_of(model, NumberedPager(5)))
+    assert keys == list(range(1, 31))
+
+
+def test_a_last_page_that_comes_for_ever_is_the_end_of_numbered_pages() -> None:
+    model = Numbered(list(range(1, 28)), random.Random(1), counts=False)
+    model.clamps = True
+    keys, _ = read_all(reader_of(model, NumberedPager(5)))
+    assert keys == list(range(1, 28))
+
+
+def test_rows_without_an_end_of_their_own_stop_at_an_empty_page() -> None:
+    model = Numbered(list(range(1, 31)), random.Random(1), counts=False, cap=4)
+    keys, _ = read_all(reader_of(model, NumberedPager(10)))
+    assert keys == list(range(1, 31))

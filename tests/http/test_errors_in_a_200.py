@@ -1,0 +1,155 @@
+"""What an answer with status 200 says instead of rows: to wait, an error, or nothing at all."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.config import Source
+from pipeline.errors import ConfigError, ContractBroken
+from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.s3 import Lake
+from tests.support.runs import extract, outcome_of, serving
+from tests.support.yaml_sources import source_of
+
+DAY = ["2026-11-02"]
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+LAGGED = {"code": "maxlag", "info": "Waiting for a database server: 7 seconds lagged."}
+LIMITED = {"code": "ratelimited", "info": "You've exceeded your rate limit. Please wait some time."}
+
+
+class Api:
+    """Answers ``refusals`` first, then its pages of rows by token, as MediaWiki does."""
+
+    def __init__(self, *refusals: Response, pages: tuple[Any, ...] = ()) -> None:
+        self.refusals = list(refusals)
+        self.pages = pages or ({"things": [{"id": 1}], "continue": {"after": 1}}, {"things": []})
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def answer(self, request: Request) -> Response:
+        if self.refusals:
+            return self.refusals.pop(0)
+        return JSONResponse(self.pages[int(request.query_params.get("after", "0"))])
+
+
+def source_at(url: str, more: str = "errors_at: error") -> Source:
+    return source_of(
+        f"""
+        source: api
+        base_url: {url}
+        start: 2026-11-01
+        answers: {{throttled_text: exceeded your rate limit}}
+        retries: {{errors: 2, first_wait_s: 0.001, max_wait_s: 0.002}}
+        endpoints:
+          things:
+            key: [id]
+            columns: {{id: int64}}
+            request: {{params: {{after: "{{token}}"}}}}
+            paging: {{kind: token, limit: 2, next: continue.after}}
+            rows: things
+            {more}
+        """
+    )
+
+
+def error_of(api: Api, lake: Lake, more: str) -> str:
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(source_at(url, more), lake, "things", DAY, NOW)
+    assert not outcome.receipts
+    error = outcome.failed[0].error
+    assert isinstance(error, ContractBroken)
+    return str(error)
+
+
+def lagged() -> Response:
+    """As MediaWiki: status 200, and the header."""
+    return JSONResponse({"error": LAGGED}, headers={"Retry-After": "0"})
+
+
+@pytest.mark.parametrize(
+    "refused", [lagged, lambda: JSONResponse({"error": LIMITED})], ids=["header", "text"]
+)
+def test_an_error_in_a_200_that_asks_to_wait_is_waited_for(refused: Any, lake: Lake) -> None:
+    """More often than odd pages are asked for again, and than errors are."""
+    api = Api(*(refused() for _ in range(8)))
+    with serving(api.app) as url:
+        (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
+    assert not api.refusals
+    assert manifest.throttled == 8
+    assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [1]
+
+
+def test_another_error_in_a_200_is_for_good_and_said(lake: Lake) -> None:
+    said = error_of(
+        Api(*(JSONResponse({"error": {"code": "badvalue"}}) for _ in range(9))),
+        lake,
+        "errors_at: error",
+    )
+    assert 'the API answered with an error in a 200: {"code": "badvalue"}' in said
+    assert "path to the rows" not in said
+
+
+def test_without_errors_at_an_error_is_no_reason_to_wait_but_its_remedy_is_named(
+    lake: Lake,
+) -> None:
+    """Some APIs send Retry-After with every answer: a wrong path would be waited for."""
+    said = error_of(Api(*(lagged() for _ in range(9))), lake, "")
+    assert "7 seconds lagged" in said
+    assert said.endswith("in the YAML of api, and say errors_at: error, if only an error has it")
+
+
+def test_retry_after_beside_rows_is_no_reason_to_wait(lake: Lake) -> None:
+    page = JSONResponse({"things": [{"id": 7}]}, headers={"Retry-After": "60"})
+    with serving(Api(page).app) as url:
+        (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
+    assert (manifest.rows, manifest.throttled) == (1, 0)
+
+
+@pytest.mark.parametrize("pages", [({"total_size": 0},), ({"continue": {"after": 1}}, {})])
+def test_rows_that_are_left_out_where_there_are_none(pages: tuple[Any, ...], lake: Lake) -> None:
+    """As Mailman (``total_size`` and no ``entries``) and Google (``{}``, or only a next token)."""
+    with serving(Api(pages=pages).app) as url:
+        (manifest,) = extract(source_at(url, "rows_may_lack: true"), lake, "things", DAY, NOW)
+    assert (manifest.rows, manifest.files) == (0, ())
+
+
+def test_rows_that_are_left_out_have_to_be_told(lake: Lake) -> None:
+    said = error_of(Api(pages=({"total_size": 0},)), lake, "")
+    assert "there is no things among total_size" in said
+    assert said.endswith(
+        "or say rows_may_lack: true, if the API leaves them out where there are none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        ({"message": "not now"}, "it says: "),
+        ({"errors": ["not now"]}, "and say errors_at: errors"),
+        ({"thing": [{"id": 1}]}, "there is no things among thing. "),
+        ([], "the body is "),
+    ],
+)
+def test_what_is_there_instead_of_rows_is_not_taken_for_none(
+    page: Any, found: str, lake: Lake
+) -> None:
+    said = error_of(Api(pages=(page,)), lake, "rows_may_lack: true")
+    assert "expected a list of rows at things" in said
+    assert found in said
+
+
+def test_rows_that_are_the_body_cannot_lack() -> None:
+    with pytest.raises(ConfigError, match="rows_may_lack is about the member that has the rows"):
+        source_of(
+            """
+            source: api
+            base_url: http://127.0.0.1:1
+            start: 2026-11-01
+            endpoints:
+              things: {key: [id], rows_may_lack: true}
+            """
+        )

@@ -1,0 +1,96 @@
+"""What an API says of its own limit, over a real socket: read, followed down, and up again."""
+
+import asyncio
+import time
+
+import pytest
+
+from pipeline.config.limits import RateHeadersConfig
+from pipeline.http.classify import limit_told
+from pipeline.http.client import RequestCounts, open_client
+from pipeline.ratelimit import Limits, RateWindow, open_budget
+from tests.support.wire import Seen, answer, read_json, serving, things
+from tests.support.yaml_sources import source_of
+
+
+@pytest.mark.parametrize(
+    ("limit", "interval", "told"),
+    [
+        ("50", "1s", (50, 1.0)),
+        ("50", "1", (50, 1.0)),
+        ("100", "5m", (100, 300.0)),
+        ("5", "1500 ms", (5, 1.5)),
+        ("5000", "1h", (5000, 3600.0)),
+        ("0", "1s", None),
+        ("-3", "1s", None),
+        ("many", "1s", None),
+        ("inf", "1s", None),
+        ("50", "soon", None),
+        ("50", "0s", None),
+        ("50", "9999d", None),
+        ("50", "", None),
+    ],
+)
+def test_the_limit_that_the_api_says(
+    limit: str, interval: str, told: tuple[int, float] | None
+) -> None:
+    headers = {"x-limit": limit, "x-interval": interval}
+    assert limit_told(headers, RateHeadersConfig(limit="X-Limit", interval="X-Interval")) == told
+
+
+def test_the_limit_without_a_header_for_its_interval() -> None:
+    rate = RateHeadersConfig(limit="x-limit", interval_s=3600)
+    assert limit_told({"x-limit": "60"}, rate) == (60, 3600.0)
+    assert limit_told({}, rate) is None
+    assert limit_told({"x-limit": "60"}, RateHeadersConfig()) is None
+    assert limit_told({"x-limit": "60"}, None) is None
+    for odd in (
+        {"limit": "a"},
+        {"interval": "b"},
+        {"limit": "a", "interval": "b", "interval_s": 1},
+    ):
+        with pytest.raises(ValueError, match="name limit, and one of interval"):
+            RateHeadersConfig.model_validate(odd)
+
+
+@pytest.mark.slow
+def test_an_api_that_lowers_its_limit_is_followed_and_back_again() -> None:
+    """40 a second are configured; after 30 answers the API allows 8, after 46 its 40 again."""
+    came: list[float] = []
+    refused = 0
+
+    def answering(number: int, seen: Seen) -> bytes:
+        nonlocal refused
+        allowed = 8 if 30 <= number < 46 else 40
+        came.append(time.monotonic())
+        # What was on its way when the limit fell is no fault of the client.
+        since_fell = came[-1] - came[29] if number > 30 else 0.0
+        if 30 < number < 46 and since_fell > 1.2:
+            # A busy machine brings one late, and so near to the next: 0.2 s are allowed for that.
+            refused += sum(at > came[-1] - 0.8 for at in came) > allowed
+        return answer([], head=f"X-Limit: {allowed}\nX-Interval: 1s")
+
+    async def main() -> None:
+        async with serving(answering) as wire:
+            more = "limits: {in_flight: 4, headers: {limit: x-limit, interval: x-interval}}"
+            source = source_of(
+                f"""
+                source: api
+                base_url: {wire.url}
+                start: 2026-11-01
+                {more}
+                endpoints: {{things: {{key: [id]}}}}
+                """
+            )
+            limits = Limits((RateWindow(40, 1.0),), 4)
+            async with open_client(source, open_budget("told", limits, None)) as client:
+                pages = (
+                    client.fetch(things(source), read_json, "p", RequestCounts()) for _ in range(90)
+                )
+                await asyncio.gather(*pages)
+
+    asyncio.run(main())
+    assert refused == 0
+    falls, lifted = came[29], came[45]
+    assert lifted - falls >= 1.4  # 16 requests at 8 a second, of which 4 may have been on their way
+    assert came[-1] - lifted <= 4.0  # 1.1 s at 40 a second, and not those 5.5 s that 8 would take

@@ -1,0 +1,130 @@
+"""A collection of rows in memory that changes under the reader: the adversary of the proof.
+
+It implements ``Pages``. Before each answer rows may come, leave the window or be deleted; answers
+are delayed in a random order that a seed decides; the faults are those of real servers.
+
+``HEADRACE_THOROUGH=20`` in the environment tries 20 times as many cases.
+"""
+
+import asyncio
+import os
+import random
+from bisect import bisect_right, insort
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.extract.fetcher import ParsedPage
+from pipeline.pagination.pagers import Key, PageInfo, PageRequest
+
+THOROUGH = int(os.environ.get("HEADRACE_THOROUGH", "1"))
+Fault = Callable[[PageRequest, list[int]], list[int]]
+
+
+@dataclass
+class Moving:
+    """Rows are their keys. ``throughout`` are those that nothing has happened to so far."""
+
+    rows: list[int]
+    rng: random.Random
+    changes: int = 0
+    counts: bool = True
+    wrong_count: Callable[[int], int] = lambda count: count
+    cap: int | None = None
+    fault: Fault | None = None
+    fault_at: frozenset[int] = frozenset()
+    descending: bool = False
+    text_keys: bool = False
+    first_offset: int = 0
+    most_delay: int = 4
+    ignored: frozenset[str] = frozenset()
+    total_in_page: bool = False
+    kept: int | None = None
+    counted: int | None = None
+
+    def __post_init__(self) -> None:
+        self.rows.sort()
+        self.throughout = set(self.rows)
+        assert self.kept is None or self.kept in self.throughout
+        self.requests = 0
+        self.open = self.most_open = 0
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        await self._delay()
+        number = self.requests
+        found = self._answer(ask)
+        if self.fault is not None and number in self.fault_at:
+            found = self.fault(ask, found)
+        page = self.fetched(ask, found)
+        await self._delay(back=True)
+        return page
+
+    async def count(self, ask: PageRequest) -> int | None:
+        if not self.counts:
+            return None
+        await self._delay()
+        found = self.wrong_count(len(self._matching(ask)))
+        if ask.after is None and ask.before is None:
+            self.counted = found
+        await self._delay(back=True)
+        return found
+
+    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
+        shown = [self.shown(key) for key in keys]
+        kind = pa.string() if self.text_keys else pa.uint64()
+        first: Key = shown[0] if shown else None
+        last: Key = shown[-1] if shown else None
+        total = len(self.rows) if self.total_in_page else None
+        facts = PageInfo(len(keys), first, last, total=total)
+        return ParsedPage(ask, facts, pa.table({"id": pa.array(shown, kind)}))
+
+    def shown(self, key: int) -> int | str:
+        return f"k{key:06}" if self.text_keys else key
+
+    def _hidden(self, key: Key) -> int:
+        return int(str(key).removeprefix("k"))
+
+    def _matching(self, ask: PageRequest) -> list[int]:
+        low, high = (ask.before, ask.after) if self.descending else (ask.after, ask.before)
+        if "after" in self.ignored:
+            low = high = None
+        rows = self.rows
+        if low is not None:
+            rows = rows[bisect_right(rows, self._hidden(low)) :]
+        if high is not None:
+            rows = [row for row in rows if row < self._hidden(high)]
+        return rows[::-1] if self.descending else rows
+
+    def _answer(self, ask: PageRequest) -> list[int]:
+        start = 0 if "offset" in self.ignored else (ask.offset or self.first_offset)
+        start = max(0, start - self.first_offset)
+        limit = ask.limit if self.cap is None else min(ask.limit, self.cap)
+        return self._matching(ask)[start : start + limit]
+
+    async def _delay(self, back: bool = False) -> None:
+        if not back:
+            self.open += 1
+            self.most_open = max(self.most_open, self.open)
+        for _ in range(self.rng.randint(0, self.most_delay)):
+            await asyncio.sleep(0)
+        if back:
+            self.open -= 1
+        else:
+            self.requests += 1
+            self.change()
+
+    def change(self) -> None:
+        """Up to three changes, while there are any left."""
+        for _ in range(min(self.changes, self.rng.choice((0, 0, 1, 1, 2, 3)))):
+            self.changes -= 1
+            if self.rows and self.rng.random() < 0.6:
+                gone = self.rng.choice(self.rows)
+                if gone != self.kept:
+                    self.rows.remove(gone)
+                    self.throughout.discard(gone)
+            else:
+                new = self.rng.randrange(0, 3 * len(self.rows) + 10)
+                if new not in self.rows:
+                    insort(self.rows, new)
+                    self.throughout.discard(new)

@@ -1,0 +1,172 @@
+"""What every source's test needs: its API behind a socket, the engine, and each row compared."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from local.paths import ROOT
+from pipeline import ratelimit
+from pipeline.config import Source, load_source
+from pipeline.http.client import open_client
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.s3 import Lake
+from pipeline.run.runner import RunOutcome, run_source
+from pipeline.run.staged_partition import RunContext
+
+Row = dict[str, Any]
+LIMITS = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)
+_numbers = count()
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[str]:
+    """The app on loopback while the `with` lasts: its base URL."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def shipped(name: str, env: Mapping[str, str]) -> Source:
+    """A source as it ships, with settings."""
+    return load_source(ROOT / "sources" / f"{name}.yaml", env)
+
+
+def days_from(first: str, number: int) -> list[str]:
+    return [(date.fromisoformat(first) + timedelta(days=i)).isoformat() for i in range(number)]
+
+
+def instant(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def outcome_of(
+    source: Source,
+    lake: Lake,
+    endpoint: str | Sequence[str],
+    days: Sequence[str],
+    now: datetime,
+    run_id: str | None = None,
+) -> tuple[RunOutcome, int]:
+    """Run the engine: what came of it, and how many requests that took.
+
+    :param run_id: of an earlier try of the same run; else a run of its own.
+    """
+
+    async def main() -> tuple[RunOutcome, int]:
+        outcome = RunOutcome()
+        async with open_client(
+            source, ratelimit.open_budget(source.source, LIMITS, "memory")
+        ) as client:
+            run = RunContext(source, lake, client, run_id or f"run-{next(_numbers)}", lambda: now)
+            names = [endpoint] if isinstance(endpoint, str) else endpoint
+            await run_source(run, names, days, outcome)
+            return outcome, client.requests
+
+    return asyncio.run(main())
+
+
+def extract(
+    source: Source, lake: Lake, endpoint: str, days: Sequence[str], now: datetime
+) -> list[Manifest]:
+    """The manifests of the days; all are proved, and every check holds."""
+    outcome, _ = outcome_of(source, lake, endpoint, days, now)
+    if outcome.failed:
+        raise outcome.failed[0].error
+    manifests = [receipt.manifest for receipt in outcome.receipts]
+    assert [m.partition for m in manifests] == list(days)
+    assert all(m.proof["contiguous"] for m in manifests)
+    assert all(check["passed"] for m in manifests for check in m.checks)
+    return manifests
+
+
+def check_rows(source: Source, lake: Lake, manifest: Manifest, rows: Iterable[Row]) -> int:
+    """Every row of the partition against those of the API in its window; how many there are.
+
+    :param rows: the API's rows as they should land.
+    """
+    spec = source.endpoints[manifest.endpoint]
+    cursor = spec.cursor or ""
+    start, end = manifest.window["start"], manifest.window["end"]
+    wanted: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        at = row.get(cursor)
+        inside = not spec.incremental or (
+            (start is None or (at is not None and at >= instant(start)))
+            and (at is None or at < instant(end))
+        )
+        if inside:
+            wanted[tuple(row[name] for name in spec.key)] = row
+    assert manifest.rows == len(wanted)
+    if not manifest.files:
+        return 0
+    names = list(dict.fromkeys([*spec.key, *spec.columns]))
+    read = key_rows(lake, manifest.files, names).to_pylist()
+    as_json = [name for name, column in spec.columns.items() if column.type == "json"]
+    for row in read:
+        row.update({name: json.loads(row[name]) for name in as_json if row[name] is not None})
+    found = {tuple(row[name] for name in spec.key): row for row in read}
+    assert len(found) == len(read)
+    assert found.keys() == wanted.keys()
+    for key, row in wanted.items():
+        assert found[key] == {name: row.get(name) for name in names}, key
+    return len(found)
+
+
+def landed(source: Source, endpoint: str, rows: Iterable[Row]) -> list[Row]:
+    """How rows of the API should land, by the declared paths and types."""
+    columns = [
+        (name, (column.path or name).split("."), column.type)
+        for name, column in source.endpoints[endpoint].columns.items()
+    ]
+    return [{name: _value(_at(row, path), kind) for name, path, kind in columns} for row in rows]
+
+
+def _at(row: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        row = row.get(part) if isinstance(row, dict) else None
+    return row
+
+
+def _value(value: Any, kind: str) -> Any:
+    if value is None:
+        return None
+    if kind == "timestamp[ms]":
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=value)
+    if kind == "timestamp[iso]":
+        return instant(value)
+    if kind == "date":
+        return date.fromisoformat(value)
+    if kind.startswith(("struct<", "list<struct<")):
+        return _struct(value, kind)
+    return value
+
+
+def _struct(value: Any, kind: str) -> Any:
+    """Objects with the members that are declared, and no others."""
+    if isinstance(value, list):
+        return [_struct(item, kind) for item in value]
+    names = [piece.split(":")[0].strip() for piece in kind.partition("struct<")[2].split(",")]
+    return {name: value.get(name) for name in names}
