@@ -1,5 +1,6 @@
 """Servers that others wrote, as child processes on loopback, filled with made-up rows."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -70,8 +71,11 @@ def _npm(name: str, packages: Sequence[str]) -> tuple[str, Path]:
     home = ROOT / ".local" / "cache" / name
     modules, done = home / "node_modules", home / "installed.txt"
     wanted = "\n".join(packages)
-    if not done.exists() or done.read_text() != wanted:
-        home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:  # several test processes may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if done.exists() and done.read_text() == wanted:
+            return node, modules
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
         command += ["--prefix", str(home), *packages]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
