@@ -6,12 +6,14 @@ Read it in this order; each uses only those above it (``tests/test_architecture.
 what           meaning
 ============== ==================================================================================
 ``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
-               threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds
+               threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds.
+               ``model``: what every model of the YAML is built on
 ``decode``     bytes to Arrow, fast and lossless
+``hooks``      the user's own functions: transform, pager, auth
+``pagination`` how pages follow each other, and the proof that no row lies between two of them
 ``config``     what an API is, from its YAML
 ``partitions`` which interval of the cursor a partition asks for
-``pagination`` which requests, and the proof that no row lies between two pages; ``hooks``: the
-               user's own pager, transform and auth
+``dialects``   the HTTP request of a page, in the API's own words
 ``ratelimit``  when a request may go, over all processes
 ``http``       the only sender
 ``extract``    all pages of one window, side by side and in order

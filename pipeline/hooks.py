@@ -9,24 +9,17 @@ key            signature                                   meaning
                                                            ``PageRequest``), or None at the end
 ``auth``       a subclass of ``httpx.Auth``                takes ``options`` as keyword arguments
 =============  ==========================================  ======================================
+
+What the function of ``paging`` may return is checked in ``pipeline.pagination.custom``.
 """
 
 import importlib
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.pagination.pagers import Key, PageInfo, PageRequest, PageToken
-
-_KINDS: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("limit", "offset", "page"), int | None),
-    "token": PageToken,
-    "url": str | None,
-    **dict.fromkeys(("after", "before"), Key),
-}
-"""What a pager may give, by the attribute of ``PageRequest``."""
 
 
 def load_function(path: str, where: str) -> Callable[..., Any]:
@@ -73,35 +66,3 @@ def transformed(
                 f"key or declared nullable: false; row {at} of those that came back has none"
             )
     return made
-
-
-def following(
-    function: Callable[[PageRequest, PageInfo], Any], path: str
-) -> Callable[[PageRequest, PageInfo], Any]:
-    """A user's pager, held to what it may return: an ``PageRequest`` that fits into a request.
-
-    Whatever else it returns or raises fails its endpoint, and no other.
-
-    :raises ContractBroken: from the pager that is returned.
-    """
-
-    def after(ask: PageRequest, facts: PageInfo) -> PageRequest | None:
-        try:
-            found = function(ask, facts)
-        except Exception as error:
-            raise ContractBroken(
-                f"paging {path} failed: {type(error).__name__}: {error}"
-            ) from error
-        if found is None:
-            return None
-        if not isinstance(found, PageRequest):
-            raise ContractBroken(f"paging {path}: expected PageRequest or None, got {type(found)}")
-        for name, kind in _KINDS.items():
-            value = getattr(found, name)
-            if not isinstance(value, kind):
-                raise ContractBroken(
-                    f"paging {path}: expected {name} to be {kind}, got {type(value).__name__}"
-                )
-        return found
-
-    return after

@@ -124,7 +124,13 @@ class KindField:
             for name, kind in self._kinds
             if issubclass(kind, BaseModel)
         }
-        return handler(core_schema.tagged_union_schema(models, discriminator="kind"))
+        choice = handler(core_schema.tagged_union_schema(models, discriminator="kind"))
+        for model in choice["oneOf"]:
+            # Python may leave out what the class says; YAML has only the kind to tell the class by.
+            of_kind = handler.resolve_ref_schema(model)
+            of_kind["properties"]["kind"].pop("default", None)
+            of_kind["required"] = ["kind", *(n for n in of_kind.get("required", ()) if n != "kind")]
+        return choice
 
     def _read(self, value: Any) -> Any:
         if isinstance(value, self._kinds.base):
@@ -137,6 +143,12 @@ class KindField:
                 {"family": self._kinds.family, "names": names},
             )
         kind = value.get("kind")
+        if kind is None:
+            raise PydanticCustomError(
+                "kind_missing",
+                "kind is missing: add one of {names}",
+                {"names": ", ".join(f"`{name}`" for name in self._kinds.names)},
+            )
         if kind not in self._kinds.names:
             raise PydanticCustomError("kind_unknown", "{text}", {"text": self._kinds.unknown(kind)})
         return self._kinds[kind].model_validate(dict(value))

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.config.paging import LinkPaging, NumberedPaging, OffsetPaging, TokenPaging
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.feed import validators_of
-from pipeline.pagination.pagers import Key
+from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
 from sourcetool.probe import Seen, number_in
@@ -57,7 +56,7 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             f"{limit:,} rows a page were asked for, {head.rows:,} came: the API does not know the "
             "parameter of the page size",
             "correct the parameter that carries {limit}",
-            breaks=not isinstance(seen.endpoint.paging, LinkPaging),
+            breaks=seen.endpoint.paging.holds_limit,
         )
 
 
@@ -83,22 +82,22 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
                 "what it is, a number or a text?",
                 breaks=_total(seen) is not None,
             )
-    elif head.rows >= paging.limit and paging.kind in ("link", "token"):
+    elif head.rows >= paging.limit and paging.names_next:
         yield Doubt(
             f"the first page is full ({head.rows:,} rows), and names no next page: if there is "
             "one, its rows would be lost",
             "look at the body and the headers for the next token or link (paging.next)",
             breaks=True,
         )
-    if paging.kind == "none" and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
+    if paging.one_page and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
         yield Doubt(
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
-    if isinstance(paging, TokenPaging) and paging.numbered is None and paging.last is None:
+    if paging.judged_by_looks:
         yield from _counting(seen)
-    if isinstance(paging, OffsetPaging | NumberedPaging) and not seen.endpoint.proven:
-        yield from _count(seen, paging)
+    if paging.by_number and not seen.endpoint.proven:
+        yield from _count(seen)
 
 
 def _counting(seen: Seen) -> Iterator[Doubt]:
@@ -115,10 +114,10 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
     )
 
 
-def _count(seen: Seen, paging: OffsetPaging | NumberedPaging) -> Iterator[Doubt]:
+def _count(seen: Seen) -> Iterator[Doubt]:
     """Pages that can't overlap are held against a count."""
     head = seen.pages[0].facts
-    named = paging.total or paging.total_header
+    named = seen.endpoint.paging.total_at
     if head.total is not None or seen.counted is not None:
         return
     if named is None:
@@ -147,11 +146,7 @@ def _keys(seen: Seen) -> Iterator[Doubt]:
                 "add the column to key that tells them apart",
                 breaks=True,
             )
-    if (
-        len(seen.pages) > 1
-        and seen.endpoint.proven
-        and isinstance(seen.endpoint.paging, OffsetPaging)
-    ):
+    if len(seen.pages) > 1 and seen.endpoint.proven and seen.endpoint.overlaps:
         last, first = seen.pages[0].facts.last, seen.pages[1].facts.first
         if last is not None and first is not None and last != first:
             yield Doubt(

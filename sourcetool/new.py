@@ -17,8 +17,8 @@ from rich.markup import escape
 from pipeline.config import load_source
 from pipeline.config.settings import interpolate
 from pipeline.decode.body_checks import BadBody, looks_like_json
+from pipeline.dialects.http_request import ACCEPT
 from pipeline.errors import ConfigError
-from pipeline.pagination.requests import ACCEPT
 from sourcetool.infer import Guess, guess
 
 TIMEOUT_S = 30.0

@@ -12,20 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.paging import CursorPaging
 from pipeline.config.source import Source
 from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
+from pipeline.dialects.http_request import HttpRequest
+from pipeline.dialects.window_format import may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.fan_out import PagesOfValue, Value
 from pipeline.extract.fetcher import PageFetcher, PageSource, ParsedPage
 from pipeline.extract.loop_guard import is_end
-from pipeline.extract.plan import pager_of, shape_of, window_slices
+from pipeline.extract.plan import paging_of, shape_of, window_slices, window_text
 from pipeline.http.client import HttpResponse, RequestCounts
 from pipeline.http.request_batching import Sender
-from pipeline.pagination.pagers import PageInfo, Pager, PageRequest
-from pipeline.pagination.requests import HttpRequest
-from pipeline.pagination.window_format import may_come
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.partitions.window import Window, floor
 
 T = TypeVar("T")
@@ -93,20 +93,20 @@ def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) ->
 
 
 def _next(
-    pager: Pager, ask: PageRequest, facts: PageInfo, counted: int | None
+    paging: Paging, ask: PageRequest, facts: PageInfo, counted: int | None
 ) -> PageRequest | None:
     """The page that a run would ask for next: planned by the count, else by this page."""
     known = replace(facts, total=facts.total if counted is None else counted)
-    planned = pager.planned(ask, known)
-    return pager.after(ask, known) if planned is None else next(iter(planned)).ask
+    planned = paging.planned(ask, known)
+    if planned is None:
+        return paging.next_request(ask, known)
+    return next(iter(planned)).request
 
 
-def first_ask(pager: Pager, endpoint: Endpoint, window: Window) -> PageRequest:
+def first_request(paging: Paging, window: Window) -> PageRequest:
     """The first page of a window."""
-    if not isinstance(endpoint.paging, CursorPaging):
-        return pager.first()
-    start = window.start.isoformat() if window.start else None
-    return replace(pager.first(), window=(start, window.end.isoformat()))
+    first = paging.first_request()
+    return replace(first, window=window_text(window)) if paging.needs_window else first
 
 
 def number_in(token: object) -> int | None:
@@ -147,13 +147,15 @@ def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
     return pc.sum(pc.greater(column, pa.scalar(latest, INSTANT))).as_py() or 0
 
 
-async def _page(pages: PageSource, ask: PageRequest, seen: Seen, pager: Pager) -> ParsedPage | None:
+async def _page(
+    pages: PageSource, ask: PageRequest, seen: Seen, paging: Paging
+) -> ParsedPage | None:
     """A page; None if the API has no such page, behind as many rows as there are."""
     try:
         return await pages.page(ask)
     except RequestRefused as error:
         total = seen.pages[0].facts.total if seen.pages and seen.counted is None else seen.counted
-        if seen.pages and is_end(error, pager.first(), ask, total):
+        if seen.pages and is_end(error, paging.first_request(), ask, total):
             return None
         raise
 
@@ -179,28 +181,28 @@ async def look(
     def asked(pages: PageFetcher) -> PageSource:
         return pages if of is None else PagesOfValue(pages, of)
 
-    pages, pager = pages_in(window), pager_of(endpoint)
-    first = first_ask(pager, endpoint, window)
+    pages, paging = pages_in(window), paging_of(endpoint)
+    first = first_request(paging, window)
     ask: PageRequest | None = first
     try:
         seen.counted = await asked(pages).count(first)
         while ask is not None and len(seen.pages) < most_pages:
-            page = await _page(asked(pages), ask, seen, pager)
+            page = await _page(asked(pages), ask, seen, paging)
             if page is None:
                 break
             seen.pages.append(page)
             if page.facts.rows:
                 seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.ask))
-            ask = _next(pager, ask, page.facts, seen.counted) if page.facts.rows else None
+            ask = _next(paging, ask, page.facts, seen.counted) if page.facts.rows else None
         if (part := half_of(seen)) is not None:
-            seen.half = await asked(pages_in(part)).page(first_ask(pager, endpoint, part))
+            seen.half = await asked(pages_in(part)).page(first_request(paging, part))
             if seen.half.outside:
                 table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.ask)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):
             try:
-                seen.ever = await asked(pages_in(ever)).page(first_ask(pager, endpoint, ever))
+                seen.ever = await asked(pages_in(ever)).page(first_request(paging, ever))
             except HeadraceError as error:
                 seen.ever_error = error
     except HeadraceError as error:

@@ -26,8 +26,8 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "runtime", "timestamps", "decode", "config", "partitions",
-    "pagination", "hooks", "ratelimit", "http", "extract", "lake", "run",
+    "body", "errors", "kinds", "model", "runtime", "timestamps", "decode", "hooks", "pagination",
+    "config", "partitions", "dialects", "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
 PACKAGES = [
     file.parent

@@ -1,17 +1,11 @@
 """The user's own functions: what they may do, and what is said when they do something else."""
 
-import json
-from dataclasses import replace
-from datetime import UTC, date, datetime
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.hooks import following, load_function, transformed
-from pipeline.pagination.pagers import CustomPager, PageInfo, PageRequest
+from pipeline.hooks import load_function, transformed
 
 ROWS = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", None]})
 
@@ -53,28 +47,3 @@ def test_what_breaks_the_contract_is_named(function: object, said: str) -> None:
 def test_what_is_no_function_is_said_so(path: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_function(path, "transform")
-
-
-@pytest.mark.parametrize(
-    ("function", "said"),
-    [
-        (lambda ask, facts: facts.total + 1, "paging m:f failed: TypeError"),
-        (lambda ask, facts: {"page": 2}, "expected PageRequest or None, got <class 'dict'>"),
-        (lambda ask, facts: replace(ask, token=facts.last), "expected token to be .*, got date"),
-        (lambda ask, facts: replace(ask, after=[1]), "expected after to be .*, got list"),
-    ],
-)
-def test_what_a_pager_may_not_give_is_named(function: Any, said: str) -> None:
-    pager = CustomPager(5, following(function, "m:f"))
-    with pytest.raises(ContractBroken, match=said):
-        pager.after(PageRequest(5), PageInfo(5, last=date(2026, 1, 5)))
-
-
-@pytest.mark.parametrize(
-    "last", [7, 1.5, "x", date(2026, 1, 5), datetime(2026, 1, 5, 1, 2, 3, 4, UTC), None]
-)
-def test_a_pager_may_go_on_by_any_key_and_it_is_kept(last: Any) -> None:
-    pager = CustomPager(5, following(lambda ask, facts: replace(ask, after=facts.last), "m:f"))
-    found = pager.after(PageRequest(5), PageInfo(5, last=last))
-    assert found == PageRequest(5, after=last)
-    assert PageRequest.from_json(json.loads(json.dumps(found.to_json()))) == found

@@ -53,6 +53,7 @@ def test_each_mistake_keeps_its_place() -> None:
             "greeting has no kind `helo` (did you mean `hello`?): expected one of `hello`",
         )
     ]
+    assert errors_of({"times": 2}) == [(("greeting",), "kind is missing: add one of `hello`")]
     assert "expected greeting as an object with a kind" in errors_of("hello")[0][1]
 
 

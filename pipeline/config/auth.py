@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
-from pipeline.config.model import DottedPath, HeaderText, HostUrl, Model
+from pipeline.model import DottedPath, HeaderText, HostUrl, Model
 
 
 class NoAuth(Model):

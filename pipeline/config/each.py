@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from pipeline.config.model import Model, fits_header
 from pipeline.config.request import HttpTemplate
 from pipeline.decode.types import parse_type
 from pipeline.errors import cut
+from pipeline.model import Model, fits_header
 
 if TYPE_CHECKING:
     from pipeline.config.endpoint import Endpoint

@@ -6,18 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.each import EachConfig
-from pipeline.config.model import DottedPath, Model, Name, RowsPath, split_path
-from pipeline.config.paging import (
-    KeysetPaging,
-    NumberedPaging,
-    OffsetPaging,
-    Paging,
-    SinglePaging,
-    TokenPaging,
-)
 from pipeline.config.request import (
     DAY_S,
     OPTIONAL,
+    PLACEHOLDER,
     Apicalypse,
     CountConfig,
     HttpTemplate,
@@ -26,7 +18,10 @@ from pipeline.config.request import (
 )
 from pipeline.config.validation import problems
 from pipeline.decode.types import parse_type
+from pipeline.model import DottedPath, Model, Name, RowsPath, split_path
+from pipeline.pagination import PAGINATION, Paging, SharedRows
 
+_ONE_PAGE = PAGINATION["none"].model_validate({"kind": "none"})
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
 
 
@@ -73,7 +68,7 @@ class Endpoint(Model):
     path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
     description: str | None = None
     request: Request = HttpTemplate()
-    paging: Paging = SinglePaging(kind="none")
+    paging: Annotated[Paging, PAGINATION.field] = _ONE_PAGE
     window: WindowFormat = WindowFormat()
     rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
     rows_may_lack: bool = Field(
@@ -159,40 +154,31 @@ class Endpoint(Model):
 
         In which order rows with a key of several columns come is not known.
         """
-        sorted_by_key = (
-            isinstance(self.paging, OffsetPaging | KeysetPaging) and self.order != "none"
-        )
-        return sorted_by_key and len(self.key_of_rows) == 1
+        in_order = self.paging.sorted_by_key and self.order != "none"
+        return in_order and len(self.key_of_rows) == 1
 
     @property
     def overlaps(self) -> bool:
         """True if each page by offset begins with the last row of the page before it."""
-        return (
-            isinstance(self.paging, OffsetPaging) and self.paging.overlap and self.order != "none"
-        )
+        return self.paging.shared_rows is SharedRows.LAST and self.order != "none"
 
     @property
     def counted(self) -> bool:
         """True if the API says how many rows match."""
-        totals = [getattr(self.paging, name, None) for name in ("total", "total_header")]
-        return any([*totals, self.count])
+        return bool(self.paging.total_at or self.count)
 
     @property
     def resumable(self) -> bool:
-        """False if a later try can't go on where this one stopped.
+        """False if a later attempt can't resume where this one stopped.
 
         A token may die with the run; rows shift between numbered pages, and nothing would show it.
         """
-        if getattr(self.paging, "numbered", False):
-            return False
-        if isinstance(self.paging, TokenPaging):
-            return self.paging.resumable
-        return self.proven or not isinstance(self.paging, OffsetPaging | NumberedPaging)
+        return self.paging.resumes(proven=self.proven)
 
     @property
     def proven(self) -> bool:
         """True if the keys of the pages prove that nothing lies between them."""
-        return self.by_key and (isinstance(self.paging, KeysetPaging) or self.overlaps)
+        return self.by_key and self.paging.contiguous
 
     @property
     def feed(self) -> bool:
@@ -206,12 +192,16 @@ class Endpoint(Model):
             return True
         return any("{after}" in str(value) for value in self.request.templates)
 
+    @property
+    def placeholders(self) -> frozenset[str] | None:
+        """Those in the request and the path; None if the request's dialect has none."""
+        if isinstance(self.request, Apicalypse):
+            return None
+        parts = (*self.request.templates, self.path)
+        return frozenset(PLACEHOLDER.findall(" ".join(str(part) for part in parts)))
+
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
-        if isinstance(self.paging, KeysetPaging) and not self.can_seek:
-            raise ValueError("keyset paging needs {after} in the request, e.g. id__gt: '{after}'")
-        if isinstance(self.paging, KeysetPaging) and len(self.key_of_rows) != 1:
-            raise ValueError("keyset paging needs a key of one column")
         here = self.column_of_parent
         if here is not None and here not in self.columns:
             raise ValueError(
@@ -257,15 +247,6 @@ class Endpoint(Model):
                 "into params, or leave the cursor out (then it is a snapshot), or say window: "
                 "{start: none, end: none} for a feed that can't be asked for a window"
             )
-        if isinstance(self.paging, OffsetPaging) and "{offset}" not in used:
-            raise ValueError("offset paging needs {offset} in the request")
-        if isinstance(self.paging, NumberedPaging) and "{page}" not in used:
-            raise ValueError("paging by page number needs {page} in the request")
-        ranges = isinstance(self.paging, KeysetPaging) and self.paging.ranges > 1
-        if ranges and "{before}" not in used:
-            raise ValueError(
-                "ranges of a keyset need {before} in the request, e.g. id__lt: '{before}'"
-            )
         if self.path is not None and set(self.path) & set("?#"):
             raise ValueError("path has a ? or #: put the query into request.params")
         self._baseline_keeps_its_end(request)
@@ -273,7 +254,7 @@ class Endpoint(Model):
     def _baseline_keeps_its_end(self, request: HttpTemplate) -> None:
         """A text with a placeholder without a value is left out, and the others in it as well."""
         together = self.window.together or self.window.floor is not None
-        first = getattr(self.paging, "first", None) is not None
+        first = self.paging.first_request().token is not None
         lacking = (
             ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
         )

@@ -1,7 +1,7 @@
 """What to do about a key of a YAML file that does not belong where it stands. Pure."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pipeline.config.endpoint import Endpoint
@@ -17,10 +17,13 @@ _BESIDE: Final = {
 }
 
 
-def hint(path: Sequence[str]) -> str:
-    """The end of the sentence ``path`` is not a known key."""
+def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
+    """The end of the sentence ``path`` is not a known key.
+
+    :param data: what the YAML says: which of several kinds a part of it is of.
+    """
     key, schema = path[-1], Source.model_json_schema(by_alias=True)
-    siblings = _keys_at(path[:-1], schema)
+    siblings = _keys_at(path[:-1], schema, data)
     if near := difflib.get_close_matches(key, siblings, n=1, cutoff=_NEAR):
         return f": did you mean {near[0]!r}?"
     for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
@@ -35,11 +38,15 @@ def hint(path: Sequence[str]) -> str:
     return ": take it away, or see docs/sources-reference.md"
 
 
-def _keys_at(path: Sequence[str], schema: _Schema) -> list[str]:
+def _keys_at(path: Sequence[str], schema: _Schema, data: Any) -> list[str]:
     """The keys that are known where ``path`` leads."""
     places = [schema]
     for part in path:
+        if isinstance(data, Mapping) and part not in data and part == data.get("kind"):
+            continue  # pydantic's tag of a choice
         places = [inner for place in places for inner in _into(place, part, schema["$defs"])]
+        data = data.get(part) if isinstance(data, Mapping) else None
+        places = [_of_kind(place, data) for place in places]
     found = {
         key
         for place in places
@@ -47,6 +54,13 @@ def _keys_at(path: Sequence[str], schema: _Schema) -> list[str]:
         for key in each.get("properties", {})
     }
     return sorted(found | ({"defaults"} if not path else set()))
+
+
+def _of_kind(place: _Schema, data: Any) -> _Schema:
+    """Of a choice of kinds the one that the data names; else the place as it is."""
+    kinds = place.get("discriminator", {}).get("mapping", {})
+    kind = data.get("kind") if isinstance(data, Mapping) else None
+    return {"$ref": kinds[kind]} if kind in kinds else place
 
 
 def _into(place: _Schema, part: str, models: _Schema) -> Iterator[_Schema]:

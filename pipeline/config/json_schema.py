@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.config.model import NAME
 from pipeline.config.source import Source
+from pipeline.model import NAME
 
 _SETTING = {"type": "string", "pattern": r"\$\{"}
 _NARROW = frozenset({"integer", "number", "boolean"})

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.config.model import Model
+from pipeline.model import Model
 
 
 class RateWindowConfig(Model):

@@ -14,12 +14,12 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.config.hints import hint
-from pipeline.config.model import NAME
 from pipeline.config.settings import MissingSetting, interpolate
 from pipeline.config.source import BASE_URL, Source
 from pipeline.config.validation import problems_of_parents
 from pipeline.config.yaml_lines import Lines, read_yaml
 from pipeline.errors import ConfigError
+from pipeline.model import NAME
 
 
 def load_sources(folders: tuple[str, ...], env: Mapping[str, str]) -> tuple[Source, ...]:
@@ -71,7 +71,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     try:
         source = Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
-        found = [_sentence(str(file), lines, dict(item), filled) for item in error.errors()]
+        found = [_sentence(str(file), lines, dict(item), filled, merged) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
     if found := _misfits(str(file), lines, source):
         raise ConfigError("\n".join(found))
@@ -184,7 +184,9 @@ def _kind(value: dict[str, Any]) -> Any:
     return value.get("kind", value.get("dialect"))
 
 
-def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str]) -> str:
+def _sentence(
+    file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str], data: dict[str, Any]
+) -> str:
     """One of pydantic's errors as ``file:line: where: what was expected``.
 
     A setting is named and not said: it may be a secret, in whatever place somebody put it.
@@ -195,7 +197,7 @@ def _sentence(file: str, lines: Lines, error: dict[str, Any], filled: Mapping[st
     message = str(error["msg"]).removeprefix("Value error, ")
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
-        return f"{file}:{line}: {where}: {path[-1]!r} is not a known key{hint(path)}"
+        return f"{file}:{line}: {where}: {path[-1]!r} is not a known key{hint(path, data)}"
     if error["type"] == "missing":
         return f"{file}:{line}: {where}: {path[-1]!r} is missing: add it"
     if error["type"] in _SENTENCES:

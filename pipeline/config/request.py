@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.config.model import DottedPath, HeaderText, Model
+from pipeline.model import DottedPath, HeaderText, Model
 
 PLACEHOLDERS = (
     "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",

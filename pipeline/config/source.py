@@ -18,8 +18,8 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
-from pipeline.config.model import HeaderText, HostUrl, Model, Name
 from pipeline.config.request import DAY_S, Apicalypse
+from pipeline.model import HeaderText, HostUrl, Model, Name
 
 _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,

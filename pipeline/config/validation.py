@@ -5,33 +5,14 @@ Each misfit is one sentence with its remedy. What one model can see by itself is
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from pipeline.config.each import problems_of_each
-from pipeline.config.model import Model
-from pipeline.config.paging import (
-    CursorPaging,
-    CustomPaging,
-    KeysetPaging,
-    LinkPaging,
-    NumberedPaging,
-    OffsetPaging,
-    SinglePaging,
-    TokenPaging,
-)
-from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, HttpTemplate
+from pipeline.config.request import PLACEHOLDERS, HttpTemplate
+from pipeline.pagination import PAGINATION
 
 if TYPE_CHECKING:
     from pipeline.config.endpoint import Endpoint
-
-_FILLED_BY: dict[str, tuple[type[Model], ...]] = {
-    "offset": (OffsetPaging, CustomPaging),
-    "page": (NumberedPaging, CustomPaging),
-    "token": (TokenPaging, CustomPaging),
-    "after": (KeysetPaging, OffsetPaging, CustomPaging),
-    "before": (KeysetPaging, OffsetPaging, CustomPaging),
-}
-"""Which kinds of paging give a placeholder its value."""
 
 
 def problems(endpoint: "Endpoint") -> Iterator[str]:
@@ -40,7 +21,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _key_lands(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
-    yield from _paging_goes_on(endpoint)
+    yield from endpoint.paging.problems(endpoint)
+    yield from _baseline_is_cut(endpoint)
     if endpoint.rows_may_lack and not endpoint.rows:
         yield (
             "rows_may_lack is about the member that has the rows, and here the body itself is "
@@ -54,10 +36,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _unchanged_is_empty(endpoint)
     yield from _sweep_sees_all(endpoint)
     if isinstance(endpoint.request, HttpTemplate):
-        request = endpoint.request
-        parts = (*request.templates, endpoint.path)
-        used = set(PLACEHOLDER.findall(" ".join(str(part) for part in parts)))
-        yield from _placeholders_are_known(request)
+        used = endpoint.placeholders or frozenset()
+        yield from _placeholders_are_known(endpoint.request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_asked_for(endpoint, used)
 
@@ -100,10 +80,12 @@ def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
         )
     if isinstance(endpoint.request, HttpTemplate) and endpoint.request.method != "GET":
         yield "conditional is for GET: APIs answer 304 to nothing else"
-    if not isinstance(endpoint.paging, SinglePaging | LinkPaging | TokenPaging):
+    if not endpoint.paging.first_tells_all:
+        *kinds, last = [name for name, kind in PAGINATION if kind.first_tells_all]
         yield (
             f"conditional can't be used with paging of kind {endpoint.paging.kind}: an unchanged "
-            "first page says nothing of pages that are asked for beside it; use none, link or token"
+            f"first page says nothing of pages that are asked for beside it; use "
+            f"{', '.join(kinds)} or {last}"
         )
     if endpoint.count is not None:
         yield "conditional asks for the first page alone: leave count out, or use paging.total"
@@ -117,17 +99,6 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
         yield (
             "a sweep reads all keys of the API, and children can be asked for by parent only: "
             "leave sweep out"
-        )
-    if isinstance(endpoint.paging, CursorPaging):
-        yield (
-            "a sweep reads all keys, whatever their cursor, and paging of kind cursor goes on by "
-            "it: leave sweep out, or use another kind of paging"
-        )
-    numbered = isinstance(endpoint.paging, OffsetPaging | NumberedPaging) and not endpoint.overlaps
-    if numbered and not endpoint.counted:
-        yield (
-            "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
-            "name it as count or paging.total, or leave sweep out"
         )
     guessed = [name for name in endpoint.key if name not in endpoint.columns]
     if guessed:
@@ -171,41 +142,21 @@ def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
                 f"the key {name!r} is declared as {kind}: expected columns of single values; for "
                 f"a member of an object, e.g. {name}: {{type: int64, path: {name}.id}}"
             )
-        if (
-            kind == "float"
-            and isinstance(endpoint.paging, KeysetPaging | OffsetPaging)
-            and endpoint.can_seek
-        ):
+        if kind == "float" and endpoint.paging.sorted_by_key and endpoint.can_seek:
             yield (
                 f"the key {name!r} is declared as float, which keeps too few digits to ask for "
                 f"the rows after one: declare {name}: double"
             )
 
 
-def _paging_goes_on(endpoint: "Endpoint") -> Iterator[str]:
-    paging = endpoint.paging
-    places = [getattr(paging, name, None) for name in ("next", "header", "last")]
-    if isinstance(paging, TokenPaging) and not any(places):
-        yield (
-            "token paging needs the place of the next token: paging.next (a path in the body, e.g. "
-            "meta.next_cursor), paging.header, or paging.last (a column of the last row, e.g. id)"
-        )
-    if isinstance(paging, TokenPaging | LinkPaging) and len([*filter(None, places)]) > 1:
-        yield "paging has more than one place of the next page: keep one of next, header and last"
-    if isinstance(paging, TokenPaging) and paging.last and paging.last not in endpoint.columns:
-        yield (
-            f"the token is the last row's {paging.last}: declare it, e.g. columns: "
-            f"{{{paging.last}: string}}, or json for a list"
-        )
+def _baseline_is_cut(endpoint: "Endpoint") -> Iterator[str]:
     long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
     if long and endpoint.proven:
         yield (
             f"a baseline from window.floor on is longer than window.max_s, and paging of kind "
-            f"{paging.kind}, whose pages are proved by the key, reads it in one piece: use offset "
-            "with overlap: false, page, token or link, or leave max_s out"
+            f"{endpoint.paging.kind}, whose pages are proved by the key, reads it in one piece: "
+            "use offset with overlap: false, page, token or link, or leave max_s out"
         )
-    if isinstance(paging, CursorPaging) and endpoint.cursor is None:
-        yield "paging by the cursor needs a cursor: name the column by which the rows are sorted"
 
 
 def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
@@ -218,36 +169,26 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
                 yield f"{name} is {value}, which is no placeholder: expected one of {known}"
 
 
-def _placeholders_are_filled(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
-    kind = endpoint.paging.kind
-    for name in sorted(used & _FILLED_BY.keys()):
-        if not isinstance(endpoint.paging, _FILLED_BY[name]):
-            (fitting,) = get_args(next(iter(_FILLED_BY[name])).model_fields["kind"].annotation)
+def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
+    for name in sorted(used - endpoint.paging.fills):
+        fitting = [(len(kind.fills), known) for known, kind in PAGINATION if name in kind.fills]
+        if fitting:  # the kind that is about it: it fills the fewest others
             yield (
-                f"the request has {{{name}}}, which paging of kind {kind} never fills: take it "
-                f"out, or use paging: {{kind: {fitting}, …}}"
+                f"the request has {{{name}}}, which paging of kind {endpoint.paging.kind} never "
+                f"fills: take it out, or use paging: {{kind: {min(fitting)[1]}, …}}"
             )
-    paging = endpoint.paging
-    if isinstance(paging, TokenPaging) and paging.as_params:
-        if "token" in used or paging.next is None or paging.first is not None:
-            yield (
-                "as_params makes parameters of the object at paging.next: name it there, and leave "
-                "{token} and paging.first out"
-            )
-    elif isinstance(paging, TokenPaging) and "token" not in used:
-        yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
     if "parent" in used and endpoint.parents is None:
         yield "the request has {parent}, but the endpoint has no parents: add them"
 
 
-def _window_is_asked_for(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
+def _window_is_asked_for(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
     open_end = endpoint.window.end == "none"
     if endpoint.feed and endpoint.sweep:
         yield "a feed forgets its old rows: a sweep would take them for deleted: leave sweep out"
     if endpoint.window.start == "none":
         if "start" in used:
             yield "the request has {start}, but window.start is none: take one of them out"
-        if getattr(endpoint.paging, "slices", 1) > 1 or endpoint.window.max_s is not None:
+        if endpoint.paging.window_parts > 1 or endpoint.window.max_s is not None:
             yield "without a lower bound (window.start: none) a window can't be read in slices"
     if "end" in used and open_end:
         yield "the request has {end}, but window.end is none: take one of them out"
@@ -263,5 +204,3 @@ def _window_is_asked_for(endpoint: "Endpoint", used: set[str]) -> Iterator[str]:
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
             "window: {end: none} if the API has none (rows after the window are dropped then)"
         )
-    if isinstance(endpoint.paging, CursorPaging) and "start" not in used:
-        yield "paging by the cursor needs {start} in the request, and rows sorted by the cursor"

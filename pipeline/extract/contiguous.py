@@ -21,15 +21,9 @@ from pipeline.extract.loop_guard import is_same, standing_still
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.page_checks import first_new
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
+from pipeline.pagination import Paging
 from pipeline.pagination.coverage import Coverage, earlier_ask
-from pipeline.pagination.pagers import (
-    OffsetPager,
-    Pager,
-    PageRequest,
-    PageSegment,
-    key_from_json,
-    key_to_json,
-)
+from pipeline.pagination.page import PageRequest, PageSegment, key_from_json, key_to_json
 
 _TIMES_TO_BE_SURE = 8
 """How often in a row few rows that move may look like an API that gives one row a page."""
@@ -45,7 +39,7 @@ class ContiguousReader:
     def __init__(
         self,
         pages: PageSource,
-        pager: Pager,
+        paging: Paging,
         *,
         key: str,
         ahead: Ahead,
@@ -53,12 +47,12 @@ class ContiguousReader:
         descending: bool,
     ) -> None:
         self._pages = pages
-        self._pager = pager
+        self._paging = paging
         self._key = key
         self._room = AdaptiveConcurrency(ahead)
         self._can_seek = can_seek
         self._seek = KeySeeker(pages, key, self._all_counted, descending=descending)
-        self._first_offset = pager.first_offset if isinstance(pager, OffsetPager) else 0
+        self._first_offset = paging.first_request().offset or 0
         self._offset = self._first_offset
         self._earlier = 0
         self._at_end = False
@@ -70,14 +64,14 @@ class ContiguousReader:
 
         :param position: where an earlier try stopped; None = from the beginning.
         """
-        head, total = await self._head(self._resumed(self._pager.first(), position))
+        head, total = await self._head(self._resumed(self._paging.first_request(), position))
         self.tally.total = total
         self._at_end = total == 0 and head.facts.rows == 0
         async for handed in self._joined(head):
             yield handed
-        segments = self._pager.planned(head.ask, replace(head.facts, total=total))
+        segments = self._paging.planned(head.ask, replace(head.facts, total=total))
         if segments is None:
-            follows = self._pager.after(head.ask, replace(head.facts, total=total))
+            follows = self._paging.next_request(head.ask, replace(head.facts, total=total))
             segments = (PageSegment(follows),) if follows else ()
         async with aclosing(in_order(segments, self._chain, self._room)) as pages:
             while not self._at_end and (page := await anext(pages, None)) is not None:
@@ -122,7 +116,7 @@ class ContiguousReader:
         )
 
     async def _chain(self, segment: PageSegment) -> AsyncGenerator[ParsedPage, None]:
-        ask: PageRequest | None = segment.ask
+        ask: PageRequest | None = segment.request
         before: ParsedPage | None = None
         still = 0
         while ask is not None:
@@ -135,7 +129,8 @@ class ContiguousReader:
             before, facts = page, page.facts
             yield page
             total = self.tally.total if facts.total is None else facts.total
-            ask = None if segment.closed else self._pager.after(ask, replace(facts, total=total))
+            known = replace(facts, total=total)
+            ask = None if segment.closed else self._paging.next_request(ask, known)
 
     async def _asked(self, ask: PageRequest, before: ParsedPage | None) -> ParsedPage | None:
         if ask.before is not None:

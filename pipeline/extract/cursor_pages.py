@@ -8,17 +8,16 @@ The end takes two witnesses, since a sick API sends an empty page, or the first 
 that brings nothing after a short one, or two in a row that bring nothing and are alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetcher import PageSource, ParsedPage
-from pipeline.pagination.pagers import (
+from pipeline.pagination.page import (
     PageInfo,
     PageRequest,
-    PageSegment,
     key_from_json,
     key_to_json,
 )
@@ -26,44 +25,6 @@ from pipeline.partitions.window import floor
 
 _ASK_AGAIN = 8
 """How often a page whose answers are not alike is asked for again."""
-
-
-@dataclass(frozen=True)
-class CursorPager:
-    """From the last row's cursor on, up to the end of the window that was asked for."""
-
-    limit: int
-
-    def first(self) -> PageRequest:
-        return PageRequest(self.limit)
-
-    def planned(self, ask: PageRequest, facts: PageInfo) -> Iterable[PageSegment] | None:
-        return None
-
-    def after(self, ask: PageRequest, facts: PageInfo) -> PageRequest | None:
-        assert ask.window is not None, "an extraction by cursor gives every page its window"
-        start, end = ask.window
-        if facts.rows == 0:
-            return None
-        if facts.cursor is None and facts.url is None:
-            raise ContractBroken(
-                f"{facts.rows} rows came without a cursor, and no others: pages can't go on from "
-                "them. Ask the API for rows that have one, or use another kind of paging"
-            )
-        if facts.cursor is None:
-            return replace(ask, url=facts.url)
-        if datetime.fromisoformat(facts.cursor) >= datetime.fromisoformat(end):
-            return None
-        if start is None or datetime.fromisoformat(facts.cursor) > datetime.fromisoformat(start):
-            # After a short page too: an API may hold fewer rows a page than it is asked for.
-            return replace(ask, window=(facts.cursor, end), url=None)
-        if facts.url is None and facts.rows >= ask.limit:
-            raise ContractBroken(
-                f"{facts.rows} rows have the cursor {facts.cursor}, as many as a page holds, and "
-                "the API names no next page: raise paging.limit if the API holds more a page, or "
-                "use another kind of paging"
-            )
-        return replace(ask, url=facts.url) if facts.url else None
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,18 @@ deleted (Dagster). So an empty page is believed if the last row comes again behi
 from dataclasses import replace
 
 from pipeline.extract.fetcher import PageSource, ParsedPage
-from pipeline.pagination.pagers import Pager, PageRequest
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageRequest
 
 
 class ConfirmedEmptyPages:
-    """The pages of ``pages``, which follow each other by ``pager``."""
+    """The pages of ``pages``, which follow each other by ``paging``."""
 
-    def __init__(
-        self, pages: PageSource, pager: Pager, *, of_parent: bool, by_row: bool = False
-    ) -> None:
+    def __init__(self, pages: PageSource, paging: Paging, *, of_parent: bool) -> None:
         self._pages = pages
-        self._pager = pager
+        self._paging = paging
         self._of_parent = of_parent
-        self._by_row = by_row
+        self._by_row = paging.by_row
         self._before: dict[PageRequest, ParsedPage] = {}  # by what is asked for behind it
 
     async def count(self, ask: PageRequest) -> int | None:
@@ -33,20 +32,20 @@ class ConfirmedEmptyPages:
         page = await self._pages.page(ask)
         facts, before = page.facts, self._before.pop(ask, None)
         told = facts.told_empty or facts.total is not None
-        if facts.rows or told or self._pager.after(ask, facts) is not None:
+        if facts.rows or told or self._paging.next_request(ask, facts) is not None:
             return self._kept(ask, page)
-        if self._of_parent and replace(ask, window=None) == self._pager.first():
+        if self._of_parent and replace(ask, window=None) == self._paging.first_request():
             return page
         if before is not None and await self._still_ends(before):
             return page
         again = await self._pages.page(ask)
-        behind_a_row = self._by_row and ask.token != self._pager.first().token
+        behind_a_row = self._by_row and ask.token != self._paging.first_request().token
         if behind_a_row and not again.facts.rows:
             return replace(again, lost=True)
         return self._kept(ask, again)
 
     def _kept(self, ask: PageRequest, page: ParsedPage) -> ParsedPage:
-        following = self._pager.after(ask, page.facts) if self._by_row else None
+        following = self._paging.next_request(ask, page.facts) if self._by_row else None
         if following is not None:
             self._before[following] = page
         return page

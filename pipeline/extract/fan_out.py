@@ -17,7 +17,7 @@ from pipeline.extract.fetcher import PageSource, ParsedPage
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.prefetch import Ahead, as_they_come
 from pipeline.extract.sequential import CannotResume, SequentialReader
-from pipeline.pagination.pagers import PageRequest
+from pipeline.pagination.page import PageRequest
 
 Value = str | int
 

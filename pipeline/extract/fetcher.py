@@ -14,38 +14,33 @@ import pyarrow as pa
 
 from pipeline.config.auth import ApiKeyAuth
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.paging import CursorPaging, LinkPaging, TokenPaging
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.reader import DecodedPage, PageReader
 from pipeline.decode.types import INSTANT, parse_type
-from pipeline.errors import ContractBroken
-from pipeline.extract.feed import Feed
-from pipeline.extract.links import next_url
-from pipeline.extract.page_checks import check_keys, check_order, edges_of, ends, in_order_of
-from pipeline.extract.parse_batching import ParseBatcher
-from pipeline.extract.tokens import before_last, token_in
-from pipeline.extract.totals import count_in, whole
-from pipeline.extract.window_filter import check_names, inside
-from pipeline.hooks import load_function, transformed
-from pipeline.http.classify import ResponseKind, asks_to_wait, classify
-from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.http.request_batching import Sender
-from pipeline.pagination.pagers import PageInfo, PageRequest
-from pipeline.pagination.pagers import PageToken as Said
-from pipeline.pagination.requests import (
+from pipeline.dialects.http_request import (
     CachePolicy,
     HttpRequest,
     build_count_request,
     build_page_request,
 )
-from pipeline.pagination.window_format import slice_of
+from pipeline.dialects.window_format import slice_of
+from pipeline.errors import ContractBroken
+from pipeline.extract.feed import Feed
+from pipeline.extract.page_checks import check_keys, check_order, edges_of, ends, in_order_of
+from pipeline.extract.parse_batching import ParseBatcher
+from pipeline.extract.totals import count_in
+from pipeline.extract.window_filter import check_names, inside
+from pipeline.hooks import load_function, transformed
+from pipeline.http.classify import ResponseKind, asks_to_wait, classify
+from pipeline.http.client import HttpResponse, RequestCounts
+from pipeline.http.request_batching import Sender
+from pipeline.pagination.page import PageContent, PageInfo, PageRequest, PageToken
 from pipeline.partitions.window import Window
 
 T = TypeVar("T")
 _ASK_AGAIN = 2
-_LINK_HEADER = LinkPaging(kind="link", limit=1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ class ParsedPage:
     arrow_bytes: int = 0
     body_bytes: int = 0
     latency_s: float = 0.0
-    back: tuple[Said, int] = (None, 0)
+    back: tuple[PageToken, int] = (None, 0)
     lost: bool = False
 
 
@@ -102,7 +97,8 @@ class PageFetcher:
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
-        chain = self._endpoint.paging.kind != "none"
+        self._types = {name: column.type for name, column in self._endpoint.columns.items()}
+        chain = not self._endpoint.paging.one_page
         self._feed = Feed(window.start, window.end, chain=chain) if self._endpoint.feed else None
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
@@ -187,7 +183,7 @@ class PageFetcher:
 
     def _read(self, ask: PageRequest, answer: HttpResponse, page: DecodedPage | None) -> ParsedPage:
         """JSON to Arrow, then the checks."""
-        if self._feed and self._is_first(ask):
+        if self._feed and self._endpoint.paging.is_first(ask):
             self._feed.begin(answer.headers)
         if self._is_empty(answer):
             return self._nothing(ask)
@@ -199,7 +195,9 @@ class PageFetcher:
             waits = asks_to_wait(answer.headers, self._source.answers, answer.body)
             raise ThrottledInBody(said) if waits else ContractBroken(said)
         check_order(page.table, self._endpoint, ask)
-        facts = self._facts(page.table, page.extras, answer)  # pages go by the API's own rows
+        # Pages go by the API's own rows.
+        content = self._content(page, answer)
+        facts = self._facts(content)
         made = self.made(page.table, ask)
         check_keys(made, self._endpoint)
         made = in_order_of(page.table, made, self._endpoint)
@@ -219,7 +217,7 @@ class PageFetcher:
             arrow_bytes=arrow_bytes,
             body_bytes=len(answer.body),
             latency_s=answer.latency_s,
-            back=before_last(self._endpoint, page.table),
+            back=self._endpoint.paging.token_before_last(content),
         )
 
     def made(self, rows: pa.Table, ask: PageRequest) -> pa.Table:
@@ -248,36 +246,24 @@ class PageFetcher:
         none = self._of_parent(self._reader.schema.empty_table(), ask)
         return ParsedPage(ask, PageInfo(0, told_empty=True), _stamped(none))
 
-    def _is_first(self, ask: PageRequest) -> bool:
-        """Whether the reading begins with this page, for the first time or anew."""
-        first = getattr(self._endpoint.paging, "first", None)
-        begins = (None, first)
-        token = first if isinstance(self._endpoint.paging, TokenPaging) else None
-        onward = ask.url is not None or ask.after is not None or ask.token != token
-        return not onward and ask.page in begins and ask.offset in begins
+    def _content(self, page: DecodedPage, answer: HttpResponse) -> PageContent:
+        return PageContent(
+            page.table,
+            page.extras,
+            answer.headers,
+            url=answer.url,
+            base_url=self._source.base_url,
+            secret_param=self._secret_param(),
+            types=self._types,
+        )
 
-    def _facts(self, table: pa.Table, extras: Any, answer: HttpResponse) -> PageInfo:
-        first, last = ends(table, self._endpoint)
-        paging, token, url = self._endpoint.paging, None, None
-        is_last = extras.get("more") in (False, 0, "false")
-        if isinstance(paging, TokenPaging) and not is_last:
-            token = token_in(paging, self._endpoint, table, extras, answer.headers)
-        if isinstance(paging, LinkPaging | CursorPaging) and not is_last:
-            link = paging if isinstance(paging, LinkPaging) else _LINK_HEADER
-            url = next_url(
-                link, extras.get("url"), answer, self._source.base_url, self._secret_param()
-            )
-        total = extras.get("total")
-        if header := getattr(paging, "total_header", None):
-            total = answer.headers.get(header.lower(), total)
-        edges = edges_of(table, self._endpoint)
-        return PageInfo(
-            rows=table.num_rows,
+    def _facts(self, content: PageContent) -> PageInfo:
+        first, last = ends(content.table, self._endpoint)
+        edges = edges_of(content.table, self._endpoint)
+        return replace(
+            self._endpoint.paging.info_of(content),
             first=first,
             last=last,
-            token=token,
-            url=url,
-            total=whole(total),
             cursor=edges.cursor,
             begins=edges.begins,
             again=edges.again,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetcher import PageSource, ParsedPage
 from pipeline.pagination.coverage import Coverage
-from pipeline.pagination.pagers import PageInfo, PageRequest
+from pipeline.pagination.page import PageInfo, PageRequest
 
 ASK_AGAIN = 4
 """How often a page that does not fit is asked for."""

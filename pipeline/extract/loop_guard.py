@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.cursor_pages import goes_back
 from pipeline.extract.fetcher import ParsedPage
-from pipeline.pagination.pagers import PageInfo, PageRequest
+from pipeline.pagination.page import PageInfo, PageRequest
 
 _NO_SUCH_PAGE = (400, 404, 416, 422)
 """How APIs answer for a page behind the last one (WordPress: 400)."""

@@ -5,7 +5,7 @@ may be the first row of a page that was cut off, and is asked for again.
 """
 
 from pipeline.extract.fetcher import PageSource, ParsedPage
-from pipeline.pagination.pagers import PageRequest
+from pipeline.pagination.page import PageRequest
 
 
 class OverlappingPages:

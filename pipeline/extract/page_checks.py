@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.paging import CursorPaging
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
-from pipeline.pagination.pagers import Key, Keys, PageRequest
+from pipeline.pagination import SharedRows
+from pipeline.pagination.page import Key, Keys, PageRequest
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -58,7 +58,7 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> PageEdges:
     """
     if table.num_rows == 0:
         return PageEdges()
-    if isinstance(endpoint.paging, CursorPaging):
+    if endpoint.paging.shared_rows is SharedRows.SAME_CURSOR:
         return _by_cursor(table, str(endpoint.cursor), endpoint)
     if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
         (begins,) = _keys(table.slice(0, 1), endpoint)

@@ -1,39 +1,21 @@
-"""From an endpoint's YAML to the parts that read it: page shape, pager, extraction. Pure."""
+"""From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.model import split_path
-from pipeline.config.paging import (
-    CursorPaging,
-    CustomPaging,
-    KeysetPaging,
-    LinkPaging,
-    NumberedPaging,
-    OffsetPaging,
-    SinglePaging,
-    TokenPaging,
-)
 from pipeline.decode.reader import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.cursor_pages import CursorPager, CursorPages
+from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.empty_pages import ConfirmedEmptyPages
 from pipeline.extract.fan_out import EachReader, PagesOfValue, Value
 from pipeline.extract.fetcher import PageSource
 from pipeline.extract.overlapping_pages import OverlappingPages
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
-from pipeline.hooks import following, load_function
-from pipeline.pagination.pagers import (
-    ChainPager,
-    CustomPager,
-    KeysetPager,
-    NumberedPager,
-    OffsetPager,
-    Pager,
-)
+from pipeline.model import split_path
+from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
 
 EndpointReader = ContiguousReader | SequentialReader | EachReader
@@ -66,35 +48,16 @@ def shape_of(endpoint: Endpoint) -> Shape:
 
 
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
-    paging = endpoint.paging
-    named = {name: getattr(paging, name, None) for name in ("total", "more")}
-    named["error"] = endpoint.errors_at
-    if isinstance(paging, TokenPaging):
-        named["token"] = paging.next
-    if isinstance(paging, LinkPaging):
-        named["url"] = paging.next
-    return {name: split_path(path) for name, path in named.items() if path}
+    """The members of a body that are read beside its rows."""
+    named = dict(endpoint.paging.references())
+    if endpoint.errors_at:
+        named["error"] = endpoint.errors_at
+    return {name: split_path(path) for name, path in named.items()}
 
 
-def pager_of(endpoint: Endpoint) -> Pager:
+def paging_of(endpoint: Endpoint) -> Paging:
     """How the pages of this endpoint follow each other."""
-    match endpoint.paging:
-        case OffsetPaging() as p:
-            return OffsetPager(p.limit, p.first, endpoint.overlaps)
-        case KeysetPaging() as p:
-            return KeysetPager(p.limit, p.ranges)
-        case NumberedPaging() as p:
-            return NumberedPager(p.limit, p.first)
-        case TokenPaging() as p:
-            return ChainPager(p.limit, p.until_short, p.first)
-        case LinkPaging() as p:
-            return ChainPager(p.limit)
-        case CursorPaging() as p:
-            return CursorPager(p.limit)
-        case CustomPaging() as p:
-            return CustomPager(p.limit, following(load_function(p.path, "paging.path"), p.path))
-        case SinglePaging() as p:
-            return ChainPager(p.limit)
+    return endpoint.paging.fitted(endpoint.order)
 
 
 def reader_of(
@@ -117,39 +80,46 @@ def reader_of(
 def _extraction(
     endpoint: Endpoint, pages: PageSource, window: Window, ahead: Ahead, until_sure: bool
 ) -> ContiguousReader | SequentialReader:
-    pager = pager_of(endpoint)
+    paging = paging_of(endpoint)
     if endpoint.proven:
         return ContiguousReader(
             pages,
-            pager,
+            paging,
             key=endpoint.key_of_rows[0],
             ahead=ahead,
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",
         )
     form = endpoint.window
-    parts = getattr(endpoint.paging, "slices", 1)
-    slices = window_slices(window, parts, form.max_s, form.floor_at)
-    if isinstance(endpoint.paging, CursorPaging):
-        start = window.start.isoformat() if window.start else None
-        slices = slices or ((start, window.end.isoformat()),)
-        pages = CursorPages(pages, form.resolution_s)
-    elif isinstance(pager, OffsetPager) and pager.overlap:
-        pages = pages if endpoint.counted else OverlappingPages(pages, pager.first_offset)
-    elif endpoint.count is None:
-        of_parent = endpoint.parents is not None
-        by_row = bool(getattr(endpoint.paging, "last", None))
-        pages = ConfirmedEmptyPages(pages, pager, of_parent=of_parent, by_row=by_row)
+    slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
+    if paging.needs_window and not slices:
+        slices = (window_text(window),)
     return SequentialReader(
-        pages,
-        pager,
+        _confirmed(endpoint, paging, pages),
+        paging,
         key=endpoint.key,
         ahead=ahead,
         slices=slices,
         counted_by=window_slices(window, 1, form.max_s, form.floor_at),
-        numbered=getattr(endpoint.paging, "numbered", False),
         until_sure=until_sure,
     )
+
+
+def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource) -> PageSource:
+    """The pages, of which a page that may be the end by mistake is requested a second time."""
+    if paging.shared_rows is SharedRows.SAME_CURSOR:
+        return CursorPages(pages, endpoint.window.resolution_s)
+    if paging.shared_rows is SharedRows.LAST:
+        first = paging.first_request().offset or 0
+        return pages if endpoint.counted else OverlappingPages(pages, first)
+    if endpoint.count is not None:
+        return pages
+    return ConfirmedEmptyPages(pages, paging, of_parent=endpoint.parents is not None)
+
+
+def window_text(window: Window) -> tuple[str | None, str]:
+    """The whole window as a request of a page has it."""
+    return window.start.isoformat() if window.start else None, window.end.isoformat()
 
 
 def window_slices(

@@ -18,11 +18,11 @@ from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import CountReconciliation
 from pipeline.extract.cursor_pages import check_last, goes_back, last_page, last_page_json
 from pipeline.extract.fetcher import PageSource, ParsedPage
-from pipeline.extract.links import is_numbered, says_number
 from pipeline.extract.loop_guard import LoopGuard, comes_again, is_end
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
-from pipeline.pagination.pagers import PageInfo, Pager, PageRequest
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageInfo, PageRequest
 
 _MOST_PASSES = 3
 
@@ -47,25 +47,23 @@ class SequentialReader:
     def __init__(
         self,
         pages: PageSource,
-        pager: Pager,
+        paging: Paging,
         *,
         key: tuple[str, ...],
         ahead: Ahead,
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
-        numbered: bool | None = False,
         until_sure: bool = False,
     ) -> None:
         """:param counted_by: the slices that the API counts, if it can't count the whole window.
-        :param numbered: whether tokens and links are page numbers; None = as they look.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
-        self._pager = pager
+        self._paging = paging
         self._key = key
         self._room = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
-        self._numbered, self._until_sure = numbered, until_sure
+        self._until_sure = until_sure
         self._seen: dict[Any, tuple[int, int]] = {}  # in which pass and slice a key came last
         self._now = CountReconciliation()
         self._progress = LoopGuard()
@@ -106,7 +104,7 @@ class SequentialReader:
 
     async def _count(self) -> int | None:
         """How many rows the API counts, over all slices."""
-        first, total = self._pager.first(), 0
+        first, total = self._paging.first_request(), 0
         for ask in [replace(first, window=s) for s in self._counted_by] or [first]:
             count = await self._pages.count(ask)
             if count is None:
@@ -157,9 +155,9 @@ class SequentialReader:
 
     def _planned(self, index: int, head: ParsedPage) -> Iterable[_Lane]:
         """The lanes behind a first page: all numbered pages where their count is known."""
-        planned = self._pager.planned(head.ask, self._facts(head))
+        planned = self._paging.planned(head.ask, self._facts(head))
         if planned is not None:
-            return (_Lane(index, s.ask, None if s.closed else head, s.closed) for s in planned)
+            return (_Lane(index, s.request, None if s.closed else head, s.closed) for s in planned)
         return [_Lane(index, self._follows(head), head)]
 
     def _facts(self, page: ParsedPage) -> PageInfo:
@@ -167,7 +165,7 @@ class SequentialReader:
         return facts if counted is None else replace(facts, total=counted)
 
     def _follows(self, page: ParsedPage) -> PageRequest | None:
-        return self._pager.after(page.ask, self._facts(page))
+        return self._paging.next_request(page.ask, self._facts(page))
 
     async def _taken(self, index: int, page: ParsedPage) -> PageBatch:
         """Hand on the rows that no page before had, and the position behind them.
@@ -208,25 +206,17 @@ class SequentialReader:
             alone = before.rows == 1 and facts.rows == 0  # of one row none is left over
             self._now.steady &= alone or facts.begins in before.again
             self._now.joined = True
-        elif self._is_numbered(ask):
+        elif self._paging.may_shift(ask):
             self._now.blind.add(index)
         else:
             self._now.chained = True
 
     def _is_first(self, ask: PageRequest) -> bool:
         """Whether it is the first page of its slice."""
-        return replace(ask, window=None, parent=None) == self._pager.first()
-
-    def _is_numbered(self, ask: PageRequest) -> bool:
-        """Whether rows that shift may be passed over between this page and the one before it."""
-        first = self._pager.first()
-        if (ask.page, ask.offset, ask.after) != (first.page, first.offset, first.after):
-            return True
-        looks = is_numbered(ask.url) or says_number(ask.token)
-        return looks if self._numbered is None else self._numbered
+        return replace(ask, window=None, parent=None) == self._paging.first_request()
 
     def _lanes(self, position: Mapping[str, Any] | None) -> list[_Lane]:
-        first = self._pager.first()
+        first = self._paging.first_request()
         asks: list[PageRequest | None] = [replace(first, window=s) for s in self._slices] or [first]
         start = 0
         if position is not None:
@@ -241,7 +231,8 @@ class SequentialReader:
             try:
                 page = await self._pages.page(ask)
             except RequestRefused as error:
-                if before and is_end(error, self._pager.first(), ask, self._total_at(before)):
+                first = self._paging.first_request()
+                if before and is_end(error, first, ask, self._total_at(before)):
                     return
                 raise
             if comes_again(before, page, self._key):

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
+from pipeline.dialects.window_format import may_come
 from pipeline.errors import ContractBroken
-from pipeline.pagination.window_format import may_come
 
 
 def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: datetime) -> pa.Table:

@@ -25,11 +25,11 @@ from pydantic import SecretStr
 
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
+from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import HeadraceError
 from pipeline.http.auth import hidden, says_a_secret
 from pipeline.http.client import HttpResponse, RequestCounts
 from pipeline.http.request_batching import Sender
-from pipeline.pagination.requests import HttpRequest
 
 if TYPE_CHECKING:
     from pipeline.http.cache_store import CachedResponse, ResponseStore

@@ -18,6 +18,7 @@ import httpx
 from pipeline.body import Body
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody, ThrottledInBody, UnexpectedPage
+from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
@@ -38,7 +39,6 @@ from pipeline.http.log_filters import keep_secrets_out
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
 from pipeline.http.retry import AttemptFailed, FailureKind, RetryBudget
-from pipeline.pagination.requests import HttpRequest
 from pipeline.ratelimit import Budget
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ import httpx
 from pydantic import SecretStr
 
 from pipeline.config.auth import ClientCredentialsAuth, LoginAuth, RefreshTokenAuth
-from pipeline.config.model import split_path
 from pipeline.errors import ApiUnavailable, AuthError, cut
+from pipeline.model import split_path
 
 _MOST_BYTES: Final = 2**16  # no API takes a header of that length
 _AN_HOUR_S: Final = 3600.0

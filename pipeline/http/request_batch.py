@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Final
 
 from pipeline.body import Body
+from pipeline.dialects.http_request import HttpRequest
+from pipeline.dialects.igdb import multiquery
 from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.pagination.multiquery import multiquery
-from pipeline.pagination.requests import HttpRequest
 
 _RARE: Final = "JKQVWXYZ"
 """Letters of names. They are rare in texts: a search for a long name then looks at few bytes."""

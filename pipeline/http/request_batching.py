@@ -20,13 +20,13 @@ from typing import Protocol, TypeVar
 
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
+from pipeline.dialects.http_request import HttpRequest
+from pipeline.dialects.igdb import split
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
 from pipeline.http import retry
 from pipeline.http.client import Client, HttpResponse, RequestCounts
 from pipeline.http.request_batch import PendingPage, RequestBatch, mixed_up
 from pipeline.http.retry import FailureKind
-from pipeline.pagination.multiquery import split
-from pipeline.pagination.requests import HttpRequest
 from pipeline.runtime import in_reader
 
 T = TypeVar("T")

@@ -1,7 +1,20 @@
-"""Which pages to ask for, as which requests, and why no row lies between two of them. Pure.
+"""How pages follow each other: all that differs from one kind of paging to another. Pure.
 
-``pagers`` (the question after an answer), ``coverage`` (pages that join), ``window_format`` and
-``keys`` (a window and a key in an API's own words), ``requests`` (a page as an HTTP request;
-``query`` of its URL), ``apicalypse`` and ``multiquery`` (IGDB's language, and pages that ride
-together).
+``base`` has the base of all kinds and their registry, ``page`` the request of a page and what a
+page says of itself. A kind each: ``offset``, ``keyset``, ``numbered``, ``token``, ``link``,
+``cursor``, ``single`` (none) and ``custom`` (python). They use ``disguised_numbers`` (tokens and
+links that are numbers), ``keys`` (a key in an API's own words) and ``query`` (of a URL).
+``coverage`` proves that pages in order of a key join.
+
+A new kind is one file like ``numbered``, imported here.
 """
+
+# Each registers itself; sentences and docs name the kinds in this order.
+# ruff: noqa: F401
+# isort: off
+from pipeline.pagination import offset, keyset, numbered, token, link, cursor, single, custom
+
+# isort: on
+from pipeline.pagination.base import PAGINATION, Paging, SharedRows
+
+__all__ = ["PAGINATION", "Paging", "SharedRows"]

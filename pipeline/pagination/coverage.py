@@ -16,7 +16,7 @@ Pure: keys in, decisions out. Where the API sorts descending, all comparisons tu
 from dataclasses import dataclass, replace
 
 from pipeline.errors import ContractBroken
-from pipeline.pagination.pagers import Key, PageInfo, PageRequest
+from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,22 @@ type of the column tells.
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import parse_type
-from pipeline.pagination.pagers import Key, PageRequest
+from pipeline.pagination.page import Key, PageRequest
 from pipeline.timestamps import EPOCH, UNITS, as_iso
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def written(ask: PageRequest, endpoint: Endpoint) -> PageRequest:
-    """The page to ask for, with its keys as the request has them."""
-    if not (isinstance(ask.after, date) or isinstance(ask.before, date)):
-        return ask
-    column = endpoint.columns.get(endpoint.key_of_rows[0])
-    kind = column.type if column else "date"  # no type that is inferred is a time
-    return replace(ask, after=in_words(ask.after, kind), before=in_words(ask.before, kind))
+def written(request: PageRequest, kind: str) -> PageRequest:
+    """The page to ask for, with its keys as the request has them.
+
+    :param kind: the declared type of the key.
+    """
+    if not (isinstance(request.after, date) or isinstance(request.before, date)):
+        return request
+    after, before = in_words(request.after, kind), in_words(request.before, kind)
+    return replace(request, after=after, before=before)
 
 
 def in_words(key: Key, kind: str) -> str | int | float | bool | None:

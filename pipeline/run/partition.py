@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config.paging import TokenPaging
 from pipeline.decode.reader import PageReader
 from pipeline.decode.schema_text import schema_of
 from pipeline.errors import ContractBroken, RequestRefused
@@ -139,7 +138,7 @@ class _Stager:
         try to come.
         """
         if position is None:
-            dies = isinstance(self._spec.paging, TokenPaging) and not self._spec.paging.resumable
+            dies = self._spec.paging.token_dies
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
             return bool(position["failed"])  # of the earlier try: they may be well by now

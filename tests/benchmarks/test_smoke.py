@@ -17,7 +17,7 @@ from benchmarks.race import SCENARIOS, middle, race
 from benchmarks.server import static_server
 from emulator.data import ids_of
 from local.services import S3, seaweedfs
-from pipeline.pagination.multiquery import multiquery, split
+from pipeline.dialects.igdb import multiquery, split
 
 
 @pytest.fixture(scope="module")

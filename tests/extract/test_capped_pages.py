@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.pagination.pagers import OffsetPager
+from pipeline.pagination.offset import OffsetPaging
 from tests.support.moving import THOROUGH, Moving
 
 Keys = list[int]
@@ -42,9 +42,9 @@ def read(model: Moving, limit: int, position: Any = None, stop_after: int = 0) -
     """All keys from a position on, or so many pages of them, and the position behind."""
 
     async def keys() -> tuple[Keys, Any]:
-        pager = OffsetPager(limit)
+        paging = OffsetPaging(limit=limit)
         reader = ContiguousReader(
-            model, pager, key="id", ahead=lambda: 4, can_seek=False, descending=False
+            model, paging, key="id", ahead=lambda: 4, can_seek=False, descending=False
         )
         found: Keys = []
         at, pages = position, reader.run(position)

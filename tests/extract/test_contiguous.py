@@ -14,21 +14,26 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
 from pipeline.extract.contiguous import ContiguousReader
+from pipeline.pagination import Paging
 from pipeline.pagination.coverage import Coverage
-from pipeline.pagination.pagers import KeysetPager, OffsetPager, PageInfo, Pager, PageRequest
+from pipeline.pagination.keyset import KeysetPaging
+from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.page import PageInfo, PageRequest
 from tests.support.moving import THOROUGH, Fault, Moving
 
 SEEDS = st.integers(0, 2**32 - 1)
 Keys = list[Any]
 
 
-def pager_of(kind: str, limit: int, ranges: int, first: int = 0) -> Pager:
-    return OffsetPager(limit, first) if kind == "offset" else KeysetPager(limit, ranges)
+def paging_of(kind: str, limit: int, ranges: int, first: int = 0) -> Paging:
+    if kind == "offset":
+        return OffsetPaging(limit=limit, first=first)
+    return KeysetPaging(limit=limit, ranges=ranges)
 
 
-def extraction(model: Moving, pager: Pager, ahead: int, can_seek: bool) -> ContiguousReader:
+def extraction(model: Moving, paging: Paging, ahead: int, can_seek: bool) -> ContiguousReader:
     return ContiguousReader(
-        model, pager, key="id", ahead=lambda: ahead, can_seek=can_seek, descending=model.descending
+        model, paging, key="id", ahead=lambda: ahead, can_seek=can_seek, descending=model.descending
     )
 
 
@@ -65,7 +70,7 @@ def most_requests(model: Moving, rows: int, step: int, changes: int) -> int:
 
 
 @st.composite
-def models(draw: st.DrawFn) -> tuple[Moving, Pager, int, bool, int]:
+def models(draw: st.DrawFn) -> tuple[Moving, Paging, int, bool, int]:
     rng = random.Random(draw(SEEDS))
     rows = rng.sample(range(1, 400), draw(st.integers(0, 60)))
     limit = draw(st.integers(2, 9))
@@ -87,40 +92,40 @@ def models(draw: st.DrawFn) -> tuple[Moving, Pager, int, bool, int]:
         # A count that says one while the page has none, four times in a row, is an error.
         kept=rows[0] if rows and changes >= len(rows) else None,
     )
-    pager = pager_of(kind, limit, draw(st.integers(1, 5)), first)
-    return model, pager, draw(st.integers(1, 12)), can_seek, changes
+    paging = paging_of(kind, limit, draw(st.integers(1, 5)), first)
+    return model, paging, draw(st.integers(1, 12)), can_seek, changes
 
 
 @settings(max_examples=100 * THOROUGH, deadline=None)
 @given(models())
 def test_rows_that_were_there_throughout_arrive_once_in_order(
-    case: tuple[Moving, Pager, int, bool, int],
+    case: tuple[Moving, Paging, int, bool, int],
 ) -> None:
-    model, pager, ahead, can_seek, changes = case
+    model, paging, ahead, can_seek, changes = case
     rows = len(model.rows)
-    reader = extraction(model, pager, ahead, can_seek)
+    reader = extraction(model, paging, ahead, can_seek)
     keys, _ = read_all(reader)
     check(model, keys)
     assert reader.tally.contiguous
     assert reader.tally.rows == len(keys)
-    assert model.requests <= most_requests(model, rows, pager.first().limit - 1, changes)
+    assert model.requests <= most_requests(model, rows, paging.first_request().limit - 1, changes)
     assert model.most_open <= max(2, ahead)
 
 
 @settings(max_examples=40 * THOROUGH, deadline=None)
 @given(models(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_later_try_goes_on_where_one_stopped_while_rows_move(
-    case: tuple[Moving, Pager, int, bool, int], stops: list[int]
+    case: tuple[Moving, Paging, int, bool, int], stops: list[int]
 ) -> None:
-    model, pager, ahead, can_seek, _ = case
+    model, paging, ahead, can_seek, _ = case
     keys: Keys = []
     position = None
     for stop in stops:
-        more, position = read_all(extraction(model, pager, ahead, can_seek), position, stop)
+        more, position = read_all(extraction(model, paging, ahead, can_seek), position, stop)
         keys += more
         for _ in range(3):
             model.change()
-    more, _ = read_all(extraction(model, pager, ahead, can_seek), position)
+    more, _ = read_all(extraction(model, paging, ahead, can_seek), position)
     check(model, keys + more)
 
 
@@ -192,8 +197,8 @@ def test_odd_pages_now_and_then_cost_no_row(
     fault_of = cut_to(fault) if isinstance(fault, int) else duplicated(lambda: model)
     model.fault = at_most(1 + counts, fault_of)
     model.fault_at = frozenset(at)
-    pager = pager_of(kind.split(",")[0], limit, ranges)
-    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    paging = paging_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, paging, ahead, kind != "offset, no seek"))
     # Not promised: an odd page at the end, and a row that came meanwhile, so that the count agrees.
     assume(not (changes and len(keys) == model.counted and model.throughout - set(keys)))
     check(model, keys)
@@ -205,7 +210,7 @@ def test_a_page_from_before_a_gap_witnesses_no_end() -> None:
     rows = rng.sample(range(1, 400), 32)
     model = Moving(rows, rng, changes=1, counts=False, kept=rng.choice(rows))
     model.fault, model.fault_at = cut_to(1), frozenset({2, 4})
-    keys, _ = read_all(extraction(model, pager_of("offset", 3, 1), 1, False))
+    keys, _ = read_all(extraction(model, paging_of("offset", 3, 1), 1, False))
     check(model, keys)
 
 
@@ -239,7 +244,7 @@ def test_rows_that_are_left_out_of_full_pages_cost_no_others(
     model.throughout = {row for row in model.rows if row % every}
     runs = ([*run] for hidden, run in groupby(model.rows, lambda row: row % every == 0) if hidden)
     assume(max((len(run) for run in runs), default=0) < len(model._answer(PageRequest(limit))))
-    keys, _ = read_all(extraction(model, pager_of("keyset", limit, ranges), ahead, True))
+    keys, _ = read_all(extraction(model, paging_of("keyset", limit, ranges), ahead, True))
     check(model, keys)
 
 
@@ -255,9 +260,9 @@ def test_a_filter_on_the_key_that_gives_nothing_is_no_end(descending: bool) -> N
     """Feathers in memory, and CouchDB: behind a full page it looks as if there were no more."""
     model = Typed([*range(1, 31)], random.Random(1), counts=False, descending=descending)
     with pytest.raises(ContractBroken, match="a number or a text"):
-        read_all(extraction(model, pager_of("keyset", 10, 1), 4, True))
+        read_all(extraction(model, paging_of("keyset", 10, 1), 4, True))
     honest = Moving([*range(1, 11)], random.Random(1), counts=False, descending=descending)
-    keys, _ = read_all(extraction(honest, pager_of("keyset", 10, 1), 4, True))
+    keys, _ = read_all(extraction(honest, paging_of("keyset", 10, 1), 4, True))
     check(honest, keys)
     assert len(keys) == 10
 
@@ -275,7 +280,7 @@ def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> N
             return list(asked(ask))
 
         model._answer = some  # type: ignore[method-assign]
-        keys, _ = read_all(extraction(model, KeysetPager(10, 4), 4, can_seek=True))
+        keys, _ = read_all(extraction(model, KeysetPaging(limit=10, ranges=4), 4, can_seek=True))
         assert keys == list(range(1, 401))
 
 
@@ -295,7 +300,7 @@ def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) 
         return found
 
     model._answer = answer  # type: ignore[method-assign]
-    keys, _ = read_all(extraction(model, OffsetPager(8), 1, can_seek=False))
+    keys, _ = read_all(extraction(model, OffsetPaging(limit=8), 1, can_seek=False))
     assert keys[-58:] == list(range(3, 61))
 
 
@@ -305,19 +310,18 @@ def test_a_gap_that_does_not_close_is_said() -> None:
     model._answer = lambda ask: [] if ask.after == 8 else asked(ask)  # type: ignore[method-assign]
     model.fault = lambda ask, found: found[2:]
     model.fault_at = frozenset(range(3, 1000))
-    said = broken(model, OffsetPager(8), can_seek=True)
+    said = broken(model, OffsetPaging(limit=8), can_seek=True)
     assert said.startswith("no page joins the rows up to id 8: ")
 
 
 def test_ranges_stay_within_the_numbers_that_an_api_may_keep_a_key_in() -> None:
     for last, most in ((100_000_006, 2**31), (2**40, 2**63), (1_700_000_000 * 10**9, 2**63)):
         facts = PageInfo(10, 1, last, total=403)
-        planned = [*(KeysetPager(10, 4).planned(PageRequest(10), facts) or ())]
+        planned = [*(KeysetPaging(limit=10, ranges=4).planned(PageRequest(10), facts) or ())]
         assert planned
-        assert all(int(str(segment.ask.before or 0)) < most for segment in planned)
-    assert (
-        KeysetPager(10, 4).planned(PageRequest(10), PageInfo(10, 1, 2**63 - 2, total=403)) is None
-    )
+        assert all(int(str(segment.request.before or 0)) < most for segment in planned)
+    near_the_end = PageInfo(10, 1, 2**63 - 2, total=403)
+    assert KeysetPaging(limit=10, ranges=4).planned(PageRequest(10), near_the_end) is None
 
 
 WRONG_COUNTS: dict[str, Callable[[int], int]] = {
@@ -356,8 +360,8 @@ def test_a_wrong_count_costs_no_row_and_few_requests(
     model = Moving(
         rows, rng, changes=changes, wrong_count=WRONG_COUNTS[wrong], kept=rng.choice(rows)
     )
-    pager = pager_of(kind.split(",")[0], limit, ranges)
-    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    paging = paging_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, paging, ahead, kind != "offset, no seek"))
     check(model, keys)
     assert model.requests <= 30 + 8 * (count // (limit - 1) + 1) + 12 * changes + 2 * ahead
 
@@ -385,23 +389,23 @@ def test_a_silently_capped_page_size_costs_no_row(
 ) -> None:
     rng = random.Random(seed)
     model = Moving(rng.sample(range(1, 400), count), rng, counts=counts, cap=cap)
-    pager = pager_of(kind.split(",")[0], limit, ranges)
-    keys, _ = read_all(extraction(model, pager, ahead, kind != "offset, no seek"))
+    paging = paging_of(kind.split(",")[0], limit, ranges)
+    keys, _ = read_all(extraction(model, paging, ahead, kind != "offset, no seek"))
     check(model, keys)
 
 
 def test_pages_of_a_capped_size_are_read_side_by_side() -> None:
-    for pager in (OffsetPager(50), KeysetPager(50, 8)):
+    for paging in (OffsetPaging(limit=50), KeysetPaging(limit=50, ranges=8)):
         model = rows_of(600, cap=20)
-        keys, _ = read_all(extraction(model, pager, 8, can_seek=True))
+        keys, _ = read_all(extraction(model, paging, 8, can_seek=True))
         assert keys == list(range(1, 601))
         assert model.most_open == 8
         assert model.requests <= 4 + 600 // 19 + 9
 
 
-def broken(model: Moving, pager: Pager, can_seek: bool) -> str:
+def broken(model: Moving, paging: Paging, can_seek: bool) -> str:
     with pytest.raises(ContractBroken) as caught:
-        read_all(extraction(model, pager, 4, can_seek))
+        read_all(extraction(model, paging, 4, can_seek))
     assert model.requests < 400, "it gives up soon"
     return str(caught.value)
 
@@ -414,7 +418,7 @@ def rows_of(count: int, **options: Any) -> Moving:
 @pytest.mark.parametrize("counts", [True, False])
 def test_an_offset_that_is_ignored_is_said(counts: bool, can_seek: bool) -> None:
     model = rows_of(100, counts=counts, ignored=frozenset(["offset"]))
-    said = broken(model, OffsetPager(10), can_seek=can_seek)
+    said = broken(model, OffsetPaging(limit=10), can_seek=can_seek)
     assert said == (
         "the page with keys 1 to 10 came again and again for the pages after it: does the API know "
         "the paging parameter?"
@@ -422,20 +426,22 @@ def test_an_offset_that_is_ignored_is_said(counts: bool, can_seek: bool) -> None
 
 
 @pytest.mark.parametrize("counts", [True, False])
-@pytest.mark.parametrize("pager", [OffsetPager(10), KeysetPager(10), KeysetPager(10, 4)])
-def test_a_filter_on_the_key_that_is_ignored_is_said(counts: bool, pager: Pager) -> None:
+@pytest.mark.parametrize(
+    "paging", [OffsetPaging(limit=10), KeysetPaging(limit=10), KeysetPaging(limit=10, ranges=4)]
+)
+def test_a_filter_on_the_key_that_is_ignored_is_said(counts: bool, paging: Paging) -> None:
     model = rows_of(100, counts=counts, ignored=frozenset(["offset", "after"]))
-    said = broken(model, pager, can_seek=True)
+    said = broken(model, paging, can_seek=True)
     assert "does the API know the paging parameter?" in said or (
         said.startswith("asked for id after 10 and before ")
         and said.endswith(", got 1 to 10: the API ignores the filter on the key")
     )
 
 
-@pytest.mark.parametrize("pager", [OffsetPager(10), KeysetPager(10)])
-def test_pages_that_stay_empty_while_rows_are_counted_are_said(pager: Pager) -> None:
+@pytest.mark.parametrize("paging", [OffsetPaging(limit=10), KeysetPaging(limit=10)])
+def test_pages_that_stay_empty_while_rows_are_counted_are_said(paging: Paging) -> None:
     model = rows_of(7, fault=empty, fault_at=frozenset(range(1000)))
-    said = broken(model, pager, can_seek=True)
+    said = broken(model, paging, can_seek=True)
     assert said == (
         "the API counts 7 rows, but its first page is empty: does the count know the "
         "same filter as the page?"
@@ -443,9 +449,9 @@ def test_pages_that_stay_empty_while_rows_are_counted_are_said(pager: Pager) -> 
 
 
 def test_one_row_a_page_can_not_overlap() -> None:
-    said = broken(rows_of(20, cap=1), OffsetPager(10), can_seek=False)
+    said = broken(rows_of(20, cap=1), OffsetPaging(limit=10), can_seek=False)
     assert "paging.overlap: false" in said
-    keys, _ = read_all(extraction(rows_of(20, cap=1), OffsetPager(10), 4, can_seek=True))
+    keys, _ = read_all(extraction(rows_of(20, cap=1), OffsetPaging(limit=10), 4, can_seek=True))
     assert keys == list(range(1, 21))
 
 
@@ -458,7 +464,7 @@ def test_an_offset_that_counts_pages_is_said() -> None:
         return asked(PageRequest(ask.limit, offset=number * ask.limit))
 
     model._answer = by_pages  # type: ignore[method-assign]
-    said = broken(model, OffsetPager(5), can_seek=False)
+    said = broken(model, OffsetPaging(limit=5), can_seek=False)
     assert "does the API count the offset in rows" in said or "paging parameter" in said
 
 
@@ -471,29 +477,29 @@ def test_keys_of_two_types_are_said() -> None:
 def test_a_count_of_billions_is_not_planned_for_before_its_pages_come(can_seek: bool) -> None:
     model = rows_of(300)
     model.wrong_count = lambda _: 10**15
-    keys, _ = read_all(extraction(model, OffsetPager(50), 4, can_seek=can_seek))
+    keys, _ = read_all(extraction(model, OffsetPaging(limit=50), 4, can_seek=can_seek))
     assert keys == list(range(1, 301))
 
 
 def test_reading_in_full_needs_hardly_more_requests_than_pages() -> None:
     model = rows_of(1000)
-    keys, _ = read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    keys, _ = read_all(extraction(model, OffsetPaging(limit=50), 8, can_seek=True))
     assert len(keys) == 1000
     assert model.requests == 1 + 21, "the count, and pages of 49 new rows"
     model = rows_of(1000)
-    read_all(extraction(model, KeysetPager(50), 8, can_seek=True))
+    read_all(extraction(model, KeysetPaging(limit=50), 8, can_seek=True))
     assert model.requests <= 1 + 20 + 2
     model = rows_of(30)
-    read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    read_all(extraction(model, OffsetPaging(limit=50), 8, can_seek=True))
     assert model.requests == 2
     model = rows_of(0)
-    read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    read_all(extraction(model, OffsetPaging(limit=50), 8, can_seek=True))
     assert model.requests == 2
 
 
 def test_an_odd_page_does_not_turn_off_reading_side_by_side() -> None:
     model = rows_of(1000, fault=empty, fault_at=frozenset([6]))
-    keys, _ = read_all(extraction(model, OffsetPager(50), 8, can_seek=True))
+    keys, _ = read_all(extraction(model, OffsetPaging(limit=50), 8, can_seek=True))
     assert keys == list(range(1, 1001))
     assert model.requests <= 1 + 21 + 3
     assert model.most_open == 8

@@ -14,11 +14,11 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
-from pipeline.extract.links import says_number
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.s3 import Lake
-from pipeline.pagination.pagers import JsonToken, PageToken
+from pipeline.pagination.disguised_numbers import token_is_number
+from pipeline.pagination.page import JsonToken, PageToken
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 
@@ -154,4 +154,4 @@ def test_what_is_no_number_inside_of_a_column_says_what_would_take_it(lake: Lake
 )
 def test_what_a_token_says_of_itself(token: PageToken, counts: bool) -> None:
     """What only looks like a number may be the key of a row; check-source asks about it."""
-    assert says_number(token) is counts
+    assert token_is_number(token) is counts

@@ -19,13 +19,12 @@ from pipeline.extract.fan_out import EachReader, Value
 from pipeline.extract.fetcher import PageSource, ParsedPage
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import CannotResume, SequentialReader
-from pipeline.pagination.pagers import (
-    ChainPager,
-    KeysetPager,
-    NumberedPager,
-    OffsetPager,
-    PageRequest,
-)
+from pipeline.pagination import Paging
+from pipeline.pagination.keyset import KeysetPaging
+from pipeline.pagination.numbered import NumberedPaging
+from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.page import PageRequest
+from pipeline.pagination.token import TokenPaging
 from tests.extract.test_sequential import Numbered, Tokens
 from tests.support.moving import THOROUGH, Moving
 
@@ -55,12 +54,15 @@ def reader_of(
 ) -> ContiguousReader | SequentialReader:
     """As ``plan`` has it."""
     if kind in ("offset", "keyset"):
-        pager = OffsetPager(limit) if kind == "offset" else KeysetPager(limit)
+        paging: Paging = (
+            OffsetPaging(limit=limit) if kind == "offset" else KeysetPaging(limit=limit)
+        )
         can_seek = kind == "keyset"
         return ContiguousReader(
-            pages, pager, key="id", ahead=share, can_seek=can_seek, descending=False
+            pages, paging, key="id", ahead=share, can_seek=can_seek, descending=False
         )
-    following = NumberedPager(limit) if kind == "page" else ChainPager(limit)
+    by_number, by_token = NumberedPaging(limit=limit), TokenPaging(limit=limit, next="next")
+    following: Paging = by_number if kind == "page" else by_token
     pages = ConfirmedEmptyPages(pages, following, of_parent=False)
     return SequentialReader(pages, following, key=("id",), ahead=share)
 

@@ -15,7 +15,7 @@ from pipeline.extract.plan import shape_of
 from pipeline.http.client import Client, RequestCounts
 from pipeline.http.request_batching import RequestBatcher, Sender
 from pipeline.http.retry import FailureKind
-from pipeline.pagination.pagers import PageRequest
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.support.wire import Answering, answer, client_of, serving
 from tests.support.yaml_sources import source_of

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from pipeline.config import Source
-from pipeline.config.model import split_path
 from pipeline.decode.reader import PageReader
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.extract.completeness import CountReconciliation
@@ -21,7 +20,8 @@ from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
 from pipeline.http.client import RequestCounts
-from pipeline.pagination.pagers import PageRequest
+from pipeline.model import split_path
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.pagination.test_requests import NOON
 from tests.support.wire import Seen, answer, client_of, serving

@@ -12,17 +12,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.cursor_pages import CursorPager, CursorPages
+from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.fetcher import PageSource, ParsedPage
 from pipeline.extract.sequential import CannotResume, SequentialReader
-from pipeline.pagination.pagers import (
-    ChainPager,
-    NumberedPager,
-    OffsetPager,
-    PageInfo,
-    Pager,
-    PageRequest,
-)
+from pipeline.pagination import Paging
+from pipeline.pagination.cursor import CursorPaging
+from pipeline.pagination.numbered import NumberedPaging
+from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.page import PageInfo, PageRequest
+from pipeline.pagination.token import TokenPaging
 from tests.support.moving import THOROUGH, Moving
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -88,9 +86,9 @@ class ByCursor(Moving):
 
 
 def reader_of(
-    model: PageSource, pager: Pager, ahead: int = 4, slices: Any = ()
+    model: PageSource, paging: Paging, ahead: int = 4, slices: Any = ()
 ) -> SequentialReader:
-    return SequentialReader(model, pager, key=("id",), ahead=lambda: ahead, slices=slices)
+    return SequentialReader(model, paging, key=("id",), ahead=lambda: ahead, slices=slices)
 
 
 def read_all(
@@ -136,7 +134,7 @@ def test_numbered_pages_whose_rows_shift_are_read_until_the_count_agrees(
         cap=cap,
     )
     model.rng = Deleting(seed)
-    reader = reader_of(model, NumberedPager(limit), ahead)
+    reader = reader_of(model, NumberedPaging(limit=limit), ahead)
     keys, _ = read_all(reader)
     assert len(keys) == len(set(keys)) == reader.tally.rows
     if reader.tally.contiguous:
@@ -161,7 +159,7 @@ def test_a_second_pass_finds_what_the_first_has_passed_over() -> None:
                 self.throughout.discard(1)
 
     model = Once(list(range(1, 11)), random.Random(0), most_delay=0)
-    reader = reader_of(model, NumberedPager(3), ahead=1)
+    reader = reader_of(model, NumberedPaging(limit=3), ahead=1)
     keys, _ = read_all(reader)
     assert keys == [1, 2, 3, 5, 6, 7, 8, 9, 10, 4], "4 moved to the page before"
     assert reader.tally.passes == 2
@@ -171,31 +169,31 @@ def test_a_second_pass_finds_what_the_first_has_passed_over() -> None:
 
 def test_numbered_pages_are_read_side_by_side() -> None:
     model = Numbered(list(range(1, 99)), random.Random(3))
-    keys, _ = read_all(reader_of(model, NumberedPager(5), ahead=8))
+    keys, _ = read_all(reader_of(model, NumberedPaging(limit=5), ahead=8))
     assert keys == list(range(1, 99))
     assert model.most_open == 8
     assert model.requests == 20 + 2, "and the count, before and after"
 
 
-@pytest.mark.parametrize("pager", [NumberedPager(5), OffsetPager(5, overlap=False)])
+@pytest.mark.parametrize("paging", [NumberedPaging(limit=5), OffsetPaging(limit=5, overlap=False)])
 @pytest.mark.parametrize("counts", [True, False])
-def test_a_page_number_that_is_ignored_is_said(pager: Pager, counts: bool) -> None:
+def test_a_page_number_that_is_ignored_is_said(paging: Paging, counts: bool) -> None:
     model = Numbered(list(range(1, 51)), random.Random(3), counts=counts)
     model.stuck = True
     with pytest.raises(ContractBroken, match="know the paging parameter"):
-        read_all(reader_of(model, pager))
+        read_all(reader_of(model, paging))
     assert model.requests < 100
 
 
 def test_rows_that_are_counted_but_never_come_are_said() -> None:
     model = Numbered([], random.Random(3), wrong_count=lambda count: 7)
     with pytest.raises(ContractBroken, match="the API counts 7 rows, but only 0 came"):
-        read_all(reader_of(model, NumberedPager(5)))
+        read_all(reader_of(model, NumberedPaging(limit=5)))
 
 
 def test_a_count_of_billions_is_not_planned_for_before_its_pages_come() -> None:
     model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda _: 10**15)
-    reader = reader_of(model, NumberedPager(5))
+    reader = reader_of(model, NumberedPaging(limit=5))
     keys, _ = read_all(reader)
     assert keys == list(range(1, 51))
     assert not reader.tally.contiguous
@@ -204,7 +202,7 @@ def test_a_count_of_billions_is_not_planned_for_before_its_pages_come() -> None:
 
 def test_a_wrong_count_is_not_a_proof() -> None:
     model = Numbered(list(range(1, 51)), random.Random(3), wrong_count=lambda count: count + 1)
-    reader = reader_of(model, NumberedPager(5))
+    reader = reader_of(model, NumberedPaging(limit=5))
     keys, _ = read_all(reader)
     assert keys == list(range(1, 51))
     assert not reader.tally.contiguous
@@ -236,10 +234,10 @@ def test_token_chains_bring_what_was_there_throughout_once_also_in_two_tries(
     model = Tokens(rng.sample(range(1, 200), count), rng, changes=changes, counts=False)
     cuts = [0, *sorted(rng.sample(range(1, 200), slices - 1)), 10_000]
     windows = tuple((str(a), str(b)) for a, b in pairwise(cuts))
-    pager = ChainPager(limit, until_short)
-    first, position = read_all(reader_of(model, pager, ahead, windows), None, stop)
+    paging = TokenPaging(limit=limit, next="next", until_short=until_short)
+    first, position = read_all(reader_of(model, paging, ahead, windows), None, stop)
     model.change()
-    rest, _ = read_all(reader_of(model, pager, ahead, windows), position) if position else ([], 0)
+    rest, _ = read_all(reader_of(model, paging, ahead, windows), position) if position else ([], 0)
     keys = first + rest
     assert keys == sorted(set(keys))
     assert not model.throughout - set(keys)
@@ -279,7 +277,7 @@ def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
     windows = ((None, "2027-01-01T00:00:00+00:00"),)
 
     def reader() -> SequentialReader:
-        return reader_of(CursorPages(model, 1.0), CursorPager(limit), 1, windows)
+        return reader_of(CursorPages(model, 1.0), CursorPaging(limit=limit), 1, windows)
 
     first, position = read_all(reader(), None, stop)
     rest, _ = read_all(reader(), position) if position else ([], 0)
@@ -291,10 +289,10 @@ def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
 def test_the_totals_of_slices_add_up() -> None:
     model = Tokens(list(range(1, 31)), random.Random(1), counts=False, total_in_page=True)
     windows = (("0", "10"), ("10", "25"), ("25", "99"))
-    reader = reader_of(model, ChainPager(4), 2, windows)
+    reader = reader_of(model, TokenPaging(limit=4, next="next"), 2, windows)
     keys, position = read_all(reader, None, 4)
     assert len(position["totals"]) == 2
-    again = reader_of(model, ChainPager(4), 2, windows)
+    again = reader_of(model, TokenPaging(limit=4, next="next"), 2, windows)
     rest, _ = read_all(again, position)
     assert keys + rest == list(range(1, 31))
     assert (again.tally.passes, again.tally.contiguous) == (1, True)
@@ -302,24 +300,24 @@ def test_the_totals_of_slices_add_up() -> None:
 
 def test_a_later_try_whose_count_does_not_agree_starts_over() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1))
-    _, position = read_all(reader_of(model, NumberedPager(4)), None, 3)
+    _, position = read_all(reader_of(model, NumberedPaging(limit=4)), None, 3)
     model.rows = model.rows[2:]
     with pytest.raises(CannotResume):
-        read_all(reader_of(model, NumberedPager(4)), position)
+        read_all(reader_of(model, NumberedPaging(limit=4)), position)
 
 
 def test_a_position_of_an_earlier_version_is_not_gone_on_with() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1))
-    _, position = read_all(reader_of(model, NumberedPager(4)), None, 3)
+    _, position = read_all(reader_of(model, NumberedPaging(limit=4)), None, 3)
     del position["came"]
     with pytest.raises(CannotResume):
-        read_all(reader_of(model, NumberedPager(4)), position)
+        read_all(reader_of(model, NumberedPaging(limit=4)), position)
 
 
 def test_many_slices_without_a_row_are_no_circle() -> None:
     model = Numbered([], random.Random(1), counts=False, most_delay=0)
     slices = tuple((str(n), str(n + 1)) for n in range(300))
-    keys, _ = read_all(reader_of(model, NumberedPager(4), slices=slices))
+    keys, _ = read_all(reader_of(model, NumberedPaging(limit=4), slices=slices))
     assert keys == []
 
 
@@ -327,29 +325,29 @@ def test_tokens_that_go_round_in_a_circle_are_said() -> None:
     model = Tokens(list(range(1, 31)), random.Random(1), counts=False)
     model.circle = True
     with pytest.raises(ContractBroken, match="do the pages go round in a circle"):
-        read_all(reader_of(model, ChainPager(4)))
+        read_all(reader_of(model, TokenPaging(limit=4, next="next")))
     model = Tokens(list(range(1, 4)), random.Random(1), counts=False)
     model.circle = True
     with pytest.raises(ContractBroken, match="a page came again as the page after it"):
-        read_all(reader_of(model, ChainPager(4)))
+        read_all(reader_of(model, TokenPaging(limit=4, next="next")))
 
 
 def test_a_page_that_comes_again_once_is_asked_for_again() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1), counts=False)
     model.fault_at = frozenset([3])
     model.fault = lambda ask, found: [row - 5 for row in found]
-    keys, _ = read_all(reader_of(model, NumberedPager(5)))
+    keys, _ = read_all(reader_of(model, NumberedPaging(limit=5)))
     assert keys == list(range(1, 31))
 
 
 def test_a_last_page_that_comes_for_ever_is_the_end_of_numbered_pages() -> None:
     model = Numbered(list(range(1, 28)), random.Random(1), counts=False)
     model.clamps = True
-    keys, _ = read_all(reader_of(model, NumberedPager(5)))
+    keys, _ = read_all(reader_of(model, NumberedPaging(limit=5)))
     assert keys == list(range(1, 28))
 
 
 def test_rows_without_an_end_of_their_own_stop_at_an_empty_page() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1), counts=False, cap=4)
-    keys, _ = read_all(reader_of(model, NumberedPager(10)))
+    keys, _ = read_all(reader_of(model, NumberedPaging(limit=10)))
     assert keys == list(range(1, 31))

@@ -19,8 +19,8 @@ from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
 from pipeline.run.deletions import SweepResult, sweep
 from pipeline.run.staged_partition import RunContext
+from tests.dialects.test_window_edges import AT, WINDOW, Params, endpoint, ids, manifest_of
 from tests.extract.test_short_pages import NOW, Shop
-from tests.pagination.test_window_edges import AT, WINDOW, Params, endpoint, ids, manifest_of
 from tests.support.runs import LIMITS, outcome_of
 
 pytestmark = pytest.mark.slow

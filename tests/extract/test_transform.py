@@ -17,9 +17,9 @@ from pipeline.errors import ContractBroken
 from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.s3 import Lake
 from sourcetool.check import check
+from tests.dialects.test_window_edges import AT, WINDOW, Params, manifest_of
 from tests.extract.test_shifting_pages import swept
 from tests.extract.test_short_pages import Shop
-from tests.pagination.test_window_edges import AT, WINDOW, Params, manifest_of
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
 

@@ -12,11 +12,12 @@ import pytest
 
 from pipeline.config import load_source
 from pipeline.config.request import WindowFormat
+from pipeline.dialects.window_format import bound, may_come
 from pipeline.errors import ConfigError
 from pipeline.extract.fetcher import ParsedPage
 from pipeline.extract.sequential import SequentialReader
-from pipeline.pagination.pagers import ChainPager, PageInfo, PageRequest
-from pipeline.pagination.window_format import bound, may_come
+from pipeline.pagination.page import PageInfo, PageRequest
+from pipeline.pagination.token import TokenPaging
 from pipeline.partitions.window import Calendar, incremental
 
 SLICES: tuple[tuple[str | None, str], ...] = (("a", "b"), ("b", "c"), ("c", "d"))
@@ -47,7 +48,11 @@ class Rows:
 
 def _chain(pages: Rows, slices: tuple[tuple[str | None, str], ...] = ()) -> SequentialReader:
     return SequentialReader(
-        pages, ChainPager(10), key=("slice", "id"), ahead=lambda: 2, slices=slices
+        pages,
+        TokenPaging(limit=10, next="next"),
+        key=("slice", "id"),
+        ahead=lambda: 2,
+        slices=slices,
     )
 
 

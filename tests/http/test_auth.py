@@ -24,13 +24,13 @@ from pipeline.config.auth import (
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody, looks_like_json
 from pipeline.decode.exact_json import shorten
+from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, RequestRefused
 from pipeline.http.auth import BearerAuth, KeyAuth, hidden, make_auth
 from pipeline.http.budgeted_transport import BudgetedTransport
 from pipeline.http.classify import ResponseKind
 from pipeline.http.client import Client, RequestCounts
 from pipeline.http.error_messages import refusal
-from pipeline.pagination.requests import HttpRequest
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import answer, client_of, form_of, read_json, serving, things
 from tests.support.yaml_sources import quick

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.body import LARGE_BYTES, Incoming
 from pipeline.decode.body_checks import BadBody, ConversionCounts, clean_utf8, in_utf8
-from pipeline.pagination.multiquery import split
+from pipeline.dialects.igdb import split
 
 PIECE = bytes(range(256)) * 1024
 

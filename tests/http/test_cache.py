@@ -23,12 +23,12 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.decode.body_checks import BadBody
+from pipeline.dialects.http_request import CachePolicy, HttpRequest
 from pipeline.errors import ConfigError
 from pipeline.http.cache import CachingSender, cached
 from pipeline.http.cache_store import listed, open_store
 from pipeline.http.client import HttpResponse, RequestCounts, open_client
 from pipeline.http.request_batching import batching
-from pipeline.pagination.requests import CachePolicy, HttpRequest
 from sourcetool.cache import cache
 from sourcetool.probe import look, window_of
 from tests.support.runs import LIMITS, serving

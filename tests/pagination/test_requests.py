@@ -12,22 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.paging import LinkPaging
 from pipeline.config.request import WindowFormat
 from pipeline.decode.reader import PageReader
-from pipeline.errors import ContractBroken
-from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.links import is_numbered, next_url
-from pipeline.extract.plan import reader_of, shape_of
-from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.pagination.pagers import PageRequest
-from pipeline.pagination.requests import (
+from pipeline.dialects.http_request import (
     ACCEPT,
     HttpRequest,
     build_count_request,
     build_page_request,
 )
-from pipeline.pagination.window_format import bound, may_come
+from pipeline.dialects.window_format import bound, may_come
+from pipeline.errors import ContractBroken
+from pipeline.extract.fetcher import PageFetcher
+from pipeline.extract.plan import reader_of, shape_of
+from pipeline.http.client import RequestCounts
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.support.moving import THOROUGH
 from tests.support.wire import Seen, answer, client_of, serving
@@ -357,85 +355,3 @@ def test_the_interval_asked_for_covers_the_window_and_neighbours_double_nothing(
 
     parts = [arrives(start, middle), arrives(middle, end)]
     assert sum(parts) == int(start <= cursor < end)
-
-
-@pytest.mark.parametrize(
-    ("query", "numbered"),
-    [
-        ("page=2", True),
-        ("page%5Bnumber%5D=2&size=5", True),
-        ("limit=5&offset=10", True),
-        ("startAt=50", True),
-        ("page=2&after=Y3Vyc29y", False),
-        ("page=eyJpZCI6MTB9", False),
-        ("cursor=cD0x", False),
-        ("since_id=100", False),
-        ("", False),
-    ],
-)
-def test_a_link_that_is_a_page_number_shows_it(query: str, numbered: bool) -> None:
-    assert is_numbered(f"https://api.test/items?{query}") is numbered
-    assert not is_numbered(None)
-
-
-LINK = LinkPaging(kind="link", limit=5)
-BASE = "https://api.test/v1"
-
-
-def following(header: str, **more: object) -> str | None:
-    answer = HttpResponse(200, {"link": header}, b"", url=f"{BASE}/items?page=1&key=s3cret")
-    return next_url(LINK, None, answer, BASE, **more)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        '<https://api.test/v1/items?page=2>; rel="next"',
-        "<https://api.test/v1/items?page=2>;rel=next",
-        '<https://api.test/v1/items?page=2> ; REL = "next"',
-        '<https://api.test/v1/x>; rel="prev", <https://api.test/v1/items?page=2>; rel="next"',
-        '<https://api.test/v1/items?page=2>; title="a, b; <c>"; rel="next"',
-        '<https://api.test/v1/items?page=2>; rel="last next"; x',
-        '<https://api.test/v1/items?page=9>; rel="next-archive", </v1/items?page=2>; rel="next"',
-        '<https://API.test:443/v1/items?page=2>; rel="next"',
-        '<?page=2>; rel="next"',
-    ],
-)
-def test_the_next_link_of_a_header(header: str) -> None:
-    url = following(header)
-    assert url is not None
-    assert url.lower().replace(":443", "") == "https://api.test/v1/items?page=2"
-
-
-@pytest.mark.parametrize(
-    "header", ["", "nonsense", '<https://api.test/v1/x>; rel="prev"', "<>; rel=next"]
-)
-def test_no_next_link_is_the_end(header: str) -> None:
-    assert following(header) is None
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["https://evil.test/v1", "http://api.test/v1", "//evil.test/x", "https://api.test:8443/v1",
-     "https://api.test@evil.test/", "ftp://api.test/v1", "https://api.test:port/v1"],
-)  # fmt: skip
-def test_a_link_to_another_host_is_refused(target: str) -> None:
-    with pytest.raises(ContractBroken, match=r"not followed|no URL"):
-        following(f'<{target}>; rel="next"')
-
-
-def test_a_key_in_a_link_is_taken_out_since_positions_are_kept() -> None:
-    url = following(
-        '<https://api.test/v1/items?key=s3cret&cursor=a%2Bb%3D&k>; rel="next"', secret_param="key"
-    )
-    assert url == "https://api.test/v1/items?cursor=a%2Bb%3D&k"
-    assert "s3cret" not in str(following("<#more>; rel=next", secret_param="key"))
-
-
-def test_a_link_in_a_body() -> None:
-    answer = HttpResponse(200, {}, b"", url=f"{BASE}/items")
-    paging = LinkPaging(kind="link", limit=5, next="paging.next")
-    nothings: tuple[object, ...] = (None, "", False, 0, {})
-    for nothing in nothings:
-        assert next_url(paging, nothing, answer, BASE) is None
-    assert next_url(paging, "/v1/items?p=2", answer, BASE) == f"{BASE}/items?p=2"

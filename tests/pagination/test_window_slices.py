@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.request import WindowFormat
+from pipeline.dialects.http_request import values_of
+from pipeline.dialects.window_format import has_end, may_come
 from pipeline.extract.plan import window_slices
-from pipeline.pagination.pagers import PageRequest
-from pipeline.pagination.requests import values_of
-from pipeline.pagination.window_format import has_end, may_come
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.extract.fetcher import ParsedPage
-from pipeline.pagination.pagers import Key, PageInfo, PageRequest
+from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 THOROUGH = int(os.environ.get("HEADRACE_THOROUGH", "1"))
 Fault = Callable[[PageRequest, list[int]], list[int]]

@@ -12,9 +12,9 @@ from pydantic import SecretStr, ValidationError
 from pipeline.config.auth import ApiKeyAuth
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import WindowFormat
+from pipeline.dialects.http_request import HttpRequest, build_count_request, build_page_request
 from pipeline.http.auth import make_auth
-from pipeline.pagination.pagers import JsonToken, PageRequest
-from pipeline.pagination.requests import HttpRequest, build_count_request, build_page_request
+from pipeline.pagination.page import JsonToken, PageRequest
 from pipeline.partitions.window import Window
 
 END = datetime(2026, 11, 5, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from pipeline.config.request import DAY_S, WindowFormat
-from pipeline.pagination.pagers import PageRequest
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window, ceil, floor
 from pipeline.timestamps import EPOCH, as_iso
 

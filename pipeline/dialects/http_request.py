@@ -15,8 +15,6 @@ from urllib.parse import quote
 import orjson
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.model import fits_header
-from pipeline.config.paging import Paging, TokenPaging
 from pipeline.config.request import (
     OPTIONAL,
     PLACEHOLDER,
@@ -25,12 +23,13 @@ from pipeline.config.request import (
     HttpTemplate,
     WindowFormat,
 )
+from pipeline.dialects.igdb import condition, statement
+from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
 from pipeline.errors import ContractBroken
-from pipeline.pagination.apicalypse import condition, statement
+from pipeline.model import fits_header
 from pipeline.pagination.keys import written
-from pipeline.pagination.pagers import JsonToken, PageRequest
+from pipeline.pagination.page import JsonToken, PageRequest
 from pipeline.pagination.query import query_of
-from pipeline.pagination.window_format import bound, floor_of, has_end, slice_of
 from pipeline.partitions.window import Window
 
 Values = Mapping[str, Any]
@@ -76,7 +75,7 @@ def build_page_request(
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    ask = written(ask, endpoint)
+    ask = written(ask, _key_type(endpoint))
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, ask)
@@ -85,16 +84,13 @@ def build_page_request(
     if ask.url is not None:
         return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
     asked = _http(endpoint.request, url, values)
-    return replace(asked, params=asked.params + _parameters(endpoint.paging, ask))
+    more = endpoint.paging.parameters(ask).items()
+    return replace(asked, params=asked.params + tuple((name, _text(value)) for name, value in more))
 
 
-def _parameters(paging: Paging, ask: PageRequest) -> tuple[tuple[str, str], ...]:
-    """The members of a token, where they are parameters."""
-    if not (
-        isinstance(paging, TokenPaging) and paging.as_params and isinstance(ask.token, JsonToken)
-    ):
-        return ()
-    return tuple((name, _text(value)) for name, value in orjson.loads(ask.token.text).items())
+def _key_type(endpoint: Endpoint) -> str:
+    column = endpoint.columns.get(endpoint.key_of_rows[0]) if endpoint.key_of_rows else None
+    return column.type if column else "date"  # no type that is inferred is a time
 
 
 def build_count_request(
@@ -106,7 +102,7 @@ def build_count_request(
     ask: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    ask = written(ask, endpoint)
+    ask = written(ask, _key_type(endpoint))
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):

@@ -1,0 +1,337 @@
+"""What every kind of paging is: its YAML, and how its pages follow each other. Pure.
+
+A partition is read in *segments*, one after the other in order, several at the same time. A segment
+is a chain of pages that follow each other by ``Paging.next_request``; a *closed* segment is one
+page only, planned ahead since its offset or number is known. Whether all rows came is decided
+elsewhere (``coverage``, ``pipeline.extract``).
+
+===========  ===============================  ==========================================
+kind         planned ahead (side by side)     a chain goes on by
+===========  ===============================  ==========================================
+``offset``   all pages, by the count          offset + limit − 1 (one row of overlap)
+``keyset``   ranges of an integer key         key > last key
+``page``     all pages, by the count          page + 1
+``token``    slices of the window             the token that the page names
+``link``     slices of the window             the URL that the page names
+``cursor``   –                                cursor ≥ that of the last row
+``none``     –                                –
+``python``   –                                a function of the user's
+===========  ===============================  ==========================================
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any, ClassVar, Protocol
+
+from pydantic import Field
+
+from pipeline.errors import ContractBroken, cut
+from pipeline.kinds import Kinds
+from pipeline.model import DottedPath, Model
+from pipeline.pagination.page import (
+    PageContent,
+    PageInfo,
+    PageRequest,
+    PageSegment,
+    PageToken,
+)
+
+NEEDS_A_COUNT = (
+    "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
+    "name it as count or paging.total, or leave sweep out"
+)
+ONE_PLACE = "paging has more than one place of the next page: keep one of next, header and last"
+
+
+class SharedRows(Enum):
+    """The rows of a page with which the page after it begins once more."""
+
+    NONE = "none"
+    LAST = "the last row"
+    SAME_CURSOR = "the rows with the last cursor"
+
+
+class PagedEndpoint(Protocol):
+    """What the rules of a kind may look at: the endpoint that has this paging."""
+
+    @property
+    def key_of_rows(self) -> tuple[str, ...]: ...
+    @property
+    def cursor(self) -> str | None: ...
+    @property
+    def columns(self) -> Mapping[str, Any]: ...
+    @property
+    def sweep(self) -> bool: ...
+    @property
+    def counted(self) -> bool:
+        """True if the API says how many rows match."""
+        ...
+
+    @property
+    def overlaps(self) -> bool:
+        """True if each page begins with the last row of the page before it."""
+        ...
+
+    @property
+    def can_seek(self) -> bool:
+        """True if rows after a given key can be asked for."""
+        ...
+
+    @property
+    def placeholders(self) -> frozenset[str] | None:
+        """Those in the request; None if its dialect has none."""
+        ...
+
+
+class Paging(Model):
+    """How the pages of an endpoint follow each other: the YAML's ``paging``, and all it decides.
+
+    A kind is one class in one file, registered under the name that the YAML calls it by. An
+    instance is frozen: a page's request and what the page says go in, the next request comes out.
+    An API whose pages go backwards from a number that it names would be::
+
+        @PAGINATION.register("countdown")
+        class CountdownPaging(Paging):
+            '''Pages from the highest number down to 1; the first one says which that is.'''
+
+            kind: Literal["countdown"] = "countdown"
+            newest: DottedPath = Field(description="where the first page says its number")
+            fills: ClassVar = frozenset({"page"})
+
+            def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
+                if "page" not in (endpoint.placeholders or ()):
+                    yield "countdown paging needs {page} in the request, e.g. params: {p: '{page}'}"
+
+            def references(self) -> dict[str, str]:
+                return {"newest": self.newest}
+
+            def token_of(self, content: PageContent) -> PageToken:
+                return whole_total(content.members.get("newest"))
+
+            def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
+                number = request.page or info.token
+                if not isinstance(number, int) or number <= 1:
+                    return None
+                return replace(request, page=number - 1)
+
+    What completeness rests on is said by ``contiguous``, ``may_shift`` and ``shared_rows``: by
+    default pages are a chain, each named by the one before it.
+
+    :ivar fills: the placeholders that get a value from this kind.
+    :ivar by_number: pages are places in a list, which move when rows come and go: a count has to
+        agree with the rows, or an earlier attempt's position is worth nothing.
+    :ivar sorted_by_key: pages come in order of the key, if the endpoint says so.
+    :ivar one_page: there is no second page.
+    :ivar first_tells_all: nothing is asked for beside the first page, so that a first page that is
+        unchanged (304) means that nothing has changed.
+    :ivar names_next: a page that has a successor names it.
+    :ivar holds_limit: a page has at most ``limit`` rows, or the API ignored it.
+    :ivar needs_window: each request has the window, or the part of it that is left to read.
+    """
+
+    kind: str
+    limit: int = Field(gt=0)
+    fills: ClassVar[frozenset[str]] = frozenset()
+    by_number: ClassVar[bool] = False
+    sorted_by_key: ClassVar[bool] = False
+    one_page: ClassVar[bool] = False
+    first_tells_all: ClassVar[bool] = False
+    names_next: ClassVar[bool] = False
+    holds_limit: ClassVar[bool] = True
+    needs_window: ClassVar[bool] = False
+
+    # -- rules ------------------------------------------------------------------------------------
+
+    def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
+        """What of the endpoint does not fit this paging, each with its remedy."""
+        yield from ()
+
+    def fitted(self, order: str) -> "Paging":
+        """This paging as it is read where rows come in this order of the key.
+
+        :raises ConfigError: a function of the user's can't be imported.
+        """
+        return self
+
+    # -- which pages ------------------------------------------------------------------------------
+
+    def first_request(self) -> PageRequest:
+        """The first page of all."""
+        return PageRequest(self.limit)
+
+    def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
+        """What can be asked for at once, now that the first page is known, in order; or None."""
+        return None
+
+    def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
+        """The page after this one in its chain, or None at the chain's end."""
+        raise NotImplementedError
+
+    def is_first(self, request: PageRequest) -> bool:
+        """Whether the reading begins with this page, of the window or a slice of it."""
+        return _place_of(request) == _place_of(self.first_request())
+
+    def parameters(self, request: PageRequest) -> Mapping[str, Any]:
+        """Parameters of this page's request beside those of the template."""
+        return {}
+
+    @property
+    def window_parts(self) -> int:
+        """Into how many slices a window is cut, to be read side by side."""
+        return 1
+
+    # -- what a response says ---------------------------------------------------------------------
+
+    def references(self) -> Mapping[str, str]:
+        """Members of the body to read beside the rows: dotted paths, by the kind's own names."""
+        return {}
+
+    def token_of(self, content: PageContent) -> PageToken:
+        """The token of the next page; None at the end, or where there are none."""
+        return None
+
+    def url_of(self, content: PageContent) -> str | None:
+        """The absolute URL of the next page; None at the end, or where there are none."""
+        return None
+
+    def total_of(self, content: PageContent) -> int | None:
+        """How many rows match, if the page says so."""
+        return None
+
+    def info_of(self, content: PageContent) -> PageInfo:
+        """What a page says of the pages to come.
+
+        :raises ContractBroken: a token, a link or a total is none.
+        """
+        return PageInfo(
+            rows=content.table.num_rows,
+            token=self.token_of(content),
+            url=self.url_of(content),
+            total=self.total_of(content),
+        )
+
+    def token_before_last(self, content: PageContent) -> tuple[PageToken, int]:
+        """Where rows are the tokens: that of a row before the last one, and how many lie behind.
+
+        None if no row of the page has another one, or rows are no tokens.
+        """
+        return None, content.table.num_rows
+
+    @property
+    def total_at(self) -> str | None:
+        """The path or the header at which a page says how many rows match."""
+        return None
+
+    # -- what completeness rests on ---------------------------------------------------------------
+
+    @property
+    def contiguous(self) -> bool:
+        """True if keys in order prove that no row lies between two pages."""
+        return False
+
+    @property
+    def shared_rows(self) -> SharedRows:
+        """Which rows of a page the page after it begins with once more."""
+        return SharedRows.NONE
+
+    @property
+    def by_row(self) -> bool:
+        """True if pages go on behind the last row: an API may answer nothing once it is deleted."""
+        return False
+
+    @property
+    def judged_by_looks(self) -> bool:
+        """True if the names in tokens and links decide whether they are numbers in disguise."""
+        return False
+
+    def may_shift(self, request: PageRequest) -> bool:
+        """Whether rows may be passed over between this page and the one before, if they shift."""
+        first = self.first_request()
+        return (request.page, request.offset, request.after) != (
+            first.page,
+            first.offset,
+            first.after,
+        )
+
+    # -- whether it can be resumed ----------------------------------------------------------------
+
+    def resumes(self, *, proven: bool) -> bool:
+        """Whether a later attempt may resume from where this one stopped.
+
+        :param proven: the keys of the pages prove that nothing lies between them.
+        """
+        return proven or not self.by_number
+
+    @property
+    def token_dies(self) -> bool:
+        """True if the position of a page dies with the API's state: a later attempt starts over."""
+        return False
+
+
+PAGINATION: Kinds[Paging] = Kinds("paging", Paging)
+"""All kinds of paging, by the name that YAML calls them by."""
+
+
+class CountedPaging(Paging):
+    """A kind whose pages may say how many rows match."""
+
+    total: DottedPath | None = Field(None, description="where the page says how many rows match")
+    total_header: str | None = Field(None, description="header that says how many rows match")
+
+    @property
+    def total_at(self) -> str | None:
+        return self.total or self.total_header
+
+    def references(self) -> dict[str, str]:
+        return {"total": self.total} if self.total else {}
+
+    def total_of(self, content: PageContent) -> int | None:
+        total = content.members.get("total")
+        if self.total_header:
+            total = content.headers.get(self.total_header.lower(), total)
+        return whole_total(total)
+
+
+def whole_total(total: Any) -> int | None:
+    """What the API calls its total; None if it does not say, or says -1 for not knowing.
+
+    :raises ContractBroken: it is no number.
+    """
+    if total is None:
+        return None
+    try:
+        number = int(total)
+    except (TypeError, ValueError, OverflowError):
+        raise ContractBroken(
+            f"expected the number of matching rows, got {cut(str(total), 80)!r}: is `paging.total` "
+            "right?"
+        ) from None
+    return number if number >= 0 else None
+
+
+def says_no_more(content: PageContent) -> bool:
+    """Whether the page's flag (``paging.more``) says that no page follows."""
+    return content.members.get("more") in (False, 0, "false")
+
+
+def is_short(request: PageRequest, info: PageInfo) -> bool:
+    """Whether a page is the last by its size: empty, or short where a total holds the rows."""
+    return info.rows == 0 or (info.rows < request.limit and info.total is not None)
+
+
+def is_capped(request: PageRequest, info: PageInfo, left: int) -> bool:
+    """Whether the page is shorter than it should be, with ``left`` rows from its first row on."""
+    return 1 < info.rows < min(request.limit, left)
+
+
+def single_pages(
+    numbers: range, request: Callable[[int], PageRequest]
+) -> Iterator[PageSegment] | None:
+    """Single pages, the last one open; made when their turn comes: an API may count billions."""
+    if not numbers:
+        return None
+    return (PageSegment(request(number), closed=number != numbers[-1]) for number in numbers)
+
+
+def _place_of(request: PageRequest) -> tuple[Any, ...]:
+    return request.page, request.offset, request.after, request.token, request.url

@@ -1,0 +1,157 @@
+"""Pages by the URL that each names, and why a link to elsewhere is never followed.
+
+A link is asked for with the source's credentials; one to another host or scheme would give them
+away.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from pydantic import Field
+
+from pipeline.errors import ContractBroken
+from pipeline.model import DottedPath
+from pipeline.pagination.base import (
+    ONE_PLACE,
+    PAGINATION,
+    CountedPaging,
+    PagedEndpoint,
+    says_no_more,
+)
+from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
+from pipeline.pagination.page import PageContent, PageInfo, PageRequest
+from pipeline.pagination.query import without_param
+
+
+@PAGINATION.register("link")
+class LinkPaging(CountedPaging):
+    """Each page gives the URL of the next, in the ``Link`` header, another one, or its body."""
+
+    kind: Literal["link"] = "link"
+    limit: int = Field(gt=0)
+    next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
+    header: str | None = Field(None, description="another header that has the URL by itself")
+    more: DottedPath | None = Field(
+        None, description="where the page says whether there is a next one (has_more): false is no"
+    )
+    numbered: bool | None = Field(
+        None,
+        description="the links are page numbers or offsets in disguise; default: if they say so "
+        "by a name such as page or offset, and have no cursor",
+    )
+    slices: int = Field(1, ge=1, le=256)
+    first_tells_all: ClassVar[bool] = True
+    names_next: ClassVar[bool] = True
+    holds_limit: ClassVar[bool] = False
+
+    def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
+        if self.next and self.header:
+            yield ONE_PLACE
+
+    @property
+    def window_parts(self) -> int:
+        return self.slices
+
+    def references(self) -> dict[str, str]:
+        places = {"more": self.more, "url": self.next}
+        return super().references() | {name: at for name, at in places.items() if at}
+
+    def url_of(self, content: PageContent) -> str | None:
+        if says_no_more(content):
+            return None
+        if self.next is not None:
+            url = content.members.get("url")
+            return followed(url if isinstance(url, str) else None, content)
+        if self.header is not None:
+            return followed(content.headers.get(self.header.lower()), content)
+        return followed(next_target(content.headers.get("link", "")), content)
+
+    def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
+        return None if info.url is None else replace(request, token=info.token, url=info.url)
+
+    @property
+    def judged_by_looks(self) -> bool:
+        return self.numbered is None
+
+    def may_shift(self, request: PageRequest) -> bool:
+        looks = link_is_number(request.url) or token_is_number(request.token)
+        return looks if self.numbered is None else self.numbered
+
+    def resumes(self, *, proven: bool) -> bool:
+        return not self.numbered
+
+
+def followed(target: str | None, content: PageContent) -> str | None:
+    """The absolute URL of a link of a page, or None if there is none.
+
+    Many APIs say the key again in the link. It is taken out, since positions are kept, and put in
+    again just before sending.
+
+    :raises ContractBroken: the link leads to another host or scheme.
+    """
+    if not target:
+        return None
+    url = _without(urljoin(content.url, target), content.secret_param)
+    if _origin(url) != _origin(content.base_url):
+        raise ContractBroken(
+            f"the next page's link leads to {_origin(url)}, expected {_origin(content.base_url)}: "
+            "it is not followed, since the credentials would go there"
+        )
+    return url
+
+
+def next_target(header: str) -> str | None:
+    """The target of ``rel=next`` in a ``Link`` header (RFC 8288, 3), read once from left to right.
+
+    httpx's ``Response.links`` cuts a URL at its first ``;``, and loses ``rel`` behind a title with
+    a comma, a ``;`` or an ``=`` in it: rows would be lost.
+    """
+    at = 0
+    while (begin := header.find("<", at)) >= 0:
+        end = header.find(">", begin)
+        if end < 0:
+            return None
+        at, parameters = _parameters(header, end + 1)
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "rel" and "next" in value.strip(' \t"').lower().split():
+                return header[begin + 1 : end]
+    return None
+
+
+def _parameters(header: str, begin: int) -> tuple[int, list[str]]:
+    """The parameters of one link, and where the next one begins: behind a comma without quotes."""
+    parameters, start, quoted, escaped = list[str](), begin, False, False
+    for at in range(begin, len(header)):
+        letter = header[at]
+        if escaped or (quoted and letter not in '"\\'):
+            escaped = False
+        elif letter == "\\":
+            escaped = quoted
+        elif letter == '"':
+            quoted = not quoted
+        elif letter in ",;":
+            parameters.append(header[start:at])
+            start = at + 1
+            if letter == ",":
+                return start, parameters
+    return len(header), [*parameters, header[start:]]
+
+
+def _without(url: str, param: str | None) -> str:
+    parts = urlsplit(url)
+    if param is None or not parts.query:
+        return url
+    return urlunsplit(parts._replace(query=without_param(parts.query, param)))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ContractBroken("the next page's link is no URL: expected http(s)://…") from None
+    port = port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{port}"

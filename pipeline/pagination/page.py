@@ -1,0 +1,136 @@
+"""One page: its request, what it says of itself, and the response that it came in. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+Key = int | str | float | bool | date | datetime | None
+Keys = tuple[Key, ...]
+"""Of one row: a key of one column, or of several."""
+
+
+@dataclass(frozen=True)
+class JsonToken:
+    """A token that is a list or an object, as JSON text: an API wants it back as it came."""
+
+    text: str
+
+
+PageToken = str | int | float | JsonToken | None
+
+
+def key_to_json(key: Key | PageToken) -> Any:
+    """A key or a token as JSON, for a position that is kept; what is no scalar is marked."""
+    if isinstance(key, JsonToken):
+        return {"json": key.text}
+    if isinstance(key, datetime):
+        return {"instant": key.isoformat()}
+    return {"day": key.isoformat()} if isinstance(key, date) else key
+
+
+def key_from_json(value: Any) -> Any:
+    """The inverse of ``key_to_json``: what is compared with the keys of rows has their type."""
+    match value:
+        case {"json": text}:
+            return JsonToken(text)
+        case {"instant": text}:
+            return datetime.fromisoformat(text)
+        case {"day": text}:
+            return date.fromisoformat(text)
+    return value
+
+
+_KEPT = ("after", "before", "token")
+
+
+@dataclass(frozen=True)
+class PageRequest:
+    """One page to ask for. What is None does not go into the request.
+
+    :ivar after: rows with a key greater than this.
+    :ivar before: rows with a key less than this.
+    :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window.
+    :ivar parent: the rows of the parent endpoint, or the value of ``each``, that this page is of.
+    """
+
+    limit: int
+    offset: int | None = None
+    after: Key = None
+    before: Key = None
+    page: int | None = None
+    token: PageToken = None
+    url: str | None = None
+    window: tuple[str | None, str] | None = None
+    parent: str | int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        keys = {name: key_to_json(getattr(self, name)) for name in _KEPT}
+        return {n: value for n, value in (asdict(self) | keys).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "PageRequest":
+        window = data.get("window")
+        keys = {name: key_from_json(data[name]) for name in _KEPT if name in data}
+        return cls(**{**data, **keys, "window": (window[0], window[1]) if window else None})
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """What one page says of itself and of what follows.
+
+    :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
+    :ivar total: how many rows match in all, if the page or a count says so.
+    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it; ``since`` the
+        first one.
+    :ivar again: the keys of the rows that the page after it begins with once more: those
+        with the last cursor; the last one, where offsets overlap.
+    :ivar begins: the key of its first row, where offsets overlap.
+    :ivar told_empty: the answer's status says that there is nothing.
+    """
+
+    rows: int
+    first: Key = None
+    last: Key = None
+    token: PageToken = None
+    url: str | None = None
+    total: int | None = None
+    cursor: str | None = None
+    again: tuple[Keys, ...] = ()
+    begins: Keys | None = None
+    since: str | None = None
+    told_empty: bool = False
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """A response whose rows are decoded: what a kind of paging reads the next page from.
+
+    :ivar table: the rows, as the API gives them.
+    :ivar members: what stands at the paths of ``Paging.references``, by their names.
+    :ivar headers: their names are in lower case.
+    :ivar url: of the response. :ivar base_url: of the source: no link may lead elsewhere.
+    :ivar secret_param: the query parameter that carries the key, if one does.
+    :ivar types: the declared type of each column.
+    """
+
+    table: pa.Table
+    members: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    base_url: str = ""
+    secret_param: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageSegment:
+    """Pages that follow each other by ``Paging.next_request``, from ``request`` on.
+
+    :ivar closed: it is this one page only, since its offset or number is known.
+    """
+
+    request: PageRequest
+    closed: bool = False
