@@ -4,8 +4,12 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pipeline.kinds import Kinds
+from pipeline.pagination import PAGINATION
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
@@ -29,6 +33,8 @@ ENGINE = (
     "body", "errors", "kinds", "model", "runtime", "timestamps", "decode", "hooks", "pagination",
     "config", "partitions", "dialects", "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
+# Their registries: a family that is not here is not held to its rule.
+FAMILIES: tuple[Kinds[Any], ...] = (PAGINATION,)
 PACKAGES = [
     file.parent
     for top in ("assets", "resources", "pipeline", "sourcetool")
@@ -150,3 +156,18 @@ def test_files_and_functions_are_short(file: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("kinds", FAMILIES, ids=lambda kinds: kinds.family)
+def test_no_module_outside_a_family_names_one_of_its_kinds(kinds: Kinds[Any]) -> None:
+    """Who needs a kind asks the registry for it by its name, and what it does asks its base."""
+    home = kinds.base.__module__.rpartition(".")[0]
+    names = {kind.__name__ for _, kind in kinds}
+    assert {kind.__module__.startswith(f"{home}.") for _, kind in kinds} == {True}
+    for file in files():
+        if module_of(file).startswith(home):
+            continue
+        for node in ast.walk(tree_of(file)):
+            name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", None)))
+            line = getattr(node, "lineno", 0)
+            assert name not in names, f"{file.relative_to(ROOT)}:{line} names {name}"

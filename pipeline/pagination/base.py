@@ -88,31 +88,41 @@ class Paging(Model):
 
     A kind is one class in one file, registered under the name that the YAML calls it by. An
     instance is frozen: a page's request and what the page says go in, the next request comes out.
-    An API whose pages go backwards from a number that it names would be::
+    An API whose pages are numbered from the oldest rows on, and read from the newest::
+
+        from collections.abc import Iterator, Mapping
+        from dataclasses import replace
+        from typing import ClassVar, Literal
+
+        from pipeline.model import DottedPath
+        from pipeline.pagination.base import PAGINATION, PagedEndpoint, Paging, whole_total
+        from pipeline.pagination.page import PageContent, PageInfo, PageRequest, PageToken
+
 
         @PAGINATION.register("countdown")
         class CountdownPaging(Paging):
-            '''Pages from the highest number down to 1; the first one says which that is.'''
-
             kind: Literal["countdown"] = "countdown"
-            newest: DottedPath = Field(description="where the first page says its number")
-            fills: ClassVar = frozenset({"page"})
+            newest: DottedPath
+            fills: ClassVar[frozenset[str]] = frozenset({"page"})
 
             def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
                 if "page" not in (endpoint.placeholders or ()):
                     yield "countdown paging needs {page} in the request, e.g. params: {p: '{page}'}"
 
-            def references(self) -> dict[str, str]:
+            def references(self) -> Mapping[str, str]:
                 return {"newest": self.newest}
 
             def token_of(self, content: PageContent) -> PageToken:
                 return whole_total(content.members.get("newest"))
 
             def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-                number = request.page or info.token
+                number = info.token if request.page is None else request.page
                 if not isinstance(number, int) or number <= 1:
                     return None
                 return replace(request, page=number - 1)
+
+            def may_shift(self, request: PageRequest) -> bool:
+                return False  # new rows get new pages: a page that is there stays as it is
 
     What completeness rests on is said by ``contiguous``, ``may_shift`` and ``shared_rows``: by
     default pages are a chain, each named by the one before it.

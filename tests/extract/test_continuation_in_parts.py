@@ -119,5 +119,5 @@ def test_what_is_no_object_has_no_members(said: Any, lake: Lake) -> None:
     wiki.said = said
     error = error_of(wiki, lake)
     assert isinstance(error, ContractBroken)
-    assert "expected an object at continue, whose members are parameters" in str(error)
+    assert "expected an object at `continue`, whose members are parameters" in str(error)
     assert f"got {str(said)!r}" in str(error)

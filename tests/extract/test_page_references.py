@@ -98,7 +98,7 @@ def test_a_last_row_that_names_no_page_ends_nothing_in_silence() -> None:
         after = parse_qs(urlsplit(seen.target).query).get("after")
         return answer({"data": rows[:2] if after is None else rows[2:] if after == ["0"] else []})
 
-    with pytest.raises(ContractBroken, match=r"the last row of the page has no n, by which the"):
+    with pytest.raises(ContractBroken, match=r"the last row of the page has no `n`, by which the"):
         read(api, "kind: token, last: n")
     rows[2]["n"] = 7
     assert read(api, "kind: token, last: n")[0] == ["a", "b", "c"]
