@@ -1,4 +1,4 @@
-"""An endpoint that is asked once for each value of a list: repositories, accounts, shops."""
+"""An endpoint that is read once for each value of a list: repositories, accounts, shops."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,50 +63,52 @@ def _fits(value: str | int, kind: str) -> bool:
 
 
 def problems_of_each(endpoint: "Endpoint") -> Iterator[str]:
-    """What does not fit to the other parts of the endpoint."""
+    """The sentences on what does not fit the other parts of the endpoint."""
     request, each = endpoint.request, endpoint.each
     used = isinstance(request, HttpTemplate) and "{each}" in f"{request.templates}{endpoint.path}"
     if each is None:
         if used:
-            yield "the request has {each}, but the endpoint has no each: add each: {values: […]}"
+            yield (
+                "the request has {each}, but the endpoint has no `each`: add `each: {values: […]}`"
+            )
         return
     if not used:
         yield (
-            "each asks for every value the same, since the request has no {each}: put it into path "
-            "or request"
+            "`each` requests the same for every value, since the request has no {each}: put it "
+            "into `path` or `request`"
         )
     here = endpoint.columns.get(each.column_here or "")
     bad = here and next((value for value in each.values if not _fits(value, here.type)), None)
     if here and bad is not None:
         yield (
-            f"column_here {each.column_here!r} is declared as {here.type}, which can't hold the "
-            f"value {bad!r}: declare {each.column_here}: string"
+            f"column_here `{each.column_here}` is declared as `{here.type}`, which can't hold the "
+            f"value {bad!r}: declare `{each.column_here}: string`"
         )
     leads_out = "{each}" in (endpoint.path or "") and next(
         (value for value in each.values if {".", ".."} & {*str(value).split("/")}), None
     )
     if leads_out:
         yield (
-            f"the value {leads_out!r} of each would lead out of the path {endpoint.path!r}: write "
-            "it without . and .. as parts"
+            f"the value {leads_out!r} of `each` would lead out of the path `{endpoint.path}`: "
+            "write it without . and .. as parts"
         )
     in_header = isinstance(request, HttpTemplate) and "{each}" in str(request.headers)
     unread = in_header and next((v for v in each.values if not fits_header(str(v))), None)
     if unread:
         yield (
-            f"the value {unread!r} of each would go into a header, and has a line break or a "
-            "letter beyond ASCII, which no API can read there: put {each} into params"
+            f"the value {unread!r} of `each` would go into a header, and has a line break or a "
+            "letter beyond ASCII, which no API can read there: put {each} into `params`"
         )
     if endpoint.sweep and each.column_here is None:
         yield (
-            "a sweep needs each.column_here, or it would take the rows of a value that is taken "
+            "a sweep needs `each.column_here`, or it would take the rows of a value that is taken "
             "out of the list for deleted: name a column for it, and leave it out of the key if "
             "the API's key is unique by itself"
         )
     if endpoint.parents is not None:
-        yield "an endpoint has either each or parents: leave one of them out"
+        yield "an endpoint has either `each` or `parents`: leave one of them out"
     if endpoint.feed:
         yield (
-            "each can't be used with a feed (window: {start: none, end: none}), which has to be "
-            "seen to reach back for every value: write an endpoint for each"
+            "`each` can't be used with a feed (`window: {start: none, end: none}`), which has to "
+            "be seen to reach back for every value: write an endpoint for each"
         )

@@ -51,7 +51,7 @@ class ParentsConfig(Model):
 
     endpoint: Name
     column: str = Field("id", description="the parent's column that goes into {parent}")
-    group: int = Field(1, ge=1, description="how many parents one request asks for, joined by ,")
+    group: int = Field(1, ge=1, description="how many parents one request names, joined by ,")
     column_here: str | None = Field(
         None, description="a column of the child rows that gets the parent's value"
     )
@@ -74,7 +74,8 @@ class Endpoint(Model):
     rows_may_lack: bool = Field(
         False,
         description="the API leaves out what is at rows where there are none (Mailman, Google); an "
-        "answer without it that says an error, or has another list in its place, is refused still",
+        "response without it that says an error, or has another list in its place, is refused "
+        "still",
     )
     key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
     cursor: str | None = Field(None, description="the column that moves when a row changes")
@@ -91,7 +92,7 @@ class Endpoint(Model):
     )
     errors_at: DottedPath | None = Field(
         None,
-        description="a member that only an error has, in a 200 answer; with Retry-After, or with "
+        description="a member that only an error has, in a 200 response; with Retry-After, or with "
         "answers.throttled_text in it, it means too many requests",
     )
     parents: ParentsConfig | None = None
@@ -110,12 +111,12 @@ class Endpoint(Model):
     )
     cache: Literal["low", "medium", "high"] | Annotated[float, Field(gt=0)] | None = Field(
         None,
-        description="how old an answer of the response cache may be: low (300 s), medium (3600 s), "
+        description="how old a response from the cache may be: low (300 s), medium (3600 s), "
         "high (86400 s), or seconds; for reference data without a cursor",
     )
     conditional: bool = Field(
         False,
-        description="for a feed: ask with the ETag or the date of the day before; a 304 is an "
+        description="for a feed: send the ETag or the date of the previous partition; a 304 is an "
         "empty partition",
     )
 
@@ -125,7 +126,7 @@ class Endpoint(Model):
 
     @property
     def cache_s(self) -> float | None:
-        """How old a cached answer may be, seconds; None = no cache."""
+        """How old a cached response may be, seconds; None = no cache."""
         return CACHE_LEVELS_S[self.cache] if isinstance(self.cache, str) else self.cache
 
     @property
@@ -182,12 +183,12 @@ class Endpoint(Model):
 
     @property
     def feed(self) -> bool:
-        """True if the API can't be asked for a window: it answers its latest rows."""
+        """True if the API knows no window: a response has its latest rows."""
         return self.cursor is not None and self.window.start == self.window.end == "none"
 
     @property
     def can_seek(self) -> bool:
-        """True if rows after a given key can be asked for."""
+        """True if rows after a given key can be requested."""
         if isinstance(self.request, Apicalypse):
             return True
         return any("{after}" in str(value) for value in self.request.templates)
@@ -205,16 +206,16 @@ class Endpoint(Model):
         here = self.column_of_parent
         if here is not None and here not in self.columns:
             raise ValueError(
-                f"column_here {here!r} needs a declared type, e.g. columns: {{{here}: int64}}"
+                f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
             )
         if self.parents is not None and here is not None and self.parents.group > 1:
-            raise ValueError("parents.column_here needs one parent a request: group: 1")
+            raise ValueError("`parents.column_here` needs one parent a request: set `group: 1`")
         if self.parents is not None and self.cursor is not None:
-            raise ValueError("an endpoint with parents has their window: leave its cursor out")
+            raise ValueError("an endpoint with `parents` has their window: leave its `cursor` out")
         if self.cursor is not None and self.cursor not in self.columns:
             raise ValueError(
-                f"the cursor {self.cursor!r} needs a declared type, e.g. "
-                f"columns: {{{self.cursor}: 'timestamp[s]'}}"
+                f"the cursor `{self.cursor}` needs a declared type, e.g. "
+                f"`columns: {{{self.cursor}: 'timestamp[s]'}}`"
             )
         self._cursor_is_a_time()
         if isinstance(self.request, HttpTemplate):
@@ -229,26 +230,26 @@ class Endpoint(Model):
         kind = self.columns[self.cursor].type
         if not kind.startswith(("timestamp[", "date")):
             raise ValueError(
-                f"the cursor {self.cursor!r} is declared as {kind}: expected date or a timestamp, "
-                "e.g. timestamp[s] for seconds since 1970, timestamp[iso] for text"
+                f"the cursor `{self.cursor}` is declared as `{kind}`: expected `date` or a "
+                "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for text"
             )
         if kind == "date" and self.window.resolution_s < DAY_S:
             raise ValueError(
-                f"the cursor {self.cursor!r} is a day without a time: say so with "
-                "window: {resolution_s: 86400}"
+                f"the cursor `{self.cursor}` is a day without a time: say so with "
+                "`window: {resolution_s: 86400}`"
             )
 
     def _placeholders_fit(self, request: HttpTemplate) -> None:
         used = " ".join(str(value) for value in request.templates) + (self.path or "")
-        asked = "{end}" in used or "{start}" in used or self.feed
-        if self.cursor is not None and not asked:
+        has_window = "{end}" in used or "{start}" in used or self.feed
+        if self.cursor is not None and not has_window:
             raise ValueError(
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "
-                "into params, or leave the cursor out (then it is a snapshot), or say window: "
-                "{start: none, end: none} for a feed that can't be asked for a window"
+                "into `params`, or leave `cursor` out (then it is a snapshot), or say "
+                "`window: {start: none, end: none}` for a feed, which sends its latest rows"
             )
         if self.path is not None and set(self.path) & set("?#"):
-            raise ValueError("path has a ? or #: put the query into request.params")
+            raise ValueError("`path` has a ? or #: put the query into `request.params`")
         self._baseline_keeps_its_end(request)
 
     def _baseline_keeps_its_end(self, request: HttpTemplate) -> None:
@@ -265,11 +266,11 @@ class Endpoint(Model):
             if self.cursor is None or left_out is None or "{end}" not in always:
                 continue
             what = "a baseline" if left_out == "start" else "a first page"
-            floor = "set window.floor, e.g. '1970-01-01', or " if left_out == "start" else ""
+            floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
             raise ValueError(
                 f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
                 f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
-                f"'[[changed >= {{{left_out}}} and ]]changed < {{end}}'"
+                f"`[[changed >= {{{left_out}}} and ]]changed < {{end}}`"
             )
 
 

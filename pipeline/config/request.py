@@ -1,4 +1,4 @@
-"""How an endpoint is asked: templates for plain HTTP, or IGDB's query language.
+"""How an endpoint is requested: templates for plain HTTP, or IGDB's query language.
 
 In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
 ``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint and
@@ -85,7 +85,7 @@ class WindowFormat(Model):
 
     ``resolution_s`` is the step in which bounds are written. Rows outside the window that come
     along, such as those at an inclusive end, are dropped: they are the next day's. With an
-    inclusive end in whole days the day before the end is asked for. Where an API knows no upper
+    inclusive end in whole days the day before the end is requested. Where an API knows no upper
     bound (``end: none``), rows after the window are dropped on arrival; with
     ``start: none`` those before it as well, and whether the API reached back so far is checked.
     """
@@ -100,13 +100,13 @@ class WindowFormat(Model):
         "exclusive", description="none: the API knows no upper bound, {end} has no value"
     )
     together: bool = Field(
-        False, description="both bounds or neither: a baseline is asked for without {end} as well"
+        False, description="both bounds or neither: a baseline is requested without {end} as well"
     )
     resolution_s: float = Field(1.0, gt=0)
-    max_s: float | None = Field(None, gt=0, description="longest window that the API answers")
+    max_s: float | None = Field(None, gt=0, description="longest window that the API accepts")
     floor: str | None = Field(
         None,
-        description="lower bound to ask a baseline with, where the API wants one: a day or a time, "
+        description="lower bound of a baseline, where the API wants one: a day or a time, "
         "written by format, or a number of the epoch; with a strftime pattern, other text as it is",
     )
 
@@ -128,8 +128,8 @@ class WindowFormat(Model):
         """All directives of strftime write what they are given, but for this one."""
         if any(_EPOCH.findall(self.format)):
             raise ValueError(
-                f"format {self.format!r} has %s, which counts in the time zone of the machine: "
-                "write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds"
+                f"`format: {self.format}` has %s, which counts in the time zone of the machine: "
+                "write `format: epoch_s` for seconds since 1970, or `epoch_ms` for milliseconds"
             )
         return self
 
@@ -139,8 +139,8 @@ class WindowFormat(Model):
         if self.floor is None or "%" in self.format or self.floor_at is not None:
             return self
         raise ValueError(
-            f"floor {self.floor!r} is no day or time: expected e.g. '1970-01-01', which is written "
-            f"as format: {self.format} says"
+            f"`floor: {self.floor}` is no day or time: expected e.g. '1970-01-01', which is "
+            f"written as `format: {self.format}` says"
         )
 
     @model_validator(mode="after")
@@ -148,22 +148,22 @@ class WindowFormat(Model):
         """A bound cut to less than the step that it stands for would lose rows."""
         if "%" not in self.format and self.format not in _WRITTEN_S:
             raise ValueError(
-                f"format {self.format!r} is not known: expected epoch_s, epoch_ms, iso or a "
-                "strftime pattern such as %Y-%m-%d"
+                f"`format: {self.format}` is not known: expected `epoch_s`, `epoch_ms`, `iso` or a "
+                "strftime pattern such as `%Y-%m-%d`"
             )
         written_s = _WRITTEN_S.get(self.format) or next(
             (step for names, step in _FINEST if any(n in self.format for n in names)), DAY_S
         )
         if round(self.resolution_s * 1e6) % round(written_s * 1e6):
             raise ValueError(
-                f"format {self.format!r} writes steps of {written_s:g} s: set resolution_s: "
-                f"{written_s:g} or a multiple of it, or write more of the time"
+                f"`format: {self.format}` writes steps of {written_s:g} s: set `resolution_s: "
+                f"{written_s:g}` or a multiple of it, or write more of the time"
             )
         return self
 
 
 class CountConfig(Model):
-    """A request that answers how many rows match."""
+    """A request whose response says how many rows match."""
 
     path: str = Field("{path}/count", description="{path} is the endpoint's own path")
     at: DottedPath = "count"

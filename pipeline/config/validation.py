@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def problems(endpoint: "Endpoint") -> Iterator[str]:
-    """What does not fit, the first first."""
+    """The sentences on all parts that do not fit, the first first."""
     yield from problems_of_each(endpoint)
     yield from _key_lands(endpoint)
     yield from _names_are_free(endpoint)
@@ -25,13 +25,13 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _baseline_is_cut(endpoint)
     if endpoint.rows_may_lack and not endpoint.rows:
         yield (
-            "rows_may_lack is about the member that has the rows, and here the body itself is "
-            "their list: leave it out, or name the member, e.g. rows: entries"
+            "`rows_may_lack` is about the member that has the rows, and here the body itself is "
+            "their list: leave it out, or name the member, e.g. `rows: entries`"
         )
     if endpoint.cache is not None and endpoint.cursor is not None:
         yield (
-            "an endpoint with a cursor can't be cached: an answer from before the day's end would "
-            "lack rows: leave cache out, or the cursor (then it is a snapshot)"
+            "an endpoint with a cursor can't be cached: a response from before the day's end would "
+            "lack rows: leave `cache` out, or `cursor` (then it is a snapshot)"
         )
     yield from _unchanged_is_empty(endpoint)
     yield from _sweep_sees_all(endpoint)
@@ -39,11 +39,11 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
         used = endpoint.placeholders or frozenset()
         yield from _placeholders_are_known(endpoint.request)
         yield from _placeholders_are_filled(endpoint, used)
-        yield from _window_is_asked_for(endpoint, used)
+        yield from _window_is_requested(endpoint, used)
 
 
 def problems_of_parents(endpoints: Mapping[str, "Endpoint"]) -> Iterator[tuple[str, str]]:
-    """Which endpoint's parents.column is not to be had, and the sentence on it."""
+    """The endpoints whose `parents.column` does not exist or fit, each with its sentence."""
     for name, endpoint in endpoints.items():
         children = endpoint.parents
         parent = endpoints.get(children.endpoint) if children else None
@@ -53,58 +53,60 @@ def problems_of_parents(endpoints: Mapping[str, "Endpoint"]) -> Iterator[tuple[s
         if column is None and not parent.infer and not children.column.startswith("_"):
             yield (
                 name,
-                f"its parent {children.endpoint!r} has no column {children.column!r}, and infer is "
-                f"false there: expected one of {', '.join(parent.columns)}",
+                f"its parent `{children.endpoint}` has no column `{children.column}`, and `infer` "
+                f"is false there: expected one of {', '.join(parent.columns)}",
             )
         if column is not None and column.type.startswith(("list", "struct")):
             yield (
                 name,
-                f"{children.column!r} of its parent {children.endpoint!r} is declared as "
-                f"{column.type}: expected a column of single values",
+                f"`{children.column}` of its parent `{children.endpoint}` is declared as "
+                f"`{column.type}`: expected a column of single values",
             )
 
 
 def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
-    """A 304 makes an empty partition: right only where the unchanged answer has nothing new."""
+    """A 304 makes an empty partition: right only where the unchanged response has nothing new."""
     if not endpoint.conditional:
         return
     if endpoint.cursor is None:
         yield (
-            "conditional makes an empty partition of a 304, but a partition without a cursor is "
-            "the whole collection: use cache instead, whose 304 serves the kept rows"
+            "`conditional` makes an empty partition of a 304, but a partition without a cursor is "
+            "the whole collection: use `cache` instead, whose 304 serves the cached rows"
         )
     if not endpoint.feed:
         yield (
-            "conditional needs a request that is the same every day: take {start} and {end} out "
-            "of it and say window: {start: none, end: none}, or leave conditional out"
+            "`conditional` needs a request that is the same every day: take {start} and {end} out "
+            "of it and say `window: {start: none, end: none}`, or leave `conditional` out"
         )
     if isinstance(endpoint.request, HttpTemplate) and endpoint.request.method != "GET":
-        yield "conditional is for GET: APIs answer 304 to nothing else"
+        yield "`conditional` is for GET: APIs send 304 for nothing else"
     if not endpoint.paging.first_tells_all:
-        *kinds, last = [name for name, kind in PAGINATION if kind.first_tells_all]
+        *kinds, last = [f"`{name}`" for name, kind in PAGINATION if kind.first_tells_all]
         yield (
-            f"conditional can't be used with paging of kind {endpoint.paging.kind}: an unchanged "
-            f"first page says nothing of pages that are asked for beside it; use "
+            f"`conditional` can't be used with paging of kind `{endpoint.paging.kind}`: an "
+            "unchanged first page says nothing of pages that are requested beside it: use "
             f"{', '.join(kinds)} or {last}"
         )
     if endpoint.count is not None:
-        yield "conditional asks for the first page alone: leave count out, or use paging.total"
+        yield (
+            "`conditional` requests the first page alone: leave `count` out, or use `paging.total`"
+        )
 
 
 def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
-    """What a sweep does not see is taken for deleted."""
+    """A key that a sweep does not see is taken for deleted."""
     if not endpoint.sweep:
         return
     if endpoint.parents is not None:
         yield (
-            "a sweep reads all keys of the API, and children can be asked for by parent only: "
-            "leave sweep out"
+            "a sweep reads all keys of the API, and children can be requested by parent only: "
+            "leave `sweep` out"
         )
     guessed = [name for name in endpoint.key if name not in endpoint.columns]
     if guessed:
         yield (
-            f"a sweep reads only the keys, and the type of {guessed[0]!r} is not declared: add it, "
-            f"e.g. columns: {{{guessed[0]}: int64}}"
+            f"a sweep reads only the keys, and the type of `{guessed[0]}` is not declared: add it, "
+            f"e.g. `columns: {{{guessed[0]}: int64}}`"
         )
 
 
@@ -112,8 +114,8 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
     missing = [name for name in endpoint.key if name not in endpoint.columns]
     if missing and not endpoint.infer:
         yield (
-            f"the key {missing[0]!r} is not among the columns, and infer is false: declare it, "
-            f"e.g. columns: {{{missing[0]}: int64}}"
+            f"the key `{missing[0]}` is not among the columns, and `infer` is false: declare it, "
+            f"e.g. `columns: {{{missing[0]}: int64}}`"
         )
 
 
@@ -121,31 +123,31 @@ def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
     """Readers of the lake go by these columns."""
     if "_extracted_at" in endpoint.columns:
         yield (
-            "the column '_extracted_at' is added to all rows: give the API's another name, e.g. "
-            "their_extracted_at: {type: json, path: _extracted_at}"
+            "the column `_extracted_at` is added to all rows: give the API's another name, e.g. "
+            "`their_extracted_at: {type: json, path: _extracted_at}`"
         )
     tombstone = endpoint.columns.get("_deleted")
     if tombstone is not None and (endpoint.deleted or tombstone.type != "bool"):
         yield (
-            "the column '_deleted' is true in a tombstone: name the member that says so as "
-            "deleted, and give another one another name, e.g. their_deleted: {type: json, path: "
-            "_deleted}"
+            "the column `_deleted` is true in a tombstone: name the member that says so as "
+            "`deleted`, and give another one another name, e.g. "
+            "`their_deleted: {type: json, path: _deleted}`"
         )
 
 
 def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
-    """Rows are told apart by their keys, ordered by them, and asked for from one of them on."""
+    """Rows are told apart by their keys, ordered by them, and requested from one of them on."""
     for name in endpoint.key:
         kind = endpoint.columns[name].type if name in endpoint.columns else ""
         if kind.startswith(("list", "struct")):
             yield (
-                f"the key {name!r} is declared as {kind}: expected columns of single values; for "
-                f"a member of an object, e.g. {name}: {{type: int64, path: {name}.id}}"
+                f"the key `{name}` is declared as `{kind}`: expected columns of single values; for "
+                f"a member of an object, e.g. `{name}: {{type: int64, path: {name}.id}}`"
             )
         if kind == "float" and endpoint.paging.sorted_by_key and endpoint.can_seek:
             yield (
-                f"the key {name!r} is declared as float, which keeps too few digits to ask for "
-                f"the rows after one: declare {name}: double"
+                f"the key `{name}` is declared as `float`, which keeps too few digits to "
+                f"request the rows after one: declare `{name}: double`"
             )
 
 
@@ -153,9 +155,10 @@ def _baseline_is_cut(endpoint: "Endpoint") -> Iterator[str]:
     long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
     if long and endpoint.proven:
         yield (
-            f"a baseline from window.floor on is longer than window.max_s, and paging of kind "
-            f"{endpoint.paging.kind}, whose pages are proved by the key, reads it in one piece: "
-            "use offset with overlap: false, page, token or link, or leave max_s out"
+            f"a baseline from `window.floor` on is longer than `window.max_s`, and paging of kind "
+            f"`{endpoint.paging.kind}`, whose pages are proved by the key, reads it in one piece: "
+            "use a kind that is read in slices, such as `token`, `link`, `page`, or `offset` with "
+            "`overlap: false`, or leave `max_s` out"
         )
 
 
@@ -166,7 +169,7 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
             alone = re.fullmatch(r"\{(\w+)\}", str(value))
             if alone and alone[1] not in PLACEHOLDERS:
                 known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-                yield f"{name} is {value}, which is no placeholder: expected one of {known}"
+                yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"
 
 
 def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
@@ -174,33 +177,33 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iter
         fitting = [(len(kind.fills), known) for known, kind in PAGINATION if name in kind.fills]
         if fitting:  # the kind that is about it: it fills the fewest others
             yield (
-                f"the request has {{{name}}}, which paging of kind {endpoint.paging.kind} never "
-                f"fills: take it out, or use paging: {{kind: {min(fitting)[1]}, …}}"
+                f"the request has {{{name}}}, which paging of kind `{endpoint.paging.kind}` never "
+                f"fills: take it out, or use `paging: {{kind: {min(fitting)[1]}, …}}`"
             )
     if "parent" in used and endpoint.parents is None:
-        yield "the request has {parent}, but the endpoint has no parents: add them"
+        yield "the request has {parent}, but the endpoint has no `parents`: add them"
 
 
-def _window_is_asked_for(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
+def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
     open_end = endpoint.window.end == "none"
     if endpoint.feed and endpoint.sweep:
-        yield "a feed forgets its old rows: a sweep would take them for deleted: leave sweep out"
+        yield "a feed forgets its old rows: a sweep would take them for deleted: leave `sweep` out"
     if endpoint.window.start == "none":
         if "start" in used:
-            yield "the request has {start}, but window.start is none: take one of them out"
+            yield "the request has {start}, but `window.start` is none: take one of them out"
         if endpoint.paging.window_parts > 1 or endpoint.window.max_s is not None:
-            yield "without a lower bound (window.start: none) a window can't be read in slices"
+            yield "without a lower bound (`window.start: none`) a window can't be read in slices"
     if "end" in used and open_end:
-        yield "the request has {end}, but window.end is none: take one of them out"
+        yield "the request has {end}, but `window.end` is none: take one of them out"
     if endpoint.cursor is None:
         if {"start", "end"} & used:
             yield (
                 "the request has {start} or {end}, but the endpoint has no cursor: name the column "
-                "that moves when a row changes, as cursor"
+                "that moves when a row changes, as `cursor`"
             )
         return
     if "start" in used and "end" not in used and not open_end:
         yield (
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
-            "window: {end: none} if the API has none (rows after the window are dropped then)"
+            "`window: {end: none}` if the API has none (rows after the window are dropped then)"
         )

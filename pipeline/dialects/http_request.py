@@ -1,4 +1,4 @@
-"""From a page to ask for to the HTTP request that asks for it. Pure; knows no credentials.
+"""From the request of a page to the HTTP request for it. Pure; knows no credentials.
 
 What has a placeholder without a value in this request is left out: a part of a text in ``[[ ]]``,
 else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
@@ -38,7 +38,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CachePolicy:
-    """For whom an answer may come from the cache, and how old it may be."""
+    """The endpoint whose responses may come from the cache, and how old they may be."""
 
     endpoint: str
     ttl_s: float
@@ -48,9 +48,9 @@ class CachePolicy:
 class HttpRequest:
     """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
 
-    :ivar keep: says that the answer may be cached; not sent.
+    :ivar keep: says that the response may be cached; not sent.
     :ivar settled: makes the request that is sent instead, when the budget lets it go: until then it
-        may change what it asks for. It is asked at each try.
+        may change its pages. Called at each attempt.
     """
 
     method: str
@@ -69,23 +69,25 @@ class HttpRequest:
 
 
 def build_page_request(
-    base_url: str, name: str, endpoint: Endpoint, window: Window, ask: PageRequest
+    base_url: str, name: str, endpoint: Endpoint, window: Window, page: PageRequest
 ) -> HttpRequest:
     """The request of one page.
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    ask = written(ask, _key_type(endpoint))
+    page = written(page, _key_type(endpoint))
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
-        body = statement(endpoint, endpoint.request, window, ask)
+        body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, ask)
-    if ask.url is not None:
-        return HttpRequest("GET", ask.url, headers=_headers(endpoint.request, values))
-    asked = _http(endpoint.request, url, values)
-    more = endpoint.paging.parameters(ask).items()
-    return replace(asked, params=asked.params + tuple((name, _text(value)) for name, value in more))
+    values = values_of(endpoint.window, window, page)
+    if page.url is not None:
+        return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values))
+    filled = _http(endpoint.request, url, values)
+    more = endpoint.paging.parameters(page).items()
+    return replace(
+        filled, params=filled.params + tuple((name, _text(value)) for name, value in more)
+    )
 
 
 def _key_type(endpoint: Endpoint) -> str:
@@ -99,17 +101,17 @@ def build_count_request(
     endpoint: Endpoint,
     count: CountConfig,
     window: Window,
-    ask: PageRequest,
+    page: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    ask = written(ask, _key_type(endpoint))
+    page = written(page, _key_type(endpoint))
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):
-        where = condition(endpoint, endpoint.request, window, ask)
+        where = condition(endpoint, endpoint.request, window, page)
         body = f"where {where};" if where else ""
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, ask)
+    values = values_of(endpoint.window, window, page)
     for unwanted in ("limit", "offset", "page", "token"):
         values.pop(unwanted, None)
     return _http(endpoint.request, url, values)
@@ -228,19 +230,19 @@ def _text(value: Any) -> str:
     return value.text if isinstance(value, JsonToken) else str(value)
 
 
-def values_of(form: WindowFormat, window: Window, ask: PageRequest) -> dict[str, Any]:
+def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str, Any]:
     """The placeholders that have a value in this request."""
-    start, end = slice_of(window, ask)
+    start, end = slice_of(window, page)
     found = {
         "start": floor_of(form) if start is None else bound(form, start, is_end=False),
         "end": bound(form, end, is_end=True) if has_end(form, start) else None,
-        "limit": ask.limit,
-        "offset": ask.offset,
-        "after": ask.after,
-        "before": ask.before,
-        "page": ask.page,
-        "token": ask.token,
-        "parent": ask.parent,
-        "each": ask.parent,
+        "limit": page.limit,
+        "offset": page.offset,
+        "after": page.after,
+        "before": page.before,
+        "page": page.page,
+        "token": page.token,
+        "parent": page.parent,
+        "each": page.parent,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -27,42 +27,42 @@ _HEAD = re.compile(rb'\{\s*"name"\s*:\s*$')
 _VALUE = re.compile(rb'\s*,\s*"(result|count)"\s*:\s*')
 
 
-def statement(endpoint: Endpoint, request: Apicalypse, window: Window, ask: PageRequest) -> str:
+def statement(endpoint: Endpoint, request: Apicalypse, window: Window, page: PageRequest) -> str:
     """The query of one page."""
     parts = [f"fields {request.fields};"]
     if request.exclude:
         parts.append(f"exclude {request.exclude};")
-    where = condition(endpoint, request, window, ask)
+    where = condition(endpoint, request, window, page)
     if where:
         parts.append(f"where {where};")
     direction = "desc" if endpoint.order == "descending" else "asc"
-    parts.append(f"sort {endpoint.key[0]} {direction}; limit {ask.limit};")
-    if ask.offset:
-        parts.append(f"offset {ask.offset};")
+    parts.append(f"sort {endpoint.key[0]} {direction}; limit {page.limit};")
+    if page.offset:
+        parts.append(f"offset {page.offset};")
     return " ".join(parts)
 
 
-def condition(endpoint: Endpoint, request: Apicalypse, window: Window, ask: PageRequest) -> str:
+def condition(endpoint: Endpoint, request: Apicalypse, window: Window, page: PageRequest) -> str:
     """The condition that rows of this page meet; empty if every row does.
 
     ``&`` binds tighter than ``|``, so that every part that holds ``|`` stands in parentheses.
     """
     parts: list[str] = []
     if endpoint.cursor is not None:
-        parts.append(_in_window(endpoint.cursor, window, ask))
+        parts.append(_in_window(endpoint.cursor, window, page))
     onward, back = ("<", ">") if endpoint.order == "descending" else (">", "<")
-    if ask.after is not None:
-        parts.append(f"{endpoint.key[0]} {onward} {_literal(ask.after)}")
-    if ask.before is not None:
-        parts.append(f"{endpoint.key[0]} {back} {_literal(ask.before)}")
+    if page.after is not None:
+        parts.append(f"{endpoint.key[0]} {onward} {_literal(page.after)}")
+    if page.before is not None:
+        parts.append(f"{endpoint.key[0]} {back} {_literal(page.before)}")
     if request.where:
         parts.append(f"({request.where})")
     return " & ".join(parts)
 
 
-def _in_window(cursor: str, window: Window, ask: PageRequest) -> str:
+def _in_window(cursor: str, window: Window, page: PageRequest) -> str:
     """Whole seconds: a bound between two seconds is moved up, since cursors are whole."""
-    start, end = slice_of(window, ask)
+    start, end = slice_of(window, page)
     before = f"{cursor} < {math.ceil(end.timestamp())}"
     if start is None:
         return f"({before} | {cursor} = null)"

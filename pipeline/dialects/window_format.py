@@ -8,30 +8,30 @@ from pipeline.partitions.window import Window, ceil, floor
 from pipeline.timestamps import EPOCH, as_iso
 
 
-def slice_of(window: Window, ask: PageRequest) -> tuple[datetime | None, datetime]:
-    """The interval that this page is asked for: the window, or a slice of it."""
-    if ask.window is None:
+def slice_of(window: Window, request: PageRequest) -> tuple[datetime | None, datetime]:
+    """The interval that this page requests: the window, or a slice of it."""
+    if request.window is None:
         return window.start, window.end
-    start, end = ask.window
+    start, end = request.window
     return (None if start is None else datetime.fromisoformat(start)), datetime.fromisoformat(end)
 
 
 def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str | int:
     """A bound of a half-open window in the API's own format and meaning.
 
-    ``>`` for a start asks one step earlier. ``<=`` for an end asks for the end itself: cursors may
-    be finer than the step. Only an API that takes whole days is asked for the day before it. Bounds
-    that the format can't express are moved outwards: rows outside the window are dropped on
+    ``>`` requests from one step earlier on. ``<=`` requests up to the end itself: cursors may
+    be finer than the step. Only of an API that takes whole days the day before it is requested.
+    Bounds that the format can't express are moved outwards: rows outside the window are dropped on
     arrival.
     """
     step = timedelta(seconds=form.resolution_s)
     if is_end:
         up = ceil(instant, form.resolution_s)
-        asked = up - step if form.end == "inclusive" and form.resolution_s >= DAY_S else up
+        moved = up - step if form.end == "inclusive" and form.resolution_s >= DAY_S else up
     else:
         low = floor(instant, form.resolution_s)
-        asked = low - step if form.start == "exclusive" else low
-    return _written(form.format, asked)
+        moved = low - step if form.start == "exclusive" else low
+    return _written(form.format, moved)
 
 
 def floor_of(form: WindowFormat) -> str | int | None:
@@ -50,7 +50,7 @@ def may_come(
 ) -> tuple[datetime | None, datetime | None]:
     """Between which instants, both included, rows may lie that an API gives for these bounds.
 
-    It is more than the window where ``bound`` had to ask for more, and by a second, since some APIs
+    It is more than the window where ``bound`` had to request more, and by a second, since some APIs
     round. A row beyond means that the filter was ignored.
     """
     step_s = form.resolution_s

@@ -22,7 +22,7 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.page_checks import first_new
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.pagination import Paging
-from pipeline.pagination.coverage import Coverage, earlier_ask
+from pipeline.pagination.coverage import Coverage, earlier_request
 from pipeline.pagination.page import PageRequest, PageSegment, key_from_json, key_to_json
 
 _TIMES_TO_BE_SURE = 8
@@ -221,7 +221,7 @@ class ContiguousReader:
                 onward = (found.ask.offset or 0) + max(1, found.facts.rows - 1)
                 ask, tries = replace(ask, offset=onward), 0
             else:
-                ask, tries = earlier_ask(found.ask, tries, self._first_offset), tries + 1
+                ask, tries = earlier_request(found.ask, tries, self._first_offset), tries + 1
             found = await self._pages.page(ask)
             still = still + 1 if is_same(before, found.facts) else 0
             if still == _MOST_STILL:

@@ -38,9 +38,11 @@ from pipeline.pagination.page import (
 
 NEEDS_A_COUNT = (
     "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
-    "name it as count or paging.total, or leave sweep out"
+    "name it as `count` or `paging.total`, or leave `sweep` out"
 )
-ONE_PLACE = "paging has more than one place of the next page: keep one of next, header and last"
+ONE_PLACE = (
+    "paging has more than one place of the next page: keep one of `next`, `header` and `last`"
+)
 
 
 class SharedRows(Enum):
@@ -74,7 +76,7 @@ class PagedEndpoint(Protocol):
 
     @property
     def can_seek(self) -> bool:
-        """True if rows after a given key can be asked for."""
+        """True if rows after a given key can be requested."""
         ...
 
     @property
@@ -132,7 +134,7 @@ class Paging(Model):
         agree with the rows, or an earlier attempt's position is worth nothing.
     :ivar sorted_by_key: pages come in order of the key, if the endpoint says so.
     :ivar one_page: there is no second page.
-    :ivar first_tells_all: nothing is asked for beside the first page, so that a first page that is
+    :ivar first_tells_all: nothing is requested beside the first page, so that a first page that is
         unchanged (304) means that nothing has changed.
     :ivar names_next: a page that has a successor names it.
     :ivar holds_limit: a page has at most ``limit`` rows, or the API ignored it.
@@ -170,7 +172,8 @@ class Paging(Model):
         return PageRequest(self.limit)
 
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
-        """What can be asked for at once, now that the first page is known, in order; or None."""
+        """The pages that can be requested at once, now that the first page is known, in order; "
+        "or None."""
         return None
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
@@ -246,7 +249,7 @@ class Paging(Model):
 
     @property
     def by_row(self) -> bool:
-        """True if pages go on behind the last row: an API may answer nothing once it is deleted."""
+        """True if pages go on behind the last row: once it is deleted an API may send nothing."""
         return False
 
     @property

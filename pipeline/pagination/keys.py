@@ -1,6 +1,6 @@
 """Keys that are days or instants, in an API's own words: as its rows have them. Pure.
 
-Rows are compared by what their text means; what is asked for is the text again, which the declared
+Rows are compared by what their text means; a request has the text again, which the declared
 type of the column tells.
 """
 
@@ -15,7 +15,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def written(request: PageRequest, kind: str) -> PageRequest:
-    """The page to ask for, with its keys as the request has them.
+    """The page to request, with its keys as the request has them.
 
     :param kind: the declared type of the key.
     """

@@ -25,12 +25,12 @@ class KeysetPaging(Paging):
 
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
         if not endpoint.can_seek:
-            yield "keyset paging needs {after} in the request, e.g. id__gt: '{after}'"
+            yield "keyset paging needs {after} in the request, e.g. `id__gt: '{after}'`"
         if len(endpoint.key_of_rows) != 1:
             yield "keyset paging needs a key of one column"
         used = endpoint.placeholders
         if self.ranges > 1 and used is not None and "before" not in used:
-            yield "ranges of a keyset need {before} in the request, e.g. id__lt: '{before}'"
+            yield "ranges of a keyset need {before} in the request, e.g. `id__lt: '{before}'`"
 
     @property
     def contiguous(self) -> bool:

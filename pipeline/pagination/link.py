@@ -1,6 +1,6 @@
 """Pages by the URL that each names, and why a link to elsewhere is never followed.
 
-A link is asked for with the source's credentials; one to another host or scheme would give them
+A link is requested with the source's credentials; one to another host or scheme would give them
 away.
 """
 

@@ -56,7 +56,7 @@ class OffsetPaging(CountedPaging):
         return PageRequest(self.limit, offset=self.first)
 
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
-        """A page shorter than asked for, while more rows match, is a silently capped page size."""
+        """A page shorter than requested, while more rows match, is a silently capped page size."""
         if info.total is None or info.rows == 0:
             return None
         start = self.first

@@ -48,7 +48,7 @@ _KEPT = ("after", "before", "token")
 
 @dataclass(frozen=True)
 class PageRequest:
-    """One page to ask for. What is None does not go into the request.
+    """The page to request. A field that is None does not go into the HTTP request.
 
     :ivar after: rows with a key greater than this.
     :ivar before: rows with a key less than this.
@@ -88,7 +88,7 @@ class PageInfo:
     :ivar again: the keys of the rows that the page after it begins with once more: those
         with the last cursor; the last one, where offsets overlap.
     :ivar begins: the key of its first row, where offsets overlap.
-    :ivar told_empty: the answer's status says that there is nothing.
+    :ivar told_empty: the response's status says that there is nothing.
     """
 
     rows: int

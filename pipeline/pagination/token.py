@@ -69,27 +69,27 @@ class TokenPaging(CountedPaging):
         places = [place for place in (self.next, self.header, self.last) if place]
         if not places:
             yield (
-                "token paging needs the place of the next token: paging.next (a path in the body, "
-                "e.g. meta.next_cursor), paging.header, or paging.last (a column of the last row, "
-                "e.g. id)"
+                "token paging needs the place of the next token: `paging.next` (a path in the "
+                "body, e.g. `meta.next_cursor`), `paging.header`, or `paging.last` (a column of "
+                "the last row, e.g. `id`)"
             )
         if len(places) > 1:
             yield ONE_PLACE
         if self.last and self.last not in endpoint.columns:
             yield (
-                f"the token is the last row's {self.last}: declare it, e.g. columns: "
-                f"{{{self.last}: string}}, or json for a list"
+                f"the token is the last row's `{self.last}`: declare it, e.g. `columns: "
+                f"{{{self.last}: string}}`, or `json` for a list"
             )
         if (used := endpoint.placeholders) is None:
             return
         if self.as_params:
             if "token" in used or self.next is None or self.first is not None:
                 yield (
-                    "as_params makes parameters of the object at paging.next: name it there, and "
-                    "leave {token} and paging.first out"
+                    "`as_params` makes parameters of the object at `paging.next`: name it there, "
+                    "and leave {token} and `paging.first` out"
                 )
         elif "token" not in used:
-            yield "token paging needs {token} in the request, e.g. params: {cursor: '{token}'}"
+            yield "token paging needs {token} in the request, e.g. `params: {cursor: '{token}'}`"
 
     @property
     def window_parts(self) -> int:
@@ -125,7 +125,7 @@ class TokenPaging(CountedPaging):
             if self.as_params and token is not None and not isinstance(token, dict):
                 raise ContractBroken(
                     f"expected an object at `{self.next}`, whose members are parameters of the "
-                    f"next page (paging.as_params), got {cut(str(token), 80)!r}"
+                    f"next page (`paging.as_params`), got {cut(str(token), 80)!r}"
                 )
             return _as_it_came(token)
         if content.table.num_rows == 0:
@@ -133,8 +133,8 @@ class TokenPaging(CountedPaging):
         token = _of_row(self.last, content, content.table.num_rows - 1)
         if token is None:
             raise ContractBroken(
-                f"the last row of the page has no `{self.last}`, by which the next page is asked "
-                "for (paging.last): name a column that every row has"
+                f"the last row of the page has no `{self.last}`, by which the next page is "
+                "requested (`paging.last`): name a column that every row has"
             )
         return token
 

@@ -141,12 +141,12 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "cursor": (
         HEAD + "endpoints:\n  a:\n    key: [id]\n    cursor: updated\n",
-        "5: endpoints.a: the cursor 'updated' needs a declared type, e.g. columns: {updated: "
-        "'timestamp[s]'}",
+        "5: endpoints.a: the cursor `updated` needs a declared type, e.g. `columns: {updated: "
+        "'timestamp[s]'}`",
     ),
     "cursor that is no time": (
         HEAD + "endpoints:\n  a: {key: [id], cursor: n, columns: {n: int64}}\n",
-        "5: endpoints.a: the cursor 'n' is declared as int64: expected date or a timestamp",
+        "5: endpoints.a: the cursor `n` is declared as `int64`: expected `date` or a timestamp",
     ),
     "cursor without a window": (
         HEAD + "endpoints:\n  a: {key: [id], cursor: n, columns: {n: 'timestamp[s]'}}\n",
@@ -268,7 +268,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "query in a path": (
         HEAD + "endpoints:\n  a: {key: [id], path: 'x?y=1'}\n",
-        "5: endpoints.a: path has a ? or #",
+        "5: endpoints.a: `path` has a ? or #",
     ),
     "both bounds in one parameter": (
         HEAD
@@ -281,7 +281,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         HEAD + "endpoints:\n"
         "  a: {key: [ref], columns: {ref: int64, name: string}, infer: false}\n"
         "  b:\n    key: [id]\n    path: a/{parent}\n    parents: {endpoint: a}\n",
-        "9: endpoints.b.parents: its parent 'a' has no column 'id', and infer is false there: "
+        "9: endpoints.b.parents: its parent `a` has no column `id`, and `infer` is false there: "
         "expected one of ref, name",
     ),
     "a parent whose column is a list": (
@@ -289,19 +289,19 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "  a: {key: [ref], columns: {ref: int64, tags: list<string>}}\n"
         "  b:\n    key: [id]\n    path: a/{parent}\n    parents:\n      endpoint: a\n"
         "      column: tags\n",
-        "11: endpoints.b.parents.column: 'tags' of its parent 'a' is declared as list<string>: "
+        "11: endpoints.b.parents.column: `tags` of its parent `a` is declared as `list<string>`: "
         "expected a column of single values",
     ),
     "a key that is an object": (
         HEAD + "endpoints:\n  a: {key: [ref], columns: {ref: 'struct<id: int64>'}}\n",
-        "5: endpoints.a: the key 'ref' is declared as struct<id: int64>: expected columns of "
-        "single values; for a member of an object, e.g. ref: {type: int64, path: ref.id}",
+        "5: endpoints.a: the key `ref` is declared as `struct<id: int64>`: expected columns of "
+        "single values; for a member of an object, e.g. `ref: {type: int64, path: ref.id}`",
     ),
     "a key of too few digits": (
         HEAD + "endpoints:\n  a:\n    key: [price]\n    columns: {price: float}\n"
         "    request: {params: {gt: '{after}'}}\n    paging: {kind: keyset, limit: 5}\n",
-        "5: endpoints.a: the key 'price' is declared as float, which keeps too few digits to ask "
-        "for the rows after one: declare price: double",
+        "5: endpoints.a: the key `price` is declared as `float`, which keeps too few digits to "
+        "request the rows after one: declare `price: double`",
     ),
     "ranges": (
         HEAD + "endpoints:\n  a:\n    key: [id]\n    request: {params: {gt: '{after}'}}\n"
@@ -310,16 +310,16 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "seconds of the machine's zone": (
         HEAD + "endpoints:\n  a: {key: [id], window: {format: 'at:%s000'}}\n",
-        "5: endpoints.a.window: format 'at:%s000' has %s, which counts in the time zone of the "
-        "machine: write format: epoch_s for seconds since 1970, or epoch_ms for milliseconds",
+        "5: endpoints.a.window: `format: at:%s000` has %s, which counts in the time zone of the "
+        "machine: write `format: epoch_s` for seconds since 1970, or `epoch_ms` for milliseconds",
     ),
     "the same with a flag": (
         HEAD + "endpoints:\n  a: {key: [id], window: {format: '%Y%-s'}}\n",
-        "5: endpoints.a.window: format '%Y%-s' has %s",
+        "5: endpoints.a.window: `format: %Y%-s` has %s",
     ),
     "seconds that are cut": (
         HEAD + "endpoints:\n  a: {key: [id], window: {format: epoch_s, resolution_s: 0.5}}\n",
-        "5: endpoints.a.window: format 'epoch_s' writes steps of 1 s: set resolution_s: 1",
+        "5: endpoints.a.window: `format: epoch_s` writes steps of 1 s: set `resolution_s: 1`",
     ),
 }
 
@@ -519,7 +519,7 @@ def loads_or_says_why(file: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("place", "sentence"),
     [
-        ("cursor: '${SECRET}'", "the cursor '${SECRET}' needs a declared type"),
+        ("cursor: '${SECRET}'", "the cursor `${SECRET}` needs a declared type"),
         ("columns: {at: '${SECRET}'}", "'${SECRET}' is not a type"),
     ],
 )

@@ -28,7 +28,7 @@ def sentence(tmp_path: Path, body: str) -> str:
         (
             "    key: [id]\n    paging: {kind: token, limit: 10}\n"
             '    request: {params: {c: "{token}"}}\n',
-            "token paging needs the place of the next token: paging.next",
+            "token paging needs the place of the next token: `paging.next`",
         ),
         (
             "    key: [id]\n    paging: {kind: token, limit: 10, next: next}\n",
@@ -37,13 +37,13 @@ def sentence(tmp_path: Path, body: str) -> str:
         (
             "    key: [id]\n    paging: {kind: token, limit: 10, next: next, as_params: true}\n"
             '    request: {params: {c: "{token}"}}\n',
-            "as_params makes parameters of the object at paging.next: name it there, and leave ",
+            "`as_params` makes parameters of the object at `paging.next`: name it there, and ",
         ),
         (
             "    key: [id]\n    paging: {kind: link, limit: 10}\n"
             '    request: {params: {p: "{page}"}}\n',
-            "the request has {page}, which paging of kind link never fills: take it out, or use "
-            "paging: {kind: page, …}",
+            "the request has {page}, which paging of kind `link` never fills: take it out, or use "
+            "`paging: {kind: page, …}`",
         ),
         (
             '    key: [id]\n    request: {params: {since: "{start}", until: "{end}"}}\n',
@@ -51,18 +51,18 @@ def sentence(tmp_path: Path, body: str) -> str:
         ),
         (
             CURSOR + '    key: [id]\n    request: {params: {since: "{start}"}}\n',
-            "has {start}, but no {end}: add the parameter of the upper bound, or say window: "
-            "{end: none}",
+            "has {start}, but no {end}: add the parameter of the upper bound, or say "
+            "`window: {end: none}`",
         ),
         (
             CURSOR + "    key: [id]\n    window: {end: none}\n"
             '    request: {params: {since: "{start}", until: "{end}"}}\n',
-            "window.end is none: take one of them out",
+            "`window.end` is none: take one of them out",
         ),
         (CURSOR + "    key: [id]\n", "needs the window in its request"),
         (
             "    key: [id]\n    infer: false\n    columns: {name: string}\n",
-            "the key 'id' is not among the columns, and infer is false: declare it",
+            "the key `id` is not among the columns, and `infer` is false: declare it",
         ),
         (
             "    key: [id]\n    paging: {kind: cursor, limit: 10}\n",
@@ -70,18 +70,18 @@ def sentence(tmp_path: Path, body: str) -> str:
         ),
         (
             "    key: [id]\n    path: posts/{parent}/likes\n",
-            "the request has {parent}, but the endpoint has no parents",
+            "the request has {parent}, but the endpoint has no `parents`",
         ),
         (
             CURSOR + "    key: [id]\n    paging: {kind: offset, limit: 10}\n"
             '    request: {params: {o: "{offset}", since: "{start}", until: "{end}"}}\n'
             '    window: {max_s: 86400, floor: "1970-01-01"}\n',
-            "a baseline from window.floor on is longer than window.max_s, and paging of kind ",
+            "a baseline from `window.floor` on is longer than `window.max_s`, and paging of kind ",
         ),
         (
             "    key: [id]\n    path: posts/{parent}/likes\n    parents: {endpoint: posts}\n"
             "    sweep: true\n",
-            "children can be asked for by parent only: leave sweep out",
+            "children can be requested by parent only: leave `sweep` out",
         ),
         (
             CURSOR + "    key: [id]\n    paging: {kind: cursor, limit: 10}\n    sweep: true\n"
@@ -90,16 +90,16 @@ def sentence(tmp_path: Path, body: str) -> str:
         ),
         (
             '    key: [id]\n    request: {params: {since: "{from}", fields: "id,posts{text}"}}\n',
-            "since is {from}, which is no placeholder: expected one of {start}, {end}, {limit}",
+            "`since` is `{from}`, which is no placeholder: expected one of {start}, {end}, {limit}",
         ),
         (
             "    key: [id]\n    sweep: true\n    paging: {kind: page, limit: 10}\n"
             '    request: {params: {p: "{page}"}}\n',
-            "of numbered pages only a count tells: name it as count or paging.total, or leave",
+            "of numbered pages only a count tells: name it as `count` or `paging.total`, or leave",
         ),
         (
             "    key: [id]\n    sweep: true\n",
-            "the type of 'id' is not declared: add it, e.g. columns: {id: int64}",
+            "the type of `id` is not declared: add it, e.g. `columns: {id: int64}`",
         ),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_floor_that_is_a_number_is_an_instant_too_so_that_a_long_baseline_is_c
 
 @pytest.mark.parametrize("form", ["epoch_s", "epoch_ms", "iso"])
 def test_a_floor_that_is_no_time_is_refused(form: str) -> None:
-    with pytest.raises(ValueError, match="floor 'ever' is no day or time: expected"):
+    with pytest.raises(ValueError, match="`floor: ever` is no day or time: expected"):
         endpoint(MANGO, window={"format": form, "floor": "ever"})
 
 

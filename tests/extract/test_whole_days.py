@@ -163,11 +163,15 @@ def test_a_plain_request_needs_no_dialect(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (", resolution_s: 86400", "", "writes steps of 86400 s: set resolution_s: 86400"),
-        ('"%Y-%m-%d", resolution_s: 86400', "iso", "'day' is a day without a time: say so with"),
-        ("day: date", "day: string", "'day' is declared as string: expected date or a timestamp"),
+        (", resolution_s: 86400", "", "writes steps of 86400 s: set `resolution_s: 86400`"),
+        ('"%Y-%m-%d", resolution_s: 86400', "iso", "`day` is a day without a time: say so with"),
+        ("day: date", "day: string", "`day` is declared as `string`: expected `date` or a"),
         ("timezone: UTC", "timezone: America/New_York", "whole days, which have no time zone"),
-        ('"%Y-%m-%d"', "epoch", "'epoch' is not known: expected epoch_s, epoch_ms, iso or a"),
+        (
+            '"%Y-%m-%d"',
+            "epoch",
+            "`format: epoch` is not known: expected `epoch_s`, `epoch_ms`, `iso` or a",
+        ),
         ("{params:", "{dialect: soap, params:", "'soap'"),
     ],
 )

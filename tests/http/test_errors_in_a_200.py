@@ -143,7 +143,7 @@ def test_what_is_there_instead_of_rows_is_not_taken_for_none(
 
 
 def test_rows_that_are_the_body_cannot_lack() -> None:
-    with pytest.raises(ConfigError, match="rows_may_lack is about the member that has the rows"):
+    with pytest.raises(ConfigError, match="`rows_may_lack` is about the member that has the rows"):
         source_of(
             """
             source: api

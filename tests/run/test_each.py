@@ -443,18 +443,18 @@ def test_odd_values_arrive_as_they_are_written(lake: Lake, tmp_path: Path, where
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("repos/{each}/issues", "issues", "since the request has no {each}: put it into path or"),
+        ("repos/{each}/issues", "issues", "since the request has no {each}: put it into `path` or"),
         ("each: {values: [acme/rocket", "each: {values: [duck/db", "'duck/db' stands here twice"),
         ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
         ("[acme/rocket, acme/sled,", "[true, acme/sled,", "got True: put it into quotes"),
         ("[acme/rocket, acme/sled,", "['', acme/sled,", "got '': put it into quotes, or take it"),
         ("[acme/rocket, acme/sled,", f"[{10**30}, a,", "put it into quotes"),
-        ("[acme/rocket, acme/sled,", "[acme/../x, a,", "'acme/../x' of each would lead out of"),
+        ("[acme/rocket, acme/sled,", "[acme/../x, a,", "'acme/../x' of `each` would lead out of"),
         ("request: {", "request: {headers: {x-of: '{each}ü'}, ", "a letter beyond ASCII"),
-        ("[acme/rocket, acme/sled,", "[acme/ü, a,", "'acme/ü' of each would go into a header"),
-        (", column_here: repository,", ",", "a sweep needs each.column_here"),
-        ("    each:", "    # each:", "has no each: add each: {values: […]}"),
-        ("column_here: repository", "column_here: repo", "column_here 'repo' needs a declared"),
+        ("[acme/rocket, acme/sled,", "[acme/ü, a,", "'acme/ü' of `each` would go into a header"),
+        (", column_here: repository,", ",", "a sweep needs `each.column_here`"),
+        ("    each:", "    # each:", "has no `each`: add `each: {values: […]}`"),
+        ("column_here: repository", "column_here: repo", "column_here `repo` needs a declared"),
         ("{repository: string", "{repository: int64", "can't hold the value 'acme/rocket'"),
         ("params: {from: \"{start}\", to: \"{end}\", ", "params: {", "write an endpoint for each"),
     ],
@@ -470,7 +470,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str
     if "a sweep" in said:
         text = text.replace("[repository, number]", "[number]") + "    sweep: true\n"
         text = text.replace("repository: string, ", "")
-    if "no each" in said:
+    if "no `each`" in said:
         text = text.replace("[repository, number]", "[number]").replace("repository: string, ", "")
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
