@@ -16,7 +16,7 @@ from pipeline.lake.manifest_queries import committed_partitions, latest_manifest
 from pipeline.lake.s3 import Lake
 from pipeline.lake.schema_changes import sentence
 from pipeline.run.adjacency import gaps
-from pipeline.run.staged_partition import PartitionResult
+from pipeline.run.context import PartitionResult
 from resources import LakeResource
 
 _MOST_NAMED = 20

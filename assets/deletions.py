@@ -15,8 +15,8 @@ from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.request_batching import batching
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from resources import ApiResource, LakeResource
 
 

@@ -16,7 +16,7 @@ from assets.asset_checks import check_results
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.lake.s3 import Lake
-from pipeline.run.staged_partition import PartitionResult
+from pipeline.run.context import PartitionResult
 
 _WITHOUT_EVENT = "__source_asset_observation__"
 """Metadata of a result for which Dagster records no materialization, as an earlier try has, while

@@ -9,7 +9,7 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.schema_text import type_text
 from pipeline.decode.types import parse_type
 from pipeline.lake.manifest import Manifest
-from pipeline.run.staged_partition import PartitionResult
+from pipeline.run.context import PartitionResult
 
 _CELL_CHARS = 60
 

@@ -30,8 +30,8 @@ from pipeline.http.cache import cached
 from pipeline.http.client import Client
 from pipeline.http.request_batching import batching
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import PartitionResult, RunContext
 from resources import ApiResource, LakeResource
 
 BACKFILL_TAG = "dagster/backfill"

@@ -18,7 +18,7 @@ from pipeline.lake.manifest_queries import manifest_of
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from pipeline.partitions.window import Window, gap
-from pipeline.run.staged_partition import RunContext
+from pipeline.run.context import RunContext
 from pipeline.timestamps import as_iso
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.lake.manifest_queries import manifest_of
 from pipeline.partitions.window import Window
-from pipeline.run.staged_partition import RunContext
+from pipeline.run.context import RunContext
 
 
 def seen_before(

@@ -11,8 +11,8 @@ from datetime import datetime
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import manifest_of
 from pipeline.partitions.window import Window
+from pipeline.run.context import RunContext
 from pipeline.run.fingerprint import fingerprint
-from pipeline.run.staged_partition import RunContext
 
 POLL_S = 0.5
 PATIENCE_S = 60.0

@@ -29,10 +29,11 @@ from pipeline.lake.manifest_queries import latest_manifest
 from pipeline.lake.open_attempt import Attempt
 from pipeline.partitions.window import Window
 from pipeline.run.conditional import seen_before
+from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.parents import ParentReader, ParentSelection
 from pipeline.run.resume import open_partition
 from pipeline.run.row_buffer import RowBuffer
-from pipeline.run.staged_partition import CONVERTED, PartitionResult, RunContext, StagedPartition
+from pipeline.run.staged_partition import CONVERTED, StagedPartition
 from pipeline.run.writer import PartitionWriter
 
 log = logging.getLogger("headrace.run")

@@ -6,9 +6,9 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import manifest_of
 from pipeline.lake.open_attempt import Attempt, open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
+from pipeline.run.context import RunContext
 from pipeline.run.fingerprint import fingerprint
 from pipeline.run.parents import ParentSelection, parents_of
-from pipeline.run.staged_partition import RunContext
 
 
 def open_partition(

@@ -16,9 +16,10 @@ from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import newest_snapshot
 from pipeline.run.adjacency import check_joined
+from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.lost_race import winner
 from pipeline.run.partition import stage
-from pipeline.run.staged_partition import PartitionResult, RunContext, StagedPartition
+from pipeline.run.staged_partition import StagedPartition
 from pipeline.runtime import settled
 
 DAYS_AHEAD = 5

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 from assets import failure_report
 from pipeline.errors import ApiUnavailable, RequestRefused
 from pipeline.lake.manifest import Manifest
+from pipeline.run.context import PartitionResult
 from pipeline.run.runner import PartitionFailed, RunOutcome
-from pipeline.run.staged_partition import PartitionResult
 
 DAYS = [(date(2026, 2, 26) + timedelta(days=number)).isoformat() for number in range(5)]
 

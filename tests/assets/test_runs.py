@@ -5,8 +5,8 @@ import pytest
 
 from assets.partitions import daily
 from pipeline.config.limits import RateWindowConfig
+from pipeline.run.context import RunContext
 from pipeline.run.partition import stage
-from pipeline.run.staged_partition import RunContext
 from tests.assets.support import (
     ALONE,
     FIRST_BACK,
