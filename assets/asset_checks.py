@@ -1,8 +1,7 @@
 """The checks of a source's endpoints, from what the engine verified when it committed."""
 
 import math
-from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
@@ -153,12 +152,17 @@ def wider_margin_s(latest_s: float) -> int:
 
 def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
     """Days up to the latest committed one that are not committed, or don't join the day after."""
-    days = committed_partitions(lake, source.source, endpoint)
-    missing = missing_days(source, endpoint, days)
+    calendar = source.calendar
+    committed = committed_partitions(lake, source.source, endpoint)
+    days = [key for key in committed if calendar.has(key)]
+    missing = missing_partitions(source, endpoint, days)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
-    said = [f"missing: {named} ({counted(len(missing), 'day')}): materialize them"]
-    if missing[:1] == [source.start.isoformat()]:
-        said[0] += f"; {missing[0]} is the baseline, no other day has the rows from before it"
+    said = [f"missing: {named} ({counted(len(missing), source.partitions.noun)}): materialize them"]
+    if missing[:1] == [calendar.first]:
+        said[0] += (
+            f"; {missing[0]} is the baseline, and no other {source.partitions.noun} has the rows "
+            "from before it"
+        )
     apart = list(gaps(source, lake, endpoint, days[-_MOST_JOINED:]))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
@@ -166,19 +170,17 @@ def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
         passed=not missing and not apart,
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join([*said[: len(missing)], *apart[:_MOST_NAMED]])
-        or f"{counted(len(days), 'day')}, none missing",
+        or f"{counted(len(days), source.partitions.noun)}, none missing",
         metadata={"committed": len(days), "missing": len(missing), "gaps": len(apart)},
     )
 
 
-def missing_days(source: Source, endpoint: str, days: Sequence[str]) -> list[str]:
-    """Days before the newest committed one that are not committed.
+def missing_partitions(source: Source, endpoint: str, committed: Collection[str]) -> list[str]:
+    """Partitions before the newest committed one that are not committed.
 
-    None of a snapshot: a day that was not taken then can't be taken any more.
+    None of a snapshot: one that was not taken in time can't be taken any more.
     """
-    if not days or not source.incremental(endpoint):
+    if not committed or not source.incremental(endpoint):
         return []
-    length = (date.fromisoformat(max(days)) - source.start).days
-    wanted = (source.start + timedelta(days=number) for number in range(length))
-    committed = set(days)
-    return [day.isoformat() for day in wanted if day.isoformat() not in committed]
+    there, calendar = set(committed), source.calendar
+    return [key for key in calendar.between(calendar.first, max(there)) if key not in there]

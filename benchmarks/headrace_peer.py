@@ -81,7 +81,7 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
     outcome = RunOutcome()
 
     async def work(run: RunContext) -> None:
-        today = run.calendar.today(run.now()).isoformat()
+        today = run.calendar.of(run.now())
         await run_source(run, ["games"], [today], outcome)
 
     async with LoopLag() if job.options.get("watch_loop") else nullcontext() as lag:

@@ -8,8 +8,8 @@ what           meaning
 ``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
                threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds
 ``decode``     bytes to Arrow, fast and lossless
+``partitions`` how time is cut into partitions, and which window of the cursor one requests
 ``config``     what an API is, from its YAML
-``partitions`` which interval of the cursor a partition asks for
 ``pagination`` which requests, and the proof that no row lies between two pages; ``hooks``: the
                user's own pager, transform and auth
 ``ratelimit``  when a request may go, over all processes

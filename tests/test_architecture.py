@@ -26,7 +26,7 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "runtime", "timestamps", "decode", "config", "partitions",
+    "body", "errors", "kinds", "runtime", "timestamps", "decode", "partitions", "config",
     "pagination", "hooks", "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
 PACKAGES = [

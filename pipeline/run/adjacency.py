@@ -8,7 +8,6 @@ second sees the other. The try after that reads what is missing
 """
 
 from collections.abc import Collection, Iterator
-from datetime import date, timedelta
 from itertools import pairwise
 
 from pipeline.config.source import Source
@@ -30,15 +29,19 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
-    day, window = run.calendar.day(mine.partition), Window.from_json(mine.window)
+    calendar, window = run.calendar, Window.from_json(mine.window)
 
-    def beside(days: int) -> Manifest | None:
-        partition = (day + timedelta(days=days)).isoformat()
-        if days > 0 and (partition in in_this_run or window.end >= run.calendar.ends(day)):
-            return None
-        return manifest_of(run.lake, mine.source, mine.endpoint, partition)
+    def committed(partition: str | None) -> Manifest | None:
+        return manifest_of(run.lake, mine.source, mine.endpoint, partition) if partition else None
 
-    for first, second in ((beside(-1), mine), (mine, beside(1))):
+    after = calendar.next(mine.partition)
+    ended_early = window.end < calendar.ends(mine.partition)
+    following = after if ended_early and after not in in_this_run else None
+    neighbours = (
+        (committed(calendar.previous(mine.partition)), mine),
+        (mine, committed(following)),
+    )
+    for first, second in neighbours:
         if first and second and (between := _between(first, second)):
             raise ReadAnew(
                 f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
@@ -58,8 +61,8 @@ def gaps(source: Source, lake: Lake, endpoint: str, days: Collection[str]) -> It
         return
     children = source.endpoints[endpoint].parents is not None
     for first, second in pairwise(manifests(lake, source.source, endpoint, days)):
-        next_day = date.fromisoformat(first.partition) + timedelta(days=1)
-        if second.partition == next_day.isoformat() and (between := _between(first, second)):
+        follow = second.partition == source.calendar.next(first.partition)
+        if follow and (between := _between(first, second)):
             again = first if children else second  # whose parents have them, or can have them
             yield f"not read in full: {between}: materialize {again.partition} again"
 

@@ -7,7 +7,6 @@ has no rows yet. A partition's own validators are never used for itself
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from pipeline.lake.manifest_queries import manifest_of
@@ -16,17 +15,17 @@ from pipeline.run.context import RunContext
 
 
 def seen_before(
-    run: RunContext, endpoint: str, partition: str, window: Window, *, in_this_run: bool
+    run: RunContext, endpoint: str, partition: str, window: Window, *, previous_in_run: bool
 ) -> Mapping[str, Any]:
     """What the partition before knows of the feed; empty: read it, whatever has changed.
 
-    :param in_this_run: the partition before is being read anew beside this one.
+    :param previous_in_run: the partition before is being read anew beside this one.
     """
     spec = run.source.endpoints[endpoint]
-    if not spec.conditional or window.kind != "incremental" or in_this_run:
+    if not spec.conditional or window.kind != "incremental" or previous_in_run:
         return {}
-    day_before = (run.calendar.day(partition) - timedelta(days=1)).isoformat()
-    before = manifest_of(run.lake, run.source.source, endpoint, day_before)
+    previous = run.calendar.previous(partition)
+    before = manifest_of(run.lake, run.source.source, endpoint, previous) if previous else None
     if before is None or before.definition != run.source.definition(endpoint):
         return {}
     mine = manifest_of(run.lake, run.source.source, endpoint, partition)

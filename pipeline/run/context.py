@@ -10,7 +10,7 @@ from pipeline.extract.prefetch import ahead_of
 from pipeline.http.request_batching import Sender
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.s3 import Lake
-from pipeline.partitions.window import Calendar
+from pipeline.partitions import Calendar
 from pipeline.run.row_buffer import BufferedBytes
 from pipeline.run.verify import Check
 
@@ -37,7 +37,7 @@ class RunContext:
 
     @property
     def calendar(self) -> Calendar:
-        return Calendar(self.source.start, self.source.zone)
+        return self.source.calendar
 
 
 @dataclass(frozen=True)

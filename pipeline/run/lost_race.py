@@ -49,7 +49,6 @@ def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -
         of = manifest_of(run.lake, source.source, children.endpoint, partition)
         same = of and found.definition == fingerprint(source, endpoint, of.generation)
         return found if same else None
-    day_ends = run.calendar.ends(run.calendar.day(partition))
-    needed = min(day_ends, since.replace(microsecond=0))
+    needed = min(run.calendar.ends(partition), since.replace(microsecond=0))
     same = found.definition == fingerprint(source, endpoint)
     return found if same and Window.from_json(found.window).end >= needed else None

@@ -45,26 +45,26 @@ async def stage(
     partition: str,
     *,
     tally: ExtractionProgress,
-    in_this_run: bool = False,
+    previous_in_run: bool = False,
 ) -> StagedPartition | PartitionResult:
     """Bring all rows of a partition to S3, from where an earlier try stopped.
 
     :param tally: filled while pages come, for progress.
-    :param in_this_run: the day before is part of this run, and will be committed before this one.
+    :param previous_in_run: the previous partition is part of this run, and is committed first.
     :return: a receipt if there is nothing left to do.
     :raises WindowRefused: the partition can't be asked for.
     :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
         see ``errors``; what was staged stays for the next try.
     """
     began = time.monotonic()
-    opened = await asyncio.to_thread(open_partition, run, endpoint, partition, in_this_run)
+    opened = await asyncio.to_thread(open_partition, run, endpoint, partition, previous_in_run)
     if isinstance(opened, Manifest):
         waited_s = time.monotonic() - began
         return PartitionResult(endpoint, opened, "already committed", duration_s=waited_s)
     attempt, parents = opened
     window = Window.from_json(attempt.window)
     before = await asyncio.to_thread(
-        seen_before, run, endpoint, partition, window, in_this_run=in_this_run
+        seen_before, run, endpoint, partition, window, previous_in_run=previous_in_run
     )
     return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
 

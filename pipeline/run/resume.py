@@ -1,6 +1,6 @@
 """How a try at a partition begins: with its window, and with what an earlier try left behind."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import manifest_of
@@ -12,12 +12,12 @@ from pipeline.run.parents import ParentSelection, parents_of
 
 
 def open_partition(
-    run: RunContext, endpoint: str, partition: str, in_this_run: bool
+    run: RunContext, endpoint: str, partition: str, previous_in_run: bool
 ) -> tuple[Attempt, ParentSelection | None] | Manifest:
     """A try at the partition; or its manifest, if this run has committed it already."""
     source, children = run.source, run.source.endpoints[endpoint].parents
     parents = parents_of(run, children, partition) if children else None
-    window = parents.window if parents else _window(run, endpoint, partition, in_this_run)
+    window = parents.window if parents else _window(run, endpoint, partition, previous_in_run)
     wanted = fingerprint(source, endpoint, parents.generation if parents else "")
     found = manifest_of(run.lake, source.source, endpoint, partition)
     if (
@@ -48,16 +48,16 @@ def open_partition(
             return carried_out
 
 
-def _window(run: RunContext, endpoint: str, partition: str, in_this_run: bool) -> Window:
+def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: bool) -> Window:
     """The window now; whole seconds, since cursors are."""
     now = run.now().replace(microsecond=0)
     calendar = run.calendar
     if not run.source.endpoints[endpoint].incremental:
         return snapshot(calendar, partition, now=now)
-    day = calendar.day(partition)
+    calendar.check(partition)
     before: datetime | None = None
-    if day > calendar.start and not in_this_run:
-        previous = (day - timedelta(days=1)).isoformat()
+    previous = calendar.previous(partition)
+    if previous is not None and not previous_in_run:
         found = manifest_of(run.lake, run.source.source, endpoint, previous)
         before = found.watermark_at if found else None
     return incremental(

@@ -10,11 +10,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract.page_batch import ExtractionProgress
-from pipeline.partitions.window import newest_snapshot
+from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.adjacency import check_joined
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.lost_race import winner
@@ -64,8 +64,7 @@ def wanted_days(
     incremental = [name for name in endpoints if run.source.incremental(name)]
     wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, days)
     newest = newest_snapshot(run.calendar, days)
-    oldest_allowed = run.calendar.today(run.now()) - timedelta(days=1)
-    past = run.calendar.day(newest) < oldest_allowed
+    past = is_past(run.calendar, newest, run.now())
     for name in endpoints:
         if name in wanted:
             continue
@@ -141,8 +140,9 @@ async def _endpoint(
             while waiting and len(staging) < DAYS_AHEAD:
                 day = waiting.popleft()
                 tally = outcome.tallies.setdefault((name, day), ExtractionProgress())
+                previous_in_run = run.calendar.previous(day) in wanted
                 task = asyncio.create_task(
-                    stage(run, name, day, tally=tally, in_this_run=_day_before(day) in wanted)
+                    stage(run, name, day, tally=tally, previous_in_run=previous_in_run)
                 )
                 staging.append((day, run.now(), task))
             day, began, task = staging.popleft()
@@ -162,10 +162,6 @@ async def _endpoint(
         for _, _, task in staging:
             task.cancel()
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
-
-
-def _day_before(day: str) -> str:
-    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
 
 
 async def _receipt(

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -232,12 +231,13 @@ class StagedPartition:
         run, spec, boundary = self.run, self._spec, self.window.boundary
         if spec.cursor is None or boundary is None or not files:
             return LateRows(0, 0, None)
-        day_before = run.calendar.day(self.partition) - timedelta(days=1)
+        previous = run.calendar.previous(self.partition)
 
         def before() -> Manifest | None:
             """None if rows of new values would be taken for late ones."""
-            day = day_before.isoformat()
-            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            if previous is None:
+                return None
+            found = manifest_of(run.lake, run.source.source, self.endpoint, previous)
             return None if self._new_values(found) else found
 
         return late_rows(

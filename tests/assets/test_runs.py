@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from assets.partitions import daily
+from assets.partitions import partitions_of
 from pipeline.config.limits import RateWindowConfig
 from pipeline.run.context import RunContext
 from pipeline.run.partition import stage
@@ -115,8 +115,8 @@ def test_an_old_snapshot_alone_is_refused(headrace: Headrace) -> None:
     assert not ran.success
     assert ran.retries() == []
     assert ran.failure() == (
-        f"igdb/covers {day(2)}: partition {day(2)} of a snapshot is past: the API only shows how "
-        f"things are now. Ask for the newest partition, {day(0)}"
+        f"igdb/covers {day(2)}: Partition `{day(2)}` of a snapshot is past: the API only shows how "
+        f"things are now. Request the newest partition, `{day(0)}`"
     )
 
 
@@ -230,7 +230,7 @@ def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
 
     @dg.asset(
         deps=[dg.AssetKey(["igdb", "genres"])],
-        partitions_def=daily(headrace.source),
+        partitions_def=partitions_of(headrace.source),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def report(context: dg.AssetExecutionContext) -> None:

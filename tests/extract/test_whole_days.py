@@ -17,7 +17,8 @@ from pipeline.extract.fetcher import ParsedPage
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination.pagers import ChainPager, PageInfo, PageRequest
 from pipeline.pagination.window_format import bound, may_come
-from pipeline.partitions.window import Calendar, incremental
+from pipeline.partitions import SCHEMES, Calendar
+from pipeline.partitions.window import incremental
 
 SLICES: tuple[tuple[str | None, str], ...] = (("a", "b"), ("b", "c"), ("c", "d"))
 
@@ -93,7 +94,7 @@ DAYS = WindowFormat(format="%Y-%m-%d", resolution_s=86_400)
 
 
 def test_a_window_of_days_is_asked_for_in_whole_days() -> None:
-    calendar = Calendar(date(2013, 1, 1), ZoneInfo("UTC"))
+    calendar = Calendar(SCHEMES["days"](kind="days"), date(2013, 1, 1), ZoneInfo("UTC"))
     noon = datetime(2013, 1, 5, 12, tzinfo=UTC)
     window = incremental(
         calendar,
