@@ -1,7 +1,7 @@
-"""Whether a partition may be asked for only if it has changed.
+"""Whether a partition may be requested only if the feed has changed.
 
-A 304 to the validators of the partition before makes an empty partition, so they are used only
-where that loses nothing: the partition before is committed and of the same definition, and this one
+A 304 to the validators of the previous partition makes an empty partition, so they are used only
+where that loses nothing: the previous one is committed and of the same definition, and this one
 has no rows yet. A partition's own validators are never used for itself
 (docs/decisions/0011-conditional-requests.md).
 """
@@ -14,12 +14,12 @@ from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
 
-def seen_before(
+def validators_of_previous(
     run: RunContext, endpoint: str, partition: str, window: Window, *, previous_in_run: bool
 ) -> Mapping[str, Any]:
-    """What the partition before knows of the feed; empty: read it, whatever has changed.
+    """The validators of the previous partition; empty: read it, whatever has changed.
 
-    :param previous_in_run: the partition before is being read anew beside this one.
+    :param previous_in_run: the previous partition is being read anew beside this one.
     """
     spec = run.source.endpoints[endpoint]
     if not spec.conditional or window.kind != "incremental" or previous_in_run:

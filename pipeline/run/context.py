@@ -20,7 +20,7 @@ class RunContext:
     """What all partitions of a run share.
 
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
-    :ivar held: what all its batches hold.
+    :ivar held: the bytes of all rows that are not written yet.
     """
 
     source: Source
@@ -32,7 +32,7 @@ class RunContext:
 
     @property
     def ahead(self) -> int:
-        """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
+        """Pages of one endpoint requested or waiting for their turn at the same time."""
         return ahead_of(self.source.limits.in_flight * self.source.pack)
 
     @property
@@ -44,8 +44,8 @@ class RunContext:
 class PartitionResult:
     """What came of one partition.
 
-    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
-        (another run committed the partition meanwhile; the manifest is the winner's).
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier attempt of this run), or
+        ``lost`` (another run committed the partition meanwhile; the manifest is the winner's).
     """
 
     endpoint: str

@@ -1,8 +1,19 @@
-"""One partition of one endpoint: window, pages, batches, and what is ready to commit.
+"""The way of one partition of one endpoint, from its window to rows on S3 that are ready to commit.
 
-``stage`` brings all rows to S3 unseen; ``StagedPartition.commit`` shows them. Between the two the
-caller may already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop
-only waits.
+======= ============================ ==============================================================
+open    ``resume.open_partition``    its window, and what an earlier attempt has staged
+fetch   ``PageFetcher``, and the     pages in order, each requested as the source's ``paging`` says
+        readers of ``extract``
+check   the readers of ``extract``   each page in the window, each joined to the one before it
+decode  ``PageReader``               bytes to Arrow
+write   ``RowBuffer``,               rows to row groups to Parquet files
+        ``PartitionWriter``
+stage   ``Attempt``                  files on S3, unseen, with a checkpoint to resume from
+commit  ``StagedPartition.commit``   read back, verified, and shown all at once
+======= ============================ ==============================================================
+
+``stage`` goes all of it but the commit, so that the next partition may be staged meanwhile.
+Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
 """
 
 import asyncio
@@ -24,12 +35,11 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
 from pipeline.http.client import RequestCounts
-from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import latest_manifest
 from pipeline.lake.open_attempt import Attempt
 from pipeline.partitions.window import Window
-from pipeline.run.conditional import seen_before
-from pipeline.run.context import PartitionResult, RunContext
+from pipeline.run.conditional import validators_of_previous
+from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentReader, ParentSelection
 from pipeline.run.resume import open_partition
 from pipeline.run.row_buffer import RowBuffer
@@ -46,27 +56,30 @@ async def stage(
     *,
     tally: ExtractionProgress,
     previous_in_run: bool = False,
-) -> StagedPartition | PartitionResult:
-    """Bring all rows of a partition to S3, from where an earlier try stopped.
+) -> StagedPartition:
+    """Bring all rows of a partition to S3, from where an earlier attempt stopped.
 
     :param tally: filled while pages come, for progress.
     :param previous_in_run: the previous partition is part of this run, and is committed first.
-    :return: a receipt if there is nothing left to do.
-    :raises WindowRefused: the partition can't be asked for.
+    :raises AlreadyCommitted: nothing is left to do.
+    :raises WindowRefused: the partition can't be requested.
     :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
-        see ``errors``; what was staged stays for the next try.
+        see ``errors``; what was staged stays for the next attempt.
     """
     began = time.monotonic()
-    opened = await asyncio.to_thread(open_partition, run, endpoint, partition, previous_in_run)
-    if isinstance(opened, Manifest):
-        waited_s = time.monotonic() - began
-        return PartitionResult(endpoint, opened, "already committed", duration_s=waited_s)
-    attempt, parents = opened
-    window = Window.from_json(attempt.window)
-    before = await asyncio.to_thread(
-        seen_before, run, endpoint, partition, window, previous_in_run=previous_in_run
+    opened = await asyncio.to_thread(
+        open_partition, run, endpoint, partition, previous_in_run=previous_in_run
     )
-    return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
+    before = await asyncio.to_thread(
+        validators_of_previous,
+        run,
+        endpoint,
+        partition,
+        opened.window,
+        previous_in_run=previous_in_run,
+    )
+    stager = _Stager(run, endpoint, partition, opened.attempt, opened.parents, tally, before)
+    return await stager.run(began)
 
 
 class _Stager:

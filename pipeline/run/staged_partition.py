@@ -24,7 +24,7 @@ from pipeline.lake.read import again_if_vanished
 from pipeline.lake.schema_changes import schema_changes
 from pipeline.partitions.window import Window
 from pipeline.run.context import PartitionResult, RunContext
-from pipeline.run.fingerprint import of_this_yaml
+from pipeline.run.resume import of_this_yaml
 from pipeline.run.verify import Check, refuse_if_broken, verify
 from pipeline.timestamps import as_iso
 
