@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
-from assets import failure_report
-from assets.failures import end
+from assets.failures import end, report_of_error
 from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -14,16 +13,35 @@ from pipeline.errors import HeadraceError
 from pipeline.lake.manifest_queries import committed_partitions, latest_manifest
 from pipeline.lake.s3 import Lake
 from pipeline.lake.schema_changes import sentence
-from pipeline.run.adjacency import gaps
 from pipeline.run.context import PartitionResult
+from pipeline.run.other_runs import gaps
 from resources import LakeResource
 
+CHECKS = {
+    "integrity": (
+        "Read back before the commit: no two rows of a partition have the same key, no key is "
+        "null, every row lies in the window; and no row can lie between two pages"
+    ),
+    "schema": "The columns and their types are those of the previous partition",
+    "margin": "The latest of the late rows lies well inside the safety margin",
+    "coverage": "Every partition from the first to the latest committed one is committed",
+}
+"""A check costs Dagster some 50 ms a run, and a source may have 70 endpoints: so there are few."""
 _MOST_NAMED = 20
 _MOST_JOINED = 7
 """Of the newest days: only one that was read before it had ended may end early. Each of them costs
 a request to S3, for every endpoint of a run."""
 NEAR = 0.8
 """Lateness beyond this part of the safety margin is worth a warning."""
+
+
+def check_specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
+    """The checks of one endpoint; they run in the step that materializes it."""
+    return [
+        dg.AssetCheckSpec(check, asset=asset_key(source, name), description=text)
+        for check, text in CHECKS.items()
+        if check != "margin" or source.endpoints[name].incremental
+    ]
 
 
 def checks_alone(
@@ -45,7 +63,7 @@ def checks_alone(
             receipts = [PartitionResult(name, newest, "already committed")] if newest else []
             yield from check_results(context, source, opened, name, receipts)
     except HeadraceError as error:
-        end(context, failure_report.of_error(error, context.retry_number + 1))
+        end(context, report_of_error(error, context.retry_number + 1))
 
 
 def check_results(

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.asset_checks import checks_alone
+from assets.asset_checks import check_specs, checks_alone
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
 from assets.partitions import partitions_of
-from assets.specs import asset_spec, check_specs
+from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source
 from resources import ApiResource, LakeResource

@@ -1,4 +1,8 @@
-"""Sweeps: an optional asset for each endpoint that wants one, of the keys that are gone."""
+"""Deletions: an optional asset for each endpoint with ``sweep``, of the keys that are gone.
+
+A sweep reads all keys of an endpoint, and records those that are in the lake and no longer in the
+source.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,10 +10,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets import failure_report
 from assets.executors import end_with_the_run, run_in_step
-from assets.failures import CRASH_RETRIES, end
-from assets.progress import EVERY_S
+from assets.failures import CRASH_RETRIES, end, report_of_error
+from assets.progress import LINE_EVERY_S
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
@@ -56,7 +59,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
             try:
                 found = run_in_step(_sweep(context, source, name, lake, api))
             except HeadraceError as error:
-                end(context, failure_report.of_error(error, context.retry_number + 1))
+                end(context, report_of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
@@ -71,7 +74,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
 
 
 def _is_done(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether an earlier try of this run has done it."""
+    """Whether an earlier attempt of this run has done it."""
     latest = context.instance.get_latest_materialization_event(key)
     return latest is not None and latest.run_id == context.run.run_id
 
@@ -98,6 +101,6 @@ async def _sweep(
 
 async def _report(context: dg.AssetExecutionContext, name: str, tally: ExtractionProgress) -> None:
     while True:
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(LINE_EVERY_S)
         of = f" of {tally.total:,}" if tally.total else ""
         context.log.info(f"{name}: {tally.rows:,}{of} keys read")

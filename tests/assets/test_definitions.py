@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.failure_report import MAX_RETRIES
+from assets.failures import MAX_RETRIES
 from assets.partitions import partitions_of
 from pipeline.config import load_sources
 from pipeline.config.source import Source
