@@ -57,16 +57,16 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
             if key not in context.selected_asset_keys or _is_done(context, key):
                 continue
             try:
-                found = run_in_step(_sweep(context, source, name, lake, api))
+                swept = run_in_step(_sweep(context, source, name, lake, api))
             except HeadraceError as error:
                 end(context, report_of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
-                    "keys_seen": found.keys_seen,
-                    "keys_gone": found.keys_gone,
-                    "requests": found.requests,
-                    "swept_at": found.swept_at.isoformat(),
+                    "keys_seen": swept.keys_seen,
+                    "keys_gone": swept.keys_gone,
+                    "requests": swept.requests,
+                    "swept_at": swept.swept_at.isoformat(),
                 },
             )
 
@@ -86,21 +86,23 @@ async def _sweep(
     lake: LakeResource,
     api: ApiResource,
 ) -> SweepResult:
-    opened, tally = lake.open(), ExtractionProgress()
+    opened, progress = lake.open(), ExtractionProgress()
     async with (
         api.session(source, half_open=context.retry_number > 0) as client,
         batching(client, source) as sender,
     ):
         run = RunContext(source, opened, sender, context.run.run_id, lambda: datetime.now(UTC))
-        progress = asyncio.create_task(_report(context, name, tally))
+        reporting = asyncio.create_task(_report(context, name, progress))
         try:
-            return await sweep(run, name, tally)
+            return await sweep(run, name, progress)
         finally:
-            progress.cancel()
+            reporting.cancel()
 
 
-async def _report(context: dg.AssetExecutionContext, name: str, tally: ExtractionProgress) -> None:
+async def _report(
+    context: dg.AssetExecutionContext, name: str, progress: ExtractionProgress
+) -> None:
     while True:
         await asyncio.sleep(LINE_EVERY_S)
-        of = f" of {tally.total:,}" if tally.total else ""
-        context.log.info(f"{name}: {tally.rows:,}{of} keys read")
+        of = f" of {progress.total:,}" if progress.total else ""
+        context.log.info(f"{name}: {progress.rows:,}{of} keys read")

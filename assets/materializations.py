@@ -36,10 +36,10 @@ class MaterializationRecorder:
         self.shared: Mapping[str, Any] = {}
 
     def results(
-        self, lake: Lake, receipts: Sequence[PartitionResult]
+        self, lake: Lake, committed: Sequence[PartitionResult]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """The results that a step yields if it succeeds."""
-        for name, done in _by_endpoint(receipts).items():
+        for name, done in _by_endpoint(committed).items():
             key = asset_key(self._source, name)
             checks = check_results(self._context, self._source, lake, name, done)
             self._warn(name, checks)
@@ -47,11 +47,11 @@ class MaterializationRecorder:
                 self.log(done)
                 yield from checks
             elif self._unrecorded(done) == done:
-                for receipt in done:
+                for result in done:
                     self._context.add_asset_metadata(
-                        self._metadata(receipt),
+                        self._metadata(result),
                         asset_key=key,
-                        partition_key=receipt.manifest.partition,
+                        partition_key=result.manifest.partition,
                     )
                 yield dg.MaterializeResult(asset_key=key, check_results=checks)
             else:
@@ -60,18 +60,18 @@ class MaterializationRecorder:
                     asset_key=key, check_results=checks, metadata=WITHOUT_MATERIALIZATION
                 )
 
-    def log(self, receipts: Sequence[PartitionResult]) -> None:
+    def log(self, committed: Sequence[PartitionResult]) -> None:
         """Log a materialization of each partition that has none yet."""
-        for receipt in self._unrecorded(receipts):
-            key, partition = self._key(receipt)
+        for result in self._unrecorded(committed):
+            key, partition = self._key(result)
             self._recorded.add((key, partition))
             self._context.log_event(
-                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(receipt))
+                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(result))
             )
 
-    def log_checks(self, lake: Lake, receipts: Sequence[PartitionResult]) -> None:
+    def log_checks(self, lake: Lake, committed: Sequence[PartitionResult]) -> None:
         """Log the checks of what is committed, in a step that fails for good."""
-        for name, done in _by_endpoint(receipts).items():
+        for name, done in _by_endpoint(committed).items():
             checks = check_results(self._context, self._source, lake, name, done)
             self._warn(name, checks)
             for result in checks:
@@ -83,26 +83,26 @@ class MaterializationRecorder:
             if not check.passed:
                 self._context.log.warning(f"{name}: {check.check_name}: {check.description}")
 
-    def _all_partitions(self, receipts: Sequence[PartitionResult]) -> bool:
-        done = {receipt.manifest.partition for receipt in receipts}
+    def _all_partitions(self, committed: Sequence[PartitionResult]) -> bool:
+        done = {result.manifest.partition for result in committed}
         return done == set(self._context.partition_keys)
 
-    def _unrecorded(self, receipts: Sequence[PartitionResult]) -> list[PartitionResult]:
-        return [receipt for receipt in receipts if self._key(receipt) not in self._recorded]
+    def _unrecorded(self, committed: Sequence[PartitionResult]) -> list[PartitionResult]:
+        return [result for result in committed if self._key(result) not in self._recorded]
 
-    def _key(self, receipt: PartitionResult) -> tuple[dg.AssetKey, str]:
-        return asset_key(self._source, receipt.endpoint), receipt.manifest.partition
+    def _key(self, result: PartitionResult) -> tuple[dg.AssetKey, str]:
+        return asset_key(self._source, result.endpoint), result.manifest.partition
 
-    def _metadata(self, receipt: PartitionResult) -> dict[str, Any]:
-        endpoint = self._source.endpoints[receipt.endpoint]
-        return {**metadata_of(receipt, endpoint), **self.shared}
+    def _metadata(self, result: PartitionResult) -> dict[str, Any]:
+        endpoint = self._source.endpoints[result.endpoint]
+        return {**metadata_of(result, endpoint), **self.shared}
 
 
-def _by_endpoint(receipts: Sequence[PartitionResult]) -> dict[str, list[PartitionResult]]:
-    found: dict[str, list[PartitionResult]] = {}
-    for receipt in receipts:
-        found.setdefault(receipt.endpoint, []).append(receipt)
-    return found
+def _by_endpoint(committed: Sequence[PartitionResult]) -> dict[str, list[PartitionResult]]:
+    by_endpoint: dict[str, list[PartitionResult]] = {}
+    for result in committed:
+        by_endpoint.setdefault(result.endpoint, []).append(result)
+    return by_endpoint
 
 
 def _recorded_by_earlier_attempts(
@@ -113,19 +113,19 @@ def _recorded_by_earlier_attempts(
     entries = context.instance.all_logs(
         context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     )
-    found = set()
+    recorded = set()
     for entry in entries:
         event = entry.dagster_event
         if event is not None and event.partition is not None and event.asset_key is not None:
-            found.add((event.asset_key, event.partition))
-    return found
+            recorded.add((event.asset_key, event.partition))
+    return recorded
 
 
-def metadata_of(receipt: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
+def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of one partition of one endpoint, in the order in which it is shown."""
-    manifest, table = receipt.manifest, markdown_table(receipt.preview)
+    manifest, table = result.manifest, markdown_table(result.preview)
     window, proof = manifest.window, manifest.proof
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "dagster/column_schema": column_schema(manifest, endpoint),
         **({"preview": dg.MetadataValue.md(table)} if table else {}),
@@ -142,26 +142,26 @@ def metadata_of(receipt: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
         "pages_resumed": manifest.resumed_pages,
         "requests": manifest.requests,
         "throttled_429": manifest.throttled,
-        "duration_s": round(receipt.duration_s, 3),
+        "duration_s": round(result.duration_s, 3),
         "files": len(manifest.files),
         "bytes": manifest.total_bytes,
         "generation": manifest.generation,
-        "outcome": receipt.outcome,
+        "outcome": result.outcome,
     }
     if manifest.latest_late_s is not None:
-        found["latest_late_s"] = manifest.latest_late_s
+        metadata["latest_late_s"] = manifest.latest_late_s
     if proof.get("not_modified"):
-        found["not_modified"] = True
+        metadata["not_modified"] = True
     if "converted" in manifest.extra:
-        found["converted_cells"] = dict(manifest.extra["converted"])
+        metadata["converted_cells"] = dict(manifest.extra["converted"])
     if "doubt" in manifest.extra:
-        found["doubt"] = manifest.extra["doubt"]
+        metadata["doubt"] = manifest.extra["doubt"]
     parents = manifest.extra.get("parents")
     if parents:
-        found |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
+        metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if failures := markdown_table(parents["failures"]):
-            found["failures"] = dg.MetadataValue.md(failures)
-    return found
+            metadata["failures"] = dg.MetadataValue.md(failures)
+    return metadata
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -42,12 +42,12 @@ def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.Dags
         origin = run.remote_job_origin
         if origin is None or origin.location_name != location:
             continue  # started by a command or a server that may be on another machine
-        found = _process(instance, run.run_id)
-        if found is None or lives(*found):
+        process = _process(instance, run.run_id)
+        if process is None or lives(*process):
             continue
         now = instance.get_run_by_id(run.run_id)  # it may have ended since it was listed
         if now is not None and now.status is dg.DagsterRunStatus.STARTED:
-            yield now, found[0]
+            yield now, process[0]
 
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:

@@ -150,16 +150,16 @@ class Step:
             return run.root_run_id or run.run_id
         return run.run_id
 
-    def _done(self, receipt: PartitionResult) -> None:
-        manifest = receipt.manifest
+    def _done(self, result: PartitionResult) -> None:
+        manifest = result.manifest
         self._context.log.info(
-            f"{receipt.endpoint} {manifest.partition}: {receipt.outcome}, "
+            f"{result.endpoint} {manifest.partition}: {result.outcome}, "
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
         if "doubt" in manifest.extra:
             self._context.log.warning(
-                f"{receipt.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
+                f"{result.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
             )
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:

@@ -146,25 +146,24 @@ class _Stager:
         )
 
     def _may_be_stale(self, position: Mapping[str, Any] | None, error: Exception) -> bool:
-        """Whether what was refused may be where this try came from, and not the request itself.
+        """Whether the refused thing may be the position resumed from, and not the request itself.
 
         A token dies with the server's state, a link expires: with nothing read since the earlier
-        try, its position is all that differs from the first page of all. Kept, it would fail every
-        try to come.
+        attempt, its position is all that differs from the first page of all. Kept, it would fail
+        every attempt to come.
         """
         if position is None:
             dies = isinstance(self._spec.paging, TokenPaging) and not self._spec.paging.resumable
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
-            return bool(position["failed"])  # of the earlier try: they may be well by now
+            return bool(position["failed"])  # of the earlier attempt: they may be well by now
         return self._tally.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
-        """Read the partition from its first page; what it has cost so far still counts."""
+        """Read the partition from its first page; its requests so far still count."""
         if since is not None:
             log.warning(
-                "%s/%s %s: begun again from the first page, once, since it can't be gone on "
-                "with: %s",
+                "%s/%s %s: cannot resume, restarting from the first page: %s",
                 self._run.source.source,
                 self._endpoint,
                 self._partition,
@@ -176,7 +175,7 @@ class _Stager:
     async def _in_place_of_staged(
         self, pages: AsyncGenerator[PageBatch, None]
     ) -> AsyncGenerator[PageBatch, None]:
-        """Drop what is staged once the first page came: if it is refused too, all that stays."""
+        """Drop what is staged once the first page came: if that is refused too, all of it stays."""
         async with aclosing(pages):
             first = await anext(pages, None)
             await asyncio.to_thread(self._attempt.start_over)
@@ -213,7 +212,7 @@ class _Stager:
                     await self._landing.end(gathered, ended, self._counters())
 
     def _note_ends(self, extraction: EndpointReader | ParentReader) -> None:
-        """What is known of a partition besides its rows, once all its pages came."""
+        """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._tally.rests_on
         if isinstance(extraction, ParentReader):
             self._extra["parents"] = extraction.summary()
@@ -233,7 +232,7 @@ class _Stager:
         return ParentReader(self._pages, reader, self._parents, self._spec.parents)
 
     def _known(self) -> pa.Schema | None:
-        """The schema to go on with: the earlier try's, else the newest partition's."""
+        """The schema to start from: the earlier attempt's, else the newest partition's."""
         schema = self._attempt.schema
         if schema is None:
             latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
@@ -242,7 +241,7 @@ class _Stager:
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:
-        """What this partition has cost so far, earlier tries included."""
+        """Pages and requests of this partition so far, earlier attempts included."""
         tally = self._tally
         now = {
             "pages": tally.pages,
