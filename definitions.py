@@ -31,7 +31,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     :raises ConfigError: a setting or a YAML file is wrong; one sentence each.
     """
     settings = Settings.read(env)
-    parse_lake_url(settings.lake)  # so that a wrong one is told now, and not by each run
+    parse_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
     sources = load_sources(settings.sources, env)
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]

@@ -1,18 +1,19 @@
-"""Dagster assets made from sources: one multi-asset, job, schedule and set of checks a source.
+"""Dagster's part: each source becomes a multi-asset, a job, a schedule and a set of checks.
 
-What a source becomes: ``specs`` and ``partitions`` (how Dagster sees an endpoint), ``assets`` (the
-multi-asset), ``jobs`` (its job and schedule), ``deletions`` (assets of the keys that are gone). How
-a step runs: ``executors`` (in which process), ``step`` (the engine inside it), ``progress`` and
-``sparkline`` (while it runs), ``materializations``, ``metadata`` and ``asset_checks`` (what Dagster
-is told of it), ``failure_report`` and ``failures`` (when something failed). For all sources
-together: ``usage``, ``maintenance``, ``sensors``.
+A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
+an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
+gone). A step: ``executors`` (its process), ``step`` (the engine inside it), ``progress`` (while it
+runs), ``materializations`` (what Dagster records of it), ``failures`` (how it ends if something
+failed). For all sources together: ``usage``, ``maintenance``, ``sensors``. ``compat`` has all that
+rests on private behaviour of Dagster's pinned version.
 """
 
 from assets.assets import source_assets
 from assets.deletions import source_sweeps
 from assets.executors import step_executor
-from assets.jobs import source_job, source_schedule
+from assets.jobs import source_job
 from assets.maintenance import maintenance, maintenance_schedule
+from assets.schedules import source_schedule
 from assets.sensors import lost_runs
 from assets.usage import budget_page
 

@@ -1,13 +1,11 @@
 """The checks of a source's endpoints, from what the engine verified when it committed."""
 
 import math
-from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
-from assets import failure_report
-from assets.failures import end
+from assets.failures import end, report_of_error
 from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -15,16 +13,35 @@ from pipeline.errors import HeadraceError
 from pipeline.lake.manifest_queries import committed_partitions, latest_manifest
 from pipeline.lake.s3 import Lake
 from pipeline.lake.schema_changes import sentence
-from pipeline.run.adjacency import gaps
-from pipeline.run.staged_partition import PartitionResult
+from pipeline.run.context import PartitionResult
+from pipeline.run.other_runs import gaps
 from resources import LakeResource
 
+CHECKS = {
+    "integrity": (
+        "Read back before the commit: no two rows of a partition have the same key, no key is "
+        "null, every row lies in the window; and no row can lie between two pages"
+    ),
+    "schema": "The columns and their types are those of the previous partition",
+    "margin": "The latest of the late rows lies well inside the safety margin",
+    "coverage": "Every partition from the first to the latest committed one is committed",
+}
+"""A check costs Dagster some 50 ms a run, and a source may have 70 endpoints: so there are few."""
 _MOST_NAMED = 20
-_MOST_JOINED = 7
-"""Of the newest days: only one that was read before it had ended may end early. Each of them costs
-a request to S3, for every endpoint of a run."""
+_NEWEST = 7
+"""Partitions whose neighbours are compared: only one that was read before it had ended may end
+early. Each costs a request to S3, for every endpoint of a run."""
 NEAR = 0.8
 """Lateness beyond this part of the safety margin is worth a warning."""
+
+
+def check_specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
+    """The checks of one endpoint; they run in the step that materializes it."""
+    return [
+        dg.AssetCheckSpec(check, asset=asset_key(source, name), description=text)
+        for check, text in CHECKS.items()
+        if check != "margin" or source.endpoints[name].incremental
+    ]
 
 
 def checks_alone(
@@ -43,10 +60,10 @@ def checks_alone(
         opened = lake.open()
         for name in names:
             newest = latest_manifest(opened, source.source, name)
-            receipts = [PartitionResult(name, newest, "already committed")] if newest else []
-            yield from check_results(context, source, opened, name, receipts)
+            results = [PartitionResult(name, newest, "already committed")] if newest else []
+            yield from check_results(context, source, opened, name, results)
     except HeadraceError as error:
-        end(context, failure_report.of_error(error, context.retry_number + 1))
+        end(context, report_of_error(error, context.retry_number + 1))
 
 
 def check_results(
@@ -54,53 +71,53 @@ def check_results(
     source: Source,
     lake: Lake,
     endpoint: str,
-    receipts: Sequence[PartitionResult],
+    results: Sequence[PartitionResult],
 ) -> list[dg.AssetCheckResult]:
-    """The checks that are asked for: what held for these partitions, and the coverage of all."""
-    asked = {
+    """The checks that are selected: statements on these partitions, and the coverage of all."""
+    selected = {
         key.name
         for key in context.selected_asset_check_keys
         if key.asset_key == asset_key(source, endpoint)
     }
-    return [each for each in _all(source, lake, endpoint, receipts) if each.check_name in asked]
+    return [each for each in _all(source, lake, endpoint, results) if each.check_name in selected]
 
 
 def _all(
-    source: Source, lake: Lake, endpoint: str, receipts: Sequence[PartitionResult]
+    source: Source, lake: Lake, endpoint: str, results: Sequence[PartitionResult]
 ) -> list[dg.AssetCheckResult]:
-    results = [
-        integrity(source, endpoint, receipts),
-        schema(source, endpoint, receipts),
+    checks = [
+        integrity(source, endpoint, results),
+        schema(source, endpoint, results),
         coverage(source, lake, endpoint),
     ]
     if source.endpoints[endpoint].incremental:
-        results.append(margin(source, endpoint, receipts))
-    return results
+        checks.append(margin(source, endpoint, results))
+    return checks
 
 
 def integrity(
-    source: Source, endpoint: str, receipts: Sequence[PartitionResult]
+    source: Source, endpoint: str, results: Sequence[PartitionResult]
 ) -> dg.AssetCheckResult:
     """The statements that the engine verified, each over all partitions of this run."""
     failed: dict[str, list[str]] = {}
     holds: dict[str, str] = {}
-    for receipt in receipts:
-        for check in receipt.manifest.checks:
+    for result in results:
+        for check in result.manifest.checks:
             name, detail = str(check["name"]), str(check["detail"])
             if check["passed"]:
                 holds[name] = detail
             else:
-                failed.setdefault(name, []).append(f"{receipt.manifest.partition}: {detail}")
-    said = [f"{name}: {'; '.join(details)}" for name, details in failed.items()]
+                failed.setdefault(name, []).append(f"{result.manifest.partition}: {detail}")
+    failures = [f"{name}: {'; '.join(details)}" for name, details in failed.items()]
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="integrity",
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
-        description="\n".join(said)
-        or f"{counted(len(receipts), 'partition')}, every statement holds",
+        description="\n".join(failures)
+        or f"{counted(len(results), 'partition')}, every statement holds",
         metadata={
-            "partitions": len(receipts),
+            "partitions": len(results),
             **holds,
             **{n: "; ".join(d) for n, d in failed.items()},
         },
@@ -108,13 +125,13 @@ def integrity(
 
 
 def schema(
-    source: Source, endpoint: str, receipts: Sequence[PartitionResult]
+    source: Source, endpoint: str, results: Sequence[PartitionResult]
 ) -> dg.AssetCheckResult:
-    """How the columns differ from those of the partition before: a warning, as readers may care."""
+    """How the columns differ from those of the previous partition: a warning, for readers' sake."""
     changes = [
-        f"{receipt.manifest.partition}: {sentence(change)}"
-        for receipt in receipts
-        for change in receipt.manifest.extra.get("schema_changes", [])
+        f"{result.manifest.partition}: {sentence(change)}"
+        for result in results
+        for change in result.manifest.extra.get("schema_changes", [])
     ]
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
@@ -127,21 +144,23 @@ def schema(
 
 
 def margin(
-    source: Source, endpoint: str, receipts: Sequence[PartitionResult]
+    source: Source, endpoint: str, results: Sequence[PartitionResult]
 ) -> dg.AssetCheckResult:
     """Whether the latest of the late rows lay well inside the safety margin."""
     margin_s = source.margin_s(endpoint)
-    latest_s = max((r.manifest.latest_late_s or 0.0 for r in receipts), default=0.0)
-    late = sum(receipt.manifest.late_rows for receipt in receipts)
+    latest_s = max((r.manifest.latest_late_s or 0.0 for r in results), default=0.0)
+    late = sum(result.manifest.late_rows for result in results)
     wide = latest_s <= NEAR * margin_s
-    said = f"{late:,} late rows, the latest by {latest_s:,.0f} s of a margin of {margin_s:,.0f} s"
-    wider = f"; rows may come later than that: set safety_margin_s to {wider_margin_s(latest_s)}"
+    lateness = (
+        f"{late:,} late rows, the latest by {latest_s:,.0f} s of a margin of {margin_s:,.0f} s"
+    )
+    wider = f". Rows may come later than that: set safety_margin_s to {wider_margin_s(latest_s)}"
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="margin",
         passed=wide,
         severity=dg.AssetCheckSeverity.WARN,
-        description=said if wide else said + wider,
+        description=lateness if wide else lateness + wider,
         metadata={"late_rows": late, "latest_late_s": latest_s, "safety_margin_s": margin_s},
     )
 
@@ -152,33 +171,38 @@ def wider_margin_s(latest_s: float) -> int:
 
 
 def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
-    """Days up to the latest committed one that are not committed, or don't join the day after."""
-    days = committed_partitions(lake, source.source, endpoint)
-    missing = missing_days(source, endpoint, days)
+    """Partitions up to the latest committed one that are missing, or leave a gap to the next."""
+    calendar = source.calendar
+    committed = committed_partitions(lake, source.source, endpoint)
+    keys = [key for key in committed if calendar.has(key)]
+    missing = missing_partitions(source, endpoint, keys)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
-    said = [f"missing: {named} ({counted(len(missing), 'day')}): materialize them"]
-    if missing[:1] == [source.start.isoformat()]:
-        said[0] += f"; {missing[0]} is the baseline, no other day has the rows from before it"
-    apart = list(gaps(source, lake, endpoint, days[-_MOST_JOINED:]))
+    sentences = [
+        f"missing: {named} ({counted(len(missing), source.partitions.noun)}): materialize them"
+    ]
+    if missing[:1] == [calendar.first]:
+        sentences[0] += (
+            f"; {missing[0]} is the baseline, and no other {source.partitions.noun} has the rows "
+            "from before it"
+        )
+    gap_sentences = list(gaps(source, lake, endpoint, keys[-_NEWEST:]))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="coverage",
-        passed=not missing and not apart,
+        passed=not missing and not gap_sentences,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join([*said[: len(missing)], *apart[:_MOST_NAMED]])
-        or f"{counted(len(days), 'day')}, none missing",
-        metadata={"committed": len(days), "missing": len(missing), "gaps": len(apart)},
+        description="; ".join([*sentences[: len(missing)], *gap_sentences[:_MOST_NAMED]])
+        or f"{counted(len(keys), source.partitions.noun)}, none missing",
+        metadata={"committed": len(keys), "missing": len(missing), "gaps": len(gap_sentences)},
     )
 
 
-def missing_days(source: Source, endpoint: str, days: Sequence[str]) -> list[str]:
-    """Days before the newest committed one that are not committed.
+def missing_partitions(source: Source, endpoint: str, committed: Collection[str]) -> list[str]:
+    """Partitions before the newest committed one that are not committed.
 
-    None of a snapshot: a day that was not taken then can't be taken any more.
+    None of a snapshot: one that was not taken in time can't be taken any more.
     """
-    if not days or not source.incremental(endpoint):
+    if not committed or not source.incremental(endpoint):
         return []
-    length = (date.fromisoformat(max(days)) - source.start).days
-    wanted = (source.start + timedelta(days=number) for number in range(length))
-    committed = set(days)
-    return [day.isoformat() for day in wanted if day.isoformat() not in committed]
+    there, calendar = set(committed), source.calendar
+    return [key for key in calendar.between(calendar.first, max(there)) if key not in there]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.asset_checks import checks_alone
+from assets.asset_checks import check_specs, checks_alone
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
-from assets.partitions import daily
-from assets.specs import asset_spec, check_specs
+from assets.partitions import partitions_of
+from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source
 from resources import ApiResource, LakeResource
@@ -26,7 +26,7 @@ def source_assets(source: Source) -> dg.AssetsDefinition:
         specs=[asset_spec(source, name) for name in names],
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,
-        partitions_def=daily(source),
+        partitions_def=partitions_of(source),
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=CRASH_RETRIES,
         op_tags={"headrace/source": source.source},

@@ -1,4 +1,8 @@
-"""Sweeps: an optional asset for each endpoint that wants one, of the keys that are gone."""
+"""Deletions: an optional asset for each endpoint with ``sweep``, of the keys that are gone.
+
+A sweep reads all keys of an endpoint, and records those that are in the lake and no longer in the
+source.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,17 +10,16 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets import failure_report
 from assets.executors import end_with_the_run, run_in_step
-from assets.failures import CRASH_RETRIES, end
-from assets.progress import EVERY_S
+from assets.failures import CRASH_RETRIES, end, report_of_error
+from assets.progress import LINE_EVERY_S
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.request_batching import batching
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from resources import ApiResource, LakeResource
 
 
@@ -54,16 +57,16 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
             if key not in context.selected_asset_keys or _is_done(context, key):
                 continue
             try:
-                found = run_in_step(_sweep(context, source, name, lake, api))
+                swept = run_in_step(_sweep(context, source, name, lake, api))
             except HeadraceError as error:
-                end(context, failure_report.of_error(error, context.retry_number + 1))
+                end(context, report_of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={
-                    "keys_seen": found.keys_seen,
-                    "keys_gone": found.keys_gone,
-                    "requests": found.requests,
-                    "swept_at": found.swept_at.isoformat(),
+                    "keys_seen": swept.keys_seen,
+                    "keys_gone": swept.keys_gone,
+                    "requests": swept.requests,
+                    "swept_at": swept.swept_at.isoformat(),
                 },
             )
 
@@ -71,7 +74,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
 
 
 def _is_done(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether an earlier try of this run has done it."""
+    """Whether an earlier attempt of this run has done it."""
     latest = context.instance.get_latest_materialization_event(key)
     return latest is not None and latest.run_id == context.run.run_id
 
@@ -83,21 +86,23 @@ async def _sweep(
     lake: LakeResource,
     api: ApiResource,
 ) -> SweepResult:
-    opened, tally = lake.open(), ExtractionProgress()
+    opened, progress = lake.open(), ExtractionProgress()
     async with (
         api.session(source, half_open=context.retry_number > 0) as client,
         batching(client, source) as sender,
     ):
         run = RunContext(source, opened, sender, context.run.run_id, lambda: datetime.now(UTC))
-        progress = asyncio.create_task(_report(context, name, tally))
+        reporting = asyncio.create_task(_report(context, name, progress))
         try:
-            return await sweep(run, name, tally)
+            return await sweep(run, name, progress)
         finally:
-            progress.cancel()
+            reporting.cancel()
 
 
-async def _report(context: dg.AssetExecutionContext, name: str, tally: ExtractionProgress) -> None:
+async def _report(
+    context: dg.AssetExecutionContext, name: str, progress: ExtractionProgress
+) -> None:
     while True:
-        await asyncio.sleep(EVERY_S)
-        of = f" of {tally.total:,}" if tally.total else ""
-        context.log.info(f"{name}: {tally.rows:,}{of} keys read")
+        await asyncio.sleep(LINE_EVERY_S)
+        of = f" of {progress.total:,}" if progress.total else ""
+        context.log.info(f"{name}: {progress.rows:,}{of} keys read")

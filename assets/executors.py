@@ -1,6 +1,6 @@
-"""Which process a step runs in: one of its own, forked from the run's where that is safe.
+"""The process that a step runs in: one of its own, forked from the run's where that is safe.
 
-A step has a process of its own, so that the run survives if it is killed, and tries again. Dagster
+A step has a process of its own, so that the run survives if it is killed, and retries. Dagster
 *spawns* that process: it imports everything and reads all sources once more, which takes longer
 than a small partition. A forked process has all that from its parent
 (docs/decisions/0010-start-up.md).
@@ -10,8 +10,8 @@ that would release it. So a step is forked only beside threads that are known to
 otherwise it is spawned.
 
 If a run's process is killed, the process of its step is left behind: it would go on beside the run
-that is started in its place, and then wait for ever for somebody to read its events. So it ends
-with its run.
+that is started in its place, and then wait for ever for a reader of its events. So it ends with its
+run.
 """
 
 import asyncio
@@ -25,12 +25,11 @@ from typing import Any, TypeVar, cast
 
 import dagster as dg
 
+from assets.compat import HARMLESS_THREADS, with_executor_config
+
 T = TypeVar("T")
 GRACE_S = 3.0
 _DAGSTERS = dg.multi_or_in_process_executor
-_WAITING = {"termination-handler", "QueueFeederThread"}
-"""Threads of a run that the UI or the daemon has started: one waits for *Terminate*, the other for
-what the run tells the server when it ends. A step's process uses the locks of neither."""
 
 
 def may_fork(platform: str, threads: Collection[str]) -> bool:
@@ -38,7 +37,9 @@ def may_fork(platform: str, threads: Collection[str]) -> bool:
 
     :param threads: the names of all Python threads.
     """
-    return platform == "linux" and len([name for name in threads if name not in _WAITING]) == 1
+    return (
+        platform == "linux" and len([name for name in threads if name not in HARMLESS_THREADS]) == 1
+    )
 
 
 def with_start_method(config: Mapping[str, Any], *, fork: bool) -> dict[str, Any]:
@@ -102,4 +103,4 @@ def step_executor(context: dg.InitExecutorContext) -> dg.Executor:
     config = with_start_method(context.executor_config, fork=fork)
     create = _DAGSTERS.executor_creation_fn
     assert create is not None  # only a definition without a body has none
-    return create(context._replace(executor_config=config))
+    return create(with_executor_config(context, config))

@@ -1,14 +1,13 @@
-"""The maintenance job: what dead runs left in the lake, found, and on request removed.
+"""The maintenance job: finds what dead runs left in the lake, and on request removes it.
 
-A run cleans up after the tries before it; this is for partitions that nobody asks for again.
+A run cleans up after the attempts before it; this is for partitions that are never requested again.
 """
 
 import dagster as dg
 from pydantic import Field
 
-from assets import failure_report
 from assets.executors import end_with_the_run
-from assets.failures import CRASH_RETRIES, end
+from assets.failures import CRASH_RETRIES, end, report_of_error
 from pipeline.errors import HeadraceError
 from pipeline.lake.maintenance import clean
 from resources import LakeResource
@@ -41,11 +40,11 @@ def clean_lake(
             source=config.source or None,
         )
     except HeadraceError as error:
-        end(context, failure_report.of_error(error, context.retry_number + 1))
+        end(context, report_of_error(error, context.retry_number + 1))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
-    context.log.info(f"{len(report.leftovers)} things {done}, {report.bytes:,} bytes")
+    context.log.info(f"{len(report.leftovers)} leftovers {done}, {report.bytes:,} bytes")
     context.add_output_metadata(
         {"left_over": len(report.leftovers), "bytes": report.bytes, "dry_run": report.dry_run}
     )

@@ -1,9 +1,10 @@
-"""Which events tell Dagster of the partitions that a step has committed: each of them once.
+"""The events by which Dagster learns of the partitions that a step has committed, each of them
+once; and the metadata of each.
 
 A ``MaterializeResult`` stands for *all* partitions of a run. It is used where an endpoint has done
-all of them, since what is downstream in the same run waits for it. Where it has not (a snapshot in
-a range, a step that fails or is tried again), each partition is logged by itself; such events stay
-although the step fails, or the run ends before the next try.
+all of them, since assets downstream in the same run wait for it. Where it has not (a snapshot in a
+range, a step that fails or is retried), each partition is logged by itself; such events stay
+although the step fails, or the run ends before the next attempt.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,21 +12,19 @@ from typing import Any
 
 import dagster as dg
 
-from assets import metadata
 from assets.asset_checks import check_results
-from assets.specs import asset_key
+from assets.compat import WITHOUT_MATERIALIZATION, log_check
+from assets.specs import asset_key, column_schema
+from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.lake.s3 import Lake
-from pipeline.run.staged_partition import PartitionResult
+from pipeline.run.context import PartitionResult
 
-_WITHOUT_EVENT = "__source_asset_observation__"
-"""Metadata of a result for which Dagster records no materialization, as an earlier try has, while
-what is downstream goes on. Dagster has it for bodies that log events themselves; a version that no
-longer knew it would record twice."""
+_CELL_CHARS = 60
 
 
 class MaterializationRecorder:
-    """Tells Dagster of receipts.
+    """Records what came of partitions with Dagster.
 
     :ivar shared: metadata of the whole run, which each partition gets as well.
     """
@@ -33,81 +32,80 @@ class MaterializationRecorder:
     def __init__(self, context: dg.AssetExecutionContext, source: Source) -> None:
         self._context = context
         self._source = source
-        self._told = _told_by_earlier_tries(context)
+        self._recorded = _recorded_by_earlier_attempts(context)
         self.shared: Mapping[str, Any] = {}
 
     def results(
-        self, lake: Lake, receipts: Sequence[PartitionResult]
+        self, lake: Lake, committed: Sequence[PartitionResult]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """What a step that succeeds yields."""
-        for name, done in _by_endpoint(receipts).items():
+        """The results that a step yields if it succeeds."""
+        for name, done in _by_endpoint(committed).items():
             key = asset_key(self._source, name)
             checks = check_results(self._context, self._source, lake, name, done)
-            self._say(name, checks)
+            self._warn(name, checks)
             if not self._all_partitions(done):
                 self.log(done)
                 yield from checks
-            elif self._untold(done) == done:
-                for receipt in done:
+            elif self._unrecorded(done) == done:
+                for result in done:
                     self._context.add_asset_metadata(
-                        self._metadata(receipt),
+                        self._metadata(result),
                         asset_key=key,
-                        partition_key=receipt.manifest.partition,
+                        partition_key=result.manifest.partition,
                     )
                 yield dg.MaterializeResult(asset_key=key, check_results=checks)
             else:
                 self.log(done)
                 yield dg.MaterializeResult(
-                    asset_key=key, check_results=checks, metadata={_WITHOUT_EVENT: True}
+                    asset_key=key, check_results=checks, metadata=WITHOUT_MATERIALIZATION
                 )
 
-    def log(self, receipts: Sequence[PartitionResult]) -> None:
+    def log(self, committed: Sequence[PartitionResult]) -> None:
         """Log a materialization of each partition that has none yet."""
-        for receipt in self._untold(receipts):
-            key, partition = self._key(receipt)
-            self._told.add((key, partition))
+        for result in self._unrecorded(committed):
+            key, partition = self._key(result)
+            self._recorded.add((key, partition))
             self._context.log_event(
-                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(receipt))
+                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(result))
             )
 
-    def log_checks(self, lake: Lake, receipts: Sequence[PartitionResult]) -> None:
+    def log_checks(self, lake: Lake, committed: Sequence[PartitionResult]) -> None:
         """Log the checks of what is committed, in a step that fails for good."""
-        step = self._context.get_step_execution_context()
-        for name, done in _by_endpoint(receipts).items():
+        for name, done in _by_endpoint(committed).items():
             checks = check_results(self._context, self._source, lake, name, done)
-            self._say(name, checks)
+            self._warn(name, checks)
             for result in checks:
-                self._context.log_event(result.to_asset_check_evaluation(step))
+                log_check(self._context, result)
 
-    def _say(self, name: str, checks: Sequence[dg.AssetCheckResult]) -> None:
+    def _warn(self, name: str, checks: Sequence[dg.AssetCheckResult]) -> None:
         """Dagster itself logs the name of a check that fails, at the level DEBUG, and no reason."""
         for check in checks:
             if not check.passed:
                 self._context.log.warning(f"{name}: {check.check_name}: {check.description}")
 
-    def _all_partitions(self, receipts: Sequence[PartitionResult]) -> bool:
-        done = {receipt.manifest.partition for receipt in receipts}
+    def _all_partitions(self, committed: Sequence[PartitionResult]) -> bool:
+        done = {result.manifest.partition for result in committed}
         return done == set(self._context.partition_keys)
 
-    def _untold(self, receipts: Sequence[PartitionResult]) -> list[PartitionResult]:
-        return [receipt for receipt in receipts if self._key(receipt) not in self._told]
+    def _unrecorded(self, committed: Sequence[PartitionResult]) -> list[PartitionResult]:
+        return [result for result in committed if self._key(result) not in self._recorded]
 
-    def _key(self, receipt: PartitionResult) -> tuple[dg.AssetKey, str]:
-        return asset_key(self._source, receipt.endpoint), receipt.manifest.partition
+    def _key(self, result: PartitionResult) -> tuple[dg.AssetKey, str]:
+        return asset_key(self._source, result.endpoint), result.manifest.partition
 
-    def _metadata(self, receipt: PartitionResult) -> dict[str, Any]:
-        endpoint = self._source.endpoints[receipt.endpoint]
-        return {**metadata.of_receipt(receipt, endpoint), **self.shared}
-
-
-def _by_endpoint(receipts: Sequence[PartitionResult]) -> dict[str, list[PartitionResult]]:
-    found: dict[str, list[PartitionResult]] = {}
-    for receipt in receipts:
-        found.setdefault(receipt.endpoint, []).append(receipt)
-    return found
+    def _metadata(self, result: PartitionResult) -> dict[str, Any]:
+        endpoint = self._source.endpoints[result.endpoint]
+        return {**metadata_of(result, endpoint), **self.shared}
 
 
-def _told_by_earlier_tries(
+def _by_endpoint(committed: Sequence[PartitionResult]) -> dict[str, list[PartitionResult]]:
+    by_endpoint: dict[str, list[PartitionResult]] = {}
+    for result in committed:
+        by_endpoint.setdefault(result.endpoint, []).append(result)
+    return by_endpoint
+
+
+def _recorded_by_earlier_attempts(
     context: dg.AssetExecutionContext,
 ) -> set[tuple[dg.AssetKey, str]]:
     if context.retry_number == 0:
@@ -115,9 +113,68 @@ def _told_by_earlier_tries(
     entries = context.instance.all_logs(
         context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
     )
-    found = set()
+    recorded = set()
     for entry in entries:
         event = entry.dagster_event
         if event is not None and event.partition is not None and event.asset_key is not None:
-            found.add((event.asset_key, event.partition))
-    return found
+            recorded.add((event.asset_key, event.partition))
+    return recorded
+
+
+def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
+    """The metadata of one partition of one endpoint, in the order in which it is shown."""
+    manifest, table = result.manifest, markdown_table(result.preview)
+    window, proof = manifest.window, manifest.proof
+    metadata: dict[str, Any] = {
+        "dagster/row_count": manifest.rows,
+        "dagster/column_schema": column_schema(manifest, endpoint),
+        **({"preview": dg.MetadataValue.md(table)} if table else {}),
+        "contiguous": bool(proof.get("contiguous")),
+        "proof_rests_on": proof.get("rests_on", "–"),
+        "gaps_refetched": proof.get("gaps_refetched", 0),
+        "window_start": window["start"] or "no lower bound",
+        "window_end": window["end"],
+        "watermark": manifest.watermark or "",
+        "safety_margin_s": window["safety_margin_s"],
+        "late_rows": manifest.late_rows,
+        "margin_rows": manifest.margin_rows,
+        "pages": proof.get("pages", 0),
+        "pages_resumed": manifest.resumed_pages,
+        "requests": manifest.requests,
+        "throttled_429": manifest.throttled,
+        "duration_s": round(result.duration_s, 3),
+        "files": len(manifest.files),
+        "bytes": manifest.total_bytes,
+        "generation": manifest.generation,
+        "outcome": result.outcome,
+    }
+    if manifest.latest_late_s is not None:
+        metadata["latest_late_s"] = manifest.latest_late_s
+    if proof.get("not_modified"):
+        metadata["not_modified"] = True
+    if "converted" in manifest.extra:
+        metadata["converted_cells"] = dict(manifest.extra["converted"])
+    if "doubt" in manifest.extra:
+        metadata["doubt"] = manifest.extra["doubt"]
+    parents = manifest.extra.get("parents")
+    if parents:
+        metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
+        if failures := markdown_table(parents["failures"]):
+            metadata["failures"] = dg.MetadataValue.md(failures)
+    return metadata
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A few rows as a Markdown table, long values shortened; of no rows, an empty text."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else " ".join(str(value).split())
+    text = text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"

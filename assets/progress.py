@@ -1,45 +1,87 @@
-"""How a step is coming along, in the log every few seconds: rows, rate, budget, time left."""
+"""The progress of a step: a line in the log every few seconds, and a picture for its metadata.
+
+The line has rows, rate, budget and time left; the picture has requests, waits and 429s over time.
+"""
 
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
 
-from assets.sparkline import RequestTimeline
 from pipeline.http.client import Client
 from pipeline.ratelimit.stats import BudgetStats
 from pipeline.run.runner import RunOutcome
 
-_SAMPLE_S = 1.0
-EVERY_S = 5
+_SAMPLE_EVERY_S = 1.0
+LINE_EVERY_S = 5
 """A whole number of samples."""
 _LEARNING = 3
 """429s that a run may have until the pace is learned (docs/decisions/0002-budget.md)."""
 _OFTEN = 0.01
-"""Of all requests: a larger part that is answered 429 is no learning any more."""
+"""Of all requests: a larger part of them that gets 429 is no learning any more."""
+_BARS = "▁▂▃▄▅▆▇█"
+_NONE = "·"
+MOST_BARS = 80
+MOST_SAMPLES = 1024
+
+
+class Sample(NamedTuple):
+    """A run's totals at a time (unix, seconds)."""
+
+    at: float
+    waited_s: float
+    throttled: int
+
+
+@dataclass
+class RequestTimeline:
+    """Samples of a run, in bounded memory: when there are too many, every other one is dropped, and
+    from then on they lie twice as far apart. The last one is always kept.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    apart_s: float = 0.0
+
+    def add(self, at: float, stats: BudgetStats) -> None:
+        if len(self.samples) > 1 and at - self.samples[-2].at < self.apart_s:
+            self.samples.pop()
+        if len(self.samples) >= MOST_SAMPLES:
+            self.apart_s = 2 * (self.samples[-1].at - self.samples[0].at) / MOST_SAMPLES
+            del self.samples[1::2]
+        waited_s = stats.waited_place_s + stats.waited_slot_s
+        self.samples.append(Sample(at, waited_s, stats.throttled))
+
+    def by(self, at: float) -> Sample:
+        """The last sample that was taken by then."""
+        place = bisect_right(self.samples, at, key=lambda sample: sample.at)
+        return self.samples[place - 1] if place else Sample(at, 0.0, 0)
 
 
 async def report(
     client: Client,
     outcome: RunOutcome,
     log: Callable[[str], None],
-    course: RequestTimeline,
+    timeline: RequestTimeline,
     *,
     limited: bool,
 ) -> None:
-    """Log a line every few seconds until cancelled, and note how the run goes for its plot."""
+    """Log a line every few seconds until cancelled, and sample the run for its picture."""
     began = time.monotonic()
     for seconds in itertools.count(1):
-        await asyncio.sleep(_SAMPLE_S)
-        course.add(time.time(), client.budget.stats)
-        if seconds % EVERY_S == 0:
+        await asyncio.sleep(_SAMPLE_EVERY_S)
+        timeline.add(time.time(), client.budget.stats)
+        if seconds % LINE_EVERY_S == 0:
             log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
 def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool) -> str:
     """One line of progress.
 
-    :param limited: the API has a rate limit: else there is no share of it to tell.
+    :param limited: the API has a rate limit: else there is no share of it to show.
     """
     rows, total = _rows(outcome)
     stats = client.budget.stats
@@ -57,19 +99,20 @@ def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool)
 
 
 def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
-    """What to do about 429s, if there are more than it takes to learn an API's pace."""
+    """A warning with its remedy, if more 429s came than it takes to learn an API's pace."""
     if stats.throttled <= max(_LEARNING, stats.requests * _OFTEN):
         return None
     remedy = (
-        "it allows less than limits.windows say, or others use the same key"
+        "The API allows less than `limits.windows` say, or others use the same key"
         if limited
-        else "say how fast it may be asked, in limits.windows"
+        else "Set the API's rate limit in `limits.windows`"
     )
-    return f"{stats.throttled} of {counted(stats.requests, 'request')} were answered 429: {remedy}"
+    return f"{stats.throttled} of {counted(stats.requests, 'request')} got status 429. {remedy}"
 
 
 def _rows(outcome: RunOutcome) -> tuple[int, int]:
-    """Rows so far, and how many there will be: what has ended has no more, whatever was counted."""
+    """Rows so far, and how many there will be: an ended partition has no more, whatever was
+    counted."""
     ended = {(done.endpoint, done.manifest.partition) for done in outcome.receipts}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
     rows = total = 0
@@ -83,3 +126,49 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
 def counted(number: int, noun: str) -> str:
     """``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def requests_over_time(
+    sends: Sequence[tuple[float, int]],
+    bin_s: float,
+    limit_per_s: float | None,
+    timeline: RequestTimeline | None = None,
+) -> str:
+    """Markdown: one bar a bin, the scales, and the limit.
+
+    :param sends: (unix time of the bin's start, requests in it).
+    :param limit_per_s: in requests a second; None: the API has none.
+    :param timeline: of the waits and the 429s, where they are known.
+    """
+    if not any(count for _, count in sends):
+        return "no requests"
+    merge = -(-len(sends) // MOST_BARS)
+    counts = [count for _, count in sends]
+    bin_s *= merge
+    rates = [sum(counts[i : i + merge]) / bin_s for i in range(0, len(counts), merge)]
+    top = max([*rates, limit_per_s or 0.0])
+    of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
+    rows = [
+        f"`{_bars(rates, top, _BARS[0])}`",
+        f"one bar = {bin_s:g} s, full height = {top:g} requests/s, {of}",
+    ]
+    if timeline and timeline.samples:
+        rows += _waits_and_429s(timeline, sends[0][0], bin_s, len(rates))
+    return "\n\n".join(rows)
+
+
+def _waits_and_429s(timeline: RequestTimeline, began: float, bin_s: float, bars: int) -> list[str]:
+    inner = [timeline.by(began + number * bin_s) for number in range(1, bars)]
+    steps = list(pairwise([Sample(began, 0.0, 0), *inner, timeline.samples[-1]]))
+    waits = [max(0.0, after.waited_s - before.waited_s) / bin_s for before, after in steps]
+    throttled = [max(0, after.throttled - before.throttled) for before, after in steps]
+    rows = []
+    if most := max(waits):
+        rows += [f"`{_bars(waits, most)}`", f"waits: full height = {most:.3g} requests waiting"]
+    if most_429s := max(throttled):
+        return [*rows, f"`{_bars(throttled, most_429s)}`", f"429s: full height = {most_429s}"]
+    return [*rows, "no 429"]
+
+
+def _bars(values: Sequence[float], top: float, none: str = _NONE) -> str:
+    return "".join(_BARS[min(7, int(value / top * 7.999))] if value else none for value in values)

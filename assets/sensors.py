@@ -1,9 +1,9 @@
 """A sensor that ends runs whose process is gone.
 
-Dagster's code server sees a run's process die, and the daemon starts the run again. Where both die
-together, as when the machine boots, nobody sees it: the run would stay *started* for ever, keep one
-of the places of ``max_concurrent_runs``, and not be tried again. Launchers that start runs
-elsewhere (Kubernetes, ECS, Docker) look after them themselves. Times are unix seconds.
+Dagster's code server sees a run's process die, and the daemon retries the run. Where both die
+together, as when the machine boots, neither sees it: the run would stay *started* for ever, count
+for ``max_concurrent_runs``, and not be retried. Launchers that start runs elsewhere (Kubernetes,
+ECS, Docker) look after them themselves. Times are unix seconds.
 """
 
 import os
@@ -22,18 +22,18 @@ CLOCK_SET_S = 60.0
     name="lost_runs",
     minimum_interval_seconds=EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs whose process is gone, as after a reboot: they are then started again",
+    description="Ends runs whose process is gone, as after a reboot; the daemon retries them",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     here = context.code_location_origin
     if here is None or type(context.instance.run_launcher) is not dg.DefaultRunLauncher:
-        return dg.SkipReason("These runs are not processes beside this one")
+        return dg.SkipReason("The runs of this launcher are not processes of this machine")
     lost = [*_lost(context.instance, here.location_name)]
     for run, pid in lost:
         context.instance.report_run_failed(
             run, f"The process of this run (pid {pid}) is gone, and its code server with it"
         )
-    return dg.SkipReason(f"{len(lost)} runs whose process was gone" if lost else "None is lost")
+    return dg.SkipReason(f"{len(lost)} runs whose process was gone" if lost else "No run is lost")
 
 
 def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.DagsterRun, int]]:
@@ -42,12 +42,12 @@ def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.Dags
         origin = run.remote_job_origin
         if origin is None or origin.location_name != location:
             continue  # started by a command or a server that may be on another machine
-        found = _process(instance, run.run_id)
-        if found is None or lives(*found):
+        process = _process(instance, run.run_id)
+        if process is None or lives(*process):
             continue
         now = instance.get_run_by_id(run.run_id)  # it may have ended since it was listed
         if now is not None and now.status is dg.DagsterRunStatus.STARTED:
-            yield now, found[0]
+            yield now, process[0]
 
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:

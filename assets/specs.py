@@ -1,21 +1,12 @@
-"""What Dagster shows of an endpoint before it has run: key, group, tags, columns, checks."""
+"""What Dagster shows of an endpoint, before it has run too: key, group, tags, columns."""
 
 import dagster as dg
 
-from assets.metadata import declared_schema
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
-
-CHECKS = {
-    "integrity": (
-        "Read back before the commit: no two rows of a partition have the same key, no key is "
-        "null, every row lies in the window; and no row can lie between two pages"
-    ),
-    "schema": "The columns and their types are those of the partition before",
-    "margin": "The latest of the late rows lies well inside the safety margin",
-    "coverage": "Every day from the first to the latest committed one is committed",
-}
-"""A check costs Dagster some 50 ms a run, and a source may have 70 endpoints: few, but telling."""
+from pipeline.decode.schema_text import type_text
+from pipeline.decode.types import parse_type
+from pipeline.lake.manifest import Manifest
 
 
 def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
@@ -43,16 +34,33 @@ def asset_spec(source: Source, name: str) -> dg.AssetSpec:
     )
 
 
-def check_specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
-    """The checks of one endpoint; they run in the step that materializes it."""
-    return [
-        dg.AssetCheckSpec(check, asset=asset_key(source, name), description=text)
-        for check, text in CHECKS.items()
-        if check != "margin" or source.endpoints[name].incremental
-    ]
+def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:
+    """The columns as they landed, with what the YAML says of them."""
+    return dg.TableSchema([column(endpoint, c["name"], c["type"]) for c in manifest.columns])
+
+
+def declared_schema(endpoint: Endpoint) -> dg.TableSchema:
+    """The columns that the YAML names: all that is known before the first materialization."""
+    typed = {name: parse_type(spec.type).arrow for name, spec in endpoint.columns.items()}
+    return dg.TableSchema([column(endpoint, name, type_text(t)) for name, t in typed.items()])
+
+
+def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
+    """One column. Those of the key are never null."""
+    spec = endpoint.columns.get(name)
+    return dg.TableColumn(
+        name,
+        type_name,
+        description=spec.description if spec else None,
+        constraints=dg.TableColumnConstraints(
+            nullable=name not in endpoint.key and (spec is None or spec.nullable),
+            unique=endpoint.key == (name,),
+        ),
+    )
 
 
 def _description(source: Source, name: str, endpoint: Endpoint) -> str:
+    of = source.description or source.source
     if endpoint.incremental:
-        return f"`{name}` of {source.description or source.source}, by day of `{endpoint.cursor}`."
-    return f"`{name}` of {source.description or source.source}, the whole collection each day."
+        return f"`{name}` of {of}, by {source.partitions.noun} of `{endpoint.cursor}`."
+    return f"`{name}` of {of}, the whole collection each {source.partitions.noun}."

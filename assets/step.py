@@ -1,11 +1,11 @@
-"""What one step of a source does: run the engine, then tell Dagster what came of it.
+"""One step of a source: run the engine, then record with Dagster what came of it.
 
 Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is terminated.
 
 If all partitions are committed, each asset yields one ``MaterializeResult``, with the metadata of
 each day. If some failed, the committed ones are logged one by one, as events before an exception
 stay. Then the step fails, with a summary and the checks of what is committed, or asks for a retry
-if one can help: it does only what is not committed yet, and tells of nothing twice.
+if one can help: the next attempt does only what is not committed yet, and records nothing twice.
 """
 
 import asyncio
@@ -16,13 +16,17 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
-from assets import failure_report
 from assets.executors import run_in_step
-from assets.failure_report import FailureReport
-from assets.failures import end, fail
+from assets.failures import FailureReport, end, fail, reasons, report_of_error, report_of_step
 from assets.materializations import MaterializationRecorder
-from assets.progress import counted, line, report, too_fast
-from assets.sparkline import RequestTimeline, requests_over_time
+from assets.progress import (
+    RequestTimeline,
+    counted,
+    line,
+    report,
+    requests_over_time,
+    too_fast,
+)
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
@@ -30,8 +34,8 @@ from pipeline.http.cache import cached
 from pipeline.http.client import Client
 from pipeline.http.request_batching import batching
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import PartitionResult, RunContext
 from resources import ApiResource, LakeResource
 
 BACKFILL_TAG = "dagster/backfill"
@@ -56,39 +60,42 @@ class Step:
         self._lake_resource = lake
         self._api = api
         self._outcome = RunOutcome()
-        self._course = RequestTimeline()
+        self._timeline = RequestTimeline()
         self._recorder = MaterializationRecorder(context, source)
-        self._tries = context.retry_number + 1
-        self._days = context.partition_keys
+        self._attempts = context.retry_number + 1
+        self._partitions = context.partition_keys
         keys = context.selected_asset_keys
         self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
 
     def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """Do all that is asked for, and tell Dagster of it.
+        """Do all that is selected, and record it with Dagster.
 
         :raises dagster.Failure, dagster.RetryRequested: something is not committed.
         """
-        if not self._days:  # Dagster takes a reversed range for one without days
-            asked = self._context.partition_key_range
-            fail(f"There is no day from {asked.start} to {asked.end}: the earlier day comes first")
+        if not self._partitions:  # Dagster takes a reversed range for one without days
+            span = self._context.partition_key_range
+            fail(
+                f"There is no partition from `{span.start}` to `{span.end}`: "
+                "the earlier one comes first"
+            )
         done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
             run_in_step(self._run(lake))
         except HeadraceError as error:
-            self._end(failure_report.of_error(error, self._tries))
+            self._end(report_of_error(error, self._attempts))
         except BaseException:
             self._recorder.log(done)
-            for reason in failure_report.reasons(
-                self._source.source, self._outcome.failed, self._days
-            ):
-                self._context.log.error(reason)  # Dagster tells of the exception alone
+            for reason in reasons(self._source.source, self._outcome.failed, self._partitions):
+                self._context.log.error(reason)  # Dagster shows the exception alone
             raise
         for note in self._outcome.skipped:
             self._context.log.info(f"skipped {note}")
         if self._outcome.failed:
             self._end(
-                failure_report.of_step(self._source.source, self._outcome, self._tries, self._days),
+                report_of_step(
+                    self._source.source, self._outcome, self._attempts, self._partitions
+                ),
                 lake,
             )
         yield from self._recorder.results(lake, done)
@@ -97,10 +104,10 @@ class Step:
         try:
             self._recorder.log_checks(lake, self._outcome.receipts)
         except HeadraceError as error:  # it must not hide the step's own failure
-            self._context.log.warning(f"The checks of what is committed could not be made: {error}")
+            self._context.log.warning(f"The committed partitions could not be checked: {error}")
 
     async def _run(self, lake: Lake) -> None:
-        half_open = self._tries > 1
+        half_open = self._attempts > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
             batching(client, self._source) as packer,
@@ -110,18 +117,18 @@ class Step:
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
-                await run_source(run, self._endpoints, self._days, self._outcome, self._done)
+                await run_source(run, self._endpoints, self._partitions, self._outcome, self._done)
             finally:
                 progress.cancel()
                 self._recorder.shared = self._shared_metadata(client)
                 passed_s = time.monotonic() - began
                 self._context.log.info(line(self._outcome, client, passed_s, limited=self._limited))
-                if said := too_fast(client.budget.stats, limited=self._limited):
-                    self._context.log.warning(said)
+                if warning := too_fast(client.budget.stats, limited=self._limited):
+                    self._context.log.warning(warning)
 
     async def _report(self, client: Client) -> None:
         log = self._context.log.info
-        await report(client, self._outcome, log, self._course, limited=self._limited)
+        await report(client, self._outcome, log, self._timeline, limited=self._limited)
 
     @property
     def _limited(self) -> bool:
@@ -129,11 +136,11 @@ class Step:
 
     def _share(self) -> float:
         """A backfill leaves a part of the budget to the scheduled runs."""
-        tagged = BACKFILL_TAG in self._context.run.tags or len(self._days) > 1
+        tagged = BACKFILL_TAG in self._context.run.tags or len(self._partitions) > 1
         return self._source.limits.backfill_share if tagged else 1.0
 
     def _run_id(self) -> str:
-        """Of the run that this one goes on from: what that one committed stays done.
+        """The id of the run that this one resumes: partitions which that one committed stay done.
 
         A re-execution of all steps by a user is a run of its own, and replaces.
         """
@@ -143,24 +150,24 @@ class Step:
             return run.root_run_id or run.run_id
         return run.run_id
 
-    def _done(self, receipt: PartitionResult) -> None:
-        manifest = receipt.manifest
+    def _done(self, result: PartitionResult) -> None:
+        manifest = result.manifest
         self._context.log.info(
-            f"{receipt.endpoint} {manifest.partition}: {receipt.outcome}, "
+            f"{result.endpoint} {manifest.partition}: {result.outcome}, "
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
         if "doubt" in manifest.extra:
             self._context.log.warning(
-                f"{receipt.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
+                f"{result.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
             )
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """Metadata of the whole run: the endpoints of a source share one budget."""
         stats = client.budget.stats
-        self._course.add(time.time(), stats)
+        self._timeline.add(time.time(), stats)
         limit_per_s = self._source.limits.rate_per_s
-        plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._course)
+        plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._timeline)
         return {
             **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
             "run_requests": stats.requests,
@@ -171,12 +178,12 @@ class Step:
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _end(self, found: FailureReport, lake: Lake | None = None) -> NoReturn:
+    def _end(self, report: FailureReport, lake: Lake | None = None) -> NoReturn:
         """Record what is committed, then end: a run may be terminated while it waits for a retry.
 
-        :param lake: where to look for the checks of what is committed, if there is no retry.
+        :param lake: the lake to check what is committed in, if there is no retry.
         """
         self._recorder.log(self._outcome.receipts)
-        if lake is not None and found.retry_in_s is None:
+        if lake is not None and report.retry_in_s is None:
             self._log_checks(lake)
-        end(self._context, found)
+        end(self._context, report)

@@ -1,4 +1,4 @@
-"""A page for each budget: the last hour of every API key, over all processes that use it."""
+"""The usage of each budget: the last hour of every API key, over all processes that use it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.failures import fail
-from assets.progress import counted
-from assets.sparkline import requests_over_time
+from assets.progress import counted, requests_over_time
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
 from resources import ApiResource
@@ -38,7 +37,7 @@ def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
 
 
 def page(source: Source, api: ApiResource) -> str:
-    """Markdown: what all users of a source's budget had in each minute of the last hour."""
+    """Markdown: the requests of all users of a source's budget in each minute of the last hour."""
     minutes = api.budget.usage(source)
     requests = sum(minute.requests for minute in minutes)
     throttled = sum(minute.throttled for minute in minutes)
@@ -52,7 +51,7 @@ def page(source: Source, api: ApiResource) -> str:
         for m in busy
     ]
     return (
-        f"{counted(requests, 'request')} in the last hour, {throttled:,} answered 429, "
-        f"{waited_s:,.0f} s waited for slots, over all processes\n\n{plot}"
+        f"{counted(requests, 'request')} in the last hour, {throttled:,} with status 429, "
+        f"{waited_s:,.0f} s waited for send slots, over all processes\n\n{plot}"
         + (f"\n\n{_HEAD}{''.join(rows)}" if rows else "")
     )

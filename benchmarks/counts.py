@@ -15,8 +15,8 @@ from emulator.data import ids_of
 from emulator.testing import Emulator, running
 from local.s3 import S3
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 
 BUCKET = "lake"
 FAST = 200

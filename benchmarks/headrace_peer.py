@@ -20,9 +20,9 @@ from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import sweep
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_LIMIT = ratelimit.RateWindow(10_000, 1.0)
@@ -81,7 +81,7 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
     outcome = RunOutcome()
 
     async def work(run: RunContext) -> None:
-        today = run.calendar.today(run.now()).isoformat()
+        today = run.calendar.of(run.now())
         await run_source(run, ["games"], [today], outcome)
 
     async with LoopLag() if job.options.get("watch_loop") else nullcontext() as lag:

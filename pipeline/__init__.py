@@ -9,10 +9,10 @@ what           meaning
                threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds.
                ``model``: what every model of the YAML is built on
 ``decode``     bytes to Arrow, fast and lossless
+``partitions`` how time is cut into partitions, and which window of the cursor one requests
 ``hooks``      the user's own functions: transform, pager, auth
 ``pagination`` how pages follow each other, and the proof that no row lies between two of them
 ``config``     what an API is, from its YAML
-``partitions`` which interval of the cursor a partition asks for
 ``dialects``   the HTTP request of a page, in the API's own words
 ``ratelimit``  when a request may go, over all processes
 ``http``       the only sender

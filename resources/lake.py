@@ -18,10 +18,10 @@ class LakeResource(dg.ConfigurableResource["LakeResource"]):
     s3: S3Resource
 
     def open(self) -> Lake:
-        """The lake, after a look whether it is there.
+        """The lake, once S3 has said that it is there.
 
         :raises LakeRefused: no such bucket, or no permission.
-        :raises LakeUnavailable: S3 does not answer.
+        :raises LakeUnavailable: S3 does not respond.
         """
         lake = Lake(self.s3.get_client(), self.url)
         lake.check()

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -20,6 +20,7 @@ from pipeline.config.limits import (
 )
 from pipeline.config.request import DAY_S, Apicalypse
 from pipeline.model import HeaderText, HostUrl, Model, Name
+from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 
 _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,
@@ -31,7 +32,7 @@ BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 
 
 class Schedule(Model):
-    """When the daily job runs, in the source's time zone; it materializes the day before."""
+    """When the daily job runs, in the source's time zone; it materializes the partition before."""
 
     hour: int = Field(1, ge=0, le=23)
     minute: int = Field(30, ge=0, le=59)
@@ -48,6 +49,11 @@ class Source(Model):
         ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
     )
     timezone: str = "UTC"
+    partitions: Annotated[
+        PartitionScheme,
+        SCHEMES.field,
+        Field(description="how time is cut into partitions: `{kind: days}`"),
+    ] = SCHEMES["days"](kind="days")
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
     auth: Auth = NoAuth()
     headers: dict[HeaderText, HeaderText] = {}
@@ -122,6 +128,11 @@ class Source(Model):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
 
+    @property
+    def calendar(self) -> Calendar:
+        """The partitions of all its endpoints."""
+        return Calendar(self.partitions, self.start, self.zone)
+
     def incremental(self, endpoint: str) -> bool:
         """True if an endpoint has a cursor, or its parent has: then past days can be asked for."""
         spec = self.endpoints[endpoint]
@@ -140,7 +151,13 @@ class Source(Model):
         them. A key in another header is no more than hashed; with a new one, work is done again.
         """
         spec = self.endpoints[endpoint].model_dump_json(by_alias=True, exclude=_NO_MATTER)
-        text = f"{self.base_url}|{self.start}|{self.timezone}|{self.margin_s(endpoint)}|{spec}"
+        text = "|".join(
+            [
+                self.base_url,
+                f"{self.start}|{self.timezone}|{self.partitions.model_dump_json()}",
+                f"{self.margin_s(endpoint)}|{spec}",
+            ]
+        )
         named = sorted((name.lower(), value) for name, value in self.headers.items())
         if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
             text += f"|{json.dumps(sent)}"

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
 
 from pipeline.errors import ReadRefused
+from pipeline.partitions.base import is_key_of_any
 
 _MOST_NAMED = 10
 
@@ -54,9 +54,6 @@ def named(partitions: Partitions) -> str:
 
 
 def _day(day: object) -> str:
-    try:
-        if isinstance(day, str) and date.fromisoformat(day).isoformat() == day:
-            return day
-    except ValueError:
-        pass
+    if isinstance(day, str) and is_key_of_any(day):
+        return day
     raise ReadRefused(f"{day!r} is no partition: expected a day as text, such as '2026-11-20'")

@@ -1,1 +1,14 @@
-"""Partitions: which interval of the cursor each asks for (``window``). Pure."""
+"""Partitions: intervals of a cursor, and the window of it that each of them requests. Pure.
+
+``base`` (what a scheme is: the family's base and registry), ``days`` (the kind that there is),
+``calendar`` (the partitions of one source: a scheme from a start, in a time zone), ``window`` (the
+window of a partition).
+"""
+
+from pipeline.partitions import days as _days  # registers its kind
+from pipeline.partitions.base import SCHEMES, PartitionScheme
+from pipeline.partitions.calendar import Calendar
+
+__all__ = ["SCHEMES", "Calendar", "PartitionScheme"]
+
+_ = _days

@@ -1,24 +1,25 @@
-"""From a partition and the watermarks before it to the half-open interval that is asked for.
+"""From a partition and the watermarks before it to the half-open interval that is requested.
 
-Pure functions of plain values; every instant is timezone-aware. The rules:
+Pure functions of plain values; every instant is timezone-aware. The rules, for a partition P:
 
-- ``end(D) = min(end of day D, now)``;
+- ``end(P) = min(end of P, now)``;
 - the first partition is the *baseline*: no lower bound;
-- ``start(D) = min(start of day D, watermark of D−1 if D−1 is committed) − safety margin``;
-- the watermark recorded on commit is ``end(D)``;
-- other runs may commit D−1 and D while either is being read, so each looks at the other once it is
-  committed itself (``gap``); a try that then begins too late or ends too early is not gone on with
-  (``falls_short``);
-- a *snapshot* (no cursor) is the whole collection now, and only the newest day can be taken.
+- ``start(P) = min(begin of P, watermark of the previous partition if that is committed) − safety
+  margin``;
+- the watermark recorded on commit is ``end(P)``;
+- other runs may commit a partition and the previous one while either is being read, so each looks
+  at the other once it is committed itself (``gap``); an attempt that then begins too late or ends
+  too early is not resumed (``falls_short``);
+- a *snapshot* (no cursor) is the whole collection now, and only the newest partition can be taken.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from pipeline.errors import WindowRefused
+from pipeline.partitions.calendar import Calendar
 from pipeline.timestamps import EPOCH, as_iso
 
 WindowKind = Literal["incremental", "baseline", "snapshot"]
@@ -31,8 +32,8 @@ class Window:
     :ivar start: None in a baseline and a snapshot: no lower bound.
     :ivar end: also the watermark that a commit records.
     :ivar safety_margin_s: by how many seconds ``start`` reaches back.
-    :ivar boundary: where the margin ends: rows before it may be in the partition before.
-    :ivar complete: the day of an incremental window had ended when it was made.
+    :ivar boundary: where the margin ends: rows before it may be in the previous partition.
+    :ivar complete: the partition of an incremental window had ended when it was made.
     """
 
     kind: WindowKind
@@ -62,43 +63,6 @@ class Window:
         )
 
 
-@dataclass(frozen=True)
-class Calendar:
-    """The days of a source: the first partition and the time zone in which days begin."""
-
-    start: date
-    zone: ZoneInfo
-
-    def day(self, partition: str) -> date:
-        """The day of a partition.
-
-        :raises WindowRefused: not a date, or before the first partition.
-        """
-        try:
-            day = date.fromisoformat(partition)
-        except ValueError:
-            day = date.min
-        if day.isoformat() != partition:  # Python reads 20260131 and 2026-W05-6 as well
-            raise WindowRefused(f"partition {partition!r} is not a day: expected YYYY-MM-DD")
-        if day < self.start:
-            raise WindowRefused(
-                f"partition {partition} lies before the source's start {self.start}: "
-                f"ask for {self.start} or later, or set an earlier start"
-            )
-        return day
-
-    def begins(self, day: date) -> datetime:
-        """The first instant of a day, UTC."""
-        return datetime.combine(day, time.min, tzinfo=self.zone).astimezone(UTC)
-
-    def ends(self, day: date) -> datetime:
-        """The first instant of the next day, UTC."""
-        return self.begins(day + timedelta(days=1))
-
-    def today(self, now: datetime) -> date:
-        return now.astimezone(self.zone).date()
-
-
 def incremental(
     calendar: Calendar,
     partition: str,
@@ -110,16 +74,14 @@ def incremental(
 ) -> Window:
     """The window of an endpoint with a cursor.
 
-    :param watermark_before: the watermark of the partition before, if that one is committed.
-    :param step_s: the step of the cursor: a day that was read at noon may get more rows of that
-        day, so that a window begins on a whole step.
-    :raises WindowRefused: the day lies before ``start`` or in the future.
+    :param watermark_before: the watermark of the previous partition, if that one is committed.
+    :param step_s: the step of the cursor, seconds: a cursor of whole days that was read at noon may
+        get more rows of that day, so a window begins on a whole step.
+    :raises WindowRefused: the partition lies before ``start`` or in the future.
     """
-    day = calendar.day(partition)
-    begins = calendar.begins(day)
-    _not_future(partition, begins, now)
-    end, complete = min(calendar.ends(day), now), calendar.ends(day) <= now
-    if day == calendar.start:
+    begins = _begins(calendar, partition, now)
+    end, complete = min(calendar.ends(partition), now), calendar.ends(partition) <= now
+    if partition == calendar.first:
         return Window("baseline", None, end, safety_margin_s, complete=complete)
     boundary = begins if watermark_before is None else min(begins, watermark_before)
     start = floor(boundary - timedelta(seconds=safety_margin_s), step_s)
@@ -128,10 +90,11 @@ def incremental(
 
 
 def falls_short(earlier: Window, window: Window) -> bool:
-    """True if what an earlier try has read, or began to read, leaves out what is wanted now.
+    """True if what an earlier attempt has read, or began to read, leaves out what is wanted now.
 
-    It began before its day had ended, and the day has ended since; or before the day before was
-    committed, which then ended early. The days beside it count on all of the window.
+    Either the attempt began before its partition had ended, and the partition has ended since; or
+    before the previous partition was committed, which then ended early. The partitions beside it
+    count on all of the window.
     """
     if window.start is not None and earlier.start is not None and window.start < earlier.start:
         return True
@@ -139,8 +102,8 @@ def falls_short(earlier: Window, window: Window) -> bool:
 
 
 def gap(before: Window, after: Window) -> tuple[datetime, datetime] | None:
-    """What lies between two days that follow each other: up to where the first one was read, and
-    from where on the next one counts on its own rows; None if they join.
+    """The interval between two partitions that follow each other: from where the first one was
+    read to, to where the next one counts on its own rows; None if they join.
     """
     if after.start is None:
         return None
@@ -151,25 +114,34 @@ def gap(before: Window, after: Window) -> tuple[datetime, datetime] | None:
 def snapshot(calendar: Calendar, partition: str, *, now: datetime) -> Window:
     """The window of an endpoint without a cursor: all of it, now.
 
-    Today can be taken, and yesterday while today is running: a daily run comes after midnight,
-    and what it sees then is how yesterday ended.
+    The newest partition can be taken, and the previous one while the newest is running: a daily run
+    comes after midnight, and reads how the previous day ended.
 
-    :raises WindowRefused: the day lies before ``start``, in the future, or is too old.
+    :raises WindowRefused: the partition lies before ``start``, in the future, or is too old.
     """
-    day = calendar.day(partition)
-    _not_future(partition, calendar.begins(day), now)
-    today = calendar.today(now)
-    if day < today - timedelta(days=1):
+    _begins(calendar, partition, now)
+    if is_past(calendar, partition, now):
         raise WindowRefused(
-            f"partition {partition} of a snapshot is past: the API only shows how things are now. "
-            f"Ask for the newest partition, {today}"
+            f"Partition `{partition}` of a snapshot is past: the API only shows how things are now."
+            f" Request the newest partition, `{calendar.of(now)}`"
         )
-    return Window("snapshot", None, min(calendar.ends(day), now), 0.0)
+    return Window("snapshot", None, min(calendar.ends(partition), now), 0.0)
+
+
+def is_past(calendar: Calendar, partition: str, now: datetime) -> bool:
+    """Whether it is too late for a snapshot: the partition after this one has ended too."""
+    return calendar.begins(partition) <= now and calendar.ends(calendar.next(partition)) <= now
 
 
 def newest_snapshot(calendar: Calendar, partitions: Iterable[str]) -> str:
-    """The one partition of a run that a snapshot is taken for; the others are skipped."""
-    return max(partitions, key=calendar.day)
+    """The one partition of a run that a snapshot is taken for; the others are skipped.
+
+    :raises WindowRefused: one of them is no partition of the calendar.
+    """
+    keys = list(partitions)
+    for key in keys:
+        calendar.check(key)
+    return max(keys)
 
 
 def floor(instant: datetime, step_s: float) -> datetime:
@@ -185,12 +157,19 @@ def ceil(instant: datetime, step_s: float) -> datetime:
     return below if below == instant else below + timedelta(seconds=step_s)
 
 
-def _not_future(partition: str, begins: datetime, now: datetime) -> None:
+def _begins(calendar: Calendar, partition: str, now: datetime) -> datetime:
+    """When a partition begins.
+
+    :raises WindowRefused: none of the calendar, or one of the future.
+    """
+    calendar.check(partition)
+    begins = calendar.begins(partition)
     if begins > now:
         raise WindowRefused(
-            f"partition {partition} lies in the future: it begins at {as_iso(begins)}, "
+            f"Partition `{partition}` lies in the future: it begins at {as_iso(begins)}, "
             f"now it is {as_iso(now)}"
         )
+    return begins
 
 
 def _iso(instant: datetime | None) -> str | None:

@@ -1,8 +1,9 @@
-"""A run: partitions of one source, from their windows to their receipts.
+"""A run: partitions of one source, from their windows to their results.
 
-``resume`` (where a try starts), ``partition`` (one partition of one endpoint: pages to batches),
-``parents`` (children of rows), ``fingerprint`` (what an earlier try's rows must share with this
-one's), ``row_buffer`` and ``writer`` (pages to files on S3), ``conditional`` (304s), ``verify`` and
-``staged_partition`` (read back, and committed), ``adjacency`` (days side by side), ``lost_race`` (a
-lost race), ``runner`` (all of them, side by side), ``deletions`` (deletes).
+In the order in which they work: ``context`` (what all of a run shares, and what comes of a
+partition), ``runner`` (endpoints side by side, the partitions of each in order), ``partition`` (the
+way of one partition), ``resume`` (where an attempt starts), ``conditional`` (304s), ``parents``
+(children of rows), ``row_buffer`` and ``writer`` (pages to files on S3), ``staged_partition`` and
+``verify`` (read back, and committed), ``other_runs`` (lost races, and neighbours), ``deletions``
+(keys that are gone from the source).
 """

@@ -39,7 +39,7 @@ from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
 from pipeline.partitions.window import Window
-from pipeline.run.staged_partition import RunContext
+from pipeline.run.context import RunContext
 
 _LONGEST = timedelta(days=366)
 """A row that changes while the sweep runs must not leave the window that the API is asked for."""

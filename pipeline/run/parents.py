@@ -25,7 +25,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import key_rows, manifest_of
 from pipeline.lake.read import again_if_vanished
 from pipeline.partitions.window import Window
-from pipeline.run.staged_partition import RunContext
+from pipeline.run.context import RunContext
 
 _MOST_LISTED = 100
 _MOST_SAID = 60

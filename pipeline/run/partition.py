@@ -1,8 +1,19 @@
-"""One partition of one endpoint: window, pages, batches, and what is ready to commit.
+"""The way of one partition of one endpoint, from its window to rows on S3 that are ready to commit.
 
-``stage`` brings all rows to S3 unseen; ``StagedPartition.commit`` shows them. Between the two the
-caller may already stage the next day. Blocking work (Parquet, S3) runs in worker threads; the loop
-only waits.
+======= ============================ ==============================================================
+open    ``resume.open_partition``    its window, and what an earlier attempt has staged
+fetch   ``PageFetcher``, and the     pages in order, each requested as the source's ``paging`` says
+        readers of ``extract``
+check   the readers of ``extract``   each page in the window, each joined to the one before it
+decode  ``PageReader``               bytes to Arrow
+write   ``RowBuffer``,               rows to row groups to Parquet files
+        ``PartitionWriter``
+stage   ``Attempt``                  files on S3, unseen, with a checkpoint to resume from
+commit  ``StagedPartition.commit``   read back, verified, and shown all at once
+======= ============================ ==============================================================
+
+``stage`` goes all of it but the commit, so that the next partition may be staged meanwhile.
+Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
 """
 
 import asyncio
@@ -23,15 +34,15 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
 from pipeline.http.client import RequestCounts
-from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import latest_manifest
 from pipeline.lake.open_attempt import Attempt
 from pipeline.partitions.window import Window
-from pipeline.run.conditional import seen_before
+from pipeline.run.conditional import validators_of_previous
+from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentReader, ParentSelection
 from pipeline.run.resume import open_partition
 from pipeline.run.row_buffer import RowBuffer
-from pipeline.run.staged_partition import CONVERTED, PartitionResult, RunContext, StagedPartition
+from pipeline.run.staged_partition import CONVERTED, StagedPartition
 from pipeline.run.writer import PartitionWriter
 
 log = logging.getLogger("headrace.run")
@@ -43,28 +54,31 @@ async def stage(
     partition: str,
     *,
     tally: ExtractionProgress,
-    in_this_run: bool = False,
-) -> StagedPartition | PartitionResult:
-    """Bring all rows of a partition to S3, from where an earlier try stopped.
+    previous_in_run: bool = False,
+) -> StagedPartition:
+    """Bring all rows of a partition to S3, from where an earlier attempt stopped.
 
     :param tally: filled while pages come, for progress.
-    :param in_this_run: the day before is part of this run, and will be committed before this one.
-    :return: a receipt if there is nothing left to do.
-    :raises WindowRefused: the partition can't be asked for.
+    :param previous_in_run: the previous partition is part of this run, and is committed first.
+    :raises AlreadyCommitted: nothing is left to do.
+    :raises WindowRefused: the partition can't be requested.
     :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
-        see ``errors``; what was staged stays for the next try.
+        see ``errors``; what was staged stays for the next attempt.
     """
     began = time.monotonic()
-    opened = await asyncio.to_thread(open_partition, run, endpoint, partition, in_this_run)
-    if isinstance(opened, Manifest):
-        waited_s = time.monotonic() - began
-        return PartitionResult(endpoint, opened, "already committed", duration_s=waited_s)
-    attempt, parents = opened
-    window = Window.from_json(attempt.window)
-    before = await asyncio.to_thread(
-        seen_before, run, endpoint, partition, window, in_this_run=in_this_run
+    opened = await asyncio.to_thread(
+        open_partition, run, endpoint, partition, previous_in_run=previous_in_run
     )
-    return await _Stager(run, endpoint, partition, attempt, parents, tally, before).run(began)
+    before = await asyncio.to_thread(
+        validators_of_previous,
+        run,
+        endpoint,
+        partition,
+        opened.window,
+        previous_in_run=previous_in_run,
+    )
+    stager = _Stager(run, endpoint, partition, opened.attempt, opened.parents, tally, before)
+    return await stager.run(began)
 
 
 class _Stager:
@@ -131,25 +145,24 @@ class _Stager:
         )
 
     def _may_be_stale(self, position: Mapping[str, Any] | None, error: Exception) -> bool:
-        """Whether what was refused may be where this try came from, and not the request itself.
+        """Whether the refused thing may be the position resumed from, and not the request itself.
 
         A token dies with the server's state, a link expires: with nothing read since the earlier
-        try, its position is all that differs from the first page of all. Kept, it would fail every
-        try to come.
+        attempt, its position is all that differs from the first page of all. Kept, it would fail
+        every attempt to come.
         """
         if position is None:
             dies = self._spec.paging.token_dies
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
         if self._parents is not None:
-            return bool(position["failed"])  # of the earlier try: they may be well by now
+            return bool(position["failed"])  # of the earlier attempt: they may be well by now
         return self._tally.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
-        """Read the partition from its first page; what it has cost so far still counts."""
+        """Read the partition from its first page; its requests so far still count."""
         if since is not None:
             log.warning(
-                "%s/%s %s: begun again from the first page, once, since it can't be gone on "
-                "with: %s",
+                "%s/%s %s: cannot resume, restarting from the first page: %s",
                 self._run.source.source,
                 self._endpoint,
                 self._partition,
@@ -161,7 +174,7 @@ class _Stager:
     async def _in_place_of_staged(
         self, pages: AsyncGenerator[PageBatch, None]
     ) -> AsyncGenerator[PageBatch, None]:
-        """Drop what is staged once the first page came: if it is refused too, all that stays."""
+        """Drop what is staged once the first page came: if that is refused too, all of it stays."""
         async with aclosing(pages):
             first = await anext(pages, None)
             await asyncio.to_thread(self._attempt.start_over)
@@ -198,7 +211,7 @@ class _Stager:
                     await self._landing.end(gathered, ended, self._counters())
 
     def _note_ends(self, extraction: EndpointReader | ParentReader) -> None:
-        """What is known of a partition besides its rows, once all its pages came."""
+        """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._tally.rests_on
         if isinstance(extraction, ParentReader):
             self._extra["parents"] = extraction.summary()
@@ -218,7 +231,7 @@ class _Stager:
         return ParentReader(self._pages, reader, self._parents, self._spec.parents)
 
     def _known(self) -> pa.Schema | None:
-        """The schema to go on with: the earlier try's, else the newest partition's."""
+        """The schema to start from: the earlier attempt's, else the newest partition's."""
         schema = self._attempt.schema
         if schema is None:
             latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
@@ -227,7 +240,7 @@ class _Stager:
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:
-        """What this partition has cost so far, earlier tries included."""
+        """Pages and requests of this partition so far, earlier attempts included."""
         tally = self._tally
         now = {
             "pages": tally.pages,

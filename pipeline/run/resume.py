@@ -1,31 +1,66 @@
-"""How a try at a partition begins: with its window, and with what an earlier try left behind."""
+"""Where an attempt at a partition starts: its window, and what an earlier attempt left behind.
 
-from datetime import datetime, timedelta
+What is staged is resumed only if its rows and those to come are of one kind, by their
+``fingerprint``: the YAML, and the parents. A child's rows are of one generation of its parent's
+partition: staged beside rows of another one, some would be there twice, and some not at all.
+"""
 
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.config.source import Source
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import manifest_of
 from pipeline.lake.open_attempt import Attempt, open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
-from pipeline.run.fingerprint import fingerprint
+from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentSelection, parents_of
-from pipeline.run.staged_partition import RunContext
+
+
+class AlreadyCommitted(Exception):
+    """The partition is committed, by this run or by an earlier attempt that had decided to.
+
+    :ivar manifest: the committed one.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest.partition)
+        self.manifest = manifest
+
+
+@dataclass(frozen=True)
+class OpenedPartition:
+    """A partition that this run may stage now.
+
+    :ivar parents: of a child: the rows that its requests are made from.
+    """
+
+    attempt: Attempt
+    window: Window
+    parents: ParentSelection | None
 
 
 def open_partition(
-    run: RunContext, endpoint: str, partition: str, in_this_run: bool
-) -> tuple[Attempt, ParentSelection | None] | Manifest:
-    """A try at the partition; or its manifest, if this run has committed it already."""
+    run: RunContext, endpoint: str, partition: str, *, previous_in_run: bool
+) -> OpenedPartition:
+    """Take the partition for this run, with what an earlier attempt has staged.
+
+    :param previous_in_run: the previous partition is part of this run, and is committed first.
+    :raises AlreadyCommitted: nothing is left to do.
+    :raises WindowRefused: the partition can't be requested.
+    :raises LostRace: another run has it.
+    """
     source, children = run.source, run.source.endpoints[endpoint].parents
     parents = parents_of(run, children, partition) if children else None
-    window = parents.window if parents else _window(run, endpoint, partition, in_this_run)
+    window = parents.window if parents else _window(run, endpoint, partition, previous_in_run)
     wanted = fingerprint(source, endpoint, parents.generation if parents else "")
-    found = manifest_of(run.lake, source.source, endpoint, partition)
+    committed = manifest_of(run.lake, source.source, endpoint, partition)
     if (
-        found is not None
-        and (found.run_id, found.definition) == (run.run_id, wanted)
-        and not falls_short(Window.from_json(found.window), window)
+        committed is not None
+        and (committed.run_id, committed.definition) == (run.run_id, wanted)
+        and not falls_short(Window.from_json(committed.window), window)
     ):
-        return found
+        raise AlreadyCommitted(committed)
     while True:
         attempt = open_attempt(
             run.lake,
@@ -36,28 +71,27 @@ def open_partition(
             window=window.to_json(),
             run_id=run.run_id,
         )
-        carried_out = attempt.committed
-        if carried_out is None:
+        if attempt.committed is None:
             if falls_short(Window.from_json(attempt.window), window):
                 attempt.start_over(window.to_json())
-            return attempt, parents
-        # An earlier try had decided its commit; that will do, unless the day has gone on since.
-        decided = Window.from_json(carried_out.window)
+            return OpenedPartition(attempt, Window.from_json(attempt.window), parents)
+        # An earlier attempt had decided its commit; that will do, unless time has gone on since.
+        decided = Window.from_json(attempt.committed.window)
         goes_on = decided.end < window.end and window.kind != "snapshot"
         if not goes_on and not falls_short(decided, window):
-            return carried_out
+            raise AlreadyCommitted(attempt.committed)
 
 
-def _window(run: RunContext, endpoint: str, partition: str, in_this_run: bool) -> Window:
+def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: bool) -> Window:
     """The window now; whole seconds, since cursors are."""
     now = run.now().replace(microsecond=0)
     calendar = run.calendar
     if not run.source.endpoints[endpoint].incremental:
         return snapshot(calendar, partition, now=now)
-    day = calendar.day(partition)
+    calendar.check(partition)
     before: datetime | None = None
-    if day > calendar.start and not in_this_run:
-        previous = (day - timedelta(days=1)).isoformat()
+    previous = calendar.previous(partition)
+    if previous is not None and not previous_in_run:
         found = manifest_of(run.lake, run.source.source, endpoint, previous)
         before = found.watermark_at if found else None
     return incremental(
@@ -68,3 +102,17 @@ def _window(run: RunContext, endpoint: str, partition: str, in_this_run: bool) -
         watermark_before=before,
         step_s=run.source.endpoints[endpoint].window.resolution_s,
     )
+
+
+def fingerprint(source: Source, endpoint: str, parents: str = "") -> str:
+    """A digest: rows that were staged under another one are not resumed.
+
+    :param parents: of a child: the generation of the parent's partition.
+    """
+    yaml = source.definition(endpoint)
+    return f"{yaml}-{parents}" if parents else yaml
+
+
+def of_this_yaml(found: str, source: Source, endpoint: str) -> bool:
+    """Whether a definition is of the YAML as it is now, whatever the parents were."""
+    return found.partition("-")[0] == source.definition(endpoint)

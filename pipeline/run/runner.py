@@ -1,28 +1,29 @@
-"""All partitions of a run, of all endpoints of one source: side by side, each endpoint's days in
-order.
+"""A run: all partitions of all endpoints of one source. Endpoints go side by side, the partitions
+of each of them in order.
 
-One endpoint's failure does not stop the others, nor does a bug of ours. Days are staged a little
-ahead, so that the next day's pages are under way while the last day's tail is written; they are
-committed in order, and an endpoint stops at its first day that fails.
+One endpoint's failure does not stop the others, nor does a bug of ours. Partitions are staged a
+little ahead, so that pages of the next one are under way while the tail of the last one is written;
+they are committed in order, and an endpoint stops at its first partition that fails.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
 from pipeline.extract.page_batch import ExtractionProgress
-from pipeline.partitions.window import newest_snapshot
-from pipeline.run.adjacency import check_joined
-from pipeline.run.lost_race import winner
+from pipeline.partitions.window import is_past, newest_snapshot
+from pipeline.run.context import PartitionResult, RunContext
+from pipeline.run.other_runs import check_joined, winner
 from pipeline.run.partition import stage
-from pipeline.run.staged_partition import PartitionResult, RunContext, StagedPartition
+from pipeline.run.resume import AlreadyCommitted
+from pipeline.run.staged_partition import StagedPartition
 from pipeline.runtime import settled
 
-DAYS_AHEAD = 5
-"""A day's first page and its count ride ten to a request: five days fill one."""
+STAGED_AHEAD = 5
+"""Partitions. A first page and its count ride ten to a batch request: five partitions fill one."""
 ENDPOINTS_AT_ONCE = 48
 
 
@@ -46,45 +47,45 @@ class RunOutcome:
 
     @property
     def retry_wait_s(self) -> float | None:
-        """Seconds to wait before a try that may mend what failed; None if no retry can."""
+        """Seconds to wait before a retry that may mend what failed; None if no retry can."""
         waits = [f.error.wait_s for f in self.failed if isinstance(f.error, Retryable)]
         return max(waits) if waits else None
 
 
-def wanted_days(
+def wanted_partitions(
     run: RunContext, endpoints: Sequence[str], partitions: Sequence[str], outcome: RunOutcome
 ) -> Mapping[str, Sequence[str]]:
-    """The days of each endpoint: all for an incremental one, the newest for a snapshot.
+    """The partitions of each endpoint: all for an incremental one, the newest for a snapshot.
 
-    A snapshot of a past day can't be had. Asked for by itself it is left in, and refused later with
-    its reason; beside others it is skipped, and the outcome says so.
+    A snapshot of a past partition can't be had. Requested by itself it is left in, and refused
+    later with its reason; beside others it is skipped, and the outcome says so.
     """
-    days = sorted(partitions)
+    keys = sorted(partitions)
     incremental = [name for name in endpoints if run.source.incremental(name)]
-    wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, days)
-    newest = newest_snapshot(run.calendar, days)
-    oldest_allowed = run.calendar.today(run.now()) - timedelta(days=1)
-    past = run.calendar.day(newest) < oldest_allowed
+    wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, keys)
+    newest = newest_snapshot(run.calendar, keys)
+    past = is_past(run.calendar, newest, run.now())
     for name in endpoints:
         if name in wanted:
             continue
         if past and incremental:
             outcome.skipped.append(
-                f"{name} {_span(days)}: a snapshot only shows how things are now"
+                f"{name} {_span(keys)}: a snapshot only shows how things are now"
             )
             continue
-        if len(days) > 1:
-            others = _span([day for day in days if day != newest])
+        if len(keys) > 1:
+            noun = run.calendar.scheme.noun
+            others = _span([key for key in keys if key != newest])
             outcome.skipped.append(
-                f"{name} {others}: a snapshot is of the newest day only, {newest}"
+                f"{name} {others}: a snapshot is of the newest {noun} only, {newest}"
             )
         wanted[name] = [newest]
     return wanted
 
 
-def _span(days: Sequence[str]) -> str:
-    """Which days, in a few words."""
-    return f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+def _span(keys: Sequence[str]) -> str:
+    """Which partitions, in a few words."""
+    return f"on {keys[0]}" if len(keys) == 1 else f"from {keys[0]} to {keys[-1]}"
 
 
 async def run_source(
@@ -94,24 +95,24 @@ async def run_source(
     outcome: RunOutcome,
     done: Callable[[PartitionResult], None] = lambda _: None,
 ) -> None:
-    """Do all partitions; ``outcome`` tells what came of each, also if this is cancelled.
+    """Materialize all partitions; ``outcome`` has what came of each, also if this is cancelled.
 
     :param done: called after each commit.
-    :raises ExceptionGroup: of what nobody thought of, once everything else is done.
+    :raises ExceptionGroup: of unexpected errors, once everything else is done.
     """
     bugs: list[Exception] = []
-    places = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
+    permits = asyncio.Semaphore(ENDPOINTS_AT_ONCE)
 
-    async def one(name: str, days: Sequence[str]) -> None:
-        async with places:
+    async def endpoint(name: str, keys: Sequence[str]) -> None:
+        async with permits:
             try:
-                await _endpoint(run, name, days, outcome, done)
+                await _endpoint(run, name, keys, outcome, done)
             except Exception as error:
                 error.add_note(f"while {run.source.source}/{name} was materialized")
                 bugs.append(error)
 
     try:
-        wanted = wanted_days(run, endpoints, partitions, outcome)
+        wanted = wanted_partitions(run, endpoints, partitions, outcome)
     except WindowRefused as error:
         outcome.failed.append(PartitionFailed("(all)", partitions[0], error))
         return
@@ -120,42 +121,39 @@ async def run_source(
         for wave in (wanted.keys() - children, children):  # parents are committed first
             async with asyncio.TaskGroup() as group:
                 for name in (name for name in wanted if name in wave):
-                    group.create_task(one(name, wanted[name]))
+                    group.create_task(endpoint(name, wanted[name]))
     if bugs:
-        raise ExceptionGroup("errors that nobody thought of", bugs)
+        raise ExceptionGroup("unexpected errors", bugs)
 
 
 async def _endpoint(
     run: RunContext,
     name: str,
-    days: Sequence[str],
+    keys: Sequence[str],
     outcome: RunOutcome,
     done: Callable[[PartitionResult], None],
 ) -> None:
-    waiting = deque(days)
-    staging: deque[tuple[str, datetime, asyncio.Task[StagedPartition | PartitionResult]]] = deque()
-    wanted = set(days)
+    """All partitions of one endpoint, in order, up to the first one that fails."""
+    to_stage, wanted = deque(keys), set(keys)
+    staging: deque[tuple[str, datetime, asyncio.Task[StagedPartition]]] = deque()
     try:
-        while waiting or staging:
-            while waiting and len(staging) < DAYS_AHEAD:
-                day = waiting.popleft()
-                tally = outcome.tallies.setdefault((name, day), ExtractionProgress())
+        while to_stage or staging:
+            while to_stage and len(staging) < STAGED_AHEAD:
+                key = to_stage.popleft()
+                tally = outcome.tallies.setdefault((name, key), ExtractionProgress())
+                previous_in_run = run.calendar.previous(key) in wanted
                 task = asyncio.create_task(
-                    stage(run, name, day, tally=tally, in_this_run=_day_before(day) in wanted)
+                    stage(run, name, key, tally=tally, previous_in_run=previous_in_run)
                 )
-                staging.append((day, run.now(), task))
-            day, began, task = staging.popleft()
+                staging.append((key, run.now(), task))
+            key, began, task = staging.popleft()
             try:
-                receipt = await _receipt(run, name, day, began, task)
+                result = await _result(run, name, key, began, task)
+                outcome.receipts.append(result)
+                done(result)
+                await asyncio.to_thread(check_joined, run, result.manifest, wanted)
             except HeadraceError as error:
-                outcome.failed.append(PartitionFailed(name, day, error))
-                return
-            outcome.receipts.append(receipt)
-            done(receipt)
-            try:
-                await asyncio.to_thread(check_joined, run, receipt.manifest, wanted)
-            except HeadraceError as error:
-                outcome.failed.append(PartitionFailed(name, day, error))
+                outcome.failed.append(PartitionFailed(name, key, error))
                 return
     finally:
         for _, _, task in staging:
@@ -163,26 +161,23 @@ async def _endpoint(
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
 
 
-def _day_before(day: str) -> str:
-    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
-
-
-async def _receipt(
+async def _result(
     run: RunContext,
     name: str,
-    day: str,
+    partition: str,
     began: datetime,
-    staging: asyncio.Task[StagedPartition | PartitionResult],
+    staging: asyncio.Task[StagedPartition],
 ) -> PartitionResult:
-    """What came of a day that is being staged, once it is committed.
+    """What came of a partition that is being staged, once it is committed.
 
     :raises LostRace: another run has the partition, and has not committed it in time.
     """
     try:
-        staged = await staging
-        return staged if isinstance(staged, PartitionResult) else await staged.commit()
+        return await (await staging).commit()
+    except AlreadyCommitted as done:
+        return PartitionResult(name, done.manifest, "already committed")
     except LostRace:
-        won = await winner(run, name, day, since=began)
-        if won is None:
+        committed = await winner(run, name, partition, since=began)
+        if committed is None:
             raise
-        return PartitionResult(name, won, "lost")
+        return PartitionResult(name, committed, "lost")

@@ -4,32 +4,27 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.source import Source
 from pipeline.decode.schema_text import describe
 from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import BY_COUNT
 from pipeline.extract.feed import reaches_back
-from pipeline.extract.prefetch import ahead_of
-from pipeline.http.request_batching import Sender
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.late_rows import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.manifest_queries import key_batches, latest_manifest, manifest_of
 from pipeline.lake.open_attempt import Attempt, CommitResult
 from pipeline.lake.read import again_if_vanished
-from pipeline.lake.s3 import Lake
 from pipeline.lake.schema_changes import schema_changes
-from pipeline.partitions.window import Calendar, Window
-from pipeline.run.fingerprint import of_this_yaml
-from pipeline.run.row_buffer import BufferedBytes
+from pipeline.partitions.window import Window
+from pipeline.run.context import PartitionResult, RunContext
+from pipeline.run.resume import of_this_yaml
 from pipeline.run.verify import Check, refuse_if_broken, verify
 from pipeline.timestamps import as_iso
 
@@ -67,47 +62,6 @@ def _hint(spec: Endpoint) -> str:
     if spec.parents:
         return _SHARED.format("parent", "parents.column_here, with group: 1")
     return _SHARED.format("value", "each.column_here") if spec.each else _TRY
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What all partitions of a run share.
-
-    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
-    :ivar held: what all its batches hold.
-    """
-
-    source: Source
-    lake: Lake
-    sender: Sender
-    run_id: str
-    now: Callable[[], datetime]
-    held: BufferedBytes = field(default_factory=BufferedBytes)
-
-    @property
-    def ahead(self) -> int:
-        """Pages of one endpoint on their way, or waiting for their turn, at the same time."""
-        return ahead_of(self.source.limits.in_flight * self.source.pack)
-
-    @property
-    def calendar(self) -> Calendar:
-        return Calendar(self.source.start, self.source.zone)
-
-
-@dataclass(frozen=True)
-class PartitionResult:
-    """What came of one partition.
-
-    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
-        (another run committed the partition meanwhile; the manifest is the winner's).
-    """
-
-    endpoint: str
-    manifest: Manifest
-    outcome: str
-    checks: tuple[Check, ...] = ()
-    duration_s: float = 0.0
-    preview: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -277,12 +231,13 @@ class StagedPartition:
         run, spec, boundary = self.run, self._spec, self.window.boundary
         if spec.cursor is None or boundary is None or not files:
             return LateRows(0, 0, None)
-        day_before = run.calendar.day(self.partition) - timedelta(days=1)
+        previous = run.calendar.previous(self.partition)
 
         def before() -> Manifest | None:
             """None if rows of new values would be taken for late ones."""
-            day = day_before.isoformat()
-            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            if previous is None:
+                return None
+            found = manifest_of(run.lake, run.source.source, self.endpoint, previous)
             return None if self._new_values(found) else found
 
         return late_rows(

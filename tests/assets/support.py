@@ -85,13 +85,13 @@ class Ran:
         return {(each.asset_key.path[-1], each.check_name): each for each in found}
 
     def retries(self) -> list[float]:
-        """The wait before each retry, as the log tells of it. Dagster is not asked to wait."""
+        """The wait before each retry, as the log has it. The step waits, not Dagster."""
         kind = dg.DagsterEventType.STEP_UP_FOR_RETRY
         asked = [
             event.step_retry_data for event in self.result.all_events if event.event_type is kind
         ]
         assert not [each for each in asked if each.seconds_to_wait]
-        told = re.findall(r"^Try \d of \d comes in ([\d.]+) s\.$", self.log, re.MULTILINE)
+        told = re.findall(r"^Attempt \d of \d follows in ([\d.]+) s\.$", self.log, re.MULTILINE)
         assert len(told) == len(asked)
         return [float(wait_s) for wait_s in told]
 

@@ -156,5 +156,6 @@ def test_a_range_from_its_end_is_refused(headrace: Headrace) -> None:
     assert not ran.success
     assert ran.retries() == []
     assert (
-        ran.failure() == f"There is no day from {day(1)} to {day(3)}: the earlier day comes first"
+        ran.failure()
+        == f"There is no partition from `{day(1)}` to `{day(3)}`: the earlier one comes first"
     )

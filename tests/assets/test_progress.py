@@ -4,8 +4,14 @@ import asyncio
 
 import pytest
 
-from assets.progress import line, too_fast
-from assets.sparkline import MOST_BARS, MOST_SAMPLES, RequestTimeline, requests_over_time
+from assets.progress import (
+    MOST_BARS,
+    MOST_SAMPLES,
+    RequestTimeline,
+    line,
+    requests_over_time,
+    too_fast,
+)
 from pipeline.errors import ContractBroken
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import RequestCounts
@@ -35,8 +41,13 @@ def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
     [
         (3, 10, True, None),
         (9, 1000, True, None),
-        (4, 30, True, "4 of 30 requests were answered 429: it allows less than limits.windows say"),
-        (14, 30, False, "say how fast it may be asked, in limits.windows"),
+        (
+            4,
+            30,
+            True,
+            "4 of 30 requests got status 429. The API allows less than `limits.windows` say",
+        ),
+        (14, 30, False, "Set the API's rate limit in `limits.windows`"),
     ],
 )
 def test_more_429s_than_learning_takes_are_warned_of(
@@ -77,11 +88,11 @@ def test_never_more_rows_than_there_are() -> None:
 
 def test_waits_and_429s_are_drawn_when_they_came() -> None:
     sends = [(100.0 + second, 1) for second in range(4)]
-    course = RequestTimeline()
-    course.add(101.5, BudgetStats(waited_slot_s=2.0, throttled=0))
-    course.add(102.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=2))
-    course.add(103.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=3))
-    lines = requests_over_time(sends, 1.0, 1.0, course).split("\n\n")
+    timeline = RequestTimeline()
+    timeline.add(101.5, BudgetStats(waited_slot_s=2.0, throttled=0))
+    timeline.add(102.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=2))
+    timeline.add(103.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=3))
+    lines = requests_over_time(sends, 1.0, 1.0, timeline).split("\n\n")
     assert lines[0] == "`████`"
     assert lines[2:] == [
         "`·▄█·`", "waits: full height = 4 requests waiting",
@@ -94,13 +105,13 @@ def test_waits_and_429s_are_drawn_when_they_came() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 79, 81, 1000, 5000])
 def test_a_plot_of_any_length_shows_each_429_in_bounded_memory(seconds: int) -> None:
-    course = RequestTimeline()
+    timeline = RequestTimeline()
     for second in range(1, seconds + 1):
-        course.add(100.0 + second, BudgetStats(throttled=second))
+        timeline.add(100.0 + second, BudgetStats(throttled=second))
     bins = min(seconds, 1000)
     width_s = seconds / bins
     sends = [(100.0 + number * width_s, 1) for number in range(bins)]
-    drawn = requests_over_time(sends, width_s, 1.0, course).split("\n\n")
-    assert len(course.samples) <= MOST_SAMPLES
+    drawn = requests_over_time(sends, width_s, 1.0, timeline).split("\n\n")
+    assert len(timeline.samples) <= MOST_SAMPLES
     assert len(drawn[0]) == len(drawn[2]) <= MOST_BARS + 2
     assert "·" not in drawn[2]

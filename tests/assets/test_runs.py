@@ -3,10 +3,10 @@
 import dagster as dg
 import pytest
 
-from assets.partitions import daily
+from assets.partitions import partitions_of
 from pipeline.config.limits import RateWindowConfig
+from pipeline.run.context import RunContext
 from pipeline.run.partition import stage
-from pipeline.run.staged_partition import RunContext
 from tests.assets.support import (
     ALONE,
     FIRST_BACK,
@@ -115,8 +115,8 @@ def test_an_old_snapshot_alone_is_refused(headrace: Headrace) -> None:
     assert not ran.success
     assert ran.retries() == []
     assert ran.failure() == (
-        f"igdb/covers {day(2)}: partition {day(2)} of a snapshot is past: the API only shows how "
-        f"things are now. Ask for the newest partition, {day(0)}"
+        f"igdb/covers {day(2)}: Partition `{day(2)}` of a snapshot is past: the API only shows how "
+        f"things are now. Request the newest partition, `{day(0)}`"
     )
 
 
@@ -148,7 +148,7 @@ def test_missing_days_are_named_by_the_coverage_check(headrace: Headrace) -> Non
     assert check.description == f"missing: {RANGE[1]}, {RANGE[2]} (2 days): materialize them"
     assert f"genres: coverage: {check.description}" in ran.log
     first = headrace.run(["games"], RANGE[1])
-    assert f"{RANGE[0]} is the baseline, no other day has the rows from before it" in first.log
+    assert f"{RANGE[0]} is the baseline, and no other day has the rows from before it" in first.log
 
 
 def test_lateness_near_the_margin_is_a_warning_with_a_proposal(headrace: Headrace) -> None:
@@ -171,7 +171,7 @@ def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) ->
     said = ran.failure()
     assert said.startswith(f"igdb/themes {RANGE[0]}: ")
     assert 'refused the request with status 400: {"message":"Invalid Field"}' in said
-    assert f"Not tried, since a day before failed: igdb/themes {RANGE[1]}." in said
+    assert f"Not attempted, since an earlier partition failed: igdb/themes {RANGE[1]}." in said
     assert "4 partitions of this run are committed, and stay." in said
     checks = ran.checks()
     assert {name for name, _ in checks} == {"games", "genres"}
@@ -209,7 +209,7 @@ def test_a_retry_does_only_what_is_not_committed_yet(headrace: Headrace) -> None
     assert ran.materialized() == [(name, one) for name in ("genres", "themes") for one in RANGE[:2]]
     outcomes = {name: value(metadata, "outcome") for name, _, metadata in ran.materializations()}
     assert outcomes == {"genres": "committed", "themes": "committed"}
-    assert "Try 2 of 4 comes in 0.2 s" in ran.log
+    assert "Attempt 2 of 4 follows in 0.2 s" in ran.log
     asked = headrace.api.stats()["by_path"]
     assert asked["/v4/genres"] == {"200": 2}
     assert_told_before_the_wait(ran, "genres", RANGE[:2])
@@ -230,7 +230,7 @@ def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
 
     @dg.asset(
         deps=[dg.AssetKey(["igdb", "genres"])],
-        partitions_def=daily(headrace.source),
+        partitions_def=partitions_of(headrace.source),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def report(context: dg.AssetExecutionContext) -> None:
@@ -253,8 +253,8 @@ def test_what_no_retry_mends_fails_after_four_tries(headrace: Headrace) -> None:
     assert ran.retries() == [0.2] * 3
     assert ran.materialized() == [("genres", RANGE[0])]
     assert "503" in ran.failure()
-    assert "Given up after 4 tries" in ran.failure()
-    assert "the next try" not in ran.failure()
+    assert "Gave up after 4 attempts" in ran.failure()
+    assert "the next attempt" not in ran.failure()
 
 
 def test_a_snapshot_of_today_can_be_taken(headrace: Headrace) -> None:

@@ -31,8 +31,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 
 pytestmark = pytest.mark.slow
 

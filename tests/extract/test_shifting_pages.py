@@ -17,8 +17,8 @@ from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from tests.dialects.test_window_edges import AT, WINDOW, Params, endpoint, ids, manifest_of
 from tests.extract.test_short_pages import NOW, Shop
 from tests.support.runs import LIMITS, outcome_of

@@ -21,8 +21,8 @@ from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from tests.support.runs import LIMITS, Row, instant, outcome_of, serving
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,8 @@ from pipeline.extract.fetcher import ParsedPage
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
-from pipeline.partitions.window import Calendar, incremental
+from pipeline.partitions import SCHEMES, Calendar
+from pipeline.partitions.window import incremental
 
 SLICES: tuple[tuple[str | None, str], ...] = (("a", "b"), ("b", "c"), ("c", "d"))
 
@@ -98,7 +99,7 @@ DAYS = WindowFormat(format="%Y-%m-%d", resolution_s=86_400)
 
 
 def test_a_window_of_days_is_asked_for_in_whole_days() -> None:
-    calendar = Calendar(date(2013, 1, 1), ZoneInfo("UTC"))
+    calendar = Calendar(SCHEMES["days"](kind="days"), date(2013, 1, 1), ZoneInfo("UTC"))
     noon = datetime(2013, 1, 5, 12, tzinfo=UTC)
     window = incremental(
         calendar,

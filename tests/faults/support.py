@@ -25,8 +25,8 @@ from pipeline.http.request_batching import batching
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import PartitionResult, RunContext
 
 DAY = "2026-01-01"
 NOON_AFTER = datetime(2026, 1, 2, 12, tzinfo=UTC)

@@ -23,8 +23,8 @@ from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.lake.read import current, gone_keys
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from tests.faults.proxy import proxied
 from tests.faults.support import DAY, LIMITS, Bench, igdb
 from tests.support.runs import serving

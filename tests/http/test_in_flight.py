@@ -13,8 +13,8 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.http.client import open_client
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 

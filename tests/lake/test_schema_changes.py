@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assets.metadata import of_receipt
+from assets.materializations import metadata_of
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
 from pipeline.lake.s3 import Lake
@@ -101,7 +101,7 @@ def test_cells_that_do_not_come_in_their_types_are_told_by_column(lake: Lake) ->
     assert manifest.rows == 3
     assert manifest.resumed_pages == 1
     assert manifest.extra["converted"] == {"size": 3}
-    assert of_receipt(again.receipts[0], source.endpoints["items"])["converted_cells"] == {
+    assert metadata_of(again.receipts[0], source.endpoints["items"])["converted_cells"] == {
         "size": 3
     }
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from local.process import running, tail
 
-SOON_S = 8.0
+SOON_S = 60.0
+"""Patience for a busy machine: what is waited for comes within a second on an idle one."""
 
 
 def alive(pid: int) -> bool:

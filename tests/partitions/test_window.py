@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import WindowRefused
+from pipeline.partitions import SCHEMES, Calendar
 from pipeline.partitions.window import (
-    Calendar,
     Window,
     falls_short,
     gap,
@@ -31,6 +31,15 @@ STARTS = [date(2011, 12, 28), date(2024, 3, 28), date(2018, 11, 2), date(2026, 1
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
+def calendar_of(start: date, zone: str) -> Calendar:
+    """DayScheme of a source."""
+    return Calendar(SCHEMES["days"](kind="days"), start, ZoneInfo(zone))
+
+
+def today(calendar: Calendar, now: datetime) -> date:
+    return date.fromisoformat(calendar.of(now))
+
+
 @settings(max_examples=200 * THOROUGH, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
@@ -42,12 +51,12 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 def test_no_instant_between_two_watermarks_is_left_out(
     zone: str, start: date, margin_s: float, step_s: float, acts: list[tuple[int, int]]
 ) -> None:
-    calendar = Calendar(start, ZoneInfo(zone))
-    now = calendar.begins(start)
+    calendar = calendar_of(start, zone)
+    now = calendar.begins(start.isoformat())
     done: dict[date, Window] = {}
     for back, later_s in acts:
         now += timedelta(seconds=later_s)
-        day = max(start, calendar.today(now) - timedelta(days=back))
+        day = max(start, today(calendar, now) - timedelta(days=back))
         before = done.get(day - timedelta(days=1))
         watermark = before.end if before else None
         window = incremental(
@@ -58,8 +67,8 @@ def test_no_instant_between_two_watermarks_is_left_out(
             watermark_before=watermark,
             step_s=step_s,
         )
-        begins = calendar.begins(day)
-        assert window.end == min(calendar.ends(day), now)
+        begins = calendar.begins(day.isoformat())
+        assert window.end == min(calendar.ends(day.isoformat()), now)
         if day == start:
             assert (window.kind, window.start) == ("baseline", None)
         else:
@@ -140,7 +149,8 @@ class Runs:
     def joined(self, day: date, days: list[date]) -> bool:
         mine, after = self.done[day], day + timedelta(days=1)
         pairs = [(self.done.get(day - timedelta(days=1)), mine)]
-        if after in self.done and after not in days and mine.end < self.calendar.ends(day):
+        ended_early = mine.end < self.calendar.ends(day.isoformat())
+        if after in self.done and after not in days and ended_early:
             pairs.append((mine, self.done[after]))
         return not any(first is not None and gap(first, second) for first, second in pairs)
 
@@ -159,15 +169,15 @@ def test_days_that_are_read_at_the_same_time_join(
     """However runs interleave, and wherever they are killed: once those have tried again that were
     told to, or were killed, no instant between two days is left out.
     """
-    calendar, chance = Calendar(start, ZoneInfo(zone)), random.Random(seed)
-    now = calendar.begins(start + timedelta(days=3))
+    calendar, chance = calendar_of(start, zone), random.Random(seed)
+    now = calendar.begins((start + timedelta(days=3)).isoformat())
     runs = Runs(calendar, margin_s, step_s)
     told: set[int] = set()
     for number in range(120):
         now += timedelta(seconds=chance.choice([0, 600, 40_000]))
         under_way = [run for run, left in runs.left.items() if left]
         if not under_way or (len(under_way) < 4 and chance.random() < 0.5):
-            day = calendar.today(now) - timedelta(days=chance.choice([0] * 6 + [1]))
+            day = today(calendar, now) - timedelta(days=chance.choice([0] * 6 + [1]))
             days = [day - timedelta(days=1), day][chance.random() < 0.9 :]
             runs.begin(number, days, now)
             continue
@@ -193,13 +203,13 @@ def test_days_that_are_read_at_the_same_time_join(
 
 @given(st.sampled_from(ZONES), st.dates(date(1990, 1, 1), date(2040, 1, 1)))
 def test_days_follow_each_other_without_a_gap(zone: str, day: date) -> None:
-    calendar = Calendar(date(1980, 1, 1), ZoneInfo(zone))
-    begins, ends = calendar.begins(day), calendar.ends(day)
-    assert ends == calendar.begins(day + timedelta(days=1))
+    calendar = calendar_of(date(1980, 1, 1), zone)
+    begins, ends = calendar.begins(day.isoformat()), calendar.ends(day.isoformat())
+    assert ends == calendar.begins((day + timedelta(days=1)).isoformat())
     assert timedelta(0) <= ends - begins <= timedelta(hours=25)
     if begins < ends:
-        assert calendar.today(begins) == day
-        assert calendar.today(ends - timedelta(microseconds=1)) == day
+        assert today(calendar, begins) == day
+        assert today(calendar, ends - timedelta(microseconds=1)) == day
 
 
 @pytest.mark.parametrize(
@@ -213,11 +223,12 @@ def test_days_follow_each_other_without_a_gap(zone: str, day: date) -> None:
     ],
 )
 def test_a_day_is_as_long_as_its_clocks_say(zone: str, day: date, hours: int) -> None:
-    calendar = Calendar(date(2000, 1, 1), ZoneInfo(zone))
-    assert calendar.ends(day) - calendar.begins(day) == timedelta(hours=hours)
+    calendar = calendar_of(date(2000, 1, 1), zone)
+    key = day.isoformat()
+    assert calendar.ends(key) - calendar.begins(key) == timedelta(hours=hours)
 
 
-CALENDAR = Calendar(date(2026, 11, 1), ZoneInfo("UTC"))
+CALENDAR = calendar_of(date(2026, 11, 1), "UTC")
 NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
 
 
@@ -251,11 +262,11 @@ def refused(partition: str, of_snapshot: bool = False) -> str:
 @pytest.mark.parametrize("of_snapshot", [True, False])
 def test_days_that_can_not_be_asked_for(of_snapshot: bool) -> None:
     assert refused("2026-10-31", of_snapshot) == (
-        "partition 2026-10-31 lies before the source's start 2026-11-01: ask for 2026-11-01 or "
-        "later, or set an earlier start"
+        "Partition `2026-10-31` lies before the source's start 2026-11-01. Request `2026-11-01` or "
+        "later, or set an earlier `start`"
     )
     assert refused("2026-11-06", of_snapshot) == (
-        "partition 2026-11-06 lies in the future: it begins at 2026-11-06T00:00:00Z, now it is "
+        "Partition `2026-11-06` lies in the future: it begins at 2026-11-06T00:00:00Z, now it is "
         "2026-11-05T12:00:00Z"
     )
     assert "lies in the future" in refused("9999-12-31", of_snapshot)
@@ -268,7 +279,10 @@ def test_days_that_can_not_be_asked_for(of_snapshot: bool) -> None:
         "2026-11-05T00:00",
         "0001-01-01 ",
     ):
-        assert refused(odd, of_snapshot) == (f"partition {odd!r} is not a day: expected YYYY-MM-DD")
+        assert refused(odd, of_snapshot) == (
+            f"Partition `{odd}` is not one of a source with partitions by day: expected a key such "
+            "as `2026-11-01`"
+        )
 
 
 def test_a_snapshot_can_be_had_of_today_and_of_yesterday() -> None:
@@ -277,8 +291,8 @@ def test_a_snapshot_can_be_had_of_today_and_of_yesterday() -> None:
     yesterday = snapshot(CALENDAR, "2026-11-04", now=NOON)
     assert yesterday.end == datetime(2026, 11, 5, tzinfo=UTC)
     assert refused("2026-11-03", of_snapshot=True) == (
-        "partition 2026-11-03 of a snapshot is past: the API only shows how things are now. Ask "
-        "for the newest partition, 2026-11-05"
+        "Partition `2026-11-03` of a snapshot is past: the API only shows how things are now. "
+        "Request the newest partition, `2026-11-05`"
     )
 
 
@@ -289,8 +303,23 @@ def test_the_newest_of_many_days_is_the_snapshot_s() -> None:
 
 
 def test_today_is_a_day_of_the_source() -> None:
-    auckland = Calendar(date(2026, 11, 1), ZoneInfo("Pacific/Auckland"))
+    auckland = calendar_of(date(2026, 11, 1), "Pacific/Auckland")
     evening = datetime(2026, 11, 4, 18, tzinfo=UTC)
     assert snapshot(auckland, "2026-11-05", now=evening).end == evening
     with pytest.raises(WindowRefused, match="is past"):
         snapshot(auckland, "2026-11-03", now=evening)
+
+
+def test_the_partitions_beside_one_are_the_calendar_s_to_say() -> None:
+    assert CALENDAR.first == "2026-11-01"
+    assert CALENDAR.previous("2026-11-01") is None
+    assert CALENDAR.previous("2026-12-01") == "2026-11-30"
+    assert CALENDAR.next("2028-02-28") == "2028-02-29"
+    assert CALENDAR.between("2026-12-30", "2027-01-01") == [
+        "2026-12-30",
+        "2026-12-31",
+        "2027-01-01",
+    ]
+    assert CALENDAR.between("2026-12-30", "2026-12-29") == []
+    assert CALENDAR.has("2020-01-01"), "written as a key, though it lies before the start"
+    assert not CALENDAR.has("2026-11-05-13")

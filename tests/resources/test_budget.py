@@ -75,7 +75,9 @@ def test_the_page_of_a_budget_has_its_requests_429s_and_waits(
     assert "no requests" in page(source, api)
     asyncio.run(use())
     found = page(source, api)
-    assert found.startswith("3 requests in the last hour, 1 answered 429, 0 s waited for slots")
+    assert found.startswith(
+        "3 requests in the last hour, 1 with status 429, 0 s waited for send slots"
+    )
     assert f"requests/s, {said}\n" in found
     assert "| 3 | 1 | 0 |" in found
 

@@ -23,8 +23,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from pipeline.run.staged_partition import RunContext
 from sourcetool.check import check
 from tests.support.responses import json_answer
 from tests.support.runs import LIMITS, extract, outcome_of, serving

@@ -22,9 +22,9 @@ from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
-from pipeline.run.lost_race import winner
+from pipeline.run.context import RunContext
+from pipeline.run.other_runs import winner
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 from tests.support.wire import answer, client_of, serving
 from tests.support.yaml_sources import quick
 

@@ -18,8 +18,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import key_rows, manifest_of
 from pipeline.lake.s3 import Lake
 from pipeline.run import parents, row_buffer, staged_partition
-from pipeline.run.lost_race import winner
-from pipeline.run.staged_partition import RunContext
+from pipeline.run.context import RunContext
+from pipeline.run.other_runs import winner
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
 

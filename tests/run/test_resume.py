@@ -13,8 +13,8 @@ from pipeline.config import load_source
 from pipeline.http.client import open_client
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 
 BASELINE, DAY, NEXT = "2026-03-01", "2026-03-02", "2026-03-03"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -119,7 +119,7 @@ def test_what_has_expired_since_the_try_before_is_begun_again(
     assert set(api.asked[: api.asked.index(0)]) == {40}, "it was gone on with first"
     assert manifest.resumed_pages == 0
     [said] = [r.getMessage() for r in caplog.records if r.name == "headrace.run"]
-    assert said.startswith("api/things 2026-11-02: begun again from the first page")
+    assert said.startswith("api/things 2026-11-02: cannot resume, restarting from the first page")
     assert "the cursor has expired" in said or str(dead[0]) in said
 
 

@@ -21,8 +21,8 @@ from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 
 Row = dict[str, Any]
 LIMITS = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)

@@ -253,8 +253,8 @@ def test_days_of_children_that_were_left_out_of_a_run_are_named(lake: Lake) -> N
         assert not outcome_of(source, lake, both, [YESTERDAY], began)[0].failed
         assert not materialize(source, lake, YESTERDAY, AFTER_MIDNIGHT).failed
         assert named() == (
-            "missing: 2026-11-01 (1 day): materialize them; 2026-11-01 is the baseline, no other "
-            "day has the rows from before it"
+            "missing: 2026-11-01 (1 day): materialize them; 2026-11-01 is the baseline, and no "
+            "other day has the rows from before it"
         )
         for day in ("2026-11-01", TODAY):
             assert not outcome_of(source, lake, both, [day], AFTER_MIDNIGHT)[0].failed

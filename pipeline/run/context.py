@@ -1,0 +1,56 @@
+"""``RunContext``: what all partitions of a run share. ``PartitionResult``: what came of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pipeline.config.source import Source
+from pipeline.extract.prefetch import ahead_of
+from pipeline.http.request_batching import Sender
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.s3 import Lake
+from pipeline.partitions import Calendar
+from pipeline.run.row_buffer import BufferedBytes
+from pipeline.run.verify import Check
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all partitions of a run share.
+
+    :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
+    :ivar held: the bytes of all rows that are not written yet.
+    """
+
+    source: Source
+    lake: Lake
+    sender: Sender
+    run_id: str
+    now: Callable[[], datetime]
+    held: BufferedBytes = field(default_factory=BufferedBytes)
+
+    @property
+    def ahead(self) -> int:
+        """Pages of one endpoint requested or waiting for their turn at the same time."""
+        return ahead_of(self.source.limits.in_flight * self.source.pack)
+
+    @property
+    def calendar(self) -> Calendar:
+        return self.source.calendar
+
+
+@dataclass(frozen=True)
+class PartitionResult:
+    """What came of one partition.
+
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier attempt of this run), or
+        ``lost`` (another run committed the partition meanwhile; the manifest is the winner's).
+    """
+
+    endpoint: str
+    manifest: Manifest
+    outcome: str
+    checks: tuple[Check, ...] = ()
+    duration_s: float = 0.0
+    preview: tuple[dict[str, Any], ...] = ()
