@@ -12,9 +12,8 @@ from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.lake.manifest_queries import committed_partitions, latest_manifest
-from pipeline.lake.s3 import Lake
-from pipeline.lake.schema_changes import sentence
+from pipeline.lake.index import ManifestIndex
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.adjacency import gaps
 from pipeline.run.staged_partition import PartitionResult
 from resources import LakeResource
@@ -42,7 +41,7 @@ def checks_alone(
     try:
         opened = lake.open()
         for name in names:
-            newest = latest_manifest(opened, source.source, name)
+            newest = ManifestIndex(opened).latest(source.source, name)
             receipts = [PartitionResult(name, newest, "already committed")] if newest else []
             yield from check_results(context, source, opened, name, receipts)
     except HeadraceError as error:
@@ -52,7 +51,7 @@ def checks_alone(
 def check_results(
     context: dg.AssetExecutionContext,
     source: Source,
-    lake: Lake,
+    lake: ObjectStore,
     endpoint: str,
     receipts: Sequence[PartitionResult],
 ) -> list[dg.AssetCheckResult]:
@@ -66,7 +65,7 @@ def check_results(
 
 
 def _all(
-    source: Source, lake: Lake, endpoint: str, receipts: Sequence[PartitionResult]
+    source: Source, lake: ObjectStore, endpoint: str, receipts: Sequence[PartitionResult]
 ) -> list[dg.AssetCheckResult]:
     results = [
         integrity(source, endpoint, receipts),
@@ -112,9 +111,9 @@ def schema(
 ) -> dg.AssetCheckResult:
     """How the columns differ from those of the partition before: a warning, as readers may care."""
     changes = [
-        f"{receipt.manifest.partition}: {sentence(change)}"
+        f"{receipt.manifest.partition}: {change}"
         for receipt in receipts
-        for change in receipt.manifest.extra.get("schema_changes", [])
+        for change in receipt.manifest.notes.schema_changes
     ]
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
@@ -151,9 +150,9 @@ def wider_margin_s(latest_s: float) -> int:
     return max(1, math.ceil(2 * latest_s / 3600)) * 3600
 
 
-def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
+def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckResult:
     """Days up to the latest committed one that are not committed, or don't join the day after."""
-    days = committed_partitions(lake, source.source, endpoint)
+    days = ManifestIndex(lake).partitions(source.source, endpoint)
     missing = missing_days(source, endpoint, days)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
     said = [f"missing: {named} ({counted(len(missing), 'day')}): materialize them"]

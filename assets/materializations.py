@@ -15,7 +15,7 @@ from assets import metadata
 from assets.asset_checks import check_results
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.staged_partition import PartitionResult
 
 _WITHOUT_EVENT = "__source_asset_observation__"
@@ -37,7 +37,7 @@ class MaterializationRecorder:
         self.shared: Mapping[str, Any] = {}
 
     def results(
-        self, lake: Lake, receipts: Sequence[PartitionResult]
+        self, lake: ObjectStore, receipts: Sequence[PartitionResult]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """What a step that succeeds yields."""
         for name, done in _by_endpoint(receipts).items():
@@ -70,7 +70,7 @@ class MaterializationRecorder:
                 dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(receipt))
             )
 
-    def log_checks(self, lake: Lake, receipts: Sequence[PartitionResult]) -> None:
+    def log_checks(self, lake: ObjectStore, receipts: Sequence[PartitionResult]) -> None:
         """Log the checks of what is committed, in a step that fails for good."""
         step = self._context.get_step_execution_context()
         for name, done in _by_endpoint(receipts).items():

@@ -10,6 +10,7 @@ from pipeline.decode.schema_text import type_text
 from pipeline.decode.types import parse_type
 from pipeline.lake.manifest import Manifest
 from pipeline.run.staged_partition import PartitionResult
+from pipeline.timestamps import as_iso
 
 _CELL_CHARS = 60
 
@@ -17,21 +18,21 @@ _CELL_CHARS = 60
 def of_receipt(receipt: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of one partition of one endpoint, in the order in which it is shown."""
     manifest, table = receipt.manifest, markdown_table(receipt.preview)
-    window, proof = manifest.window, manifest.proof
+    window, proof, notes = manifest.window, manifest.proof, manifest.notes
     found: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "dagster/column_schema": column_schema(manifest, endpoint),
         **({"preview": dg.MetadataValue.md(table)} if table else {}),
-        "contiguous": bool(proof.get("contiguous")),
-        "proof_rests_on": proof.get("rests_on", "–"),
-        "gaps_refetched": proof.get("gaps_refetched", 0),
-        "window_start": window["start"] or "no lower bound",
-        "window_end": window["end"],
+        "contiguous": proof.contiguous,
+        "proof_rests_on": proof.rests_on or "–",
+        "gaps_refetched": proof.gaps_refetched,
+        "window_start": as_iso(window.start) if window.start else "no lower bound",
+        "window_end": as_iso(window.end),
         "watermark": manifest.watermark or "",
-        "safety_margin_s": window["safety_margin_s"],
+        "safety_margin_s": window.safety_margin_s,
         "late_rows": manifest.late_rows,
         "margin_rows": manifest.margin_rows,
-        "pages": proof.get("pages", 0),
+        "pages": proof.pages,
         "pages_resumed": manifest.resumed_pages,
         "requests": manifest.requests,
         "throttled_429": manifest.throttled,
@@ -43,14 +44,13 @@ def of_receipt(receipt: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     }
     if manifest.latest_late_s is not None:
         found["latest_late_s"] = manifest.latest_late_s
-    if proof.get("not_modified"):
+    if proof.not_modified:
         found["not_modified"] = True
-    if "converted" in manifest.extra:
-        found["converted_cells"] = dict(manifest.extra["converted"])
-    if "doubt" in manifest.extra:
-        found["doubt"] = manifest.extra["doubt"]
-    parents = manifest.extra.get("parents")
-    if parents:
+    if notes.converted:
+        found["converted_cells"] = dict(notes.converted)
+    if notes.warning:
+        found["doubt"] = notes.warning
+    if parents := notes.parents:
         found |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if failures := markdown_table(parents["failures"]):
             found["failures"] = dg.MetadataValue.md(failures)

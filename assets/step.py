@@ -29,7 +29,7 @@ from pipeline.errors import HeadraceError
 from pipeline.http.cache import cached
 from pipeline.http.client import Client
 from pipeline.http.request_batching import batching
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.runner import RunOutcome, run_source
 from pipeline.run.staged_partition import PartitionResult, RunContext
 from resources import ApiResource, LakeResource
@@ -93,13 +93,13 @@ class Step:
             )
         yield from self._recorder.results(lake, done)
 
-    def _log_checks(self, lake: Lake) -> None:
+    def _log_checks(self, lake: ObjectStore) -> None:
         try:
             self._recorder.log_checks(lake, self._outcome.receipts)
         except HeadraceError as error:  # it must not hide the step's own failure
             self._context.log.warning(f"The checks of what is committed could not be made: {error}")
 
-    async def _run(self, lake: Lake) -> None:
+    async def _run(self, lake: ObjectStore) -> None:
         half_open = self._tries > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
@@ -150,10 +150,8 @@ class Step:
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
-        if "doubt" in manifest.extra:
-            self._context.log.warning(
-                f"{receipt.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
-            )
+        if warning := manifest.notes.warning:
+            self._context.log.warning(f"{receipt.endpoint} {manifest.partition}: {warning}")
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """Metadata of the whole run: the endpoints of a source share one budget."""
@@ -171,7 +169,7 @@ class Step:
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _end(self, found: FailureReport, lake: Lake | None = None) -> NoReturn:
+    def _end(self, found: FailureReport, lake: ObjectStore | None = None) -> NoReturn:
         """Record what is committed, then end: a run may be terminated while it waits for a retry.
 
         :param lake: where to look for the checks of what is committed, if there is no retry.

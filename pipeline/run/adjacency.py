@@ -14,10 +14,9 @@ from itertools import pairwise
 from pipeline.config.source import Source
 from pipeline.errors import ReadAnew
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import manifest_of
 from pipeline.lake.read import manifests
-from pipeline.lake.s3 import Lake
-from pipeline.partitions.window import Window, gap
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions.window import gap
 from pipeline.run.staged_partition import RunContext
 from pipeline.timestamps import as_iso
 
@@ -30,13 +29,15 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
-    day, window = run.calendar.day(mine.partition), Window.from_json(mine.window)
+    day, window = run.calendar.day(mine.partition), mine.window
 
     def beside(days: int) -> Manifest | None:
         partition = (day + timedelta(days=days)).isoformat()
         if days > 0 and (partition in in_this_run or window.end >= run.calendar.ends(day)):
             return None
-        return manifest_of(run.lake, mine.source, mine.endpoint, partition)
+        if days < 0 and window.start is None:  # a baseline joins whatever lies before it
+            return None
+        return run.index.fresh(mine.source, mine.endpoint, partition)
 
     for first, second in ((beside(-1), mine), (mine, beside(1))):
         if first and second and (between := _between(first, second)):
@@ -47,7 +48,7 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
             )
 
 
-def gaps(source: Source, lake: Lake, endpoint: str, days: Collection[str]) -> Iterator[str]:
+def gaps(source: Source, lake: ObjectStore, endpoint: str, days: Collection[str]) -> Iterator[str]:
     """A sentence on each of these days that doesn't begin where the day before it was read up to.
 
     A run that was killed after its commit has not looked, nor does who carries a commit out. Days
@@ -65,5 +66,5 @@ def gaps(source: Source, lake: Lake, endpoint: str, days: Collection[str]) -> It
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:
-    found = gap(Window.from_json(first.window), Window.from_json(second.window))
+    found = gap(first.window, second.window)
     return " to ".join(map(as_iso, found)) if found else None

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from pipeline.lake.manifest_queries import manifest_of
 from pipeline.partitions.window import Window
 from pipeline.run.staged_partition import RunContext
 
@@ -26,11 +25,12 @@ def seen_before(
     if not spec.conditional or window.kind != "incremental" or in_this_run:
         return {}
     day_before = (run.calendar.day(partition) - timedelta(days=1)).isoformat()
-    before = manifest_of(run.lake, run.source.source, endpoint, day_before)
+    before = run.index.get(run.source.source, endpoint, day_before)
     if before is None or before.definition != run.source.definition(endpoint):
         return {}
-    mine = manifest_of(run.lake, run.source.source, endpoint, partition)
+    mine = run.index.get(run.source.source, endpoint, partition)
     if mine is not None and mine.rows:
         return {}
-    names = ("validators", "feed_from")
-    return {n: before.extra[n] for n in names if n in before.extra}
+    notes = before.notes
+    validators = {"validators": notes.validators} if notes.validators else {}
+    return {**validators, "feed_from": notes.feed_from}

@@ -33,11 +33,10 @@ from pipeline.extract.plan import reader_of, shape_of
 from pipeline.http.client import RequestCounts
 from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.current_rows import EXTRACTED_AT, SWEPT_AT
-from pipeline.lake.manifest_queries import committed_partitions
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import Window
 from pipeline.run.staged_partition import RunContext
 
@@ -131,7 +130,7 @@ def _gone(run: RunContext, name: str, seen: pa.Table, at: datetime) -> pa.Table:
     """
     spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
     of_value = [spec.column_of_parent] if spec.column_of_parent else []
-    if not committed_partitions(run.lake, source, name):
+    if not run.index.partitions(source, name):
         return seen.schema.empty_table()
     have = current(
         run.lake,
@@ -150,7 +149,7 @@ def _gone(run: RunContext, name: str, seen: pa.Table, at: datetime) -> pa.Table:
     return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
 
 
-def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) -> None:
+def _record(lake: ObjectStore, source: str, name: str, gone: pa.Table, at: datetime) -> None:
     if not gone.num_rows:
         return
     stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)

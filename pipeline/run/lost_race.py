@@ -9,8 +9,6 @@ import asyncio
 from datetime import datetime
 
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import manifest_of
-from pipeline.partitions.window import Window
 from pipeline.run.fingerprint import fingerprint
 from pipeline.run.staged_partition import RunContext
 
@@ -40,16 +38,16 @@ async def winner(
 
 def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
     source, children = run.source, run.source.endpoints[endpoint].parents
-    found = manifest_of(run.lake, source.source, endpoint, partition)
+    found = run.index.fresh(source.source, endpoint, partition)
     if found is None or not found.extracted_at:
         return None
     if datetime.fromisoformat(found.extracted_at) < since:
         return None
     if children is not None:  # made from the same parents, it has their window
-        of = manifest_of(run.lake, source.source, children.endpoint, partition)
+        of = run.index.fresh(source.source, children.endpoint, partition)
         same = of and found.definition == fingerprint(source, endpoint, of.generation)
         return found if same else None
     day_ends = run.calendar.ends(run.calendar.day(partition))
     needed = min(day_ends, since.replace(microsecond=0))
     same = found.definition == fingerprint(source, endpoint)
-    return found if same and Window.from_json(found.window).end >= needed else None
+    return found if same and found.window.end >= needed else None

@@ -23,10 +23,8 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
 from pipeline.http.client import RequestCounts
+from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import latest_manifest
-from pipeline.lake.open_attempt import Attempt
-from pipeline.partitions.window import Window
 from pipeline.run.conditional import seen_before
 from pipeline.run.parents import ParentReader, ParentSelection
 from pipeline.run.resume import open_partition
@@ -60,7 +58,7 @@ async def stage(
         waited_s = time.monotonic() - began
         return PartitionResult(endpoint, opened, "already committed", duration_s=waited_s)
     attempt, parents = opened
-    window = Window.from_json(attempt.window)
+    window = attempt.window
     before = await asyncio.to_thread(
         seen_before, run, endpoint, partition, window, in_this_run=in_this_run
     )
@@ -85,7 +83,7 @@ class _Stager:
         self._extra: dict[str, Any] = {}
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
-        self._window = Window.from_json(attempt.window)
+        self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
@@ -221,7 +219,7 @@ class _Stager:
         """The schema to go on with: the earlier try's, else the newest partition's."""
         schema = self._attempt.schema
         if schema is None:
-            latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
+            latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
         added = {"_extracted_at", self._spec.column_of_parent}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)

@@ -2,9 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from pipeline.lake.attempt import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import manifest_of
-from pipeline.lake.open_attempt import Attempt, open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.fingerprint import fingerprint
 from pipeline.run.parents import ParentSelection, parents_of
@@ -19,11 +18,11 @@ def open_partition(
     parents = parents_of(run, children, partition) if children else None
     window = parents.window if parents else _window(run, endpoint, partition, in_this_run)
     wanted = fingerprint(source, endpoint, parents.generation if parents else "")
-    found = manifest_of(run.lake, source.source, endpoint, partition)
+    found = run.index.get(source.source, endpoint, partition)
     if (
         found is not None
         and (found.run_id, found.definition) == (run.run_id, wanted)
-        and not falls_short(Window.from_json(found.window), window)
+        and not falls_short(found.window, window)
     ):
         return found
     while True:
@@ -33,16 +32,17 @@ def open_partition(
             endpoint,
             partition,
             definition=wanted,
-            window=window.to_json(),
+            window=window,
             run_id=run.run_id,
+            index=run.index,
         )
         carried_out = attempt.committed
         if carried_out is None:
-            if falls_short(Window.from_json(attempt.window), window):
-                attempt.start_over(window.to_json())
+            if falls_short(attempt.window, window):
+                attempt.start_over(window)
             return attempt, parents
         # An earlier try had decided its commit; that will do, unless the day has gone on since.
-        decided = Window.from_json(carried_out.window)
+        decided = carried_out.window
         goes_on = decided.end < window.end and window.kind != "snapshot"
         if not goes_on and not falls_short(decided, window):
             return carried_out
@@ -58,7 +58,7 @@ def _window(run: RunContext, endpoint: str, partition: str, in_this_run: bool) -
     before: datetime | None = None
     if day > calendar.start and not in_this_run:
         previous = (day - timedelta(days=1)).isoformat()
-        found = manifest_of(run.lake, run.source.source, endpoint, previous)
+        found = run.index.get(run.source.source, endpoint, previous)
         before = found.watermark_at if found else None
     return incremental(
         calendar,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,15 +20,19 @@ from pipeline.extract.completeness import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.prefetch import ahead_of
 from pipeline.http.request_batching import Sender
+from pipeline.lake.attempt import Attempt, CommitResult
 from pipeline.lake.current_rows import LateRows
-from pipeline.lake.late_rows import late_rows
-from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.manifest_queries import key_batches, latest_manifest, manifest_of
-from pipeline.lake.open_attempt import Attempt, CommitResult
-from pipeline.lake.read import again_if_vanished
-from pipeline.lake.s3 import Lake
-from pipeline.lake.schema_changes import schema_changes
-from pipeline.partitions.window import Calendar, Window
+from pipeline.lake.index import ManifestIndex
+from pipeline.lake.manifest import (
+    Manifest,
+    ManifestFile,
+    ManifestNotes,
+    ManifestProof,
+    schema_changes,
+)
+from pipeline.lake.read import again_if_vanished, key_batches, late_rows
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions.window import Calendar, Window, falls_short
 from pipeline.run.fingerprint import of_this_yaml
 from pipeline.run.row_buffer import BufferedBytes
 from pipeline.run.verify import Check, refuse_if_broken, verify
@@ -78,11 +83,16 @@ class RunContext:
     """
 
     source: Source
-    lake: Lake
+    lake: ObjectStore
     sender: Sender
     run_id: str
     now: Callable[[], datetime]
     held: BufferedBytes = field(default_factory=BufferedBytes)
+
+    @cached_property
+    def index(self) -> ManifestIndex:
+        """The manifests that the run knows: each is read once."""
+        return ManifestIndex(self.lake)
 
     @property
     def ahead(self) -> int:
@@ -158,6 +168,12 @@ class StagedPartition:
                 outcome.left_over,
             )
         lost = outcome.result is CommitResult.LOST
+        if lost and falls_short(outcome.manifest.window, self.window):
+            raise ReadAnew(
+                f"{self.run.source.source}/{self.endpoint} {self.partition} was committed by"
+                f" another run up to {as_iso(outcome.manifest.window.end)}, and this run has read"
+                f" it up to {as_iso(self.window.end)}: the next attempt reads the rest"
+            )
         return PartitionResult(
             endpoint=self.endpoint,
             manifest=outcome.manifest,
@@ -191,37 +207,39 @@ class StagedPartition:
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
         late = self._late(files)
-        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        newest = self.run.index.latest(self.run.source.source, self.endpoint)
         columns = self._columns(newest)
-        changes = schema_changes(newest.columns if newest else (), columns)
         return Manifest(
             endpoint_kind=self.window.kind,
             watermark=self.window.to_json()["end"],
             late_rows=late.late_rows,
             margin_rows=late.margin_rows,
             latest_late_s=late.latest_late_s,
-            proof={
-                "contiguous": self.contiguous,
-                **({"rests_on": self._rests_on} if self.contiguous else {}),
-                "pages": self.counters["pages"],
-                "gaps_refetched": self.counters["gaps_refetched"],
-                **({"not_modified": True} if "not_modified" in self.extra else {}),
-            },
+            proof=ManifestProof(
+                contiguous=self.contiguous,
+                rests_on=self._rests_on if self.contiguous else None,
+                pages=self.counters["pages"],
+                gaps_refetched=self.counters["gaps_refetched"],
+                not_modified="not_modified" in self.extra,
+            ),
             requests=self.counters["requests"],
             throttled=self.counters["throttled"],
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
             checks=[check.to_json() for check in checks],
-            extra={
-                "key": [*self._spec.key],
-                "cursor": self._spec.cursor,
-                **{name: value for name, value in self.extra.items() if name != "rests_on"},
-                **({"schema_changes": changes} if changes else {}),
-                **({"converted": converted} if (converted := self._converted) else {}),
-                **({"each": [*self._spec.each.values]} if self._spec.each else {}),
-                **({"doubt": doubt} if (doubt := self._doubt(newest)) else {}),
-            },
+            notes=ManifestNotes(
+                key=tuple(self._spec.key),
+                cursor=self._spec.cursor,
+                validators=self.extra.get("validators", {}),
+                feed_from=self.extra.get("feed_from"),
+                not_modified="not_modified" in self.extra,
+                parents=self.extra.get("parents", {}),
+                schema_changes=schema_changes(newest.columns if newest else (), columns),
+                converted=self._converted,
+                each=tuple(self._spec.each.values) if self._spec.each else None,
+                warning=self._warning(newest),
+            ),
         )
 
     @property
@@ -235,21 +253,21 @@ class StagedPartition:
         """The least that may be said, if it was read to its end by an earlier version."""
         return str(self.extra.get("rests_on", BY_COUNT))
 
-    def _doubt(self, newest: Manifest | None) -> str | None:
-        """What a user should look at though all is proved."""
+    def _warning(self, newest: Manifest | None) -> str:
+        """What a user should look at, though every row is proved to be there."""
         if self.window.kind == "baseline":
-            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
+            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
         if self.window.start is None:
-            return None
+            return ""
         first = self.run.source.start.isoformat()
         new, gone = self._new_values(newest), self._gone_values(newest)
         said = [_NEW_VALUES.format(_few(new), self.window.start, first)] if new else []
         said += [_GONE_VALUES.format(_few(gone))] if gone else []
-        return "; ".join(said) or None
+        return "; ".join(said)
 
     def _new_values(self, earlier: Manifest | None) -> list[str]:
         """Those of ``each`` that an earlier partition was not asked for."""
-        known = earlier.extra.get("each") if earlier else None
+        known = earlier.notes.each if earlier else None
         if self._spec.each is None or known is None:
             return []
         already = {*known}
@@ -257,7 +275,7 @@ class StagedPartition:
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """Those of ``each`` that an earlier partition was asked for, and this one is not."""
-        known = earlier.extra.get("each", []) if earlier else []
+        known = (earlier.notes.each if earlier else None) or ()
         now = {*(self._spec.each.values if self._spec.each else known)}
         return [str(value) for value in known if value not in now]
 
@@ -279,10 +297,12 @@ class StagedPartition:
             return LateRows(0, 0, None)
         day_before = run.calendar.day(self.partition) - timedelta(days=1)
 
+        day = day_before.isoformat()
+        look = run.index.get_then_fresh(run.source.source, self.endpoint, day)
+
         def before() -> Manifest | None:
             """None if rows of new values would be taken for late ones."""
-            day = day_before.isoformat()
-            found = manifest_of(run.lake, run.source.source, self.endpoint, day)
+            found = look()
             return None if self._new_values(found) else found
 
         return late_rows(

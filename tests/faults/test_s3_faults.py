@@ -140,7 +140,7 @@ def test_an_upload_that_is_gone(
         assert "a staged file is gone from S3 before it was committed" in str(ran.error)
         assert "lifecycle rule" in str(ran.error)
         ran = bench.run()
-    assert ran.manifest.proof["contiguous"]
+    assert ran.manifest.proof.contiguous
     arrived(api, lake)
 
 

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from local.services import S3
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.lake.s3 import Lake
-from pipeline.lake.s3_errors import UploadGone, WriteConflict, classify
+from pipeline.lake.stores.base import UploadGone, WriteConflict
+from pipeline.lake.stores.s3_errors import classify
 from tests.lake.support import extract, read, whole
 from tests.support.identities import READER
 
@@ -113,7 +114,7 @@ def test_uploads_that_are_gone(lake: Lake) -> None:
         (501, "NotImplemented", LakeRefused, "use an S3 that does"),
         (400, "Whatever", LakeRefused, "refused to put s3://b/k: 400 Whatever"),
         (503, "SlowDown", LakeUnavailable, "is not able to put s3://b/k now"),
-        (500, "InternalError", LakeUnavailable, "goes on from the last batch"),
+        (500, "InternalError", LakeUnavailable, "resumes from the last batch"),
         (400, "RequestTimeout", LakeUnavailable, "(400 RequestTimeout)"),
         (409, "ConditionalRequestConflict", WriteConflict, "changed by another run"),
         (404, "NoSuchKey", WriteConflict, "changed by another run"),

@@ -10,15 +10,7 @@ from typing import Any, Final
 from botocore import exceptions as boto
 
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
-
-
-class WriteConflict(HeadraceError):
-    """The object is not (or no longer) the one that a conditional request named."""
-
-
-class UploadGone(HeadraceError):
-    """The multipart upload does not exist: completed, aborted, or removed by a lifecycle rule."""
-
+from pipeline.lake.stores.base import UploadGone, WriteConflict
 
 _PERMISSION: Final = {
     "get": "s3:GetObject (and s3:ListBucket)",
@@ -84,7 +76,7 @@ def classify(
     """
     at = f"S3 at {endpoint}"
     if not isinstance(error, boto.ClientError):
-        return _without_answer(error, operation, key, at)
+        return _without_response(error, operation, key, at)
     code, status = _code(error), _status(error)
     if code in _CONFLICT or (operation == "put" and code in _MISSING):
         return WriteConflict(f"{key} was changed by another run")
@@ -98,7 +90,7 @@ def classify(
     if status >= 500 or status in (408, 429) or code in _BUSY:
         return LakeUnavailable(
             f"{at} is not able to {operation} {key} now ({status} {code})."
-            " The next try goes on from the last batch."
+            " The next attempt resumes from the last batch."
         )
     return LakeRefused(f"{at} refused to {operation} {key}: {status} {code}.")
 
@@ -120,7 +112,7 @@ def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
     return LakeUnavailable(f"The files of {lake} can't be read ({code}); they were tried twice.")
 
 
-def _without_answer(error: Exception, operation: str, key: str, at: str) -> HeadraceError:
+def _without_response(error: Exception, operation: str, key: str, at: str) -> HeadraceError:
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return LakeRefused(f"{at}: no credentials were found: {_CREDENTIALS}.")
     if isinstance(error, boto.TokenRetrievalError | boto.SSOError | boto.CredentialRetrievalError):
