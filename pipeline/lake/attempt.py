@@ -356,8 +356,8 @@ class Attempt:
             except UploadGone:
                 if last_attempt:
                     raise LakeUnavailable(
-                        f"S3 twice lost the upload of {lake.url(key)} while it was being sent:"
-                        " does something else remove unfinished uploads from the bucket?"
+                        f"{lake.address} twice lost the upload of `{lake.url(key)}` while its parts"
+                        " were sent. Check what else removes unfinished uploads there."
                     ) from None
             except HeadraceError:
                 with suppress(HeadraceError):
@@ -387,7 +387,7 @@ class Attempt:
         clean_up(self._lake, self.place, batches=lost)
         if not kept and losses > 1:
             raise LakeRefused(
-                f"{self.place}: all that was staged was gone from S3 before it could be committed,"
+                f"{self.place}: every staged file was gone from S3 before it could be committed,"
                 f" {losses} times now: unfinished uploads are removed from {self._lake.url()}"
                 " sooner than this partition can be read. Let the lifecycle rule leave them a week."
             )

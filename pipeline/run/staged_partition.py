@@ -108,8 +108,8 @@ class RunContext:
 class PartitionResult:
     """What came of one partition.
 
-    :ivar outcome: ``committed``, ``already committed`` (by an earlier try of this run), or ``lost``
-        (another run committed the partition meanwhile; the manifest is the winner's).
+    :ivar outcome: ``committed``, ``already committed`` (by an earlier attempt of this run), or
+        ``lost`` (another run committed the partition meanwhile; the manifest is the winner's).
     """
 
     endpoint: str
@@ -151,17 +151,17 @@ class StagedPartition:
         try:
             outcome = self.attempt.commit(build)
         except ContractBroken as error:
-            # What is staged would break the same way again: the next try reads it anew.
+            # The staged rows would break the same way again: the next attempt reads them anew.
             self.attempt.start_over()
             if not self.resumed_pages:
                 raise
-            # Rows that an earlier try has staged may have moved, and come again in this one: only
-            # what is read in one go shows whether the contract is broken.
-            raise ReadAnew(f"{error} The next try reads all pages in one go") from error
+            # Rows that an earlier attempt has staged may have moved, and be duplicates in this one:
+            # only a reading in one go shows whether the contract is broken.
+            raise ReadAnew(f"{error} The next attempt reads all pages in one go") from error
         if outcome.left_over:
             log.warning(
-                "%s/%s %s is committed, but what it replaced is not all removed, which the next "
-                "try does: %s",
+                "%s/%s %s is committed, but the files that it replaces are not all removed; the "
+                "next attempt removes them: %s",
                 self.run.source.source,
                 self.endpoint,
                 self.partition,

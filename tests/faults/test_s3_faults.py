@@ -167,7 +167,7 @@ def test_access_that_is_revoked_in_the_middle(
         ("expired", "the temporary credentials have expired: renew them"),
         ("unknown key", "the access key is not known there"),
         ("skewed", "this machine's clock is wrong by more than S3 accepts"),
-        ("quota", "the quota of the bucket 'lake' is used up: make room in it, or raise it"),
+        ("quota", "the quota of the bucket `lake` is used up: make room in it, or raise it"),
         ("full", "now (507 XMinioStorageFull)"),
     ],
 )

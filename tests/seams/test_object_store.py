@@ -39,7 +39,7 @@ DAY = "2026-11-01"
 ROWS = 60
 
 
-class FolderStore(ObjectStore):
+class ToyStore(ObjectStore):
     """A folder of this machine, for one process: renames are atomic, a lock guards conditions."""
 
     example = "toy:///folder"
@@ -173,7 +173,7 @@ class FolderStore(ObjectStore):
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[ObjectStore]:
-    STORES.register("toy")(FolderStore)
+    STORES.register("toy")(ToyStore)
     try:
         opened = open_lake(f"toy://{tmp_path}/lake")
         opened.check()

@@ -70,7 +70,7 @@ class ObjectStore(ABC):
     A kind is one class, registered under its URL's scheme. A folder of this machine, in short:
 
         @STORES.register("toy")
-        class FolderStore(ObjectStore):
+        class ToyStore(ObjectStore):
             example = "toy:///folder"
 
             @classmethod
