@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from textwrap import dedent
 
 import pytest
+from pipeline.lake.manifest_queries import key_rows
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,7 +17,6 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.config.json_schema import source_schema
 from pipeline.errors import ApiUnavailable, ConfigError
-from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination import PAGINATION, Paging
 from tests.support.runs import extract, outcome_of, serving
