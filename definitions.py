@@ -20,7 +20,7 @@ from assets import (
 from pipeline.config import load_sources
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
-from pipeline.lake.paths import parse_lake_url
+from pipeline.lake.stores.registry import check_lake_url
 from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
 
@@ -31,7 +31,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     :raises ConfigError: a setting or a YAML file is wrong; one sentence each.
     """
     settings = Settings.read(env)
-    parse_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
+    check_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
     sources = load_sources(settings.sources, env)
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]

@@ -10,9 +10,8 @@ from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.lake.manifest_queries import committed_partitions, latest_manifest
-from pipeline.lake.s3 import Lake
-from pipeline.lake.schema_changes import sentence
+from pipeline.lake.index import ManifestIndex
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
 from pipeline.run.other_runs import gaps
 from resources import LakeResource
@@ -59,7 +58,7 @@ def checks_alone(
     try:
         opened = lake.open()
         for name in names:
-            newest = latest_manifest(opened, source.source, name)
+            newest = ManifestIndex(opened).latest(source.source, name)
             results = [PartitionResult(name, newest, "already committed")] if newest else []
             yield from check_results(context, source, opened, name, results)
     except HeadraceError as error:
@@ -69,7 +68,7 @@ def checks_alone(
 def check_results(
     context: dg.AssetExecutionContext,
     source: Source,
-    lake: Lake,
+    lake: ObjectStore,
     endpoint: str,
     results: Sequence[PartitionResult],
 ) -> list[dg.AssetCheckResult]:
@@ -83,7 +82,7 @@ def check_results(
 
 
 def _all(
-    source: Source, lake: Lake, endpoint: str, results: Sequence[PartitionResult]
+    source: Source, lake: ObjectStore, endpoint: str, results: Sequence[PartitionResult]
 ) -> list[dg.AssetCheckResult]:
     checks = [
         integrity(source, endpoint, results),
@@ -129,9 +128,9 @@ def schema(
 ) -> dg.AssetCheckResult:
     """How the columns differ from those of the previous partition: a warning, for readers' sake."""
     changes = [
-        f"{result.manifest.partition}: {sentence(change)}"
+        f"{result.manifest.partition}: {change}"
         for result in results
-        for change in result.manifest.extra.get("schema_changes", [])
+        for change in result.manifest.notes.schema_changes
     ]
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
@@ -170,10 +169,10 @@ def wider_margin_s(latest_s: float) -> int:
     return max(1, math.ceil(2 * latest_s / 3600)) * 3600
 
 
-def coverage(source: Source, lake: Lake, endpoint: str) -> dg.AssetCheckResult:
+def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckResult:
     """Partitions up to the latest committed one that are missing, or leave a gap to the next."""
     calendar = source.calendar
-    committed = committed_partitions(lake, source.source, endpoint)
+    committed = ManifestIndex(lake).partitions(source.source, endpoint)
     keys = [key for key in committed if calendar.has(key)]
     missing = missing_partitions(source, endpoint, keys)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")

@@ -43,7 +43,7 @@ def clean_lake(
         end(context, report_of_error(error, context.retry_number + 1))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
-        context.log.info(f"{done}: {each.what} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
+        context.log.info(f"{done}: {each.kind} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
     context.log.info(f"{len(report.leftovers)} leftovers {done}, {report.bytes:,} bytes")
     context.add_output_metadata(
         {"left_over": len(report.leftovers), "bytes": report.bytes, "dry_run": report.dry_run}

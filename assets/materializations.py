@@ -17,8 +17,9 @@ from assets.compat import WITHOUT_MATERIALIZATION, log_check
 from assets.specs import asset_key, column_schema
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
+from pipeline.timestamps import as_iso
 
 _CELL_CHARS = 60
 
@@ -36,7 +37,7 @@ class MaterializationRecorder:
         self.shared: Mapping[str, Any] = {}
 
     def results(
-        self, lake: Lake, committed: Sequence[PartitionResult]
+        self, lake: ObjectStore, committed: Sequence[PartitionResult]
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """The results that a step yields if it succeeds."""
         for name, done in _by_endpoint(committed).items():
@@ -69,7 +70,7 @@ class MaterializationRecorder:
                 dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(result))
             )
 
-    def log_checks(self, lake: Lake, committed: Sequence[PartitionResult]) -> None:
+    def log_checks(self, lake: ObjectStore, committed: Sequence[PartitionResult]) -> None:
         """Log the checks of what is committed, in a step that fails for good."""
         for name, done in _by_endpoint(committed).items():
             checks = check_results(self._context, self._source, lake, name, done)
@@ -124,21 +125,21 @@ def _recorded_by_earlier_attempts(
 def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of one partition of one endpoint, in the order in which it is shown."""
     manifest, table = result.manifest, markdown_table(result.preview)
-    window, proof = manifest.window, manifest.proof
+    window, proof, notes = manifest.window, manifest.proof, manifest.notes
     metadata: dict[str, Any] = {
         "dagster/row_count": manifest.rows,
         "dagster/column_schema": column_schema(manifest, endpoint),
         **({"preview": dg.MetadataValue.md(table)} if table else {}),
-        "contiguous": bool(proof.get("contiguous")),
-        "proof_rests_on": proof.get("rests_on", "–"),
-        "gaps_refetched": proof.get("gaps_refetched", 0),
-        "window_start": window["start"] or "no lower bound",
-        "window_end": window["end"],
+        "contiguous": proof.contiguous,
+        "proof_rests_on": proof.rests_on or "–",
+        "gaps_refetched": proof.gaps_refetched,
+        "window_start": as_iso(window.start) if window.start else "no lower bound",
+        "window_end": as_iso(window.end),
         "watermark": manifest.watermark or "",
-        "safety_margin_s": window["safety_margin_s"],
+        "safety_margin_s": window.safety_margin_s,
         "late_rows": manifest.late_rows,
         "margin_rows": manifest.margin_rows,
-        "pages": proof.get("pages", 0),
+        "pages": proof.pages,
         "pages_resumed": manifest.resumed_pages,
         "requests": manifest.requests,
         "throttled_429": manifest.throttled,
@@ -150,14 +151,13 @@ def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
     }
     if manifest.latest_late_s is not None:
         metadata["latest_late_s"] = manifest.latest_late_s
-    if proof.get("not_modified"):
+    if proof.not_modified:
         metadata["not_modified"] = True
-    if "converted" in manifest.extra:
-        metadata["converted_cells"] = dict(manifest.extra["converted"])
-    if "doubt" in manifest.extra:
-        metadata["doubt"] = manifest.extra["doubt"]
-    parents = manifest.extra.get("parents")
-    if parents:
+    if notes.converted:
+        metadata["converted_cells"] = dict(notes.converted)
+    if notes.warning:
+        metadata["doubt"] = notes.warning
+    if parents := notes.parents:
         metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if failures := markdown_table(parents["failures"]):
             metadata["failures"] = dg.MetadataValue.md(failures)

@@ -33,7 +33,7 @@ from pipeline.errors import HeadraceError
 from pipeline.http.cache import cached
 from pipeline.http.client import Client
 from pipeline.http.request_batching import batching
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
 from resources import ApiResource, LakeResource
@@ -100,13 +100,13 @@ class Step:
             )
         yield from self._recorder.results(lake, done)
 
-    def _log_checks(self, lake: Lake) -> None:
+    def _log_checks(self, lake: ObjectStore) -> None:
         try:
             self._recorder.log_checks(lake, self._outcome.receipts)
         except HeadraceError as error:  # it must not hide the step's own failure
             self._context.log.warning(f"The committed partitions could not be checked: {error}")
 
-    async def _run(self, lake: Lake) -> None:
+    async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
         async with (
             self._api.session(self._source, half_open=half_open, share=self._share()) as client,
@@ -157,10 +157,8 @@ class Step:
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
-        if "doubt" in manifest.extra:
-            self._context.log.warning(
-                f"{result.endpoint} {manifest.partition}: {manifest.extra['doubt']}"
-            )
+        if warning := manifest.notes.warning:
+            self._context.log.warning(f"{result.endpoint} {manifest.partition}: {warning}")
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
         """Metadata of the whole run: the endpoints of a source share one budget."""
@@ -178,7 +176,7 @@ class Step:
             "requests_over_time": dg.MetadataValue.md(plot),
         }
 
-    def _end(self, report: FailureReport, lake: Lake | None = None) -> NoReturn:
+    def _end(self, report: FailureReport, lake: ObjectStore | None = None) -> NoReturn:
         """Record what is committed, then end: a run may be terminated while it waits for a retry.
 
         :param lake: the lake to check what is committed in, if there is no retry.

@@ -95,7 +95,7 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
         "rows": manifest.rows,
         "files": len(manifest.files),
         "parquet_bytes": sum(file.bytes for file in manifest.files),
-        "contiguous": manifest.proof["contiguous"],
+        "contiguous": manifest.proof.contiguous,
     }
 
 

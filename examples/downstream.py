@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import definitions
-from pipeline.lake.filesystem import filesystem
 from pipeline.lake.read import dataset
 from resources import LakeResource
 
@@ -40,8 +39,8 @@ def best_games(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
         changed = dataset(opened, "igdb", "games", day)
         rated = changed.to_table(["id", "name", "rating"], filter=pc.field("rating").is_valid())
         best = rated.take(pc.select_k_unstable(rated, 10, [("rating", "descending")]))
-        file = opened.full(f"reports/best_games/dt={day}.parquet")
-        pq.write_table(best, f"{opened.bucket}/{file}", filesystem=filesystem(opened))
+        file = opened.arrow_path(f"reports/best_games/dt={day}.parquet")
+        pq.write_table(best, file, filesystem=opened.filesystem())
         context.add_asset_metadata({"dagster/row_count": best.num_rows}, partition_key=day)
 
 

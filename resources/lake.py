@@ -1,10 +1,11 @@
-"""The lake: a folder of an S3 bucket, through dagster-aws's ``S3Resource``."""
+"""The lake: a folder of an object store; on S3, through dagster-aws's ``S3Resource``."""
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.lake.stores.registry import open_lake
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
@@ -17,12 +18,12 @@ class LakeResource(dg.ConfigurableResource["LakeResource"]):
     url: str = Field(description="s3://bucket/prefix")
     s3: S3Resource
 
-    def open(self) -> Lake:
+    def open(self) -> ObjectStore:
         """The lake, once S3 has said that it is there.
 
         :raises LakeRefused: no such bucket, or no permission.
-        :raises LakeUnavailable: S3 does not respond.
+        :raises LakeUnavailable: the store does not respond.
         """
-        lake = Lake(self.s3.get_client(), self.url)
+        lake = open_lake(self.url, {"s3": self.s3.get_client})
         lake.check()
         return lake

@@ -1,11 +1,13 @@
-"""The checkpoint: how far a try at a partition has come, and who may go on with it.
+"""The checkpoint: how far an attempt at a partition has come, and which attempt may resume it.
 
-One object a partition, changed by compare-and-swap only. Whoever holds its newest etag owns the
-partition's work; writing it takes the ownership from whoever held it before (*fencing*).
+One object a partition, changed by compare-and-swap only. The attempt that holds its newest etag
+owns the partition's work; writing the checkpoint takes the ownership from the attempt that held it
+before (*fencing*). A checkpoint of another version is dropped, with a line in the log.
 """
 
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -16,7 +18,10 @@ import pyarrow as pa
 from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.s3 import Lake, Part
+from pipeline.lake.stores.base import ObjectStore, Part
+from pipeline.partitions.window import Window
+
+log = logging.getLogger("headrace.lake")
 
 _VERSION: Final = 1
 
@@ -40,19 +45,19 @@ class Checkpoint:
 
     *Staging* until ``manifest`` is set, then *committing*: see `CommitDecision`.
 
-    :param owner: the generation of the try that wrote this.
+    :param owner: the generation of the attempt that wrote this.
     :param base: the etag of the manifest that a commit will replace; None if there was none.
     :param writes: counts the writes, so that no two are the same text (see
         `pipeline.lake.compare_and_swap`).
-    :param losses: how often all that was staged was gone before it could be committed.
-    :param garbage: keys that nobody needs any more once ``manifest`` is in place.
+    :param losses: how often every staged batch was gone before it could be committed.
+    :param garbage: keys that are in no use any more once ``manifest`` is in place.
     """
 
     owner: str
     run_id: str
     definition: str
     base: str | None
-    window: Mapping[str, Any]
+    window: Window
     batches: tuple[StagedBatch, ...] = ()
     schema: str | None = None
     writes: int = 0
@@ -61,18 +66,19 @@ class Checkpoint:
     garbage: tuple[str, ...] = field(default=())
 
     def next(self, **changes: Any) -> "Checkpoint":
-        """What is written after this one."""
+        """The checkpoint that is written after this one."""
         return replace(self, writes=self.writes + 1, **changes)
 
     def to_json(self) -> bytes:
         """The checkpoint as text."""
         data = asdict(self)
+        data["window"] = self.window.to_json()
         data["manifest"] = self.manifest.to_json() if self.manifest else None
         return json.dumps({"version": _VERSION, **data}, indent=1, allow_nan=False).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> "Checkpoint | None":
-        """Read one; None if another version of Headrace wrote it: not to be gone on with."""
+        """Read one; None if another version of Headrace wrote it: it can't be resumed."""
         try:
             data = json.loads(text)
             if data.pop("version") != _VERSION:
@@ -84,7 +90,8 @@ class Checkpoint:
             planned = data.pop("manifest")
             manifest = Manifest.from_json(planned) if planned else None
             garbage = tuple(data.pop("garbage"))
-            return cls(batches=batches, manifest=manifest, garbage=garbage, **data)
+            window = Window.from_json(data.pop("window"))
+            return cls(window=window, batches=batches, manifest=manifest, garbage=garbage, **data)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -120,18 +127,27 @@ class CommitDecision:
     etag: str
 
 
-def load(lake: Lake, place: PartitionPaths) -> StoredCheckpoint | None:
-    """The partition's checkpoint, or None if nobody is at work on it."""
+def load(lake: ObjectStore, place: PartitionPaths) -> StoredCheckpoint | None:
+    """The partition's checkpoint, or None if no attempt is at work on it."""
     found = lake.get(place.checkpoint)
     if found is None:
         return None
-    return StoredCheckpoint(Checkpoint.from_json(found.body), found.etag, found.modified)
+    checkpoint = Checkpoint.from_json(found.body)
+    if checkpoint is None:
+        log.warning(
+            "cannot resume %s (its checkpoint is not of version %d); restarting from page 1",
+            place,
+            _VERSION,
+        )
+    return StoredCheckpoint(checkpoint, found.etag, found.modified)
 
 
-def save(lake: Lake, place: PartitionPaths, checkpoint: Checkpoint, *, replaces: str | None) -> str:
+def save(
+    lake: ObjectStore, place: PartitionPaths, checkpoint: Checkpoint, *, replaces: str | None
+) -> str:
     """Write the checkpoint, if the one with that etag is still there; returns the new etag.
 
-    :raises Conflict: another try wrote it meanwhile.
+    :raises WriteConflict: another attempt wrote it meanwhile.
     """
     return compare_and_swap(lake, place.checkpoint, checkpoint.to_json(), replaces=replaces)
 

@@ -1,4 +1,4 @@
-"""Find, and on request remove, what dead tries have left and no next try has cleaned up.
+"""Find, and on request remove, what dead attempts have left and no next attempt has cleaned up.
 
 Nothing that a manifest names is touched, nor a checkpoint that was written lately, nor what one
 names. Everything is listed *before* the checkpoints and manifests are read: a file gets its
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeVar
 
+from pipeline.lake.attempt import carry_out, clean_up
 from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
+from pipeline.lake.index import read_committed
 from pipeline.lake.paths import (
     PartitionPaths,
     checkpoints_folder,
@@ -20,24 +22,23 @@ from pipeline.lake.paths import (
     paths_of_part,
     paths_of_record,
 )
-from pipeline.lake.publish import carry_out, committed, discard
-from pipeline.lake.s3 import Lake, ListedObject, Upload
-from pipeline.lake.s3_errors import WriteConflict
+from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload, WriteConflict
+from pipeline.partitions.window import Window
 
 DAY_S: Final = 86_400.0
-What = Literal["upload", "orphan", "checkpoint", "commit"]
+LeftoverKind = Literal["upload", "orphan", "checkpoint", "commit"]
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that is in nobody's use.
+    """One thing that is in no use.
 
-    :ivar what: an unfinished *upload*; an *orphan* file that no manifest names; a *checkpoint*
+    :ivar kind: an unfinished *upload*; an *orphan* file that no manifest names; a *checkpoint*
         with its staged batches; a *commit* that was decided and not carried out.
-    :ivar bytes: None where S3 does not tell.
+    :ivar bytes: None where the store does not tell.
     """
 
-    what: What
+    kind: LeftoverKind
     key: str
     age_s: float
     bytes: int | None
@@ -45,19 +46,19 @@ class Leftover:
 
 @dataclass(frozen=True)
 class MaintenanceReport:
-    """What was found, and whether it was removed."""
+    """The leftovers that were found, and whether they were removed."""
 
     leftovers: tuple[Leftover, ...]
     dry_run: bool
 
     @property
     def bytes(self) -> int:
-        """The size of what was found, as far as it is known."""
+        """The size of the leftovers, as far as it is known."""
         return sum(each.bytes or 0 for each in self.leftovers)
 
 
 def clean(
-    lake: Lake,
+    lake: ObjectStore,
     *,
     older_than_s: float = 3 * DAY_S,
     dry_run: bool = True,
@@ -102,7 +103,7 @@ def _by_place(things: Iterable[_K]) -> dict[PartitionPaths, list[_K]]:
 
 @dataclass(frozen=True)
 class _Endpoint:
-    lake: Lake
+    lake: ObjectStore
     source: str
     endpoint: str
     now: datetime
@@ -142,17 +143,20 @@ class _Endpoint:
             run_id="maintenance",
             definition="",
             base=None,
-            window={},
+            window=Window("snapshot", None, self.now, 0.0),
         )
         try:
             etag = save(self.lake, place, nobody, replaces=held.etag)
         except WriteConflict:
             return
-        if held.checkpoint is not None:
-            found = committed(self.lake, place)
-            keep = found.manifest.paths if found else frozenset()
-            discard(self.lake, held.checkpoint.batches, keep=keep)
-        self.lake.delete_exactly(place.checkpoint, etag)
+        found = read_committed(self.lake, place)
+        clean_up(
+            self.lake,
+            place,
+            batches=held.checkpoint.batches if held.checkpoint else (),
+            keep=found.manifest.paths if found else frozenset(),
+            checkpoint=etag,
+        )
 
     def _strays(
         self,
@@ -161,7 +165,7 @@ class _Endpoint:
         files: Sequence[ListedObject],
         uploads: Sequence[Upload],
     ) -> Iterator[Leftover]:
-        found = committed(self.lake, place)
+        found = read_committed(self.lake, place)
         used = set(found.manifest.paths) if found else set()
         staged = held.checkpoint.batches if held and held.checkpoint else ()
         used |= {batch.key for batch in staged}
@@ -174,10 +178,8 @@ class _Endpoint:
             yield Leftover("orphan", file.key, self._age_s(file.modified), file.size)
         for upload in idle:
             yield Leftover("upload", upload.key, self._age_s(upload.initiated), None)
-            if not self.dry_run:
-                self.lake.abort_upload(upload.key, upload.upload_id)
         if not self.dry_run:
-            self.lake.delete([file.key for file in orphans])
+            clean_up(self.lake, place, uploads=idle, files=[file.key for file in orphans])
 
     def _is_old(self, instant: datetime) -> bool:
         return self._age_s(instant) >= self.older_than_s

@@ -11,9 +11,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from pipeline.errors import LakeRefused
-from pipeline.partitions.window import WindowKind
+from pipeline.partitions.window import Window, WindowKind
+from pipeline.timestamps import EPOCH
 
 VERSION: Final = 1
+_OURS: Final = "_"
+_NOT_FILLED_IN: Final = Window("snapshot", None, EPOCH, 0.0)
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,128 @@ class ManifestFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManifestProof:
+    """What says that no row lies between a partition's pages.
+
+    :ivar contiguous: nothing lies between them, as far as ``rests_on`` can tell.
+    :ivar rests_on: the proof basis; None if the pages are not proved contiguous.
+    :ivar not_modified: the API said so (304), and there was no page to read.
+    """
+
+    contiguous: bool = False
+    rests_on: str | None = None
+    pages: int = 0
+    gaps_refetched: int = 0
+    not_modified: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the manifest; ``rests_on`` and ``not_modified`` only if there is something."""
+        return {
+            "contiguous": self.contiguous,
+            **({"rests_on": self.rests_on} if self.rests_on is not None else {}),
+            "pages": self.pages,
+            "gaps_refetched": self.gaps_refetched,
+            **({"not_modified": True} if self.not_modified else {}),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ManifestProof":
+        return cls(**{name: data[name] for name in _names(cls) & data.keys()})
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """How one column differs from the partition before.
+
+    :ivar before: its type there; None: the column is new.
+    :ivar after: its type now; None: the column is gone.
+    """
+
+    column: str
+    before: str | None
+    after: str | None
+
+    def __str__(self) -> str:
+        if self.before is None:
+            return f"{self.column} is new ({self.after})"
+        if self.after is None:
+            return f"{self.column} is gone (was {self.before})"
+        return f"{self.column} was {self.before}, is {self.after}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestNotes:
+    """What else is noted of a partition: ``extra`` in the manifest. None or empty: left out.
+
+    :ivar key: the columns that identify a row; None in manifests that did not note them.
+    :ivar cursor: the column that moves when a row changes.
+    :ivar validators: of a feed, the headers by which the next partition asks whether it changed.
+    :ivar feed_from: of a feed, the earliest instant that its response reached back to.
+    :ivar not_modified: the partition was answered by a 304.
+    :ivar parents: of children, how many parents were asked, and which failed.
+    :ivar schema_changes: against the newest partition before.
+    :ivar converted: by column, how many cells did not come in its type.
+    :ivar each: the values that the partition was asked for; None if it has none.
+    :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
+    """
+
+    key: tuple[str, ...] | None = None
+    cursor: str | None = None
+    validators: Mapping[str, str] = field(default_factory=dict)
+    feed_from: str | None = None
+    not_modified: bool = False
+    parents: Mapping[str, Any] = field(default_factory=dict)
+    schema_changes: tuple[SchemaChange, ...] = ()
+    converted: Mapping[str, int] = field(default_factory=dict)
+    each: tuple[Any, ...] | None = None
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the manifest."""
+        changes = [
+            {"column": each.column, "was": each.before, "is": each.after}
+            for each in self.schema_changes
+        ]
+        noted: dict[str, Any] = {
+            "validators": dict(self.validators) or None,
+            "feed_from": self.feed_from,
+            "not_modified": self.not_modified or None,
+            "parents": dict(self.parents) or None,
+            "schema_changes": changes or None,
+            "converted": dict(self.converted) or None,
+            "each": None if self.each is None else list(self.each),
+            "doubt": self.warning or None,
+        }
+        found = {name: value for name, value in noted.items() if value is not None}
+        return found if self.key is None else {"key": [*self.key], "cursor": self.cursor} | found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ManifestNotes":
+        """Read them. Those that another version has noted besides are ignored."""
+        changes = tuple(
+            SchemaChange(each["column"], each["was"], each["is"])
+            for each in data.get("schema_changes", ())
+        )
+        plain = {name: data[name] for name in _PLAIN_NOTES & data.keys()}
+        return cls(
+            key=tuple(data["key"]) if "key" in data else None,
+            schema_changes=changes,
+            each=tuple(data["each"]) if "each" in data else None,
+            warning=data.get("doubt", ""),
+            **plain,
+        )
+
+
+_PLAIN_NOTES: Final = frozenset(
+    {"cursor", "validators", "feed_from", "not_modified", "parents", "converted"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """One generation of one partition.
 
-    Whoever builds one for `lake.commit` gives what only it knows; the names, the window, the
+    A run that builds one for its commit gives only what it alone knows; the names, the window, the
     generation, the files and the rows are the attempt's, and are filled in by it.
     """
 
@@ -39,14 +160,14 @@ class Manifest:
     partition: str = ""
     generation: str = ""
     endpoint_kind: WindowKind = "incremental"
-    window: Mapping[str, Any] = field(default_factory=dict)
+    window: Window = _NOT_FILLED_IN
     watermark: str | None = None
     rows: int = 0
     late_rows: int = 0
     margin_rows: int = 0
     latest_late_s: float | None = None
     files: Sequence[ManifestFile] = ()
-    proof: Mapping[str, Any] = field(default_factory=dict)
+    proof: ManifestProof = ManifestProof()
     requests: int = 0
     throttled: int = 0
     resumed_pages: int = 0
@@ -55,7 +176,7 @@ class Manifest:
     checks: Sequence[Mapping[str, Any]] = ()
     run_id: str = ""
     definition: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    notes: ManifestNotes = ManifestNotes()
 
     @property
     def watermark_at(self) -> datetime | None:
@@ -74,7 +195,13 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text; the same manifest is always the same text."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
+        data |= {"window": self.window.to_json(), "proof": self.proof.to_json()}
+        data |= {
+            "files": [asdict(file) for file in self.files],
+            "extra": data.pop("notes").to_json(),
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str = "A manifest") -> "Manifest":
@@ -88,8 +215,10 @@ class Manifest:
             version = int(data["version"])
             if version <= VERSION:
                 data["files"] = [_file(item) for item in data["files"]]
-                known = {each.name for each in fields(cls)} & data.keys()
-                return cls(**{name: _frozen(data[name]) for name in known})
+                data["window"] = Window.from_json(data["window"])
+                data["proof"] = ManifestProof.from_json(data.get("proof", {}))
+                data["notes"] = ManifestNotes.from_json(data.get("extra", {}))
+                return cls(**{n: _frozen(data[n]) for n in _names(cls) & data.keys()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LakeRefused(
                 f"{name} is not a manifest of Headrace ({type(error).__name__}): restore the"
@@ -101,9 +230,41 @@ class Manifest:
         )
 
 
+def _names(of: type) -> set[str]:
+    return {each.name for each in fields(of)}
+
+
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def _file(item: Mapping[str, Any]) -> ManifestFile:
     return ManifestFile(path=str(item["path"]), rows=int(item["rows"]), bytes=int(item["bytes"]))
+
+
+# ---- how the columns of two partitions differ
+
+
+def schema_changes(
+    before: Sequence[Mapping[str, str]], after: Sequence[Mapping[str, str]]
+) -> tuple[SchemaChange, ...]:
+    """In order of the columns after, then those that are gone. No partition before: no change.
+
+    Columns that this project adds are left out.
+
+    :param before: columns as in a manifest: ``[{"name", "type"}]``.
+    """
+    if not before:
+        return ()
+    was, now = _types(before), _types(after)
+    changed = [
+        SchemaChange(name, was.get(name), kind)
+        for name, kind in now.items()
+        if was.get(name) != kind
+    ]
+    gone = [SchemaChange(name, kind, None) for name, kind in was.items() if name not in now]
+    return (*changed, *gone)
+
+
+def _types(columns: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {c["name"]: c["type"] for c in columns if not c["name"].startswith(_OURS)}

@@ -16,7 +16,6 @@ from typing import Final
 from pipeline.errors import ConfigError
 
 _LONGEST: Final = 200  # characters; S3 takes 1,024 bytes for all of a key
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _UNSAFE: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\.\.|^\.")
 _GENERATION: Final = r"\d{8}T\d{9}-[0-9a-f]{8}"
 _PART: Final = re.compile(rf"([^/]+)/([^/]+)/dt=([^/]+)/part-\d{{5,}}-{_GENERATION}\.parquet")
@@ -39,18 +38,6 @@ def segment(text: str) -> str:
             " begin with a dot, and has no slash, backslash, '..' or control character."
         )
     return text
-
-
-def parse_lake_url(text: str) -> tuple[str, str]:
-    """``s3://bucket/prefix`` as bucket and prefix; the prefix may be empty."""
-    scheme, separator, rest = text.strip().partition("://")
-    bucket, _, prefix = rest.rstrip("/").partition("/")
-    if scheme != "s3" or not separator or not _BUCKET.fullmatch(bucket):
-        raise ConfigError(f"HEADRACE_LAKE is {text[:100]!r}; expected s3://bucket/prefix.")
-    if prefix:
-        for piece in prefix.split("/"):
-            segment(piece)
-    return bucket, prefix
 
 
 @dataclass(frozen=True)
@@ -104,6 +91,11 @@ def manifests_folder(source: str, endpoint: str) -> str:
 def checkpoints_folder(source: str, endpoint: str) -> str:
     """The folder of an endpoint's checkpoints, with its slash."""
     return f"{segment(source)}/{segment(endpoint)}/_checkpoints/"
+
+
+def records_prefix(source: str, endpoint: str) -> str:
+    """What the keys of all manifests and checkpoints of an endpoint begin with."""
+    return f"{segment(source)}/{segment(endpoint)}/_"
 
 
 def sweeps_folder(source: str, endpoint: str) -> str:

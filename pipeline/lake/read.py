@@ -1,12 +1,14 @@
 """Read what is committed: only the files that manifests name, whatever else lies beside them.
 
 A generation may be replaced while it is being read; functions that return a table then read the
-manifests again, once. A Dataset is lazy: whoever holds one does that by making it anew.
+manifests once more. A Dataset reads lazily: if a file has been replaced, build a new one.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -16,37 +18,105 @@ import pyarrow.parquet as pq
 
 from pipeline.decode.schema_text import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
-from pipeline.lake.current_rows import DELETED, EXTRACTED_AT, alive, newest_of_each
-from pipeline.lake.filesystem import filesystem
+from pipeline.lake.current_rows import (
+    DELETED,
+    EXTRACTED_AT,
+    LateRows,
+    alive,
+    cursor_value,
+    lateness,
+    newest_of_each,
+)
+from pipeline.lake.index import committed_places, read_committed
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.partition_range import Between, Partitions, asked_for, named
-from pipeline.lake.paths import PartitionPaths, manifests_folder, paths_of_record, sweeps_folder
-from pipeline.lake.publish import committed
-from pipeline.lake.s3 import Lake
-from pipeline.lake.s3_errors import unreadable
+from pipeline.lake.paths import sweeps_folder
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions.base import is_key_of_any
 
 __all__ = ["Between", "current", "dataset", "gone_keys", "manifests"]
 
 _FORMAT: Final = pds.ParquetFileFormat()
 _THREADS: Final = 8
 _FILES_AT_ONCE: Final = 4  # whole files in memory
+_MOST_NAMED: Final = 10
 _T = TypeVar("_T")
 
 
+# ---- which partitions: what can't be one is refused, rather than never found
+
+
+@dataclass(frozen=True)
+class Between:
+    """Partitions from ``first`` to ``last``, both included."""
+
+    first: str
+    last: str
+
+    def __post_init__(self) -> None:
+        if _day(self.first) > _day(self.last):
+            raise ReadRefused(
+                f"There is no day from {self.first} to {self.last}: the earlier day comes first, "
+                f"as in Between({self.last!r}, {self.first!r})"
+            )
+
+    def __contains__(self, partition: str) -> bool:
+        return self.first <= partition <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+
+Partitions = str | Between | Collection[str] | None
+"""A day, a range of days, some days, or all."""
+
+
+def _asked_for(partitions: Partitions) -> Between | frozenset[str] | None:
+    """What a partition's name is looked up in; None: all.
+
+    :raises ReadRefused: one of them can't be a partition.
+    """
+    if partitions is None or isinstance(partitions, Between):
+        return partitions
+    days = [partitions] if isinstance(partitions, str) else partitions
+    return frozenset(_day(day) for day in days)
+
+
+def _named(partitions: Partitions) -> str:
+    """For messages."""
+    if partitions is None or isinstance(partitions, (str, Between)):
+        return str(partitions or "all")
+    shown = ", ".join(sorted(partitions)[:_MOST_NAMED])
+    return shown + (" …" if len(partitions) > _MOST_NAMED else "") or "an empty list"
+
+
+def _day(day: object) -> str:
+    if isinstance(day, str) and is_key_of_any(day):
+        return day
+    raise ReadRefused(f"{day!r} is no partition: expected a day as text, such as '2026-11-20'")
+
+
+# ---- what is committed
+
+
 def manifests(
-    lake: Lake, source: str, endpoint: str, partitions: Partitions = None
+    lake: ObjectStore, source: str, endpoint: str, partitions: Partitions = None
 ) -> list[Manifest]:
     """The committed partitions, in order; of those asked for, the ones that are committed."""
-    asked = asked_for(partitions)
-    there = places(lake, source, endpoint)
+    asked = _asked_for(partitions)
+    there = committed_places(lake, source, endpoint)
     wanted = [each for each in there if asked is None or each.partition in asked]
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda place: committed(lake, place), wanted)
+        found = pool.map(lambda place: read_committed(lake, place), wanted)
         return [each.manifest for each in found if each is not None]
 
 
 def dataset(
-    lake: Lake, source: str, endpoint: str, partitions: Partitions = None, *, dt: bool = False
+    lake: ObjectStore,
+    source: str,
+    endpoint: str,
+    partitions: Partitions = None,
+    *,
+    dt: bool = False,
 ) -> pds.FileSystemDataset:
     """The committed rows as a lazy Dataset, in order of partition and file.
 
@@ -62,7 +132,7 @@ def dataset(
 
 
 def current(
-    lake: Lake,
+    lake: ObjectStore,
     source: str,
     endpoint: str,
     *,
@@ -108,7 +178,7 @@ def current(
 
 
 def gone_keys(
-    lake: Lake, source: str, endpoint: str, *, key: Sequence[str] = ()
+    lake: ObjectStore, source: str, endpoint: str, *, key: Sequence[str] = ()
 ) -> pa.Table | None:
     """The keys that sweeps found gone, with ``_swept_at``; None if none were.
 
@@ -124,20 +194,16 @@ def gone_keys(
 # ---- below: how
 
 
-def places(lake: Lake, source: str, endpoint: str) -> list[PartitionPaths]:
-    """The partitions that have a manifest, in order."""
-    listed = lake.list(manifests_folder(source, endpoint))
-    return [place for item in listed if (place := paths_of_record(item.key))]
-
-
-def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None) -> list[Manifest]:
+def _some(
+    lake: ObjectStore, source: str, endpoint: str, partitions: Partitions = None
+) -> list[Manifest]:
     found = manifests(lake, source, endpoint, partitions)
     if found:
         return found
-    days = [each.partition for each in places(lake, source, endpoint)]
+    days = [each.partition for each in committed_places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
-            f"{source}/{endpoint} has none of the partitions asked for ({named(partitions)}): "
+            f"{source}/{endpoint} has none of the partitions asked for ({_named(partitions)}): "
             f"{len(days)} are committed, from {days[0]} to {days[-1]}"
         )
     what, there = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
@@ -152,12 +218,12 @@ def _some(lake: Lake, source: str, endpoint: str, partitions: Partitions = None)
 
 
 def _key_and_cursor(newest: Manifest, cursor: str | None) -> tuple[Sequence[str], str | None]:
-    if "key" not in newest.extra:
+    if newest.notes.key is None:
         raise ReadRefused(
             f"The manifest of {newest.source}/{newest.endpoint} {newest.partition} was written by "
             "a Headrace that did not note the key: say key=[…] and cursor=…"
         )
-    return newest.extra["key"], cursor or newest.extra["cursor"]
+    return newest.notes.key, cursor or newest.notes.cursor
 
 
 def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> None:
@@ -171,7 +237,7 @@ def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence
 
 
 def of_manifests(
-    lake: Lake, found: Sequence[Manifest], *, dt: bool = False
+    lake: ObjectStore, found: Sequence[Manifest], *, dt: bool = False
 ) -> pds.FileSystemDataset:
     """The rows of partitions as one Dataset; if they have none, the columns all the same."""
     files = [(file, each.partition if dt else None) for each in found for file in each.files]
@@ -185,32 +251,32 @@ def of_manifests(
     return _assemble(lake, files, schema.append(pa.field("dt", pa.string())) if dt else schema)
 
 
-def of_files(lake: Lake, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
+def of_files(lake: ObjectStore, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
     schema = _unify([_footer(lake, file) for file in files])
     return _assemble(lake, [(file, None) for file in files], schema)
 
 
 def _assemble(
-    lake: Lake, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
+    lake: ObjectStore, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
 ) -> pds.FileSystemDataset:
     """The files as one lazy Dataset.
 
     :param files: each with its partition, if that is to be a column.
     """
-    s3 = filesystem(lake)
+    files_of = lake.filesystem()
     fragments = [
         _FORMAT.make_fragment(
-            f"{lake.bucket}/{lake.full(file.path)}",
-            s3,
+            lake.arrow_path(file.path),
+            files_of,
             partition_expression=None if partition is None else pc.field("dt") == partition,
             file_size=file.bytes,
         )
         for file, partition in files
     ]
-    return pds.FileSystemDataset(fragments, schema, _FORMAT, s3)
+    return pds.FileSystemDataset(fragments, schema, _FORMAT, files_of)
 
 
-def _schema(lake: Lake, manifest: Manifest) -> pa.Schema:
+def _schema(lake: ObjectStore, manifest: Manifest) -> pa.Schema:
     try:
         schema = schema_of(manifest.columns)
         if describe(schema) == list(manifest.columns):
@@ -221,9 +287,9 @@ def _schema(lake: Lake, manifest: Manifest) -> pa.Schema:
     return _unify([_footer(lake, file) for file in manifest.files])
 
 
-def _footer(lake: Lake, file: ManifestFile) -> pa.Schema:
-    path = f"{lake.bucket}/{lake.full(file.path)}"
-    return _FORMAT.make_fragment(path, filesystem(lake), file_size=file.bytes).physical_schema
+def _footer(lake: ObjectStore, file: ManifestFile) -> pa.Schema:
+    path = lake.arrow_path(file.path)
+    return _FORMAT.make_fragment(path, lake.filesystem(), file_size=file.bytes).physical_schema
 
 
 def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -264,7 +330,7 @@ def _take(
         return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
 
 
-def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
+def again_if_vanished(lake: ObjectStore, read: Callable[[], _T]) -> _T:
     """What ``read`` returns, tried once more if a file can't be read.
 
     :param read: of manifests and their files, which may be replaced between the two.
@@ -276,4 +342,73 @@ def again_if_vanished(lake: Lake, read: Callable[[], _T]) -> _T:
         try:
             return read()
         except OSError as error:
-            raise unreadable(error, lake=lake.url(), bucket=lake.bucket) from error
+            raise lake.unreadable(error) from error
+
+
+# ---- what is staged, and in no manifest yet
+
+
+def key_rows(lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]) -> pa.Table:
+    """Some columns of files that need not be in a manifest yet; null where no file has them."""
+    names = list(dict.fromkeys(columns))
+    if not files:
+        return pa.table({name: pa.nulls(0) for name in names})
+    rows = of_files(lake, files)
+    table = rows.to_table(columns=[name for name in names if name in rows.schema.names])
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table.select(names)
+
+
+def key_batches(
+    lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The same, one after the other, so that the memory does not depend on how many there are."""
+    if files:
+        yield from of_files(lake, files).to_batches(
+            columns=list(dict.fromkeys(columns)),
+            use_threads=False,
+            fragment_readahead=1,
+            batch_readahead=1,
+            cache_metadata=False,
+        )
+
+
+def late_rows(
+    lake: ObjectStore,
+    files: Iterable[ManifestFile],
+    previous: Callable[[], Manifest | None],
+    *,
+    key: Sequence[str],
+    cursor: str,
+    boundary: datetime,
+) -> LateRows:
+    """Of new files, not committed yet, count the rows before the boundary and the late ones.
+
+    :param previous: reads the manifest of the partition before; None if it isn't committed. That
+        one may be replaced while it is read, and is then asked for again.
+    :param boundary: where the margin ends: the window's start plus the safety margin.
+    """
+    names = list(dict.fromkeys([*key, cursor]))
+
+    def margin_of(some: pds.FileSystemDataset) -> pa.Table | None:
+        """None: the rows are of another key or cursor, and there is nothing to compare."""
+        if not set(names) <= set(some.schema.names):
+            return None
+        edge = cursor_value(boundary, some.schema.field(cursor).type)
+        return some.to_table(columns=names, filter=pc.field(cursor) < edge)
+
+    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
+    if margin is None:
+        return LateRows(0, 0, None)
+
+    def before() -> pa.Table | None:
+        found = previous() if margin.num_rows else None
+        if found is None:
+            return None
+        if not found.files:
+            return margin.schema.empty_table()
+        return margin_of(of_manifests(lake, [found]))
+
+    return lateness(margin, again_if_vanished(lake, before), cursor, boundary)

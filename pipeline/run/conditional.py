@@ -9,7 +9,6 @@ has no rows yet. A partition's own validators are never used for itself
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.lake.manifest_queries import manifest_of
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
@@ -24,12 +23,13 @@ def validators_of_previous(
     spec = run.source.endpoints[endpoint]
     if not spec.conditional or window.kind != "incremental" or previous_in_run:
         return {}
-    previous = run.calendar.previous(partition)
-    before = manifest_of(run.lake, run.source.source, endpoint, previous) if previous else None
+    source, index, previous = run.source.source, run.index, run.calendar.previous(partition)
+    before = index.get(source, endpoint, previous) if previous else None
     if before is None or before.definition != run.source.definition(endpoint):
         return {}
-    mine = manifest_of(run.lake, run.source.source, endpoint, partition)
+    mine = run.index.get(run.source.source, endpoint, partition)
     if mine is not None and mine.rows:
         return {}
-    names = ("validators", "feed_from")
-    return {n: before.extra[n] for n in names if n in before.extra}
+    notes = before.notes
+    validators = {"validators": notes.validators} if notes.validators else {}
+    return {**validators, "feed_from": notes.feed_from}

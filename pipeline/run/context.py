@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.prefetch import ahead_of
 from pipeline.http.request_batching import Sender
+from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions import Calendar
 from pipeline.run.row_buffer import BufferedBytes
 from pipeline.run.verify import Check
@@ -24,11 +26,16 @@ class RunContext:
     """
 
     source: Source
-    lake: Lake
+    lake: ObjectStore
     sender: Sender
     run_id: str
     now: Callable[[], datetime]
     held: BufferedBytes = field(default_factory=BufferedBytes)
+
+    @cached_property
+    def index(self) -> ManifestIndex:
+        """The manifests that the run knows: each is read once."""
+        return ManifestIndex(self.lake)
 
     @property
     def ahead(self) -> int:

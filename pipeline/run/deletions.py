@@ -33,11 +33,10 @@ from pipeline.extract.plan import reader_of, shape_of
 from pipeline.http.client import RequestCounts
 from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.current_rows import EXTRACTED_AT, SWEPT_AT
-from pipeline.lake.manifest_queries import committed_partitions
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current
-from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
@@ -65,7 +64,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     the key from any column, so it is given them all.
     """
     changes: dict[str, Any] = {"cursor": None}
-    changes["cache"] = None  # a key that is gone shows in a new answer only
+    changes["cache"] = None  # a key that is gone shows in a new response only
     if endpoint.transform:
         return endpoint.model_copy(update=changes)
     changes |= {"infer": False, "deleted": None}
@@ -79,7 +78,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
 
 
 async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepResult:
-    """Read all keys of an endpoint, and record those of the lake that are gone.
+    """Read all keys of an endpoint, and record those of the lake that the API no longer has.
 
     :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
     """
@@ -87,13 +86,13 @@ async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepR
     spec = keys_only(run.source.endpoints[name])
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
-    seen = await _keys(run, source, name, at, sent, tally)
-    gone = await asyncio.to_thread(_gone, run, name, seen, at)
-    await asyncio.to_thread(_record, run.lake, run.source.source, name, gone, at)
-    return SweepResult(name, at, seen.num_rows, gone.num_rows, sent.requests)
+    api_keys = await _read_keys(run, source, name, at, sent, tally)
+    deleted = await asyncio.to_thread(_deleted_keys, run, name, api_keys, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, deleted, at)
+    return SweepResult(name, at, api_keys.num_rows, deleted.num_rows, sent.requests)
 
 
-async def _keys(
+async def _read_keys(
     run: RunContext,
     source: Source,
     name: str,
@@ -105,12 +104,12 @@ async def _keys(
     keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
-    pages = PageFetcher(run.sender, source, name, window, reader, sent)
-    extraction = reader_of(spec, pages, window, run.ahead * _SMALLER, until_sure=True)
+    fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
+    extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
     extraction.tally = tally
     tables: list[pa.Table] = []
-    async with aclosing(extraction.run(None)) as handed:
-        async for page in handed:
+    async with aclosing(extraction.run(None)) as pages:
+        async for page in pages:
             tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
     if not tally.contiguous:
         raise ContractBroken(
@@ -124,16 +123,16 @@ async def _keys(
     return pa.concat_tables([schema.empty_table().select(keys), *tables])
 
 
-def _gone(run: RunContext, name: str, seen: pa.Table, at: datetime) -> pa.Table:
+def _deleted_keys(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> pa.Table:
     """The lake's keys that the sweep did not see; what came after it began is left alone.
 
     So are rows of a value that has left the list of ``each``: nobody has looked for them.
     """
-    spec, source, keys = run.source.endpoints[name], run.source.source, list(seen.column_names)
+    spec, source, keys = run.source.endpoints[name], run.source.source, list(api_keys.column_names)
     of_value = [spec.column_of_parent] if spec.column_of_parent else []
-    if not committed_partitions(run.lake, source, name):
-        return seen.schema.empty_table()
-    have = current(
+    if not run.index.partitions(source, name):
+        return api_keys.schema.empty_table()
+    rows = current(
         run.lake,
         source,
         name,
@@ -141,19 +140,21 @@ def _gone(run: RunContext, name: str, seen: pa.Table, at: datetime) -> pa.Table:
         cursor=spec.cursor,
         columns=list(dict.fromkeys([*keys, *of_value, EXTRACTED_AT])),
     )
-    if not have.num_rows:
-        return seen.schema.empty_table()
-    before = have.filter(pc.less(have[EXTRACTED_AT], pa.scalar(at, INSTANT)))
+    if not rows.num_rows:
+        return api_keys.schema.empty_table()
+    before = rows.filter(pc.less(rows[EXTRACTED_AT], pa.scalar(at, INSTANT)))
     if spec.each and spec.each.column_here:
         values = before[spec.each.column_here]
         before = before.filter(pc.is_in(values, spec.each.landed(values.type)))
-    return before.select(keys).cast(seen.schema).join(seen, keys=keys, join_type="left anti")
+    return (
+        before.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left anti")
+    )
 
 
-def _record(lake: Lake, source: str, name: str, gone: pa.Table, at: datetime) -> None:
-    if not gone.num_rows:
+def _record(lake: ObjectStore, source: str, name: str, deleted: pa.Table, at: datetime) -> None:
+    if not deleted.num_rows:
         return
-    stamps = pa.repeat(pa.scalar(at, INSTANT), gone.num_rows)
-    body = encode(gone.append_column(SWEPT_AT, stamps))
+    stamps = pa.repeat(pa.scalar(at, INSTANT), deleted.num_rows)
+    body = encode(deleted.append_column(SWEPT_AT, stamps))
     key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
     compare_and_swap(lake, key, body.to_pybytes(), replaces=None)

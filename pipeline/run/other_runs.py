@@ -19,10 +19,9 @@ from itertools import pairwise
 from pipeline.config.source import Source
 from pipeline.errors import ReadAnew
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import manifest_of
 from pipeline.lake.read import manifests
-from pipeline.lake.s3 import Lake
-from pipeline.partitions.window import Window, gap
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions.window import gap
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint
 from pipeline.timestamps import as_iso
@@ -53,18 +52,18 @@ async def winner(
 
 def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
     source, children = run.source, run.source.endpoints[endpoint].parents
-    found = manifest_of(run.lake, source.source, endpoint, partition)
+    found = run.index.fresh(source.source, endpoint, partition)
     if found is None or not found.extracted_at:
         return None
     if datetime.fromisoformat(found.extracted_at) < since:
         return None
     if children is not None:  # made from the same parents, it has their window
-        of = manifest_of(run.lake, source.source, children.endpoint, partition)
+        of = run.index.fresh(source.source, children.endpoint, partition)
         same = of and found.definition == fingerprint(source, endpoint, of.generation)
         return found if same else None
     needed = min(run.calendar.ends(partition), since.replace(microsecond=0))
     same = found.definition == fingerprint(source, endpoint)
-    return found if same and Window.from_json(found.window).end >= needed else None
+    return found if same and found.window.end >= needed else None
 
 
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:
@@ -75,16 +74,18 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
-    calendar, window = run.calendar, Window.from_json(mine.window)
+    calendar, window = run.calendar, mine.window
 
     def committed(partition: str | None) -> Manifest | None:
-        return manifest_of(run.lake, mine.source, mine.endpoint, partition) if partition else None
+        return run.index.fresh(mine.source, mine.endpoint, partition) if partition else None
 
     after = calendar.next(mine.partition)
     ended_early = window.end < calendar.ends(mine.partition)
     following = after if ended_early and after not in in_this_run else None
+    # A baseline joins whatever lies before it.
+    before = calendar.previous(mine.partition) if window.start is not None else None
     neighbours = (
-        (committed(calendar.previous(mine.partition)), mine),
+        (committed(before), mine),
         (mine, committed(following)),
     )
     for first, second in neighbours:
@@ -96,7 +97,7 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
             )
 
 
-def gaps(source: Source, lake: Lake, endpoint: str, keys: Collection[str]) -> Iterator[str]:
+def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]) -> Iterator[str]:
     """A sentence on each of these partitions that leaves a gap to the previous one.
 
     A run that was killed after its commit has not looked, nor does whatever carries a commit out.
@@ -114,5 +115,5 @@ def gaps(source: Source, lake: Lake, endpoint: str, keys: Collection[str]) -> It
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:
-    interval = gap(Window.from_json(first.window), Window.from_json(second.window))
+    interval = gap(first.window, second.window)
     return " to ".join(map(as_iso, interval)) if interval else None

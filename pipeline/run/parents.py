@@ -22,8 +22,7 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader
 from pipeline.extract.prefetch import in_order
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows, manifest_of
-from pipeline.lake.read import again_if_vanished
+from pipeline.lake.read import again_if_vanished, key_rows
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
@@ -52,20 +51,20 @@ def parents_of(run: RunContext, children: ParentsConfig, partition: str) -> Pare
     :raises ContractBroken: its rows have no such column, or no values that could be asked for.
     :raises LakeUnavailable: its files can't be read.
     """
-    return again_if_vanished(run.lake, lambda: _parents(run, children, partition))
+    look = run.index.get_then_fresh(run.source.source, children.endpoint, partition)
+    return again_if_vanished(run.lake, lambda: _parents(run, children, partition, look()))
 
 
-def _parents(run: RunContext, children: ParentsConfig, partition: str) -> ParentSelection:
-    found = manifest_of(run.lake, run.source.source, children.endpoint, partition)
+def _parents(
+    run: RunContext, children: ParentsConfig, partition: str, found: Manifest | None
+) -> ParentSelection:
     if found is None:
         raise WindowRefused(
             f"its parent {children.endpoint} is not committed for {partition}: materialize "
             f"{run.source.source}/{children.endpoint} first, or both together"
         )
     values = _values(run, children, found)
-    return ParentSelection(
-        Window.from_json(found.window), _groups(values, children), found.generation
-    )
+    return ParentSelection(found.window, _groups(values, children), found.generation)
 
 
 def _groups(values: list[str | int], children: ParentsConfig) -> tuple[str | int, ...]:

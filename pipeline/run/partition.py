@@ -34,9 +34,7 @@ from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
 from pipeline.http.client import RequestCounts
-from pipeline.lake.manifest_queries import latest_manifest
-from pipeline.lake.open_attempt import Attempt
-from pipeline.partitions.window import Window
+from pipeline.lake.attempt import Attempt
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentReader, ParentSelection
@@ -99,7 +97,7 @@ class _Stager:
         self._extra: dict[str, Any] = {}
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
-        self._window = Window.from_json(attempt.window)
+        self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
@@ -234,7 +232,7 @@ class _Stager:
         """The schema to start from: the earlier attempt's, else the newest partition's."""
         schema = self._attempt.schema
         if schema is None:
-            latest = latest_manifest(self._run.lake, self._run.source.source, self._endpoint)
+            latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
         added = {"_extracted_at", self._spec.column_of_parent}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.config.source import Source
+from pipeline.lake.attempt import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import manifest_of
-from pipeline.lake.open_attempt import Attempt, open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentSelection, parents_of
@@ -54,11 +53,11 @@ def open_partition(
     parents = parents_of(run, children, partition) if children else None
     window = parents.window if parents else _window(run, endpoint, partition, previous_in_run)
     wanted = fingerprint(source, endpoint, parents.generation if parents else "")
-    committed = manifest_of(run.lake, source.source, endpoint, partition)
+    committed = run.index.get(source.source, endpoint, partition)
     if (
         committed is not None
         and (committed.run_id, committed.definition) == (run.run_id, wanted)
-        and not falls_short(Window.from_json(committed.window), window)
+        and not falls_short(committed.window, window)
     ):
         raise AlreadyCommitted(committed)
     while True:
@@ -68,15 +67,16 @@ def open_partition(
             endpoint,
             partition,
             definition=wanted,
-            window=window.to_json(),
+            window=window,
             run_id=run.run_id,
+            index=run.index,
         )
         if attempt.committed is None:
-            if falls_short(Window.from_json(attempt.window), window):
-                attempt.start_over(window.to_json())
-            return OpenedPartition(attempt, Window.from_json(attempt.window), parents)
+            if falls_short(attempt.window, window):
+                attempt.start_over(window)
+            return OpenedPartition(attempt, attempt.window, parents)
         # An earlier attempt had decided its commit; that will do, unless time has gone on since.
-        decided = Window.from_json(attempt.committed.window)
+        decided = attempt.committed.window
         goes_on = decided.end < window.end and window.kind != "snapshot"
         if not goes_on and not falls_short(decided, window):
             raise AlreadyCommitted(attempt.committed)
@@ -92,7 +92,7 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
     before: datetime | None = None
     previous = calendar.previous(partition)
     if previous is not None and not previous_in_run:
-        found = manifest_of(run.lake, run.source.source, endpoint, previous)
+        found = run.index.get(run.source.source, endpoint, previous)
         before = found.watermark_at if found else None
     return incremental(
         calendar,

@@ -15,14 +15,17 @@ from pipeline.decode.schema_text import describe
 from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import BY_COUNT
 from pipeline.extract.feed import reaches_back
+from pipeline.lake.attempt import Attempt, CommitResult
 from pipeline.lake.current_rows import LateRows
-from pipeline.lake.late_rows import late_rows
-from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.manifest_queries import key_batches, latest_manifest, manifest_of
-from pipeline.lake.open_attempt import Attempt, CommitResult
-from pipeline.lake.read import again_if_vanished
-from pipeline.lake.schema_changes import schema_changes
-from pipeline.partitions.window import Window
+from pipeline.lake.manifest import (
+    Manifest,
+    ManifestFile,
+    ManifestNotes,
+    ManifestProof,
+    schema_changes,
+)
+from pipeline.lake.read import again_if_vanished, key_batches, late_rows
+from pipeline.partitions.window import Window, falls_short
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.resume import of_this_yaml
 from pipeline.run.verify import Check, refuse_if_broken, verify
@@ -95,23 +98,29 @@ class StagedPartition:
         try:
             outcome = self.attempt.commit(build)
         except ContractBroken as error:
-            # What is staged would break the same way again: the next try reads it anew.
+            # The staged rows would break the same way again: the next attempt reads them anew.
             self.attempt.start_over()
             if not self.resumed_pages:
                 raise
-            # Rows that an earlier try has staged may have moved, and come again in this one: only
-            # what is read in one go shows whether the contract is broken.
-            raise ReadAnew(f"{error} The next try reads all pages in one go") from error
+            # Rows that an earlier attempt has staged may have moved, and be duplicates in this one:
+            # only a reading in one go shows whether the contract is broken.
+            raise ReadAnew(f"{error} The next attempt reads all pages in one go") from error
         if outcome.left_over:
             log.warning(
-                "%s/%s %s is committed, but what it replaced is not all removed, which the next "
-                "try does: %s",
+                "%s/%s %s is committed, but the files that it replaces are not all removed; the "
+                "next attempt removes them: %s",
                 self.run.source.source,
                 self.endpoint,
                 self.partition,
                 outcome.left_over,
             )
         lost = outcome.result is CommitResult.LOST
+        if lost and falls_short(outcome.manifest.window, self.window):
+            raise ReadAnew(
+                f"{self.run.source.source}/{self.endpoint} {self.partition} was committed by"
+                f" another run up to {as_iso(outcome.manifest.window.end)}, and this run has read"
+                f" it up to {as_iso(self.window.end)}: the next attempt reads the rest"
+            )
         return PartitionResult(
             endpoint=self.endpoint,
             manifest=outcome.manifest,
@@ -145,37 +154,39 @@ class StagedPartition:
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
         late = self._late(files)
-        newest = latest_manifest(self.run.lake, self.run.source.source, self.endpoint)
+        newest = self.run.index.latest(self.run.source.source, self.endpoint)
         columns = self._columns(newest)
-        changes = schema_changes(newest.columns if newest else (), columns)
         return Manifest(
             endpoint_kind=self.window.kind,
             watermark=self.window.to_json()["end"],
             late_rows=late.late_rows,
             margin_rows=late.margin_rows,
             latest_late_s=late.latest_late_s,
-            proof={
-                "contiguous": self.contiguous,
-                **({"rests_on": self._rests_on} if self.contiguous else {}),
-                "pages": self.counters["pages"],
-                "gaps_refetched": self.counters["gaps_refetched"],
-                **({"not_modified": True} if "not_modified" in self.extra else {}),
-            },
+            proof=ManifestProof(
+                contiguous=self.contiguous,
+                rests_on=self._rests_on if self.contiguous else None,
+                pages=self.counters["pages"],
+                gaps_refetched=self.counters["gaps_refetched"],
+                not_modified="not_modified" in self.extra,
+            ),
             requests=self.counters["requests"],
             throttled=self.counters["throttled"],
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
             checks=[check.to_json() for check in checks],
-            extra={
-                "key": [*self._spec.key],
-                "cursor": self._spec.cursor,
-                **{name: value for name, value in self.extra.items() if name != "rests_on"},
-                **({"schema_changes": changes} if changes else {}),
-                **({"converted": converted} if (converted := self._converted) else {}),
-                **({"each": [*self._spec.each.values]} if self._spec.each else {}),
-                **({"doubt": doubt} if (doubt := self._doubt(newest)) else {}),
-            },
+            notes=ManifestNotes(
+                key=tuple(self._spec.key),
+                cursor=self._spec.cursor,
+                validators=self.extra.get("validators", {}),
+                feed_from=self.extra.get("feed_from"),
+                not_modified="not_modified" in self.extra,
+                parents=self.extra.get("parents", {}),
+                schema_changes=schema_changes(newest.columns if newest else (), columns),
+                converted=self._converted,
+                each=tuple(self._spec.each.values) if self._spec.each else None,
+                warning=self._warning(newest),
+            ),
         )
 
     @property
@@ -189,21 +200,21 @@ class StagedPartition:
         """The least that may be said, if it was read to its end by an earlier version."""
         return str(self.extra.get("rests_on", BY_COUNT))
 
-    def _doubt(self, newest: Manifest | None) -> str | None:
-        """What a user should look at though all is proved."""
+    def _warning(self, newest: Manifest | None) -> str:
+        """What a user should look at, though every row is proved to be there."""
         if self.window.kind == "baseline":
-            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else None
+            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
         if self.window.start is None:
-            return None
+            return ""
         first = self.run.source.start.isoformat()
         new, gone = self._new_values(newest), self._gone_values(newest)
         said = [_NEW_VALUES.format(_few(new), self.window.start, first)] if new else []
         said += [_GONE_VALUES.format(_few(gone))] if gone else []
-        return "; ".join(said) or None
+        return "; ".join(said)
 
     def _new_values(self, earlier: Manifest | None) -> list[str]:
         """Those of ``each`` that an earlier partition was not asked for."""
-        known = earlier.extra.get("each") if earlier else None
+        known = earlier.notes.each if earlier else None
         if self._spec.each is None or known is None:
             return []
         already = {*known}
@@ -211,7 +222,7 @@ class StagedPartition:
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """Those of ``each`` that an earlier partition was asked for, and this one is not."""
-        known = earlier.extra.get("each", []) if earlier else []
+        known = (earlier.notes.each if earlier else None) or ()
         now = {*(self._spec.each.values if self._spec.each else known)}
         return [str(value) for value in known if value not in now]
 
@@ -232,12 +243,13 @@ class StagedPartition:
         if spec.cursor is None or boundary is None or not files:
             return LateRows(0, 0, None)
         previous = run.calendar.previous(self.partition)
+        if previous is None:
+            return LateRows(0, 0, None)
+        look = run.index.get_then_fresh(run.source.source, self.endpoint, previous)
 
         def before() -> Manifest | None:
             """None if rows of new values would be taken for late ones."""
-            if previous is None:
-                return None
-            found = manifest_of(run.lake, run.source.source, self.endpoint, previous)
+            found = look()
             return None if self._new_values(found) else found
 
         return late_rows(

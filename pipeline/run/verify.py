@@ -1,4 +1,4 @@
-"""What is true of a partition's files, read back from the lake before any manifest names them.
+"""Checks of a partition's files, read back from the lake before any manifest names them.
 
 The keys and the cursor are read from S3, not from memory: this is the proof that the lake has what
 the pages brought. A breach that would put wrong rows before readers stops the commit.
@@ -45,35 +45,35 @@ def verify(
     contiguous: bool,
     rests_on: str = BY_KEYS,
 ) -> tuple[Check, ...]:
-    """What holds for a partition, from its files.
+    """The statements about a partition that its files prove or refute.
 
     They are read row group by row group if these are in the order of a key of one column, so that
     memory does not grow with their number; all other keys are looked at together.
 
     :param read: the key and cursor columns of the files, as read back; from the start each time.
-    :param rests_on: what says that the pages are contiguous.
+    :param rests_on: the proof basis of the pages.
     """
-    found = nulls = outside = twice = 0
+    row_count = nulls = outside = duplicates = 0
     ranges: list[KeyRange] = []
-    together: list[pa.RecordBatch] = []
+    compound_keys: list[pa.RecordBatch] = []
     in_order = len(key) == 1
     for batch in filter(len, read()):
-        found += batch.num_rows
+        row_count += batch.num_rows
         nulls += sum(batch[name].null_count for name in key)
         outside += _outside(batch, cursor, window)
         if len(key) > 1:
-            together.append(batch.select(list(key)))
+            compound_keys.append(batch.select(list(key)))
             continue
         keys = batch[key[0]]
         in_order = in_order and _rises(keys)
         ranges.append((keys[0].as_py(), keys[-1].as_py()))
-    if found and not (in_order and _apart(ranges)):
-        twice = _twice(pa.Table.from_batches(together or read()).select(list(key)))
+    if row_count and not (in_order and _apart(ranges)):
+        duplicates = _duplicates(pa.Table.from_batches(compound_keys or read()).select(list(key)))
     return (
         Check(
             "keys_unique",
-            twice == 0 and found == expected_rows,
-            f"{found:,} rows read back of {expected_rows:,} written, {twice:,} with a key "
+            duplicates == 0 and row_count == expected_rows,
+            f"{row_count:,} rows read back of {expected_rows:,} written, {duplicates:,} with a key "
             "that another row has",
         ),
         Check("keys_not_null", nulls == 0, f"{nulls:,} keys are null"),
@@ -99,8 +99,10 @@ def refuse_if_broken(checks: Sequence[Check], what: str, *, hint: str) -> None:
     """
     broken = [check for check in checks if check.blocking and not check.passed]
     if broken:
-        said = "; ".join(f"{check.name}: {check.detail}" for check in broken)
-        raise ContractBroken(f"{what}: not committed, the generation before stays: {said}. {hint}")
+        details = "; ".join(f"{check.name}: {check.detail}" for check in broken)
+        raise ContractBroken(
+            f"{what}: not committed, the generation before stays: {details}. {hint}"
+        )
 
 
 def _rises(keys: pa.Array) -> bool:
@@ -119,7 +121,7 @@ def _apart(ranges: Sequence[KeyRange]) -> bool:
     return all(before[1] < after[0] for before, after in pairwise(sorted(ranges)))
 
 
-def _twice(keys: pa.Table) -> int:
+def _duplicates(keys: pa.Table) -> int:
     """How many rows have the key of another row: sorted, they are neighbours.
 
     Sorting, column by column, takes a fraction of the memory and the time that grouping does.

@@ -15,7 +15,7 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
 from pipeline.extract.fetcher import parent_field
-from pipeline.lake.open_attempt import Attempt
+from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
 from pipeline.run.row_buffer import BufferedBytes, RowBuffer, in_key_order, merged
 from pipeline.runtime import in_reader

@@ -89,7 +89,7 @@ def read_only(headrace: Headrace) -> None:
         (html_instead_of_a_token, "expected a JSON token from the token endpoint, got status 200"),
         (refused_by_the_api, 'refused the request with status 400: {"message":"Invalid Field"}'),
         (another_type, 'column name is declared string, but row 0 (id 2) has {"value": "'),
-        (no_such_bucket, "the bucket 'there-is-none' does not exist"),
+        (no_such_bucket, "the bucket `there-is-none` does not exist"),
         (read_only, "these credentials may not"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.extract.test_short_pages import DAY, NOW, Shop
 from tests.support.runs import Row, outcome_of
@@ -76,7 +76,7 @@ def test_the_last_second_of_a_slice_and_a_day_is_asked_for(
         first = manifest_of(lake, source)
         second = manifest_of(lake, source, "2026-03-03")
     assert set(ids(lake, first)) | set(ids(lake, second)) == at.keys()
-    assert first.proof["contiguous"]
+    assert first.proof.contiguous
 
 
 @pytest.mark.parametrize(("late", "refused"), [(1, False), (9, False), (60, True), (100, True)])

@@ -138,14 +138,14 @@ def test_every_block_reads_every_row(source: Source, lake: Lake, endpoint: str) 
         row["id"] = order["id"]
     found = [check_rows(source, lake, m, wanted) for m in manifests]
     assert sum(found) >= 1_090
-    assert manifests[0].proof["pages"] > 4
+    assert manifests[0].proof.pages > 4
 
 
 def test_the_feed_that_has_not_changed(source: Source, lake: Lake) -> None:
     extract(source, lake, "orders_feed", ["2026-11-04"], datetime(2026, 11, 5, tzinfo=UTC))
     days = ["2026-11-05"]
     (quiet,) = extract(source, lake, "orders_feed", days, datetime(2026, 11, 6, tzinfo=UTC))
-    assert (quiet.rows, quiet.proof["not_modified"], quiet.requests) == (0, True, 1)
+    assert (quiet.rows, quiet.proof.not_modified, quiet.requests) == (0, True, 1)
 
 
 def test_the_snapshot(source: Source, lake: Lake) -> None:

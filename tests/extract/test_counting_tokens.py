@@ -15,7 +15,7 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination.disguised_numbers import token_is_number
 from pipeline.pagination.page import JsonToken, PageToken
@@ -111,8 +111,8 @@ def test_a_row_that_an_offset_passed_over_is_not_called_proved(lake: Lake) -> No
         api.before_page = lambda at: None
         sure = committed(lake, url, DAY, ", numbered: false")
     assert {row["info"]["run_id"] for row in api.runs} - landed == {"r20"}, "the fault is there"
-    assert not manifest.proof["contiguous"]
-    assert sure.proof["rests_on"] == "chain", "who knows better can say so"
+    assert not manifest.proof.contiguous
+    assert sure.proof.rests_on == "chain", "who knows better can say so"
 
 
 def test_a_number_that_json_has_not_is_one_as_text(lake: Lake) -> None:

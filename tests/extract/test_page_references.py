@@ -199,10 +199,10 @@ def test_a_flag_that_is_nowhere_ends_nothing() -> None:
 @pytest.mark.parametrize(
     ("paging", "said"),
     [
-        ("kind: token", "paging.last (a column of the last row, e.g. id)"),
-        ("kind: token, last: id, header: x", "keep one of next, header and last"),
-        ("kind: link, next: a, header: x", "keep one of next, header and last"),
-        ("kind: token, last: uid", "the token is the last row's uid: declare it"),
+        ("kind: token", "`paging.last` (a column of the last row, e.g. `id`)"),
+        ("kind: token, last: id, header: x", "keep one of `next`, `header` and `last`"),
+        ("kind: link, next: a, header: x", "keep one of `next`, `header` and `last`"),
+        ("kind: token, last: uid", "the token is the last row's `uid`: declare it"),
         ("kind: link, next: '@odata.nextLink'", r"write '@odata\.nextLink'"),
         ("kind: link, next: a.odata.next", r"write 'a.odata\.next'"),
     ],

@@ -114,7 +114,7 @@ def test_a_proof_says_what_it_rests_on(
     with Shop(api).source(tmp_path, GUISES[guise]) as source:
         manifest = manifest_of(lake, source)
     assert ids(lake, manifest) == api.rows
-    assert (manifest.proof["contiguous"], manifest.proof.get("rests_on")) == (contiguous, rests_on)
+    assert (manifest.proof.contiguous, manifest.proof.rests_on) == (contiguous, rests_on)
     said = next(c["detail"] for c in manifest.checks if c["name"] == "pages_contiguous")
     assert (said == "no row can lie between two pages") is False
 
@@ -130,7 +130,7 @@ def test_a_link_to_a_place_is_no_number(lake: Lake, tmp_path: Path) -> None:
 
     with Shop(answer).source(tmp_path, GUISES["link"]) as source:
         proof = manifest_of(lake, source).proof
-    assert (proof["contiguous"], proof["rests_on"]) == (True, "chain")
+    assert (proof.contiguous, proof.rests_on) == (True, "chain")
 
 
 @pytest.mark.parametrize("empty", ["total", "204", "no total"])
@@ -157,7 +157,7 @@ def test_each_slice_is_held_against_its_own_total(
     ).replace("timestamp[iso]", "timestamp[s]")
     with Shop(answer).source(tmp_path, text) as source:
         manifest = manifest_of(lake, source)
-    assert manifest.proof["contiguous"] is not passes_over
+    assert manifest.proof.contiguous is not passes_over
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 6, 10, 20])
@@ -186,7 +186,7 @@ def test_an_api_may_have_no_page_behind_its_last(
     with Shop(answer).source(tmp_path, endpoint(params, paging, "order: none")) as source:
         manifest = manifest_of(lake, source, "2026-03-03")
     assert ids(lake, manifest) == list(range(rows))
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
 
 
 @pytest.mark.parametrize("total", [", total: total", ""])
@@ -227,7 +227,7 @@ def test_a_count_is_asked_for_no_longer_a_window_than_the_pages(lake: Lake, tmp_
     shop = Shop(answer)
     with shop.source(tmp_path, text) as source:
         manifest = manifest_of(lake, source)
-    assert (manifest.rows, manifest.proof["contiguous"]) == (144, True)
+    assert (manifest.rows, manifest.proof.contiguous) == (144, True)
     assert len(shop.asked) == 3 * 4, "the pages, and the counts before and after"
 
 
@@ -244,7 +244,7 @@ def test_a_total_that_is_far_too_high_costs_few_pages(
     with shop.source(tmp_path, text) as source:
         manifest = manifest_of(lake, source, "2026-03-03")
     assert ids(lake, manifest) == list(range(100))
-    assert not manifest.proof["contiguous"]
+    assert not manifest.proof.contiguous
     assert len(shop.asked) < 3 * (20 + 20 + 16), "twenty pages, twenty empty ones, those in flight"
 
 
@@ -289,7 +289,7 @@ def test_a_total_where_elasticsearch_stops_counting_is_no_proof(lake: Lake, tmp_
         with pytest.raises(ContractBroken, match="Nothing is recorded as gone"):
             swept(lake, source)
     assert manifest.rows == 10_000
-    assert not manifest.proof["contiguous"]
+    assert not manifest.proof.contiguous
 
 
 def test_what_rests_on_least_is_said_of_all_parents(lake: Lake, tmp_path: Path) -> None:
@@ -311,4 +311,4 @@ def test_what_rests_on_least_is_said_of_all_parents(lake: Lake, tmp_path: Path) 
         outcome_of(source, lake, "customers", ["2026-03-03"], NOW)
         manifest = manifest_of(lake, source, "2026-03-03")
     assert manifest.rows == 11
-    assert (manifest.proof["contiguous"], manifest.proof["rests_on"]) == (True, "count")
+    assert (manifest.proof.contiguous, manifest.proof.rests_on) == (True, "count")

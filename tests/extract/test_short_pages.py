@@ -19,7 +19,7 @@ from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import open_client
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
@@ -110,7 +110,7 @@ def committed(lake: Lake, source: Source, day: str = DAY) -> Came:
         raise outcome.failed[0].error
     manifest = outcome.receipts[0].manifest
     rows = key_rows(lake, manifest.files, ["id"])
-    return Came(sorted(rows["id"].to_pylist()), manifest.proof["contiguous"])
+    return Came(sorted(rows["id"].to_pylist()), manifest.proof.contiguous)
 
 
 @pytest.mark.parametrize("hours", [[7], [7, 7], [7, 7, 7, 7], [1, 7], [1, 7, 7], [0], [0, 0]])

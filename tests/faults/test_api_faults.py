@@ -71,7 +71,7 @@ def test_each_fault_alone(api: Emulator, lake: Lake, rows: Rows, name: str, pack
     manifest = bench_of(api, lake, pack).run().manifest
     (shown,) = api.control("faults")["faults"]
     assert shown["fired"] >= (1 if "next" in fault else 2)
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
     check_rows(lake, rows[pack], ENDPOINT[pack])
     check_clean(lake)
 
@@ -90,7 +90,7 @@ def test_packs_of_many_small_pages_mixed_up(
     """Pages get the rows of others of their pack, or none: also those that are asked for by key."""
     api.faults({"kind": kind, "path": "/v4/multiquery", "every": every})
     source = igdb(api, only=["themes"], page_rows=200)
-    assert Bench(source, lake).run().manifest.proof["contiguous"]
+    assert Bench(source, lake).run().manifest.proof.contiguous
     check_rows(lake, rows[1], "themes")
 
 

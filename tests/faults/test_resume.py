@@ -15,6 +15,7 @@ from emulator.testing import Emulator
 from pipeline.errors import ApiUnavailable, LakeUnavailable
 from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
+from pipeline.timestamps import as_iso
 from tests.faults.support import (
     DAY,
     IN_DAY_S,
@@ -74,7 +75,7 @@ def test_the_second_try_fetches_hardly_a_row_again(
     served = api.stats()["rows"]
     assert served <= ROWS - staged + 2 * PAGE, "what was staged is not asked for again"
     assert manifest.resumed_pages >= staged // PAGE
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
     check_rows(first.lake, api.rows("characters"), "characters")
     check_clean(first.lake)
 
@@ -87,7 +88,7 @@ def test_cut_off_again_and_again(api: Emulator, bench: Callable[[int], Bench], p
         before = staged_rows(one.lake) if one.lake.get(CHECKPOINT) else 0
         assert cut_off(one, batches=1) >= before + BATCH
     manifest = one.run().manifest
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
     check_rows(one.lake, api.rows("characters"), "characters")
     check_clean(one.lake)
 
@@ -101,7 +102,7 @@ def test_an_api_that_dies_in_the_middle(api: Emulator, bench: Callable[[int], Be
     api.clear_faults()
     staged = staged_rows(one.lake)
     api.reset()
-    assert one.run().manifest.proof["contiguous"]
+    assert one.run().manifest.proof.contiguous
     assert api.stats()["rows"] <= ROWS - staged + 2 * PAGE
     check_rows(one.lake, api.rows("characters"), "characters")
     check_clean(one.lake)
@@ -114,7 +115,7 @@ def test_the_window_of_the_first_try_is_kept(api: Emulator, bench: Callable[[int
     one = replace(one, now=lambda: early)
     cut_off(one)
     manifest = replace(one, now=lambda: late).run().manifest
-    assert manifest.window["end"] == manifest.watermark == "2026-01-01T12:00:00Z"
+    assert as_iso(manifest.window.end) == manifest.watermark == "2026-01-01T12:00:00Z"
     assert manifest.resumed_pages > 0
     before_noon = [
         r for r in api.rows("characters") if (r.get("updated_at") or 0) < early.timestamp()
@@ -136,7 +137,7 @@ def test_rows_change_while_it_is_down(
     api.touch("characters", ids=sorted(touched), updated_at=IN_DAY_S)
     api.upsert("characters", count=50, updated_at=IN_DAY_S)
     manifest = one.run().manifest
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
     assert manifest.resumed_pages > 0
     have = dataset(one.lake, "igdb", "characters").to_table().to_pylist()
     by_id = {row["id"]: row for row in have}
@@ -223,6 +224,6 @@ def test_a_run_that_is_cancelled_ends_at_once_and_sends_nothing_more(
     assert wire.sent <= before + in_flight, "nothing is retried, and no page follows"
     assert api.stats()["requests"] <= wire.sent
     api.clear_faults()
-    assert one.run().manifest.proof["contiguous"]
+    assert one.run().manifest.proof.contiguous
     check_rows(one.lake, api.rows("characters"), "characters")
     check_clean(one.lake)

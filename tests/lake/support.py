@@ -1,22 +1,27 @@
 """A small extractor over the commit protocol, and what must hold of a lake afterwards."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 
-from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.open_attempt import Attempt, CommitOutcome, CommitResult, open_attempt
+from pipeline.lake.attempt import Attempt, CommitOutcome, CommitResult, open_attempt
+from pipeline.lake.index import ManifestIndex
+from pipeline.lake.manifest import Manifest, ManifestFile, ManifestProof
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.partitions.window import Window
 
 DAY = "2026-01-02"
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
 BATCHES = 3
 ROWS = 10
-WINDOW = {"start": "2026-01-01T23:00:00Z", "end": "2026-01-03T00:00:00Z", "safety_margin_s": 3600}
+WINDOW = Window(
+    "incremental", datetime(2026, 1, 1, 23, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), 3600.0
+)
+OTHER_WINDOW = replace(WINDOW, end=MIDNIGHT + timedelta(hours=12))
 
 
 class Killed(BaseException):
@@ -49,10 +54,24 @@ def batch(number: int, version: str) -> pa.Table:
     )
 
 
-def begin(lake: Lake, *, definition: str = "d1", window: Any = None, run_id: str = "r1") -> Attempt:
-    window = WINDOW if window is None else window
+def begin(
+    lake: Lake,
+    *,
+    definition: str = "d1",
+    window: Window = WINDOW,
+    run_id: str = "r1",
+    indexed: bool = False,
+) -> Attempt:
+    """:param indexed: as a run begins, which has listed what is there before."""
     return open_attempt(
-        lake, "igdb", "games", DAY, definition=definition, window=window, run_id=run_id
+        lake,
+        "igdb",
+        "games",
+        DAY,
+        definition=definition,
+        window=window,
+        run_id=run_id,
+        index=ManifestIndex(lake) if indexed else None,
     )
 
 
@@ -68,14 +87,19 @@ def stage(attempt: Attempt, number: int, version: str) -> None:
 
 
 def facts(_: list[ManifestFile]) -> Manifest:
-    return Manifest(watermark=WINDOW["end"], proof={"contiguous": True})  # type: ignore[arg-type]
+    return Manifest(watermark="2026-01-03T00:00:00Z", proof=ManifestProof(contiguous=True))
 
 
 def extract(
-    lake: Lake, *, definition: str = "d1", version: str = "new", batches: int = BATCHES
+    lake: Lake,
+    *,
+    definition: str = "d1",
+    version: str = "new",
+    batches: int = BATCHES,
+    indexed: bool = False,
 ) -> CommitOutcome:
-    """One whole try, which goes on from an earlier one's batches."""
-    attempt = begin(lake, definition=definition)
+    """One whole attempt, which resumes behind an earlier one's batches."""
+    attempt = begin(lake, definition=definition, indexed=indexed)
     if attempt.committed is not None:
         return CommitOutcome(CommitResult.DONE, attempt.committed)
     first = attempt.progress["next"] if attempt.progress else 0

@@ -10,13 +10,14 @@ import pytest
 
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import attempt as attempt_module
+from pipeline.lake.attempt import CommitResult
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.open_attempt import CommitResult
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from tests.lake.support import (
     BATCHES,
     DAY,
+    OTHER_WINDOW,
     ROWS,
     WINDOW,
     Killed,
@@ -53,7 +54,7 @@ def test_the_manifest_says_what_is_there(lake: Lake) -> None:
     data = json.loads(stored.body)
     assert data["version"] == 1
     assert (data["source"], data["endpoint"], data["partition"]) == ("igdb", "games", DAY)
-    assert (data["window"], data["watermark"]) == (WINDOW, WINDOW["end"])
+    assert (data["window"], data["watermark"]) == (WINDOW.to_json(), "2026-01-03T00:00:00Z")
     assert (data["rows"], len(data["files"])) == (BATCHES * ROWS, BATCHES)
     assert data["run_id"] == "r1"
     assert data["columns"][:2] == [
@@ -115,7 +116,7 @@ def test_the_next_try_goes_on_from_the_last_batch(lake: Lake) -> None:
     assert (first.resumed, first.progress, first.counters) == (False, None, {})
     stage(first, 0, "first")
     stage(first, 1, "first")
-    again = begin(lake, window={"start": "other"}, run_id="r2")
+    again = begin(lake, window=OTHER_WINDOW, run_id="r2")
     assert again.resumed
     assert (again.progress, again.counters) == ({"next": 2}, {"pages": 2})
     assert (again.window, again.staged_rows) == (WINDOW, 2 * ROWS)
@@ -233,7 +234,8 @@ def test_an_upload_that_a_lifecycle_rule_removed(lake: Lake) -> None:
         stage(attempt, number, "first")
     gone = next(each for each in lake.uploads("") if "part-00001" in each.key)
     lake.abort_upload(gone.key, gone.upload_id)
-    with pytest.raises(LakeUnavailable, match="1 files are still there; the next try fetches 20"):
+    text = "1 files are still there; the next attempt fetches 20 rows"
+    with pytest.raises(LakeUnavailable, match=text):
         attempt.commit(facts)
     again = begin(lake)
     assert (again.progress, again.staged_rows) == ({"next": 1}, ROWS)

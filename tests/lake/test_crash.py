@@ -26,33 +26,37 @@ def _killed(lake: Lake, number: int, **options: Any) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("indexed", "operations"), [(False, 20), (True, 18)])
 def test_killed_at_each_operation_of_the_first_generation(
-    new_lake: Callable[[], Lake],
+    new_lake: Callable[[], Lake], indexed: bool, operations: int
 ) -> None:
     for number in count():
         lake = new_lake()
-        if not _killed(lake, number):
+        if not _killed(lake, number, indexed=indexed):
             break
         assert read(lake) in ([], whole("new"))
-        extract(lake)
+        extract(lake, indexed=indexed)
         assert read(lake) == whole("new")
         check_clean(lake)
-    assert number >= 20
+    assert number >= operations
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("next_definition", ["d1", "d2"])
-def test_killed_at_each_operation_of_a_replacement(lake: Lake, next_definition: str) -> None:
+@pytest.mark.parametrize(("indexed", "operations"), [(False, 15), (True, 13)])
+def test_killed_at_each_operation_of_a_replacement(
+    lake: Lake, next_definition: str, indexed: bool, operations: int
+) -> None:
     extract(lake, version="0", batches=2)
     for number in count():
         before, version = whole(str(number), 2), str(number + 1)
-        if not _killed(lake, number, version=version, batches=2):
+        if not _killed(lake, number, version=version, batches=2, indexed=indexed):
             break
         assert read(lake) in (before, whole(version, 2))
-        extract(lake, version=version, definition=next_definition, batches=2)
+        extract(lake, version=version, definition=next_definition, batches=2, indexed=indexed)
         assert read(lake) == whole(version, 2)
         check_clean(lake)
-    assert number >= 15
+    assert number >= operations
 
 
 @pytest.mark.slow
@@ -62,8 +66,10 @@ def test_killed_again_and_again(lake: Lake) -> None:
     for number in range(6):
         before, version = whole(str(number)), str(number + 1)
         for definition in chance.choices(["d1", "d2"], weights=[4, 1], k=chance.randint(2, 4)):
-            _killed(lake, chance.randrange(25), definition=definition, version=version)
+            indexed = chance.random() < 0.5
+            at = chance.randrange(25)
+            _killed(lake, at, definition=definition, version=version, indexed=indexed)
             assert read(lake) in (before, whole(version))
-        extract(lake, version=version)
+        extract(lake, version=version, indexed=True)
         assert read(lake) == whole(version)
         check_clean(lake)

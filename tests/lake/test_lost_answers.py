@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.errors import LakeUnavailable
-from pipeline.lake.open_attempt import CommitResult
+from pipeline.lake.attempt import CommitResult
 from pipeline.lake.s3 import Lake
 from tests.lake.support import check_clean, extract, read, whole
 
@@ -115,7 +115,7 @@ def test_a_manifest_whose_answer_was_lost_is_done(lake: Lake) -> None:
 
 
 def test_a_manifest_of_which_nothing_can_be_known(lake: Lake) -> None:
-    """Neither written nor refused: raised, and the next try carries the decision out."""
+    """Neither written nor refused: raised, and the next attempt carries the decision out."""
 
     class Client(Unanswered):
         def __getattr__(self, name: str) -> Any:
@@ -132,7 +132,7 @@ def test_a_manifest_of_which_nothing_can_be_known(lake: Lake) -> None:
 
     real = lake.client
     lake.client = Client(real, 0, retried=False)
-    with pytest.raises(LakeUnavailable, match=r"did not say whether .*The next try finds out"):
+    with pytest.raises(LakeUnavailable, match=r"did not say whether .*The next attempt finds out"):
         extract(lake)
     lake.client = real
     assert read(lake) == []

@@ -9,7 +9,8 @@ import pytest
 from pipeline.errors import LostRace
 from pipeline.lake.maintenance import MaintenanceReport, clean
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.s3 import Lake, ListedObject
+from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import ListedObject
 from tests.lake.support import (
     DAY,
     Killed,
@@ -33,7 +34,7 @@ def _later(lake: Lake, *, dry_run: bool, days: float = 4) -> MaintenanceReport:
 
 
 def _kinds(report: MaintenanceReport) -> list[str]:
-    return sorted(each.what for each in report.leftovers)
+    return sorted(each.kind for each in report.leftovers)
 
 
 def test_nothing_to_do(lake: Lake) -> None:
@@ -54,7 +55,7 @@ def test_what_is_old_is_reported_then_removed(lake: Lake) -> None:
     assert clean(lake).leftovers == ()
     report = _later(lake, dry_run=True)
     assert _kinds(report) == ["checkpoint", "orphan", "upload"]
-    orphan = next(each for each in report.leftovers if each.what == "orphan")
+    orphan = next(each for each in report.leftovers if each.kind == "orphan")
     assert (orphan.key, orphan.bytes) == (ORPHAN, 4)
     assert orphan.age_s == pytest.approx(4 * 24 * HOUR_S, abs=60)
     assert _kinds(_later(lake, dry_run=False)) == ["checkpoint", "orphan", "upload"]

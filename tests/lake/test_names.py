@@ -1,18 +1,27 @@
 """Names, addresses and manifests: pure, no S3."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from pipeline.errors import ConfigError, LakeRefused
-from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.manifest import (
+    Manifest,
+    ManifestFile,
+    ManifestNotes,
+    ManifestProof,
+    SchemaChange,
+)
 from pipeline.lake.paths import (
     PartitionPaths,
-    parse_lake_url,
     paths_of_part,
     paths_of_record,
     segment,
 )
+from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.registry import check_lake_url, open_lake
+from pipeline.partitions.window import Window
 
 GENERATION = "20260102T030405678-0123abcd"
 
@@ -26,7 +35,9 @@ GENERATION = "20260102T030405678-0123abcd"
     ],
 )
 def test_lake_urls(text: str, expected: tuple[str, str]) -> None:
-    assert parse_lake_url(text) == expected
+    lake = open_lake(text, {"s3": lambda: None})
+    assert isinstance(lake, Lake)
+    assert (lake.bucket, lake.prefix) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,13 +45,13 @@ def test_lake_urls(text: str, expected: tuple[str, str]) -> None:
 )
 def test_wrong_lake_urls(text: str) -> None:
     with pytest.raises(ConfigError, match="expected s3://bucket/prefix"):
-        parse_lake_url(text)
+        check_lake_url(text)
 
 
 @pytest.mark.parametrize("text", ["s3://lake/a//b", "s3://lake/../b", "s3://lake/a\nb"])
 def test_wrong_prefixes(text: str) -> None:
     with pytest.raises(ConfigError, match="can't be used in an S3 key"):
-        parse_lake_url(text)
+        check_lake_url(text)
 
 
 @pytest.mark.parametrize("text", ["igdb", "game_versions", "2026-01-02", "größe", "a b", "x" * 200])
@@ -78,7 +89,17 @@ def test_manifests_survive_json() -> None:
         partition="2026-01-02",
         generation=GENERATION,
         watermark="2026-01-03T00:00:00Z",
-        window={"start": None, "end": "2026-01-03T00:00:00Z", "safety_margin_s": 0},
+        window=Window("baseline", None, datetime(2026, 1, 3, tzinfo=UTC), 0.0),
+        proof=ManifestProof(contiguous=True, rests_on="keys", pages=2),
+        notes=ManifestNotes(
+            key=("id",),
+            cursor="at",
+            parents={"asked": 1, "failed": 0, "failures": []},
+            schema_changes=(SchemaChange("size", "int64", None),),
+            converted={"size": 2},
+            each=("a", 1),
+            warning="look",
+        ),
         rows=3,
         latest_late_s=1.5,
         files=(file,),
@@ -86,6 +107,29 @@ def test_manifests_survive_json() -> None:
         checks=({"name": "c", "passed": True},),
     )
     assert Manifest.from_json(manifest.to_json()) == manifest
+    stored = json.loads(manifest.to_json())
+    assert stored["window"] == {
+        "kind": "baseline",
+        "start": None,
+        "end": "2026-01-03T00:00:00Z",
+        "safety_margin_s": 0.0,
+        "boundary": None,
+    }
+    assert stored["proof"] == {
+        "contiguous": True,
+        "rests_on": "keys",
+        "pages": 2,
+        "gaps_refetched": 0,
+    }
+    assert stored["extra"] == {
+        "key": ["id"],
+        "cursor": "at",
+        "parents": {"asked": 1, "failed": 0, "failures": []},
+        "schema_changes": [{"column": "size", "was": "int64", "is": None}],
+        "converted": {"size": 2},
+        "each": ["a", 1],
+        "doubt": "look",
+    }
     assert (manifest.total_bytes, manifest.paths) == (400, frozenset({file.path}))
     assert manifest.watermark_at is not None
     assert manifest.watermark_at.isoformat() == "2026-01-03T00:00:00+00:00"

@@ -16,16 +16,32 @@ import pytest
 
 from local.services import S3
 from pipeline.errors import LostRace
-from pipeline.lake.open_attempt import CommitResult
+from pipeline.lake.attempt import CommitResult
 from pipeline.lake.s3 import Lake
-from tests.lake.support import ROWS, WINDOW, begin, check_clean, extract, facts, read, stage, whole
+from tests.lake.support import (
+    OTHER_WINDOW,
+    ROWS,
+    WINDOW,
+    begin,
+    check_clean,
+    extract,
+    facts,
+    read,
+    stage,
+    whole,
+)
 
 BATCHES = 2
 ROUNDS = 20
 
 
 def _interrupted(
-    lake: Lake, number: int, other: Callable[[], object], batches: int = BATCHES
+    lake: Lake,
+    number: int,
+    other: Callable[[], object],
+    batches: int = BATCHES,
+    *,
+    indexed: bool = False,
 ) -> bool:
     """Run ``other`` just before an operation of this one; False if there are not so many."""
     seen = 0
@@ -38,21 +54,25 @@ def _interrupted(
 
     lake.on_operation = observe
     with suppress(LostRace):
-        extract(lake, version="own", batches=batches)
+        extract(lake, version="own", batches=batches, indexed=indexed)
     lake.on_operation = None
     return seen > number
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("definition", ["d1", "d2"])
-def test_another_run_comes_between_any_two_operations(lake: Lake, definition: str) -> None:
-    """Of the same definition it goes on with the batches; of another it begins afresh."""
+@pytest.mark.parametrize(("indexed", "operations"), [(False, 15), (True, 13)])
+def test_another_run_comes_between_any_two_operations(
+    lake: Lake, definition: str, indexed: bool, operations: int
+) -> None:
+    """Of the same definition it resumes behind the batches; of another it begins afresh."""
     rival = Lake(lake.client, lake.url().rstrip("/"))
     for number in count():
         if not _interrupted(
             lake,
             number,
             lambda: extract(rival, definition=definition, version="rival", batches=BATCHES),
+            indexed=indexed,
         ):
             break
         rows = read(lake)
@@ -60,10 +80,11 @@ def test_another_run_comes_between_any_two_operations(lake: Lake, definition: st
         if definition == "d2":
             assert rows in (whole("own", BATCHES), whole("rival", BATCHES))
         check_clean(lake)
-    assert number >= 15
+    assert number >= operations
 
 
-def test_another_run_takes_over_and_dies(lake: Lake) -> None:
+@pytest.mark.parametrize(("indexed", "operations"), [(False, 12), (True, 10)])
+def test_another_run_takes_over_and_dies(lake: Lake, indexed: bool, operations: int) -> None:
     rival = Lake(lake.client, lake.url().rstrip("/"))
 
     def take_over() -> None:
@@ -72,18 +93,18 @@ def test_another_run_takes_over_and_dies(lake: Lake) -> None:
             stage(attempt, 0, "rival")
 
     for number in count():
-        if not _interrupted(lake, number, take_over, batches=1):
+        if not _interrupted(lake, number, take_over, batches=1, indexed=indexed):
             break
-        extract(lake, version="own", batches=1)
+        extract(lake, version="own", batches=1, indexed=indexed)
         assert [key for key, _ in read(lake)] == list(range(ROWS))
         check_clean(lake)
-    assert number >= 12
+    assert number >= operations
 
 
 def test_the_fenced_owner_can_neither_stage_nor_commit(lake: Lake) -> None:
     first = begin(lake)
     stage(first, 0, "first")
-    second = begin(lake, window={"end": "later"}, run_id="r2")
+    second = begin(lake, window=OTHER_WINDOW, run_id="r2")
     assert (second.resumed, second.staged_rows, second.window) == (True, ROWS, WINDOW)
     with pytest.raises(LostRace, match="goes on from the same batches"):
         stage(first, 1, "first")

@@ -8,15 +8,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
+from pipeline.lake.attempt import open_attempt
 from pipeline.lake.current_rows import newest_of_each
-from pipeline.lake.late_rows import late_rows
-from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
-from pipeline.lake.open_attempt import open_attempt
+from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import Between, current, dataset, manifests
+from pipeline.lake.read import Between, current, dataset, key_rows, late_rows, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.partitions.window import WindowKind
+from tests.lake.support import WINDOW
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -29,7 +28,7 @@ def at(text: str) -> datetime:
 def put(
     lake: Lake, day: str, *tables: pa.Table, kind: WindowKind = "incremental", **known: Any
 ) -> Manifest:
-    attempt = open_attempt(lake, "s", "e", day, definition="d", window={}, run_id="r")
+    attempt = open_attempt(lake, "s", "e", day, definition="d", window=WINDOW, run_id="r")
     for table in tables:
         attempt.stage(
             encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema
@@ -73,7 +72,7 @@ def test_a_day_is_asked_for_by_itself(lake: Lake) -> None:
 def test_what_is_not_there_is_said_with_what_is(lake: Lake) -> None:
     with pytest.raises(ReadRefused, match="has nothing of the source s: it is empty"):
         dataset(lake, "s", "e")
-    open_attempt(lake, "s", "e", DAYS[0], definition="d", window={}, run_id="r")
+    open_attempt(lake, "s", "e", DAYS[0], definition="d", window=WINDOW, run_id="r")
     with pytest.raises(ReadRefused, match="No partition of s/e is committed yet: materialize one"):
         dataset(lake, "s", "e")
     for day in DAYS:
@@ -155,7 +154,7 @@ def test_the_key_and_the_cursor_are_those_of_the_manifest(lake: Lake) -> None:
         ReadRefused, match=r"s/e 2026-01-01 was written by .* say key=\[…\] and cur"
     ):
         current(lake, "s", "e")
-    put(lake, DAYS[0], both, extra={"key": ["id"], "cursor": "at"})
+    put(lake, DAYS[0], both, notes=ManifestNotes(key=("id",), cursor="at"))
     assert current(lake, "s", "e")["at"].to_pylist() == [late]
     assert current(lake, "s", "e", cursor="by")["at"].to_pylist() == [early]
     assert current(lake, "s", "e", key="id", cursor="by")["at"].to_pylist() == [early]

@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from local.services import S3
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.lake.s3 import Lake
-from pipeline.lake.s3_errors import UploadGone, WriteConflict, classify
+from pipeline.lake.stores.base import UploadGone, WriteConflict
+from pipeline.lake.stores.s3_errors import classify
 from tests.lake.support import extract, read, whole
 from tests.support.identities import READER
 
@@ -38,7 +39,7 @@ def test_a_lake_that_is_there(lake: Lake) -> None:
 
 
 def test_no_such_bucket(s3: S3) -> None:
-    assert "the bucket 'no-lake' does not exist there: create it, or correct HEADRACE_LAKE" in (
+    assert "the bucket `no-lake` does not exist there: create it, or correct `HEADRACE_LAKE`" in (
         _refused(_lake(s3, "s3://no-lake/x"))
     )
 
@@ -56,13 +57,13 @@ def test_an_identity_that_may_only_read(s3: S3, lake: Lake) -> None:
     reader = Lake(s3.acting_as(READER).client(), lake.url())
     reader.check()
     assert read(reader) == whole("new")
-    with pytest.raises(LakeRefused, match=r"may not put s3://lake/.*they need s3:PutObject"):
+    with pytest.raises(LakeRefused, match=r"may not put `s3://lake/.*they need `s3:PutObject`"):
         extract(reader)
 
 
 def test_nobody_is_there(s3: S3) -> None:
     lake = _lake(s3, endpoint_url="http://127.0.0.1:9")
-    with pytest.raises(LakeUnavailable, match=r"can't be reached.*check AWS_ENDPOINT_URL_S3"):
+    with pytest.raises(LakeUnavailable, match=r"can't be reached.*check `AWS_ENDPOINT_URL_S3`"):
         lake.check()
 
 
@@ -108,12 +109,12 @@ def test_uploads_that_are_gone(lake: Lake) -> None:
     [
         (400, "ExpiredToken", LakeRefused, "temporary credentials have expired: renew them"),
         (403, "RequestTimeTooSkewed", LakeRefused, "this machine's clock is wrong"),
-        (301, "PermanentRedirect", LakeRefused, "in another region: set AWS_REGION"),
-        (403, "QuotaExceeded", LakeRefused, "the quota of the bucket 'b' is used up: make room"),
+        (301, "PermanentRedirect", LakeRefused, "in another region: set `AWS_REGION`"),
+        (403, "QuotaExceeded", LakeRefused, "the quota of the bucket `b` is used up: make room"),
         (501, "NotImplemented", LakeRefused, "use an S3 that does"),
-        (400, "Whatever", LakeRefused, "refused to put s3://b/k: 400 Whatever"),
-        (503, "SlowDown", LakeUnavailable, "is not able to put s3://b/k now"),
-        (500, "InternalError", LakeUnavailable, "goes on from the last batch"),
+        (400, "Whatever", LakeRefused, "refused to put `s3://b/k`: 400 Whatever"),
+        (503, "SlowDown", LakeUnavailable, "is not able to put `s3://b/k` now"),
+        (500, "InternalError", LakeUnavailable, "resumes from the last batch"),
         (400, "RequestTimeout", LakeUnavailable, "(400 RequestTimeout)"),
         (409, "ConditionalRequestConflict", WriteConflict, "changed by another run"),
         (404, "NoSuchKey", WriteConflict, "changed by another run"),

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from assets.materializations import metadata_of
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
+from pipeline.lake.manifest import SchemaChange, schema_changes
 from pipeline.lake.s3 import Lake
-from pipeline.lake.schema_changes import schema_changes, sentence
 from tests.support.responses import json_answer
 from tests.support.runs import extract, outcome_of, serving
 
@@ -29,12 +29,12 @@ def test_what_changed() -> None:
     before = columns(id="int64", size="int64", gone="string", _extracted_at="timestamp[us, UTC]")
     after = columns(id="int64", size="double", new="bool")
     changes = schema_changes(before, after)
-    assert changes == [
-        {"column": "size", "was": "int64", "is": "double"},
-        {"column": "new", "was": None, "is": "bool"},
-        {"column": "gone", "was": "string", "is": None},
-    ]
-    assert [sentence(change) for change in changes] == [
+    assert changes == (
+        SchemaChange("size", "int64", "double"),
+        SchemaChange("new", None, "bool"),
+        SchemaChange("gone", "string", None),
+    )
+    assert [str(change) for change in changes] == [
         "size was int64, is double",
         "new is new (bool)",
         "gone is gone (was string)",
@@ -42,8 +42,8 @@ def test_what_changed() -> None:
 
 
 def test_a_first_partition_changes_nothing() -> None:
-    assert schema_changes([], columns(id="int64")) == []
-    assert schema_changes(columns(id="int64"), columns(id="int64", _deleted="bool")) == []
+    assert schema_changes([], columns(id="int64")) == ()
+    assert schema_changes(columns(id="int64"), columns(id="int64", _deleted="bool")) == ()
 
 
 def source_at(url: str, contract: str, key: tuple[str, ...] = ("id",), **more: Any) -> Source:
@@ -100,7 +100,7 @@ def test_cells_that_do_not_come_in_their_types_are_told_by_column(lake: Lake) ->
     manifest = again.receipts[0].manifest
     assert manifest.rows == 3
     assert manifest.resumed_pages == 1
-    assert manifest.extra["converted"] == {"size": 3}
+    assert manifest.notes.converted == {"size": 3}
     assert metadata_of(again.receipts[0], source.endpoints["items"])["converted_cells"] == {
         "size": 3
     }
@@ -111,11 +111,11 @@ def test_evolve_takes_the_change_and_tells_it(lake: Lake) -> None:
         source = source_at(url, "evolve")
         first = extract(source, lake, "items", ["2026-11-01"], NOW)[0]
         second = extract(source, lake, "items", ["2026-11-02"], NOW)[0]
-    assert "schema_changes" not in first.extra
-    assert list(second.extra["schema_changes"]) == [
-        {"column": "colour", "was": None, "is": "string"},
-        {"column": "size", "was": "int64", "is": "double"},
-    ]
+    assert not first.notes.schema_changes
+    assert second.notes.schema_changes == (
+        SchemaChange("colour", None, "string"),
+        SchemaChange("size", "int64", "double"),
+    )
 
 
 @pytest.mark.parametrize("day", ["2026-11-02"])

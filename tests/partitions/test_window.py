@@ -32,7 +32,7 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 def calendar_of(start: date, zone: str) -> Calendar:
-    """DayScheme of a source."""
+    """Days of a source."""
     return Calendar(SCHEMES["days"](kind="days"), start, ZoneInfo(zone))
 
 

@@ -25,7 +25,7 @@ from pipeline.errors import ConfigError
 from pipeline.extract.feed import Feed, reaches_back, validators_of
 from pipeline.http.client import HttpResponse, RequestCounts, open_client
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from sourcetool.check import check
@@ -122,13 +122,13 @@ def test_a_304_is_an_empty_partition_until_something_is_new(days: Days, api: Api
     for day in (SECOND, THIRD):
         quiet = days.run(day)
         assert (quiet.files, quiet.rows, quiet.requests) == ((), 0, 1)
-        assert quiet.proof["not_modified"] is True
+        assert quiet.proof.not_modified
         assert quiet.watermark == f"{night(day):%Y-%m-%d}T00:00:00Z"
     assert api.asked == [None, api.asked[1], api.asked[1]]
     api.rows.append(row(3, "11-04T12:00:00"))
     fresh = days.run(FOURTH)
     assert days.keys(fresh) == [3]
-    assert "not_modified" not in fresh.proof
+    assert not fresh.proof.not_modified
     assert [column["name"] for column in fresh.columns] == ["id", "at", "_extracted_at"]
 
 
@@ -139,7 +139,7 @@ def test_rows_that_came_after_the_day_are_not_lost_by_the_next_ones_304(
     assert days.keys(days.run(FIRST)) == [1, 2]
     assert days.keys(days.run(SECOND)) == [3]
     assert api.asked == [None, None]
-    assert days.run(THIRD).proof["not_modified"] is True
+    assert days.run(THIRD).proof.not_modified
 
 
 def test_a_day_with_rows_is_read_and_not_asked_about(days: Days, api: Api) -> None:
@@ -149,7 +149,7 @@ def test_a_day_with_rows_is_read_and_not_asked_about(days: Days, api: Api) -> No
     assert days.keys(days.run(SECOND)) == [3]
     assert days.keys(days.run(SECOND, hour=3)) == [3]
     api.rows = before  # as the first day saw it: a 304, if it were asked for
-    assert days.run(SECOND, hour=4).proof.get("not_modified") is None
+    assert days.run(SECOND, hour=4).proof.not_modified is False
     assert api.asked[2:] == [None, None]
 
 
@@ -165,7 +165,7 @@ def test_days_side_by_side_are_read(days: Days, api: Api) -> None:
     first, second = extract(days.source, days.lake, "feed", [FIRST, SECOND], night(SECOND))
     assert (days.keys(first), days.keys(second)) == ([1, 2], [3])
     assert api.asked == [None, None]
-    assert days.run(THIRD).proof["not_modified"] is True
+    assert days.run(THIRD).proof.not_modified
     del api.asked[:]
     extract(days.source, days.lake, "feed", [THIRD, FOURTH], night(FOURTH))
     assert sum(asked is None for asked in api.asked) == 1  # what THIRD knew is being replaced

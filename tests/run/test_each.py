@@ -20,8 +20,7 @@ from pipeline.errors import ConfigError, RequestRefused
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
-from pipeline.lake.read import current
+from pipeline.lake.read import current, key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
@@ -130,8 +129,8 @@ def test_every_row_of_every_value_and_day(lake: Lake, tmp_path: Path, paging: st
     assert sorted(keys(lake, manifests)) == all_of(*REPOSITORIES)
     assert all(m.rows for m in manifests)
     assert keys(lake, manifests[:1]) == sorted(keys(lake, manifests[:1])), "as files are read best"
-    assert manifests[1].extra["each"] == values
-    assert manifests[1].proof["pages"] >= len(
+    assert manifests[1].notes.each == tuple(values)
+    assert manifests[1].proof.pages >= len(
         [1 for _, given in forge.asked if given.get("from", "").startswith(DAYS[1])]
     ) - len(REPOSITORIES)
 
@@ -210,7 +209,7 @@ def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, pagin
     assert "acme/sled" not in {name for name, _ in later}, "it had ended"
     first_pages = [name for name, given in later if begin_of(given) == 0]
     assert {*first_pages} <= {"duck/empty"}, "the others are gone on with"
-    assert manifest.proof["contiguous"]
+    assert manifest.proof.contiguous
     assert sorted(keys(lake, [manifest])) == all_of(*REPOSITORIES)
 
 
@@ -256,15 +255,15 @@ def test_a_value_that_is_not_there_fails_the_partition(lake: Lake, tmp_path: Pat
 def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
     with serving(Forge().app()) as url:
         one = source_of(url, tmp_path, values="[acme/rocket]")
-        assert "doubt" not in extract(one, lake, "issues", DAYS[:1], NOW)[0].extra
+        assert not extract(one, lake, "issues", DAYS[:1], NOW)[0].notes.warning
         two = source_of(url, tmp_path, values="'${FORGE}'")
         second = extract(two, lake, "issues", DAYS[1:2], NOW)[0]
-        assert second.extra["doubt"] == (
+        assert second.notes.warning == (
             "new among the values of each: duck/db. Their rows from before 2026-11-02 "
             "00:00:00+00:00 are not in the lake: materialize the days from 2026-11-01 on again, if "
             "you want them"
         )
-        assert "doubt" not in extract(two, lake, "issues", DAYS[2:], NOW)[0].extra
+        assert not extract(two, lake, "issues", DAYS[2:], NOW)[0].notes.warning
         extract(two, lake, "issues", DAYS, NOW)
     found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
@@ -278,12 +277,12 @@ def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
         extract(two, lake, "issues", DAYS[:1], NOW)
         other = source_of(url, tmp_path, values="[duck/db, acme/sled]")
         second = extract(other, lake, "issues", DAYS[1:2], NOW)[0]
-        assert second.extra["doubt"].startswith("new among the values of each: acme/sled. ")
-        assert second.extra["doubt"].endswith(
+        assert second.notes.warning.startswith("new among the values of each: acme/sled. ")
+        assert second.notes.warning.endswith(
             "; no longer among the values of each: acme/rocket. Their rows stay in the days that "
             "are committed, and are lost to a day that is materialized again"
         )
-        assert "doubt" not in extract(other, lake, "issues", DAYS[2:], NOW)[0].extra
+        assert not extract(other, lake, "issues", DAYS[2:], NOW)[0].notes.warning
 
 
 def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) -> None:
@@ -312,9 +311,9 @@ def test_of_very_many_new_values_the_first_are_told(lake: Lake, tmp_path: Path) 
         asked = len(forge.asked)
         manifest = extract(source, lake, "issues", DAYS[1:2], NOW)[0]
     assert len(forge.asked) - asked == len(many), "one request for each that has no rows"
-    assert manifest.extra["each"] == many
-    assert "acme/0, acme/1, acme/2" in manifest.extra["doubt"]
-    assert len(manifest.extra["doubt"]) < 700
+    assert manifest.notes.each == tuple(many)
+    assert "acme/0, acme/1, acme/2" in manifest.notes.warning
+    assert len(manifest.notes.warning) < 700
 
 
 @pytest.mark.parametrize("key", ["[repository, number]", "[id]"])

@@ -17,9 +17,9 @@ from starlette.routing import Route
 from assets.asset_checks import coverage
 from pipeline.config import Source
 from pipeline.errors import LakeUnavailable, ReadAnew
+from pipeline.lake.index import manifest_of
 from pipeline.lake.maintenance import clean
-from pipeline.lake.manifest_queries import key_rows, manifest_of
-from pipeline.lake.read import manifests
+from pipeline.lake.read import key_rows, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.runner import RunOutcome
 from tests.support.runs import outcome_of, serving
@@ -175,7 +175,7 @@ def test_what_maintenance_commits_days_later_is_named_where_it_ends_too_early(
         )
         later = datetime.now(UTC) + timedelta(days=4)
         [left] = clean(lake, dry_run=False, now=later).leftovers
-        assert left.what == "commit"
+        assert left.kind == "commit"
         assert len(lost(lake)) == 60
         check = coverage(source, lake, "things")
         assert not check.passed

@@ -161,11 +161,11 @@ def test_a_failing_parent_is_listed_and_does_not_fail_the_others(
     lake = Lake(s3.client(), "s3://lake/listed")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"])
     manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
-    found = manifest.extra["parents"]
+    found = manifest.notes.parents
     assert (found["asked"], found["failed"]) == (POSTS, 1)
     assert found["failures"][0]["parent"] == "7"
     assert "410" in found["failures"][0]["reason"]
-    assert manifest.proof["contiguous"] is False
+    assert manifest.proof.contiguous is False
 
 
 def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
     outcome = materialize(source, lake, ["posts", "likes"])
     assert not outcome.failed
     manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
-    assert (manifest.rows, manifest.extra["parents"]["asked"]) == (0, 0)
+    assert (manifest.rows, manifest.notes.parents["asked"]) == (0, 0)
 
 
 def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) -> None:
@@ -249,4 +249,4 @@ def test_a_child_s_columns_are_known_though_its_day_has_none_of_them(
     manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
     assert (manifest.partition, manifest.rows) == (NEXT_DAY, 11)
     assert "stars" in {column["name"] for column in manifest.columns}
-    assert "schema_changes" not in manifest.extra
+    assert not manifest.notes.schema_changes

@@ -14,10 +14,11 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, ContractBroken, LakeUnavailable
+from pipeline.lake.index import ManifestIndex, manifest_of
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows, manifest_of
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
-from pipeline.run import parents, row_buffer, staged_partition
+from pipeline.run import row_buffer
 from pipeline.run.context import RunContext
 from pipeline.run.other_runs import winner
 from tests.support.runs import extract, outcome_of, serving
@@ -75,19 +76,31 @@ def source_at(
 
 
 def replaced_once(
-    monkeypatch: pytest.MonkeyPatch, module: Any, source: Source, lake: Lake, day: str
-) -> None:
-    """The partition is replaced by another run between its manifest and its files."""
-    real = manifest_of
+    monkeypatch: pytest.MonkeyPatch, source: Source, lake: Lake, day: str
+) -> list[str]:
+    """The partition is replaced by another run between its manifest and its files.
 
-    def stale(of: Lake, name: str, endpoint: str, partition: str) -> Manifest | None:
-        found = real(of, name, endpoint, partition)
-        if (endpoint, partition) == ("customers", day):
-            monkeypatch.setattr(module, "manifest_of", real)
-            extract(source, lake, "customers", [day], NOW)
-        return found
+    :return: filled with how each manifest of it was read after that.
+    """
+    real, looks = ManifestIndex.get_then_fresh, list[str]()
 
-    monkeypatch.setattr(module, "manifest_of", stale)
+    def stale(self: ManifestIndex, *names: str) -> Callable[[], Manifest | None]:
+        look = real(self, *names)
+        if names[1:] != ("customers", day):
+            return look
+
+        def replaced() -> Manifest | None:
+            found = look()
+            if not looks:
+                monkeypatch.setattr(ManifestIndex, "get_then_fresh", real)
+                extract(source, lake, "customers", [day], NOW)
+            looks.append(found.generation if found else "")
+            return found
+
+        return replaced
+
+    monkeypatch.setattr(ManifestIndex, "get_then_fresh", stale)
+    return looks
 
 
 def test_a_value_that_would_be_asked_for_as_two_is_refused(lake: Lake) -> None:
@@ -130,9 +143,10 @@ def test_parents_that_are_replaced_while_they_are_read_are_read_anew(
 ) -> None:
     with source_at("group: 2") as source:
         extract(source, lake, "customers", DAY, NOW)
-        replaced_once(monkeypatch, parents, source, lake, DAY[0])
+        looks = replaced_once(monkeypatch, source, lake, DAY[0])
         (manifest,) = extract(source, lake, "orders", DAY, NOW)
     assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [0, 10, 20]
+    assert len(looks) == len(set(looks)) == 2
 
 
 def test_parents_whose_files_are_gone_are_a_reason_to_wait(lake: Lake) -> None:
@@ -150,9 +164,10 @@ def test_a_day_before_that_is_replaced_while_late_rows_are_counted(
 ) -> None:
     with source_at("group: 2") as source:
         extract(source, lake, "customers", ["2026-11-02"], NOW)
-        replaced_once(monkeypatch, staged_partition, source, lake, "2026-11-02")
+        looks = replaced_once(monkeypatch, source, lake, "2026-11-02")
         (manifest,) = extract(source, lake, "customers", DAY, NOW)
     assert (manifest.margin_rows, manifest.late_rows) == (3, 0)
+    assert len(looks) == len(set(looks)) == 2
 
 
 def test_one_child_of_two_parents_is_told_how_to_name_it(lake: Lake) -> None:
@@ -258,7 +273,7 @@ def test_a_day_without_children_keeps_their_columns(lake: Lake) -> None:
     first, second = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
     assert (first.rows, second.rows) == (1, 0)
     assert {c["name"] for c in first.columns} == {c["name"] for c in second.columns}
-    assert "schema_changes" not in second.extra
+    assert not second.notes.schema_changes
 
 
 def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lake) -> None:
@@ -293,7 +308,7 @@ def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lak
         outcome, _ = outcome_of(source, lake, ["people", "pets"], DAY, NOW)
     (manifest,) = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
     assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [11, 12]
-    (failed,) = manifest.extra["parents"]["failures"]
+    (failed,) = manifest.notes.parents["failures"]
     assert failed["parent"] == "2"
     assert "9007199254740993" in failed["reason"]
     assert "Declare the column's type" in failed["reason"]

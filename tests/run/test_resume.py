@@ -15,6 +15,7 @@ from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from pipeline.timestamps import as_iso
 
 BASELINE, DAY, NEXT = "2026-03-01", "2026-03-02", "2026-03-03"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -48,5 +49,5 @@ def test_the_hours_after_an_early_try_are_read(tmp_path: Path) -> None:
         assert not materialize([DAY, NEXT], LATER).failed
         table = dataset(lake, "igdb", "games", [DAY]).to_table(columns=["id"])
         assert changed in table["id"].to_pylist()
-        ends = [m.window["end"] for m in manifests(lake, "igdb", "games")]
+        ends = [as_iso(m.window.end) for m in manifests(lake, "igdb", "games")]
         assert ends == ["2026-03-02T00:00:00Z", "2026-03-03T00:00:00Z", "2026-03-03T09:00:00Z"]

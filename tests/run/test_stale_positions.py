@@ -19,7 +19,7 @@ from pipeline.errors import (
     ReadAnew,
     RequestRefused,
 )
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
@@ -220,4 +220,4 @@ def test_a_parent_that_failed_in_the_try_before_is_asked_again(lake: Lake) -> No
         sick.clear()
         (manifest,) = extract(source, lake, "things", DAY, NOW)
     assert manifest.rows == 40
-    assert manifest.extra["parents"]["failed"] == 0
+    assert manifest.notes.parents["failed"] == 0

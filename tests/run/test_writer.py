@@ -16,9 +16,8 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.errors import LakeRefused
 from pipeline.lake.attempt import Attempt
-from pipeline.lake.filesystem import filesystem
-from pipeline.lake.manifest_queries import key_rows
 from pipeline.lake.parquet import ParquetBuffer
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run import row_buffer
 from tests.support.runs import extract, outcome_of, serving
@@ -95,9 +94,7 @@ def test_every_file_has_one_schema(lake: Lake, monkeypatch: pytest.MonkeyPatch) 
     assert sorted(read, key=lambda row: int(row["id"])) == wanted
     groups = 0
     for file in manifest.files:
-        found = pq.ParquetFile(
-            filesystem(lake).open_input_file(f"{lake.bucket}/{lake.full(file.path)}")
-        )
+        found = pq.ParquetFile(lake.filesystem().open_input_file(lake.arrow_path(file.path)))
         groups += found.metadata.num_row_groups
         assert found.metadata.num_rows == file.rows <= 100
     assert groups > len(manifest.files), "or nothing was held as Parquet"

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.config.json_schema import source_schema
 from pipeline.errors import ApiUnavailable, ConfigError
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination import PAGINATION, Paging
 from tests.support.runs import extract, outcome_of, serving
@@ -87,7 +87,7 @@ def test_a_kind_that_only_this_file_has_is_read_and_resumed(lake: Lake) -> None:
     assert NEWEST not in api.asked, "what was staged is not requested again"
     ids = key_rows(lake, manifest.files, ["id"])["id"].to_pylist()
     assert sorted(ids) == list(range(ROWS))
-    assert manifest.proof["rests_on"] == "chain"
+    assert manifest.proof.rests_on == "chain"
 
 
 def test_its_rules_and_its_keys_are_known_like_those_of_any_other() -> None:

@@ -16,8 +16,7 @@ from assets import source_assets, source_job, source_schedule
 from assets.asset_checks import coverage
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ReadRefused, WindowRefused
-from pipeline.lake.manifest_queries import key_rows
-from pipeline.lake.read import Between, dataset, manifests
+from pipeline.lake.read import Between, dataset, key_rows, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.partitions import SCHEMES, PartitionScheme
 from resources import ApiResource, BudgetResource, LakeResource

@@ -69,7 +69,7 @@ def compare(source: Source, lake: Lake, table: list[dict[str, Any]]) -> None:
     manifests = extract(source, lake, "units", DAYS, NOW)
     wanted = landed(source, "units", table)
     assert sum(check_rows(source, lake, m, wanted) for m in manifests) > ROWS
-    assert sum(m.proof["pages"] for m in manifests) > 20
+    assert sum(m.proof.pages for m in manifests) > 20
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
-from pipeline.lake.manifest_queries import key_rows
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support import real
 from tests.support.runs import check_rows, days_from, extract, instant, landed, outcome_of
@@ -107,7 +107,7 @@ def test_graphql_s_connections(lake: Lake, tmp_path: Path) -> None:
         manifests = extract(source, lake, "units", DAYS, NOW)
         wanted = landed(source, "units", [{"node": row | {"number": row["id"]}} for row in table])
         assert sum(check_rows(source, lake, m, wanted) for m in manifests) >= len(table)
-        assert all(m.proof["rests_on"] in ("count", "one page") for m in manifests)
+        assert all(m.proof.rests_on in ("count", "one page") for m in manifests)
 
         source = source_of(GRAPHQL.replace("size changed", "size, nothing"), tmp_path, url=url)
         outcome, _ = outcome_of(source, lake, "units", DAYS[:1], NOW)
@@ -126,7 +126,7 @@ def test_couchdb_s_selectors_and_its_changes(lake: Lake, tmp_path: Path) -> None
         manifests = extract(source, lake, "units", DAYS, NOW)
         wanted = landed(source, "units", table)
         assert sum(check_rows(source, lake, m, wanted) for m in manifests) >= len(table)
-        assert all(m.proof["rests_on"] == "keys" for m in manifests)
+        assert all(m.proof.rests_on == "keys" for m in manifests)
 
         wrong = COUCHDB.replace('$gt: "{{after}}"', '$gt: "{{after}} "')
         outcome, _ = outcome_of(source_of(wrong, tmp_path, url=url), lake, "units", DAYS[:1], NOW)

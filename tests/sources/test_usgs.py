@@ -34,7 +34,7 @@ def test_every_event_of_every_day(lake: Lake, inclusive: bool, number: int) -> N
     wanted = landed(source, "earthquakes", rows)
     found = [check_rows(source, lake, m, wanted) for m in manifests]
     assert sum(found) > number
-    assert manifests[0].proof["pages"] == (2 if number > 20_000 else 1)
+    assert manifests[0].proof.pages == (2 if number > 20_000 else 1)
     third = [row for row in usgs.asked if row.get("updatedafter") == "2026-11-02T22:59:59Z"]
     assert third
     assert {row["orderby"] for row in usgs.asked} == {"time-asc"}

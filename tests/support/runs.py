@@ -19,8 +19,8 @@ from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_queries import key_rows
-from pipeline.lake.s3 import Lake
+from pipeline.lake.read import key_rows
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
 
@@ -64,7 +64,7 @@ def instant(text: str) -> datetime:
 
 def outcome_of(
     source: Source,
-    lake: Lake,
+    lake: ObjectStore,
     endpoint: str | Sequence[str],
     days: Sequence[str],
     now: datetime,
@@ -89,7 +89,7 @@ def outcome_of(
 
 
 def extract(
-    source: Source, lake: Lake, endpoint: str, days: Sequence[str], now: datetime
+    source: Source, lake: ObjectStore, endpoint: str, days: Sequence[str], now: datetime
 ) -> list[Manifest]:
     """The manifests of the days; all are proved, and every check holds."""
     outcome, _ = outcome_of(source, lake, endpoint, days, now)
@@ -97,25 +97,24 @@ def extract(
         raise outcome.failed[0].error
     manifests = [receipt.manifest for receipt in outcome.receipts]
     assert [m.partition for m in manifests] == list(days)
-    assert all(m.proof["contiguous"] for m in manifests)
+    assert all(m.proof.contiguous for m in manifests)
     assert all(check["passed"] for m in manifests for check in m.checks)
     return manifests
 
 
-def check_rows(source: Source, lake: Lake, manifest: Manifest, rows: Iterable[Row]) -> int:
+def check_rows(source: Source, lake: ObjectStore, manifest: Manifest, rows: Iterable[Row]) -> int:
     """Every row of the partition against those of the API in its window; how many there are.
 
     :param rows: the API's rows as they should land.
     """
     spec = source.endpoints[manifest.endpoint]
     cursor = spec.cursor or ""
-    start, end = manifest.window["start"], manifest.window["end"]
+    start, end = manifest.window.start, manifest.window.end
     wanted: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         at = row.get(cursor)
         inside = not spec.incremental or (
-            (start is None or (at is not None and at >= instant(start)))
-            and (at is None or at < instant(end))
+            (start is None or (at is not None and at >= start)) and (at is None or at < end)
         )
         if inside:
             wanted[tuple(row[name] for name in spec.key)] = row

@@ -10,15 +10,7 @@ from typing import Any, Final
 from botocore import exceptions as boto
 
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
-
-
-class WriteConflict(HeadraceError):
-    """The object is not (or no longer) the one that a conditional request named."""
-
-
-class UploadGone(HeadraceError):
-    """The multipart upload does not exist: completed, aborted, or removed by a lifecycle rule."""
-
+from pipeline.lake.stores.base import UploadGone, WriteConflict
 
 _PERMISSION: Final = {
     "get": "s3:GetObject (and s3:ListBucket)",
@@ -33,16 +25,18 @@ _PERMISSION: Final = {
     "delete": "s3:DeleteObject",
 }
 
-_CREDENTIALS: Final = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile or the role"
+_CREDENTIALS: Final = (
+    "check `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, the profile or the role"
+)
 _RENEW: Final = "renew them (aws sso login, or new temporary keys)"
-_NO_ROOM: Final = "the quota of the bucket {bucket!r} is used up: make room in it, or raise it"
+_NO_ROOM: Final = "the quota of the bucket `{bucket}` is used up: make room in it, or raise it"
 
 # S3's code → what it means to the user. ``{…}`` is filled by `_refusal`.
 _REFUSED: Final = {
-    "NoSuchBucket": "the bucket {bucket!r} does not exist there: create it, or correct"
-    " HEADRACE_LAKE",
-    "AccessDenied": "these credentials may not {operation} {key}: they need {permission}",
-    "403": "these credentials may not {operation} {key}: they need {permission}",
+    "NoSuchBucket": "the bucket `{bucket}` does not exist there: create it, or correct"
+    " `HEADRACE_LAKE`",
+    "AccessDenied": "these credentials may not {operation} `{key}`: they need `{permission}`",
+    "403": "these credentials may not {operation} `{key}`: they need `{permission}`",
     "InvalidAccessKeyId": "the access key is not known there: " + _CREDENTIALS,
     "SignatureDoesNotMatch": "the secret key does not fit the access key: " + _CREDENTIALS,
     "ExpiredToken": "the temporary credentials have expired: " + _RENEW,
@@ -50,9 +44,9 @@ _REFUSED: Final = {
     "TokenRefreshRequired": "the temporary credentials have expired: " + _RENEW,
     "InvalidToken": "the session token is not valid: " + _RENEW,
     "RequestTimeTooSkewed": "this machine's clock is wrong by more than S3 accepts: set it",
-    "PermanentRedirect": "the bucket {bucket!r} is in another region: set AWS_REGION",
-    "AuthorizationHeaderMalformed": "the bucket {bucket!r} is in another region: set AWS_REGION",
-    "301": "the bucket {bucket!r} is in another region: set AWS_REGION",
+    "PermanentRedirect": "the bucket `{bucket}` is in another region: set `AWS_REGION`",
+    "AuthorizationHeaderMalformed": "the bucket `{bucket}` is in another region: set `AWS_REGION`",
+    "301": "the bucket `{bucket}` is in another region: set `AWS_REGION`",
     "QuotaExceeded": _NO_ROOM,
     "XMinioAdminBucketQuotaExceeded": _NO_ROOM,
     "NotImplemented": "it does not support {operation} as Headrace needs it (conditional writes,"
@@ -84,12 +78,12 @@ def classify(
     """
     at = f"S3 at {endpoint}"
     if not isinstance(error, boto.ClientError):
-        return _without_answer(error, operation, key, at)
+        return _without_response(error, operation, key, at)
     code, status = _code(error), _status(error)
     if code in _CONFLICT or (operation == "put" and code in _MISSING):
-        return WriteConflict(f"{key} was changed by another run")
+        return WriteConflict(f"`{key}` was changed by another run")
     if code in _GONE:
-        return UploadGone(f"the unfinished upload of {key} is gone")
+        return UploadGone(f"the unfinished upload of `{key}` is gone")
     if code in _REFUSED:
         text = _REFUSED[code].format(
             bucket=bucket, key=key, operation=operation, permission=_PERMISSION[operation]
@@ -97,10 +91,10 @@ def classify(
         return LakeRefused(f"{at}: {text} (S3 says {code}).")
     if status >= 500 or status in (408, 429) or code in _BUSY:
         return LakeUnavailable(
-            f"{at} is not able to {operation} {key} now ({status} {code})."
-            " The next try goes on from the last batch."
+            f"{at} is not able to {operation} `{key}` now ({status} {code})."
+            " The next attempt resumes from the last batch."
         )
-    return LakeRefused(f"{at} refused to {operation} {key}: {status} {code}.")
+    return LakeRefused(f"{at} refused to {operation} `{key}`: {status} {code}.")
 
 
 def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
@@ -112,7 +106,7 @@ def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
     if code in _REFUSED:
         text = _REFUSED[code].format(
             bucket=bucket,
-            key=f"the files of {lake}",
+            key=f"{lake}",
             operation="get",
             permission=_PERMISSION["get"],
         )
@@ -120,20 +114,20 @@ def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
     return LakeUnavailable(f"The files of {lake} can't be read ({code}); they were tried twice.")
 
 
-def _without_answer(error: Exception, operation: str, key: str, at: str) -> HeadraceError:
+def _without_response(error: Exception, operation: str, key: str, at: str) -> HeadraceError:
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return LakeRefused(f"{at}: no credentials were found: {_CREDENTIALS}.")
     if isinstance(error, boto.TokenRetrievalError | boto.SSOError | boto.CredentialRetrievalError):
         return LakeRefused(f"{at}: the credentials could not be fetched: {_RENEW}.")
     if isinstance(error, boto.SSLError):
         return LakeRefused(
-            f"{at}: its TLS certificate is not trusted: set AWS_CA_BUNDLE, or use http://."
+            f"{at}: its TLS certificate is not trusted: set `AWS_CA_BUNDLE`, or use http://."
         )
     if isinstance(error, boto.ParamValidationError):
-        return LakeRefused(f"{at}: {key} is not a key that S3 accepts.")
+        return LakeRefused(f"{at}: `{key}` is not a key that S3 accepts.")
     return LakeUnavailable(
-        f"{at} can't be reached, or the connection broke, to {operation} {key}"
-        f" ({type(error).__name__}): check AWS_ENDPOINT_URL_S3 and the network."
+        f"{at} can't be reached, or the connection broke, to {operation} `{key}`"
+        f" ({type(error).__name__}): check `AWS_ENDPOINT_URL_S3` and the network."
     )
 
 

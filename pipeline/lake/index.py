@@ -1,0 +1,159 @@
+"""The way to a manifest: read one fresh from the store, or through the index that a run keeps.
+
+The index saves requests and decides nothing. What is true of a partition is decided by the
+conditional writes alone: an attempt that rests on an index that is out of date conflicts, and its
+commit is lost, never mixed. Who has to see what other runs have committed meanwhile (neighbours
+after a commit, the winner of a lost race, a file that has vanished) reads fresh.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import PartitionPaths, manifests_folder, paths_of_record, records_prefix
+from pipeline.lake.stores.base import ObjectStore
+
+
+@dataclass(frozen=True)
+class CommittedManifest:
+    """A manifest as it lies in the lake."""
+
+    manifest: Manifest
+    etag: str
+
+
+def read_committed(lake: ObjectStore, place: PartitionPaths) -> CommittedManifest | None:
+    """The partition's manifest as it is now, or None if it has never been committed."""
+    found = lake.get(place.manifest)
+    if found is None:
+        return None
+    name = lake.url(place.manifest)
+    return CommittedManifest(Manifest.from_json(found.body, name=name), found.etag)
+
+
+def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:
+    """The manifest of one partition as it is now, or None if it is not committed."""
+    found = read_committed(lake, PartitionPaths(source, endpoint, partition))
+    return found.manifest if found else None
+
+
+def committed_places(lake: ObjectStore, source: str, endpoint: str) -> list[PartitionPaths]:
+    """The partitions that have a manifest now, in order."""
+    listed = lake.list(manifests_folder(source, endpoint))
+    return [place for item in listed if (place := paths_of_record(item.key))]
+
+
+@dataclass
+class _Endpoint:
+    """What is known of one endpoint; complete once its records were listed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    listed: bool = False
+    etags: dict[PartitionPaths, str] = field(default_factory=dict)
+    manifests: dict[PartitionPaths, Manifest] = field(default_factory=dict)
+    in_work: set[PartitionPaths] = field(default_factory=set)
+
+
+class ManifestIndex:
+    """The manifests as one run knows them: listed once an endpoint, each read once.
+
+    The run's own commits are put in; what other runs commit after the listing is not seen, unless
+    it is read `fresh`. Used by many threads at once.
+
+        index = ManifestIndex(lake)
+        index.partitions("igdb", "games")           # ['2026-11-01', '2026-11-02']
+        index.get("igdb", "games", "2026-11-02")    # reads the manifest, once
+    """
+
+    def __init__(self, lake: ObjectStore) -> None:
+        self.lake = lake
+        self._endpoints: defaultdict[tuple[str, str], _Endpoint] = defaultdict(_Endpoint)
+
+    def partitions(self, source: str, endpoint: str) -> list[str]:
+        """The committed partitions, in order."""
+        known = self._known(source, endpoint)
+        with known.lock:
+            return sorted(place.partition for place in known.etags)
+
+    def get(self, source: str, endpoint: str, partition: str) -> Manifest | None:
+        """The manifest of one partition, or None if it was not committed when the run looked."""
+        place = PartitionPaths(source, endpoint, partition)
+        known = self._known(source, endpoint)
+        with known.lock:
+            if place not in known.etags:
+                return None
+            if place in known.manifests:
+                return known.manifests[place]
+        return self.fresh(source, endpoint, partition)
+
+    def latest(self, source: str, endpoint: str) -> Manifest | None:
+        """The manifest of the newest committed partition, or None if there is none."""
+        partitions = self.partitions(source, endpoint)
+        return self.get(source, endpoint, partitions[-1]) if partitions else None
+
+    def fresh(self, source: str, endpoint: str, partition: str) -> Manifest | None:
+        """The manifest as it is now, other runs' commits included: one request."""
+        place = PartitionPaths(source, endpoint, partition)
+        found = read_committed(self.lake, place)
+        if found is not None:
+            self.put(place, found)
+        return found.manifest if found else None
+
+    def get_then_fresh(
+        self, source: str, endpoint: str, partition: str
+    ) -> Callable[[], Manifest | None]:
+        """A function that gives the manifest as the run knows it, and fresh from then on.
+
+        For readers of its files, which another run may have replaced: see `again_if_vanished`.
+        """
+        looks = count()
+
+        def look() -> Manifest | None:
+            read = self.fresh if next(looks) else self.get
+            return read(source, endpoint, partition)
+
+        return look
+
+    def put(self, place: PartitionPaths, committed: CommittedManifest) -> None:
+        """Take up what is known to be committed now."""
+        known = self._endpoints[place.source, place.endpoint]
+        with known.lock:
+            known.etags[place] = committed.etag
+            known.manifests[place] = committed.manifest
+
+    def untouched(self, place: PartitionPaths) -> bool:
+        """Whether no attempt was at work on the partition when the run looked."""
+        known = self._known(place.source, place.endpoint)
+        with known.lock:
+            return place not in known.in_work
+
+    def touched(self, place: PartitionPaths) -> None:
+        """Take up that an attempt is, or was, at work on the partition."""
+        known = self._known(place.source, place.endpoint)
+        with known.lock:
+            known.in_work.add(place)
+
+    def etag(self, place: PartitionPaths) -> str | None:
+        """The etag of the partition's manifest, or None if it is not committed."""
+        known = self._known(place.source, place.endpoint)
+        with known.lock:
+            return known.etags.get(place)
+
+    def _known(self, source: str, endpoint: str) -> _Endpoint:
+        known = self._endpoints[source, endpoint]
+        with known.lock:
+            if not known.listed:
+                # Manifests and checkpoints lie side by side: one listing has both.
+                for item in self.lake.list(records_prefix(source, endpoint)):
+                    place = paths_of_record(item.key)
+                    if place is None:
+                        continue
+                    if item.key == place.checkpoint:
+                        known.in_work.add(place)
+                    else:
+                        known.etags.setdefault(place, item.etag)
+                known.listed = True
+        return known
