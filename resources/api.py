@@ -19,7 +19,7 @@ class ApiResource(dg.ConfigurableResource["ApiResource"]):
 
     budget: dg.ResourceDependency[BudgetResource]
     cache: str | None = Field(
-        default=None, description="the folder of cached answers; without one they are in memory"
+        default=None, description="the folder of cached responses; without one they are in memory"
     )
 
     def session(
@@ -27,7 +27,7 @@ class ApiResource(dg.ConfigurableResource["ApiResource"]):
     ) -> AbstractAsyncContextManager[Client]:
         """A client of the source's API, to be entered inside the run's event loop.
 
-        :param half_open: the try before ended since the API was down: begin with one request.
+        :param half_open: the attempt before ended since the API was down: begin with one request.
         :param share: the part of the budget that this run may take.
         """
         return open_client(source, self.budget.open(source, share=share), half_open=half_open)

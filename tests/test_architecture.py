@@ -30,7 +30,9 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "model", "runtime", "timestamps", "decode", "hooks", "pagination",
+    "body", "errors", "kinds", "model", "messages", "redaction", "runtime", "timestamps", "decode",
+    "auth",  # before config: a source's YAML holds the model of its auth
+    "hooks", "pagination",
     "config", "partitions", "dialects", "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.

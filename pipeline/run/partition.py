@@ -22,10 +22,10 @@ from pipeline.extract.fetcher import PageFetcher, PageSource
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
-from pipeline.http.client import RequestCounts
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.manifest_queries import latest_manifest
 from pipeline.lake.open_attempt import Attempt
+from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.conditional import seen_before
 from pipeline.run.parents import ParentReader, ParentSelection

@@ -18,7 +18,6 @@ from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import BY_COUNT
 from pipeline.extract.feed import reaches_back
 from pipeline.extract.prefetch import ahead_of
-from pipeline.http.request_batching import Sender
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.late_rows import late_rows
 from pipeline.lake.manifest import Manifest, ManifestFile
@@ -27,6 +26,7 @@ from pipeline.lake.open_attempt import Attempt, CommitResult
 from pipeline.lake.read import again_if_vanished
 from pipeline.lake.s3 import Lake
 from pipeline.lake.schema_changes import schema_changes
+from pipeline.messages import Sender
 from pipeline.partitions.window import Calendar, Window
 from pipeline.run.fingerprint import of_this_yaml
 from pipeline.run.row_buffer import BufferedBytes

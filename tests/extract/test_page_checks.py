@@ -12,9 +12,10 @@ from pipeline.decode.reader import PageReader
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.plan import shape_of
-from pipeline.http.client import Client, RequestCounts
-from pipeline.http.request_batching import RequestBatcher, Sender
+from pipeline.http.client import Client
+from pipeline.http.request_batching import RequestBatcher
 from pipeline.http.retry import FailureKind
+from pipeline.messages import RequestCounts, Sender
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.support.wire import Answering, answer, client_of, serving

@@ -23,12 +23,12 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.http_request import CachePolicy, HttpRequest
 from pipeline.errors import ConfigError
 from pipeline.http.cache import CachingSender, cached
 from pipeline.http.cache_store import listed, open_store
-from pipeline.http.client import HttpResponse, RequestCounts, open_client
+from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts
 from sourcetool.cache import cache
 from sourcetool.probe import look, window_of
 from tests.support.runs import LIMITS, serving
@@ -263,7 +263,7 @@ def test_a_disk_that_is_full_costs_the_cache_and_no_answer(
 def test_a_file_that_can_t_be_used_is_said_at_once(api: Api, runs: Runs, what: str) -> None:
     """And not by a stack trace for each request, while the API is asked for everything anew."""
     assert runs.folder is not None
-    there = runs.folder / "answers.db"
+    there = runs.folder / "responses.db"
     there.parent.mkdir(exist_ok=True)
     if what == "no database":
         there.write_text("power was lost while this was written " * 200)
@@ -273,7 +273,9 @@ def test_a_file_that_can_t_be_used_is_said_at_once(api: Api, runs: Runs, what: s
         runs.folder = Path("/sys/kernel")  # where root may not write either
     else:
         pytest.skip("a folder that root can't write is to be had on Linux only")
-    with pytest.raises(ConfigError, match=r"HEADRACE_CACHE: .*answers\.db can't be used \(\w.*\)"):
+    with pytest.raises(
+        ConfigError, match=r"HEADRACE_CACHE: .*responses\.db can't be used \(\w.*\)"
+    ):
         runs.ask()
     assert api.seen == []
 
