@@ -86,9 +86,17 @@ class Sender(Protocol):
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
-    ) -> T: ...
+    ) -> T:
+        """Send a request until ``read`` has read its response.
+
+        :param label: the page in the user's words, for messages.
+        :param sent: counts what goes out.
+        :raises Retryable: a later attempt of the step may succeed.
+        :raises Permanent: no retry can mend it.
+        """
+        ...
 
 
 def query_of(params: Iterable[tuple[str, str]]) -> str:

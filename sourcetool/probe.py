@@ -71,14 +71,14 @@ class Watching:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
         async def watched(answer: HttpResponse) -> T:
             self._answers.append(answer)
             return await read(answer)
 
-        return await self._inner.fetch(request, watched, what, sent)
+        return await self._inner.fetch(request, watched, label, sent)
 
 
 def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) -> Window:

@@ -73,7 +73,7 @@ def test_no_text_of_ours_shows_a_secret(secret: str, data: st.DataObject) -> Non
     spelled = "".join(way(char) for way, char in zip(ways, secret, strict=True))
     shown = redact(f"bad token {spelled} here", [secret], withheld="nothing")
     assert spelled not in shown
-    assert shown in ("bad token *** here", "nothing")
+    assert shown == "nothing" or "***" in shown
 
 
 SPELLED = [

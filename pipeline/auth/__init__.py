@@ -7,13 +7,13 @@ renewed. Secrets go into headers and bodies, never into URLs, but for an API tha
 the query only: the key is put in just before sending.
 """
 
-# isort: off - the order in which messages name the kinds
 from pipeline.auth import api_key, basic, bearer, custom, login, none, oauth2
-
-# isort: on
 from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets
 
+NO_AUTH: Auth = none.NoAuth()
+"""The auth of a source that says nothing of it."""
+
 __all__ = [
-    "AUTH", "Auth", "AuthContext", "Secrets",
+    "AUTH", "NO_AUTH", "Auth", "AuthContext", "Secrets",
     "api_key", "basic", "bearer", "custom", "login", "none", "oauth2",
 ]  # fmt: skip

@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.auth import AUTH, Auth
-from pipeline.auth.none import NoAuth
+from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.limits import (
     BreakerConfig,
@@ -50,7 +49,7 @@ class Source(Model):
     )
     timezone: str = "UTC"
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
-    auth: Annotated[Auth, AUTH.field] = NoAuth()
+    auth: Annotated[Auth, AUTH.field] = NO_AUTH
     headers: dict[HeaderText, HeaderText] = {}
     limits: LimitsConfig = LimitsConfig()
     keyed_limits: LimitsConfig | None = Field(

@@ -44,7 +44,7 @@ class _Fetch:
     """A request that the store could not answer, and where its response goes."""
 
     request: HttpRequest
-    what: str
+    label: str
     sent: RequestCounts
     key: str
     ttl_s: float
@@ -76,13 +76,13 @@ class CachingSender:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
         """As ``Client.fetch``. Requests that are alike go out one after the other."""
         policy = request.keep
         if policy is None:
-            return await self._others.fetch(request, read, what, sent)
+            return await self._others.fetch(request, read, label, sent)
         key = key_of(self._source, request)
         async with self._locks.setdefault(key, asyncio.Lock()):
             doubted = (policy.endpoint, key) in self._requested
@@ -96,7 +96,7 @@ class CachingSender:
                 else:
                     self.counts["hits"] += 1
                     return result
-            fetch = _Fetch(request, what, sent, key, policy.ttl_s)
+            fetch = _Fetch(request, label, sent, key, policy.ttl_s)
             try:
                 return await self._fetch(fetch, read, cached)
             except _Unusable:
@@ -130,7 +130,7 @@ class CachingSender:
 
         headers = {**fetch.request.headers, **conditions}
         request = replace(fetch.request, headers=headers)
-        return await self._direct.fetch(request, read_and_keep, fetch.what, fetch.sent)
+        return await self._direct.fetch(request, read_and_keep, fetch.label, fetch.sent)
 
     def _may_be_kept(self, status: int, headers: dict[str, str], response: HttpResponse) -> bool:
         """False for what is no whole success, or repeats a credential."""

@@ -77,12 +77,12 @@ class Client:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
         """Send ``request`` until ``read`` has read its response.
 
-        :param what: the page in the user's words (``str`` of it), for messages.
+        :param label: the page in the user's words (``str`` of it), for messages.
         :param sent: counts what goes out.
         :raises ApiUnavailable: the bounded attempts are used up, or the breaker is open.
         :raises AuthError, RequestRefused, ContractBroken: no retry can mend it.
@@ -91,16 +91,16 @@ class Client:
         try:
             while True:
                 try:
-                    return await self._gated(request, read, what, sent)
+                    return await self._gated(request, read, label, sent)
                 except AttemptFailed as failed:
                     sent.throttled += failed.kind is FailureKind.THROTTLED
                     sent.retried += failed.kind is not FailureKind.THROTTLED
-                    await self.back_off(failed, failures, what)
+                    await self.back_off(failed, failures, label)
         except HeadraceError as error:
             raise self._redacted(with_settings_named(error, self._source)) from None
 
     async def back_off(
-        self, failed: AttemptFailed, failures: Counter[FailureKind], what: object
+        self, failed: AttemptFailed, failures: Counter[FailureKind], label: object
     ) -> None:
         """Wait before the next attempt at a page.
 
@@ -114,15 +114,15 @@ class Client:
         if wait_s is None or self._breaker.state is BreakerState.OPEN:
             number = failures.total()
             reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
-            raise self._down(what, reason, of_token=failed.of_token) from None
+            raise self._down(label, reason, of_token=failed.of_token) from None
         first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
         if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
-            log.warning("%s: %s, and no response yet in this run; retrying", what, failed)
+            log.warning("%s: %s, and no response yet in this run; retrying", label, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
 
     async def read(
-        self, response: HttpResponse, read: Callable[[HttpResponse], Awaitable[T]], what: object
+        self, response: HttpResponse, read: Callable[[HttpResponse], Awaitable[T]], label: object
     ) -> T:
         """Have a response read; an error of the reader leaves without secrets.
 
@@ -133,8 +133,8 @@ class Client:
             return await read(response)
         except (HeadraceError, BadBody) as error:
             text = str(error)
-            label = f"{what}: " if text.startswith(f"{what}: ") else ""
-            withheld = f"{label}can't use the response ({response.status}). {NOT_QUOTED}"
+            start = f"{label}: " if text.startswith(f"{label}: ") else ""
+            withheld = f"{start}can't use the response ({response.status}). {NOT_QUOTED}"
             shown = self.secrets.redacted(text, withheld=withheld)
             if CUT in shown and await self._has_secret(response):
                 shown = withheld
@@ -156,29 +156,29 @@ class Client:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
         """Half open, one request goes out and the others wait for its result."""
         if self._breaker.state is BreakerState.HALF_OPEN:
             async with self._probe:
                 if self._breaker.state is BreakerState.HALF_OPEN:
-                    return await self._once(request, read, what, sent)
+                    return await self._once(request, read, label, sent)
         if self._breaker.state is BreakerState.OPEN:
-            raise self._down(what, "the API failed too often in a row")
-        return await self._once(request, read, what, sent)
+            raise self._down(label, "the API failed too often in a row")
+        return await self._once(request, read, label, sent)
 
     async def _once(
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
         try:
             response = await self._send(request, sent)
-            await self._judge(response, what)
-            result = await self.read(response, read, what)
+            await self._judge(response, label)
+            result = await self.read(response, read, label)
         except AttemptFailed as failed:
             if not failed.of_token:  # all that waited for a token fail together
                 self._fared(up=failed.kind is FailureKind.THROTTLED)
@@ -248,7 +248,7 @@ class Client:
         headers = dict(response.headers)
         return HttpResponse(response.status_code, headers, body, str(response.url), latency_s)
 
-    async def _judge(self, response: HttpResponse, what: object) -> None:
+    async def _judge(self, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
         status, headers, body = response.status, response.headers, response.body
         self._rate_limits.observed(headers)
@@ -264,14 +264,14 @@ class Client:
         if kind is ResponseKind.RETRY:
             raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
         has_secret = await self._has_secret(response)
-        raise refusal(kind, status, headers, body, str(what), has_secret=has_secret)
+        raise refusal(kind, status, headers, body, str(label), has_secret=has_secret)
 
-    def _down(self, what: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
+    def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         name = endpoint_name(self._source, of_token=of_token)
         known = of_token or self.spent.answered
         never = "" if known else " No response has come in this run. Check the address."
         return ApiUnavailable(
-            f"{what}: {reason}. {name} seems to be down or unreachable "
+            f"{label}: {reason}. {name} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value}).{never}",
             wait_s=self._source.breaker.open_s,
         )

@@ -155,20 +155,20 @@ class RequestBatcher:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
         """As ``Client.fetch``. A page that can't be read is retried, alone or in a batch."""
         failures: Counter[FailureKind] = Counter()
         while True:
-            page = PendingPage(request, what, sent)
+            page = PendingPage(request, label, sent)
             self._queue.add(page)
             try:
-                return await self._client.read(await page.response, read, what)
+                return await self._client.read(await page.response, read, label)
             except BadBody as error:
                 sent.retried += 1
                 failed = AttemptFailed(FailureKind.ERROR, str(error))
-                await self._client.back_off(failed, failures, what)
+                await self._client.back_off(failed, failures, label)
             finally:
                 page.response.cancel()
 

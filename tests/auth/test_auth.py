@@ -245,7 +245,7 @@ def test_a_request_that_dies_while_it_fetches_a_token_holds_up_no_other() -> Non
 
 BAD_TOKENS: list[tuple[httpx.Response, type[Exception], str]] = [
     (httpx.Response(200, html="<html>hello</html>"), AuthError,
-     "The token endpoint responded with 200 and text/html. Expected a token in JSON. Check `au"),
+     "The token endpoint responded with 200 and text/html; charset=utf-8. Expected a tok"),
     (httpx.Response(403, json={"status": 403, "message": "invalid client secret"}), AuthError,
      r"refused the credentials with status 403 \(invalid client secret\)\. Check: 1\. `auth.cli"),
     (httpx.Response(400, json={"error": "invalid_client"}), AuthError, r"400 \(invalid_client\)"),

@@ -235,11 +235,11 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "unknown kind": (
         HEAD + "auth: {kind: basik}\n" + TAIL,
-        "4: auth: auth has no kind `basik` (did you mean `basic`?): expected one of `none`,",
+        "4: auth: auth has no kind `basik` (did you mean `basic`?): expected one of `api_key`,",
     ),
     "no kind": (
         HEAD + "auth: {key: hush-hush}\n" + TAIL,
-        "4: auth: expected auth as an object with a `kind`, one of none, api_key",
+        "4: auth: expected auth as an object with a `kind`, one of api_key, basic",
     ),
     "header": (
         HEAD + "headers: {X-Key: 'hush\u2026hush'}\n" + TAIL,

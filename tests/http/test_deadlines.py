@@ -56,7 +56,7 @@ def test_a_token_endpoint_that_is_silent_is_a_timeout_of_it(said: bytes) -> None
             source = quick("http://127.0.0.1:9/v4", auth=of_token(wire.url))
             assert await failure(within(source, read_s=0.1)) == (
                 "page: no response from the token endpoint in time, after 2 attempts. The token "
-                "endpoint at 127.0.0.1 seems to be down or unreachable (breaker closed)"
+                "endpoint at 127.0.0.1 seems to be down or unreachable (breaker closed)."
             )
             assert [seen.target for seen in wire.seen] == ["/token"] * 2
 
@@ -153,12 +153,18 @@ def long_token(length: int) -> bytes:
 
 
 LONG = {
-    "long": (answer(raw=long_token(70_000)), "expected a JSON token of at most 65,536 bytes"),
+    "long": (
+        answer(raw=long_token(70_000)),
+        "The response of the token endpoint is longer than 65,536 bytes. Expected a token",
+    ),
     "packed": (
         answer(raw=b"..", head="Content-Encoding: gzip, gzip"),
         "The response of the token endpoint is compressed more than once",
     ),
-    "deep": (answer(raw=b"[" * 60_000), "Expected a token in JSON"),
+    "deep": (
+        answer(raw=b"[" * 60_000),
+        "The token endpoint responded with 200 and no content type. Expected",
+    ),
 }
 
 
@@ -170,7 +176,7 @@ def test_a_token_has_a_token_s_size(kind: str) -> None:
         async with serving(lambda *_: given) as wire:
             said = await failure(quick("http://127.0.0.1:9/v4", auth=of_token(wire.url)))
             assert said.startswith(expected)
-            assert said.endswith("is token_url right?")
+            assert said.endswith("Check `auth.token_url`.")
             assert len(wire.seen) == 1
 
     asyncio.run(test())
