@@ -69,6 +69,18 @@ def contains_secret(text: str, secrets: Iterable[str]) -> bool:
     )
 
 
+def contains_piece(text: str, secrets: Iterable[str]) -> bool:
+    """True if a text has ``SHORTEST`` characters of a secret that follow each other there.
+
+    So short a piece may be there by chance.
+    """
+    return any(
+        secret[at : at + SHORTEST] in text
+        for secret in _longest_first(secrets)
+        for at in range(len(secret) - SHORTEST + 1)
+    )
+
+
 def redact(text: str, secrets: Iterable[str], *, withheld: str = STARS) -> str:
     """A text with stars in place of each secret.
 

@@ -10,7 +10,7 @@ import httpx
 from pipeline.errors import ConfigError
 from pipeline.kinds import Kinds
 from pipeline.model import Model, fits_header
-from pipeline.redaction import contains_secret, redact, secrets_in
+from pipeline.redaction import contains_piece, contains_secret, redact, secrets_in
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,10 @@ class Secrets:
     def are_in(self, text: str) -> bool:
         """True if a text has one of them, in whatever spelling."""
         return contains_secret(text, self.known)
+
+    def are_partly_in(self, text: str) -> bool:
+        """True if a text has a piece of one of them, which may also be there by chance."""
+        return contains_piece(text, self.known)
 
     def redacted(self, text: str, *, withheld: str = "***") -> str:
         """The text with stars in place of each.

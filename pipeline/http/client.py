@@ -126,8 +126,8 @@ class Client:
     ) -> T:
         """Have a response read; an error of the reader leaves without secrets.
 
-        Stars in place of a secret are enough where a text is whole. If a text was cut, a part of a
-        secret may be left: nothing is quoted then of a response that has one.
+        Stars in place of a secret are enough where a quote is whole. If a quote was cut, a part of
+        a secret may be left: nothing is quoted then of a response that has one.
         """
         try:
             return await read(response)
@@ -136,7 +136,8 @@ class Client:
             start = f"{label}: " if text.startswith(f"{label}: ") else ""
             withheld = f"{start}can't use the response ({response.status}). {NOT_QUOTED}"
             shown = self.secrets.redacted(text, withheld=withheld)
-            if CUT in shown and await self._has_secret(response):
+            is_cut = CUT in shown or self.secrets.are_partly_in(shown)
+            if is_cut and await self._has_secret(response):
                 shown = withheld
             error.args = (shown,)
             raise
