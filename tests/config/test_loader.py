@@ -239,7 +239,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "no kind": (
         HEAD + "auth: {key: hush-hush}\n" + TAIL,
-        "4: auth: expected auth as an object with a `kind`, one of api_key, basic",
+        "4: auth: kind is missing: add one of `api_key`, `basic`",
     ),
     "header": (
         HEAD + "headers: {X-Key: 'hush\u2026hush'}\n" + TAIL,
