@@ -7,9 +7,11 @@ what           meaning
 ============== ==================================================================================
 ``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
                threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds.
-               ``model``: what every model of the YAML is built on
+               ``model``: what every model of the YAML is built on. ``messages``: HTTP requests and
+               responses. ``redaction``: secrets are found by type, and kept out of texts
 ``decode``     bytes to Arrow, fast and lossless
 ``partitions`` how time is cut into partitions, and which window of the cursor one requests
+``auth``       credentials, one kind a file
 ``hooks``      the user's own functions: transform, pager, auth
 ``pagination`` how pages follow each other, and the proof that no row lies between two of them
 ``config``     what an API is, from its YAML

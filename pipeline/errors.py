@@ -22,8 +22,8 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 from pipeline.body import Body
 
 CUT = "…"
-"""Stands where text was cut. A secret that an API repeated may have been cut with it, so that
-``auth.hidden`` looks for a part of one on either side."""
+"""Stands where text was cut. A secret that an API repeated may have been cut with it, so that the
+client shows no such text of a response that has one."""
 
 
 def cut(text: str, most: int) -> str:

@@ -51,22 +51,11 @@ def budget_name(source: Source) -> str:
     Sources of one API that use one key have one budget, whatever they are called.
     """
     address = source.base_url.rstrip("/")
-    identity = f"{address}|{source.auth.kind}|{_public_id(source)}"
+    who = source.auth.identity
+    digest = hashlib.sha256(who.encode()).hexdigest() if who else "anonymous"
+    identity = f"{address}|{source.auth.kind}|{digest}"
     host = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(address).hostname or "api").lower())[:60]
     return f"{host}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
-def _public_id(source: Source) -> str:
-    """A digest of the credentials' identity, so that two keys of one API have two budgets."""
-    for name in ("client_id", "key", "token", "refresh_token", "username"):
-        value = getattr(source.auth, name, None)
-        if value is not None:
-            text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
-            return hashlib.sha256(text.encode()).hexdigest()
-    # Of a login, or an auth of the user's own: which of them is the identity, only the API knows.
-    all_of_it = getattr(source.auth, "body", None) or getattr(source.auth, "options", {})
-    text = "|".join(f"{name}={value.get_secret_value()}" for name, value in all_of_it.items())
-    return hashlib.sha256(text.encode()).hexdigest() if all_of_it else "anonymous"
 
 
 def default_budget_folder() -> str:

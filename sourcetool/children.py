@@ -3,7 +3,7 @@
 from pipeline.config.endpoint import ParentsConfig
 from pipeline.config.source import Source
 from pipeline.errors import ContractBroken
-from pipeline.http.request_batching import Sender
+from pipeline.messages import Sender
 from pipeline.run.parents import check_column, values_of
 from sourcetool.probe import Seen, look
 

@@ -15,15 +15,13 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.dialects.window_format import may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.fan_out import PagesOfValue, Value
 from pipeline.extract.fetcher import PageFetcher, PageSource, ParsedPage
 from pipeline.extract.loop_guard import is_end
 from pipeline.extract.plan import paging_of, shape_of, window_slices, window_text
-from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.http.request_batching import Sender
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.partitions.window import Window, floor
@@ -73,14 +71,14 @@ class Watching:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
         async def watched(answer: HttpResponse) -> T:
             self._answers.append(answer)
             return await read(answer)
 
-        return await self._inner.fetch(request, watched, what, sent)
+        return await self._inner.fetch(request, watched, label, sent)
 
 
 def window_of(source: Source, endpoint: Endpoint, now: datetime, days: float) -> Window:

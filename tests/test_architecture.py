@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.auth import AUTH
 from pipeline.kinds import Kinds
-from pipeline.lake.stores.registry import STORES
+from pipeline.lake.stores.base import STORES
 from pipeline.pagination import PAGINATION
 from pipeline.partitions import SCHEMES
 
@@ -32,11 +33,12 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "model", "runtime", "timestamps", "decode", "partitions", "hooks",
-    "pagination", "config", "dialects", "ratelimit", "http", "extract", "lake", "run",
+    "body", "errors", "kinds", "model", "messages", "redaction", "runtime", "timestamps", "decode",
+    "partitions", "auth", "hooks", "pagination", "config", "dialects", "ratelimit", "http",
+    "extract", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.
-FAMILIES: tuple[Kinds[Any], ...] = (PAGINATION, SCHEMES, STORES)
+FAMILIES: tuple[Kinds[Any], ...] = (AUTH, PAGINATION, SCHEMES, STORES)
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 PACKAGES = [
     file.parent

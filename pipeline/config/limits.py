@@ -1,4 +1,4 @@
-"""How fast an API may be asked, and what is done when it says no. Units: seconds, requests."""
+"""Rate limits of an API, and what is done when it refuses. Units: seconds, requests."""
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ class RateWindowConfig(Model):
 
 
 class RateHeadersConfig(Model):
-    """The response headers in which the API tells its limit, and what is left of the quota."""
+    """The response headers in which the API says its limit, and what is left of the quota."""
 
     remaining: str = "x-ratelimit-remaining"
     reset: str = "x-ratelimit-reset"
@@ -33,7 +33,7 @@ class RateHeadersConfig(Model):
         given = (self.interval is not None) + (self.interval_s is not None)
         if given != (self.limit is not None):
             raise ValueError(
-                "a limit is so many requests in a time: name limit, and one of interval (a header) "
+                "a limit is so many requests in a time: set limit, and one of interval (a header) "
                 "and interval_s (seconds)"
             )
         return self
@@ -55,14 +55,14 @@ class LimitsConfig(Model):
     headers: RateHeadersConfig | None = None
     not_modified_is_free: bool = Field(
         False,
-        description="the API does not count a request that it answers with 304 in the longest of "
-        "the windows (GitHub)",
+        description="the API does not count a request that it responds to with 304 in the "
+        "longest of the windows (GitHub)",
     )
     backfill_share: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="part of the budget that a backfill keeps to while other runs ask; the rest "
+        description="part of the budget that a backfill keeps to while other runs send; the rest "
         "is lent to it",
     )
 
@@ -75,31 +75,31 @@ class LimitsConfig(Model):
     def _something_paces_what_is_free(self) -> "LimitsConfig":
         if self.not_modified_is_free and len({window.per_s for window in self.windows}) < 2:
             raise ValueError(
-                "not_modified_is_free needs a second, shorter window: what the longest does not "
-                "count would go out as fast as it can"
+                "not_modified_is_free needs a second, shorter window: requests that the longest "
+                "does not count would go out as fast as they can"
             )
         return self
 
 
 class ResponsesConfig(Model):
-    """What the API's statuses mean where they differ from the common meaning."""
+    """Meanings of the API's statuses where they differ from the common one."""
 
     empty: tuple[int, ...] = Field((), description="no rows match (some APIs answer 404)")
     throttled: tuple[int, ...] = Field((), description="too many requests (NVD: 403)")
     throttled_text: str | None = Field(
         None,
-        description="text in a refusal's body that means too many requests (GitHub), or in an "
-        "answer with an error at errors_at",
+        description="text in a refusal's body that means too many requests (GitHub), or in a "
+        "response with an error at errors_at",
     )
     retry: tuple[int, ...] = ()
     permanent: tuple[int, ...] = ()
 
 
 class RetriesConfig(Model):
-    """How often and how long the client tries one page again, by kind of failure."""
+    """How often and how long the client retries one page, by kind of failure."""
 
     timeouts: int = Field(
-        3, ge=0, le=100, description="at most 1 while the API has not answered once in a run"
+        3, ge=0, le=100, description="at most 1 while the API has not responded once in a run"
     )
     errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
     throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
@@ -121,7 +121,7 @@ class TimeoutsConfig(Model):
     """Seconds for each stage of one request."""
 
     connect_s: float = Field(5.0, gt=0)
-    read_s: float = Field(30.0, gt=0, description="for the answer, and between two pieces of it")
+    read_s: float = Field(30.0, gt=0, description="for the response, and between two pieces of it")
     total_s: float = Field(
-        120.0, gt=0, description="for the whole answer, from when the request has left"
+        120.0, gt=0, description="for the whole response, from when the request has left"
     )

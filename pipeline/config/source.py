@@ -1,4 +1,4 @@
-"""One API: where it is, who asks, how fast, since when, and its endpoints."""
+"""One API: its address, credentials, limits, first partition and endpoints."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.auth import Auth, NoAuth
+from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.limits import (
     BreakerConfig,
@@ -55,11 +55,12 @@ class Source(Model):
         Field(description="how time is cut into partitions: `{kind: days}`"),
     ] = SCHEMES["days"](kind="days")
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
-    auth: Auth = NoAuth()
+    auth: Annotated[Auth, AUTH.field] = NO_AUTH
     headers: dict[HeaderText, HeaderText] = {}
     limits: LimitsConfig = LimitsConfig()
     keyed_limits: LimitsConfig | None = Field(
-        None, description="limits that hold instead where auth has a key or a token"
+        None,
+        description="limits that hold instead where auth has a secret, such as a key or a token",
     )
     answers: ResponsesConfig = ResponsesConfig()
     retries: RetriesConfig = RetriesConfig()
@@ -118,9 +119,8 @@ class Source(Model):
         return self
 
     def with_limits_of_key(self) -> "Source":
-        """This source with the limits that hold for who asks."""
-        given = getattr(self.auth, "key", None) or getattr(self.auth, "token", None)
-        if self.keyed_limits is None or given is None:
+        """This source with the limits that hold for its credentials."""
+        if self.keyed_limits is None or self.auth.is_anonymous:
             return self
         return self.model_copy(update={"limits": self.keyed_limits})
 

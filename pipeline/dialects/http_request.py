@@ -7,8 +7,8 @@ stands for, a number or a list too: a database compares no number with a text.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -26,46 +26,14 @@ from pipeline.config.request import (
 from pipeline.dialects.igdb import condition, statement
 from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
 from pipeline.errors import ContractBroken
+from pipeline.messages import HttpRequest
 from pipeline.model import fits_header
 from pipeline.pagination.keys import written
 from pipeline.pagination.page import JsonToken, PageRequest
-from pipeline.pagination.query import query_of
 from pipeline.partitions.window import Window
 
 Values = Mapping[str, Any]
 """The placeholders that have a value in a request: text, numbers, and tokens of any shape."""
-
-
-@dataclass(frozen=True)
-class CachePolicy:
-    """The endpoint whose responses may come from the cache, and how old they may be."""
-
-    endpoint: str
-    ttl_s: float
-
-
-@dataclass(frozen=True)
-class HttpRequest:
-    """What is sent, without credentials. ``params`` are in order; a repeated name is a list.
-
-    :ivar keep: says that the response may be cached; not sent.
-    :ivar settled: makes the request that is sent instead, when the budget lets it go: until then it
-        may change its pages. Called at each attempt.
-    """
-
-    method: str
-    url: str
-    params: tuple[tuple[str, str], ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    keep: CachePolicy | None = None
-    settled: "Callable[[], HttpRequest] | None" = None
-
-    @property
-    def whole_url(self) -> str:
-        """With the query."""
-        query = query_of(self.params)
-        return f"{self.url}?{query}" if query else self.url
 
 
 def build_page_request(

@@ -12,19 +12,13 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from pipeline.config.auth import ApiKeyAuth
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.reader import DecodedPage, PageReader
 from pipeline.decode.types import INSTANT, parse_type
-from pipeline.dialects.http_request import (
-    CachePolicy,
-    HttpRequest,
-    build_count_request,
-    build_page_request,
-)
+from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
 from pipeline.errors import ContractBroken
 from pipeline.extract.feed import Feed
@@ -34,8 +28,7 @@ from pipeline.extract.totals import count_in
 from pipeline.extract.window_filter import check_names, inside
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
-from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.http.request_batching import Sender
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest, PageToken
 from pipeline.partitions.window import Window
 
@@ -253,7 +246,7 @@ class PageFetcher:
             answer.headers,
             url=answer.url,
             base_url=self._source.base_url,
-            secret_param=self._secret_param(),
+            secret_param=self._source.auth.url_parameter,
             types=self._types,
         )
 
@@ -269,10 +262,6 @@ class PageFetcher:
             again=edges.again,
             since=edges.since,
         )
-
-    def _secret_param(self) -> str | None:
-        auth = self._source.auth
-        return auth.name if isinstance(auth, ApiKeyAuth) and auth.place == "query" else None
 
 
 def _stamped(table: pa.Table) -> pa.Table:

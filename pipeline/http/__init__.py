@@ -1,9 +1,9 @@
-"""The only way out: whatever is sent to an API goes through here, in its turn.
+"""The only way out: whatever is sent to an API goes through here, within the rate limit.
 
-From the outside in: ``cache`` and ``request_batching`` stand before ``client`` and have its
-interface (``cache_store`` and ``request_batch`` are their data); ``client`` sends, by ``classify``,
-``retry``, ``breaker`` and ``error_messages``, and ``rate_limit_headers`` passes on what answers say
-of the quota; ``auth`` and ``token_auth`` (by the ``oauth``) sign; ``budgeted_transport`` asks the
-budget, ``deadlines`` bounds the wait, ``aiohttp_transport`` are aiohttp's under httpx,
-``response_body`` reads a body; ``redaction`` and ``log_filters`` keep secrets out of what is said.
+From the outside in: ``cache`` (by ``cache_store``) and ``request_batching`` stand before ``client``
+and have its interface; ``client`` sends, by ``classify``, ``retry`` and ``breaker``; its errors are
+in the words of ``error_messages``; ``rate_limit_headers`` reports the quota to the budget. Below it
+``budgeted_transport`` asks the budget, ``deadlines`` bounds the wait, ``aiohttp_transport`` has the
+connections, and ``response_body`` reads a body. ``log_filters`` keep secrets out of the libraries'
+logs. Requests are signed by ``pipeline.auth``.
 """

@@ -1,6 +1,6 @@
 """httpx's transport over aiohttp's connections: a page costs 5 ms less CPU than over httpcore's.
 
-What it does is what httpx's own does: no proxies from the environment, no cookies, no redirects, no
+The behaviour is that of httpx's own: no proxies from the environment, no cookies, no redirects, no
 request sent twice, URLs and headers as they are given, bodies as they come (httpx decompresses).
 Errors are httpx's. Of the events of httpx's ``trace`` extension there is one: the headers are sent.
 Measured in docs/decisions/0007-fast-path.md.
@@ -17,8 +17,8 @@ import httpx
 import yarl
 
 _CHUNK_BYTES: Final = 2**20
-_KEPT_S: Final = 5.0  # as httpx keeps an idle connection
-_MOST_HEADER_BYTES: Final = 100 * 1024
+_IDLE_S: Final = 5.0  # as httpx keeps an idle connection
+_MAX_HEADER_BYTES: Final = 100 * 1024
 _ADDED_BY_AIOHTTP: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 _ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
@@ -37,14 +37,15 @@ _ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] =
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Up to so many connections, opened in the loop of the first request.
+    """A transport with a bound on its connections, opened in the loop of the first request.
 
-    :param tls: made by the caller, who may do so in a thread: it takes longer than a loop may
-        stand.
+    :param max_connections: open at the same time.
+    :param tls: made by the caller, in a thread if there is a loop: reading the certificates takes
+        longer than a loop may stand.
     """
 
-    def __init__(self, most: int, tls: ssl.SSLContext) -> None:
-        self._most = most
+    def __init__(self, max_connections: int, tls: ssl.SSLContext) -> None:
+        self._max_connections = max_connections
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
@@ -53,7 +54,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not HTTP", request=request)
         try:
             with _as_httpx(request):
-                response = await self._asked(request)
+                response = await self._sent(request)
         except ValueError as error:  # also for a host that none can have: a UnicodeError
             raise httpx.UnsupportedProtocol(str(error), request=request) from error
         return httpx.Response(
@@ -63,10 +64,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             request=request,
         )
 
-    async def _asked(self, request: httpx.Request) -> aiohttp.ClientResponse:
+    async def _sent(self, request: httpx.Request) -> aiohttp.ClientResponse:
         waits = request.extensions.get("timeout", {})
         body = await request.aread() or None
-        return await self._opened().request(
+        return await self._open_session().request(
             request.method,
             yarl.URL(str(request.url), encoded=True),
             headers=list(request.headers.multi_items()),
@@ -81,20 +82,20 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             ),
         )
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=self._most, ssl=self._tls, keepalive_timeout=_KEPT_S
+                    limit=self._max_connections, ssl=self._tls, keepalive_timeout=_IDLE_S
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
-                max_line_size=_MOST_HEADER_BYTES,
-                max_field_size=_MOST_HEADER_BYTES,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
                 trace_configs=[_tracing()],
             )
-            # It would send a GET again, past the budget, when a kept connection turns out dead.
+            # aiohttp would retry a GET, past the budget, when an idle connection turns out dead.
             self._session._retry_connection = False
         return self._session
 
@@ -114,20 +115,21 @@ class _Body(httpx.AsyncByteStream):
                 yield chunk
 
     async def aclose(self) -> None:
-        self._response.close()  # a connection whose answer was read to its end is back already
+        self._response.close()  # a connection whose response was read to its end is back already
 
 
 def _tracing() -> aiohttp.TraceConfig:
     config = aiohttp.TraceConfig()
-    config.on_request_headers_sent.append(_sent)
-    config.on_request_chunk_sent.append(_sent)
+    config.on_request_headers_sent.append(_headers_left)
+    config.on_request_chunk_sent.append(_headers_left)
     return config
 
 
-async def _sent(_: object, context: SimpleNamespace, sent: object) -> None:
-    """aiohttp says both before it writes, and writes headers only together with the body."""
-    trace, with_body = context.trace_request_ctx
-    if trace is not None and isinstance(sent, aiohttp.TraceRequestChunkSentParams) == with_body:
+async def _headers_left(_: object, context: SimpleNamespace, sent: object) -> None:
+    """Report that the headers left: aiohttp traces before it writes, and writes headers and the
+    first piece of a body together."""
+    trace, has_body = context.trace_request_ctx
+    if trace is not None and isinstance(sent, aiohttp.TraceRequestChunkSentParams) == has_body:
         await trace("http11.send_request_headers.complete", {"return_value": None})
 
 
@@ -136,5 +138,5 @@ def _as_httpx(request: httpx.Request) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
-        kind = next(kind for known, kind in _ERRORS if isinstance(error, known))
+        kind = next(kind for ours, kind in _ERRORS if isinstance(error, ours))
         raise kind(str(error) or type(error).__name__, request=request) from error

@@ -1,4 +1,4 @@
-"""When an API is down, stop hammering it. One breaker a source, over all its requests.
+"""The breaker stops requests to an API that is down. One a source, over all its requests.
 
 ==========  ==================  ===========  ============================================
 state       on                  becomes      what a request does in this state
@@ -6,7 +6,7 @@ state       on                  becomes      what a request does in this state
 CLOSED      success             CLOSED       goes out
 CLOSED      n failures in a row OPEN         –
 OPEN        –                   –            is refused; the step ends and asks for a wait
-HALF_OPEN   success             CLOSED       one goes out, the others wait for its answer
+HALF_OPEN   success             CLOSED       one goes out, the others wait for its result
 HALF_OPEN   failure             OPEN         –
 ==========  ==================  ===========  ============================================
 
@@ -33,13 +33,13 @@ class Breaker:
     failures: int = 0
 
     def succeeded(self) -> "Breaker":
-        """An answer came from an API that is up (any answer that isn't a failure)."""
+        """A response came from an API that is up (any that isn't a failure)."""
         if self.state is BreakerState.OPEN:
             return self
         return replace(self, state=BreakerState.CLOSED, failures=0)
 
     def failed(self) -> "Breaker":
-        """A request failed: no answer, 5xx, or a body that is none."""
+        """A request failed: no response, 5xx, or a body that can't be read."""
         failures = self.failures + 1
         if self.state is BreakerState.HALF_OPEN or failures >= self.most_failures:
             return replace(self, state=BreakerState.OPEN, failures=failures)

@@ -1,12 +1,12 @@
-"""The wire: every request to the API takes its place in the budget here, whoever sent it.
+"""The wire: every request to the API takes a permit and a send slot of the budget here.
 
-The place in flight is held from before the rate slot until the body has been read or dropped, so
-that what the budget counts is what the server sees. The budget is told when the headers leave: late
-if there was a connection to open first.
+The permit is held from before the send slot until the body has been read or dropped, so that the
+budget counts what the server sees. The budget is told when the headers leave: late if there was a
+connection to open first.
 
-What goes to the API's origin counts, whatever its path: a next link may lead out of ``base_url``'s.
-Requests for tokens pass, also where the token endpoint is at the same origin, and so do those to
-other hosts.
+Every request to the API's origin counts, whatever its path: a next link may lead out of
+``base_url``'s. Requests for tokens pass, also where the token endpoint is at the same origin, and
+so do those to other hosts.
 """
 
 from collections.abc import AsyncIterator
@@ -16,12 +16,13 @@ from typing import Final
 
 import httpx
 
+from pipeline.auth.token_auth import FOR_TOKENS, SIGN
 from pipeline.http.deadlines import leaving
-from pipeline.http.token_auth import FOR_TOKENS, SIGN
+from pipeline.messages import LateRequest
 from pipeline.ratelimit import Budget
 
-SETTLED = "headrace.settled"
-"""The extension of a request that is made anew when it may go."""
+LATE: Final = "headrace.late"
+"""The extension of a request whose content is decided when it may go: its ``LateRequest``."""
 LATENCY_S: Final = "headrace.latency_s"
 """The extension of a response: seconds from when its request left until its headers came."""
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
@@ -38,7 +39,7 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
         *,
         free_304: bool = False,
     ) -> None:
-        """:param free_304: the API does not count what it answers with 304."""
+        """:param free_304: the API does not count a request to which it responds with 304."""
         self._inner = inner
         self._free_304 = free_304
         self._budget = budget
@@ -58,17 +59,17 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
                 left_at = monotonic()
                 self._budget.left(grant)
 
-            with leaving(_settled(request), left) as sent:
+            with leaving(_final(request), left) as sent:
                 response = await self._inner.handle_async_request(sent)
             response.extensions = {**response.extensions, LATENCY_S: monotonic() - left_at}
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)
-            response.stream = _Held(response.stream, stack.pop_all())
+            response.stream = _PermitBody(response.stream, stack.pop_all())
         return response
 
     def counts(self, request: httpx.Request) -> bool:
-        """True if a request uses the API's quota."""
+        """True if a request uses the quota of the API."""
         return FOR_TOKENS not in request.extensions and _origin(request.url) == self._origin
 
     async def aclose(self) -> None:
@@ -79,21 +80,27 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _settled(request: httpx.Request) -> httpx.Request:
-    """The request that goes, with the headers of the one that waited: its credentials are there."""
-    make = request.extensions.get(SETTLED)
-    if make is None:
+def _final(request: httpx.Request) -> httpx.Request:
+    """The request to send, with the headers of the one that waited: they have the credentials."""
+    late: LateRequest | None = request.extensions.get(LATE)
+    if late is None:
         return request
-    made: httpx.Request = make()
+    decided = late.final()
+    final = httpx.Request(
+        decided.method,
+        decided.whole_url,
+        headers=dict(decided.headers),
+        content=decided.content,
+        extensions={"timeout": request.extensions.get("timeout", {})},
+    )
     for name, value in request.headers.items():
         if name not in _OF_THE_BODY:
-            made.headers[name] = value
-    made.extensions = {**made.extensions, "timeout": request.extensions.get("timeout", {})}
-    return made
+            final.headers[name] = value
+    return final
 
 
-class _Held(httpx.AsyncByteStream):
-    """A body that gives its place in flight back when it is closed."""
+class _PermitBody(httpx.AsyncByteStream):
+    """A body that gives its permit back when it is closed."""
 
     def __init__(self, inner: httpx.AsyncByteStream, held: AsyncExitStack) -> None:
         self._inner = inner

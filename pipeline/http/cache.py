@@ -1,67 +1,74 @@
-"""A cache of answers in front of the client, for endpoints whose YAML has ``cache``.
+"""A cache of responses in front of the client, for endpoints whose YAML has ``cache``.
 
-An answer that is young enough is read without a request: it takes no place in the budget, and needs
-no token. An older one is asked for with its ETag or its date; a 304 makes it young again. An answer
-is kept once its reader has read it well, if its status is 2xx. Other endpoints' requests pass.
+A response that is young enough is read without a request: no send slot is used, and no token is
+needed. An older one is requested with its ETag or its date; a 304 makes it young again. A response
+is kept once its reader has read it well, if its status is 2xx. Requests of other endpoints pass.
 
-A request that an endpoint sends a second time within a run goes to the API: the engine asks twice
-only for what it doubts, such as pages that do not join.
+A request that an endpoint sends a second time within a run goes to the API: the engine repeats a
+request only if it doubts the response, such as pages that do not join.
 """
 
 import asyncio
 import hashlib
-import importlib
 import json
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import httpx
 from pydantic import SecretStr
 
+from pipeline.auth import Secrets
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import HeadraceError
-from pipeline.http.auth import hidden, says_a_secret
-from pipeline.http.client import HttpResponse, RequestCounts
-from pipeline.http.request_batching import Sender
-
-if TYPE_CHECKING:
-    from pipeline.http.cache_store import CachedResponse, ResponseStore
+from pipeline.http.cache_store import CachedResponse, ResponseStore, open_store
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.cache")
 _NOT_KEPT = ("set-cookie", "content-encoding", "content-length", "transfer-encoding")
-"""Headers of an answer: a secret, and what is no longer true of a decompressed body."""
+"""Headers of a response: a secret, and what is no longer true of a decompressed body."""
 
 
 class _Unusable(Exception):
-    """A kept answer that the API calls good could not be read."""
+    """A cached response that the API calls good could not be read."""
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """A request that the store could not answer, and where its response goes."""
+
+    request: HttpRequest
+    label: str
+    sent: RequestCounts
+    key: str
+    ttl_s: float
 
 
 class CachingSender:
-    """Sends what the store can't answer; has the interface of the client."""
+    """Sends requests whose response the store does not have."""
 
     def __init__(
         self,
         direct: Sender,
         others: Sender,
-        store: "ResponseStore",
+        store: ResponseStore,
         source: Source,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """:param others: sends for endpoints without a cache, perhaps in packs."""
+        """:param others: sends for endpoints without a cache, perhaps in batches."""
         self._direct = direct
         self._others = others
         self._store = store
         self._source = source
+        self._secrets = Secrets(source.auth)
         self._now = now
-        self._asked: set[tuple[str, str]] = set()
+        self._requested: set[tuple[str, str]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
         self.counts: Counter[str] = Counter()
 
@@ -69,69 +76,68 @@ class CachingSender:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
         """As ``Client.fetch``. Requests that are alike go out one after the other."""
-        keep = request.keep
-        if keep is None:
-            return await self._others.fetch(request, read, what, sent)
+        policy = request.keep
+        if policy is None:
+            return await self._others.fetch(request, read, label, sent)
         key = key_of(self._source, request)
         async with self._locks.setdefault(key, asyncio.Lock()):
-            doubted = (keep.endpoint, key) in self._asked
-            self._asked.add((keep.endpoint, key))
-            kept = None if doubted else await self._store.get(key)
-            if kept is not None and 0 <= self._now() - kept.stored_at_s < keep.ttl_s:
+            doubted = (policy.endpoint, key) in self._requested
+            self._requested.add((policy.endpoint, key))
+            cached = None if doubted else await self._store.get(key)
+            if cached is not None and 0 <= self._now() - cached.stored_at_s < policy.ttl_s:
                 try:
-                    found = await read(_answer(kept, request))
+                    result = await read(_response(cached, request))
                 except (BadBody, HeadraceError):
-                    kept = None
+                    cached = None
                 else:
                     self.counts["hits"] += 1
-                    return found
+                    return result
+            fetch = _Fetch(request, label, sent, key, policy.ttl_s)
             try:
-                return await self._ask(request, read, what, sent, key, kept, keep.ttl_s)
+                return await self._fetch(fetch, read, cached)
             except _Unusable:
-                return await self._ask(request, read, what, sent, key, None, keep.ttl_s)
+                return await self._fetch(fetch, read, None)
 
-    async def _ask(
+    async def _fetch(
         self,
-        request: HttpRequest,
+        fetch: _Fetch,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
-        sent: RequestCounts,
-        key: str,
-        kept: "CachedResponse | None",
-        ttl_s: float,
+        cached: CachedResponse | None,
     ) -> T:
-        conditions = kept.conditions if kept else {}
+        conditions = cached.conditions if cached else {}
         began_s = self._now()
 
-        async def keeping(answer: HttpResponse) -> T:
-            if kept is not None and conditions and answer.status == 304:
+        async def read_and_keep(response: HttpResponse) -> T:
+            if cached is not None and conditions and response.status == 304:
                 try:
-                    found = await read(_answer(kept, request))
+                    result = await read(_response(cached, fetch.request))
                 except (BadBody, HeadraceError):
                     raise _Unusable from None
-                await self._store.still_good(kept, began_s)
+                await self._store.still_good(cached, began_s)
                 self.counts["not_modified"] += 1
-                return found
-            found = await read(answer)
-            headers = {n: text for n, text in answer.headers.items() if n not in _NOT_KEPT}
-            answer = replace(answer, headers=headers)
-            if await asyncio.to_thread(_may_be_kept, answer, self._source):
-                await self._store.put(
-                    key,
-                    answer.status,
-                    headers,
-                    bytes(answer.body),
-                    stored_at_s=began_s,
-                    ttl_s=ttl_s,
-                )
-            return found
+                return result
+            result = await read(response)
+            headers = {n: text for n, text in response.headers.items() if n not in _NOT_KEPT}
+            if await asyncio.to_thread(self._may_be_kept, response.status, headers, response):
+                body = bytes(response.body)
+                kept = CachedResponse(fetch.key, response.status, headers, body, began_s)
+                await self._store.put(kept, ttl_s=fetch.ttl_s)
+            return result
 
-        asked = replace(request, headers={**request.headers, **conditions})
-        return await self._direct.fetch(asked, keeping, what, sent)
+        headers = {**fetch.request.headers, **conditions}
+        request = replace(fetch.request, headers=headers)
+        return await self._direct.fetch(request, read_and_keep, fetch.label, fetch.sent)
+
+    def _may_be_kept(self, status: int, headers: dict[str, str], response: HttpResponse) -> bool:
+        """False for what is no whole success, or repeats a credential."""
+        if not 200 <= status < 300 or status == 206:
+            return False
+        text = f"{' '.join(headers.values())} {str(response.body, 'utf-8', 'replace')}"
+        return not self._secrets.are_in(text)
 
 
 @asynccontextmanager
@@ -140,18 +146,16 @@ async def cached(
 ) -> AsyncIterator[Sender]:
     """A cache in front of ``direct`` if an endpoint of the source wants one.
 
-    :param folder: where answers are kept; None = in the memory of this process.
+    :param folder: where responses are kept; None = in the memory of this process.
     """
     if all(endpoint.cache is None for endpoint in source.endpoints.values()):
         yield others
         return
-    # hishel takes a third of a second to import: only who uses the cache pays.
-    module = await asyncio.to_thread(importlib.import_module, "pipeline.http.cache_store")
-    async with module.open_store(folder) as store:
+    async with open_store(folder) as store:
         sender = CachingSender(direct, others, store, source)
         yield sender
         log.info(
-            "%s: %d answers from the cache, %d not modified",
+            "%s: %d responses from the cache, %d not modified",
             source.source,
             sender.counts["hits"],
             sender.counts["not_modified"],
@@ -159,13 +163,13 @@ async def cached(
 
 
 def key_of(source: Source, request: HttpRequest) -> str:
-    """Source and path in clear, and a digest of who asks for what, down to the body."""
+    """Source and path in clear, and a digest of the credentials and the request with its body."""
     url = httpx.URL(request.url)
     path = url.path.removeprefix(httpx.URL(source.base_url).path.rstrip("/")).strip("/")
-    label = hidden(f"{source.source}/{path}", source.auth).replace("#", "_")
+    label = Secrets(source.auth).redacted(f"{source.source}/{path}").replace("#", "_")
     who = json.dumps([source.auth.model_dump(), source.headers], sort_keys=True, default=_revealed)
-    asked = [request.method, request.url, request.params, sorted(request.headers.items())]
-    digest = hashlib.sha256(f"{who}\n{json.dumps(asked)}\n".encode())
+    parts = [request.method, request.url, request.params, sorted(request.headers.items())]
+    digest = hashlib.sha256(f"{who}\n{json.dumps(parts)}\n".encode())
     digest.update(request.content or b"")
     return f"{label}#{digest.hexdigest()}"
 
@@ -174,13 +178,6 @@ def _revealed(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _answer(kept: "CachedResponse", request: HttpRequest) -> HttpResponse:
-    return HttpResponse(kept.status, kept.headers, kept.body, str(httpx.URL(request.whole_url)))
-
-
-def _may_be_kept(answer: HttpResponse, source: Source) -> bool:
-    """False for what is no whole success, or repeats a credential."""
-    if not 200 <= answer.status < 300 or answer.status == 206:
-        return False
-    text = f"{dict(answer.headers)}{str(answer.body, 'utf-8', 'replace')}"
-    return not says_a_secret(text, source.auth)
+def _response(cached: CachedResponse, request: HttpRequest) -> HttpResponse:
+    url = str(httpx.URL(request.whole_url))
+    return HttpResponse(cached.status, cached.headers, cached.body, url)

@@ -1,25 +1,25 @@
-"""The only sender: auth, budget, send, classify, and try again within bounds.
+"""The only sender: auth, budget, send, classify, and retry within bounds.
 
-``fetch`` sends one request and hands the answer to a reader; a body that the reader can't read
-counts as a failure of the request, and is asked for again. What is told to the user names the page
-and the status, never a header, a URL or a body of a request.
+``fetch`` sends one request and hands the response to a reader; a body that the reader can't read
+counts as a failure of the request, which is retried. Messages name the page and the status, never a
+header, a URL or a body of a request.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx
 
-from pipeline.body import Body
+from pipeline.auth import AuthContext, Secrets
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody, ThrottledInBody, UnexpectedPage
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import (
+    CUT,
     ApiUnavailable,
     AuthError,
     ConfigError,
@@ -29,43 +29,27 @@ from pipeline.errors import (
 )
 from pipeline.http import classify, retry
 from pipeline.http.aiohttp_transport import AiohttpTransport
-from pipeline.http.auth import hidden, make_auth
 from pipeline.http.breaker import Breaker, BreakerState
-from pipeline.http.budgeted_transport import LATENCY_S, SETTLED, BudgetedTransport
+from pipeline.http.budgeted_transport import LATE, LATENCY_S, BudgetedTransport
 from pipeline.http.classify import ResponseKind
 from pipeline.http.deadlines import DeadlineTransport
-from pipeline.http.error_messages import is_of_token, lost, refusal, whom, with_whence
+from pipeline.http.error_messages import (
+    NOT_QUOTED,
+    endpoint_name,
+    is_of_token,
+    no_response,
+    refusal,
+    with_settings_named,
+)
 from pipeline.http.log_filters import keep_secrets_out
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
 from pipeline.http.retry import AttemptFailed, FailureKind, RetryBudget
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Budget
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")
-
-
-@dataclass(frozen=True)
-class HttpResponse:
-    """An answer with its whole body, decompressed. Header names are in lower case.
-
-    :ivar latency_s: from when the request left until the headers came; 0 of one from the cache.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: Body
-    url: str = field(default="", repr=False)
-    latency_s: float = 0.0
-
-
-@dataclass(eq=False)
-class RequestCounts:
-    """What went out for one partition: requests on the wire, and those that had to be repeated."""
-
-    requests: int = 0
-    throttled: int = 0
-    retried: int = 0
 
 
 class Client:
@@ -79,7 +63,8 @@ class Client:
         self._breaker = breaker
         self._probe = asyncio.Lock()
         self.budget = budget
-        self._hearing = RateLimitListener(source, budget)
+        self.secrets = Secrets(source.auth, http.auth)
+        self._rate_limits = RateLimitListener(source, budget)
         self.spent = RetryBudget()
         self.requests = 0
         self.max_body_bytes = 64 * 2**20
@@ -92,76 +77,125 @@ class Client:
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
-        """Send ``request`` until ``read`` has read its answer.
+        """Send ``request`` until ``read`` has read its response.
 
-        :param what: the page in the user's words (``str`` of it), for messages.
+        :param label: the page in the user's words (``str`` of it), for messages.
         :param sent: counts what goes out.
-        :raises ApiUnavailable: the bounded tries are used up, or the breaker is open.
-        :raises AuthError, RequestRefused, ContractBroken: for good.
+        :raises ApiUnavailable: the bounded attempts are used up, or the breaker is open.
+        :raises AuthError, RequestRefused, ContractBroken: no retry can mend it.
         """
-        tries = dict.fromkeys(FailureKind, 0)
+        failures: Counter[FailureKind] = Counter()
         try:
             while True:
                 try:
-                    return await self._gated(request, read, what, sent)
+                    return await self._gated(request, read, label, sent)
                 except AttemptFailed as failed:
                     sent.throttled += failed.kind is FailureKind.THROTTLED
                     sent.retried += failed.kind is not FailureKind.THROTTLED
-                    await self._wait(failed, tries, what)
+                    await self.back_off(failed, failures, label)
         except HeadraceError as error:
-            raise self.redacted(with_whence(error, self._source)) from None
+            raise self._redacted(with_settings_named(error, self._source)) from None
 
-    def redacted(self, error: HeadraceError) -> HeadraceError:
-        """An API may say a key or a token again, in its refusal or in a page."""
-        error.args = (hidden(str(error), self._source.auth, self._http.auth),)
+    async def back_off(
+        self, failed: AttemptFailed, failures: Counter[FailureKind], label: object
+    ) -> None:
+        """Wait before the next attempt at a page.
+
+        :param failures: of this page so far, by kind; this one is added.
+        :raises ApiUnavailable: there is no next attempt, for this page or for the run.
+        """
+        failures[failed.kind] += 1
+        self.spent.failures[failed.kind] += 1
+        policy = self._source.retries
+        wait_s = retry.wait_s(failed.kind, failures[failed.kind], self.spent, policy, random.random)
+        if wait_s is None or self._breaker.state is BreakerState.OPEN:
+            number = failures.total()
+            reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
+            raise self._down(label, reason, of_token=failed.of_token) from None
+        first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
+        if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
+            log.warning("%s: %s, and no response yet in this run; retrying", label, failed)
+        self.spent.waited_s += wait_s
+        await asyncio.sleep(wait_s)
+
+    async def read(
+        self, response: HttpResponse, read: Callable[[HttpResponse], Awaitable[T]], label: object
+    ) -> T:
+        """Have a response read; an error of the reader leaves without secrets.
+
+        Stars in place of a secret are enough where a quote is whole. If a quote was cut, a part of
+        a secret may be left: nothing is quoted then of a response that has one.
+        """
+        try:
+            return await read(response)
+        except (HeadraceError, BadBody) as error:
+            text = str(error)
+            start = f"{label}: " if text.startswith(f"{label}: ") else ""
+            withheld = f"{start}can't use the response ({response.status}). {NOT_QUOTED}"
+            shown = self.secrets.redacted(text, withheld=withheld)
+            is_cut = CUT in shown or self.secrets.are_partly_in(shown)
+            if is_cut and await self._has_secret(response):
+                shown = withheld
+            error.args = (shown,)
+            raise
+
+    async def _has_secret(self, response: HttpResponse) -> bool:
+        """Whether a response has a secret, in whatever spelling. In a thread: it may be long."""
+        text = f"{' '.join(response.headers.values())} {str(response.body, 'utf-8', 'replace')}"
+        return await asyncio.to_thread(self.secrets.are_in, text)
+
+    def _redacted(self, error: HeadraceError) -> HeadraceError:
+        """A net under all others: no error leaves with a secret."""
+        withheld = f"The message of this {type(error).__name__} repeats a secret, and is not shown."
+        error.args = (self.secrets.redacted(str(error), withheld=withheld),)
         return error
 
     async def _gated(
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
-        """Half open, one request goes out and the others wait for how it fares."""
+        """Half open, one request goes out and the others wait for its result."""
         if self._breaker.state is BreakerState.HALF_OPEN:
             async with self._probe:
                 if self._breaker.state is BreakerState.HALF_OPEN:
-                    return await self._once(request, read, what, sent)
+                    return await self._once(request, read, label, sent)
         if self._breaker.state is BreakerState.OPEN:
-            raise self._down(what, "the API failed too often in a row")
-        return await self._once(request, read, what, sent)
+            raise self._down(label, "the API failed too often in a row")
+        return await self._once(request, read, label, sent)
 
     async def _once(
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: object,
+        label: object,
         sent: RequestCounts,
     ) -> T:
         try:
-            answer = await self._send(request, sent)
-            self._judge(answer, what)
-            found = await read(answer)
+            response = await self._send(request, sent)
+            await self._judge(response, label)
+            result = await self.read(response, read, label)
         except AttemptFailed as failed:
-            if not failed.of_token:  # all who waited for a token fail together
+            if not failed.of_token:  # all that waited for a token fail together
                 self._fared(up=failed.kind is FailureKind.THROTTLED)
             raise
         except (AuthError, RequestRefused):
-            self._fared(up=True)  # an API that says no is up
+            self._fared(up=True)  # an API that refuses is up
             raise
         except ThrottledInBody as error:
             self._fared(up=True)
-            self._hearing.throttled(answer.headers)
+            self._rate_limits.throttled(response.headers)
             raise AttemptFailed(FailureKind.THROTTLED, f"{error} (too many requests)") from None
         except BadBody as error:
             self._fared(up=isinstance(error, UnexpectedPage))
             raise AttemptFailed(FailureKind.ERROR, str(error)) from None
         self._fared(up=True)
-        return found
+        return result
 
     def _fared(self, *, up: bool) -> None:
         breaker = self._breaker.succeeded() if up else self._breaker.failed()
@@ -181,17 +215,17 @@ class Client:
         try:
             return await self._read_body(self._built(request))
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            raise ConfigError("the URL of the API is not one: is base_url right?") from None
+            raise ConfigError("The API has no valid URL. Check `base_url`.") from None
         except httpx.HTTPError as error:
             kind = (
                 FailureKind.TIMEOUT
                 if isinstance(error, httpx.TimeoutException)
                 else FailureKind.ERROR
             )
-            raise AttemptFailed(kind, lost(error), of_token=is_of_token(error)) from None
+            raise AttemptFailed(kind, no_response(error), of_token=is_of_token(error)) from None
         except ApiUnavailable as error:
             raise AttemptFailed(FailureKind.ERROR, str(error), of_token=True) from None
-        except Retryable:  # of the budget: it did not go
+        except Retryable:  # of the budget: the request did not go
             sent.requests -= 1
             self.requests -= 1
             raise
@@ -203,9 +237,8 @@ class Client:
             headers=dict(request.headers),
             content=request.content,
         )
-        if request.settled is not None:
-            later = request.settled
-            built.extensions = {**built.extensions, SETTLED: lambda: self._built(later())}
+        if request.late is not None:
+            built.extensions = {**built.extensions, LATE: request.late}
         return built
 
     async def _read_body(self, request: httpx.Request) -> HttpResponse:
@@ -216,48 +249,31 @@ class Client:
         headers = dict(response.headers)
         return HttpResponse(response.status_code, headers, body, str(response.url), latency_s)
 
-    def _judge(self, answer: HttpResponse, what: object) -> None:
-        """Raise unless the answer can be read."""
-        self._hearing.answered(answer.headers)
+    async def _judge(self, response: HttpResponse, label: object) -> None:
+        """Raise unless the response can be read."""
+        status, headers, body = response.status, response.headers, response.body
+        self._rate_limits.observed(headers)
         rate = self._source.limits.headers
-        meaning = classify.classify(
-            answer.status, answer.headers, self._source.answers, rate, answer.body
-        )
-        if meaning in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
+        kind = classify.classify(status, headers, self._source.answers, rate, body)
+        if kind in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
             return
-        if meaning is ResponseKind.THROTTLED:
-            self._hearing.throttled(answer.headers)
+        if kind is ResponseKind.THROTTLED:
+            self._rate_limits.throttled(headers)
             raise AttemptFailed(
-                FailureKind.THROTTLED, f"the API answered {answer.status} (too many requests)"
+                FailureKind.THROTTLED, f"the API responded with {status} (too many requests)"
             )
-        if meaning is ResponseKind.RETRY:
-            raise AttemptFailed(FailureKind.ERROR, f"the API answered {answer.status}")
-        raise refusal(meaning, answer.status, answer.headers, answer.body, str(what))
+        if kind is ResponseKind.RETRY:
+            raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
+        has_secret = await self._has_secret(response)
+        raise refusal(kind, status, headers, body, str(label), has_secret=has_secret)
 
-    async def _wait(
-        self, failed: AttemptFailed, tries: dict[FailureKind, int], what: object
-    ) -> None:
-        tries[failed.kind] += 1
-        self.spent.failures[failed.kind] += 1
-        policy = self._source.retries
-        wait_s = retry.wait_s(failed.kind, tries[failed.kind], self.spent, policy, random.random)
-        if wait_s is None or self._breaker.state is BreakerState.OPEN:
-            number = sum(tries.values())
-            said = f"{failed}, after {number} {'try' if number == 1 else 'tries'}"
-            raise self._down(what, said, of_token=failed.of_token) from None
-        first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
-        if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
-            log.warning("%s: %s, it has not answered once yet; tried again", what, failed)
-        self.spent.waited_s += wait_s
-        await asyncio.sleep(wait_s)
-
-    def _down(self, what: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
-        who = whom(self._source, of_token=of_token)
+    def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
+        name = endpoint_name(self._source, of_token=of_token)
         known = of_token or self.spent.answered
-        never = "" if known else ": it has not answered once, is its address right?"
+        never = "" if known else " No response has come in this run. Check the address."
         return ApiUnavailable(
-            f"{what}: {reason}. {who} seems to be down or unreachable "
-            f"(breaker {self._breaker.state.value}){never}",
+            f"{label}: {reason}. {name} seems to be down or unreachable "
+            f"(breaker {self._breaker.state.value}).{never}",
             wait_s=self._source.breaker.open_s,
         )
 
@@ -272,7 +288,7 @@ async def open_client(
 ) -> AsyncIterator[Client]:
     """A client whose connections live as long as the ``async with``.
 
-    :param half_open: the last try ended with an open breaker: begin with one request alone.
+    :param half_open: the last attempt ended with an open breaker: begin with one request alone.
     """
     keep_secrets_out()
     t, free_304 = source.timeouts, source.limits.not_modified_is_free
@@ -282,7 +298,7 @@ async def open_client(
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     timed = DeadlineTransport(transport, stages, t.total_s)
     http = httpx.AsyncClient(
-        auth=make_auth(source.auth),
+        auth=source.auth.make(AuthContext()),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=stages,
         transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),

@@ -1,7 +1,7 @@
-"""The time that a request has: for each stage, and for the whole answer from when it has left.
+"""Deadlines of a request: for each stage, and for the whole response from when the request left.
 
-It stands behind the budget, whose waits are no fault of the API. Requests that an auth makes come
-without timeouts of their own, and get the same ones.
+This transport stands behind the budget, whose waits are no fault of the API. Requests that an auth
+makes come without timeouts of their own, and get the same ones.
 """
 
 import asyncio
@@ -11,31 +11,31 @@ from typing import Any
 
 import httpx
 
-from pipeline.http.token_auth import FOR_TOKENS
+from pipeline.auth.token_auth import FOR_TOKENS
 
 _LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
 
 
 class DeadlineTransport(httpx.AsyncBaseTransport):
-    """A transport whose answers have come as a whole in time, or are an ``httpx.ReadTimeout``."""
+    """A transport whose responses have come as a whole in time, or are an ``httpx.ReadTimeout``."""
 
     def __init__(
         self, inner: httpx.AsyncBaseTransport, stages: httpx.Timeout, total_s: float
     ) -> None:
-        """:param stages: of a request that has none of its own."""
+        """:param stages: timeouts of a request that has none of its own."""
         self._inner = inner
         self._stages = stages.as_dict()
         self._total_s = total_s
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
-            return await self._answered(request)
+            return await self._respond(request)
         except httpx.TransportError as error:
-            if tell := request.extensions.get(FOR_TOKENS):
-                tell(error)
+            if report := request.extensions.get(FOR_TOKENS):
+                report(error)
             raise
 
-    async def _answered(self, request: httpx.Request) -> httpx.Response:
+    async def _respond(self, request: httpx.Request) -> httpx.Response:
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(None) as limit:
@@ -49,14 +49,14 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
             raise _late(request) from None
         until = limit.when() or now() + self._total_s  # a transport may tell no event
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Until(until, response.stream, request)
+        response.stream = _BodyWithDeadline(until, response.stream, request)
         return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-class _Until(httpx.AsyncByteStream):
+class _BodyWithDeadline(httpx.AsyncByteStream):
     """A body that ends before an instant of the loop's clock."""
 
     def __init__(self, until: float, inner: httpx.AsyncByteStream, request: httpx.Request) -> None:
@@ -81,18 +81,18 @@ class _Until(httpx.AsyncByteStream):
 
 
 def _late(request: httpx.Request) -> httpx.ReadTimeout:
-    return httpx.ReadTimeout("the answer did not come in time", request=request)
+    return httpx.ReadTimeout("the response did not come in time", request=request)
 
 
 @contextmanager
 def leaving(
     request: httpx.Request, left: Callable[[], object], defaults: Mapping[str, Any] | None = None
 ) -> Iterator[httpx.Request]:
-    """The request, with a trace that tells ``left`` when its headers go out.
+    """The request, with a trace that calls ``left`` when its headers go out.
 
-    It may be sent again, and told to others then: its extensions are put back.
+    A retry may send the same request and trace it anew: its extensions are put back.
 
-    :param defaults: extensions that it gets unless it has them.
+    :param defaults: extensions that the request gets unless it has them.
     """
     before = request.extensions
     theirs = before.get("trace")

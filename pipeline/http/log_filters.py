@@ -1,6 +1,6 @@
-"""What the HTTP libraries log, without secrets, at any level.
+"""Filters that keep secrets out of the logs of the HTTP libraries, at any level.
 
-Some APIs take their key in the query, and say it again in links and redirects.
+Some APIs take their key in the query, and repeat it in links and redirects.
 """
 
 import logging
@@ -9,7 +9,7 @@ import httpx
 
 
 def keep_secrets_out() -> None:
-    """Filter them. It may be called often: a filter that is there already is not added again."""
+    """Add the filters. A filter that is there already is not added twice."""
     log = logging.getLogger("httpx")
     log.addFilter(_without_query)
     if log.level == logging.NOTSET:
@@ -28,5 +28,5 @@ def _without_query(record: logging.LogRecord) -> bool:
 
 
 def _without_headers(record: logging.LogRecord) -> bool:
-    """httpcore logs the headers of answers."""
+    """httpcore logs the headers of responses."""
     return "receive_response_headers.complete" not in record.getMessage()

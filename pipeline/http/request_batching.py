@@ -1,230 +1,290 @@
-"""Many pages in one request: IGDB's ``/multiquery``, up to 10 at the quota of one.
+"""Request batching: many pages in one request, by IGDB's ``/multiquery``.
 
-Source: https://api-docs.igdb.com/#multi-query. Pages of one endpoint and of several ride together,
-in the order in which they were asked for. A few workers send; pages get on one pack at a time,
-until the budget lets that one go. So packs are as full as they can be, and waiting fills them.
+Up to 10 pages cost the quota of one request. Source: https://api-docs.igdb.com/#multi-query. Pages
+of one endpoint and of several share a batch, in the order in which they were requested. A few
+workers send; pages get into one batch at a time, until the budget gives that one its send slot. So
+batches are as full as they can be, and waiting fills them.
 
-If the API refuses a pack, its pages are sent one by one: a page that is refused by itself was the
-reason, and only its endpoint fails; if all of them pass, packing is switched off. A pack that gets
-no answer is cut in half, and so is every later one. Pages that come with the rows of another page
-are sent again, each by itself.
+If the API refuses a batch, its pages are sent one by one: a page that is refused by itself was the
+reason, and only its endpoint fails; if all of them pass, batching is switched off. A batch that
+gets no response is cut in half, and so is every later one. Pages that come with the rows of another
+page are sent again, each by itself.
 """
 
 import asyncio
-import random
-from collections import deque
+import secrets
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Final, TypeVar
 
+from pipeline.body import Body
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.http_request import HttpRequest
-from pipeline.dialects.igdb import split
+from pipeline.dialects.igdb import multiquery, split
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
-from pipeline.http import retry
-from pipeline.http.client import Client, HttpResponse, RequestCounts
-from pipeline.http.request_batch import PendingPage, RequestBatch, mixed_up
-from pipeline.http.retry import FailureKind
+from pipeline.http.client import Client
+from pipeline.http.retry import AttemptFailed, FailureKind
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.runtime import in_reader
 
 T = TypeVar("T")
-_NEXT_PAGE_S = 0.02
+_NEXT_PAGE_S: Final = 0.02
 """About the time that it takes to read a page."""
+_RARE: Final = "JKQVWXYZ"
+"""Letters of names. They are rare in texts: a search for a long name then looks at few bytes."""
 
 
-class Sender(Protocol):
-    """Whoever gets a request answered: the client, or a packer in front of it."""
+@dataclass(eq=False)
+class PendingPage:
+    """A page that waits for its response."""
 
-    async def fetch(
-        self,
-        request: HttpRequest,
-        read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
-        sent: RequestCounts,
-    ) -> T: ...
+    request: HttpRequest
+    label: str
+    sent: RequestCounts
+    response: asyncio.Future[HttpResponse] = field(default_factory=asyncio.Future)
+
+
+class Queue:
+    """The pages that wait for a batch, in order, and the one batch that takes them in."""
+
+    def __init__(self) -> None:
+        self._pages: deque[PendingPage] = deque()
+        self._some = asyncio.Event()
+        self._open_batch = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def add(self, page: PendingPage) -> None:
+        self._pages.append(page)
+        self._some.set()
+
+    def put_back(self, pages: Sequence[PendingPage]) -> None:
+        """Put pages in front of all others."""
+        self._pages.extendleft(reversed(pages))
+        self._some.set()
+
+    def take(self, most: int) -> list[PendingPage]:
+        """Up to so many pages, without those that nobody waits for any more."""
+        pages: list[PendingPage] = []
+        while self._pages and len(pages) < most:
+            page = self._pages.popleft()
+            if not page.response.done():
+                pages.append(page)
+        return pages
+
+    async def open_batch(self) -> None:
+        """Wait until there are pages, and no other batch takes them in."""
+        while not self._pages:
+            self._some.clear()
+            await self._some.wait()
+        await self._open_batch.acquire()
+
+    def close_batch(self) -> None:
+        """The batch takes in no more: the next may begin."""
+        self._open_batch.release()
+
+
+class RequestBatch:
+    """Pages that share a request: a ``LateRequest``. One page alone goes as it is.
+
+    The batch takes in pages until the budget gives its send slot: then ``final`` decides.
+    """
+
+    def __init__(self, queue: Queue, base_url: str, max_pages: Callable[[], int]) -> None:
+        self.pages = queue.take(1)
+        self.names: list[str] = []
+        self._queue = queue
+        self._base_url = base_url
+        self._max_pages = max_pages
+        self._is_open = True
+
+    def final(self) -> HttpRequest:
+        """The request, with all pages that wait by now. A retry takes in none: the API may find
+        the batch too large as it is."""
+        if self._is_open:
+            self.pages += self._queue.take(self._max_pages() - len(self.pages))
+            self.close()
+        first = self.pages[0].request
+        if len(self.pages) == 1:
+            return first
+        paths = [page.request.url.removeprefix(self._base_url).strip("/") for page in self.pages]
+        queries = [
+            (path, name, page.request.content or b"")
+            for path, name, page in zip(paths, self.names, self.pages, strict=True)
+        ]
+        url = f"{self._base_url}/multiquery"
+        return HttpRequest("POST", url, headers=first.headers, content=multiquery(queries))
+
+    def close(self) -> None:
+        """Take in no more pages; each has a name from now on."""
+        if self._is_open:
+            self._is_open = False
+            self.names = ["".join(secrets.choice(_RARE) for _ in range(32)) for _ in self.pages]
+            self._queue.close_batch()
+
+    async def responses(self, response: HttpResponse) -> list[HttpResponse]:
+        """The response of each page, cut out of the whole."""
+        if len(self.pages) == 1:
+            return [response]
+        bodies = await in_reader(split, response.body, self.names)
+        return [replace(response, body=body) for body in bodies]
+
+    def __str__(self) -> str:
+        number = len(self.pages)
+        return self.pages[0].label if number == 1 else f"{number} pages in one request"
 
 
 class RequestBatcher:
-    """Sends pages in packs through a client."""
+    """Sends pages in batches through a client.
+
+    :ivar size: pages that a batch has at most, by now.
+    """
 
     def __init__(self, client: Client, source: Source, size: int) -> None:
         self._client = client
         self._base_url = source.base_url.rstrip("/")
-        self._policy = source.retries
-        self._wait_s = source.breaker.open_s
-        self._waiting: deque[PendingPage] = deque()
-        self._some = asyncio.Event()
-        self._boarding = asyncio.Lock()
-        self._on_their_way = 0
+        self._queue = Queue()
+        self._in_flight = 0
         self.size = size
 
     async def fetch(
         self,
         request: HttpRequest,
         read: Callable[[HttpResponse], Awaitable[T]],
-        what: str,
+        label: str,
         sent: RequestCounts,
     ) -> T:
-        """As ``Client.fetch``. A page that can't be read is asked for again, alone or in a pack."""
-        tries = 0
-        try:
-            while True:
-                page = PendingPage(request, what, sent)
-                self._waiting.append(page)
-                self._some.set()
-                try:
-                    return await read(await page.answer)
-                except BadBody as error:
-                    tries, sent.retried = tries + 1, sent.retried + 1
-                    await self._back_off(tries, f"{what}: {error}")
-                finally:
-                    page.answer.cancel()
-        except HeadraceError as error:
-            raise self._client.redacted(error) from None
-
-    async def _back_off(self, tries: int, said: str) -> None:
-        """Wait as the client does. :raises ApiUnavailable: often enough, for this page or a run."""
-        spent = self._client.spent
-        spent.failures[FailureKind.ERROR] += 1
-        wait_s = retry.wait_s(FailureKind.ERROR, tries, spent, self._policy, random.random)
-        if wait_s is None:
-            number = "1 try" if tries == 1 else f"{tries} tries"
-            raise ApiUnavailable(f"{said}, after {number}", wait_s=self._wait_s) from None
-        spent.waited_s += wait_s
-        await asyncio.sleep(wait_s)
+        """As ``Client.fetch``. A page that can't be read is retried, alone or in a batch."""
+        failures: Counter[FailureKind] = Counter()
+        while True:
+            page = PendingPage(request, label, sent)
+            self._queue.add(page)
+            try:
+                return await self._client.read(await page.response, read, label)
+            except BadBody as error:
+                sent.retried += 1
+                failed = AttemptFailed(FailureKind.ERROR, str(error))
+                await self._client.back_off(failed, failures, label)
+            finally:
+                page.response.cancel()
 
     async def work(self) -> None:
-        """Send packs until cancelled."""
+        """Send batches until cancelled."""
         while True:
-            while not self._waiting:
-                self._some.clear()
-                await self._some.wait()
-            await self._boarding.acquire()
-            await self._gathered()
-            await self._next_pack()
+            await self._queue.open_batch()
+            await self._gather()
+            await self._next_batch()
 
-    async def _next_pack(self) -> None:
-        """A call of its own: a worker that waits then holds no answer that has long been read."""
-        pack = RequestBatch(self._next(1), self._base_url, self._boarding.release)
+    async def _next_batch(self) -> None:
+        """A call of its own: a worker that waits then holds no response that was read long ago."""
+        batch = RequestBatch(self._queue, self._base_url, lambda: self.size)
         try:
-            if pack.pages:
-                await self._send(pack)
-        except Exception as error:  # whoever waits for a page has to learn of it
-            _fail(pack.pages, error)
+            if batch.pages:
+                await self._send(batch)
+        except Exception as error:  # all that wait for a page have to learn of it
+            _fail(batch.pages, error)
         finally:
-            if not pack.settled:  # it failed before it could go
-                pack.settle([])
+            batch.close()
 
-    async def _gathered(self) -> None:
-        """While others are on their way, a pack waits for as long as pages keep coming: those that
-        have just been answered are being read, and each asks for the one after it."""
+    async def _gather(self) -> None:
+        """While others are in flight, wait for as long as pages keep coming: those whose response
+        has just come are being read, and each requests the one after it."""
         before = 0
-        while self._on_their_way and before < len(self._waiting) < self.size:
-            before = len(self._waiting)
+        while self._in_flight and before < len(self._queue) < self.size:
+            before = len(self._queue)
             await asyncio.sleep(_NEXT_PAGE_S)
 
-    def _next(self, most: int) -> list[PendingPage]:
-        pages: list[PendingPage] = []
-        while self._waiting and len(pages) < most:
-            page = self._waiting.popleft()
-            if not page.answer.done():
-                pages.append(page)
-        return pages
-
-    async def _send(self, pack: RequestBatch) -> None:
+    async def _send(self, batch: RequestBatch) -> None:
+        first = batch.pages[0]
+        # The request is counted where its first page belongs, so that sums stay true.
+        request = replace(first.request, late=batch)
+        self._in_flight += 1
         try:
-            answers = await self._together(pack)
+            responses = await self._client.fetch(request, batch.responses, batch, first.sent)
         except HeadraceError as error:
-            await self._failed(pack.pages, error)
+            await self._failed(batch.pages, error)
             return
-        pages = pack.pages
-        doubtful = mixed_up([page.request for page in pages], [a.body for a in answers])
-        for number, (page, answer) in enumerate(zip(pages, answers, strict=True)):
+        finally:
+            self._in_flight -= 1
+        pages = batch.pages
+        doubtful = mixed_up([page.request for page in pages], [r.body for r in responses])
+        for number, (page, response) in enumerate(zip(pages, responses, strict=True)):
             if number in doubtful:
-                await self._alone(page)
-            elif not page.answer.done():
-                page.answer.set_result(answer)
+                await self._send_alone(page)
+            elif not page.response.done():
+                page.response.set_result(response)
 
     async def _failed(self, pages: Sequence[PendingPage], error: HeadraceError) -> None:
         if len(pages) > 1 and isinstance(error, RequestRefused):
-            await self._one_by_one(pages)
+            passed = [await self._send_alone(page) for page in pages]
+            if all(passed):
+                self.size = 1
         elif (
             len(pages) > 1
             and isinstance(error, ApiUnavailable)
             and self._client.breaker_state != "open"
         ):
             self.size = max(1, len(pages) // 2)
-            self._waiting.extendleft(reversed(pages))
-            self._some.set()
+            self._queue.put_back(pages)
         else:
             _fail(pages, error)
 
-    async def _together(self, pack: RequestBatch) -> list[HttpResponse]:
-        self._on_their_way += 1
-        try:
-            return await self._answered(pack)
-        finally:
-            self._on_their_way -= 1
-
-    async def _answered(self, pack: RequestBatch) -> list[HttpResponse]:
-        def settled() -> HttpRequest:
-            if not pack.settled:  # at a later try nobody gets on: it may be too slow as it is
-                pack.settle(self._next(self.size - len(pack.pages)))
-            return pack.request()
-
-        async def read(answer: HttpResponse) -> list[HttpResponse]:
-            if len(pack.pages) == 1:
-                return [answer]
-            bodies = await in_reader(split, answer.body, pack.names)
-            return [replace(answer, body=body) for body in bodies]
-
-        first = pack.pages[0]
-        # The request is counted where its first page belongs, so that sums stay true.
-        request = replace(first.request, settled=settled)
-        return await self._client.fetch(request, read, pack, first.sent)
-
-    async def _alone(self, page: PendingPage) -> bool:
+    async def _send_alone(self, page: PendingPage) -> bool:
         """Send a page by itself.
 
         :return: False if the API refused this very page.
         """
-
-        async def read(answer: HttpResponse) -> HttpResponse:
-            return answer
-
         try:
-            answer = await self._client.fetch(page.request, read, page.what, page.sent)
+            response = await self._client.fetch(page.request, _as_it_is, page.label, page.sent)
         except HeadraceError as error:
             _fail([page], error)
             return not isinstance(error, RequestRefused)
-        if not page.answer.done():
-            page.answer.set_result(answer)
+        if not page.response.done():
+            page.response.set_result(response)
         return True
 
-    async def _one_by_one(self, pages: Sequence[PendingPage]) -> None:
-        passed = [await self._alone(page) for page in pages]
-        if all(passed):
-            self.size = 1
+
+def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[Body]) -> set[int]:
+    """The numbers of the pages that have the rows of another page of the same endpoint.
+
+    Pages by key trust the API that nothing lies between the key and the first row: if the API gave
+    a page the response of another, rows would be passed over, and nothing else would show it.
+    """
+    rows = [n for n, body in enumerate(bodies) if body[:1] == b"[" and len(body) > 2]
+    mixed = (
+        (one, other)
+        for one, other in combinations(rows, 2)
+        if bodies[one] == bodies[other]  # mostly told by their lengths
+        and requests[one].url == requests[other].url
+        and requests[one].content != requests[other].content
+    )
+    return {number for pair in mixed for number in pair}
+
+
+async def _as_it_is(response: HttpResponse) -> HttpResponse:
+    return response
 
 
 def _fail(pages: Sequence[PendingPage], error: Exception) -> None:
     for page in pages:
-        if not page.answer.done():
-            page.answer.set_exception(error)
+        if not page.response.done():
+            page.response.set_exception(error)
 
 
 @asynccontextmanager
 async def batching(client: Client, source: Source) -> AsyncIterator[Sender]:
-    """A packer in front of the client if the source's API knows how; else the client itself."""
+    """A batcher in front of the client if the source's API has such requests; else the client."""
     if source.pack == 1:
         yield client
         return
-    packer = RequestBatcher(client, source, source.pack)
-    workers = [asyncio.create_task(packer.work()) for _ in range(source.limits.in_flight)]
+    batcher = RequestBatcher(client, source, source.pack)
+    workers = [asyncio.create_task(batcher.work()) for _ in range(source.limits.in_flight)]
     try:
-        yield packer
+        yield batcher
     finally:
         for worker in workers:
             worker.cancel()

@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from pydantic import Field
 
 from pipeline.errors import ContractBroken
+from pipeline.messages import without_param
 from pipeline.model import DottedPath
 from pipeline.pagination.base import (
     ONE_PLACE,
@@ -22,7 +23,6 @@ from pipeline.pagination.base import (
 )
 from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
-from pipeline.pagination.query import without_param
 
 
 @PAGINATION.register("link")

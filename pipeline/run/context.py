@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.prefetch import ahead_of
-from pipeline.http.request_batching import Sender
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
+from pipeline.messages import Sender
 from pipeline.partitions import Calendar
 from pipeline.run.row_buffer import BufferedBytes
 from pipeline.run.verify import Check

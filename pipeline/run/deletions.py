@@ -30,13 +30,13 @@ from pipeline.extract.completeness import CAP
 from pipeline.extract.fetcher import PageFetcher, parent_field
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.http.client import RequestCounts
 from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.current_rows import EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current
 from pipeline.lake.stores.base import ObjectStore
+from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 

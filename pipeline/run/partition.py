@@ -33,8 +33,8 @@ from pipeline.extract.fetcher import PageFetcher, PageSource
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.plan import EndpointReader, reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
-from pipeline.http.client import RequestCounts
 from pipeline.lake.attempt import Attempt
+from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
 from pipeline.run.parents import ParentReader, ParentSelection

@@ -83,10 +83,10 @@ def read_only(headrace: Headrace) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (wrong_secret, "the token endpoint refused the credentials with status 403"),
+        (wrong_secret, "The token endpoint refused the credentials with status 403"),
         (wrong_secret, "The credentials come from IGDB_CLIENT_ID, IGDB_CLIENT_SECRET."),
-        (wrong_id, "the token endpoint refused the credentials with status 400"),
-        (html_instead_of_a_token, "expected a JSON token from the token endpoint, got status 200"),
+        (wrong_id, "The token endpoint refused the credentials with status 400"),
+        (html_instead_of_a_token, "The token endpoint responded with 200"),
         (refused_by_the_api, 'refused the request with status 400: {"message":"Invalid Field"}'),
         (another_type, 'column name is declared string, but row 0 (id 2) has {"value": "'),
         (no_such_bucket, "the bucket `there-is-none` does not exist"),

@@ -28,7 +28,7 @@ SETTINGS = {
     "IGDB_START": day(3),
 }
 ENDS = ("start", "end")
-WHERE_WANTED = ("hishel", "psycopg", "redis", "emulator", "local", "sourcetool", "benchmarks")
+WHERE_WANTED = ("psycopg", "redis", "emulator", "local", "sourcetool", "benchmarks")
 """What a run may need, or only a command: not every process that loads the project pays for it."""
 
 

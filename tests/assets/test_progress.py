@@ -14,7 +14,7 @@ from assets.progress import (
 )
 from pipeline.errors import ContractBroken
 from pipeline.extract.page_batch import ExtractionProgress
-from pipeline.http.client import RequestCounts
+from pipeline.messages import RequestCounts
 from pipeline.ratelimit.stats import BudgetStats
 from pipeline.run.runner import PartitionFailed, RunOutcome
 from tests.support.wire import answer, client_of, read_json, serving, things

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.auth.bearer import BearerTokenAuth
 from pipeline.config import Source, load_source, load_sources
 from pipeline.config.json_schema import source_schema
 from pipeline.config.request import WindowFormat
@@ -234,9 +235,12 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     ),
     "unknown kind": (
         HEAD + "auth: {kind: basik}\n" + TAIL,
-        "4: auth: 'kind' 'basik' is not known: expected 'none', 'api_key', 'basic', 'bearer',",
+        "4: auth: auth has no kind `basik` (did you mean `basic`?): expected one of `api_key`,",
     ),
-    "no kind": (HEAD + "auth: {key: hush-hush}\n" + TAIL, "4: auth: 'kind' is missing: add it"),
+    "no kind": (
+        HEAD + "auth: {key: hush-hush}\n" + TAIL,
+        "4: auth: kind is missing: add one of `api_key`, `basic`",
+    ),
     "header": (
         HEAD + "headers: {X-Key: 'hush\u2026hush'}\n" + TAIL,
         "4: headers.X-Key: a header has a line break or a letter beyond ASCII",
@@ -435,13 +439,13 @@ def test_settings_from_the_environment() -> None:
     assert plain.base_url == "https://a.test/v1"
     assert plain.safety_margin_s == 60
     assert str(plain.start) == "2026-11-01"
-    assert plain.auth.kind == "bearer"
+    assert isinstance(plain.auth, BearerTokenAuth)
     assert plain.auth.token is None, "nothing is not a token"
     env = {"API_URL": "http://b.test", "API_MARGIN": "7", "API_START": "", "API_TOKEN": "0123"}
     given = source_of(text, env)
     assert (given.base_url, given.safety_margin_s) == ("http://b.test/v1", 7)
     assert str(given.start) == "2026-11-01", "set to nothing is not set"
-    assert given.auth.kind == "bearer"
+    assert isinstance(given.auth, BearerTokenAuth)
     assert given.auth.token is not None
     assert given.auth.token.get_secret_value() == "0123"
 

@@ -9,11 +9,12 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from pipeline.config.auth import ApiKeyAuth
+from pipeline.auth import AuthContext
+from pipeline.auth.api_key import ApiKeyAuth
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import WindowFormat
-from pipeline.dialects.http_request import HttpRequest, build_count_request, build_page_request
-from pipeline.http.auth import make_auth
+from pipeline.dialects.http_request import build_count_request, build_page_request
+from pipeline.messages import HttpRequest
 from pipeline.pagination.page import JsonToken, PageRequest
 from pipeline.partitions.window import Window
 
@@ -193,9 +194,9 @@ def test_a_space_in_a_query_is_written_as_all_servers_read_it() -> None:
 def test_a_key_in_the_query_leaves_the_rest_of_a_url_as_it_is_written() -> None:
     spec = ApiKeyAuth(kind="api_key", place="query", name="key", key=SecretStr("k 1+"))
     asked = httpx.Request("GET", "https://api.test/x?a=b%20c&key=old&cursor=a%2Bb&flag&d=e+f")
-    (signed,) = make_auth(spec).auth_flow(asked)
+    (signed,) = spec.make(AuthContext()).auth_flow(asked)
     assert str(signed.url) == "https://api.test/x?a=b%20c&cursor=a%2Bb&flag&d=e+f&key=k%201%2B"
-    (alone,) = make_auth(spec).auth_flow(httpx.Request("GET", "https://api.test/x"))
+    (alone,) = spec.make(AuthContext()).auth_flow(httpx.Request("GET", "https://api.test/x"))
     assert str(alone.url) == "https://api.test/x?key=k%201%2B"
 
 

@@ -12,9 +12,10 @@ from pipeline.decode.reader import PageReader
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.plan import shape_of
-from pipeline.http.client import Client, RequestCounts
-from pipeline.http.request_batching import RequestBatcher, Sender
+from pipeline.http.client import Client
+from pipeline.http.request_batching import RequestBatcher
 from pipeline.http.retry import FailureKind
+from pipeline.messages import RequestCounts, Sender
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.support.wire import Answering, answer, client_of, serving
@@ -71,7 +72,7 @@ def test_a_bad_page_of_a_packer_is_asked_for_as_often_and_as_slowly_as_by_the_cl
         worker.cancel()
         assert SECRET not in str(e.value)
         assert "***" in str(e.value)
-        assert "after 5 tries" in str(e.value)
+        assert "after 5 attempts" in str(e.value)
         assert client.spent.failures[FailureKind.ERROR] == 5
         assert 0.03 <= client.spent.waited_s <= 0.06  # 4, 8, 16 and 32 ms, of each half at least
 
@@ -84,7 +85,7 @@ def test_what_breaks_the_contract_in_a_packer_says_no_secret() -> None:
     async def test(source: Source, client: Client) -> None:
         packer = RequestBatcher(client, source, 1)
         worker = asyncio.create_task(packer.work())
-        with pytest.raises(ContractBroken, match=r"\*\*\*") as e:
+        with pytest.raises(ContractBroken, match="not quoted, since it repeats a secret") as e:
             await pages_of(source, packer).page(PageRequest(10))
         worker.cancel()
         assert SECRET not in str(e.value)
@@ -124,7 +125,7 @@ def test_bad_bodies_side_by_side_are() -> None:
         (answer({"total": 7}), ContractBroken, "are count.path and count.at right", 3),
         (answer({"count": "many"}), ContractBroken, "expected a count at 'count'", 3),
         (answer([1]), ContractBroken, "expected a count at 'count'", 3),
-        (HTML, ApiUnavailable, "after 5 tries", 5),
+        (HTML, ApiUnavailable, "after 5 attempts", 5),
     ],
 )
 def test_a_count_that_is_none(

@@ -19,7 +19,7 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.sequential import CannotResume
-from pipeline.http.client import RequestCounts
+from pipeline.messages import RequestCounts
 from pipeline.model import split_path
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window

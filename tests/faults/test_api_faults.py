@@ -248,7 +248,11 @@ def test_a_server_that_is_restarted(lake: Lake, pack: int) -> None:
 @pytest.mark.parametrize(
     ("fault", "error", "sentence"),
     [
-        ({"kind": "status", "status": 500}, ApiUnavailable, "the API answered 500, after 9 tries"),
+        (
+            {"kind": "status", "status": 500},
+            ApiUnavailable,
+            "the API responded with 500, after 9 attempts",
+        ),
         ({"kind": "html_200"}, ApiUnavailable, "HTML or XML came: 'Just a moment'"),
         ({"kind": "drop"}, ApiUnavailable, "the connection failed"),
         ({"kind": "status", "status": 403, "message": "No."}, RequestRefused, "status 403.*No"),

@@ -8,10 +8,10 @@ import pytest
 
 from emulator.testing import Emulator
 from pipeline.config.limits import BreakerConfig, RetriesConfig
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import ApiUnavailable
-from pipeline.http.client import Client, HttpResponse, RequestCounts
+from pipeline.http.client import Client
 from pipeline.lake.s3 import Lake
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from tests.faults.support import Bench, check_rows, igdb
 
 pytestmark = pytest.mark.slow

@@ -102,7 +102,7 @@ def rows_of(lake: Lake) -> list[dict[str, Any]]:
 def test_a_page_larger_than_the_limit(odd: tuple[Odd, str], lake: Lake, tmp_path: Path) -> None:
     odd[0].body = b"[" + b" " * (65 * 2**20) + b"]"
     said = refused(tried(odd, lake, tmp_path), lake, ContractBroken)
-    assert "larger than 67,108,864 bytes: ask for fewer rows a page" in said
+    assert "larger than 67,108,864 bytes. Set fewer rows a page" in said
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -9,10 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.http.aiohttp_transport import AiohttpTransport
 from pipeline.http.budgeted_transport import BudgetedTransport
-from pipeline.http.client import RequestCounts
+from pipeline.messages import HttpRequest, RequestCounts
 from pipeline.ratelimit import Budget, Limits, RateWindow, SendGrant, open_budget, state_layout
 from pipeline.ratelimit.stores.base import MemoryStore
 from tests.support.clock import CONNECT_S, Api, run

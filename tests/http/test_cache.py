@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+import logging
 import resource
+import sqlite3
 import ssl
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +25,12 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.http_request import CachePolicy, HttpRequest
 from pipeline.errors import ConfigError
 from pipeline.http.cache import CachingSender, cached
-from pipeline.http.cache_store import listed, open_store
-from pipeline.http.client import HttpResponse, RequestCounts, open_client
+from pipeline.http.cache_store import FILE, MAX_BYTES, listed, open_store
+from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts
 from sourcetool.cache import cache
 from sourcetool.probe import look, window_of
 from tests.support.runs import LIMITS, serving
@@ -263,7 +265,7 @@ def test_a_disk_that_is_full_costs_the_cache_and_no_answer(
 def test_a_file_that_can_t_be_used_is_said_at_once(api: Api, runs: Runs, what: str) -> None:
     """And not by a stack trace for each request, while the API is asked for everything anew."""
     assert runs.folder is not None
-    there = runs.folder / "answers.db"
+    there = runs.folder / "responses.db"
     there.parent.mkdir(exist_ok=True)
     if what == "no database":
         there.write_text("power was lost while this was written " * 200)
@@ -273,9 +275,43 @@ def test_a_file_that_can_t_be_used_is_said_at_once(api: Api, runs: Runs, what: s
         runs.folder = Path("/sys/kernel")  # where root may not write either
     else:
         pytest.skip("a folder that root can't write is to be had on Linux only")
-    with pytest.raises(ConfigError, match=r"HEADRACE_CACHE: .*answers\.db can't be used \(\w.*\)"):
+    with pytest.raises(
+        ConfigError, match=r"HEADRACE_CACHE: .*responses\.db can't be used \(\w.*\)"
+    ):
         runs.ask()
     assert api.seen == []
+
+
+def test_only_its_owner_may_read_the_folder(runs: Runs) -> None:
+    runs.ask()
+    assert runs.folder is not None
+    assert runs.folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in runs.folder.iterdir()} == {0o600}
+
+
+def test_what_was_used_longest_ago_makes_room(
+    api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.body = json.dumps(["x" * 1_000]).encode()
+    monkeypatch.setitem(MAX_BYTES, "folder", 2_500)
+    for path in ("first", "second", "first", "third"):
+        runs.ask(path)
+    assert [entry.label for entry in listed(str(runs.folder))] == ["shop/first", "shop/third"]
+
+
+def test_a_store_of_another_version_begins_anew(
+    api: Api, runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    runs.ask()
+    assert runs.folder is not None
+    with closing(sqlite3.connect(runs.folder / FILE)) as db:
+        db.execute("ALTER TABLE responses DROP COLUMN used_at_s")
+        db.execute("PRAGMA user_version = 7")
+    runs.ask()
+    runs.ask()
+    assert len(api.seen) == 2
+    assert "of version 7 and begins anew" in caplog.text
 
 
 def test_the_memory_of_the_process(api: Api, runs: Runs) -> None:

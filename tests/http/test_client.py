@@ -22,9 +22,10 @@ from pipeline.errors import (
 )
 from pipeline.http import retry
 from pipeline.http.breaker import Breaker, BreakerState
-from pipeline.http.classify import ResponseKind, classify, odd_unit, rate_left, retry_after_s
-from pipeline.http.client import RequestCounts
+from pipeline.http.classify import ResponseKind, classify
+from pipeline.http.rate_limit_headers import odd_unit, quota_left, retry_after_s
 from pipeline.http.retry import FailureKind, RetryBudget
+from pipeline.messages import RequestCounts
 from tests.support.wire import (
     DROP,
     RESET,
@@ -108,27 +109,31 @@ def test_what_a_second_try_mends(kind: str) -> None:
 
 
 LASTING: dict[str, tuple[Any, int, str]] = {
-    "500": (answer(status=500), 4, "the API answered 500, after 4 tries"),
-    "drop": (DROP, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
-    "cut body": (CUT, 4, "the connection failed (RemoteProtocolError), after 4 tries"),
-    "stall": (STALL, 2, "no answer in time, after 2 tries"),
-    "HTML": (HTML, 4, "not JSON: b'<html><title>Oops</title></html>', after 4 tries"),
-    "429": (answer(status=429), 5, "the API answered 429 (too many requests), after 5 tries"),
+    "500": (answer(status=500), 4, "the API responded with 500, after 4 attempts"),
+    "drop": (DROP, 4, "the connection failed (RemoteProtocolError), after 4 attempts"),
+    "cut body": (CUT, 4, "the connection failed (RemoteProtocolError), after 4 attempts"),
+    "stall": (STALL, 2, "no response in time, after 2 attempts"),
+    "HTML": (HTML, 4, "not JSON: b'<html><title>Oops</title></html>', after 4 attempts"),
+    "429": (
+        answer(status=429),
+        5,
+        "the API responded with 429 (too many requests), after 5 attempts",
+    ),
 }
 
 
-NEVER = ": it has not answered once, is its address right?"
+NEVER = " No response has come in this run. Check the address."
 
 
 @pytest.mark.parametrize("kind", LASTING)
-def test_what_lasts_ends_after_a_bounded_number_of_tries(kind: str) -> None:
+def test_what_lasts_ends_after_a_bounded_number_of_attempts(kind: str) -> None:
     bad, sends, said = LASTING[kind]
     found, wire, _ = fetched(lambda *_: bad)
     assert isinstance(found, ApiUnavailable)
     assert len(wire.seen) == sends
     assert str(found) == (
         f"api/things, page: {said}. The API at 127.0.0.1 seems to be down or unreachable (breaker "
-        f"closed){NEVER if kind in ('drop', 'stall') else ''}"
+        f"closed).{NEVER if kind in ('drop', 'stall') else ''}"
     )
     assert found.wait_s == 30
 
@@ -184,7 +189,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], list[str]]] = {
     "binary 400": (answer(status=400, raw=b"\xff\x00\n" * 900), RequestRefused, ["status 400"]),
     "401": (answer({"message": "who?"}, 401), AuthError, ["refused the credentials (401)", "who?"]),
     "redirect": (answer(status=302, head="Location: https://evil.test/x"), ContractBroken,
-                 ["redirects (302)", "not followed", "base_url and path to the new address"]),
+                 ["redirects (302)", "not follow", "`base_url` and `path` to the new address"]),
     "slash": (answer(status=308, head="Location: /things/?a=b"), ContractBroken,
               ["redirects (308)", "to the new address, which ends with a slash"]),
 }  # fmt: skip
@@ -207,7 +212,7 @@ def test_an_answer_that_is_too_large_is_refused_also_if_it_is_a_bomb() -> None:
     for big in (answer(raw=b"[" + b"1," * 60_000 + b"1]"), zipped(b" " * 5_000_000)):
         found, wire, _ = fetched(lambda *_, big=big: big, max_body=100_000)
         assert isinstance(found, ContractBroken)
-        assert "larger than 100,000 bytes: ask for fewer rows a page (paging.limit)" in str(found)
+        assert "larger than 100,000 bytes. Set fewer rows a page (`paging.limit`)" in str(found)
         assert len(wire.seen) == 1
     found, _, _ = fetched(lambda *_: zipped(b"[" + b"1," * 40_000 + b"1]"), max_body=100_000)
     assert len(found) == 40_001
@@ -325,17 +330,17 @@ def test_headers_of_any_kind_are_survived(first: str, second: str) -> None:
     headers = {"retry-after": first, "x-ratelimit-remaining": first, "x-ratelimit-reset": second}
     wait_s = retry_after_s(headers, lambda: NOW)
     assert wait_s is None or 0 <= wait_s <= 86_400
-    left, reset_s = rate_left(headers, RateHeadersConfig(), lambda: NOW)
+    left, reset_s = quota_left(headers, RateHeadersConfig(), lambda: NOW)
     assert left is None or isinstance(left, int)
     assert reset_s is None or reset_s >= 0
 
 
 def test_what_is_left_of_a_quota() -> None:
     told = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW.timestamp()) + 30)}
-    assert rate_left(told, RateHeadersConfig(), lambda: NOW) == (0, 30.0)
-    assert rate_left(told, None, lambda: NOW) == (None, None)
+    assert quota_left(told, RateHeadersConfig(), lambda: NOW) == (0, 30.0)
+    assert quota_left(told, None, lambda: NOW) == (None, None)
     odd = {"x-ratelimit-remaining": "inf", "x-ratelimit-reset": "nan"}
-    assert rate_left(odd, RateHeadersConfig(), lambda: NOW) == (None, None)
+    assert quota_left(odd, RateHeadersConfig(), lambda: NOW) == (None, None)
 
 
 @pytest.mark.parametrize("said", ["epoch_s", "seconds"])
@@ -349,9 +354,9 @@ def test_what_is_left_of_a_quota() -> None:
 )
 def test_a_reset_is_in_the_unit_that_its_size_tells(said: str, unit: str, reset: str) -> None:
     headers, rate = {"x-ratelimit-reset": reset}, RateHeadersConfig(reset_is=said)
-    assert rate_left(headers, rate, lambda: NOW) == (None, 30.0)
+    assert quota_left(headers, rate, lambda: NOW) == (None, 30.0)
     odd = odd_unit(headers, rate)
-    assert odd is None if said == unit else odd and f"taken as {unit}" in odd
+    assert odd is None if said == unit else odd and f"read as {unit}" in odd
     assert odd_unit({"x-ratelimit-reset": "0"}, rate) is None
     assert odd_unit({}, rate) is None
 
@@ -371,7 +376,7 @@ def test_a_reset_in_another_unit_is_warned_of_once(caplog: pytest.LogCaptureFixt
                     )
 
     asyncio.run(run())
-    assert caplog.text.count("it is taken as seconds") == 1
+    assert caplog.text.count("; read as seconds") == 1
 
 
 def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptureFixture) -> None:
@@ -449,12 +454,12 @@ def test_an_address_that_is_none(url: str) -> None:
             request = type(things(source))("GET", url)
             await client.fetch(request, read_json, "page", RequestCounts())
 
-    with pytest.raises(ConfigError, match="is base_url right"):
+    with pytest.raises(ConfigError, match="Check `base_url`"):
         asyncio.run(run())
 
 
 def test_a_host_that_never_answers_is_given_up_soon(caplog: pytest.LogCaptureFixture) -> None:
-    """Two tries; once it has answered, it gets as many as its YAML says."""
+    """Two attempts; once it has responded, it gets as many as its YAML says."""
     silent = True
 
     def answering(number: int, seen: Any) -> bytes:
@@ -468,13 +473,16 @@ def test_a_host_that_never_answers_is_given_up_soon(caplog: pytest.LogCaptureFix
             short = source.timeouts.model_copy(update={"read_s": 0.1})
             source = source.model_copy(update={"retries": patient, "timeouts": short})
             async with client_of(source) as client:
-                with pytest.raises(ApiUnavailable, match="no answer in time, after 2 tries"):
+                with pytest.raises(ApiUnavailable, match="no response in time, after 2 attempts"):
                     await client.fetch(things(source), read_json, "page", RequestCounts())
                 assert len(wire.seen) == 2
-                assert "page: no answer in time, it has not answered once yet" in caplog.text
+                assert (
+                    "page: no response in time, and no response yet in this run; retrying"
+                    in caplog.text
+                )
                 silent = False
                 assert await client.fetch(things(source), read_json, "page", RequestCounts()) == []
-                with pytest.raises(ApiUnavailable, match="after 5 tries"):
+                with pytest.raises(ApiUnavailable, match="after 5 attempts"):
                     await client.fetch(things(source), read_json, "page", RequestCounts())
                 assert len(wire.seen) == 3 + 5
 

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.config.source import Source
 from pipeline.errors import ApiUnavailable, AuthError
-from pipeline.http.client import RequestCounts, open_client
+from pipeline.http.client import open_client
 from pipeline.http.retry import FailureKind
+from pipeline.messages import RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.clock import Api, run
 from tests.support.wire import (
@@ -54,8 +55,8 @@ def test_a_token_endpoint_that_is_silent_is_a_timeout_of_it(said: bytes) -> None
         async with serving(lambda *_: (said, STALL)) as wire:
             source = quick("http://127.0.0.1:9/v4", auth=of_token(wire.url))
             assert await failure(within(source, read_s=0.1)) == (
-                "page: the token endpoint did not answer in time, after 2 tries. The token "
-                "endpoint at 127.0.0.1 seems to be down or unreachable (breaker closed)"
+                "page: no response from the token endpoint in time, after 2 attempts. The token "
+                "endpoint at 127.0.0.1 seems to be down or unreachable (breaker closed)."
             )
             assert [seen.target for seen in wire.seen] == ["/token"] * 2
 
@@ -129,7 +130,7 @@ def test_an_answer_that_drips_is_cut_off(where: str) -> None:
     async def test() -> None:
         async with dripping(HEADS[where]) as url:
             said = await failure(within(quick(url), read_s=5, total_s=0.1))
-            assert said.startswith("page: no answer in time, after ")
+            assert said.startswith("page: no response in time, after ")
 
     asyncio.run(test())
 
@@ -140,7 +141,9 @@ def test_a_token_that_drips_is_cut_off(where: str) -> None:
         async with dripping(HEADS[where]) as url:
             source = quick("http://127.0.0.1:9/v4", auth=of_token(url))
             said = await failure(within(source, read_s=5, total_s=0.1))
-            assert said.startswith("page: the token endpoint did not answer in time, after 2 tries")
+            assert said.startswith(
+                "page: no response from the token endpoint in time, after 2 attempts"
+            )
 
     asyncio.run(test())
 
@@ -150,12 +153,18 @@ def long_token(length: int) -> bytes:
 
 
 LONG = {
-    "long": (answer(raw=long_token(70_000)), "expected a JSON token of at most 65,536 bytes"),
+    "long": (
+        answer(raw=long_token(70_000)),
+        "The response of the token endpoint is longer than 65,536 bytes. Expected a token",
+    ),
     "packed": (
         answer(raw=b"..", head="Content-Encoding: gzip, gzip"),
-        "the token endpoint's answer is compressed more than once",
+        "The response of the token endpoint is compressed more than once",
     ),
-    "deep": (answer(raw=b"[" * 60_000), "expected a JSON token from the token endpoint"),
+    "deep": (
+        answer(raw=b"[" * 60_000),
+        "The token endpoint responded with 200 and no content type. Expected",
+    ),
 }
 
 
@@ -167,7 +176,7 @@ def test_a_token_has_a_token_s_size(kind: str) -> None:
         async with serving(lambda *_: given) as wire:
             said = await failure(quick("http://127.0.0.1:9/v4", auth=of_token(wire.url)))
             assert said.startswith(expected)
-            assert said.endswith("is token_url right?")
+            assert said.endswith("Check `auth.token_url`.")
             assert len(wire.seen) == 1
 
     asyncio.run(test())

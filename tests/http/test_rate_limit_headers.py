@@ -6,8 +6,9 @@ import time
 import pytest
 
 from pipeline.config.limits import RateHeadersConfig
-from pipeline.http.classify import limit_told
-from pipeline.http.client import RequestCounts, open_client
+from pipeline.http.client import open_client
+from pipeline.http.rate_limit_headers import advertised_limit
+from pipeline.messages import RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import Seen, answer, read_json, serving, things
 from tests.support.yaml_sources import source_of
@@ -35,21 +36,23 @@ def test_the_limit_that_the_api_says(
     limit: str, interval: str, told: tuple[int, float] | None
 ) -> None:
     headers = {"x-limit": limit, "x-interval": interval}
-    assert limit_told(headers, RateHeadersConfig(limit="X-Limit", interval="X-Interval")) == told
+    assert (
+        advertised_limit(headers, RateHeadersConfig(limit="X-Limit", interval="X-Interval")) == told
+    )
 
 
 def test_the_limit_without_a_header_for_its_interval() -> None:
     rate = RateHeadersConfig(limit="x-limit", interval_s=3600)
-    assert limit_told({"x-limit": "60"}, rate) == (60, 3600.0)
-    assert limit_told({}, rate) is None
-    assert limit_told({"x-limit": "60"}, RateHeadersConfig()) is None
-    assert limit_told({"x-limit": "60"}, None) is None
+    assert advertised_limit({"x-limit": "60"}, rate) == (60, 3600.0)
+    assert advertised_limit({}, rate) is None
+    assert advertised_limit({"x-limit": "60"}, RateHeadersConfig()) is None
+    assert advertised_limit({"x-limit": "60"}, None) is None
     for odd in (
         {"limit": "a"},
         {"interval": "b"},
         {"limit": "a", "interval": "b", "interval_s": 1},
     ):
-        with pytest.raises(ValueError, match="name limit, and one of interval"):
+        with pytest.raises(ValueError, match="set limit, and one of interval"):
             RateHeadersConfig.model_validate(odd)
 
 

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pipeline.config.loader import load_source
-from pipeline.dialects.http_request import HttpRequest
-from pipeline.http.client import HttpResponse, RequestCounts, open_client
-from pipeline.http.request_batching import Sender, batching
+from pipeline.http.client import open_client
+from pipeline.http.request_batching import batching
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import Seen, Wire, answer, serving
 

@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import WindowFormat
 from pipeline.decode.reader import PageReader
-from pipeline.dialects.http_request import (
-    ACCEPT,
-    HttpRequest,
-    build_count_request,
-    build_page_request,
-)
+from pipeline.dialects.http_request import ACCEPT, build_count_request, build_page_request
 from pipeline.dialects.window_format import bound, may_come
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.http.client import RequestCounts
+from pipeline.messages import HttpRequest, RequestCounts
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 from tests.support.moving import THOROUGH

@@ -20,13 +20,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.config import Source, load_source
-from pipeline.dialects.http_request import HttpRequest
 from pipeline.errors import ConfigError
 from pipeline.extract.feed import Feed, reaches_back, validators_of
-from pipeline.http.client import HttpResponse, RequestCounts, open_client
+from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from sourcetool.check import check
 from tests.support.runs import extract, outcome_of, serving

@@ -126,7 +126,7 @@ def test_a_wrong_key_is_not_the_yamls_fault(
     assert code == 1
     assert "or the settings that hold the key" in said
     assert "correct the YAML" not in said
-    assert f"allowed to read this? The credentials come from {named}." in said
+    assert f"allowed to read this. The credentials come from {named}." in said
 
 
 def proposed(api: str, tmp_path: Path, key: Key | None) -> tuple[int, str]:

@@ -16,8 +16,8 @@ import httpx
 
 from pipeline.config import Source
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.http_request import HttpRequest
-from pipeline.http.client import Client, HttpResponse, open_client
+from pipeline.http.client import Client, open_client
+from pipeline.messages import HttpRequest, HttpResponse
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 
 DROP, RESET, STALL = b"drop", b"reset", b"stall"

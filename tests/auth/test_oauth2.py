@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.auth import AuthContext
 from pipeline.config import Source
 from pipeline.errors import AuthError, ConfigError, HeadraceError
-from pipeline.http.auth import make_auth
-from pipeline.http.client import RequestCounts
-from tests.http.test_auth import Flow
+from pipeline.messages import RequestCounts
+from tests.auth.test_auth import Flow
 from tests.support.wire import answer, client_of, form_of, read_json, serving, things
 from tests.support.yaml_sources import quick
 
@@ -22,7 +22,7 @@ LOGIN = "kind: login, body: {identity: me@shop.test, password: hush-hush-1}"
 
 def first_of(auth: str) -> Any:
     source = quick("http://127.0.0.1:1", auth=f"{{{auth}, token_url: http://127.0.0.1:1/token}}")
-    return asyncio.run(Flow(make_auth(source.auth)).first())
+    return asyncio.run(Flow(source.auth.make(AuthContext())).first())
 
 
 def test_a_client_can_say_who_it_is_in_a_header() -> None:
@@ -113,14 +113,14 @@ def test_a_session_that_ends_is_begun_anew() -> None:
         (
             LOGIN.replace("hush-hush-1", "hush-hush-2"),
             "data.token",
-            "refused the credentials with status 400 (not ***): are identity, password right, and "
-            "token_at?",
+            "refused the credentials with status 400 (not quoted, since the response repeats a "
+            "secret). Check `auth.body.identity`, `auth.body.password` and `auth.token_at`.",
         ),
         (
             LOGIN,
             "token",
-            "the token endpoint answered 201 without a token at token: are identity, "
-            "password right, and token_at?",
+            "The token endpoint responded with 201, without a token at `token`. Check "
+            "`auth.body.identity`, `auth.body.password` and `auth.token_at`.",
         ),
     ],
 )
@@ -161,5 +161,5 @@ def test_an_endpoint_that_says_the_client_s_header_again_gives_nothing_away(
             return caught.value
 
     error = asyncio.run(run())
-    assert "(got Basic ***)" in str(error)
+    assert "(not quoted, since the response repeats a secret)" in str(error)
     assert b64encode(b"my+id:s%2Bcr%3Dt%2F1").decode() not in f"{error!r} {caplog.text}"

@@ -1,0 +1,138 @@
+"""What every kind of auth can do, and the registry of the kinds."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from pipeline.errors import ConfigError
+from pipeline.kinds import Kinds
+from pipeline.model import Model, fits_header
+from pipeline.redaction import contains_piece, contains_secret, redact, secrets_in
+
+
+@dataclass(frozen=True)
+class AuthContext:
+    """What a run gives to its auth.
+
+    :ivar clock: seconds that only grow, by which tokens run out.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+
+
+class Auth(Model):
+    """The credentials of a source: the model of its YAML under ``auth``, and what signs requests.
+
+    A kind is one class in one file. Whatever must not be shown is a ``SecretStr``: it is then
+    redacted in each text, and the budget of the API is named by it, with nothing more to do. A kind
+    that sends a key and the hour that it is used in:
+
+        @AUTH.register("key_of_the_hour")
+        class KeyOfTheHour(Auth):
+            kind: Literal["key_of_the_hour"]
+            key: SecretStr
+
+            def make(self, context: AuthContext) -> httpx.Auth:
+                return HourSigner(for_header(self.key.get_secret_value(), "auth.key"))
+
+        class HourSigner(httpx.Auth):
+            def __init__(self, key: str) -> None:
+                self._key = key
+
+            def auth_flow(self, request):
+                request.headers["X-Key"] = f"{self._key}-{datetime.now(UTC):%H}"
+                yield request
+
+    The YAML is then ``auth: {kind: key_of_the_hour, key: "${SHOP_KEY}"}``. A signer that gets
+    secrets during a run has them in ``secrets``, a set of texts, or ``token``.
+    """
+
+    kind: str
+
+    def make(self, context: AuthContext) -> httpx.Auth:
+        """The signer of the requests of one run.
+
+        :raises ConfigError: the credentials can't be sent as they are.
+        """
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """What tells two users of the API apart; the budget's name is a digest of it.
+
+        Empty: everybody is the same to the API. A kind that has a public name of the user gives
+        that, so that the budget stays when the secret is exchanged.
+        """
+        secrets = secrets_in(self)
+        if len(secrets) == 1:
+            return next(iter(secrets.values()))
+        return "|".join(f"{name}={value}" for name, value in secrets.items())
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True if no secret is set: a request says nothing of who sends it."""
+        return not any(secrets_in(self).values())
+
+    @property
+    def derived_secrets(self) -> Iterable[str]:
+        """Texts that are as secret as what they are made of, such as Basic's base64."""
+        return ()
+
+    @property
+    def url_parameter(self) -> str | None:
+        """The query parameter that carries a secret, which no URL may be kept with."""
+        return None
+
+    @property
+    def token_host(self) -> str | None:
+        """The host of the token endpoint, if tokens are fetched from one."""
+        return None
+
+
+class Secrets:
+    """The secrets of one source: those of its YAML, and the tokens that came during the run."""
+
+    def __init__(self, auth: Auth, signer: httpx.Auth | None = None) -> None:
+        self._fixed = frozenset(secrets_in(auth).values()).union(auth.derived_secrets)
+        self._signer = signer
+
+    @property
+    def known(self) -> frozenset[str]:
+        """All of them, as of now."""
+        given = getattr(self._signer, "secrets", ())
+        return self._fixed.union(given, (str(getattr(self._signer, "token", "")),))
+
+    def are_in(self, text: str) -> bool:
+        """True if a text has one of them, in whatever spelling."""
+        return contains_secret(text, self.known)
+
+    def are_partly_in(self, text: str) -> bool:
+        """True if a text has a piece of one of them, which may also be there by chance."""
+        return contains_piece(text, self.known)
+
+    def redacted(self, text: str, *, withheld: str = "***") -> str:
+        """The text with stars in place of each.
+
+        :param withheld: what is said instead if one is there in an odd spelling.
+        """
+        return redact(text, self.known, withheld=withheld)
+
+
+AUTH: Final[Kinds[Auth]] = Kinds("auth", Auth)
+
+
+def for_header(value: str, name: str) -> str:
+    """The value, if a header can carry it.
+
+    :param name: of the setting, for the message.
+    :raises ConfigError: a header can't; without the value, which httpx's own error would name.
+    """
+    if not fits_header(value):
+        raise ConfigError(
+            f"`{name}` has a line break or a letter beyond ASCII, which no header can carry. Check "
+            "that it is copied right."
+        )
+    return value

@@ -1,0 +1,127 @@
+"""OAuth2's grants (RFC 6749) that need no browser: client credentials, and a refresh token.
+
+Secrets go into the body, or into a header; never into a URL.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+from urllib.parse import quote_plus
+
+import httpx
+from pydantic import Field, SecretStr, model_validator
+
+from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets, for_header
+from pipeline.auth.token_auth import TokenAuth, TokenGrant, token_request
+from pipeline.model import HostUrl
+
+_CHECK_CLIENT: Final = (
+    "Check: 1. `auth.client_id` and `auth.client_secret`; 2. that the request is as the API's docs "
+    "say (`auth.client_auth`, `auth.scope`, `auth.params`)."
+)
+_CHECK_REFRESH: Final = (
+    "Check `auth.refresh_token`, `auth.client_id` and `auth.client_secret`. An endpoint that gives "
+    "a new refresh token at each renewal accepts the old one no more: an earlier run may have used "
+    "it."
+)
+
+
+class OAuth2(Auth):
+    """What the ways to a token of RFC 6749 have in common. The secret is never in a URL."""
+
+    token_url: HostUrl
+    scope: str | None = None
+    params: dict[str, SecretStr] = Field(
+        {},
+        description="members of the form beside those of the RFC, e.g. audience; a grant_type here "
+        "is sent in place of the kind's own",
+    )
+    client_auth: Literal["body", "basic"] = Field(
+        "body", description="where the client's id and secret go (RFC 6749, 2.3.1)"
+    )
+    renew_before_s: float = Field(
+        60.0, ge=0, description="before it runs out; at most half of its life"
+    )
+    client_id: SecretStr | None = None
+    client_secret: SecretStr | None = None
+
+    @property
+    def identity(self) -> str:
+        return self.client_id.get_secret_value() if self.client_id else super().identity
+
+    @property
+    def derived_secrets(self) -> Iterable[str]:
+        basic = self._client_in_header
+        return (basic,) if basic else ()
+
+    @property
+    def token_host(self) -> str | None:
+        return httpx.URL(self.token_url).host
+
+    @property
+    def _client_in_header(self) -> str:
+        """The client's id and secret, as they go into a header (RFC 6749, 2.3.1); empty if not."""
+        if self.client_auth != "basic" or self.client_id is None or self.client_secret is None:
+            return ""
+        both = (self.client_id, self.client_secret)
+        text = ":".join(quote_plus(value.get_secret_value()) for value in both)
+        return b64encode(text.encode()).decode()
+
+    def _form(self, of_kind: Mapping[str, str]) -> httpx.Request:
+        client = {"client_id": self.client_id, "client_secret": self.client_secret}
+        basic = self._client_in_header
+        known = {} if basic else {name: value for name, value in client.items() if value}
+        headers = {"Authorization": f"Basic {basic}"} if basic else {}
+        scope = {"scope": self.scope} if self.scope else {}
+        form = {**_revealed(known), **of_kind, **scope, **_revealed(self.params)}
+        return token_request(self.token_url, data=form, headers=headers)
+
+
+@AUTH.register("oauth2_client_credentials")
+class ClientCredentialsAuth(OAuth2):
+    """OAuth2 client credentials (RFC 6749, 4.4)."""
+
+    kind: Literal["oauth2_client_credentials"]
+    client_id: SecretStr
+    client_secret: SecretStr
+    client_id_header: str | None = Field(
+        None, description="a header that carries the client id as well (IGDB: Client-ID)"
+    )
+
+    def make(self, context: AuthContext) -> httpx.Auth:
+        grant = TokenGrant(
+            lambda _: self._form({"grant_type": "client_credentials"}), Secrets(self), _CHECK_CLIENT
+        )
+        name, value = self.client_id_header, self.client_id.get_secret_value()
+        extra = {name: for_header(value, "auth.client_id")} if name else {}
+        return TokenAuth(grant, self.renew_before_s, context.clock, extra)
+
+
+@AUTH.register("oauth2_refresh_token")
+class RefreshTokenAuth(OAuth2):
+    """OAuth2 refresh token (RFC 6749, 6). One that comes in its place does not outlive the run."""
+
+    kind: Literal["oauth2_refresh_token"]
+    refresh_token: SecretStr
+
+    @model_validator(mode="after")
+    def _basic_has_both(self) -> "RefreshTokenAuth":
+        if self.client_auth == "basic" and not (self.client_id and self.client_secret):
+            raise ValueError("client_auth: basic needs client_id and client_secret: add them")
+        return self
+
+    def make(self, context: AuthContext) -> httpx.Auth:
+        grant = TokenGrant(self._request, Secrets(self), _CHECK_REFRESH, refreshes=True)
+        return TokenAuth(grant, self.renew_before_s, context.clock)
+
+    def _request(self, newest: str) -> httpx.Request:
+        token = newest or self.refresh_token.get_secret_value()
+        return self._form({"grant_type": "refresh_token", "refresh_token": token})
+
+    @property
+    def identity(self) -> str:
+        return (self.client_id or self.refresh_token).get_secret_value()
+
+
+def _revealed(values: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in values.items()}

@@ -1,0 +1,282 @@
+"""A token that is fetched, by whatever grant, and the requests that carry it.
+
+The token is fetched once and shared by every request of the run. It is renewed before it runs out,
+and once more when the API answers 401 to it; again if it had run out by then. While one request
+fetches the token, the others wait: so the wait has a bound (``pipeline.http.deadlines``), and so
+has the length of the response, here. If no token can be had, all that waited fail: a request for
+each of them would take many times as long.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+import httpx
+
+from pipeline.auth.base import Secrets
+from pipeline.errors import ApiUnavailable, AuthError, cut
+from pipeline.redaction import contains_secret
+
+FOR_TOKENS: Final = "headrace.for_tokens"
+"""The extension of a request that goes to the token endpoint, and not to the API: a function that
+is called with the error if no response comes."""
+SIGN: Final = "headrace.sign"
+"""The extension of a request that is signed once more when it leaves: it may have waited for its
+send slot for longer than its token lives."""
+_MOST_RENEWALS: Final = 4
+"""For one request, whose tokens run out on their way."""
+_MOST_BYTES: Final = 2**16  # no API takes a header of that length
+_AN_HOUR_S: Final = 3600.0
+_CREATED: Final = (200, 201)
+_REASONS: Final = ("error", "error_description", "message", "errors")
+"""Where an endpoint says why: RFC 6749, 5.2, and as APIs of their own have it."""
+
+
+@dataclass(frozen=True)
+class TokenGrant:
+    """One way to a token.
+
+    :ivar request: makes the request; given the refresh token that came in place of the source's.
+    :ivar secrets: of the source: a response that contains one is not quoted.
+    :ivar remedy: what to check if the credentials are refused, as a sentence.
+    :ivar token_at: the path of the token in the response.
+    :ivar name: the header that carries the token, behind ``prefix``.
+    :ivar lifetime_s: seconds that a token lives for; None: as the response says.
+    :ivar refreshes: whether a refresh token in the response is the one to use from then on.
+    """
+
+    request: Callable[[str], httpx.Request]
+    secrets: Secrets
+    remedy: str
+    token_at: tuple[str, ...] = ("access_token",)
+    name: str = "Authorization"
+    prefix: str = "Bearer "
+    lifetime_s: float | None = None
+    refreshes: bool = False
+
+    async def token_of(self, response: httpx.Response, given: frozenset[str]) -> "AccessToken":
+        """The token in a response of the endpoint.
+
+        :param given: the tokens that came before in this run.
+        :raises AuthError: it has none.
+        :raises ApiUnavailable: the endpoint is ill (5xx, 429).
+        """
+        data = await _json_of(response)
+        token = _at(data, self.token_at)
+        if response.status_code not in _CREATED or not _is_token(token):
+            raise self._refusal(response, data, given)
+        members = data if isinstance(data, dict) else {}
+        refresh = members.get("refresh_token") if self.refreshes else None
+        lifetime_s = self.lifetime_s or _lifetime_s(members.get("expires_in"))
+        return AccessToken(str(token), refresh if isinstance(refresh, str) else "", lifetime_s)
+
+    def _refusal(self, response: httpx.Response, data: object, given: frozenset[str]) -> AuthError:
+        status = response.status_code
+        members = data if isinstance(data, dict) else {}
+        reason = cut(": ".join(str(members[name]) for name in _REASONS if members.get(name)), 200)
+        if reason and contains_secret(response.text, self.secrets.known | given):
+            reason = "not quoted, since the response repeats a secret"
+        refused = f"refused the credentials with status {status}"
+        if status in _CREATED:
+            refused = f"responded with {status}, without a token at `{'.'.join(self.token_at)}`"
+        reason = f" ({reason})" if reason else ""
+        return AuthError(f"The token endpoint {refused}{reason}. {self.remedy}")
+
+
+@dataclass(frozen=True, repr=False)
+class AccessToken:
+    """A token from the endpoint.
+
+    :ivar refresh: a refresh token to use from now on; empty if none came.
+    """
+
+    text: str
+    refresh: str
+    lifetime_s: float
+
+
+def token_request(url: str, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Request:
+    """A POST that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
+    return httpx.Request(
+        "POST", url, headers={"Accept": "application/json", **(headers or {})}, **body
+    )
+
+
+class TokenAuth(httpx.Auth):
+    """One token for all requests of a run.
+
+    :raises AuthError: the token endpoint refuses, or sends something that is no token.
+    """
+
+    requires_response_body = True
+
+    def __init__(
+        self,
+        grant: TokenGrant,
+        renew_before_s: float,
+        clock: Callable[[], float],
+        extra_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._grant = grant
+        self._renew_before_s = renew_before_s
+        self._clock = clock
+        self._extra = dict(extra_headers or {})
+        self._token = ""
+        self._refresh = ""  # what the endpoint gave in place of the source's refresh token
+        self._given: set[str] = set()
+        self._good_until = float("-inf")
+        self._lock = asyncio.Lock()
+        self._refused: AuthError | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """All tokens of the run: a page may still be refused with the token before."""
+        return frozenset(self._given)
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        since = self._failure
+        async with self._lock:
+            self._raise_if_refused()
+            if not self._is_good:
+                self._raise_if_failed(since)
+                await self._keep((yield self._token_request()))
+        for attempt in count(1):
+            response = yield self._signed(request)
+            if response.status_code != 401:
+                return
+            since = self._failure
+            async with self._lock:
+                self._raise_if_refused()
+                is_newest = request.headers[self._grant.name] == self._signature
+                if attempt > _MOST_RENEWALS or (is_newest and attempt > 1 and self._is_good):
+                    return  # a new token is refused as well
+                if is_newest:
+                    self._raise_if_failed(since)
+                    await self._keep((yield self._token_request()))
+
+    @property
+    def _is_good(self) -> bool:
+        return self._clock() < self._good_until
+
+    @property
+    def _signature(self) -> str:
+        return f"{self._grant.prefix}{self._token}"
+
+    def _signed(self, request: httpx.Request) -> httpx.Request:
+        self._sign(request)
+        request.headers.update(self._extra)
+        # No closure over the request: in a circle it would keep the bodies of its batch.
+        request.extensions = {**request.extensions, SIGN: self._sign}
+        return request
+
+    def _sign(self, request: httpx.Request) -> None:
+        request.headers[self._grant.name] = self._signature
+
+    def _token_request(self) -> httpx.Request:
+        request = self._grant.request(self._refresh)
+        request.extensions = {FOR_TOKENS: self.failed}
+        return request
+
+    def _raise_if_refused(self) -> None:
+        """A refusal holds for the run: a retry for each request that waits changes nothing."""
+        if self._refused is not None:
+            raise AuthError(*self._refused.args)
+
+    def failed(self, error: Exception) -> None:
+        """No token came."""
+        self._failure = error
+
+    def _raise_if_failed(self, since: Exception | None) -> None:
+        """Fail if the request that was waited for got no token.
+
+        :param since: the last failure when the wait for the token began.
+        """
+        if self._failure is not None and self._failure is not since:
+            raise self._failure.with_traceback(None)
+
+    async def _keep(self, response: httpx.Response) -> None:
+        try:
+            token = await self._grant.token_of(response, self.secrets)
+        except AuthError as error:
+            self._refused = error
+            raise
+        except (httpx.TransportError, ApiUnavailable) as error:
+            self.failed(error)
+            raise
+        self._token = token.text
+        self._refresh = token.refresh or self._refresh
+        self._given |= {self._token, self._refresh}
+        ahead_s = min(self._renew_before_s, token.lifetime_s / 2)
+        self._good_until = self._clock() + token.lifetime_s - ahead_s
+
+
+async def _json_of(response: httpx.Response) -> object:
+    status = response.status_code
+    if status == 429 or status >= 500:
+        raise ApiUnavailable(f"the token endpoint responded with {status}")
+    await _read(response)
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        kind = response.headers.get("content-type", "no content type")
+        raise AuthError(
+            f"The token endpoint responded with {status} and {kind}. Expected a token in JSON. "
+            "Check `auth.token_url`."
+        ) from None
+
+
+def _at(data: object, path: tuple[str, ...]) -> object:
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
+
+
+def _is_token(token: object) -> bool:
+    return isinstance(token, str) and token != "" and token.isascii() and token.isprintable()
+
+
+def _lifetime_s(expires_in: object) -> float:
+    """Seconds that a token lives for: an hour if the endpoint does not say."""
+    try:
+        seconds = float(str(expires_in))
+    except ValueError:
+        return _AN_HOUR_S
+    return seconds if seconds > 0 else _AN_HOUR_S
+
+
+async def _read(response: httpx.Response) -> None:
+    """Read the body. :raises AuthError: larger than a token, or compressed more than once."""
+    if "," in response.headers.get("content-encoding", ""):
+        raise AuthError(
+            "The response of the token endpoint is compressed more than once. Expected one "
+            "Content-Encoding. Check `auth.token_url`."
+        )
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = _BoundedBody(response.stream)
+    await response.aread()
+
+
+class _BoundedBody(httpx.AsyncByteStream):
+    """A body with a bound on its length."""
+
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._inner:
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                raise AuthError(
+                    f"The response of the token endpoint is longer than {_MOST_BYTES:,} bytes. "
+                    "Expected a token in JSON. Check `auth.token_url`."
+                )
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

@@ -1,0 +1,112 @@
+"""HTTP requests and responses as the engine passes them on. Pure; knows no client.
+
+A request has no credentials: ``pipeline.auth`` puts them in when it is sent. A response has its
+whole body, and holds nothing of the connection.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+from urllib.parse import quote, unquote_plus, urlencode
+
+from pipeline.body import Body
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CachePolicy:
+    """The endpoint whose responses may come from the cache, and how old they may be."""
+
+    endpoint: str
+    ttl_s: float
+
+
+class LateRequest(Protocol):
+    """A request whose content is decided when the budget lets it go, and not before."""
+
+    def final(self) -> "HttpRequest":
+        """Decide, and give the request to send. Called at each attempt, in its send slot."""
+
+    def close(self) -> None:
+        """Take in nothing more. Called as often as one likes."""
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request without credentials.
+
+    :ivar params: the query, in order; a repeated name is a list.
+    :ivar keep: allows the cache to keep the response; not sent.
+    :ivar late: gives the request that is sent in place of this one, when the budget lets it go.
+    """
+
+    method: str
+    url: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    keep: CachePolicy | None = None
+    late: LateRequest | None = None
+
+    @property
+    def whole_url(self) -> str:
+        """The URL with its query."""
+        query = query_of(self.params)
+        return f"{self.url}?{query}" if query else self.url
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """A response with its whole body, decompressed. Header names are in lower case.
+
+    :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: Body
+    url: str = field(default="", repr=False)
+    latency_s: float = 0.0
+
+
+@dataclass(eq=False)
+class RequestCounts:
+    """Requests that went out for one partition, and how many of them had to be repeated."""
+
+    requests: int = 0
+    throttled: int = 0
+    retried: int = 0
+
+
+class Sender(Protocol):
+    """Sends a request until its response can be read: the client, or a layer in front of it."""
+
+    async def fetch(
+        self,
+        request: HttpRequest,
+        read: Callable[[HttpResponse], Awaitable[T]],
+        label: str,
+        sent: RequestCounts,
+    ) -> T:
+        """Send a request until ``read`` has read its response.
+
+        :param label: the page in the user's words, for messages.
+        :param sent: counts what goes out.
+        :raises Retryable: a later attempt of the step may succeed.
+        :raises Permanent: no retry can mend it.
+        """
+        ...
+
+
+def query_of(params: Iterable[tuple[str, str]]) -> str:
+    """The query of a URL, written so that all servers read the same.
+
+    A space is ``%20``: a ``+`` is a space to most servers, and a plus or an error to some (OData).
+    """
+    return urlencode([*params], quote_via=quote, safe="")
+
+
+def without_param(query: str, name: str) -> str:
+    """A query without one parameter; the others stay as they are written."""
+    return "&".join(p for p in query.split("&") if unquote_plus(p.partition("=")[0]) != name)
