@@ -107,7 +107,7 @@ async def _keys(
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     pages = PageFetcher(run.sender, source, name, window, reader, sent)
     extraction = reader_of(spec, pages, window, run.ahead * _SMALLER, until_sure=True)
-    extraction.tally = tally
+    extraction.progress = tally
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as handed:
         async for page in handed:
