@@ -14,7 +14,7 @@ _FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'Th
 
 def bounds(seen: Seen) -> Iterator[Doubt]:
     """Of a window that has rows."""
-    if seen.half is not None and seen.half.facts.rows == 0:
+    if seen.half is not None and seen.half.info.rows == 0:
         yield Doubt(
             "asked for a part of the window that has rows, the API gave none: every day that has "
             "ended would be empty",
@@ -39,7 +39,7 @@ def _without_start(seen: Seen) -> Iterator[Doubt]:
         )
     if seen.ever is None:
         return
-    head, ever = seen.pages[0].facts, seen.ever.facts
+    head, ever = seen.pages[0].info, seen.ever.info
     ends = not (ever.token or ever.url)
     fewer = head.total is not None and ever.total is not None and ever.total < head.total
     if (ever.rows == 0 and ends) or fewer:
@@ -65,7 +65,7 @@ def nothing(seen: Seen) -> Doubt:
     """Of a window without rows."""
     if seen.ever is None:
         return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
-    if seen.ever.facts.rows:
+    if seen.ever.info.rows:
         return Doubt(
             "no rows came of these days, so that little could be checked",
             "look further back: ARGS='--days 30'",

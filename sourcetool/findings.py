@@ -37,14 +37,14 @@ def _remedy(error: HeadraceError) -> str:
 
 
 def _rows(seen: Seen) -> Iterator[Doubt]:
-    head, limit = seen.pages[0].facts, seen.endpoint.paging.limit
+    head, limit = seen.pages[0].info, seen.endpoint.paging.limit
     if head.rows == 0:
         yield nothing(seen)
         return
     yield from bounds(seen)
     total = _total(seen)
     more = total is not None and total > head.rows
-    later = seen.pages[1].facts.cursor if len(seen.pages) > 1 else head.cursor
+    later = seen.pages[1].info.cursor if len(seen.pages) > 1 else head.cursor
     if head.rows < limit and (more or head.token or head.url or later != head.cursor):
         yield Doubt(
             f"{limit:,} rows a page were asked for, {head.rows:,} came, and there are more: "
@@ -61,13 +61,13 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
 
 
 def _total(seen: Seen) -> int | None:
-    return seen.pages[0].facts.total if seen.counted is None else seen.counted
+    return seen.pages[0].info.total if seen.counted is None else seen.counted
 
 
 def _next_page(seen: Seen) -> Iterator[Doubt]:
-    head, paging = seen.pages[0].facts, seen.endpoint.paging
+    head, paging = seen.pages[0].info, seen.endpoint.paging
     if len(seen.pages) > 1:
-        second = seen.pages[1].facts
+        second = seen.pages[1].info
         if head.rows > 1 and (head.first, head.last) == (second.first, second.last):
             yield Doubt(
                 "the second page is the first one again: does the API know the paging parameter?",
@@ -102,7 +102,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
 
 def _counting(seen: Seen) -> Iterator[Doubt]:
     """Tokens that grow by the rows of a page, or by one, are offsets or page numbers."""
-    facts = [page.facts for page in seen.pages[:2]]
+    facts = [page.info for page in seen.pages[:2]]
     first, second = [number_in(each.token) for each in facts] if len(facts) == 2 else (None, None)
     if first is None or second is None or second - first not in (facts[1].rows, 1):
         return
@@ -116,7 +116,7 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
 
 def _count(seen: Seen) -> Iterator[Doubt]:
     """Pages that can't overlap are held against a count."""
-    head = seen.pages[0].facts
+    head = seen.pages[0].info
     named = seen.endpoint.paging.total_at
     if head.total is not None or seen.counted is not None:
         return
@@ -147,7 +147,7 @@ def _keys(seen: Seen) -> Iterator[Doubt]:
                 breaks=True,
             )
     if len(seen.pages) > 1 and seen.endpoint.proven and seen.endpoint.overlaps:
-        last, first = seen.pages[0].facts.last, seen.pages[1].facts.first
+        last, first = seen.pages[0].info.last, seen.pages[1].info.first
         if last is not None and first is not None and last != first:
             yield Doubt(
                 f"the second page should begin with the last row of the first ({last}), it begins "

@@ -17,9 +17,10 @@ from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
 from pipeline.dialects.window_format import may_come
 from pipeline.errors import HeadraceError, RequestRefused
+from pipeline.extract.completeness import is_end
 from pipeline.extract.fan_out import PagesOfValue, Value
-from pipeline.extract.fetcher import PageFetcher, PageSource, ParsedPage
-from pipeline.extract.loop_guard import is_end
+from pipeline.extract.fetcher import PageFetcher
+from pipeline.extract.parsed_page import PageSource, ParsedPage
 from pipeline.extract.plan import paging_of, shape_of, window_slices, window_text
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination import Paging
@@ -152,7 +153,7 @@ async def _page(
     try:
         return await pages.page(ask)
     except RequestRefused as error:
-        total = seen.pages[0].facts.total if seen.pages and seen.counted is None else seen.counted
+        total = seen.pages[0].info.total if seen.pages and seen.counted is None else seen.counted
         if seen.pages and is_end(error, paging.first_request(), ask, total):
             return None
         raise
@@ -189,13 +190,13 @@ async def look(
             if page is None:
                 break
             seen.pages.append(page)
-            if page.facts.rows:
-                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.ask))
-            ask = _next(paging, ask, page.facts, seen.counted) if page.facts.rows else None
+            if page.info.rows:
+                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.request))
+            ask = _next(paging, ask, page.info, seen.counted) if page.info.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await asked(pages_in(part)).page(first_request(paging, part))
             if seen.half.outside:
-                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.ask)
+                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.request)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):

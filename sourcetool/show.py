@@ -36,12 +36,12 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
     facts = [("answers", f"{said}, {size:,} bytes")]
     if not seen.pages:
         return facts
-    head = seen.pages[0].facts
+    head = seen.pages[0].info
     total = head.total if seen.counted is None else seen.counted
     of = f" of {total:,}" if total is not None else ""
-    rows = " + ".join(f"{page.facts.rows:,}" for page in seen.pages)
+    rows = " + ".join(f"{page.info.rows:,}" for page in seen.pages)
     facts.append(("rows", f"{rows}{of}, {seen.endpoint.paging.limit:,} a page asked for"))
-    keys = "; ".join(f"{page.facts.first} … {page.facts.last}" for page in seen.pages)
+    keys = "; ".join(f"{page.info.first} … {page.info.last}" for page in seen.pages)
     facts.append(("key", f"{', '.join(seen.endpoint.key)}: {keys}"))
     facts.append(("window", _window(seen)))
     following = "a link" if head.url else "a token" if head.token else None

@@ -1,10 +1,14 @@
 """All pages of one endpoint in one window: side by side on the wire, in order to the caller.
 
-``fetcher`` (a page, read ``parse_batching`` with others and held against what was asked for by
-``page_checks``, ``window_filter``, ``totals``, ``links`` and ``tokens``), ``prefetch`` (side by
-side, in order), ``contiguous`` (under the proof, with ``key_seeker``), ``sequential`` (one after
-the other, until ``loop_guard`` or ``completeness`` say that it is enough; ``cursor_pages``,
-``overlapping_pages`` and ``empty_pages`` ask a second time), ``fan_out`` (each value of a list),
-``feed`` (the latest rows only), ``page_batch`` (what each of these gives), ``plan`` (which of these
-an endpoint's YAML means).
+In the order in which a page goes through them:
+
+- ``fetcher`` requests a page, parses it ``parse_batching`` with others, and holds it against the
+  request by ``page_checks``; ``feed`` watches an endpoint that has its latest rows only. The result
+  is a ``parsed_page``.
+- ``confirmation`` requests odd pages and ends a second time; ``completeness`` proves that no row is
+  missing, and notices loops.
+- ``contiguous`` reads pages in the order of a key, ``sequential`` all others,
+  ``fan_out`` the pages of each value of a list; ``prefetch`` keeps pages on their way.
+- Each of these readers hands on a ``page_batch`` with the ``position`` behind it, which a later
+  attempt resumes from. ``plan`` says which of them an endpoint's YAML means.
 """

@@ -1,40 +1,161 @@
-"""What a pass over the pages has seen, and whether the API's numbers and it agree. Pure.
+"""Completeness: why no row is missing, what that rests on, and when a reader has to stop. Pure.
 
-A count that agrees shows that no page was left out. It does not show that no row was: one that is
-deleted behind the reader shifts another past it, and one that is inserted makes the number right.
+*Coverage* proves pages in the order of a unique key. Let pages be slices of the rows sorted by that
+key, each taken at its own time. A page taken from ``first`` to ``last`` holds *every* row that was
+there at that time with a key between the two. So if each page begins at or before the last key of
+the pages before it, their key intervals join without a gap, and every row that was there throughout
+has been read, whatever came or went meanwhile. The last page must be shorter than requested: then
+it reaches to the end. A range of keys is not covered to its end by a short page, but by one that
+holds no row of it. One row of overlap makes pages join when nothing moves; deleted rows open a gap,
+which is seen and fetched again; inserted rows widen the overlap. Rows at or below what is covered
+are dropped, so that none comes twice.
+
+*CountReconciliation* proves all other pages: the API's numbers and the rows that came have to
+agree. A count that agrees shows that no page was left out. It does not show that no row was: one
+that is deleted behind the reader shifts another past it, and one that is inserted makes the number
+right.
+
+*LoopGuard* and the functions behind it stop an extraction whose pages bring nothing, go round in a
+circle, or lie behind the end. That they stop proves nothing.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
 
-CAP = 10_000
+from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract.parsed_page import ParsedPage
+from pipeline.pagination.page import Key, PageInfo, PageRequest
+
+CAP: Final = 10_000
 """Elasticsearch counts no further, and gives no row beyond: such a total agrees with itself."""
+_NO_SUCH_PAGE: Final = (400, 404, 416, 422)
+"""The status that APIs send for a page behind the last one (WordPress: 400)."""
+_MOST_IDLE: Final = 200
+_MOST_IDLE_NAMED: Final = 10_000
+"""Pages in a row without a new row, by number and by name. Some APIs send many empty pages, each
+with a new token; a token that comes again goes round in a circle, and is noticed at once."""
+_MOST_EMPTY: Final = 20
+"""Numbered pages in a row that are empty: the total that they are planned by is too high."""
 
-ONE_PAGE, BY_KEYS, BY_CHAIN, BY_COUNT = "one page", "keys", "chain", "count"
-RESTS_ON: Mapping[str, str] = {
-    ONE_PAGE: "all rows came in one page",
-    BY_KEYS: "no row can lie between two pages",
-    BY_CHAIN: "each page named the one after it, and that these names do not move with the rows is "
-    "taken from the API",
-    BY_COUNT: "as many rows came as the API counts, before and after; one that was passed over "
-    "while another was added would not show",
+
+class ProofBasis(StrEnum):
+    """What a proof of completeness rests on, the strongest first. The values stand in manifests."""
+
+    ONE_PAGE = "one page"
+    KEYS = "keys"
+    CHAIN = "chain"
+    COUNT = "count"
+
+    @property
+    def claim(self) -> str:
+        """What may be said of a partition whose proof rests on this."""
+        return _CLAIMS[self]
+
+    def weaker(self, other: "ProofBasis") -> "ProofBasis":
+        """What the whole rests on, if its parts rest on these two."""
+        return max(self, other, key=[*ProofBasis].index)
+
+
+_CLAIMS: Final[Mapping[ProofBasis, str]] = {
+    ProofBasis.ONE_PAGE: "all rows came in one page",
+    ProofBasis.KEYS: "no row can lie between two pages",
+    ProofBasis.CHAIN: "each page named the one after it, and that these names do not move with the "
+    "rows is taken from the API",
+    ProofBasis.COUNT: "as many rows came as the API counts, before and after; one that was passed "
+    "over while another was added would not show",
 }
-"""What a proof rests on, the strongest first, and what may be said of it."""
 
 
-def weaker(one: str, other: str) -> str:
-    """What the whole rests on, if its parts rest on these."""
-    return max(one, other, key=[*RESTS_ON].index)
+@dataclass(frozen=True)
+class Coverage:
+    """How far the pages handed on have come. Where the API sorts descending, all comparisons turn
+    around.
+
+    :ivar covered: every row there throughout with a key up to this one has been read.
+    :ivar ended: a page reached to the end of the rows.
+    :ivar confirmations: so many pages in a row say that there is no more: a page that is short,
+        also beside those before it, since an API may cap its pages; then each that brings nothing.
+    :ivar most_rows: of a page.
+    """
+
+    covered: Key = None
+    ended: bool = False
+    confirmations: int = 0
+    most_rows: int = 0
+    descending: bool = False
+
+    def joins(self, request: PageRequest, info: PageInfo, first_offset: int = 0) -> bool:
+        """True if no row can lie between what is covered and this page."""
+        if request.offset is None or request.offset <= first_offset:
+            return request.after is None or self._before(request.after, self.covered)
+        # An empty page does not: it lacks the row of overlap, so that rows before it are gone.
+        return info.rows > 0 and self.covered is not None and self._before(info.first, self.covered)
+
+    def extended(self, request: PageRequest, info: PageInfo) -> "Coverage":
+        """What is covered after a page that joins."""
+        covered = self.covered
+        if info.rows and not self._before(info.last, covered):
+            covered = info.last
+        if info.rows == 0 and isinstance(request.before, int) and not self.descending:
+            last = request.before - 1
+            covered = covered if self._before(last, covered) else last
+        short = info.rows < request.limit
+        confirmations = self.confirmations
+        if self.brings(info):
+            confirmations = int(short and not 0 < self.most_rows <= info.rows)
+        elif request.before is None:
+            confirmations += self.ends_with(request, info)
+        return replace(
+            self,
+            covered=covered,
+            ended=short and request.before is None,
+            confirmations=confirmations,
+            most_rows=max(self.most_rows, info.rows),
+        )
+
+    def brings(self, info: PageInfo) -> bool:
+        """True if the page reaches beyond what is covered."""
+        return info.rows > 0 and not self._before(info.last, self.covered)
+
+    def ends_with(self, request: PageRequest, info: PageInfo) -> bool:
+        """True if a page that brings nothing shows the end: it has fewer rows than a page can have.
+
+        How many that is, pages have shown. Before any came, it is one row, which both pages have.
+        """
+        return info.rows < max(2, min(request.limit, self.most_rows))
+
+    def within(self, request: PageRequest, info: PageInfo) -> bool:
+        """True if a page's rows lie between the keys that were requested."""
+        too_low = self._before(info.first, request.after)
+        return not (too_low or self._before(request.before, info.last))
+
+    def _before(self, a: Key, b: Key) -> bool:
+        """``a`` comes before ``b`` or is the same; nothing comes before None, the very start."""
+        if b is None or a is None:
+            return False
+        if isinstance(a, str) != isinstance(b, str):
+            raise ContractBroken(
+                f"Keys {a!r} and {b!r} are of two types, expected one type for all keys of an "
+                "endpoint. Check: the type of the key in `columns`"
+            )
+        return bool(a >= b if self.descending else a <= b)  # type: ignore[operator]
+
+
+def earlier_request(request: PageRequest, attempt: int, first_offset: int) -> PageRequest:
+    """Where keys can't be sought: the same page from further back, twice as far each time."""
+    distance = max(1, request.limit // 2) << attempt
+    return replace(request, offset=max(first_offset, (request.offset or 0) - distance))
 
 
 @dataclass
 class CountReconciliation:
     """One pass over the pages, slice by slice of the window.
 
-    :ivar counted: what the API's count says of all slices; None if it has none.
-    :ivar came: rows of each slice, those included that were dropped since they lie outside.
-    :ivar totals: what the pages of a slice say that there is.
+    :ivar counted: rows in all slices by the API's count; None if it has none.
+    :ivar received: rows of each slice, those included that were dropped since they lie outside.
+    :ivar totals: rows of each slice by the total on its pages.
     :ivar blind: slices with a page by number, which nothing joins to the one before it.
     :ivar chained: pages were named by the one before them.
     :ivar joined: pages began with the last row of the one before them.
@@ -42,7 +163,7 @@ class CountReconciliation:
     """
 
     counted: int | None = None
-    came: dict[int, int] = field(default_factory=dict)
+    received: dict[int, int] = field(default_factory=dict)
     totals: dict[int, int] = field(default_factory=dict)
     blind: set[int] = field(default_factory=set)
     chained: bool = False
@@ -51,7 +172,7 @@ class CountReconciliation:
 
     @property
     def rows(self) -> int:
-        return sum(self.came.values())
+        return sum(self.received.values())
 
     @property
     def shifts(self) -> bool:
@@ -64,36 +185,47 @@ class CountReconciliation:
         return bool(self.blind) and CAP in (self.counted, *self.totals.values())
 
     @property
-    def rests_on(self) -> str:
-        """What there is to say for this pass, if it agrees."""
+    def proof_basis(self) -> ProofBasis:
+        """What the completeness of this pass rests on, if it agrees."""
         if self.blind:
-            return BY_COUNT
+            return ProofBasis.COUNT
         if self.chained:
-            return BY_CHAIN
-        return BY_KEYS if self.joined else ONE_PAGE
+            return ProofBasis.CHAIN
+        return ProofBasis.KEYS if self.joined else ProofBasis.ONE_PAGE
 
-    def saw_total(self, index: int, total: int) -> None:
+    def record_rows(self, index: int, rows: int) -> None:
+        """Rows of a slice came."""
+        self.received[index] = self.received.get(index, 0) + rows
+
+    def record_total(self, index: int, total: int) -> None:
+        """A page of a slice says that the slice has so many rows."""
         self.steady &= self.totals.get(index, total) == total
         self.totals[index] = total
 
     def agrees(self, counted_after: int | None) -> bool | None:
         """Whether as many rows came as the API says; None if nothing tells.
 
-        A slice whose pages say nothing is held against nothing; the others are.
+        A slice whose pages have no total is held against nothing; the others are.
         """
         if not self.steady:
             return False
         if self.counted is not None and self.counted != CAP:
             return self.rows == self.counted == counted_after
-        told = {index: total for index, total in self.totals.items() if total != CAP}
-        if any(self.came.get(index, 0) != total for index, total in told.items()):
+        totals = {index: total for index, total in self.totals.items() if total != CAP}
+        if any(self.received.get(index, 0) != total for index, total in totals.items()):
             return False
-        return None if self.blind - told.keys() else True
+        return None if self.blind - totals.keys() else True
+
+    def snapshot(self) -> "CountReconciliation":
+        """As it is now: a copy that further pages do not change."""
+        return replace(
+            self, received={**self.received}, totals={**self.totals}, blind={*self.blind}
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
             "counted": self.counted,
-            "came": sorted(self.came.items()),
+            "received": sorted(self.received.items()),
             "totals": sorted(self.totals.items()),
             "blind": sorted(self.blind),
             "chained": self.chained,
@@ -103,13 +235,98 @@ class CountReconciliation:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "CountReconciliation":
-        """The inverse, from a position that has more besides."""
+        """The inverse. :raises KeyError, TypeError, ValueError: another version wrote it."""
         return cls(
             counted=data["counted"],
-            came=dict(data["came"]),
+            received=dict(data["received"]),
             totals=dict(data["totals"]),
             blind=set(data["blind"]),
             chained=data["chained"],
             joined=data["joined"],
             steady=data["steady"],
         )
+
+
+@dataclass
+class LoopGuard:
+    """What the pages of one pass bring.
+
+    :ivar useful: pages that brought a new row.
+    """
+
+    useful: int = 0
+    _slice: int = -1
+    _empty: int = 0
+    _idle: set[PageRequest] = field(default_factory=set)
+
+    @property
+    def beyond_all_rows(self) -> bool:
+        return self._empty >= _MOST_EMPTY
+
+    def record(self, index: int, request: PageRequest, info: PageInfo, new_rows: int) -> None:
+        """Note what a page brought.
+
+        :param index: of the slice: many of them may be empty.
+        :raises ContractBroken: too many pages brought nothing, or one came again.
+        """
+        by_number = (request.page, request.offset) != (None, None)
+        self.useful += new_rows > 0
+        self._empty = self._empty + 1 if by_number and info.rows == 0 else 0
+        if new_rows or index != self._slice:
+            self._slice = index
+            self._idle.clear()
+            return
+        most = _MOST_IDLE if by_number else _MOST_IDLE_NAMED
+        if request in self._idle or len(self._idle) == most:
+            raise ContractBroken(
+                f"{len(self._idle)} pages in a row brought no new row, so that the pages seem to "
+                "go round in a circle. Check: 1. the paging parameter; 2. the path to the next "
+                "token"
+            )
+        self._idle.add(request)
+
+
+def is_end(
+    error: RequestRefused, first: PageRequest, request: PageRequest, total: int | None
+) -> bool:
+    """Whether a refusal says that a page by number lies behind as many rows as there are.
+
+    That page is requested all the same: rows may have come meanwhile. Some APIs have no such page.
+
+    :raises RequestRefused: nothing counts the rows, so this can't be told from a wrong request.
+    """
+    if error.status not in _NO_SUCH_PAGE or (request.page, request.offset) == (None, None):
+        return False
+    if total is None:
+        hint = "If this is the page behind the last one, name the count (paging.total)"
+        raise RequestRefused(f"{error}. {hint}", error.status) from None
+    if request.page is not None:
+        return (request.page - (first.page or 0)) * request.limit >= total
+    return (request.offset or 0) - (first.offset or 0) >= total
+
+
+def goes_back(previous: PageInfo, request: PageRequest) -> bool:
+    """Whether a page has to begin with rows of the one before it: pages go by the cursor."""
+    return previous.cursor is not None and request.url is None
+
+
+def has_same_rows(previous: ParsedPage | None, page: ParsedPage, key: tuple[str, ...]) -> bool:
+    """Whether a page has the rows of the one before it, though it should have others."""
+    if previous is None or goes_back(previous.info, page.request):
+        return False
+    if page.table.num_rows == 0 or page.table.num_rows != previous.table.num_rows:
+        return False
+    return all(page.table[name].equals(previous.table[name]) for name in key)
+
+
+def has_same_keys(previous: PageInfo, info: PageInfo) -> bool:
+    """Whether a page by key looks like the one before it."""
+    return info.rows > 1 and (previous.first, previous.last) == (info.first, info.last)
+
+
+def unchanged_pages(page: ParsedPage) -> ContractBroken:
+    """The error of a page by key that comes again and again."""
+    return ContractBroken(
+        f"The page with keys {page.info.first} to {page.info.last} came again and again in place "
+        "of the pages after it. Check: that the API knows the paging parameter"
+    )

@@ -1,4 +1,4 @@
-"""A feed: an endpoint that can't be asked for a window, and answers its latest rows. Pure.
+"""A feed: an endpoint that can't be asked for a window, and sends its latest rows. Pure.
 
 Two things are known of a feed only by watching its rows go by: whether it reaches back to where the
 window begins (else rows may have left it unseen), and whether an unchanged first page means that
@@ -39,7 +39,7 @@ class Feed:
         self._beyond = False
         self._rows = 0
 
-    def saw(self, cursors: pa.ChunkedArray) -> None:
+    def record(self, cursors: pa.ChunkedArray) -> None:
         """A page's cursors, of all rows as they came."""
         self._rows += len(cursors)
         column = pc.cast(cursors, INSTANT).combine_chunks()
@@ -64,8 +64,9 @@ class Feed:
         """
         if self._rows and self._oldest is None and self._start is not None:
             raise ContractBroken(
-                f"none of the {self._rows:,} rows of the feed has a value of the cursor, so that "
-                "none could be told to be new: is it the right column, and spelt as in the rows?"
+                f"None of the {self._rows:,} rows of the feed has a value of the cursor, so that "
+                "no row is known to be new. Check: 1. that `cursor` names the right column; 2. "
+                "that the name is spelt as in the rows"
             )
         kept = self._validators if self._first_page_tells else None
         return {

@@ -1,35 +1,57 @@
-"""What every way of reading an endpoint's pages hands on, and what it tells of itself.
+"""What every reader of an endpoint's pages hands on, and what it tells of itself.
 
-The rows of a page come with the position after it, which is what a later try starts from.
+The rows of a page come with the position after it, which a later attempt resumes from.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import pyarrow as pa
 
-from pipeline.extract.completeness import BY_KEYS
+from pipeline.extract.completeness import ProofBasis
+from pipeline.extract.position import ResumePosition
 
 
 @dataclass
 class ExtractionProgress:
-    """What an extraction has seen so far: progress while it runs, proof when it ends."""
+    """What a reader has read so far: progress while it runs, proof when it ends.
+
+    :ivar total: rows that the API says there are; None if unknown.
+    :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
+    """
 
     total: int | None = None
     pages: int = 0
     rows: int = 0
     gaps_refetched: int = 0
-    repeated_rows: int = 0
+    duplicate_rows: int = 0
     passes: int = 1
     contiguous: bool = False
-    rests_on: str = BY_KEYS
+    proof_basis: ProofBasis = ProofBasis.KEYS
 
 
 @dataclass(frozen=True)
 class PageBatch:
-    """Rows that are new, and the position after them (JSON) that a later try starts from."""
+    """Rows that are new, and the position after them that a later attempt resumes from."""
 
     table: pa.Table
-    position: Mapping[str, Any]
+    position: ResumePosition
     arrow_bytes: int
+
+
+class EndpointReader(Protocol):
+    """Reads all pages of an endpoint in one window.
+
+    :ivar progress: may be replaced before the run, to watch it from outside.
+    """
+
+    progress: ExtractionProgress
+
+    def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
+        """All rows, each once.
+
+        :param position: where an earlier attempt stopped; None = from the beginning.
+        :raises CannotResume: the position can't be resumed from.
+        """
+        ...

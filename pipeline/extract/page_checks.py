@@ -1,7 +1,8 @@
-"""In which order the rows of one page come, held against what was asked. Pure."""
+"""The rows of one page, held against the request: order, keys, window, names of columns. Pure."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
+from pipeline.dialects.window_format import may_come
 from pipeline.errors import ContractBroken
 from pipeline.pagination import SharedRows
 from pipeline.pagination.page import Key, Keys, PageRequest
@@ -41,14 +43,15 @@ def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
 class PageEdges:
     """Where the page after this one begins: by the cursor, or with the row that both have.
 
-    :ivar cursor: the last one, ISO 8601. :ivar since: the first one.
-    :ivar begins: the key of the first row. :ivar again: of those that the next page begins with.
+    :ivar cursor: the last one, ISO 8601; ``first_cursor`` the first one.
+    :ivar first_keys: the key of the first row.
+    :ivar boundary_keys: the keys of the rows that the next page begins with.
     """
 
     cursor: str | None = None
-    begins: Keys | None = None
-    again: tuple[Keys, ...] = ()
-    since: str | None = None
+    first_keys: Keys | None = None
+    boundary_keys: tuple[Keys, ...] = ()
+    first_cursor: str | None = None
 
 
 def edges_of(table: pa.Table, endpoint: Endpoint) -> PageEdges:
@@ -62,7 +65,9 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> PageEdges:
         return _by_cursor(table, str(endpoint.cursor), endpoint)
     if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
         (begins,) = _keys(table.slice(0, 1), endpoint)
-        return PageEdges(begins=begins, again=_keys(table.slice(table.num_rows - 1), endpoint))
+        return PageEdges(
+            first_keys=begins, boundary_keys=_keys(table.slice(table.num_rows - 1), endpoint)
+        )
     return PageEdges()
 
 
@@ -73,26 +78,26 @@ def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> PageEdges:
     column = column[:having]
     if column.null_count:
         raise ContractBroken(
-            f"asked for ascending {name}, got rows without one before rows that have one: ask the "
-            "API for rows that have one, or use another kind of paging"
+            f"The page has rows without `{name}` before rows that have one, expected ascending "
+            f"`{name}`. Set one: 1. a filter for rows that have `{name}`; 2. another kind of paging"
         )
     at = pc.index(pc.less(column[1:], column[:-1]), True).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"asked for ascending {name}, got {column[at + 1].as_py()} after "
-            f"{column[at].as_py()}: is the sort of the request right?"
+            f"The page has `{name}` = {column[at + 1].as_py()} after {column[at].as_py()}, "
+            "expected ascending. Check: the sort of the request"
         )
     if not having and endpoint.transform:
         raise ContractBroken(
-            f"pages go by {name}, and no row of the API has one: what {endpoint.transform} makes "
-            "can't be asked for. Use another kind of paging"
+            f"Pages go by `{name}`, and no row of the API has one: a value that "
+            f"`{endpoint.transform}` makes can't be requested. Use another kind of paging"
         )
     if not having:
         return PageEdges()
     last = column[-1]
     tied = table.slice(pc.index(column, last).as_py())
     first, end = (str(cursor.as_py().isoformat()) for cursor in (column[0], last))
-    return PageEdges(end, again=_keys(tied, endpoint), since=first)
+    return PageEdges(end, boundary_keys=_keys(tied, endpoint), first_cursor=first)
 
 
 def _keys(table: pa.Table, endpoint: Endpoint) -> tuple[Keys, ...]:
@@ -112,16 +117,22 @@ def check_keys(table: pa.Table, endpoint: Endpoint) -> None:
         if name not in table.column_names:
             if table.num_rows == 0:
                 return
-            raise ContractBroken(f"the key column {name!r} is not in the rows: is 'key' right?")
+            raise ContractBroken(
+                f"The rows have no column `{name}`, expected a value in each, since `key` names "
+                "it. Check: `key`"
+            )
         if pa.types.is_nested(table[name].type):
             raise ContractBroken(
-                f"the key {name!r} is {table[name].type} in the rows, expected single values: is "
-                f"'key' right? A member is named by a path, e.g. columns: "
+                f"The key `{name}` is {table[name].type} in the rows, expected single values. "
+                f"Check: 1. `key`; 2. the path to a member, e.g. columns: "
                 f"{{{name}: {{type: int64, path: {name}.id}}}}"
             )
         if table[name].null_count:
             at = pc.index(pc.is_null(table[name]), True).as_py()
-            raise ContractBroken(f"the key {name!r} is null in row {at + 1} of the page")
+            raise ContractBroken(
+                f"The key `{name}` is null in row {at + 1} of the page, expected a value in each "
+                "row. Check: `key`"
+            )
 
 
 def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
@@ -137,14 +148,14 @@ def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
     at = pc.index(known, False).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"pages go by {name}, and {endpoint.transform} made {made[name][at].as_py()!r} of it, "
-            f"which no row of the page has: leave {name} as it is, and give what is made a column "
-            "of its own (in the key beside it, if a row becomes several)"
+            f"Pages go by `{name}`, and `{endpoint.transform}` made {made[name][at].as_py()!r} of "
+            f"it, which no row of the page has. Leave `{name}` as it is, and give the new value a "
+            "column of its own (in the key beside it, if a row becomes several)"
         )
     return made.sort_by([(name, endpoint.order)])
 
 
-def check_order(table: pa.Table, endpoint: Endpoint, ask: PageRequest) -> None:
+def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> None:
     """Hold the keys of a page against what was asked for, if pages go by the key.
 
     :raises ContractBroken: a key is null, or the rows are not in the order asked for.
@@ -159,24 +170,129 @@ def check_order(table: pa.Table, endpoint: Endpoint, ask: PageRequest) -> None:
     at = pc.index(wrong, True).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"asked for {endpoint.order} {endpoint.key_of_rows[0]}, got {later[at].as_py()} after "
-            f"{earlier[at].as_py()}: is the sort of the request right, and the key unique?"
+            f"The page has `{endpoint.key_of_rows[0]}` = {later[at].as_py()} after "
+            f"{earlier[at].as_py()}, expected {endpoint.order}. Check: 1. the sort of the request; "
+            "2. that the key is unique"
         )
-    _bounds_kept(keys, ask, endpoint)
+    _bounds_kept(keys, request, endpoint)
 
 
-def _bounds_kept(keys: pa.Array, ask: PageRequest, endpoint: Endpoint) -> None:
+def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> None:
     """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
     first, last = keys[0].as_py(), keys[-1].as_py()
     low, high = (last, first) if endpoint.order == "descending" else (first, last)
-    too_low = ask.after is not None and (
-        high >= ask.after if endpoint.order == "descending" else low <= ask.after
+    too_low = request.after is not None and (
+        high >= request.after if endpoint.order == "descending" else low <= request.after
     )
-    too_high = ask.before is not None and (
-        low <= ask.before if endpoint.order == "descending" else high >= ask.before
+    too_high = request.before is not None and (
+        low <= request.before if endpoint.order == "descending" else high >= request.before
     )
     if too_low or too_high:
         raise ContractBroken(
-            f"asked for {endpoint.key_of_rows[0]} after {ask.after} and before {ask.before}, got "
-            f"rows from {first} to {last}: the API ignores the filter on the key"
+            f"The page has rows with `{endpoint.key_of_rows[0]}` from {first} to {last}, expected "
+            f"after {request.after} and before {request.before}. The API seems to ignore the "
+            "filter on the key. Check: the parameters with {after} and {before}"
         )
+
+
+def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: datetime) -> pa.Table:
+    """The rows inside the window.
+
+    A few rows after it are dropped: they have changed since the API's index found them by their old
+    cursor, and belong to a later window.
+
+    :raises ContractBroken: a row lies before what was asked for, or many after it.
+    """
+    if endpoint.cursor is None or table.num_rows == 0:
+        return table
+    column = pc.cast(table[endpoint.cursor], INSTANT)
+    if _all_between(column, start, end):
+        return table
+    _not_beyond(table, endpoint, column, start, end)
+    keep = pc.less(column, _instant(end))
+    if start is not None:
+        keep = pc.and_(keep, pc.greater_equal(column, _instant(start)))
+    keep = pc.fill_null(keep, start is None)
+    return table if pc.all(keep, min_count=0).as_py() else table.filter(keep)
+
+
+_REMEDY = {
+    "_extracted_at": "",
+    "_deleted": "say deleted: _deleted if it marks rows that are gone, or ",
+}
+"""Columns that mean something to readers of the lake."""
+
+
+def check_names(table: pa.Table, endpoint: Endpoint) -> None:
+    """Refuse rows whose members would be taken for columns of ours.
+
+    :raises ContractBroken: a member has the name of such a column.
+    """
+    declared = {*endpoint.columns, "_deleted" if endpoint.deleted else ""}
+    for name in _REMEDY.keys() - declared:
+        if name in table.column_names:
+            raise ContractBroken(
+                f"The rows have a member `{name}`, and a column of that name has a meaning of its "
+                f"own in the lake: {_REMEDY[name]}give the member another name, e.g. columns: "
+                f"{{their{name}: {{type: json, path: {name}}}}}"
+            )
+
+
+def _not_beyond(
+    table: pa.Table,
+    endpoint: Endpoint,
+    column: pa.ChunkedArray,
+    start: datetime | None,
+    end: datetime,
+) -> None:
+    earliest, latest = may_come(endpoint.window, start, end)
+    unasked = start is None or endpoint.window.start == "none"
+    beyond = pa.repeat(False, len(column)) if unasked else pc.is_null(column)
+    if latest is not None:
+        later = pc.fill_null(pc.greater(column, _instant(latest)), False)
+        if not _is_few(pc.sum(later).as_py(), len(column)):
+            beyond = pc.or_(beyond, later)
+    if earliest is not None:
+        beyond = pc.or_(beyond, pc.fill_null(pc.less(column, _instant(earliest)), False))
+    at = pc.index(beyond, True).as_py()
+    if at < 0:
+        return
+    key = {name: table[name][at].as_py() for name in endpoint.key}
+    if not column[at].is_valid:
+        raise ContractBroken(
+            f"Row `{key}` has no `{endpoint.cursor}`, expected a value inside the requested "
+            "window. Check: 1. that `cursor` names the right column; 2. that the name is spelt as "
+            f"in the rows. The rows have {', '.join(_filled(table)[:12])}"
+        )
+    since = "the beginning" if start is None else start.isoformat()
+    raise ContractBroken(
+        f"Row `{key}` has `{endpoint.cursor}` = {column[at].as_py()}, outside the requested window "
+        f"({since} to {end.isoformat()}). The API seems to ignore the filter. Check: 1. the "
+        "parameters with {start} and {end}; 2. window.format: as in the rows, if the API compares "
+        f"times as texts; 3. that `{endpoint.cursor}` is in UTC"
+    )
+
+
+def _filled(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if table[name].null_count < table.num_rows]
+
+
+def _is_few(rows: int, of: int) -> bool:
+    """At most a tenth of a page, or one row; never all of it."""
+    return rows < of and rows <= max(1, of // 10)
+
+
+def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime) -> bool:
+    """Whether every row lies inside the window: so it is with nearly every page."""
+    if column.null_count and start is not None:
+        return False
+    found = pc.min_max(column.cast(pa.int64()))
+    least, most = found["min"].as_py(), found["max"].as_py()
+    if least is None:
+        return True
+    begins = None if start is None else _instant(start).value
+    return most < _instant(end).value and (begins is None or begins <= least)
+
+
+def _instant(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, INSTANT)

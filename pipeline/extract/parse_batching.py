@@ -51,30 +51,30 @@ class ParseBatcher(Generic[T, R]):
         return await waiting.result
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        taken = self._taken()
-        if not taken:
+        batch = self._taken()
+        if not batch:
             return
         results: Sequence[R | BaseException]
         try:
-            results = self._work([each.item for each in taken])
+            results = self._work([each.item for each in batch])
         except BaseException as error:  # whoever waits has to learn of it
-            results = [error] * len(taken)
-        loop.call_soon_threadsafe(_deliver, taken, results)
+            results = [error] * len(batch)
+        loop.call_soon_threadsafe(_deliver, batch, results)
 
     def _taken(self) -> list[_Waiting[T, R]]:
-        taken: list[_Waiting[T, R]] = []
-        room = MOST_BYTES if self._gains() else 0
+        batch: list[_Waiting[T, R]] = []
+        bytes_left = MOST_BYTES if self._gains() else 0
         with self._taking:
-            while self._waiting and (not taken or self._waiting[0].size <= room):
+            while self._waiting and (not batch or self._waiting[0].size <= bytes_left):
                 waiting = self._waiting.popleft()
                 if not waiting.result.done():  # else nobody wants it any more
-                    taken.append(waiting)
-                    room -= waiting.size
-        return taken
+                    batch.append(waiting)
+                    bytes_left -= waiting.size
+        return batch
 
 
-def _deliver(taken: Sequence[_Waiting[T, R]], results: Sequence[R | BaseException]) -> None:
-    for waiting, result in zip(taken, results, strict=True):
+def _deliver(batch: Sequence[_Waiting[T, R]], results: Sequence[R | BaseException]) -> None:
+    for waiting, result in zip(batch, results, strict=True):
         if waiting.result.done():
             continue
         if isinstance(result, BaseException):

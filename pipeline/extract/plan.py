@@ -6,19 +6,16 @@ from itertools import pairwise
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.reader import Column, Shape
 from pipeline.decode.types import parse_type
+from pipeline.extract.confirmation import ConfirmedEmptyPages, CursorPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.cursor_pages import CursorPages
-from pipeline.extract.empty_pages import ConfirmedEmptyPages
-from pipeline.extract.fan_out import EachReader, PagesOfValue, Value
-from pipeline.extract.fetcher import PageSource
-from pipeline.extract.overlapping_pages import OverlappingPages
+from pipeline.extract.fan_out import FanOutReader
+from pipeline.extract.page_batch import EndpointReader
+from pipeline.extract.parsed_page import PageSource
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
-
-EndpointReader = ContiguousReader | SequentialReader | EachReader
 
 
 def shape_of(endpoint: Endpoint) -> Shape:
@@ -71,15 +68,15 @@ def reader_of(
     if each is None:
         return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(value: Value, share: Ahead) -> ContiguousReader | SequentialReader:
-        return _extraction(endpoint, PagesOfValue(pages, value), window, share, until_sure)
+    def reader(of_value: PageSource, share: Ahead) -> EndpointReader:
+        return _extraction(endpoint, of_value, window, share, until_sure)
 
-    return EachReader(each.values, reader, each.concurrency, ahead)
+    return FanOutReader(pages, each.values, reader, concurrency=each.concurrency, ahead=ahead)
 
 
 def _extraction(
     endpoint: Endpoint, pages: PageSource, window: Window, ahead: Ahead, until_sure: bool
-) -> ContiguousReader | SequentialReader:
+) -> EndpointReader:
     paging = paging_of(endpoint)
     if endpoint.proven:
         return ContiguousReader(

@@ -38,7 +38,7 @@ def ahead_of(in_flight: int) -> int:
 
 class AdaptiveConcurrency:
     """How many lanes may run now: a few, and as many more as pages are under way to and from the
-    API. So an API that answers slowly is asked for more at once, and pages that come faster than
+    API. So an API that responds slowly gets more requests at once, and pages that come faster than
     they are read do not pile up.
     """
 
@@ -48,8 +48,8 @@ class AdaptiveConcurrency:
         self._page_bytes = 0
         self._latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
 
-    def saw(self, page_bytes: int, latency_s: float) -> None:
-        """A page of so many bytes was handed on, of an answer that took so long."""
+    def record(self, page_bytes: int, latency_s: float) -> None:
+        """A page of so many bytes was handed on, whose response took so long."""
         self._page_bytes = max(self._page_bytes, page_bytes)
         self._latest.append((self._clock(), latency_s))
 

@@ -1,4 +1,4 @@
-"""Chains of pages, and numbered pages; those in order of a unique key are read by ``contiguous``.
+"""Chains of pages, and numbered pages; ``contiguous`` reads those in the order of a unique key.
 
 A row that comes again is dropped by its key, and where the API has a count it has to agree with the
 rows, else a second pass is made (``completeness``). Of numbered pages that neither overlap nor are
@@ -7,7 +7,7 @@ passed over would be taken for deleted, pages that may have shifted are read unt
 key of the one before it.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,30 +15,29 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.completeness import CountReconciliation
-from pipeline.extract.cursor_pages import check_last, goes_back, last_page, last_page_json
-from pipeline.extract.fetcher import PageSource, ParsedPage
-from pipeline.extract.loop_guard import LoopGuard, comes_again, is_end
+from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
+from pipeline.extract.confirmation import LIMITS, changed_page, check_last
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
+from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.position import (
+    CannotResume,
+    LastPage,
+    ResumePosition,
+    SequentialPosition,
+)
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 
-_MOST_PASSES = 3
-
 
 @dataclass(frozen=True)
 class _Lane:
-    """A chain of pages, or one page if closed; ``before`` is the page before its first."""
+    """A chain of pages, or one page if closed; ``previous`` is the page before its first."""
 
     index: int
-    ask: PageRequest | None
-    before: ParsedPage | None = None
+    request: PageRequest | None
+    previous: ParsedPage | None = None
     closed: bool = False
-
-
-class CannotResume(Exception):
-    """The count and the rows do not agree, and which rows an earlier try saw is not known."""
 
 
 class SequentialReader:
@@ -61,52 +60,57 @@ class SequentialReader:
         self._pages = pages
         self._paging = paging
         self._key = key
-        self._room = AdaptiveConcurrency(ahead)
+        self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
-        self._seen: dict[Any, tuple[int, int]] = {}  # in which pass and slice a key came last
-        self._now = CountReconciliation()
-        self._progress = LoopGuard()
-        self._before: PageInfo | None = None  # of the page before, in this try or the earlier one
-        self.tally = ExtractionProgress()
+        self._last_came: dict[Any, tuple[int, int]] = {}  # in which pass and slice a key came last
+        self._counts = CountReconciliation()
+        self._loop_guard = LoopGuard()
+        self._previous: PageInfo | None = (
+            None  # of the page before, in this attempt or the earlier one
+        )
+        self.progress = ExtractionProgress()
 
-    async def run(self, position: Mapping[str, Any] | None) -> AsyncGenerator[PageBatch, None]:
-        """:param position: where an earlier try stopped; None = from the beginning.
-        :raises StartOver: a second pass is needed, which can't be made behind earlier rows.
+    async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
+        """All rows, each once.
+
+        :param position: where an earlier attempt stopped; None = from the beginning.
+        :raises CannotResume: a second pass is needed, which can't be made behind earlier rows; or
+            the position is of another reader.
         """
-        resumed, agreed = position is not None, False
-        if position is not None and "came" not in position:
-            raise CannotResume  # of an earlier version, which did not keep it
+        start = SequentialPosition.of(position)
+        resumed, agreed = start is not None, False
         while True:
-            self._now = (
-                CountReconciliation.from_json(position)
-                if position
-                else CountReconciliation(await self._count())
+            self._counts = (
+                start.counts.snapshot() if start else CountReconciliation(await self._count())
             )
-            self.tally.total = self._now.counted
-            async for handed in self._pass(position):
-                yield handed
+            self.progress.total = self._counts.counted
+            async for batch in self._pass(start):
+                yield batch
             agrees = await self._agrees()
-            if self._until_sure and self._now.shifts:
-                may_agree = agrees is not False and not self._now.capped
+            if self._until_sure and self._counts.shifts:
+                may_agree = agrees is not False and not self._counts.capped
                 agrees, agreed = may_agree and agreed and self._has_all_before(), may_agree
-            self.tally.contiguous = bool(agrees)
-            self.tally.rests_on = self._now.rests_on
+            self.progress.contiguous = bool(agrees)
+            self.progress.proof_basis = self._counts.proof_basis
             if agrees is not False:
                 return
             if resumed:
-                raise CannotResume
-            if self.tally.passes == _MOST_PASSES:
+                raise CannotResume(
+                    "the rows of all attempts and the API's count do not agree, and which rows the "
+                    "earlier attempt read is not known"
+                )
+            if self.progress.passes == LIMITS.passes:
                 self._refuse_if_stuck()
                 return
-            self.tally.passes += 1
-            position = None
+            self.progress.passes += 1
+            start = None
 
     async def _count(self) -> int | None:
         """How many rows the API counts, over all slices."""
         first, total = self._paging.first_request(), 0
-        for ask in [replace(first, window=s) for s in self._counted_by] or [first]:
-            count = await self._pages.count(ask)
+        for request in [replace(first, window=s) for s in self._counted_by] or [first]:
+            count = await self._pages.count(request)
             if count is None:
                 return None
             total += count
@@ -114,157 +118,151 @@ class SequentialReader:
 
     async def _agrees(self) -> bool | None:
         """Whether this pass brought as many rows as the API says there are, before and after."""
-        counted = self._now.counted
-        again = counted is not None and self._now.rows == counted
-        return self._now.agrees(await self._count() if again else None)
+        counted = self._counts.counted
+        all_came = counted is not None and self._counts.rows == counted
+        return self._counts.agrees(await self._count() if all_came else None)
 
     def _has_all_before(self) -> bool:
         """Whether no key of the pass before is missing in this one.
 
         A row is passed over where one that was read is deleted: then that one is missing here.
         """
-        return all(last != self.tally.passes - 1 for last, _ in self._seen.values())
+        return all(last != self.progress.passes - 1 for last, _ in self._last_came.values())
 
     def _refuse_if_stuck(self) -> None:
         """:raises ContractBroken: rows are counted, but no page after the first one brings any."""
-        total = self.tally.total or 0
-        if self._progress.useful <= 1 and self._now.rows < total:
+        total = self.progress.total or 0
+        if self._loop_guard.useful <= 1 and self._counts.rows < total:
             raise ContractBroken(
-                f"the API counts {total} rows, but only {self._now.rows} came, however many pages "
-                "were asked for: does it know the paging parameter, and is the path to the total "
-                "right?"
+                f"The API counts {total} rows, but only {self._counts.rows} came, however many "
+                "pages were requested. Check: 1. that the API knows the paging parameter; 2. the "
+                "path to the total"
             )
 
-    async def _pass(self, position: Mapping[str, Any] | None) -> AsyncGenerator[PageBatch, None]:
-        first = self._lanes(position)
+    async def _pass(self, start: SequentialPosition | None) -> AsyncGenerator[PageBatch, None]:
+        first = self._lanes(start)
         lanes: Iterable[_Lane] = first
-        self._progress = LoopGuard()
-        last = position.get("last") if position else None
-        self._before = last_page(last) if last else None
-        again = self._before.again if self._before else ()
-        self._seen |= dict.fromkeys(again, (self.tally.passes, first[0].index))
-        if len(first) == 1 and first[0].ask is not None:
-            head = await self._pages.page(first[0].ask)
-            yield await self._taken(first[0].index, head)
+        self._loop_guard = LoopGuard()
+        self._previous = start.last.info if start and start.last else None
+        boundary_keys = self._previous.boundary_keys if self._previous else ()
+        self._last_came |= dict.fromkeys(boundary_keys, (self.progress.passes, first[0].index))
+        if len(first) == 1 and first[0].request is not None:
+            head = await self._pages.page(first[0].request)
+            yield await self._batch_of(first[0].index, head)
             lanes = self._planned(first[0].index, head)
-        async with aclosing(in_order(lanes, self._chain, self._room)) as pages:
+        async with aclosing(in_order(lanes, self._chain, self._concurrency)) as pages:
             async for index, page in pages:
-                yield await self._taken(index, page)
-                if self._progress.beyond_all_rows and self._facts(page).total is not None:
+                yield await self._batch_of(index, page)
+                if self._loop_guard.beyond_all_rows and self._info_of(page).total is not None:
                     return
 
     def _planned(self, index: int, head: ParsedPage) -> Iterable[_Lane]:
         """The lanes behind a first page: all numbered pages where their count is known."""
-        planned = self._paging.planned(head.ask, self._facts(head))
+        planned = self._paging.planned(head.request, self._info_of(head))
         if planned is not None:
             return (_Lane(index, s.request, None if s.closed else head, s.closed) for s in planned)
-        return [_Lane(index, self._follows(head), head)]
+        return [_Lane(index, self._next_request(head), head)]
 
-    def _facts(self, page: ParsedPage) -> PageInfo:
-        facts, counted = page.facts, self._now.counted
-        return facts if counted is None else replace(facts, total=counted)
+    def _info_of(self, page: ParsedPage) -> PageInfo:
+        info, counted = page.info, self._counts.counted
+        return info if counted is None else replace(info, total=counted)
 
-    def _follows(self, page: ParsedPage) -> PageRequest | None:
-        return self._paging.next_request(page.ask, self._facts(page))
+    def _next_request(self, page: ParsedPage) -> PageRequest | None:
+        return self._paging.next_request(page.request, self._info_of(page))
 
-    async def _taken(self, index: int, page: ParsedPage) -> PageBatch:
+    async def _batch_of(self, index: int, page: ParsedPage) -> PageBatch:
         """Hand on the rows that no page before had, and the position behind them.
 
         :raises ContractBroken: by the cursor, it has what the page before it should have had.
         """
-        follows, facts, now = self._follows(page), page.facts, self._now
-        if self._before is not None and follows is None:
-            await check_last(self._pages, self._before, page.ask, facts)
-        self._look_back(index, page)
-        table, new = self._fresh(page.table, index)
-        now.came[index] = now.came.get(index, 0) + new + page.outside
-        self._progress.saw(index, page.ask, facts, new)
-        if facts.total is not None:
-            now.saw_total(index, facts.total)
-            if now.counted is None:
-                self.tally.total = sum(now.totals.values())
-        self._room.saw(max(page.arrow_bytes, page.body_bytes), page.latency_s)
-        self.tally.pages += 1
-        self.tally.rows += table.num_rows
-        after = {
-            "segment": index,
-            "ask": follows.to_json() if follows else None,
-            "last": last_page_json(facts),
-            **now.to_json(),
-        }
+        following, info, counts = self._next_request(page), page.info, self._counts
+        if self._previous is not None and following is None:
+            await check_last(self._pages, self._previous, page.request, info)
+        self._compare_with_previous(index, page)
+        table, new = self._new_rows(page.table, index)
+        counts.record_rows(index, new + page.outside)
+        self._loop_guard.record(index, page.request, info, new)
+        if info.total is not None:
+            counts.record_total(index, info.total)
+            if counts.counted is None:
+                self.progress.total = sum(counts.totals.values())
+        self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
+        self.progress.pages += 1
+        self.progress.rows += table.num_rows
+        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot())
         return PageBatch(table, after, page.arrow_bytes)
 
-    def _look_back(self, index: int, page: ParsedPage) -> None:
+    def _compare_with_previous(self, index: int, page: ParsedPage) -> None:
         """Whether a page begins where the one before it ended, as far as it shows."""
-        ask, facts, before, self._before = page.ask, page.facts, self._before, page.facts
-        self._now.steady &= not page.lost
-        if before is not None and goes_back(before, ask):
-            self._now.joined = True
-        elif self._is_first(ask):
+        request, info, previous, self._previous = page.request, page.info, self._previous, page.info
+        self._counts.steady &= not page.last_row_deleted
+        if previous is not None and goes_back(previous, request):
+            self._counts.joined = True
+        elif self._is_first(request):
             return
-        elif before is not None and before.begins is not None:
-            alone = before.rows == 1 and facts.rows == 0  # of one row none is left over
-            self._now.steady &= alone or facts.begins in before.again
-            self._now.joined = True
-        elif self._paging.may_shift(ask):
-            self._now.blind.add(index)
+        elif previous is not None and previous.first_keys is not None:
+            alone = previous.rows == 1 and info.rows == 0  # of one row none is left over
+            self._counts.steady &= alone or info.first_keys in previous.boundary_keys
+            self._counts.joined = True
+        elif self._paging.may_shift(request):
+            self._counts.blind.add(index)
         else:
-            self._now.chained = True
+            self._counts.chained = True
 
-    def _is_first(self, ask: PageRequest) -> bool:
+    def _is_first(self, request: PageRequest) -> bool:
         """Whether it is the first page of its slice."""
-        return replace(ask, window=None, parent=None) == self._paging.first_request()
+        return replace(request, window=None, parent=None) == self._paging.first_request()
 
-    def _lanes(self, position: Mapping[str, Any] | None) -> list[_Lane]:
+    def _lanes(self, position: SequentialPosition | None) -> list[_Lane]:
         first = self._paging.first_request()
-        asks: list[PageRequest | None] = [replace(first, window=s) for s in self._slices] or [first]
+        requests: list[PageRequest | None] = [replace(first, window=s) for s in self._slices] or [
+            first
+        ]
         start = 0
         if position is not None:
-            start = position["segment"]
-            resumed = PageRequest.from_json(position["ask"]) if position["ask"] else None
-            asks = [resumed, *asks[start + 1 :]]
-        return [_Lane(index, ask) for index, ask in enumerate(asks, start)]
+            start = position.index
+            requests = [position.request, *requests[start + 1 :]]
+        return [_Lane(index, request) for index, request in enumerate(requests, start)]
 
     async def _chain(self, lane: _Lane) -> AsyncGenerator[tuple[int, ParsedPage], None]:
-        ask, before, moved = lane.ask, lane.before, False
-        while ask is not None:
+        request, previous, moved = lane.request, lane.previous, False
+        while request is not None:
             try:
-                page = await self._pages.page(ask)
+                page = await self._pages.page(request)
             except RequestRefused as error:
-                first = self._paging.first_request()
-                if before and is_end(error, first, ask, self._total_at(before)):
+                if previous and is_end(
+                    error, self._paging.first_request(), request, self._total_at(previous)
+                ):
                     return
                 raise
-            if comes_again(before, page, self._key):
-                page = await self._pages.page(ask)
-                if comes_again(before, page, self._key):
-                    if moved and (ask.page, ask.offset) != (None, None):
-                        # Some APIs answer their last page for ever; one that overlaps can't be it.
-                        self._now.steady &= page.facts.begins is None
-                        return
-                    raise ContractBroken(
-                        "a page came again as the page after it: does the API know the paging "
-                        "parameter, and is the path to the next token right?"
-                    )
-            moved = before is not None
-            before = page
+            changed = await changed_page(self._pages, page, previous, self._key)
+            if changed is None:
+                if moved and (request.page, request.offset) != (None, None):
+                    # Some APIs send their last page for ever; one that overlaps can't be it.
+                    self._counts.steady &= page.info.first_keys is None
+                    return
+                raise ContractBroken(
+                    "A page came again as the page after it. Check: 1. that the API knows the "
+                    "paging parameter; 2. the path to the next token"
+                )
+            moved, previous, page = previous is not None, changed, changed
             yield lane.index, page
-            ask = None if lane.closed else self._follows(page)
+            request = None if lane.closed else self._next_request(page)
 
     def _total_at(self, page: ParsedPage) -> int | None:
         """What counts its rows: of slices each page only its own."""
-        return page.facts.total if self._slices else self._facts(page).total
+        return page.info.total if self._slices else self._info_of(page).total
 
-    def _fresh(self, table: pa.Table, index: int) -> tuple[pa.Table, int]:
+    def _new_rows(self, table: pa.Table, index: int) -> tuple[pa.Table, int]:
         """The rows that no page had; how many no page of this pass and slice had."""
-        keep, new, mark = [], 0, (self.tally.passes, index)
+        keep, new, mark = [], 0, (self.progress.passes, index)
         if table.num_rows:
             for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
-                last = self._seen.get(key)
+                last = self._last_came.get(key)
                 keep.append(last is None)
                 new += last != mark
-                self._seen[key] = mark
+                self._last_came[key] = mark
         if all(keep):
             return table, new
-        self.tally.repeated_rows += keep.count(False)
+        self.progress.duplicate_rows += keep.count(False)
         return table.filter(pa.array(keep, pa.bool_())), new

@@ -4,7 +4,6 @@
 page says of itself. A kind each: ``offset``, ``keyset``, ``numbered``, ``token``, ``link``,
 ``cursor``, ``single`` (none) and ``custom`` (python). They use ``disguised_numbers`` (tokens and
 links that are numbers) and ``keys`` (a key in an API's own words).
-``coverage`` proves that pages in order of a key join.
 
 A new kind is one file like ``numbered``, imported here.
 """

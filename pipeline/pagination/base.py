@@ -3,7 +3,7 @@
 A partition is read in *segments*, one after the other in order, several at the same time. A segment
 is a chain of pages that follow each other by ``Paging.next_request``; a *closed* segment is one
 page only, planned ahead since its offset or number is known. Whether all rows came is decided
-elsewhere (``coverage``, ``pipeline.extract``).
+elsewhere (``pipeline.extract``).
 
 ===========  ===============================  ==========================================
 kind         planned ahead (side by side)     a chain goes on by

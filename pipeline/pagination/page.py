@@ -83,12 +83,12 @@ class PageInfo:
 
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
     :ivar total: how many rows match in all, if the page or a count says so.
-    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it; ``since`` the
-        first one.
-    :ivar again: the keys of the rows that the page after it begins with once more: those
+    :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it;
+        ``first_cursor`` the first one.
+    :ivar boundary_keys: the keys of the rows that the page after it begins with once more: those
         with the last cursor; the last one, where offsets overlap.
-    :ivar begins: the key of its first row, where offsets overlap.
-    :ivar told_empty: the response's status says that there is nothing.
+    :ivar first_keys: the key of its first row, where offsets overlap.
+    :ivar explicit_empty: the response's status says that there is nothing.
     """
 
     rows: int
@@ -98,10 +98,10 @@ class PageInfo:
     url: str | None = None
     total: int | None = None
     cursor: str | None = None
-    again: tuple[Keys, ...] = ()
-    begins: Keys | None = None
-    since: str | None = None
-    told_empty: bool = False
+    boundary_keys: tuple[Keys, ...] = ()
+    first_keys: Keys | None = None
+    first_cursor: str | None = None
+    explicit_empty: bool = False
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ async def _read_keys(
     reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
     extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
-    extraction.tally = tally
+    extraction.progress = tally
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as pages:
         async for page in pages:

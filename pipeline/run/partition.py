@@ -29,15 +29,19 @@ import pyarrow as pa
 from pipeline.decode.reader import PageReader
 from pipeline.decode.schema_text import schema_of
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fetcher import PageFetcher, PageSource
-from pipeline.extract.page_batch import ExtractionProgress, PageBatch
-from pipeline.extract.plan import EndpointReader, reader_of, shape_of
-from pipeline.extract.sequential import CannotResume
+from pipeline.extract.fan_out import FanOutReader, ListFailures
+from pipeline.extract.fetcher import PageFetcher
+from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
+from pipeline.extract.parsed_page import PageSource
+from pipeline.extract.plan import reader_of, shape_of
+from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
+from pipeline.extract.prefetch import Ahead
 from pipeline.lake.attempt import Attempt
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
-from pipeline.run.parents import ParentReader, ParentSelection
+from pipeline.run.parents import ParentSelection
+from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.resume import open_partition
 from pipeline.run.row_buffer import RowBuffer
 from pipeline.run.staged_partition import CONVERTED, StagedPartition
@@ -110,10 +114,16 @@ class _Stager:
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
 
     async def run(self, began: float) -> StagedPartition:
-        position = self._attempt.progress
-        if position is not None and position.get("ended"):
-            self._tally.contiguous = bool(position["contiguous"])
-            self._extra = dict(position["extra"])
+        stored = self._attempt.progress
+        progress = (
+            PartitionProgress(None) if stored is None else PartitionProgress.from_json(stored)
+        )
+        position = progress.position if progress else None
+        if progress is None:
+            await self._start_over(CannotResume("another version of Headrace staged its rows"))
+        elif progress.end is not None:
+            self._tally.contiguous = progress.end.contiguous
+            self._extra = dict(progress.end.notes)
         elif position is not None and not self._spec.resumable:
             await self._start_over()
         else:
@@ -122,7 +132,7 @@ class _Stager:
             try:
                 await self._read_pages(position)
             except CannotResume as error:
-                await self._start_over(error.__cause__)
+                await self._start_over(error.__cause__ or error)
             except (RequestRefused, ContractBroken) as error:
                 if not self._may_be_stale(position, error):
                     raise
@@ -142,7 +152,7 @@ class _Stager:
             began=began,
         )
 
-    def _may_be_stale(self, position: Mapping[str, Any] | None, error: Exception) -> bool:
+    def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
 
         A token dies with the server's state, a link expires: with nothing read since the earlier
@@ -152,8 +162,8 @@ class _Stager:
         if position is None:
             dies = self._spec.paging.token_dies
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
-        if self._parents is not None:
-            return bool(position["failed"])  # of the earlier attempt: they may be well by now
+        if self._parents is not None and isinstance(position, FanOutPosition):
+            return bool(position.failed)  # of the earlier attempt: they may be well by now
         return self._tally.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
@@ -166,7 +176,7 @@ class _Stager:
                 self._partition,
                 since,
             )
-        self._resumed_pages = self._tally.rows = self._tally.repeated_rows = 0
+        self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _in_place_of_staged(
@@ -182,10 +192,10 @@ class _Stager:
                     yield handed
 
     async def _read_pages(
-        self, position: Mapping[str, Any] | None, *, in_place_of_staged: bool = False
+        self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
         extraction = self._extraction()
-        extraction.tally = self._tally
+        extraction.progress = self._tally
         pages = extraction.run(position)
         if in_place_of_staged:
             pages = self._in_place_of_staged(pages)
@@ -196,37 +206,44 @@ class _Stager:
                     async for handed in handed_pages:
                         gathered.add(handed)
                         await asyncio.sleep(0)  # pages in a row must not hold the loop up
-                        if gathered.full:
-                            await self._landing.end(gathered, {}, self._counters())
+                        if gathered.is_full:
+                            await self._landing.end(gathered, self._counters())
                         elif gathered.is_group:
                             await self._landing.group(gathered, self._counters())
                         else:
                             await self._landing.keep_up(self._run.held)
                 self._note_ends(extraction)
                 if gathered.rows:
-                    contiguous = self._tally.contiguous
-                    ended = {"ended": True, "contiguous": contiguous, "extra": self._extra}
-                    await self._landing.end(gathered, ended, self._counters())
+                    end = ReadingEnd(self._tally.contiguous, self._extra)
+                    await self._landing.end(gathered, self._counters(), end)
 
-    def _note_ends(self, extraction: EndpointReader | ParentReader) -> None:
+    def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
-        self._extra["rests_on"] = self._tally.rests_on
-        if isinstance(extraction, ParentReader):
+        self._extra["rests_on"] = self._tally.proof_basis.value
+        if self._parents is not None and isinstance(extraction, FanOutReader):
             self._extra["parents"] = extraction.summary()
         if self._pages.not_modified:
             self._extra |= {**self._before, "not_modified": True}
         else:
             self._extra |= self._pages.feed_facts()
 
-    def _extraction(self) -> EndpointReader | ParentReader:
-        if self._parents is None or self._spec.parents is None:
+    def _extraction(self) -> EndpointReader:
+        children = self._spec.parents
+        if self._parents is None or children is None:
             return reader_of(self._spec, self._pages, self._window, self._run.ahead)
-        ahead = max(1, self._run.ahead // self._spec.parents.concurrency)
 
-        def reader(pages: PageSource) -> EndpointReader:
-            return reader_of(self._spec, pages, self._window, ahead)
+        def reader(pages: PageSource, share: Ahead) -> EndpointReader:
+            return reader_of(self._spec, pages, self._window, share())
 
-        return ParentReader(self._pages, reader, self._parents, self._spec.parents)
+        return FanOutReader(
+            self._pages,
+            self._parents.groups,
+            reader,
+            concurrency=children.concurrency,
+            ahead=self._run.ahead,
+            failures=ListFailures.of(children),
+            ordered=True,
+        )
 
     def _known(self) -> pa.Schema | None:
         """The schema to start from: the earlier attempt's, else the newest partition's."""

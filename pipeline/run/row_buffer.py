@@ -1,14 +1,17 @@
-"""Pages gathered to row groups, in key order, and these to batches: one Parquet file each."""
+"""Rows collected until they are written: pages to row groups in key order, row groups to batches.
+
+A batch is one Parquet file.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import pyarrow as pa
 
 from pipeline.extract.page_batch import PageBatch
+from pipeline.extract.position import ResumePosition
 
 GROUP_BYTES = 8 * 2**20
 """Arrow bytes of pages that make a row group. A file is many pages, and to hold them all would be
@@ -16,7 +19,7 @@ most of a step's memory; as Parquet they take a seventh."""
 MAX_BYTES = 64 * 2**20
 """Bytes that the batches of a run may hold together, however few their rows."""
 MAX_S = 300.0
-"""Seconds of work that a try which is cut off may lose, however few rows they have brought."""
+"""Seconds of work that an attempt which is cut off may lose, however few rows they have brought."""
 
 _SMALL_ROWS = 200
 """Of a page: copying larger ones together costs as much as it saves."""
@@ -30,7 +33,7 @@ class BufferedBytes:
     batches: int = 0
 
     @property
-    def too_much(self) -> bool:
+    def over_limit(self) -> bool:
         return self.bytes >= MAX_BYTES
 
 
@@ -45,12 +48,12 @@ class RowBuffer:
     def __init__(
         self,
         max_rows: int,
-        position: Mapping[str, Any] | None,
-        held: BufferedBytes,
+        position: ResumePosition | None,
+        buffered: BufferedBytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_rows = max_rows
-        self._held = held
+        self._buffered = buffered
         self._clock = clock
         self._began = clock()
         self._tables: list[pa.Table] = []
@@ -58,14 +61,14 @@ class RowBuffer:
         self.rows = 0
         self.position = position
 
-    def add(self, handed: PageBatch) -> None:
-        if handed.table.num_rows:
-            self._held.batches += not self.rows
-            self._tables.append(handed.table)
-            self.rows += handed.table.num_rows
-            self._arrow_bytes += handed.arrow_bytes
-            self._held.bytes += handed.arrow_bytes
-        self.position = handed.position
+    def add(self, batch: PageBatch) -> None:
+        if batch.table.num_rows:
+            self._buffered.batches += not self.rows
+            self._tables.append(batch.table)
+            self.rows += batch.table.num_rows
+            self._arrow_bytes += batch.arrow_bytes
+            self._buffered.bytes += batch.arrow_bytes
+        self.position = batch.position
 
     @property
     def is_group(self) -> bool:
@@ -73,40 +76,40 @@ class RowBuffer:
         return self._arrow_bytes >= GROUP_BYTES
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """By its rows or its age; or the run holds too much, and this batch no less than most."""
-        held, here = self._held, self._arrow_bytes + self._file_bytes
-        largest = held.too_much and here * held.batches >= held.bytes
+        buffered, here = self._buffered, self._arrow_bytes + self._file_bytes
+        largest = buffered.over_limit and here * buffered.batches >= buffered.bytes
         old = bool(self.rows) and self._clock() - self._began >= MAX_S
         return self.rows >= self._max_rows or old or largest
 
-    def taken(self) -> list[pa.Table]:
+    def take(self) -> list[pa.Table]:
         """The pages that are in no row group yet."""
         tables, self._tables = self._tables, []
         self._leaving_bytes += self._arrow_bytes
         self._arrow_bytes = 0
         return tables
 
-    def ended(self) -> list[pa.Table]:
+    def end_batch(self) -> list[pa.Table]:
         """The pages that are in no row group yet, with which the batch ends; the next begins."""
-        self._held.batches -= bool(self.rows)
+        self._buffered.batches -= bool(self.rows)
         self.rows, self._began = 0, self._clock()
         self._leaving_bytes += self._file_bytes
         self._file_bytes = 0
-        return self.taken()
+        return self.take()
 
-    def left(self, file_bytes: int = 0) -> None:
+    def release(self, file_bytes: int = 0) -> None:
         """What was taken, or has ended, is held no more.
 
         :param file_bytes: of the Parquet file that the pages taken have become a part of.
         """
-        self._held.bytes += file_bytes - self._file_bytes - self._leaving_bytes
+        self._buffered.bytes += file_bytes - self._file_bytes - self._leaving_bytes
         self._file_bytes, self._leaving_bytes = file_bytes, 0
 
     def close(self) -> None:
         """Hold nothing any more."""
-        self.ended()
-        self.left()
+        self.end_batch()
+        self.release()
 
 
 def merged(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -115,8 +118,8 @@ def merged(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     Small pages become one piece besides: each piece of each column costs on its way to Parquet.
     """
     for _, same in groupby(tables, key=lambda table: table.schema):
-        table = pa.concat_tables(alike := list(same))
-        small = table.num_rows < _SMALL_ROWS * len(alike)
+        table = pa.concat_tables(same_schema := list(same))
+        small = table.num_rows < _SMALL_ROWS * len(same_schema)
         yield table.combine_chunks() if small else table
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.schema_text import describe
 from pipeline.errors import ContractBroken, ReadAnew, cut
-from pipeline.extract.completeness import BY_COUNT
+from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.feed import reaches_back
 from pipeline.lake.attempt import Attempt, CommitResult
 from pipeline.lake.current_rows import LateRows
@@ -164,7 +164,7 @@ class StagedPartition:
             latest_late_s=late.latest_late_s,
             proof=ManifestProof(
                 contiguous=self.contiguous,
-                rests_on=self._rests_on if self.contiguous else None,
+                rests_on=self._rests_on.value if self.contiguous else None,
                 pages=self.counters["pages"],
                 gaps_refetched=self.counters["gaps_refetched"],
                 not_modified="not_modified" in self.extra,
@@ -196,9 +196,9 @@ class StagedPartition:
         return {n.removeprefix(CONVERTED): of for n, of in counted if n.startswith(CONVERTED)}
 
     @property
-    def _rests_on(self) -> str:
-        """The least that may be said, if it was read to its end by an earlier version."""
-        return str(self.extra.get("rests_on", BY_COUNT))
+    def _rests_on(self) -> ProofBasis:
+        """The least that may be said, if nothing is known."""
+        return ProofBasis(self.extra.get("rests_on", ProofBasis.COUNT))
 
     def _warning(self, newest: Manifest | None) -> str:
         """What a user should look at, though every row is proved to be there."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
-from pipeline.extract.completeness import BY_KEYS, CAP, RESTS_ON
+from pipeline.extract.completeness import CAP, ProofBasis
 from pipeline.partitions.window import Window
 
 KeyRange = tuple[Any, Any]
@@ -43,7 +43,7 @@ def verify(
     window: Window,
     expected_rows: int,
     contiguous: bool,
-    rests_on: str = BY_KEYS,
+    rests_on: ProofBasis = ProofBasis.KEYS,
 ) -> tuple[Check, ...]:
     """The statements about a partition that its files prove or refute.
 
@@ -81,7 +81,7 @@ def verify(
         Check(
             "pages_contiguous",
             contiguous,
-            RESTS_ON[rests_on]
+            rests_on.claim
             if contiguous
             else "the API's count and the rows that came do not agree after repeated passes, or "
             "there is none for numbered pages (links and tokens may be such): name it as count or "

@@ -17,11 +17,14 @@ from pipeline.decode.types import INSTANT
 from pipeline.extract.fetcher import parent_field
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
+from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.row_buffer import BufferedBytes, RowBuffer, in_key_order, merged
 from pipeline.runtime import in_reader
 
 PREVIEW_ROWS = 5
 Counters = Mapping[str, int]
+_Staged = tuple[PartitionProgress, Counters]
+"""Where a later attempt resumes behind a file, and what the partition has cost up to there."""
 
 
 class PartitionWriter:
@@ -36,7 +39,7 @@ class PartitionWriter:
         self._file: ParquetBuffer | None = None
         self._file_schema = pa.schema([])
         self._repetitive: dict[pa.Schema, list[str]] = {}
-        self._after_file: tuple[Mapping[str, Any], Counters] = {}, {}
+        self._after_file: _Staged = PartitionProgress(None), {}
         self.preview: tuple[dict[str, Any], ...] = ()
 
     @asynccontextmanager
@@ -60,35 +63,38 @@ class PartitionWriter:
             # Not staged: it is dropped, as an error may be kept for long, and with it all of this.
             self._file = self._behind = None
 
-    async def keep_up(self, held: BufferedBytes) -> None:
+    async def keep_up(self, buffered: BufferedBytes) -> None:
         """Wait for what is under way if the run holds too much; raise what it has failed with."""
-        if held.too_much or (self._behind is not None and self._behind.done()):
+        if buffered.over_limit or (self._behind is not None and self._behind.done()):
             await self._caught_up()
 
-    async def group(self, gathered: RowBuffer, counters: Counters) -> None:
+    async def group(self, buffer: RowBuffer, counters: Counters) -> None:
         """Make a row group of the pages, so that they need not be held."""
         await self._caught_up()
-        after = dict(gathered.position or {}), counters
-        tables, columns = gathered.taken(), self._reader.schema
+        after = PartitionProgress(buffer.position), counters
+        tables, columns = buffer.take(), self._reader.schema
 
         async def write() -> None:
-            gathered.left((await self._written(tables, columns, after)).held_bytes)
+            buffer.release((await self._written(tables, columns, after)).held_bytes)
 
         self._begin(write)
 
     async def end(
-        self, gathered: RowBuffer, progress: Mapping[str, Any], counters: Counters
+        self, buffer: RowBuffer, counters: Counters, end: ReadingEnd | None = None
     ) -> None:
-        """Bring the file to S3, with the pages that are in no row group yet."""
+        """Bring the file to S3, with the pages that are in no row group yet.
+
+        :param end: all pages of the partition came.
+        """
         await self._caught_up()
-        after = {**(gathered.position or {}), **progress}, counters
-        tables, columns = gathered.ended(), self._reader.schema
+        after = PartitionProgress(buffer.position, end), counters
+        tables, columns = buffer.end_batch(), self._reader.schema
 
         async def write() -> None:
             if tables:
                 await self._written(tables, columns, after)
             await asyncio.to_thread(self._stage, *after)
-            gathered.left()
+            buffer.release()
 
         self._begin(write)
 
@@ -102,7 +108,7 @@ class PartitionWriter:
             await behind
 
     async def _written(
-        self, tables: list[pa.Table], columns: pa.Schema, after: tuple[Mapping[str, Any], Counters]
+        self, tables: list[pa.Table], columns: pa.Schema, after: _Staged
     ) -> ParquetBuffer:
         """The file that the pages have become a part of: a new one where the schema is another.
 
@@ -137,13 +143,13 @@ class PartitionWriter:
             self._repetitive[first.schema] = repetitive_columns(first)
         return ParquetBuffer(first.schema, self._repetitive[first.schema])
 
-    def _stage(self, progress: Mapping[str, Any], counters: Counters) -> None:
+    def _stage(self, progress: PartitionProgress, counters: Counters) -> None:
         file, self._file = self._file, None
         if file is not None:
             self._attempt.stage(
                 file.close(),
                 rows=file.rows,
-                progress=progress,
+                progress=progress.to_json(),
                 counters=counters,
                 schema=self._file_schema,
             )

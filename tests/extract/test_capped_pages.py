@@ -51,7 +51,7 @@ def read(model: Moving, limit: int, position: Any = None, stop_after: int = 0) -
         async for handed in pages:
             found += handed.table["id"].to_pylist()
             at = handed.position
-            if reader.tally.pages == stop_after:
+            if reader.progress.pages == stop_after:
                 break
         await pages.aclose()
         return found, at

@@ -109,7 +109,7 @@ def test_rows_that_come_in_parts_are_refused_and_not_taken_for_the_last(lake: La
     wiki.parts = True
     error = error_of(wiki, lake)
     assert isinstance(error, ContractBroken)
-    assert "a page came again as the page after it" in str(error)
+    assert "A page came again as the page after it" in str(error)
     assert wiki.asked[1]["clcontinue"] == "0|A"
 
 

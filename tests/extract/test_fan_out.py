@@ -1,9 +1,9 @@
 """Values of ``each`` whose rows move between any two requests, killed and gone on with."""
 
 import asyncio
-import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,13 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
+from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.empty_pages import ConfirmedEmptyPages
-from pipeline.extract.fan_out import EachReader, Value
-from pipeline.extract.fetcher import PageSource, ParsedPage
+from pipeline.extract.fan_out import FanOutReader, Value
+from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.position import CannotResume
 from pipeline.extract.prefetch import Ahead
-from pipeline.extract.sequential import CannotResume, SequentialReader
+from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging
 from pipeline.pagination.numbered import NumberedPaging
@@ -27,6 +28,7 @@ from pipeline.pagination.page import PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.extract.test_sequential import Numbered, Tokens
 from tests.support.moving import THOROUGH, Moving
+from tests.support.positions import as_stored
 
 pytestmark = pytest.mark.slow
 
@@ -34,19 +36,26 @@ MODELS = {"offset": Moving, "keyset": Moving, "page": Numbered, "token": Tokens}
 Found = list[tuple[Value, int]]
 
 
-class Named:
-    """A model's pages, with the value in each row, as the engine lands it."""
+class ByValue:
+    """Each value has a model of its own; its rows have the value, as the engine lands it."""
 
-    def __init__(self, model: Moving, value: Value) -> None:
-        self._model, self._value = model, value
+    def __init__(self, models: Sequence[Moving]) -> None:
+        self._models = models
 
     async def page(self, ask: PageRequest) -> ParsedPage:
-        page = await self._model.page(ask)
-        values = pa.array([self._value] * page.table.num_rows, pa.int64())
-        return replace(page, table=page.table.append_column("value", values))
+        page = await self._model(ask).page(self._without_value(ask))
+        values = pa.array([ask.parent] * page.table.num_rows, pa.int64())
+        return replace(page, request=ask, table=page.table.append_column("value", values))
 
     async def count(self, ask: PageRequest) -> int | None:
-        return await self._model.count(ask)
+        return await self._model(ask).count(self._without_value(ask))
+
+    def _model(self, ask: PageRequest) -> Moving:
+        assert isinstance(ask.parent, int)
+        return self._models[ask.parent]
+
+    def _without_value(self, ask: PageRequest) -> PageRequest:
+        return replace(ask, parent=None)
 
 
 def reader_of(
@@ -67,14 +76,14 @@ def reader_of(
     return SequentialReader(pages, following, key=("id",), ahead=share)
 
 
-async def read(each: EachReader, position: Any, stop_after: int | None) -> tuple[Found, Any]:
+async def read(each: FanOutReader, position: Any, stop_after: int | None) -> tuple[Found, Any]:
     """What was handed on, and the position behind it as a checkpoint keeps it."""
     found, at, number = Found(), position, 0
     pages = each.run(position)
     async for handed in pages:
         columns = (handed.table[name].to_pylist() for name in ("value", "id"))
         found += zip(*columns, strict=True)
-        at = json.loads(json.dumps(handed.position))
+        at = as_stored(handed.position)
         number += 1
         if number == stop_after:
             await pages.aclose()
@@ -91,6 +100,7 @@ async def read(each: EachReader, position: Any, stop_after: int | None) -> tuple
     concurrency=st.tuples(st.integers(1, 8), st.integers(1, 8)),
     changes=st.integers(0, 12),
     total=st.booleans(),
+    ordered=st.booleans(),
     stop_after=st.none() | st.integers(1, 20),
 )
 def test_what_was_there_throughout_comes_once(
@@ -101,6 +111,7 @@ def test_what_was_there_throughout_comes_once(
     concurrency: tuple[int, int],
     changes: int,
     total: bool,
+    ordered: bool,
     stop_after: int | None,
 ) -> None:
     """Or it is refused, or not called contiguous, or its proof says that it rests on a count."""
@@ -116,16 +127,19 @@ def test_what_was_there_throughout_comes_once(
         for size in sizes
     ]
 
-    def each(side_by_side: int) -> EachReader:
-        def reader(value: Value, share: Ahead) -> ContiguousReader | SequentialReader:
-            return reader_of(kind, limit, Named(models[int(value)], value), share)
+    def each(side_by_side: int) -> FanOutReader:
+        def reader(of_value: PageSource, share: Ahead) -> ContiguousReader | SequentialReader:
+            return reader_of(kind, limit, of_value, share)
 
-        return EachReader(range(len(models)), reader, side_by_side, 12)
+        pages = ByValue(models)
+        return FanOutReader(
+            pages, range(len(models)), reader, concurrency=side_by_side, ahead=12, ordered=ordered
+        )
 
-    async def two_tries() -> tuple[Found, EachReader]:
+    async def two_tries() -> tuple[Found, FanOutReader]:
         reader = each(concurrency[0])
         found, position = await read(reader, None, None if kind == "page" else stop_after)
-        if reader.tally.contiguous or stop_after is None or kind == "page":
+        if reader.progress.contiguous or stop_after is None or kind == "page":
             return found, reader
         reader = each(concurrency[1])
         try:
@@ -142,7 +156,7 @@ def test_what_was_there_throughout_comes_once(
     except ContractBroken:
         event("refused")
         return
-    proof = reader.tally.rests_on if reader.tally.contiguous else "nothing"
+    proof = reader.progress.proof_basis if reader.progress.contiguous else "nothing"
     event(f"{kind}: {proof}")
     assert proof in ("one page", "keys") or kind in ("page", "token")
     there = {(at, key) for at, model in enumerate(models) for key in model.throughout}

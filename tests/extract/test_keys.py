@@ -121,7 +121,7 @@ def test_a_key_of_whole_days_lands_in_a_checkpoint_as_iso_text(lake: Lake) -> No
     found = lake.get(f"bank/rates/_checkpoints/dt={DAY[0]}.json")
     assert found is not None
     position = json.loads(found.body)["batches"][-1]["progress"]
-    assert position["covered"]["day"].startswith("2026-02-")
+    assert position["position"]["covered"]["day"].startswith("2026-02-")
 
 
 @pytest.mark.parametrize("ref", [{"id": 1}, [1]])
@@ -143,5 +143,5 @@ def test_a_key_that_is_found_to_be_no_single_value_is_said(ref: Any, key: str, l
         outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
     [failed] = outcome.failed
     assert isinstance(failed.error, ContractBroken)
-    assert "the key 'ref' is " in str(failed.error)
-    assert "expected single values: is 'key' right?" in str(failed.error)
+    assert "The key `ref` is " in str(failed.error)
+    assert "expected single values. Check: 1. `key`" in str(failed.error)

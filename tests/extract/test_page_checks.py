@@ -122,9 +122,9 @@ def test_bad_bodies_side_by_side_are() -> None:
     ("body", "error", "said", "requests"),
     [
         (DEEP, ContractBroken, "nested over 1,000 levels deep", 3),
-        (answer({"total": 7}), ContractBroken, "are count.path and count.at right", 3),
-        (answer({"count": "many"}), ContractBroken, "expected a count at 'count'", 3),
-        (answer([1]), ContractBroken, "expected a count at 'count'", 3),
+        (answer({"total": 7}), ContractBroken, "Check: 1. count.path; 2. count.at", 3),
+        (answer({"count": "many"}), ContractBroken, "expected a number at `count`", 3),
+        (answer([1]), ContractBroken, "expected a number at `count`", 3),
         (HTML, ApiUnavailable, "after 5 attempts", 5),
     ],
 )

@@ -5,7 +5,7 @@ Each is read over a socket to its end: the keys in order, and the requests.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +18,7 @@ from pipeline.extract.completeness import CountReconciliation
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.extract.sequential import CannotResume
+from pipeline.extract.position import CannotResume, ResumePosition, SequentialPosition
 from pipeline.messages import RequestCounts
 from pipeline.model import split_path
 from pipeline.pagination.page import PageRequest
@@ -51,7 +51,7 @@ def source(url: str, paging: str, request: str = GET) -> Source:
 
 
 def read(
-    answers: Answers, paging: str, request: str = GET, position: Mapping[str, Any] | None = None
+    answers: Answers, paging: str, request: str = GET, position: ResumePosition | None = None
 ) -> tuple[list[str], list[Seen], ExtractionProgress]:
     async def run() -> tuple[list[str], list[Seen], ExtractionProgress]:
         async with serving(answers) as wire:
@@ -64,7 +64,7 @@ def read(
                 extraction = reader_of(spec, pages, window, 2)
                 async for handed in extraction.run(position):
                     keys += handed.table["id"].to_pylist()
-            return keys, wire.seen, extraction.tally
+            return keys, wire.seen, extraction.progress
 
     return asyncio.run(run())
 
@@ -88,7 +88,7 @@ def test_the_last_row_names_the_page_after_it(more: str, requests: int) -> None:
     keys, seen, tally = read(stripe, f"kind: token, last: id{more}")
     assert keys == KEYS
     assert len(seen) == requests, "an empty page is the end once it has come twice"
-    assert (tally.contiguous, tally.rests_on) == (True, "chain")
+    assert (tally.contiguous, tally.proof_basis) == (True, "chain")
 
 
 def test_a_last_row_that_names_no_page_ends_nothing_in_silence() -> None:
@@ -130,8 +130,8 @@ def test_a_row_that_is_deleted_ends_no_chain_in_silence(delete_at: int | None, p
 
 
 def test_a_try_that_goes_on_behind_a_deleted_row_begins_again() -> None:
-    position = {"segment": 0, "ask": PageRequest(3, token=KEYS[2]).to_json(), "last": None}
-    position |= CountReconciliation(chained=True, came={0: 3}).to_json()
+    counts = CountReconciliation(chained=True, received={0: 3})
+    position = SequentialPosition(0, PageRequest(3, token=KEYS[2]), None, counts)
     assert read(Dagster(None), "kind: token, last: id", position=position)[0] == KEYS[3:]
     with pytest.raises(CannotResume):
         read(Dagster(delete_at=1), "kind: token, last: id", position=position)

@@ -219,8 +219,8 @@ def test_lanes_are_enough_for_all_requests_in_flight_and_few_where_pages_are_lar
     assert (room(), few()) == (16, 3), "no page has come"
     for page_bytes, lanes in ((50_000, 58), (2**20, 32), (20 * 2**20, 16), (50_000, 16)):
         for each in (room, few):
-            each.saw(page_bytes, latency_s=60.0)
-            each.saw(page_bytes, latency_s=60.0)
+            each.record(page_bytes, latency_s=60.0)
+            each.record(page_bytes, latency_s=60.0)
         assert (room(), few()) == (lanes, 3)
 
 
@@ -235,7 +235,7 @@ def test_as_many_lanes_as_pages_are_under_way_come_on_top(
     room = AdaptiveConcurrency(lambda: ahead_of(80), clock=lambda: now)
     for _ in range(200):
         now += 1 / per_s
-        room.saw(1000, latency_s)
+        room.record(1000, latency_s)
     assert room() == lanes
 
 
@@ -246,6 +246,6 @@ def test_the_number_of_lanes_grows_until_the_api_s_limit_is_what_is_waited_for(p
     room = AdaptiveConcurrency(lambda: 1000, clock=lambda: now)
     for _ in range(2000):
         now += max(1 / per_s, latency_s / room())
-        room.saw(1000, latency_s)
+        room.record(1000, latency_s)
     assert room() >= per_s * latency_s
     assert room() <= 16 + 1.6 * per_s * latency_s

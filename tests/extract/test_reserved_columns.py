@@ -73,7 +73,7 @@ def test_a_member_with_the_name_of_a_column_of_ours_gets_another_one(
 ) -> None:
     with source_at({name: value}) as source, pytest.raises(ContractBroken) as refused:
         extract(source, lake, "things", DAYS, NOW)
-    assert f"the rows have a member {name}" in str(refused.value)
+    assert f"The rows have a member `{name}`" in str(refused.value)
     remedy = f"their{name}: {{type: json, path: {name}}}"
     assert remedy in str(refused.value)
     with source_at({name: value}, f", {remedy}") as source:

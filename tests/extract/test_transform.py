@@ -120,7 +120,7 @@ def test_samples_of_series_land_by_their_own_time(lake: Lake) -> None:
     ("transform", "paging", "said"),
     [
         ("without_hosts", "{kind: none}", "expected a value of host in every row, since it is in"),
-        ("samples", "{kind: cursor, limit: 2}", "pages go by at, and no row of the API has one"),
+        ("samples", "{kind: cursor, limit: 2}", "Pages go by `at`, and no row of the API has one"),
     ],
 )
 def test_rows_that_can_t_be_told_apart_or_asked_for_are_refused(

@@ -1,10 +1,8 @@
 """Cursors in whole days: windows, bounds, and the rows that coarse bounds bring besides."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -14,7 +12,8 @@ from pipeline.config import load_source
 from pipeline.config.request import WindowFormat
 from pipeline.dialects.window_format import bound, may_come
 from pipeline.errors import ConfigError
-from pipeline.extract.fetcher import ParsedPage
+from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.position import ResumePosition
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
@@ -58,9 +57,9 @@ def _chain(pages: Rows, slices: tuple[tuple[str | None, str], ...] = ()) -> Sequ
 
 
 def _read(
-    chain: SequentialReader, position: Mapping[str, Any] | None = None, pages: int = 1000
-) -> tuple[int, Mapping[str, Any] | None]:
-    async def read() -> tuple[int, Mapping[str, Any] | None]:
+    chain: SequentialReader, position: ResumePosition | None = None, pages: int = 1000
+) -> tuple[int, ResumePosition | None]:
+    async def read() -> tuple[int, ResumePosition | None]:
         rows, last, seen = 0, position, 0
         async for handed in chain.run(position):
             rows, last, seen = rows + handed.table.num_rows, handed.position, seen + 1
@@ -74,7 +73,7 @@ def _read(
 def test_rows_outside_the_window_count_as_seen() -> None:
     chain = _chain(Rows(25, outside=2))
     assert _read(chain)[0] == 25
-    assert (chain.tally.contiguous, chain.tally.passes) == (True, 1)
+    assert (chain.progress.contiguous, chain.progress.passes) == (True, 1)
 
 
 @pytest.mark.parametrize("stopped_after", range(1, 8))
@@ -84,7 +83,7 @@ def test_a_resumed_try_counts_what_came_before(stopped_after: int) -> None:
     chain = _chain(pages, SLICES)
     late, _ = _read(chain, position)
     assert early + late == 56
-    assert chain.tally.contiguous
+    assert chain.progress.contiguous
 
 
 def test_an_empty_page_needs_no_key_columns() -> None:

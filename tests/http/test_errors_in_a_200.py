@@ -89,7 +89,7 @@ def test_another_error_in_a_200_is_for_good_and_said(lake: Lake) -> None:
         lake,
         "errors_at: error",
     )
-    assert 'the API answered with an error in a 200: {"code": "badvalue"}' in said
+    assert 'The API sent an error in a 200: {"code": "badvalue"}' in said
     assert "path to the rows" not in said
 
 

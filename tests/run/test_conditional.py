@@ -290,7 +290,7 @@ def watched(*pages: list[int | None], chain: bool = True) -> Feed:
     feed.begin(ETAG)
     for page in pages:
         at = [None if m is None else END - timedelta(minutes=m) for m in page]
-        feed.saw(pa.chunked_array([pa.array(at, pa.timestamp("us", tz="UTC"))]))
+        feed.record(pa.chunked_array([pa.array(at, pa.timestamp("us", tz="UTC"))]))
     return feed
 
 

@@ -405,9 +405,10 @@ def test_an_api_that_ignores_the_upper_bound_is_refused(
         source = source_of(url, tmp_path, values="[acme/rocket]")
         long_ago = datetime(2026, 11, 1, 3, tzinfo=UTC)
         outcome, _ = outcome_of(source, lake, "issues", DAYS[:1], long_ago)
-    said = "in the row {'repository': 'acme/rocket', 'number': 2}: the API ignores the filter"
-    assert said in str(outcome.failed[0].error)
-    assert "the API ignores the filter" in checked(Unbounded(), tmp_path, monkeypatch)
+    said = str(outcome.failed[0].error)
+    assert "Row `{'repository': 'acme/rocket', 'number': 2}` has" in said
+    assert "The API seems to ignore the filter. Check: 1. the parameters with {start}" in said
+    assert "The API seems to ignore the filter" in checked(Unbounded(), tmp_path, monkeypatch)
 
 
 ODD = ["a b", "ü", "%2F", "{end}", "a,b", "a?b#c", "[[x {end}]]", "no", "007", "1:30", 7]

@@ -180,8 +180,12 @@ def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_pat
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("guid", "parents.column is 'guid', but blog/posts has the columns id, changed, tags, _"),
-        ("tags", "parents.column 'tags' of blog/posts is list<"),
+        (
+            "guid",
+            "parents.column is `guid`, expected a column of `blog/posts`: "
+            "one of id, changed, tags, _",
+        ),
+        ("tags", "parents.column `tags` of `blog/posts` is list<"),
     ],
 )
 def test_a_column_that_the_parent_does_not_have_is_said(
@@ -212,7 +216,7 @@ def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
 def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) -> None:
     lake = Lake(s3.client(), "s3://lake/alone")
     outcome = materialize(source_at(url, tmp_path, 0.0), lake, ["likes"])
-    assert "its parent posts is not committed" in str(outcome.failed[0].error)
+    assert "The parent `posts` is not committed" in str(outcome.failed[0].error)
 
 
 def test_the_loser_of_a_race_for_a_child_takes_what_is_made_from_the_parents_that_are_there(

@@ -110,8 +110,9 @@ def test_a_value_that_would_be_asked_for_as_two_is_refused(lake: Lake) -> None:
     [failed] = outcome.failed
     assert isinstance(failed.error, ContractBroken)
     assert str(failed.error) == (
-        "parents.group joins the values of shop/customers.name by commas, and 'Smith, Bob' has "
-        "one: it would be asked for as two. Set group: 1, or name a column without commas"
+        "parents.group joins the values of `shop/customers.name` by commas, and 'Smith, Bob' has "
+        "one, so that the API would read two values. Set one: 1. group: 1; 2. a column without "
+        "commas"
     )
     assert requests == 0
 

@@ -19,6 +19,8 @@ from pipeline.errors import (
     ReadAnew,
     RequestRefused,
 )
+from pipeline.lake.checkpoint import load, save
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
@@ -142,6 +144,31 @@ def test_what_is_refused_from_the_beginning_too_is_said_and_what_is_staged_stays
         api.refused, api.asked = (), []
         assert check_all(source, lake).resumed_pages == 4
     assert api.asked == [40, 50]
+
+
+def test_rows_that_another_version_staged_are_read_anew(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = Api("token")
+    with serving(api.app) as url:
+        source = source_at(url, "token")
+        api.ends = 40
+        error_of(source, lake)
+        place = PartitionPaths("api", "things", DAY[0])
+        stored = load(lake, place)
+        assert stored is not None
+        assert stored.checkpoint is not None
+        *_, last = stored.checkpoint.batches
+        assert isinstance(last.progress, dict)
+        last.progress["position"]["version"] += 1
+        save(lake, place, stored.checkpoint.next(), replaces=stored.etag)
+        api.ends, api.asked = None, []
+        with caplog.at_level(logging.WARNING, "headrace.run"):
+            manifest = check_all(source, lake)
+    assert api.asked == [0, 10, 20, 30, 40, 50]
+    assert manifest.resumed_pages == 0
+    [warning] = [r.getMessage() for r in caplog.records if r.name == "headrace.run"]
+    assert "another version of Headrace staged its rows" in warning
 
 
 def test_a_refusal_behind_the_first_page_is_no_stale_position(lake: Lake) -> None:

@@ -255,7 +255,7 @@ def lately(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "start", "end", "code", "said"),
     [
         ("ignored", "from", "to", 0, ""),
-        ("ignored", "from", "too", 1, "the API ignores the filter"),
+        ("ignored", "from", "too", 1, "The API seems to ignore the filter"),
         ("nothing", "from", "to", 0, ""),
         ("nothing", "from", "too", 0, "the first partition would be empty"),
         ("today", "from", "to", 1, "every day that has ended would be empty"),

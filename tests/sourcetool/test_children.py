@@ -68,7 +68,7 @@ def test_children_are_looked_at_for_the_first_parent_that_has_some(
 @pytest.mark.parametrize(
     ("old", "new", "said", "breaks"),
     [
-        ("column: ref", "column: reff", "desk/tickets has the columns id, ref: name one", True),
+        ("column: ref", "column: reff", "a column of `desk/tickets`: one of id, ref", True),
         ("tickets/{parent}/", "tickts/{parent}/", "parent T-1: the API refused", True),
         ("body: string", "text: string", "declared, and in none of 2 rows: text", False),
         ("tickets:\n    key", "tickets:\n    path: none\n    key", "was nothing to ask for", True),

@@ -208,7 +208,7 @@ def test_rows_of_a_feed_that_have_no_cursor_are_no_empty_days(
     now = datetime(2026, 11, 3, tzinfo=UTC)
     done, _ = outcome_of(source, lake, "orders", ["2026-11-01", "2026-11-02"], now)
     assert [receipt.manifest.partition for receipt in done.receipts] == ["2026-11-01"]
-    assert "none of the 30 rows of the feed has a value of the cursor" in str(done.failed[0].error)
+    assert "None of the 30 rows of the feed has a value of the cursor" in str(done.failed[0].error)
 
 
 def looked_at(app: Starlette, tmp_path: Path, paging: str, params: str) -> tuple[int, str]:

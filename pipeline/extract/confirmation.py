@@ -1,0 +1,411 @@
+"""Confirmation: when a second request has to confirm the end, or an odd page.
+
+A sick API sends empty pages, cut-off pages and wrong counts with status 200. So no single page ends
+an extraction: the page is requested again, or another page or a count confirms it. Which pages need
+a confirmation, and how often to request one, is decided here alone; the limits are ``LIMITS``.
+
+=====================  ===========================================  ===============================
+pages                  which page needs a confirmation              what confirms it
+=====================  ===========================================  ===============================
+``KeySeeker``          by key: empty, or other keys than requested  a count of 0, or a fitting page
+``CursorPages``        by cursor: the end, or a late first row      the same page twice
+``ConfirmedEmpty-      tokens, links, numbers: an empty last page   the page again, or the last row
+Pages``                                                             of the page before
+``OverlappingPages``   overlapping offsets: the shared row alone    a short page, or the page again
+``changed_page``       any chain: the rows of the page before       the page again
+=====================  ===========================================  ===============================
+
+The readers use ``LIMITS`` for the confirmations that need their own state: ``fetcher`` (a page that
+breaks the contract), ``contiguous`` (gaps and the end), ``sequential`` (passes).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from pipeline.errors import ContractBroken
+from pipeline.extract.completeness import Coverage, has_same_rows
+from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageInfo, PageRequest
+from pipeline.partitions.window import floor
+
+
+@dataclass(frozen=True)
+class ConfirmationLimits:
+    """How often a request is repeated for a confirmation, and how many confirmations are enough.
+
+    :ivar broken_page_retries: retries of a page that breaks the contract. Fewer if
+        ``retries.errors`` of the source is less.
+    :ivar key_page_attempts: attempts at a page by key, or at a first page and its count, that does
+        not fit.
+    :ivar range_page_attempts: attempts at a page in a range of keys, until rows come.
+    :ivar empty_pages_in_gap: empty pages that show that a gap has no rows.
+    :ivar cursor_page_retries: retries of a page by cursor, until two responses in a row are alike.
+    :ivar one_row_page_attempts: how often in a row rows that move may look like an API that gives
+        one row a page.
+    :ivar end: confirmations that take the place of a count at the end.
+    :ivar unchanged_pages: pages in a row with the same keys: the API ignores the paging parameter.
+    :ivar passes: passes over all pages, until the rows and the count agree.
+    """
+
+    broken_page_retries: int = 2
+    key_page_attempts: int = 4
+    range_page_attempts: int = 2
+    empty_pages_in_gap: int = 2
+    cursor_page_retries: int = 8
+    one_row_page_attempts: int = 8
+    end: int = 2
+    unchanged_pages: int = 5
+    passes: int = 3
+
+
+LIMITS: Final = ConfirmationLimits()
+
+
+class KeySeeker:
+    """Requests pages by key. An empty page is believed only if something else confirms it.
+
+    :param all_came: whether as many rows came as were counted, or nothing counts them.
+    """
+
+    def __init__(
+        self, pages: PageSource, key: str, all_came: Callable[[], bool], *, descending: bool
+    ) -> None:
+        self._pages = pages
+        self._key = key
+        self._all_came = all_came
+        self._coverage = Coverage(descending=descending)
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        """A page by key. An empty page is believed if the API counts no row there either.
+
+        While the API counts rows there, the page is requested again: a sick API sends empty pages
+        in a row. A count that ignores the filter is never 0: then so many empty pages are believed
+        without it.
+
+        :raises ContractBroken: the rows are not the requested ones.
+        """
+        for _ in range(LIMITS.key_page_attempts):
+            page = await self._pages.page(request)
+            if page.info.rows == 0:
+                if self._all_came() or not await self._pages.count(request):
+                    return page
+            elif self._coverage.within(request, page.info):
+                return page
+        if page.info.rows == 0:
+            return page
+        raise ContractBroken(
+            f"The page has rows with `{self._key}` from {page.info.first} to {page.info.last}, "
+            f"expected after {request.after} and before {request.before}. The API seems to ignore "
+            "the filter on the key. Check: the parameters with {after} and {before}"
+        )
+
+    async def check_filter(self, head: ParsedPage) -> None:
+        """Hold a full first page, behind which nothing came, against its own keys.
+
+        Without a count an API that gives no row after any key looks like one that has no more.
+
+        :raises ContractBroken: nothing comes after the first key of the page either.
+        """
+        request, info = head.request, head.info
+        if request.offset is not None or request.after is not None:
+            return
+        if info.rows < max(2, request.limit):
+            return
+        behind_first = replace(self._coverage, covered=info.first)
+        for _ in range(LIMITS.key_page_attempts):
+            if (await self._pages.page(replace(request, after=info.first))).info.rows:
+                return
+            now = (await self._pages.page(request)).info
+            if now.rows < info.rows or not behind_first.brings(now):
+                return  # rows are deleted since, so that none may be behind the first one
+        raise ContractBroken(
+            f"The API sends no row with `{self._key}` after {info.first}, but its first page has "
+            f"rows up to {info.last}. Check: 1. the parameter with {{after}}; 2. that the API "
+            f"compares `{self._key}` by its type, as a number or a text"
+        )
+
+    async def in_range(
+        self, request: PageRequest, previous: ParsedPage | None
+    ) -> ParsedPage | None:
+        """The page after ``previous`` in a range; an empty one if nothing is counted there.
+
+        None if there may be more: that is left to the gap before the range behind it, which is
+        read without an upper bound. A first row beyond the range shows that it holds no more.
+        """
+        page = previous
+        for _ in range(LIMITS.range_page_attempts):
+            short = page is not None and page.info.rows < request.limit
+            if page is not None and short and await self._pages.count(request) == 0:
+                nothing = page.table.slice(0, 0)
+                return replace(
+                    page, request=request, info=PageInfo(0), table=nothing, arrow_bytes=0
+                )
+            page = await self._pages.page(request)
+            if page.info.rows:
+                fits = self._coverage.within(request, page.info)
+                return page if fits else await self.page(request)
+        return None
+
+
+class ConfirmedEmptyPages:
+    """Pages of ``pages``, which follow each other by ``paging``: an empty page that would end the
+    chain is requested again, and what comes the second time is believed.
+
+    A response whose status says that there is nothing is enough by itself, and so is one with a
+    total: all rows that came have to agree with it. The first page of a parent needs no
+    confirmation either, since most parents have no children.
+
+    Where pages go on behind the last row (``by_row``), some APIs send nothing once that row is
+    deleted (Dagster). So an empty page is believed if the last row comes again behind one before
+    it.
+    """
+
+    def __init__(self, pages: PageSource, paging: Paging, *, of_parent: bool) -> None:
+        self._pages = pages
+        self._paging = paging
+        self._of_parent = of_parent
+        self._by_row = paging.by_row
+        self._previous: dict[PageRequest, ParsedPage] = {}  # by the request behind it
+
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._pages.count(request)
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        page = await self._pages.page(request)
+        info, previous = page.info, self._previous.pop(request, None)
+        explicit = info.explicit_empty or info.total is not None
+        if info.rows or explicit or self._paging.next_request(request, info) is not None:
+            return self._remembered(request, page)
+        if self._of_parent and replace(request, window=None) == self._paging.first_request():
+            return page
+        if previous is not None and await self._still_ends(previous):
+            return page
+        second = await self._pages.page(request)
+        behind_a_row = self._by_row and request.token != self._paging.first_request().token
+        if behind_a_row and not second.info.rows:
+            return replace(second, last_row_deleted=True)
+        return self._remembered(request, second)
+
+    def _remembered(self, request: PageRequest, page: ParsedPage) -> ParsedPage:
+        following = self._paging.next_request(request, page.info) if self._by_row else None
+        if following is not None:
+            self._previous[following] = page
+        return page
+
+    async def _still_ends(self, page: ParsedPage) -> bool:
+        """Whether the row that a page ended with is there, and none behind it."""
+        token, rows_behind = page.earlier_row
+        request = page.request if token is None else replace(page.request, token=token)
+        now = (await self._pages.page(request)).info
+        return (now.rows, now.last) == (rows_behind, page.info.last)
+
+
+class OverlappingPages:
+    """Pages of ``pages`` by offsets that overlap, of rows with a key of several columns, where
+    nothing counts them.
+
+    A page that holds the shared row alone is the end, if it comes after a short page. After a full
+    page it may be the first row of a page that was cut off, and is requested again.
+    """
+
+    def __init__(self, pages: PageSource, first_offset: int) -> None:
+        self._pages = pages
+        self._first_offset = first_offset
+        self._short = False
+        self._most_rows = 0
+
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._pages.count(request)
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        page = await self._pages.page(request)
+        is_later = (request.offset or 0) > self._first_offset
+        if page.info.rows == 1 and is_later and not self._short:
+            page = await self._pages.page(request)
+        rows = page.info.rows
+        self._short = rows < (self._most_rows or request.limit)
+        self._most_rows = max(self._most_rows, rows)
+        return page
+
+
+async def changed_page(
+    pages: PageSource, page: ParsedPage, previous: ParsedPage | None, key: tuple[str, ...]
+) -> ParsedPage | None:
+    """A page that has other rows than ``previous``: requested again if it has the same ones.
+
+    None if the second response has the rows of ``previous``, too.
+    """
+    if not has_same_rows(previous, page, key):
+        return page
+    second = await pages.page(page.request)
+    return None if has_same_rows(previous, second, key) else second
+
+
+@dataclass(frozen=True)
+class _ChainState:
+    """What is known of a chain: its last page, and the most rows that a page of it had."""
+
+    info: PageInfo
+    most_rows: int
+    short: bool
+
+
+class CursorPages:
+    """Pages of ``pages`` that follow each other by the cursor: nothing is passed over while rows
+    change.
+
+    Rows come in order of the cursor. A row that changes gets a later cursor and moves to the end,
+    so that numbered pages behind it shift by one; a page that begins where the last one ended, by
+    the cursor, does not mind. Rows that two pages have are dropped by their key.
+
+    The end takes two confirmations, since a sick API sends an empty page, or the first row of one:
+    a page that brings nothing after a short one, or two in a row that bring nothing and are alike.
+    """
+
+    def __init__(self, pages: PageSource, resolution_s: float) -> None:
+        self._pages = pages
+        self._resolution_s = resolution_s
+        self._chains: dict[str, _ChainState] = {}
+        """By the end of the slice of the window that a chain reads."""
+
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._pages.count(request)
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        """A page, confirmed if it may not be the requested one.
+
+        :raises ContractBroken: no two responses are alike, or no page gets beyond this one.
+        """
+        start, end = _window_of(request)
+        chain = self._chains.get(end)
+        if chain is None or chain.info.cursor != start:
+            chain = None  # the first page of a chain, or of a later attempt
+        page = await self._confirmed(request, chain)
+        if _is_stuck(request, page.info, chain) and await self._has_more_behind(request):
+            page = await self._pages.page(request)  # they may have come meanwhile
+            if _is_stuck(request, page.info, chain):
+                raise ContractBroken(_TOO_COARSE.format(rows=page.info.rows, cursor=start))
+        rows, most = page.info.rows, chain.most_rows if chain else 0
+        short = rows < (most or request.limit)
+        self._chains[end] = _ChainState(page.info, max(rows, most), short)
+        return page
+
+    async def _confirmed(self, request: PageRequest, chain: _ChainState | None) -> ParsedPage:
+        page = await self._pages.page(request)
+        for _ in range(LIMITS.cursor_page_retries):
+            if not _needs_confirmation(request, page.info, chain):
+                return page
+            first, page = page, await self._pages.page(request)
+            if _to_be_alike(request, page.info) == _to_be_alike(request, first.info):
+                return page
+        raise ContractBroken(
+            f"The page from the cursor {_window_of(request)[0]} on was requested "
+            f"{LIMITS.cursor_page_retries + 1} times, and no two responses in a row were alike. "
+            "Check: the sort of the request"
+        )
+
+    async def _has_more_behind(self, request: PageRequest) -> bool:
+        """Whether there are rows from the next cursor on that can be requested."""
+        start, end = _window_of(request)
+        begins = floor(_instant(start), self._resolution_s) + timedelta(seconds=self._resolution_s)
+        if begins >= _instant(end):
+            return False
+        behind = await self._pages.page(replace(request, window=(begins.isoformat(), end)))
+        return _is_after(behind.info.cursor, start)
+
+
+_TOO_COARSE = (
+    "The page from the cursor {cursor} on has the {rows} rows of the page before, and more rows "
+    "lie behind them: the cursor is finer than the request can write. Set one: 1. the API's "
+    "resolution of a cursor, as in window: {{resolution_s: 0.001}}; 2. a larger paging.limit; "
+    "3. another kind of paging"
+)
+
+
+def _window_of(request: PageRequest) -> tuple[str, str]:
+    """A baseline begins at no instant: ''."""
+    assert request.window is not None, "an extraction by cursor gives every page its window"
+    return request.window[0] or "", request.window[1]
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _is_after(cursor: str | None, other: str) -> bool:
+    return cursor is not None and (not other or _instant(cursor) > _instant(other))
+
+
+def _ends_chain(request: PageRequest, info: PageInfo) -> bool:
+    """Whether a page brings nothing that the next one could begin from."""
+    bare = info.cursor is None or not _is_after(info.cursor, _window_of(request)[0])
+    return info.rows == 0 or (info.url is None and bare)
+
+
+def _needs_confirmation(request: PageRequest, info: PageInfo, chain: _ChainState | None) -> bool:
+    """Whether a page may be cut off, or begin after rows that it passed over."""
+    if _ends_chain(request, info):
+        return chain is None or not chain.short
+    by_cursor = chain is not None and request.url is None
+    return by_cursor and _is_after(info.first_cursor, _window_of(request)[0])
+
+
+def _to_be_alike(request: PageRequest, info: PageInfo) -> tuple[object, ...]:
+    """What has to come twice: all of an end, the beginning of others, since rows move.
+
+    In which order rows of one cursor come is up to the API, and may be another each time.
+    """
+    if _ends_chain(request, info):
+        return (info.first_cursor, info.rows, set(info.boundary_keys))
+    return (info.first_cursor,)
+
+
+def _is_stuck(request: PageRequest, info: PageInfo, chain: _ChainState | None) -> bool:
+    """Whether a page that ends a chain is as full as the one before, as its rows come again.
+
+    It begins before the cursor that it was requested from: requests say less of it than the rows.
+    """
+    start = _window_of(request)[0]
+    begins_before = (
+        start != "" and info.first_cursor is not None and _is_after(start, info.first_cursor)
+    )
+    full = chain is None or info.rows >= chain.info.rows
+    return begins_before and full and _ends_chain(request, info)
+
+
+def _lacks(page: PageInfo, last: PageInfo) -> bool:
+    """Whether a page lacks rows that the last one had with its last cursor."""
+    return not set(last.boundary_keys) <= set(page.boundary_keys)
+
+
+async def check_last(
+    pages: PageSource, previous: PageInfo, request: PageRequest, info: PageInfo
+) -> None:
+    """Hold the last page of a chain against the one before it, which ended with the same cursor.
+
+    If that one was not full and lacks rows of it, an API may hold fewer rows a page than requested,
+    and fewer than have one cursor; or they came meanwhile. So it is requested again: then it has
+    them, or is shorter, since others have gone.
+
+    :raises ContractBroken: it is as short and lacks them again.
+    """
+    if info.cursor is None or info.cursor != previous.cursor or previous.url is not None:
+        return  # not by the cursor, or on to another one, or to what a link names
+    full = previous.rows >= request.limit
+    if previous.rows > info.rows or full or not _lacks(previous, info):
+        return  # a last page of fewer rows than the one before it was not cut off
+    if previous.first_cursor is not None:
+        start = (previous.first_cursor, _window_of(request)[1])
+        second = (await pages.page(replace(request, window=start))).info
+        is_beyond = _is_after(second.cursor, info.cursor)
+        if second.rows < info.rows or is_beyond or not _lacks(second, info):
+            return
+    raise ContractBroken(
+        f"A page of {request.limit} rows was requested and {previous.rows} came, though there were "
+        f"more; the next page has {info.rows} rows with the cursor {info.cursor}, and whether "
+        "these are all does not show. Set one: 1. another kind of paging; 2. a filter under which "
+        "fewer rows have one cursor"
+    )

@@ -1,0 +1,244 @@
+"""Resume positions: how far a reader of pages has come, as a later attempt takes it up.
+
+Each reader has a position of its own, a frozen dataclass. Its JSON names the kind and the version:
+a position of another version, or one that can't be read, is None from ``position_from_json``; the
+partition is then read from its first page. ``CannotResume`` is raised by a reader that finds out
+only while it resumes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+from pipeline.extract.completeness import CountReconciliation, ProofBasis
+from pipeline.pagination.page import (
+    Key,
+    Keys,
+    PageInfo,
+    PageRequest,
+    key_from_json,
+    key_to_json,
+)
+
+
+class CannotResume(Exception):
+    """A position can't be resumed from: the partition has to be read from its first page."""
+
+
+class ResumePosition(ABC):
+    """How far a reader has come.
+
+    :cvar kind: the reader's name in JSON.
+    :cvar version: of the JSON. Raise it when a field changes its name or meaning.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, which ``position_from_json`` reads."""
+        return {"kind": self.kind, "version": self.version, **self._fields_to_json()}
+
+    @abstractmethod
+    def _fields_to_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    @abstractmethod
+    def _from_fields(cls, data: Mapping[str, Any]) -> Self:
+        """:raises KeyError, TypeError, ValueError: the fields are not of this version."""
+
+    @classmethod
+    def of(cls, position: "ResumePosition | None") -> Self | None:
+        """The position as one of this kind; None stays None.
+
+        :raises CannotResume: it is of another reader.
+        """
+        if position is None or isinstance(position, cls):
+            return position
+        raise CannotResume(f"the position is of kind `{position.kind}`, expected `{cls.kind}`")
+
+
+@dataclass(frozen=True)
+class ContiguousPosition(ResumePosition):
+    """Of pages in the order of a key.
+
+    :ivar covered: all rows up to this key are staged.
+    :ivar offset: of the page to go on with, where the API can't seek a key.
+    :ivar rows: all that came so far, over all attempts.
+    """
+
+    kind = "contiguous"
+    version = 1
+
+    covered: Key
+    offset: int
+    rows: int
+
+    def _fields_to_json(self) -> dict[str, Any]:
+        return {"covered": key_to_json(self.covered), "offset": self.offset, "rows": self.rows}
+
+    @classmethod
+    def _from_fields(cls, data: Mapping[str, Any]) -> Self:
+        return cls(key_from_json(data["covered"]), int(data["offset"]), int(data["rows"]))
+
+
+@dataclass(frozen=True)
+class LastPage:
+    """What a later attempt has to know of the last page of pages by the cursor.
+
+    :ivar linked: a link named the page after it.
+    """
+
+    rows: int
+    cursor: str
+    first_cursor: str | None
+    boundary_keys: tuple[Keys, ...]
+    linked: bool
+
+    @classmethod
+    def of(cls, info: PageInfo) -> "LastPage | None":
+        """None if the page has no cursor."""
+        if info.cursor is None:
+            return None
+        return cls(
+            info.rows, info.cursor, info.first_cursor, info.boundary_keys, info.url is not None
+        )
+
+    @property
+    def info(self) -> PageInfo:
+        """As the page's own; of its link only that there was one."""
+        return PageInfo(
+            self.rows,
+            cursor=self.cursor,
+            first_cursor=self.first_cursor,
+            boundary_keys=self.boundary_keys,
+            url="" if self.linked else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        keys = [[key_to_json(key) for key in keys] for keys in self.boundary_keys]
+        return {**vars(self), "boundary_keys": keys}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "LastPage":
+        keys = (tuple(key_from_json(key) for key in keys) for keys in data["boundary_keys"])
+        return cls(**{**data, "boundary_keys": tuple(keys)})
+
+
+@dataclass(frozen=True)
+class SequentialPosition(ResumePosition):
+    """Of chains of pages and numbered pages.
+
+    :ivar index: of the slice of the window that is being read.
+    :ivar request: the next page of that slice; None if the slice has ended.
+    :ivar counts: what this pass has read, and what the API says that there is.
+    """
+
+    kind = "sequential"
+    version = 1
+
+    index: int
+    request: PageRequest | None
+    last: LastPage | None
+    counts: CountReconciliation
+
+    def _fields_to_json(self) -> dict[str, Any]:
+        return {
+            "index": self.index,
+            "request": self.request.to_json() if self.request else None,
+            "last": self.last.to_json() if self.last else None,
+            "counts": self.counts.to_json(),
+        }
+
+    @classmethod
+    def _from_fields(cls, data: Mapping[str, Any]) -> Self:
+        request, last = data["request"], data["last"]
+        return cls(
+            int(data["index"]),
+            PageRequest.from_json(request) if request else None,
+            LastPage.from_json(last) if last else None,
+            CountReconciliation.from_json(data["counts"]),
+        )
+
+
+@dataclass(frozen=True)
+class FailedValue:
+    """A partition value (a parent, or a group of parents) whose rows could not be read."""
+
+    value: str
+    kind: str
+    reason: str
+
+    def to_json(self) -> dict[str, str]:
+        """As manifests list it, where each value is a parent."""
+        return {"parent": self.value, "kind": self.kind, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, str]) -> "FailedValue":
+        return cls(data["parent"], data["kind"], data["reason"])
+
+
+@dataclass(frozen=True)
+class FanOutPosition(ResumePosition):
+    """Of the pages of each value of a list.
+
+    :ivar next: index of the first value that is not begun.
+    :ivar open: the values that are begun and have not ended, by their index, with how far each has
+        come; None = nothing of it is handed on.
+    :ivar failed: values that were passed over.
+    :ivar proved: the rows of all values that have ended are proved.
+    :ivar proof_basis: what the proof of these rests on.
+    """
+
+    kind = "fan_out"
+    version = 1
+
+    next: int = 0
+    open: tuple[tuple[int, ResumePosition | None], ...] = ()
+    failed: tuple[FailedValue, ...] = ()
+    proved: bool = True
+    proof_basis: ProofBasis = ProofBasis.ONE_PAGE
+
+    def _fields_to_json(self) -> dict[str, Any]:
+        return {
+            "next": self.next,
+            "open": [[index, at.to_json() if at else None] for index, at in self.open],
+            "failed": [failed.to_json() for failed in self.failed],
+            "proved": self.proved,
+            "proof_basis": self.proof_basis.value,
+        }
+
+    @classmethod
+    def _from_fields(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            int(data["next"]),
+            tuple((int(index), _of_value(at)) for index, at in data["open"]),
+            tuple(map(FailedValue.from_json, data["failed"])),
+            bool(data["proved"]),
+            ProofBasis(data["proof_basis"]),
+        )
+
+
+_KINDS: Final[Mapping[str, type[ResumePosition]]] = {
+    cls.kind: cls for cls in (ContiguousPosition, SequentialPosition, FanOutPosition)
+}
+
+
+def position_from_json(data: Mapping[str, Any]) -> ResumePosition | None:
+    """A position; None if another version wrote it, or it can't be read."""
+    try:
+        cls = _KINDS[data["kind"]]
+        return cls._from_fields(data) if data["version"] == cls.version else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _of_value(data: Mapping[str, Any] | None) -> ResumePosition | None:
+    """:raises ValueError: the value's position is of another version, and so is the whole."""
+    if data is None:
+        return None
+    position = position_from_json(data)
+    if position is None:
+        raise ValueError("the position of a value is of another version")
+    return position
