@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
+from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
-from pipeline.decode.reader import DecodedPage, PageReader
 from pipeline.decode.types import INSTANT, parse_type
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
@@ -77,7 +77,7 @@ class PageFetcher:
         source: Source,
         name: str,
         window: Window,
-        reader: PageReader,
+        reader: Decoder,
         sent: RequestCounts,
     ) -> None:
         self._sender = sender
@@ -135,7 +135,7 @@ class PageFetcher:
         )
 
         async def read(answer: HttpResponse) -> int | None:
-            return count_in(answer.body, spec.at)
+            return count_in(self._endpoint.format, answer.body, spec.at)
 
         return await self._fetch(request, read, f"{self._source.source}/{self._name}, count")
 
