@@ -20,8 +20,8 @@ from pipeline.lake.s3 import Lake
 from pipeline.ratelimit import Limits, RateWindow, open_budget, reservation, state_layout, usage
 from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
 from pipeline.ratelimit.usage_stats import Minute, last_hour
+from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
-from pipeline.run.staged_partition import RunContext
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 
