@@ -3,8 +3,7 @@
 A script is one step of the server, so it needs no lock, and sorted sets are the rings: a member is
 a reservation, its score the send time. The clock is the server's, and only waits leave this module.
 A permit in flight is a lease of ``LEASE_S``, renewed while its holder lives: a killed process frees
-its permits when their leases end. Decision 2 has what the law in Python would cost here; a test
-runs both laws side by side.
+its permits when their leases end. Decision 2 has what the law in Python would cost here.
 """
 
 from __future__ import annotations
