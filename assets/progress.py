@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pipeline.http.client import Client
-from pipeline.ratelimit.stats import BudgetStats
+from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
 
 _SAMPLE_EVERY_S = 1.0
@@ -52,7 +52,7 @@ class RequestTimeline:
         if len(self.samples) >= MOST_SAMPLES:
             self.apart_s = 2 * (self.samples[-1].at - self.samples[0].at) / MOST_SAMPLES
             del self.samples[1::2]
-        waited_s = stats.waited_place_s + stats.waited_slot_s
+        waited_s = stats.waited_permit_s + stats.waited_slot_s
         self.samples.append(Sample(at, waited_s, stats.throttled))
 
     def by(self, at: float) -> Sample:

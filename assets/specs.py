@@ -4,8 +4,7 @@ import dagster as dg
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
-from pipeline.decode.schema_text import type_text
-from pipeline.decode.types import parse_type
+from pipeline.decode.types import parse_type, type_text
 from pipeline.lake.manifest import Manifest
 
 

@@ -170,7 +170,7 @@ class Step:
             **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
             "run_requests": stats.requests,
             "run_waited_slot_s": round(stats.waited_slot_s, 3),
-            "run_waited_place_s": round(stats.waited_place_s, 3),
+            "run_waited_permit_s": round(stats.waited_permit_s, 3),
             "run_throttled_429": stats.throttled,
             "breaker": client.breaker_state,
             "requests_over_time": dg.MetadataValue.md(plot),

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import headrace_peer
 from benchmarks.job import answer, read_job
 from pipeline.decode import fast_path
-from pipeline.decode.reader import PageReader
+from pipeline.decode.json_decoder import JsonDecoder
 from pipeline.extract import fetcher
 from pipeline.lake import attempt, parquet
 from pipeline.run import writer
@@ -20,8 +20,8 @@ COMMIT, LOOP, REST = "reading back, commit", "the loop: HTTP, budget, handing on
 
 _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (JSON, fast_path, "read_bytes"),
-    (COLUMNS, PageReader, "read"),
-    (COLUMNS, PageReader, "read_together"),
+    (COLUMNS, JsonDecoder, "read"),
+    (COLUMNS, JsonDecoder, "read_together"),
     (CHECKS, fetcher.PageFetcher, "_read_all"),
     (PARQUET, writer.PartitionWriter, "_new_file"),
     (PARQUET, parquet.ParquetBuffer, "add"),

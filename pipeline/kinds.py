@@ -95,6 +95,11 @@ class Kinds(Generic[T]):
         """The annotation of a model's member that holds one of this family."""
         return KindField(self)
 
+    @property
+    def field_or_name(self) -> "KindField":
+        """As ``field``, where the name alone stands for a kind without settings."""
+        return KindField(self, by_name=True)
+
 
 class KindField:
     """Makes a model's member one of a family: YAML's ``kind`` names the class that reads it.
@@ -103,8 +108,9 @@ class KindField:
     mistake keeps its place in the YAML.
     """
 
-    def __init__(self, kinds: Kinds[Any]) -> None:
+    def __init__(self, kinds: Kinds[Any], *, by_name: bool = False) -> None:
         self._kinds = kinds
+        self._by_name = by_name
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -124,17 +130,23 @@ class KindField:
             for name, kind in self._kinds
             if issubclass(kind, BaseModel)
         }
-        choice = handler(core_schema.tagged_union_schema(models, discriminator="kind"))
+        union = core_schema.tagged_union_schema(models, discriminator="kind")
+        choice = handler(union)
         for model in choice["oneOf"]:
             # Python may leave out what the class says; YAML has only the kind to tell the class by.
             of_kind = handler.resolve_ref_schema(model)
             of_kind["properties"]["kind"].pop("default", None)
             of_kind["required"] = ["kind", *(n for n in of_kind.get("required", ()) if n != "kind")]
+        if self._by_name:
+            names = handler(core_schema.literal_schema([*models]))
+            return {"anyOf": [choice, names]}
         return choice
 
     def _read(self, value: Any) -> Any:
         if isinstance(value, self._kinds.base):
             return value
+        if self._by_name and isinstance(value, str):
+            value = {"kind": value}
         if not isinstance(value, Mapping):
             names = ", ".join(self._kinds.names)
             raise PydanticCustomError(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.decode.schema_text import type_text
 from pipeline.decode.type_lattice import TypeConflict, join, settled, type_of
+from pipeline.decode.types import type_text
 from sourcetool.times import has_time, is_instant, is_naive, written_time
 
 Row = dict[str, Any]

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from pipeline.config import load_source
 from pipeline.config.settings import interpolate
-from pipeline.decode.body_checks import BadBody, looks_like_json
-from pipeline.dialects.http_request import ACCEPT
+from pipeline.decode import DEFAULT_FORMAT
+from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError
 from sourcetool.infer import Guess, guess
 
@@ -93,7 +93,7 @@ _HINTS = {
 
 
 def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
-    headers = {"Accept": ACCEPT, "User-Agent": "headrace", **key}
+    headers = {"Accept": DEFAULT_FORMAT.accept, "User-Agent": "headrace", **key}
     try:
         answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
     except httpx.HTTPError as error:
@@ -114,7 +114,7 @@ def _json(body: bytes) -> Any:
     :raises ValueError: it is not JSON.
     """
     try:
-        looks_like_json(body)
+        DEFAULT_FORMAT.check(body)
         return orjson.loads(body)
     except (BadBody, orjson.JSONDecodeError) as error:
         raise ValueError(

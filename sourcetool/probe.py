@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
-from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
 from pipeline.dialects.window_format import may_come
 from pipeline.errors import HeadraceError, RequestRefused
@@ -171,7 +170,7 @@ async def look(
     endpoint = source.endpoints[name]
     of = endpoint.each.values[0] if endpoint.each else parent
     seen = Seen(name, endpoint, window, of)
-    reader = PageReader(shape_of(endpoint), None, where=f"{source.source}/{name}")
+    reader = endpoint.format.decoder(shape_of(endpoint), label=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
 
     def pages_in(part: Window) -> PageFetcher:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.decode.schema_text import type_text
+from pipeline.decode.types import type_text
 from sourcetool.doubt import Doubt
 from sourcetool.findings import rate_headers
 from sourcetool.probe import Seen

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.auth import AUTH
+from pipeline.decode.base import DECODERS
 from pipeline.kinds import Kinds
 from pipeline.lake.stores.base import STORES
 from pipeline.pagination import PAGINATION
 from pipeline.partitions import SCHEMES
+from pipeline.ratelimit.stores.base import BUDGET_STORES
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 500
@@ -38,7 +40,7 @@ ENGINE = (
     "extract", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.
-FAMILIES: tuple[Kinds[Any], ...] = (AUTH, PAGINATION, SCHEMES, STORES)
+FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES)
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 PACKAGES = [
     file.parent

@@ -45,6 +45,17 @@ def test_a_kind_that_is_registered_later_is_read() -> None:
     assert "no kind `bye`" in errors_of({"kind": "bye"})[0][1]
 
 
+def test_a_name_stands_for_a_kind_without_settings_where_a_field_says_so() -> None:
+    class Card(BaseModel):
+        greeting: Annotated[Greeting, GREETINGS.field_or_name]
+
+    assert Card.model_validate({"greeting": "hello"}).greeting == Hello()
+    with pytest.raises(ValidationError, match="no kind `helo`"):
+        Card.model_validate({"greeting": "helo"})
+    choices = Card.model_json_schema()["properties"]["greeting"]["anyOf"]
+    assert {"const": "hello", "type": "string"} in choices
+
+
 def test_each_mistake_keeps_its_place() -> None:
     assert errors_of({"kind": "hello", "times": "x"})[0][0] == ("greeting", "times")
     assert errors_of({"kind": "helo"}) == [

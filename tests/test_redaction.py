@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from pipeline.config.limits import RetriesConfig
-from pipeline.decode.body_checks import looks_like_json
+from pipeline.decode import DEFAULT_FORMAT
 from pipeline.errors import CUT, HeadraceError
 from pipeline.messages import HttpResponse, RequestCounts
 from pipeline.redaction import SHORTEST, contains_secret, redact, secrets_in
@@ -92,7 +92,7 @@ def test_nothing_is_quoted_of_a_response_that_repeats_the_token(status: int, spe
     parts = [spelled[at : at + SHORTEST] for at in range(len(spelled) - SHORTEST + 1)]
 
     async def read(response: HttpResponse) -> None:
-        looks_like_json(response.body)
+        DEFAULT_FORMAT.check(response.body)
 
     async def run(before: int) -> str:
         body = f'{{"error": "{"q" * before} {spelled} and more"}}'.encode()

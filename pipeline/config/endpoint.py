@@ -17,6 +17,7 @@ from pipeline.config.request import (
     WindowFormat,
 )
 from pipeline.config.validation import problems
+from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.types import parse_type
 from pipeline.model import DottedPath, Model, Name, RowsPath, split_path
 from pipeline.pagination import PAGINATION, Paging, SharedRows
@@ -70,6 +71,9 @@ class Endpoint(Model):
     request: Request = HttpTemplate()
     paging: Annotated[Paging, PAGINATION.field] = _ONE_PAGE
     window: WindowFormat = WindowFormat()
+    format: Annotated[Format, DECODERS.field_or_name] = Field(
+        DEFAULT_FORMAT, description="of a page's body: json, or a kind with its settings"
+    )
     rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
     rows_may_lack: bool = Field(
         False,

@@ -1,7 +1,18 @@
-"""JSON to Arrow: faithful or refused, the same from page to page and from day to day. No I/O.
+"""The family of decoders: bytes to Arrow, faithful or refused, the same from page to page. No I/O.
 
-In the order in which a body goes: ``shape`` (how an endpoint's pages look), ``types`` (declared
-columns), ``body_checks`` (what a body may be), ``fast_path`` (the fast way), ``exact_json``,
-``exact_path`` and ``coerce`` (the lossless one, cell by cell), ``type_lattice`` (inferred columns),
-``reader`` (ties them together), ``schema_text`` (a schema as text).
+In the order in which a body goes: ``base`` (the family: ``Format``, ``Decoder``, the registry),
+``shape`` (how an endpoint's pages look), ``types`` (declared columns), ``body_checks`` (charsets,
+and errors that a retry may fix), ``json_decoder`` (the kind ``json``) with its ``fast_path``,
+``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell), ``type_lattice`` and
+``inferred_columns`` (inferred columns).
+
+Importing the package registers the kinds that ship.
 """
+
+from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
+from pipeline.decode.json_decoder import JsonFormat
+
+__all__ = ["DECODERS", "DEFAULT_FORMAT", "DecodedPage", "Decoder", "Format"]
+
+DEFAULT_FORMAT: Format = JsonFormat()
+"""The format of an endpoint that names none."""

@@ -1,7 +1,7 @@
-"""Cell by cell: what a parsed JSON value becomes in a column of a declared type.
+"""Cell by cell: from a parsed value to a cell of a declared type.
 
-pyarrow's strict reader takes what fits as it stands. A page that it refuses comes here. What can be
-kept without loss is converted and counted; all else is ``CellRefused``, never changed in silence.
+A value that can be kept without loss is converted and counted; any other is ``CellRefused``, never
+changed in silence. JSON pages come here only if pyarrow's strict reader refuses them.
 
     declared       taken as it is       converted, counted           refused, among others
     bool           true, false          -                            "true", 0, 1
@@ -56,8 +56,11 @@ class CellRefused(Exception):
         self.value, self.reason, self.remedy, self.row = value, reason, remedy, row
 
 
-def column(values: list[object], declared: DeclaredType, tally: ConversionCounts) -> pa.Array:
-    """The values as an array of the declared type; Refused names the row that doesn't fit."""
+def column(values: list[object], declared: DeclaredType, conversions: ConversionCounts) -> pa.Array:
+    """The values as an array of the declared type.
+
+    :raises CellRefused: names the row that doesn't fit.
+    """
     plain = _AS_IS.get(declared.json)
     if plain is not None and {type(value) for value in values} <= {plain, type(None)}:
         try:
@@ -67,36 +70,36 @@ def column(values: list[object], declared: DeclaredType, tally: ConversionCounts
     cells: list[object] = []
     for row, value in enumerate(values):
         try:
-            cells.append(cell(value, declared, tally))
+            cells.append(cell(value, declared, conversions))
         except CellRefused as refused:
             refused.row = row
             raise
     return pa.array(cells, declared.arrow)
 
 
-def cell(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
+def cell(value: object, declared: DeclaredType, conversions: ConversionCounts) -> object:
     """One value as pyarrow takes it for the declared type (instants: microseconds since 1970)."""
     if value is None:
         return None
     if isinstance(value, DuplicateMember):
         raise CellRefused(value.first, value.reason, "")
-    return _RULES[declared.json](value, declared, tally)
+    return _RULES[declared.json](value, declared, conversions)
 
 
-def _null(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
-    raise CellRefused(value, "no value was expected", "its type")
+def _null(value: object, declared: DeclaredType, conversions: ConversionCounts) -> object:
+    raise CellRefused(value, "expected no value", "its type")
 
 
-def _bool(value: object, declared: DeclaredType, tally: ConversionCounts) -> bool:
+def _bool(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bool:
     if isinstance(value, bool):
         return value
-    raise CellRefused(value, "only true and false are bool", "json")
+    raise CellRefused(value, "expected true or false", "json")
 
 
-def _int(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
-    number = _whole(value, tally)
+def _int(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
+    number = _whole(value, conversions)
     if number is None:
-        raise CellRefused(value, "that is no whole number", _fits(value))
+        raise CellRefused(value, "expected a whole number", _fits(value))
     bits = int(declared.json.lstrip("uint"))
     low, high = (0, 2**bits) if declared.json[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1))
     if not low <= number < high:
@@ -106,34 +109,34 @@ def _int(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
     return number
 
 
-def _whole(value: object, tally: ConversionCounts) -> int | None:
+def _whole(value: object, conversions: ConversionCounts) -> int | None:
     """The whole number that a value is, or writes; None if it isn't one."""
     if isinstance(value, int):
         return None if isinstance(value, bool) else value
     if isinstance(value, str):
-        tally.converted()
+        conversions.converted()
         return int(value) if _WHOLE.fullmatch(value) else None
     if type(value) is float and value.is_integer() and abs(value) <= 2**53:
-        tally.converted()
+        conversions.converted()
         return int(value)
     return None
 
 
-def _real(value: object, declared: DeclaredType, tally: ConversionCounts) -> float:
+def _real(value: object, declared: DeclaredType, conversions: ConversionCounts) -> float:
     given = value
     if isinstance(value, str) and value in _NO_NUMBERS:
-        tally.converted()
+        conversions.converted()
         value = NotJson(value)
     elif isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            raise CellRefused(given, "that is no number", "string")
+            raise CellRefused(given, "expected a number", "string")
         value = int(value) if _WHOLE.fullmatch(value) else ExactFloat(value)
-        tally.converted()
+        conversions.converted()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CellRefused(given, "that is no number", _fits(value))
+        raise CellRefused(given, "expected a number", _fits(value))
     number = float(pa.scalar(float(value), declared.arrow).as_py()) if _finite(value) else value
     if isinstance(number, int) or (isinf(number) and not isinstance(value, NotJson)):
-        raise CellRefused(given, f"it is beyond the range of {declared.text}", "string")
+        raise CellRefused(given, f"the value is beyond the range of {declared.text}", "string")
     if isinstance(value, int) and int(number) != value:
         reason = f"the nearest {declared.text} is {int(number)}"
         raise CellRefused(given, reason, "int64, uint64 or string")
@@ -147,16 +150,16 @@ def _finite(value: float) -> bool:
         return False
 
 
-def _string(value: object, declared: DeclaredType, tally: ConversionCounts) -> str:
+def _string(value: object, declared: DeclaredType, conversions: ConversionCounts) -> str:
     if isinstance(value, str):
         return value
     if type(value) is int and abs(value) < 10**4_000:
-        tally.converted()
+        conversions.converted()
         return str(value)
-    raise CellRefused(value, "that is no text", _fits(value))
+    raise CellRefused(value, "expected text", _fits(value))
 
 
-def _date(value: object, declared: DeclaredType, tally: ConversionCounts) -> date:
+def _date(value: object, declared: DeclaredType, conversions: ConversionCounts) -> date:
     try:
         return timestamps.from_day(_as_text(value))
     except ValueError:
@@ -164,19 +167,21 @@ def _date(value: object, declared: DeclaredType, tally: ConversionCounts) -> dat
         raise CellRefused(value, reason, "timestamp[iso] or string") from None
 
 
-def _json(value: object, declared: DeclaredType, tally: ConversionCounts) -> str:
+def _json(value: object, declared: DeclaredType, conversions: ConversionCounts) -> str:
     try:
         return exact_json.dump(value)
     except RecursionError:
-        raise CellRefused(value, "it is nested too deep to be kept as JSON", "its parts") from None
+        raise CellRefused(
+            value, "the value is nested too deep to be kept as JSON", "its parts"
+        ) from None
     except ValueError as error:
         raise CellRefused(error.args[0], error.args[1], "") from None
 
 
-def _epoch(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
-    whole = _whole(value, tally)
+def _epoch(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
+    whole = _whole(value, conversions)
     if whole is None and isinstance(value, float) and abs(value) < 2**53:
-        tally.converted()
+        conversions.converted()
         text = value.text if isinstance(value, ExactFloat) else repr(value)
     elif whole is None or abs(whole) >= 2**64:
         raise CellRefused(value, "expected a number since 1970", "timestamp[iso] or string")
@@ -188,7 +193,7 @@ def _epoch(value: object, declared: DeclaredType, tally: ConversionCounts) -> in
         raise CellRefused(value, str(error), "timestamp[ms] or timestamp[us]") from None
 
 
-def _iso(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+def _iso(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     try:
         micros, cut = timestamps.from_iso(_as_text(value))
     except OverflowError as error:
@@ -196,17 +201,19 @@ def _iso(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
     except ValueError:
         reason = "expected a time like 2024-02-29T12:00:00Z"
         raise CellRefused(value, reason, "timestamp[%…] or string") from None
-    tally.converted(cut)
+    conversions.converted(cut)
     return micros
 
 
-def _strptime(value: object, declared: DeclaredType, tally: ConversionCounts) -> int:
+def _strptime(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     try:
         return timestamps.from_format(_as_text(value), declared.format)
     except OverflowError as error:
         raise CellRefused(value, str(error), "string") from None
     except ValueError:
-        raise CellRefused(value, "it is not in that format", "timestamp[iso] or string") from None
+        raise CellRefused(
+            value, "expected text in that format", "timestamp[iso] or string"
+        ) from None
 
 
 def _as_text(value: object) -> str:
@@ -215,23 +222,25 @@ def _as_text(value: object) -> str:
     return value
 
 
-def _list(value: object, declared: DeclaredType, tally: ConversionCounts) -> list[object]:
+def _list(value: object, declared: DeclaredType, conversions: ConversionCounts) -> list[object]:
     if not isinstance(value, list):
         raise CellRefused(value, "expected an array", _fits(value))
     item = declared.members[0][1]
-    return [_part(each, item, tally) for each in value]
+    return [_part(each, item, conversions) for each in value]
 
 
-def _struct(value: object, declared: DeclaredType, tally: ConversionCounts) -> dict[str, object]:
+def _struct(
+    value: object, declared: DeclaredType, conversions: ConversionCounts
+) -> dict[str, object]:
     if not isinstance(value, dict):
         raise CellRefused(value, "expected an object", _fits(value))
-    return {name: _part(value.get(name), of, tally) for name, of in declared.members}
+    return {name: _part(value.get(name), of, conversions) for name, of in declared.members}
 
 
-def _part(value: object, declared: DeclaredType, tally: ConversionCounts) -> object:
+def _part(value: object, declared: DeclaredType, conversions: ConversionCounts) -> object:
     """A member of a nested value: what would take it is no type for the whole column."""
     try:
-        return cell(value, declared, tally)
+        return cell(value, declared, conversions)
     except CellRefused as refused:
         if refused.remedy and not refused.remedy.startswith(_WHOLE_OR_PART):
             refused.remedy = _WHOLE_OR_PART + refused.remedy

@@ -49,17 +49,17 @@ class NotJson(float):
 
 @dataclass(frozen=True)
 class DuplicateMember:
-    """What stands for the values of a key that one object holds twice, differently."""
+    """In place of the values of a key that one object holds twice, with different values."""
 
     first: object
     second: object
 
     @property
     def reason(self) -> str:
-        return f"its key comes twice, with {shorten(self.second)} as well"
+        return f"the key occurs twice in its object, also with {shorten(self.second)}"
 
 
-def parse(body: Body, tally: ConversionCounts) -> object:
+def parse(body: Body, conversions: ConversionCounts) -> object:
     """The body's value, exactly, as the table above says. BadBody if it is not JSON, TooDeep."""
     text = str(body, "utf-8")
     try:
@@ -69,10 +69,12 @@ def parse(body: Body, tally: ConversionCounts) -> object:
             raise
         except ValueError:  # a whole number of more digits than Python's int() takes
             value = _LONG_DECODER.decode(text)
-        return _scrub(value, tally) if r"\ud" in text or r"\uD" in text else value
+        return _scrub(value, conversions) if r"\ud" in text or r"\uD" in text else value
     except json.JSONDecodeError as error:
-        where = error.doc[max(0, error.pos - 20) : error.pos + 20]
-        raise BadBody(f"not JSON: {error.msg} at character {error.pos:,}, near {where!r}") from None
+        nearby = error.doc[max(0, error.pos - 20) : error.pos + 20]
+        raise BadBody(
+            f"not JSON: {error.msg} at character {error.pos:,}, near {nearby!r}"
+        ) from None
     except RecursionError:
         raise TooDeep from None
 
@@ -122,13 +124,13 @@ def _big_as_text(value: object) -> object:
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        found = {}
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        members = {}
         for key, value in pairs:
-            same = key not in found or repr(found[key]) == repr(value)
-            found[key] = value if same else DuplicateMember(found[key], value)
-    return found
+            same = key not in members or repr(members[key]) == repr(value)
+            members[key] = value if same else DuplicateMember(members[key], value)
+    return members
 
 
 def _float(text: str) -> float:
@@ -154,13 +156,15 @@ _LONG_DECODER: Final = json.JSONDecoder(
 )
 
 
-def _scrub(value: object, tally: ConversionCounts) -> object:
+def _scrub(value: object, conversions: ConversionCounts) -> object:
     if isinstance(value, str):
         clean, lone = _LONE.subn("\ufffd", value)
-        tally.replaced(lone)
+        conversions.replaced(lone)
         return clean
     if isinstance(value, list):
-        return [_scrub(item, tally) for item in value]
+        return [_scrub(item, conversions) for item in value]
     if isinstance(value, dict):
-        return _pairs([(str(_scrub(k, tally)), _scrub(v, tally)) for k, v in value.items()])
+        return _pairs(
+            [(str(_scrub(k, conversions)), _scrub(v, conversions)) for k, v in value.items()]
+        )
     return value

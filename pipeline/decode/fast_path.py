@@ -1,13 +1,14 @@
-"""The fast way: bytes to arrays by pyarrow's JSON reader, outside the GIL. It takes what fits.
+"""The fast way of JSON: bytes to arrays by pyarrow's JSON reader, outside the GIL.
 
 ``NotFastReadable`` or a pyarrow error means that a page needs the exact way (``exact_json``,
-``coerce``), which converts it or says what is wrong. Nothing here guesses, counts or explains.
+``exact_path``), which converts its cells or refuses them. Nothing here guesses, counts or explains.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
@@ -36,7 +37,7 @@ class FastReadPlan:
 
 
 class NotFastReadable(Exception):
-    """What pyarrow read can't be taken as it is."""
+    """The arrays that pyarrow made can't be taken as they are."""
 
 
 def read_bytes(bodies: Sequence[Body], of: pa.DataType, unexpected: Unexpected) -> pa.Array:
@@ -63,6 +64,31 @@ def read_bytes(bodies: Sequence[Body], of: pa.DataType, unexpected: Unexpected) 
     return whole.flatten()
 
 
+def safe_to_infer(body: Body, *, max_depth: int, max_columns: int) -> bool:
+    """Whether pyarrow may infer the types: it overflows the stack at depths over 10,000, and takes
+    columns × rows of memory for objects that are really maps."""
+    try:
+        level: list[tuple[int, list[object]]] = [(0, [orjson.loads(body)])]
+    except orjson.JSONDecodeError:
+        return False
+    names = 0
+    while level:
+        depth, values = level.pop()
+        objects = [value for value in values if type(value) is dict]
+        keys: set[str] = set().union(*objects)
+        names += len(keys)
+        if names > max_columns or depth > max_depth:
+            return False
+        inside = [item for value in values if type(value) is list for item in value]
+        nested = [[item[key] for item in objects if _nests(item.get(key))] for key in keys]
+        level += [(depth + 1, below) for below in [inside, *nested] if below]
+    return True
+
+
+def _nests(value: object) -> bool:
+    return type(value) is dict or type(value) is list
+
+
 def plan(
     shape: Shape,
     columns: tuple[Column, ...],
@@ -82,17 +108,17 @@ def plan(
 
 def separable(shape: Shape) -> tuple[Column, ...]:
     """The declared columns that pyarrow can read: not kept as JSON text, not within another one."""
-    found: list[Column] = []
+    columns: list[Column] = []
     ends: set[tuple[str, ...]] = set()
     parents: set[tuple[str, ...]] = set()
     for column in shape.columns:
         above = {column.path[:n] for n in range(1, len(column.path))}
         taken = column.path in ends | parents or above & ends
         if not taken and not column.type.holds_json:
-            found.append(column)
+            columns.append(column)
             ends.add(column.path)
             parents |= above
-    return tuple(found)
+    return tuple(columns)
 
 
 def overlay(base: pa.DataType, over: pa.DataType) -> pa.DataType:
@@ -109,7 +135,7 @@ def overlay(base: pa.DataType, over: pa.DataType) -> pa.DataType:
 
 
 def remember(raw: pa.DataType | None, read: pa.DataType, max_columns: int) -> pa.DataType:
-    """What the next body is expected to be: all that the bodies so far had, within reason."""
+    """The expected type of the next body: all members of the bodies so far, within bounds."""
     both = read if raw is None else overlay(raw, read)
     return both if count_fields(both) <= 2 * max_columns else read
 
@@ -158,15 +184,17 @@ def at(array: pa.Array, path: tuple[str, ...]) -> pa.Array:
     return pc.struct_field(array, list(path))
 
 
-def land(array: pa.Array, declared: DeclaredType, tally: ConversionCounts) -> pa.Array:
+def land(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts) -> pa.Array:
     """The array as ``readable`` made pyarrow read it, in the type that lands."""
     if declared.lands_as_read:
         return array
     kind = declared.json
     if kind == "list":
-        return map_items(array, lambda items: land(items, declared.members[0][1], tally))
+        return map_items(array, lambda items: land(items, declared.members[0][1], conversions))
     if kind == "struct":
-        children = [land(at(array, (name,)), member, tally) for name, member in declared.members]
+        children = [
+            land(at(array, (name,)), member, conversions) for name, member in declared.members
+        ]
         return struct_array(array, children, declared.arrow)
     if kind in EXACT:
         return _within(array, -EXACT[kind] + 1, EXACT[kind] - 1)
@@ -177,7 +205,7 @@ def land(array: pa.Array, declared: DeclaredType, tally: ConversionCounts) -> pa
     whole = _WHOLE_COLUMN.get(kind)
     if whole is not None:
         landed = whole(array)
-        return _by_cell(array, declared, tally) if landed is None else landed
+        return _by_cell(array, declared, conversions) if landed is None else landed
     return array
 
 
@@ -189,8 +217,8 @@ def _nest(path: tuple[str, ...], leaf: pa.DataType) -> pa.DataType:
 
 def _within(array: pa.Array, low: float, high: float) -> pa.Array:
     """The array, if all its values lie between the two; doubles outside might have been rounded."""
-    found = pc.min_max(array)
-    if found["min"].is_valid and not (low <= found["min"].as_py() <= found["max"].as_py() <= high):
+    least, most = pc.min_max(array).values()
+    if least.is_valid and not (low <= least.as_py() <= most.as_py() <= high):
         raise NotFastReadable("a value out of range")
     return array
 
@@ -220,9 +248,9 @@ def _dates(array: pa.Array) -> pa.Array | None:
     return days
 
 
-def _by_cell(array: pa.Array, declared: DeclaredType, tally: ConversionCounts) -> pa.Array:
+def _by_cell(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts) -> pa.Array:
     try:
-        return coerce.column(array.to_pylist(), declared, tally)
+        return coerce.column(array.to_pylist(), declared, conversions)
     except coerce.CellRefused as refused:
         raise NotFastReadable(str(refused)) from None
 

@@ -1,14 +1,12 @@
-"""How an endpoint's pages look, and what is made of one: plain data, and sentences about misfits.
+"""How an endpoint's pages look: plain data, and the errors about bodies that look otherwise.
 
-What belongs here: where in a body the rows and the scalar facts are. What a column holds is in
-``types``; how bytes become columns is in ``fast_path``.
+The paths to the rows and to other values of a body belong here. The types of columns are in
+``types``; the way from bytes to columns is in ``base`` and in each kind.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, chain, repeat
 from typing import Literal
 
 import pyarrow as pa
@@ -18,7 +16,8 @@ from pipeline.decode.exact_json import DuplicateMember, shorten
 from pipeline.decode.types import DeclaredType
 from pipeline.errors import ContractBroken
 
-_SPEAKING = ("message", "error", "errors", "detail", "title", "error_description", "reason")
+_ERRORS = ("error", "errors")
+_ERROR_WORDS = ("message", "error", "errors", "detail", "title", "error_description", "reason")
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Shape:
         the name of a declared column is never inferred: the declaration wins.
     :param ours: columns that are added to the rows: a member of that name is not inferred either.
     :param contract: what happens to inferred columns that differ from the ``known`` schema.
-    :param extras: name → path in the body of scalar facts (next token, total).
+    :param extras: name → path of values of the body outside the rows (next token, total).
     :param max_columns: inferred columns, members of structs counted one by one.
     """
 
@@ -64,7 +63,9 @@ class Shape:
         names = [column.name for column in self.columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"column {twice[0]} is declared twice: name each column once")
+            raise ValueError(
+                f"column `{twice[0]}` is declared twice, expected one declaration a column"
+            )
 
     def infers(self, member: str) -> bool:
         """Whether a row's member becomes a column by inference."""
@@ -75,24 +76,7 @@ class Shape:
         return self.ours.union(name for c in self.columns for name in (c.name, c.path[0]))
 
 
-@dataclass(frozen=True)
-class DecodedPage:
-    """One page, read.
-
-    :param table: declared columns, then inferred ones by name. An inferred column whose values are
-        all null or empty is there in a pending type; ``PageReader.conform`` settles it.
-    :param extras: the scalar facts; None where absent.
-    :param converted: how many cells of each column did not come as they landed.
-    :param arrow_bytes: of the table; of one read together with others, its share by rows.
-    """
-
-    table: pa.Table
-    extras: Mapping[str, object]
-    converted: Counter[str]
-    arrow_bytes: int
-
-
-def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
+def rows_in(body: object, shape: Shape, label: str) -> list[dict[str, object]]:
     """The rows of a parsed body; ContractBroken says what was there instead.
 
     ``null`` at a path stands for no rows: that is how Go writes an empty slice.
@@ -100,37 +84,37 @@ def rows_in(body: object, shape: Shape, where: str) -> list[dict[str, object]]:
     value = body
     for depth, key in enumerate(shape.rows):
         if not isinstance(value, dict) or key not in value:
-            if shape.rows_may_lack and _says_nothing(body, value):
+            if shape.rows_may_lack and _may_have_no_rows(body, value):
                 return []
-            raise _no_rows(body, value, shape.rows, depth, where)
+            raise _no_rows(body, value, shape.rows, depth, label)
         value = value[key]
     if value is None and shape.rows:
         return []
     if not isinstance(value, list):
-        raise _no_rows(body, value, shape.rows, len(shape.rows), where)
+        raise _no_rows(body, value, shape.rows, len(shape.rows), label)
     for index, row in enumerate(value):
         if not isinstance(row, dict):
             raise ContractBroken(
-                f"{where}: row {index} is {shorten(row)}, an object was expected. "
-                "Set the path to the rows in the source's YAML, if they are elsewhere"
+                f"{label}: row {index} is {shorten(row)}, expected an object. Check `rows`, the "
+                f"path to the rows, in the YAML of {label.split('/')[0]}"
             )
     return value
 
 
-def _says_nothing(body: object, value: object) -> bool:
-    """Whether rows may lack at a path since there are none.
+def _may_have_no_rows(body: object, value: object) -> bool:
+    """Whether a member may be absent because there are no rows.
 
-    A body with a word for errors says that something is wrong, and one with another list where the
-    path ends that the path is.
+    A body with a word for errors reports an error. A body with another list in the member's place
+    shows that the path is wrong.
     """
     if not isinstance(body, dict) or not isinstance(value, dict):
         return False
     lists = any(isinstance(member, list) and member for member in value.values())
-    return not lists and not any(word in body for word in _SPEAKING)
+    return not lists and not any(word in body for word in _ERROR_WORDS)
 
 
 def extra_in(body: object, path: tuple[str, ...]) -> object:
-    """A scalar fact of a parsed body; None if it isn't there."""
+    """The value at a path of a parsed body, outside the rows; None if absent."""
     value = body
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
@@ -140,14 +124,17 @@ def extra_in(body: object, path: tuple[str, ...]) -> object:
 
 
 def dig(row: Mapping[str, object], path: tuple[str, ...]) -> object:
-    """The value at a path inside a row, None if it isn't there; Refused if a parent is no object"""
+    """The value at a path inside a row; None if absent.
+
+    :raises CellRefused: a parent is no object.
+    """
     value: object = row
     for key in path:
         if value is None:
             return None
         if not isinstance(value, dict):
             raise CellRefused(
-                value, f"an object with {key} was expected", "the member itself, or json"
+                value, f"expected an object with `{key}`", "the member itself, or json"
             )
         value = value.get(key)
     return value
@@ -162,53 +149,34 @@ def table_of(columns: Mapping[str, pa.Array], shape: Shape, rows: int) -> pa.Tab
     return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
 
 
-def pages_of(
-    table: pa.Table,
-    extras: Sequence[Mapping[str, object]],
-    rows: Sequence[int],
-    converted: Counter[str],
-) -> list[DecodedPage]:
-    """The pages that were read together as one table: so many rows each."""
-    starts = accumulate(rows, initial=0)
-    conversions = chain([converted], repeat(Counter()))  # counted for all: their sum is asked for
-    row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
-    return [
-        DecodedPage(table.slice(start, number), facts, cells, row_bytes * number)
-        for start, number, facts, cells in zip(starts, rows, extras, conversions, strict=False)
-    ]
-
-
-def misfit(where: str, name: str, text: str, key: object, refused: CellRefused) -> ContractBroken:
-    """The sentence about a value that a column does not take."""
+def misfit(label: str, name: str, text: str, key: object, refused: CellRefused) -> ContractBroken:
+    """The error about a value that a column does not take."""
     row = f"row {refused.row}" + (f" (id {shorten(key, 40)})" if key is not None else "")
-    source = where.split("/")[0]
+    source = label.split("/")[0]
     remedy = f". Declare {name}: {refused.remedy} in the YAML of {source}" if refused.remedy else ""
     return ContractBroken(
-        f"{where}: column {name} {text}, but {row} has {shorten(refused.value)}: "
+        f"{label}: column `{name}` {text}, but {row} has {shorten(refused.value)}: "
         f"{refused.reason}{remedy}"
     )
 
 
 def _no_rows(
-    body: object, value: object, path: tuple[str, ...], depth: int, where: str
+    body: object, value: object, path: tuple[str, ...], depth: int, label: str
 ) -> ContractBroken:
-    expected = f"a list of rows at {'.'.join(path)}" if path else "a list of rows"
+    expected = f"a list of rows at `{'.'.join(path)}`" if path else "a list of rows"
     if path[:depth]:
-        found = f"{'.'.join(path[:depth])} is {shorten(value)}"
+        found = f"`{'.'.join(path[:depth])}` is {shorten(value)}"
     else:
         found = f"the body is {shorten(value)}"
     if depth < len(path) and isinstance(value, dict):
-        found = f"there is no {path[depth]} among {', '.join(list(value)[:20]) or 'no members'}"
-    said = [body[key] for key in _SPEAKING if key in body] if isinstance(body, dict) else []
-    says = f"; it says: {shorten(said[0], 200)}" if said else ""
-    remedy = ""
-    if depth < len(path) and _says_nothing(body, value):
-        remedy = ", or say rows_may_lack: true, if the API leaves them out where there are none"
-    elif errors := [
-        word for word in ("error", "errors") if isinstance(body, dict) and word in body
-    ]:
-        remedy = f", and say errors_at: {errors[0]}, if only an error has it"
-    return ContractBroken(
-        f"{where}: expected {expected}, but {found}{says}. If the request is right, correct the "
-        f"path to the rows in the YAML of {where.split('/')[0]}{remedy}"
-    )
+        members = ", ".join(f"`{name}`" for name in list(value)[:20]) or "no members"
+        found = f"there is no `{path[depth]}` among {members}"
+    errors = [body[key] for key in _ERROR_WORDS if key in body] if isinstance(body, dict) else []
+    message = f"; the API says: {shorten(errors[0], 200)}" if errors else ""
+    checks = ["the request", f"`rows`, the path to the rows, in the YAML of {label.split('/')[0]}"]
+    if depth < len(path) and _may_have_no_rows(body, value):
+        checks.append("rows_may_lack: true, if the API leaves the member out where it has no rows")
+    elif isinstance(body, dict) and (word := next((w for w in _ERRORS if w in body), None)):
+        checks.append(f"errors_at: {word}, if only an error has it")
+    numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
+    return ContractBroken(f"{label}: expected {expected}, but {found}{message}. Check: {numbered}")

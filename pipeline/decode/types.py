@@ -12,13 +12,14 @@
     timestamp[%d.%m.%Y %H:%M]     text in that strptime format, same      timestamp[us, UTC]
     list<T>, struct<a: T, "b c": T>  array, object; nested to any depth   the same
 
-What belongs here: the grammar and its meaning. How a cell is converted is in ``coerce``.
+What belongs here: the grammar and its meaning, and a schema as text (``[{"name", "type"}]`` in
+manifests and in Dagster's column schema). How a cell is converted is in ``coerce``.
 """
 
 import difflib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -28,6 +29,7 @@ import pyarrow as pa
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 INTEGERS: Final = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
+_INSTANT_TEXT: Final = "timestamp[us, UTC]"
 _PLAIN_NAME: Final = r"[^\s:<>,\[\]\"]+"
 _QUOTED_NAME: Final = r'"(?:[^"\\]|\\.)*"'
 _SCALARS: Final[dict[str, pa.DataType]] = {
@@ -132,6 +134,34 @@ def from_arrow(arrow: pa.DataType) -> DeclaredType:
     if pa.types.is_null(arrow):
         return DeclaredType("null", arrow, "null")
     return _scalar(str(arrow))
+
+
+def type_text(kind: pa.DataType) -> str:
+    """A landed type in the words of the YAML, but for instants: ``timestamp[us, UTC]``."""
+    if kind == INSTANT:
+        return _INSTANT_TEXT
+    if pa.types.is_date32(kind):
+        return "date"
+    if pa.types.is_list(kind):
+        return f"list<{type_text(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        inner = ", ".join(f"{member_text(f.name)}: {type_text(f.type)}" for f in kind)
+        return f"struct<{inner}>"
+    return str(kind)
+
+
+def describe(schema: pa.Schema) -> list[dict[str, str]]:
+    """The columns of a schema, in order."""
+    return [{"name": field.name, "type": type_text(field.type)} for field in schema]
+
+
+def schema_of(columns: Iterable[Mapping[str, str]]) -> pa.Schema:
+    """The schema that ``describe`` described."""
+    fields = []
+    for column in columns:
+        text = column["type"].replace(_INSTANT_TEXT, "timestamp[us]")
+        fields.append(pa.field(column["name"], parse_type(text).arrow))
+    return pa.schema(fields)
 
 
 def _scalar(name: str) -> DeclaredType:

@@ -49,9 +49,10 @@ def build_page_request(
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
     values = values_of(endpoint.window, window, page)
+    accept = endpoint.format.accept
     if page.url is not None:
-        return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values))
-    filled = _http(endpoint.request, url, values)
+        return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values, accept))
+    filled = _http(endpoint.request, url, values, accept)
     more = endpoint.paging.parameters(page).items()
     return replace(
         filled, params=filled.params + tuple((name, _text(value)) for name, value in more)
@@ -82,7 +83,7 @@ def build_count_request(
     values = values_of(endpoint.window, window, page)
     for unwanted in ("limit", "offset", "page", "token"):
         values.pop(unwanted, None)
-    return _http(endpoint.request, url, values)
+    return _http(endpoint.request, url, values, endpoint.format.accept)
 
 
 def endpoint_url(base_url: str, name: str, endpoint: Endpoint) -> str:
@@ -98,12 +99,10 @@ def _path(name: str, endpoint: Endpoint) -> str:
     return name if endpoint.path is None else endpoint.path
 
 
-ACCEPT = "application/json, */*;q=0.1"
-"""JSON by another name (``application/vnd.api+json``) is not refused."""
 _TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
 
 
-def _http(request: HttpTemplate, url: str, values: Values) -> HttpRequest:
+def _http(request: HttpTemplate, url: str, values: Values, accept: str) -> HttpRequest:
     filled_url = PLACEHOLDER.sub(lambda m: _in_path(m[1], values), url)
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
@@ -111,7 +110,7 @@ def _http(request: HttpTemplate, url: str, values: Values) -> HttpRequest:
             text = fill(_text(one), values)
             if text is not None:
                 params.append((name, text))
-    headers = _headers(request, values)
+    headers = _headers(request, values, accept)
     content = _body(request, values, headers)
     return HttpRequest(request.method, filled_url, tuple(params), headers, content)
 
@@ -121,7 +120,7 @@ def _in_path(name: str, values: Values) -> str:
     return quote(_text(values.get(name, "")), safe="/," if name == "each" else ",")
 
 
-def _headers(request: HttpTemplate, values: Values) -> dict[str, str]:
+def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, str]:
     filled = _filled(request.headers, values)
     unread = next((name for name, value in filled.items() if not fits_header(value)), None)
     if unread is not None:
@@ -130,7 +129,7 @@ def _headers(request: HttpTemplate, values: Values) -> dict[str, str]:
             "no API can read there: put the placeholder into params"
         )
     given = {name.lower() for name in filled}
-    return ({} if "accept" in given else {"Accept": ACCEPT}) | filled
+    return ({} if "accept" in given else {"Accept": accept}) | filled
 
 
 def _body(request: HttpTemplate, values: Values, headers: dict[str, str]) -> bytes | None:

@@ -15,15 +15,10 @@ import pyarrow as pa
 from pipeline.body import Body
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
-from pipeline.decode import exact_json
-from pipeline.decode.body_checks import (
-    ConversionCounts,
-    ThrottledInBody,
-    UnexpectedPage,
-    clean_utf8,
-)
+from pipeline.decode import Format
+from pipeline.decode.base import DecodedPage, Decoder
+from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
-from pipeline.decode.reader import DecodedPage, PageReader
 from pipeline.decode.types import INSTANT, parse_type
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
@@ -61,7 +56,7 @@ class PageFetcher:
         source: Source,
         name: str,
         window: Window,
-        reader: PageReader,
+        reader: Decoder,
         sent: RequestCounts,
     ) -> None:
         self._sender = sender
@@ -119,7 +114,7 @@ class PageFetcher:
         )
 
         async def read(response: HttpResponse) -> int | None:
-            return count_in(response.body, spec.at)
+            return count_in(self._endpoint.format, response.body, spec.at)
 
         return await self._fetch(http_request, read, f"{self._source.source}/{self._name}, count")
 
@@ -272,23 +267,23 @@ def _where(request: PageRequest, endpoint: Endpoint) -> str:
     return "page at " + ", ".join(given) if given else "page"
 
 
-def count_in(body: Body, path: str) -> int | None:
+def count_in(format: Format, body: Body, path: str) -> int | None:
     """The count at a path of a response.
 
-    :raises BadBody: it is no JSON. :raises ContractBroken: there is no count.
+    :raises BadBody: the body is not of the format. :raises ContractBroken: there is no count.
     """
-    conversions = ConversionCounts()
     try:
-        value: Any = exact_json.parse(clean_utf8(body, conversions), conversions)
-    except (exact_json.TooDeep, RecursionError):
-        raise ContractBroken("The response to a count is nested over 1,000 levels deep") from None
+        value = format.value_at(body, split_path(path))
+    except (KeyError, TypeError):
+        raise _no_count(body, path) from None
     try:
-        for part in split_path(path):
-            value = value[part]
         return whole_total(value)
-    except (KeyError, TypeError, ContractBroken):
-        found = cut_bytes(body, 100)
-        raise ContractBroken(
-            f"The response to a count is {found!r}, expected a number at `{path}`. Check: "
-            "1. count.path; 2. count.at"
-        ) from None
+    except ContractBroken:
+        raise _no_count(body, path) from None
+
+
+def _no_count(body: Body, path: str) -> ContractBroken:
+    return ContractBroken(
+        f"The response to a count is {cut_bytes(body, 100)!r}, expected a number at `{path}`. "
+        "Check: 1. count.path; 2. count.at"
+    )

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.decode.reader import Column, Shape
+from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.extract.confirmation import ConfirmedEmptyPages, CursorPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader

@@ -57,7 +57,7 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
             def left() -> None:
                 nonlocal left_at
                 left_at = monotonic()
-                self._budget.left(grant)
+                self._budget.departed(grant)
 
             with leaving(_final(request), left) as sent:
                 response = await self._inner.handle_async_request(sent)

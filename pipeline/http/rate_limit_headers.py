@@ -35,7 +35,7 @@ class RateLimitListener:
         rate = self._source.limits.headers
         self._budget.observed(*quota_left(headers, rate, _now))
         if limit := advertised_limit(headers, rate):
-            self._budget.told(*limit)
+            self._budget.advertised(*limit)
         if not self._warned and (odd := odd_unit(headers, rate)):
             self._warned = True
             log.warning("%s: %s", self._source.source, odd)

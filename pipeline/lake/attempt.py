@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.decode.schema_text import describe
+from pipeline.decode.types import describe
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
 from pipeline.lake.checkpoint import (
     Checkpoint,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from pipeline.decode.schema_text import describe, schema_of
+from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.current_rows import (
     DELETED,

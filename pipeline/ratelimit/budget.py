@@ -1,15 +1,15 @@
-"""The budget as a run uses it: a place in flight, then a slot, then the request, at once.
+"""The budget as a run uses it: a permit in flight, then a send slot, then the request, at once.
 
-The order is the point. The place is taken before the slot, else a slot that is due would wait for a
-place and be wasted. Only the first of a process's queue takes a shared place and reserves a slot:
-a process that is killed loses one slot, and holds at most one place that it does not use.
+The order matters. The permit is taken before the slot, else a slot that is due would wait for a
+permit and be wasted. Only the first of a process's queue takes a shared permit and reserves a slot:
+a process that is killed loses one slot, and holds at most one permit that it does not use.
 
-    tasks → Semaphore(in_flight) → Lock (FIFO) → shared place → AsyncLimiter → shared slot → send
+    tasks → Semaphore(in_flight) → Lock (FIFO) → shared permit → AsyncLimiter → shared slot → send
 
 ``AsyncLimiter`` is the gate inside the process, ``HEADROOM`` faster than the quota: it never slows
-the shared pace down, yet it smooths this process's own catching up, and if the shared state were
-lost (a deleted file, a flushed Redis), it alone would keep one process close to the quota. It can't
-be the pacer itself: at exactly the quota it gets 429s, and it knows nothing of other processes.
+the shared pace down, yet smooths this process's own catching up. If the shared state were lost (a
+deleted file, a flushed Redis), the gate alone would keep one process close to the quota. The gate
+can't be the pacer: at exactly the quota it gets 429s, and it knows nothing of other processes.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ from typing import Self
 from aiolimiter import AsyncLimiter
 
 from pipeline.errors import Retryable
-from pipeline.ratelimit.advertised_limit import TOLD_FOR_S
+from pipeline.ratelimit.advertised_limit import ADVERTISED_TTL_S
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.permits import Permits
 from pipeline.ratelimit.reservation import MAX_BLOCK_S, SHORT_S, Reservation
-from pipeline.ratelimit.stats import BudgetStats, SendGrant, UsageRecorder
-from pipeline.ratelimit.stores.base import BudgetStore, Mark
+from pipeline.ratelimit.stores.base import BudgetStore, SendId
+from pipeline.ratelimit.usage_stats import BudgetStats, SendGrant, UsageRecorder
 
 log = logging.getLogger("headrace.budget")
 
 HEADROOM = 1.25
 GATE_S = 0.1
 MIN_SLEEP_S = 0.0001
-SAID_S = 10.0  # a wait that the API asks for and that is longer than this is not silent
-HERE_S = 300.0  # one that is longer, and longer than any window, is not waited for in the process
-FREE_AFTER = 1.1  # of the longest window that counts a request which the longest of all does not
+LOGGED_WAIT_S = 10.0  # a longer wait that the API asks for is logged
+MAX_WAIT_S = 300.0  # a longer wait, longer than any window too, ends the step
+FREE_AFTER = 1.1  # of the longest window but one: an uncounted request has left it after that
 
 
 def gate_of(limits: Limits) -> AsyncLimiter:
@@ -57,12 +57,12 @@ def _clock(after_s: float) -> str:
 
 
 class Budget:
-    """One user of an API key's budget. Open it inside the run's event loop, and share it there."""
+    """One user of the budget of an API key. Open and share it inside the run's event loop."""
 
     def __init__(self, store: BudgetStore, limits: Limits) -> None:
         self._store, self._limits = store, limits
-        self._tally = UsageRecorder()
-        self._told: tuple[int, float, float] | None = None
+        self._recorder = UsageRecorder()
+        self._advertised: tuple[int, float, float] | None = None
         self._uncounted: deque[tuple[float, SendGrant]] = deque()
         self._waits_until = 0.0
 
@@ -70,99 +70,100 @@ class Budget:
         self._local = asyncio.Semaphore(self._limits.in_flight)
         self._turn = asyncio.Lock()
         self._gate = gate_of(self._limits)
-        self._places = Permits(self._store)
+        self._permits = Permits(self._store)
         self._notes: set[asyncio.Task[None]] = set()
         await self._store.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._notes_taken()
+        await self._notes_ended()
         await self._store.close()
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[SendGrant]:
-        """Wait for a place in flight and a slot; send on entering. The exit frees the place."""
+        """Wait for a permit and a send slot; send on entering. The exit frees the permit."""
         began = monotonic()
         async with self._local:
             queued = monotonic()
             async with self._turn:
                 first = monotonic()
-                mark = None
-                while mark is None:
-                    place = await self._places.take()
-                    placed = monotonic()
-                    mark = await self._slot_with(place)
+                send_id = None
+                while send_id is None:
+                    permit = await self._permits.take()
+                    permitted = monotonic()
+                    send_id = await self._slot_with(permit)
             granted = monotonic()
             grant = SendGrant(
-                waited_place_s=queued - began + placed - first,
-                waited_slot_s=first - queued + granted - placed,
-                left_at=granted,
-                mark=mark,
+                waited_permit_s=queued - began + permitted - first,
+                waited_slot_s=first - queued + granted - permitted,
+                departed_at=granted,
+                send_id=send_id,
             )
-            self._tally.sent(time(), grant)
+            self._recorder.sent(time(), grant)
             try:
                 yield grant
             finally:
-                self._places.free(place)
+                self._permits.free(permit)
 
-    def left(self, grant: SendGrant) -> asyncio.Task[None] | None:
-        """The request leaves, now: if that is late, as after a connect, it counts from now on.
+    def departed(self, grant: SendGrant) -> asyncio.Task[None] | None:
+        """Record that the request leaves now: if that is late, it counts from now on.
 
-        Late is more than half of what the margin leaves free. So a request on a connection that is
-        open costs nothing here; one that never leaves counts from its grant.
+        Late is more than half of the send margin, as after a connect. So a request on an open
+        connection costs nothing here; a request that never leaves counts from its grant.
         """
-        now, kept = monotonic(), self._store
-        late_s = now - grant.left_at
-        if late_s <= kept.margin * kept.limits.shortest.per_s / 2:
+        now, store = monotonic(), self._store
+        late_s = now - grant.departed_at
+        if late_s <= store.margin * store.limits.shortest.per_s / 2:
             return None
-        grant.left_at = now
-        return self._note(self._left(grant, late_s))
+        grant.departed_at = now
+        return self._note(self._departed(grant, late_s))
 
-    async def _left(self, grant: SendGrant, late_s: float) -> None:
-        grant.mark = await self._store.left(grant.mark, late_s)
+    async def _departed(self, grant: SendGrant, late_s: float) -> None:
+        grant.send_id = await self._store.departed(grant.send_id, late_s)
 
     def throttled(self, wait_s: float | None) -> asyncio.Task[None]:
-        """The API answered 429, or 503 with Retry-After: everybody waits, and the margin grows.
+        """Record a 429, or a 503 with Retry-After: all processes pause, and the margin grows.
 
         Returns at once; this process's next request goes after it. Awaiting the task is optional.
         """
-        self._tally.throttled += 1
+        self._recorder.throttled += 1
         if wait_s is not None and math.isnan(wait_s):
             wait_s = None
-        self._say(wait_s or 0.0, "Retry-After")
+        self._log_pause(wait_s or 0.0, "Retry-After {:.0f} s")
         return self._note(self._store.throttled(wait_s))
 
     def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
-        """What the API says of its own count. Nothing left: everybody waits until the reset.
+        """Record the API's own count. No request remains: all processes pause until the reset.
 
-        :param reset_s: seconds from now until there is quota again; without it nothing is known.
+        :param reset_s: seconds from now until there is quota again; None if the API does not say.
         """
         if remaining is None or remaining > 0 or reset_s is None or not reset_s > 0:
             return None
-        self._say(reset_s, "no request is left for")
+        self._log_pause(reset_s, "no requests remain for {:.0f} s")
         return self._note(self._store.block(reset_s))
 
-    def _say(self, wait_s: float, why: str) -> None:
-        """Once for each wait, also where another process has heard of it."""
+    def _log_pause(self, wait_s: float, reason: str) -> None:
+        """Log each pause once, also where another process has recorded it."""
         wait_s = min(wait_s, MAX_BLOCK_S)
         until = monotonic() + wait_s
-        if wait_s > SAID_S and until > self._waits_until + SAID_S:
+        if wait_s > LOGGED_WAIT_S and until > self._waits_until + LOGGED_WAIT_S:
             self._waits_until = until
             log.warning(
-                "everybody who uses this budget waits until %s: the API said so (%s %.0f s)",
-                _clock(wait_s), why, wait_s,
-            )  # fmt: skip
+                "rate limited: all processes pause until %s (%s)",
+                _clock(wait_s),
+                reason.format(wait_s),
+            )
 
-    def told(self, requests: int, per_s: float) -> asyncio.Task[None] | None:
-        """The API says what its limit is. If it is lower than ours, everybody keeps to it."""
-        before, self._told = self._told, (requests, per_s, monotonic())
-        if before is not None and before[:2] == self._told[:2]:
-            if self._told[2] - before[2] < TOLD_FOR_S / 4:
-                self._told = before
+    def advertised(self, requests: int, per_s: float) -> asyncio.Task[None] | None:
+        """Record the limit that the API advertises: all users keep to it if it is the lower one."""
+        before, self._advertised = self._advertised, (requests, per_s, monotonic())
+        if before is not None and before[:2] == self._advertised[:2]:
+            if self._advertised[2] - before[2] < ADVERTISED_TTL_S / 4:
+                self._advertised = before
                 return None
         elif before is not None or requests < self._most_in(per_s):
-            log.info("the API says that it allows %d requests in %g s", requests, per_s)
-        return self._note(self._store.tell(requests, per_s))
+            log.info("the API advertises a limit of %d requests in %g s", requests, per_s)
+        return self._note(self._store.advertise(requests, per_s))
 
     def _most_in(self, per_s: float) -> int:
         """How many requests the configured windows let go in so many seconds."""
@@ -170,10 +171,11 @@ class Budget:
         return min(math.ceil(per_s / w.per_s) * w.requests for w in windows)
 
     def not_counted(self, grant: SendGrant) -> None:
-        """The API does not count this request in the longest window: its slot is given back.
+        """Free the slot of a request that the API does not count in the longest window.
 
-        Not before it has left the other windows, which count what the API sees. Until then, and
-        if this process ends before, it counts as any other; so it does if there is one window.
+        The slot is freed once the request has left the other windows, which count every request.
+        Until then, and if this process ends before, it counts as any other. With one window only,
+        it always counts.
         """
         shorter = sorted(window.per_s for window in self._limits.windows)[:-1]
         if shorter:
@@ -181,23 +183,23 @@ class Budget:
 
     @property
     def stats(self) -> BudgetStats:
-        """What this user has had until now."""
-        return self._tally.frozen(self._store.limits, self._store.margin)
+        """What this user has used until now."""
+        return self._recorder.frozen(self._store.limits, self._store.margin)
 
-    async def _slot_with(self, place: int) -> Mark | None:
-        """A slot for the holder of this place. None: it was lent, and has been given back."""
+    async def _slot_with(self, permit: int) -> SendId | None:
+        """The send id of the holder of a permit. None: the permit was lent, and was freed."""
         try:
             await self._gate.acquire()
-            mark = await self._take_slot(place)
+            send_id = await self._take_slot(permit)
         except BaseException:
-            self._places.free(place)
+            self._permits.free(permit)
             raise
-        if mark is None:
-            self._places.release(place)
-        return mark
+        if send_id is None:
+            self._permits.release(permit)
+        return send_id
 
     def _note(self, note: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Tell the store in the background: neither sending nor judging an answer waits for it."""
+        """Report to the store in the background: no request or response waits for it."""
         task = asyncio.get_running_loop().create_task(note)
         self._notes.add(task)
         task.add_done_callback(self._noted)
@@ -206,55 +208,55 @@ class Budget:
     def _noted(self, task: asyncio.Task[None]) -> None:
         self._notes.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.warning("the budget could not be told what became of a request: %s", error)
+            log.warning("could not report a request's outcome to the budget store: %s", error)
 
-    async def _notes_taken(self) -> None:
+    async def _notes_ended(self) -> None:
         if self._notes:
             await asyncio.wait(set(self._notes))
 
-    async def _take_slot(self, place: int) -> Mark | None:
-        await self._notes_taken()
-        await self._give_uncounted_back()
-        answer = await self._store.take(None)
+    async def _take_slot(self, permit: int) -> SendId | None:
+        await self._notes_ended()
+        await self._free_uncounted()
+        reserved = await self._store.take(None)
         try:
-            while answer.wait_s > 0:
-                self._end_if_long(answer.blocked_s)
-                wait_s = max(min(answer.wait_s, self._uncounted_in_s), MIN_SLEEP_S)
-                if not await self._places.wait(place, wait_s):
-                    await self._store.forget([self._store.mark(answer)])
+            while reserved.wait_s > 0:
+                self._end_if_long(reserved.blocked_s)
+                wait_s = max(min(reserved.wait_s, self._uncounted_in_s), MIN_SLEEP_S)
+                if not await self._permits.wait(permit, wait_s):
+                    await self._store.forget([self._store.send_id(reserved)])
                     return None
-                await self._notes_taken()
-                again = await self._give_uncounted_back(answer)
-                answer = await self._store.take(None if again else answer.ticket)
+                await self._notes_ended()
+                freed = await self._free_uncounted(reserved)
+                reserved = await self._store.take(None if freed else reserved.ticket)
         except (asyncio.CancelledError, Retryable):
-            self._store.give_back(answer.ticket)
+            self._store.give_back(reserved.ticket)
             raise
-        return self._store.mark(answer)
+        return self._store.send_id(reserved)
 
     def _end_if_long(self, blocked_s: float) -> None:
-        """A run that would only wait, for hours, ends and comes back later.
+        """End a run that would only wait, for hours: Dagster retries it after that.
 
-        To wait for the next window is what a budget is for, however long that takes.
+        A wait for the next window, however long, is no reason to end.
         """
-        self._say(blocked_s, "for")
-        if blocked_s > max(HERE_S, FREE_AFTER * self._limits.longest_s):
+        self._log_pause(blocked_s, "{:.0f} s more")
+        if blocked_s > max(MAX_WAIT_S, FREE_AFTER * self._limits.longest_s):
             raise Retryable(
-                f"The API asks everybody who uses this budget to wait until {_clock(blocked_s)}: "
-                "no request goes out before that.",
+                f"Rate limited: the API asks all processes of this budget to pause until "
+                f"{_clock(blocked_s)}. No request goes out before that.",
                 wait_s=blocked_s,
             )
 
     @property
     def _uncounted_in_s(self) -> float:
-        """Seconds until the next request that is not counted can be given back."""
+        """Seconds until the slot of the next uncounted request can be freed."""
         return self._uncounted[0][0] - monotonic() if self._uncounted else math.inf
 
-    async def _give_uncounted_back(self, waiting: Reservation | None = None) -> bool:
-        """Give back what is due, and then what ``waiting`` has reserved: it may go earlier now."""
-        due: list[Mark] = []
+    async def _free_uncounted(self, waiting: Reservation | None = None) -> bool:
+        """Free the slots that are due, and then the one of ``waiting``: it may go earlier now."""
+        due: list[SendId] = []
         while self._uncounted_in_s <= 0:
-            due.append(self._uncounted.popleft()[1].mark)
+            due.append(self._uncounted.popleft()[1].send_id)
         if due:
-            reserved = [] if waiting is None else [self._store.mark(waiting)]
+            reserved = [] if waiting is None else [self._store.send_id(waiting)]
             await self._store.forget([*due, *reserved])
         return bool(due)

@@ -31,8 +31,8 @@ class Limits:
     """The limits of one API key; every window holds at the same time.
 
     :param in_flight: requests that may be under way at once, over all processes.
-    :param throttle_wait_s: how long everybody waits after a 429 that names no wait; None: as
-        ``send_margin.untold_wait_s`` has it.
+    :param throttle_wait_s: the pause of all processes after a 429 that names no wait; None:
+        ``send_margin.default_wait_s``.
     """
 
     windows: tuple[RateWindow, ...]

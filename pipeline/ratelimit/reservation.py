@@ -1,9 +1,9 @@
 """When a request may go out: the reservation core. Pure functions over the cells; no clock, no I/O.
 
-A user asks with ``take``: it reserves the earliest send time (a *slot*) that keeps every window,
-and is told how long to wait. When that time has come it asks again with its ticket. Then the slot
+A user asks with ``take``, which reserves the earliest send time (a *slot*) that keeps every window,
+and returns the wait. When that time has come the user asks again with its ticket. Then the slot
 is checked against what was really sent meanwhile, and moved to the present. A request that leaves
-later than it may, since it had to connect first, is reported with ``left``, and moved once more. So
+later than it may, since it had to connect first, is reported with ``departed``, and moved again. So
 the ring holds true send times and not plans. The law:
 
     a grant at ``now`` needs the N-th last entry of the ring at or before ``now - W·(1 + margin)``
@@ -16,12 +16,12 @@ Short windows are smoothed besides: slots keep ``SMOOTH·W/N`` apart, on a sched
 may catch up with by ``CATCH_UP_S``. Longer windows may be used up in a burst.
 
 Users with a share under 1 have a ring of their own, held to that part of the windows. The rest is
-lent to them while no user with the whole share is about, and comes back as a *rate*: a short window
-is lent whole, since it comes round at once. Of a long one, whose quota once spent can't be handed
+lent to them while no user with the whole share is active, and comes back as a *rate*: a short
+window is lent whole, since it comes round at once. Of a long one, whose spent quota can't be given
 back, one request is lent each ``W / (N - part)`` seconds, beside the part and beyond their ring. So
 the slots of the rest come free as evenly as they were lent: who comes with the whole share, at any
-moment, gets its k-th of them within ``k·W / (N - part)``. Only what goes out at once is lent,
-nothing is reserved by it, so nobody queues behind a loan.
+moment, gets its k-th of them within ``k·W / (N - part)``. A loan is
+granted only for an immediate send and reserves nothing, so it delays no other user.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from pipeline.ratelimit.state_layout import (
     NEXT_LENT_AT,
     OUTSTANDING,
 )
-from pipeline.ratelimit.usage_histogram import minute_of
+from pipeline.ratelimit.usage_stats import minute_of
 
 SHORT_S = 2.0
 SMOOTH = 0.98
 CATCH_UP_S = 0.05
-LENT_BACK_S = 2.0  # longer than most pages take: one who asks page after page has not gone
+LENT_BACK_S = 2.0  # longer than most pages take: a user that sends page after page stays active
 MAX_BLOCK_S = 86_400.0
 EPSILON_S = 1e-7
 
@@ -56,8 +56,8 @@ EPSILON_S = 1e-7
 class Reservation(NamedTuple):
     """``wait_s`` is 0 if the request may go now; else ask again with ``ticket`` after it.
 
-    The ticket of one that may go is its send time. ``blocked_s``: of the wait, what the API asked
-    for.
+    The ticket of a request that may go is its send time. ``blocked_s``: the part of the wait that
+    the API asked for.
     """
 
     wait_s: float
@@ -76,7 +76,7 @@ def take(
     if ticket is None:
         forget_other_clock(cells, limits, now)
         send_margin.decay(cells, now)
-    limits = advertised_limit.kept(cells, limits, now)
+    limits = advertised_limit.effective(cells, limits, now)
     main, low = Ring(cells, low=False), Ring(cells, low=True) if share < 1 else None
     if share >= 1:
         cells[FULL_SEEN_AT] = max(cells[FULL_SEEN_AT], now)
@@ -117,7 +117,7 @@ def take(
 
 
 def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bool:
-    """A user that gave up waiting: its slot is free again, if nobody has queued behind it."""
+    """Free the slot of a user that gave up waiting, if no other has queued behind it."""
     if not Ring(cells, low=False).drop_newest(ticket):
         return False
     if share < 1:
@@ -127,7 +127,7 @@ def give_back(cells: memoryview[float], ticket: float, share: float = 1.0) -> bo
 
 
 def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: float = 1.0) -> None:
-    """A request that the API did not count: its slot is free again, whoever sent since."""
+    """Free the slot of a request that the API did not count, also with later sends behind it."""
     main = Ring(cells, low=False)
     main.forget(sent_at)
     if share < 1:
@@ -136,37 +136,37 @@ def forget(cells: memoryview[float], limits: Limits, sent_at: float, share: floa
     cells[NEXT_AT] = min(cells[NEXT_AT], newest + _spacing_s(limits.shortest))
 
 
-def left(cells: memoryview[float], sent_at: float, late_s: float, share: float = 1.0) -> float:
-    """A request left that much later than the ring says: it counts from then on.
+def departed(cells: memoryview[float], sent_at: float, late_s: float, share: float = 1.0) -> float:
+    """Record that a request left later than the ring says: it counts from then on.
 
     Returns its send time. One that the rings don't hold any more stays forgotten.
     """
-    left_at = sent_at + max(0.0, late_s)
+    departed_at = sent_at + max(0.0, late_s)
     for ring in (Ring(cells, low=low) for low in ((False, True) if share < 1 else (False,))):
         if ring.find(sent_at) is not None:
-            ring.move(sent_at, left_at)
-    return left_at
+            ring.move(sent_at, departed_at)
+    return departed_at
 
 
 def block(cells: memoryview[float], now: float, wait_s: float) -> None:
-    """Nobody sends for ``wait_s``. A longer block that holds already stays."""
+    """Pause all users for ``wait_s`` seconds. A longer pause that holds already stays."""
     until = now + min(max(wait_s, 0.0), MAX_BLOCK_S)
     cells[BLOCKED_UNTIL] = max(cells[BLOCKED_UNTIL], until)
 
 
 def throttled(cells: memoryview[float], limits: Limits, now: float, wait_s: float | None) -> None:
-    """A 429: everybody waits, and the margin grows."""
-    limits = advertised_limit.kept(cells, limits, now)
+    """Record a 429: all users pause, and the margin grows."""
+    limits = advertised_limit.effective(cells, limits, now)
     cells[minute_of(cells, now).throttled] += 1
     send_margin.refused(cells)
     wait_s = limits.throttle_wait_s if wait_s is None else wait_s
-    wait_s = send_margin.untold_wait_s(cells, limits, now) if wait_s is None else wait_s
+    wait_s = send_margin.default_wait_s(cells, limits, now) if wait_s is None else wait_s
     send_margin.cut(cells, limits, now, wait_s)
     block(cells, now, wait_s)
 
 
 def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> None:
-    """A clock that was set back leaves times that nobody should wait for."""
+    """Drop the times that a clock left in the future when it was set back."""
     if cells[BLOCKED_UNTIL] > now + MAX_BLOCK_S + 1.0:
         cells[BLOCKED_UNTIL] = now
     horizon = max(now, cells[BLOCKED_UNTIL]) + 60.0 + OUTSTANDING * 2 * limits.longest_s

@@ -1,13 +1,13 @@
 """How far the pace stays behind the limit: learned from the 429s, by AIMD. Pure.
 
 A server that counts a sliding window sees requests when they arrive, not when they are sent: it
-takes a margin of (peak-to-peak jitter ÷ window) to be free of 429s. Nobody knows that jitter
+takes a margin of (peak-to-peak jitter ÷ window) to be free of 429s. That jitter is not known
 beforehand, so each 429 adds to the margin, once a burst: the 429s of one burst have one cause. A
-burst goes on until more has been answered well than can have been under way: an API that says no
-to everything for a while teaches nothing of the pace. A single 429 may be a hiccup: its step is
-small, and is forgotten within minutes. One within ``AGAIN_S`` of the last cut is jitter: the step
-is larger, and what was learned halves only every quarter of an hour. Each such 429 costs a wait of
-everybody, so forgetting early is dear.
+burst goes on until more requests have succeeded than can have been in flight: an API that refuses
+every request for a while teaches nothing of the pace. A single 429 may be a hiccup: its step is
+small, and is forgotten within minutes. A 429 within ``AGAIN_S`` of the last cut is jitter: the step
+is larger, and the margin halves only every quarter of an hour. Each such 429 pauses all processes,
+so forgetting early is dear.
 
 The margin is a fraction of the shortest window. Jitter is seconds, not a fraction, so a longer
 window of the same budget is stretched by the same seconds, or by ``LONG_PAD`` of it if that is
@@ -38,7 +38,7 @@ LONG_PAD = 0.002
 
 
 def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> bool:
-    """A 429 came: add to the margin, unless this burst of 429s has done so already."""
+    """Add to the margin after a 429, once a burst. Returns whether it grew."""
     cool_down_s = max(COOL_DOWN_MIN_S, limits.shortest.per_s, min(wait_s, 60.0))
     if now < cells[CUT_AT] + cool_down_s or _goes_on(cells, limits, now):
         return False
@@ -51,7 +51,7 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
 
 
 def granted(cells: memoryview[float]) -> None:
-    """A request may go. Nobody tells of good answers: what no 429 takes back is one."""
+    """Count a granted request as a success, until a 429 takes it back."""
     cells[ANSWERED] += 1
 
 
@@ -60,18 +60,18 @@ def refused(cells: memoryview[float]) -> None:
 
 
 def _goes_on(cells: memoryview[float], limits: Limits, now: float) -> bool:
-    """True for a 429 of the same burst as the last: since then hardly any answer was a good one."""
+    """True for a 429 of the same burst as the last: hardly any request has succeeded since."""
     under_way = min(limits.in_flight, limits.shortest.requests)
     quiet_at = max(cells[CUT_AT], cells[BLOCKED_UNTIL]) + QUIET_S
     return cells[ANSWERED] <= under_way and now < quiet_at
 
 
-def untold_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
-    """How long everybody waits after a 429 where neither it nor the user says so: a second.
+def default_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
+    """The pause of all processes, seconds, after a 429 where neither API nor YAML names one.
 
-    The first of a burst says that one request came a little early: a quarter of a short window
-    makes up for it, and the margin grows. If others follow at once, more was wrong; not if they
-    come while everybody waits, since they had left before.
+    The first 429 of a burst means that one request came a little early: a quarter of a short window
+    makes up for it, and the margin grows. Others that follow at once mean more, and cost a second;
+    those that come during a pause had left before it, and add nothing.
     """
     if now < cells[BLOCKED_UNTIL]:
         return 0.0

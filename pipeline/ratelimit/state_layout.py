@@ -1,6 +1,7 @@
 """The state of a budget: one flat row of doubles, the same in memory, in a file and in a database.
 
-Layout only: where each value lives, how a fresh state is made, and how an old one is carried over.
+Layout only: where each value lives, how a fresh state is made, and how one goes on under other
+limits.
 Times are seconds on the store's own clock. A ring holds the last ``CAP`` reserved send times in
 order; entry ``seq`` is in cell ``start + seq % CAP``, and ``seq`` runs from 0 to the ring's count.
 
@@ -18,14 +19,14 @@ from collections.abc import Iterable
 from pipeline.errors import ConfigError
 from pipeline.ratelimit.limits import MAX_WINDOWS, Limits, RateWindow
 
-VERSION = 4811005.0  # raise it with every change of the layout
-UNUSED = 4811000.0  # the only cell of a state that nobody has opened yet
+VERSION = 4811005.0  # another one is not read: raise it with every change of the layout
+UNUSED = 4811000.0  # the only cell of a state that was never opened
 OUTSTANDING = 256  # reservations that may lie in the future: one a process
 MINUTES = 61  # a minute's bin is reused after an hour
 
 _VERSION, BOOT, CAP, COUNT, LOW_COUNT, NEXT_AT, BLOCKED_UNTIL = range(7)
 MARGIN, CUT_AT, DECAYED_AT, FULL_SEEN_AT, STEP, SHAPE, _N_WINDOWS = range(7, 14)
-TOLD_REQUESTS, TOLD_PER_S, TOLD_UNTIL = range(14, 17)
+ADVERTISED_REQUESTS, ADVERTISED_PER_S, ADVERTISED_UNTIL = range(14, 17)
 _WINDOWS = 17
 BINS = _WINDOWS + 2 * MAX_WINDOWS
 _MORE = BINS + 2 * MINUTES
@@ -33,11 +34,13 @@ ANSWERED, WALL = range(_MORE, _MORE + 2)
 MORE_BINS = _MORE + 2
 NEXT_LENT_AT = MORE_BINS + 2 * MINUTES
 RINGS = NEXT_LENT_AT + 1
-_RINGS_BEFORE = {4811003.0: _MORE, 4811004.0: NEXT_LENT_AT}  # where they began in earlier versions
 _TIMES = (NEXT_AT, CUT_AT, DECAYED_AT, FULL_SEEN_AT, NEXT_LENT_AT)
 NEVER_EARLIER = (NEXT_AT, BLOCKED_UNTIL, MARGIN, FULL_SEEN_AT, NEXT_LENT_AT)  # of two states
 
 Sends = tuple[list[float], list[float]]
+
+EMPTY: memoryview[float] = memoryview(bytes(8 * RINGS)).cast("d")
+"""A row without any minutes: for a look at a budget that is not there."""
 
 LONG_AGO = -1e15
 MARGIN_MIN, MARGIN_MAX = 0.015, 0.5
@@ -59,7 +62,7 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
         cells[index] = 0.0
     cells[BOOT] = boot
     cells[CAP] = capacity(limits)
-    for index in (*_TIMES, BLOCKED_UNTIL, TOLD_UNTIL):
+    for index in (*_TIMES, BLOCKED_UNTIL, ADVERTISED_UNTIL):
         cells[index] = LONG_AGO
     cells[MARGIN] = MARGIN_MIN
     write_windows(cells, limits)
@@ -68,7 +71,7 @@ def fresh(cells: memoryview[float], limits: Limits, boot: float) -> None:
 
 
 def used_up(cells: memoryview[float], limits: Limits, boot: float, now: float) -> None:
-    """Write a state for when it is not known what was sent: each window was just used up."""
+    """Write a state for when past sends are not known: each window was just used up."""
     fresh(cells, limits, boot)
     cells[_VERSION] = 0.0  # not a state until all of it is there
     most = max(window.requests for window in limits.windows)
@@ -77,37 +80,30 @@ def used_up(cells: memoryview[float], limits: Limits, boot: float, now: float) -
     cells[_VERSION] = VERSION
 
 
-def upgraded(cells: memoryview[float]) -> memoryview[float]:
-    """A state of an earlier version, in a copy as this one has it; any other as it is."""
-    rings = _RINGS_BEFORE.get(cells[_VERSION]) if len(cells) else None
-    if rings is None or len(cells) < rings:
-        return cells
-    new = memoryview(bytearray(8 * (len(cells) + RINGS - rings))).cast("d")
-    new[:rings], new[RINGS:] = cells[:rings], cells[rings:]
-    new[_VERSION] = VERSION
-    return new
-
-
-def moved(cells: memoryview[float], by_s: float, now: float, boot: float) -> memoryview[float]:
+def on_new_clock(
+    cells: memoryview[float], by_s: float, now: float, boot: float
+) -> memoryview[float]:
     """A copy of a state from before a reboot, its times on the clock that counts from then.
 
     What would lie in the future counts as sent now.
     """
     new = memoryview(bytearray(cells)).cast("d")
     new[BOOT] = boot
-    for index in (*_TIMES, BLOCKED_UNTIL, TOLD_UNTIL):
+    for index in (*_TIMES, BLOCKED_UNTIL, ADVERTISED_UNTIL):
         new[index] += by_s
     for index in _TIMES:
         new[index] = min(new[index], now)
-    for count, start, times in zip((COUNT, LOW_COUNT), ring_starts(new), sent(cells), strict=True):
+    for count, start, times in zip(
+        (COUNT, LOW_COUNT), ring_starts(new), send_times(cells), strict=True
+    ):
         new[count] = refill(new, start, [min(at + by_s, now) for at in times])
     for index in (*range(BINS, _MORE), *range(MORE_BINS, NEXT_LENT_AT)):
         new[index] = 0.0  # minutes of the other clock
     return new
 
 
-def joined(one: Sends, two: Sends) -> Sends:
-    """What both rings hold, each send once: so it does not matter how often it is done."""
+def merged(one: Sends, two: Sends) -> Sends:
+    """The sends of both states, each once, however often they are merged."""
     main, low = (
         sorted((Counter(a) | Counter(b)).elements()) for a, b in zip(one, two, strict=True)
     )
@@ -122,7 +118,7 @@ def write_windows(cells: memoryview[float], limits: Limits) -> None:
 
 
 def windows(cells: memoryview[float]) -> tuple[RateWindow, ...]:
-    """The windows that whoever opened the budget last has set: they hold for everybody."""
+    """The windows that the user who opened the budget last has set: they hold for all users."""
     return tuple(
         RateWindow(int(cells[_WINDOWS + 2 * i]), cells[_WINDOWS + 2 * i + 1])
         for i in range(int(cells[_N_WINDOWS]))
@@ -130,12 +126,12 @@ def windows(cells: memoryview[float]) -> tuple[RateWindow, ...]:
 
 
 def flaw(cells: memoryview[float], now: float, boot: float = 0.0) -> str | None:
-    """What is wrong with a state that may have been cut short, overwritten or made elsewhere.
+    """The flaw of a state that was cut short, overwritten or made elsewhere; None if it is sound.
 
-    One from before a reboot is sound, though its times are of another clock.
+    A state from before a reboot is sound, though its times are of another clock.
     """
     if len(cells) < RINGS or cells[_VERSION] != VERSION:
-        return "it is not a state of this version"
+        return "its version is another"
     cap, counts = cells[CAP], (cells[COUNT], cells[LOW_COUNT])
     if not (1 <= cap <= 1e8 and cap == int(cap) and len(cells) >= RINGS + 2 * int(cap)):
         return "it is cut short"
@@ -148,18 +144,18 @@ def flaw(cells: memoryview[float], now: float, boot: float = 0.0) -> str | None:
             return "its size is not that of its windows"
     except (ConfigError, ValueError, OverflowError):
         return "its windows are not windows"
-    if not 0 <= cells[MARGIN] <= MARGIN_MAX:  # the least was less once
+    if not MARGIN_MIN <= cells[MARGIN] <= MARGIN_MAX:
         return "the margin is out of bounds"
     if cells[BOOT] == boot and any(cells[i] > now + 1.0 for i in (CUT_AT, DECAYED_AT)):
         return "its clock is ahead of the clock"
     for start, count in zip(ring_starts(cells), counts, strict=True):
-        times = [cells[start + seq % int(cap)] for seq in held(int(count), int(cap))]
+        times = [cells[start + seq % int(cap)] for seq in entries(int(count), int(cap))]
         if not all(map(math.isfinite, times)) or times != sorted(times):
             return "the send times are out of order"
     return None
 
 
-def held(count: int, cap: int) -> range:
+def entries(count: int, cap: int) -> range:
     """The entries that a ring still holds."""
     return range(max(0, count - cap), count)
 
@@ -169,35 +165,35 @@ def ring_starts(cells: memoryview[float]) -> tuple[int, int]:
     return RINGS, RINGS + int(cells[CAP])
 
 
-def sent(cells: memoryview[float]) -> Sends:
+def send_times(cells: memoryview[float]) -> Sends:
     """The send times of both rings, oldest first."""
     cap = int(cells[CAP])
     main, low = ring_starts(cells)
     return (
-        [cells[main + seq % cap] for seq in held(int(cells[COUNT]), cap)],
-        [cells[low + seq % cap] for seq in held(int(cells[LOW_COUNT]), cap)],
+        [cells[main + seq % cap] for seq in entries(int(cells[COUNT]), cap)],
+        [cells[low + seq % cap] for seq in entries(int(cells[LOW_COUNT]), cap)],
     )
 
 
 def carry_over(
-    kept: list[float],
+    head: list[float],
     sends: Sends,
     new: memoryview[float],
     limits: Limits,
 ) -> None:
     """Other limits, same key: what was sent, learned and blocked still holds.
 
-    :param kept: the first ``RINGS`` cells of the old state; it may lie where ``new`` is written.
+    :param head: the first ``RINGS`` cells of the old state; it may lie where ``new`` is written.
     """
     main, low = sends
-    fresh(new, limits, kept[BOOT])
+    fresh(new, limits, head[BOOT])
     new[_VERSION] = 0.0  # not a state until all of it is there
     for index in (NEXT_AT, BLOCKED_UNTIL, MARGIN, CUT_AT, DECAYED_AT, FULL_SEEN_AT, STEP):
-        new[index] = kept[index]
-    for index in (TOLD_REQUESTS, TOLD_PER_S, TOLD_UNTIL):
-        new[index] = kept[index]
+        new[index] = head[index]
+    for index in (ADVERTISED_REQUESTS, ADVERTISED_PER_S, ADVERTISED_UNTIL):
+        new[index] = head[index]
     for index in range(BINS, RINGS):
-        new[index] = kept[index]
+        new[index] = head[index]
     new[COUNT] = refill(new, ring_starts(new)[0], main)
     new[LOW_COUNT] = refill(new, ring_starts(new)[1], low)
     new[_VERSION] = VERSION
@@ -205,7 +201,7 @@ def carry_over(
 
 def refill(cells: memoryview[float], start: int, times: Iterable[float]) -> int:
     """Write a ring anew; returns its count."""
-    kept = list(times)[-int(cells[CAP]) :]
-    for seq, at in enumerate(kept):
+    newest = list(times)[-int(cells[CAP]) :]
+    for seq, at in enumerate(newest):
         cells[start + seq] = at
-    return len(kept)
+    return len(newest)

@@ -23,7 +23,6 @@ import pyarrow.compute as pc
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
 from pipeline.config.source import Source
-from pipeline.decode.reader import PageReader
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP
@@ -103,7 +102,7 @@ async def _read_keys(
     spec = source.endpoints[name]
     keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
-    reader = PageReader(shape_of(spec), where=f"{source.source}/{name} (sweep)")
+    reader = spec.format.decoder(shape_of(spec), label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
     extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
     extraction.progress = tally

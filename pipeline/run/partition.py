@@ -5,7 +5,7 @@ open    ``resume.open_partition``    its window, and what an earlier attempt has
 fetch   ``PageFetcher``, and the     pages in order, each requested as the source's ``paging`` says
         readers of ``extract``
 check   the readers of ``extract``   each page in the window, each joined to the one before it
-decode  ``PageReader``               bytes to Arrow
+decode  ``Decoder``                  bytes to Arrow
 write   ``RowBuffer``,               rows to row groups to Parquet files
         ``PartitionWriter``
 stage   ``Attempt``                  files on S3, unseen, with a checkpoint to resume from
@@ -26,8 +26,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.decode.reader import PageReader
-from pipeline.decode.schema_text import schema_of
+from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.fan_out import FanOutReader, ListFailures
 from pipeline.extract.fetcher import PageFetcher
@@ -105,7 +104,7 @@ class _Stager:
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
-        self._reader = PageReader(shape_of(self._spec), self._known(), where=where)
+        self._reader = self._spec.format.decoder(shape_of(self._spec), self._known(), label=where)
         self._pages = PageFetcher(
             run.sender, run.source, endpoint, self._window, self._reader, self._sent
         )

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.decode.schema_text import describe
+from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.feed import reaches_back

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.decode.reader import PageReader
+from pipeline.decode.base import Decoder
 from pipeline.decode.types import INSTANT
 from pipeline.extract.fetcher import parent_field
 from pipeline.lake.attempt import Attempt
@@ -33,7 +33,7 @@ class PartitionWriter:
     :ivar preview: the first rows.
     """
 
-    def __init__(self, attempt: Attempt, reader: PageReader, spec: Endpoint) -> None:
+    def __init__(self, attempt: Attempt, reader: Decoder, spec: Endpoint) -> None:
         self._attempt, self._reader, self._spec = attempt, reader, spec
         self._behind: asyncio.Task[None] | None = None
         self._file: ParquetBuffer | None = None

@@ -88,7 +88,7 @@ def read_only(headrace: Headrace) -> None:
         (wrong_id, "The token endpoint refused the credentials with status 400"),
         (html_instead_of_a_token, "The token endpoint responded with 200"),
         (refused_by_the_api, 'refused the request with status 400: {"message":"Invalid Field"}'),
-        (another_type, 'column name is declared string, but row 0 (id 2) has {"value": "'),
+        (another_type, 'column `name` is declared string, but row 0 (id 2) has {"value": "'),
         (no_such_bucket, "the bucket `there-is-none` does not exist"),
         (read_only, "these credentials may not"),
     ],
@@ -102,7 +102,7 @@ def test_what_no_retry_can_mend_fails_at_once(headrace: Headrace, spoil: Spoil, 
     [
         (no_such_host, "no connection to 127.0.0.1"),
         (no_such_token_host, "no connection to 127.0.0.1"),
-        (html_instead_of_rows, "HTML or XML came: 'Just a moment'"),
+        (html_instead_of_rows, "the body is HTML or XML: 'Just a moment'"),
     ],
 )
 def test_what_may_pass_is_tried_four_times(headrace: Headrace, spoil: Spoil, said: str) -> None:

@@ -15,7 +15,7 @@ from assets.progress import (
 from pipeline.errors import ContractBroken
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.messages import RequestCounts
-from pipeline.ratelimit.stats import BudgetStats
+from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import PartitionFailed, RunOutcome
 from tests.support.wire import answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick
@@ -90,8 +90,8 @@ def test_waits_and_429s_are_drawn_when_they_came() -> None:
     sends = [(100.0 + second, 1) for second in range(4)]
     timeline = RequestTimeline()
     timeline.add(101.5, BudgetStats(waited_slot_s=2.0, throttled=0))
-    timeline.add(102.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=2))
-    timeline.add(103.5, BudgetStats(waited_slot_s=2.0, waited_place_s=4.0, throttled=3))
+    timeline.add(102.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=2))
+    timeline.add(103.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=3))
     lines = requests_over_time(sends, 1.0, 1.0, timeline).split("\n\n")
     assert lines[0] == "`████`"
     assert lines[2:] == [

@@ -70,7 +70,7 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
         assert "requests/s" in metadata["requests_over_time"].value
         assert "no 429" in metadata["requests_over_time"].value
         assert float(str(value(metadata, "run_waited_slot_s"))) >= 0
-        assert float(str(value(metadata, "run_waited_place_s"))) >= 0
+        assert float(str(value(metadata, "run_waited_permit_s"))) >= 0
     assert by_day[RANGE[1]]["window_start"].value == f"{RANGE[0]}T23:00:00Z"
     assert value(by_day[RANGE[1]], "late_rows") == len(late)
     assert "| id |" in by_day[RANGE[1]]["preview"].value

@@ -21,7 +21,8 @@ from pipeline.auth.none import NoAuth
 from pipeline.auth.oauth2 import ClientCredentialsAuth, RefreshTokenAuth
 from pipeline.config.limits import BreakerConfig, RetriesConfig
 from pipeline.config.source import Source
-from pipeline.decode.body_checks import BadBody, looks_like_json
+from pipeline.decode import DEFAULT_FORMAT
+from pipeline.decode.body_checks import BadBody
 from pipeline.decode.exact_json import shorten
 from pipeline.errors import (
     ApiUnavailable,
@@ -460,7 +461,7 @@ def test_no_part_of_a_secret_is_left_where_a_text_was_cut(secret: str) -> None:
     async def read(response: HttpResponse) -> None:
         if response.status == 203:  # as a parser quotes: a piece, with no mark
             raise BadBody(f"odd near {bytes(response.body)[60:90]!r}")
-        looks_like_json(response.body)
+        DEFAULT_FORMAT.check(response.body)
         raise ContractBroken(f"page: got {shorten(bytes(response.body).decode(), 200)}")
 
     async def run() -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decode.reader import Column, Shape
+from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import INTEGERS, parse_type
 from pipeline.errors import ContractBroken
 from tests.support.readers import reader_of
@@ -228,26 +228,26 @@ def test_what_is_converted_without_loss(
         (
             "int64",
             3.7,
-            r"declared int64, but row 1 has 3\.7: that is no whole number\. Declare c: d",
+            r"declared int64, but row 1 has 3\.7: expected a whole number\. Declare c: d",
         ),
-        ("int64", "007", 'has "007": that is no whole number. Declare c: string or json'),
-        ("int64", True, "has true: that is no whole number. Declare c: bool or json"),
+        ("int64", "007", 'has "007": expected a whole number. Declare c: string or json'),
+        ("int64", True, "has true: expected a whole number. Declare c: bool or json"),
         ("int8", 128, "int8 goes from -128 to 127. Declare c: int64, uint64, string"),
         ("uint64", -1, "uint64 goes from 0 to"),
-        ("int64", 1e300, r"has 1e\+300: that is no whole number"),
+        ("int64", 1e300, r"has 1e\+300: expected a whole number"),
         ("int64", math.nan, "has NaN"),
         ("double", 2**53 + 1, "9007199254740993: the nearest double is 9007199254740992"),
-        ("double", "", 'has "": that is no number'),
-        ("double", "nan", 'has "nan": that is no number'),
+        ("double", "", 'has "": expected a number'),
+        ("double", "nan", 'has "nan": expected a number'),
         ("double", "1e400", "beyond the range of double"),
         ("double", 10**400, "beyond the range of double"),
         ("float", 1e39, "beyond the range of float"),
         ("float", 2**24 + 1, "the nearest float is 16777216"),
-        ("bool", 1, "only true and false are bool"),
-        ("bool", "true", "only true and false are bool"),
-        ("string", 1.5, "that is no text. Declare c: double or json"),
-        ("string", [1], r"has \[1\]: that is no text. Declare c: json"),
-        ("string", False, "that is no text. Declare c: bool or json"),
+        ("bool", 1, "expected true or false"),
+        ("bool", "true", "expected true or false"),
+        ("string", 1.5, "expected text. Declare c: double or json"),
+        ("string", [1], r"has \[1\]: expected text. Declare c: json"),
+        ("string", False, "expected text. Declare c: bool or json"),
         ("date", "29.2.2024", "expected a date like 2024-02-29"),
         ("date", "2023-02-29", "expected a date like"),
         ("timestamp[s]", 1_700_000_000_000, r"its year lies outside 1 to 9999. Declare c: timest"),
@@ -256,7 +256,7 @@ def test_what_is_converted_without_loss(
         ("timestamp[iso]", "TBD", "expected a time like 2024"),
         ("timestamp[iso]", "2024-02-29T25:00:00Z", "expected a time like 2024"),
         ("timestamp[iso]", 5, "expected a time like 2024"),
-        ("timestamp[%Y]", "May", "it is not in that format"),
+        ("timestamp[%Y]", "May", "expected text in that format"),
         ("list<int8>", 5, "expected an array. Declare c: int64 or json"),
         ("list<int8>", [1, 2.5], "number. Declare c: json, or that part of it double or json in"),
         ("list<struct<a: int8>>", [{"a": "x"}], "Declare c: json, or that part of it string or"),
@@ -265,14 +265,14 @@ def test_what_is_converted_without_loss(
     ],
 )
 def test_what_is_refused_says_so_and_what_to_do(text: str, value: object, sentence: str) -> None:
-    with pytest.raises(ContractBroken, match="igdb/games: column c .*" + sentence) as caught:
+    with pytest.raises(ContractBroken, match="igdb/games: column `c` .*" + sentence) as caught:
         land(text, [None, value])
     assert "in the YAML of igdb" in str(caught.value)
 
 
 def test_the_sentence_names_the_row_by_its_id() -> None:
     how = Shape(columns=(Column("id", parse_type("int64")), Column("hypes", parse_type("int64"))))
-    with pytest.raises(ContractBroken, match=r"column hypes .* row 1 \(id 1942\) has 3\.7"):
+    with pytest.raises(ContractBroken, match=r"column `hypes` .* row 1 \(id 1942\) has 3\.7"):
         reader_of(how).read(b'[{"id": 1, "hypes": 3.0}, {"id": 1942, "hypes": 3.7}]')
 
 

@@ -129,7 +129,7 @@ def test_what_is_no_number_inside_of_a_column_says_what_would_take_it(lake: Lake
     with serving(api.app) as url, pytest.raises(ContractBroken) as caught:
         committed(lake, url, DAY)
     remedy = "Declare metrics: json, or that part of it string in the YAML of mlflow"
-    assert 'has "n/a": that is no number. ' + remedy in str(caught.value)
+    assert 'has "n/a": expected a number. ' + remedy in str(caught.value)
 
 
 @pytest.mark.parametrize(

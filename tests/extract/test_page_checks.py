@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.config import Source
-from pipeline.decode.reader import PageReader
 from pipeline.errors import ApiUnavailable, ContractBroken, HeadraceError
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.plan import shape_of
@@ -44,7 +43,8 @@ def source_at(url: str, more: str = "", breaker: int = 20) -> Source:
 
 
 def pages_of(source: Source, sender: Sender) -> PageFetcher:
-    reader = PageReader(shape_of(source.endpoints["things"]), None, where="api/things")
+    things = source.endpoints["things"]
+    reader = things.format.decoder(shape_of(things), label="api/things")
     return PageFetcher(
         sender, source, "things", Window("snapshot", None, NOW, 0), reader, RequestCounts()
     )
@@ -67,7 +67,7 @@ def test_a_bad_page_of_a_packer_is_asked_for_as_often_and_as_slowly_as_by_the_cl
     async def test(source: Source, client: Client) -> None:
         packer = RequestBatcher(client, source, 1)
         worker = asyncio.create_task(packer.work())
-        with pytest.raises(ApiUnavailable, match="HTML or XML came") as e:
+        with pytest.raises(ApiUnavailable, match="the body is HTML or XML") as e:
             await pages_of(source, packer).page(PageRequest(10))
         worker.cancel()
         assert SECRET not in str(e.value)

@@ -12,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from pipeline.config import Source
-from pipeline.decode.reader import PageReader
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.extract.completeness import CountReconciliation
 from pipeline.extract.fetcher import PageFetcher
@@ -58,7 +57,7 @@ def read(
             made = source(wire.url, paging, request)
             spec, keys = made.endpoints["items"], []
             window = Window("snapshot", None, NOON, 0.0)
-            reader = PageReader(shape_of(spec), None, where="api/items")
+            reader = spec.format.decoder(shape_of(spec), label="api/items")
             async with client_of(made) as client:
                 pages = PageFetcher(client, made, "items", window, reader, RequestCounts())
                 extraction = reader_of(spec, pages, window, 2)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import runtime
+from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import BadBody
-from pipeline.decode.reader import Column, DecodedPage, PageReader, Shape
+from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
 from pipeline.extract.parse_batching import MOST_BYTES, ParseBatcher
@@ -53,7 +54,7 @@ def body_of(shape: Shape, rows: list[dict[str, Any]], number: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def one_by_one(reader: PageReader, bodies: Sequence[bytes]) -> list[DecodedPage] | None:
+def one_by_one(reader: Decoder, bodies: Sequence[bytes]) -> list[DecodedPage] | None:
     try:
         return [reader.read(body) for body in bodies]
     except (BadBody, ContractBroken):
@@ -61,7 +62,7 @@ def one_by_one(reader: PageReader, bodies: Sequence[bytes]) -> list[DecodedPage]
 
 
 def same(
-    together: list[DecodedPage], alone: list[DecodedPage], reader: PageReader, other: PageReader
+    together: list[DecodedPage], alone: list[DecodedPage], reader: Decoder, other: Decoder
 ) -> bool:
     assert reader.schema == other.schema
     assert [page.extras for page in together] == [page.extras for page in alone]

@@ -224,7 +224,7 @@ def test_what_is_no_number_of_json(
 def test_ten_thousand_new_columns(odd: tuple[Odd, str], lake: Lake, tmp_path: Path) -> None:
     odd[0].body = json.dumps([{"id": "1", **{f"c{i}": i for i in range(10_000)}}]).encode()
     said = refused(tried(odd, lake, tmp_path), lake, ContractBroken)
-    assert "10,000 inferred columns, at most 2,000 are kept" in said
+    assert "10,000 inferred columns, expected at most 2,000" in said
     assert "infer: false" in said
 
 

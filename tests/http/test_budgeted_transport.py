@@ -13,7 +13,7 @@ from pipeline.http.aiohttp_transport import AiohttpTransport
 from pipeline.http.budgeted_transport import BudgetedTransport
 from pipeline.messages import HttpRequest, RequestCounts
 from pipeline.ratelimit import Budget, Limits, RateWindow, SendGrant, open_budget, state_layout
-from pipeline.ratelimit.stores.base import MemoryStore
+from pipeline.ratelimit.stores.memory import MemoryStore
 from tests.support.clock import CONNECT_S, Api, run
 from tests.support.wire import Seen, answer, client_of, read_json, serving
 from tests.support.yaml_sources import quick
@@ -24,10 +24,9 @@ FOUR = Limits((RateWindow(4, 1.0),), 8)
 
 async def sent(budget: Budget) -> list[float]:
     """The send times, as the budget has them."""
-    await budget._notes_taken()
+    await budget._notes_ended()
     assert isinstance(budget._store, MemoryStore)
-    async with budget._store.locked() as (row, _):
-        return state_layout.sent(row)[0]
+    return await budget._store.update(lambda cells, _: state_layout.send_times(cells)[0])
 
 
 @asynccontextmanager
@@ -61,13 +60,13 @@ def test_only_who_leaves_later_than_half_the_margin_asks_the_store(
     async def test() -> None:
         api = Api(connect_s)
         async with metered(api) as (client, budget):
-            left = budget._store.left
+            departed = budget._store.departed
 
-            async def counted(mark: float | str, late_s: float) -> float | str:
+            async def counted(send: float | str, late_s: float) -> float | str:
                 asked.append(late_s)
-                return await left(mark, late_s)
+                return await departed(send, late_s)
 
-            budget._store.left = counted  # type: ignore[method-assign]
+            budget._store.departed = counted  # type: ignore[method-assign]
             for _ in range(3):  # on one connection
                 await client.get(API)
             times = await sent(budget)
@@ -103,7 +102,7 @@ def test_it_may_be_told_as_not_counted_before_the_store_has_moved_it(
     async def use(budget: Budget, *, late_s: float) -> SendGrant:
         async with budget.request() as grant:
             await asyncio.sleep(late_s)
-            budget.left(grant)
+            budget.departed(grant)
         return grant
 
     async def test() -> None:
@@ -111,7 +110,7 @@ def test_it_may_be_told_as_not_counted_before_the_store_has_moved_it(
             budget.not_counted(await use(budget, late_s=0.1))
             await asyncio.sleep(0.3)
             kept = await use(budget, late_s=0.0)
-            assert await sent(budget) == [kept.mark]
+            assert await sent(budget) == [kept.send_id]
 
     run(test(), monkeypatch)
 

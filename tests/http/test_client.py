@@ -383,9 +383,9 @@ def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptu
     found, wire, sent = fetched(lambda *_: answer([], 429, head="Retry-After: 7200"))
     assert type(found) is Retryable
     assert found.wait_s == pytest.approx(7200, abs=5)
-    assert "asks everybody who uses this budget to wait until" in str(found)
+    assert "the API asks all processes of this budget to pause until" in str(found)
     assert (len(wire.seen), sent.throttled) == (1, 1)
-    assert caplog.text.count("the API said so (Retry-After 7200 s)") == 1
+    assert caplog.text.count("(Retry-After 7200 s)") == 1
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_without_errors_at_an_error_is_no_reason_to_wait_but_its_remedy_is_named
     """Some APIs send Retry-After with every answer: a wrong path would be waited for."""
     said = error_of(Api(*(lagged() for _ in range(9))), lake, "")
     assert "7 seconds lagged" in said
-    assert said.endswith("in the YAML of api, and say errors_at: error, if only an error has it")
+    assert said.endswith("in the YAML of api; 3. errors_at: error, if only an error has it")
 
 
 def test_retry_after_beside_rows_is_no_reason_to_wait(lake: Lake) -> None:
@@ -119,18 +119,18 @@ def test_rows_that_are_left_out_where_there_are_none(pages: tuple[Any, ...], lak
 
 def test_rows_that_are_left_out_have_to_be_told(lake: Lake) -> None:
     said = error_of(Api(pages=({"total_size": 0},)), lake, "")
-    assert "there is no things among total_size" in said
+    assert "there is no `things` among `total_size`" in said
     assert said.endswith(
-        "or say rows_may_lack: true, if the API leaves them out where there are none"
+        "3. rows_may_lack: true, if the API leaves the member out where it has no rows"
     )
 
 
 @pytest.mark.parametrize(
     ("page", "found"),
     [
-        ({"message": "not now"}, "it says: "),
-        ({"errors": ["not now"]}, "and say errors_at: errors"),
-        ({"thing": [{"id": 1}]}, "there is no things among thing. "),
+        ({"message": "not now"}, "the API says: "),
+        ({"errors": ["not now"]}, "3. errors_at: errors"),
+        ({"thing": [{"id": 1}]}, "there is no `things` among `thing`. "),
         ([], "the body is "),
     ],
 )
@@ -138,7 +138,7 @@ def test_what_is_there_instead_of_rows_is_not_taken_for_none(
     page: Any, found: str, lake: Lake
 ) -> None:
     said = error_of(Api(pages=(page,)), lake, "rows_may_lack: true")
-    assert "expected a list of rows at things" in said
+    assert "expected a list of rows at `things`" in said
     assert found in said
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import WindowFormat
-from pipeline.decode.reader import PageReader
-from pipeline.dialects.http_request import ACCEPT, build_count_request, build_page_request
+from pipeline.decode import DEFAULT_FORMAT
+from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import bound, may_come
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetcher import PageFetcher
@@ -31,6 +31,8 @@ NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
 DAY = Window("incremental", NOON - timedelta(days=1), NOON, 3600.0)
 BASELINE = Window("baseline", None, NOON, 3600.0)
 END = int(NOON.timestamp())
+
+ACCEPT = DEFAULT_FORMAT.accept
 
 
 def instant(micros: int) -> datetime:
@@ -275,7 +277,7 @@ def test_the_headers_of_a_first_page_go_with_the_links_that_follow(more: str, ac
         async with serving(answering) as wire:
             source = source_of(CHAIN.format(url=wire.url, more=more))
             spec = source.endpoints["items"]
-            reader = PageReader(shape_of(spec), None, where="api/items")
+            reader = spec.format.decoder(shape_of(spec), label="api/items")
             async with client_of(source) as client:
                 pages = PageFetcher(client, source, "items", DAY, reader, RequestCounts())
                 async for _ in reader_of(spec, pages, DAY, 2).run(None):

@@ -125,8 +125,7 @@ async def _sent(folder: Path, limits: Limits) -> list[float]:
     """The send times of all processes, as the budget has them."""
     async with open_budget("api", limits, str(folder)) as budget:
         assert isinstance(budget._store, FolderStore)
-        async with budget._store.locked() as (cells, _):
-            return layout.sent(cells)[0]
+        return await budget._store.update(lambda cells, _: layout.send_times(cells)[0])
 
 
 def _hold(where: str, limits: Limits, requests: int, ready: Connection) -> None:

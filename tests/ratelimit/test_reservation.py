@@ -18,7 +18,7 @@ from pipeline.ratelimit import (
     send_margin,
     state_layout,
 )
-from pipeline.ratelimit.usage_histogram import last_hour
+from pipeline.ratelimit.usage_stats import last_hour
 
 FOUR = Limits((RateWindow(4, 1.0),), 8)
 RATES = st.sampled_from(
@@ -58,7 +58,7 @@ class World:
     def run(self, users: int, until: float, seed: int = 0) -> None:
         self.row, order = new(self.limits), random.Random(seed)
         if self.tell:
-            advertised_limit.tell(self.row, self.now, *self.tell)
+            advertised_limit.record(self.row, self.now, *self.tell)
         queue: list[tuple[float, int, float | None]] = [(self.now, i, None) for i in range(users)]
         leaving: list[tuple[float, int, float, float]] = []
         turn = 0
@@ -86,7 +86,7 @@ class World:
 
     def leave(self, at: float, user: int, mark: float, share: float) -> None:
         self.sent.append((at, user))
-        reservation.left(self.row, mark, at - mark, share)
+        reservation.departed(self.row, mark, at - mark, share)
         assert state_layout.flaw(self.row, at) is None
 
     @property
@@ -328,11 +328,11 @@ def test_a_request_that_the_api_does_not_count_leaves_its_slot_to_others() -> No
     row = new(hourly)
     granted = [reservation.take(row, hourly, 100.0 + i).ticket for i in range(3)]
     assert reservation.take(row, hourly, 200.0).wait_s > 3000
-    reserved = state_layout.sent(row)[0][-1]
+    reserved = state_layout.send_times(row)[0][-1]
     reservation.forget(row, hourly, granted[1])
     reservation.forget(row, hourly, reserved)
     reservation.forget(row, hourly, 150.0)  # nobody's
-    assert state_layout.sent(row)[0] == [granted[0], granted[2]]
+    assert state_layout.send_times(row)[0] == [granted[0], granted[2]]
     assert reservation.take(row, hourly, 200.0).wait_s == 0
     assert reservation.take(row, hourly, 201.0).wait_s > 3000
 
@@ -342,13 +342,15 @@ def test_a_request_that_leaves_late_counts_from_then_on() -> None:
     first, second, _, low = (
         reservation.take(row, FOUR, 100.0 + i, None, 0.5).ticket for i in range(4)
     )
-    assert reservation.left(row, first, 1.5, 0.5) == first + 1.5
-    assert reservation.left(row, low, -1.0, 0.5) == low, "nothing moves backwards"
-    reservation.left(row, 50.0, 1.0, 0.5)  # nobody's
-    for times in state_layout.sent(row):
+    assert reservation.departed(row, first, 1.5, 0.5) == first + 1.5
+    assert reservation.departed(row, low, -1.0, 0.5) == low, "nothing moves backwards"
+    reservation.departed(row, 50.0, 1.0, 0.5)  # nobody's
+    for times in state_layout.send_times(row):
         assert times == [second, first + 1.5, second + 1.0, low]
-    reservation.left(row, low, 7.0)
-    assert [times[-1] for times in state_layout.sent(row)] == [low + 7.0, low], "of the whole share"
+    reservation.departed(row, low, 7.0)
+    assert [times[-1] for times in state_layout.send_times(row)] == [low + 7.0, low], (
+        "of the whole share"
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -365,24 +367,27 @@ def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> 
         else:
             held.append(reservation.take(row, limits, now, None, 0.5).ticket)
         assert state_layout.flaw(row, now + 1e6) is None
-        main, low = (set(times) - {state_layout.LONG_AGO} for times in state_layout.sent(row))
+        main, low = (set(times) - {state_layout.LONG_AGO} for times in state_layout.send_times(row))
         assert main == low <= set(held)
         assert set(held[-200:]) <= main
 
 
 def test_what_the_api_says_of_its_limit_holds_if_it_is_lower() -> None:
     row = new(FOUR)
-    assert advertised_limit.kept(row, FOUR, 100.0) is FOUR
-    advertised_limit.tell(row, 100.0, 50, 1.0)
-    assert advertised_limit.kept(row, FOUR, 100.0) is FOUR
-    advertised_limit.tell(row, 100.0, 4, 1.0)
-    assert advertised_limit.kept(row, FOUR, 100.0) is FOUR
-    advertised_limit.tell(
+    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
+    advertised_limit.record(row, 100.0, 50, 1.0)
+    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
+    advertised_limit.record(row, 100.0, 4, 1.0)
+    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
+    advertised_limit.record(
         row, 100.0, 20, 60.0
     )  # a ring of four can't remember twenty: part by part
-    assert advertised_limit.kept(row, FOUR, 100.0).windows == (*FOUR.windows, RateWindow(4, 12.0))
-    assert advertised_limit.kept(row, FOUR, 100.0 + advertised_limit.TOLD_FOR_S) is FOUR
-    assert advertised_limit.kept(row, FOUR, 99.0) is FOUR  # of a clock that was set back
+    assert advertised_limit.effective(row, FOUR, 100.0).windows == (
+        *FOUR.windows,
+        RateWindow(4, 12.0),
+    )
+    assert advertised_limit.effective(row, FOUR, 100.0 + advertised_limit.ADVERTISED_TTL_S) is FOUR
+    assert advertised_limit.effective(row, FOUR, 99.0) is FOUR  # of a clock that was set back
 
 
 @settings(max_examples=30, deadline=None)

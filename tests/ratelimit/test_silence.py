@@ -119,7 +119,7 @@ def test_a_server_that_never_answers_is_an_error_that_is_tried_again(
 
     async def opened(port: int) -> None:
         url = f"{scheme}://user:secret-word@127.0.0.1:{port}/0"
-        with pytest.raises(Retryable, match=r"does not do as asked \(\w+\): is HEADR") as caught:
+        with pytest.raises(Retryable, match=r"failed \(\w+\)\. Check: 1\. HEADR") as caught:
             async with open_budget(name, WIDE, url):
                 pass
         assert "secret-word" not in f"{caught.value!r} {caught.value.__cause__!r}"

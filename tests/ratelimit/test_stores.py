@@ -1,5 +1,7 @@
 """Every store keeps the same promises: two users of one budget, in one process, in real time."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Coroutine
 from time import monotonic, time
@@ -11,7 +13,7 @@ from pipeline.errors import ConfigError, HeadraceError, Retryable
 from pipeline.ratelimit import Budget, Limits, RateWindow, open_budget, usage
 from pipeline.ratelimit import state_layout as layout
 from pipeline.ratelimit.state_layout import MARGIN_MIN
-from pipeline.ratelimit.stores.base import CellStore
+from pipeline.ratelimit.stores.base import StateStore
 from pipeline.ratelimit.stores.postgres import PostgresStore
 from pipeline.ratelimit.stores.redis import RedisStore
 from tests.ratelimit.servers import free_port
@@ -49,9 +51,8 @@ async def recorded(budget: Budget, *, low: bool = False) -> list[float]:
     :param low: of the users with a share under 1.
     """
     store = budget._store
-    if isinstance(store, CellStore):
-        async with store.locked() as (cells, _):
-            return layout.sent(cells)[low]
+    if isinstance(store, StateStore):
+        return await store.update(lambda cells, _: layout.send_times(cells)[low])
     assert isinstance(store, RedisStore)
     entries = await store._client.zrange(store._keys[1 + low], 0, -1, withscores=True)
     return [at for _, at in entries]
@@ -145,7 +146,7 @@ def test_a_wait_of_hours_ends_all_who_would_wait_and_is_said_once_by_each(
         async with open_budget(name, WIDE, where) as one, open_budget(name, WIDE, where) as two:
             await one.throttled(7200.0)
             for budget in (one, one, two, two):
-                with pytest.raises(Retryable, match=r"wait until .* UTC: no request") as caught:
+                with pytest.raises(Retryable, match=r"pause until .* UTC. No request") as caught:
                     async with budget.request():
                         pass
                 assert caught.value.wait_s == pytest.approx(7200, abs=20)
@@ -155,7 +156,7 @@ def test_a_wait_of_hours_ends_all_who_would_wait_and_is_said_once_by_each(
             assert await recorded(one) == [], "their slots are free again"
 
     run(test())
-    assert caplog.text.count("everybody who uses this budget waits until") == 2
+    assert caplog.text.count("rate limited: all processes pause until") == 2
 
 
 def test_a_wait_for_the_next_of_the_budget_s_windows_is_waited_for(name: str, where: str) -> None:
@@ -190,14 +191,16 @@ def test_429s_and_nothing_else_are_one_burst(name: str, where: str) -> None:
 
 
 async def age_of_the_last_cut(budget: Budget, by_s: float) -> None:
+    def change(cells: memoryview[float], now: float) -> None:
+        cells[layout.CUT_AT] -= by_s
+
     store = budget._store
-    if isinstance(store, CellStore):
-        async with store.locked() as (cells, _):
-            cells[layout.CUT_AT] -= by_s
-    else:
-        assert isinstance(store, RedisStore)
-        cut_at = float(await store._client.hget(store._keys[0], "cut_at"))
-        await store._client.hset(store._keys[0], "cut_at", f"{cut_at - by_s:.9f}")
+    if isinstance(store, StateStore):
+        await store.update(change)
+        return
+    assert isinstance(store, RedisStore)
+    cut_at = float(await store._client.hget(store._keys[0], "cut_at"))
+    await store._client.hset(store._keys[0], "cut_at", f"{cut_at - by_s:.9f}")
 
 
 def test_what_the_api_told_of_its_limit_counts_for_the_first_429(name: str, where: str) -> None:
@@ -205,7 +208,7 @@ def test_what_the_api_told_of_its_limit_counts_for_the_first_429(name: str, wher
 
     async def test() -> None:
         async with open_budget(name, hourly, where) as budget:
-            told = budget.told(10, 0.4)
+            told = budget.advertised(10, 0.4)
             assert told is not None
             await told
             await budget.throttled(None)
@@ -241,11 +244,11 @@ def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(name: str, where:
                 waiting.pop().cancel()
                 waiting.pop(0).cancel()
             await asyncio.sleep(0.05)
-            held = [await one._store.try_place() for _ in range(5)]
+            held = [await one._store.try_permit() for _ in range(5)]
             assert [place is None for place in held] == [False] * 4 + [True]
             for place in held[:4]:
                 assert place is not None
-                one._store.free_place(place)
+                one._store.free_permit(place)
 
     run(test())
 
@@ -333,11 +336,11 @@ def test_who_waits_for_a_slot_gives_a_place_that_is_lent_back(name: str, where: 
                 await seen.request(budget)
             waiting = [asyncio.create_task(seen.request(budget)) for budget in low]
             await asyncio.sleep(0.2)
-            while (place := await full._store.try_place()) is None:  # noqa: ASYNC110 - its own poll
+            while (place := await full._store.try_permit()) is None:  # noqa: ASYNC110 - its own poll
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
-            assert await full._store.try_place() is None, "one is the small share's own"
-            full._store.free_place(place)
+            assert await full._store.try_permit() is None, "one is the small share's own"
+            full._store.free_permit(place)
             for task in waiting:
                 task.cancel()
             await asyncio.wait(waiting)
@@ -353,7 +356,7 @@ def test_of_a_long_window_the_rest_is_lent_evenly_and_not_while_others_ask(
     async def wait_s(budget: Budget) -> float:
         answer = await budget._store.take(None)
         if answer.wait_s > 0:
-            await budget._store.forget([budget._store.mark(answer)])
+            await budget._store.forget([budget._store.send_id(answer)])
         return answer.wait_s
 
     async def test() -> None:
@@ -457,18 +460,18 @@ def test_who_leaves_late_counts_from_then_on(name: str, where: str) -> None:
                 pass
             async with open_budget(name, WIDE, where) as other, other.request() as second:
                 before = await recorded(budget)
-                first.left_at -= 7.0
-                second.left_at -= 3.0
+                first.departed_at -= 7.0
+                second.departed_at -= 3.0
                 for user, grant in ((budget, first), (other, second), (budget, first)):
-                    if (saying := user.left(grant)) is not None:
+                    if (saying := user.departed(grant)) is not None:
                         await saying
                 after = await recorded(budget)
             assert before[1] + 3.0 <= after[0] < after[1]
             assert before[0] + 7.0 <= after[1] < before[0] + 14.0, "only once"
             assert await recorded(budget, low=True) == after[1:]
-            await budget._store.forget([first.mark])
+            await budget._store.forget([first.send_id])
             assert await recorded(budget) == after[:1]
-            await budget._store.left(first.mark, 5.0)
+            await budget._store.departed(first.send_id, 5.0)
             assert await recorded(budget) == after[:1], "what is forgotten stays so"
 
     run(test())
@@ -497,7 +500,7 @@ def test_a_lower_limit_that_one_hears_of_holds_for_all_until_it_is_lifted(
             return monotonic() - began
 
         async def told(budget: Budget, requests: int) -> None:
-            saying = budget.told(requests, 0.2)
+            saying = budget.advertised(requests, 0.2)
             assert saying is not None
             await saying
 
@@ -505,7 +508,7 @@ def test_a_lower_limit_that_one_hears_of_holds_for_all_until_it_is_lifted(
         async with open_budget(name, fast, where) as one, open_budget(name, fast, where) as two:
             quick_s = await spent_s(20)
             await told(one, 2)
-            assert one.told(2, 0.2) is None  # said already
+            assert one.advertised(2, 0.2) is None  # said already
             slow = len(await recorded(one))
             assert await spent_s(8) >= 0.6
             assert_kept((await recorded(two))[slow:], 2, 0.2, of=8)
@@ -520,7 +523,7 @@ async def lose_the_connection(budget: Budget) -> None:
     store = budget._store
     assert isinstance(store, PostgresStore)
     psycopg = store._psycopg
-    async with await psycopg.AsyncConnection.connect(store._url, autocommit=True) as other:
+    async with await psycopg.AsyncConnection.connect(store.location, autocommit=True) as other:
         pid = store._connection.info.backend_pid
         await other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
 
@@ -539,21 +542,21 @@ def test_a_lost_connection_to_postgres_fails_no_request_and_frees_no_place_in_us
             await seen.request(one)
             await lose_the_connection(one)
             await seen.request(one)
-            held = [await one._store.try_place() for _ in range(2)]
+            held = [await one._store.try_permit() for _ in range(2)]
             await lose_the_connection(one)
-            assert await one._store.try_place() is None, "it has both already"
-            assert await two._store.try_place() is None, "they are taken again"
+            assert await one._store.try_permit() is None, "it has both already"
+            assert await two._store.try_permit() is None, "they are taken again"
             for place in held:
                 assert place is not None
-                one._store.free_place(place)
-            assert await one._store.try_place() is not None
-            assert await two._store.try_place() is not None
+                one._store.free_permit(place)
+            assert await one._store.try_permit() is not None
+            assert await two._store.try_permit() is not None
             for place in held:
                 assert place is not None
-                one._store.free_place(place)  # once more frees nothing that was taken since
+                one._store.free_permit(place)  # once more frees nothing that was taken since
             await one._store.block(0.0)
-            assert await two._store.try_place() is None
-            assert await one._store.try_place() is None
+            assert await two._store.try_permit() is None
+            assert await one._store.try_permit() is None
 
     run(test())
 
@@ -568,19 +571,19 @@ def test_a_place_that_others_took_while_the_connection_was_lost_is_made_up_for(
             open_budget(name, two_places, postgres_url) as one,
             open_budget(name, two_places, postgres_url) as two,
         ):
-            held = [await one._store.try_place() for _ in range(2)]
+            held = [await one._store.try_permit() for _ in range(2)]
             await lose_the_connection(one)
-            taken = await two._store.try_place()
-            assert await one._store.try_place() is None
+            taken = await two._store.try_permit()
+            assert await one._store.try_permit() is None
             assert taken is not None
-            two._store.free_place(taken)
+            two._store.free_permit(taken)
             await two._store.block(0.0)
-            assert await one._store.try_place() is None, "it locks again what it uses"
-            assert await two._store.try_place() is None
+            assert await one._store.try_permit() is None, "it locks again what it uses"
+            assert await two._store.try_permit() is None
             for place in held:
                 assert place is not None
-                one._store.free_place(place)
-            assert await one._store.try_place() is not None
+                one._store.free_permit(place)
+            assert await one._store.try_permit() is not None
 
     run(test())
 

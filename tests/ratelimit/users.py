@@ -17,7 +17,7 @@ from tests.ratelimit.strict_server import Wire, wires
 async def _worker(budget: Budget, wire: Wire, user: str, more: Callable[[], bool]) -> None:
     while more():
         async with budget.request() as grant:
-            status = await wire.get(user, partial(budget.left, grant))
+            status = await wire.get(user, partial(budget.departed, grant))
         if status == 429:
             budget.throttled(None)
 

@@ -36,7 +36,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 def run(test: Coroutine[Any, Any, None], patch: pytest.MonkeyPatch) -> None:
     with asyncio.Runner(loop_factory=Loop) as runner:
-        for module in ("budget", "stores.base"):
+        for module in ("budget", "stores.base", "stores.memory"):
             patch.setattr(f"pipeline.ratelimit.{module}.monotonic", runner.get_loop().time)
         runner.run(test)
 

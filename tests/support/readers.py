@@ -1,10 +1,11 @@
-"""A reader of pages for tests."""
+"""A decoder of JSON pages for tests."""
 
 import pyarrow as pa
 
-from pipeline.decode.reader import PageReader, Shape
+from pipeline.decode import DEFAULT_FORMAT, Decoder
+from pipeline.decode.shape import Shape
 
 
-def reader_of(shape: Shape, known: pa.Schema | None = None) -> PageReader:
+def reader_of(shape: Shape, known: pa.Schema | None = None) -> Decoder:
     """One that calls its pages those of ``igdb/games``."""
-    return PageReader(shape, known, where="igdb/games")
+    return DEFAULT_FORMAT.decoder(shape, known, label="igdb/games")

@@ -1,6 +1,6 @@
-"""Where the state of a budget is kept, so that all its users meet.
+"""The family of budget stores: where the users of one budget meet.
 
-``base`` (what a store has to do; the memory of one process), ``folder`` (the processes of one
-machine; its ``files``), ``postgres`` and ``redis`` (many machines; ``server``: what they share),
-``registry`` (which of them ``HEADRACE_BUDGET`` means).
+``base``: the family (``BudgetStore``, ``StateStore``, the registry), with a whole example. One file
+a kind: ``memory``, ``folder``, ``postgres``, ``redis``; ``server``: the part shared by stores on a
+server. ``registry``: from ``HEADRACE_BUDGET`` to a budget.
 """

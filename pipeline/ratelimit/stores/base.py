@@ -1,243 +1,247 @@
-"""What a store of a budget has to do, and the stores whose state is a row of cells.
+"""The family of budget stores: where the users of one budget meet.
 
-A store serializes the users of one budget, gives them one clock, and counts the places in flight.
-``take`` and the places never wait: they answer at once, and ``Budget`` does the waiting.
+A store serializes the users of a budget, gives them one clock, and counts the permits in flight.
+No method waits for a send slot or a permit: each returns at once, and ``Budget`` does the waiting.
+
+Most kinds are a ``StateStore``: their state is one row of cells (``state_layout``), and the law of
+the reservation runs on it. Such a kind says how one user at a time changes the row, and how a
+permit is taken. The whole of one, for the users of one process:
+
+    @BUDGET_STORES.register("dict")  # HEADRACE_BUDGET=dict://anything
+    class DictStore(StateStore):
+        rows: ClassVar[dict[str, memoryview]] = {}
+        permits: ClassVar[set[tuple[str, int]]] = set()
+
+        async def open(self) -> None:
+            row = memoryview(bytearray(8 * state_layout.size(self.limits))).cast("d")
+            state_layout.fresh(row, self.limits, 0.0)
+            self.rows.setdefault(self.name, row)
+
+        async def close(self) -> None: ...
+
+        async def update(self, change: Change[T]) -> T:
+            return change(self.rows[self.name], monotonic())
+
+        def give_back(self, ticket: float) -> None:
+            reservation.give_back(self.rows[self.name], ticket, self.share)
+
+        async def take_permit(self) -> int | None:
+            free = (p for p in self.permit_numbers if (self.name, p) not in self.permits)
+            permit = next(free, None)
+            if permit is not None:
+                self.permits.add((self.name, permit))
+            return permit
+
+        def free_permit(self, permit: int) -> None:
+            self.permits.discard((self.name, permit))
+
+        @classmethod
+        def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
+            now = monotonic()
+            return now, last_hour(cls.rows.get(name, state_layout.EMPTY), now)
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
-from typing import ClassVar
+from typing import Final, TypeVar
 
-from pipeline.ratelimit import advertised_limit, reservation
-from pipeline.ratelimit import state_layout as layout
+from pipeline.kinds import Kinds
+from pipeline.ratelimit import advertised_limit, reservation, state_layout
 from pipeline.ratelimit.limits import Limits, part_of
 from pipeline.ratelimit.reservation import Reservation
-from pipeline.ratelimit.stats import Minute
-from pipeline.ratelimit.usage_histogram import last_hour
+from pipeline.ratelimit.usage_stats import Minute
 
-Mark = float | str
+T = TypeVar("T")
+SendId = float | str
+"""By which a store knows a request that may go: its send time, or a name."""
+Change = Callable[["memoryview[float]", float], T]
+"""A step of the law: from the row of cells and the store's clock to a result. The row is changed in
+place."""
 
 
 class BudgetStore(ABC):
     """One user's access to a budget.
 
-    :ivar poll_s: least and most seconds between two looks for a free place.
-    :ivar margin: the margin as this user saw it last.
-    :ivar part: the places that this share has always: the first ones.
-    :ivar full_seen_at: when a user with the whole share was about, as far as this one knows; on
-        the monotonic clock.
+    :param name: of the budget, the same for all its users.
+    :param location: the setting that names the store: ``memory``, a folder, or a URL.
+    :ivar poll_s: least and most seconds between two attempts at a permit.
+    :ivar margin: the send margin as this user saw it last.
+    :ivar part: the number of permits that this share has always: the first ones.
+    :ivar full_seen_at: when a user with the whole share was last active, as far as this one knows;
+        on the monotonic clock.
     """
 
     poll_s: tuple[float, float] = (0.002, 0.02)
 
-    def __init__(self, name: str, limits: Limits, share: float) -> None:
-        self.name, self.limits, self.share = name, limits, share
-        self.margin = layout.MARGIN_MIN
+    def __init__(self, name: str, limits: Limits, share: float, location: str) -> None:
+        self.name, self.limits, self.share, self.location = name, limits, share, location
+        self.margin = state_layout.MARGIN_MIN
         self.part = part_of(limits.in_flight, share)
         self.full_seen_at = -math.inf
 
     @abstractmethod
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        """:raises ConfigError, Retryable: the store can't be used, or does not answer."""
 
     @abstractmethod
     async def close(self) -> None: ...
 
     @abstractmethod
     async def take(self, ticket: float | None) -> Reservation:
-        """Reserve a slot, or ask whether the one reserved may be used now."""
+        """Reserve a send slot, or ask whether the reserved one may be used now."""
 
     @abstractmethod
     def give_back(self, ticket: float) -> None:
-        """This user gave up waiting. Best effort, never waits."""
+        """Free the send slot of a user that gave up waiting. Best effort, never waits."""
 
-    def mark(self, granted: Reservation) -> Mark:
-        """By what ``left`` and ``forget`` know a request that may go."""
+    def send_id(self, granted: Reservation) -> SendId:
+        """By which ``departed`` and ``forget`` know a request."""
         return granted.ticket
 
     @abstractmethod
-    async def left(self, mark: Mark, late_s: float) -> Mark:
-        """A request left that much later than it was granted. Returns its mark from then on."""
+    async def departed(self, send: SendId, late_s: float) -> SendId:
+        """Record that a request left that much later than granted; return its id from then on."""
 
     @abstractmethod
-    async def forget(self, marks: Sequence[Mark]) -> None:
-        """Requests that the API did not count."""
+    async def forget(self, sends: Sequence[SendId]) -> None:
+        """Free the send slots of requests that the API did not count."""
 
     @abstractmethod
     async def throttled(self, wait_s: float | None) -> None:
-        """A 429: block everybody, learn."""
+        """Record a 429: all users pause, and the send margin grows."""
 
     @abstractmethod
     async def block(self, wait_s: float) -> None:
-        """The API says when there is quota again: block everybody."""
+        """Pause all users until the API has quota again."""
 
     @abstractmethod
-    async def tell(self, requests: int, per_s: float) -> None:
-        """The API says what its limit is: if it is lower, everybody keeps to it."""
+    async def advertise(self, requests: int, per_s: float) -> None:
+        """Record the limit that the API says: all users keep to it if it is the lower one."""
 
     @property
     def lends(self) -> bool:
-        """Whether a small share may have the places beyond its part, as far as this one knows."""
+        """Whether a small share may have the permits beyond its part, as far as this one knows."""
         return monotonic() - self.full_seen_at >= reservation.LENT_BACK_S
 
-    def own(self, place: int) -> bool:
-        """Whether it is one of those that this share has always."""
-        return place < self.part
+    def owns(self, permit: int) -> bool:
+        """Whether a permit is one of those that this share has always."""
+        return permit < self.part
 
-    def keeps(self, place: int) -> bool:
-        """Whether a place may be kept for the next request of this process."""
-        return self.own(place) or self.lends
+    def keeps(self, permit: int) -> bool:
+        """Whether a permit may be kept for the next request of this process."""
+        return self.owns(permit) or self.lends
 
     @abstractmethod
     async def look(self) -> None:
-        """Look whether a user with the whole share is about."""
+        """Look whether a user with the whole share is active."""
 
     @abstractmethod
-    async def try_place(self) -> int | None:
-        """A place in flight, if one is free. A user with the whole share that gets none says so."""
+    async def try_permit(self) -> int | None:
+        """A permit in flight, if one is free. A user with the whole share records that it waits."""
 
     @abstractmethod
-    def free_place(self, place: int) -> None:
-        """Give a place back. Never waits."""
+    def free_permit(self, permit: int) -> None:
+        """Free a permit. Never waits."""
+
+    @classmethod
+    @abstractmethod
+    def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
+        """The store's clock, and each minute of the last hour on it. Blocks.
+
+        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        """
 
 
-class CellStore(BudgetStore):
-    """A store whose state is a row of cells behind some lock, and whose places are numbered."""
+BUDGET_STORES: Final[Kinds[BudgetStore]] = Kinds("budget store", BudgetStore)  # type: ignore[type-abstract]
+"""The kinds of stores by name: ``memory``, ``folder``, and the schemes of URLs."""
+
+
+class StateStore(BudgetStore):
+    """A store whose state is a row of cells, and whose permits are numbered."""
 
     @abstractmethod
-    def locked(self) -> AbstractAsyncContextManager[tuple[memoryview[float], float]]:
-        """The cells, for this user alone, and the store's clock."""
+    async def update(self, change: Change[T]) -> T:
+        """Run a step of the law on the row: no other user changes the row between."""
 
-    def follow(self, cells: memoryview[float]) -> None:
-        """Keep to the windows in the cells: whoever opened the budget last has set them for all."""
-        self.limits = replace(self.limits, windows=layout.windows(cells))
-
-    async def take(self, ticket: float | None) -> Reservation:
-        async with self.locked() as (cells, now):
-            answer = reservation.take(cells, self.limits, now, ticket, self.share)
-            self.margin = cells[layout.MARGIN]
-            self.saw(now, cells[layout.FULL_SEEN_AT])
-        return answer
-
-    async def left(self, mark: Mark, late_s: float) -> Mark:
-        async with self.locked() as (cells, _):
-            return reservation.left(cells, float(mark), late_s, self.share)
-
-    async def forget(self, marks: Sequence[Mark]) -> None:
-        async with self.locked() as (cells, _):
-            for mark in marks:
-                reservation.forget(cells, self.limits, float(mark), self.share)
-
-    async def throttled(self, wait_s: float | None) -> None:
-        async with self.locked() as (cells, now):
-            reservation.throttled(cells, self.limits, now, wait_s)
-            self.margin = cells[layout.MARGIN]
-
-    async def block(self, wait_s: float) -> None:
-        async with self.locked() as (cells, now):
-            reservation.block(cells, now, wait_s)
-
-    async def tell(self, requests: int, per_s: float) -> None:
-        async with self.locked() as (cells, now):
-            advertised_limit.tell(cells, now, requests, per_s)
+    @abstractmethod
+    async def take_permit(self) -> int | None:
+        """One of ``permit_numbers``, if one is free."""
 
     @property
-    def places(self) -> range:
-        """Those that this user may take now; the whole share begins with those beyond a part."""
+    def permit_numbers(self) -> range:
+        """The permits that this user may take now, in its order.
+
+        The whole share begins with those beyond a part: they are lent to small shares.
+        """
         whole = self.limits.in_flight
         if self.share >= 1:
             return range(whole - 1, -1, -1)
         return range(whole if self.lends else self.part)
 
-    @abstractmethod
-    async def take_one(self) -> int | None:
-        """One of ``permits``, if one is free."""
-
-    async def try_place(self) -> int | None:
-        if self.share < 1:
-            await self.look()
-        place = await self.take_one()
-        if place is None and self.share >= 1:
-            await self.want()
-        return place
-
-    async def look(self) -> None:
-        async with self.locked() as (cells, now):
-            self.saw(now, cells[layout.FULL_SEEN_AT])
-
-    async def want(self) -> None:
-        """A user with the whole share waits for a place: small shares are to free what is lent."""
-        if monotonic() - self.full_seen_at > reservation.LENT_BACK_S / 4:
-            async with self.locked() as (cells, now):
-                cells[layout.FULL_SEEN_AT] = max(cells[layout.FULL_SEEN_AT], now)
-                self.saw(now, cells[layout.FULL_SEEN_AT])
+    def follow(self, cells: memoryview[float]) -> None:
+        """Keep to the windows in the cells: the user that opened the budget last set them."""
+        self.limits = replace(self.limits, windows=state_layout.windows(cells))
 
     def saw(self, now: float, full_seen_at: float) -> None:
-        """Two times on the store's clock."""
+        """Note when a user with the whole share was active: two times on the store's clock."""
         self.full_seen_at = monotonic() - now + full_seen_at
 
+    async def take(self, ticket: float | None) -> Reservation:
+        def change(cells: memoryview[float], now: float) -> Reservation:
+            taken = reservation.take(cells, self.limits, now, ticket, self.share)
+            self.margin = cells[state_layout.MARGIN]
+            self.saw(now, cells[state_layout.FULL_SEEN_AT])
+            return taken
 
-@dataclass
-class _Memory:
-    cells: memoryview[float]
-    limits: Limits
-    places: set[int] = field(default_factory=set)
-    users: set[int] = field(default_factory=set)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+        return await self.update(change)
 
+    async def departed(self, send: SendId, late_s: float) -> SendId:
+        return await self.update(
+            lambda cells, _: reservation.departed(cells, float(send), late_s, self.share)
+        )
 
-class MemoryStore(CellStore):
-    """For one process: the users of one name share a state while any of them is open."""
+    async def forget(self, sends: Sequence[SendId]) -> None:
+        def change(cells: memoryview[float], now: float) -> None:
+            for send in sends:
+                reservation.forget(cells, self.limits, float(send), self.share)
 
-    _all: ClassVar[dict[str, _Memory]] = {}
+        await self.update(change)
 
-    async def open(self) -> None:
-        cells = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
-        layout.fresh(cells, self.limits, 0.0)
-        self._memory = known = self._all.setdefault(self.name, _Memory(cells, self.limits))
-        known.users.add(id(self))
-        with known.lock:
-            if known.limits.windows != self.limits.windows:
-                kept = [known.cells[i] for i in range(layout.RINGS)]
-                layout.carry_over(kept, layout.sent(known.cells), cells, self.limits)
-                known.cells, known.limits = cells, self.limits
+    async def throttled(self, wait_s: float | None) -> None:
+        def change(cells: memoryview[float], now: float) -> None:
+            reservation.throttled(cells, self.limits, now, wait_s)
+            self.margin = cells[state_layout.MARGIN]
 
-    async def close(self) -> None:
-        self._memory.users.discard(id(self))
-        if not self._memory.users and self._all.get(self.name) is self._memory:
-            del self._all[self.name]
+        await self.update(change)
 
-    @asynccontextmanager
-    async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
-        with self._memory.lock:  # nothing is awaited under it
-            if self.limits.windows is not self._memory.limits.windows:
-                self.limits = replace(self.limits, windows=self._memory.limits.windows)
-            yield self._memory.cells, monotonic()
+    async def block(self, wait_s: float) -> None:
+        await self.update(lambda cells, now: reservation.block(cells, now, wait_s))
 
-    def give_back(self, ticket: float) -> None:
-        with self._memory.lock:
-            reservation.give_back(self._memory.cells, ticket, self.share)
+    async def advertise(self, requests: int, per_s: float) -> None:
+        await self.update(lambda cells, now: advertised_limit.record(cells, now, requests, per_s))
 
-    async def take_one(self) -> int | None:
-        with self._memory.lock:
-            held = self._memory.places
-            place = next((place for place in self.places if place not in held), None)
-            if place is not None:
-                held.add(place)
-        return place
+    async def try_permit(self) -> int | None:
+        if self.share < 1:
+            await self.look()
+        permit = await self.take_permit()
+        if permit is None and self.share >= 1:
+            await self.want_permit()
+        return permit
 
-    def free_place(self, place: int) -> None:
-        self._memory.places.discard(place)
+    async def look(self) -> None:
+        await self.update(lambda cells, now: self.saw(now, cells[state_layout.FULL_SEEN_AT]))
 
-    @classmethod
-    def counts(cls, name: str) -> tuple[float, list[Minute]]:
-        """The clock, and each minute of the last hour."""
-        now, known = monotonic(), cls._all.get(name)
-        cells = known.cells if known else memoryview(bytes(8 * layout.RINGS)).cast("d")
-        return now, last_hour(cells, now)
+    async def want_permit(self) -> None:
+        """A user with the whole share waits for a permit: small shares are to free what is lent."""
+
+        def change(cells: memoryview[float], now: float) -> None:
+            cells[state_layout.FULL_SEEN_AT] = max(cells[state_layout.FULL_SEEN_AT], now)
+            self.saw(now, cells[state_layout.FULL_SEEN_AT])
+
+        if monotonic() - self.full_seen_at > reservation.LENT_BACK_S / 4:
+            await self.update(change)

@@ -1,14 +1,15 @@
-"""A budget in a folder of this machine: one small file a budget, no service to start.
+"""The kind ``folder``: a budget for the processes of one machine, with no service to start.
 
-The state is mapped into memory and guarded by ``flock``; an update holds the lock for microseconds.
-A place in flight is a ``flock`` on one of N files: the kernel frees it when its holder dies,
-however it dies. The clock is CLOCK_MONOTONIC, the same for all processes of one machine until it
-reboots; the state says where that clock stood on the calendar, so a reboot forgets nothing.
+The state is one small file, mapped into memory and guarded by ``flock``; an update holds the lock
+for microseconds. A permit in flight is a ``flock`` on one of N files: the kernel frees the lock
+when its holder dies, however it dies. The clock is CLOCK_MONOTONIC, the same for all processes of
+one machine until it reboots. The state has the offset of that clock from the calendar, so a reboot
+forgets nothing.
 
-What was sent is never taken as not sent. A file that is deleted in use is written anew from what is
-still mapped of it; one that can't be read counts as if all windows had just been used up.
+No send is forgotten. A file that is deleted in use is written anew from the part that is still
+mapped; a file that can't be read counts as if all windows had just been used up.
 
-Not for a network file system: two machines have two clocks, and use Postgres or Redis instead.
+Not for a network file system: two machines have two clocks, and need Postgres or Redis instead.
 """
 
 from __future__ import annotations
@@ -19,22 +20,23 @@ import logging
 import mmap
 import os
 import struct
+import tempfile
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, time
+from typing import TypeVar
 
 from pipeline.errors import ConfigError, HeadraceError, Retryable
-from pipeline.ratelimit import reservation
-from pipeline.ratelimit import state_layout as layout
+from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits
-from pipeline.ratelimit.stats import Minute
-from pipeline.ratelimit.stores.base import CellStore
-from pipeline.ratelimit.stores.files import open_file, open_named, replace, reserve, usable
-from pipeline.ratelimit.usage_histogram import last_hour
+from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
+from pipeline.ratelimit.usage_stats import Minute, last_hour
 
 log = logging.getLogger("headrace.budget")
+
+T = TypeVar("T")
 
 _SPIN_TRIES = 3
 _RETRY_S = 0.0005
@@ -51,31 +53,33 @@ def boot_id() -> float:
     return float(zlib.crc32(text.strip().encode()) + 1)
 
 
-class FolderStore(CellStore):
-    """One user's access to a budget file, and to the files of its places."""
+@BUDGET_STORES.register("folder")
+class FolderStore(StateStore):
+    """One user's access to a budget file, and to the files of its permits."""
 
-    def __init__(self, name: str, limits: Limits, share: float, folder: Path) -> None:
-        super().__init__(name, limits, share)
-        self.folder, self.path = folder, folder / f"{name}.budget"
+    def __init__(self, name: str, limits: Limits, share: float, location: str) -> None:
+        super().__init__(name, limits, share, location)
+        self.folder = Path(location).expanduser()
+        self.path = self.folder / f"{name}.budget"
         self._fd = -1
         self._map: mmap.mmap | None = None
         self._cells: memoryview[float] = memoryview(b"").cast("d")
         self._shape = 0.0
-        self._place_fds: dict[int, int] = {}
-        self._held: set[int] = set()
+        self._permit_fds: dict[int, int] = {}
+        self._taken: set[int] = set()
 
     async def open(self) -> None:
         try:
-            with usable(self.folder, ConfigError):
+            with _usable(self.folder, ConfigError):
                 self._fd = self._opened()
                 await self._lock()
                 try:
                     self._adopt()
                 finally:
                     fcntl.flock(self._fd, fcntl.LOCK_UN)
-                for place in range(self.limits.in_flight):
-                    self._place_fds[place] = open_file(self._place_path(place))
-                for fd in (self._fd, *self._place_fds.values()):
+                for permit in range(self.limits.in_flight):
+                    self._permit_fds[permit] = _open_file(self._permit_path(permit))
+                for fd in (self._fd, *self._permit_fds.values()):
                     os.utime(fd)  # what cleans folders up goes by age
         except HeadraceError:
             await self.close()
@@ -83,21 +87,20 @@ class FolderStore(CellStore):
 
     async def close(self) -> None:
         self._unmap()
-        for fd in (self._fd, *self._place_fds.values()):
+        for fd in (self._fd, *self._permit_fds.values()):
             if fd >= 0:
                 os.close(fd)
         self._fd = -1
-        self._place_fds.clear()
-        self._held.clear()
+        self._permit_fds.clear()
+        self._taken.clear()
 
-    @asynccontextmanager
-    async def locked(self) -> AsyncIterator[tuple[memoryview[float], float]]:
+    async def update(self, change: Change[T]) -> T:
         await self._lock()
         try:
             self._check()
             now = monotonic()
-            self._cells[layout.WALL] = time() - now
-            yield self._cells, now
+            self._cells[state_layout.WALL] = time() - now
+            return change(self._cells, now)
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
@@ -110,30 +113,30 @@ class FolderStore(CellStore):
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    async def take_one(self) -> int | None:
-        for place in self.places:
-            if place not in self._held and self._locked_place(place):
-                self._held.add(place)
-                return place
+    async def take_permit(self) -> int | None:
+        for permit in self.permit_numbers:
+            if permit not in self._taken and self._locked_permit(permit):
+                self._taken.add(permit)
+                return permit
         return None
 
-    def _locked_place(self, place: int) -> bool:
-        """Lock a place's file: the one that others find. One that was deleted is ours alone."""
+    def _locked_permit(self, permit: int) -> bool:
+        """Lock a permit's file, made again if it was deleted: others would not find that one."""
         try:
-            fcntl.flock(self._place_fds[place], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            while os.fstat(self._place_fds[place]).st_nlink == 0:
-                with usable(self.folder, Retryable):
+            fcntl.flock(self._permit_fds[permit], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while os.fstat(self._permit_fds[permit]).st_nlink == 0:
+                with _usable(self.folder, Retryable):
                     self._make_folder()
-                    replace(self._place_fds[place], open_file(self._place_path(place)))
-                fcntl.flock(self._place_fds[place], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _replace(self._permit_fds[permit], _open_file(self._permit_path(permit)))
+                fcntl.flock(self._permit_fds[permit], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def free_place(self, place: int) -> None:
-        self._held.discard(place)
-        if place in self._place_fds:
-            fcntl.flock(self._place_fds[place], fcntl.LOCK_UN)
+    def free_permit(self, permit: int) -> None:
+        self._taken.discard(permit)
+        if permit in self._permit_fds:
+            fcntl.flock(self._permit_fds[permit], fcntl.LOCK_UN)
 
     async def _lock(self) -> None:
         """Never block the event loop: another process may have been stopped inside its update."""
@@ -151,19 +154,22 @@ class FolderStore(CellStore):
 
     def _check(self) -> None:
         """Others may have deleted, cut or laid out the file anew since the last look."""
-        with usable(self.folder, Retryable):
+        with _usable(self.folder, Retryable):
             stat = os.fstat(self._fd)
             if stat.st_nlink == 0:
                 log.warning("%s was deleted: its state is carried on in a new file", self.path)
                 self._follow_new_file(stat.st_size >= 8 * len(self._cells))
-            elif stat.st_size < 8 * len(self._cells) or self._cells[layout.SHAPE] != self._shape:
+            elif (
+                stat.st_size < 8 * len(self._cells)
+                or self._cells[state_layout.SHAPE] != self._shape
+            ):
                 self._adopt(follow=True)
 
     def _follow_new_file(self, mapped_whole: bool) -> None:
-        """Nobody changes the deleted file any more: who uses it comes here first."""
+        """Go on in a new file: no user changes the deleted one without coming here first."""
         before = memoryview(bytes(self._cells) if mapped_whole else b"").cast("d")
         while os.fstat(self._fd).st_nlink == 0:
-            replace(self._fd, self._opened())
+            _replace(self._fd, self._opened())
             fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._adopt(before=before)
 
@@ -175,59 +181,63 @@ class FolderStore(CellStore):
         written_at, now, boot = os.fstat(self._fd).st_mtime, monotonic(), boot_id()
         self._remap()
         state = self._sound(written_at, now, boot)
-        if layout.flaw(before, now, boot) is None:
+        if state_layout.flaw(before, now, boot) is None:
             if state is not None:
                 self.follow(state)
             self._carry_over(before, state)
-        elif state is not None and not follow and layout.windows(state) != self.limits.windows:
+        elif (
+            state is not None and not follow and state_layout.windows(state) != self.limits.windows
+        ):
             log.warning("%s: the limits were changed; what was sent still counts", self.path)
             self._carry_over(state)
         elif state is not None and state is not self._cells:
             self._carry_over(state)
         elif state is None:
             cells = self._grow()
-            layout.fresh(cells, self.limits, boot)
-        self._shape = self._cells[layout.SHAPE]
+            state_layout.fresh(cells, self.limits, boot)
+        self._shape = self._cells[state_layout.SHAPE]
         self.follow(self._cells)
 
     def _sound(self, written_at: float, now: float, boot: float) -> memoryview[float] | None:
-        """The state in the file, on this clock; None: nobody has used it yet."""
-        state = layout.upgraded(self._cells)
-        if len(state) == 1 and state[0] == layout.UNUSED:
+        """The state in the file, on this clock; None if the file was never used."""
+        state = self._cells
+        if len(state) == 1 and state[0] == state_layout.UNUSED:
             return None
-        if flaw := layout.flaw(state, now, boot):
+        if flaw := state_layout.flaw(state, now, boot):
             longest_s = self.limits.longest_s
             log.warning(
-                "%s can't be read (%s): it starts anew, and all windows count as used up, for up "
-                "to %g s. If nothing was sent for that long, delete it while no run goes on",
+                "%s can't be read (%s): all windows count as used up, for up to %g s. To begin "
+                "anew, delete the file while no run goes on",
                 self.path, flaw, longest_s,
             )  # fmt: skip
-            state = memoryview(bytearray(8 * layout.size(self.limits))).cast("d")
-            layout.used_up(state, self.limits, boot, now)
-        elif state[layout.BOOT] != boot:
+            state = memoryview(bytearray(8 * state_layout.size(self.limits))).cast("d")
+            state_layout.used_up(state, self.limits, boot, now)
+        elif state[state_layout.BOOT] != boot:
             if written_at > time() - now + 1.0:
                 log.warning(
-                    "%s was written by another machine: a budget folder serves one machine only, "
-                    "several need a Postgres or Redis URL in HEADRACE_BUDGET",
+                    "%s was written by another machine, expected a folder of this one. For several "
+                    "machines, set HEADRACE_BUDGET to a Postgres or Redis URL",
                     self.path,
                 )
-            state = layout.moved(state, state[layout.WALL] - (time() - now), now, boot)
+            state = state_layout.on_new_clock(
+                state, state[state_layout.WALL] - (time() - now), now, boot
+            )
         return state
 
     def _carry_over(self, state: memoryview[float], other: memoryview[float] | None = None) -> None:
-        kept, sends = [state[i] for i in range(layout.RINGS)], layout.sent(state)
+        head, sends = [state[i] for i in range(state_layout.RINGS)], state_layout.send_times(state)
         if other is not None:
-            sends = layout.joined(sends, layout.sent(other))
-            for index in layout.NEVER_EARLIER:
-                kept[index] = max(kept[index], other[index])
-        layout.carry_over(kept, sends, self._grow(), self.limits)
+            sends = state_layout.merged(sends, state_layout.send_times(other))
+            for index in state_layout.NEVER_EARLIER:
+                head[index] = max(head[index], other[index])
+        state_layout.carry_over(head, sends, self._grow(), self.limits)
 
     def _grow(self) -> memoryview[float]:
         """Room for these limits. Never smaller: another process may have the old size mapped."""
-        wanted = 8 * layout.size(self.limits)
+        wanted = 8 * state_layout.size(self.limits)
         if os.fstat(self._fd).st_size < wanted:
             self._unmap()
-            reserve(self._fd, wanted)
+            _reserve(self._fd, wanted)
             self._remap()
         return self._cells
 
@@ -247,22 +257,68 @@ class FolderStore(CellStore):
 
     def _opened(self) -> int:
         self._make_folder()
-        return open_named(self.path, struct.pack("d", layout.UNUSED))
+        return _open_named(self.path, struct.pack("d", state_layout.UNUSED))
 
     def _make_folder(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _place_path(self, place: int) -> Path:
-        return self.folder / f"{self.name}.place-{place}"
+    def _permit_path(self, permit: int) -> Path:
+        return self.folder / f"{self.name}.permit-{permit}"
+
+    @classmethod
+    def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
+        folder = Path(location).expanduser()
+        now, state = monotonic(), b""
+        with _usable(folder, ConfigError), suppress(FileNotFoundError):  # a look takes no lock
+            state = (folder / f"{name}.budget").read_bytes()
+        cells = memoryview(state[: len(state) // 8 * 8]).cast("d")
+        if state_layout.flaw(cells, now, boot_id()) or cells[state_layout.BOOT] != boot_id():
+            cells = state_layout.EMPTY
+        return now, last_hour(cells, now)
 
 
-def counts(name: str, folder: Path) -> tuple[float, list[Minute]]:
-    """The clock, and each minute of the last hour. A look takes no lock."""
-    now = monotonic()
-    state = b""
-    with usable(folder, ConfigError), suppress(FileNotFoundError):
-        state = (folder / f"{name}.budget").read_bytes()
-    cells = layout.upgraded(memoryview(state[: len(state) // 8 * 8]).cast("d"))
-    if layout.flaw(cells, now, boot_id()) or cells[layout.BOOT] != boot_id():
-        cells = memoryview(bytes(8 * layout.RINGS)).cast("d")
-    return now, last_hour(cells, now)
+def _reserve(fd: int, size: int) -> None:
+    """Grow a file for real: a write to a mapped page that a full disk can't back would kill us."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+    else:
+        os.ftruncate(fd, size)
+
+
+def _open_file(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def _replace(fd: int, by: int) -> None:
+    """Let ``fd`` stand for another file. Its lock goes with the old one."""
+    os.dup2(by, fd, inheritable=False)
+    os.close(by)
+
+
+@contextmanager
+def _usable(folder: Path, kind: type[ConfigError | Retryable]) -> Iterator[None]:
+    """An error of the engine's own for what the file system says no to."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise kind(
+            f"The budget's folder `{folder}` can't be used ({error.strerror}). Set HEADRACE_BUDGET "
+            "to a folder that this user can write, to a Postgres URL or to a Redis URL."
+        ) from error
+
+
+def _open_named(path: Path, first: bytes) -> int:
+    """Open a file that is made with ``first`` in it if need be: an empty one was emptied."""
+    with suppress(FileNotFoundError):
+        return _open_file(path, os.O_RDWR)
+    fd, unnamed = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        os.write(fd, first)
+        with suppress(FileExistsError):
+            os.link(unnamed, path)
+    finally:
+        os.close(fd)
+        os.unlink(unnamed)
+    return _open_file(path, os.O_RDWR)

@@ -1,8 +1,8 @@
--- Places in flight: leases that end by themselves.
+-- Permits in flight: leases that end by themselves.
 -- KEYS: all leases, those of the part of small shares, the slots' state; members are leases, scores
 -- their ends.
--- ARGV: step, lease in seconds, places, places of this share (0: all), LENT_BACK_S, members...
--- Answers {0: none free, 1: a place of the share's part, 2: one that is lent; since when nobody with
+-- ARGV: step, lease in seconds, permits, permits of this share (0: all), LENT_BACK_S, members...
+-- Answers {0: none free, 1: a permit of the share's part, 2: one that is lent; since when nobody with
 -- the whole share was about}.
 local step, lease_s, whole, part = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local LENT_BACK_S, LEASES, FIRST = tonumber(ARGV[5]), {KEYS[1], KEYS[2]}, 6

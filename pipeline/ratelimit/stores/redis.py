@@ -1,14 +1,15 @@
-"""A budget in Redis: for several machines. The law of the reservation, once more, in Lua.
+"""The kind ``redis``: a budget for several machines, with the law of the reservation in Lua.
 
-A script is one step of the server's, so it needs no lock, and Redis's sorted sets are the rings: a
-member is a reservation, its score the send time. The clock is the server's, and only waits leave
-this module. A place in flight is a lease of ``LEASE_S``, renewed while its holder lives: one that
-is killed gives back what it held when the lease ends.
+A script is one step of the server, so it needs no lock, and sorted sets are the rings: a member is
+a reservation, its score the send time. The clock is the server's, and only waits leave this module.
+A permit in flight is a lease of ``LEASE_S``, renewed while its holder lives: a killed process frees
+its permits when their leases end. Decision 2 has what the law in Python would cost here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,83 +23,87 @@ from pipeline.ratelimit import advertised_limit, reservation, send_margin
 from pipeline.ratelimit.limits import Limits, RateWindow
 from pipeline.ratelimit.reservation import Reservation
 from pipeline.ratelimit.state_layout import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
-from pipeline.ratelimit.stats import Minute
 from pipeline.ratelimit.stores import server
-from pipeline.ratelimit.stores.base import BudgetStore, Mark
+from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore, SendId
 from pipeline.ratelimit.stores.server import ANSWER_S, Calls, client_package
+from pipeline.ratelimit.usage_stats import Minute
 
 LEASE_S = 5.0
 _TIMEOUTS = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
 _SLOTS = Path(__file__).with_name("reservation.lua")
-_PLACES = Path(__file__).with_name("permits.lua")
-_CONSTANTS = (
-    reservation.SHORT_S,
-    reservation.SMOOTH,
-    reservation.CATCH_UP_S,
-    reservation.LENT_BACK_S,
-    reservation.MAX_BLOCK_S,
-    send_margin.FIRST_STEP,
-    send_margin.STEP_AGAIN,
-    send_margin.AGAIN_S,
-    send_margin.HICCUP_HALF_LIFE_S,
-    send_margin.HALF_LIFE_S,
-    send_margin.COOL_DOWN_MIN_S,
-    send_margin.LONG_PAD,
-    MARGIN_MIN,
-    MARGIN_MAX,
-    OUTSTANDING,
-    advertised_limit.TOLD_FOR_S,
-    send_margin.SURE_WAIT_S,
-    send_margin.FIRST_PART,
-    send_margin.QUIET_S,
+_PERMITS = Path(__file__).with_name("permits.lua")
+_CONSTANTS = json.dumps(
+    {
+        "SHORT_S": reservation.SHORT_S,
+        "SMOOTH": reservation.SMOOTH,
+        "CATCH_UP_S": reservation.CATCH_UP_S,
+        "LENT_BACK_S": reservation.LENT_BACK_S,
+        "MAX_BLOCK_S": reservation.MAX_BLOCK_S,
+        "FIRST_STEP": send_margin.FIRST_STEP,
+        "STEP_AGAIN": send_margin.STEP_AGAIN,
+        "AGAIN_S": send_margin.AGAIN_S,
+        "HICCUP_HALF_LIFE_S": send_margin.HICCUP_HALF_LIFE_S,
+        "HALF_LIFE_S": send_margin.HALF_LIFE_S,
+        "COOL_DOWN_MIN_S": send_margin.COOL_DOWN_MIN_S,
+        "LONG_PAD": send_margin.LONG_PAD,
+        "SURE_WAIT_S": send_margin.SURE_WAIT_S,
+        "FIRST_PART": send_margin.FIRST_PART,
+        "QUIET_S": send_margin.QUIET_S,
+        "MARGIN_MIN": MARGIN_MIN,
+        "MARGIN_MAX": MARGIN_MAX,
+        "OUTSTANDING": OUTSTANDING,
+        "ADVERTISED_TTL_S": advertised_limit.ADVERTISED_TTL_S,
+    }
 )
-_OWN = 1  # a place of the share's part; 2: one that is lent
-_UNKNOWN = -1.0  # a wait that the script has to make out
+"""The constants of the law, by the names that the script uses. An unknown name fails the script."""
+_OWN = 1  # a permit of the share's part; 2: a lent one
+_UNKNOWN = -1.0  # a wait that the script computes
 _PARTS = ("", ":throttled", ":waited")
-_UNREADABLE = "HEADRACE_BUDGET is not a Redis URL that can be read."
+_UNREADABLE = "HEADRACE_BUDGET is not a valid Redis URL."
 _FAILS = (
-    "The budget's store, Redis, does not do as asked ({}): is HEADRACE_BUDGET right, and is the "
-    "server up?"
+    "The budget's store, Redis, failed ({}). Check: 1. HEADRACE_BUDGET; 2. that the server is up."
 )
 
 
+@BUDGET_STORES.register("redis")
+@BUDGET_STORES.register("rediss")
 class RedisStore(BudgetStore):
     """One user's access. It has one reservation at a time, named by ``_member``."""
 
     poll_s = (0.01, 0.1)
 
-    def __init__(self, name: str, limits: Limits, share: float, url: str) -> None:
-        super().__init__(name, limits, share)
+    def __init__(self, name: str, limits: Limits, share: float, location: str) -> None:
+        super().__init__(name, limits, share, location)
         self._redis = client_package("redis.asyncio", "Redis", "redis")
-        self._url, self._token, self._serial = url, secrets.token_hex(6), 0
+        self._token, self._serial = secrets.token_hex(6), 0
         self._member = ""
         self._keys = [f"headrace:{{{name}}}:{part}" for part in ("state", "all", "low", "minute:")]
-        parts = ("places", "low-places", "state")
-        self._place_keys = [f"headrace:{{{name}}}:{part}" for part in parts]
+        parts = ("permits", "low-permits", "state")
+        self._permit_keys = [f"headrace:{{{name}}}:{part}" for part in parts]
         self._leases: dict[int, bool] = {}
         self._calls = Calls()
-        self._beat: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         try:
-            self._client = self._redis.from_url(self._url, **_TIMEOUTS)
+            self._client = self._redis.from_url(self.location, **_TIMEOUTS)
         except ValueError:  # its text may hold a part of the password
             raise ConfigError(_UNREADABLE) from None
         self._slots = self._client.register_script(_SLOTS.read_text())
-        self._places = self._client.register_script(_PLACES.read_text())
+        self._permits = self._client.register_script(_PERMITS.read_text())
         try:
             await self._ask("open")
         except Retryable:
             await self._client.aclose()
             raise
-        self._beat = asyncio.get_running_loop().create_task(self._renew())
+        self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     async def close(self) -> None:
         await self._calls.ended()
-        if self._beat is not None:
-            self._beat.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
             with suppress(asyncio.CancelledError):
-                await self._beat
+                await self._renewal
         await self._client.aclose()
 
     async def take(self, ticket: float | None) -> Reservation:
@@ -110,16 +115,16 @@ class RedisStore(BudgetStore):
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._ask("give_back"))
 
-    def mark(self, granted: Reservation) -> Mark:
+    def send_id(self, granted: Reservation) -> SendId:
         return self._member
 
-    async def left(self, mark: Mark, late_s: float) -> Mark:
-        await self._calls.whole(self._ask("left", late_s, str(mark)), lambda _: None)
-        return mark
+    async def departed(self, send: SendId, late_s: float) -> SendId:
+        await self._calls.whole(self._ask("departed", late_s, str(send)), lambda _: None)
+        return send
 
-    async def forget(self, marks: Sequence[Mark]) -> None:
-        for mark in marks:
-            await self._calls.whole(self._ask("forget", member=str(mark)), lambda _: None)
+    async def forget(self, sends: Sequence[SendId]) -> None:
+        for send in sends:
+            await self._calls.whole(self._ask("forget", member=str(send)), lambda _: None)
 
     async def throttled(self, wait_s: float | None) -> None:
         wait_s = self.limits.throttle_wait_s if wait_s is None else wait_s
@@ -129,34 +134,34 @@ class RedisStore(BudgetStore):
     async def block(self, wait_s: float) -> None:
         await self._calls.whole(self._ask("block", wait_s), lambda _: None)
 
-    async def tell(self, requests: int, per_s: float) -> None:
-        await self._calls.whole(self._ask("tell", per_s, str(requests)), lambda _: None)
+    async def advertise(self, requests: int, per_s: float) -> None:
+        await self._calls.whole(self._ask("advertise", per_s, str(requests)), lambda _: None)
 
-    def own(self, place: int) -> bool:
-        return self._leases.get(place, True)
+    def owns(self, permit: int) -> bool:
+        return self._leases.get(permit, True)
 
     async def look(self) -> None:
-        await self._calls.whole(self._on_places("look", []), lambda _: None)
+        await self._calls.whole(self._on_permits("look", []), lambda _: None)
 
-    async def try_place(self) -> int | None:
-        return await self._calls.whole(self._try_place(), self._undo_place)
+    async def try_permit(self) -> int | None:
+        return await self._calls.whole(self._try_permit(), self._undo_permit)
 
-    def free_place(self, place: int) -> None:
-        self._leases.pop(place, None)
-        self._calls.background(self._on_places("free", [place]))
+    def free_permit(self, permit: int) -> None:
+        self._leases.pop(permit, None)
+        self._calls.background(self._on_permits("free", [permit]))
 
-    async def _try_place(self) -> int | None:
+    async def _try_permit(self) -> int | None:
         self._serial += 1
-        place = self._serial
-        taken = await self._on_places("take", [place])
+        permit = self._serial
+        taken = await self._on_permits("take", [permit])
         if not taken:
             return None
-        self._leases[place] = taken == _OWN
-        return place
+        self._leases[permit] = taken == _OWN
+        return permit
 
-    def _undo_place(self, place: int | None) -> None:
-        if place is not None:
-            self.free_place(place)
+    def _undo_permit(self, permit: int | None) -> None:
+        if permit is not None:
+            self.free_permit(permit)
 
     async def _renew(self) -> None:
         """Keep the leases. A renewal that fails is made up for by the next, in time."""
@@ -164,27 +169,27 @@ class RedisStore(BudgetStore):
             await asyncio.sleep(LEASE_S / 4)
             if self._leases:
                 with suppress(Retryable):
-                    await self._on_places("renew", list(self._leases))
+                    await self._on_permits("renew", list(self._leases))
 
-    async def _on_places(self, step: str, places: list[int]) -> int:
+    async def _on_permits(self, step: str, permits: list[int]) -> int:
         limits = (self.limits.in_flight, self.part if self.share < 1 else 0)
-        members = [f"{self._token}:{place}" for place in places]
+        members = [f"{self._token}:{permit}" for permit in permits]
         args = [step, LEASE_S, *limits, reservation.LENT_BACK_S, *members]
-        taken, full_seen_s = await self._run(self._places, self._place_keys, args)
+        taken, full_seen_s = await self._run(self._permits, self._permit_keys, args)
         self.full_seen_at = monotonic() - float(full_seen_s)
         return int(taken)
 
     async def _ask(self, step: str, wait_s: float = 0.0, member: str | None = None) -> Reservation:
-        """One step of the slots' script. If others have set other windows, keep to those."""
+        """One step of the law's script. If other users have set other windows, keep to those."""
         member = self._member if member is None else member
         for _ in range(3):
             windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
-            args = [step, windows, member, self.share, wait_s, *_CONSTANTS, self.limits.in_flight]
-            answer = await self._run(self._slots, self._keys, args)
-            if answer[0] != b"windows":
+            args = [step, windows, member, self.share, wait_s, _CONSTANTS, self.limits.in_flight]
+            reply = await self._run(self._slots, self._keys, args)
+            if reply[0] != b"windows":
                 break
-            self._follow(answer[1].decode())
-        wait, slot, self.margin, blocked, full_seen_s = map(float, answer)
+            self._follow(reply[1].decode())
+        wait, slot, self.margin, blocked, full_seen_s = map(float, reply)
         self.full_seen_at = monotonic() - full_seen_s
         return Reservation(wait, slot, blocked)
 
@@ -194,7 +199,9 @@ class RedisStore(BudgetStore):
         self.limits = replace(self.limits, windows=windows)
 
     async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
-        until = monotonic() + (server.ANSWER_S if self._beat else 0)  # who opens it is told at once
+        until = monotonic() + (
+            server.ANSWER_S if self._renewal else 0
+        )  # an opening user learns at once
         while True:
             try:
                 return await script(keys=keys, args=args)
@@ -204,25 +211,24 @@ class RedisStore(BudgetStore):
                     raise Retryable(_FAILS.format(type(error).__name__)) from error
             await asyncio.sleep(server.AGAIN_S)
 
-
-def counts(name: str, url: str) -> tuple[float, list[Minute]]:
-    """The server's clock, and each minute of the last hour."""
-    redis = client_package("redis", "Redis", "redis")
-    try:
-        client = redis.from_url(url, **_TIMEOUTS)
-    except ValueError:  # its text may hold a part of the password
-        raise ConfigError(_UNREADABLE) from None
-    try:
-        with client:
-            seconds, micros = client.time()
-            now = seconds + micros / 1e6
-            minutes = range(int(now // 60) - 59, int(now // 60) + 1)
-            keys = [f"headrace:{{{name}}}:minute:{minute}" for minute in minutes]
-            parts = [client.mget([key + part for key in keys]) for part in _PARTS]
-    except (redis.RedisError, OSError) as error:
-        raise Retryable(_FAILS.format(type(error).__name__)) from error
-    found = [[float(value or 0) for value in part] for part in parts]
-    return now, [
-        Minute(60.0 * minute, int(requests), int(throttled), waited_s)
-        for minute, requests, throttled, waited_s in zip(minutes, *found, strict=True)
-    ]
+    @classmethod
+    def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
+        redis = client_package("redis", "Redis", "redis")
+        try:
+            client = redis.from_url(location, **_TIMEOUTS)
+        except ValueError:  # its text may hold a part of the password
+            raise ConfigError(_UNREADABLE) from None
+        try:
+            with client:
+                seconds, micros = client.time()
+                now = seconds + micros / 1e6
+                minutes = range(int(now // 60) - 59, int(now // 60) + 1)
+                keys = [f"headrace:{{{name}}}:minute:{minute}" for minute in minutes]
+                parts = [client.mget([key + part for key in keys]) for part in _PARTS]
+        except (redis.RedisError, OSError) as error:
+            raise Retryable(_FAILS.format(type(error).__name__)) from error
+        found = [[float(value or 0) for value in part] for part in parts]
+        return now, [
+            Minute(60.0 * minute, int(requests), int(throttled), waited_s)
+            for minute, requests, throttled, waited_s in zip(minutes, *found, strict=True)
+        ]

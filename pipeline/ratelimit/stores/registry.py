@@ -1,99 +1,70 @@
-"""From ``HEADRACE_BUDGET`` to a store: where the users of a budget meet.
+"""From ``HEADRACE_BUDGET`` to a budget.
 
-Nothing or ``memory``: this process only. A folder: the processes of this machine. A Postgres or
-Redis URL: several machines. Client packages of databases are imported only if they are asked for.
+Nothing or ``memory``: this process only. A folder: the processes of this machine. A URL: several
+machines, by the store that its scheme names. Client packages of databases are imported only by the
+stores that need them.
 """
 
 import re
-from pathlib import Path
 from time import time
 
 from pipeline.errors import ConfigError
 from pipeline.ratelimit.budget import Budget
 from pipeline.ratelimit.limits import Limits
-from pipeline.ratelimit.stats import Minute
-from pipeline.ratelimit.stores.base import BudgetStore, MemoryStore
+
+# The kinds that ship; importing a store's module registers it.
+from pipeline.ratelimit.stores import folder, memory, postgres, redis  # noqa: F401
+from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore
+from pipeline.ratelimit.usage_stats import Minute
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
-def open_budget(name: str, limits: Limits, where: str | None, *, share: float = 1.0) -> Budget:
+def open_budget(name: str, limits: Limits, location: str | None, *, share: float = 1.0) -> Budget:
     """The budget ``name``, to be entered inside the run's event loop.
 
     :param name: the same for all that use one API key, safe for a file name, and no secret.
-    :param where: ``None`` or ``memory``, a folder, ``postgresql://…`` or ``redis://…``.
-    :param share: of the budget, what this user keeps to while users with all of it are about.
+    :param location: ``None`` or ``memory``, a folder, ``postgresql://…`` or ``redis://…``.
+    :param share: of the budget, what this user keeps to while users with all of it are active.
+    :raises ConfigError: the name, the share or the location is not one.
     """
     _check_name(name)
     if not 0 < share <= 1:
         raise ConfigError(f"A budget's share must be over 0 and at most 1, not {share}.")
-    return Budget(_store(name, limits, where, share), limits)
+    store = _kind(location)(name, limits, share, location or "memory")
+    return Budget(store, limits)
 
 
-def usage(where: str | None, name: str) -> tuple[Minute, ...]:
-    """What all users had in each minute of the last hour, in unix times.
+def usage(location: str | None, name: str) -> tuple[Minute, ...]:
+    """The requests of all users in each minute of the last hour, in unix times.
 
     Blocks for as long as a look into the store takes: call it from an asset or a page, not from an
     event loop that sends requests.
+
+    :raises ConfigError, Retryable: the store can't be used, or does not answer.
     """
     _check_name(name)
-    now, counts = _counts(name, where)
+    now, minutes = _kind(location).usage(name, location or "memory")
     offset = time() - now
-    return tuple(minute._replace(at=minute.at + offset) for minute in counts)
+    return tuple(minute._replace(at=minute.at + offset) for minute in minutes)
 
 
-def _store(name: str, limits: Limits, where: str | None, share: float) -> BudgetStore:
-    match _kind(where):
-        case "memory":
-            return MemoryStore(name, limits, share)
-        case "folder":
-            from pipeline.ratelimit.stores.folder import FolderStore
-
-            return FolderStore(name, limits, share, Path(str(where)).expanduser())
-        case "postgres":
-            from pipeline.ratelimit.stores.postgres import PostgresStore
-
-            return PostgresStore(name, limits, share, str(where))
-        case _:
-            from pipeline.ratelimit.stores.redis import RedisStore
-
-            return RedisStore(name, limits, share, str(where))
-
-
-def _counts(name: str, where: str | None) -> tuple[float, list[Minute]]:
-    """The store's clock, and the minutes on it."""
-    match _kind(where):
-        case "memory":
-            return MemoryStore.counts(name)
-        case "folder":
-            from pipeline.ratelimit.stores import folder
-
-            return folder.counts(name, Path(str(where)).expanduser())
-        case "postgres":
-            from pipeline.ratelimit.stores import postgres
-
-            return postgres.counts(name, str(where))
-        case _:
-            from pipeline.ratelimit.stores import redis
-
-            return redis.counts(name, str(where))
-
-
-def _kind(where: str | None) -> str:
-    """Which store. The URL itself is not repeated in an error: it may hold a password."""
-    if where is None or where in ("", "memory"):
-        return "memory"
-    scheme = _URL.match(where)
-    if scheme is None:
-        return "folder"
-    kinds = {"postgresql": "postgres", "postgres": "postgres", "redis": "redis", "rediss": "redis"}
-    if scheme[1] not in kinds:
+def _kind(location: str | None) -> type[BudgetStore]:
+    """The store of a location, which no error repeats: a URL may hold a password."""
+    if location is None or location in ("", "memory"):
+        return BUDGET_STORES["memory"]
+    url = _URL.match(location)
+    if url is None:
+        return BUDGET_STORES["folder"]
+    if url[1] not in BUDGET_STORES.names:
+        schemes = [name for name in BUDGET_STORES.names if name not in ("memory", "folder")]
+        urls = ", ".join(f"`{scheme}://`" for scheme in schemes)
         raise ConfigError(
-            f"HEADRACE_BUDGET is a URL that begins with {scheme[1]}://: a folder, 'memory', "
-            "postgresql://… or redis://… was expected."
+            f"HEADRACE_BUDGET is a URL that begins with `{url[1]}://`, expected a folder, "
+            f"`memory`, or a URL with one of {urls}."
         )
-    return kinds[scheme[1]]
+    return BUDGET_STORES[url[1]]
 
 
 def _check_name(name: str) -> None:

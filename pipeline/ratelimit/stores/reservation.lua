@@ -1,18 +1,10 @@
--- The law of slots.py, margin.py and told.py on sorted sets: read it there.
+-- The law of reservation.py, send_margin.py and advertised_limit.py on sorted sets: read it there.
 -- KEYS: state (a hash), all reservations, those of the part of small shares, prefix of minutes.
--- ARGV: step, windows "requests:seconds ...", member, share, wait, then the constants below.
+-- ARGV: step, windows "requests:seconds ...", member, share, wait, the constants as JSON, permits.
 -- Answers {wait, slot, margin, blocked for, since a whole share was about} as text, or {"windows", text} if others set other windows.
 local step, windows_text, member = ARGV[1], ARGV[2], ARGV[3]
 local share, wait_s = tonumber(ARGV[4]), tonumber(ARGV[5])
-local constants = {}
-for i = 6, #ARGV do constants[i - 5] = tonumber(ARGV[i]) end
-local SHORT_S, SMOOTH, CATCH_UP_S, LENT_BACK_S, MAX_BLOCK_S =
-  unpack(constants, 1, 5)
-local FIRST_STEP, STEP_AGAIN, AGAIN_S, HICCUP_HALF_LIFE_S, HALF_LIFE_S =
-  unpack(constants, 6, 10)
-local COOL_DOWN_MIN_S, LONG_PAD, MARGIN_MIN, MARGIN_MAX, OUTSTANDING, TOLD_FOR_S =
-  unpack(constants, 11, 16)
-local SURE_WAIT_S, FIRST_PART, QUIET_S, IN_FLIGHT = unpack(constants, 17, 20)
+local C, IN_FLIGHT = cjson.decode(ARGV[6]), tonumber(ARGV[7])
 local STATE, ALL, LOW, MINUTE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local function text(x) return string.format('%.6f', x) end
@@ -21,11 +13,11 @@ local clock = redis.call('TIME')
 local now = tonumber(text(tonumber(clock[1]) + tonumber(clock[2]) / 1e6))
 
 local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen',
-  'told_requests', 'told_per_s', 'told_until', 'answered', 'next_lent'}
+  'advertised_requests', 'advertised_per_s', 'advertised_until', 'answered', 'next_lent'}
 local read = redis.call('HMGET', STATE, unpack(FIELDS))
 local s = {windows = read[1] or windows_text}
 for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or '0') end
-if not read[4] then s.margin = MARGIN_MIN end
+if not read[4] then s.margin = C.MARGIN_MIN end
 if step == 'open' then s.windows = windows_text end
 if s.windows ~= windows_text then return {'windows', s.windows} end
 
@@ -39,17 +31,17 @@ local function add_window(n, w)
 end
 for n, w in string.gmatch(s.windows, '(%d+):(%S+)') do add_window(tonumber(n), tonumber(w)) end
 
-if step == 'tell' then
-  s.told_requests, s.told_per_s, s.told_until = math.max(1, tonumber(member)), wait_s, now + TOLD_FOR_S
+if step == 'advertise' then
+  s.advertised_requests, s.advertised_per_s, s.advertised_until = math.max(1, tonumber(member)), wait_s, now + C.ADVERTISED_TTL_S
 end
-if now < s.told_until and s.told_requests >= 1 then
+if now < s.advertised_until and s.advertised_requests >= 1 then
   local says_more = true
   for _, window in ipairs(windows) do
-    local can_be = math.ceil(s.told_per_s / window.w) * window.n
-    if can_be <= s.told_requests then says_more = false end
+    local can_be = math.ceil(s.advertised_per_s / window.w) * window.n
+    if can_be <= s.advertised_requests then says_more = false end
   end
-  local parts = math.ceil(s.told_requests / most)
-  if says_more then add_window(math.floor(s.told_requests / parts), s.told_per_s / parts) end
+  local parts = math.ceil(s.advertised_requests / most)
+  if says_more then add_window(math.floor(s.advertised_requests / parts), s.advertised_per_s / parts) end
 end
 
 -- The n-th last entry at or before `at`, not counting `skip`.
@@ -68,11 +60,11 @@ local rules, lent_each_s = {}, 0
 local function make_rules()
   local pad_s = s.margin * shortest.w
   for _, window in ipairs(windows) do
-    local per_s = window.w + math.max(pad_s, LONG_PAD * window.w)
+    local per_s = window.w + math.max(pad_s, C.LONG_PAD * window.w)
     rules[#rules + 1] = {key = ALL, n = window.n, per_s = per_s, for_all = true}
-    local long = per_s > SHORT_S * 1.5
+    local long = per_s > C.SHORT_S * 1.5
     local n = math.max(1, math.floor(window.n * share + 1e-9))
-    if share < 1 and (long or now - s.full_seen < LENT_BACK_S) then
+    if share < 1 and (long or now - s.full_seen < C.LENT_BACK_S) then
       rules[#rules + 1] = {key = LOW, n = n, per_s = per_s, for_all = false}
     end
     if share < 1 and long and window.n > n then
@@ -92,7 +84,7 @@ local function allowed_at(at, skip, all_only)
 end
 
 local function settle(at, all_only)
-  for _ = 1, OUTSTANDING do
+  for _ = 1, C.OUTSTANDING do
     local allowed = allowed_at(at, nil, all_only)
     if allowed <= at then break end
     at = allowed
@@ -100,10 +92,10 @@ local function settle(at, all_only)
   return at
 end
 
-local spacing_s = shortest.w <= SHORT_S and SMOOTH * shortest.w / shortest.n or 0
+local spacing_s = shortest.w <= C.SHORT_S and C.SMOOTH * shortest.w / shortest.n or 0
 
 local function reserve()
-  local at = settle(math.max(now, s.blocked, s.next_at - CATCH_UP_S), true)
+  local at = settle(math.max(now, s.blocked, s.next_at - C.CATCH_UP_S), true)
   local slot = settle(at, false)
   if slot <= at then s.next_at = math.max(s.next_at, at) + spacing_s end
   return at, math.ceil(slot * 1e6) / 1e6
@@ -146,32 +138,32 @@ local function take()
   put(now)
   if lent_at <= now + 1e-6 then
     redis.call('ZREM', LOW, member)
-    s.next_lent = math.max(s.next_lent, now - CATCH_UP_S) + lent_each_s
+    s.next_lent = math.max(s.next_lent, now - C.CATCH_UP_S) + lent_each_s
   end
   s.answered = s.answered + 1
   count('', 1)
   for _, key in ipairs({ALL, LOW}) do
-    redis.call('ZREMRANGEBYRANK', key, 0, -(most + OUTSTANDING + 1))
+    redis.call('ZREMRANGEBYRANK', key, 0, -(most + C.OUTSTANDING + 1))
     redis.call('EXPIRE', key, math.ceil(longest.w * 2 + 600))
   end
   return 0, slot
 end
 
 local function block()
-  s.blocked = math.max(s.blocked, now + math.min(math.max(wait_s, 0), MAX_BLOCK_S))
+  s.blocked = math.max(s.blocked, now + math.min(math.max(wait_s, 0), C.MAX_BLOCK_S))
 end
 
 local function goes_on()
-  local quiet_at = math.max(s.cut_at, s.blocked) + QUIET_S
+  local quiet_at = math.max(s.cut_at, s.blocked) + C.QUIET_S
   return s.answered <= math.min(IN_FLIGHT, shortest.n) and now < quiet_at
 end
 
 local function cut()
-  local cool_down_s = math.max(COOL_DOWN_MIN_S, shortest.w, math.min(wait_s, 60))
+  local cool_down_s = math.max(C.COOL_DOWN_MIN_S, shortest.w, math.min(wait_s, 60))
   if now < s.cut_at + cool_down_s or goes_on() then return end
-  local again = now < s.cut_at + cool_down_s + AGAIN_S
-  s.step = again and STEP_AGAIN or FIRST_STEP
-  s.margin = math.min(MARGIN_MAX, s.margin + s.step)
+  local again = now < s.cut_at + cool_down_s + C.AGAIN_S
+  s.step = again and C.STEP_AGAIN or C.FIRST_STEP
+  s.margin = math.min(C.MARGIN_MAX, s.margin + s.step)
   s.cut_at, s.decayed, s.answered = now, now, 0
 end
 
@@ -190,16 +182,16 @@ local function forget()
   s.next_at = math.min(s.next_at, (tonumber(newest[2]) or 0) + spacing_s)
 end
 
-local function left()
+local function departed()
   for _, key in ipairs({ALL, LOW}) do
     redis.call('ZADD', key, 'XX', 'INCR', text(math.max(0, wait_s)), member)
   end
 end
 
 if now - s.decayed >= 1 then
-  local half_life_s = s.step <= FIRST_STEP and HICCUP_HALF_LIFE_S or HALF_LIFE_S
-  local excess = math.max(0, s.margin - MARGIN_MIN)
-  s.margin = MARGIN_MIN + excess * 0.5 ^ ((now - s.decayed) / half_life_s)
+  local half_life_s = s.step <= C.FIRST_STEP and C.HICCUP_HALF_LIFE_S or C.HALF_LIFE_S
+  local excess = math.max(0, s.margin - C.MARGIN_MIN)
+  s.margin = C.MARGIN_MIN + excess * 0.5 ^ ((now - s.decayed) / half_life_s)
   s.decayed = now
 end
 if step == 'throttled' then
@@ -209,9 +201,9 @@ end
 if step == 'throttled' and wait_s < 0 and now < s.blocked then
   wait_s = 0
 elseif step == 'throttled' and wait_s < 0 then
-  local soon = now < s.cut_at + math.max(COOL_DOWN_MIN_S, shortest.w)
+  local soon = now < s.cut_at + math.max(C.COOL_DOWN_MIN_S, shortest.w)
   local first = not (soon or goes_on())
-  wait_s = first and math.min(SURE_WAIT_S, FIRST_PART * shortest.w) or SURE_WAIT_S
+  wait_s = first and math.min(C.SURE_WAIT_S, C.FIRST_PART * shortest.w) or C.SURE_WAIT_S
 end
 local wait, slot = 0, 0
 if step == 'take' then wait, slot = take() end
@@ -219,7 +211,7 @@ if step == 'throttled' then cut() end
 if step == 'block' or step == 'throttled' then block() end
 if step == 'give_back' then give_back() end
 if step == 'forget' then forget() end
-if step == 'left' then left() end
+if step == 'departed' then departed() end
 local written = {}
 for _, field in ipairs(FIELDS) do
   written[#written + 1] = field

@@ -1,32 +1,41 @@
-"""What a run asks of its budget afterwards, in bounded memory. Unix times, seconds."""
+"""What was used of a budget: by one run, and by all users in each minute of the last hour. Pure.
+
+A run's figures are in bounded memory, in unix times. Those of all users are counted in the cells,
+on the store's clock. Seconds.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.ratelimit.limits import Limits
+from pipeline.ratelimit.state_layout import BINS, MINUTES, MORE_BINS
 
 MAX_BINS = 1024
 
 
 @dataclass
 class SendGrant:
-    """A request may go, now: what it waited for. ``Budget.left`` moves its time, and its mark.
+    """The right to send a request, now. ``Budget.departed`` moves its times.
 
-    :ivar left_at: on the monotonic clock. It was granted then, or left then, if that was later.
-    :ivar mark: by which the store knows it.
+    :ivar waited_permit_s: the wait for a permit in flight.
+    :ivar waited_slot_s: the wait for a send slot.
+    :ivar departed_at: on the monotonic clock: when it was granted, or left, if that was later.
+    :ivar send_id: by which the store knows the request.
     """
 
-    waited_place_s: float
+    waited_permit_s: float
     waited_slot_s: float
-    left_at: float = 0.0
-    mark: float | str = 0.0
+    departed_at: float = 0.0
+    send_id: float | str = 0.0
 
 
 class Minute(NamedTuple):
     """A minute of all users of a budget.
 
-    :ivar at: when it began: on the store's clock, or a unix time where a user sees it.
-    :ivar waited_s: for slots, summed over the processes that waited.
+    :ivar at: its start, on the store's clock; a unix time in what ``usage`` returns.
+    :ivar waited_s: for send slots, summed over the processes that waited.
     """
 
     at: float
@@ -35,9 +44,45 @@ class Minute(NamedTuple):
     waited_s: float = 0.0
 
 
+class MinuteBin(NamedTuple):
+    """Where the cells of a minute are."""
+
+    minute: int
+    requests: int
+    throttled: int
+    waited_s: int
+
+    @classmethod
+    def of(cls, minute: int) -> MinuteBin:
+        at = 2 * (minute % MINUTES)
+        return cls(BINS + at, BINS + at + 1, MORE_BINS + at, MORE_BINS + at + 1)
+
+
+def minute_of(cells: memoryview[float], now: float) -> MinuteBin:
+    """The cells of this minute, which begin at nothing."""
+    minute = int(now // 60)
+    at = MinuteBin.of(minute)
+    if cells[at.minute] != minute:
+        for index in at[1:]:
+            cells[index] = 0.0
+        cells[at.minute] = minute
+    return at
+
+
+def last_hour(cells: memoryview[float], now: float) -> list[Minute]:
+    """The last hour on this clock, oldest first."""
+    current = int(now // 60)
+    minutes = []
+    for minute in range(current - 59, current + 1):
+        at = MinuteBin.of(minute)
+        values = [cells[index] for index in at[1:]] if cells[at.minute] == minute else [0.0] * 3
+        minutes.append(Minute(minute * 60.0, int(values[0]), int(values[1]), values[2]))
+    return minutes
+
+
 @dataclass(frozen=True)
 class BudgetStats:
-    """What one user had of the budget. Other processes' requests are not in it.
+    """What one user has used of the budget, without the requests of other processes.
 
     :ivar margin: how far the pace stays behind the limit, a fraction of the shortest window.
     :ivar share_used: used of the limit between the first request and the last, of 1.
@@ -46,7 +91,7 @@ class BudgetStats:
 
     requests: int = 0
     throttled: int = 0
-    waited_place_s: float = 0.0
+    waited_permit_s: float = 0.0
     waited_slot_s: float = 0.0
     first_at: float | None = None
     last_at: float | None = None
@@ -62,7 +107,7 @@ class UsageRecorder:
 
     requests: int = 0
     throttled: int = 0
-    waited_place_s: float = 0.0
+    waited_permit_s: float = 0.0
     waited_slot_s: float = 0.0
     first_at: float | None = None
     last_at: float | None = None
@@ -75,7 +120,7 @@ class UsageRecorder:
             self.first_at = at
         self.last_at = at = max(at, self.last_at or at)
         self.requests += 1
-        self.waited_place_s += grant.waited_place_s
+        self.waited_permit_s += grant.waited_permit_s
         self.waited_slot_s += grant.waited_slot_s
         while (index := int((at - self.first_at) / self.bin_s)) >= MAX_BINS:
             self.bins += [0] * (len(self.bins) % 2)
@@ -89,7 +134,7 @@ class UsageRecorder:
         return BudgetStats(
             requests=self.requests,
             throttled=self.throttled,
-            waited_place_s=self.waited_place_s,
+            waited_permit_s=self.waited_permit_s,
             waited_slot_s=self.waited_slot_s,
             first_at=self.first_at,
             last_at=self.last_at,

@@ -1,0 +1,217 @@
+"""The family of decoders: from the bytes of a page to an Arrow table.
+
+A kind has two halves. A ``Format`` is what the YAML says (``format: {kind: json}``): frozen, one
+for an endpoint. A ``Decoder`` decodes the pages of that endpoint in one run, and holds the schema
+that they have so far.
+
+The whole of a kind, for rows like ``id;name`` with a line of names above them:
+
+    @DECODERS.register("semicolons")
+    class SemicolonFormat(Format):
+        kind: Literal["semicolons"] = "semicolons"
+        accept: ClassVar[str] = "text/csv"
+
+        def check(self, body: Body) -> None:
+            if b";" not in bytes(body[:4096]):
+                raise BadBody("expected rows with semicolons, found none")
+
+        def value_at(self, body: Body, path: tuple[str, ...]) -> object:
+            return str(body, "utf-8").strip()  # a count's body is the number alone
+
+        def decoder(self, shape: Shape, known: pa.Schema | None = None, *, label: str) -> Decoder:
+            return SemicolonDecoder(self, shape, known, label=label)
+
+
+    class SemicolonDecoder(Decoder):
+        def read(self, body: Body) -> DecodedPage:
+            self.check(body)
+            names, *lines = [line.split(";") for line in str(body, "utf-8").splitlines()]
+            return self.page_of([dict(zip(names, line, strict=True)) for line in lines])
+
+Cells that come as text fit declared columns of numbers and times (``coerce``). Where a decoder
+lives is of no matter, as long as its module is imported before the sources are loaded.
+"""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.body import Body
+from pipeline.decode import exact_path, type_lattice
+from pipeline.decode.body_checks import BadBody, ConversionCounts
+from pipeline.decode.exact_path import Row
+from pipeline.decode.inferred_columns import InferredColumns
+from pipeline.decode.shape import Shape
+from pipeline.errors import ContractBroken
+from pipeline.kinds import Kinds
+
+
+@dataclass(frozen=True)
+class DecodedPage:
+    """One page, decoded.
+
+    :param table: declared columns, then inferred ones by name. An inferred column whose values are
+        all null or empty is there in a pending type; ``Decoder.conform`` settles it.
+    :param extras: values of the body outside the rows, by the names of ``Shape.extras``; None where
+        absent.
+    :param converted: how many cells of each column were converted.
+    :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
+    """
+
+    table: pa.Table
+    extras: Mapping[str, object]
+    converted: Counter[str]
+    arrow_bytes: int
+
+
+class Format(BaseModel, ABC):
+    """What the YAML says of a page's bytes: the model of one kind of decoder.
+
+    :cvar accept: the ``Accept`` header of requests, unless the YAML sets one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    accept: ClassVar[str]
+    kind: str
+
+    @abstractmethod
+    def check(self, body: Body) -> None:
+        """Look at the body's bytes, cheaply.
+
+        :raises BadBody: the body is not of this format, or cut short. The client retries.
+        """
+
+    @abstractmethod
+    def value_at(self, body: Body, path: tuple[str, ...]) -> object:
+        """The value at a path of a body without rows, such as the response to a count.
+
+        :raises BadBody: the body is not of this format. :raises KeyError, TypeError: no such path.
+        """
+
+    @abstractmethod
+    def decoder(self, shape: Shape, known: pa.Schema | None = None, *, label: str) -> "Decoder":
+        """A decoder for the pages of one endpoint.
+
+        :param known: the schema so far (of the last manifest).
+        :param label: ``source/endpoint``, for errors.
+        """
+
+
+DECODERS: Final[Kinds[Format]] = Kinds("format", Format)  # type: ignore[type-abstract]
+"""The kinds of decoders, by the name that YAML calls them by."""
+
+
+class Decoder(ABC):
+    """Decodes the pages of one endpoint, in any order and from any thread; holds their schema."""
+
+    def __init__(
+        self, format: Format, shape: Shape, known: pa.Schema | None = None, *, label: str
+    ) -> None:
+        self.format, self.shape, self.label = format, shape, label
+        self.inferred = InferredColumns(shape, known, label)
+
+    @abstractmethod
+    def read(self, body: Body) -> DecodedPage:
+        """Decode one page.
+
+        :raises BadBody: a retry of the request may help. :raises ContractBroken: no retry helps.
+        """
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether pages are worth collecting for ``read_together``."""
+        return False
+
+    def read_together(self, bodies: Sequence[Body]) -> list[DecodedPage] | None:
+        """Decode several pages in one go, at a part of the cost; None: read them one by one."""
+        return None
+
+    def check(self, body: Body) -> None:
+        """Check a body before it is decoded.
+
+        :raises BadBody: as ``Format.check``. :raises ContractBroken: the body is too large.
+        """
+        limit = self.shape.max_body_bytes
+        if len(body) > limit:
+            raise self.broken(
+                f"the body has {len(body):,} bytes, expected at most {limit:,}. Ask for fewer "
+                "rows a page (paging.limit)"
+            )
+        self.format.check(body)
+
+    def page_of(
+        self, rows: Sequence[Row], extras: Mapping[str, object] | None = None
+    ) -> DecodedPage:
+        """The page of parsed rows: for formats that parse rows in Python.
+
+        :raises ContractBroken: names the cell that doesn't fit.
+        """
+        conversions = ConversionCounts()
+        table = exact_path.table_of_rows(rows, self.shape, self.inferred, conversions, self.label)
+        return self.finished(table, extras or {}, conversions)
+
+    def finished(
+        self, table: pa.Table, extras: Mapping[str, object], conversions: Counter[str]
+    ) -> DecodedPage:
+        """The page of a decoded table, once its nulls are checked and its types joined."""
+        exact_path.check_nulls(table, self.shape.columns, self.label)
+        self.inferred.join(table)
+        return DecodedPage(table, extras, conversions, table.get_total_buffer_size())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Declared columns in their order, then the inferred ones that hold values, by name."""
+        declared = [pa.field(c.name, c.type.arrow, c.nullable) for c in self.shape.columns]
+        return pa.schema([*declared, *self.inferred.settled().items()])
+
+    def conform(self, table: pa.Table, schema: pa.Schema | None = None) -> pa.Table:
+        """The table in the current schema: missing columns as nulls, whole numbers as doubles, …
+
+        Columns that the schema does not have (``_extracted_at``) stay, at the end.
+
+        :param schema: a ``schema`` of this decoder taken after the tables were read, for tables
+            that must all look alike while other threads read on.
+        """
+        schema = self.schema if schema is None else schema
+        columns = [self._as_known(table, field) for field in schema]
+        for field in table.schema:
+            if (
+                schema.get_field_index(field.name) < 0
+                and type_lattice.settled(field.type) is not None
+            ):
+                columns.append(table.column(field.name))
+                schema = schema.append(field)
+        return pa.table(columns, schema=schema) if columns else table.select([])
+
+    def broken(self, sentence: str) -> ContractBroken:
+        """An error about a page of this endpoint."""
+        return ContractBroken(f"{self.label}: {sentence}")
+
+    def bad(self, error: BadBody) -> BadBody:
+        """The error of a check, with the endpoint's name."""
+        return BadBody(f"{self.label}: {error}")
+
+    def _as_known(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+        if table.schema.get_field_index(field.name) < 0:
+            return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+        column = table.column(field.name)
+        if column.type == field.type:
+            return column
+        try:
+            chunks = [type_lattice.adapt(chunk, field.type) for chunk in column.chunks]
+        except type_lattice.TypeConflict as conflict:
+            raise ValueError(
+                f"{field.name}: the schema is older than the table: {conflict}"
+            ) from None
+        except ValueError as error:
+            raise self.broken(
+                f"column `{field.name}` is {field.type} now, and an earlier page has {error}. "
+                f"Declare {field.name}: string, json or the whole number's type in the YAML"
+            ) from None
+        return pa.chunked_array(chunks, field.type)
