@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
     budget_page,
+    chosen_executor,
     lost_runs,
     maintenance,
     maintenance_schedule,
@@ -15,7 +17,6 @@ from assets import (
     source_job,
     source_schedule,
     source_sweeps,
-    step_executor,
 )
 from pipeline.config import load_sources
 from pipeline.config.settings import Settings
@@ -23,6 +24,8 @@ from pipeline.errors import ConfigError
 from pipeline.lake.stores.registry import check_lake_url
 from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
+
+HERE = Path(__file__).resolve().parent
 
 
 def build(env: Mapping[str, str]) -> dg.Definitions:
@@ -48,7 +51,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             maintenance_schedule,
         ],
         sensors=[lost_runs],
-        executor=step_executor,
+        executor=chosen_executor(settings.executor, settings.executor_config, HERE),
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),
             "api": ApiResource(budget=budget, cache=settings.cache),

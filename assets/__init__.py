@@ -2,14 +2,16 @@
 
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
-gone). A step: ``executors`` (its process), ``step`` (the engine inside it), ``progress`` (while it
-runs), ``materializations`` (what Dagster records of it), ``failures`` (how it ends if something
-failed). For all sources together: ``usage``, ``maintenance``, ``sensors``. ``compat`` has all that
-rests on private behaviour of Dagster's pinned version.
+gone). A step: ``executors`` (its process), ``executor_choice`` (the one that the deployment names),
+``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
+records of it), ``failures`` (how it ends if something failed). For all sources together: ``usage``,
+``maintenance``, ``sensors``. ``compat`` has all that rests on private behaviour of Dagster's pinned
+version.
 """
 
 from assets.assets import source_assets
 from assets.deletions import source_sweeps
+from assets.executor_choice import chosen_executor
 from assets.executors import step_executor
 from assets.jobs import source_job
 from assets.maintenance import maintenance, maintenance_schedule
@@ -19,6 +21,7 @@ from assets.usage import budget_page
 
 __all__ = [
     "budget_page",
+    "chosen_executor",
     "lost_runs",
     "maintenance",
     "maintenance_schedule",

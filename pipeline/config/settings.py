@@ -48,12 +48,16 @@ class Settings:
     :ivar sources: YAML files and folders of them (``HEADRACE_SOURCES``, ``:``-separated).
     :ivar budget: where budgets are shared (``HEADRACE_BUDGET``); None = a folder on this machine.
     :ivar cache: the folder of cached answers (``HEADRACE_CACHE``); None = the process's memory.
+    :ivar executor: ``module:attribute`` (``HEADRACE_EXECUTOR``); None = the project's own.
+    :ivar executor_config: a YAML file (``HEADRACE_EXECUTOR_CONFIG``).
     """
 
     lake: str
     sources: tuple[str, ...]
     budget: str | None = field(repr=False)  # a URL may hold a password
     cache: str | None = None
+    executor: str | None = None
+    executor_config: str | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
@@ -72,4 +76,6 @@ class Settings:
             sources=tuple(folder for folder in folders.split(":") if folder),
             budget=env.get("HEADRACE_BUDGET") or None,
             cache=env.get("HEADRACE_CACHE") or None,
+            executor=env.get("HEADRACE_EXECUTOR") or None,
+            executor_config=env.get("HEADRACE_EXECUTOR_CONFIG") or None,
         )

@@ -1,0 +1,152 @@
+"""The services of docker-compose.yaml, as they are started, and killed, at their work.
+
+The tests use one deployment, one after the other. Its schedule ticks while the first of them run.
+"""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.lake.read import manifests
+from tests.assets.support import FIRST_BACK, day
+from tests.deploy import chart
+from tests.deploy.compose import DEPLOY
+from tests.deploy.graphql import Webserver, wait_for
+from tests.deploy.kubernetes import cluster
+from tests.deploy.project import Machines
+from tests.deploy.service import Service
+
+pytestmark = pytest.mark.slow
+IMAGE = "registry.example.com/headrace:0.1.0"
+SCHEDULED = "dagster/schedule_name"
+CELERY = {
+    "HEADRACE_EXECUTOR": "dagster_celery:celery_executor",
+    "HEADRACE_EXECUTOR_CONFIG": "deploy/celery.yaml",
+}
+
+
+def step_pid(code: Service, run_id: str) -> int:
+    """The process of a run's step, from the log of the service that has started it."""
+    started = rf"{run_id} - (\d+) - igdb - STEP_START "
+    found = wait_for(lambda: re.search(started, code.said()), code)
+    assert found is not None
+    return int(found[1])
+
+
+def test_a_run_goes_on_when_its_step_is_killed(machines: Machines) -> None:
+    run = machines.begin(day(FIRST_BACK))
+    os.kill(step_pid(machines.deployment["code"], run), signal.SIGKILL)
+    assert machines.web.wait(run) == "SUCCESS"
+    assert manifests(machines.lake, "igdb", "games", [day(FIRST_BACK)])
+
+
+def test_a_run_survives_a_crash_of_postgres(machines: Machines) -> None:
+    machines.touch(day(5))
+    run = machines.begin(day(5))
+    postgres = machines.deployment["postgres"]
+    postgres.kill()
+    postgres.start()
+    postgres.wait_until_healthy()
+    assert machines.web.wait(run) == "SUCCESS"
+    assert machines.is_whole(day(5))
+
+
+def test_a_backfill_is_finished_by_the_next_daemon(machines: Machines) -> None:
+    days = [day(back) for back in (4, 3)]
+    for one in days:
+        machines.touch(one)
+    machines.api.reset()
+    names = ("games", "genres", "themes")
+    backfill = machines.web.backfill(names, days)
+    daemon = machines.deployment["daemon"]
+    wait_for(lambda: machines.api.stats()["requests"] >= 2, daemon)
+    daemon.kill()
+    daemon.start()
+    wait_for(lambda: machines.web.backfill_status(backfill) == "COMPLETED_SUCCESS", daemon)
+    for name in names:
+        assert {each.partition for each in manifests(machines.lake, "igdb", name)} >= set(days)
+    assert all(machines.is_whole(one) for one in days)
+    assert machines.api.stats()["max_in_1s"] <= 4
+
+
+def test_the_schedule_ticks(machines: Machines) -> None:
+    def scheduled() -> list[str]:
+        return [one["runId"] for one in machines.web.runs() if SCHEDULED in one["tags"]]
+
+    daemon = machines.deployment["daemon"]
+    wait_for(scheduled, daemon)
+    first = scheduled()[-1]
+    wait_for(lambda: machines.web.last_attempt(first)["status"] == "SUCCESS", daemon)
+    assert manifests(machines.lake, "igdb", "genres", [day(1)])
+
+
+def test_a_run_resumes_when_its_code_server_was_killed(machines: Machines) -> None:
+    machines.touch(day(2))
+    run = machines.begin(day(2))
+    code = machines.deployment["code"]
+    code.kill()
+    code.start()
+    wait_for(lambda: machines.web.last_attempt(run)["status"] == "SUCCESS", code)
+    assert machines.web.status(run) == "FAILURE"
+    assert machines.is_whole(day(2))
+
+
+def test_a_job_of_kubernetes_runs_what_its_launcher_says(
+    machines: Machines, tmp_path: Path
+) -> None:
+    deployment = machines.deployment
+    with cluster(tmp_path) as (kubeconfig, jobs):
+        service, url = deployment.second_webserver(instance_of_kubernetes(kubeconfig))
+        service.start()
+        service.wait_until_healthy()
+        web = Webserver(url, service)
+        web.wait_for_location()
+        run = web.launch(["genres"], day(FIRST_BACK))
+        wait_for(lambda: jobs, service)
+    (container,) = jobs[0]["spec"]["template"]["spec"]["containers"]
+    given = {next(iter(one.values()))["name"] for one in container["envFrom"]}
+    assert given == {"headrace"}
+    assert container["image"] == IMAGE
+    # As a pod would: the Job's arguments, with the environment of the code server.
+    code = deployment["code"]
+    subprocess.run(
+        container["args"], env=code.env | {"DAGSTER_HOME": service.env["DAGSTER_HOME"]},
+        cwd=code.cwd, check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    assert web.status(run) == "SUCCESS"
+    service.stop()
+
+
+def instance_of_kubernetes(kubeconfig: Path) -> dict[str, Any]:
+    """Dagster's instance with the launcher of the chart's values, and without the queue."""
+    instance = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
+    config = chart.launcher_config() | {
+        "load_incluster_config": False,
+        "kubeconfig_file": str(kubeconfig),
+        "job_image": IMAGE,
+    }
+    launcher = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": config}
+    coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
+    del instance["concurrency"]
+    return {**instance, "run_launcher": launcher, "run_coordinator": coordinator}
+
+
+def test_steps_run_on_celery_workers_by_setting_alone(machines: Machines) -> None:
+    deployment = machines.deployment
+    deployment.change("code", **CELERY)
+    deployment.up("code", "redis", "worker")
+    machines.web.wait_for_location()
+    machines.touch(day(5))
+    run = machines.begin(day(5))
+    # The worker's process dies, as by the OOM killer: Celery tells the run, which is tried again.
+    _, *of_the_pool = deployment["worker"].pids()
+    os.kill(of_the_pool[-1], signal.SIGKILL)
+    wait_for(lambda: machines.web.last_attempt(run)["status"] == "SUCCESS", deployment["worker"])
+    assert re.search(r"Task execute_plan\[\S+\] succeeded", deployment["worker"].said())
+    assert machines.is_whole(day(5))
