@@ -15,7 +15,7 @@ from emulator.data import Timeline
 from emulator.parent import exit_with
 from emulator.schema import ENDPOINTS, sizes
 from emulator.server import create_app
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 from emulator.store import Store
 from emulator.wire import Protocol
 
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     store = Store(
         sizes(games, options.small, rows), options.seed, Timeline(until_s, options.daily_share)
     )
-    settings = Settings(
+    settings = EmulatorSettings(
         rate=options.rate,
         per_s=options.per_s,
         in_flight=options.in_flight,

@@ -12,14 +12,14 @@ from emulator.faults import FaultKind
 from emulator.project import check_fields, encode_rows, shape_rows
 from emulator.query import Query, QueryError, Sort
 from emulator.reply import Reply, json_reply
-from emulator.settings import Settings, cast_value
+from emulator.settings import EmulatorSettings, cast_value
 from emulator.store import Store
 
 
 class Answers:
     """What the API says to a query that reached it."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.store = store
         self._settings = settings
 

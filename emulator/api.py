@@ -17,9 +17,9 @@ from emulator.answers import Answers
 from emulator.auth import Tokens, unauthorized
 from emulator.deliver import deliver, instead
 from emulator.faults import Chosen, Faults
-from emulator.limits import Limits
+from emulator.limits import EmulatedLimits
 from emulator.reply import Reply, json_reply
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 from emulator.stats import Stats
 from emulator.wire import send_reply
 
@@ -29,7 +29,7 @@ class Api:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EmulatorSettings,
         answers: Answers,
         tokens: Tokens,
         data_thread: ThreadPoolExecutor,
@@ -40,7 +40,7 @@ class Api:
         self._tokens = tokens
         self._data_thread = data_thread
         self._clock = clock
-        self.limits = Limits(settings)
+        self.limits = EmulatedLimits(settings)
         self.faults = Faults()
         self.stats = Stats(time.time() - clock())
 

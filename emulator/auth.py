@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from emulator.reply import Reply
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 
 MAX_LIVE_TOKENS = 25
 
@@ -30,7 +30,11 @@ class Tokens:
     """The live tokens of the one known app. `clock` is in seconds."""
 
     def __init__(
-        self, client_id: str, client_secret: str, settings: Settings, clock: Callable[[], float]
+        self,
+        client_id: str,
+        client_secret: str,
+        settings: EmulatorSettings,
+        clock: Callable[[], float],
     ) -> None:
         self._client_id = client_id
         self._client_secret = client_secret

@@ -17,7 +17,7 @@ from emulator.auth import Tokens
 from emulator.changes import change_rows
 from emulator.faults import Rule
 from emulator.query import Query, QueryError
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 from emulator.store import Store
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Control:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EmulatorSettings,
         store: Store,
         tokens: Tokens,
         api: Api,

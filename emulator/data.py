@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from emulator.evaluate import Row
-from emulator.schema import Endpoint, Field
+from emulator.schema import EmulatedEndpoint, Field
 from emulator.words import ADJECTIVES, LABELS, MIDDLES, NOUNS, OPENINGS, SUBTITLES
 
 NO_TIME = -1
@@ -73,7 +73,9 @@ def ids_of(size: int) -> list[int]:
     return _IDS.reach(size)[:size]
 
 
-def updated_times(endpoint: Endpoint, size: int, seed: int, timeline: Timeline) -> "array[int]":
+def updated_times(
+    endpoint: EmulatedEndpoint, size: int, seed: int, timeline: Timeline
+) -> "array[int]":
     """`updated_at` of each row by position, `NO_TIME` where it has none."""
     if not endpoint.dated:
         return array("q")
@@ -99,7 +101,7 @@ class RowMaker:
     Which fields a row has is one of `TEMPLATES` draws, so that only those are computed.
     """
 
-    def __init__(self, endpoint: Endpoint, seed: int, sizes: Mapping[str, int]) -> None:
+    def __init__(self, endpoint: EmulatedEndpoint, seed: int, sizes: Mapping[str, int]) -> None:
         self._key = f"{seed}:{endpoint.name}".encode()
         self._dated = endpoint.dated
         draw = random.Random(f"{seed}:{endpoint.name}:templates").random
@@ -158,7 +160,7 @@ _ASCII = {
 }
 
 
-def _maker(field: Field, endpoint: Endpoint, sizes: Mapping[str, int]) -> _Maker:
+def _maker(field: Field, endpoint: EmulatedEndpoint, sizes: Mapping[str, int]) -> _Maker:
     low, span = field.low, field.high - field.low + 1
     high = field.high
     if field.kind in ("ref", "refs"):

@@ -6,13 +6,13 @@ the caller.
 
 from collections import deque
 
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 
 
-class Limits:
+class EmulatedLimits:
     """A strict sliding window: the window `(now - per_s, now]` never holds more than `rate`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: EmulatorSettings) -> None:
         self._settings = settings
         self._accepted: deque[float] = deque()
         self.open = 0

@@ -57,7 +57,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class EmulatedEndpoint:
     """One collection of rows; `fields` without those that all endpoints have."""
 
     name: str
@@ -94,8 +94,8 @@ def _field(text: str) -> Field:
     return Field(name, cast(Kind, kind), target, int(low or 0), int(high), int(presence or 1000))
 
 
-ENDPOINTS: dict[str, Endpoint] = {
-    name: Endpoint(
+ENDPOINTS: dict[str, EmulatedEndpoint] = {
+    name: EmulatedEndpoint(
         name,
         name in DATED,
         tuple(sorted((_field(text) for text in line.split()), key=lambda field: field.name)),

@@ -10,12 +10,14 @@ from emulator.answers import Answers
 from emulator.api import Api
 from emulator.auth import Tokens
 from emulator.control import Control
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 from emulator.store import Store
 from emulator.token_endpoint import TokenEndpoint
 
 
-def create_app(store: Store, settings: Settings, client_id: str, client_secret: str) -> Starlette:
+def create_app(
+    store: Store, settings: EmulatorSettings, client_id: str, client_secret: str
+) -> Starlette:
     """The ASGI application."""
     data_thread = ThreadPoolExecutor(1, thread_name_prefix="data")
     tokens = Tokens(client_id, client_secret, settings, time.monotonic)

@@ -11,7 +11,7 @@ _WHOLE = frozenset({"rate", "in_flight", "page_cap"})
 
 
 @dataclass(slots=True)
-class Settings:
+class EmulatorSettings:
     """Times in seconds; 0 switches a limit off."""
 
     rate: int = 4

@@ -14,7 +14,7 @@ import orjson
 from emulator.data import NO_TIME, RowMaker, Timeline, ids_of, updated_times, uuid_text
 from emulator.evaluate import Row
 from emulator.index import Index
-from emulator.schema import Endpoint
+from emulator.schema import EmulatedEndpoint
 
 CACHED_ROWS = 500_000
 
@@ -23,7 +23,7 @@ class Table:
     """Rows by id, with an index over `updated_at`."""
 
     def __init__(
-        self, endpoint: Endpoint, size: int, seed: int, timeline: Timeline, maker: RowMaker
+        self, endpoint: EmulatedEndpoint, size: int, seed: int, timeline: Timeline, maker: RowMaker
     ) -> None:
         self.endpoint = endpoint
         self.field_names: set[str] = set(endpoint.field_names)

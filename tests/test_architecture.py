@@ -178,3 +178,13 @@ def test_no_module_outside_a_family_names_one_of_its_kinds(kinds: Kinds[Any]) ->
             name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", None)))
             line = getattr(node, "lineno", 0)
             assert name not in names, f"{file.relative_to(ROOT)}:{line} names {name}"
+
+
+def test_no_public_class_name_stands_for_two_things() -> None:
+    homes: dict[str, list[str]] = {}
+    for file in files():
+        if module_of(file).split(".")[0] in {*MAY_IMPORT} - {"definitions"}:
+            for node in ast.walk(tree_of(file)):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(module_of(file))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

@@ -8,7 +8,7 @@ from emulator.data import DAY_S, Timeline
 from emulator.fields import UNDATED
 from emulator.query import Query, QueryError
 from emulator.schema import ENDPOINTS, sizes
-from emulator.settings import Settings
+from emulator.settings import EmulatorSettings
 from emulator.store import Store
 
 UNTIL_S = 1_788_220_800
@@ -102,11 +102,11 @@ def test_touch_upsert_and_delete() -> None:
 
 
 def test_settings_are_checked_before_any_is_changed() -> None:
-    settings = Settings()
+    settings = EmulatorSettings()
     with pytest.raises(ValueError, match="no setting 'rat'"):
         settings.update({"in_flight": 2, "rat": 3})
     with pytest.raises(ValueError, match="rate: expected a whole number"):
         settings.update({"rate": 2.5})
     with pytest.raises(ValueError, match="cast as 'text'"):
         settings.update({"cast": {"endpoint": "games", "field": "hypes", "as": "text"}})
-    assert settings == Settings()
+    assert settings == EmulatorSettings()

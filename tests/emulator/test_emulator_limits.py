@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from emulator.auth import MAX_LIVE_TOKENS, Tokens
 from emulator.faults import Faults, Rule
-from emulator.limits import Limits
-from emulator.settings import Settings
+from emulator.limits import EmulatedLimits
+from emulator.settings import EmulatorSettings
 from emulator.stats import most_in_window
 
 
@@ -20,7 +20,7 @@ from emulator.stats import most_in_window
 def test_no_window_ever_holds_more_and_none_is_refused_in_vain(
     gaps: list[float], rate: int, per_s: float
 ) -> None:
-    limits = Limits(Settings(rate=rate, per_s=per_s, in_flight=0))
+    limits = EmulatedLimits(EmulatorSettings(rate=rate, per_s=per_s, in_flight=0))
     now, accepted = 0.0, list[float]()
     for gap in gaps:
         now += gap
@@ -32,7 +32,7 @@ def test_no_window_ever_holds_more_and_none_is_refused_in_vain(
 
 
 def test_a_refused_request_does_not_count() -> None:
-    limits = Limits(Settings(rate=2, in_flight=0))
+    limits = EmulatedLimits(EmulatorSettings(rate=2, in_flight=0))
     assert [limits.enter(t) for t in (0.0, 0.5, 0.9, 0.99)] == [True, True, False, False]
     assert limits.enter(1.0)
     assert not limits.enter(1.49)
@@ -40,11 +40,11 @@ def test_a_refused_request_does_not_count() -> None:
 
 
 def test_open_requests() -> None:
-    limits = Limits(Settings(rate=0, in_flight=2))
+    limits = EmulatedLimits(EmulatorSettings(rate=0, in_flight=2))
     assert [limits.enter(0.0) for _ in range(3)] == [True, True, False]
     limits.leave()
     assert limits.enter(0.0)
-    unlimited = Limits(Settings(rate=0, in_flight=0))
+    unlimited = EmulatedLimits(EmulatorSettings(rate=0, in_flight=0))
     assert all(unlimited.enter(0.0) for _ in range(100))
 
 
@@ -105,7 +105,7 @@ def test_wrong_rules(rule: dict[str, object], message: str) -> None:
 
 def test_tokens_expire_and_the_oldest_of_too_many_dies() -> None:
     now = [0.0]
-    tokens = Tokens("id", "secret", Settings(expires_in_s=10), lambda: now[0])
+    tokens = Tokens("id", "secret", EmulatorSettings(expires_in_s=10), lambda: now[0])
     first = tokens.mint()
     assert tokens.allows("id", f"Bearer {first}")
     assert not tokens.allows("id", f"bearer {first}")
