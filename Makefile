@@ -67,5 +67,5 @@ clean: ## remove .venv and .venvs, what the demo and the UI have kept, and all c
 check-source: $(STAMP) ## look at a source's API through its YAML (SOURCE=usgs, ARGS="--endpoint …")
 	@$(PY) -m sourcetool check "$(SOURCE)" $(ARGS)
 
-new-source: $(STAMP) ## propose the YAML of an API from one page (URL=https://…, ARGS="--name …")
-	@$(PY) -m sourcetool new "$(URL)" $(ARGS)
+new-source: $(STAMP) ## propose the YAML of an API (URL=https://…, FROM=manifest.yaml, CURL='curl …', ARGS="--name …")
+	@$(PY) -m sourcetool new $(if $(FROM),--from "$(FROM)",$(if $(CURL),--curl "$$CURL","$(URL)")) $(ARGS)
