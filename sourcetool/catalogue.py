@@ -202,9 +202,9 @@ def markdown(found: Sequence[Connector]) -> str:
     lines = [
         "# What converts of a catalogue of connectors",
         "",
-        f"`python -m sourcetool catalogue` on {len(found)} declarative manifests of Airbyte "
-        "(figures and names only). A stream counts if its endpoint stands in the YAML and the "
-        "YAML loads.",
+        f"What `python -m sourcetool catalogue` says of {len(found)} declarative manifests of",
+        "Airbyte. A stream counts if its endpoint stands in the YAML and the YAML loads. How",
+        "manifests become sources: [importing.md](importing.md).",
         "",
         *(f"- {line}" for line in summary(found)),
         "",

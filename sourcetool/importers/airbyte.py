@@ -19,9 +19,9 @@ from sourcetool.importers.manifest import Component, Manifest
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import select, transform
 from sourcetool.importers.requesters import request
+from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import Settings
 from sourcetool.importers.texts import text_of
-from sourcetool.importers.schemas import column_types
 
 
 def convert(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sourcetool.importers.draft import EMPTY, Draft
+from sourcetool.importers.draft import EMPTY, Draft, needed
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.texts import text_of
@@ -32,8 +32,7 @@ def _text(draft: Draft, component: Component, member: str) -> str:
 
 def _needed(draft: Draft, component: Component, member: str) -> str:
     """A text that can't lack, whatever the specification says."""
-    text = _text(draft, component, member)
-    return f"{text[:-3]}}}" if EMPTY.fullmatch(text) else text
+    return needed(_text(draft, component, member))
 
 
 def _api_key(draft: Draft, component: Component) -> None:
@@ -76,7 +75,7 @@ def _basic(draft: Draft, component: Component) -> None:
 
 def _oauth(draft: Draft, component: Component) -> None:
     grant = str(component.get("grant_type") or "refresh_token")
-    if component.get("refresh_token_updater") or component.get("scopes_join_strategy"):
+    if component.get("refresh_token_updater") is not None:
         draft.need("auth_rotating", "OAuthAuthenticator.refresh_token_updater")
     name = component.get("access_token_name") or "access_token"
     if name != "access_token":

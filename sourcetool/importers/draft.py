@@ -105,6 +105,11 @@ class Draft:
         return set(re.findall(r"\{([a-z]+)(?:\.[^{}]+)?\}", text))
 
 
+def needed(text: str) -> str:
+    """A setting that can't be empty, whatever the specification says."""
+    return f"{text[:-3]}}}" if EMPTY.fullmatch(text) else text
+
+
 def plain(text: str) -> str:
     """As a name: lower case letters, digits and _, starting with a letter."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)

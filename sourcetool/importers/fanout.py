@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sourcetool.importers.draft import Draft, Slot
+from sourcetool.importers.draft import Draft, Slot, needed
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
 from sourcetool.importers.texts import text_of
@@ -64,7 +64,7 @@ def _from_list(draft: Draft, router: Component, several: bool) -> None:
     values = router.get("values")
     text: Any = values
     if isinstance(values, str):
-        text = text_of(draft, values, "ListPartitionRouter.values")
+        text = needed(str(text_of(draft, values, "ListPartitionRouter.values")))
     field = str(text_of(draft, router.get("cursor_field"), "ListPartitionRouter.cursor_field"))
     each: dict[str, Any] = {
         "values": [str(one) for one in text] if isinstance(text, list) else text

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sourcetool.importers.draft import EMPTY, Draft, Slot
+from sourcetool.importers.draft import Draft, Slot, needed
 from sourcetool.importers.fanout import routers_of
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
@@ -154,7 +154,7 @@ def _floor(draft: Draft, sync: Component) -> str | None:
     if isinstance(value, Setting):
         text = draft.settings.text(value.path, value.default)
         draft.settings.samples[draft.settings.variable(value.path)] = "2024-01-01"
-        return f"{text[:-3]}}}" if EMPTY.fullmatch(text) else text
+        return needed(text)
     return draft.settings.derived(
         "start_date", "from when on the baseline is asked for", "1970-01-01"
     )

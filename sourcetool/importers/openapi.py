@@ -14,8 +14,8 @@ from sourcetool.guess import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
-from sourcetool.importers.settings import Settings
 from sourcetool.importers.schemas import column_types
+from sourcetool.importers.settings import Settings
 
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug")
 _CURSORS = ("updated", "modified", "changed", "created")

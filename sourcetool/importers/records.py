@@ -62,12 +62,12 @@ def _path(extractor: Component) -> list[Any]:
 
 
 def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
-    """A path that ends in a value's name, without pages: one object is what comes."""
+    """Without pages an object may come, not a list; with a parent in the path's end, it does."""
     if retriever.get("paginator") or any("*" in part for part in parts):
         return
     path = str(draft.data.get("path") or "").rstrip("/")
     last = path.rpartition("/")[2]
-    if last.startswith("{") and last.endswith("}"):
+    if not parts and last.startswith("{parent") and last.endswith("}"):
         draft.data["as"] = "object"
         draft.need("rows_object", "DpathExtractor", f"{path} is one of many")
     elif draft.can("rows_either"):
