@@ -6,7 +6,6 @@ say is a doubt.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import ConfigError
@@ -14,6 +13,7 @@ from sourcetool.guess import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
+from sourcetool.importers.openapi_document import Document, Operation
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import Settings
 
@@ -23,29 +23,11 @@ _TOTALS = ("total", "count", "total_count", "totalcount", "total_results", "tota
 _NEXT = re.compile(r"next|^cursor$|continuation", re.IGNORECASE)
 _MORE = re.compile(r"has_?(more|next)", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Z]?[a-z]+")
-_MOST_NESTED = 12
 
 
 def is_openapi(data: Any) -> bool:
     """Whether a document says that it is OpenAPI, of whatever version."""
     return isinstance(data, dict) and ("openapi" in data or "swagger" in data)
-
-
-@dataclass
-class _Operation:
-    """A GET that answers a list.
-
-    :ivar rows: the path to the rows; ``row`` the schema of one; ``answer`` that of the response.
-    """
-
-    path: str
-    name: str
-    parameters: list[dict[str, Any]]
-    rows: list[str]
-    row: Mapping[str, Any]
-    answer: Mapping[str, Any]
-    headers: Mapping[str, Any]
-    doubts: list[str] = field(default_factory=list)
 
 
 def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
@@ -56,7 +38,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     version = str(data.get("openapi") or data.get("swagger"))
     if not version.startswith("3"):
         raise ConfigError(f"expected an OpenAPI 3 document, found version {version}")
-    reader = _Document(data)
+    reader = Document(data)
     settings = Settings(name)
     found = Converted(name, {"source": name}, settings)
     found.data["base_url"] = _base_url(data, settings)
@@ -84,77 +66,6 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     return found
 
 
-class _Document:
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-
-    def lists(self) -> Iterator[_Operation]:
-        for path, item in (self.data.get("paths") or {}).items():
-            operation = (item or {}).get("get")
-            if not isinstance(operation, dict):
-                continue
-            both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
-            answer, headers = self.answer(operation)
-            if (found := self.rows(answer)) is not None:
-                parameters = [self.schema(one) for one in both]
-                yield _Operation(path, _name(path), parameters, *found, answer, headers)
-
-    def answer(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        responses = operation.get("responses") or {}
-        said = self.schema(responses.get("200") or responses.get(200) or responses.get("2XX") or {})
-        content = said.get("content") or {}
-        kinds = [kind for kind in content if "json" in kind or kind == "*/*"]
-        schema = self.schema((content[kinds[0]] or {}).get("schema") or {}) if kinds else {}
-        return schema, said.get("headers") or {}
-
-    def rows(
-        self, schema: Mapping[str, Any], path: tuple[str, ...] = ()
-    ) -> tuple[list[str], Mapping[str, Any]] | None:
-        """The path to the nearest list of objects, and the schema of one."""
-        if schema.get("type") == "array" or "items" in schema:
-            row = self.schema(schema.get("items") or {})
-            return (list(path), row) if row.get("properties") else None
-        inner = {str(k): self.schema(v) for k, v in (schema.get("properties") or {}).items()}
-        for wanted in ("array", "object"):
-            for name, said in inner.items():
-                kind = "array" if "items" in said or said.get("type") == "array" else "object"
-                if kind == wanted and len(path) < 3 and (f := self.rows(said, (*path, name))):
-                    return f
-        return None
-
-    def schema(self, said: Any, depth: int = 0) -> dict[str, Any]:
-        """A schema with its references followed, and ``allOf`` put together."""
-        if not isinstance(said, dict) or depth > _MOST_NESTED:
-            return {}
-        if isinstance(said.get("$ref"), str):
-            return self.schema(self.at(said["$ref"]), depth + 1)
-        found = dict(said)
-        for part in found.pop("allOf", None) or []:
-            one = self.schema(part, depth + 1)
-            properties = {**(one.get("properties") or {}), **(found.get("properties") or {})}
-            found = {**one, **found}
-            if properties:
-                found["properties"] = properties
-        return found
-
-    def at(self, reference: str) -> Any:
-        here: Any = self.data
-        for part in reference.removeprefix("#/").split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            here = here.get(name) if isinstance(here, dict) else None
-        return here
-
-    def columns(self, row: Mapping[str, Any]) -> dict[str, str]:
-        properties = {name: self.schema(said) for name, said in row["properties"].items()}
-        return column_types({"properties": properties})
-
-
-def _name(path: str) -> str:
-    parts = [part for part in path.split("/") if part and not part.startswith("{")]
-    named = [part for part in parts if not re.fullmatch(r"v\d+(\.\d+)?|api|rest", part)]
-    return plain("_".join(named or parts))
-
-
 def _base_url(data: Mapping[str, Any], settings: Settings) -> str:
     servers = data.get("servers") or []
     url = str(servers[0].get("url", "")) if servers else ""
@@ -167,7 +78,7 @@ def _base_url(data: Mapping[str, Any], settings: Settings) -> str:
 
 
 def _auth(
-    reader: _Document, data: Mapping[str, Any], settings: Settings
+    reader: Document, data: Mapping[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], list[str]]:
     schemes = (data.get("components") or {}).get("securitySchemes") or {}
     wanted = [name for one in data.get("security") or [] for name in one]
@@ -203,10 +114,10 @@ def _scheme(said: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def _propose(
-    one: _Operation,
+    one: Operation,
     endpoint: str,
     endpoints: dict[str, Any],
-    operations: list[_Operation],
+    operations: list[Operation],
     settings: Settings,
 ) -> Need | None:
     """Put an endpoint among the others, or say why not."""
@@ -243,10 +154,10 @@ def _propose(
 
 
 def _parents(
-    one: _Operation,
+    one: Operation,
     said: dict[str, Any],
     endpoints: dict[str, Any],
-    operations: list[_Operation],
+    operations: list[Operation],
     settings: Settings,
 ) -> Need | None:
     """A parameter in the path is a row of the list that the path begins with, or a setting."""
@@ -266,7 +177,7 @@ def _parents(
     return Need("fanout_columns", "path", one.path)
 
 
-def _key(one: _Operation, names: list[str]) -> str | None:
+def _key(one: Operation, names: list[str]) -> str | None:
     by_low = {name.lower(): name for name in names}
     singular = one.name.rpartition("_")[2].removesuffix("s")
     for wanted in (*_KEYS[:3], f"{singular}_id", f"{singular}id", *_KEYS[3:]):
@@ -277,7 +188,7 @@ def _key(one: _Operation, names: list[str]) -> str | None:
     return None
 
 
-def _query(one: _Operation) -> dict[str, Mapping[str, Any]]:
+def _query(one: Operation) -> dict[str, Mapping[str, Any]]:
     found = {str(p.get("name")): p for p in one.parameters if p.get("in") == "query"}
     return {name: found[name].get("schema") or {} for name in found}
 
@@ -286,7 +197,7 @@ def _like(name: str, words: tuple[str, ...]) -> bool:
     return re.sub(r"[^\w$]+", "_", name.lower()).strip("_") in words
 
 
-def _paging(one: _Operation, params: dict[str, Any]) -> dict[str, Any]:
+def _paging(one: Operation, params: dict[str, Any]) -> dict[str, Any]:
     query = _query(one)
     size = next((name for name in query if _like(name, LIMITS)), None)
     limit = 100
@@ -320,7 +231,7 @@ def _paging(one: _Operation, params: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "none"}
 
 
-def _told(one: _Operation) -> tuple[str | None, str | None, str | None]:
+def _told(one: Operation) -> tuple[str | None, str | None, str | None]:
     """Where the response says how many rows match, what the next page is, and if there is one."""
     total = token = more = None
     for path, said in _scalars(one.answer):
@@ -345,7 +256,7 @@ def _scalars(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, M
 
 
 def _window(
-    one: _Operation, columns: dict[str, str], params: dict[str, Any]
+    one: Operation, columns: dict[str, str], params: dict[str, Any]
 ) -> tuple[str, dict[str, Any]] | None:
     """The cursor and its window, where parameters filter by it."""
     times = [name for name, kind in columns.items() if kind == "timestamp[iso]"]

@@ -18,7 +18,7 @@ ROW: Data = {
             "properties": {
                 "name": {"type": "string"},
                 "updated_at": {"type": "string", "format": "date-time"},
-                "tags": {"type": "array", "items": {"type": "string"}},
+                "tags": {"$ref": "#/components/schemas/Tags"},
             }
         },
     ]
@@ -50,7 +50,7 @@ def document(paths: Data, **more: Any) -> Data:
         "security": [{"key": []}],
         "paths": paths,
         "components": {
-            "schemas": {"Thing": ROW},
+            "schemas": {"Thing": ROW, "Tags": {"type": "array", "items": {"type": "string"}}},
             "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
         },
         **more,
