@@ -61,6 +61,8 @@ def _path(draft: Draft, requester: Component) -> None:
         query = f"{more}&{query}" if query else more
     for name, value in parse_qsl(query, keep_blank_values=True):
         draft.put("params", [name], value)
+    if raw and not path:
+        draft.doubt(f"the path is empty: the manifest has {raw}, and no such parameter")
     draft.data["path"] = path
 
 
