@@ -40,6 +40,7 @@ ABILITIES: dict[str, Ability] = {
     "column_window": Ability("a column from the window's start or end"),
     "column_response": Ability("a column from around the rows"),
     "column_now": Ability("a column with the time of the request"),
+    "column_index": Ability("a column from an item of a list"),
     "column_nested": Ability("a column that is added inside another one"),
     "exclude": Ability("members of rows that are left out"),
     "rename": Ability("names of all columns by a rule"),

@@ -18,7 +18,7 @@ from sourcetool.importers.increments import asks_for_window, begin, finish, is_i
 from sourcetool.importers.manifest import Component, Manifest
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import select, transform
-from sourcetool.importers.requesters import request
+from sourcetool.importers.requesters import check_body, request
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import Settings
 from sourcetool.importers.texts import text_of
@@ -73,7 +73,10 @@ class _Converter:
             draft = Draft(free, name, self.settings, known=self.known)
             draft.parameters = stream.get("$parameters") or {}
             self.waiting.add(name)
-            self.fill(draft, stream)
+            try:
+                self.fill(draft, stream)
+            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+                draft.need("component", "stream", f"in an unexpected form: {error}")
             self.waiting.discard(name)
             self.drafts[name] = draft
         return self.drafts[name]
@@ -106,6 +109,7 @@ class _Converter:
         paginate(draft, retriever.get("paginator"))
         transform(draft, stream.get("transformations") or [], types)
         finish(draft, sync, types, retriever)
+        check_body(draft)
         self.without_cursor(draft)
         left_out = {*draft.omitted} - {*draft.columns}
         columns = {**types, **draft.columns}

@@ -4,17 +4,21 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from sourcetool.importers.increments import seconds
 from sourcetool.importers.manifest import Component
 
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})
+_MEANS = {"retry": "a failure that passes", "throttled": "too many requests"}
 _RETRY_AFTER = "retry-after"
 
 
 def error_handlers(requester: Component) -> Iterator[Component]:
     """The plain handlers of a requester."""
-    waiting = [requester.get("error_handler") or {}]
+    waiting = [requester.get("error_handler")]
     while waiting:
         here = waiting.pop(0)
+        if not isinstance(here, dict):
+            continue
         if here.get("type") == "CompositeErrorHandler":
             waiting += here.get("error_handlers") or []
         elif here:
@@ -30,9 +34,21 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
             for one in handler.get("response_filters") or []:
-                _filter(one, found, ignored)
-    said = {name: sorted(codes) for name, codes in found.items() if codes}
+                if isinstance(one, dict):
+                    _filter(one, found, ignored)
+    most = len(requesters) / 2
+    said = {
+        name: sorted(code for code, n in codes.items() if n >= most)
+        for name, codes in found.items()
+        if any(n >= most for n in codes.values())
+    }
     left = [
+        f"the manifest takes {code} for {_MEANS[name]}, in {n} endpoints only: it is an error here"
+        for name, codes in found.items()
+        for code, n in codes.items()
+        if n < most
+    ]
+    left += [
         f"the manifest takes {what} for no rows, in {n} endpoints: it is an error here"
         for what, n in ignored.most_common()
     ]
@@ -62,9 +78,11 @@ def limits(
     for policy in (budget or {}).get("policies") or []:
         rates = policy.get("rates") or []
         if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
-            found.setdefault("windows", []).extend(
-                {"requests": rate.get("limit"), "per_s": rate.get("interval")} for rate in rates
-            )
+            for rate in rates:
+                per_s, requests = seconds(rate.get("interval")), rate.get("limit")
+                if per_s and isinstance(requests, int):
+                    window = {"requests": requests, "per_s": per_s}
+                    found.setdefault("windows", []).append(window)
         else:
             left.append("the rate limits of single endpoints (api_budget) are left out")
     waits = Counter[float]()
@@ -72,7 +90,8 @@ def limits(
     for requester in requesters:
         for handler in error_handlers(requester):
             for one in handler.get("backoff_strategies") or []:
-                _wait(one, waits, headers)
+                if isinstance(one, dict):
+                    _wait(one, waits, headers)
     if waits:
         found["throttle_wait_s"] = max(waits)
     left += [

@@ -97,11 +97,28 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> Manifest:
             f"'streams', found {_described(data)}"
         )
     resolved = _Resolver(data).resolved({k: v for k, v in data.items() if k != "definitions"})
-    streams = [_with_parameters("streams", one, {}) for one in resolved.get("streams") or []]
-    dynamic = [_with_parameters("", one, {}) for one in resolved.get("dynamic_streams") or []]
-    spec = (resolved.get("spec") or {}).get("connection_specification") or {}
+    streams = [
+        _with_parameters("streams", one, {}) for one in _mappings(resolved, "streams", where)
+    ]
+    dynamic = _mappings(resolved, "dynamic_streams", where)
+    spec = resolved.get("spec")
+    settings = spec.get("connection_specification") if isinstance(spec, dict) else None
+    budget = resolved.get("api_budget")
     flat = [one for stream in streams for one in _flattened(stream)]
-    return Manifest(name, tuple(flat), tuple(dynamic), spec, resolved.get("api_budget"))
+    return Manifest(
+        name,
+        tuple(flat),
+        tuple(_with_parameters("", one, {}) for one in dynamic),
+        settings if isinstance(settings, dict) else {},
+        budget if isinstance(budget, dict) else None,
+    )
+
+
+def _mappings(document: Mapping[str, Any], member: str, where: str) -> list[Component]:
+    found = document.get(member) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise NoManifest(f"{where}: {member}: expected a list of mappings, found another thing")
+    return found
 
 
 def is_manifest(data: Any) -> bool:
@@ -122,9 +139,9 @@ def _described(data: Any) -> str:
 def _flattened(stream: Component) -> list[Component]:
     """A stream, or the streams of one that chooses between two by a setting."""
     if stream.get("type") == "StateDelegatingStream":
-        return [stream.get("incremental_stream") or {}]
+        return [one for one in [stream.get("incremental_stream")] if isinstance(one, dict)]
     if stream.get("type") == "ConditionalStreams":
-        return list(stream.get("streams") or [])
+        return [one for one in stream.get("streams") or [] if isinstance(one, dict)]
     return [stream]
 
 
@@ -179,7 +196,8 @@ def _with_parameters(member: str, component: Any, above: Mapping[str, Any]) -> A
         found["type"] = kind
     if "type" not in found or not isinstance(found["type"], str):
         return found
-    parameters = {**above, **(found.pop("$parameters", None) or {})}
+    own = found.pop("$parameters", None)
+    parameters = {**above, **(own if isinstance(own, dict) else {})}
     for name, value in parameters.items():
         found[name] = found.get(name) or value
     for name, value in found.items():

@@ -178,7 +178,11 @@ def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
     if isinstance(value, Member) and value.of == "record" and value.path:
         if list(value.path) != path:
             inner = [str(part) for part in value.path]
-            draft.columns[name] = {"type": kind, "path": dotted(inner)}
+            said = {"type": kind, "path": dotted(inner)}
+            if any(isinstance(part, int) for part in value.path):
+                draft.column(name, said, "column_index", "AddFields", raw)
+            else:
+                draft.columns[name] = said
         return
     if isinstance(value, Literal) or only_settings(value):
         text = text_of(draft, raw, "AddFields.value")

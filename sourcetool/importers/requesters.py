@@ -45,7 +45,11 @@ def request(draft: Draft, requester: Component) -> None:
     _mapping(draft, requester, "request_parameters", "params")
     _mapping(draft, requester, "request_headers", "headers")
     _body(draft, requester)
-    if method == "GET" and {"json", "form", "text"} & set(draft.request):
+
+
+def check_body(draft: Draft) -> None:
+    """Whether the method carries a body, once pages and bounds have been put into the request."""
+    if "method" not in draft.request and {"json", "form", "text"} & set(draft.request):
         draft.need("body_of_get", "HttpRequester")
 
 

@@ -1,8 +1,8 @@
 """What Headrace reads of a manifest's API against the rows there are, and against the peer's.
 
 The manifests here are our own. ``HEADRACE_CATALOGUE`` names a folder of others, all of which are
-read then; ``HEADRACE_PEER`` names the Python of an environment that has ``airbyte-cdk``; with ``install`` it
-is set up as for the benchmarks.
+read then; ``HEADRACE_PEER`` names the Python of an environment that has ``airbyte-cdk``, and with
+``install`` it is set up as for the benchmarks.
 """
 
 import json
@@ -24,6 +24,7 @@ from tests.catalogue.rows import key_of, places
 from tests.sources.support import serving
 from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
 
+pytestmark = pytest.mark.slow
 HOST = "http://127.0.0.1:1"
 FOLDER = os.environ.get("HEADRACE_CATALOGUE", "")
 PEER = os.environ.get("HEADRACE_PEER", "")

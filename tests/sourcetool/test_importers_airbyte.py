@@ -375,6 +375,9 @@ def test_errors_and_limits_hold_for_the_source() -> None:
     text = tried(found, "a manifest")
     assert found.data["answers"] == {"retry": [423], "throttled": [403]}
     assert found.data["limits"] == {"throttle_wait_s": 30.0}
+    rare = made(stream(error_handler=handler), stream("two"), stream("three"))
+    assert "answers" not in rare.data
+    assert any("takes 403 for too many requests, in 1 endpoints only" in n for n in rare.notes)
     assert "# ? the manifest takes 404 for no rows, in 1 endpoints: it is an error here" in text
     assert "X-Wait" in text
 
@@ -394,6 +397,9 @@ def test_a_column_that_cannot_be_said_is_left_out_and_named() -> None:
     text = tried(found, "a manifest")
     assert "name" not in found.data["endpoints"]["things"]["columns"]
     assert "# Left out: the column name: AddFields: the YAML can't say a computed value" in text
+    listed = _added(["name"], "{{ record['owners'][0]['name'] }}")
+    found = made(stream(transformations=listed))
+    assert found.omitted["things"]["name"].ability == "column_index"
     found = made(stream(transformations=hashed, primary_key=["name"]))
     assert [need.ability for need in found.left_out["things"]] == ["computed"]
 
@@ -414,6 +420,12 @@ CANNOT: list[tuple[str, Data]] = [
     ("format", stream(decoder={"type": "XmlDecoder"})),
     ("method", stream(http_method="PATCH")),
     ("body_of_get", stream(request_body_json={"a": 1})),
+    (
+        "body_of_get",
+        stream(
+            paginator=pages({"type": "PageIncrement", "page_size": 2}, option("p", "body_json"))
+        ),
+    ),
     ("rename", stream(transformations=[{"type": "KeysToSnakeCase"}])),
     ("state", stream(request_parameters={"q": "{{ stream_state.changed }}"})),
     ("computed", stream(where="{{ record.a | length > config.size }}")),
@@ -540,3 +552,11 @@ def test_names_that_are_no_names_and_two_that_become_one() -> None:
         "myThings": "my_things_2",
         "2nd": "x_2nd",
     }
+
+
+def test_a_stream_in_an_unexpected_form_is_left_out_alone() -> None:
+    odd = stream("odd")
+    odd["retriever"]["requester"]["request_parameters"] = [1, 2]
+    found = made(odd, stream())
+    assert list(found.streams) == ["things"]
+    assert "in an unexpected form" in found.left_out["odd"][0].reason

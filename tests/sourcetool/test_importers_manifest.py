@@ -46,6 +46,7 @@ def test_parameters_near_by_win() -> None:
         ("[1, 2]", "found a list"),
         ("", "found nothing"),
         ("a: [", r"m.yaml:2: the file is neither valid YAML nor JSON"),
+        ("type: DeclarativeSource\nstreams: [1]", "streams: expected a list of mappings"),
         (
             "type: DeclarativeSource\nstreams: [{$ref: '#/definitions/none'}]",
             "reference '#/definitions/none' leads nowhere",
