@@ -62,10 +62,14 @@ clean: ## remove .venv and .venvs, what the demo and the UI have kept, and all c
 	rm -rf $(VENV) .venvs .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: check-source new-source
+.PHONY: check-source new-source catalogue
 
 check-source: $(STAMP) ## look at a source's API through its YAML (SOURCE=usgs, ARGS="--endpoint …")
 	@$(PY) -m sourcetool check "$(SOURCE)" $(ARGS)
 
-new-source: $(STAMP) ## propose the YAML of an API from one page (URL=https://…, ARGS="--name …")
-	@$(PY) -m sourcetool new "$(URL)" $(ARGS)
+new-source: $(STAMP) ## propose the YAML of an API (URL=https://…, FROM=manifest.yaml, CURL='curl …', ARGS="--name …")
+	@$(PY) -m sourcetool new $(if $(FROM),--from "$(FROM)",$(if $(CURL),--curl "$$CURL","$(URL)")) $(ARGS)
+
+catalogue: $(STAMP) ## what converts of a folder of manifests, and each row against Airbyte's runtime (FOLDER=…)
+	@$(PY) -m sourcetool catalogue "$(FOLDER)"
+	HEADRACE_CATALOGUE="$(FOLDER)" HEADRACE_PEER=install $(PY) -m pytest tests/catalogue $(ARGS)

@@ -4,6 +4,7 @@ Each command is a module. ``check``: ``probe`` fetches a few pages as a run woul
 ``bounds`` judge what came (each ``doubt`` with its remedy), ``show`` prints it; ``children`` asks
 for some of what the parents' rows named. ``new``: ``infer``
 reads one answer (and ``times`` how times are written in it), and the YAML is proposed.
-``reference``: every key of the YAML. ``cache``: what the response cache holds. This package imports
-``resources`` and ``pipeline``; nothing imports it.
+``import_source``: the YAML from a document of others, by ``importers``; ``catalogue``: how much of
+a folder of manifests these can say. ``reference``: every key of the YAML. ``cache``: what the
+response cache holds. This package imports ``resources`` and ``pipeline``; nothing imports it.
 """

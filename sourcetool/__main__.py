@@ -1,5 +1,5 @@
-"""``python -m sourcetool check SOURCE``, ``… new URL``, ``… reference``,
-``… cache --list``, ``… cache --clear``."""
+"""``python -m sourcetool check SOURCE``, ``… new URL``, ``… new --from FILE``, ``… catalogue DIR``,
+``… reference``, ``… cache --list``, ``… cache --clear``."""
 
 import argparse
 import sys
@@ -7,7 +7,9 @@ import sys
 from rich.console import Console
 
 from sourcetool.cache import cache
+from sourcetool.catalogue import catalogue
 from sourcetool.check import check
+from sourcetool.import_source import import_source
 from sourcetool.new import Key, new
 from sourcetool.reference import reference
 
@@ -25,11 +27,23 @@ def main(arguments: list[str] | None = None) -> int:
     verb = verbs.add_parser(
         "new", help="ask a URL for one page, and propose the YAML of its source"
     )
-    verb.add_argument("url", help="with the API's own parameters, e.g. …/items?per_page=100&page=1")
+    verb.add_argument(
+        "url", nargs="?", help="with the API's own parameters, e.g. …/items?per_page=100&page=1"
+    )
+    verb.add_argument("--from", dest="document", help="a manifest, an OpenAPI document, a HAR file")
+    verb.add_argument("--curl", help="a curl command, in quotes")
+    verb.add_argument("--endpoints", default="", help="of a document: only these, with commas")
     verb.add_argument("--name", help="of the source; default: from the host")
     verb.add_argument("--folder", default="sources")
     verb.add_argument("--key-header", default="X-Api-Key", help="the header that carries a key")
     verb.add_argument("--key-setting", help="the environment variable that holds the key")
+    verb = verbs.add_parser(
+        "catalogue", help="of a folder of manifests: what converts and loads, and why the rest not"
+    )
+    verb.add_argument("folder")
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
+    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
     verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
     verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
     what = verb.add_mutually_exclusive_group(required=True)
@@ -46,6 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
         return check(given.source, given.endpoint, given.pages, given.days, console)
     if given.verb == "cache":
         return cache(given.clear, given.source, given.pattern, console)
+    if given.verb == "catalogue":
+        return catalogue(given.folder, given.form, console)
+    if given.document or given.curl:
+        only = [name.strip() for name in given.endpoints.split(",") if name.strip()]
+        return import_source(given.document, given.curl, given.name, given.folder, only, console)
+    if not given.url:
+        parser.error("new: expected a URL, --from FILE or --curl 'curl …'")
     key = Key(given.key_header, given.key_setting) if given.key_setting else None
     return new(given.url, given.name, given.folder, console, key)
 

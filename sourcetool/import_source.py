@@ -1,0 +1,62 @@
+"""``new --from`` and ``new --curl``: the YAML of a source from a document or a command."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.errors import ConfigError
+from sourcetool.importers.converted import Converted
+from sourcetool.importers.documents import import_curl, import_document
+
+
+def import_source(
+    document: str | None,
+    command: str | None,
+    name: str | None,
+    folder: str,
+    only: Sequence[str],
+    console: Console,
+) -> int:
+    """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed."""
+    try:
+        if document:
+            found, text = import_document(Path(document), name, only)
+        else:
+            found, text = import_curl(command or "", name)
+        file = Path(folder) / f"{found.name}.yaml"
+        if file.exists():
+            raise ConfigError(f"{file} is there already: take it away, or give another --name")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except ConfigError as error:
+        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        return 2
+    _show(found, file, console)
+    return 0
+
+
+def _show(found: Converted, file: Path, console: Console) -> None:
+    total = len(found.streams) + len(found.left_out)
+    console.print(
+        f"[green]✓[/] {file}: {len(found.streams)} of {total} endpoints. Next: set "
+        f"{', '.join(_settings(found, file)) or 'nothing'}, then make check-source SOURCE={file}",
+        highlight=False,
+    )
+    reasons = Counter(
+        need.reason for needs in found.left_out.values() for need in dict.fromkeys(needs)
+    )
+    for reason, n in reasons.most_common():
+        console.print(f"  [red]–[/] {n} left out: {escape(reason)}", highlight=False)
+    for doubt, n in Counter(d for one in found.doubts.values() for d in one).most_common():
+        times = f"{n} × " if n > 1 else ""
+        console.print(f"  [yellow]?[/] {times}{escape(doubt)}", highlight=False)
+
+
+def _settings(found: Converted, file: Path) -> list[str]:
+    """The settings that have no default."""
+    text = file.read_text("utf-8")
+    names = [found.settings.variable(("start",)), *found.settings.used]
+    return [name for name in dict.fromkeys(names) if f"${{{name}}}" in text]

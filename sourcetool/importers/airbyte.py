@@ -1,0 +1,287 @@
+"""A declarative manifest of Airbyte becomes the YAML of a source.
+
+Each stream is converted by itself, parents before children. ``convert`` is pure: it returns what
+the YAML says, and of each stream what could not be said.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from sourcetool.importers import auth, errors
+from sourcetool.importers.abilities import KNOWN, Need, lacking
+from sourcetool.importers.converted import Converted
+from sourcetool.importers.draft import Draft, plain
+from sourcetool.importers.fanout import Parent, fan_out, routers_of
+from sourcetool.importers.increments import asks_for_window, begin, finish, is_incremental
+from sourcetool.importers.manifest import Component, Manifest
+from sourcetool.importers.pagination import paginate
+from sourcetool.importers.records import select, transform
+from sourcetool.importers.requesters import check_body, request
+from sourcetool.importers.schemas import column_types
+from sourcetool.importers.settings import Settings
+from sourcetool.importers.texts import text_of
+
+
+def convert(
+    manifest: Manifest, name: str | None = None, known: frozenset[str] = KNOWN
+) -> Converted:
+    """The source of a manifest.
+
+    :param name: of the source; default: the manifest's.
+    :param known: the abilities of the engine.
+    """
+    return _Converter(manifest, plain(name or manifest.name), known).converted()
+
+
+class _Converter:
+    def __init__(self, manifest: Manifest, source: str, known: frozenset[str]) -> None:
+        self.manifest = manifest
+        self.settings = Settings(source, manifest.spec)
+        self.known = known
+        self.drafts: dict[str, Draft] = {}
+        self.parents: dict[str, Parent] = {}
+        self.waiting: set[str] = set()
+        self.listed: dict[str, str] = {}
+
+    def converted(self) -> Converted:
+        for stream in self.manifest.streams:
+            self.listed[self.stream_name(stream)] = self.draft_of(stream).name
+        for one in self.manifest.dynamic:
+            name = str(one.get("name") or "dynamic_streams")
+            draft = Draft(plain(name), name, self.settings)
+            draft.need("dynamic", "dynamic_streams", one.get("type"))
+            self.drafts[name] = draft
+            self.listed[name] = draft.name
+        self.place()
+        return self.assembled()
+
+    def stream_name(self, stream: Component) -> str:
+        parameters = stream.get("$parameters") or {}
+        raw = stream.get("name") or parameters.get("name") or "rows"
+        return str(text_of(Draft("", "", self.settings, parameters=parameters), raw, "name"))
+
+    def draft_of(self, stream: Component) -> Draft:
+        """The endpoint of a stream, which may be another one's parent as well."""
+        name = self.stream_name(stream)
+        if name not in self.drafts:
+            taken = {draft.name for draft in self.drafts.values()}
+            free = plain(name)
+            while free in taken:
+                free = f"{free}_2"
+            draft = Draft(free, name, self.settings, known=self.known)
+            draft.parameters = stream.get("$parameters") or {}
+            self.waiting.add(name)
+            try:
+                self.fill(draft, stream)
+            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+                draft.need("component", "stream", f"in an unexpected form: {error}")
+            self.waiting.discard(name)
+            self.drafts[name] = draft
+        return self.drafts[name]
+
+    def fill(self, draft: Draft, stream: Component) -> None:
+        if "class_name" in stream:
+            draft.need("python", "stream", stream["class_name"])
+            return
+        retriever = stream.get("retriever") or {}
+        if "class_name" in retriever:
+            draft.need("python", "retriever", retriever["class_name"])
+            return
+        if retriever.get("type") == "AsyncRetriever":
+            draft.need("export", "AsyncRetriever")
+            return
+        requester = retriever.get("requester") or {}
+        sync = stream.get("incremental_sync")
+        types = self.types_of(draft, stream)
+        if sync and routers_of(retriever) and not asks_for_window(sync, requester):
+            draft.doubt(
+                f"the cursor {sync.get('cursor_field')} is left out: the request has no window, so "
+                "that all rows of each value are read every time"
+            )
+            sync = None
+        fan_out(draft, stream, self.parent_of, bool(sync))
+        begin(draft, sync)
+        request(draft, requester)
+        auth.authenticate(draft, requester.get("authenticator"))
+        select(draft, retriever)
+        paginate(draft, retriever.get("paginator"))
+        transform(draft, stream.get("transformations") or [], types)
+        finish(draft, sync, types, retriever)
+        check_body(draft)
+        self.without_cursor(draft)
+        left_out = {*draft.omitted} - {*draft.columns}
+        columns = {**types, **draft.columns}
+        draft.columns = {name: kind for name, kind in columns.items() if name not in left_out}
+        self.key(draft, stream)
+        if "cursor" in draft.data:
+            draft.wants_column(draft.data["cursor"])
+        if any(need.ability == "python" for need in draft.needs):
+            # What a component of the connector's own gives is not known, and looks computed.
+            draft.needs = [n for n in draft.needs if n.ability not in ("computed", "component")]
+
+    def types_of(self, draft: Draft, stream: Component) -> dict[str, str]:
+        loader = stream.get("schema_loader") or {}
+        loaders = loader if isinstance(loader, list) else [loader]
+        for one in loaders:
+            if "class_name" in one:
+                draft.doubt("the schema is Python of the connector's own: columns are inferred")
+            elif one.get("type") == "InlineSchemaLoader":
+                return column_types(one.get("schema"))
+        return {}
+
+    def without_cursor(self, draft: Draft) -> None:
+        """The window in the request of an endpoint that has no cursor."""
+        explained = any(need.ability in ("python", "component", "state") for need in draft.needs)
+        asked_for = {"start", "end"} & draft.placeholders()
+        if "cursor" not in draft.data and asked_for and not explained:
+            draft.need("now", "HttpRequester", "the window, in a stream without a cursor")
+
+    def key(self, draft: Draft, stream: Component) -> None:
+        raw = stream.get("primary_key")
+        parts = raw if isinstance(raw, list) else [raw] if raw else []
+        flat = [part for one in parts for part in (one if isinstance(one, list) else [one])]
+        nested = any(isinstance(one, list) and len(one) > 1 for one in parts)
+        names = [str(text_of(draft, one, "primary_key")) for one in flat if one]
+        if nested:
+            names = [
+                ".".join(map(str, one)) if isinstance(one, list) else str(one) for one in parts
+            ]
+        if not names:
+            draft.data["key"] = "none"
+            draft.need("key_none", "primary_key")
+            return
+        draft.data["key"] = [self.key_column(draft, name) for name in dict.fromkeys(names)]
+
+    def key_column(self, draft: Draft, name: str) -> str:
+        draft.wants_column(name)
+        if "." in name and name not in draft.columns:
+            column = name.replace(".", "_")
+            draft.columns.setdefault(column, {"type": "string", "path": name})
+            return column
+        if draft.columns.get(name) in ("json", "double"):
+            # Schemas say number for whole numbers: what comes says it better.
+            del draft.columns[name]
+        return name
+
+    def parent_of(self, stream: Component) -> Parent | None:
+        name = self.stream_name(stream)
+        if name in self.waiting:
+            return None
+        draft = self.draft_of(stream)
+        fields = tuple(
+            str(config.get("partition_field"))
+            for router in routers_of(stream.get("retriever") or {})
+            for config in router.get("parent_stream_configs") or [{"partition_field": None}]
+            if config.get("partition_field")
+        )
+        return Parent(draft, fields, is_incremental(stream))
+
+    def place(self) -> None:
+        """One base URL and one auth for all; those with others need an ability."""
+        drafts = [one for one in self.drafts.values() if one.base_url]
+        origins = Counter(_origin(one.base_url) for one in drafts)
+        self.origin = origins.most_common(1)[0][0] if origins else ""
+        mine = [one for one in drafts if _origin(one.base_url) == self.origin]
+        bases = {_base(one.base_url) for one in mine}
+        self.base = bases.pop() if len(bases) == 1 else self.origin
+        for draft in drafts:
+            path = str(draft.data.get("path") or "")
+            if _origin(draft.base_url) != self.origin:
+                draft.need("host_per_endpoint", "HttpRequester.url_base", draft.base_url)
+            elif path.startswith(("http://", "https://")):
+                draft.need("host_per_endpoint", "HttpRequester.path", path)
+            else:
+                inner = _base(draft.base_url)[len(self.base) :].strip("/")
+                joined = "/".join(part for part in (inner, path.lstrip("/")) if part)
+                draft.data["path"] = joined
+        auths = Counter(repr(one.auth) for one in drafts if not _auth_needs(one))
+        self.auth = auths.most_common(1)[0][0] if auths else "{}"
+        for draft in drafts:
+            if repr(draft.auth) != self.auth and not _auth_needs(draft):
+                draft.need("auth_per_endpoint", "authenticator", draft.auth.get("kind", "none"))
+
+    def assembled(self) -> Converted:
+        data: dict[str, Any] = {
+            "source": self.settings.source,
+            "base_url": self.base,
+            "start": f"${{{self.settings.variable(('start',))}}}",
+        }
+        kept = {name: d for name, d in self.drafts.items() if not self.reasons(d)}
+        auth_of = next((d.auth for d in kept.values() if repr(d.auth) == self.auth), {})
+        if auth_of:
+            data["auth"] = auth_of
+        requesters = [
+            (stream.get("retriever") or {}).get("requester") or {}
+            for stream in self.manifest.streams
+            if self.stream_name(stream) in kept
+        ]
+        limits, left = errors.limits(requesters, self.manifest.budget)
+        answers, more = errors.answers(requesters)
+        if limits:
+            data["limits"] = limits
+        if answers:
+            data["answers"] = answers
+        data["endpoints"] = {d.name: endpoint_of(d) for d in kept.values()}
+        return Converted(
+            self.settings.source,
+            data,
+            self.settings,
+            {name: at for name, at in self.listed.items() if name in kept},
+            {name: self.reasons(self.drafts[name]) for name in self.listed if name not in kept},
+            {d.name: d.omitted for d in kept.values() if d.omitted},
+            {d.name: d.doubts for d in kept.values()},
+            [*left, *more],
+        )
+
+    def reasons(self, draft: Draft) -> list[Need]:
+        """What is lacking, of the endpoint and of those above it."""
+        return list(dict.fromkeys(self._reasons(draft, set())))
+
+    def _reasons(self, draft: Draft, seen: set[str]) -> Iterator[Need]:
+        if draft.name in seen:
+            return
+        yield from lacking(draft.needs, self.known)
+        of = draft.data.get("parents") or draft.data.get("each") or {}
+        above = {of["endpoint"]} if "endpoint" in of else set()
+        if not above and isinstance(of, dict):
+            above = {
+                one["endpoint"]
+                for one in of.values()
+                if isinstance(one, dict) and "endpoint" in one
+            }
+        for other in self.drafts.values():
+            if other.name in above:
+                yield from self._reasons(other, {*seen, draft.name})
+
+
+def _auth_needs(draft: Draft) -> bool:
+    return any(
+        n.ability.startswith("auth_") or "authenticator" in n.component.lower() for n in draft.needs
+    )
+
+
+def _origin(url: str) -> str:
+    found = re.match(r"(https?://[^/]+|\$\{[^}]*\}[^/]*)", url)
+    return found.group(1) if found else url
+
+
+def _base(url: str) -> str:
+    return url.rstrip("/")
+
+
+_ORDER = (
+    *("path", "parents", "each", "request", "paging", "window", "rows", "rows_may_lack", "as"),
+    *("where", "key", "cursor", "order", "safety_margin_s", "exclude", "columns"),
+)
+
+
+def endpoint_of(draft: Draft) -> dict[str, Any]:
+    """What the YAML says of an endpoint, in the order in which people read it."""
+    data = dict(draft.data)
+    if draft.request:
+        data["request"] = draft.request
+    if draft.columns:
+        data["columns"] = draft.columns
+    return {name: data[name] for name in _ORDER if name in data}

@@ -1,0 +1,186 @@
+"""Authenticators: who asks. Settings are named; what one says beside them is never filled."""
+
+from typing import Any
+
+from sourcetool.importers.draft import EMPTY, Draft, needed
+from sourcetool.importers.manifest import Component
+from sourcetool.importers.pagination import dotted
+from sourcetool.importers.texts import text_of
+
+_AUTHENTICATOR = "authenticator"
+
+
+def authenticate(draft: Draft, authenticator: Component | None) -> None:
+    """``auth`` of the source, as one endpoint has it."""
+    if not authenticator or (
+        authenticator.get("type") in (None, "NoAuth") and not authenticator.get("class_name")
+    ):
+        return
+    if "class_name" in authenticator:
+        draft.need("python", _AUTHENTICATOR, authenticator["class_name"])
+        return
+    converter = _KINDS.get(str(authenticator["type"]))
+    if converter is None:
+        draft.need("component", _AUTHENTICATOR, authenticator["type"])
+        return
+    converter(draft, authenticator)
+
+
+def _text(draft: Draft, component: Component, member: str) -> str:
+    return str(text_of(draft, component.get(member), f"{component.get('type')}.{member}") or "")
+
+
+def _needed(draft: Draft, component: Component, member: str) -> str:
+    """A text that can't lack, whatever the specification says."""
+    return needed(_text(draft, component, member))
+
+
+def _api_key(draft: Draft, component: Component) -> None:
+    option = component.get("inject_into") or {}
+    place = option.get("inject_into", "header")
+    name = option.get("field_name") or component.get("header") or "Authorization"
+    if place not in ("header", "request_parameter"):
+        draft.need("auth_place", "ApiKeyAuthenticator.inject_into", place)
+        return
+    token = _text(draft, component, "api_token")
+    named = str(text_of(draft, name, "ApiKeyAuthenticator"))
+    found: dict[str, Any] = {"kind": "api_key"}
+    if place == "request_parameter":
+        found["place"] = "query"
+    found["name"] = named
+    prefix, dollar, rest = token.partition("${")
+    if dollar and prefix:
+        found["prefix"] = prefix
+        token = dollar + rest
+    found["key"] = token
+    draft.auth = found
+
+
+def _bearer(draft: Draft, component: Component) -> None:
+    draft.auth = {"kind": "bearer", "token": _text(draft, component, "api_token")}
+
+
+def _basic(draft: Draft, component: Component) -> None:
+    draft.auth = {
+        "kind": "basic",
+        "username": _text(draft, component, "username"),
+        "password": _text(draft, component, "password"),
+    }
+    if EMPTY.fullmatch(draft.auth["password"]) and not draft.can("param_optional"):
+        draft.doubt(f"the password is empty: {draft.auth['password'][2:-3]} is optional")
+        draft.auth["password"] = ""
+    if not draft.auth["username"]:
+        draft.need("auth_computed", "BasicHttpAuthenticator", "an empty user name")
+
+
+def _oauth(draft: Draft, component: Component) -> None:
+    grant = str(component.get("grant_type") or "refresh_token")
+    if component.get("refresh_token_updater") is not None:
+        draft.need("auth_rotating", "OAuthAuthenticator.refresh_token_updater")
+    name = component.get("access_token_name") or "access_token"
+    if name != "access_token":
+        draft.need("auth_token_name", "OAuthAuthenticator", name)
+    client = grant != "refresh_token"
+    found: dict[str, Any] = {
+        "kind": "oauth2_client_credentials" if client else "oauth2_refresh_token",
+        "token_url": _text(draft, component, "token_refresh_endpoint"),
+    }
+    for member in ("client_id", "client_secret") + (() if client else ("refresh_token",)):
+        found[member] = _needed(draft, component, member)
+    if scopes := component.get("scopes"):
+        joined = " ".join(str(text_of(draft, one, "OAuthAuthenticator.scopes")) for one in scopes)
+        found["scope"] = joined
+    params = {
+        str(name): str(text_of(draft, raw, "OAuthAuthenticator.refresh_request_body"))
+        for name, raw in (component.get("refresh_request_body") or {}).items()
+    }
+    if client and grant != "client_credentials":
+        params["grant_type"] = str(text_of(draft, grant, "OAuthAuthenticator.grant_type"))
+    if params:
+        found["params"] = params
+    if component.get("refresh_request_headers"):
+        draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers")
+    draft.auth = found
+
+
+def _login(draft: Draft, component: Component) -> None:
+    requester = component.get("login_requester") or {}
+    body = requester.get("request_body_json")
+    others = (requester.get("request_parameters"), requester.get("request_body_data"))
+    inner = (requester.get("authenticator") or {}).get("type", "NoAuth")
+    if not isinstance(body, dict) or not body or any(others) or inner != "NoAuth":
+        draft.need("auth_login", "SessionTokenAuthenticator.login_requester")
+        return
+    base = str(text_of(draft, requester.get("url_base") or "", "login_requester"))
+    path = str(text_of(draft, requester.get("path") or "", "login_requester"))
+    draft.auth = {
+        "kind": "login",
+        "token_url": "/".join(part for part in (base.rstrip("/"), path.lstrip("/")) if part),
+        "body": {
+            str(name): str(text_of(draft, raw, "login_requester")) for name, raw in body.items()
+        },
+        "token_at": dotted([str(part) for part in component.get("session_token_path") or []]),
+    }
+    into = component.get("request_authentication") or {}
+    if into.get("type") == "ApiKey":
+        option = into.get("inject_into") or {}
+        if option.get("inject_into") != "header":
+            draft.need("auth_place", "SessionTokenAuthenticator", option.get("inject_into"))
+        draft.auth |= {"name": str(option.get("field_name")), "prefix": ""}
+
+
+def _legacy_login(draft: Draft, component: Component) -> None:
+    base = draft.base_url.rstrip("/")
+    draft.auth = {
+        "kind": "login",
+        "token_url": f"{base}/{_text(draft, component, 'login_url').lstrip('/')}",
+        "body": {
+            "username": _needed(draft, component, "username"),
+            "password": _needed(draft, component, "password"),
+        },
+        "token_at": dotted([_text(draft, component, "session_token_response_key")]),
+        "name": _text(draft, component, "header"),
+        "prefix": "",
+    }
+
+
+def _selective(draft: Draft, component: Component) -> None:
+    """The first of several that the YAML can say; the others are named."""
+    choices = component.get("authenticators") or {}
+    path = ".".join(map(str, component.get("authenticator_selection_path") or []))
+    best: Draft | None = None
+    chosen = ""
+    for name, one in choices.items():
+        trial = Draft(
+            draft.name,
+            draft.component,
+            draft.settings,
+            parameters=draft.parameters,
+            known=draft.known,
+        )
+        trial.base_url = draft.base_url
+        authenticate(trial, one)
+        if best is None or len(trial.needs) < len(best.needs):
+            best, chosen = trial, str(name)
+    if best is None:
+        return
+    others = ", ".join(str(name) for name in choices if str(name) != chosen)
+    draft.auth = best.auth
+    draft.needs += best.needs
+    draft.doubt(f"auth is that of {path} = {chosen}; the manifest has others: {others}")
+
+
+def _jwt(draft: Draft, component: Component) -> None:
+    draft.need("auth_jwt", "JwtAuthenticator")
+
+
+_KINDS = {
+    "ApiKeyAuthenticator": _api_key,
+    "BearerAuthenticator": _bearer,
+    "BasicHttpAuthenticator": _basic,
+    "OAuthAuthenticator": _oauth,
+    "SessionTokenAuthenticator": _login,
+    "LegacySessionTokenAuthenticator": _legacy_login,
+    "SelectiveAuthenticator": _selective,
+    "JwtAuthenticator": _jwt,
+}

@@ -1,0 +1,144 @@
+"""A curl command: the request that it makes. Options that say nothing of it are passed over."""
+
+import shlex
+from base64 import b64encode
+from urllib.parse import quote, urlencode
+
+import httpx
+import orjson
+
+from pipeline.errors import ConfigError
+from sourcetool.importers.samples import Sample, with_body
+
+_VALUE = {
+    **dict.fromkeys(("-X", "--request"), "method"),
+    **dict.fromkeys(("-H", "--header"), "header"),
+    **dict.fromkeys(("-d", "--data", "--data-raw", "--data-binary", "--data-ascii"), "data"),
+    "--data-urlencode": "urlencode",
+    "--json": "json",
+    "--url": "url",
+    "--url-query": "query",
+    **dict.fromkeys(("-u", "--user"), "user"),
+    "--oauth2-bearer": "bearer",
+    **dict.fromkeys(("-b", "--cookie"), "cookie"),
+    **dict.fromkeys(("-F", "--form", "-T", "--upload-file"), "refused"),
+}
+_PASSED_OVER = frozenset(
+    {
+        *("-o", "--output", "-A", "--user-agent", "-e", "--referer", "-w", "--write-out"),
+        *("-m", "--max-time", "--connect-timeout", "--retry", "-c", "--cookie-jar", "--resolve"),
+        *("-x", "--proxy", "--cacert", "--cert", "--key", "-D", "--dump-header", "--limit-rate"),
+    }
+)
+"""Options with a value that says nothing of the request."""
+_SHORT = frozenset("XHdubFTowAemcxD")
+"""Short options with a value, which may stand without a blank before it."""
+_TIMEOUT_S = 30.0
+
+
+def parse_curl(command: str) -> Sample:
+    """The request of a command.
+
+    :raises ConfigError: it is no curl command, or sends files.
+    """
+    try:
+        words = shlex.split(command.replace("\\\n", " "))
+    except ValueError as error:
+        raise ConfigError(f"the curl command can't be read: {error}: is a quote missing?") from None
+    if not words or words[0].rpartition("/")[2] != "curl":
+        raise ConfigError(f"expected a command that begins with curl, got {command[:40]!r}")
+    said: dict[str, list[str]] = {}
+    flags: set[str] = set()
+    rest = iter(words[1:])
+    for word in rest:
+        name, value = _option(word)
+        if not word.startswith("-") or word == "-":
+            said.setdefault("url", []).append(word)
+        elif name in _VALUE or name in _PASSED_OVER:
+            value = next(rest, "") if value is None else value
+            said.setdefault(_VALUE.get(name, "passed over"), []).append(value)
+        else:
+            flags.add(name)
+    return _sample(said, flags)
+
+
+def _option(word: str) -> tuple[str, str | None]:
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return name, value if equals else None
+    if len(word) > 2 and word[1] in _SHORT:
+        return word[:2], word[2:]
+    return word, None
+
+
+def _sample(said: dict[str, list[str]], flags: set[str]) -> Sample:
+    urls = said.get("url", [])
+    if len(urls) != 1:
+        raise ConfigError(f"expected one URL in the curl command, found {len(urls)}")
+    if "refused" in said:
+        raise ConfigError(
+            "the curl command sends a file or a multipart form, which no YAML can say"
+        )
+    url = urls[0] if "://" in urls[0] else f"https://{urls[0]}"
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"expected a URL that starts with http:// or https://, got {url!r}")
+    headers = {}
+    for line in said.get("header", []):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip()] = value.strip()
+    if "bearer" in said:
+        headers["Authorization"] = f"Bearer {said['bearer'][-1]}"
+    if "user" in said:
+        headers["Authorization"] = f"Basic {b64encode(said['user'][-1].encode()).decode()}"
+    if "cookie" in said:
+        headers["Cookie"] = said["cookie"][-1]
+    data = [*said.get("data", []), *map(_encoded, said.get("urlencode", []))]
+    body = "&".join(data) if data else "".join(said.get("json", [])) or None
+    if body and body.startswith("@"):
+        raise ConfigError(f"the body is the file {body[1:]}: put its text into the command instead")
+    if flags & {"-G", "--get"} or "query" in said:
+        more = "&".join([*(data if flags & {"-G", "--get"} else []), *said.get("query", [])])
+        url = f"{url}{'&' if '?' in url else '?'}{more}"
+        body = None if flags & {"-G", "--get"} else body
+    method = said.get("method", ["POST" if body else "GET"])[-1].upper()
+    if method not in ("GET", "POST"):
+        raise ConfigError(f"expected a GET or a POST, got {method}: no YAML can say another method")
+    sample = Sample(method, url, headers)
+    kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
+    with_body(sample, body, "json" if "json" in said else kind.lower())
+    return sample
+
+
+def _encoded(text: str) -> str:
+    name, equals, value = text.partition("=")
+    return f"{name}={quote(value)}" if equals else quote(name)
+
+
+def asked(sample: Sample) -> Sample:
+    """The sample with its response; without one, ``missing`` says why."""
+    headers = {**sample.headers, "User-Agent": "headrace"}
+    headers.setdefault("Accept", "application/json")
+    content: bytes | None = None
+    if sample.json is not None:
+        content = orjson.dumps(sample.json)
+        headers.setdefault("Content-Type", "application/json")
+    elif sample.form is not None:
+        content = urlencode(sample.form).encode()
+        headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+    elif sample.text is not None:
+        content = sample.text.encode()
+    try:
+        answer = httpx.request(
+            sample.method, sample.url, headers=headers, content=content, timeout=_TIMEOUT_S
+        )
+        sample.response_headers = dict(answer.headers)
+        if answer.status_code != 200:
+            sample.missing = f"the API answered {answer.status_code}"
+        else:
+            sample.body = orjson.loads(answer.content)
+    except httpx.HTTPError as error:
+        sample.missing = f"no answer came ({type(error).__name__})"
+    except orjson.JSONDecodeError:
+        sample.missing = "the answer is not JSON"
+    return sample

@@ -1,0 +1,117 @@
+"""An endpoint in the making: what the YAML will say, what was needed for it, what is doubtful."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sourcetool.importers.abilities import KNOWN, Need
+from sourcetool.importers.settings import Settings
+
+EMPTY = re.compile(r"\$\{\w+:-\}")
+"""A setting that is nothing by default."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What stands for a member of the partition value.
+
+    :ivar text: the placeholder, e.g. ``{parent}``.
+    :ivar ability: that its use needs, if any.
+    """
+
+    text: str
+    ability: str | None = None
+
+
+@dataclass
+class Draft:
+    """One endpoint.
+
+    :ivar component: the stream's name in the manifest.
+    :ivar needs: the abilities that it took.
+    :ivar doubts: what a person has to look at; each becomes a comment with a ``?``.
+    :ivar slots: members of the partition value and of the window, by their names in Jinja.
+    :ivar known: the abilities that the engine has.
+    :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
+    :ivar offset_colon: bounds are written with +00:00 where the format has %z.
+    :ivar token_plus: what the request adds to an offset.
+    :ivar window_formats: the formats in which the request writes bounds.
+    """
+
+    name: str
+    component: str
+    settings: Settings
+    data: dict[str, Any] = field(default_factory=dict)
+    request: dict[str, Any] = field(default_factory=dict)
+    needs: list[Need] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    slots: dict[str, Slot] = field(default_factory=dict)
+    window_formats: set[str] = field(default_factory=set)
+    columns: dict[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    known: frozenset[str] = KNOWN
+    omitted: dict[str, Need] = field(default_factory=dict)
+    offset_colon: bool = False
+    token_plus: int = 0
+    base_url: str = ""
+    auth: dict[str, Any] = field(default_factory=dict)
+
+    def need(self, ability: str, component: str, what: Any = "") -> None:
+        """Note an ability."""
+        text = " ".join(str(what).split())
+        self.needs.append(Need(ability, component, text[:160]))
+
+    def can(self, ability: str) -> bool:
+        """Whether the engine has an ability."""
+        return ability in self.known
+
+    def column(self, name: str, said: Any, ability: str, component: str, what: Any = "") -> None:
+        """A column that takes an ability; without it the column is left out, the rows stay."""
+        need = Need(ability, component, " ".join(str(what).split())[:160])
+        if self.can(ability):
+            self.columns[name] = said
+            self.needs.append(need)
+        else:
+            self.columns.pop(name, None)
+            self.omitted[name] = need
+
+    def wants_column(self, name: str) -> None:
+        """Note that an endpoint can't do without a column."""
+        if name in self.omitted:
+            self.needs.append(self.omitted[name])
+
+    def doubt(self, text: str) -> None:
+        if text not in self.doubts:
+            self.doubts.append(text)
+
+    def put(self, place: str, names: list[str], value: Any) -> None:
+        """Put a value into the request: params, headers, json or form, under nested names.
+
+        One whose setting may be empty is left out, unless the engine leaves it out then itself.
+        """
+        if isinstance(value, str) and EMPTY.fullmatch(value) and not self.can("param_optional"):
+            named = ".".join(names)
+            self.doubt(f"the optional {named} of {place} is left out (setting {value[2:-3]})")
+            return
+        here = self.request.setdefault(place, {})
+        for name in names[:-1]:
+            here = here.setdefault(name, {})
+        here[names[-1]] = value
+
+    def placeholders(self) -> set[str]:
+        """The names in braces that path and request have."""
+        text = f"{self.data.get('path', '')} {self.request}"
+        return set(re.findall(r"\{([a-z]+)(?:\.[^{}]+)?\}", text))
+
+
+def needed(text: str) -> str:
+    """A setting that can't be empty, whatever the specification says."""
+    return f"{text[:-3]}}}" if EMPTY.fullmatch(text) else text
+
+
+def plain(text: str) -> str:
+    """As a name: lower case letters, digits and _, starting with a letter."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
+    name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")[:60]
+    return name if name[:1].isalpha() else f"x_{name}" if name else "rows"

@@ -1,0 +1,210 @@
+"""Partition routers: which values an endpoint is asked for, each in requests of its own.
+
+``SubstreamPartitionRouter`` with one parent is ``parents``, or ``each: {endpoint: …}`` where the
+child has a cursor; ``ListPartitionRouter`` is ``each: {values: …}``; several routers are a product.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sourcetool.importers.draft import Draft, Slot, needed
+from sourcetool.importers.manifest import Component
+from sourcetool.importers.requesters import put_option
+from sourcetool.importers.texts import text_of
+
+ParentOf = Callable[[Component], "Parent | None"]
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent endpoint that was converted before its child.
+
+    :ivar fields: the names of its own partition values, whose columns its rows can have.
+    :ivar key_type: of a column by the manifest's schema.
+    """
+
+    draft: Draft
+    fields: tuple[str, ...]
+    incremental: bool
+
+
+def routers_of(retriever: Component) -> list[Component]:
+    """The routers of a stream, none or one or several."""
+    found = retriever.get("partition_router") or retriever.get("stream_slicer")
+    routers: list[Component] = found if isinstance(found, list) else [found] if found else []
+    return [one for one in routers if one.get("type") != "DatetimeBasedCursor"]
+
+
+def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: bool) -> None:
+    """Say for which values the endpoint is asked, and what stands for them in its request."""
+    routers = routers_of(stream.get("retriever") or {})
+    if not routers:
+        return
+    stream = {name: stream[name] for name in ("retriever", "transformations") if name in stream}
+    if len(routers) > 1:
+        draft.need("fanout_product", "partition_router", len(routers))
+    several = len(routers) > 1
+    for router in routers:
+        kind = str(router.get("type", "")).removesuffix("Config")
+        if kind == "ListPartitionRouter":
+            _from_list(draft, router, several)
+        elif kind == "SubstreamPartitionRouter":
+            _from_parents(draft, stream, router, parent_of, with_cursor, several)
+        elif "class_name" in router:
+            draft.need("python", "partition_router", router["class_name"])
+        elif kind == "GroupingPartitionRouter":
+            draft.need("fanout_group", kind)
+        else:
+            draft.need("component", "partition_router", kind)
+
+
+def _from_list(draft: Draft, router: Component, several: bool) -> None:
+    values = router.get("values")
+    text: Any = values
+    if isinstance(values, str):
+        text = needed(str(text_of(draft, values, "ListPartitionRouter.values")))
+    field = str(text_of(draft, router.get("cursor_field"), "ListPartitionRouter.cursor_field"))
+    each: dict[str, Any] = {
+        "values": [str(one) for one in text] if isinstance(text, list) else text
+    }
+    if several:
+        draft.data.setdefault("each", {})[field] = each
+    else:
+        draft.data["each"] = each
+    slot = Slot(f"{{each.{field}}}" if several else "{each}")
+    draft.slots[field] = slot
+    if router.get("request_option"):
+        put_option(draft, router["request_option"], slot.text, "ListPartitionRouter")
+    if isinstance(text, str):
+        draft.doubt("the setting of each is a list with commas")
+
+
+def _from_parents(
+    draft: Draft,
+    stream: Component,
+    router: Component,
+    parent_of: ParentOf,
+    with_cursor: bool,
+    several: bool,
+) -> None:
+    configs = router.get("parent_stream_configs") or []
+    if len(configs) > 1:
+        draft.need("fanout_union", "SubstreamPartitionRouter", len(configs))
+    for config in configs[:1]:
+        _from_parent(draft, stream, config, parent_of, with_cursor, several)
+
+
+def _from_parent(
+    draft: Draft,
+    stream: Component,
+    config: Component,
+    parent_of: ParentOf,
+    with_cursor: bool,
+    several: bool,
+) -> None:
+    component = "SubstreamPartitionRouter"
+    parent = parent_of(config.get("stream") or {})
+    if parent is None:
+        draft.need("component", component, "its parent can't be converted")
+        return
+    key = str(text_of(draft, config.get("parent_key"), component)).replace("/", ".").strip(".")
+    field = str(text_of(draft, config.get("partition_field"), component))
+    members = _members_used(field, stream)
+    if not key and not members:
+        draft.need("rows_scalars", component, "the parent's rows are plain values")
+        return
+    column = column_of(parent.draft, ".".join(part for part in (key, *members[:1]) if part))
+    said: dict[str, Any] = {"endpoint": parent.draft.name, "column": column}
+    by_each = with_cursor or several
+    name = field if several else "each" if with_cursor else "parent"
+    if several:
+        draft.data.setdefault("each", {})[field] = said
+    else:
+        draft.data["each" if by_each else "parents"] = said
+    if with_cursor:
+        draft.need("fanout_cursor", component, parent.draft.name)
+    if not with_cursor and parent.incremental and not config.get("incremental_dependency"):
+        draft.doubt(
+            f"only the {parent.draft.name} that changed on a day are asked for: does every change "
+            "of these rows change their parent too?"
+        )
+    _name_slots(
+        draft,
+        config,
+        parent,
+        members,
+        key,
+        Slot(f"{{each.{field}}}" if several else f"{{{name}}}"),
+        field,
+    )
+    if "parents" in parent.draft.data and not by_each:
+        draft.need("fanout_grandparents", component, parent.draft.name)
+    elif "each" in parent.draft.data and not by_each:
+        draft.need("fanout_of_each", component, parent.draft.name)
+    if config.get("request_option"):
+        put_option(draft, config["request_option"], draft.slots[field].text, component)
+
+
+def _name_slots(
+    draft: Draft,
+    config: Component,
+    parent: Parent,
+    members: list[str],
+    key: str,
+    slot: Slot,
+    field: str,
+) -> None:
+    """The parent's column, its further ones, and those of the parents above it."""
+    outer = slot.text.strip("{}")
+    for extra in config.get("extra_fields") or []:
+        column = column_of(parent.draft, ".".join(map(str, extra)))
+        named = Slot(f"{{{outer}.{column}}}", "fanout_columns")
+        draft.slots[f"extra_fields.{'.'.join(map(str, extra))}"] = named
+    for above in parent.fields:
+        draft.slots.setdefault(above, Slot(f"{{{outer}.{above}}}", "fanout_columns"))
+    draft.slots[field] = slot
+    if len(members) == 1:
+        draft.slots[f"{field}.{members[0]}"] = slot
+    for member in members if len(members) > 1 else []:
+        column = column_of(parent.draft, ".".join(part for part in (key, member) if part))
+        draft.slots[f"{field}.{member}"] = Slot(f"{{{outer}.{column}}}", "fanout_columns")
+
+
+def _members_used(field: str, stream: Component) -> list[str]:
+    """The members of a partition value that is an object, as the stream uses them."""
+    found = re.findall(
+        rf"stream_(?:slice|partition|interval)(?:\.{field}|\[['\"]{field}['\"]\])((?:\.\w+|\[['\"][^'\"]+['\"]\])+)",
+        str(stream),
+    )
+    texts = [re.sub(r"\[['\"]|['\"]\]\[?['\"]?|\.", ".", one).strip(".") for one in found]
+    return [one for one in dict.fromkeys(texts) if not one.startswith(_METHODS)]
+
+
+_METHODS = ("get", "split", "replace", "lower", "upper", "strip")
+
+
+def column_of(parent: Draft, key: str) -> str:
+    """The parent's column of a key, declared if it lies inside another member."""
+    parent.wants_column(key.partition(".")[0])
+    if "." not in key:
+        return key
+    name = plain_column(key)
+    parent.columns.setdefault(name, {"type": "string", "path": key})
+    return name
+
+
+def plain_column(path: str) -> str:
+    return path.replace(".", "_")
+
+
+def land_partition_value(draft: Draft, field: str, types: Mapping[str, Any]) -> bool:
+    """Have a column of the rows get the partition value; False if the YAML has no place for it."""
+    of = draft.data.get("parents") or draft.data.get("each")
+    if not isinstance(of, dict) or ("column_here" in of and of["column_here"] != field):
+        return False
+    of["column_here"] = field
+    kind = types.get(field)
+    draft.columns[field] = kind if kind in ("int64", "string") else "string"
+    return True

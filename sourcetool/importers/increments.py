@@ -1,0 +1,201 @@
+"""Cursors: which column moves, how the window is asked for, how its bounds are written."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sourcetool.importers.draft import Draft, Slot, needed
+from sourcetool.importers.fanout import routers_of
+from sourcetool.importers.manifest import Component
+from sourcetool.importers.requesters import put_option
+from sourcetool.importers.templates import read_template
+from sourcetool.importers.texts import text_of
+from sourcetool.importers.values import Choice, Formatted, Literal, Setting, Value
+
+_EPOCHS = {"%s": "epoch_s", "%ms": "epoch_ms", "%_ms": "epoch_ms", "%s_as_float": "epoch_s"}
+_DURATION = re.compile(
+    r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$"
+)
+_UNITS_S = (365 * 86_400, 28 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
+_DAY_S = 86_400
+
+
+def is_incremental(stream: Component) -> bool:
+    """Whether a stream has a cursor."""
+    return bool(stream.get("incremental_sync"))
+
+
+def asks_for_window(sync: Component, requester: Component) -> bool:
+    """Whether a request has a bound of the window in it."""
+    if sync.get("start_time_option") or sync.get("end_time_option") or "class_name" in sync:
+        return True
+    names = [str(sync.get(f"partition_field_{end}") or f"{end}_time") for end in ("start", "end")]
+    parts = {key: value for key, value in requester.items() if key in _REQUEST}
+    text = str(parts)
+    return "stream_interval" in text or any(
+        re.search(rf"stream_(?:slice|partition).{{0,7}}\b{name}\b", text) for name in names
+    )
+
+
+_REQUEST = (
+    *("path", "request_parameters", "request_headers", "request_body_json", "request_body_data"),
+)
+
+
+def begin(draft: Draft, sync: Component | None) -> None:
+    """The names of the window's bounds, before the request that may use them is written."""
+    if not sync:
+        return
+    start = str(text_of(draft, sync.get("partition_field_start") or "start_time", "cursor"))
+    end = str(text_of(draft, sync.get("partition_field_end") or "end_time", "cursor"))
+    draft.slots.setdefault(start, Slot("{start}"))
+    draft.slots.setdefault(end, Slot("{end}"))
+    for member, text in (("start_time_option", "{start}"), ("end_time_option", "{end}")):
+        if option := sync.get(member):
+            put_option(draft, option, text, f"cursor.{member}")
+
+
+def finish(
+    draft: Draft, sync: Component | None, types: Mapping[str, str], retriever: Component
+) -> None:
+    """The cursor and its window, once the request is known."""
+    if not sync:
+        return
+    if "class_name" in sync:
+        draft.need("python", "incremental_sync", sync["class_name"])
+        return
+    if sync.get("type") == "IncrementingCountCursor":
+        draft.need("cursor_number", "IncrementingCountCursor", sync.get("cursor_field"))
+        return
+    if sync.get("type") != "DatetimeBasedCursor":
+        draft.need("component", "incremental_sync", sync.get("type"))
+        return
+    cursor = str(text_of(draft, sync.get("cursor_field"), "cursor.cursor_field"))
+    draft.data["cursor"] = cursor
+    window, used = _window(draft, sync), draft.placeholders()
+    kind = _cursor_type(draft, sync, types.get(cursor))
+    above = draft.columns.get(cursor)
+    draft.columns[cursor] = {**above, "type": kind} if isinstance(above, dict) else kind
+    if kind == "date" and window.get("resolution_s", 1) < _DAY_S:
+        if window["format"] == "iso" or "%H" in window["format"] or "epoch" in window["format"]:
+            draft.columns[cursor] = "timestamp[%Y-%m-%d]"
+        else:
+            window["resolution_s"] = _DAY_S
+    _bounds(draft, sync, window, used)
+    if lookback := seconds(text_of(draft, sync.get("lookback_window"), "cursor.lookback_window")):
+        draft.data["safety_margin_s"] = min(lookback, 366 * _DAY_S)
+    if routers_of(retriever) and window.get("start") == "none":
+        draft.need("fanout_feed", "incremental_sync")
+    draft.data["window"] = window
+
+
+def _window(draft: Draft, sync: Component) -> dict[str, Any]:
+    raw = str(text_of(draft, sync.get("datetime_format") or "", "cursor.datetime_format"))
+    formats = draft.window_formats or {raw}
+    if len(formats | ({raw} if _by_option(sync) else set())) > 1:
+        draft.need("window_formats", "incremental_sync", " and ".join(sorted({raw, *formats})))
+    pattern = sorted(formats)[0]
+    if draft.offset_colon:
+        pattern = pattern.replace("%z", "+00:00")
+    window: dict[str, Any] = {"format": _EPOCHS.get(pattern, pattern)}
+    if window["format"] == "iso":
+        return window
+    if (step := _written_s(window["format"])) > 1:
+        window["resolution_s"] = step
+    return window
+
+
+def _by_option(sync: Component) -> bool:
+    return bool(sync.get("start_time_option") or sync.get("end_time_option"))
+
+
+def _written_s(pattern: str) -> int:
+    """In which steps a pattern writes times."""
+    if pattern.startswith("epoch") or any(part in pattern for part in ("%S", "%T", "%f", "%X")):
+        return 1
+    if "%M" in pattern:
+        return 60
+    return 3600 if "%H" in pattern else _DAY_S
+
+
+def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str]) -> None:
+    """Which bounds the request has, and where a baseline begins."""
+    whole_days = window.get("resolution_s", 1) >= _DAY_S
+    if "start" not in used and "end" not in used:
+        window |= {"start": "none", "end": "none"}
+        window.pop("format", None)
+        window.pop("resolution_s", None)
+        if whole_days and draft.columns.get(draft.data["cursor"]) == "date":
+            window["resolution_s"] = _DAY_S
+        if sync.get("step"):
+            draft.doubt("the manifest has steps, but no bound goes into the request")
+        return
+    if "start" not in used:
+        draft.need("window_slices", "incremental_sync", "an upper bound without a lower one")
+    window["start"] = "inclusive" if whole_days else "exclusive"
+    if "end" not in used:
+        window["end"] = "none"
+    elif whole_days:
+        window["end"] = "inclusive"
+    draft.doubt("does the API include the instants of the bounds? See window.start and window.end")
+    step = seconds(text_of(draft, sync.get("step"), "cursor.step"))
+    if step and step < 3650 * _DAY_S and "end" in used:
+        window["max_s"] = max(step, int(window.get("resolution_s", 1)))
+    if floor := _floor(draft, sync):
+        window["floor"] = floor
+
+
+def _floor(draft: Draft, sync: Component) -> str | None:
+    start = sync.get("start_datetime")
+    raw = start.get("datetime") if isinstance(start, dict) else start
+    value = _instant(read_template(raw, draft.parameters))
+    if isinstance(value, Literal) and value.value:
+        return str(value.value)
+    if isinstance(value, Setting):
+        text = draft.settings.text(value.path, value.default)
+        draft.settings.samples[draft.settings.variable(value.path)] = "2024-01-01"
+        return needed(text)
+    return draft.settings.derived(
+        "start_date", "from when on the baseline is asked for", "1970-01-01"
+    )
+
+
+def _instant(value: Value) -> Value:
+    if isinstance(value, Formatted):
+        return _instant(value.value)
+    if isinstance(value, Choice) and isinstance(value.then, Setting):
+        return value.then
+    return value
+
+
+def _cursor_type(draft: Draft, sync: Component, by_schema: str | None) -> str:
+    formats = sync.get("cursor_datetime_formats") or [sync.get("datetime_format")]
+    kinds = [_column_type(str(text_of(draft, one, "cursor"))) for one in formats]
+    number = by_schema in ("int64", "double")
+    fitting = [one for one in kinds if (one in ("timestamp[s]", "timestamp[ms]")) == number]
+    different = sorted(set(kinds))
+    if len(different) > 1:
+        draft.doubt(f"the manifest reads the cursor as {' or '.join(different)}")
+    return (fitting or kinds)[0]
+
+
+def _column_type(pattern: str) -> str:
+    if pattern in ("%s", "%s_as_float"):
+        return "timestamp[s]"
+    if pattern in ("%ms", "%_ms"):
+        return "timestamp[ms]"
+    if pattern == "%epoch_microseconds":
+        return "timestamp[us]"
+    if pattern == "%Y-%m-%d":
+        return "date"
+    if pattern.startswith(("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")):
+        return "timestamp[iso]"
+    return f"timestamp[{pattern}]"
+
+
+def seconds(duration: Any) -> int | None:
+    """An ISO 8601 duration; None if it is none, or has a setting in it. A month has 28 days."""
+    found = _DURATION.match(str(duration or ""))
+    if found is None or not any(found.groups()):
+        return None
+    return int(sum(float(n) * unit for n, unit in zip(found.groups(), _UNITS_S, strict=True) if n))

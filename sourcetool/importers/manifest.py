@@ -1,0 +1,213 @@
+"""A declarative manifest as plain data: references followed, parameters handed down, types named.
+
+What belongs here: ``$ref``, ``$parameters`` and the types that a manifest leaves out. The meaning
+of a component is the business of the module of its kind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Component = dict[str, Any]
+
+_TYPES = {
+    "requester": "HttpRequester",
+    "retriever": "SimpleRetriever",
+    "record_selector": "RecordSelector",
+    "extractor": "DpathExtractor",
+    "paginator": "DefaultPaginator",
+    "incremental_sync": "DatetimeBasedCursor",
+    "start_datetime": "MinMaxDatetime",
+    "end_datetime": "MinMaxDatetime",
+    "page_token_option": "RequestOption",
+    "page_size_option": "RequestOption",
+    "start_time_option": "RequestOption",
+    "end_time_option": "RequestOption",
+    "request_option": "RequestOption",
+    "parent_stream_configs": "ParentStreamConfig",
+    "stream": "DeclarativeStream",
+    "streams": "DeclarativeStream",
+    "schema_loader": "InlineSchemaLoader",
+    "error_handler": "DefaultErrorHandler",
+    "error_handlers": "DefaultErrorHandler",
+    "response_filters": "HttpResponseFilter",
+    "record_filter": "RecordFilter",
+    "partition_router": "SubstreamPartitionRouter",
+    "fields": "AddedFieldDefinition",
+    "decoder": "JsonDecoder",
+}
+"""What a component is where it does not say so, by the member that holds it."""
+
+_DATA = frozenset({"schema", "spec", "metadata", "schemas", "definitions"})
+"""Members that hold data, and no components."""
+
+_MOST_NESTED = 60
+
+
+class NoManifest(ValueError):
+    """The document is no declarative manifest; the text says what was found and expected."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A connector.
+
+    :ivar streams: its static streams, resolved, in the order of the file.
+    :ivar dynamic: components that make streams at run time; they have no names yet.
+    :ivar spec: the JSON Schema of its settings.
+    """
+
+    name: str
+    streams: tuple[Component, ...]
+    dynamic: tuple[Component, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    budget: Component | None = None
+
+
+def read_manifest(file: Path) -> Manifest:
+    """A manifest from its file.
+
+    :raises NoManifest: it is no declarative manifest, or can't be read.
+    """
+    try:
+        data = yaml.load(file.read_text("utf-8-sig"), Loader=_LOADER)  # noqa: S506 - a safe loader
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoManifest(f"{file}: the file can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise NoManifest(f"{file}:{line}: the file is neither valid YAML nor JSON") from None
+    return manifest_of(data, file.stem, str(file))
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def manifest_of(data: Any, name: str, where: str = "the document") -> Manifest:
+    """A manifest from its data.
+
+    :raises NoManifest: it is no declarative manifest, or a reference leads nowhere.
+    """
+    if not isinstance(data, dict) or not is_manifest(data):
+        raise NoManifest(
+            f"{where}: expected a declarative manifest with 'type: DeclarativeSource' and "
+            f"'streams', found {_described(data)}"
+        )
+    resolved = _Resolver(data).resolved({k: v for k, v in data.items() if k != "definitions"})
+    streams = [
+        _with_parameters("streams", one, {}) for one in _mappings(resolved, "streams", where)
+    ]
+    dynamic = _mappings(resolved, "dynamic_streams", where)
+    spec = resolved.get("spec")
+    settings = spec.get("connection_specification") if isinstance(spec, dict) else None
+    budget = resolved.get("api_budget")
+    flat = [one for stream in streams for one in _flattened(stream)]
+    return Manifest(
+        name,
+        tuple(flat),
+        tuple(_with_parameters("", one, {}) for one in dynamic),
+        settings if isinstance(settings, dict) else {},
+        budget if isinstance(budget, dict) else None,
+    )
+
+
+def _mappings(document: Mapping[str, Any], member: str, where: str) -> list[Component]:
+    found = document.get(member) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise NoManifest(f"{where}: {member}: expected a list of mappings, found another thing")
+    return found
+
+
+def is_manifest(data: Any) -> bool:
+    """Whether a document looks like a declarative manifest."""
+    return isinstance(data, dict) and (
+        data.get("type") == "DeclarativeSource"
+        or ("streams" in data and ("check" in data or "version" in data))
+        or "dynamic_streams" in data
+    )
+
+
+def _described(data: Any) -> str:
+    if isinstance(data, dict):
+        return f"a mapping with the keys {', '.join(map(str, list(data)[:6]))}"
+    return "nothing" if data is None else f"a {type(data).__name__}"
+
+
+def _flattened(stream: Component) -> list[Component]:
+    """A stream, or the streams of one that chooses between two by a setting."""
+    if stream.get("type") == "StateDelegatingStream":
+        return [one for one in [stream.get("incremental_stream")] if isinstance(one, dict)]
+    if stream.get("type") == "ConditionalStreams":
+        return [one for one in stream.get("streams") or [] if isinstance(one, dict)]
+    return [stream]
+
+
+class _Resolver:
+    """``$ref``: ``{"$ref": "#/definitions/x", more: …}`` and the text ``"#/definitions/x"``."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+
+    def resolved(self, value: Any, depth: int = 0) -> Any:
+        if depth > _MOST_NESTED:
+            raise NoManifest("the manifest's references go round in a circle")
+        if isinstance(value, list):
+            return [self.resolved(item, depth + 1) for item in value]
+        if isinstance(value, str) and value.startswith("#/"):
+            return self.resolved(self.at(value), depth + 1)
+        if not isinstance(value, dict):
+            return value
+        rest = {key: self.resolved(item, depth + 1) for key, item in value.items() if key != "$ref"}
+        reference = value.get("$ref")
+        if not isinstance(reference, str):
+            return rest if reference is None else rest | {"$ref": reference}
+        base = self.resolved(self.at(reference), depth + 1)
+        return {**base, **rest} if isinstance(base, dict) else base
+
+    def at(self, reference: str) -> Any:
+        """What a reference leads to; names in it may have slashes of their own."""
+        here: Any = self.document
+        left = reference.removeprefix("#/")
+        while left:
+            here, left = _step(here, left, reference)
+        return here
+
+
+def _step(here: Any, path: str, reference: str) -> tuple[Any, str]:
+    parts = path.split("/")
+    for taken in range(1, len(parts) + 1):
+        name = "/".join(parts[:taken])
+        if isinstance(here, dict) and name in here:
+            return here[name], "/".join(parts[taken:])
+        if isinstance(here, list) and name.isdigit() and int(name) < len(here):
+            return here[int(name)], "/".join(parts[taken:])
+    raise NoManifest(f"the reference {reference!r} leads nowhere: {parts[0]!r} is missing")
+
+
+def _with_parameters(member: str, component: Any, above: Mapping[str, Any]) -> Any:
+    """A component with the parameters of those above it as its own members, and its type."""
+    if not isinstance(component, dict):
+        return component
+    found = dict(component)
+    if "type" not in found and (kind := _TYPES.get(member)) and "class_name" not in found:
+        found["type"] = kind
+    if "type" not in found or not isinstance(found["type"], str):
+        return found
+    own = found.pop("$parameters", None)
+    parameters = {**above, **(own if isinstance(own, dict) else {})}
+    for name, value in parameters.items():
+        found[name] = found.get(name) or value
+    for name, value in found.items():
+        if name in _DATA or (name in parameters and not isinstance(value, dict | list)):
+            continue
+        below = {key: item for key, item in parameters.items() if key != name}
+        if isinstance(value, list):
+            found[name] = [_with_parameters(name, item, below) for item in value]
+        else:
+            found[name] = _with_parameters(name, value, below)
+    if parameters:
+        found["$parameters"] = parameters
+    return found

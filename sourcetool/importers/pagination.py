@@ -1,0 +1,256 @@
+"""Paginators: how pages follow each other, and where the next one's name goes."""
+
+from typing import Any
+
+from sourcetool.importers.draft import Draft
+from sourcetool.importers.manifest import Component
+from sourcetool.importers.requesters import put_option
+from sourcetool.importers.templates import read_template
+from sourcetool.importers.texts import text_of
+from sourcetool.importers.values import Applied, Choice, Literal, Member, Value, reads
+
+_UNKNOWN_SIZE = 100
+_NEXT_LINK = (("link", "next", "url"), ("Link", "next", "url"))
+
+
+def paginate(draft: Draft, paginator: Component | None) -> None:
+    """The endpoint's ``paging``."""
+    if not paginator or paginator.get("type") == "NoPagination":
+        return
+    if "class_name" in paginator:
+        draft.need("python", "paginator", paginator["class_name"])
+        return
+    strategy = paginator.get("pagination_strategy") or {}
+    if "class_name" in strategy:
+        draft.need("python", "pagination_strategy", strategy["class_name"])
+        return
+    limit = _page_size(draft, paginator, strategy)
+    kind = strategy.get("type")
+    option = paginator.get("page_token_option")
+    if kind == "OffsetIncrement":
+        _by_offset(draft, option, limit)
+    elif kind == "PageIncrement":
+        _by_number(draft, strategy, option, limit)
+    elif kind == "CursorPagination":
+        _by_cursor(draft, strategy, option, limit)
+    else:
+        draft.need("component", "pagination_strategy", kind)
+
+
+def _page_size(draft: Draft, paginator: Component, strategy: Component) -> Any:
+    raw = strategy.get("page_size")
+    size = text_of(draft, raw, "pagination_strategy.page_size") if raw is not None else None
+    if isinstance(size, str) and size.isdigit():
+        size = int(size)
+    option = paginator.get("page_size_option")
+    if option and size is not None:
+        put_option(draft, option, "{limit}", "DefaultPaginator.page_size_option")
+    if size is None:
+        draft.doubt("how many rows has a page at most? The manifest names none: paging.limit")
+        return _UNKNOWN_SIZE
+    if isinstance(size, int) and size < 1:
+        return _UNKNOWN_SIZE
+    return size
+
+
+def _by_offset(draft: Draft, option: Component | None, limit: Any) -> None:
+    draft.data["paging"] = {"kind": "offset", "limit": limit, "overlap": False}
+    draft.data["order"] = "none"
+    if draft.token_plus:
+        draft.data["paging"]["first"] = draft.token_plus
+    if option is None:
+        _from_text(draft, "{offset}", "OffsetIncrement")
+        return
+    put_option(draft, option, "{offset}", "OffsetIncrement")
+    draft.doubt("does the API say how many rows match? Without paging.total nothing proves them")
+
+
+def _by_number(draft: Draft, strategy: Component, option: Component | None, limit: Any) -> None:
+    first = text_of(draft, strategy.get("start_from_page", 0), "PageIncrement.start_from_page")
+    first = int(first) if str(first).isdigit() else first
+    paging: dict[str, Any] = {"kind": "page", "limit": limit, "first": first}
+    if first not in (0, 1):
+        draft.need("paging_first", "PageIncrement.start_from_page", first)
+    draft.data["paging"] = paging
+    if first == 0 and not strategy.get("inject_on_first_request"):
+        draft.doubt("are pages numbered from 0? The manifest asks for the first without a number")
+    if option is None:
+        _from_text(draft, "{page}", "PageIncrement")
+        return
+    put_option(draft, option, "{page}", "PageIncrement")
+    draft.doubt("does the API say how many rows match? Without paging.total nothing proves them")
+
+
+def _from_text(draft: Draft, placeholder: str, component: str) -> None:
+    """The request has ``next_page_token`` in a text of its own."""
+    if "token" not in draft.placeholders():
+        draft.need("paging_place", component, "no page_token_option")
+    draft.data["path"] = str(draft.data.get("path", "")).replace("{token}", placeholder)
+    draft.request = _replaced(draft.request, "{token}", placeholder)
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _replaced(item, old, new) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, old, new) for item in value]
+    return value.replace(old, new) if isinstance(value, str) else value
+
+
+def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limit: Any) -> None:
+    component = "CursorPagination.cursor_value"
+    raw = strategy.get("cursor_value")
+    value = _unwrapped(read_template(raw, draft.parameters))
+    if isinstance(value, Applied) and value.name == "|regex_search" and _is_url(value.values[0]):
+        value, option = value.values[0], {"type": "RequestPath"}
+    by_path = option is not None and option.get("type") == "RequestPath"
+    if option is None and "{token}" not in f"{draft.request}{draft.data}":
+        by_path = True
+    paging: dict[str, Any] = {"kind": "link" if by_path else "token", "limit": limit}
+    draft.data["paging"] = paging
+    if reads(value) == {"headers"} and "link" in str(value).lower():
+        paging["kind"], value = "link", Member("headers", _NEXT_LINK[0])
+        option = None
+    elif isinstance(value, Applied) and value.name == "+" and _is_member(value.values[0]):
+        draft.data["paging"] = {"kind": "page", "limit": limit, "first": 1}
+        draft.doubt("pages are taken for numbered from 1: the manifest adds 1 to the page's number")
+        if option is None or by_path:
+            _from_text(draft, "{page}", "CursorPagination")
+        else:
+            put_option(draft, option, "{page}", "CursorPagination")
+        return
+    if not isinstance(value, Member):
+        counted = isinstance(value, Applied) and value.name == "+"
+        draft.need("paging_page_of_body" if counted else "paging_computed", component, raw)
+    elif not _place(draft, paging, value, by_path):
+        draft.need("paging_computed", component, raw)
+    if option is not None and not by_path:
+        put_option(draft, option, "{token}", "CursorPagination")
+    _stop(draft, paging, strategy, value)
+    if paging["kind"] == "link" and draft.request.get("method") == "POST":
+        draft.need("paging_place", "RequestPath", "a link that is followed by POST")
+
+
+def _is_url(value: Value) -> bool:
+    return isinstance(value, Member) and "link" in str(value.path[-1:]).lower()
+
+
+def _place(draft: Draft, paging: dict[str, Any], value: Member, by_path: bool) -> bool:
+    """Where the page names the next one."""
+    path = [str(part) for part in value.path]
+    rows = str(draft.data.get("rows") or "").split(".")
+    if value.of == "response" and value.path[:-1] == (*filter(None, rows), -1):
+        value = Member("last_record", value.path[-1:])
+        path = path[-1:]
+    if value.of == "response" and path and not _indexed(value):
+        paging["next"] = dotted(path)
+        return True
+    if value.of == "last_record" and path:
+        column = "_".join(path)
+        if by_path:
+            return False
+        paging["last"] = column
+        draft.columns.setdefault(
+            column, {"type": "string", "path": dotted(path)} if len(path) > 1 else "string"
+        )
+        return True
+    if value.of == "headers":
+        if by_path and tuple(path) in _NEXT_LINK:
+            return True
+        if len(path) == 1 and path[0].lower() != "link":
+            paging["header"] = path[0].lower()
+            return True
+    return False
+
+
+def _indexed(value: Member) -> bool:
+    return any(isinstance(part, int) for part in value.path)
+
+
+def dotted(path: list[str]) -> str:
+    """A path of the YAML; the dots in names are theirs."""
+    return ".".join(part.replace(".", "\\.") for part in path)
+
+
+def _unwrapped(value: Value) -> Value:
+    """Without ``if last_record else None`` and the like around it."""
+    if isinstance(value, Choice):
+        if isinstance(value.otherwise, Literal) and value.otherwise.value in (None, "", {}, []):
+            return _unwrapped(value.then)
+        if value.test == value.then:
+            return _unwrapped(value.then)
+    return value
+
+
+def _stop(draft: Draft, paging: dict[str, Any], strategy: Component, at: Value) -> None:
+    """The end, where it is more than a next page that lacks."""
+    raw = strategy.get("stop_condition")
+    if raw in (None, ""):
+        return
+    value = read_template(raw, draft.parameters)
+    if isinstance(value, Literal):
+        return
+    if isinstance(value, Applied) and value.name == "eq" and _is_page_size(value.values[0]):
+        paging["until_short"] = True
+        return
+    if (flag := _flag(value)) is not None and flag != at:
+        if _lies_above(flag, at):
+            return
+        if isinstance(at, Member) and _lies_above(at, flag) and flag.of == "response":
+            paging["next"] = dotted([str(part) for part in flag.path])
+            draft.doubt(f"the next page is taken from {paging['next']}, which the end looks at")
+            return
+        if flag.of == "response" and flag.path and not _indexed(flag):
+            paging["more"] = dotted([str(part) for part in flag.path])
+        elif flag.of != "headers":
+            draft.need("paging_stop", "CursorPagination.stop_condition", raw)
+        return
+    if flag is None and not _ends_by_itself(value, at):
+        draft.need("paging_stop", "CursorPagination.stop_condition", raw)
+
+
+def _flag(value: Value) -> Member | None:
+    """The member of which ``not x``, ``x is none``, ``x is false`` or ``'y' not in x`` speaks."""
+    if isinstance(value, Applied) and value.values:
+        first = _unwrapped(value.values[0])
+        if value.name == "not" and isinstance(first, Applied) and first.name == "is defined":
+            return _flag(first)
+        if value.name in ("not", "is none", "is false", "is undefined", "is defined"):
+            return first if isinstance(first, Member) else None
+        if value.name in ("eq", "ne") and isinstance(value.values[1], Literal):
+            empty = value.values[1].value in (None, "", False, 0)
+            return first if isinstance(first, Member) and empty and value.name == "eq" else None
+        if value.name == "notin" and isinstance(first, Literal):
+            inside = value.values[1]
+            if isinstance(inside, Member):
+                return Member(inside.of, (*inside.path, first.value))
+    return None
+
+
+def _is_comparison(value: Value) -> bool:
+    return isinstance(value, Applied) and value.name == "eq"
+
+
+def _is_page_size(value: Value) -> bool:
+    return isinstance(value, Member) and value.of == "page_size"
+
+
+def _is_member(value: Value) -> bool:
+    return isinstance(value, Member)
+
+
+def _lies_above(flag: Member, at: Value) -> bool:
+    """Whether a member holds the next page's name: without it there is none."""
+    return isinstance(at, Member) and flag.of == at.of and at.path[: len(flag.path)] == flag.path
+
+
+def _ends_by_itself(value: Value, at: Value) -> bool:
+    """Whether an end is one that is seen anyway: no rows, or no name of a next page."""
+    if isinstance(value, Choice) and value.test == value.then:
+        value = Applied("or", (value.test, value.otherwise))
+    if isinstance(value, Applied) and value.name in ("and", "or"):
+        if any(_ends_by_itself(one, at) for one in value.values):
+            return True
+        flags = [_flag(one) for one in value.values if not _is_comparison(one)]
+        return all(flag is not None and _lies_above(flag, at) for flag in flags)
+    return isinstance(at, Member) and at.of == "headers"

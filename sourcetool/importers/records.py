@@ -1,0 +1,235 @@
+"""Record selectors and transformations: where rows are, which are kept, which columns they get."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sourcetool.importers.draft import Draft
+from sourcetool.importers.fanout import land_partition_value
+from sourcetool.importers.manifest import Component
+from sourcetool.importers.pagination import dotted
+from sourcetool.importers.templates import read_template
+from sourcetool.importers.texts import text_of
+from sourcetool.importers.values import (
+    Applied,
+    Choice,
+    Joined,
+    Literal,
+    Member,
+    Now,
+    Value,
+    only_settings,
+    reads,
+)
+
+_RULES = {
+    "KeysToSnakeCase": "rename",
+    "KeysToLower": "rename",
+    "KeysReplace": "rename",
+    "FlattenFields": "flatten",
+    "DpathFlattenFields": "flatten",
+}
+_JSON = (None, "JsonDecoder")
+
+
+def select(draft: Draft, retriever: Component) -> None:
+    """``rows``, the decoder and the filter."""
+    selector = retriever.get("record_selector") or {}
+    extractor = selector.get("extractor") or {}
+    decoder = retriever.get("decoder") or (retriever.get("requester") or {}).get("decoder") or {}
+    if "class_name" in decoder:
+        draft.need("python", "decoder", decoder["class_name"])
+    elif decoder.get("type") not in _JSON:
+        draft.need("format", "decoder", decoder.get("type"))
+    for name, part in (("record_selector", selector), ("extractor", extractor)):
+        if "class_name" in part:
+            draft.need("python", name, part["class_name"])
+            return
+    path = [text_of(draft, part, "DpathExtractor.field_path") for part in _path(extractor)]
+    parts = [str(part) for part in path if part not in (None, "")]
+    if any("*" in part for part in parts) or any(part.isdigit() for part in parts):
+        draft.need("rows_nested", "DpathExtractor.field_path", ".".join(parts))
+    if parts:
+        draft.data["rows"] = dotted(parts)
+        draft.data["rows_may_lack"] = True
+    _one_object(draft, retriever, parts)
+    if condition := selector.get("record_filter"):
+        keep_where(draft, condition)
+
+
+def _path(extractor: Component) -> list[Any]:
+    found = extractor.get("field_path") or extractor.get("field_pointer") or []
+    return found if isinstance(found, list) else [found]
+
+
+def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
+    """Without pages an object may come, not a list; with a parent in the path's end, it does."""
+    if retriever.get("paginator") or any("*" in part for part in parts):
+        return
+    path = str(draft.data.get("path") or "").rstrip("/")
+    last = path.rpartition("/")[2]
+    if not parts and last.startswith("{parent") and last.endswith("}"):
+        draft.data["as"] = "object"
+        draft.need("rows_object", "DpathExtractor", f"{path} is one of many")
+    elif draft.can("rows_either"):
+        draft.data["as"] = "object_or_list"
+    else:
+        draft.doubt("one object or a list of rows? The manifest does not say; a list is expected")
+
+
+def keep_where(draft: Draft, component: Component) -> None:
+    """A condition that a row has to meet."""
+    if "class_name" in component:
+        draft.need("python", "record_filter", component["class_name"])
+        return
+    raw = component.get("condition")
+    value = read_template(raw, draft.parameters)
+    if isinstance(value, Literal):
+        return
+    if reads(value) <= {"record", "interval", "state", "settings", "slice"} and _is_window(value):
+        draft.doubt(f"the manifest keeps rows by the window: {' '.join(str(raw).split())}")
+        return
+    if reads(value) <= {"record", "settings", "slice", "interval"}:
+        draft.data["where"] = conditions(value)
+        beyond = "…" in str(draft.data["where"])
+        draft.need("computed" if beyond else "where", "RecordFilter", raw)
+    else:
+        draft.need("computed", "RecordFilter", raw)
+
+
+def _is_window(value: Value) -> bool:
+    """Whether rows are compared with the window, which is done anyway."""
+    return (
+        isinstance(value, Applied)
+        and value.name in ("gteq", "gt")
+        and bool({"interval", "state"} & reads(value))
+    )
+
+
+_OPERATORS = {"gt": "gt", "gteq": "gte", "lt": "lt", "lteq": "lte", "ne": "not", "in": "in"}
+
+
+def conditions(value: Value) -> dict[str, Any]:
+    """A condition as ``where`` says it: ``{column: value}``, ``{column: {gt: 0}}``."""
+    if isinstance(value, Applied):
+        if value.name == "and":
+            return {k: v for one in value.values for k, v in conditions(one).items()}
+        first, rest = value.values[0], value.values[1:]
+        if isinstance(first, Member) and first.of == "record":
+            column = dotted([str(part) for part in first.path])
+            other = rest[0].value if rest and isinstance(rest[0], Literal) else None
+            if value.name == "eq":
+                return {column: other}
+            if value.name == "notin":
+                return {"not": {column: {"in": other}}}
+            if value.name in _OPERATORS:
+                return {column: {_OPERATORS[value.name]: other}}
+            if value.name == "is none":
+                return {column: None}
+        if value.name == "in" and isinstance(first, Literal) and _is_record(rest[0]):
+            return {
+                dotted([str(part) for part in (*_path_of(rest[0]), first.value)]): {"not": None}
+            }
+        if value.name == "not":
+            return {"not": conditions(first)}
+    if isinstance(value, Member) and value.of == "record":
+        return {dotted([str(part) for part in value.path]): {"not": None}}
+    return {"…": "see the manifest"}
+
+
+def _is_record(value: Value) -> bool:
+    return isinstance(value, Member) and value.of == "record"
+
+
+def _path_of(value: Value) -> tuple[Any, ...]:
+    return value.path if isinstance(value, Member) else ()
+
+
+def transform(draft: Draft, transformations: list[Component], types: Mapping[str, str]) -> None:
+    """Added, removed and renamed members."""
+    for one in transformations:
+        kind = str(one.get("type", ""))
+        if "class_name" in one:
+            draft.need("python", "transformations", one["class_name"])
+        elif kind == "AddFields":
+            for added in one.get("fields") or []:
+                _added(draft, added, types)
+        elif kind == "RemoveFields":
+            pointers = one.get("field_pointers") or []
+            excluded = draft.data.setdefault("exclude", [])
+            excluded += [dotted([str(part) for part in pointer]) for pointer in pointers]
+            draft.need("exclude", "RemoveFields", ", ".join(map(str, excluded[:5])))
+        elif kind in _RULES:
+            draft.need(_RULES[kind], kind)
+        else:
+            draft.need("component", "transformations", kind)
+
+
+def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
+    path = [str(text_of(draft, part, "AddFields.path")) for part in added.get("path") or []]
+    raw = added.get("value")
+    value = _unquoted(read_template(raw, draft.parameters))
+    name = "_".join(path)
+    kind = types.get(path[0]) or "string"
+    if len(path) > 1:
+        draft.column(name, {"type": kind}, "column_nested", "AddFields", ".".join(path))
+        return
+    if isinstance(value, Choice) and value.otherwise in (Literal(""), Literal(None)):
+        value = value.then
+    if isinstance(value, Member) and value.of == "record" and value.path:
+        if list(value.path) != path:
+            inner = [str(part) for part in value.path]
+            said = {"type": kind, "path": dotted(inner)}
+            if any(isinstance(part, int) for part in value.path):
+                draft.column(name, said, "column_index", "AddFields", raw)
+            else:
+                draft.columns[name] = said
+        return
+    if isinstance(value, Literal) or only_settings(value):
+        text = text_of(draft, raw, "AddFields.value")
+        said = {"type": kind, "value": text}
+        draft.column(name, said, "column_constant", "AddFields", name)
+        return
+    if isinstance(value, Member) and value.of in ("slice", "interval"):
+        _from_around(draft, name, value, raw, types)
+        return
+    _computed(draft, name, kind, value, raw)
+
+
+def _unquoted(value: Value) -> Value:
+    """A value in quotes is that value: a manifest writes them so that it stays a text."""
+    if isinstance(value, Joined) and len(value.values) == 3:
+        first, inner, last = value.values
+        if first == last and first in (Literal('"'), Literal("'")):
+            return inner
+    return value
+
+
+def _from_around(
+    draft: Draft, name: str, value: Member, raw: Any, types: Mapping[str, str]
+) -> None:
+    field = ".".join(str(part) for part in value.path if part != "parent_slice")
+    slot = draft.slots.get(field)
+    if field in ("start_time", "end_time") or (slot and slot.text in ("{start}", "{end}")):
+        bound = "start" if "start" in field or (slot and slot.text == "{start}") else "end"
+        said = {"type": "timestamp[iso]", "from": f"window.{bound}"}
+        draft.column(name, said, "column_window", "AddFields", name)
+    elif slot is None:
+        draft.column(name, None, "computed", "AddFields", raw)
+    elif slot.text in ("{parent}", "{each}") and land_partition_value(draft, name, types):
+        return
+    else:
+        said = {"type": "string", "from": slot.text.strip("{}")}
+        draft.column(name, said, "fanout_columns", "AddFields", name)
+
+
+def _computed(draft: Draft, name: str, kind: str, value: Value, raw: Any) -> None:
+    of = reads(value)
+    if isinstance(value, Now) or of == {"now"}:
+        said = {"type": "timestamp[iso]", "from": "now"}
+        draft.column(name, said, "column_now", "AddFields", f"{name}; _extracted_at has it")
+    elif isinstance(value, Member) and value.of in ("response", "headers"):
+        path = dotted([str(part) for part in value.path])
+        said = {"type": kind, "from": f"{value.of}.{path}"}
+        draft.column(name, said, "column_response", "AddFields", name)
+    else:
+        draft.column(name, None, "computed", "AddFields", raw)

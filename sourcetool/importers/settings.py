@@ -1,0 +1,96 @@
+"""Settings: a name for each member of a connector's configuration. None is filled with a value."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Settings:
+    """The settings of one source.
+
+    :ivar source: its name; settings begin with it.
+    :ivar spec: the JSON Schema of the connector's configuration.
+    :ivar used: what is known of each that the YAML names.
+    :ivar samples: a value of each, made up or the specification's example, to load the YAML with.
+    """
+
+    source: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    used: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+
+    def variable(self, path: tuple[str, ...]) -> str:
+        """The environment variable of a member."""
+        words = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part) for part in path]
+        name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join([self.source, *words])).strip("_").upper()
+        return name if name[:1].isalpha() else f"X_{name}"
+
+    def text(self, path: tuple[str, ...], default: Any = None) -> str:
+        """``${NAME}``, or ``${NAME:-default}`` where the setting may lack."""
+        name = self.variable(path)
+        said = self.described(path)
+        self.used.setdefault(name, str(said.get("title") or ".".join(path)))
+        self.samples.setdefault(name, _sample(said, name))
+        if default is None:
+            default = said.get("default")
+        if default is None and self.optional(path):
+            default = ""
+        if isinstance(default, bool):
+            default = str(default).lower()
+        if default is None or isinstance(default, dict | list) or "}" in str(default):
+            return f"${{{name}}}"
+        return f"${{{name}:-{default}}}"
+
+    def derived(self, words: str, how: str, default: str | None = None) -> str:
+        """A setting in place of something computed from others; its comment says how."""
+        name, n = self.variable((words,)), 1
+        while self.used.get(name, how) != how:
+            n += 1
+            name = self.variable((words, str(n)))
+        self.used[name] = how
+        self.samples.setdefault(name, _sample({}, name))
+        fits = default is not None and "}" not in default and "{" not in default
+        return f"${{{name}:-{default}}}" if fits else f"${{{name}}}"
+
+    def described(self, path: tuple[str, ...]) -> Mapping[str, Any]:
+        """What the specification says of a member; the first of several forms."""
+        here: Any = self.spec
+        for part in path:
+            here = _member(here, part)
+        return here if isinstance(here, Mapping) else {}
+
+    def optional(self, path: tuple[str, ...]) -> bool:
+        """Whether a connector works without it; unknown members are needed."""
+        if not self.described(path):
+            return False
+        above = self.spec if len(path) == 1 else self.described(path[:-1])
+        forms = [above, *above.get("oneOf", [])]
+        return not any(path[-1] in (form.get("required") or []) for form in forms)
+
+
+def _member(schema: Any, name: str) -> Any:
+    if not isinstance(schema, Mapping):
+        return {}
+    for form in [schema, *(schema.get("oneOf") or []), *(schema.get("anyOf") or [])]:
+        found = (form.get("properties") or {}).get(name) if isinstance(form, Mapping) else None
+        if found is not None:
+            return found
+    return {}
+
+
+_KINDS = {"integer": "1", "number": "1", "boolean": "true", "array": "a,b"}
+_TIMES = re.compile(r"date|start|since|(?:^|_)from(?:$|_)|(?:^|_)time(?:$|_)|until", re.IGNORECASE)
+
+
+def _sample(said: Mapping[str, Any], name: str) -> str:
+    """A value that a setting may have."""
+    offered = [said.get("default"), *(said.get("examples") or []), *(said.get("enum") or [])]
+    for value in offered:
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+            return str(value)
+    kind = said.get("type")
+    if kind in _KINDS:
+        return _KINDS[str(kind)]
+    return "2024-01-01" if _TIMES.search(name) else "sample"

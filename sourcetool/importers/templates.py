@@ -1,0 +1,271 @@
+"""The narrow Jinja of manifests, read into values: no expression is run.
+
+Known: members and ``get`` of the names that a manifest has, ``or``, ``if … else``, comparisons,
+tests, ``+`` and ``~``, ``format_datetime`` and ``strftime``, a few filters, and ``{% if %}`` around
+texts. All else is an ``Unknown`` that says what it met.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, TemplateError, nodes
+
+from sourcetool.importers.simplified import either, simplified
+from sourcetool.importers.values import (
+    Applied,
+    Choice,
+    Formatted,
+    Joined,
+    Literal,
+    Member,
+    Now,
+    Setting,
+    Unknown,
+    Value,
+)
+
+_ENVIRONMENT = Environment(autoescape=False)  # noqa: S701 - parsed only, never rendered
+_NAMES = {
+    "response": "response",
+    "headers": "headers",
+    "record": "record",
+    "last_record": "last_record",
+    "stream_slice": "slice",
+    "stream_partition": "slice",
+    "stream_interval": "interval",
+    "stream_state": "state",
+    "next_page_token": "token",
+    "last_page_size": "page_size",
+    "components_values": "components",
+    "creation_response": "job",
+    "polling_response": "job",
+    "download_target": "job",
+}
+_NOW = frozenset({"now_utc", "today_utc", "day_delta", "today_with_timezone", "now_local"})
+_CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False}
+
+
+def read_template(text: Any, parameters: Mapping[str, Any] | None = None) -> Value:
+    """The value of a text of a manifest, or of anything else, which stands for itself.
+
+    :param parameters: the component's ``$parameters``.
+    """
+    if not isinstance(text, str) or ("{{" not in text and "{%" not in text):
+        return Literal(text)
+    try:
+        tree = _parsed(text)
+    except TemplateError as error:
+        return Unknown(f"{text!r} is no Jinja: {error}")
+    return simplified(_Reader(parameters or {}).body(tree.body))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> nodes.Template:
+    return _ENVIRONMENT.parse(text)
+
+
+class _Reader:
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self.parameters = parameters
+        self.variables: dict[str, Value] = {}
+
+    def body(self, body: list[nodes.Node]) -> Value:
+        """The texts and statements of a template, joined."""
+        found: list[Value] = []
+        for node in body:
+            if isinstance(node, nodes.Output):
+                found += [self.value(item) for item in node.nodes]
+            elif isinstance(node, nodes.If):
+                found.append(self.choice(node))
+            elif isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name):
+                self.variables[node.target.name] = self.value(node.node)
+            else:
+                found.append(Unknown(f"the statement {type(node).__name__.lower()}"))
+        return found[0] if len(found) == 1 else Joined(tuple(found))
+
+    def choice(self, node: nodes.If) -> Value:
+        otherwise: Value = self.body(node.else_) if node.else_ else Literal("")
+        for branch in reversed(node.elif_):
+            otherwise = Choice(self.value(branch.test), self.body(branch.body), otherwise)
+        return Choice(self.value(node.test), self.body(node.body), otherwise)
+
+    def value(self, node: nodes.Node) -> Value:
+        """An expression."""
+        if isinstance(node, nodes.TemplateData):
+            return Literal(node.data)
+        if isinstance(node, nodes.Const):
+            return Literal(node.value)
+        if isinstance(node, nodes.Name):
+            return self.name(node.name)
+        if isinstance(node, nodes.Getattr):
+            return self.member(self.value(node.node), Literal(node.attr))
+        if isinstance(node, nodes.Getitem):
+            return self.item(node)
+        if isinstance(node, nodes.Call):
+            return self.call(node)
+        if isinstance(node, nodes.Filter) and node.node is not None:
+            return self.filter(node)
+        return self.operation(node)
+
+    def name(self, name: str) -> Value:
+        if name in self.variables:
+            return self.variables[name]
+        if name in _CONSTANTS:
+            return Literal(_CONSTANTS[name])
+        if name == "config":
+            return Setting(())
+        if name in ("parameters", "options"):
+            return Literal(dict(self.parameters))
+        return Member(_NAMES[name], ()) if name in _NAMES else Unknown(f"the name {name!r}")
+
+    def item(self, node: nodes.Getitem) -> Value:
+        if isinstance(node.arg, nodes.Slice):
+            parts = [node.arg.start, node.arg.stop]
+            ends = [Literal(None) if part is None else self.value(part) for part in parts]
+            return Applied("slice", (self.value(node.node), *ends))
+        return self.member(self.value(node.node), self.value(node.arg))
+
+    def member(self, of: Value, key: Value) -> Value:
+        if not isinstance(key, Literal):
+            return Applied("item", (of, key))
+        if isinstance(of, Literal) and isinstance(of.value, dict | list):
+            try:
+                return self.nested(of.value[key.value])
+            except (KeyError, IndexError, TypeError):
+                return Literal(None)
+        if isinstance(of, Setting) and of.default is None:
+            return Setting((*of.path, str(key.value)))
+        if isinstance(of, Setting) and of.default == {}:
+            return Setting((*of.path, str(key.value)))
+        if isinstance(of, Member):
+            return Member(of.of, (*of.path, key.value))
+        if isinstance(of, Choice) and of.otherwise == Literal({}):
+            return self.member(of.then, key)
+        return Applied("item", (of, key))
+
+    def nested(self, value: Any) -> Value:
+        """A parameter, which may have Jinja of its own."""
+        return read_template(value, self.parameters) if isinstance(value, str) else Literal(value)
+
+    def call(self, node: nodes.Call) -> Value:
+        values = [self.value(item) for item in node.args]
+        named = {item.key: self.value(item.value) for item in node.kwargs}
+        if isinstance(node.node, nodes.Getattr):
+            return self.method(self.value(node.node.node), node.node.attr, values, named)
+        if isinstance(node.node, nodes.Name):
+            return self.function(node.node.name, values, named)
+        return Unknown("a call of what is no name")
+
+    def method(
+        self, of: Value, name: str, values: list[Value], named: Mapping[str, Value]
+    ) -> Value:
+        if name == "get" and values:
+            found = self.member(of, values[0])
+            default = values[1] if len(values) > 1 else Literal(None)
+            if isinstance(found, Setting) and isinstance(default, Literal):
+                return Setting(found.path, default.value)
+            if isinstance(found, Literal) and found.value is None:
+                return default
+            return found
+        if name in ("strftime", "isoformat") and reads_an_instant(of):
+            pattern = values[0] if name == "strftime" and values else Literal("iso")
+            if isinstance(pattern, Literal):
+                return Formatted(of, str(pattern.value))
+        return Applied(f".{name}", (of, *values, *named.values()))
+
+    def function(self, name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
+        if name in _NOW:
+            pattern = named.get("format") or (
+                values[1] if len(values) > 1 and name == "day_delta" else None
+            )
+            if isinstance(pattern, Literal):
+                return Formatted(Now(), str(pattern.value))
+            return Now()
+        if name == "format_datetime" and len(values) > 1 and isinstance(values[1], Literal):
+            return Formatted(values[0], str(values[1].value))
+        if name in ("str_to_datetime", "str") and values:
+            return values[0]
+        return Applied(name, (*values, *named.values()))
+
+    def filter(self, node: nodes.Filter) -> Value:
+        assert node.node is not None
+        of = self.value(node.node)
+        values = [self.value(item) for item in node.args]
+        if node.name in ("default", "d") and values:
+            return either(of, values[0])
+        if node.name in ("string", "tojson", "trim", "safe"):
+            return of
+        if node.name in ("int", "float") and isinstance(of, Setting | Member):
+            return of
+        return Applied(f"|{node.name}", (of, *values))
+
+    def operation(self, node: nodes.Node) -> Value:
+        if isinstance(node, nodes.Or):
+            return either(self.value(node.left), self.value(node.right))
+        if isinstance(node, nodes.CondExpr):
+            other = Literal("") if node.expr2 is None else self.value(node.expr2)
+            return Choice(self.value(node.test), self.value(node.expr1), other)
+        if isinstance(node, nodes.Concat):
+            return Joined(tuple(self.value(item) for item in node.nodes))
+        if isinstance(node, nodes.Not):
+            return Applied("not", (self.value(node.node),))
+        if isinstance(node, nodes.Compare):
+            return self.comparison(node)
+        if isinstance(node, nodes.Test):
+            args = [self.value(item) for item in node.args]
+            return Applied(f"is {node.name}", (self.value(node.node), *args))
+        if isinstance(node, nodes.BinExpr):
+            return self.binary(node)
+        if isinstance(node, nodes.Neg):
+            return self.negative(node)
+        if isinstance(node, nodes.List | nodes.Tuple):
+            items = tuple(self.value(item) for item in node.items)
+            if all(isinstance(item, Literal) for item in items):
+                return Literal([item.value for item in items if isinstance(item, Literal)])
+            return Applied("list", items)
+        if isinstance(node, nodes.Dict):
+            return self.mapping(node)
+        return Unknown(f"the expression {type(node).__name__.lower()}")
+
+    def negative(self, node: nodes.Neg) -> Value:
+        of = self.value(node.node)
+        return Literal(-of.value) if isinstance(of, Literal) else Applied("-", (of,))
+
+    def binary(self, node: nodes.BinExpr) -> Value:
+        left, right = self.value(node.left), self.value(node.right)
+        if "now" in {type(left).__name__.lower(), type(right).__name__.lower()}:
+            return Now()
+        if node.operator == "+" and (_is_text(left) or _is_text(right)):
+            return Joined((left, right))
+        return Applied(node.operator, (left, right))
+
+    def comparison(self, node: nodes.Compare) -> Value:
+        found, left = [], self.value(node.expr)
+        for one in node.ops:
+            right = self.value(one.expr)
+            found.append(Applied(one.op, (left, right)))
+            left = right
+        return found[0] if len(found) == 1 else Applied("and", tuple(found))
+
+    def mapping(self, node: nodes.Dict) -> Value:
+        pairs = [(self.value(item.key), self.value(item.value)) for item in node.items]
+        found = {
+            key.value: value.value
+            for key, value in pairs
+            if isinstance(key, Literal) and isinstance(value, Literal)
+        }
+        if len(found) == len(pairs):
+            return Literal(found)
+        return Applied("dict", tuple(part for pair in pairs for part in pair))
+
+
+def _is_text(value: Value) -> bool:
+    return isinstance(value, Joined) or (
+        isinstance(value, Literal) and isinstance(value.value, str)
+    )
+
+
+def reads_an_instant(value: Value) -> bool:
+    """Whether a value may be an instant, so that ``strftime`` means what it says."""
+    return isinstance(value, Now | Setting | Member | Applied | Formatted)

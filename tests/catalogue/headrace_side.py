@@ -1,0 +1,81 @@
+"""What Headrace reads of a manifest's API: the converted source, run for its first partition."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.lake.readback import key_rows
+from pipeline.lake.store import Lake
+from pipeline.spec import load_source
+from sourcetool.importers.airbyte import convert
+from sourcetool.importers.converted import Converted
+from sourcetool.importers.manifest import Manifest
+from sourcetool.importers.trial import tried
+from tests.sources.support import outcome_of
+
+DAY = "2024-04-01"
+"""The only partition: the baseline, which all generated rows lie before."""
+
+
+def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that says what a configuration says."""
+    found: dict[str, str] = {}
+
+    def walk(value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                walk(item, (*path, str(name)))
+        else:
+            said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            found[converted.settings.variable(path)] = said
+
+    walk(config, ())
+    found[converted.settings.variable(("start",))] = DAY
+    for name in re.findall(r"\$\{(\w+)\}", text):
+        found.setdefault(name, converted.settings.samples.get(name, "sample"))
+    return found
+
+
+def converted_for(manifest: Manifest, base_url: str) -> tuple[Converted, str]:
+    """The source of a manifest, with another host in place of its own, and quick retries."""
+    converted = convert(manifest)
+    tried(converted, "a manifest")
+    data = converted.data
+    data["base_url"] = re.sub(r"^(https?://[^/]+|\$\{[^}]*\}[^/]*)", base_url, data["base_url"])
+    data.pop("auth", None)
+    data.pop("limits", None)
+    data["retries"] = {"errors": 0, "timeouts": 0}
+    return converted, yaml.safe_dump(data, sort_keys=False)
+
+
+def read(
+    converted: Converted, text: str, config: Mapping[str, Any], lake: Lake, folder: Path
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """The rows of each endpoint, and the errors of those that failed."""
+    file = folder / f"{converted.name}.yaml"
+    file.write_text(text)
+    source = load_source(file, settings_of(converted, text, config))
+    now = datetime.fromisoformat(DAY).replace(tzinfo=UTC) + timedelta(days=1, hours=3)
+    outcome, _ = outcome_of(source, lake, list(source.endpoints), [DAY], now)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for receipt in outcome.receipts:
+        spec = source.endpoints[receipt.manifest.endpoint]
+        names = list(dict.fromkeys([*spec.key, *spec.columns]))
+        table = key_rows(lake, receipt.manifest.files, names)
+        rows[receipt.manifest.endpoint] = [
+            {name: _plain(value, spec.columns.get(name)) for name, value in row.items()}
+            for row in table.to_pylist()
+        ]
+    failed = {str(one.endpoint): str(one.error) for one in outcome.failed}
+    return rows, failed
+
+
+def _plain(value: Any, column: Any) -> Any:
+    if column is not None and column.type == "json" and value is not None:
+        return json.loads(value)
+    return value

@@ -1,0 +1,178 @@
+"""OpenAPI documents: lists become endpoints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import ConfigError
+from sourcetool.importers.documents import import_document
+
+Data = dict[str, Any]
+ROW: Data = {
+    "allOf": [
+        {"type": "object", "properties": {"id": {"type": "integer"}}},
+        {
+            "properties": {
+                "name": {"type": "string"},
+                "updated_at": {"type": "string", "format": "date-time"},
+                "tags": {"$ref": "#/components/schemas/Tags"},
+            }
+        },
+    ]
+}
+
+SERVER = {"url": "https://{region}.example.com/v1", "variables": {"region": {"default": "eu"}}}
+
+
+def parameter(name: str, kind: str = "integer", **more: Any) -> Data:
+    place = {"in": more.pop("place", "query"), "required": more.pop("required", False)}
+    return {"name": name, **place, "schema": {"type": kind, **more}}
+
+
+def answers(schema: Data, *parameters: Data, **headers: Data) -> Data:
+    said = {"headers": headers, "content": {"application/json": {"schema": schema}}}
+    return {"get": {"parameters": list(parameters), "responses": {"200": said}}}
+
+
+def listed(name: str, **more: Data) -> Data:
+    rows = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return {"type": "object", "properties": {"data": rows, **more}}
+
+
+def document(paths: Data, **more: Any) -> Data:
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": "Shop"},
+        "servers": [SERVER],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {"Thing": ROW, "Tags": {"type": "array", "items": {"type": "string"}}},
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+        },
+        **more,
+    }  # fmt: skip
+
+
+def made(data: Data, tmp_path: Path, *only: str) -> tuple[Data, str]:
+    file = tmp_path / "shop.json"
+    file.write_text(json.dumps(data))
+    _, text = import_document(file, None, only)
+    return dict(yaml.safe_load(text)), text
+
+
+def test_a_list_with_numbered_pages_a_count_and_a_window(tmp_path: Path) -> None:
+    total = {"type": "object", "properties": {"total": {"type": "integer"}}}
+    operation = answers(
+        listed("Thing", meta=total),
+        parameter("per_page", maximum=200),
+        parameter("page"),
+        parameter("updated_since", "string", format="date-time"),
+        parameter("updated_until", "string", format="date-time"),
+        parameter("account", "string", required=True),
+    )
+    found, text = made(document({"/things": operation}), tmp_path)
+    assert found["base_url"] == "https://${SHOP_REGION:-eu}.example.com/v1"
+    assert found["auth"] == {"kind": "api_key", "name": "X-Key", "key": "${SHOP_API_KEY}"}
+    assert found["endpoints"]["things"] == {
+        "path": "things",
+        "request": {
+            "params": {
+                "per_page": "{limit}",
+                "page": "{page}",
+                "updated_since": "{start}",
+                "updated_until": "{end}",
+                "account": "${SHOP_ACCOUNT}",
+            }
+        },
+        "window": {"start": "exclusive"},
+        "paging": {"kind": "page", "limit": 200, "total": "meta.total"},
+        "rows": "data",
+        "key": ["id"],
+        "cursor": "updated_at",
+        "columns": {
+            "id": "int64",
+            "name": "string",
+            "updated_at": "timestamp[iso]",
+            "tags": "json",
+        },
+    }
+    assert "# ? does updated_since filter by updated_at" in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "more", "paging"),
+    [
+        (
+            [parameter("limit"), parameter("cursor", "string")],
+            {"next_cursor": {"type": "string"}, "has_more": {"type": "boolean"}},
+            {"kind": "token", "limit": 100, "next": "next_cursor", "more": "has_more"},
+        ),
+        (
+            [parameter("limit", default=20)],
+            {"links": {"type": "object", "properties": {"next": {"type": "string"}}}},
+            {"kind": "link", "limit": 20, "next": "links.next"},
+        ),
+        (
+            [parameter("limit"), parameter("offset")],
+            {"count": {"type": "integer"}},
+            {"kind": "offset", "limit": 100, "overlap": False, "total": "count"},
+        ),
+        ([], {}, {"kind": "none"}),
+    ],
+)
+def test_pages(parameters: list[Data], more: Data, paging: Data, tmp_path: Path) -> None:
+    found, _ = made(document({"/things": answers(listed("Thing", **more), *parameters)}), tmp_path)
+    assert found["endpoints"]["things"]["paging"] == paging
+
+
+def test_children_come_from_the_list_above_and_others_from_a_setting(tmp_path: Path) -> None:
+    plain = {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}
+    of = parameter("thing_id", "string", place="path", required=True)
+    paths = {
+        "/things/{thing_id}/parts": answers(plain, of),
+        "/things": answers(plain),
+        "/shops/{shop}/staff": answers(plain, parameter("shop", "string", place="path")),
+        "/things/{thing_id}": answers(ROW, of),
+        "/a/{b}/c/{d}/things": answers(plain),
+    }
+    found, text = made(document(paths), tmp_path)
+    assert found["endpoints"]["things_parts"]["path"] == "things/{parent}/parts"
+    assert found["endpoints"]["things_parts"]["parents"] == {"endpoint": "things", "column": "id"}
+    assert found["endpoints"]["shops_staff"]["path"] == "shops/${SHOP_SHOP}/staff"
+    assert sorted(found["endpoints"]) == ["shops_staff", "things", "things_parts"]
+    assert "# a_c_things: path: the YAML can't say several columns of the parent" in text
+    found, _ = made(document(paths), tmp_path, "things_parts")
+    assert sorted(found["endpoints"]) == ["things", "things_parts"]
+
+
+def test_a_row_without_a_key_is_left_out_and_two_names_stay_apart(tmp_path: Path) -> None:
+    rates = {"type": "array", "items": {"properties": {"day": {"type": "string"}}}}
+    plain = {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}
+    paths = {"/rates": answers(rates), "/v1/things": answers(plain), "/v2/things": answers(plain)}
+    found, text = made(document(paths), tmp_path)
+    assert sorted(found["endpoints"]) == ["things", "v2_things"]
+    assert "# rates: schema: the YAML can't say rows without a key (of /rates)" in text
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"swagger": "2.0"}, "expected an OpenAPI 3 document, found version 2.0"),
+        (document({"/x": answers(ROW)}), "no GET of the OpenAPI document answers a list"),
+        ({"a": 1}, "expected a declarative manifest .* found a"),
+        ([], "found no mapping"),
+        (
+            document({"/things": answers({"type": "array", "items": ROW})}) | {"only": ["nothing"]},
+            "expected one of things, got 'nothing'",
+        ),
+    ],
+)
+def test_what_is_no_such_document_is_one_sentence(data: Any, said: str, tmp_path: Path) -> None:
+    only = data.pop("only", ()) if isinstance(data, dict) else ()
+    with pytest.raises(ConfigError, match=said) as error:
+        made(data, tmp_path, *only)
+    assert "\n" not in str(error.value)
