@@ -15,17 +15,17 @@ from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import Draft, plain
 from sourcetool.importers.fanout import Parent, fan_out, routers_of
 from sourcetool.importers.increments import asks_for_window, begin, finish, is_incremental
-from sourcetool.importers.manifest import Component, Manifest
+from sourcetool.importers.manifest import Component, ConnectorManifest
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import select, transform
 from sourcetool.importers.requesters import check_body, request
 from sourcetool.importers.schemas import column_types
-from sourcetool.importers.settings import Settings
+from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.texts import text_of
 
 
 def convert(
-    manifest: Manifest, name: str | None = None, known: frozenset[str] = KNOWN
+    manifest: ConnectorManifest, name: str | None = None, known: frozenset[str] = KNOWN
 ) -> Converted:
     """The source of a manifest.
 
@@ -36,9 +36,9 @@ def convert(
 
 
 class _Converter:
-    def __init__(self, manifest: Manifest, source: str, known: frozenset[str]) -> None:
+    def __init__(self, manifest: ConnectorManifest, source: str, known: frozenset[str]) -> None:
         self.manifest = manifest
-        self.settings = Settings(source, manifest.spec)
+        self.settings = SettingNames(source, manifest.spec)
         self.known = known
         self.drafts: dict[str, Draft] = {}
         self.parents: dict[str, Parent] = {}

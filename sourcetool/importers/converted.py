@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourcetool.importers.abilities import Need
-from sourcetool.importers.settings import Settings
+from sourcetool.importers.settings import SettingNames
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Converted:
 
     name: str
     data: dict[str, Any]
-    settings: Settings
+    settings: SettingNames
     streams: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, list[Need]] = field(default_factory=dict)
     omitted: dict[str, dict[str, Need]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import httpx
 import orjson
 
 from pipeline.errors import ConfigError
-from sourcetool.importers.samples import Sample, with_body
+from sourcetool.importers.samples import RequestSample, with_body
 
 _VALUE = {
     **dict.fromkeys(("-X", "--request"), "method"),
@@ -36,7 +36,7 @@ _SHORT = frozenset("XHdubFTowAemcxD")
 _TIMEOUT_S = 30.0
 
 
-def parse_curl(command: str) -> Sample:
+def parse_curl(command: str) -> RequestSample:
     """The request of a command.
 
     :raises ConfigError: it is no curl command, or sends files.
@@ -71,7 +71,7 @@ def _option(word: str) -> tuple[str, str | None]:
     return word, None
 
 
-def _sample(said: dict[str, list[str]], flags: set[str]) -> Sample:
+def _sample(said: dict[str, list[str]], flags: set[str]) -> RequestSample:
     urls = said.get("url", [])
     if len(urls) != 1:
         raise ConfigError(f"expected one URL in the curl command, found {len(urls)}")
@@ -104,7 +104,7 @@ def _sample(said: dict[str, list[str]], flags: set[str]) -> Sample:
     method = said.get("method", ["POST" if body else "GET"])[-1].upper()
     if method not in ("GET", "POST"):
         raise ConfigError(f"expected a GET or a POST, got {method}: no YAML can say another method")
-    sample = Sample(method, url, headers)
+    sample = RequestSample(method, url, headers)
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     with_body(sample, body, "json" if "json" in said else kind.lower())
     return sample
@@ -115,7 +115,7 @@ def _encoded(text: str) -> str:
     return f"{name}={quote(value)}" if equals else quote(name)
 
 
-def asked(sample: Sample) -> Sample:
+def asked(sample: RequestSample) -> RequestSample:
     """The sample with its response; without one, ``missing`` says why."""
     headers = {**sample.headers, "User-Agent": "headrace"}
     headers.setdefault("Accept", "application/json")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourcetool.importers.abilities import KNOWN, Need
-from sourcetool.importers.settings import Settings
+from sourcetool.importers.settings import SettingNames
 
 EMPTY = re.compile(r"\$\{\w+:-\}")
 """A setting that is nothing by default."""
@@ -41,7 +41,7 @@ class Draft:
 
     name: str
     component: str
-    settings: Settings
+    settings: SettingNames
     data: dict[str, Any] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
     needs: list[Need] = field(default_factory=list)

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 
 from pipeline.errors import ConfigError
-from sourcetool.guess import guess
-from sourcetool.importers.samples import Sample, with_body
+from sourcetool.importers.samples import RequestSample, with_body
+from sourcetool.infer import guess
 
 
 def is_har(data: Any) -> bool:
@@ -16,7 +16,7 @@ def is_har(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("log"), dict) and "entries" in data["log"]
 
 
-def har_samples(data: Mapping[str, Any]) -> list[Sample]:
+def har_samples(data: Mapping[str, Any]) -> list[RequestSample]:
     """The requests for lists, the first host's.
 
     :raises ConfigError: there are none.
@@ -29,14 +29,14 @@ def har_samples(data: Mapping[str, Any]) -> list[Sample]:
     return found
 
 
-def _samples(entries: list[Any]) -> Iterator[Sample]:
+def _samples(entries: list[Any]) -> Iterator[RequestSample]:
     for entry in entries:
         request, response = entry.get("request") or {}, entry.get("response") or {}
         method = str(request.get("method", "")).upper()
         if method not in ("GET", "POST") or response.get("status") != 200:
             continue
         body = _body(response.get("content") or {})
-        sample = Sample(method, str(request.get("url", "")), _pairs(request.get("headers")))
+        sample = RequestSample(method, str(request.get("url", "")), _pairs(request.get("headers")))
         sample.response_headers = {k.lower(): v for k, v in _pairs(response.get("headers")).items()}
         sample.body = body
         try:

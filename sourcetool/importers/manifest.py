@@ -52,7 +52,7 @@ class NoManifest(ValueError):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ConnectorManifest:
     """A connector.
 
     :ivar streams: its static streams, resolved, in the order of the file.
@@ -67,7 +67,7 @@ class Manifest:
     budget: Component | None = None
 
 
-def read_manifest(file: Path) -> Manifest:
+def read_manifest(file: Path) -> ConnectorManifest:
     """A manifest from its file.
 
     :raises NoManifest: it is no declarative manifest, or can't be read.
@@ -86,7 +86,7 @@ def read_manifest(file: Path) -> Manifest:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def manifest_of(data: Any, name: str, where: str = "the document") -> Manifest:
+def manifest_of(data: Any, name: str, where: str = "the document") -> ConnectorManifest:
     """A manifest from its data.
 
     :raises NoManifest: it is no declarative manifest, or a reference leads nowhere.
@@ -105,7 +105,7 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> Manifest:
     settings = spec.get("connection_specification") if isinstance(spec, dict) else None
     budget = resolved.get("api_budget")
     flat = [one for stream in streams for one in _flattened(stream)]
-    return Manifest(
+    return ConnectorManifest(
         name,
         tuple(flat),
         tuple(_with_parameters("", one, {}) for one in dynamic),

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
-from sourcetool.guess import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
 from sourcetool.importers.openapi_document import Document, Operation
 from sourcetool.importers.schemas import column_types
-from sourcetool.importers.settings import Settings
+from sourcetool.importers.settings import SettingNames
+from sourcetool.infer import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
 
 _KEYS = ("id", "uuid", "guid", "key", "code", "slug")
 _CURSORS = ("updated", "modified", "changed", "created")
@@ -39,7 +39,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     if not version.startswith("3"):
         raise ConfigError(f"expected an OpenAPI 3 document, found version {version}")
     reader = Document(data)
-    settings = Settings(name)
+    settings = SettingNames(name)
     found = Converted(name, {"source": name}, settings)
     found.data["base_url"] = _base_url(data, settings)
     found.data["start"] = f"${{{settings.variable(('start',))}}}"
@@ -66,7 +66,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     return found
 
 
-def _base_url(data: Mapping[str, Any], settings: Settings) -> str:
+def _base_url(data: Mapping[str, Any], settings: SettingNames) -> str:
     servers = data.get("servers") or []
     url = str(servers[0].get("url", "")) if servers else ""
     for name, said in (servers[0].get("variables") or {}).items() if servers else []:
@@ -78,7 +78,7 @@ def _base_url(data: Mapping[str, Any], settings: Settings) -> str:
 
 
 def _auth(
-    reader: Document, data: Mapping[str, Any], settings: Settings
+    reader: Document, data: Mapping[str, Any], settings: SettingNames
 ) -> tuple[dict[str, Any], list[str]]:
     schemes = (data.get("components") or {}).get("securitySchemes") or {}
     wanted = [name for one in data.get("security") or [] for name in one]
@@ -90,7 +90,7 @@ def _auth(
     return {}, ["who asks? The document names no auth that the YAML can say"] if schemes else []
 
 
-def _scheme(said: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _scheme(said: Mapping[str, Any], settings: SettingNames) -> dict[str, Any]:
     kind, flows = said.get("type"), said.get("flows") or {}
     if kind == "apiKey" and said.get("in") in ("header", "query"):
         place = {"place": "query"} if said["in"] == "query" else {}
@@ -118,7 +118,7 @@ def _propose(
     endpoint: str,
     endpoints: dict[str, Any],
     operations: list[Operation],
-    settings: Settings,
+    settings: SettingNames,
 ) -> Need | None:
     """Put an endpoint among the others, or say why not."""
     columns = column_types({"properties": one.row["properties"]})
@@ -158,7 +158,7 @@ def _parents(
     said: dict[str, Any],
     endpoints: dict[str, Any],
     operations: list[Operation],
-    settings: Settings,
+    settings: SettingNames,
 ) -> Need | None:
     """A parameter in the path is a row of the list that the path begins with, or a setting."""
     names = re.findall(r"\{([^}]+)\}", one.path)

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from sourcetool.guess import guess
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
-from sourcetool.importers.settings import Settings
+from sourcetool.importers.settings import SettingNames
+from sourcetool.infer import guess
 
 _SECRET = re.compile(
     r"(^|[-_.])(api[-_]?key|apikey|key|token|access[-_]?token|secret|password|passwd|pwd|signature|"
@@ -34,7 +34,7 @@ _PLAIN_ACCEPT = ("", "*/*", "application/json", "application/json, text/plain, *
 
 
 @dataclass
-class Sample:
+class RequestSample:
     """A request and what came back.
 
     :ivar json: the JSON body; ``form`` a form; ``text`` any other.
@@ -57,9 +57,9 @@ class Sample:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def from_samples(samples: Sequence[Sample], name: str) -> Converted:
+def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
     """The source of some requests to one host."""
-    settings = Settings(name)
+    settings = SettingNames(name)
     found = Converted(name, {"source": name}, settings)
     first = samples[0]
     found.data["base_url"] = first.origin
@@ -87,7 +87,7 @@ def from_samples(samples: Sequence[Sample], name: str) -> Converted:
 
 
 def _endpoint(
-    sample: Sample, settings: Settings, sent: Sequence[str]
+    sample: RequestSample, settings: SettingNames, sent: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     parts = urlsplit(sample.url)
     said: dict[str, Any] = {"path": parts.path.lstrip("/")}
@@ -146,11 +146,11 @@ def _is_new(changed: Mapping[str, str], name: str, value: Any) -> bool:
     return name in changed and changed[name] != str(value)
 
 
-def _setting(name: str, value: str, settings: Settings) -> str:
+def _setting(name: str, value: str, settings: SettingNames) -> str:
     return settings.text((name,)) if _SECRET.search(name) and not value.startswith("{") else value
 
 
-def _without_secrets(value: Any, settings: Settings) -> Any:
+def _without_secrets(value: Any, settings: SettingNames) -> Any:
     if isinstance(value, dict):
         return {
             k: settings.text((k,))
@@ -163,7 +163,7 @@ def _without_secrets(value: Any, settings: Settings) -> Any:
     return value
 
 
-def _auth(sample: Sample, settings: Settings) -> tuple[dict[str, Any], list[str]]:
+def _auth(sample: RequestSample, settings: SettingNames) -> tuple[dict[str, Any], list[str]]:
     """``auth``, and the headers and parameters that it takes the place of."""
     parts = urlsplit(sample.url)
     headers = {name.lower(): (name, value) for name, value in sample.headers.items()}
@@ -188,7 +188,7 @@ def _auth(sample: Sample, settings: Settings) -> tuple[dict[str, Any], list[str]
     return {}, []
 
 
-def _basic(settings: Settings) -> dict[str, Any]:
+def _basic(settings: SettingNames) -> dict[str, Any]:
     user, password = settings.text(("username",)), settings.text(("password",))
     return {"kind": "basic", "username": user, "password": password}
 
@@ -200,7 +200,7 @@ def _is_basic(text: str) -> bool:
         return False
 
 
-def _headers(sample: Sample, settings: Settings, sent: Sequence[str]) -> dict[str, str]:
+def _headers(sample: RequestSample, settings: SettingNames, sent: Sequence[str]) -> dict[str, str]:
     found = {}
     for name, value in sample.headers.items():
         low = name.lower()
@@ -217,7 +217,7 @@ def _headers(sample: Sample, settings: Settings, sent: Sequence[str]) -> dict[st
     return found
 
 
-def with_body(sample: Sample, text: str | None, kind: str) -> None:
+def with_body(sample: RequestSample, text: str | None, kind: str) -> None:
     """Put a request's body into a sample, as JSON, a form or a text."""
     if not text:
         return

@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass
-class Settings:
+class SettingNames:
     """The settings of one source.
 
     :ivar source: its name; settings begin with it.

@@ -4,8 +4,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from pipeline.config import load_source
 from pipeline.errors import ConfigError
-from pipeline.spec import load_source
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.render import render

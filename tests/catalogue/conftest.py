@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from local.services import S3, seaweedfs
-from pipeline.lake.store import Lake
+from pipeline.lake.s3 import Lake
 
 _numbers = count()
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from pipeline.lake.readback import key_rows
-from pipeline.lake.store import Lake
-from pipeline.spec import load_source
+from pipeline.config import load_source
+from pipeline.lake.read import key_rows
+from pipeline.lake.s3 import Lake
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.manifest import Manifest
+from sourcetool.importers.manifest import ConnectorManifest
 from sourcetool.importers.trial import tried
-from tests.sources.support import outcome_of
+from tests.support.runs import outcome_of
 
 DAY = "2024-04-01"
 """The only partition: the baseline, which all generated rows lie before."""
@@ -41,7 +41,7 @@ def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> d
     return found
 
 
-def converted_for(manifest: Manifest, base_url: str) -> tuple[Converted, str]:
+def converted_for(manifest: ConnectorManifest, base_url: str) -> tuple[Converted, str]:
     """The source of a manifest, with another host in place of its own, and quick retries."""
     converted = convert(manifest)
     tried(converted, "a manifest")

@@ -15,14 +15,14 @@ import pytest
 
 from benchmarks.peers import PEERS, python_of
 from pipeline.errors import ConfigError
-from pipeline.lake.store import Lake
-from sourcetool.importers.manifest import Manifest, manifest_of, read_manifest
+from pipeline.lake.s3 import Lake
+from sourcetool.importers.manifest import ConnectorManifest, manifest_of, read_manifest
 from tests.catalogue.api import ManifestApi, rendered
 from tests.catalogue.configuration import configuration
 from tests.catalogue.headrace_side import converted_for, read
 from tests.catalogue.rows import key_of, places
-from tests.sources.support import serving
 from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
+from tests.support.runs import serving
 
 pytestmark = pytest.mark.slow
 HOST = "http://127.0.0.1:1"
@@ -132,7 +132,7 @@ def manifests() -> list[Any]:
 
 
 @pytest.mark.parametrize("given", manifests())
-def test_each_row_is_read_once(given: Manifest, lake: Lake, tmp_path: Path) -> None:
+def test_each_row_is_read_once(given: ConnectorManifest, lake: Lake, tmp_path: Path) -> None:
     config = configuration(given.spec)
     try:
         converted, text = converted_for(given, HOST)
@@ -174,7 +174,7 @@ def _key(row: dict[str, Any], names: list[str]) -> str:
     return json.dumps([str(at(name)) for name in names])
 
 
-def _peer(given: Manifest, config: Data, url: str, names: list[str]) -> dict[str, Any]:
+def _peer(given: ConnectorManifest, config: Data, url: str, names: list[str]) -> dict[str, Any]:
     """What the peer reads, by stream."""
     streams = [_elsewhere(one, url, config) for one in given.streams if one["name"] in names]
     job = {"manifest": manifest(*streams), "config": config, "streams": names}

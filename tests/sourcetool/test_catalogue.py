@@ -7,7 +7,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from pipeline.spec import load_source
+from pipeline.config import load_source
 from sourcetool.__main__ import main
 from sourcetool.catalogue import catalogue
 from tests.sourcetool.manifests import manifest, stream

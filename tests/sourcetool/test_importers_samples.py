@@ -15,7 +15,7 @@ from starlette.routing import Route
 from pipeline.errors import ConfigError
 from sourcetool.importers.curl import parse_curl
 from sourcetool.importers.documents import import_curl, import_document
-from tests.sources.support import serving
+from tests.support.runs import serving
 
 SECRET = "v3ry-s3cret"
 ROWS = [{"id": n, "name": f"n{n}", "updated": "2026-11-01T10:00:00Z"} for n in range(1, 9)]
