@@ -62,6 +62,17 @@ clean: ## remove .venv and .venvs, what the demo and the UI have kept, and all c
 	rm -rf $(VENV) .venvs .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: lake query load
+
+lake: $(STAMP) ## what is committed in the lake (ARGS="igdb/games --last 3")
+	@./headrace lake $(ARGS)
+
+query: $(STAMP) ## SQL over the committed files (SQL="SELECT count(*) FROM igdb.games_current")
+	@./headrace query "$(SQL)" $(ARGS)
+
+load: $(STAMP) ## materialize partitions (ARGS="igdb/games --days 2026-11-01...2026-11-07")
+	@./headrace load $(ARGS)
+
 .PHONY: check-source new-source catalogue
 
 check-source: $(STAMP) ## look at a source's API through its YAML (SOURCE=usgs, ARGS="--endpoint …")

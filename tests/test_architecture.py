@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "sourcetool": {"resources", "pipeline"},
     "emulator": set[str](),
     "local": {"emulator"},
+    "commands": {"local", "resources", "pipeline"},
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
@@ -44,7 +45,7 @@ FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, S
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 PACKAGES = [
     file.parent
-    for top in ("assets", "resources", "pipeline", "sourcetool")
+    for top in ("assets", "resources", "pipeline", "sourcetool", "commands")
     for file in sorted((ROOT / top).rglob("__init__.py"))
 ]
 

@@ -1,0 +1,113 @@
+"""``./headrace COMMAND``: the arguments, and which module does the work."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from commands import dagster_runs, lake_table, query
+from local.process import LocalError
+from pipeline.config.settings import Settings
+from pipeline.errors import HeadraceError
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.lake.stores.registry import open_lake
+
+_LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. :return: its exit code."""
+    given = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = given.run
+    try:
+        return run(given)
+    except (HeadraceError, LocalError) as error:
+        print(f"headrace: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe has gone
+        sys.stderr.close()
+        return 0
+
+
+def opened_lake() -> ObjectStore:
+    """The lake of the environment. :raises ConfigError: it is not set, or no lake can lie there."""
+    lake = open_lake(Settings.read(os.environ).lake)
+    lake.check()
+    return lake
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headrace", description="See a lake, query it, and load it."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verb = _verb(verbs, "lake", "what is committed, a line a partition", "lake igdb/games --last 3")
+    verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
+    verb.add_argument("--last", type=int, default=7, metavar="N", help="of each endpoint (7)")
+    verb.add_argument("--all", action="store_true", help="every partition")
+    verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
+    verb.set_defaults(
+        run=lambda given: lake_table.show(
+            opened_lake(), given.what, None if given.all else given.last, as_json=given.json
+        )
+    )
+
+    verb = _verb(
+        verbs,
+        "query",
+        "SQL over exactly the committed files, by DuckDB. igdb.games has the rows of all "
+        "partitions, with their dt; igdb.games_current one row a key",
+        "query 'SELECT count(*) FROM igdb.games_current'",
+    )
+    verb.add_argument("sql", metavar="SQL")
+    verb.add_argument("--csv", action="store_true", help="as CSV")
+    verb.add_argument("--json", action="store_true", help="one JSON object a row")
+    verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
+    verb.set_defaults(
+        run=lambda given: query.run(
+            opened_lake(), given.sql, csv=given.csv, as_json=given.json, parquet=given.parquet
+        )
+    )
+
+    verb = _verb(
+        verbs,
+        "load",
+        "materialize partitions with Dagster, and log only what the assets say",
+        "load igdb/games --days 2026-11-01...2026-11-07",
+    )
+    verb.add_argument("what", metavar="SOURCE[/ENDPOINT]")
+    verb.add_argument("--days", metavar="A[...B]", help="a partition, or two; default: today's")
+    verb.set_defaults(run=lambda given: dagster_runs.load(given.what, given.days))
+
+    verb = _verb(
+        verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
+    )
+    verb.add_argument("what", metavar="SOURCE/ENDPOINT")
+    verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
+
+    verb = _verb(
+        verbs,
+        "backfill",
+        "queue a run a partition of the source's daily job; `dagster dev` executes them",
+        "backfill igdb --days 2026-11-01...2026-11-30",
+    )
+    verb.add_argument("source", metavar="SOURCE")
+    verb.add_argument("--days", required=True, metavar="A...B")
+    verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    about: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return verbs.add_parser(
+        name, help=about, description=f"{about}.", epilog=f"example: ./headrace {example}; {_LAKE}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""``load``, ``sweep``, ``backfill``: Dagster's own commands, with the log of the assets alone."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local import dagster_cli
+from local.instance import prepare_home
+from local.paths import ROOT
+from local.process import LocalError
+from pipeline.errors import ConfigError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
+
+
+def load(what: str, days: str | None) -> int:
+    """Materialize a partition or a range of them. :return: 1 if the run failed."""
+    first, last = _range(days or datetime.now(UTC).date().isoformat())
+    partitions = (
+        ["--partition", first] if first == last else ["--partition-range", f"{first}...{last}"]
+    )
+    return _run(
+        ["asset", "materialize", "-f", "definitions.py", "--select", selection(what), *partitions]
+    )
+
+
+def sweep(what: str) -> int:
+    """Materialize the asset of the keys that are gone. :return: 1 if the run failed."""
+    if "/" not in what:
+        raise ConfigError(f"sweep reads one endpoint: expected SOURCE/ENDPOINT, found `{what}`")
+    return _run(
+        ["asset", "materialize", "-f", "definitions.py", "--select", selection(f"{what}_gone")]
+    )
+
+
+def backfill(source: str, days: str) -> int:
+    """Queue a run a partition of the source's job. :return: 1 if Dagster refused."""
+    first, last = _range(days)
+    return _run(
+        ["job", "backfill", "-j", f"{source}_daily", "--from", first, "--to", last, "--noprompt"]
+    )
+
+
+def selection(what: str) -> str:
+    """Dagster's selection of a source's assets, or of one of them.
+
+    :raises ConfigError: it can't be the name of a source or an endpoint.
+    """
+    if not _NAME.fullmatch(what):
+        raise ConfigError(f"expected SOURCE or SOURCE/ENDPOINT, found `{what}`")
+    return f'key:"{what}"' if "/" in what else f"group:{what}"
+
+
+def _range(days: str) -> tuple[str, str]:
+    first, separator, last = days.partition("...")
+    if not first or (separator and not last):
+        raise ConfigError(f"--days is `{days}`: expected one partition, or two as A...B")
+    return first, last or first
+
+
+def _materialize(what: str, *partitions: str) -> int:
+    chosen = ["--select", selection(what), *partitions]
+    return _run(["asset", "materialize", "-f", "definitions.py", *chosen])
+
+
+def _run(arguments: Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        try:
+            seconds = dagster_cli.run(
+                dagster_cli.dagster(*arguments), environment(), Path(folder, "dagster.log")
+            )
+        except LocalError as error:
+            print(f"headrace: {error}", file=sys.stderr)
+            return 1
+    print(f"Done in {seconds:.0f} s.")
+    return 0
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of Dagster's commands: the project's own instance, unless one is set."""
+    home = os.environ.get("DAGSTER_HOME") or str(prepare_home(ROOT / ".dagster"))
+    return {**os.environ, "DAGSTER_HOME": home}

@@ -1,0 +1,89 @@
+"""``query``: SQL over exactly the committed files, by DuckDB.
+
+``source.endpoint`` has the rows of all committed partitions, with their ``dt``;
+``source.endpoint_current`` has one row a key. Only the tables that the SQL names are opened.
+"""
+
+import io
+import json
+import re
+import sys
+from typing import Any
+
+import pyarrow.csv as pa_csv
+
+from commands.lake_table import committed_endpoints
+from pipeline.errors import ConfigError, ReadRefused
+from pipeline.lake.read import current, dataset
+from pipeline.lake.stores.base import ObjectStore
+
+_CURRENT = "_current"
+
+
+def run(
+    lake: ObjectStore, sql: str, *, csv: bool = False, as_json: bool = False, parquet: str | None
+) -> int:
+    """Print the result of a query, or write it into a file.
+
+    :raises ConfigError: DuckDB is not installed.
+    :raises ReadRefused: DuckDB does not take the SQL, or a table has nothing committed.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise ConfigError("query needs DuckDB: run `make setup`, or pip install duckdb") from None
+    with duckdb.connect() as connection:
+        known = _open_tables(connection, lake, sql)
+        try:
+            relation: Any = connection.sql(sql)
+            if relation is None:  # a statement without a result
+                return 0
+            if parquet:
+                relation.write_parquet(parquet)
+            elif csv:
+                sys.stdout.write(_csv(relation))
+            elif as_json:
+                for row in relation.fetchall():
+                    named = dict(zip(relation.columns, row, strict=True))
+                    sys.stdout.write(json.dumps(named, ensure_ascii=False, default=str) + "\n")
+            else:
+                relation.show(max_rows=200, max_width=160)
+        except duckdb.Error as error:
+            tables = ", ".join(f"`{name}`" for name in known) or "none: nothing is committed"
+            raise ReadRefused(f"DuckDB refused the query: {error}. Tables: {tables}") from None
+    return 0
+
+
+def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
+    """Make a view of each table that the SQL names. :return: the names of all tables there are."""
+    names = []
+    for source, endpoint in sorted(committed_endpoints(lake)):
+        for table in (endpoint, endpoint + _CURRENT):
+            names.append(f"{source}.{table}")
+            if not _is_named(sql, source, table):
+                continue
+            if table == endpoint:
+                rows: Any = dataset(lake, source, endpoint, dt=True)
+            else:
+                rows = current(lake, source, endpoint)
+            connection.register(f"__{source}__{table}", rows)
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(source)}")
+            connection.execute(
+                f"CREATE VIEW {_quoted(source)}.{_quoted(table)} AS "  # noqa: S608  quoted names
+                f"SELECT * FROM {_quoted(f'__{source}__{table}')}"
+            )
+    return names
+
+
+def _is_named(sql: str, source: str, table: str) -> bool:
+    return re.search(rf'\b"?{source}"?\s*\.\s*"?{table}"?(?!\w)', sql, re.IGNORECASE) is not None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _csv(relation: Any) -> str:
+    buffer = io.BytesIO()
+    pa_csv.write_csv(relation.to_arrow_table(), buffer)
+    return buffer.getvalue().decode()

@@ -1,0 +1,140 @@
+"""``./headrace``: what it shows of a lake in a real S3, and what it says when there is nothing."""
+
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from commands.__main__ import main
+from commands.dagster_runs import selection
+from local.paths import ROOT
+from local.services import S3
+from pipeline.errors import ConfigError
+from pipeline.lake.s3 import Lake
+from tests.support.responses import json_answer
+from tests.support.runs import extract, serving
+from tests.support.yaml_sources import source_of
+
+DAYS = ["2026-11-01", "2026-11-02"]
+ROWS = [{"id": n, "at": f"2026-11-0{1 + n % 2}T0{n % 9}:00:00Z", "name": f"n{n}"} for n in range(6)]
+
+
+@pytest.fixture
+def committed(lake: Lake, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake with two days of one endpoint, in the environment of the command."""
+
+    async def things(request: Request) -> Response:
+        begin, end = request.query_params.get("from", ""), request.query_params["to"]
+        return json_answer([row for row in ROWS if begin <= str(row["at"]) < end])
+
+    with serving(Starlette(routes=[Route("/things", things)])) as url:
+        source = source_of(
+            f"""
+            source: shop
+            base_url: {url}
+            start: 2026-11-01
+            endpoints:
+              things:
+                request: {{params: {{from: "{{start}}", to: "{{end}}"}}}}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+            """
+        )
+        extract(source, lake, "things", DAYS, datetime(2026, 11, 4, tzinfo=UTC))
+    for name, value in s3.env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HEADRACE_LAKE", lake.root)
+    return lake
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_lake_is_shown_a_line_a_partition(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = printed(capsys, "lake")
+    assert [day in shown for day in DAYS] == [True, True]
+    assert "shop/things" in shown
+    newest = rows_of(printed(capsys, "lake", "shop/things", "--last", "1", "--json"))
+    assert [(one["partition"], one["source"]) for one in newest] == [(DAYS[1], "shop")]
+    assert "1 older partitions are not shown" in printed(capsys, "lake", "shop", "--last", "1")
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_query_sees_the_rows_and_the_current_state(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sql = "SELECT count(*) AS rows, min(dt) AS first FROM shop.things"
+    assert rows_of(printed(capsys, "query", sql, "--json")) == [{"rows": 6, "first": DAYS[0]}]
+    sql = "SELECT id, name FROM shop.things_current ORDER BY id LIMIT 2"
+    assert printed(capsys, "query", sql, "--csv").split() == ['"id","name"', '0,"n0"', '1,"n1"']
+    file = tmp_path / "out.parquet"
+    printed(capsys, "query", "FROM shop.things_current", "--parquet", str(file))
+    assert pq.read_table(file).num_rows == 6
+    assert "6" in printed(capsys, "query", "SELECT count(*) FROM shop.things")
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize("sql", ["SELEC 1", "FROM shop.nothing"])
+def test_a_query_that_is_wrong_names_the_tables(
+    capsys: pytest.CaptureFixture[str], sql: str
+) -> None:
+    assert main(["query", sql]) == 2
+    said = capsys.readouterr().err
+    assert "DuckDB refused the query" in said
+    assert "`shop.things`, `shop.things_current`" in said
+    assert "Traceback" not in said
+
+
+def test_an_empty_lake_is_said(
+    committed: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HEADRACE_LAKE", f"{committed.root}-empty")
+    assert main(["lake", "shop"]) == 1
+    assert f"Nothing of shop is committed in {committed.root}-empty/" in capsys.readouterr().err
+
+
+def test_a_setting_that_is_missing_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HEADRACE_LAKE", raising=False)
+    assert main(["lake"]) == 2
+    assert "HEADRACE_LAKE is not set" in capsys.readouterr().err
+
+
+def test_names_become_selections() -> None:
+    assert selection("igdb") == "group:igdb"
+    assert selection("igdb/games") == 'key:"igdb/games"'
+    with pytest.raises(ConfigError, match="expected SOURCE or SOURCE/ENDPOINT, found `a; b`"):
+        selection("a; b")
+
+
+@pytest.mark.slow
+def test_the_script_runs_from_another_folder(committed: Lake, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [ROOT / "headrace", "lake", "--json"],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert committed.root
+    assert len(ran.stdout.splitlines()) == 2
