@@ -11,7 +11,9 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/headrace.stamp
+# What the demo, the UI and the commands need, and what the tests and linters need besides.
+STAMP := $(VENV)/headrace-demo.stamp
+DEV_STAMP := $(VENV)/headrace-dev.stamp
 PYTHONS := 3.11 3.12 3.13
 ARGS ?=
 
@@ -21,9 +23,13 @@ help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 $(STAMP): pyproject.toml constraints.txt local/setup.sh
-	@sh local/setup.sh $(VENV) $(STAMP)
+	@sh local/setup.sh $(VENV) $(STAMP) demo
 
-setup: $(STAMP) ## .venv with all packages, at the versions of constraints.txt
+$(DEV_STAMP): pyproject.toml constraints.txt local/setup.sh
+	@sh local/setup.sh $(VENV) $(DEV_STAMP) dev
+	@touch $(STAMP)
+
+setup: $(DEV_STAMP) ## .venv with all packages, at the versions of constraints.txt
 
 demo: $(STAMP) ## two daily runs against a local API at its limit, read back from a local S3
 	@$(PY) -m local demo $(ARGS)
@@ -31,16 +37,16 @@ demo: $(STAMP) ## two daily runs against a local API at its limit, read back fro
 ui: $(STAMP) ## Dagster's UI over the same services, until Ctrl-C (ARGS="--port 3001")
 	@$(PY) -m local ui $(ARGS)
 
-test: $(STAMP) ## all tests
+test: $(DEV_STAMP) ## all tests
 	$(PY) -m pytest $(ARGS)
 
-test-fast: $(STAMP) ## two thirds of the tests, in two processes: under two minutes
+test-fast: $(DEV_STAMP) ## two thirds of the tests, in two processes: under two minutes
 	$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-pythons: ## test-fast with each of Python 3.11, 3.12 and 3.13 that is installed
 	@MAKE="$(MAKE)" sh local/pythons.sh $(PYTHONS)
 
-lint: $(STAMP) ## format and rules (ruff), types (mypy strict)
+lint: $(DEV_STAMP) ## format and rules (ruff), types (mypy strict)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
@@ -48,11 +54,11 @@ lint: $(STAMP) ## format and rules (ruff), types (mypy strict)
 check: lint ## lint, then all tests with warnings as errors: what CI runs
 	$(PY) -m pytest $(ARGS)
 
-format: $(STAMP) ## put the code into the form that lint expects
+format: $(DEV_STAMP) ## put the code into the form that lint expects
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(STAMP) ## measure the pipeline on this machine
+bench: $(DEV_STAMP) ## measure the pipeline on this machine
 	$(PY) -m benchmarks $(ARGS)
 
 instance: $(STAMP) ## $DAGSTER_HOME, by default .dagster/, ready for several processes

@@ -121,10 +121,10 @@ def show_lake(stage: Stage) -> None:
     partitions = read_manifests(stage.s3, LAKE)
     if not partitions:
         raise LocalError(f"The runs ended well, but there is no manifest under {LAKE}.")
-    print(f"\n▸ Read back from the manifests under {LAKE}:\n")
-    print(table(partitions))
     fetch_copy(stage, partitions)
     compare_with_api(stage, partitions)
+    print(f"\n▸ How it came about, read back from the manifests under {LAKE}:\n")
+    print(table(partitions))
 
 
 def fetch_copy(stage: Stage, partitions: list[Committed]) -> None:

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Build or refresh the virtual environment: setup.sh VENV STAMP. Run by make, from the clone's root.
+# Build or refresh the virtual environment: setup.sh VENV STAMP EXTRA. Run by make, from the clone's
+# root. EXTRA is one of pyproject.toml's: demo (what the demo, the UI and the commands need) or dev.
 # uv is used where there is one; the standard library's venv and pip do as well.
 set -eu
 
 venv=$1
 stamp=$2
+extra=${3:-dev}
 suits='import sys; sys.exit(sys.version_info < (3, 11))'
 # Some systems have Python without what venv needs; uv brings its own.
 makes_venvs='import ensurepip, venv'
@@ -49,15 +51,42 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
+# One line a package of pip's would be a wall, and none looks like a stand-still.
+count_packages() {
+    awk -v terminal="$1" '
+        /^Collecting /                    { n++ }
+        /^Installing collected packages/  { n = 0; printf "\n  unpacking them …\n"; fflush() }
+        n && (terminal || n % 25 == 0) && n != last {
+            printf (terminal ? "\r  %d packages" : "  %d packages\n"), n; fflush(); last = n
+        }' >&2
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
+    failed="$venv/pip-failed"
+    rm -f "$failed"
+    terminal=0
+    if [ -t 2 ]; then terminal=1; fi
+    { "$venv/bin/python" -m pip install --disable-pip-version-check --no-compile \
+        --progress-bar off --constraint constraints.txt ".[$extra]" || : >"$failed"; } |
+        count_packages "$terminal"
+    say ""
+    if [ -e "$failed" ]; then
+        rm -f "$failed"
+        return 1
+    fi
+}
+
 install() {
-    say "Installing packages (a minute or two the first time) …"
+    case $extra in
+        demo) say "Installing the packages of the demo (some 800 MB; a minute or two the first time) …" ;;
+        *) say "Installing all packages (some 1.2 GB; a few minutes the first time) …" ;;
+    esac
     if have_uv && uv pip install --quiet --python "$venv/bin/python" \
-        --constraint constraints.txt '.[dev]'; then
+        --constraint constraints.txt ".[$extra]"; then
         return 0
     fi
-    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        --constraint constraints.txt '.[dev]'
+    pip_install
 }
 
 rm -f "$stamp"
@@ -72,5 +101,6 @@ rm -rf build headrace.egg-info
 say "Compiling packages …"
 "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
 # The same for the project's own modules; one that is edited later is never taken for what it was.
-"$venv/bin/python" -m compileall -q definitions.py assets resources pipeline emulator local || true
+"$venv/bin/python" -m compileall -q definitions.py assets resources pipeline emulator local \
+    commands sourcetool || true
 touch "$stamp"
