@@ -177,7 +177,7 @@ def test_a_lake_that_is_none_is_said_when_the_project_loads(
 ) -> None:
     with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
         load(monkeypatch, {**SETTINGS, "HEADRACE_LAKE": "lake/x"})
-    assert str(caught.value) == "HEADRACE_LAKE is 'lake/x'; expected s3://bucket/prefix."
+    assert str(caught.value) == "`HEADRACE_LAKE` is `lake/x`; expected s3://bucket/prefix."
 
 
 @pytest.mark.parametrize("missing", ["HEADRACE_LAKE", "IGDB_CLIENT_ID", "IGDB_CLIENT_SECRET"])

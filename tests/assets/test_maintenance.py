@@ -60,6 +60,6 @@ def test_a_lake_that_does_not_answer_is_tried_again(
     (failed,) = [event for event in result.all_events if event.is_step_failure]
     found = failed.step_failure_data.user_failure_data
     assert found is not None
-    assert "check AWS_ENDPOINT_URL_S3 and the network.\nGave up after 4 attempts." in str(
+    assert "check `AWS_ENDPOINT_URL_S3` and the network.\nGave up after 4 attempts." in str(
         found.description
     )

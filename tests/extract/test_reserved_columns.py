@@ -84,8 +84,8 @@ def test_a_member_with_the_name_of_a_column_of_ours_gets_another_one(
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
-        ("_extracted_at: string", "'_extracted_at' is added to all rows"),
-        ("_deleted: string", "'_deleted' is true in a tombstone"),
+        ("_extracted_at: string", "`_extracted_at` is added to all rows"),
+        ("_deleted: string", "`_deleted` is true in a tombstone"),
     ],
 )
 def test_a_column_of_ours_is_not_declared(declared: str, said: str) -> None:

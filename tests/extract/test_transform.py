@@ -195,7 +195,7 @@ def test_pages_by_the_key_go_by_the_key_that_the_api_gave(lake: Lake, transform:
     with serving(Starlette(routes=[Route("/rows_of", answer)])) as url:
         source = source_of(numbered(url, transform))
         if transform == "other_keys":
-            with pytest.raises(ContractBroken, match="other_keys made -1 of it, which no row"):
+            with pytest.raises(ContractBroken, match="other_keys` made -1 of it, which no row"):
                 extract(source, lake, "rows_of", DAYS[2:], NOW)
             return
         manifest = extract(source, lake, "rows_of", DAYS[2:], NOW)[0]
