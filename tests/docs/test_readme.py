@@ -1,4 +1,4 @@
-"""The README's commands and code, run as they stand there."""
+"""The commands and code of the README and its first pages, run as they stand there."""
 
 import os
 import re
@@ -16,9 +16,13 @@ from emulator.testing import Emulator
 from emulator.testing import running as emulator_running
 from local.instance import prepare_home
 from local.services import S3, child_env, seaweedfs
+from pipeline.config import load_source
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    page: (ROOT / page).read_text() for page in ("README.md", "docs/running.md", "docs/reading.md")
+}
+README = "\n".join(PAGES.values())
 START = "2026-11-01"
 FEW = ("games", "genres", "covers")
 
@@ -70,9 +74,18 @@ def test_every_make_target_is_there() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    missing = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        if "://" not in link and not (page.parent / link).exists()
+    ]
     assert not missing
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 150
 
 
 def test_the_settings_are_those_that_the_code_reads() -> None:
@@ -101,6 +114,28 @@ def test_the_dagster_commands_run(env: dict[str, str], services: tuple[S3, Emula
             shlex.split(line), cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_lake_run(env: dict[str, str]) -> None:
+    """After the commands above: partitions are committed."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    found = [line for line in lines if line.startswith("./headrace ")]
+    assert found
+    for line in found:
+        done = subprocess.run(
+            shlex.split(line), cwd=ROOT, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+        assert "2026-11-20" in done.stdout, done.stdout
+
+
+def test_the_whole_source_loads(tmp_path: Path) -> None:
+    [text] = blocks("yaml")
+    file = tmp_path / "shop.yaml"
+    file.write_text(text)
+    source = load_source(file, {"SHOP_BASE_URL": "https://shop.test", "SHOP_TOKEN": "secret"})
+    assert list(source.endpoints) == ["orders"]
 
 
 @pytest.mark.slow
