@@ -127,7 +127,7 @@ def test_the_commands_of_the_lake_run(env: dict[str, str]) -> None:
             shlex.split(line), cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
-        assert "2026-11-20" in done.stdout, done.stdout
+        assert START in done.stdout, done.stdout
 
 
 def test_the_whole_source_loads(tmp_path: Path) -> None:
