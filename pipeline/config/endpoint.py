@@ -63,6 +63,25 @@ class ParentsConfig(Model):
     )
 
 
+class OkWhen(Model):
+    """A response is a success if the member ``at`` has one of ``values``; else it is an error."""
+
+    at: DottedPath = Field(description="a member outside the rows, e.g. `status`")
+    values: tuple[bool | int | float | str, ...] = Field(
+        min_length=1, description="those that mean success, e.g. `[ok, success]`"
+    )
+
+    def is_met(self, value: object) -> bool:
+        """Whether a response with this value is a success: ``0`` and ``"0"`` are the same."""
+        return _as_text(value) in {_as_text(one) for one in self.values}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().lower()
+
+
 class Endpoint(Model):
     """One collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
 
@@ -98,6 +117,9 @@ class Endpoint(Model):
         None,
         description="a member that only an error has, in a 200 response; with Retry-After, or with "
         "answers.throttled_text in it, it means too many requests",
+    )
+    ok_when: OkWhen | None = Field(
+        None, description="what says in a 200 response that the request succeeded"
     )
     parents: ParentsConfig | None = None
     each: EachConfig | None = None

@@ -145,6 +145,15 @@ class Decoder(ABC):
             )
         self.format.check(body)
 
+    def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
+        """The member of a body without rows that tells of an error, and its value.
+
+        For formats whose bodies have more than rows in them; others have none.
+
+        :param messages: a message alone counts as an error, too.
+        """
+        return None
+
     def page_of(
         self, rows: Sequence[Row], extras: Mapping[str, object] | None = None
     ) -> DecodedPage:

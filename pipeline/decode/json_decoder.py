@@ -25,6 +25,7 @@ from pipeline.body import Body
 from pipeline.decode import exact_json, exact_path, fast_path, type_lattice
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BOM, BadBody, ConversionCounts, clean_utf8
+from pipeline.decode.error_in_body import error_told
 from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.shape import Shape, extra_in, rows_in, table_of
 from pipeline.decode.types import from_arrow
@@ -110,6 +111,11 @@ class JsonDecoder(Decoder):
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
         return self.finished(table, extras, conversions + converted)
+
+    def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
+        counts = ConversionCounts()
+        value = exact_json.parse(clean_utf8(body, counts), counts)
+        return error_told(value, self.shape.rows, messages=messages)
 
     @property
     def reads_together(self) -> bool:

@@ -165,11 +165,7 @@ class PageFetcher:
             return self._nothing(request)
         page = page or self._reader.read(response.body)
         self.converted.update(page.converted)
-        if page.extras.get("error"):
-            error = shorten(page.extras["error"], 200)
-            error_text = f"The API sent an error in a {response.status}: {error}"
-            waits = asks_to_wait(response.headers, self._source.answers, response.body)
-            raise ThrottledInBody(error_text) if waits else ContractBroken(error_text)
+        self._refuse_error(page, response)
         check_order(page.table, self._endpoint, request)
         # Pages go by the API's own rows.
         content = self._content(page, response)
@@ -195,6 +191,43 @@ class PageFetcher:
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
         )
+
+    def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
+        """Refuse an error that came with status 200.
+
+        :raises ThrottledInBody: the error means too many requests.
+        """
+        ok_when, told = self._endpoint.ok_when, page.extras.get("error")
+        sentence = f"The API sent an error in a {response.status}: {shorten(told, 200)}"
+        if not told and ok_when is not None:
+            value = page.extras.get("ok")
+            if ok_when.is_met(value):
+                return
+            meant = ", ".join(shorten(one, 40) for one in ok_when.values)
+            beside = self._error_beside(page, response)
+            told = True
+            sentence = (
+                f"The API sent an error in a {response.status}: `{ok_when.at}` is "
+                f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
+                + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
+            )
+        if told:
+            waits = asks_to_wait(response.headers, self._source.answers, response.body)
+            raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
+        if beside := None if page.table.num_rows else self._error_beside(page, response):
+            name, value = beside
+            raise ContractBroken(
+                f"The API sent no rows in a {response.status}, and says of an error: `{name}` is "
+                f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
+                f"request; 2. `errors_at: {name}`, if only an error has it; 3. `ok_when`, which "
+                "names a member and its values that mean success"
+            )
+
+    def _error_beside(
+        self, page: DecodedPage, response: HttpResponse
+    ) -> tuple[str, object] | None:
+        messages = self._endpoint.errors_at is None
+        return self._reader.error_told(response.body, messages=messages)
 
     def made(self, rows: pa.Table, request: PageRequest) -> pa.Table:
         """What the user's function makes of the API's rows, with the parent, which they lack."""

@@ -49,6 +49,8 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     named = dict(endpoint.paging.references())
     if endpoint.errors_at:
         named["error"] = endpoint.errors_at
+    if endpoint.ok_when:
+        named["ok"] = endpoint.ok_when.at
     return {name: split_path(path) for name, path in named.items()}
 
 
