@@ -39,7 +39,7 @@ from pipeline.extract.parsed_page import ParsedPage
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
-from pipeline.model import split_path
+from pipeline.model import fits_header, split_path
 from pipeline.pagination.base import whole_total
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
@@ -78,7 +78,8 @@ class PageFetcher:
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
-        self._conditions = conditions
+        named = ((name.lower(), value) for name, value in conditions.items())
+        self._conditions = {name: value for name, value in named if _is_condition(name, value)}
 
     def feed_facts(self) -> dict[str, Any]:
         """Facts of a feed, for the manifest; empty for another endpoint."""
@@ -223,9 +224,7 @@ class PageFetcher:
                 "names a member and its values that mean success"
             )
 
-    def _error_beside(
-        self, page: DecodedPage, response: HttpResponse
-    ) -> tuple[str, object] | None:
+    def _error_beside(self, page: DecodedPage, response: HttpResponse) -> tuple[str, object] | None:
         messages = self._endpoint.errors_at is None
         return self._reader.error_told(response.body, messages=messages)
 
@@ -278,6 +277,12 @@ class PageFetcher:
             boundary_keys=edges.boundary_keys,
             first_cursor=edges.first_cursor,
         )
+
+
+def _is_condition(name: str, value: object) -> bool:
+    """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
+    known = name in ("if-none-match", "if-modified-since")
+    return known and isinstance(value, str) and fits_header(value)
 
 
 def _stamped(table: pa.Table) -> pa.Table:

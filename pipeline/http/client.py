@@ -46,6 +46,7 @@ from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
 from pipeline.http.retry import AttemptFailed, FailureKind, RetryBudget
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
+from pipeline.origin import check_origin
 from pipeline.ratelimit import Budget
 
 T = TypeVar("T")
@@ -231,6 +232,12 @@ class Client:
             raise
 
     def _built(self, request: HttpRequest) -> httpx.Request:
+        """The request with its URL held against ``base_url``: it gets the credentials, and may come
+        from a checkpoint that whoever writes to the lake has changed.
+
+        :raises ContractBroken: it leads elsewhere.
+        """
+        check_origin(request.url, self._source.base_url)
         built = self._http.build_request(
             request.method,
             request.whole_url,

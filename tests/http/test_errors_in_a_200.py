@@ -217,4 +217,4 @@ def test_ok_when_says_what_success_is_whatever_else_is_told(lake: Lake, state: A
 @pytest.mark.parametrize("body", [{"state": 7, "things": [{"id": 1}]}, {"things": []}])
 def test_anything_but_ok_when_is_an_error_with_rows_or_without(lake: Lake, body: Any) -> None:
     said = error_of(Api(*(JSONResponse(body) for _ in range(9))), lake, OK_WHEN)
-    assert f"`state` is {body.get('state', 'null')}, expected 0, \"fine\" (`ok_when`)" in said
+    assert f'`state` is {body.get("state", "null")}, expected 0, "fine" (`ok_when`)' in said
