@@ -3,6 +3,7 @@
     HeadraceError
     ├── Permanent                nobody tries again: a retry would fail in the same way
     │   ├── ConfigError          a setting or a YAML file is wrong (with file and line)
+    │   ├── Unreachable          no connection, and none in this run: is the address right?
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
     │   ├── ContractBroken       the answer is not what the source's YAML says it would be
@@ -46,6 +47,10 @@ class Permanent(HeadraceError):
 
 class ConfigError(Permanent):
     """A setting or a source's YAML is wrong."""
+
+
+class Unreachable(Permanent):
+    """There is no connection to the API, and there was none in this run."""
 
 
 class AuthError(Permanent):

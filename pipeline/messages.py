@@ -61,6 +61,7 @@ class HttpResponse:
     """A response with its whole body, decompressed. Header names are in lower case.
 
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
+    :ivar left_at: when the request left, on the monotonic clock.
     """
 
     status: int
@@ -68,6 +69,7 @@ class HttpResponse:
     body: Body
     url: str = field(default="", repr=False)
     latency_s: float = 0.0
+    left_at: float = 0.0
 
 
 @dataclass(eq=False)

@@ -170,7 +170,8 @@ async def look(
     endpoint = source.endpoints[name]
     of = endpoint.each.values[0] if endpoint.each else parent
     seen = Seen(name, endpoint, window, of)
-    reader = endpoint.format.decoder(shape_of(endpoint), label=f"{source.source}/{name}")
+    shape = shape_of(endpoint, source.limits.max_body_bytes)
+    reader = endpoint.format.decoder(shape, label=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
 
     def pages_in(part: Window) -> PageFetcher:

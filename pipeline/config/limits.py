@@ -66,6 +66,17 @@ class LimitsConfig(Model):
         "is lent to it",
     )
 
+    max_body_mb: float = Field(
+        64.0,
+        gt=0,
+        le=1024,
+        description="MiB of one response, decompressed: a larger one is refused",
+    )
+
+    @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body_mb * 2**20)
+
     @property
     def rate_per_s(self) -> float | None:
         """Requests a second that all windows together allow for long; None = no limit."""

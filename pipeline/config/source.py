@@ -18,6 +18,7 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
+from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import DAY_S, Apicalypse
 from pipeline.model import HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
@@ -61,6 +62,15 @@ class Source(Model):
     keyed_limits: LimitsConfig | None = Field(
         None,
         description="limits that hold instead where auth has a secret, such as a key or a token",
+    )
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="env: the proxy that HTTPS_PROXY or HTTP_PROXY names; or http://host:port; "
+        "hosts in NO_PROXY are asked without",
+    )
+    tls: TlsConfig = TlsConfig()
+    cookies: bool = Field(
+        False, description="send the cookies that the API sets back to it, within a run"
     )
     answers: ResponsesConfig = ResponsesConfig()
     retries: RetriesConfig = RetriesConfig()

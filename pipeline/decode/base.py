@@ -140,8 +140,8 @@ class Decoder(ABC):
         limit = self.shape.max_body_bytes
         if len(body) > limit:
             raise self.broken(
-                f"the body has {len(body):,} bytes, expected at most {limit:,}. Ask for fewer "
-                "rows a page (paging.limit)"
+                f"the body has {len(body):,} bytes, expected at most {limit:,}. Set fewer rows "
+                "a page (`paging.limit`), or allow more (`limits.max_body_mb`)"
             )
         self.format.check(body)
 
@@ -204,7 +204,7 @@ class Decoder(ABC):
 
     def bad(self, error: BadBody) -> BadBody:
         """The error of a check, with the endpoint's name."""
-        return BadBody(f"{self.label}: {error}")
+        return type(error)(f"{self.label}: {error}")
 
     def _as_known(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         if table.schema.get_field_index(field.name) < 0:

@@ -28,6 +28,11 @@ class BadBody(Exception):
     """The body is not of its format, or only a part of it: a retry may help."""
 
 
+class OtherFormat(BadBody):
+    """The body is of another format, as far as its first bytes show: the API is up, and a retry
+    helps only where an error page has come in place of rows."""
+
+
 class UnexpectedPage(BadBody):
     """A body of the right format with another page than the one requested: the API is up."""
 

@@ -18,7 +18,7 @@ from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
 
 
-def shape_of(endpoint: Endpoint) -> Shape:
+def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> Shape:
     """How a page's body looks, and what its rows are."""
     columns = [
         Column(
@@ -41,6 +41,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         ours=frozenset({endpoint.column_of_parent or ""} - {""}),
         contract=endpoint.contract,
         extras=_extras(endpoint),
+        max_body_bytes=max_body_bytes,
     )
 
 

@@ -132,6 +132,11 @@ class Budget:
         self._log_pause(wait_s or 0.0, "Retry-After {:.0f} s")
         return self._note(self._store.throttled(wait_s))
 
+    @property
+    def throttle_wait_s(self) -> float | None:
+        """The pause after a 429 that names none, if it is configured."""
+        return self._limits.throttle_wait_s
+
     def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
         """Record the API's own count. No request remains: all processes pause until the reset.
 

@@ -102,7 +102,8 @@ async def _read_keys(
     spec = source.endpoints[name]
     keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
-    reader = spec.format.decoder(shape_of(spec), label=f"{source.source}/{name} (sweep)")
+    shape = shape_of(spec, source.limits.max_body_bytes)
+    reader = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
     extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
     extraction.progress = tally

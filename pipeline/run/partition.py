@@ -104,7 +104,8 @@ class _Stager:
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
-        self._reader = self._spec.format.decoder(shape_of(self._spec), self._known(), label=where)
+        shape = shape_of(self._spec, run.source.limits.max_body_bytes)
+        self._reader = self._spec.format.decoder(shape, self._known(), label=where)
         self._pages = PageFetcher(
             run.sender, run.source, endpoint, self._window, self._reader, self._sent
         )

@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
+from pipeline.errors import (
+    ApiUnavailable,
+    HeadraceError,
+    LostRace,
+    Retryable,
+    Unreachable,
+    WindowRefused,
+)
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import PartitionResult, RunContext
@@ -152,6 +159,10 @@ async def _endpoint(
                 outcome.receipts.append(result)
                 done(result)
                 await asyncio.to_thread(check_joined, run, result.manifest, wanted)
+            except Unreachable as error:
+                reason = await asyncio.to_thread(_retryable_if_known, run, name, error)
+                outcome.failed.append(PartitionFailed(name, key, reason))
+                return
             except HeadraceError as error:
                 outcome.failed.append(PartitionFailed(name, key, error))
                 return
@@ -159,6 +170,13 @@ async def _endpoint(
         for _, _, task in staging:
             task.cancel()
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
+
+
+def _retryable_if_known(run: RunContext, name: str, error: Unreachable) -> HeadraceError:
+    """An API that has brought rows in an earlier run is down, and its address is right."""
+    if run.index.latest(run.source.source, name) is None:
+        return error
+    return ApiUnavailable(str(error), wait_s=run.source.breaker.open_s)
 
 
 async def _result(
