@@ -37,8 +37,21 @@ def cut_bytes(said: Body, most: int) -> str:
     return cut(str(said[: most * 4], "utf-8", "replace"), most)
 
 
+def printable(text: str) -> str:
+    """A text that a terminal only shows: what an API says may have control characters in it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "\ufffd"
+        for letter in text
+    )
+
+
 class HeadraceError(Exception):
     """Base of every error that the engine raises on purpose. ``str(error)`` is for the user."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Permanent(HeadraceError):

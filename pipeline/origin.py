@@ -10,7 +10,6 @@ import httpx
 
 from pipeline.errors import ContractBroken
 
-
 MAX_CHARS: Final = 65_536
 """Of a URL; httpx builds no longer one."""
 NO_URL: Final = "the next page's link is no URL: expected http(s)://… without a user in it"

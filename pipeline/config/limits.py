@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.model import Model
+from pipeline.model import Model, Name
 
 
 class RateWindowConfig(Model):
@@ -42,6 +42,10 @@ class RateHeadersConfig(Model):
 class LimitsConfig(Model):
     """The limits of one API key. Every process that uses the key shares them."""
 
+    budget: Name | None = Field(
+        None,
+        description="a name for the budget; default: one for host and key, whatever the path",
+    )
     windows: tuple[RateWindowConfig, ...] = Field(
         (), description="requests per window; empty = the API has no rate limit"
     )

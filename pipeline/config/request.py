@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from pipeline.model import DottedPath, HeaderText, Model
+from pipeline.model import DottedPath, HeaderName, HeaderText, Model
 
 PLACEHOLDERS = (
     "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
@@ -31,11 +31,12 @@ class HttpTemplate(Model):
 
     dialect: Literal["http"] = "http"
     method: Literal["GET", "POST"] = "GET"
-    params: dict[str, str | int | float | bool | list[str]] = {}
-    headers: dict[HeaderText, HeaderText] = {}
-    json_body: dict[str, Any] | None = Field(None, alias="json")
-    form: dict[str, str] | None = None
-    text: str | None = None
+    # Settings in them may be secret: no repr shows them.
+    params: dict[str, str | int | float | bool | list[str]] = Field({}, repr=False)
+    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
+    json_body: dict[str, Any] | None = Field(None, alias="json", repr=False)
+    form: dict[str, str] | None = Field(None, repr=False)
+    text: str | None = Field(None, repr=False)
 
     @property
     def templates(self) -> tuple[Any, ...]:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.endpoint import Endpoint
@@ -20,7 +20,7 @@ from pipeline.config.limits import (
 )
 from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import DAY_S, Apicalypse
-from pipeline.model import HeaderText, HostUrl, Model, Name
+from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 
 _NO_MATTER: Final[Any] = {
@@ -57,7 +57,7 @@ class Source(Model):
     ] = SCHEMES["days"](kind="days")
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
     auth: Annotated[Auth, AUTH.field] = NO_AUTH
-    headers: dict[HeaderText, HeaderText] = {}
+    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
     limits: LimitsConfig = LimitsConfig()
     keyed_limits: LimitsConfig | None = Field(
         None,
@@ -79,6 +79,7 @@ class Source(Model):
     schedule: Schedule = Schedule()
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     _credentials: tuple[str, ...] = ()
+    _secrets: tuple[SecretStr, ...] = ()
 
     def with_credentials_of(self, variables: Sequence[str]) -> "Source":
         """This source, which can say where its credentials come from."""
@@ -90,6 +91,17 @@ class Source(Model):
     def credentials(self) -> tuple[str, ...]:
         """The environment variables that they come from, as they are told to the user."""
         return self._credentials
+
+    def with_secrets(self, values: Iterable[str]) -> "Source":
+        """This source, with texts outside ``auth`` that must not be shown either."""
+        found = self.model_copy()
+        found._secrets = tuple(SecretStr(value) for value in values)
+        return found
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of settings in headers and requests: a key may be among them."""
+        return tuple(secret.get_secret_value() for secret in self._secrets)
 
     @property
     def pack(self) -> int:

@@ -44,7 +44,8 @@ _FAILED: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _FINE: Final = re.compile(
-    r"\W*(?!.*\b(not|un)[ -]?success)(ok(ay)?|success(ful(ly)?)?|succeeded|done|complete[d]?|none|null|n/?a|no error[s]?|"
+    r"\W*(?!.*\b(not|un)[ -]?success)(ok(ay)?|success(ful(ly)?)?|succeeded|done|complete[d]?|none|"
+    r"null|n/?a|no error[s]?|"
     r"true|valid|200( ok)?|.*\bsuccess(ful|fully)?\b.*|"
     r".*\b(no|0|zero|not any|without)\b.{0,40}\b(result|record|row|item|data|match|entr|content|"
     r"change|update|more|document|object|event|hit)\w*\b.*|"
@@ -78,7 +79,7 @@ def error_told(
 
 
 _Level = tuple[str, Mapping[str, object], frozenset[str]]
-"""An object around the rows: its path with a dot behind it, itself, and the members to pass over."""
+"""An object around the rows: its path and a dot, itself, and the members to pass over."""
 
 
 def _levels(body: object, rows: Sequence[str]) -> Iterator[_Level]:

@@ -36,6 +36,7 @@ from pipeline.http.aiohttp_transport import AiohttpTransport
 from pipeline.http.breaker import Breaker, BreakerState
 from pipeline.http.budgeted_transport import LATE, LATENCY_S, BudgetedTransport
 from pipeline.http.classify import ResponseKind
+from pipeline.http.cookies import cookie_jar
 from pipeline.http.deadlines import DeadlineTransport
 from pipeline.http.error_messages import (
     NOT_QUOTED,
@@ -71,8 +72,10 @@ class Client:
         self._probe = asyncio.Lock()
         self.budget = budget
         self.proxies = Proxies.of(source, os.environ)
+        others = [*source.secrets, *self.proxies.secrets()]
+        self.secrets = Secrets(source.auth, http.auth, others)
+        self._sets_cookies = False
         self._known_before = breaker.state is BreakerState.HALF_OPEN
-        self.secrets = Secrets(source.auth, http.auth)
         self._rate_limits = RateLimitListener(source, budget)
         self.spent = RetryBudget()
         self.requests = 0
@@ -284,6 +287,7 @@ class Client:
         self.spent.answered = True
         body = await read_body(response, self.max_body_bytes, self._source.source)
         headers, url = dict(response.headers), str(response.url)
+        self._sets_cookies = self._sets_cookies or "set-cookie" in headers
         return HttpResponse(response.status_code, headers, body, url, latency_s, left_at)
 
     async def _judge(self, response: HttpResponse, label: object) -> None:
@@ -302,7 +306,12 @@ class Client:
         if kind is ResponseKind.RETRY:
             raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
         has_secret = await self._has_secret(response)
-        raise refusal(kind, status, headers, body, str(label), has_secret=has_secret)
+        error = refusal(kind, status, headers, body, str(label), has_secret=has_secret)
+        if self._sets_cookies and not self._source.cookies:
+            error.args = (
+                f"{str(error).rstrip('.')}. The API sets cookies: `cookies: true` sends them back",
+            )
+        raise error
 
     def _unreachable(self, label: object, reason: str, *, of_token: bool) -> Unreachable:
         """Without Dagster's retries: nothing shows that the API is there at all."""
@@ -315,6 +324,8 @@ class Client:
             checks.append(f"whether a proxy is needed: {unused} is set, and `proxy: env` uses it")
         else:
             checks.append("whether a proxy is needed: `proxy: http://host:port`")
+        if self._source.base_url.startswith("https:") and not self._source.tls.cert:
+            checks.append("whether the API wants a certificate of the client: `tls: {cert, key}`")
         numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
         return Unreachable(
             f"{label}: {reason}. {name} has not responded once in this run. Check: {numbered}."
@@ -360,6 +371,7 @@ async def open_client(
         auth=source.auth.make(AuthContext()),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=stages,
+        cookies=cookie_jar(sent_back=source.cookies),
         transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )

@@ -109,8 +109,8 @@ def wrong_tls(error: httpx.HTTPError) -> str | None:
             "its port; 3. `proxy`."
         )
     return (
-        f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or SSL_CERT_FILE "
-        "or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, also of a proxy "
+        f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or "
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, also of a proxy "
         "that opens TLS; 2. `base_url`; 3. the clock of this machine."
     )
 
@@ -129,7 +129,7 @@ def _tls_reason(error: BaseException) -> str | None:
         return str(getattr(error, "verify_message", "")) or None
     if isinstance(error, ssl.SSLError):
         kinds = ("CERTIFICATE", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER", "HTTP_REQUEST")
-        reason = error.reason or ""
+        reason = str(getattr(error, "reason", None) or "")
         return reason if any(kind in reason for kind in kinds) else None
     return None
 

@@ -171,7 +171,7 @@ def advertised_limit(
     if rate.interval is not None:
         text = headers.get(rate.interval.lower(), "").strip()
         per_s = number_in(text) if duration_in(text) is None else duration_in(text)
-    if requests is None or requests <= 0 or per_s is None or not 0 < per_s:
+    if requests is None or requests <= 0 or per_s is None or not per_s > 0:
         return None
     if requests < 1:  # half a request a second is one in two
         requests, per_s = 1.0, per_s / requests

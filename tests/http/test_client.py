@@ -14,7 +14,6 @@ from pipeline.config.limits import RateHeadersConfig, ResponsesConfig, RetriesCo
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
-    ConfigError,
     ContractBroken,
     HeadraceError,
     RequestRefused,

@@ -27,7 +27,7 @@ def test_a_date_is_read_by_the_clock_of_the_api(ahead_s: int) -> None:
     headers = {"date": http_date(there), "retry-after": http_date(there + timedelta(seconds=9))}
     assert retry_after_s(headers, lambda: NOW) == 10.0
     reset = {"date": http_date(there), "x-ratelimit-reset": str(int(there.timestamp()) + 9)}
-    left, reset_s = quota_left(reset, RateHeadersConfig(), lambda: NOW)
+    _, reset_s = quota_left(reset, RateHeadersConfig(), lambda: NOW)
     assert reset_s in (9.0, 10.0)
 
 
