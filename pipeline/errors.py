@@ -12,6 +12,7 @@
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
+        ├── RateLimited          the quota is used up for longer than a run should wait
         ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
         ├── LostRace             another run took this partition over and has not finished it
         └── ReadAnew             what came does not fit what an earlier try or another run has read
@@ -107,6 +108,10 @@ class Retryable(HeadraceError):
 
 class ApiUnavailable(Retryable):
     """The API can't be reached, or keeps failing."""
+
+
+class RateLimited(Retryable):
+    """The API wants a pause that is longer than a run should wait."""
 
 
 class LakeUnavailable(Retryable):

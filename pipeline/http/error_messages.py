@@ -110,8 +110,8 @@ def wrong_tls(error: httpx.HTTPError) -> str | None:
         )
     return (
         f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or "
-        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, also of a proxy "
-        "that opens TLS; 2. `base_url`; 3. the clock of this machine."
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, "
+        "also of a proxy that opens TLS; 2. `base_url`; 3. the clock of this machine."
     )
 
 

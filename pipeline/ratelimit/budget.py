@@ -24,7 +24,7 @@ from typing import Self
 
 from aiolimiter import AsyncLimiter
 
-from pipeline.errors import Retryable
+from pipeline.errors import RateLimited, Retryable
 from pipeline.ratelimit.advertised_limit import ADVERTISED_TTL_S
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.permits import Permits
@@ -245,7 +245,7 @@ class Budget:
         """
         self._log_pause(blocked_s, "{:.0f} s more")
         if blocked_s > max(MAX_WAIT_S, FREE_AFTER * self._limits.longest_s):
-            raise Retryable(
+            raise RateLimited(
                 f"Rate limited: the API asks all processes of this budget to pause until "
                 f"{_clock(blocked_s)}. No request goes out before that.",
                 wait_s=blocked_s,

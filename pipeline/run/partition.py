@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.decode.types import schema_of
-from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.fan_out import FanOutReader, ListFailures
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
@@ -202,20 +202,30 @@ class _Stager:
         gathered = RowBuffer(self._spec.batch_rows, position, self._run.held)
         with closing(gathered):
             async with self._landing.open():
-                async with aclosing(pages) as handed_pages:
-                    async for handed in handed_pages:
-                        gathered.add(handed)
-                        await asyncio.sleep(0)  # pages in a row must not hold the loop up
-                        if gathered.is_full:
-                            await self._landing.end(gathered, self._counters())
-                        elif gathered.is_group:
-                            await self._landing.group(gathered, self._counters())
-                        else:
-                            await self._landing.keep_up(self._run.held)
+                try:
+                    await self._land(pages, gathered)
+                except RateLimited:
+                    # However small the quota, the next attempt has less to do than this one.
+                    if gathered.rows and self._spec.resumable:
+                        await self._landing.end(gathered, self._counters())
+                    raise
                 self._note_ends(extraction)
                 if gathered.rows:
                     end = ReadingEnd(self._tally.contiguous, self._extra)
                     await self._landing.end(gathered, self._counters(), end)
+
+    async def _land(self, pages: AsyncGenerator[PageBatch, None], gathered: RowBuffer) -> None:
+        """Write the pages as they come; the last batch is left in ``gathered``."""
+        async with aclosing(pages) as handed_pages:
+            async for handed in handed_pages:
+                gathered.add(handed)
+                await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                if gathered.is_full:
+                    await self._landing.end(gathered, self._counters())
+                elif gathered.is_group:
+                    await self._landing.group(gathered, self._counters())
+                else:
+                    await self._landing.keep_up(self._run.held)
 
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""

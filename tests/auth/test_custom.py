@@ -42,7 +42,7 @@ def spec(path: str, **options: str) -> CustomAuth:
 def test_what_is_no_auth_is_not_called(tmp_path: Path) -> None:
     file = tmp_path / "ran"
     with pytest.raises(ConfigError, match=r"is not a subclass of httpx\.Auth"):
-        spec("subprocess:Popen", args=f"touch {file}", shell="1").make(AuthContext())
+        spec("subprocess:Popen", args=f"touch {file}", bufsize="1").make(AuthContext())
     assert not file.exists()
 
 

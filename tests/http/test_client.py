@@ -16,8 +16,8 @@ from pipeline.errors import (
     AuthError,
     ContractBroken,
     HeadraceError,
+    RateLimited,
     RequestRefused,
-    Retryable,
     Unreachable,
 )
 from pipeline.http import retry
@@ -391,7 +391,7 @@ def test_a_reset_in_another_unit_is_warned_of_once(caplog: pytest.LogCaptureFixt
 
 def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptureFixture) -> None:
     found, wire, sent = fetched(lambda *_: answer([], 429, head="Retry-After: 7200"))
-    assert type(found) is Retryable
+    assert type(found) is RateLimited
     assert found.wait_s == pytest.approx(7200, abs=5)
     assert "the API asks all processes of this budget to pause until" in str(found)
     assert (len(wire.seen), sent.throttled) == (1, 1)
