@@ -140,6 +140,9 @@ class Endpoint(Model):
         description="how old a response from the cache may be: low (300 s), medium (3600 s), "
         "high (86400 s), or seconds; for reference data without a cursor",
     )
+    preview: bool | None = Field(
+        None, description="whether rows are shown in Dagster; default: as the source says"
+    )
     conditional: bool = Field(
         False,
         description="for a feed: send the ETag or the date of the previous partition; a 304 is an "

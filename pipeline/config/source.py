@@ -24,7 +24,7 @@ from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 
 _NO_MATTER: Final[Any] = {
-    "cache": True, "conditional": True, "description": True,
+    "cache": True, "conditional": True, "preview": True, "description": True,
     "columns": {"__all__": {"description"}}, "each": {"concurrency"},
 }  # fmt: skip
 """What may change of an endpoint while its rows stay the same."""
@@ -77,6 +77,9 @@ class Source(Model):
     breaker: BreakerConfig = BreakerConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     schedule: Schedule = Schedule()
+    preview: bool = Field(
+        True, description="false: no rows of data are shown in Dagster, or kept in its database"
+    )
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     _credentials: tuple[str, ...] = ()
     _secrets: tuple[SecretStr, ...] = ()
@@ -145,6 +148,11 @@ class Source(Model):
         if self.keyed_limits is None or self.auth.is_anonymous:
             return self
         return self.model_copy(update={"limits": self.keyed_limits})
+
+    def previews(self, endpoint: str) -> bool:
+        """True if rows of an endpoint may be shown in Dagster."""
+        own = self.endpoints[endpoint].preview
+        return self.preview if own is None else own
 
     @property
     def zone(self) -> ZoneInfo:

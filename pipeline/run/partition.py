@@ -146,7 +146,7 @@ class _Stager:
             contiguous=self._tally.contiguous,
             counters=self._counters(),
             schema=self._landing.schema_of(self._reader.schema),
-            preview=self._landing.preview,
+            preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
             resumed_pages=self._resumed_pages,
             extra=self._extra,
             began=began,
