@@ -1,5 +1,6 @@
 """Errors about a response that no retry can mend, or about none: the finding and the remedy."""
 
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -84,8 +85,8 @@ def _no_connection(error: httpx.ConnectError) -> str:
         return f"no connection to the proxy {cause.host}:{cause.port}"
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
         return f"no connection to {host} (the name of the host is not known)"
-    if isinstance(cause, aiohttp.ClientConnectorError) and cause.strerror:
-        return f"no connection to {host} ({cause.strerror.lower()})"
+    if isinstance(cause, aiohttp.ClientConnectorError) and cause.errno:
+        return f"no connection to {host} ({os.strerror(cause.errno).lower()})"
     return f"no connection to {host}"
 
 
