@@ -7,6 +7,7 @@
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
     │   ├── ContractBroken       the answer is not what the source's YAML says it would be
+    │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
@@ -81,6 +82,10 @@ class RequestRefused(Permanent):
 
 class ContractBroken(Permanent):
     """The API's answer breaks what the source's YAML says of it."""
+
+
+class WrongFormat(ContractBroken):
+    """The body is of another format, such as HTML, and no rows had come before it."""
 
 
 class WindowRefused(Permanent):

@@ -25,11 +25,11 @@ from pipeline.errors import (
     ApiUnavailable,
     AuthError,
     ConfigError,
-    ContractBroken,
     HeadraceError,
     RequestRefused,
     Retryable,
     Unreachable,
+    WrongFormat,
 )
 from pipeline.http import classify, retry
 from pipeline.http.aiohttp_transport import AiohttpTransport
@@ -127,7 +127,7 @@ class Client:
         if wait_s is None or self._breaker.state is BreakerState.OPEN:
             if failed.kind is FailureKind.FORMAT:
                 endpoint = _endpoint_of(label)
-                raise ContractBroken(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
+                raise WrongFormat(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
             number = failures.total()
             reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
             if failed.unconnected and not (self.spent.answered or self._known_before):

@@ -19,6 +19,7 @@ from pipeline.errors import (
     Retryable,
     Unreachable,
     WindowRefused,
+    WrongFormat,
 )
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
@@ -159,7 +160,7 @@ async def _endpoint(
                 outcome.receipts.append(result)
                 done(result)
                 await asyncio.to_thread(check_joined, run, result.manifest, wanted)
-            except Unreachable as error:
+            except (Unreachable, WrongFormat) as error:
                 reason = await asyncio.to_thread(_retryable_if_known, run, name, error)
                 outcome.failed.append(PartitionFailed(name, key, reason))
                 return
@@ -172,8 +173,8 @@ async def _endpoint(
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
 
 
-def _retryable_if_known(run: RunContext, name: str, error: Unreachable) -> HeadraceError:
-    """An API that has brought rows in an earlier run is down, and its address is right."""
+def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> HeadraceError:
+    """An API that has brought rows in an earlier run is down, or shows a page that says so."""
     if run.index.latest(run.source.source, name) is None:
         return error
     return ApiUnavailable(str(error), wait_s=run.source.breaker.open_s)
