@@ -45,6 +45,12 @@ def _different(values: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return values
 
 
+ListName = Annotated[
+    str, Field(pattern=r"^[A-Za-z_]\w*$", description="letters, digits and _, no digit first")
+]
+"""Of a list of a product: what stands behind ``each.`` in placeholders."""
+
+
 class EachList(Model):
     """One list of values: ``values``, or ``column`` of the newest committed rows of ``endpoint``.
 
@@ -91,7 +97,7 @@ class EachConfig(EachList):
 
     model_config = {"json_schema_extra": _product_in_schema}
 
-    lists: dict[Name, EachList] = {}
+    lists: dict[ListName, EachList] = {}
     column_here: str | None = Field(None, description="a column of the rows that gets the value")
     group: int = Field(1, ge=1, description="how many values one request names, joined by ,")
     concurrency: int = Field(8, ge=1, description="values that are read side by side")
