@@ -47,16 +47,23 @@ def check(name: str, endpoints: Sequence[str], pages: int, days: float, console:
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    names = _parents_first(source, endpoints or list(source.endpoints))
+    names = _upstream_first(source, endpoints or list(source.endpoints))
     console.print(f"[bold]{source.source}[/] at {source.base_url}: the YAML is valid")
     return int(asyncio.run(_look_at_all(source, names, pages, days, console)))
 
 
-def _parents_first(source: Source, names: Sequence[str]) -> list[str]:
-    """With the parents that were not named: their rows say what to ask for."""
-    of = {name: source.endpoints[name].parents for name in names}
-    parents = [children.endpoint if children else name for name, children in of.items()]
-    return list(dict.fromkeys([*parents, *names]))
+def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
+    """With the endpoints that were not named: their rows say what to ask for."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for above in source.upstream(name):
+            add(above)
+        found[name] = None
+
+    for name in names:
+        add(name)
+    return list(found)
 
 
 async def _look_at_all(
@@ -69,11 +76,10 @@ async def _look_at_all(
         batching(client, source) as sender,
     ):
         for name in names:
-            if children := source.endpoints[name].parents:
-                above = all_seen[children.endpoint]
-                seen = await look_at_children(source, name, children, above, sender, pages)
+            window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
+            if source.endpoints[name].fans_out:
+                seen = await look_at_children(source, name, all_seen, window, sender, pages)
             else:
-                window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
                 seen = await look(source, name, sender, window, pages)
             all_seen[name] = seen
             found = doubts(source, seen)

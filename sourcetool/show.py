@@ -54,7 +54,7 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
 
 def _window(seen: Seen) -> str:
     cursor, window = seen.endpoint.cursor, seen.window
-    if seen.endpoint.parents is not None:
+    if seen.endpoint.parents is not None and not seen.endpoint.incremental:
         return f"that of {seen.endpoint.parents.endpoint}"
     if cursor is None or window.start is None:
         return "a snapshot: the whole collection"

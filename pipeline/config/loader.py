@@ -14,10 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.config.budgets import with_shared_limits
+from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
 from pipeline.config.source import BASE_URL, Source
-from pipeline.config.validation import problems_of_parents
 from pipeline.config.yaml_lines import Lines, read_yaml
 from pipeline.errors import ConfigError
 from pipeline.model import NAME
@@ -107,8 +107,8 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
     """What only shows when two endpoints are held against each other."""
     found = []
-    for name, sentence in problems_of_parents(source.endpoints):
-        line, inside = lines.nearest(("endpoints", name, "parents", "column"))
+    for name, key, sentence in problems_of_lists(source.endpoints):
+        line, inside = lines.nearest(("endpoints", name, *key))
         found.append(f"{file}:{line}: {'.'.join(inside)}: {sentence}")
     return found
 
