@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.each import EachConfig
+from pipeline.config.limits import ResponsesConfig
 from pipeline.config.request import (
     DAY_S,
     OPTIONAL,
@@ -98,6 +99,9 @@ class Endpoint(Model):
         None,
         description="a member that only an error has, in a 200 response; with Retry-After, or with "
         "answers.throttled_text in it, it means too many requests",
+    )
+    answers: ResponsesConfig | None = Field(
+        None, description="meanings of statuses for this endpoint, before those of the source"
     )
     parents: ParentsConfig | None = None
     each: EachConfig | None = None

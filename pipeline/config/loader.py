@@ -17,7 +17,7 @@ from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
 from pipeline.config.source import BASE_URL, Source
 from pipeline.config.validation import problems_of_parents
-from pipeline.config.yaml_lines import Lines, read_yaml
+from pipeline.config.yaml_lines import Lines, read_yaml, without_left_out
 from pipeline.errors import ConfigError
 from pipeline.model import NAME
 
@@ -67,7 +67,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     settings = os.environ if env is None else env
     text = _text_of(file)
     data, lines, filled = _parse(str(file), text, settings)
-    merged = merge_defaults(data)
+    merged = without_left_out(merge_defaults(data))
     try:
         source = Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
@@ -170,12 +170,23 @@ def merge_defaults(data: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def _merge(below: Any, above: Any) -> Any:
+_NAMED_BY_THE_USER = ("params", "headers", "form", "json", "columns")
+"""Mappings whose names are the API's: a parameter may be called ``kind``."""
+
+
+def _merge(below: Any, above: Any, *, of_kinds: bool = True) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    if _kind(below) != _kind(above) and _kind(above) is not None:
+    if of_kinds and _kind(below) != _kind(above) and _kind(above) is not None:
         return above
-    both = {key: _merge(below.get(key), above.get(key, below.get(key))) for key in below}
+    both = {
+        key: _merge(
+            below.get(key),
+            above.get(key, below.get(key)),
+            of_kinds=of_kinds and key not in _NAMED_BY_THE_USER,
+        )
+        for key in below
+    }
     merged = {**both, **{key: value for key, value in above.items() if key not in below}}
     return {key: value for key, value in merged.items() if key not in above or value is not None}
 

@@ -51,12 +51,12 @@ def build_page_request(
     values = values_of(endpoint.window, window, page)
     accept = endpoint.format.accept
     if page.url is not None:
-        return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values, accept))
+        headers = _headers(endpoint.request, values, accept)
+        return HttpRequest("GET", page.url, headers=headers, endpoint=name)
     filled = _http(endpoint.request, url, values, accept)
     more = endpoint.paging.parameters(page).items()
-    return replace(
-        filled, params=filled.params + tuple((name, _text(value)) for name, value in more)
-    )
+    params = filled.params + tuple((key, _text(value)) for key, value in more)
+    return replace(filled, params=params, endpoint=name)
 
 
 def _key_type(endpoint: Endpoint) -> str:

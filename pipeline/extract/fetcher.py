@@ -63,6 +63,7 @@ class PageFetcher:
         self._source = source
         self._name = name
         self._endpoint: Endpoint = source.endpoints[name]
+        self._answers = source.answers_of(name)
         self._window = window
         self._reader = reader
         self._sent = sent
@@ -168,7 +169,7 @@ class PageFetcher:
         if page.extras.get("error"):
             error = shorten(page.extras["error"], 200)
             error_text = f"The API sent an error in a {response.status}: {error}"
-            waits = asks_to_wait(response.headers, self._source.answers, response.body)
+            waits = asks_to_wait(response.headers, self._answers, response.body)
             raise ThrottledInBody(error_text) if waits else ContractBroken(error_text)
         check_order(page.table, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -214,7 +215,7 @@ class PageFetcher:
         """Whether the response means that there are no rows, whatever its body has."""
         advertised = self._source.limits.headers
         return (
-            classify(response.status, response.headers, self._source.answers, advertised)
+            classify(response.status, response.headers, self._answers, advertised, response.body)
             is ResponseKind.EMPTY
         )
 

@@ -178,7 +178,7 @@ class Client:
     ) -> T:
         try:
             response = await self._send(request, sent)
-            await self._judge(response, label)
+            await self._judge(request, response, label)
             result = await self.read(response, read, label)
         except AttemptFailed as failed:
             if not failed.of_token:  # all that waited for a token fail together
@@ -249,12 +249,13 @@ class Client:
         headers = dict(response.headers)
         return HttpResponse(response.status_code, headers, body, str(response.url), latency_s)
 
-    async def _judge(self, response: HttpResponse, label: object) -> None:
+    async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
         status, headers, body = response.status, response.headers, response.body
         self._rate_limits.observed(headers)
         rate = self._source.limits.headers
-        kind = classify.classify(status, headers, self._source.answers, rate, body)
+        answers = self._source.answers_of(request.endpoint)
+        kind = classify.classify(status, headers, answers, rate, body)
         if kind in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
             return
         if kind is ResponseKind.THROTTLED:
