@@ -211,56 +211,58 @@ class Endpoint(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
+        """:raises ValueError: all that does not fit, one a line."""
+        if misfits := dict.fromkeys(self._misfits()):
+            raise ValueError("\n".join(misfits))
+        return self
+
+    def _misfits(self) -> Iterator[str]:
         here = self.column_of_parent
         if here is not None and here not in self.columns:
-            raise ValueError(
-                f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
-            )
+            yield (f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`")
         if self.parents is not None and here is not None and self.parents.group > 1:
-            raise ValueError("`parents.column_here` needs one parent a request: set `group: 1`")
+            yield ("`parents.column_here` needs one parent a request: set `group: 1`")
         if self.parents is not None and self.cursor is not None:
-            raise ValueError("an endpoint with `parents` has their window: leave its `cursor` out")
+            yield ("an endpoint with `parents` has their window: leave its `cursor` out")
         if self.cursor is not None and self.cursor not in self.columns:
-            raise ValueError(
+            yield (
                 f"the cursor `{self.cursor}` needs a declared type, e.g. "
                 f"`columns: {{{self.cursor}: 'timestamp[s]'}}`"
             )
-        self._cursor_is_a_time()
+        yield from self._cursor_is_a_time()
         if isinstance(self.request, HttpTemplate):
-            self._placeholders_fit(self.request)
-        for sentence in problems(self):
-            raise ValueError(sentence)
-        return self
+            yield from self._placeholders_fit(self.request)
+        yield from problems(self)
 
-    def _cursor_is_a_time(self) -> None:
-        if self.cursor is None:
+    def _cursor_is_a_time(self) -> Iterator[str]:
+        if self.cursor is None or self.cursor not in self.columns:
             return
         kind = self.columns[self.cursor].type
         if not kind.startswith(("timestamp[", "date")):
-            raise ValueError(
+            yield (
                 f"the cursor `{self.cursor}` is declared as `{kind}`: expected `date` or a "
                 "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for text"
             )
         if kind == "date" and self.window.resolution_s < DAY_S:
-            raise ValueError(
+            yield (
                 f"the cursor `{self.cursor}` is a day without a time: say so with "
                 "`window: {resolution_s: 86400}`"
             )
 
-    def _placeholders_fit(self, request: HttpTemplate) -> None:
+    def _placeholders_fit(self, request: HttpTemplate) -> Iterator[str]:
         used = " ".join(str(value) for value in request.templates) + (self.path or "")
         has_window = "{end}" in used or "{start}" in used or self.feed
         if self.cursor is not None and not has_window:
-            raise ValueError(
+            yield (
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "
                 "into `params`, or leave `cursor` out (then it is a snapshot), or say "
                 "`window: {start: none, end: none}` for a feed, which sends its latest rows"
             )
         if self.path is not None and set(self.path) & set("?#"):
-            raise ValueError("`path` has a ? or #: put the query into `request.params`")
-        self._baseline_keeps_its_end(request)
+            yield ("`path` has a ? or #: put the query into `request.params`")
+        yield from self._baseline_keeps_its_end(request)
 
-    def _baseline_keeps_its_end(self, request: HttpTemplate) -> None:
+    def _baseline_keeps_its_end(self, request: HttpTemplate) -> Iterator[str]:
         """A text with a placeholder without a value is left out, and the others in it as well."""
         together = self.window.together or self.window.floor is not None
         first = self.paging.first_request().token is not None
@@ -275,7 +277,7 @@ class Endpoint(Model):
                 continue
             what = "a baseline" if left_out == "start" else "a first page"
             floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
-            raise ValueError(
+            yield (
                 f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
                 f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
                 f"`[[changed >= {{{left_out}}} and ]]changed < {{end}}`"
