@@ -7,9 +7,12 @@ from typing import Final
 
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS: Final = frozenset(
-    "key apikey token secret password passwd passphrase passcode pwd pass signature sig hmac "
-    "session sessionid sid auth authorization authentication credential credentials appid jwt "
-    "bearer code otp cookie".split()
+    (
+        *("key", "apikey", "token", "secret", "jwt", "bearer", "code", "appid", "cookie", "otp"),
+        *("password", "passwd", "passphrase", "passcode", "pwd", "pass", "credential"),
+        *("signature", "sig", "hmac", "session", "sessionid", "sid", "credentials"),
+        *("auth", "authorization", "authentication"),
+    )
 )
 _SECRET_ENDS: Final = ("key", "token", "secret", "password", "passwd", "signature", "sessionid")
 _NO_SECRET: Final = re.compile(
@@ -20,7 +23,7 @@ _NO_SECRET: Final = re.compile(
 )
 """Names that end as those of secrets do, and are places among rows, or columns."""
 _JWT: Final = re.compile(r"ey[\w-]{8,}\.[\w-]{4,}\.[\w-]*")
-_RANDOM: Final = re.compile(r"[A-Za-z0-9_\-+/=~]{20,}")
+_RANDOM: Final = re.compile(r"[A-Za-z0-9_\-+/=~:]{20,}")
 _RANDOM_BITS: Final = 3.2
 _WORDY: Final = re.compile(r"[a-z]{3,}([-_][a-z]{2,}|\d{0,4})*", re.IGNORECASE)
 

@@ -43,7 +43,7 @@ def test_what_breaks_the_contract_is_named(function: object, said: str) -> None:
 def test_a_function_is_found_beside_the_definitions_wherever_python_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`dagster asset materialize` does not look in the project's folder; `python -m dagster` does."""
+    """`dagster asset materialize` does not look there; `python -m dagster` does."""
     (tmp_path / "rows_of_mine.py").write_text("def rows(table):\n    return table\n")
     (tmp_path / "rows_that_fail.py").write_text("1 / 0\n")
     monkeypatch.setattr(sys, "path", [*sys.path])

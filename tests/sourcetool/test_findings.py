@@ -16,7 +16,8 @@ from starlette.routing import Route
 from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
 from sourcetool.check import check
-from sourcetool.new import Key, new
+from sourcetool.new import new
+from sourcetool.new_request import Given, Key, request_of
 from tests.support.responses import json_answer
 from tests.support.runs import outcome_of, serving
 
@@ -165,8 +166,9 @@ def test_a_key_for_authorization_is_a_bearers_unless_it_says_another_scheme(
     value: str, sent: str, auth: dict[str, str]
 ) -> None:
     key = Key("Authorization", "SHOP_KEY")
-    assert key.sent({"SHOP_KEY": value}) == {"Authorization": sent}
-    assert key.as_auth({"SHOP_KEY": value}) == auth
+    found = request_of(Given("https://api.test/v1/x", key), "shop", {"SHOP_KEY": value})
+    assert found.sent_headers == {"Authorization": sent}
+    assert found.auth == auth
 
 
 def test_without_a_key_the_way_is_shown(api: str, tmp_path: Path) -> None:
