@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sourcetool.cache import cache
 from sourcetool.catalogue import catalogue
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from sourcetool.import_source import import_source
 from sourcetool.new import new
 from sourcetool.new_request import Given, Key
@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--endpoint", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--pages", type=int, default=2)
     verb.add_argument("--days", type=float, default=1.0, help="how far back the window begins")
+    verb.add_argument("--rows", type=int, default=0, help="read until so many rows have come")
+    verb.add_argument("--into", help="a Parquet file for the rows of one endpoint")
+    verb.add_argument("--json", action="store_true", help="the verdict for programs")
     verb = verbs.add_parser(
         "new", help="ask a URL for one page, and propose the YAML of its source"
     )
@@ -70,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     console = Console(soft_wrap=True)
     if given.verb == "check":
-        return check(given.source, given.endpoint, given.pages, given.days, console)
+        wanted = Wanted(given.endpoint, given.pages, given.days, given.rows, given.into, given.json)
+        return check(given.source, wanted, console)
     if given.verb == "validate":
         return validate(console)
     if given.verb == "cache":

@@ -11,7 +11,13 @@ _MOST_PARENTS = 5
 
 
 async def look_at_children(
-    source: Source, name: str, children: ParentsConfig, above: Seen, sender: Sender, most_pages: int
+    source: Source,
+    name: str,
+    children: ParentsConfig,
+    above: Seen,
+    sender: Sender,
+    most_pages: int,
+    most_rows: int = 0,
 ) -> Seen:
     """The children of a parent that has some, if one of the first few has.
 
@@ -28,7 +34,7 @@ async def look_at_children(
         seen.error = error
         return seen
     for parent in parents[:_MOST_PARENTS]:
-        seen = await look(source, name, sender, above.window, most_pages, parent)
+        seen = await look(source, name, sender, above.window, most_pages, parent, most_rows)
         if seen.error or seen.came:
             break
     return seen

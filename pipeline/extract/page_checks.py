@@ -187,6 +187,14 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
     too_high = request.before is not None and (
         low <= request.before if endpoint.order == "descending" else high >= request.before
     )
+    bound = high if endpoint.order == "descending" else low
+    if too_low and not too_high and bound == request.after:
+        raise ContractBroken(
+            f"The page begins with `{endpoint.key_of_rows[0]}` = {bound}, expected rows after "
+            f"{request.after}. The API includes the bound. Set one: 1. the parameter with "
+            "{after} that means greater than (gt in place of gte); 2. `paging: {kind: cursor}`, if the "
+            "rows are sorted by the cursor"
+        )
     if too_low or too_high:
         raise ContractBroken(
             f"The page has rows with `{endpoint.key_of_rows[0]}` from {first} to {last}, expected "
