@@ -172,7 +172,8 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
         raise ContractBroken(
             f"The page has `{endpoint.key_of_rows[0]}` = {later[at].as_py()} after "
             f"{earlier[at].as_py()}, expected {endpoint.order}. Check: 1. the sort of the request; "
-            "2. that the key is unique"
+            "2. that the key is unique; 3. `order: none`, if the API sorts otherwise (texts by the "
+            "rules of a language), or not at all"
         )
     _bounds_kept(keys, request, endpoint)
 
