@@ -161,6 +161,14 @@ def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
         metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if failures := markdown_table(parents["failures"]):
             metadata["failures"] = dg.MetadataValue.md(failures)
+    if notes.each is not None:
+        metadata["values"] = len(notes.each)
+    if behind := notes.values.get("behind"):
+        metadata["values_behind"] = sum(len(names) for _, names in behind)
+        if failures := markdown_table(notes.values.get("failures", ())):
+            metadata["failures"] = dg.MetadataValue.md(failures)
+    if further := notes.values.get("from"):
+        metadata["values_read_from_further_back"] = sum(len(names) for _, names in further)
     return metadata
 
 

@@ -90,6 +90,7 @@ def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool)
     left = (total - rows) / rate if rate and total > rows else 0.0
     return (
         f"{rows:,} of {counted(total, 'row')}, {rate:,.0f} rows/s, "
+        f"{_values(outcome)}"
         f"{counted(stats.requests, 'request')}, "
         f"{share}{stats.throttled} throttled, "
         f"{counted(len(outcome.receipts), 'partition')} committed"
@@ -121,6 +122,15 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
         rows += tally.rows
         total += max(tally.rows, open_total or 0)
     return rows, total
+
+
+def _values(outcome: RunOutcome) -> str:
+    """Of endpoints that are read for values: how many of these were, children by their parents."""
+    tallies = [tally for tally in outcome.tallies.values() if tally.of_values]
+    if not tallies:
+        return ""
+    read, of_all = (sum(getattr(t, name) for t in tallies) for name in ("values", "of_values"))
+    return f"{read:,} of {of_all:,} parents or values read, "
 
 
 def counted(number: int, noun: str) -> str:

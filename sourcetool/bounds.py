@@ -6,6 +6,7 @@ something else: Parse Server finds nothing by ``{$gte: {__type: Date}}``.
 
 from collections.abc import Iterator
 
+from pipeline.config.each import lists_of
 from sourcetool.doubt import Doubt
 from sourcetool.probe import Seen
 
@@ -54,7 +55,7 @@ def _without_start(seen: Seen) -> Iterator[Doubt]:
 
 def no_parent(seen: Seen) -> Doubt:
     """Of children that nothing could be asked for."""
-    above = seen.endpoint.parents.endpoint if seen.endpoint.parents else ""
+    above = ", ".join(one.endpoint for one in lists_of(seen.endpoint) if one.endpoint)
     return Doubt(
         f"no rows of {above} came, so that there was nothing to ask for",
         f"see what was said of {above}, or look further back: ARGS='--days 30'",

@@ -79,7 +79,7 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
         return 2
     asked = f"{source.source} at {source.base_url}"
     with console.status(f"looking at {escape(asked)}") if console.is_terminal else nullcontext():
-        found = asyncio.run(_look_at_all(source, _parents_first(source, names), wanted))
+        found = asyncio.run(_look_at_all(source, _upstream_first(source, names), wanted))
     if wanted.as_json:
         console.print_json(data=as_json(source, found))
     else:
@@ -105,11 +105,18 @@ def _extracted(table: pa.Table) -> list[str]:
     return [name for name in table.column_names if name == "_extracted_at"]
 
 
-def _parents_first(source: Source, names: Sequence[str]) -> list[str]:
-    """With the parents that were not named: their rows say what to ask for."""
-    of = {name: source.endpoints[name].parents for name in names}
-    parents = [children.endpoint if children else name for name, children in of.items()]
-    return list(dict.fromkeys([*parents, *names]))
+def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
+    """With the endpoints that were not named: their rows say what to ask for."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for above in source.upstream(name):
+            add(above)
+        found[name] = None
+
+    for name in names:
+        add(name)
+    return list(found)
 
 
 async def _look_at_all(source: Source, names: Sequence[str], wanted: Wanted) -> list[Looked]:
@@ -120,13 +127,12 @@ async def _look_at_all(source: Source, names: Sequence[str], wanted: Wanted) -> 
         batching(client, source) as sender,
     ):
         for name in names:
-            if children := source.endpoints[name].parents:
-                above = all_seen[children.endpoint]
+            window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
+            if source.endpoints[name].fans_out:
                 seen = await look_at_children(
-                    source, name, children, above, sender, wanted.pages, wanted.rows
+                    source, name, all_seen, window, sender, wanted.pages, wanted.rows
                 )
             else:
-                window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
                 seen = await look(source, name, sender, window, wanted.pages, most_rows=wanted.rows)
             all_seen[name] = seen
             looked.append(Looked(seen, doubts(source, seen)))

@@ -17,10 +17,10 @@ from pipeline.decode.types import INSTANT
 from pipeline.dialects.window_format import may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.completeness import is_end
-from pipeline.extract.fan_out import PagesOfValue, Value
+from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.parsed_page import PageSource, ParsedPage
-from pipeline.extract.plan import paging_of, shape_of, window_slices, window_text
+from pipeline.extract.plan import paging_of, shape_of, window_slices
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
@@ -111,7 +111,7 @@ def _next(
 def first_request(paging: Paging, window: Window) -> PageRequest:
     """The first page of a window."""
     first = paging.first_request()
-    return replace(first, window=window_text(window)) if paging.needs_window else first
+    return replace(first, window=window.as_text) if paging.needs_window else first
 
 
 def number_in(token: object) -> int | None:
@@ -171,7 +171,7 @@ async def look(
     sender: Sender,
     window: Window,
     most_pages: int = 2,
-    parent: Value | None = None,
+    of: PartitionValue | None = None,
     most_rows: int = 0,
 ) -> Seen:
     """Count, then read up to ``most_pages`` pages, one after the other.
@@ -179,8 +179,7 @@ async def look(
     :param most_rows: read on until so many rows have come.
     """
     endpoint = source.endpoints[name]
-    of = endpoint.each.values[0] if endpoint.each else parent
-    seen = Seen(name, endpoint, window, of)
+    seen = Seen(name, endpoint, window, of.value if of else None)
     reader = endpoint.format.decoder(shape_of(endpoint), label=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
 

@@ -138,7 +138,7 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
 
 def _keys(seen: Seen) -> str:
     """The first and the last key of each page, all columns of it."""
-    names = [name for name in seen.endpoint.key if name != seen.endpoint.column_of_parent]
+    names = [name for name in seen.endpoint.key if name not in seen.endpoint.value_columns]
     spans = []
     for page in seen.pages:
         table = page.table
@@ -153,7 +153,7 @@ def _keys(seen: Seen) -> str:
 
 def _window(seen: Seen) -> str:
     cursor, window = seen.endpoint.cursor, seen.window
-    if seen.endpoint.parents is not None:
+    if seen.endpoint.parents is not None and not seen.endpoint.incremental:
         return f"that of {seen.endpoint.parents.endpoint}"
     if cursor is None or window.start is None:
         return "a snapshot: the whole collection"

@@ -1,15 +1,22 @@
-"""An endpoint that is read once for each value of a list: repositories, accounts, shops."""
+"""An endpoint that is read once for each value of a list: repositories, accounts, shops.
 
-from collections.abc import Iterator
+A list is written down, or a column of another endpoint's committed rows; several named lists are
+multiplied. ``parents`` of an endpoint is a list of the same kind; ``lists_of`` gives both as one.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pipeline.config.request import HttpTemplate
+from pipeline.config.request import PLACEHOLDER, HttpTemplate
+from pipeline.config.row_filter import RowFilter
 from pipeline.decode.types import parse_type
 from pipeline.errors import cut
-from pipeline.model import Model, fits_header
+from pipeline.model import Model, Name, fits_header
 
 if TYPE_CHECKING:
     from pipeline.config.endpoint import Endpoint
@@ -38,20 +45,143 @@ def _different(values: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return values
 
 
-class EachConfig(Model):
-    """The values, each with the window and all pages of its own."""
+ListName = Annotated[
+    str, Field(pattern=r"^[A-Za-z_]\w*$", description="letters, digits and _, no digit first")
+]
+"""Of a list of a product: what stands behind ``each.`` in placeholders."""
 
-    values: Annotated[
-        tuple[str | int, ...],
-        BeforeValidator(_listed, json_schema_input_type=list[str | int] | str),
-        AfterValidator(_different),
-    ] = Field(min_length=1, description="a list, or a text with commas, such as a setting")
+
+class EachList(Model):
+    """One list of values: ``values``, or ``column`` of the newest committed rows of ``endpoint``.
+
+    Of another endpoint's rows each different value is taken once.
+    """
+
+    values: (
+        Annotated[
+            tuple[str | int, ...],
+            BeforeValidator(_listed, json_schema_input_type=list[str | int] | str),
+            AfterValidator(_different),
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(None, description="a list, or a text with commas, such as a setting")
+    endpoint: Name | None = Field(None, description="another endpoint: its newest committed rows")
+    column: str | None = Field(None, description="the column of these rows that has the values")
+    where: RowFilter = Field({}, description="of these rows those that meet it")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "EachList":
+        if self.values is not None and self.endpoint is not None:
+            raise ValueError(
+                "`values` and `endpoint` exclude each other: leave `values` out, or `endpoint` "
+                "with its `column` and `where`"
+            )
+        if self.endpoint is None and (self.column or self.where):
+            raise ValueError("`column` and `where` are of another endpoint's rows: add `endpoint`")
+        if self.endpoint is not None and self.column is None:
+            raise ValueError("`endpoint` needs `column`: which of its columns has the values")
+        return self
+
+
+def _product_in_schema(schema: dict[str, Any]) -> None:
+    """Named lists stand beside the other keys."""
+    named = schema["properties"].pop("lists")
+    (schema["additionalProperties"],) = named["patternProperties"].values()
+
+
+class EachConfig(EachList):
+    """The values, each with the window and all pages of its own. Several named lists in place of
+    one make a product: `company: {endpoint: companies, column: id}`, `kind: {values: [a, b]}`.
+    """
+
+    model_config = {"json_schema_extra": _product_in_schema}
+
+    lists: dict[ListName, EachList] = {}
     column_here: str | None = Field(None, description="a column of the rows that gets the value")
+    group: int = Field(1, ge=1, description="how many values one request names, joined by ,")
     concurrency: int = Field(8, ge=1, description="values that are read side by side")
+    timeout_s: float | None = Field(
+        None, gt=0, description="a value that takes longer has failed, where some may"
+    )
+    max_failed_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the partition commits while at most this share failed; with a cursor, the "
+        "next partition reads further back for them",
+    )
 
-    def landed(self, kind: pa.DataType) -> pa.Array:
-        """The values as ``column_here`` has them."""
-        return pa.array([pa.scalar(value).cast(kind) for value in self.values], kind)
+    @model_validator(mode="before")
+    @classmethod
+    def _named_lists(cls, data: Any) -> Any:
+        """Mappings by other names than the keys' are the lists of a product."""
+        if not isinstance(data, Mapping):
+            return data
+        named = {
+            name: part
+            for name, part in data.items()
+            if name not in cls.model_fields and isinstance(part, Mapping | EachList)
+        }
+        rest = {name: part for name, part in data.items() if name not in named}
+        return {**rest, "lists": {**rest.get("lists", {}), **named}} if named else data
+
+    @model_validator(mode="after")
+    def _has_values(self) -> "EachConfig":
+        of_its_own = self.values is not None or self.endpoint is not None
+        if self.lists and of_its_own:
+            raise ValueError(
+                "a list of its own and named lists exclude each other: give the list a name, too"
+            )
+        parts = self.lists or {"": self}
+        for name, part in parts.items():
+            if part.values is None and part.endpoint is None:
+                of = f" of `{name}`" if name else ""
+                raise ValueError(
+                    f"there are no values{of}: add `values` (a setting that is empty gives none), "
+                    "or `endpoint` and `column`"
+                )
+        if self.group > 1 and self.lists:
+            raise ValueError("`group` is of one list: leave it out, or the product")
+        return self
+
+
+@dataclass(frozen=True)
+class ValueList:
+    """One list that an endpoint fans out over.
+
+    :ivar prefix: its placeholder, ``each``, ``each.NAME`` or ``parent``; with a dot and a name
+        behind it, another column of the same row.
+    :ivar endpoint: whose rows the values are of; None: they are ``values``.
+    """
+
+    prefix: str
+    values: tuple[str | int, ...] | None = None
+    endpoint: str | None = None
+    column: str = ""
+    where: RowFilter | None = None
+
+
+def lists_of(endpoint: "Endpoint") -> tuple[ValueList, ...]:
+    """The lists that an endpoint fans out over; of several, the product."""
+    each, parents = endpoint.each, endpoint.parents
+    if parents is not None:
+        return (ValueList("parent", None, parents.endpoint, parents.column),)
+    if each is None:
+        return ()
+    named = {f"each.{name}": part for name, part in each.lists.items()} or {"each": each}
+    return tuple(
+        ValueList(prefix, part.values, part.endpoint, part.column or "", part.where)
+        for prefix, part in named.items()
+    )
+
+
+def used_columns(endpoint: "Endpoint", prefix: str) -> tuple[str, ...]:
+    """The other columns of a list's rows that the request or the rows' columns take."""
+    named = [*(endpoint.placeholders or ()), *endpoint.value_columns.values()]
+    found = (name.removeprefix(f"{prefix}.") for name in named if name.startswith(f"{prefix}."))
+    whole = {one.prefix for one in lists_of(endpoint)}
+    return tuple(sorted({name for name in found if f"{prefix}.{name}" not in whole}))
 
 
 def _fits(value: str | int, kind: str) -> bool:
@@ -64,51 +194,138 @@ def _fits(value: str | int, kind: str) -> bool:
 
 def problems_of_each(endpoint: "Endpoint") -> Iterator[str]:
     """The sentences on what does not fit the other parts of the endpoint."""
-    request, each = endpoint.request, endpoint.each
-    used = isinstance(request, HttpTemplate) and "{each}" in f"{request.templates}{endpoint.path}"
-    if each is None:
-        if used:
-            yield (
-                "the request has {each}, but the endpoint has no `each`: add `each: {values: […]}`"
-            )
+    if endpoint.parents is not None and endpoint.each is not None:
+        yield "an endpoint has either `each` or `parents`: leave one of them out"
         return
-    if not used:
+    yield from _placeholders_have_lists(endpoint)
+    yield from _values_fit(endpoint)
+    of = endpoint.each or endpoint.parents
+    if of is None:
+        return
+    name = "each" if endpoint.each else "parents"
+    if of.group > 1 and endpoint.value_columns:
+        one = "parent" if endpoint.parents else "value"
+        column = "column_here" if of.column_here else f"{next(iter(endpoint.value_columns))}.from"
+        yield f"`{name}.{column}` needs one {one} a request: set `group: 1`"
+    if of.group > 1 and any(used_columns(endpoint, one.prefix) for one in lists_of(endpoint)):
         yield (
-            "`each` requests the same for every value, since the request has no {each}: put it "
-            "into `path` or `request`"
+            f"`{name}.group` puts several values into one request, which other columns of their "
+            f"rows can't go into: set `group: 1`, or use {{{lists_of(endpoint)[0].prefix}}} alone"
         )
-    here = endpoint.columns.get(each.column_here or "")
-    bad = here and next((value for value in each.values if not _fits(value, here.type)), None)
-    if here and bad is not None:
-        yield (
-            f"column_here `{each.column_here}` is declared as `{here.type}`, which can't hold the "
-            f"value {bad!r}: declare `{each.column_here}: string`"
-        )
-    leads_out = "{each}" in (endpoint.path or "") and next(
-        (value for value in each.values if {".", ".."} & {*str(value).split("/")}), None
-    )
-    if leads_out:
-        yield (
-            f"the value {leads_out!r} of `each` would lead out of the path `{endpoint.path}`: "
-            "write it without . and .. as parts"
-        )
-    in_header = isinstance(request, HttpTemplate) and "{each}" in str(request.headers)
-    unread = in_header and next((v for v in each.values if not fits_header(str(v))), None)
-    if unread:
-        yield (
-            f"the value {unread!r} of `each` would go into a header, and has a line break or a "
-            "letter beyond ASCII, which no API can read there: put {each} into `params`"
-        )
-    if endpoint.sweep and each.column_here is None:
+    if endpoint.each and endpoint.sweep and not endpoint.value_columns:
         yield (
             "a sweep needs `each.column_here`, or it would take the rows of a value that is taken "
             "out of the list for deleted: name a column for it, and leave it out of the key if "
             "the API's key is unique by itself"
         )
-    if endpoint.parents is not None:
-        yield "an endpoint has either `each` or `parents`: leave one of them out"
-    if endpoint.feed:
+    if endpoint.each and endpoint.sweep and lists_of(endpoint)[0].values is None:
         yield (
-            "`each` can't be used with a feed (`window: {start: none, end: none}`), which has to "
-            "be seen to reach back for every value: write an endpoint for each"
+            "a sweep reads all keys of `each: {values: […]}` only: leave `sweep` out, or write the "
+            "values down"
         )
+    if endpoint.conditional:
+        yield (
+            f"`conditional` asks one response whether it has changed, and `{name}` has one for "
+            "every value: leave `conditional` out"
+        )
+
+
+_OF_LISTS = re.compile(r"(?:each|parent)(?:\.[\w.]+)?")
+
+
+def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
+    """Each list is in the request, and each placeholder and column has its list."""
+    lists = [one.prefix for one in lists_of(endpoint)]
+    wanted = {f"{{{n}}}": n for n in endpoint.placeholders or () if _OF_LISTS.fullmatch(n)}
+    wanted |= {f"`from: {n}` of `{c}`": n for c, n in endpoint.value_columns.items()}
+    for said, name in wanted.items():
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in lists):
+            continue
+        top = name.partition(".")[0]
+        owner = "each" if top == "each" else "parents"
+        place = "the request has" if said.startswith("{") else "a column has"
+        if not any(prefix.startswith(top) for prefix in lists):
+            example = "`each: {values: […]}`" if top == "each" else "them"
+            yield f"{place} {said}, but the endpoint has no `{owner}`: add {example}"
+        else:
+            known = ", ".join(f"{{{prefix}}}" for prefix in lists)
+            yield f"{place} {said}, and no list of `each` has that name: expected {known}"
+    used = endpoint.placeholders or frozenset()
+    for one in lists_of(endpoint):
+        alone = one.values is not None
+        if alone and used_columns(endpoint, one.prefix):
+            column = used_columns(endpoint, one.prefix)[0]
+            yield (
+                f"{{{one.prefix}.{column}}} is a column of another endpoint's rows, and the values "
+                f"of `{one.prefix}` are written down: write {{{one.prefix}}}"
+            )
+        if endpoint.each and not any(
+            name == one.prefix or name.startswith(f"{one.prefix}.") for name in used
+        ):
+            yield (
+                f"`{one.prefix}` requests the same for every value, since the request has no "
+                f"{{{one.prefix}}}: put it into `path` or `request`"
+            )
+
+
+def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
+    """Written values go where they are put: into the column, the path, a header."""
+    in_header = str(endpoint.request.headers) if isinstance(endpoint.request, HttpTemplate) else ""
+    for one in lists_of(endpoint):
+        values = one.values or ()
+        for column in (c for c, name in endpoint.value_columns.items() if name == one.prefix):
+            kind = endpoint.columns[column].type if column in endpoint.columns else "string"
+            bad = next((value for value in values if not _fits(value, kind)), None)
+            if bad is not None:
+                yield (
+                    f"column_here `{column}` is declared as `{kind}`, which can't hold the value "
+                    f"{bad!r}: declare `{column}: string`"
+                )
+        leads_out = one.prefix in PLACEHOLDER.findall(endpoint.path or "") and next(
+            (value for value in values if {".", ".."} & {*str(value).split("/")}), None
+        )
+        if leads_out:
+            yield (
+                f"the value {leads_out!r} of `{one.prefix}` would lead out of the path "
+                f"`{endpoint.path}`: write it without . and .. as parts"
+            )
+        unread = f"{{{one.prefix}}}" in in_header and next(
+            (v for v in values if not fits_header(str(v))), None
+        )
+        if unread:
+            yield (
+                f"the value {unread!r} of `{one.prefix}` would go into a header, and has a line "
+                f"break or a letter beyond ASCII, which no API can read there: put "
+                f"{{{one.prefix}}} into `params`"
+            )
+
+
+def problems_of_lists(
+    endpoints: Mapping[str, "Endpoint"],
+) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The endpoints whose list names rows that do not exist or fit: each with the key and the
+    sentence.
+    """
+    for name, endpoint in endpoints.items():
+        for one in lists_of(endpoint):
+            above = endpoints.get(one.endpoint or "")
+            if above is None:
+                continue
+            column = above.columns.get(one.column)
+            whose = "its parent" if endpoint.parents else f"`{one.prefix}`'s endpoint"
+            at = ("parents",) if endpoint.parents else tuple(one.prefix.split("."))
+            if column is None and not above.infer and not one.column.startswith("_"):
+                yield (
+                    name,
+                    (*at, "column"),
+                    f"{whose} `{one.endpoint}` has no column `{one.column}`, and `infer` "
+                    f"is false there: expected one of {', '.join(above.columns)}",
+                )
+            if column is not None and column.type.startswith(("list", "struct")):
+                of = "its parent" if endpoint.parents else "the endpoint"
+                yield (
+                    name,
+                    (*at, "column"),
+                    f"`{one.column}` of {of} `{one.endpoint}` is declared as "
+                    f"`{column.type}`: expected a column of single values",
+                )

@@ -1,6 +1,6 @@
 """One collection of rows of a source: its request, paging, key, cursor and columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -36,6 +36,13 @@ class ColumnSpec(Model):
 
     type: str
     path: DottedPath | None = Field(None, description="members inside the row; default: the name")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        pattern=r"^(parent|each)(\.\w+)*$",
+        description="what the rows lack, and the request knows: parent or each (the value), "
+        "parent.COLUMN (of the parent's row), each.NAME (of a named list)",
+    )
     nullable: bool = True
     description: str | None = None
 
@@ -49,7 +56,9 @@ Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
 
 
 class ParentsConfig(Model):
-    """This endpoint's requests are made from the rows of another one."""
+    """This endpoint's requests are made from the rows of another one: those of the same partition;
+    with a ``cursor`` of its own, from the newest committed rows of all.
+    """
 
     endpoint: Name
     column: str = Field("id", description="the parent's column that goes into {parent}")
@@ -138,15 +147,24 @@ class Endpoint(Model):
         return CACHE_LEVELS_S[self.cache] if isinstance(self.cache, str) else self.cache
 
     @property
-    def column_of_parent(self) -> str | None:
-        """The column that gets the parent's value, or that of ``each``; the API's rows lack it."""
+    def fans_out(self) -> bool:
+        """True if it is read once for each of several values."""
+        return self.parents is not None or self.each is not None
+
+    @property
+    def value_columns(self) -> Mapping[str, str]:
+        """The columns that the API's rows lack, since they are the value's: each with the
+        placeholder (``each``, ``parent.name``) that it gets.
+        """
         of = self.parents or self.each
-        return of.column_here if of else None
+        name = "parent" if self.parents else "each"
+        here = {of.column_here: name} if of and of.column_here else {}
+        return here | {n: c.from_ for n, c in self.columns.items() if c.from_ is not None}
 
     @property
     def key_of_rows(self) -> tuple[str, ...]:
         """The columns of the key that the API's rows have."""
-        return tuple(name for name in self.key if name != self.column_of_parent)
+        return tuple(name for name in self.key if name not in self.value_columns)
 
     @property
     def needed(self) -> frozenset[str]:
@@ -217,13 +235,9 @@ class Endpoint(Model):
         return self
 
     def _misfits(self) -> Iterator[str]:
-        here = self.column_of_parent
-        if here is not None and here not in self.columns:
-            yield (f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`")
-        if self.parents is not None and here is not None and self.parents.group > 1:
-            yield ("`parents.column_here` needs one parent a request: set `group: 1`")
-        if self.parents is not None and self.cursor is not None:
-            yield ("an endpoint with `parents` has their window: leave its `cursor` out")
+        here = next((name for name in self.value_columns if name not in self.columns), None)
+        if here is not None:
+            yield f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
         if self.cursor is not None and self.cursor not in self.columns:
             yield (
                 f"the cursor `{self.cursor}` needs a declared type, e.g. "

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
 from pipeline.config.source import BASE_URL, Source
-from pipeline.config.validation import problems_of_parents
 from pipeline.config.yaml_lines import Lines, read_yaml, without_left_out
 from pipeline.errors import ConfigError
 from pipeline.hooks import load_function
@@ -86,8 +86,8 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
     """What only shows when endpoints are held against each other, and against the user's code."""
     found: list[tuple[tuple[str, ...], str]] = [
-        (("endpoints", name, "parents", "column"), sentence)
-        for name, sentence in problems_of_parents(source.endpoints)
+        (("endpoints", name, *key), sentence)
+        for name, key, sentence in problems_of_lists(source.endpoints)
     ]
     for name, endpoint in source.endpoints.items():
         try:

@@ -2,7 +2,8 @@
 
 In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
 ``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint and
-``{each}`` a value of ``each``. A parameter, header or body member that needs a value which this
+``{each}`` a value of ``each``; ``{parent.COLUMN}`` is another column of that row, ``{each.NAME}`` a
+value of a named list. A parameter, header or body member that needs a value which this
 request does not have (no lower bound in a baseline, no token on a first page) is left out. Of a
 text with a part in ``[[ ]]`` only that part is: ``[[id > {after} and ]]changed >= {start}``.
 """
@@ -18,9 +19,10 @@ from pipeline.model import DottedPath, HeaderText, Model
 PLACEHOLDERS = (
     "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
 )  # fmt: skip
-PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+_NAMES = "|".join(PLACEHOLDERS) + r"|(?:parent|each)\.\w+(?:\.\w+)*"
+PLACEHOLDER = re.compile(r"\{(" + _NAMES + r")\}")
 OPTIONAL = re.compile(
-    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + "|".join(PLACEHOLDERS) + r")\}(?:(?!\[\[).)*?)\]\]",
+    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + _NAMES + r")\}(?:(?!\[\[).)*?)\]\]",
     re.DOTALL,
 )
 """A part of a text that is left out if a placeholder in it has no value."""

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.auth import AUTH, NO_AUTH, Auth
+from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.limits import (
     BreakerConfig,
@@ -97,15 +98,37 @@ class Source(Model):
         return name
 
     @model_validator(mode="after")
-    def _parents_exist(self) -> "Source":
+    def _lists_exist(self) -> "Source":
         for name, endpoint in self.endpoints.items():
-            parent = endpoint.parents.endpoint if endpoint.parents else None
-            above = self.endpoints.get(parent or "")
-            if above is not None and above.parents is not None:
-                raise ValueError(f"endpoint {name}: its parent {parent!r} is a child itself")
-            if parent is not None and above is None:
-                raise ValueError(f"endpoint {name}: its parent {parent!r} is not an endpoint here")
+            for one in lists_of(endpoint):
+                if one.endpoint is None or one.endpoint in self.endpoints:
+                    continue
+                whose = "its parent" if endpoint.parents else f"the endpoint of `{one.prefix}`,"
+                raise ValueError(
+                    f"endpoint {name}: {whose} {one.endpoint!r} is not an endpoint here"
+                )
+        for name in self.endpoints:
+            self._no_circle(name, (name,))
         return self
+
+    def _no_circle(self, name: str, way: tuple[str, ...]) -> None:
+        for above in self.upstream(name):
+            if above in way:
+                circle = " → ".join((*way[way.index(above) :], above))
+                raise ValueError(
+                    f"endpoint {above}: its values come from its own rows ({circle}): take "
+                    "`each` or `parents` out of one of them"
+                )
+            self._no_circle(above, (*way, above))
+
+    def upstream(self, name: str) -> tuple[str, ...]:
+        """The endpoints whose committed rows an endpoint's values come from."""
+        found = (one.endpoint for one in lists_of(self.endpoints[name]))
+        return tuple(dict.fromkeys(above for above in found if above is not None))
+
+    def depth(self, name: str) -> int:
+        """How many endpoints, one above the other, are read before an endpoint."""
+        return max((1 + self.depth(above) for above in self.upstream(name)), default=0)
 
     @model_validator(mode="after")
     def _days_are_utc(self) -> "Source":
@@ -136,7 +159,9 @@ class Source(Model):
     def incremental(self, endpoint: str) -> bool:
         """True if an endpoint has a cursor, or its parent has: then past days can be asked for."""
         spec = self.endpoints[endpoint]
-        return self.incremental(spec.parents.endpoint) if spec.parents else spec.incremental
+        if spec.parents is not None and not spec.incremental:
+            return self.incremental(spec.parents.endpoint)
+        return spec.incremental
 
     def answers_of(self, endpoint: str) -> ResponsesConfig:
         """What statuses mean for an endpoint; for "" what they mean for the source."""

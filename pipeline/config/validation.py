@@ -4,11 +4,11 @@ Each misfit is one sentence with its remedy. What one model can see by itself is
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.config.each import problems_of_each
-from pipeline.config.request import PLACEHOLDERS, HttpTemplate
+from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, HttpTemplate
 from pipeline.pagination import PAGINATION
 
 if TYPE_CHECKING:
@@ -40,28 +40,6 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
         yield from _placeholders_are_known(endpoint.request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_requested(endpoint, used)
-
-
-def problems_of_parents(endpoints: Mapping[str, "Endpoint"]) -> Iterator[tuple[str, str]]:
-    """The endpoints whose `parents.column` does not exist or fit, each with its sentence."""
-    for name, endpoint in endpoints.items():
-        children = endpoint.parents
-        parent = endpoints.get(children.endpoint) if children else None
-        if children is None or parent is None:
-            continue
-        column = parent.columns.get(children.column)
-        if column is None and not parent.infer and not children.column.startswith("_"):
-            yield (
-                name,
-                f"its parent `{children.endpoint}` has no column `{children.column}`, and `infer` "
-                f"is false there: expected one of {', '.join(parent.columns)}",
-            )
-        if column is not None and column.type.startswith(("list", "struct")):
-            yield (
-                name,
-                f"`{children.column}` of its parent `{children.endpoint}` is declared as "
-                f"`{column.type}`: expected a column of single values",
-            )
 
 
 def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
@@ -166,8 +144,8 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
     """Braces inside other text may be the API's own."""
     for name, given in [*request.params.items(), *request.headers.items()]:
         for value in given if isinstance(given, list) else [given]:
-            alone = re.fullmatch(r"\{(\w+)\}", str(value))
-            if alone and alone[1] not in PLACEHOLDERS:
+            alone = re.fullmatch(r"\{([\w.]+)\}", str(value))
+            if alone and not PLACEHOLDER.fullmatch(str(value)):
                 known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
                 yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"
 
@@ -180,8 +158,6 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iter
                 f"the request has {{{name}}}, which paging of kind `{endpoint.paging.kind}` never "
                 f"fills: take it out, or use `paging: {{kind: {min(fitting)[1]}, …}}`"
             )
-    if "parent" in used and endpoint.parents is None:
-        yield "the request has {parent}, but the endpoint has no `parents`: add them"
 
 
 def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:

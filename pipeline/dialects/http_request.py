@@ -9,6 +9,7 @@ stands for, a number or a list too: a database compares no number with a text.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ from pipeline.model import fits_header
 from pipeline.pagination.keys import written
 from pipeline.pagination.page import JsonToken, PageRequest
 from pipeline.partitions.window import Window
+from pipeline.timestamps import as_iso
 
 Values = Mapping[str, Any]
 """The placeholders that have a value in a request: text, numbers, and tokens of any shape."""
@@ -116,7 +118,15 @@ def _http(request: HttpTemplate, url: str, values: Values, accept: str) -> HttpR
 
 
 def _in_path(name: str, values: Values) -> str:
-    """A value of ``each`` is the user's, and may be several parts of a path: ``owner/name``."""
+    """A value of ``each`` is the user's, and may be several parts of a path: ``owner/name``.
+
+    :raises ContractBroken: a column of the parent's row has no value, and another path is meant.
+    """
+    if "." in name and not str(values.get(name, "")).strip("."):
+        raise ContractBroken(
+            f"`{name}` is {values.get(name)!r} in this row, and goes into the path: expected a "
+            "value. Check: 1. the column; 2. a filter on it (`each.where`)"
+        )
     return quote(_text(values.get(name, "")), safe="/," if name == "each" else ",")
 
 
@@ -194,6 +204,9 @@ def _filled_json(value: Any, values: Values) -> Any:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, date):
+        aware = isinstance(value, datetime) and value.tzinfo is not None
+        return as_iso(value) if isinstance(value, datetime) and aware else value.isoformat()
     return value.text if isinstance(value, JsonToken) else str(value)
 
 
@@ -211,5 +224,6 @@ def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str
         "token": page.token,
         "parent": page.parent,
         "each": page.parent,
+        **page.fields,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -1,31 +1,28 @@
 """Fan-out: the pages of each value of a list (``each``, or the parents of a child), every value
 under the proof that it would have alone.
 
-Two things differ between the lists, and are parameters:
+A value that fails either fails the partition (``FAIL_PARTITION``), or is listed, and the others go
+on, up to a share of failed ones (``ListFailures``). Rows are handed on in one of two ways:
 
-=========  =================================================  =====================================
-list       a value that fails                                 order of the rows
-=========  =================================================  =====================================
-``each``   fails the partition (``FAIL_PARTITION``): passed   as they come, page by page: a long
-           over, its rows of this window would never be       value holds up no other
-           requested again
-parents    is listed, and the others go on, up to a share of  in the order of the list, value by
-           failed ones (``ListFailures``)                     value
-=========  =================================================  =====================================
-
-The rows of a value that may be passed over are held until it has ended, so that none of a failed
-value is handed on.
+page by page    as they come: a long value holds up no other, and is resumed inside. Of a value that
+                fails some rows may have been handed on: with a watermark of its own it is read
+                again from there, by the next partition.
+as a whole      a value that can fail, of a partition that nothing reads again: its rows are held
+                until it has ended, so that none of a failed value is handed on.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import json
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.config.endpoint import ParentsConfig
+from pipeline.config.each import ValueList, lists_of
+from pipeline.config.endpoint import Endpoint
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
@@ -38,11 +35,39 @@ from pipeline.extract.position import (
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order
 from pipeline.pagination.page import PageRequest
+from pipeline.partitions.window import Window
 
 Value = str | int
 _LONGEST_REASON: Final = 300
 _MOST_LISTED: Final = 100
 """Failed values that a manifest lists; their number counts all."""
+
+
+@dataclass(frozen=True)
+class PartitionValue:
+    """One value that an endpoint is read for, or a group of values in one request.
+
+    :ivar name: tells it from the others, today and tomorrow.
+    :ivar value: of ``{each}`` or ``{parent}``: a number stays one, as in any ``json``.
+    :ivar fields: of the other placeholders and columns, by their names (``parent.shop``).
+    :ivar members: the names of a group's values; of a single value its own.
+    :ivar window: where it differs from that of the partition; with the same end.
+    """
+
+    name: str
+    value: Value
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    window: Window | None = None
+
+    @classmethod
+    def of(cls, value: Value) -> "PartitionValue":
+        """A value of which nothing else is known."""
+        return cls(str(value), value, members=(str(value),))
+
+
+FAIL_PARTITION: Final = None
+"""The failure policy under which a value that can't be read fails the partition."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +77,26 @@ class ListFailures:
     :ivar max_failed_share: of all values, 0 to 1.
     :ivar timeout_s: a value that takes longer has failed; None = no limit.
     :ivar parent: the endpoint whose rows the values are of.
+    :ivar key: of the YAML, whose ``max_failed_share`` it is.
+    :ivar followed: no value may fail, since the next partition is committed already.
     """
 
     max_failed_share: float
     timeout_s: float | None
     parent: str
+    key: str = "parents"
+    followed: bool = False
 
     @classmethod
-    def of(cls, parents: ParentsConfig) -> "ListFailures":
-        return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
+    def of(cls, endpoint: Endpoint) -> "ListFailures | None":
+        """That of the YAML; None (``FAIL_PARTITION``) for ``each`` of which no value may fail."""
+        parents, each = endpoint.parents, endpoint.each
+        if parents is not None:
+            return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
+        if each is None or not each.max_failed_share:
+            return FAIL_PARTITION
+        above = next((one.endpoint for one in lists_of(endpoint) if one.endpoint), "")
+        return cls(each.max_failed_share, each.timeout_s, above, "each")
 
     def check(self, failed: Sequence[FailedValue], values: int) -> None:
         """:raises ContractBroken: more of the values failed than may."""
@@ -69,29 +105,70 @@ class ListFailures:
             return
         first = failed[0]
         dot = "" if first.reason.endswith((".", "?")) else "."
+        noun = "parents" if self.key == "parents" else "values"
+        leaves = (
+            f" {noun.capitalize()} that are deleted at the API leave the list when `{self.parent}` "
+            "is materialized again" + (" for this day" if self.key == "parents" else "")
+            if self.parent
+            else ""
+        )
+        if self.followed:
+            leaves = (
+                " The next partition is committed, and does not read back for them. "
+                f"Materialize both partitions together.{leaves}"
+            )
         raise ContractBroken(
-            f"{len(failed)} of {values} parents failed, and at most "
-            f"{self.max_failed_share:.1%} may (parents.max_failed_share); the first is "
-            f"`{first.value}`: {first.reason}{dot} Parents that are deleted at the API leave the "
-            f"list when `{self.parent}` is materialized again for this day"
+            f"{len(failed)} of {values} {noun} failed, and at most "
+            f"{self.max_failed_share:.1%} may ({self.key}.max_failed_share); the first is "
+            f"`{first.value}`: {first.reason}{dot}{leaves}"
         )
 
 
-FAIL_PARTITION: Final = None
-"""The failure policy under which a value that can't be read fails the partition."""
+def written_values(one: ValueList) -> tuple[PartitionValue, ...]:
+    """Those that the YAML, or a setting, lists."""
+    return tuple(
+        PartitionValue(str(value), value, {one.prefix: value}, (str(value),))
+        for value in one.values or ()
+    )
+
+
+def product_of(lists: Sequence[Sequence[PartitionValue]]) -> Iterator[PartitionValue]:
+    """Every combination; its name tells its values apart, whatever is in them."""
+    for parts in product(*lists):
+        name = json.dumps([part.name for part in parts], ensure_ascii=False)
+        fields = {key: value for part in parts for key, value in part.fields.items()}
+        yield PartitionValue(name, name, fields, (name,))
+
+
+def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
+    """The values of an endpoint whose lists are all written down.
+
+    :raises ValueError: one is of another endpoint's rows.
+    """
+    lists = lists_of(endpoint)
+    if not lists or any(one.endpoint is not None for one in lists):
+        raise ValueError("the values are not all in the YAML")
+    written = [written_values(one) for one in lists]
+    return written[0] if len(written) == 1 else tuple(product_of(written))
 
 
 class PagesOfValue:
     """The pages of one value."""
 
-    def __init__(self, pages: PageSource, value: Value) -> None:
+    def __init__(self, pages: PageSource, value: PartitionValue) -> None:
         self._pages, self._value = pages, value
 
     async def page(self, request: PageRequest) -> ParsedPage:
-        return await self._pages.page(replace(request, parent=self._value))
+        return await self._pages.page(self._of_value(request))
 
     async def count(self, request: PageRequest) -> int | None:
-        return await self._pages.count(replace(request, parent=self._value))
+        return await self._pages.count(self._of_value(request))
+
+    def _of_value(self, request: PageRequest) -> PageRequest:
+        of, window = self._value, request.window
+        if window is None and of.window is not None:
+            window = of.window.as_text
+        return replace(request, parent=of.value, fields=of.fields, window=window)
 
 
 @dataclass(frozen=True)
@@ -127,19 +204,21 @@ class FanOutReader:
     def __init__(
         self,
         pages: PageSource,
-        values: Sequence[Value],
-        reader: Callable[[PageSource, Ahead], EndpointReader],
+        values: Sequence[PartitionValue],
+        reader: Callable[[PageSource, PartitionValue, Ahead], EndpointReader],
         *,
         concurrency: int,
         ahead: int,
         failures: ListFailures | None = FAIL_PARTITION,
         ordered: bool = False,
+        as_a_whole: bool | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
         :param concurrency: values at the same time.
         :param ahead: pages ahead, which the values that are being read share.
         :param failures: what a value that fails does.
         :param ordered: rows come in the order of the list, else as they come.
+        :param as_a_whole: see the module; None: if a value may fail.
         """
         self._pages = pages
         self._values = values
@@ -148,6 +227,8 @@ class FanOutReader:
         self._ahead = ahead
         self._failures = failures
         self._ordered = ordered
+        whole = failures is not FAIL_PARTITION if as_a_whole is None else as_a_whole
+        self._chain = self._as_a_whole if whole else self._page_by_page
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
         self._next = 0
         self._reading: dict[int, ExtractionProgress] = {}
@@ -169,6 +250,7 @@ class FanOutReader:
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
         self.failed += start.failed
         self._pages_of_ended = self.progress.pages
+        self.progress.of_values = len(self._values)
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 if batch.ended is None:
@@ -177,9 +259,16 @@ class FanOutReader:
                     self._end(batch.index, batch.ended)
                 if batch.table is not None:
                     yield self._handed_on(batch.table, batch.arrow_bytes)
+        self.progress.values = len(self._values)
         if self._failures is not None:
             self._failures.check(self.failed, len(self._values))
         self.progress.contiguous = self._proved and not self.failed
+
+    @property
+    def failed_members(self) -> frozenset[str]:
+        """The names of all values that were passed over, those of groups one by one."""
+        names = {failed.value for failed in self.failed}
+        return frozenset(m for v in self._values if v.name in names for m in v.members)
 
     def summary(self) -> dict[str, Any]:
         """For the manifest: how many values were requested, and which failed."""
@@ -190,10 +279,9 @@ class FanOutReader:
         }
 
     def _batches(self) -> AsyncGenerator[_ValueBatch, None]:
-        chain = self._page_by_page if self._failures is FAIL_PARTITION else self._as_a_whole
         if self._ordered:
-            return in_order(self._indices(), chain, lambda: self._concurrency)
-        return as_they_come(self._indices(), chain, self._concurrency)
+            return in_order(self._indices(), self._chain, lambda: self._concurrency)
+        return as_they_come(self._indices(), self._chain, self._concurrency)
 
     def _indices(self) -> Iterator[int]:
         yield from [*self._open]
@@ -205,39 +293,53 @@ class FanOutReader:
     async def _page_by_page(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
         position = self._open[index]
         reader = self._reader_of(index)
+        ended: _Ended | None = None
+        timeout_s = self._failures.timeout_s if self._failures else None
+        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
             async with aclosing(reader.run(position)) as batches:
-                async for batch in batches:
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        batch = await anext(batches, None)
+                    if batch is None:
+                        break
                     yield _ValueBatch(index, batch.table, batch.arrow_bytes, batch.position)
-        except (RequestRefused, ContractBroken) as error:
+        except (RequestRefused, ContractBroken, TimeoutError) as error:
             if position is not None and reader.progress.pages == 0:
-                raise CannotResume(f"value {self._values[index]}") from error
-            raise
-        yield _ValueBatch(index, ended=_proof_of(reader))
+                raise CannotResume(f"value {self._values[index].name}") from error
+            if self._failures is FAIL_PARTITION:
+                raise
+            ended = self._failed(index, error)
+        # A position that has the failure in it goes out with the end, also if no row does.
+        last = pa.table({}) if ended else None
+        yield _ValueBatch(index, last, ended=ended or _proof_of(reader))
 
     async def _as_a_whole(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
-        assert self._failures is not None
-        reader, value = self._reader_of(index), str(self._values[index])
+        reader = self._reader_of(index)
         tables: list[pa.Table] = []
         arrow_bytes = 0
-        timeout_s = self._failures.timeout_s
+        timeout_s = self._failures.timeout_s if self._failures else None
         try:
             async with asyncio.timeout(timeout_s), aclosing(reader.run(None)) as batches:
                 async for batch in batches:
                     tables.append(batch.table)
                     arrow_bytes += batch.arrow_bytes
             table = _as_one(tables)
-        except TimeoutError:
-            failed = FailedValue(value, "timeout", f"not read within {timeout_s:g} s")
-        except (RequestRefused, ContractBroken) as error:
-            failed = FailedValue(value, type(error).__name__, str(error)[:_LONGEST_REASON])
-        else:
-            yield _ValueBatch(index, table, arrow_bytes, ended=_proof_of(reader))
+        except (RequestRefused, ContractBroken, TimeoutError) as error:
+            yield _ValueBatch(index, pa.table({}), ended=self._failed(index, error))
             return
-        yield _ValueBatch(index, pa.table({}), ended=_Ended(failed=failed))
+        yield _ValueBatch(index, table, arrow_bytes, ended=_proof_of(reader))
+
+    def _failed(self, index: int, error: Exception) -> _Ended:
+        name, kind, reason = self._values[index].name, type(error).__name__, str(error)
+        if isinstance(error, TimeoutError):
+            timeout_s = self._failures.timeout_s if self._failures else None
+            kind, reason = "timeout", f"not read within {timeout_s or 0:g} s"
+        return _Ended(failed=FailedValue(name, kind, reason[:_LONGEST_REASON]))
 
     def _reader_of(self, index: int) -> EndpointReader:
-        reader = self._reader(PagesOfValue(self._pages, self._values[index]), self._share)
+        value = self._values[index]
+        reader = self._reader(PagesOfValue(self._pages, value), value, self._share)
         self._reading[index] = reader.progress
         return reader
 
@@ -259,6 +361,7 @@ class FanOutReader:
 
     def _end(self, index: int, ended: _Ended) -> None:
         del self._open[index]
+        self.progress.values = self._next - len(self._open)
         if ended.failed is not None:
             self.failed.append(ended.failed)
         total, of_value = self.progress, self._reading.pop(index)

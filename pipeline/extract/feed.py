@@ -17,6 +17,7 @@ from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
 
 _LONGEST = 512
+_MOST_NAMED = 20
 
 
 class Feed:
@@ -74,6 +75,11 @@ class Feed:
             **({"validators": kept} if kept else {}),
         }
 
+    def reach_facts(self) -> tuple[str | None, str | None]:
+        """How far back the feed reached, and how far it had to: ISO 8601; None: the beginning."""
+        begins = self._start.astimezone(UTC).isoformat() if self._start else None
+        return self.facts()["feed_from"], begins
+
     @property
     def _reach(self) -> datetime | None:
         """The row that leaves the feed next: the last one, or the first if the newest comes last.
@@ -123,6 +129,25 @@ def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
         f"{start.isoformat()}: rows may have left the feed unseen; materialize more often, or ask "
         "the API for a longer feed"
     )
+
+
+def all_reach_back(
+    feeds: Mapping[str, tuple[str | None, str | None]],
+) -> tuple[bool, str]:
+    """The same of a feed for each value, which are named: how far back each reached and had to."""
+    short: list[str] = []
+    first = ""
+    for value, (feed_from, begins) in feeds.items():
+        if begins is None:
+            continue
+        passed, detail = reaches_back(feed_from, datetime.fromisoformat(begins))
+        if not passed:
+            short.append(value)
+            first = first or detail
+    if not short:
+        return True, f"{len(feeds):,} feeds reach back to before the window"
+    named = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
+    return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {named}. {first}"
 
 
 def _may_be_sent(value: str) -> bool:

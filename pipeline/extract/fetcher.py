@@ -71,8 +71,7 @@ class PageFetcher:
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
-        chain = not self._endpoint.paging.one_page
-        self._feed = Feed(window.start, window.end, chain=chain) if self._endpoint.feed else None
+        self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
@@ -82,8 +81,24 @@ class PageFetcher:
         self._conditions = conditions
 
     def feed_facts(self) -> dict[str, Any]:
-        """Facts of a feed, for the manifest; empty for another endpoint."""
-        return self._feed.facts() if self._feed else {}
+        """Facts of a feed, for the manifest; empty for another endpoint.
+
+        Of a feed for each value, how far back each reached, and how far it had to.
+        """
+        if not self._endpoint.fans_out:
+            return self._feeds[None].facts() if None in self._feeds else self._no_feed()
+        return {"feeds": {str(value): feed.reach_facts() for value, feed in self._feeds.items()}}
+
+    def _no_feed(self) -> dict[str, Any]:
+        return self._feed_of(PageRequest(0)).facts() if self._endpoint.feed else {}
+
+    def _feed_of(self, request: PageRequest) -> Feed:
+        """The feed that a page is of: each value has one of its own."""
+        if request.parent not in self._feeds:
+            chain = not self._endpoint.paging.one_page
+            bounds = slice_of(self._window, request)
+            self._feeds[request.parent] = Feed(*bounds, chain=chain)
+        return self._feeds[request.parent]
 
     async def page(self, request: PageRequest) -> ParsedPage:
         """One page, parsed and checked.
@@ -160,8 +175,9 @@ class PageFetcher:
         self, request: PageRequest, response: HttpResponse, page: DecodedPage | None
     ) -> ParsedPage:
         """JSON to Arrow, then the checks."""
-        if self._feed and self._endpoint.paging.is_first(request):
-            self._feed.begin(response.headers)
+        feed = self._feed_of(request) if self._endpoint.feed else None
+        if feed and self._endpoint.paging.is_first(request):
+            feed.begin(response.headers)
         if self._is_empty(response):
             return self._nothing(request)
         page = page or self._reader.read(response.body)
@@ -178,8 +194,8 @@ class PageFetcher:
         made = self.made(page.table, request)
         check_keys(made, self._endpoint)
         made = in_order_of(page.table, made, self._endpoint)
-        if self._feed and self._endpoint.cursor is not None and made.num_rows:
-            self._feed.record(made[self._endpoint.cursor])
+        if feed and self._endpoint.cursor is not None and made.num_rows:
+            feed.record(made[self._endpoint.cursor])
         table = inside(made, self._endpoint, *slice_of(self._window, request))
         check_names(table, self._endpoint)
         outside = page.table.num_rows - table.num_rows
@@ -205,11 +221,17 @@ class PageFetcher:
         return self._of_parent(rows, request)
 
     def _of_parent(self, rows: pa.Table, request: PageRequest) -> pa.Table:
-        if self._endpoint.column_of_parent is None:
-            return rows
-        field = parent_field(self._endpoint)
-        value = pa.scalar(request.parent).cast(field.type)
-        return rows.append_column(field, pa.repeat(value, rows.num_rows))
+        for field, name in value_fields(self._endpoint):
+            given = request.parent if name in ("each", "parent") else request.fields.get(name)
+            try:
+                value = pa.scalar(given).cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                raise ContractBroken(
+                    f"The column `{field.name}` gets `{name}` = {given!r}, which no "
+                    f"{field.type} holds. Check: its type in `columns`, e.g. `{field.name}: string`"
+                ) from None
+            rows = rows.append_column(field, pa.repeat(value, rows.num_rows))
+        return rows
 
     def _is_empty(self, response: HttpResponse) -> bool:
         """Whether the response means that there are no rows, whatever its body has."""
@@ -254,10 +276,12 @@ def _stamped(table: pa.Table) -> pa.Table:
     return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
 
 
-def parent_field(endpoint: Endpoint) -> pa.Field:
-    """The column of a child's rows that gets the parent's value."""
-    name = str(endpoint.column_of_parent)
-    return pa.field(name, parse_type(endpoint.columns[name].type).arrow)
+def value_fields(endpoint: Endpoint) -> list[tuple[pa.Field, str]]:
+    """The columns that get what is known of the value: each with the placeholder it is of."""
+    return [
+        (pa.field(column, parse_type(endpoint.columns[column].type).arrow), name)
+        for column, name in endpoint.value_columns.items()
+    ]
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:

@@ -18,6 +18,7 @@ class ExtractionProgress:
     """What a reader has read so far: progress while it runs, proof when it ends.
 
     :ivar total: rows that the API says there are; None if unknown.
+    :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
     """
 
@@ -27,6 +28,8 @@ class ExtractionProgress:
     gaps_refetched: int = 0
     duplicate_rows: int = 0
     passes: int = 1
+    values: int = 0
+    of_values: int = 0
     contiguous: bool = False
     proof_basis: ProofBasis = ProofBasis.KEYS
 

@@ -112,7 +112,7 @@ def check_keys(table: pa.Table, endpoint: Endpoint) -> None:
     :raises ContractBroken: one has none.
     """
     for name in endpoint.key:
-        if name == endpoint.column_of_parent:
+        if name in endpoint.value_columns:
             continue
         if name not in table.column_names:
             if table.num_rows == 0:

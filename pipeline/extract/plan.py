@@ -1,5 +1,6 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -8,7 +9,13 @@ from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.extract.confirmation import ConfirmedEmptyPages, CursorPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import FanOutReader
+from pipeline.extract.fan_out import (
+    FAIL_PARTITION,
+    FanOutReader,
+    ListFailures,
+    PartitionValue,
+    values_in_yaml,
+)
 from pipeline.extract.page_batch import EndpointReader
 from pipeline.extract.parsed_page import PageSource
 from pipeline.extract.prefetch import Ahead
@@ -29,7 +36,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
             nullable=bool(endpoint.transform) or name not in endpoint.needed,
         )
         for name, column in endpoint.columns.items()
-        if name != endpoint.column_of_parent
+        if name not in endpoint.value_columns
     ]
     if endpoint.deleted:
         columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
@@ -38,7 +45,7 @@ def shape_of(endpoint: Endpoint) -> Shape:
         rows_may_lack=endpoint.rows_may_lack,
         columns=tuple(columns),
         infer=endpoint.infer,
-        ours=frozenset({endpoint.column_of_parent or ""} - {""}),
+        ours=frozenset(endpoint.value_columns),
         contract=endpoint.contract,
         extras=_extras(endpoint),
     )
@@ -58,20 +65,39 @@ def paging_of(endpoint: Endpoint) -> Paging:
 
 
 def reader_of(
-    endpoint: Endpoint, pages: PageSource, window: Window, ahead: int, *, until_sure: bool = False
+    endpoint: Endpoint,
+    pages: PageSource,
+    window: Window,
+    ahead: int,
+    *,
+    values: Sequence[PartitionValue] | None = None,
+    failures: ListFailures | None = FAIL_PARTITION,
+    until_sure: bool = False,
 ) -> EndpointReader:
     """What reads the endpoint's pages, ``ahead`` of them at the same time.
 
+    :param values: of an endpoint that fans out; None: those that the YAML lists.
+    :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
     """
-    each = endpoint.each
-    if each is None:
+    of = endpoint.parents or endpoint.each
+    if of is None:
         return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
 
-    def reader(of_value: PageSource, share: Ahead) -> EndpointReader:
-        return _extraction(endpoint, of_value, window, share, until_sure)
+    def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> EndpointReader:
+        return _extraction(endpoint, of_value, value.window or window, share, until_sure)
 
-    return FanOutReader(pages, each.values, reader, concurrency=each.concurrency, ahead=ahead)
+    whole = failures is not FAIL_PARTITION and not endpoint.incremental
+    return FanOutReader(
+        pages,
+        values_in_yaml(endpoint) if values is None else values,
+        reader,
+        concurrency=of.concurrency,
+        ahead=ahead,
+        failures=failures,
+        ordered=endpoint.parents is not None and whole,
+        as_a_whole=whole,
+    )
 
 
 def _extraction(
@@ -90,7 +116,7 @@ def _extraction(
     form = endpoint.window
     slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
     if paging.needs_window and not slices:
-        slices = (window_text(window),)
+        slices = (window.as_text,)
     return SequentialReader(
         _confirmed(endpoint, paging, pages),
         paging,
@@ -112,11 +138,6 @@ def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource) -> PageSou
     if endpoint.count is not None:
         return pages
     return ConfirmedEmptyPages(pages, paging, of_parent=endpoint.parents is not None)
-
-
-def window_text(window: Window) -> tuple[str | None, str]:
-    """The whole window as a request of a page has it."""
-    return window.start.isoformat() if window.start else None, window.end.isoformat()
 
 
 def window_slices(

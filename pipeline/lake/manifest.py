@@ -88,6 +88,8 @@ class ManifestNotes:
     :ivar feed_from: of a feed, the earliest instant that its response reached back to.
     :ivar not_modified: the partition was answered by a 304.
     :ivar parents: of children, how many parents were asked, and which failed.
+    :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
+        that are not read up to the manifest's (`pipeline.run.watermarks`).
     :ivar schema_changes: against the newest partition before.
     :ivar converted: by column, how many cells did not come in its type.
     :ivar each: the values that the partition was asked for; None if it has none.
@@ -100,6 +102,7 @@ class ManifestNotes:
     feed_from: str | None = None
     not_modified: bool = False
     parents: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     schema_changes: tuple[SchemaChange, ...] = ()
     converted: Mapping[str, int] = field(default_factory=dict)
     each: tuple[Any, ...] | None = None
@@ -116,6 +119,7 @@ class ManifestNotes:
             "feed_from": self.feed_from,
             "not_modified": self.not_modified or None,
             "parents": dict(self.parents) or None,
+            "values": dict(self.values) or None,
             "schema_changes": changes or None,
             "converted": dict(self.converted) or None,
             "each": None if self.each is None else list(self.each),
@@ -142,7 +146,7 @@ class ManifestNotes:
 
 
 _PLAIN_NOTES: Final = frozenset(
-    {"cursor", "validators", "feed_from", "not_modified", "parents", "converted"}
+    {"cursor", "validators", "feed_from", "not_modified", "parents", "values", "converted"}
 )
 
 

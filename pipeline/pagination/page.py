@@ -1,7 +1,7 @@
 """One page: its request, what it says of itself, and the response that it came in. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -54,6 +54,7 @@ class PageRequest:
     :ivar before: rows with a key less than this.
     :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window.
     :ivar parent: the rows of the parent endpoint, or the value of ``each``, that this page is of.
+    :ivar fields: what else is known of that value, by placeholder (``parent.name``); not kept.
     """
 
     limit: int
@@ -65,10 +66,12 @@ class PageRequest:
     url: str | None = None
     window: tuple[str | None, str] | None = None
     parent: str | int | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
         keys = {name: key_to_json(getattr(self, name)) for name in _KEPT}
-        return {n: value for n, value in (asdict(self) | keys).items() if value is not None}
+        plain = {name: value for name, value in vars(self).items() if name != "fields"}
+        return {n: value for n, value in (plain | keys).items() if value is not None}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PageRequest":

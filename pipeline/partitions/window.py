@@ -43,6 +43,11 @@ class Window:
     boundary: datetime | None = None
     complete: bool = field(default=False, compare=False)
 
+    @property
+    def as_text(self) -> tuple[str | None, str]:
+        """The bounds as the request of a page has them: ISO 8601."""
+        return self.start.isoformat() if self.start else None, self.end.isoformat()
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

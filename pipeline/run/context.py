@@ -1,5 +1,6 @@
 """``RunContext``: what all partitions of a run share. ``PartitionResult``: what came of one."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pipeline.config.source import Source
+from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.prefetch import ahead_of
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
@@ -23,6 +25,7 @@ class RunContext:
 
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
     :ivar held: the bytes of all rows that are not written yet.
+    :ivar values: of endpoints whose values come from committed rows, by their names: read once.
     """
 
     source: Source
@@ -31,6 +34,8 @@ class RunContext:
     run_id: str
     now: Callable[[], datetime]
     held: BufferedBytes = field(default_factory=BufferedBytes)
+    values: dict[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
+    values_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def index(self) -> ManifestIndex:

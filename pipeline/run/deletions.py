@@ -20,13 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP
-from pipeline.extract.fetcher import PageFetcher, parent_field
+from pipeline.extract.fetcher import PageFetcher, value_fields
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.lake.compare_and_swap import compare_and_swap
@@ -68,7 +69,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
         return endpoint.model_copy(update=changes)
     changes |= {"infer": False, "deleted": None}
     changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
-    if endpoint.each and endpoint.column_of_parent not in endpoint.key:
+    if endpoint.each and endpoint.each.column_here not in endpoint.key:
         changes["each"] = endpoint.each.model_copy(update={"column_here": None})
     if isinstance(endpoint.request, Apicalypse):
         fields = ",".join(endpoint.key)
@@ -117,8 +118,8 @@ async def _read_keys(
             f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
         )
     schema = reader.schema
-    if spec.column_of_parent is not None:
-        schema = schema.append(parent_field(spec))
+    for field, _ in value_fields(spec):
+        schema = schema.append(field)
     return pa.concat_tables([schema.empty_table().select(keys), *tables])
 
 
@@ -128,7 +129,7 @@ def _deleted_keys(run: RunContext, name: str, api_keys: pa.Table, at: datetime) 
     So are rows of a value that has left the list of ``each``: nobody has looked for them.
     """
     spec, source, keys = run.source.endpoints[name], run.source.source, list(api_keys.column_names)
-    of_value = [spec.column_of_parent] if spec.column_of_parent else []
+    of_value = [*spec.value_columns]
     if not run.index.partitions(source, name):
         return api_keys.schema.empty_table()
     rows = current(
@@ -142,9 +143,11 @@ def _deleted_keys(run: RunContext, name: str, api_keys: pa.Table, at: datetime) 
     if not rows.num_rows:
         return api_keys.schema.empty_table()
     before = rows.filter(pc.less(rows[EXTRACTED_AT], pa.scalar(at, INSTANT)))
-    if spec.each and spec.each.column_here:
-        values = before[spec.each.column_here]
-        before = before.filter(pc.is_in(values, spec.each.landed(values.type)))
+    for one in lists_of(spec):
+        for column in (c for c, name in spec.value_columns.items() if name == one.prefix):
+            kind = before[column].type
+            listed = pa.array([pa.scalar(value).cast(kind) for value in one.values or ()], kind)
+            before = before.filter(pc.is_in(before[column], listed))
     return (
         before.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left anti")
     )

@@ -17,17 +17,19 @@ from datetime import datetime
 from itertools import pairwise
 
 from pipeline.config.source import Source
-from pipeline.errors import ReadAnew
+from pipeline.errors import ReadAnew, cut
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import manifests
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import gap
 from pipeline.run.context import RunContext
-from pipeline.run.resume import fingerprint
+from pipeline.run.resume import fingerprint, of_this_yaml
+from pipeline.run.watermarks import value_gaps
 from pipeline.timestamps import as_iso
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
+_MOST_SAID = 300
 
 
 async def winner(
@@ -51,18 +53,19 @@ async def winner(
 
 
 def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
-    source, children = run.source, run.source.endpoints[endpoint].parents
+    source, spec = run.source, run.source.endpoints[endpoint]
     found = run.index.fresh(source.source, endpoint, partition)
     if found is None or not found.extracted_at:
         return None
     if datetime.fromisoformat(found.extracted_at) < since:
         return None
-    if children is not None:  # made from the same parents, it has their window
-        of = run.index.fresh(source.source, children.endpoint, partition)
+    if spec.parents is not None and not spec.incremental:
+        # Made from the same parents, it has their window.
+        of = run.index.fresh(source.source, spec.parents.endpoint, partition)
         same = of and found.definition == fingerprint(source, endpoint, of.generation)
         return found if same else None
     needed = min(run.calendar.ends(partition), since.replace(microsecond=0))
-    same = found.definition == fingerprint(source, endpoint)
+    same = of_this_yaml(found.definition, source, endpoint)  # a value that it lacks is new later
     return found if same and found.window.end >= needed else None
 
 
@@ -106,12 +109,18 @@ def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]
     """
     if not source.incremental(endpoint):
         return
-    children = source.endpoints[endpoint].parents is not None
+    spec = source.endpoints[endpoint]
+    children = spec.parents is not None and not spec.incremental
     for first, second in pairwise(manifests(lake, source.source, endpoint, keys)):
         follow_each_other = second.partition == source.calendar.next(first.partition)
         if follow_each_other and (between := _between(first, second)):
             remedy = first if children else second  # its parents have them, or can have them
             yield f"not read in full: {between}: materialize {remedy.partition} again"
+        if follow_each_other and (values := value_gaps(first, second)):
+            yield (
+                f"values that {first.partition} left behind and {second.partition} did not read: "
+                f"{cut(', '.join(values), _MOST_SAID)}: materialize {second.partition} again"
+            )
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:

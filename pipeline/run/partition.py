@@ -22,28 +22,27 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fan_out import FanOutReader, ListFailures
+from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
-from pipeline.extract.parsed_page import PageSource
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
-from pipeline.extract.prefetch import Ahead
-from pipeline.lake.attempt import Attempt
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
-from pipeline.run.parents import ParentSelection
 from pipeline.run.progress import PartitionProgress, ReadingEnd
-from pipeline.run.resume import open_partition
+from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
 from pipeline.run.staged_partition import CONVERTED, StagedPartition
+from pipeline.run.values import grouped
+from pipeline.run.watermarks import windows_of
 from pipeline.run.writer import PartitionWriter
 
 log = logging.getLogger("headrace.run")
@@ -56,11 +55,13 @@ async def stage(
     *,
     tally: ExtractionProgress,
     previous_in_run: bool = False,
+    next_in_run: bool = False,
 ) -> StagedPartition:
     """Bring all rows of a partition to S3, from where an earlier attempt stopped.
 
     :param tally: filled while pages come, for progress.
     :param previous_in_run: the previous partition is part of this run, and is committed first.
+    :param next_in_run: the next partition is part of this run, and is staged after the commit.
     :raises AlreadyCommitted: nothing is left to do.
     :raises WindowRefused: the partition can't be requested.
     :raises ContractBroken, RequestRefused, AuthError, ApiUnavailable, LakeRefused, LakeUnavailable:
@@ -78,8 +79,18 @@ async def stage(
         opened.window,
         previous_in_run=previous_in_run,
     )
-    stager = _Stager(run, endpoint, partition, opened.attempt, opened.parents, tally, before)
+    followed = await asyncio.to_thread(_is_followed, run, endpoint, partition, next_in_run)
+    stager = _Stager(run, endpoint, partition, opened, tally, before, may_fail=not followed)
     return await stager.run(began)
+
+
+def _is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
+    """Whether the next partition is committed, and reads the rows of no value left behind here."""
+    spec = run.source.endpoints[endpoint]
+    if next_in_run or not spec.incremental or ListFailures.of(spec) is None:
+        return False
+    following = run.calendar.next(partition)
+    return run.index.fresh(run.source.source, endpoint, following) is not None
 
 
 class _Stager:
@@ -90,12 +101,15 @@ class _Stager:
         run: RunContext,
         endpoint: str,
         partition: str,
-        attempt: Attempt,
-        parents: ParentSelection | None,
+        opened: OpenedPartition,
         tally: ExtractionProgress,
         before: Mapping[str, Any],
+        *,
+        may_fail: bool = True,
     ) -> None:
-        self._parents = parents
+        """:param may_fail: a value that fails is read again by the partition after this one."""
+        self._selection, attempt = opened.values, opened.attempt
+        self._may_fail = may_fail
         self._before = before
         self._extra: dict[str, Any] = {}
         self._run, self._endpoint, self._partition = run, endpoint, partition
@@ -111,6 +125,21 @@ class _Stager:
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
+        self._values = self._with_windows()
+
+    def _with_windows(self) -> tuple[PartitionValue, ...]:
+        """What the partition is read for: the values, each from its watermark on, in groups."""
+        if self._selection is None:
+            return ()
+        values = windows_of(
+            self._selection.values,
+            self._selection.behind,
+            self._window,
+            safety_margin_s=self._run.source.margin_s(self._endpoint),
+            step_s=self._spec.window.resolution_s,
+        )
+        of = self._spec.parents or self._spec.each
+        return grouped(values, of.group if of else 1)
 
     async def run(self, began: float) -> StagedPartition:
         stored = self._attempt.progress
@@ -123,7 +152,7 @@ class _Stager:
         elif progress.end is not None:
             self._tally.contiguous = progress.end.contiguous
             self._extra = dict(progress.end.notes)
-        elif position is not None and not self._spec.resumable:
+        elif position is not None and not self._resumable:
             await self._start_over()
         else:
             if position is None:
@@ -142,6 +171,8 @@ class _Stager:
             partition=self._partition,
             window=self._window,
             attempt=self._attempt,
+            selection=self._selection,
+            values=self._values,
             contiguous=self._tally.contiguous,
             counters=self._counters(),
             schema=self._landing.schema_of(self._reader.schema),
@@ -150,6 +181,11 @@ class _Stager:
             extra=self._extra,
             began=began,
         )
+
+    @property
+    def _resumable(self) -> bool:
+        """What a feed reached back to is known only of one that was read in one go."""
+        return self._spec.resumable and not (self._spec.feed and self._selection is not None)
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -161,7 +197,7 @@ class _Stager:
         if position is None:
             dies = self._spec.paging.token_dies
             return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
-        if self._parents is not None and isinstance(position, FanOutPosition):
+        if isinstance(position, FanOutPosition) and self._failures is not None:
             return bool(position.failed)  # of the earlier attempt: they may be well by now
         return self._tally.pages == 0
 
@@ -219,29 +255,30 @@ class _Stager:
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._tally.proof_basis.value
-        if self._parents is not None and isinstance(extraction, FanOutReader):
-            self._extra["parents"] = extraction.summary()
+        if isinstance(extraction, FanOutReader):
+            self._extra["fan_out"] = extraction.summary()
+            self._extra["failed_values"] = sorted(extraction.failed_members)
         if self._pages.not_modified:
             self._extra |= {**self._before, "not_modified": True}
         else:
             self._extra |= self._pages.feed_facts()
 
+    @property
+    def _failures(self) -> ListFailures | None:
+        """What a value that fails does; that of a partition which nothing follows may not fail."""
+        found = ListFailures.of(self._spec)
+        if found is None or not self._spec.incremental or self._may_fail:
+            return found
+        return replace(found, max_failed_share=0.0, followed=True)
+
     def _extraction(self) -> EndpointReader:
-        children = self._spec.parents
-        if self._parents is None or children is None:
-            return reader_of(self._spec, self._pages, self._window, self._run.ahead)
-
-        def reader(pages: PageSource, share: Ahead) -> EndpointReader:
-            return reader_of(self._spec, pages, self._window, share())
-
-        return FanOutReader(
+        return reader_of(
+            self._spec,
             self._pages,
-            self._parents.groups,
-            reader,
-            concurrency=children.concurrency,
-            ahead=self._run.ahead,
-            failures=ListFailures.of(children),
-            ordered=True,
+            self._window,
+            self._run.ahead,
+            values=self._values,
+            failures=self._failures,
         )
 
     def _known(self) -> pa.Schema | None:
@@ -250,7 +287,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", self._spec.column_of_parent}
+        added = {"_extracted_at", *self._spec.value_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:

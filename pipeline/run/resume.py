@@ -1,19 +1,23 @@
 """Where an attempt at a partition starts: its window, and what an earlier attempt left behind.
 
 What is staged is resumed only if its rows and those to come are of one kind, by their
-``fingerprint``: the YAML, and the parents. A child's rows are of one generation of its parent's
-partition: staged beside rows of another one, some would be there twice, and some not at all.
+``fingerprint``: the YAML, and the values. A child's rows are of one generation of its parent's
+partition, or of one list of values that are read from the same watermarks: staged beside rows of
+another one, some would be there twice, and some not at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.config.source import Source
+from pipeline.extract.fan_out import PartitionValue
 from pipeline.lake.attempt import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.context import RunContext
-from pipeline.run.parents import ParentSelection, parents_of
+from pipeline.run.values import ValueSelection, digest_of, listed_values, names_of, parents_of
+from pipeline.run.watermarks import ValueWatermarks
 
 
 class AlreadyCommitted(Exception):
@@ -31,12 +35,12 @@ class AlreadyCommitted(Exception):
 class OpenedPartition:
     """A partition that this run may stage now.
 
-    :ivar parents: of a child: the rows that its requests are made from.
+    :ivar values: of an endpoint that fans out: what its requests are made from.
     """
 
     attempt: Attempt
     window: Window
-    parents: ParentSelection | None
+    values: ValueSelection | None
 
 
 def open_partition(
@@ -49,10 +53,11 @@ def open_partition(
     :raises WindowRefused: the partition can't be requested.
     :raises LostRace: another run has it.
     """
-    source, children = run.source, run.source.endpoints[endpoint].parents
-    parents = parents_of(run, children, partition) if children else None
-    window = parents.window if parents else _window(run, endpoint, partition, previous_in_run)
-    wanted = fingerprint(source, endpoint, parents.generation if parents else "")
+    source = run.source
+    values = select_values(run, endpoint, partition, previous_in_run=previous_in_run)
+    given = values.window if values else None
+    window = given or _window(run, endpoint, partition, previous_in_run)
+    wanted = fingerprint(source, endpoint, values.origin if values else "")
     committed = run.index.get(source.source, endpoint, partition)
     if (
         committed is not None
@@ -74,12 +79,50 @@ def open_partition(
         if attempt.committed is None:
             if falls_short(attempt.window, window):
                 attempt.start_over(window)
-            return OpenedPartition(attempt, attempt.window, parents)
+            return OpenedPartition(attempt, attempt.window, values)
         # An earlier attempt had decided its commit; that will do, unless time has gone on since.
         decided = attempt.committed.window
         goes_on = decided.end < window.end and window.kind != "snapshot"
         if not goes_on and not falls_short(decided, window):
             raise AlreadyCommitted(attempt.committed)
+
+
+def select_values(
+    run: RunContext, endpoint: str, partition: str, *, previous_in_run: bool
+) -> ValueSelection | None:
+    """The values that a partition is made from; None if the endpoint does not fan out.
+
+    :raises WindowRefused: what they come from is not committed.
+    """
+    spec = run.source.endpoints[endpoint]
+    if not spec.fans_out:
+        return None
+    if spec.parents is not None and not spec.incremental:
+        return parents_of(run, endpoint, partition)
+    values = listed_values(run, endpoint)
+    behind = {} if previous_in_run else behind_of(run, endpoint, partition, values)
+    of_rows = bool(run.source.upstream(endpoint))
+    parts = [names_of(values) if of_rows else (), sorted(behind.items())]
+    origin = digest_of(parts) if of_rows or behind else ""
+    return ValueSelection(values, None, origin, behind)
+
+
+def behind_of(
+    run: RunContext, endpoint: str, partition: str, values: Sequence[PartitionValue]
+) -> dict[str, datetime | None]:
+    """The values that are to be read from further back than the partition begins.
+
+    A baseline has no lower bound for any. What the newest partition before says of its values holds
+    though it is not the previous one: the partitions between the two are missing for all values.
+    """
+    calendar, name = run.calendar, run.source.source
+    if not run.source.endpoints[endpoint].incremental or partition == calendar.first:
+        return {}
+    previous = calendar.previous(partition)
+    earlier = [key for key in run.index.partitions(name, endpoint) if key < partition]
+    near = previous if previous in earlier else earlier[-1] if earlier else None
+    found = run.index.get(name, endpoint, near) if near else None
+    return ValueWatermarks.of(found).behind_now(v.name for v in values) if found else {}
 
 
 def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: bool) -> Window:
@@ -104,15 +147,15 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
     )
 
 
-def fingerprint(source: Source, endpoint: str, parents: str = "") -> str:
+def fingerprint(source: Source, endpoint: str, values: str = "") -> str:
     """A digest: rows that were staged under another one are not resumed.
 
-    :param parents: of a child: the generation of the parent's partition.
+    :param values: where the values come from, such as the generation of the parent's partition.
     """
     yaml = source.definition(endpoint)
-    return f"{yaml}-{parents}" if parents else yaml
+    return f"{yaml}-{values}" if values else yaml
 
 
 def of_this_yaml(found: str, source: Source, endpoint: str) -> bool:
-    """Whether a definition is of the YAML as it is now, whatever the parents were."""
+    """Whether a definition is of the YAML as it is now, whatever the values were."""
     return found.partition("-")[0] == source.definition(endpoint)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
+from pipeline.extract.fan_out import ListFailures
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import PartitionResult, RunContext
@@ -116,11 +117,11 @@ async def run_source(
     except WindowRefused as error:
         outcome.failed.append(PartitionFailed("(all)", partitions[0], error))
         return
-    children = {name for name in wanted if run.source.endpoints[name].parents}
+    depths = {name: run.source.depth(name) for name in wanted}
     with settled():
-        for wave in (wanted.keys() - children, children):  # parents are committed first
+        for depth in sorted({*depths.values()}):  # whose rows are values of others goes first
             async with asyncio.TaskGroup() as group:
-                for name in (name for name in wanted if name in wave):
+                for name in (name for name in wanted if depths[name] == depth):
                     group.create_task(endpoint(name, wanted[name]))
     if bugs:
         raise ExceptionGroup("unexpected errors", bugs)
@@ -136,14 +137,21 @@ async def _endpoint(
     """All partitions of one endpoint, in order, up to the first one that fails."""
     to_stage, wanted = deque(keys), set(keys)
     staging: deque[tuple[str, datetime, asyncio.Task[StagedPartition]]] = deque()
+    ahead = _staged_ahead(run, name)
     try:
         while to_stage or staging:
-            while to_stage and len(staging) < STAGED_AHEAD:
+            while to_stage and len(staging) < ahead:
                 key = to_stage.popleft()
                 tally = outcome.tallies.setdefault((name, key), ExtractionProgress())
-                previous_in_run = run.calendar.previous(key) in wanted
                 task = asyncio.create_task(
-                    stage(run, name, key, tally=tally, previous_in_run=previous_in_run)
+                    stage(
+                        run,
+                        name,
+                        key,
+                        tally=tally,
+                        previous_in_run=ahead > 1 and run.calendar.previous(key) in wanted,
+                        next_in_run=run.calendar.next(key) in wanted,
+                    )
                 )
                 staging.append((key, run.now(), task))
             key, began, task = staging.popleft()
@@ -159,6 +167,13 @@ async def _endpoint(
         for _, _, task in staging:
             task.cancel()
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
+
+
+def _staged_ahead(run: RunContext, name: str) -> int:
+    """Where a value may fail, the next partition can begin only once it is known which did."""
+    spec = run.source.endpoints[name]
+    failures = ListFailures.of(spec) if spec.incremental else None
+    return 1 if failures is not None and failures.max_failed_share else STAGED_AHEAD
 
 
 async def _result(

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,7 +15,8 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
-from pipeline.extract.feed import reaches_back
+from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.lake.attempt import Attempt, CommitResult
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
@@ -27,8 +29,10 @@ from pipeline.lake.manifest import (
 from pipeline.lake.read import again_if_vanished, key_batches, late_rows
 from pipeline.partitions.window import Window, falls_short
 from pipeline.run.context import PartitionResult, RunContext
-from pipeline.run.resume import of_this_yaml
+from pipeline.run.resume import behind_of, of_this_yaml
+from pipeline.run.values import ValueSelection, names_of
 from pipeline.run.verify import Check, refuse_if_broken, verify
+from pipeline.run.watermarks import noted, widest
 from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")
@@ -41,9 +45,9 @@ _EMPTY_BASELINE = (
     "left of the request without {start} mean something else (window.floor gives it a value), or "
     "does start lie before the first row?"
 )
-_NEW_VALUES = (
-    "new among the values of each: {}. Their rows from before {} are not in the lake: materialize "
-    "the days from {} on again, if you want them"
+_NO_VALUES = (
+    "there are no values to read: the committed rows of {} have none{}; is its column right, and "
+    "the filter?"
 )
 _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
@@ -58,6 +62,11 @@ _SHARED = (
 
 def _few(values: Sequence[str]) -> str:
     return cut(", ".join(values), _MOST_SAID)
+
+
+def _later(read: datetime | None, wanted: datetime | None) -> bool:
+    """Whether a value was read from later on than it has to be; None is the beginning."""
+    return read is not None and (wanted is None or wanted < read)
 
 
 def _hint(spec: Endpoint) -> str:
@@ -76,6 +85,8 @@ class StagedPartition:
     partition: str
     window: Window
     attempt: Attempt
+    selection: ValueSelection | None
+    values: Sequence[PartitionValue]
     contiguous: bool
     counters: Counter[str]
     schema: pa.Schema
@@ -90,6 +101,8 @@ class StagedPartition:
 
     def _commit(self) -> PartitionResult:
         checks: list[Check] = []
+
+        self._refuse_if_further_back()
 
         def build(files: list[ManifestFile]) -> Manifest:
             checks[:] = self._verified(files)
@@ -139,18 +152,63 @@ class StagedPartition:
                 lambda: key_batches(self.run.lake, files, columns),
                 key=spec.key,
                 cursor=spec.cursor,
-                window=self.window,
+                window=widest(self.values, self.window),
                 expected_rows=self.attempt.staged_rows,
                 contiguous=self.contiguous,
                 rests_on=self._rests_on,
             ),
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
-            passed, detail = reaches_back(self.extra.get("feed_from"), self.window.start)
+            passed, detail = (
+                all_reach_back(self.extra.get("feeds", {}))
+                if spec.fans_out
+                else reaches_back(self.extra.get("feed_from"), self.window.start)
+            )
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
+        if self.selection is not None:
+            checks = (*checks, self._values_read())
         what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
         refuse_if_broken(checks, what, hint=_hint(spec))
         return checks
+
+    def _values_read(self) -> Check:
+        """Whether any value was passed over: a person has to see which, and what becomes of it."""
+        found = self.extra.get("fan_out", {})
+        failed, asked = found.get("failed", 0), found.get("asked", 0)
+        noun = "parents" if self._spec.parents else "values"
+        if not failed:
+            return Check("values_read", True, f"{asked:,} {noun} were read", blocking=False)
+        first = found["failures"][0]
+        later = (
+            "the next partition reads their rows from where they ended"
+            if self._spec.incremental
+            else "their rows are missing in this partition"
+        )
+        return Check(
+            "values_read",
+            False,
+            f"{failed:,} of {asked:,} {noun} failed, and {later}; the first is "
+            f"`{first['parent']}`: {first['reason']}",
+            blocking=False,
+        )
+
+    def _refuse_if_further_back(self) -> None:
+        """:raises ReadAnew: a value has to be read from further back, by what is committed now.
+
+        The previous partition was not committed when this one began, or another run replaced it.
+        """
+        if self.selection is None or not self._spec.incremental:
+            return
+        names = self.selection.values
+        now = behind_of(self.run, self.endpoint, self.partition, names)
+        read = self.selection.behind
+        short = [n for n, at in now.items() if n not in read or _later(read[n], at)]
+        if short:
+            raise ReadAnew(
+                f"{self.run.source.source}/{self.endpoint} {self.partition}: the rows of "
+                f"{_few(short)} are to be read from further back, since the partition before has "
+                "not read them: the next attempt does"
+            )
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
         late = self._late(files)
@@ -181,10 +239,11 @@ class StagedPartition:
                 validators=self.extra.get("validators", {}),
                 feed_from=self.extra.get("feed_from"),
                 not_modified="not_modified" in self.extra,
-                parents=self.extra.get("parents", {}),
+                parents=self.extra.get("fan_out", {}) if self._spec.parents else {},
+                values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
                 converted=self._converted,
-                each=tuple(self._spec.each.values) if self._spec.each else None,
+                each=self._listed,
                 warning=self._warning(newest),
             ),
         )
@@ -202,29 +261,41 @@ class StagedPartition:
 
     def _warning(self, newest: Manifest | None) -> str:
         """What a user should look at, though every row is proved to be there."""
+        if self.selection is not None and not self.selection.values and self._listed is not None:
+            above = ", ".join(self.run.source.upstream(self.endpoint))
+            filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
+            return _NO_VALUES.format(above, filtered)
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
-        if self.window.start is None:
-            return ""
-        first = self.run.source.start.isoformat()
-        new, gone = self._new_values(newest), self._gone_values(newest)
-        said = [_NEW_VALUES.format(_few(new), self.window.start, first)] if new else []
-        said += [_GONE_VALUES.format(_few(gone))] if gone else []
-        return "; ".join(said)
+        gone = self._gone_values(newest) if self.window.start is not None else []
+        return _GONE_VALUES.format(_few(gone)) if gone else ""
 
-    def _new_values(self, earlier: Manifest | None) -> list[str]:
-        """Those of ``each`` that an earlier partition was not asked for."""
-        known = earlier.notes.each if earlier else None
-        if self._spec.each is None or known is None:
-            return []
-        already = {*known}
-        return [str(value) for value in self._spec.each.values if value not in already]
+    @property
+    def _listed(self) -> tuple[Any, ...] | None:
+        """The values as the manifest has them; those of parents are in their own partition."""
+        of_partition = self._spec.parents is not None and not self._spec.incremental
+        if self.selection is None or of_partition:
+            return None
+        return names_of(self.selection.values)
+
+    def _value_notes(self) -> dict[str, Any]:
+        if self._listed is None or self.selection is None:
+            return {}
+        found = noted(
+            self.values,
+            self.extra.get("failed_values", ()),
+            self.selection.behind if self._spec.incremental else {},
+            self.window,
+        )
+        summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
+        worth = found.keys() - {"version"} or summary.get("failed")
+        return {**found, **summary} if worth else {}
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
-        """Those of ``each`` that an earlier partition was asked for, and this one is not."""
-        known = (earlier.notes.each if earlier else None) or ()
-        now = {*(self._spec.each.values if self._spec.each else known)}
-        return [str(value) for value in known if value not in now]
+        """Those that an earlier partition was read for, and this one is not."""
+        known, listed = (earlier.notes.each if earlier else None) or (), self._listed
+        now = {*map(str, known if listed is None else listed)}
+        return [str(value) for value in known if str(value) not in now]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """Those of the rows, and those that earlier partitions had and no row of this one has.
@@ -240,21 +311,15 @@ class StagedPartition:
 
     def _late(self, files: Sequence[ManifestFile]) -> LateRows:
         run, spec, boundary = self.run, self._spec, self.window.boundary
-        if spec.cursor is None or boundary is None or not files:
-            return LateRows(0, 0, None)
+        further_back = any(value.window is not None for value in self.values)
+        if spec.cursor is None or boundary is None or not files or further_back:
+            return LateRows(0, 0, None)  # rows of values read from further back are not late
         previous = run.calendar.previous(self.partition)
         if previous is None:
             return LateRows(0, 0, None)
         look = run.index.get_then_fresh(run.source.source, self.endpoint, previous)
 
-        def before() -> Manifest | None:
-            """None if rows of new values would be taken for late ones."""
-            found = look()
-            return None if self._new_values(found) else found
-
-        return late_rows(
-            run.lake, files, before, key=spec.key, cursor=spec.cursor, boundary=boundary
-        )
+        return late_rows(run.lake, files, look, key=spec.key, cursor=spec.cursor, boundary=boundary)
 
     @property
     def _spec(self) -> Endpoint:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.base import Decoder
 from pipeline.decode.types import INSTANT
-from pipeline.extract.fetcher import parent_field
+from pipeline.extract.fetcher import value_fields
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
 from pipeline.run.progress import PartitionProgress, ReadingEnd
@@ -128,8 +128,7 @@ class PartitionWriter:
         table = pa.concat_tables([self._conformed(t, columns) for t in merged(tables)])
         tables.clear()  # here, and not by the loop, which many small buffers would hold up
         spec = self._spec
-        one_by_one = spec.parents is None and spec.each is None
-        in_order = spec.by_key and spec.order == "ascending" and one_by_one
+        in_order = spec.by_key and spec.order == "ascending" and not spec.fans_out
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
             self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
@@ -161,6 +160,6 @@ class PartitionWriter:
 
     def schema_of(self, columns: pa.Schema) -> pa.Schema:
         """The schema as it lands: what the reader does not know of comes last."""
-        if self._spec.column_of_parent is not None:
-            columns = columns.append(parent_field(self._spec))
+        for field, _ in value_fields(self._spec):
+            columns = columns.append(field)
         return columns.append(pa.field("_extracted_at", INSTANT))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fan_out import FAIL_PARTITION, FanOutReader, ListFailures
+from pipeline.extract.fan_out import FAIL_PARTITION, FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.page_batch import PageBatch
 from pipeline.extract.parsed_page import PageSource, ParsedPage
 from pipeline.extract.position import FanOutPosition, ResumePosition
@@ -42,13 +42,19 @@ class Pages:
 
 
 def reader_of(pages: Pages, failures: ListFailures | None, *, ordered: bool) -> FanOutReader:
-    def reader(of_value: PageSource, share: Ahead) -> SequentialReader:
+    def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> SequentialReader:
         return SequentialReader(
             of_value, TokenPaging(limit=1, next="next"), key=("value", "id"), ahead=share
         )
 
     return FanOutReader(
-        pages, VALUES, reader, concurrency=3, ahead=6, failures=failures, ordered=ordered
+        pages,
+        [*map(PartitionValue.of, VALUES)],
+        reader,
+        concurrency=3,
+        ahead=6,
+        failures=failures,
+        ordered=ordered,
     )
 
 

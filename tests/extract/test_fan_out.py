@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import FanOutReader, Value
+from pipeline.extract.fan_out import FanOutReader, PartitionValue, Value
 from pipeline.extract.parsed_page import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.prefetch import Ahead
@@ -128,12 +128,19 @@ def test_what_was_there_throughout_comes_once(
     ]
 
     def each(side_by_side: int) -> FanOutReader:
-        def reader(of_value: PageSource, share: Ahead) -> ContiguousReader | SequentialReader:
+        def reader(
+            of_value: PageSource, value: PartitionValue, share: Ahead
+        ) -> ContiguousReader | SequentialReader:
             return reader_of(kind, limit, of_value, share)
 
         pages = ByValue(models)
         return FanOutReader(
-            pages, range(len(models)), reader, concurrency=side_by_side, ahead=12, ordered=ordered
+            pages,
+            [*map(PartitionValue.of, range(len(models)))],
+            reader,
+            concurrency=side_by_side,
+            ahead=12,
+            ordered=ordered,
         )
 
     async def two_tries() -> tuple[Found, FanOutReader]:

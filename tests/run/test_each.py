@@ -252,21 +252,19 @@ def test_a_value_that_is_not_there_fails_the_partition(lake: Lake, tmp_path: Pat
     assert "404" in said
 
 
-def test_a_value_that_is_new_is_told(lake: Lake, tmp_path: Path) -> None:
+def test_a_value_that_is_new_gets_its_past(lake: Lake, tmp_path: Path) -> None:
     with serving(Forge().app()) as url:
         one = source_of(url, tmp_path, values="[acme/rocket]")
-        assert not extract(one, lake, "issues", DAYS[:1], NOW)[0].notes.warning
+        extract(one, lake, "issues", DAYS[:1], NOW)
         two = source_of(url, tmp_path, values="'${FORGE}'")
         second = extract(two, lake, "issues", DAYS[1:2], NOW)[0]
-        assert second.notes.warning == (
-            "new among the values of each: duck/db. Their rows from before 2026-11-02 "
-            "00:00:00+00:00 are not in the lake: materialize the days from 2026-11-01 on again, if "
-            "you want them"
-        )
-        assert not extract(two, lake, "issues", DAYS[2:], NOW)[0].notes.warning
-        extract(two, lake, "issues", DAYS, NOW)
+        assert not second.notes.warning
+        assert second.notes.values["from"] == [[None, ["duck/db"]]]
+        third = extract(two, lake, "issues", DAYS[2:], NOW)[0]
+        assert not third.notes.values
     found = current(lake, "forge", "issues", columns=["repository", "number"]).to_pylist()
     assert sorted(tuple(row.values()) for row in found) == all_of("acme/rocket", "duck/db")
+    assert len(keys(lake, [second, third])) == len({*keys(lake, [second, third])})
 
 
 def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
@@ -277,9 +275,8 @@ def test_a_value_that_is_taken_out_is_told_before_its_past_is_lost(
         extract(two, lake, "issues", DAYS[:1], NOW)
         other = source_of(url, tmp_path, values="[duck/db, acme/sled]")
         second = extract(other, lake, "issues", DAYS[1:2], NOW)[0]
-        assert second.notes.warning.startswith("new among the values of each: acme/sled. ")
-        assert second.notes.warning.endswith(
-            "; no longer among the values of each: acme/rocket. Their rows stay in the days that "
+        assert second.notes.warning == (
+            "no longer among the values of each: acme/rocket. Their rows stay in the days that "
             "are committed, and are lost to a day that is materialized again"
         )
         assert not extract(other, lake, "issues", DAYS[2:], NOW)[0].notes.warning
@@ -297,11 +294,10 @@ def test_rows_of_a_value_that_is_new_are_not_late(lake: Lake, tmp_path: Path) ->
     with serving(Forge().app()) as url:
         extract(with_margin("[acme/rocket]"), lake, "issues", DAYS[:1], NOW)
         second = extract(with_margin("[acme/rocket, duck/db]"), lake, "issues", DAYS[1:2], NOW)[0]
-    assert second.margin_rows == 6
     assert (second.late_rows, second.latest_late_s) == (0, None)
 
 
-def test_of_very_many_new_values_the_first_are_told(lake: Lake, tmp_path: Path) -> None:
+def test_of_very_many_new_values_each_is_asked_for_once(lake: Lake, tmp_path: Path) -> None:
     many = [f"acme/{number}" for number in range(300)]
     forge = Forge()
     forge.issues |= {key: [] for key in many}
@@ -311,8 +307,8 @@ def test_of_very_many_new_values_the_first_are_told(lake: Lake, tmp_path: Path) 
         asked = len(forge.asked)
         manifest = extract(source, lake, "issues", DAYS[1:2], NOW)[0]
     assert len(forge.asked) - asked == len(many), "one request for each that has no rows"
+    assert not [given for _, given in forge.asked[asked:] if "from" in given], "from the beginning"
     assert manifest.notes.each == tuple(many)
-    assert "acme/0, acme/1, acme/2" in manifest.notes.warning
     assert len(manifest.notes.warning) < 700
 
 
@@ -456,15 +452,12 @@ def test_odd_values_arrive_as_they_are_written(lake: Lake, tmp_path: Path, where
         ("    each:", "    # each:", "has no `each`: add `each: {values: […]}`"),
         ("column_here: repository", "column_here: repo", "column_here `repo` needs a declared"),
         ("{repository: string", "{repository: int64", "can't hold the value 'acme/rocket'"),
-        ("params: {from: \"{start}\", to: \"{end}\", ", "params: {", "write an endpoint for each"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str) -> None:
     source_of("http://127.0.0.1:1", tmp_path)
     file = tmp_path / "forge.yaml"
     text = file.read_text().replace(old, new)
-    if "write an endpoint" in said:
-        text = text.replace("    cursor:", "    window: {start: none, end: none}\n    cursor:")
     if "into a header" in said:
         text = text.replace("request: {", "request: {headers: {x-of: '{each}'}, ")
     if "a sweep" in said:

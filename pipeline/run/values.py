@@ -1,0 +1,263 @@
+"""The values that a partition is read for: of lists in the YAML, or from rows of other endpoints.
+
+=================  ===============================================================================
+list               its values
+=================  ===============================================================================
+``each``           those written down, or of the newest committed rows of another endpoint; of
+                   several lists the product
+``parents``        of the parent's partition of that day: the rows that changed in its window, which
+                   the children have as well
+``parents`` with   of the newest committed rows of all parents: a child may change while its parent
+a ``cursor``       does not
+=================  ===============================================================================
+
+Rows of other endpoints are those that are committed when the first partition of the run looks; all
+of its partitions go by the same. ``watermarks`` says from when on each value is read.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.config.each import ValueList, lists_of, used_columns
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.row_filter import meets, member
+from pipeline.config.source import Source
+from pipeline.errors import ContractBroken, ReadRefused, WindowRefused, cut
+from pipeline.extract.fan_out import PartitionValue, Value, product_of, written_values
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import again_if_vanished, current, key_rows
+from pipeline.partitions.window import Window
+from pipeline.run.context import RunContext
+
+_LONGEST_QUOTE: Final = 60
+
+
+@dataclass(frozen=True)
+class ValueSelection:
+    """The values that a partition is made from.
+
+    :ivar values: one by one; ``grouped`` puts several into a request.
+    :ivar window: of children without a cursor: that of their parents' partition.
+    :ivar origin: a checkpoint that was made from another one is void.
+    :ivar behind: by name, the watermark of each value whose rows are not read up to where the
+        partition begins; None: nothing of it was read yet.
+    """
+
+    values: tuple[PartitionValue, ...]
+    window: Window | None = None
+    origin: str = ""
+    behind: Mapping[str, datetime | None] = field(default_factory=dict)
+
+
+def names_of(values: Sequence[PartitionValue]) -> tuple[Value, ...]:
+    """The values as a manifest lists them: a number stays one."""
+    return tuple(v.value if str(v.value) == v.name else v.name for v in values)
+
+
+def digest_of(parts: object) -> str:
+    """A short text that differs where these JSON values do."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+# ---- which values
+
+
+def parents_of(run: RunContext, name: str, partition: str) -> ValueSelection:
+    """The parents of a partition of children without a cursor, as they are committed.
+
+    :raises WindowRefused: the parent's partition is not committed.
+    :raises ContractBroken: its rows have no such column, or no values that can be requested.
+    :raises LakeUnavailable: its files can't be read.
+    """
+    (parents,) = lists_of(run.source.endpoints[name])
+    above = str(parents.endpoint)
+    look = run.index.get_then_fresh(run.source.source, above, partition)
+
+    def read() -> ValueSelection:
+        found = look()
+        if found is None:
+            raise WindowRefused(
+                f"The parent `{above}` is not committed for {partition}. Materialize "
+                f"`{run.source.source}/{above}` first, or both together"
+            )
+        values = _of_partition(run, name, parents, found)
+        return ValueSelection(tuple(values), found.window, found.generation)
+
+    return again_if_vanished(run.lake, read)
+
+
+def _of_partition(
+    run: RunContext, name: str, parents: ValueList, found: Manifest
+) -> list[PartitionValue]:
+    """The manifest knows columns that no row of this one partition has: then it has no values."""
+    if not found.files:
+        return []
+    wanted = _wanted(run.source.endpoints[name], parents)
+    known = [str(column["name"]) for column in found.columns]
+    for column in wanted:
+        check_column(run.source.source, parents, column, known)
+    rows = key_rows(run.lake, found.files, wanted)
+    return values_of(run.source, name, parents, rows)
+
+
+def listed_values(run: RunContext, name: str) -> tuple[PartitionValue, ...]:
+    """The values of ``each``, or all parents, of the newest committed rows: once in a run.
+
+    :raises WindowRefused: nothing of another endpoint is committed.
+    :raises ContractBroken: its rows have no such column, or no values that can be requested.
+    """
+    with run.values_lock:
+        if name not in run.values:
+            endpoint = run.source.endpoints[name]
+            lists = [list(_list(run, name, one)) for one in lists_of(endpoint)]
+            run.values[name] = tuple(lists[0] if len(lists) == 1 else product_of(lists))
+        return run.values[name]
+
+
+def _list(run: RunContext, name: str, one: ValueList) -> Iterator[PartitionValue]:
+    if one.endpoint is None:
+        yield from written_values(one)
+        return
+    source, above = run.source.source, one.endpoint
+    if not run.index.partitions(source, above):
+        raise WindowRefused(
+            f"`{above}`, whose rows are the values of `{one.prefix}`, is not committed yet. "
+            f"Materialize `{source}/{above}` first, or both together"
+        )
+    endpoint = run.source.endpoints[above]
+    try:
+        rows = current(run.lake, source, above, key=endpoint.key, cursor=endpoint.cursor)
+    except ReadRefused as error:
+        raise ContractBroken(str(error)) from None
+    if rows.num_rows:
+        for column in _wanted(run.source.endpoints[name], one):
+            check_column(source, one, column, rows.column_names)
+    yield from values_of(run.source, name, one, rows)
+
+
+# ---- from rows to values
+
+
+def _wanted(endpoint: Endpoint, one: ValueList) -> list[str]:
+    """The columns of another endpoint's rows that are needed."""
+    paths = [one.column, *used_columns(endpoint, one.prefix), *(one.where or {})]
+    return list(dict.fromkeys(path.partition(".")[0] for path in paths))
+
+
+def check_column(source: str, one: ValueList, column: str, known: Sequence[str]) -> None:
+    """:raises ContractBroken: the rows have no such column."""
+    if column in known:
+        return
+    key = "parents" if one.prefix == "parent" else one.prefix
+    said = f"{key}.column is `{column}`" if column == one.column else f"`{key}` uses `{column}`"
+    raise ContractBroken(
+        f"{said}, expected a column of `{source}/{one.endpoint}`: one of {', '.join(known)}"
+    )
+
+
+def values_of(source: Source, name: str, one: ValueList, rows: pa.Table) -> list[PartitionValue]:
+    """Each different value of the rows once, in order, with the other columns that are used.
+
+    Rows without a value are left out.
+
+    :raises ContractBroken: no values that can be requested.
+    """
+    if not rows.num_rows:
+        return []
+    endpoint = source.endpoints[name]
+    column = rows[one.column]
+    _check_values(source, endpoint, one, column)
+    rows = rows.filter(column.is_valid())
+    if one.where:
+        rows = rows.filter(
+            pa.array([meets(row, one.where) for row in rows.to_pylist()], pa.bool_())
+        )
+    used = used_columns(endpoint, one.prefix)
+    if not used:
+        plain = _ordered(rows[one.column])
+        return [_value(one, value, {}, (value,)) for value in plain]
+    names = list(dict.fromkeys(path.partition(".")[0] for path in (one.column, *used)))
+    told_apart = _told_apart(source.endpoints[str(one.endpoint)], one, used)
+    found: dict[tuple[Any, ...], PartitionValue] = {}
+    for row in rows.select(names).to_pylist():
+        fields = {path: member(row, path) for path in used}
+        value = _plain(row[one.column])
+        identity = (value, *(fields[path] for path in told_apart))
+        found.setdefault(tuple(map(str, identity)), _value(one, value, fields, identity))
+    return sorted(found.values(), key=lambda each: (_order(each.value), each.name))
+
+
+def _told_apart(above: Endpoint, one: ValueList, used: Sequence[str]) -> tuple[str, ...]:
+    """The other columns by which two rows with one value are two: those of the key, if all of it is
+    used, since then the rest follows from it.
+    """
+    by_key = set(above.key) <= {one.column, *used}
+    return tuple(n for n in used if n != one.column and (n in above.key or not by_key))
+
+
+def _value(
+    one: ValueList, value: Value, fields: Mapping[str, Any], identity: Sequence[Any]
+) -> PartitionValue:
+    name = str(value) if len(identity) == 1 else json.dumps([str(part) for part in identity])
+    known = {one.prefix: value, **{f"{one.prefix}.{n}": v for n, v in fields.items()}}
+    return PartitionValue(name, value, known, (name,))
+
+
+def _check_values(
+    source: Source, endpoint: Endpoint, one: ValueList, column: pa.ChunkedArray
+) -> None:
+    of, key = f"`{source.source}/{one.endpoint}`", one.prefix
+    key = "parents" if key == "parent" else key
+    if pa.types.is_nested(column.type):
+        raise ContractBroken(
+            f"{key}.column `{one.column}` of {of} is "
+            f"{column.type}, expected single values. Declare the member that goes into "
+            f"{{{one.prefix}}} as a column, e.g. {one.column}_id: {{type: int64, path: "
+            f"{one.column}.id}}"
+        )
+    group = endpoint.parents.group if endpoint.parents else endpoint.each and endpoint.each.group
+    if not group or group == 1 or pa.types.is_integer(column.type):
+        return
+    texts = (str(value) for value in column.drop_null().unique().to_pylist())
+    split = next((text for text in texts if "," in text), None)
+    if split is not None:
+        raise ContractBroken(
+            f"{key}.group joins the values of `{source.source}/{one.endpoint}.{one.column}` by "
+            f"commas, and {cut(split, _LONGEST_QUOTE)!r} has one, so that the API would read "
+            "two values. Set one: 1. group: 1; 2. a column without commas"
+        )
+
+
+def _ordered(column: pa.ChunkedArray) -> list[Value]:
+    return [_plain(value) for value in sorted(column.drop_null().unique().to_pylist())]
+
+
+def _plain(value: Any) -> Value:
+    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _order(value: Value) -> tuple[bool, Any]:
+    return isinstance(value, str), value
+
+
+def grouped(values: Sequence[PartitionValue], size: int) -> tuple[PartitionValue, ...]:
+    """Groups of values for one request each, joined by commas: only those of one window."""
+    if size == 1:
+        return tuple(values)
+    groups: list[PartitionValue] = []
+    by_window: dict[Window | None, list[PartitionValue]] = {}
+    for value in values:
+        by_window.setdefault(value.window, []).append(value)
+    for window, alike in by_window.items():
+        for at in range(0, len(alike), size):
+            group = alike[at : at + size]
+            joined = ",".join(str(value.value) for value in group)
+            members = tuple(value.name for value in group)
+            groups.append(PartitionValue(joined, joined, {}, members, window))
+    return tuple(groups)
