@@ -57,6 +57,7 @@ class Seen:
     ever_error: HeadraceError | None = None
     counted: int | None = None
     converted: Mapping[str, int] = field(default_factory=dict)
+    naive_columns: frozenset[str] = frozenset()
     error: HeadraceError | None = None
 
 
@@ -205,5 +206,5 @@ async def look(
                 seen.ever_error = error
     except HeadraceError as error:
         seen.error = error
-    seen.converted = pages.converted
+    seen.converted, seen.naive_columns = pages.converted, pages.naive_columns
     return seen

@@ -158,11 +158,13 @@ class Source(Model):
     @model_validator(mode="after")
     def _days_are_utc(self) -> "Source":
         for name, endpoint in self.endpoints.items():
-            whole_days = endpoint.cursor is not None and endpoint.window.resolution_s >= DAY_S
-            if whole_days and self.timezone != "UTC":
+            whole_days = endpoint.incremental and endpoint.window.resolution_s >= DAY_S
+            if whole_days and self.timezone != "UTC" and endpoint.window.timezone is None:
                 raise ValueError(
-                    f"endpoint {name}: its cursor moves in whole days, which have no time zone: "
-                    f"expected timezone: UTC, got {self.timezone}"
+                    f"endpoint {name}: its cursor moves in whole days, which have no time zone "
+                    f"of their own: expected timezone: UTC, got {self.timezone}. Set one: "
+                    f"1. `timezone: UTC`; 2. the zone of the API's days, e.g. "
+                    f"`window: {{timezone: {self.timezone}}}`"
                 )
         return self
 

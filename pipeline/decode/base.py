@@ -61,12 +61,14 @@ class DecodedPage:
         absent.
     :param converted: how many cells of each column were converted.
     :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
+    :param naive_columns: those with times without an offset, whose zone nothing says.
     """
 
     table: pa.Table
     extras: Mapping[str, object]
     converted: Counter[str]
     arrow_bytes: int
+    naive_columns: frozenset[str] = frozenset()
 
 
 class Format(BaseModel, ABC):
@@ -166,12 +168,13 @@ class Decoder(ABC):
         return self.finished(table, extras or {}, conversions)
 
     def finished(
-        self, table: pa.Table, extras: Mapping[str, object], conversions: Counter[str]
+        self, table: pa.Table, extras: Mapping[str, object], conversions: ConversionCounts
     ) -> DecodedPage:
         """The page of a decoded table, once its nulls are checked and its types joined."""
         exact_path.check_nulls(table, self.shape.columns, self.label)
         self.inferred.join(table)
-        return DecodedPage(table, extras, conversions, table.get_total_buffer_size())
+        arrow_bytes = table.get_total_buffer_size()
+        return DecodedPage(table, extras, conversions, arrow_bytes, conversions.naive_columns)
 
     @property
     def schema(self) -> pa.Schema:

@@ -111,7 +111,7 @@ class JsonDecoder(Decoder):
             raise self.bad(_named(body, error)) from None
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
-        return self.finished(table, extras, conversions + converted)
+        return self.finished(table, extras, conversions.with_those_of(converted))
 
     def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
         counts = ConversionCounts()
@@ -144,7 +144,7 @@ class JsonDecoder(Decoder):
         self._failures = max(0, self._failures - 1)
         return _pages_of(table, extras, row_counts, conversions)
 
-    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], Counter[str]]:
+    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], ConversionCounts]:
         conversions = ConversionCounts()
         try:
             table, (extras,), _ = self._fast([body], conversions)
@@ -260,14 +260,16 @@ def _pages_of(
     table: pa.Table,
     extras: Sequence[Mapping[str, object]],
     row_counts: Sequence[int],
-    converted: Counter[str],
+    converted: ConversionCounts,
 ) -> list[DecodedPage]:
     """The pages of a table that were decoded together. Conversions are counted for the first."""
     starts = accumulate(row_counts, initial=0)
     conversions = chain([converted], repeat(Counter()))
     row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
     return [
-        DecodedPage(table.slice(start, number), facts, cells, row_bytes * number)
+        DecodedPage(
+            table.slice(start, number), facts, cells, row_bytes * number, converted.naive_columns
+        )
         for start, number, facts, cells in zip(
             starts, row_counts, extras, conversions, strict=False
         )

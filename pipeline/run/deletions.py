@@ -63,7 +63,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     Where the API can be asked for single fields, only the keys travel. A user's function may make
     the key from any column, so it is given them all.
     """
-    changes: dict[str, Any] = {"cursor": None}
+    changes: dict[str, Any] = {"cursor_spec": None}
     changes["cache"] = None  # a key that is gone shows in a new response only
     if endpoint.transform:
         return endpoint.model_copy(update=changes)

@@ -27,6 +27,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.config.endpoint import FIRST_CURSOR
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
@@ -40,7 +41,12 @@ from pipeline.run.context import RunContext
 from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
-from pipeline.run.staged_partition import CONVERTED, StagedPartition
+from pipeline.run.staged_partition import (
+    AFTER_END,
+    CONVERTED,
+    FIRST_RESPONSE,
+    StagedPartition,
+)
 from pipeline.run.values import grouped
 from pipeline.run.watermarks import windows_of
 from pipeline.run.writer import PartitionWriter
@@ -121,7 +127,13 @@ class _Stager:
         shape = shape_of(self._spec, run.source.limits.max_body_bytes)
         self._reader = self._spec.format.decoder(shape, self._known(), label=where)
         self._pages = PageFetcher(
-            run.sender, run.source, endpoint, self._window, self._reader, self._sent
+            run.sender,
+            run.source,
+            endpoint,
+            self._window,
+            self._reader,
+            self._sent,
+            began=run.now(),
         )
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
@@ -138,6 +150,7 @@ class _Stager:
             self._window,
             safety_margin_s=self._run.source.margin_s(self._endpoint),
             step_s=self._spec.window.resolution_s,
+            zone=self._spec.window.zone,
         )
         of = self._spec.parents or self._spec.each
         return grouped(values, of.group if of else 1)
@@ -266,6 +279,11 @@ class _Stager:
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._tally.proof_basis.value
+        if self._pages.naive_columns:
+            self._extra["naive_columns"] = sorted(self._pages.naive_columns)
+        if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
+            self._run.warned.add("clock")
+            log.warning("%s: %s", self._run.source.source, sentence)
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
@@ -298,7 +316,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", *self._spec.value_columns}
+        added = {"_extracted_at", FIRST_CURSOR, *self._spec.value_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:
@@ -310,6 +328,9 @@ class _Stager:
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
+            AFTER_END: self._pages.rows_after_end,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }
+        if self._pages.first_response_at and not self._earlier[FIRST_RESPONSE]:
+            now[FIRST_RESPONSE] = int(self._pages.first_response_at.timestamp())
         return Counter(now) + self._earlier
