@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.config.budgets import with_shared_limits
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
 from pipeline.errors import ConfigError
@@ -58,9 +59,8 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
         place = next(place for source, place in reversed(sources) if source.source == name)
         reason = f"{place}: the source {name!r} is defined twice: give one another name"
         broken.append(BrokenSource(name, reason))
-    return LoadedSources(
-        tuple(source for source, _ in sources if count[source.source] == 1), tuple(broken)
-    )
+    loaded = {s.source: s for s, _ in sources if count[s.source] == 1}
+    return LoadedSources(tuple(with_shared_limits(loaded).values()), tuple(broken))
 
 
 def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source, ...]:

@@ -48,7 +48,21 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     found = missing.sentences or _misfits(str(file), lines, source)
     if found:
         raise ConfigError("\n".join(found))
-    return source.with_credentials_of(_for_credentials(lines, settings))
+    source = source.with_credentials_of(_for_credentials(lines, settings))
+    return source.with_secrets(_sent(lines, settings, source))
+
+
+def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
+    """The values of settings that requests carry: they are secrets, unless others show them."""
+    names = {
+        name
+        for path, named in lines.variables.items()
+        if path[0] == "headers" or "request" in path
+        for name in named
+    }
+    shown = [source.base_url, source.source, *source.endpoints]
+    values = {value for name in names if len(value := env.get(name, "")) >= _SECRET_CHARS}
+    return sorted(value for value in values if not any(value in text for text in shown))
 
 
 @dataclass(frozen=True)

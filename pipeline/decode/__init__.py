@@ -2,8 +2,10 @@
 
 In the order in which a body goes: ``base`` (the family: ``Format``, ``Decoder``, the registry),
 ``shape`` (how an endpoint's pages look), ``types`` (declared columns), ``body_checks`` (charsets,
-and errors that a retry may fix), ``json_decoder`` (the kind ``json``) with its ``fast_path``,
-``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell), ``type_lattice`` and
+and errors that a retry may fix), ``other_formats`` (bodies that are no JSON, by their first bytes),
+``error_in_body`` (errors that are told beside no rows), ``json_decoder`` (the kind ``json``) with
+its ``fast_path``, ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell),
+``type_lattice`` and
 ``inferred_columns`` (inferred columns).
 
 Importing the package registers the kinds that ship.

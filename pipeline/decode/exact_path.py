@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.decode import coerce, type_lattice
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns, check_joins
-from pipeline.decode.shape import Column, Shape, dig, misfit, table_of
+from pipeline.decode.shape import Column, Shape, dig, misfit, remedy_for, table_of
 from pipeline.decode.types import from_arrow
 
 Row = dict[str, object]
@@ -49,6 +49,8 @@ def declared_column(
         if refused.row < 0:  # the path leads through something that is no object
             refused.row = len(values)
         text = f"is declared {column.type.text}"
+        refused.remedy, instead = remedy_for(column, refused.remedy)
+        refused.reason += instead
         raise misfit(label, column.name, text, rows[refused.row].get("id"), refused) from None
 
 

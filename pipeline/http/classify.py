@@ -19,6 +19,7 @@ from enum import Enum
 
 from pipeline.body import Body
 from pipeline.config.limits import RateHeadersConfig, ResponsesConfig
+from pipeline.http.waits import number_in
 
 
 class ResponseKind(Enum):
@@ -56,7 +57,7 @@ def classify(
     if status == 304:
         return ResponseKind.NOT_MODIFIED
     has_wait = "retry-after" in headers
-    is_used_up = rate is not None and headers.get(rate.remaining.lower()) == "0"
+    is_used_up = rate is not None and _is_used_up(headers, rate.remaining)
     if (
         status == 429
         or (status == 503 and has_wait)
@@ -75,6 +76,11 @@ def _means_empty(status: int, answers: ResponsesConfig, body: Body) -> bool:
         return status in answers.empty
     fits = status in answers.empty if answers.empty else 400 <= status < 500
     return fits and _says(body, answers.empty_text)
+
+
+def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
+    left = number_in(headers.get(name.lower(), ""))
+    return left is not None and left <= 0
 
 
 def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Body) -> bool:
