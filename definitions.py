@@ -1,6 +1,7 @@
 """The composition root: sources and resources to Dagster's ``Definitions``."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
+    api_spec,
     budget_page,
     chosen_executor,
     lost_runs,
     maintenance,
     maintenance_schedule,
+    names_a_partition,
     source_assets,
     source_job,
     source_schedule,
@@ -35,13 +38,21 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     """
     settings = Settings.read(env)
     check_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
-    sources = load_sources(settings.sources, env)
+    sources = load_sources(tuple(map(_from_here, settings.sources)), env)
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
         assets=[
-            *(source_assets(source) for source in sources),
+            *(
+                source_assets(
+                    source,
+                    lake_url=settings.lake,
+                    snapshots_by_partition=names_a_partition(sys.argv),
+                )
+                for source in sources
+            ),
+            *(api_spec(source) for source in sources),
             *filter(None, sweeps),
             budget_page(sources),
         ],
@@ -57,6 +68,11 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             "api": ApiResource(budget=budget, cache=settings.cache),
         },
     )
+
+
+def _from_here(folder: str) -> str:
+    """A relative path is looked for beside this file, whoever starts it, and from where."""
+    return folder if Path.cwd() == HERE else str(HERE / folder)
 
 
 try:

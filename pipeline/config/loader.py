@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
-from pipeline.config.source import BASE_URL, Source
+from pipeline.config.source import BASE_URL, OWNER, TAG_KEY, TAG_VALUE, Origin, Source
 from pipeline.config.yaml_lines import Lines, read_yaml
 from pipeline.errors import ConfigError
 from pipeline.model import NAME
@@ -75,7 +75,8 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
     if found := _misfits(str(file), lines, source):
         raise ConfigError("\n".join(found))
-    return source.with_credentials_of(_for_credentials(lines, settings))
+    origin = Origin(str(file), {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
+    return source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
 
 
 def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
@@ -247,5 +248,8 @@ _SENTENCES = {
 }
 _PATTERNS = {
     NAME: "expected a name of lower case letters, digits and _, starting with a letter",
+    OWNER: "expected an e-mail address, or team:name",
+    TAG_KEY: "expected letters, digits, _, . and -, with one / at most",
+    TAG_VALUE: "expected letters, digits, _, . and -",
     BASE_URL: "expected https://host/path, without a query, and the credentials under auth",
 }
