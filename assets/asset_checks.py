@@ -5,7 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
+from assets.compat import last_passed
 from assets.failures import end, report_of_error
+from assets.metadata import proof_in_words, unended
 from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -26,6 +28,8 @@ CHECKS = {
     "coverage": "Every partition from the first to the latest committed one is committed",
 }
 """A check costs Dagster some 50 ms a run, and a source may have 70 endpoints: so there are few."""
+EACH_RUN = "integrity"
+"""The check that a scheduled run records always; of the others it records what has changed."""
 _MOST_NAMED = 20
 _NEWEST = 7
 """Partitions whose neighbours are compared: only one that was read before it had ended may end
@@ -60,7 +64,7 @@ def checks_alone(
         for name in names:
             newest = ManifestIndex(opened).latest(source.source, name)
             results = [PartitionResult(name, newest, "already committed")] if newest else []
-            yield from check_results(context, source, opened, name, results)
+            yield from check_results(context, source, opened, name, results, only_selected=True)
     except HeadraceError as error:
         end(context, report_of_error(error, context.retry_number + 1))
 
@@ -71,14 +75,28 @@ def check_results(
     lake: ObjectStore,
     endpoint: str,
     results: Sequence[PartitionResult],
+    *,
+    only_selected: bool = False,
 ) -> list[dg.AssetCheckResult]:
-    """The checks that are selected: statements on these partitions, and the coverage of all."""
-    selected = {
-        key.name
-        for key in context.selected_asset_check_keys
-        if key.asset_key == asset_key(source, endpoint)
-    }
-    return [each for each in _all(source, lake, endpoint, results) if each.check_name in selected]
+    """The checks to record: statements on these partitions, and the coverage of all.
+
+    A run may have selected a part of an asset's checks, as the source's job has. Of the others
+    those are recorded that fail, that have failed the last time, or that were never recorded.
+    """
+    key = asset_key(source, endpoint)
+    selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
+    if not selected:
+        return []
+    found = _all(source, lake, endpoint, results)
+    if only_selected:
+        return [each for each in found if each.check_name in selected]
+    others = [dg.AssetCheckKey(key, name) for name in CHECKS if name not in selected]
+    passed = last_passed(context.instance, others)
+    return [
+        each
+        for each in found
+        if each.check_name in selected or not each.passed or each.check_name not in passed
+    ]
 
 
 def _all(
@@ -114,13 +132,24 @@ def integrity(
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
         description="\n".join(failures)
-        or f"{counted(len(results), 'partition')}, every statement holds",
+        or f"{counted(len(results), 'partition')}, every statement holds" + _worth(source, results),
         metadata={
             "partitions": len(results),
             **holds,
             **{n: "; ".join(d) for n, d in failed.items()},
         },
     )
+
+
+def _worth(source: Source, results: Sequence[PartitionResult]) -> str:
+    """What the proofs rest on, and until when a partition is complete that had not ended."""
+    proofs = dict.fromkeys(proof_in_words(result.manifest) for result in results)
+    open_ended = [
+        f"{result.manifest.partition} is complete until {text}"
+        for result in results
+        for text in unended(source, result.manifest).values()
+    ]
+    return "".join(f"; {text}" for text in [*proofs, *open_ended])
 
 
 def schema(
