@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeVar
 
-from pipeline.lake.attempt import carry_out, clean_up
+from pipeline.lake.carry_out import carry_out, clean_up
 from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
 from pipeline.lake.index import read_committed
 from pipeline.lake.paths import (

@@ -17,7 +17,8 @@ from pipeline.errors import ContractBroken, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
-from pipeline.lake.attempt import Attempt, CommitResult
+from pipeline.lake.attempt import Attempt
+from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
     Manifest,
