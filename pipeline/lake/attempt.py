@@ -35,7 +35,7 @@ from pipeline.lake.checkpoint import (
     schema_to_text,
 )
 from pipeline.lake.index import ManifestIndex, read_committed
-from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
 from pipeline.lake.stores.base import ObjectStore, Part, UploadGone, WriteConflict
 from pipeline.partitions.window import Window
@@ -242,7 +242,14 @@ class Attempt:
         view = memoryview(body).cast("B")
         upload_id, parts = self._upload(key, view)
         batch = StagedBatch(
-            key, upload_id, parts, rows, view.nbytes, dict(progress), dict(counters)
+            key=key,
+            upload_id=upload_id,
+            parts=parts,
+            rows=rows,
+            bytes=view.nbytes,
+            checksum=checksum_of(view),
+            progress=dict(progress),
+            counters=dict(counters),
         )
         batches = (*self._checkpoint.batches, batch)
         try:
@@ -361,7 +368,7 @@ class Attempt:
                 # An earlier attempt may have completed it, or this one's response was lost.
                 if self._lake.size(batch.key) != batch.bytes:
                     self._cut_back(index)
-            files.append(ManifestFile(batch.key, batch.rows, batch.bytes))
+            files.append(ManifestFile(batch.key, batch.rows, batch.bytes, batch.checksum))
         return files
 
     def _cut_back(self, index: int) -> None:

@@ -12,8 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from pipeline.errors import LakeRefused
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.paths import PartitionPaths, manifests_folder, paths_of_record, records_prefix
+from pipeline.lake.paths import (
+    PartitionPaths,
+    manifests_folder,
+    paths_of_part,
+    paths_of_record,
+    records_prefix,
+)
 from pipeline.lake.stores.base import ObjectStore
 
 
@@ -30,8 +37,29 @@ def read_committed(lake: ObjectStore, place: PartitionPaths) -> CommittedManifes
     found = lake.get(place.manifest)
     if found is None:
         return None
+    return CommittedManifest(believed(lake, place, found.body), found.etag)
+
+
+def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Manifest:
+    """A manifest, held against the name that it lies under and against its own sums.
+
+    :raises LakeRefused: it is no manifest, or not the one of this partition.
+    """
     name = lake.url(place.manifest)
-    return CommittedManifest(Manifest.from_json(found.body, name=name), found.etag)
+    manifest = Manifest.from_json(text, name=name)
+    of = (manifest.source, manifest.endpoint, manifest.partition)
+    if of != (place.source, place.endpoint, place.partition):
+        found = f"is the manifest of {of[0]}/{of[1]} {of[2]}, expected that of {place}"
+    elif manifest.rows != (total := sum(file.rows for file in manifest.files)):
+        found = f"has {manifest.rows:,} rows, and its files have {total:,}"
+    elif stray := [path for path in sorted(manifest.paths) if paths_of_part(path) != place]:
+        found = f"names `{stray[0]}`, expected files in `{place.folder}`"
+    else:
+        return manifest
+    raise LakeRefused(
+        f"`{name}` {found}. Check whether a copy or a restore put it there: restore the object, or"
+        f" delete it and materialize {place.partition} again."
+    )
 
 
 def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:

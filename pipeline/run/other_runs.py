@@ -12,7 +12,7 @@ after that reads what is missing (`pipeline.partitions.window.falls_short`).
 """
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -20,8 +20,6 @@ from itertools import pairwise
 from pipeline.config.source import Source
 from pipeline.errors import ReadAnew, cut
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import manifests
-from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import gap
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint, of_this_yaml
@@ -101,8 +99,8 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
             )
 
 
-def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]) -> Iterator[str]:
-    """A sentence on each of these partitions that leaves a gap to the previous one.
+def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:
+    """A sentence on each of these partitions, in order, that leaves a gap to the previous one.
 
     A run that was killed after its commit has not looked, nor does whatever carries a commit out.
     Partitions of children begin and end as their parents' do, and are not read again with them if
@@ -112,7 +110,7 @@ def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]
         return
     spec = source.endpoints[endpoint]
     children = spec.parents is not None and not spec.incremental
-    for first, second in pairwise(manifests(lake, source.source, endpoint, keys)):
+    for first, second in pairwise(committed):
         follow_each_other = second.partition == source.calendar.next(first.partition)
         if follow_each_other and (between := _between(first, second)):
             remedy = first if children else second  # its parents have them, or can have them
