@@ -104,7 +104,8 @@ def clean_up(
     staged = tuple(batches)
     unfinished = [(each.key, each.upload_id) for each in uploads]
     for key, upload_id in (*unfinished, *((each.key, each.upload_id) for each in staged)):
-        lake.abort_upload(key, upload_id)
+        if upload_id:
+            lake.abort_upload(key, upload_id)
     lake.delete(sorted({*files, *(batch.key for batch in staged)} - keep))
     if checkpoint is not None:
         lake.delete_exactly(place.checkpoint, checkpoint)

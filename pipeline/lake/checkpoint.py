@@ -31,6 +31,7 @@ class StagedBatch:
     """A staged Parquet file: a multipart upload whose parts are all there, not completed.
 
     :ivar checksum: of its bytes, as the manifest will have it.
+    :ivar body: base64 of the whole file, where it is small and no upload was made for it.
     """
 
     key: str
@@ -41,6 +42,7 @@ class StagedBatch:
     checksum: str
     progress: Mapping[str, Any]
     counters: Mapping[str, int]
+    body: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

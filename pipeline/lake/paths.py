@@ -94,11 +94,6 @@ def checkpoints_folder(source: str, endpoint: str) -> str:
     return f"{segment(source)}/{segment(endpoint)}/_checkpoints/"
 
 
-def records_prefix(source: str, endpoint: str) -> str:
-    """What the keys of all manifests and checkpoints of an endpoint begin with."""
-    return f"{segment(source)}/{segment(endpoint)}/_"
-
-
 def archive_of(source: str, endpoint: str) -> str:
     """The key of the object that has all manifests of an endpoint."""
     return f"{segment(source)}/{segment(endpoint)}/_archive/manifests.json"

@@ -345,7 +345,11 @@ def again_if_vanished(
         try:
             return read()
         except (OSError, pa.ArrowInvalid) as error:
-            if (damage := error_of_damage(lake, files())) is not None:
+            try:
+                damage = error_of_damage(lake, files())
+            except HeadraceError as away:  # what keeps the files from being read, most likely
+                damage = None if isinstance(error, OSError) else away
+            if damage is not None:
                 raise damage from error
             if isinstance(error, OSError):
                 raise lake.unreadable(error) from error

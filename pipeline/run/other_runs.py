@@ -71,32 +71,45 @@ def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:
     """Hold a partition that was just committed against its neighbours.
 
+    A neighbour is read fresh only where another run can have committed it meanwhile so that it
+    leaves something out (`_as_known` says where).
+
     :param in_this_run: partitions that this run commits, in order: the later one of two looks.
     :raises ReadAnew: a neighbour was committed meanwhile, and something lies between the two.
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
     calendar, window = run.calendar, mine.window
-
-    def committed(partition: str | None) -> Manifest | None:
-        return run.index.fresh(mine.source, mine.endpoint, partition) if partition else None
-
-    after = calendar.next(mine.partition)
-    ended_early = window.end < calendar.ends(mine.partition)
-    following = after if ended_early and after not in in_this_run else None
     # A baseline joins whatever lies before it.
     before = calendar.previous(mine.partition) if window.start is not None else None
-    neighbours = (
-        (committed(before), mine),
-        (mine, committed(following)),
-    )
-    for first, second in neighbours:
-        if first and second and (between := _between(first, second)):
+    first = _as_known(run, mine, before) if before else None
+    if before and first is None:
+        first = run.index.fresh(mine.source, mine.endpoint, before)
+    after = calendar.next(mine.partition)
+    ended_early = window.end < calendar.ends(mine.partition)
+    second = None
+    if ended_early and after not in in_this_run:
+        second = run.index.fresh(mine.source, mine.endpoint, after)
+    for one, other in ((first, mine), (mine, second)):
+        if one and other and (between := _between(one, other)):
             raise ReadAnew(
                 f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
                 f"has read the partition beside it meanwhile, and neither has all of {between}. "
                 "The next attempt reads it"
             )
+
+
+def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None:
+    """The previous partition as this run knows it, if no other run can have cut it short since.
+
+    Whoever reads it up to an earlier instant than its end has begun before that end, and so before
+    a manifest that reaches it was committed: such a commit, which is on top of what was there when
+    its attempt began, is lost. Children are read as their parents are, whenever they begin.
+    """
+    if run.source.endpoints[mine.endpoint].parents is not None:
+        return None
+    known = run.index.get(mine.source, mine.endpoint, previous)
+    return known if known and known.window.end >= run.calendar.ends(previous) else None
 
 
 def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def begin(
     )
 
 
-def stage(attempt: Attempt, number: int, version: str) -> None:
+def stage(attempt: Attempt, number: int, version: str, *, last: bool = False) -> None:
     table = batch(number, version)
     attempt.stage(
         encode(table),
@@ -84,6 +84,7 @@ def stage(attempt: Attempt, number: int, version: str) -> None:
         progress={"next": number + 1},
         counters={"pages": number + 1},
         schema=table.schema,
+        last=last,
     )
 
 
@@ -98,14 +99,18 @@ def extract(
     version: str = "new",
     batches: int = BATCHES,
     indexed: bool = False,
+    inline: bool = False,
 ) -> CommitOutcome:
-    """One whole attempt, which resumes behind an earlier one's batches."""
+    """One whole attempt, which resumes behind an earlier one's batches.
+
+    :param inline: a single batch is staged in the checkpoint, as a run does it.
+    """
     attempt = begin(lake, definition=definition, indexed=indexed)
     if attempt.committed is not None:
         return CommitOutcome(CommitResult.DONE, attempt.committed)
     first = attempt.progress["next"] if attempt.progress else 0
     for number in range(first, batches):
-        stage(attempt, number, version)
+        stage(attempt, number, version, last=inline and number == batches - 1)
     return attempt.commit(facts)
 
 
