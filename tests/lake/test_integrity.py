@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 
 import pytest
-from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from assets.asset_checks import coverage
+from commands.__main__ import main
 from local.services import S3
 from pipeline.config import Source
 from pipeline.errors import LakeDamaged, LakeRefused, LakeUnavailable, ReadAnew
@@ -20,7 +19,6 @@ from pipeline.lake.maintenance import MaintenanceReport, clean
 from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.read import current, manifests
 from pipeline.lake.s3 import Lake
-from sourcetool.verify import verify
 from tests.support.responses import json_answer
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
@@ -239,34 +237,29 @@ def test_a_manifest_that_is_not_its_name_s_is_not_believed(
     }
 
 
-def said_by_verify(
-    s3: S3, lake: Lake, monkeypatch: pytest.MonkeyPatch, *partitions: str
-) -> tuple[int, str]:
-    for name, value in s3.env().items():
-        monkeypatch.setenv(name, value)
-    out = StringIO()
-    console = Console(file=out, soft_wrap=True, no_color=True)
-    env = {"HEADRACE_LAKE": lake.url().rstrip("/")}
-    status = verify(env, "shop", None, list(partitions), console)
-    return status, out.getvalue()
-
-
 @pytest.mark.parametrize("harm", HARMS)
 def test_verify_reads_every_byte(
-    s3: S3, lake: Lake, source: Source, harm: Harm, monkeypatch: pytest.MonkeyPatch
+    s3: S3,
+    lake: Lake,
+    source: Source,
+    harm: Harm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for name, value in {**s3.env(), "HEADRACE_LAKE": lake.url().rstrip("/")}.items():
+        monkeypatch.setenv(name, value)
+
     first, second = committed(source, lake, FIRST, SECOND)
     assert second.files[0].checksum == checksum_of(body_of(lake, second.files[0]))
-    assert said_by_verify(s3, lake, monkeypatch) == (
-        0,
-        "shop/items: 2 files, all as they were committed\n",
-    )
+    assert main(["verify", "shop"]) == 0
+    assert capsys.readouterr().out == "shop/items: 2 files, all as they were committed\n"
     harm(lake, first.files[0])
-    status, text = said_by_verify(s3, lake, monkeypatch)
-    assert status == 1
-    assert f"`{first.files[0].path}`" in text
-    assert f"materialize shop/items {FIRST} again" in text
-    assert said_by_verify(s3, lake, monkeypatch, SECOND)[0] == 0
+    assert main(["verify"]) == 1
+    said = capsys.readouterr().out
+    assert f"`{first.files[0].path}`" in said
+    assert f"materialize shop/items {FIRST} again" in said
+    assert main(["verify", "shop/items", "--partition", SECOND]) == 0
+    assert main(["verify", "nobody"]) == 1
 
 
 def test_a_file_that_arrives_otherwise_than_it_was_sent_is_read_again(lake: Lake, url: str) -> None:
