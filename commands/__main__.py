@@ -72,7 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _add_verify(verbs)
-
     verb = _verb(
         verbs,
         "load",
@@ -89,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("what", metavar="SOURCE/ENDPOINT")
     verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
 
+    _add_backfill(verbs)
+    return parser
+
+
+def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(
         verbs,
         "backfill",
@@ -98,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
     verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
-    return parser
 
 
 def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

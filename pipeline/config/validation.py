@@ -135,7 +135,7 @@ def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
             "`deleted`, and give another one another name, e.g. "
             "`their_deleted: {type: json, path: _deleted}`"
         )
-    for name in filter(is_folder_column, (*endpoint.columns, endpoint.column_of_parent or "")):
+    for name in filter(is_folder_column, {**endpoint.columns, **endpoint.value_columns}):
         yield (
             f"the column `{name}` has the name of the partitions' folders (dt=…), and engines that "
             "read them by their path show the partition in its place: give the column another "

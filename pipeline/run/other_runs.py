@@ -104,9 +104,10 @@ def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None
 
     Whoever reads it up to an earlier instant than its end has begun before that end, and so before
     a manifest that reaches it was committed: such a commit, which is on top of what was there when
-    its attempt began, is lost. Children are read as their parents are, whenever they begin.
+    its attempt began, is lost. Of values and children it is not the begin of the attempt that
+    says how far each is read.
     """
-    if run.source.endpoints[mine.endpoint].parents is not None:
+    if run.source.endpoints[mine.endpoint].fans_out:
         return None
     known = run.index.get(mine.source, mine.endpoint, previous)
     return known if known and known.window.end >= run.calendar.ends(previous) else None
