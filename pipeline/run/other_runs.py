@@ -86,7 +86,7 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     if before and first is None:
         first = run.index.fresh(mine.source, mine.endpoint, before)
     after = calendar.next(mine.partition)
-    ended_early = window.end < calendar.ends(mine.partition)
+    ended_early = _complete_until(mine) < calendar.ends(mine.partition)
     second = None
     if ended_early and after not in in_this_run:
         second = run.index.fresh(mine.source, mine.endpoint, after)
@@ -110,7 +110,7 @@ def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None
     if run.source.endpoints[mine.endpoint].fans_out:
         return None
     known = run.index.get(mine.source, mine.endpoint, previous)
-    return known if known and known.window.end >= run.calendar.ends(previous) else None
+    return known if known and _complete_until(known) >= run.calendar.ends(previous) else None
 
 
 def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:
@@ -137,6 +137,10 @@ def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterat
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:
-    until = replace(first.window, end=min(first.window.end, first.watermark_at or first.window.end))
-    interval = gap(until, second.window)
+    interval = gap(replace(first.window, end=_complete_until(first)), second.window)
     return " to ".join(map(as_iso, interval)) if interval else None
+
+
+def _complete_until(manifest: Manifest) -> datetime:
+    """The watermark: the API's own clock may be behind the window's end."""
+    return min(manifest.window.end, manifest.watermark_at or manifest.window.end)
