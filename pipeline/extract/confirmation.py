@@ -233,16 +233,16 @@ class OverlappingPages:
 
 
 async def changed_page(
-    pages: PageSource, page: ParsedPage, previous: ParsedPage | None, key: tuple[str, ...]
+    pages: PageSource, page: ParsedPage, previous: ParsedPage | None
 ) -> ParsedPage | None:
     """A page that has other rows than ``previous``: requested again if it has the same ones.
 
     None if the second response has the rows of ``previous``, too.
     """
-    if not has_same_rows(previous, page, key):
+    if not has_same_rows(previous, page):
         return page
     second = await pages.page(page.request)
-    return None if has_same_rows(previous, second, key) else second
+    return None if has_same_rows(previous, second) else second
 
 
 @dataclass(frozen=True)

@@ -315,6 +315,9 @@ class ContiguousReader:
             table = table.slice(first)
         if page.request.offset is not None and self._coverage.brings(page.info):
             self._offset = page.request.offset + page.info.rows - 1
+        if self._coverage.brings(page.info):
+            self.progress.duplicate_rows += page.duplicates
+            self._earlier_rows += page.duplicates
         self._coverage = self._coverage.extended(page.request, page.info)
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1

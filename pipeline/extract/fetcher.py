@@ -32,12 +32,14 @@ from pipeline.extract.page_checks import (
     check_keys,
     check_names,
     check_order,
+    check_shared_keys,
     edges_of,
     ends,
     in_order_of,
     inside,
     with_first_cursor,
     without_bounds,
+    without_duplicates,
 )
 from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
@@ -230,6 +232,7 @@ class PageFetcher:
         self.converted.update(page.converted)
         self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
+        came, page = page.table.num_rows, _without_duplicates(page, self._endpoint)
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -245,6 +248,8 @@ class PageFetcher:
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
         check_names(table, self._endpoint)
+        if not self._endpoint.by_key:
+            check_shared_keys(table, self._endpoint)
         outside = rows.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
         as_read = table is made and self._transform is None
@@ -254,6 +259,7 @@ class PageFetcher:
             info,
             _stamped(table),
             outside=outside,
+            duplicates=came - page.table.num_rows,
             arrow_bytes=arrow_bytes,
             body_bytes=len(response.body),
             latency_s=response.latency_s,
@@ -357,6 +363,11 @@ def _is_condition(name: str, value: object) -> bool:
     """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
     known = name in ("if-none-match", "if-modified-since")
     return known and isinstance(value, str) and fits_header(value)
+
+
+def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
+    table = without_duplicates(page.table, endpoint)
+    return page if table is page.table else replace(page, table=table)
 
 
 def _stamped(table: pa.Table) -> pa.Table:

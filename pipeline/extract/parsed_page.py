@@ -18,6 +18,7 @@ class ParsedPage:
     """A page: its request, what the page says of itself, and its rows (with ``_extracted_at``).
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
+    :ivar duplicates: rows that were dropped, as the one before each is equal in all columns.
     :ivar arrow_bytes: size of the table as parsed.
     :ivar body_bytes: size of the response's body.
     :ivar latency_s: seconds from the request to the response, as the client measures them.
@@ -30,6 +31,7 @@ class ParsedPage:
     info: PageInfo
     table: pa.Table
     outside: int = 0
+    duplicates: int = 0
     arrow_bytes: int = 0
     body_bytes: int = 0
     latency_s: float = 0.0

@@ -267,6 +267,28 @@ class Attempt:
                 self._lake.abort_upload(key, upload_id)
             raise
 
+    def replace_file(self, index: int, body: Any, *, rows: int) -> ManifestFile:
+        """Put another Parquet file in the place of one that is complete, before the commit.
+
+        :param index: of the batch. :param body: as for ``stage``.
+        :raises LostRace: another attempt has taken the partition over.
+        """
+        batch, view = self._checkpoint.batches[index], memoryview(body).cast("B")
+        upload_id, parts = self._upload(batch.key, view)
+        changed = replace(batch, upload_id=upload_id, parts=parts, rows=rows, bytes=view.nbytes)
+        batches = (*self._checkpoint.batches[:index], changed)
+        try:
+            self._save(
+                self._checkpoint.next(batches=(*batches, *self._checkpoint.batches[index + 1 :]))
+            )
+        except LostRace:
+            with suppress(HeadraceError):
+                self._lake.abort_upload(batch.key, upload_id)
+            raise
+        # The checkpoint names the upload by now: a later attempt completes it if this one dies.
+        self._lake.complete_upload(batch.key, upload_id, parts)
+        return ManifestFile(batch.key, rows, view.nbytes)
+
     def start_over(self, window: Window | None = None) -> None:
         """Throw away what is staged, earlier attempts' batches included: nothing is staged then.
 
@@ -292,7 +314,8 @@ class Attempt:
 
         :param build: called when the files are complete and can be read, before any manifest
             names them. Gives the manifest's facts; names, window, generation, files, rows and
-            columns are filled in here. May be called again by a later attempt if this one dies.
+            columns are filled in here. It may replace files by ``replace_file``. May be called
+            again by a later attempt if this one dies.
         :raises LostRace: another attempt has taken over, and has not committed yet.
         :raises LakeUnavailable: a staged batch is gone, or the store does not respond; the next
             attempt resumes from what is there.
@@ -326,8 +349,9 @@ class Attempt:
     # ---- below: how
 
     def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitDecision:
-        files = self._complete_uploads()
-        manifest = self._filled_in(build(files), files)
+        facts = build(self._complete_uploads())
+        files = [ManifestFile(each.key, each.rows, each.bytes) for each in self._checkpoint.batches]
+        manifest = self._filled_in(facts, files)
         # Listed by the owner before its decision: if that write succeeds, all of this belongs to
         # the generation before or to fenced attempts, and none of it can come to life again.
         listed = () if self._alone else self._lake.list(self.place.folder)

@@ -92,6 +92,8 @@ class ManifestNotes:
         that are not read up to the manifest's (`pipeline.run.watermarks`).
     :ivar schema_changes: against the newest partition before.
     :ivar converted: by column, how many cells did not come in its type.
+    :ivar duplicate_rows: rows that were dropped, as one that is kept is equal in all columns.
+    :ivar older_versions: rows that were dropped, as a later one of the same key is kept.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
     """
@@ -105,6 +107,8 @@ class ManifestNotes:
     values: Mapping[str, Any] = field(default_factory=dict)
     schema_changes: tuple[SchemaChange, ...] = ()
     converted: Mapping[str, int] = field(default_factory=dict)
+    duplicate_rows: int = 0
+    older_versions: int = 0
     each: tuple[Any, ...] | None = None
     warning: str = ""
 
@@ -122,6 +126,8 @@ class ManifestNotes:
             "values": dict(self.values) or None,
             "schema_changes": changes or None,
             "converted": dict(self.converted) or None,
+            "duplicate_rows": self.duplicate_rows or None,
+            "older_versions": self.older_versions or None,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
         }
@@ -146,7 +152,17 @@ class ManifestNotes:
 
 
 _PLAIN_NOTES: Final = frozenset(
-    {"cursor", "validators", "feed_from", "not_modified", "parents", "values", "converted"}
+    {
+        "cursor",
+        "validators",
+        "feed_from",
+        "not_modified",
+        "parents",
+        "values",
+        "converted",
+        "duplicate_rows",
+        "older_versions",
+    }
 )
 
 

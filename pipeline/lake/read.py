@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -373,6 +374,18 @@ def key_batches(
             batch_readahead=1,
             cache_metadata=False,
         )
+
+
+def tables_of(
+    lake: ObjectStore, files: Sequence[ManifestFile], *, own: bool = False
+) -> Iterator[Callable[[], pa.Table]]:
+    """For each file what reads all of it, so that only some need be read.
+
+    :param own: with the file's own columns and types; else with those of all files.
+    """
+    rows = of_files(lake, files)
+    for fragment in rows.get_fragments():
+        yield partial(fragment.to_table, schema=None if own else rows.schema)
 
 
 def late_rows(

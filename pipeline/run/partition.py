@@ -25,6 +25,7 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.config.endpoint import FIRST_CURSOR
@@ -35,6 +36,7 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
+from pipeline.extract.row_digests import Digests
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
@@ -194,12 +196,16 @@ class _Stager:
             resumed_pages=self._resumed_pages,
             extra=self._extra,
             began=began,
+            reread_keys=self._reread_keys(),
         )
 
     @property
     def _resumable(self) -> bool:
         """What a feed reached back to is known only of one that was read in one go."""
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
+
+    def _reread_keys(self) -> Digests:
+        return np.concatenate([np.zeros(0, np.uint64), *self._tally.reread_keys])
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -226,6 +232,7 @@ class _Stager:
                 since,
             )
         self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
+        self._earlier["duplicates"] = 0
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _in_place_of_staged(
@@ -325,6 +332,7 @@ class _Stager:
         now = {
             "pages": tally.pages,
             "gaps_refetched": tally.gaps_refetched,
+            "duplicates": tally.duplicate_rows,
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
