@@ -25,7 +25,7 @@ def asset_spec(source: Source, name: str) -> dg.AssetSpec:
         tags={"headrace/kind": kind},
         metadata={
             "dagster/column_schema": declared_schema(endpoint),
-            "key": ", ".join(endpoint.key),
+            "key": ", ".join(endpoint.key) or "none: rows are not told apart",
             "cursor": endpoint.cursor or "none: read whole",
             "safety_margin_s": source.margin_s(name),
         },

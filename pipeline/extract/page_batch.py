@@ -24,6 +24,7 @@ class ExtractionProgress:
     :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
         another pass), and had changed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
+    :ivar doubt: why it is not proved, if one page says so.
     """
 
     total: int | None = None
@@ -36,6 +37,7 @@ class ExtractionProgress:
     values: int = 0
     of_values: int = 0
     contiguous: bool = False
+    doubt: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS
 
 

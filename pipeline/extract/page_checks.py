@@ -148,11 +148,12 @@ def check_shared_keys(table: pa.Table, endpoint: Endpoint) -> None:
     key = [name for name in endpoint.key if name in table.column_names]
     if not key or table.num_rows < 2 or len(key) < len(endpoint.key):
         return
-    by = [*key, *(name for name in [endpoint.cursor] if name in table.column_names)]
+    cursor = endpoint.cursor if endpoint.cursor in table.column_names else None
+    by = [*dict.fromkeys([*key, *([cursor] if cursor else [])])]
     if table.select(by).group_by(by, use_threads=False).aggregate([]).num_rows == table.num_rows:
         return
     first: dict[int, tuple[int, int]] = {}
-    named = row_digests(table, [name for name in by if name is not None])
+    named = row_digests(table, by)
     rows = row_digests(table, table.column_names)
     pairs = []
     for at, (name, row) in enumerate(zip(named.tolist(), rows.tolist(), strict=True)):

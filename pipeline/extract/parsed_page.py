@@ -25,6 +25,10 @@ class ParsedPage:
     :ivar earlier_row: where rows are the tokens, the token of a row before the last one, and how
         many rows lie behind that row.
     :ivar last_row_deleted: the row that the page was requested behind no longer exists.
+    :ivar older_than_window: of a feed that comes newest first: no page behind it has new rows.
+    :ivar looks_capped: why it may not be all there is, where it should be the only page.
+    :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
+        is what the API says.
     """
 
     request: PageRequest
@@ -37,6 +41,9 @@ class ParsedPage:
     latency_s: float = 0.0
     earlier_row: tuple[PageToken, int] = (None, 0)
     last_row_deleted: bool = False
+    ends_by_empty: bool = False
+    older_than_window: bool = False
+    looks_capped: str | None = None
 
 
 class PageSource(Protocol):

@@ -70,6 +70,7 @@ class SequentialReader:
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
+        self._stopped = False  # at a page that is older than the window
         self._seen = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
@@ -128,6 +129,10 @@ class SequentialReader:
 
     async def _agrees(self) -> bool | None:
         """Whether this pass brought as many rows as the API says there are, before and after."""
+        if self.progress.doubt is not None:
+            return None
+        if self._stopped:  # no count of all rows says anything of those that were read
+            return None if self._counts.blind or not self._counts.steady else True
         counted = self._counts.counted
         all_came = counted is not None and self._counts.rows == counted
         return self._counts.agrees(await self._count() if all_came else None)
@@ -163,10 +168,12 @@ class SequentialReader:
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
-            lanes = self._planned(first[0].index, head)
+            lanes = () if self._stopped else self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._concurrency)) as pages:
             async for index, page in pages:
                 yield await self._batch_of(index, page)
+                if self._stopped:
+                    return
                 if self._loop_guard.beyond_all_rows and self._info_of(page).total is not None:
                     return
 
@@ -182,6 +189,8 @@ class SequentialReader:
         return info if counted is None else replace(info, total=counted)
 
     def _next_request(self, page: ParsedPage) -> PageRequest | None:
+        if page.older_than_window:
+            return None
         return self._paging.next_request(page.request, self._info_of(page))
 
     async def _batch_of(self, index: int, page: ParsedPage) -> PageBatch:
@@ -190,6 +199,8 @@ class SequentialReader:
         :raises ContractBroken: by the cursor, it has what the page before it should have had.
         """
         following, info, counts = self._next_request(page), page.info, self._counts
+        self._stopped |= page.older_than_window
+        self.progress.doubt = self.progress.doubt or page.looks_capped
         if self._previous is not None and following is None:
             await check_last(self._pages, self._previous, page.request, info)
         shared = len(self._previous.boundary_keys) if self._previous is not None else 0
@@ -211,6 +222,7 @@ class SequentialReader:
         """Whether a page begins where the one before it ended, as far as it shows."""
         request, info, previous, self._previous = page.request, page.info, self._previous, page.info
         self._counts.steady &= not page.last_row_deleted
+        self._counts.chained |= page.ends_by_empty
         if previous is not None and goes_back(previous, request):
             self._counts.joined = True
         elif self._is_first(request):

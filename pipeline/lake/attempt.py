@@ -7,7 +7,7 @@ checkpoint holds its manifest; from then on any run may carry it out, any number
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,11 +27,12 @@ from pipeline.lake.checkpoint import (
     schema_from_text,
     schema_to_text,
 )
+from pipeline.lake.clean_up import clean_up
 from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.index import CommittedManifest, ManifestIndex, read_committed
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
-from pipeline.lake.stores.base import ObjectStore, Part, Upload, UploadGone, WriteConflict
+from pipeline.lake.stores.base import ObjectStore, Part, UploadGone, WriteConflict
 from pipeline.partitions.window import Window
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
@@ -488,31 +489,6 @@ def _publish(
             wait_s=1,
         )
     return CommitOutcome(CommitResult.LOST, current.manifest)
-
-
-def clean_up(
-    lake: ObjectStore,
-    place: PartitionPaths,
-    *,
-    uploads: Iterable[Upload] = (),
-    batches: Iterable[StagedBatch] = (),
-    files: Iterable[str] = (),
-    keep: frozenset[str] = frozenset(),
-    checkpoint: str | None = None,
-) -> None:
-    """Remove what is in nobody's use: in this order, so that the last to go tells of the rest.
-
-    :param batches: staged, completed or not: their uploads and their files.
-    :param keep: files that stay, whoever names them.
-    :param checkpoint: its etag; the checkpoint goes last, if it is still that one.
-    """
-    staged = tuple(batches)
-    unfinished = [(each.key, each.upload_id) for each in uploads]
-    for key, upload_id in (*unfinished, *((each.key, each.upload_id) for each in staged)):
-        lake.abort_upload(key, upload_id)
-    lake.delete(sorted({*files, *(batch.key for batch in staged)} - keep))
-    if checkpoint is not None:
-        lake.delete_exactly(place.checkpoint, checkpoint)
 
 
 def lost_race(place: PartitionPaths) -> LostRace:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeVar
 
-from pipeline.lake.attempt import carry_out, clean_up
+from pipeline.lake.attempt import carry_out
 from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
+from pipeline.lake.clean_up import clean_up
 from pipeline.lake.index import read_committed
 from pipeline.lake.paths import (
     PartitionPaths,

@@ -87,6 +87,7 @@ class ManifestNotes:
     :ivar validators: of a feed, the headers by which the next partition asks whether it changed.
     :ivar feed_from: of a feed, the earliest instant that its response reached back to.
     :ivar not_modified: the partition was answered by a 304.
+    :ivar newest_first: of a feed, all of its rows that were read came so.
     :ivar parents: of children, how many parents were asked, and which failed.
     :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
         that are not read up to the manifest's (`pipeline.run.watermarks`).
@@ -103,6 +104,7 @@ class ManifestNotes:
     validators: Mapping[str, str] = field(default_factory=dict)
     feed_from: str | None = None
     not_modified: bool = False
+    newest_first: bool = False
     parents: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     schema_changes: tuple[SchemaChange, ...] = ()
@@ -122,6 +124,7 @@ class ManifestNotes:
             "validators": dict(self.validators) or None,
             "feed_from": self.feed_from,
             "not_modified": self.not_modified or None,
+            "newest_first": self.newest_first or None,
             "parents": dict(self.parents) or None,
             "values": dict(self.values) or None,
             "schema_changes": changes or None,
@@ -157,6 +160,7 @@ _PLAIN_NOTES: Final = frozenset(
         "validators",
         "feed_from",
         "not_modified",
+        "newest_first",
         "parents",
         "values",
         "converted",

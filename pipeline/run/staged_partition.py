@@ -128,7 +128,8 @@ class StagedPartition:
         def build(files: list[ManifestFile]) -> Manifest:
             settled = SettledKeys(files)
             checks[:] = self._checks(settled)
-            if self._spec.key and not checks[0].passed:
+            # A child that comes under two parents is refused: dropped, it would lose one of them.
+            if self._spec.key and not self._spec.parents and not checks[0].passed:
                 settled = self._settled(files)
                 if self.resumed_pages and settled.duplicates:
                     # Rows moved past the seam: others may have come before it meanwhile.
@@ -213,6 +214,7 @@ class StagedPartition:
                 rests_on=self._rests_on,
                 zone=spec.window.zone,
                 dropped=self._dropped(settled),
+                unproved=self.extra.get("unproved"),
             ),
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
@@ -299,6 +301,7 @@ class StagedPartition:
                 validators=self.extra.get("validators", {}),
                 feed_from=self.extra.get("feed_from"),
                 not_modified="not_modified" in self.extra,
+                newest_first=bool(self.extra.get("newest_first")),
                 parents=self.extra.get("fan_out", {}) if self._spec.parents else {},
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
@@ -402,7 +405,7 @@ class StagedPartition:
     def _late(self, files: Sequence[ManifestFile]) -> LateRows:
         run, spec, boundary = self.run, self._spec, self.window.boundary
         further_back = any(value.window is not None for value in self.values)
-        if spec.cursor is None or boundary is None or not files or further_back:
+        if spec.cursor is None or boundary is None or not files or further_back or not spec.key:
             return LateRows(0, 0, None)  # rows of values read from further back are not late
         previous = run.calendar.previous(self.partition)
         if previous is None:

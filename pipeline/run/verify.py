@@ -54,6 +54,11 @@ class DroppedRows:
         return "".join(f"; {each}" for each in said)
 
 
+_UNPROVED: Final = (
+    "the API's count and the rows that came do not agree after repeated passes, or there is none "
+    "for numbered pages (links and tokens may be such): name it as count or paging.total; one of "
+    f"exactly {CAP:,} is no count, but where Elasticsearch stops"
+)
 _NOTHING_DROPPED: Final = DroppedRows()
 
 
@@ -68,6 +73,7 @@ def verify(
     rests_on: ProofBasis = ProofBasis.KEYS,
     zone: tzinfo = UTC,
     dropped: DroppedRows = _NOTHING_DROPPED,
+    unproved: str | None = None,
 ) -> tuple[Check, ...]:
     """The statements about a partition that its files prove or refute.
 
@@ -78,6 +84,7 @@ def verify(
     :param key: empty where rows have none: then as many rows have to be there as were written.
     :param rests_on: the proof basis of the pages.
     :param zone: in which the days of a cursor begin.
+    :param unproved: why the pages are not proved contiguous, if more is known of it.
     :param dropped: rows that are not in the files, since they share a key.
     """
     row_count = nulls = outside = duplicates = 0
@@ -109,11 +116,7 @@ def verify(
         Check(
             "pages_contiguous",
             contiguous,
-            rests_on.claim
-            if contiguous
-            else "the API's count and the rows that came do not agree after repeated passes, or "
-            "there is none for numbered pages (links and tokens may be such): name it as count or "
-            f"paging.total; one of exactly {CAP:,} is no count, but where Elasticsearch stops",
+            rests_on.claim if contiguous else unproved or _UNPROVED,
             blocking=False,
         ),
     )

@@ -95,21 +95,23 @@ def test_of_several_versions_of_a_row_the_latest_by_the_cursor_is_kept(
     assert sum(file.rows for file in manifest.files) == 4
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("with_cursor", [True, False])
+@pytest.mark.parametrize("key", ["[id]", "[at, id]"])
 def test_rows_of_one_key_that_nothing_tells_apart_are_refused_with_both_and_the_remedy(
-    size: int, with_cursor: bool, lake: Lake
+    size: int, with_cursor: bool, key: str, lake: Lake
 ) -> None:
     rows = [
         {"id": n // 3, "at": "2026-11-02T01:00:00Z", "country": ["DE", "FR", "US"][n % 3]}
         for n in range(9)
     ]
     with serving(paged(rows, size)) as url:
-        source = source_at(url, size, CURSOR if with_cursor else "")
+        source = source_at(url, size, CURSOR if with_cursor else "", key)
         outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
         said = str(outcome.failed[0].error)
         assert isinstance(outcome.failed[0].error, ContractBroken)
-        assert "Two rows share the key `{'id': 0}` and differ in `country`" in said
+        assert "Two rows share the key `{" in said
+        assert "'id': 0}` and differ in `country`" in said
         assert "'country': 'DE'" in said or "'country': 'FR'" in said
         assert "1. which column tells them apart, such as `country`: add it to `key`" in said
         assert "say `key: none`" in said
