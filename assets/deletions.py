@@ -65,6 +65,7 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
                 metadata={
                     "keys_seen": swept.keys_seen,
                     "keys_gone": swept.keys_gone,
+                    "keys_back": swept.keys_back,
                     "requests": swept.requests,
                     "swept_at": swept.swept_at.isoformat(),
                 },

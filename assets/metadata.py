@@ -61,6 +61,10 @@ def metadata_of(
         metadata["latest_late_s"] = manifest.latest_late_s
     if proof.not_modified:
         metadata["not_modified"] = True
+    if notes.duplicate_rows:
+        metadata["duplicate_rows"] = notes.duplicate_rows
+    if notes.older_versions:
+        metadata["older_versions_dropped"] = notes.older_versions
     if notes.converted:
         metadata["converted_cells"] = dict(notes.converted)
     if notes.warning:

@@ -1,5 +1,6 @@
 """``python -m sourcetool check SOURCE``, ``… new URL``, ``… new --from FILE``, ``… catalogue DIR``,
-``… reference``, ``… validate``, ``… cache --list``, ``… cache --clear``."""
+``… reference``, ``… validate``, ``… cache --list``, ``… cache --clear``,
+``… sweeps SOURCE/ENDPOINT [--take-back INSTANT]``."""
 
 import argparse
 import os
@@ -14,6 +15,7 @@ from sourcetool.import_source import import_source
 from sourcetool.new import new
 from sourcetool.new_request import Given, Key
 from sourcetool.reference import reference
+from sourcetool.sweeps import sweeps
 from sourcetool.validate import validate
 
 
@@ -48,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--clear", action="store_true")
     verb.add_argument("--source", help="only of this source")
     verb.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
+    verb = verbs.add_parser(
+        "sweeps", help="list the recorded sweeps of an endpoint, or take one back"
+    )
+    verb.add_argument("endpoint", help="SOURCE/ENDPOINT, in HEADRACE_LAKE")
+    verb.add_argument("--take-back", metavar="INSTANT", help="remove the record of this sweep")
     return parser
 
 
@@ -88,6 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         return validate(console)
     if given.verb == "cache":
         return cache(given.clear, given.source, given.pattern, console)
+    if given.verb == "sweeps":
+        return sweeps(given.endpoint, given.take_back, console)
     if given.verb == "catalogue":
         return catalogue(given.folder, given.form, console)
     # `make new-source` hands them on so: a shell and make would each change a text with a $ in it.

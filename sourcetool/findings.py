@@ -189,6 +189,8 @@ def _count(seen: Seen) -> Iterator[Doubt]:
 
 def _keys(seen: Seen) -> Iterator[Doubt]:
     columns = list(seen.endpoint.key)
+    if not columns:
+        return
     for number, page in enumerate(seen.pages, 1):
         if page.table.num_rows == 0:
             continue

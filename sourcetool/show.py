@@ -122,7 +122,7 @@ def _facts(seen: Seen) -> list[tuple[str, str]]:
     head = seen.pages[0].info
     total = head.total if seen.counted is None else seen.counted
     facts.append(("rows", _rows(seen)))
-    facts.append(("key", f"{', '.join(seen.endpoint.key)}: {_keys(seen)}"))
+    facts.append(("key", f"{', '.join(seen.endpoint.key) or 'none'}: {_keys(seen)}"))
     facts.append(("window", _window(seen)))
     following = "a link" if head.url else "a token" if head.token else None
     by = "by count" if total is not None else "by the next number"

@@ -68,6 +68,13 @@ class ColumnSpec(Model):
         return self
 
 
+def _key(value: Any) -> Any:
+    """``none`` is written where rows have no key; an empty list is a mistake."""
+    if value in ([], ()):
+        raise ValueError("name the columns that identify a row, or say `key: none` if none do")
+    return () if value == "none" else value
+
+
 Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
 
 
@@ -126,7 +133,6 @@ class Endpoint(Model):
         "response without it that says an error, or has another list in its place, is refused "
         "still",
     )
-    key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
     cursor_spec: Annotated[
         str | tuple[str, ...] | None,
         BeforeValidator(_cursor, json_schema_input_type=str | list[str] | None),
@@ -137,6 +143,25 @@ class Endpoint(Model):
         description="the column that moves when a row changes; a list: the first of them that a "
         "row has (a time of change that is null until then, and the time of creation); `window`: "
         "the API filters by a time that its rows do not show",
+    )
+    key: Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])] = (
+        Field(
+            description="the columns that identify a row; none: rows have no key, all of them are "
+            "kept, and a partition is replaced as a whole"
+        )
+    )
+    whole: bool = Field(
+        False, description="of paging none: the page is all there is, though it looks capped"
+    )
+    max_rows: int | None = Field(
+        None,
+        gt=0,
+        description="a partition with more rows is refused: bounds a chain without an end",
+    )
+    sort: Literal["newest_first"] | None = Field(
+        None,
+        description="of a feed in pages: reading stops at the first page that is older than the "
+        "window; found out by itself where a link or a token names the next page",
     )
     columns: Columns = {}
     infer: bool = Field(True, description="members that are not declared become columns too")
@@ -256,13 +281,18 @@ class Endpoint(Model):
 
         In which order rows with a key of several columns come is not known.
         """
-        in_order = self.paging.sorted_by_key and self.order != "none"
+        in_order = self.paging.sorted_by_key and self.row_order != "none"
         return in_order and len(self.key_of_rows) == 1
 
     @property
     def overlaps(self) -> bool:
         """True if each page by offset begins with the last row of the page before it."""
-        return self.paging.shared_rows is SharedRows.LAST and self.order != "none"
+        return self.paging.shared_rows is SharedRows.LAST and self.row_order != "none"
+
+    @property
+    def row_order(self) -> Literal["ascending", "descending", "none"]:
+        """In which order of the key the pages come; rows without a key have none."""
+        return self.order if self.key else "none"
 
     @property
     def counted(self) -> bool:
@@ -288,11 +318,26 @@ class Endpoint(Model):
         return self.incremental and self.window.start == self.window.end == "none"
 
     @property
+    def may_stop_early(self) -> bool:
+        """True of a feed in pages, which may come newest first: none behind the window is needed.
+
+        Numbered pages are held against a count of all of them, unless the YAML says the order.
+        """
+        return (
+            self.feed and not self.paging.one_page and (self.paging.names_next or bool(self.sort))
+        )
+
+    @property
     def can_seek(self) -> bool:
         """True if rows after a given key can be requested."""
         if isinstance(self.request, Apicalypse):
             return True
         return "after" in placeholders_in(" ".join(str(t) for t in self.request.templates))
+
+    @property
+    def request_values(self) -> tuple[Any, ...]:
+        """The parameters and the body of the request, as in the YAML; none of Apicalypse."""
+        return self.request.templates if isinstance(self.request, HttpTemplate) else ()
 
     @property
     def placeholders(self) -> frozenset[str] | None:

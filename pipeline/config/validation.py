@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.each import problems_of_each
 from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
-from pipeline.pagination import PAGINATION
+from pipeline.pagination import PAGINATION, SharedRows
 from pipeline.partitions.base import is_folder_column
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def problems(endpoint: "Endpoint") -> Iterator[str]:
     """The sentences on all parts that do not fit, the first first."""
     yield from problems_of_each(endpoint)
+    yield from _keyless_fits(endpoint)
     yield from _key_lands(endpoint)
     yield from _cursor_is_shown(endpoint)
     yield from _names_are_free(endpoint)
@@ -37,6 +38,16 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
         )
     yield from _unchanged_is_empty(endpoint)
     yield from _sweep_sees_all(endpoint)
+    if endpoint.whole and not endpoint.paging.one_page:
+        yield (
+            f"`whole` says that one page is all there is, and paging of kind "
+            f"`{endpoint.paging.kind}` has several: take one of them out"
+        )
+    if endpoint.sort and not endpoint.feed:
+        yield (
+            "`sort` is about a feed, which is not asked for a window: say `window: {start: none, "
+            "end: none}` and name the cursor, or leave `sort` out"
+        )
     if isinstance(endpoint.request, HttpTemplate):
         used = endpoint.placeholders or frozenset()
         yield from _placeholders_are_known(endpoint.request)
@@ -90,6 +101,26 @@ def _sweep_sees_all(endpoint: "Endpoint") -> Iterator[str]:
             f"a sweep reads only the keys, and the type of `{guessed[0]}` is not declared: add it, "
             f"e.g. `columns: {{{guessed[0]}: int64}}`"
         )
+
+
+def _keyless_fits(endpoint: "Endpoint") -> Iterator[str]:
+    """Rows without a key can't be told apart: nothing may depend on that."""
+    if endpoint.key:
+        return
+    if endpoint.sweep:
+        yield "a sweep reads keys, and `key: none` says that there are none: take one of them out"
+    if endpoint.deleted:
+        yield (
+            "`deleted` marks the row of a key as gone, and `key: none` says that there are none: "
+            "take one of them out"
+        )
+    if endpoint.paging.shared_rows is SharedRows.SAME_CURSOR:
+        yield (
+            f"paging of kind `{endpoint.paging.kind}` gives rows twice, which only a key tells, "
+            "and `key: none` says that there is none: name the key, or use another kind of paging"
+        )
+    if not isinstance(endpoint.request, HttpTemplate):
+        yield "a query in Apicalypse is sorted by the key, and `key: none` says that there is none"
 
 
 def _key_lands(endpoint: "Endpoint") -> Iterator[str]:

@@ -24,6 +24,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+import pyarrow as pa
+
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.parsed_page import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
@@ -38,6 +40,9 @@ _MOST_IDLE_NAMED: Final = 10_000
 with a new token; a token that comes again goes round in a circle, and is noticed at once."""
 _MOST_EMPTY: Final = 20
 """Numbered pages in a row that are empty: the total that they are planned by is too high."""
+
+
+_STAMP: Final = "_extracted_at"
 
 
 class ProofBasis(StrEnum):
@@ -310,13 +315,23 @@ def goes_back(previous: PageInfo, request: PageRequest) -> bool:
     return previous.cursor is not None and request.url is None
 
 
-def has_same_rows(previous: ParsedPage | None, page: ParsedPage, key: tuple[str, ...]) -> bool:
-    """Whether a page has the rows of the one before it, though it should have others."""
+def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
+    """Whether a page has the rows of the one before it, though it should have others.
+
+    All columns are compared: pages may hold versions of the same rows. A page of one row that a
+    page names may be equal to the one before; that it goes round in a circle ``LoopGuard`` sees.
+    """
     if previous is None or goes_back(previous.info, page.request):
         return False
-    if page.table.num_rows == 0 or page.table.num_rows != previous.table.num_rows:
+    rows, named = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
+    if rows == 0 or rows != previous.table.num_rows or (rows == 1 and named):
         return False
-    return all(page.table[name].equals(previous.table[name]) for name in key)
+    return bool(_rows_of(page).equals(_rows_of(previous)))
+
+
+def _rows_of(page: ParsedPage) -> pa.Table:
+    """As the API sent them: without when they came."""
+    return page.table.select([name for name in page.table.column_names if name != _STAMP])
 
 
 def has_same_keys(previous: PageInfo, info: PageInfo) -> bool:

@@ -15,11 +15,16 @@ Pages``                                                             of the page 
 ``changed_page``       any chain: the rows of the page before       the page again
 =====================  ===========================================  ===============================
 
+An end that an empty page suggests, after a full page or as the first one, may be an outage of a
+moment: its confirmation waits (``pause_of``), so that the two are of different instants. The end
+then rests on what the API says, like a chain, and not on keys.
+
 The readers use ``LIMITS`` for the confirmations that need their own state: ``fetcher`` (a page that
 breaks the contract), ``contiguous`` (gaps and the end), ``sequential`` (passes).
 """
 
-from collections.abc import Callable
+import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,6 +52,8 @@ class ConfirmationLimits:
         one row a page.
     :ivar end: confirmations that take the place of a count at the end.
     :ivar unchanged_pages: pages in a row with the same keys: the API ignores the paging parameter.
+    :ivar end_wait_s: seconds between an empty page that suggests the end and its confirmation; up
+        to half as much is added by chance.
     :ivar passes: passes over all pages, until the rows and the count agree.
     """
 
@@ -57,11 +64,32 @@ class ConfirmationLimits:
     cursor_page_retries: int = 8
     one_row_page_attempts: int = 8
     end: int = 2
+    end_wait_s: float = 1.0
     unchanged_pages: int = 5
     passes: int = 3
 
 
 LIMITS: Final = ConfirmationLimits()
+Pause = Callable[[], Awaitable[None]]
+"""Waits until a confirmation is of another instant than the page that it confirms."""
+
+
+async def no_pause() -> None:
+    """For pages that come from no server."""
+
+
+def pause_of(
+    sleep: Callable[[float], Awaitable[None]], chance: Callable[[], float] = random.random
+) -> Pause:
+    """The pause before the confirmation of an end.
+
+    :param sleep: waits so many seconds. :param chance: a number from 0 to 1, another each time.
+    """
+
+    async def pause() -> None:
+        await sleep(LIMITS.end_wait_s * (1 + chance() / 2))
+
+    return pause
 
 
 class KeySeeker:
@@ -156,15 +184,21 @@ class ConfirmedEmptyPages:
 
     A response whose status says that there is nothing is enough by itself, and so is one with a
     total: all rows that came have to agree with it. The first page of a parent needs no
-    confirmation either, since most parents have no children.
+    confirmation either, since most parents have no children. After a page that is shorter than
+    others the second request follows at once, else after a pause.
 
     Where pages go on behind the last row (``by_row``), some APIs send nothing once that row is
     deleted (Dagster). So an empty page is believed if the last row comes again behind one before
     it.
     """
 
-    def __init__(self, pages: PageSource, paging: Paging, *, of_parent: bool) -> None:
+    def __init__(
+        self, pages: PageSource, paging: Paging, *, of_parent: bool, pause: Pause = no_pause
+    ) -> None:
         self._pages = pages
+        self._pause = pause
+        self._behind_short: set[PageRequest] = set()
+        self._most_rows = 0
         self._paging = paging
         self._of_parent = of_parent
         self._by_row = paging.by_row
@@ -176,6 +210,8 @@ class ConfirmedEmptyPages:
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
         info, previous = page.info, self._previous.pop(request, None)
+        after_short = request in self._behind_short
+        self._behind_short.discard(request)
         explicit = info.explicit_empty or info.total is not None
         goes_on = self._paging.next_request(request, info) is not None
         if info.rows or explicit or (goes_on and not self._paging.by_number):
@@ -184,16 +220,24 @@ class ConfirmedEmptyPages:
             return page
         if previous is not None and await self._still_ends(previous):
             return page
+        if not after_short:
+            await self._pause()
         second = await self._pages.page(request)
+        if not second.info.rows and not after_short:
+            second = replace(second, ends_by_empty=True)
         behind_a_row = self._by_row and request.token != self._paging.first_request().token
         if behind_a_row and not second.info.rows:
             return replace(second, last_row_deleted=True)
         return self._remembered(request, second)
 
     def _remembered(self, request: PageRequest, page: ParsedPage) -> ParsedPage:
-        following = self._paging.next_request(request, page.info) if self._by_row else None
+        following = self._paging.next_request(request, page.info) if page.info.rows else None
         if following is not None:
-            self._previous[following] = page
+            if page.info.rows < (self._most_rows or request.limit):
+                self._behind_short.add(following)
+            if self._by_row:
+                self._previous[following] = page
+        self._most_rows = max(self._most_rows, page.info.rows)
         return page
 
     async def _still_ends(self, page: ParsedPage) -> bool:
@@ -233,16 +277,16 @@ class OverlappingPages:
 
 
 async def changed_page(
-    pages: PageSource, page: ParsedPage, previous: ParsedPage | None, key: tuple[str, ...]
+    pages: PageSource, page: ParsedPage, previous: ParsedPage | None
 ) -> ParsedPage | None:
     """A page that has other rows than ``previous``: requested again if it has the same ones.
 
     None if the second response has the rows of ``previous``, too.
     """
-    if not has_same_rows(previous, page, key):
+    if not has_same_rows(previous, page):
         return page
     second = await pages.page(page.request)
-    return None if has_same_rows(previous, second, key) else second
+    return None if has_same_rows(previous, second) else second
 
 
 @dataclass(frozen=True)
@@ -266,8 +310,9 @@ class CursorPages:
     a page that brings nothing after a short one, or two in a row that bring nothing and are alike.
     """
 
-    def __init__(self, pages: PageSource, resolution_s: float) -> None:
+    def __init__(self, pages: PageSource, resolution_s: float, pause: Pause = no_pause) -> None:
         self._pages = pages
+        self._pause = pause
         self._resolution_s = resolution_s
         self._chains: dict[str, _ChainState] = {}
         """By the end of the slice of the window that a chain reads."""
@@ -299,6 +344,8 @@ class CursorPages:
         for _ in range(LIMITS.cursor_page_retries):
             if not _needs_confirmation(request, page.info, chain):
                 return page
+            if page.info.rows == 0:
+                await self._pause()
             first, page = page, await self._pages.page(request)
             if _to_be_alike(request, page.info) == _to_be_alike(request, first.info):
                 return page

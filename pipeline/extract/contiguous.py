@@ -16,11 +16,12 @@ from dataclasses import replace
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import (
     Coverage,
+    ProofBasis,
     earlier_request,
     has_same_keys,
     unchanged_pages,
 )
-from pipeline.extract.confirmation import LIMITS, KeySeeker
+from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
 from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.page_checks import first_new
 from pipeline.extract.parsed_page import PageSource, ParsedPage
@@ -42,8 +43,11 @@ class ContiguousReader:
         ahead: Ahead,
         can_seek: bool,
         descending: bool,
+        pause: Pause = no_pause,
     ) -> None:
+        """:param pause: waits before the confirmation of an end that an empty page suggests."""
         self._pages = pages
+        self._pause = pause
         self._paging = paging
         self._key = key
         self._concurrency = AdaptiveConcurrency(ahead)
@@ -181,6 +185,9 @@ class ContiguousReader:
         self._at_end = self._at_end or self._ended(int(page.request.offset is None))
         if self._at_end:
             return
+        is_counted = self._is_counted
+        if not is_counted:
+            await self._pause()
         request = self._request_onward(page.request) if self._can_seek else page.request
         second = await (self._seeker.page(request) if self._can_seek else self._pages.page(request))
         if second.info.rows:
@@ -188,6 +195,8 @@ class ContiguousReader:
                 yield batch
         elif self._can_seek or page.request.offset in (None, self._first_offset):
             self._at_end = True
+            if not is_counted:
+                self.progress.proof_basis = ProofBasis.CHAIN
         else:
             async for current in self._walk(second, None):
                 yield self._batch_of(current)
@@ -206,6 +215,8 @@ class ContiguousReader:
                 yield current
             elif (empty := empty + 1) == LIMITS.empty_pages_in_gap:
                 return
+            else:
+                await self._pause()
 
     async def _walk(
         self, start: ParsedPage, target: ParsedPage | None
@@ -244,16 +255,29 @@ class ContiguousReader:
     async def _rest(self, head: PageRequest) -> AsyncIterator[PageBatch]:
         """The rows that the pages so far have not reached, until the end is confirmed."""
         self._coverage = replace(self._coverage, confirmations=min(1, self._coverage.confirmations))
+        by_empty = self._coverage.confirmations == 0  # no short page came before the end
         while (
             self._coverage.confirmations < self._enough_confirmations()
             or await self._more_behind_one_row(head)
         ):
             if self._can_seek:
-                yield self._batch_of(await self._seeker.page(self._request_onward(head)))
+                if by_empty and self._coverage.confirmations and not self._is_counted:
+                    await self._pause()
+                page = await self._seeker.page(self._request_onward(head))
+                yield self._batch_of(page)
+                if page.info.rows:
+                    by_empty = self._coverage.confirmations == 0
                 continue
             request = replace(head, offset=self._offset)
             async for current in self._walk(await self._pages.page(request), None):
                 yield self._batch_of(current)
+        if by_empty and self._can_seek and not self._is_counted:
+            self.progress.proof_basis = ProofBasis.CHAIN
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether as many rows came as the API counts: that confirms an end, too."""
+        return self.progress.total is not None and self._all_rows_came()
 
     def _enough_confirmations(self) -> int:
         """Confirmations of the end; one more where the API counted more rows than came."""
@@ -315,6 +339,9 @@ class ContiguousReader:
             table = table.slice(first)
         if page.request.offset is not None and self._coverage.brings(page.info):
             self._offset = page.request.offset + page.info.rows - 1
+        if self._coverage.brings(page.info):
+            self.progress.duplicate_rows += page.duplicates
+            self._earlier_rows += page.duplicates
         self._coverage = self._coverage.extended(page.request, page.info)
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1

@@ -371,6 +371,8 @@ class FanOutReader:
         total.pages = max(total.pages, self._pages_of_ended)
         total.gaps_refetched += of_value.gaps_refetched
         total.duplicate_rows += of_value.duplicate_rows
+        total.doubt = total.doubt or of_value.doubt
+        total.reread_keys += of_value.reread_keys
         total.passes = max(total.passes, of_value.passes)
 
 

@@ -1,8 +1,9 @@
 """A feed: an endpoint that can't be asked for a window, and sends its latest rows. Pure.
 
-Two things are known of a feed only by watching its rows go by: whether it reaches back to where the
-window begins (else rows may have left it unseen), and whether an unchanged first page means that
-nothing is new, so that its validators (RFC 9110, 8.8: ETag, Last-Modified) may be asked with.
+Three things are known of a feed only by watching its rows go by: whether it reaches back to where
+the window begins (else rows may have left it unseen), whether an unchanged first page means that
+nothing is new, so that its validators (RFC 9110, 8.8: ETag, Last-Modified) may be asked with, and
+whether it comes newest first, so that no page behind the window need be read.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,20 @@ _MOST_NAMED = 20
 class Feed:
     """Watches the pages of one reading, in order."""
 
-    def __init__(self, start: datetime | None, end: datetime, *, chain: bool) -> None:
-        """:param chain: there may be more pages than the first."""
+    def __init__(
+        self,
+        start: datetime | None,
+        end: datetime,
+        *,
+        chain: bool,
+        known_newest_first: bool = False,
+    ) -> None:
+        """:param chain: there may be more pages than the first.
+        :param known_newest_first: the YAML says so, or an earlier reading has shown it.
+        """
         self._start, self._end = start, end
         self._chain = chain
+        self._known_newest_first = known_newest_first
         self.begin({})
 
     def begin(self, headers: Mapping[str, str]) -> None:
@@ -40,15 +51,19 @@ class Feed:
         self._beyond = False
         self._rows = 0
 
-    def record(self, cursors: pa.ChunkedArray) -> None:
-        """A page's cursors, of all rows as they came."""
+    def record(self, cursors: pa.ChunkedArray) -> bool:
+        """A page's cursors, of all rows as they came.
+
+        :return: whether it is the last page to read: rows come newest first, and all of these are
+            older than the window.
+        """
         self._rows += len(cursors)
         column = pc.cast(cursors, INSTANT).combine_chunks()
         if column.null_count or not self._newest_first:
             self._newest_first = False
         column = column.drop_null()
         if len(column) == 0:
-            return
+            return False
         first, last, ends = column[0].as_py(), column[-1].as_py(), pc.min_max(column).as_py()
         joins = self._last is None or first <= self._last
         falls = pc.all(pc.greater_equal(column[:-1], column[1:]), min_count=0).as_py()
@@ -57,6 +72,8 @@ class Feed:
         self._oldest = min(self._oldest or ends["min"], ends["min"])
         self._newest = max(self._newest or ends["max"], ends["max"])
         self._beyond = self._beyond or ends["max"] >= self._end
+        ordered = self._known_newest_first and self._newest_first
+        return ordered and self._start is not None and ends["max"] < self._start
 
     def facts(self) -> dict[str, Any]:
         """What the manifest keeps of it: how far back it reached, and validators that will do.
@@ -73,6 +90,7 @@ class Feed:
         return {
             "feed_from": self._reach.astimezone(UTC).isoformat() if self._reach else None,
             **({"validators": kept} if kept else {}),
+            **({"newest_first": True} if self._shows_newest_first else {}),
         }
 
     def reach_facts(self) -> tuple[str | None, str | None]:
@@ -87,6 +105,10 @@ class Feed:
         It need not be the oldest one: some feeds begin with old rows that are pinned there.
         """
         return self._first if self._last == self._newest else self._last
+
+    @property
+    def _shows_newest_first(self) -> bool:
+        return self._chain and self._newest_first and self._oldest != self._newest
 
     @property
     def _first_page_tells(self) -> bool:

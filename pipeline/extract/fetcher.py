@@ -24,6 +24,7 @@ from pipeline.decode.types import INSTANT, instants, parse_type
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
 from pipeline.errors import ContractBroken, RequestRefused, cut_bytes
+from pipeline.extract.capped_page import looks_capped
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.feed import Feed
@@ -32,12 +33,14 @@ from pipeline.extract.page_checks import (
     check_keys,
     check_names,
     check_order,
+    check_shared_keys,
     edges_of,
     ends,
     in_order_of,
     inside,
     with_first_cursor,
     without_bounds,
+    without_duplicates,
 )
 from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
@@ -66,8 +69,12 @@ class PageFetcher:
         reader: Decoder,
         sent: RequestCounts,
         began: datetime | None = None,
+        *,
+        newest_first: bool = False,
     ) -> None:
-        """:param began: when the reading began: rows change from then on. Default: now."""
+        """:param began: when the reading began: rows change from then on. Default: now.
+        :param newest_first: an earlier reading has shown that the feed comes so.
+        """
         self._changed_before = (began or datetime.now(UTC)) - _UNCERTAIN
         self._sender = sender
         self._source = source
@@ -85,6 +92,10 @@ class PageFetcher:
         self.first_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
+        of_all = newest_first and not self._endpoint.fans_out  # of one value it says nothing
+        self._newest_first = self._endpoint.may_stop_early and (
+            of_all or self._endpoint.sort is not None
+        )
         self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
@@ -112,7 +123,9 @@ class PageFetcher:
         if request.parent not in self._feeds:
             chain = not self._endpoint.paging.one_page
             bounds = slice_of(self._window, request)
-            self._feeds[request.parent] = Feed(*bounds, chain=chain)
+            self._feeds[request.parent] = Feed(
+                *bounds, chain=chain, known_newest_first=self._newest_first
+            )
         return self._feeds[request.parent]
 
     async def page(self, request: PageRequest) -> ParsedPage:
@@ -230,6 +243,7 @@ class PageFetcher:
         self.converted.update(page.converted)
         self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
+        came, page = page.table.num_rows, _without_duplicates(page, self._endpoint)
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -238,13 +252,16 @@ class PageFetcher:
         made = self.made(rows, request)
         check_keys(made, self._endpoint)
         made = in_order_of(rows, made, self._endpoint)
+        is_last = False
         if feed and self._endpoint.cursor is not None and made.num_rows:
-            feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
+            is_last = feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
         bounds = slice_of(self._window, request)
         table = inside(made, self._endpoint, *bounds)
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
         check_names(table, self._endpoint)
+        if not self._endpoint.by_key:
+            check_shared_keys(table, self._endpoint)
         outside = rows.num_rows - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
         as_read = table is made and self._transform is None
@@ -254,10 +271,13 @@ class PageFetcher:
             info,
             _stamped(table),
             outside=outside,
+            duplicates=came - page.table.num_rows,
             arrow_bytes=arrow_bytes,
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
+            older_than_window=is_last,
+            looks_capped=self._looks_capped(came, response),
         )
 
     def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
@@ -294,6 +314,15 @@ class PageFetcher:
     def _error_beside(self, page: DecodedPage, response: HttpResponse) -> tuple[str, object] | None:
         messages = self._endpoint.errors_at is None
         return self._reader.error_told(response.body, messages=messages)
+
+    def _looks_capped(self, rows: int, response: HttpResponse) -> str | None:
+        """Of paging none; what a feed reaches back to is a check of its own."""
+        endpoint = self._endpoint
+        if endpoint.whole or not endpoint.paging.one_page or endpoint.feed or not rows:
+            return None
+        if endpoint.counted:
+            return None
+        return looks_capped(rows, response.body, response.headers, endpoint.request_values)
 
     def made(self, rows: pa.Table, request: PageRequest) -> pa.Table:
         """What the user's function makes of the API's rows, with the parent, which they lack."""
@@ -357,6 +386,11 @@ def _is_condition(name: str, value: object) -> bool:
     """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
     known = name in ("if-none-match", "if-modified-since")
     return known and isinstance(value, str) and fits_header(value)
+
+
+def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
+    table = without_duplicates(page.table, endpoint)
+    return page if table is page.table else replace(page, table=table)
 
 
 def _stamped(table: pa.Table) -> pa.Table:

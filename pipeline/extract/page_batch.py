@@ -4,13 +4,14 @@ The rows of a page come with the position after it, which a later attempt resume
 """
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.position import ResumePosition
+from pipeline.extract.row_digests import Digests
 
 
 @dataclass
@@ -19,7 +20,11 @@ class ExtractionProgress:
 
     :ivar total: rows that the API says there are; None if unknown.
     :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all.
+    :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
+    :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
+        another pass), and had changed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
+    :ivar doubt: why it is not proved, if one page says so.
     """
 
     total: int | None = None
@@ -27,10 +32,12 @@ class ExtractionProgress:
     rows: int = 0
     gaps_refetched: int = 0
     duplicate_rows: int = 0
+    reread_keys: list[Digests] = field(default_factory=list)
     passes: int = 1
     values: int = 0
     of_values: int = 0
     contiguous: bool = False
+    doubt: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS
 
 

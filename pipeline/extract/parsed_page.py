@@ -18,23 +18,32 @@ class ParsedPage:
     """A page: its request, what the page says of itself, and its rows (with ``_extracted_at``).
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
+    :ivar duplicates: rows that were dropped, as the one before each is equal in all columns.
     :ivar arrow_bytes: size of the table as parsed.
     :ivar body_bytes: size of the response's body.
     :ivar latency_s: seconds from the request to the response, as the client measures them.
     :ivar earlier_row: where rows are the tokens, the token of a row before the last one, and how
         many rows lie behind that row.
     :ivar last_row_deleted: the row that the page was requested behind no longer exists.
+    :ivar older_than_window: of a feed that comes newest first: no page behind it has new rows.
+    :ivar looks_capped: why it may not be all there is, where it should be the only page.
+    :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
+        is what the API says.
     """
 
     request: PageRequest
     info: PageInfo
     table: pa.Table
     outside: int = 0
+    duplicates: int = 0
     arrow_bytes: int = 0
     body_bytes: int = 0
     latency_s: float = 0.0
     earlier_row: tuple[PageToken, int] = (None, 0)
     last_row_deleted: bool = False
+    ends_by_empty: bool = False
+    older_than_window: bool = False
+    looks_capped: str | None = None
 
 
 class PageSource(Protocol):

@@ -7,7 +7,13 @@ from itertools import pairwise
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
-from pipeline.extract.confirmation import ConfirmedEmptyPages, CursorPages, OverlappingPages
+from pipeline.extract.confirmation import (
+    ConfirmedEmptyPages,
+    CursorPages,
+    OverlappingPages,
+    Pause,
+    no_pause,
+)
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import (
     FAIL_PARTITION,
@@ -67,7 +73,7 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
 
 def paging_of(endpoint: Endpoint) -> Paging:
     """How the pages of this endpoint follow each other."""
-    return endpoint.paging.fitted(endpoint.order)
+    return endpoint.paging.fitted(endpoint.row_order)
 
 
 def reader_of(
@@ -79,19 +85,22 @@ def reader_of(
     values: Sequence[PartitionValue] | None = None,
     failures: ListFailures | None = FAIL_PARTITION,
     until_sure: bool = False,
+    pause: Pause = no_pause,
 ) -> EndpointReader:
     """What reads the endpoint's pages, ``ahead`` of them at the same time.
 
     :param values: of an endpoint that fans out; None: those that the YAML lists.
     :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
+    :param pause: waits before the confirmation of an end.
     """
     of = endpoint.parents or endpoint.each
     if of is None:
-        return _extraction(endpoint, pages, window, lambda: ahead, until_sure)
+        return _extraction(endpoint, pages, window, lambda: ahead, until_sure, pause)
 
     def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> EndpointReader:
-        return _extraction(endpoint, of_value, value.window or window, share, until_sure)
+        own = value.window or window
+        return _extraction(endpoint, of_value, own, share, until_sure, pause)
 
     whole = failures is not FAIL_PARTITION and not endpoint.incremental
     return FanOutReader(
@@ -107,9 +116,16 @@ def reader_of(
 
 
 def _extraction(
-    endpoint: Endpoint, pages: PageSource, window: Window, ahead: Ahead, until_sure: bool
+    endpoint: Endpoint,
+    pages: PageSource,
+    window: Window,
+    ahead: Ahead,
+    until_sure: bool,
+    pause: Pause,
 ) -> EndpointReader:
     paging = paging_of(endpoint)
+    if endpoint.parents is not None:
+        pause = no_pause  # most parents have no children: a second each would be hours
     if endpoint.proven:
         return ContiguousReader(
             pages,
@@ -118,32 +134,33 @@ def _extraction(
             ahead=ahead,
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",
+            pause=pause,
         )
     form = endpoint.window
     slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     return SequentialReader(
-        _confirmed(endpoint, paging, pages),
+        _confirmed(endpoint, paging, pages, pause),
         paging,
         key=endpoint.key,
-        ahead=ahead,
+        ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
         slices=slices,
         counted_by=window_slices(window, 1, form.max_s, form.floor_at),
         until_sure=until_sure,
     )
 
 
-def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource) -> PageSource:
+def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:
     """The pages, of which a page that may be the end by mistake is requested a second time."""
     if paging.shared_rows is SharedRows.SAME_CURSOR:
-        return CursorPages(pages, endpoint.window.resolution_s)
+        return CursorPages(pages, endpoint.window.resolution_s, pause)
     if paging.shared_rows is SharedRows.LAST:
         first = paging.first_request().offset or 0
         return pages if endpoint.counted else OverlappingPages(pages, first)
     if endpoint.count is not None:
         return pages
-    return ConfirmedEmptyPages(pages, paging, of_parent=endpoint.parents is not None)
+    return ConfirmedEmptyPages(pages, paging, of_parent=endpoint.parents is not None, pause=pause)
 
 
 def window_slices(

@@ -1,16 +1,17 @@
 """Chains of pages, and numbered pages; ``contiguous`` reads those in the order of a unique key.
 
-A row that comes again is dropped by its key, and where the API has a count it has to agree with the
-rows, else a second pass is made (``completeness``). Of numbered pages that neither overlap nor are
-counted, nothing shows whether a row was passed over: they are not proved. Where a row that was
-passed over would be taken for deleted, pages that may have shifted are read until a pass has every
-key of the one before it.
-"""
+A row that comes again, equal in all columns, is dropped; one with a key that came with another row
+is handed on, and the commit decides between the two (``pipeline.run.shared_keys``). Where the API
+has a count it has to agree with the rows, else a second pass is made (``completeness``). Rows
+without a key (``key: none``) are all handed on, in one pass. Of numbered pages that neither overlap
+nor are counted, nothing shows whether a row was passed over: they are not proved. Where a row that
+was passed over would be taken for deleted, pages that may have shifted are read until a pass has
+every key of the one before it."""
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Final
 
 import pyarrow as pa
 
@@ -26,8 +27,13 @@ from pipeline.extract.position import (
     SequentialPosition,
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
+from pipeline.extract.row_digests import row_digests
+from pipeline.extract.seen_rows import SeenRows
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
+
+_STAMPS: Final = frozenset({"_extracted_at"})
+"""Columns of ours that are different each time a row comes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class SequentialReader:
         counted_by: tuple[tuple[str | None, str], ...] = (),
         until_sure: bool = False,
     ) -> None:
-        """:param counted_by: the slices that the API counts, if it can't count the whole window.
+        """:param key: empty where rows have none.
+        :param counted_by: the slices that the API counts, if it can't count the whole window.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
@@ -63,7 +70,11 @@ class SequentialReader:
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
-        self._last_came: dict[Any, tuple[int, int]] = {}  # in which pass and slice a key came last
+        self._stopped = False  # at a page that is older than the window
+        self._seen = SeenRows()
+        self._slice = -1  # the one that is being read
+        self._lap = 0  # counts the slices that were read, over all passes
+        self._first_laps = [0, 0]  # of the pass before, and of this one
         self._counts = CountReconciliation()
         self._loop_guard = LoopGuard()
         self._previous: PageInfo | None = (
@@ -100,7 +111,7 @@ class SequentialReader:
                     "the rows of all attempts and the API's count do not agree, and which rows the "
                     "earlier attempt read is not known"
                 )
-            if self.progress.passes == LIMITS.passes:
+            if self.progress.passes == LIMITS.passes or not self._key:
                 self._refuse_if_stuck()
                 return
             self.progress.passes += 1
@@ -118,6 +129,10 @@ class SequentialReader:
 
     async def _agrees(self) -> bool | None:
         """Whether this pass brought as many rows as the API says there are, before and after."""
+        if self.progress.doubt is not None:
+            return None
+        if self._stopped:  # no count of all rows says anything of those that were read
+            return None if self._counts.blind or not self._counts.steady else True
         counted = self._counts.counted
         all_came = counted is not None and self._counts.rows == counted
         return self._counts.agrees(await self._count() if all_came else None)
@@ -127,7 +142,7 @@ class SequentialReader:
 
         A row is passed over where one that was read is deleted: then that one is missing here.
         """
-        return all(last != self.progress.passes - 1 for last, _ in self._last_came.values())
+        return not self._seen.any_last_in(*self._first_laps)
 
     def _refuse_if_stuck(self) -> None:
         """:raises ContractBroken: rows are counted, but no page after the first one brings any."""
@@ -144,15 +159,21 @@ class SequentialReader:
         lanes: Iterable[_Lane] = first
         self._loop_guard = LoopGuard()
         self._previous = start.last.info if start and start.last else None
-        boundary_keys = self._previous.boundary_keys if self._previous else ()
-        self._last_came |= dict.fromkeys(boundary_keys, (self.progress.passes, first[0].index))
+        self._slice, self._lap = first[0].index, self._lap + 1
+        self._first_laps = [self._first_laps[1], self._lap]
+        if self._previous and self._previous.boundary_keys:
+            keys = zip(*self._previous.boundary_keys, strict=True)
+            known = pa.table([pa.array(of) for of in keys], names=[*self._key])
+            self._seen.remember(row_digests(known, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
-            lanes = self._planned(first[0].index, head)
+            lanes = () if self._stopped else self._planned(first[0].index, head)
         async with aclosing(in_order(lanes, self._chain, self._concurrency)) as pages:
             async for index, page in pages:
                 yield await self._batch_of(index, page)
+                if self._stopped:
+                    return
                 if self._loop_guard.beyond_all_rows and self._info_of(page).total is not None:
                     return
 
@@ -168,6 +189,8 @@ class SequentialReader:
         return info if counted is None else replace(info, total=counted)
 
     def _next_request(self, page: ParsedPage) -> PageRequest | None:
+        if page.older_than_window:
+            return None
         return self._paging.next_request(page.request, self._info_of(page))
 
     async def _batch_of(self, index: int, page: ParsedPage) -> PageBatch:
@@ -176,10 +199,13 @@ class SequentialReader:
         :raises ContractBroken: by the cursor, it has what the page before it should have had.
         """
         following, info, counts = self._next_request(page), page.info, self._counts
+        self._stopped |= page.older_than_window
+        self.progress.doubt = self.progress.doubt or page.looks_capped
         if self._previous is not None and following is None:
             await check_last(self._pages, self._previous, page.request, info)
+        shared = len(self._previous.boundary_keys) if self._previous is not None else 0
         self._compare_with_previous(index, page)
-        table, new = self._new_rows(page.table, index)
+        table, new = self._new_rows(page.table, index, shared)
         counts.record_rows(index, new + page.outside)
         self._loop_guard.record(index, page.request, info, new)
         if info.total is not None:
@@ -196,6 +222,7 @@ class SequentialReader:
         """Whether a page begins where the one before it ended, as far as it shows."""
         request, info, previous, self._previous = page.request, page.info, self._previous, page.info
         self._counts.steady &= not page.last_row_deleted
+        self._counts.chained |= page.ends_by_empty
         if previous is not None and goes_back(previous, request):
             self._counts.joined = True
         elif self._is_first(request):
@@ -235,7 +262,7 @@ class SequentialReader:
                 ):
                     return
                 raise
-            changed = await changed_page(self._pages, page, previous, self._key)
+            changed = await changed_page(self._pages, page, previous)
             if changed is None:
                 if moved and (request.page, request.offset) != (None, None):
                     # Some APIs send their last page for ever; one that overlaps can't be it.
@@ -253,16 +280,24 @@ class SequentialReader:
         """What counts its rows: of slices each page only its own."""
         return page.info.total if self._slices else self._info_of(page).total
 
-    def _new_rows(self, table: pa.Table, index: int) -> tuple[pa.Table, int]:
-        """The rows that no page had; how many no page of this pass and slice had."""
-        keep, new, mark = [], 0, (self.progress.passes, index)
-        if table.num_rows:
-            for key in zip(*(table[name].to_pylist() for name in self._key), strict=True):
-                last = self._last_came.get(key)
-                keep.append(last is None)
-                new += last != mark
-                self._last_came[key] = mark
-        if all(keep):
-            return table, new
-        self.progress.duplicate_rows += keep.count(False)
-        return table.filter(pa.array(keep, pa.bool_())), new
+    def _new_rows(self, table: pa.Table, index: int, shared: int) -> tuple[pa.Table, int]:
+        """The rows that no page had; how many rows have a key that no page of this pass and slice
+        had.
+
+        :param shared: so many rows were to come again, as the page before had them.
+        """
+        if index != self._slice:
+            self._slice, self._lap = index, self._lap + 1
+        if not self._key or not table.num_rows:
+            return table, table.num_rows
+        named = [name for name in table.column_names if name not in _STAMPS]
+        keys, rows = row_digests(table, self._key), row_digests(table, named)
+        found = self._seen.add(keys, rows, self._lap)
+        again = found.changed_since | (found.changed if shared else False)
+        if again.any():
+            self.progress.reread_keys.append(keys[again])
+        dropped = table.num_rows - int(found.keep.sum())
+        if not dropped:
+            return table, found.new_keys
+        self.progress.duplicate_rows += max(0, dropped - shared)
+        return table.filter(pa.array(found.keep)), found.new_keys

@@ -39,10 +39,10 @@ from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.index import ManifestIndex, read_committed
 from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
-from pipeline.lake.stores.base import ObjectStore, Part, Upload, UploadGone, WriteConflict
+from pipeline.lake.stores.base import ObjectStore, Upload, UploadGone, WriteConflict
+from pipeline.lake.uploads import upload
 from pipeline.partitions.window import Window
 
-PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
 INLINE_BYTES: Final = 2**20
 """A day's only file, if it is no larger, is staged in the checkpoint: two requests less."""
 _OPEN_ATTEMPTS: Final = 20
@@ -259,7 +259,7 @@ class Attempt:
         key = self.place.part(len(self._checkpoint.batches), self.generation)
         view = memoryview(body).cast("B")
         inline = last and not self._checkpoint.batches and view.nbytes <= INLINE_BYTES
-        upload_id, parts = ("", ()) if inline else self._upload(key, view)
+        upload_id, parts = ("", ()) if inline else upload(self._lake, key, view)
         batch = StagedBatch(
             key=key,
             upload_id=upload_id,
@@ -279,6 +279,37 @@ class Attempt:
                 with suppress(HeadraceError):
                     self._lake.abort_upload(key, upload_id)
             raise
+
+    def replace_file(self, index: int, body: Any, *, rows: int) -> ManifestFile:
+        """Put another Parquet file in the place of one that is complete, before the commit.
+
+        :param index: of the batch. :param body: as for ``stage``.
+        :raises LostRace: another attempt has taken the partition over.
+        """
+        batch, view = self._checkpoint.batches[index], memoryview(body).cast("B")
+        upload_id, parts = upload(self._lake, batch.key, view)
+        checksum = checksum_of(view)
+        changed = replace(
+            batch,
+            upload_id=upload_id,
+            parts=parts,
+            rows=rows,
+            bytes=view.nbytes,
+            checksum=checksum,
+            body="",
+        )
+        batches = (*self._checkpoint.batches[:index], changed)
+        try:
+            self._save(
+                self._checkpoint.next(batches=(*batches, *self._checkpoint.batches[index + 1 :]))
+            )
+        except LostRace:
+            with suppress(HeadraceError):
+                self._lake.abort_upload(batch.key, upload_id)
+            raise
+        # The checkpoint names the upload by now: a later attempt completes it if this one dies.
+        self._lake.complete_upload(batch.key, upload_id, parts)
+        return ManifestFile(batch.key, rows, view.nbytes, checksum)
 
     def start_over(self, window: Window | None = None) -> None:
         """Throw away what is staged, earlier attempts' batches included: nothing is staged then.
@@ -305,7 +336,8 @@ class Attempt:
 
         :param build: called when the files are complete and can be read, before any manifest
             names them. Gives the manifest's facts; names, window, generation, files, rows and
-            columns are filled in here. May be called again by a later attempt if this one dies.
+            columns are filled in here. It may replace files by ``replace_file``. May be called
+            again by a later attempt if this one dies.
         :raises LostRace: another attempt has taken over, and has not committed yet.
         :raises LakeUnavailable: a staged batch is gone, or the store does not respond; the next
             attempt resumes from what is there.
@@ -341,8 +373,12 @@ class Attempt:
     # ---- below: how
 
     def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitDecision:
-        files = self._complete_uploads()
-        manifest = self._filled_in(build(files), files)
+        facts = build(self._complete_uploads())
+        files = [
+            ManifestFile(each.key, each.rows, each.bytes, each.checksum)
+            for each in self._checkpoint.batches
+        ]
+        manifest = self._filled_in(facts, files)
         # Listed by the owner before its decision: if that write succeeds, all of this belongs to
         # the generation before or to fenced attempts, and none of it can come to life again.
         others = self._listed() if self._others is None else self._others
@@ -382,30 +418,6 @@ class Attempt:
             idle, self._idle = self._idle, ()
             clean_up(self._lake, self.place, uploads=idle)
         return etag
-
-    def _upload(self, key: str, body: memoryview) -> tuple[str, tuple[Part, ...]]:
-        lake = self._lake
-        starts = range(0, max(1, body.nbytes), PART_BYTES)
-        for last_attempt in (False, True):
-            upload_id = lake.create_upload(key)
-            try:
-                parts = tuple(
-                    lake.upload_part(key, upload_id, number, bytes(body[i : i + PART_BYTES]))
-                    for number, i in enumerate(starts, start=1)
-                )
-            except UploadGone:
-                if last_attempt:
-                    raise LakeUnavailable(
-                        f"{lake.address} twice lost the upload of `{lake.url(key)}` while its parts"
-                        " were sent. Check what else removes unfinished uploads there."
-                    ) from None
-            except HeadraceError:
-                with suppress(HeadraceError):
-                    lake.abort_upload(key, upload_id)
-                raise
-            else:
-                return upload_id, parts
-        raise AssertionError("unreachable")
 
     def _complete_uploads(self) -> list[ManifestFile]:
         files: list[ManifestFile] = []

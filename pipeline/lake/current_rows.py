@@ -16,6 +16,8 @@ from pipeline.timestamps import as_iso
 EXTRACTED_AT: Final = "_extracted_at"
 DELETED: Final = "_deleted"
 SWEPT_AT: Final = "_swept_at"
+BACK: Final = "_back"
+"""In a sweep's record: the key was gone, and was seen again."""
 _RANK: Final = "__rank"
 
 

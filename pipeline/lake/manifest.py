@@ -92,11 +92,14 @@ class ManifestNotes:
     :ivar validators: of a feed, the headers by which the next partition asks whether it changed.
     :ivar feed_from: of a feed, the earliest instant that its response reached back to.
     :ivar not_modified: the partition was answered by a 304.
+    :ivar newest_first: of a feed, all of its rows that were read came so.
     :ivar parents: of children, how many parents were asked, and which failed.
     :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
         that are not read up to the manifest's (`pipeline.run.watermarks`).
     :ivar schema_changes: against the newest partition before.
     :ivar converted: by column, how many cells did not come in its type.
+    :ivar duplicate_rows: rows that were dropped, as one that is kept is equal in all columns.
+    :ivar older_versions: rows that were dropped, as a later one of the same key is kept.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
     """
@@ -106,10 +109,13 @@ class ManifestNotes:
     validators: Mapping[str, str] = field(default_factory=dict)
     feed_from: str | None = None
     not_modified: bool = False
+    newest_first: bool = False
     parents: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     schema_changes: tuple[SchemaChange, ...] = ()
     converted: Mapping[str, int] = field(default_factory=dict)
+    duplicate_rows: int = 0
+    older_versions: int = 0
     each: tuple[Any, ...] | None = None
     warning: str = ""
 
@@ -123,10 +129,13 @@ class ManifestNotes:
             "validators": dict(self.validators) or None,
             "feed_from": self.feed_from,
             "not_modified": self.not_modified or None,
+            "newest_first": self.newest_first or None,
             "parents": dict(self.parents) or None,
             "values": dict(self.values) or None,
             "schema_changes": changes or None,
             "converted": dict(self.converted) or None,
+            "duplicate_rows": self.duplicate_rows or None,
+            "older_versions": self.older_versions or None,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
         }
@@ -151,7 +160,18 @@ class ManifestNotes:
 
 
 _PLAIN_NOTES: Final = frozenset(
-    {"cursor", "validators", "feed_from", "not_modified", "parents", "values", "converted"}
+    {
+        "cursor",
+        "validators",
+        "feed_from",
+        "not_modified",
+        "newest_first",
+        "parents",
+        "values",
+        "converted",
+        "duplicate_rows",
+        "older_versions",
+    }
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -20,8 +21,10 @@ from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.common_schema import common_schema, no_common_type
 from pipeline.lake.current_rows import (
+    BACK,
     DELETED,
     EXTRACTED_AT,
+    SWEPT_AT,
     LateRows,
     alive,
     cursor_value,
@@ -151,7 +154,8 @@ def current(
     deleted: bool = False,
     swept: bool = False,
 ) -> pa.Table:
-    """The current state: one row a key, without what is deleted. Of a snapshot, the newest one.
+    """The current state: one row a key, without what is deleted. Of a snapshot, and of rows without
+    a key (`key: none`), the newest partition.
 
     :param key: None: that of the source's YAML, and its cursor, unless another one is given.
     :param cursor: the latest of it wins; with a key and none, the latest extraction.
@@ -167,11 +171,15 @@ def current(
         reading[:] = found = _some(lake, source, endpoint)
         by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1], cursor)
         by = [by] if isinstance(by, str) else by
-        if found[-1].endpoint_kind == "snapshot":
+        if found[-1].endpoint_kind == "snapshot" or not by:
             found = found[-1:]
         rows = of_manifests(lake, found)
         if not rows.schema.names:
             return rows.to_table()
+        if not by:
+            names = list(columns) if columns is not None else rows.schema.names
+            _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
+            return rows.to_table(columns=names)
         asked = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
         _check_columns(f"{source}/{endpoint}", rows.schema.names, asked)
         lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
@@ -199,7 +207,23 @@ def gone_keys(
     found = [lake.get(item.key) for item in listed]
     tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
     tables = [table for table in tables if set(key) <= set(table.column_names)]
-    return pa.concat_tables(tables, promote_options="permissive") if tables else None
+    if not tables:
+        return None
+    return _still_gone(pa.concat_tables(tables, promote_options="permissive"))
+
+
+def _still_gone(records: pa.Table) -> pa.Table:
+    """Without the keys that a later sweep has seen again."""
+    if BACK not in records.column_names:
+        return records
+    is_back = pc.fill_null(records[BACK], False)
+    records, back = records.drop_columns([BACK]), records.filter(is_back).drop_columns([BACK])
+    keys = [name for name in records.column_names if name != SWEPT_AT]
+    seen = back.group_by(keys).aggregate([(SWEPT_AT, "max")])
+    gone = records.filter(pc.invert(is_back)).join(seen, keys=keys, join_type="left outer")
+    last_seen = gone[f"{SWEPT_AT}_max"]
+    gone = gone.filter(pc.fill_null(pc.greater(gone[SWEPT_AT], last_seen), True))
+    return gone.select(records.column_names)
 
 
 # ---- below: how
@@ -389,6 +413,18 @@ def key_batches(
             batch_readahead=1,
             cache_metadata=False,
         )
+
+
+def tables_of(
+    lake: ObjectStore, files: Sequence[ManifestFile], *, own: bool = False
+) -> Iterator[Callable[[], pa.Table]]:
+    """For each file what reads all of it, so that only some need be read.
+
+    :param own: with the file's own columns and types; else with those of all files.
+    """
+    rows = of_files(lake, files)
+    for fragment in rows.get_fragments():
+        yield partial(fragment.to_table, schema=None if own else rows.schema)
 
 
 def late_rows(

@@ -48,6 +48,10 @@ class KeysetPaging(Paging):
     def contiguous(self) -> bool:
         return True
 
+    def may_shift(self, request: PageRequest) -> bool:
+        """A key stays where it is, in whatever order the API has keys: pages are a chain."""
+        return False
+
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
         """Ranges of an integer key, once the first page has shown how dense the keys are."""
         first, last, total = info.first, info.last, info.total

@@ -1,7 +1,8 @@
 """``RunContext``: what all partitions of a run share. ``PartitionResult``: what came of one."""
 
+import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -27,6 +28,7 @@ class RunContext:
     :ivar held: the bytes of all rows that are not written yet.
     :ivar values: of endpoints whose values come from committed rows, by their names: read once.
     :ivar warned: warnings that a run logs once.
+    :ivar sleep: waits so many seconds, such as between an end and its confirmation.
     """
 
     source: Source
@@ -38,6 +40,7 @@ class RunContext:
     values: dict[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     values_lock: threading.Lock = field(default_factory=threading.Lock)
     warned: set[str] = field(default_factory=set)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @cached_property
     def index(self) -> ManifestIndex:

@@ -8,10 +8,14 @@ beside the partitions,
 
     {lake}/{source}/{endpoint}/_sweeps/{instant}.parquet    the key columns, ``_swept_at``
 
-which ``read.current`` leaves out. A row that is extracted again after the sweep is back.
+which ``read.current`` leaves out. A row that is extracted again after the sweep is back, and so is
+a key that a later sweep sees: that one's record has it with ``_back``. A sweep that misses more
+than a tenth of the keys reads all of them again minutes later. ``take_back`` removes a record.
 """
 
 import asyncio
+import io
+import logging
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,29 +23,38 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, ReadRefused
 from pipeline.extract.completeness import CAP
+from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fetcher import PageFetcher, value_fields
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.lake.compare_and_swap import compare_and_swap
-from pipeline.lake.current_rows import EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
-from pipeline.lake.read import current
+from pipeline.lake.read import current, gone_keys
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
+log = logging.getLogger("headrace.run")
+
 _LONGEST = timedelta(days=366)
 """A row that changes while the sweep runs must not leave the window that the API is asked for."""
+MOST_GONE = 0.1
+"""The part of the living keys that one reading may miss: more of them look like a sick API."""
+FEW_GONE = 10
+"""So few keys may be missing in any collection, however small it is."""
+SECOND_READING_S = 180.0
 _SMALLER = 4
 """Pages of keys are small, so more of them may be on their way: enough to fill several packs."""
 
@@ -54,6 +67,7 @@ class SweepResult:
     swept_at: datetime
     keys_seen: int
     keys_gone: int
+    keys_back: int
     requests: int
 
 
@@ -87,9 +101,26 @@ async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepR
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
     api_keys = await _read_keys(run, source, name, at, sent, tally)
-    deleted = await asyncio.to_thread(_deleted_keys, run, name, api_keys, at)
-    await asyncio.to_thread(_record, run.lake, run.source.source, name, deleted, at)
-    return SweepResult(name, at, api_keys.num_rows, deleted.num_rows, sent.requests)
+    found = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    if found.deleted.num_rows > max(FEW_GONE, MOST_GONE * found.living):
+        log.warning(
+            "%s/%s: the sweep misses %s of %s keys, more than a tenth: the API may be sick; all "
+            "keys are read again in %.0f s, and only those missing then, too, are recorded",
+            source.source,
+            name,
+            f"{found.deleted.num_rows:,}",
+            f"{found.living:,}",
+            SECOND_READING_S,
+        )
+        await run.sleep(SECOND_READING_S)
+        second = await _read_keys(run, source, name, at, sent, ExtractionProgress())
+        api_keys = (
+            pa.concat_tables([api_keys, second]).group_by(api_keys.column_names).aggregate([])
+        )
+        found = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, found, at)
+    gone, back = found.deleted.num_rows, found.back.num_rows
+    return SweepResult(name, at, api_keys.num_rows, gone, back, sent.requests)
 
 
 async def _read_keys(
@@ -106,7 +137,9 @@ async def _read_keys(
     shape = shape_of(spec, source.limits.max_body_bytes)
     reader = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
-    extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
+    extraction = reader_of(
+        spec, fetcher, window, run.ahead * _SMALLER, until_sure=True, pause=pause_of(run.sleep)
+    )
     extraction.progress = tally
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as pages:
@@ -124,15 +157,35 @@ async def _read_keys(
     return pa.concat_tables([schema.empty_table().select(keys), *tables])
 
 
-def _deleted_keys(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> pa.Table:
+@dataclass(frozen=True)
+class _Compared:
+    """The lake's keys beside those of the API.
+
+    :ivar living: how many keys of the lake the sweep should have seen.
+    :ivar deleted: those that it did not see; :ivar back: those that an earlier sweep did not.
+    """
+
+    living: int
+    deleted: pa.Table
+    back: pa.Table
+
+
+def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _Compared:
     """The lake's keys that the sweep did not see; what came after it began is left alone.
 
     So are rows of a value that has left the list of ``each``: nobody has looked for them.
     """
     spec, source, keys = run.source.endpoints[name], run.source.source, list(api_keys.column_names)
     of_value = [*spec.value_columns]
+    none = api_keys.schema.empty_table()
     if not run.index.partitions(source, name):
-        return api_keys.schema.empty_table()
+        return _Compared(0, none, none)
+    gone = gone_keys(run.lake, source, name, key=keys)
+    back = none
+    if gone is not None:
+        back = (
+            gone.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left semi")
+        )
     rows = current(
         run.lake,
         source,
@@ -142,22 +195,50 @@ def _deleted_keys(run: RunContext, name: str, api_keys: pa.Table, at: datetime) 
         columns=list(dict.fromkeys([*keys, *of_value, EXTRACTED_AT])),
     )
     if not rows.num_rows:
-        return api_keys.schema.empty_table()
+        return _Compared(0, none, back)
     before = rows.filter(pc.less(rows[EXTRACTED_AT], pa.scalar(at, INSTANT)))
     for one in lists_of(spec):
         for column in (c for c, name in spec.value_columns.items() if name == one.prefix):
             kind = before[column].type
             listed = pa.array([pa.scalar(value).cast(kind) for value in one.values or ()], kind)
             before = before.filter(pc.is_in(before[column], listed))
-    return (
-        before.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left anti")
-    )
+    lake_keys = before.select(keys).cast(api_keys.schema)
+    deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
+    return _Compared(lake_keys.num_rows, deleted, back)
 
 
-def _record(lake: ObjectStore, source: str, name: str, deleted: pa.Table, at: datetime) -> None:
-    if not deleted.num_rows:
-        return
-    stamps = pa.repeat(pa.scalar(at, INSTANT), deleted.num_rows)
-    body = encode(deleted.append_column(SWEPT_AT, stamps))
-    key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
-    compare_and_swap(lake, key, body.to_pybytes(), replaces=None)
+def _record(lake: ObjectStore, source: str, name: str, found: _Compared, at: datetime) -> None:
+    rows = [
+        keys.append_column(
+            SWEPT_AT, pa.repeat(pa.scalar(at, INSTANT), keys.num_rows)
+        ).append_column(BACK, pa.repeat(pa.scalar(back), keys.num_rows))
+        for keys, back in ((found.deleted, False), (found.back, True))
+    ]
+    table = pa.concat_tables(rows, promote_options="permissive")
+    if table.num_rows:
+        key = f"{sweeps_folder(source, name)}{at:%Y%m%dT%H%M%SZ}.parquet"
+        compare_and_swap(lake, key, encode(table).to_pybytes(), replaces=None)
+
+
+def recorded_sweeps(lake: ObjectStore, source: str, name: str) -> list[str]:
+    """The instants of the sweeps that have a record, as ``take_back`` takes them, oldest first."""
+    folder = sweeps_folder(source, name)
+    found = (item.key.removeprefix(folder) for item in lake.list(folder))
+    return sorted(key.removesuffix(".parquet") for key in found if key.endswith(".parquet"))
+
+
+def take_back(lake: ObjectStore, source: str, name: str, instant: str) -> int:
+    """Remove the record of a sweep: its keys are as they were before. How many keys it had.
+
+    :param instant: when the sweep began, as in ``recorded_sweeps``.
+    :raises ReadRefused: there is no such record.
+    """
+    key = f"{sweeps_folder(source, name)}{instant}.parquet"
+    found = lake.get(key)
+    if found is None:
+        there = ", ".join(recorded_sweeps(lake, source, name)[-10:]) or "none"
+        raise ReadRefused(
+            f"{source}/{name} has no sweep of {instant}. Expected one of the recorded ones: {there}"
+        )
+    lake.delete_exactly(key, found.etag)
+    return int(pq.read_metadata(io.BytesIO(found.body)).num_rows)

@@ -25,16 +25,19 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.config.endpoint import FIRST_CURSOR
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RateLimited, RequestRefused
+from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
+from pipeline.extract.row_digests import Digests
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
@@ -134,6 +137,7 @@ class _Stager:
             self._reader,
             self._sent,
             began=run.now(),
+            newest_first=self._came_newest_first(),
         )
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
@@ -194,12 +198,16 @@ class _Stager:
             resumed_pages=self._resumed_pages,
             extra=self._extra,
             began=began,
+            reread_keys=self._reread_keys(),
         )
 
     @property
     def _resumable(self) -> bool:
         """What a feed reached back to is known only of one that was read in one go."""
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
+
+    def _reread_keys(self) -> Digests:
+        return np.concatenate([np.zeros(0, np.uint64), *self._tally.reread_keys])
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -226,6 +234,7 @@ class _Stager:
                 since,
             )
         self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
+        self._earlier["duplicates"] = 0
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _in_place_of_staged(
@@ -268,6 +277,7 @@ class _Stager:
         async with aclosing(pages) as handed_pages:
             async for handed in handed_pages:
                 gathered.add(handed)
+                self._check_max_rows()
                 await asyncio.sleep(0)  # pages in a row must not hold the loop up
                 if gathered.is_full:
                     await self._landing.end(gathered, self._counters())
@@ -275,6 +285,16 @@ class _Stager:
                     await self._landing.group(gathered, self._counters())
                 else:
                     await self._landing.keep_up(self._run.held)
+
+    def _check_max_rows(self) -> None:
+        """:raises ContractBroken: the partition has more rows than the YAML allows."""
+        most = self._spec.max_rows
+        if most is not None and self._tally.rows > most:
+            raise ContractBroken(
+                f"{self._run.source.source}/{self._endpoint} {self._partition}: more than {most:,} "
+                "rows came, the most that `max_rows` allows. Check: 1. that the pages come to an "
+                "end; 2. that the API honours the filter; 3. `max_rows`"
+            )
 
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
@@ -284,6 +304,8 @@ class _Stager:
         if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
             self._run.warned.add("clock")
             log.warning("%s: %s", self._run.source.source, sentence)
+        if self._tally.doubt is not None:
+            self._extra["unproved"] = self._tally.doubt
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
@@ -308,7 +330,15 @@ class _Stager:
             self._run.ahead,
             values=self._values,
             failures=self._failures,
+            pause=pause_of(self._run.sleep),
         )
+
+    def _came_newest_first(self) -> bool:
+        """Whether the newest partition shows that the feed comes newest first."""
+        if not self._spec.may_stop_early:
+            return False
+        latest = self._run.index.latest(self._run.source.source, self._endpoint)
+        return latest is not None and latest.notes.newest_first
 
     def _known(self) -> pa.Schema | None:
         """The schema to start from: the earlier attempt's, else the newest partition's."""
@@ -325,6 +355,7 @@ class _Stager:
         now = {
             "pages": tally.pages,
             "gaps_refetched": tally.gaps_refetched,
+            "duplicates": tally.duplicate_rows,
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,

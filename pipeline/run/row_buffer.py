@@ -124,7 +124,7 @@ def merged(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def in_key_order(table: pa.Table, key: Sequence[str], *, sorted_already: bool) -> pa.Table:
-    """Rows by key; pages of a keyset or offset run come so."""
-    if sorted_already or table.num_rows < 2:
+    """Rows by key; pages of a keyset or offset run come so. Without a key, as they came."""
+    if sorted_already or table.num_rows < 2 or not key:
         return table
     return table.sort_by([(name, "ascending") for name in key])

@@ -17,6 +17,7 @@ from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
+from pipeline.extract.row_digests import Digests
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.current_rows import LateRows
@@ -27,12 +28,14 @@ from pipeline.lake.manifest import (
     ManifestProof,
     schema_changes,
 )
+from pipeline.lake.parquet import encode
 from pipeline.lake.read import again_if_vanished, key_batches, late_rows
 from pipeline.partitions.window import Window, falls_short
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.resume import behind_of, of_this_yaml
+from pipeline.run.shared_keys import SettledKeys, settle_shared_keys
 from pipeline.run.values import ValueSelection, names_of
-from pipeline.run.verify import Check, refuse_if_broken, verify
+from pipeline.run.verify import Check, DroppedRows, refuse_if_broken, verify
 from pipeline.run.watermarks import noted, widest
 from pipeline.timestamps import as_iso
 
@@ -113,6 +116,7 @@ class StagedPartition:
     resumed_pages: int
     extra: Mapping[str, Any]
     began: float
+    reread_keys: Digests
 
     async def commit(self) -> PartitionResult:
         """Show the partition. :raises ContractBroken: what was read back is not sound."""
@@ -124,8 +128,21 @@ class StagedPartition:
         self._refuse_if_further_back()
 
         def build(files: list[ManifestFile]) -> Manifest:
-            checks[:] = self._verified(files)
-            return self._manifest(files, checks)
+            settled = SettledKeys(files)
+            checks[:] = self._checks(settled)
+            # A child that comes under two parents is refused: dropped, it would lose one of them.
+            if self._spec.key and not self._spec.parents and not checks[0].passed:
+                settled = self._settled(files)
+                if self.resumed_pages and settled.duplicates:
+                    # Rows moved past the seam: others may have come before it meanwhile.
+                    raise ContractBroken(
+                        f"keys_unique: {settled.duplicates:,} rows that an earlier attempt staged "
+                        "came again."
+                    )
+                checks[:] = self._checks(settled)
+            what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
+            refuse_if_broken(checks, what, hint=_hint(self._spec))
+            return self._manifest(settled, checks)
 
         try:
             outcome = self.attempt.commit(build)
@@ -166,8 +183,30 @@ class StagedPartition:
             preview=self.preview,
         )
 
-    def _verified(self, files: Sequence[ManifestFile]) -> tuple[Check, ...]:
-        spec = self._spec
+    def _settled(self, files: Sequence[ManifestFile]) -> SettledKeys:
+        """The files with one row of each key. :raises ContractBroken: no row of a key is later."""
+        spec, what = self._spec, f"{self.run.source.source}/{self.endpoint} {self.partition}"
+
+        def rewrite(index: int, table: pa.Table) -> ManifestFile:
+            return self.attempt.replace_file(index, encode(table), rows=table.num_rows)
+
+        try:
+            return settle_shared_keys(
+                self.run.lake,
+                files,
+                key=spec.key,
+                cursor=spec.cursor,
+                reread=self.reread_keys,
+                rewrite=rewrite,
+                hint=_hint(spec),
+            )
+        except ContractBroken as error:
+            raise ContractBroken(
+                f"{what}: not committed, the generation before stays: {error}"
+            ) from None
+
+    def _checks(self, settled: SettledKeys) -> tuple[Check, ...]:
+        spec, files = self._spec, settled.files
         columns = [*spec.key, *([spec.cursor] if spec.cursor else [])]
         checks = again_if_vanished(
             self.run.lake,
@@ -180,6 +219,8 @@ class StagedPartition:
                 contiguous=self.contiguous,
                 rests_on=self._rests_on,
                 zone=spec.window.zone,
+                dropped=self._dropped(settled),
+                unproved=self.extra.get("unproved"),
             ),
             lambda: files,
         )
@@ -193,8 +234,6 @@ class StagedPartition:
         if self.selection is not None:
             checks = (*checks, self._values_read())
         checks = (*checks, *self._checks_of_times())
-        what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-        refuse_if_broken(checks, what, hint=_hint(spec))
         return checks
 
     def _values_read(self) -> Check:
@@ -236,8 +275,12 @@ class StagedPartition:
                 "not read them: the next attempt does"
             )
 
-    def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
-        late, damage = self._late(files)
+    def _dropped(self, settled: SettledKeys) -> DroppedRows:
+        """What was dropped while pages came, and before the commit."""
+        return DroppedRows(self.counters["duplicates"] + settled.duplicates, settled.older_versions)
+
+    def _manifest(self, settled: SettledKeys, checks: Sequence[Check]) -> Manifest:
+        (late, damage), dropped = self._late(settled.files), self._dropped(settled)
         newest = self.run.index.latest(self.run.source.source, self.endpoint)
         columns = self._columns(newest)
         return Manifest(
@@ -265,11 +308,14 @@ class StagedPartition:
                 validators=self.extra.get("validators", {}),
                 feed_from=self.extra.get("feed_from"),
                 not_modified="not_modified" in self.extra,
+                newest_first=bool(self.extra.get("newest_first")),
                 parents=self.extra.get("fan_out", {}) if self._spec.parents else {},
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
                 converted=self._converted,
                 each=self._listed,
+                duplicate_rows=dropped.duplicates,
+                older_versions=dropped.older_versions,
                 warning="; ".join(filter(None, (self._warning(newest), damage))),
             ),
         )
@@ -367,7 +413,7 @@ class StagedPartition:
         """The late rows, and a sentence if they can't be counted."""
         run, spec, boundary = self.run, self._spec, self.window.boundary
         further_back = any(value.window is not None for value in self.values)
-        if spec.cursor is None or boundary is None or not files or further_back:
+        if spec.cursor is None or boundary is None or not files or further_back or not spec.key:
             return LateRows(0, 0, None), ""  # rows of values read from further back are not late
         previous = run.calendar.previous(self.partition)
         if previous is None:

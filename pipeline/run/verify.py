@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +35,33 @@ class Check:
         return {"name": self.name, "passed": self.passed, "detail": self.detail}
 
 
+@dataclass(frozen=True)
+class DroppedRows:
+    """Rows that share the key of one that is kept, and are not in the files.
+
+    :ivar duplicates: equal to the one that is kept. :ivar older_versions: older by the cursor.
+    """
+
+    duplicates: int = 0
+    older_versions: int = 0
+
+    def __str__(self) -> str:
+        said = []
+        if self.duplicates:
+            said.append(f"{self.duplicates:,} duplicates dropped, equal in all columns")
+        if self.older_versions:
+            said.append(f"{self.older_versions:,} older versions of rows dropped, the latest kept")
+        return "".join(f"; {each}" for each in said)
+
+
+_UNPROVED: Final = (
+    "the API's count and the rows that came do not agree after repeated passes, or there is none "
+    "for numbered pages (links and tokens may be such): name it as count or paging.total; one of "
+    f"exactly {CAP:,} is no count, but where Elasticsearch stops"
+)
+_NOTHING_DROPPED: Final = DroppedRows()
+
+
 def verify(
     read: Callable[[], Iterable[pa.RecordBatch]],
     *,
@@ -45,6 +72,8 @@ def verify(
     contiguous: bool,
     rests_on: ProofBasis = ProofBasis.KEYS,
     zone: tzinfo = UTC,
+    dropped: DroppedRows = _NOTHING_DROPPED,
+    unproved: str | None = None,
 ) -> tuple[Check, ...]:
     """The statements about a partition that its files prove or refute.
 
@@ -52,8 +81,11 @@ def verify(
     memory does not grow with their number; all other keys are looked at together.
 
     :param read: the key and cursor columns of the files, as read back; from the start each time.
+    :param key: empty where rows have none: then as many rows have to be there as were written.
     :param rests_on: the proof basis of the pages.
     :param zone: in which the days of a cursor begin.
+    :param unproved: why the pages are not proved contiguous, if more is known of it.
+    :param dropped: rows that are not in the files, since they share a key.
     """
     row_count = nulls = outside = duplicates = 0
     ranges: list[KeyRange] = []
@@ -63,31 +95,28 @@ def verify(
         row_count += batch.num_rows
         nulls += sum(batch[name].null_count for name in key)
         outside += _outside(batch, cursor, window, zone)
-        if len(key) > 1:
-            compound_keys.append(batch.select(list(key)))
+        if len(key) != 1:
+            if key:
+                compound_keys.append(batch.select(list(key)))
             continue
         keys = batch[key[0]]
         in_order = in_order and _rises(keys)
         ranges.append((keys[0].as_py(), keys[-1].as_py()))
-    if row_count and not (in_order and _apart(ranges)):
+    if key and row_count and not (in_order and _apart(ranges)):
         duplicates = _duplicates(pa.Table.from_batches(compound_keys or read()).select(list(key)))
     return (
         Check(
             "keys_unique",
             duplicates == 0 and row_count == expected_rows,
-            f"{row_count:,} rows read back of {expected_rows:,} written, {duplicates:,} with a key "
-            "that another row has",
+            f"{row_count:,} rows read back of {expected_rows:,} written"
+            + (f", {duplicates:,} with a key that another row has{dropped}" if key else ", no key"),
         ),
         Check("keys_not_null", nulls == 0, f"{nulls:,} keys are null"),
         Check("rows_in_window", outside == 0, f"{outside:,} rows lie outside the window"),
         Check(
             "pages_contiguous",
             contiguous,
-            rests_on.claim
-            if contiguous
-            else "the API's count and the rows that came do not agree after repeated passes, or "
-            "there is none for numbered pages (links and tokens may be such): name it as count or "
-            f"paging.total; one of exactly {CAP:,} is no count, but where Elasticsearch stops",
+            rests_on.claim if contiguous else unproved or _UNPROVED,
             blocking=False,
         ),
     )

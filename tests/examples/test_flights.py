@@ -33,6 +33,7 @@ from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +123,7 @@ async def _session(
 ) -> int:
     """Run the engine; how many requests that took."""
     async with open_client(source, ratelimit.open_budget(NAME, LIMITS, "memory")) as client:
-        run = RunContext(source, lake, client, run_id, lambda: now)
+        run = RunContext(source, lake, client, run_id, lambda: now, sleep=at_once)
         await run_source(run, [NAME], days, outcome)
         return client.budget.stats.requests
 

@@ -49,7 +49,7 @@ class Sick:
         return Starlette(routes=[Route("/things", self.things)])
 
 
-def source_at(url: str, paging: str, more: str = "") -> Source:
+def source_at(url: str, paging: str, more: str = "", whole: str = "") -> Source:
     return source_of(
         f"""
         source: api
@@ -63,6 +63,7 @@ def source_at(url: str, paging: str, more: str = "") -> Source:
             key: [id]
             cursor: at
             columns: {{id: int64, at: "timestamp[iso]"}}
+            {whole}
         """
     )
 
@@ -89,7 +90,7 @@ def test_an_empty_page_that_comes_for_once_ends_no_chain(
 def test_all_in_one_answer_is_not_nothing_since_one_answer_was_empty(lake: Lake) -> None:
     api = Sick(0)
     with serving(api.app()) as url:
-        source = source_at(url, "kind: none")
+        source = source_at(url, "kind: none", whole="whole: true")
         assert extract(source, lake, "things", DAYS, NOW)[0].rows == 10
         api.sick = [0, 0]
         assert extract(source, lake, "things", DAYS, NOW)[0].rows == 0, "it was empty twice"

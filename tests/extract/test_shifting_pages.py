@@ -21,6 +21,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
 from tests.dialects.test_window_edges import AT, WINDOW, Params, endpoint, ids, manifest_of
 from tests.extract.test_short_pages import NOW, Shop
+from tests.support.clock import at_once
 from tests.support.runs import LIMITS, outcome_of
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,9 @@ def swept(lake: Lake, source: Source) -> SweepResult:
     async def main() -> SweepResult:
         store = ratelimit.open_budget("shop", LIMITS, "memory")
         async with open_client(source, store) as client:
-            run = RunContext(source, lake, client, "sweep", lambda: datetime.now(UTC))
+            run = RunContext(
+                source, lake, client, "sweep", lambda: datetime.now(UTC), sleep=at_once
+            )
             return await sweep(run, "orders", ExtractionProgress())
 
     return asyncio.run(main())

@@ -23,6 +23,7 @@ from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
+from tests.support.clock import at_once
 from tests.support.runs import LIMITS, Row, instant, outcome_of, serving
 
 pytestmark = pytest.mark.slow
@@ -535,7 +536,9 @@ def test_a_parent_whose_pages_go_round_in_a_circle_is_listed(lake: Lake, tmp_pat
 async def swept(source: Source, lake: Lake) -> SweepResult:
     async with open_client(source, ratelimit.open_budget("shop", LIMITS, "memory")) as client:
         return await sweep(
-            RunContext(source, lake, client, "s", lambda: NOW), "orders", ExtractionProgress()
+            RunContext(source, lake, client, "s", lambda: NOW, sleep=at_once),
+            "orders",
+            ExtractionProgress(),
         )
 
 

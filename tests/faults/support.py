@@ -27,6 +27,7 @@ from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 
 DAY = "2026-01-01"
 NOON_AFTER = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -171,7 +172,7 @@ class Bench:
             transport=wire,
         )
         async with opened as client, batching(client, self.source) as sender:
-            run = RunContext(self.source, self.lake, sender, run_id, self.now)
+            run = RunContext(self.source, self.lake, sender, run_id, self.now, sleep=at_once)
             await run_source(run, names, days, outcome, self.done.append)
             return Ran(outcome, client.requests, client.breaker_state)
 

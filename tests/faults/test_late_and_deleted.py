@@ -27,6 +27,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
 from tests.faults.proxy import proxied
 from tests.faults.support import DAY, LIMITS, Bench, igdb
+from tests.support.clock import at_once
 from tests.support.runs import serving
 
 DAY_BEFORE = "2025-12-31"
@@ -64,7 +65,9 @@ def swept(bench: Bench, name: str) -> SweepResult:
             open_client(bench.source, memory) as client,
             batching(client, bench.source) as sender,
         ):
-            run = RunContext(bench.source, bench.lake, sender, "sweep", lambda: datetime.now(UTC))
+            run = RunContext(
+                bench.source, bench.lake, sender, "sweep", lambda: datetime.now(UTC), sleep=at_once
+            )
             return await sweep(run, name, ExtractionProgress())
 
     return asyncio.run(main())

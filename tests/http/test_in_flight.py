@@ -15,6 +15,7 @@ from pipeline.http.client import open_client
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 
@@ -72,7 +73,7 @@ def test_one_endpoint_has_as_many_requests_open_as_its_api_allows(lake: Lake) ->
         limits = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), IN_FLIGHT)
         async with open_client(source, ratelimit.open_budget("api", limits, "memory")) as client:
             at = datetime(2026, 11, 2, 12, tzinfo=UTC)
-            shared = RunContext(source, lake, client, "run-1", lambda: at)
+            shared = RunContext(source, lake, client, "run-1", lambda: at, sleep=at_once)
             await run_source(shared, ["things"], ["2026-11-02"], outcome)
 
     with serving(api.app) as url:

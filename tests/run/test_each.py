@@ -25,6 +25,7 @@ from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
 from sourcetool.check import Wanted, check
+from tests.support.clock import at_once
 from tests.support.responses import json_answer
 from tests.support.runs import LIMITS, extract, outcome_of, serving
 
@@ -358,7 +359,9 @@ async def _swept(source: Source, lake: Lake) -> SweepResult:
     async with open_client(source, ratelimit.open_budget("forge", LIMITS, "memory")) as client:
         later = datetime.now(UTC) + timedelta(days=1)
         return await sweep(
-            RunContext(source, lake, client, "s", lambda: later), "issues", ExtractionProgress()
+            RunContext(source, lake, client, "s", lambda: later, sleep=at_once),
+            "issues",
+            ExtractionProgress(),
         )
 
 

@@ -25,6 +25,7 @@ from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.other_runs import winner
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 from tests.support.wire import answer, client_of, serving
 from tests.support.yaml_sources import quick
 
@@ -132,7 +133,10 @@ def materialize(
     async def main() -> RunOutcome:
         limits = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), 8)
         async with open_client(source, ratelimit.open_budget("blog", limits, None)) as client:
-            run, outcome = RunContext(source, lake, client, run_id, lambda: NOW), RunOutcome()
+            run, outcome = (
+                RunContext(source, lake, client, run_id, lambda: NOW, sleep=at_once),
+                RunOutcome(),
+            )
             await run_source(run, names, days or (DAY,), outcome)
             return outcome
 
@@ -230,7 +234,7 @@ def test_the_loser_of_a_race_for_a_child_takes_what_is_made_from_the_parents_tha
             serving(lambda number, seen: answer([])) as wire,
             client_of(quick(wire.url)) as c,
         ):
-            run = RunContext(source, lake, c, "another", lambda: now)
+            run = RunContext(source, lake, c, "another", lambda: now, sleep=at_once)
             return await winner(run, "likes", DAY, since=now, patience_s=0.1)
 
     materialize(source, lake, ["posts", "likes"])

@@ -16,6 +16,7 @@ from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
 from pipeline.timestamps import as_iso
+from tests.support.clock import at_once
 
 BASELINE, DAY, NEXT = "2026-03-01", "2026-03-02", "2026-03-03"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -37,7 +38,7 @@ def test_the_hours_after_an_early_try_are_read(tmp_path: Path) -> None:
                 limits = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), 8)
                 async with open_client(source, ratelimit.open_budget("b", limits, None)) as client:
                     outcome = RunOutcome()
-                    run = RunContext(source, lake, client, "the run", lambda: now)
+                    run = RunContext(source, lake, client, "the run", lambda: now, sleep=at_once)
                     await run_source(run, ["games"], days, outcome)
                     return outcome
 

@@ -22,6 +22,7 @@ from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
 from pipeline.ratelimit.usage_stats import Minute, last_hour
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 from tests.support.runs import serving
 from tests.support.yaml_sources import source_of
 
@@ -116,7 +117,7 @@ def extract(url: str, lake: Lake, location: str) -> RunOutcome:
     async def main() -> RunOutcome:
         outcome = RunOutcome()
         async with open_client(source, open_budget("shop", LIMITS, location)) as client:
-            run = RunContext(source, lake, client, "one-run", lambda: NOW)
+            run = RunContext(source, lake, client, "one-run", lambda: NOW, sleep=at_once)
             await run_source(run, ["things"], [DAY], outcome)
         return outcome
 

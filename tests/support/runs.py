@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -23,6 +23,7 @@ from pipeline.lake.read import key_rows
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
+from tests.support.clock import at_once
 
 Row = dict[str, Any]
 LIMITS = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), in_flight=8, throttle_wait_s=0.05)
@@ -74,10 +75,12 @@ def outcome_of(
     days: Sequence[str],
     now: datetime,
     run_id: str | None = None,
+    sleep: Callable[[float], Awaitable[None]] = at_once,
 ) -> tuple[RunOutcome, int]:
     """Run the engine: what came of it, and how many requests that took.
 
     :param run_id: of an earlier try of the same run; else a run of its own.
+    :param sleep: the pauses between an end and its confirmation.
     """
 
     async def main() -> tuple[RunOutcome, int]:
@@ -85,7 +88,9 @@ def outcome_of(
         async with open_client(
             source, ratelimit.open_budget(source.source, LIMITS, "memory")
         ) as client:
-            run = RunContext(source, lake, client, run_id or f"run-{next(_numbers)}", lambda: now)
+            run = RunContext(
+                source, lake, client, run_id or f"run-{next(_numbers)}", lambda: now, sleep=sleep
+            )
             names = [endpoint] if isinstance(endpoint, str) else endpoint
             await run_source(run, names, days, outcome)
             return outcome, client.requests

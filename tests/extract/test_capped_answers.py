@@ -1,0 +1,109 @@
+"""``paging: none``: a page that looks like the first of several is not taken for the whole."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.errors import ContractBroken
+from pipeline.extract.capped_page import looks_capped
+from pipeline.lake.s3 import Lake
+from tests.support.runs import outcome_of, serving
+from tests.support.yaml_sources import source_of
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+TAGS = [{"id": n, "next": "x", "total": 999, "more": True, "tags": [1]} for n in range(7)]
+
+
+def body(**beside: Any) -> bytes:
+    return json.dumps({"rows": TAGS} | beside).encode()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"next": "https://api/things?page=2"},
+        {"nextPageToken": "abc"},
+        {"paging": {"next": 2}},
+        {"@odata.nextLink": "https://api/x"},
+        {"has_more": True},
+        {"meta": {"hasMore": True}},
+        {"partial": True},
+        {"truncated": True},
+    ],
+)
+def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None:
+    said = looks_capped(7, body(**beside), {}, ())
+    assert said is not None
+    assert "there is more" in said
+    assert "`whole: true`" in said
+    leading = json.dumps({**beside, "rows": TAGS}).encode()
+    assert looks_capped(7, leading, {}, ()) == said
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {},
+        {"next": None},
+        {"next": ""},
+        {"has_more": False},
+        {"total": 7},
+        {"count": 7},
+        {"total": 3},
+        {"truncated": False},
+    ],
+)
+def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -> None:
+    assert looks_capped(7, body(**beside), {}, ()) is None
+    assert looks_capped(7, json.dumps(TAGS).encode(), {}, ()) is None
+
+
+@pytest.mark.parametrize("beside", [{"total": 8}, {"meta": {"totalCount": 900}}, {"count": 12}])
+def test_a_total_that_says_more_is_an_error(beside: dict[str, Any]) -> None:
+    with pytest.raises(ContractBroken, match=r"7 rows came, and the response says"):
+        looks_capped(7, body(**beside), {}, ())
+
+
+def test_a_link_to_a_next_page_and_a_full_looking_page_are_told() -> None:
+    link = {"link": '<https://api/things?page=2>; rel="next"'}
+    assert "names a next page" in str(looks_capped(7, b"[]", link, ()))
+    assert "100 rows came" in str(looks_capped(100, b"[]", {}, ()))
+    assert "12 rows came" in str(looks_capped(12, b"[]", {}, ("12",)))
+    assert looks_capped(12, b"[]", {}, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "proved"),
+    [(100, "", False), (100, "whole: true", True), (99, "", True), (0, "", True)],
+)
+def test_a_full_looking_page_is_no_proof_unless_the_yaml_says_that_it_is_whole(
+    rows: int, more: str, proved: bool, lake: Lake
+) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(json.dumps([{"id": n} for n in range(rows)]))
+
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints: {{things: {{key: [id], {more}}}}}
+            """
+        )
+        outcome, requests = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
+    (receipt,) = outcome.receipts
+    checks = {check["name"]: check for check in receipt.manifest.checks}
+    assert receipt.manifest.rows == rows
+    assert (receipt.manifest.proof.contiguous, checks["pages_contiguous"]["passed"]) == (
+        proved,
+        proved,
+    )
+    assert requests == (1 if rows else 2)
+    assert proved or "say `whole: true`" in checks["pages_contiguous"]["detail"]

@@ -1,0 +1,182 @@
+"""An API that is away for a moment with `200 []`: the moment is over when a confirmation comes, as
+that one waits. No day is short, no end rests on keys alone, and no living key is swept."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline import ratelimit
+from pipeline.config import Source
+from pipeline.errors import ReadRefused
+from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.http.client import open_client
+from pipeline.lake.read import current, key_rows
+from pipeline.lake.s3 import Lake
+from pipeline.run.context import RunContext
+from pipeline.run.deletions import SweepResult, recorded_sweeps, sweep, take_back
+from sourcetool.__main__ import main
+from tests.support.runs import LIMITS, outcome_of, serving
+from tests.support.yaml_sources import source_of
+
+NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
+DAYS = ["2026-11-02"]
+ROWS, PAGE = 60, 10
+
+
+class Shard:
+    """Away from a request on, with empty pages, until somebody waits."""
+
+    def __init__(self, *away_at: int, rows: int = ROWS) -> None:
+        self.rows = [{"id": n, "at": "2026-11-02T05:00:00Z"} for n in range(rows)]
+        self.away_at, self.requests, self.away = set(away_at), 0, False
+        self.slept: list[float] = []
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def sleep(self, wait_s: float) -> None:
+        self.slept.append(wait_s)
+        self.away = False
+
+    async def answer(self, request: Request) -> Response:
+        self.requests += 1
+        self.away |= self.requests in self.away_at
+        given = request.query_params
+        number = int(given.get("page", "1")) - 1
+        first = int(given.get("after", "-1")) + 1 or int(given.get("token", number * PAGE))
+        rows: list[Any] = [] if self.away else self.rows[first : first + PAGE]
+        more = len(rows) == PAGE
+        return JSONResponse(rows, headers={"Next": str(first + PAGE)} if more else {})
+
+
+PAGINGS = {
+    "keyset": ("{kind: keyset, limit: 10}", 'after: "{after}"'),
+    "token": ("{kind: token, limit: 10, header: next, numbered: false}", 'token: "{token}"'),
+    "page": ("{kind: page, limit: 10}", 'page: "{page}"'),
+}
+
+
+def source_at(url: str, kind: str, more: str = "") -> Source:
+    paging, params = PAGINGS[kind]
+    return source_of(
+        f"""
+        source: api
+        base_url: {url}
+        start: 2026-11-02
+        retries: {{errors: 1, first_wait_s: 0.001}}
+        endpoints:
+          things:
+            request: {{params: {{{params}}}}}
+            paging: {paging}
+            key: [id]
+            columns: {{id: int64}}
+            {more}
+        """
+    )
+
+
+@pytest.mark.parametrize("away_at", [1, 2, 4, 6, 7])
+@pytest.mark.parametrize("kind", PAGINGS)
+def test_an_outage_of_a_moment_ends_no_partition(kind: str, away_at: int, lake: Lake) -> None:
+    api = Shard(away_at)
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(
+            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
+        )
+    (receipt,) = outcome.receipts
+    rows = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
+    assert sorted(rows) == list(range(ROWS))
+    assert all(1.0 <= wait_s <= 1.5 for wait_s in api.slept)
+    assert len(api.slept) <= 2, "a pause is for the end, and not for each page"
+
+
+@pytest.mark.parametrize("kind", PAGINGS)
+def test_an_end_by_empty_pages_after_a_full_one_rests_on_no_keys(kind: str, lake: Lake) -> None:
+    api = Shard()
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(
+            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
+        )
+    assert outcome.receipts[0].manifest.proof.rests_on in ("chain", None)
+    assert outcome.receipts[0].manifest.rows == ROWS
+
+
+def test_an_end_by_a_short_page_waits_for_nothing(lake: Lake) -> None:
+    api = Shard(rows=ROWS - 3)
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(
+            source_at(url, "keyset"), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
+        )
+    assert outcome.receipts[0].manifest.proof.rests_on == "keys"
+    assert api.slept == []
+
+
+# ---- sweeps
+
+
+def swept(source: Source, lake: Lake, at: datetime, sleep: Any) -> SweepResult:
+    async def run() -> SweepResult:
+        budget = ratelimit.open_budget(source.source, LIMITS, "memory")
+        async with open_client(source, budget) as client:
+            context = RunContext(source, lake, client, "sweep", lambda: at, sleep=sleep)
+            return await sweep(context, "things", ExtractionProgress())
+
+    return asyncio.run(run())
+
+
+def living(lake: Lake) -> set[int]:
+    return set(current(lake, "api", "things")["id"].to_pylist())
+
+
+def later(hours: int) -> datetime:
+    return datetime.now(UTC) + timedelta(hours=hours)
+
+
+def test_a_sweep_that_misses_more_than_a_tenth_reads_again_and_later_ones_bring_keys_back(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api, everything = Shard(), set(range(ROWS))
+    with serving(api.app) as url:
+        source = source_at(url, "keyset", "sweep: true")
+        outcome_of(source, lake, "things", ["2026-11-03"], NOW, sleep=api.sleep)
+        rows = api.rows
+
+        async def back(wait_s: float) -> None:
+            api.slept.append(wait_s)
+            if wait_s > 60:
+                api.rows = rows
+
+        api.rows, api.slept = rows[:25], []
+        found = swept(source, lake, later(1), back)
+        assert (found.keys_gone, found.keys_seen) == (0, ROWS), "it was sick, and is well again"
+        assert max(api.slept) >= 120
+
+        async def stays(wait_s: float) -> None:
+            pass
+
+        api.rows = rows[:25]
+        assert swept(source, lake, later(2), stays).keys_gone == 35
+        assert living(lake) == set(range(25))
+        api.rows = rows[:30]
+        found = swept(source, lake, later(3), stays)
+        assert (found.keys_gone, found.keys_back) == (0, 5), "seen live, so they are back"
+        assert living(lake) == set(range(30))
+        api.rows = rows[:25]
+        assert swept(source, lake, later(4), stays).keys_gone == 5, "and gone once more"
+        assert living(lake) == set(range(25))
+    sweeps = recorded_sweeps(lake, "api", "things")
+    assert len(sweeps) == 3
+    assert take_back(lake, "api", "things", sweeps[2]) == 5
+    assert living(lake) == set(range(30))
+    monkeypatch.setattr("sourcetool.sweeps.open_lake", lambda url: lake)
+    monkeypatch.setenv("HEADRACE_LAKE", "s3://lake")
+    assert main(["sweeps", "api/things", "--take-back", sweeps[0]]) == 0
+    assert living(lake) == everything
+    assert main(["sweeps", "api/things"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [sweeps[1], "1 sweeps"]
+    with pytest.raises(ReadRefused, match="has no sweep of"):
+        take_back(lake, "api", "things", sweeps[0])
