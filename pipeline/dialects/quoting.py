@@ -117,20 +117,13 @@ def written(template: str, match: re.Match[str], text: str, *, place: str, is_te
         return _WRITTEN[how](text, "") if how else text
     if outer and '"' in around and how != "json":
         inner = around.replace('"', "")
-        _refuse(template, match, text, place, how, inner)
+        _refuse(match, text, place, how, inner)
         return _json(_WRITTEN[how](text, inner) if how else text, "")
-    _refuse(template, match, text, place, how, around)
+    _refuse(match, text, place, how, around)
     return _WRITTEN[how](text, around) if how else text
 
 
-def _refuse(
-    template: str,
-    match: re.Match[str],
-    text: str,
-    place: str,
-    how: str,
-    around: str,
-) -> None:
+def _refuse(match: re.Match[str], text: str, place: str, how: str, around: str) -> None:
     """:raises ConfigError: the text has a quote that would end the one it stands in."""
     unsafe = {char for char in _UNSAFE[how] if char in around or char == "\\"}
     if not around or not (unsafe & set(text)):
@@ -138,7 +131,7 @@ def _refuse(
     what = "a quote or a backslash in it" if how != "sql" else "a backslash in it"
     raise ConfigError(
         f"The value {cut(text, 60)!r} of `{{{match[1]}}}` has {what}, and stands inside quotes in "
-        f"`{place}: {cut(template, 120)}`: the API would read another query. Say how the API "
+        f"`{place}`: the API would read another query. Say how the API "
         f"escapes quotes there: `{{{match[1]}|odata}}` doubles them, as does sql; "
         f"`{{{match[1]}|jql}}` sets a backslash before them, as does json; `{{{match[1]}|raw}}` "
         "leaves them as they are"
@@ -162,7 +155,7 @@ def _stays_a_word(
         return
     raise ConfigError(
         f"The value {cut(text, 60)!r} of `{{{match[1]}}}` is more than a word, and has no quotes "
-        f"around it in `{place}: {cut(template, 120)}`: the API would read another query. Check: "
+        f"around it in `{place}`: the API would read another query. Check: "
         f"1. quotes, as in '{{{match[1]}|odata}}'; 2. `{{{match[1]}|raw}}`, if the API wants it so"
     )
 

@@ -442,7 +442,7 @@ def test_odd_values_arrive_as_they_are_written(lake: Lake, tmp_path: Path, where
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("repos/{each}/issues", "issues", "since the request has no {each}: put it into `path` or"),
+        ("repos/{each|path}/issues", "issues", "since the request has no {each}: put it into"),
         ("each: {values: [acme/rocket", "each: {values: [duck/db", "'duck/db' stands here twice"),
         ("values: [acme/rocket, acme/sled, duck/db, duck/empty]", "values: ''", "at least 1"),
         ("[acme/rocket, acme/sled,", "[true, acme/sled,", "got True: put it into quotes"),
