@@ -155,6 +155,8 @@ def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
         metadata["not_modified"] = True
     if notes.converted:
         metadata["converted_cells"] = dict(notes.converted)
+    if notes.filtered_rows is not None:
+        metadata["filtered_rows"] = notes.filtered_rows
     if notes.warning:
         metadata["doubt"] = notes.warning
     if parents := notes.parents:

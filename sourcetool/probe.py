@@ -189,12 +189,14 @@ async def look(
                 break
             seen.pages.append(page)
             if page.info.rows:
-                seen.came.append(pages.made(reader.read(seen.answers[-1].body).table, page.request))
+                came = seen.answers[-1]
+                seen.came.append(pages.made(reader.read(came.body), page.request, came))
             ask = _next(paging, ask, page.info, seen.counted) if page.info.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await asked(pages_in(part)).page(first_request(paging, part))
             if seen.half.outside:
-                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.request)
+                came = seen.answers[-1]
+                table = pages.made(reader.read(came.body), seen.half.request, came)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):

@@ -1,12 +1,11 @@
 """What an API is, as data: one frozen, validated ``Source`` a YAML file.
 
 ``source`` holds the whole, ``endpoint`` one collection of rows, ``request`` how it is asked,
-``each`` for which values (``row_filter``: of which rows of another endpoint), ``limits`` how fast;
-``validation`` says whether the parts of an endpoint fit together. How pages follow each other is
-``pipeline.pagination``'s.
-``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and turns
-each mistake into one sentence with file and line; ``hints`` say what a wrong key may have meant.
-``json_schema`` describes the YAML to an editor.
+``each`` for which values (``row_filter``: of which rows), ``columns`` what lands, ``limits`` how
+fast; ``validation`` says whether the parts of an endpoint fit together. How pages follow each other
+is ``pipeline.pagination``'s. ``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and
+turns each mistake into one sentence with file and line; ``hints`` say what a wrong key may have
+meant. ``json_schema`` describes the YAML to an editor.
 """
 
 from pipeline.config.endpoint import Endpoint

@@ -1,8 +1,9 @@
 """The family of decoders: bytes to Arrow, faithful or refused, the same from page to page. No I/O.
 
 In the order in which a body goes: ``base`` (the family: ``Format``, ``Decoder``, the registry),
-``shape`` (how an endpoint's pages look), ``types`` (declared columns), ``body_checks`` (charsets,
-and errors that a retry may fix), ``json_decoder`` (the kind ``json``) with its ``fast_path``,
+``shape`` (how an endpoint's pages look), ``row_selection`` (where the rows are, and in which form)
+with the errors of ``row_misfits``, ``types`` (declared columns), ``body_checks`` (charsets, and
+errors that a retry may fix), ``json_decoder`` (the kind ``json``) with its ``fast_path``,
 ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell), ``type_lattice`` and
 ``inferred_columns`` (inferred columns).
 

@@ -44,8 +44,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.body import Body
 from pipeline.decode import exact_path, type_lattice
 from pipeline.decode.body_checks import BadBody, ConversionCounts
-from pipeline.decode.exact_path import Row
 from pipeline.decode.inferred_columns import InferredColumns
+from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
 from pipeline.errors import ContractBroken
 from pipeline.kinds import Kinds
@@ -61,12 +61,15 @@ class DecodedPage:
         absent.
     :param converted: how many cells of each column were converted.
     :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
+    :param items: what the API counts as rows: more or fewer than the table has where an item of
+        its list is several rows, or null.
     """
 
     table: pa.Table
     extras: Mapping[str, object]
     converted: Counter[str]
     arrow_bytes: int
+    items: int
 
 
 class Format(BaseModel, ABC):
@@ -157,12 +160,20 @@ class Decoder(ABC):
         return self.finished(table, extras or {}, conversions)
 
     def finished(
-        self, table: pa.Table, extras: Mapping[str, object], conversions: Counter[str]
+        self,
+        table: pa.Table,
+        extras: Mapping[str, object],
+        conversions: Counter[str],
+        items: int | None = None,
     ) -> DecodedPage:
-        """The page of a decoded table, once its nulls are checked and its types joined."""
+        """The page of a decoded table, once its nulls are checked and its types joined.
+
+        :param items: what the API counts as rows; default: the table's rows.
+        """
         exact_path.check_nulls(table, self.shape.columns, self.label)
         self.inferred.join(table)
-        return DecodedPage(table, extras, conversions, table.get_total_buffer_size())
+        count = table.num_rows if items is None else items
+        return DecodedPage(table, extras, conversions, table.get_total_buffer_size(), count)
 
     @property
     def schema(self) -> pa.Schema:

@@ -19,11 +19,12 @@ from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
-from pipeline.decode.types import INSTANT, parse_type
+from pipeline.decode.types import INSTANT
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
 from pipeline.errors import ContractBroken, cut_bytes
 from pipeline.extract.confirmation import LIMITS
+from pipeline.extract.context_columns import ContextColumns, PageContext
 from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import (
     check_keys,
@@ -36,6 +37,7 @@ from pipeline.extract.page_checks import (
 )
 from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.row_rules import hashed
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
@@ -69,6 +71,7 @@ class PageFetcher:
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
+        self._added = ContextColumns(self._endpoint)
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
@@ -189,17 +192,17 @@ class PageFetcher:
         check_order(page.table, self._endpoint, request)
         # Pages go by the API's own rows.
         content = self._content(page, response)
-        info = self._info(content)
-        made = self.made(page.table, request)
+        info = self._info(content, page.items)
+        made = self.made(page, request, response)
         check_keys(made, self._endpoint)
         made = in_order_of(page.table, made, self._endpoint)
         if feed and self._endpoint.cursor is not None and made.num_rows:
             feed.record(made[self._endpoint.cursor])
         table = inside(made, self._endpoint, *slice_of(self._window, request))
         check_names(table, self._endpoint)
-        outside = page.table.num_rows - table.num_rows
+        outside = page.items - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        as_read = table is made and self._transform is None
+        as_read = table is made and self._transform is None and not self._endpoint.hash
         arrow_bytes = page.arrow_bytes if as_read else table.nbytes
         return ParsedPage(
             request,
@@ -212,25 +215,27 @@ class PageFetcher:
             earlier_row=self._endpoint.paging.token_before_last(content),
         )
 
-    def made(self, rows: pa.Table, request: PageRequest) -> pa.Table:
-        """What the user's function makes of the API's rows, with the parent, which they lack."""
+    def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
+        """What the user's function makes of the API's rows, with the columns that they lack."""
+        rows = page.table
         if self._transform is not None:
             path, needed = str(self._endpoint.transform), self._endpoint.needed
             rows = transformed(rows, self._transform, path, needed)
-        return self._of_parent(rows, request)
-
-    def _of_parent(self, rows: pa.Table, request: PageRequest) -> pa.Table:
-        for field, name in value_fields(self._endpoint):
-            given = request.parent if name in ("each", "parent") else request.fields.get(name)
-            try:
-                value = pa.scalar(given).cast(field.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                raise ContractBroken(
-                    f"The column `{field.name}` gets `{name}` = {given!r}, which no "
-                    f"{field.type} holds. Check: its type in `columns`, e.g. `{field.name}: string`"
-                ) from None
-            rows = rows.append_column(field, pa.repeat(value, rows.num_rows))
-        return rows
+        if self._endpoint.hash and self._source.hash_salt is not None:
+            salt = self._source.hash_salt.get_secret_value()
+            rows = hashed(rows, self._endpoint.hash, salt)
+        if not self._added.fields:
+            return rows
+        start, end = slice_of(self._window, request)
+        context = PageContext(
+            values={**request.fields, "each": request.parent, "parent": request.parent},
+            start=start or self._endpoint.window.floor_at,
+            end=end,
+            members=page.extras,
+            headers=response.headers,
+            now=datetime.now(UTC),
+        )
+        return self._added.add(rows, context)
 
     def _is_empty(self, response: HttpResponse) -> bool:
         """Whether the response means that there are no rows, whatever its body has."""
@@ -241,7 +246,7 @@ class PageFetcher:
         )
 
     def _nothing(self, request: PageRequest) -> ParsedPage:
-        none = self._of_parent(self._reader.schema.empty_table(), request)
+        none = self._added.add(self._reader.schema.empty_table(), PageContext())
         return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none))
 
     def _content(self, page: DecodedPage, response: HttpResponse) -> PageContent:
@@ -255,11 +260,24 @@ class PageFetcher:
             types=self._types,
         )
 
-    def _info(self, content: PageContent) -> PageInfo:
+    def _info(self, content: PageContent, items: int) -> PageInfo:
+        """:param items: what the API counts as rows of the page.
+
+        :raises ContractBroken: pages go by rows, and none of the items is one.
+        """
+        rows = content.table.num_rows
+        if self._endpoint.pages_go_by_rows:
+            if items and not rows:
+                raise ContractBroken(
+                    f"The page has {items:,} items and no row, and pages go by their rows. Check: "
+                    "1. `rows`; 2. another kind of paging, such as `token` or `link`"
+                )
+            items = rows
         first, last = ends(content.table, self._endpoint)
         edges = edges_of(content.table, self._endpoint)
         return replace(
             self._endpoint.paging.info_of(content),
+            rows=items,
             first=first,
             last=last,
             cursor=edges.cursor,
@@ -273,14 +291,6 @@ def _stamped(table: pa.Table) -> pa.Table:
     """With when the rows came."""
     now = pa.scalar(datetime.now(UTC), INSTANT)
     return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
-
-
-def value_fields(endpoint: Endpoint) -> list[tuple[pa.Field, str]]:
-    """The columns that get what is known of the value: each with the placeholder it is of."""
-    return [
-        (pa.field(column, parse_type(endpoint.columns[column].type).arrow), name)
-        for column, name in endpoint.value_columns.items()
-    ]
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:

@@ -27,6 +27,7 @@ from pipeline.partitions.window import Window
 
 def shape_of(endpoint: Endpoint) -> Shape:
     """How a page's body looks, and what its rows are."""
+    added = endpoint.added_columns
     columns = [
         Column(
             name=name,
@@ -34,18 +35,20 @@ def shape_of(endpoint: Endpoint) -> Shape:
             path=split_path(column.path) if column.path else (name,),
             # The user's function may be what fills a column: `transformed` looks behind it.
             nullable=bool(endpoint.transform) or name not in endpoint.needed,
+            hidden=name in endpoint.hash,
         )
         for name, column in endpoint.columns.items()
-        if name not in endpoint.value_columns
+        if name not in added
     ]
     if endpoint.deleted:
         columns.append(Column("_deleted", parse_type("bool"), split_path(endpoint.deleted)))
     return Shape(
-        rows=endpoint.rows_path,
-        rows_may_lack=endpoint.rows_may_lack,
+        rows=endpoint.row_selection,
         columns=tuple(columns),
         infer=endpoint.infer,
-        ours=frozenset(endpoint.value_columns),
+        ours=frozenset(added),
+        excluded=frozenset(split_path(path) for path in endpoint.exclude),
+        snake_case=endpoint.names == "snake_case",
         contract=endpoint.contract,
         extras=_extras(endpoint),
     )
@@ -56,7 +59,11 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     named = dict(endpoint.paging.references())
     if endpoint.errors_at:
         named["error"] = endpoint.errors_at
-    return {name: split_path(path) for name, path in named.items()}
+    paths = {name: split_path(path) for name, path in named.items()}
+    for column in endpoint.columns.values():
+        if column.response_path is not None and not column.is_outer:
+            paths[str(column.from_)] = column.response_path
+    return paths
 
 
 def paging_of(endpoint: Endpoint) -> Paging:

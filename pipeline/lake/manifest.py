@@ -92,6 +92,7 @@ class ManifestNotes:
         that are not read up to the manifest's (`pipeline.run.watermarks`).
     :ivar schema_changes: against the newest partition before.
     :ivar converted: by column, how many cells did not come in its type.
+    :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
     """
@@ -105,6 +106,7 @@ class ManifestNotes:
     values: Mapping[str, Any] = field(default_factory=dict)
     schema_changes: tuple[SchemaChange, ...] = ()
     converted: Mapping[str, int] = field(default_factory=dict)
+    filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
 
@@ -122,6 +124,7 @@ class ManifestNotes:
             "values": dict(self.values) or None,
             "schema_changes": changes or None,
             "converted": dict(self.converted) or None,
+            "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
         }
@@ -147,6 +150,7 @@ class ManifestNotes:
 
 _PLAIN_NOTES: Final = frozenset(
     {"cursor", "validators", "feed_from", "not_modified", "parents", "values", "converted"}
+    | {"filtered_rows"}
 )
 
 

@@ -34,13 +34,14 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
+from pipeline.extract.row_rules import kept
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
 from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
-from pipeline.run.staged_partition import CONVERTED, StagedPartition
+from pipeline.run.staged_partition import CONVERTED, FILTERED, StagedPartition
 from pipeline.run.values import grouped
 from pipeline.run.watermarks import windows_of
 from pipeline.run.writer import PartitionWriter
@@ -112,6 +113,7 @@ class _Stager:
         self._may_fail = may_fail
         self._before = before
         self._extra: dict[str, Any] = {}
+        self._filtered = 0
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
         self._window = attempt.window
@@ -239,7 +241,7 @@ class _Stager:
             async with self._landing.open():
                 async with aclosing(pages) as handed_pages:
                     async for handed in handed_pages:
-                        gathered.add(handed)
+                        gathered.add(self._kept(handed))
                         await asyncio.sleep(0)  # pages in a row must not hold the loop up
                         if gathered.is_full:
                             await self._landing.end(gathered, self._counters())
@@ -251,6 +253,17 @@ class _Stager:
                 if gathered.rows:
                     end = ReadingEnd(self._tally.contiguous, self._extra)
                     await self._landing.end(gathered, self._counters(), end)
+
+    def _kept(self, batch: PageBatch) -> PageBatch:
+        """The rows that meet ``where``, once each; the others are counted."""
+        spec = self._spec
+        if not spec.where or not batch.table.num_rows:
+            return batch
+        table = kept(batch.table, spec.where, spec.columns)
+        if (gone := batch.table.num_rows - table.num_rows) == 0:
+            return batch
+        self._filtered += gone
+        return replace(batch, table=table, arrow_bytes=table.nbytes)
 
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
@@ -287,7 +300,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", *self._spec.value_columns}
+        added = {"_extracted_at", *self._spec.added_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:
@@ -299,6 +312,7 @@ class _Stager:
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
+            FILTERED: self._filtered,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }
         return Counter(now) + self._earlier

@@ -39,6 +39,8 @@ log = logging.getLogger("headrace.run")
 
 CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
+FILTERED: Final = "filtered rows"
+"""The rows that ``where`` did not keep."""
 _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
     "window misspelt (some servers answer nothing to a filter that they don't know), does what is "
@@ -243,6 +245,7 @@ class StagedPartition:
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
                 converted=self._converted,
+                filtered_rows=self.counters[FILTERED] if self._spec.where else None,
                 each=self._listed,
                 warning=self._warning(newest),
             ),
