@@ -44,6 +44,11 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
 def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
     """What is said of the rows' form fits it, and pages can go by such rows."""
     form, starred = endpoint.rows_as, STAR in endpoint.rows_path
+    if (endpoint.rows or form != "list") and not endpoint.format.has_paths:
+        yield (
+            f"`rows` and `as` are about JSON, and a body of `format: {endpoint.format.kind}` is "
+            "rows alone: leave them out"
+        )
     expression = endpoint.row_selection.jmespath
     if expression is not None:
         try:

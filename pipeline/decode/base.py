@@ -76,11 +76,13 @@ class Format(BaseModel, ABC):
     """What the YAML says of a page's bytes: the model of one kind of decoder.
 
     :cvar accept: the ``Accept`` header of requests, unless the YAML sets one.
+    :cvar has_paths: a body has values at paths, so that ``rows`` and ``as`` mean something.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     accept: ClassVar[str]
+    has_paths: ClassVar[bool] = True
     kind: str
 
     @abstractmethod

@@ -152,7 +152,7 @@ def test_proofs_hold_for_every_form(lake: Lake, form: str, paging: str) -> None:
     assert landed(lake, manifest, "id", "name") == [(n, f"n{n}") for n in ids]
 
 
-PEOPLE = [
+PEOPLE: list[dict[str, Any]] = [
     {"id": n, "mail": f"p{n}@example.org", "kind": "file" if n % 3 else "folder", "_links": n}
     for n in range(1, 41)
 ]
