@@ -163,9 +163,9 @@ def _hashed_fit(endpoint: "Endpoint") -> Iterator[str]:
 
 
 def _excluded_fit(endpoint: "Endpoint") -> Iterator[str]:
-    declared = {
-        split_path(column.path) if column.path else (name,): name
-        for name, column in endpoint.columns.items()
+    """A column with a path of its own keeps what it is made of, under its own name."""
+    declared: dict[tuple[str, ...], str] = {
+        (name,): name for name, column in endpoint.columns.items() if column.path is None
     }
     for text in endpoint.exclude:
         path = split_path(text)

@@ -3,15 +3,15 @@
 Any format whose rows can be parsed into dicts of Python values can take it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
 from pipeline.decode import coerce, type_lattice
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns, check_joins
-from pipeline.decode.row_selection import Row
-from pipeline.decode.shape import Column, Shape, dig, misfit, table_of
+from pipeline.decode.row_selection import Path, Row
+from pipeline.decode.shape import Column, Shape, dig, misfit, pruned, table_of
 from pipeline.decode.types import from_arrow
 
 
@@ -31,7 +31,8 @@ def table_of_rows(
         columns[column.name] = declared_column(rows, column, conversions, label)
     for name, member in shape.inferred_members(set().union(*rows)).items():
         known = inferred.known(name)
-        columns[name] = _inferred_column(rows, name, member, known, conversions, label)
+        excluded = shape.nested_exclusions.get(member, ())
+        columns[name] = _inferred_column(rows, name, member, excluded, known, conversions, label)
     return table_of(columns, shape, len(rows))
 
 
@@ -58,13 +59,14 @@ def _inferred_column(
     rows: Sequence[Row],
     name: str,
     member: str,
+    excluded: Collection[Path],
     known: pa.DataType,
     conversions: ConversionCounts,
     label: str,
 ) -> pa.Array:
     """An inferred column of the rows, in the type that these rows give it."""
     conversions.column = name
-    values = [row.get(member) for row in rows]
+    values = [pruned(row.get(member), excluded) if excluded else row.get(member) for row in rows]
     ids = [row.get("id") for row in rows]
     check_joins(values, ids, known, name, label)
     of: pa.DataType = pa.null()

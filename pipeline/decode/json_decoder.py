@@ -191,7 +191,8 @@ class JsonDecoder(Decoder):
 
     def _selected(self, value: object) -> SelectedRows:
         """The rows of a parsed body, without what no row keeps."""
-        found, excluded = rows_in(value, self.shape.rows, self.label), self.shape.excluded
+        found = rows_in(value, self.shape.rows, self.label)
+        excluded = self.shape.excluded_from_rows
         if not excluded:
             return found
         return replace(found, rows=[cast(Row, pruned(row, excluded)) for row in found.rows])

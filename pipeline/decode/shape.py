@@ -98,6 +98,14 @@ class Shape:
         return found
 
     @cached_property
+    def excluded_from_rows(self) -> frozenset[Path]:
+        """The excluded paths that no declared column is made of."""
+        made_of = [column.path for column in self.columns]
+        return frozenset(
+            path for path in self.excluded if all(of[: len(path)] != path for of in made_of)
+        )
+
+    @cached_property
     def nested_exclusions(self) -> Mapping[str, frozenset[Path]]:
         """By member of a row: the paths inside it that no row keeps."""
         inside: dict[str, set[Path]] = {}

@@ -205,6 +205,9 @@ def test_excluded_members_are_in_no_column(fast: bool) -> None:
         how = Shape(infer=True, excluded=how.excluded, columns=(Column("id", parse_type("int64")),))
     row = reader_of(how).read(text).table.to_pylist()[0]
     assert row == {"id": 1, "meta": {"x": [{"z": 2}]}}
+    moved = Column("secret", parse_type("int64"), ("meta", "secret"))
+    kept = Shape(infer=True, excluded=how.excluded, columns=(*how.columns, moved))
+    assert reader_of(kept).read(text).table.to_pylist()[0] == {"id": 1, "secret": 1}
 
 
 def test_names_in_snake_case() -> None:
