@@ -131,7 +131,9 @@ def test_couchdb_s_selectors_and_its_changes(lake: Lake, tmp_path: Path) -> None
         wrong = COUCHDB.replace('$gt: "{{after}}"', '$gt: "{{after}} "')
         outcome, _ = outcome_of(source_of(wrong, tmp_path, url=url), lake, "units", DAYS[:1], NOW)
         assert isinstance(outcome.failed[0].error, ContractBroken)
-        assert "compares `number` by its type, as a number or a text" in str(outcome.failed[0].error)
+        assert "compares `number` by its type, as a number or a text" in str(
+            outcome.failed[0].error
+        )
 
         gone = [_deleted(url, row["_id"]) for row in table[:50]]
         (manifest,) = extract(source, lake, "changes", DAYS[-1:], NOW)
