@@ -7,6 +7,7 @@ range, a step that fails or is retried), each partition is logged by itself; suc
 although the step fails, or the run ends before the next attempt.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +18,14 @@ from assets.compat import WITHOUT_MATERIALIZATION, log_check
 from assets.specs import asset_key, column_schema
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
+from pipeline.errors import printable
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
 from pipeline.timestamps import as_iso
 
 _CELL_CHARS = 60
+_MARKDOWN = re.compile(r"[\\|<>&`\[\]!]")
+_ESCAPES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "`": "'"}
 
 
 class MaterializationRecorder:
@@ -179,12 +183,13 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     names = list(rows[0])
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines = ["| " + " | ".join(map(_cell, names)) + " |", "|" + " --- |" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split())
-    text = text.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
-    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+    """A value as text and nothing else: an API's may be an image, a link, a control character."""
+    text = printable(" ".join(str("" if value is None else value).split()))
+    text = text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+    return _MARKDOWN.sub(lambda letter: _ESCAPES.get(letter[0], f"\\{letter[0]}"), text)

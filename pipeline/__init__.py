@@ -8,7 +8,8 @@ what           meaning
 ``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
                threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds.
                ``model``: what every model of the YAML is built on. ``messages``: HTTP requests and
-               responses. ``redaction``: secrets are found by type, and kept out of texts
+               responses. ``origin``: where credentials may go. ``redaction``: secrets are found by
+               type, and kept out of texts
 ``decode``     bytes to Arrow, fast and lossless
 ``partitions`` how time is cut into partitions, and which window of the cursor one requests
 ``auth``       credentials, one kind a file

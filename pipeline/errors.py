@@ -3,14 +3,17 @@
     HeadraceError
     ├── Permanent                nobody tries again: a retry would fail in the same way
     │   ├── ConfigError          a setting or a YAML file is wrong (with file and line)
+    │   ├── Unreachable          no connection, and none in this run: is the address right?
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
     │   ├── ContractBroken       the answer is not what the source's YAML says it would be
+    │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
+        ├── RateLimited          the quota is used up for longer than a run should wait
         ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
         ├── LostRace             another run took this partition over and has not finished it
         └── ReadAnew             what came does not fit what an earlier try or another run has read
@@ -36,8 +39,21 @@ def cut_bytes(said: Body, most: int) -> str:
     return cut(str(said[: most * 4], "utf-8", "replace"), most)
 
 
+def printable(text: str) -> str:
+    """A text that a terminal only shows: what an API says may have control characters in it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "\ufffd"
+        for letter in text
+    )
+
+
 class HeadraceError(Exception):
     """Base of every error that the engine raises on purpose. ``str(error)`` is for the user."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class Permanent(HeadraceError):
@@ -46,6 +62,10 @@ class Permanent(HeadraceError):
 
 class ConfigError(Permanent):
     """A setting or a source's YAML is wrong."""
+
+
+class Unreachable(Permanent):
+    """There is no connection to the API, and there was none in this run."""
 
 
 class AuthError(Permanent):
@@ -62,6 +82,10 @@ class RequestRefused(Permanent):
 
 class ContractBroken(Permanent):
     """The API's answer breaks what the source's YAML says of it."""
+
+
+class WrongFormat(ContractBroken):
+    """The body is of another format, such as HTML, and no rows had come before it."""
 
 
 class WindowRefused(Permanent):
@@ -89,6 +113,10 @@ class Retryable(HeadraceError):
 
 class ApiUnavailable(Retryable):
     """The API can't be reached, or keeps failing."""
+
+
+class RateLimited(Retryable):
+    """The API wants a pause that is longer than a run should wait."""
 
 
 class LakeUnavailable(Retryable):

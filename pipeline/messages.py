@@ -7,7 +7,7 @@ whole body, and holds nothing of the connection.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, unquote_plus
 
 from pipeline.body import Body
 
@@ -61,6 +61,7 @@ class HttpResponse:
     """A response with its whole body, decompressed. Header names are in lower case.
 
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
+    :ivar left_at: when the request left, on the monotonic clock.
     """
 
     status: int
@@ -68,6 +69,7 @@ class HttpResponse:
     body: Body
     url: str = field(default="", repr=False)
     latency_s: float = 0.0
+    left_at: float = 0.0
 
 
 @dataclass(eq=False)
@@ -99,12 +101,23 @@ class Sender(Protocol):
         ...
 
 
+class RawText(str):
+    """A parameter's text that keeps its structure: ``List(urn%3A1,urn%3A2)``, ``{…|raw}``."""
+
+
+_KEPT_RAW = "!$'()*,;:@/?[]=%"
+"""Characters of a ``RawText`` that stay. ``&``, ``#`` and ``+`` would end it, or change it."""
+
+
 def query_of(params: Iterable[tuple[str, str]]) -> str:
     """The query of a URL, written so that all servers read the same.
 
     A space is ``%20``: a ``+`` is a space to most servers, and a plus or an error to some (OData).
     """
-    return urlencode([*params], quote_via=quote, safe="")
+    return "&".join(
+        f"{quote(name, safe='')}={quote(text, safe=_KEPT_RAW if type(text) is RawText else '')}"
+        for name, text in params
+    )
 
 
 def without_param(query: str, name: str) -> str:

@@ -28,6 +28,25 @@ def _is_header(value: str) -> str:
     return value
 
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_HTTP = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
+    | {"upgrade", "expect", "proxy-connection"}
+)
+
+
+def header_name(name: str) -> str:
+    """The name, if a request may have a header of it. :raises ValueError: it may not."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(
+            "expected the name of a header: letters, digits and -, without blanks or colons"
+        )
+    if name.lower() in _OF_HTTP:
+        raise ValueError(f"the header {name} is HTTP's own, and is set by Headrace: leave it out")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(header_name)]
 HeaderText = Annotated[str, AfterValidator(_is_header)]
 
 

@@ -1,21 +1,22 @@
 """The rate budget of an API key, shared by every process that uses the key."""
 
-import hashlib
 import os
 import pwd
-import re
+import stat
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
 
 from pipeline import ratelimit
+from pipeline.config.budgets import budget_name
 from pipeline.config.source import Source
+from pipeline.errors import ConfigError
 
 NO_LIMIT = ratelimit.RateWindow(requests=10_000, per_s=1.0)
 """For an API without a rate limit, which only has places in flight: more than it can answer."""
+TEMPORARY = Path("/tmp")  # noqa: S108 - a folder in it is looked at before it is used
 
 
 class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
@@ -45,24 +46,14 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         return ratelimit.usage(self.where, budget_name(source))
 
 
-def budget_name(source: Source) -> str:
-    """A name for the key, without the key: the API's host, and a digest of address and identity.
-
-    Sources of one API that use one key have one budget, whatever they are called.
-    """
-    address = source.base_url.rstrip("/")
-    who = source.auth.identity
-    digest = hashlib.sha256(who.encode()).hexdigest() if who else "anonymous"
-    identity = f"{address}|{source.auth.kind}|{digest}"
-    host = re.sub(r"[^a-z0-9.-]", "-", (urlsplit(address).hostname or "api").lower())[:60]
-    return f"{host}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
 def default_budget_folder() -> str:
     """A folder of this user on this machine: the same for a cron job, a service and a shell.
 
     So it is in the home that the machine knows, whatever the environment says, and stays when the
-    user's last session ends. Of a user without a home that can be written it is in ``/tmp``.
+    user's last session ends. Of a user without a home that can be written it is in ``/tmp``, where
+    it is made at once, so that nobody else can.
+
+    :raises ConfigError: somebody else did.
     """
     uid = os.getuid()
     with suppress(KeyError):
@@ -71,4 +62,21 @@ def default_budget_folder() -> str:
         there = next((at for at in (folder, *folder.parents) if at.is_dir()), home)
         if home.is_dir() and os.access(there, os.W_OK | os.X_OK):
             return str(folder)
-    return f"/tmp/headrace-budgets-{uid}"  # noqa: S108 - it is made for this user alone
+    return _own_folder(TEMPORARY / f"headrace-budgets-{uid}")
+
+
+def _own_folder(folder: Path) -> str:
+    """A folder where everybody may make one, made by this user and for this user alone.
+
+    :raises ConfigError: somebody else has made it, or may write there.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise ConfigError(
+            f"The budget's folder `{folder}` is not of this user alone. Expected a folder that "
+            "this user owns, with mode 0700. Check: 1. who made it; 2. HEADRACE_BUDGET, which "
+            "names another one."
+        )
+    return str(folder)

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
+from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable
+from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
@@ -23,8 +25,22 @@ def doubts(source: Source, seen: Seen) -> list[Doubt]:
     if not seen.pages:
         return [no_parent(seen)]
     found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
-    found += _validators(seen)
+    found += [*_validators(seen), *_zones_and_clocks(source, seen)]
     return sorted(found, key=lambda doubt: not doubt.breaks)
+
+
+def _zones_and_clocks(source: Source, seen: Seen) -> Iterator[Doubt]:
+    naive = [name for name in seen.endpoint.columns if name in seen.naive_columns]
+    if naive:
+        yield Doubt(
+            f"times without a time zone, read as UTC: {', '.join(naive[:8])}",
+            "say in which zone the API writes them: window: {timezone: America/Chicago}, or UTC",
+        )
+    own = seen.endpoint.safety_margin_s
+    said = margin_warning(source.safety_margin_s if own is None else own)
+    if said and seen.endpoint.incremental and seen.endpoint.window.resolution_s < DAY_S:
+        what, _, remedy = said.partition(". ")
+        yield Doubt(what, remedy)
 
 
 def _remedy(error: HeadraceError) -> str:

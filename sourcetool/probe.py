@@ -57,6 +57,7 @@ class Seen:
     ever_error: HeadraceError | None = None
     counted: int | None = None
     converted: Mapping[str, int] = field(default_factory=dict)
+    naive_columns: frozenset[str] = frozenset()
     error: HeadraceError | None = None
 
 
@@ -169,7 +170,8 @@ async def look(
     """Count, then read up to ``most_pages`` pages, one after the other."""
     endpoint = source.endpoints[name]
     seen = Seen(name, endpoint, window, of.value if of else None)
-    reader = endpoint.format.decoder(shape_of(endpoint), label=f"{source.source}/{name}")
+    shape = shape_of(endpoint, source.limits.max_body_bytes)
+    reader = endpoint.format.decoder(shape, label=f"{source.source}/{name}")
     watching = Watching(sender, seen.answers)
 
     def pages_in(part: Window) -> PageFetcher:
@@ -206,5 +208,5 @@ async def look(
                 seen.ever_error = error
     except HeadraceError as error:
         seen.error = error
-    seen.converted = pages.converted
+    seen.converted, seen.naive_columns = pages.converted, pages.naive_columns
     return seen

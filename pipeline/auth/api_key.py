@@ -4,10 +4,11 @@ from collections.abc import Generator
 from typing import Literal
 
 import httpx
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from pipeline.auth.base import AUTH, Auth, AuthContext, for_header
 from pipeline.messages import query_of, without_param
+from pipeline.model import header_name
 
 
 @AUTH.register("api_key")
@@ -19,6 +20,14 @@ class ApiKeyAuth(Auth):
     name: str
     key: SecretStr | None = None
     prefix: str = Field("", description="put before the key, e.g. 'Token '")
+
+    @model_validator(mode="after")
+    def _name_fits(self) -> "ApiKeyAuth":
+        if self.place == "header":
+            header_name(self.name)
+        elif not self.name:
+            raise ValueError("`auth.name` is empty: expected the name of the query's parameter")
+        return self
 
     def make(self, context: AuthContext) -> httpx.Auth:
         key = self.key.get_secret_value() if self.key else ""

@@ -95,8 +95,11 @@ class Auth(Model):
 class Secrets:
     """The secrets of one source: those of its YAML, and the tokens that came during the run."""
 
-    def __init__(self, auth: Auth, signer: httpx.Auth | None = None) -> None:
-        self._fixed = frozenset(secrets_in(auth).values()).union(auth.derived_secrets)
+    def __init__(
+        self, auth: Auth, signer: httpx.Auth | None = None, others: Iterable[str] = ()
+    ) -> None:
+        """:param others: secrets of the source that are not of its auth."""
+        self._fixed = frozenset(secrets_in(auth).values()).union(auth.derived_secrets, others)
         self._signer = signer
 
     @property

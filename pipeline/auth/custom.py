@@ -1,13 +1,14 @@
 """An auth of the user's own: a class by its import path."""
 
 import importlib
-from typing import Literal
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, Literal
 
 import httpx
 from pydantic import Field, SecretStr
 
-from pipeline.auth.base import AUTH, Auth, AuthContext
-from pipeline.errors import ConfigError
+from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError
 
 
 @AUTH.register("python")
@@ -15,7 +16,7 @@ class CustomAuth(Auth):
     """A class of the user's own, a subclass of ``httpx.Auth``, by import path.
 
     The class gets the options by name. What it fetches and must not be shown it has in ``secrets``,
-    a set of texts, or in ``token``.
+    a set of texts, or in ``token``. To import its module runs code: a YAML that names one is code.
     """
 
     kind: Literal["python"]
@@ -23,15 +24,73 @@ class CustomAuth(Auth):
     options: dict[str, SecretStr] = {}
 
     def make(self, context: AuthContext) -> httpx.Auth:
-        module, _, name = self.path.partition(":")
         options = {key: value.get_secret_value() for key, value in self.options.items()}
+        made = self._class()
         try:
-            made = getattr(importlib.import_module(module), name)(**options)
-        except (ImportError, AttributeError, TypeError) as error:
+            return GuardedAuth(made(**options), self.path, self)
+        except Exception as error:
+            reason = Secrets(self).redacted(str(error), withheld="its message repeats a secret")
+            raise ConfigError(
+                f"`auth.path` {self.path!r} can't be used ({type(error).__name__}: {reason}). "
+                "Expected a subclass of httpx.Auth that takes the options by name."
+            ) from None
+
+    def _class(self) -> type[httpx.Auth]:
+        """The class, looked at before it is called: anything that can be imported could be named.
+
+        :raises ConfigError: there is none, or it is no auth.
+        """
+        module, _, name = self.path.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"`auth.path` {self.path!r} can't be used ({type(error).__name__}). Expected an "
-                "importable subclass of httpx.Auth that takes the options by name."
+                "importable subclass of httpx.Auth."
             ) from None
-        if not isinstance(made, httpx.Auth):
+        if not (isinstance(found, type) and issubclass(found, httpx.Auth)):
             raise ConfigError(f"`auth.path` {self.path!r} is not a subclass of httpx.Auth")
-        return made
+        return found
+
+
+class GuardedAuth(httpx.Auth):
+    """A user's auth, whose errors leave as the engine's own, without secrets."""
+
+    def __init__(self, inner: httpx.Auth, path: str, spec: Auth) -> None:
+        self.inner = inner
+        self._path = path
+        self._known = Secrets(spec, inner)
+
+    @property
+    def secrets(self) -> Any:
+        return getattr(self.inner, "secrets", ())
+
+    @property
+    def token(self) -> str:
+        return str(getattr(self.inner, "token", ""))
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        flow = self.inner.async_auth_flow(request)
+        try:
+            try:
+                to_send = await self._guarded(anext(flow))
+                while True:
+                    to_send = await self._guarded(flow.asend((yield to_send)))
+            except StopAsyncIteration:
+                return
+        finally:
+            await flow.aclose()
+
+    async def _guarded(self, step: Awaitable[httpx.Request]) -> httpx.Request:
+        try:
+            return await step
+        except (HeadraceError, httpx.HTTPError, StopAsyncIteration):
+            raise
+        except Exception as error:
+            text = f"`auth.path` {self._path!r} failed ({type(error).__name__}: {error})"
+            withheld = f"`auth.path` {self._path!r} failed ({type(error).__name__})"
+            said = self._known.redacted(text, withheld=withheld)
+            kind = ApiUnavailable if isinstance(error, OSError) else AuthError
+            raise kind(said) from None

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 
 from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets
 from pipeline.auth.token_auth import TokenAuth, TokenGrant, token_request
-from pipeline.model import DottedPath, HeaderText, HostUrl, split_path
+from pipeline.model import DottedPath, HeaderName, HeaderText, HostUrl, split_path
 
 
 @AUTH.register("login")
@@ -20,7 +20,7 @@ class LoginAuth(Auth):
         min_length=1, description="what is sent, as a JSON object, e.g. username and password"
     )
     token_at: DottedPath = Field("token", description="where the token is in the response")
-    name: HeaderText = Field("Authorization", description="the header that carries it")
+    name: HeaderName = Field("Authorization", description="the header that carries it")
     prefix: HeaderText = Field("Bearer ", description="put before the token")
     lifetime_s: float = Field(
         3600.0, gt=0, description="a new one is requested after it, and on a 401"

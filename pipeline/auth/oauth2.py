@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets, for_header
 from pipeline.auth.token_auth import TokenAuth, TokenGrant, token_request
-from pipeline.model import HostUrl
+from pipeline.model import HeaderName, HostUrl
 
 _CHECK_CLIENT: Final = (
     "Check: 1. `auth.client_id` and `auth.client_secret`; 2. that the request is as the API's docs "
@@ -84,7 +84,7 @@ class ClientCredentialsAuth(OAuth2):
     kind: Literal["oauth2_client_credentials"]
     client_id: SecretStr
     client_secret: SecretStr
-    client_id_header: str | None = Field(
+    client_id_header: HeaderName | None = Field(
         None, description="a header that carries the client id as well (IGDB: Client-ID)"
     )
 

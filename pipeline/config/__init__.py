@@ -2,10 +2,11 @@
 
 ``source`` holds the whole, ``endpoint`` one collection of rows, ``request`` how it is asked,
 ``each`` for which values (``row_filter``: of which rows), ``columns`` what lands, ``limits`` how
-fast; ``validation`` says whether the parts of an endpoint fit together. How pages follow each other
-is ``pipeline.pagination``'s. ``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and
-turns each mistake into one sentence with file and line; ``hints`` say what a wrong key may have
-meant. ``json_schema`` describes the YAML to an editor.
+fast, ``budgets`` together with which others, ``network`` by which way; ``validation`` says whether
+the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
+``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and turns each mistake into one
+sentence with file and line; ``hints`` say what a wrong key may have meant.
+``json_schema`` describes the YAML to an editor.
 """
 
 from pipeline.config.endpoint import Endpoint

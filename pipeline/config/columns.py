@@ -19,10 +19,19 @@ OF_VALUES: Final = ("parent", "each")
 _TIMES: Final = ("window.start", "window.end", "now")
 
 
+def _type(value: Any) -> Any:
+    """Several forms of a time are one type: the first that fits each value."""
+    if isinstance(value, list) and value and all(isinstance(form, str) for form in value):
+        return " | ".join(value)
+    return value
+
+
 class ColumnSpec(Model):
     """A column: its type, and where in the row it stands. ``name: int64`` is short for the type."""
 
-    type: str
+    type: Annotated[str, BeforeValidator(_type, json_schema_input_type=str | list[str])] = Field(
+        description="see the table of types; several forms of a time as a list"
+    )
     path: DottedPath | None = Field(
         None,
         description="members inside the row; a number is an item of a list; default: the name",
@@ -98,7 +107,7 @@ class ColumnSpec(Model):
 
 
 def _column(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
+    return {"type": value} if isinstance(value, str | list) else value
 
 
 Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
@@ -123,10 +132,17 @@ def problems_of_columns(endpoint: "Endpoint") -> Iterator[str]:
                 f"`{name}` must have a value in each row, and a first partition has no "
                 "window.start: use window.end, or set `window.floor`, e.g. '1970-01-01'"
             )
-    if endpoint.cursor is not None and endpoint.cursor in endpoint.value_columns:
+    of_value = next((name for name in endpoint.cursors if name in endpoint.value_columns), None)
+    if of_value is not None:
         yield (
-            f"the cursor `{endpoint.cursor}` is of the partition value, the same in all its rows: "
+            f"the cursor `{of_value}` is of the partition value, the same in all its rows: "
             "name a column that moves when a row changes"
+        )
+    around = next((name for name in endpoint.cursors if name in endpoint.context_columns), None)
+    if len(endpoint.cursors) > 1 and around is not None:
+        yield (
+            f"`{around}` comes from around the rows, which all have it: name it alone as `cursor`, "
+            "or leave it out of the list"
         )
     yield from _hashed_fit(endpoint)
     yield from _excluded_fit(endpoint)
@@ -141,7 +157,7 @@ def _hashed_fit(endpoint: "Endpoint") -> Iterator[str]:
                 f"`hash` names the column `{name}`, which {declared}: add it, e.g. `columns: "
                 f"{{{name}: string}}`, so that a name that is misspelt shows"
             )
-        if name == endpoint.cursor:
+        if name in endpoint.cursors:
             yield f"the cursor `{name}` can't be hashed: take it out of `hash`"
         if name in endpoint.key and endpoint.pages_go_by_rows:
             yield (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pipeline.config.request import PLACEHOLDER, HttpTemplate
+from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.row_filter import RowFilter
 from pipeline.decode.types import parse_type
 from pipeline.errors import cut
@@ -281,7 +281,7 @@ def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
                     f"column_here `{column}` is declared as `{kind}`, which can't hold the value "
                     f"{bad!r}: declare `{column}: string`"
                 )
-        leads_out = one.prefix in PLACEHOLDER.findall(endpoint.path or "") and next(
+        leads_out = one.prefix in placeholders_in(endpoint.path or "") and next(
             (value for value in values if {".", ".."} & {*str(value).split("/")}), None
         )
         if leads_out:
@@ -289,7 +289,7 @@ def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
                 f"the value {leads_out!r} of `{one.prefix}` would lead out of the path "
                 f"`{endpoint.path}`: write it without . and .. as parts"
             )
-        unread = f"{{{one.prefix}}}" in in_header and next(
+        unread = one.prefix in placeholders_in(in_header) and next(
             (v for v in values if not fits_header(str(v))), None
         )
         if unread:

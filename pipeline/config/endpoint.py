@@ -1,21 +1,21 @@
 """One collection of rows of a source: its request, paging, key, cursor and columns."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.columns import Columns, HashKind
 from pipeline.config.each import EachConfig
 from pipeline.config.request import (
     DAY_S,
     OPTIONAL,
-    PLACEHOLDER,
     Apicalypse,
     CountConfig,
     HttpTemplate,
     Request,
     WindowFormat,
+    placeholders_in,
 )
 from pipeline.config.row_filter import RowFilter
 from pipeline.config.validation import problems
@@ -24,8 +24,15 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.model import JMESPATH, DottedPath, Model, Name, RowsPath, split_path
 from pipeline.pagination import PAGINATION, Paging, SharedRows
 
+BY_WINDOW: Final = "window"
+FIRST_CURSOR: Final = "_cursor"
+"""The column that is added to the rows where several columns may have their cursor."""
 _ONE_PAGE = PAGINATION["none"].model_validate({"kind": "none"})
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
+
+
+def _cursor(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class ParentsConfig(Model):
@@ -44,6 +51,25 @@ class ParentsConfig(Model):
     max_failed_share: float = Field(
         0.0, ge=0, le=1, description="the partition commits while at most this share failed"
     )
+
+
+class OkWhen(Model):
+    """A response is a success if the member ``at`` has one of ``values``; else it is an error."""
+
+    at: DottedPath = Field(description="a member outside the rows, e.g. `status`")
+    values: tuple[bool | int | float | str, ...] = Field(
+        min_length=1, description="those that mean success, e.g. `[ok, success]`"
+    )
+
+    def is_met(self, value: object) -> bool:
+        """Whether a response with this value is a success: ``0`` and ``"0"`` are the same."""
+        return _as_text(value) in {_as_text(one) for one in self.values}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().lower()
 
 
 class Endpoint(Model):
@@ -87,7 +113,17 @@ class Endpoint(Model):
         "has another list in its place, is refused still",
     )
     key: tuple[str, ...] = Field(min_length=1, description="the columns that identify a row")
-    cursor: str | None = Field(None, description="the column that moves when a row changes")
+    cursor_spec: Annotated[
+        str | tuple[str, ...] | None,
+        BeforeValidator(_cursor, json_schema_input_type=str | list[str] | None),
+    ] = Field(
+        None,
+        alias="cursor",
+        min_length=1,
+        description="the column that moves when a row changes; a list: the first of them that a "
+        "row has (a time of change that is null until then, and the time of creation); `window`: "
+        "the API filters by a time that its rows do not show",
+    )
     columns: Columns = {}
     where: RowFilter = Field(
         {},
@@ -117,6 +153,9 @@ class Endpoint(Model):
         description="a member that only an error has, in a 200 response; with Retry-After, or with "
         "answers.throttled_text in it, it means too many requests",
     )
+    ok_when: OkWhen | None = Field(
+        None, description="what says in a 200 response that the request succeeded"
+    )
     parents: ParentsConfig | None = None
     each: EachConfig | None = None
     transform: str | None = Field(
@@ -136,6 +175,9 @@ class Endpoint(Model):
         description="how old a response from the cache may be: low (300 s), medium (3600 s), "
         "high (86400 s), or seconds; for reference data without a cursor",
     )
+    preview: bool | None = Field(
+        None, description="whether rows are shown in Dagster; default: as the source says"
+    )
     conditional: bool = Field(
         False,
         description="for a feed: send the ETag or the date of the previous partition; a 304 is an "
@@ -143,8 +185,21 @@ class Endpoint(Model):
     )
 
     @property
+    def cursor(self) -> str | None:
+        """The column that has a row's cursor; None: there is none, or the rows do not show it."""
+        if isinstance(self.cursor_spec, tuple):
+            return self.cursor_spec[0] if len(self.cursor_spec) == 1 else FIRST_CURSOR
+        return None if self.cursor_spec == BY_WINDOW else self.cursor_spec
+
+    @property
+    def cursors(self) -> tuple[str, ...]:
+        """The API's columns that a row's cursor may come from, the first that it has."""
+        of = self.cursor_spec
+        return of if isinstance(of, tuple) else () if of in (None, BY_WINDOW) else (str(of),)
+
+    @property
     def incremental(self) -> bool:
-        return self.cursor is not None
+        return self.cursor_spec is not None
 
     @property
     def cache_s(self) -> float | None:
@@ -168,8 +223,8 @@ class Endpoint(Model):
         return here | named
 
     @property
-    def added_columns(self) -> tuple[str, ...]:
-        """All columns that the API's rows lack: of the value, constants, from around the rows."""
+    def context_columns(self) -> tuple[str, ...]:
+        """The columns that the API's rows lack: of the value, constants, from around the rows."""
         of_value = self.value_columns
         around = (
             name
@@ -180,9 +235,15 @@ class Endpoint(Model):
         return (*of_value, *around)
 
     @property
+    def added_columns(self) -> tuple[str, ...]:
+        """The columns that rows get besides the API's, in order; ``_extracted_at`` comes last."""
+        first = (FIRST_CURSOR,) if self.cursor == FIRST_CURSOR else ()
+        return (*self.context_columns, *first)
+
+    @property
     def key_of_rows(self) -> tuple[str, ...]:
         """The columns of the key that the API's rows have."""
-        added = self.added_columns
+        added = self.context_columns
         return tuple(name for name in self.key if name not in added)
 
     @property
@@ -252,14 +313,14 @@ class Endpoint(Model):
     @property
     def feed(self) -> bool:
         """True if the API knows no window: a response has its latest rows."""
-        return self.cursor is not None and self.window.start == self.window.end == "none"
+        return self.incremental and self.window.start == self.window.end == "none"
 
     @property
     def can_seek(self) -> bool:
         """True if rows after a given key can be requested."""
         if isinstance(self.request, Apicalypse):
             return True
-        return any("{after}" in str(value) for value in self.request.templates)
+        return "after" in placeholders_in(" ".join(str(t) for t in self.request.templates))
 
     @property
     def placeholders(self) -> frozenset[str] | None:
@@ -267,7 +328,7 @@ class Endpoint(Model):
         if isinstance(self.request, Apicalypse):
             return None
         parts = (*self.request.templates, self.path)
-        return frozenset(PLACEHOLDER.findall(" ".join(str(part) for part in parts)))
+        return placeholders_in(" ".join(str(part) for part in parts))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
@@ -276,11 +337,12 @@ class Endpoint(Model):
             raise ValueError(
                 f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
             )
-        if self.cursor is not None and self.cursor not in self.columns:
-            raise ValueError(
-                f"the cursor `{self.cursor}` needs a declared type, e.g. "
-                f"`columns: {{{self.cursor}: 'timestamp[s]'}}`"
-            )
+        for cursor in self.cursors:
+            if cursor not in self.columns:
+                raise ValueError(
+                    f"the cursor `{cursor}` needs a declared type, e.g. "
+                    f"`columns: {{{cursor}: 'timestamp[s]'}}`"
+                )
         self._cursor_is_a_time()
         if isinstance(self.request, HttpTemplate):
             self._placeholders_fit(self.request)
@@ -289,24 +351,24 @@ class Endpoint(Model):
         return self
 
     def _cursor_is_a_time(self) -> None:
-        if self.cursor is None:
-            return
-        kind = self.columns[self.cursor].type
-        if not kind.startswith(("timestamp[", "date")):
-            raise ValueError(
-                f"the cursor `{self.cursor}` is declared as `{kind}`: expected `date` or a "
-                "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for text"
-            )
-        if kind == "date" and self.window.resolution_s < DAY_S:
-            raise ValueError(
-                f"the cursor `{self.cursor}` is a day without a time: say so with "
-                "`window: {resolution_s: 86400}`"
-            )
+        for cursor in self.cursors:
+            kind = self.columns[cursor].type
+            if not kind.startswith(("timestamp[", "date")):
+                raise ValueError(
+                    f"the cursor `{cursor}` is declared as `{kind}`: expected `date` or a "
+                    "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for "
+                    "text"
+                )
+            if kind == "date" and self.window.resolution_s < DAY_S:
+                raise ValueError(
+                    f"the cursor `{cursor}` is a day without a time: say so with "
+                    "`window: {resolution_s: 86400}`"
+                )
 
     def _placeholders_fit(self, request: HttpTemplate) -> None:
-        used = " ".join(str(value) for value in request.templates) + (self.path or "")
-        has_window = "{end}" in used or "{start}" in used or self.feed
-        if self.cursor is not None and not has_window:
+        used = self.placeholders or frozenset()
+        has_window = bool({"start", "end"} & used) or self.feed
+        if self.incremental and not has_window:
             raise ValueError(
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "
                 "into `params`, or leave `cursor` out (then it is a snapshot), or say "
@@ -323,11 +385,11 @@ class Endpoint(Model):
         lacking = (
             ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
         )
-        texts = [str(value) for value in request.params.values()]
-        for text in [*texts, *_texts(request.json_body), request.text or ""]:
-            always = OPTIONAL.sub("", text)
-            left_out = next((name for name in lacking if f"{{{name}}}" in always), None)
-            if self.cursor is None or left_out is None or "{end}" not in always:
+        given = (request.params, request.headers, request.json_body, request.form, request.text)
+        for text in _texts([*given]):
+            always = placeholders_in(OPTIONAL.sub("", text))
+            left_out = next((name for name in lacking if name in always), None)
+            if not self.incremental or left_out is None or "end" not in always:
                 continue
             what = "a baseline" if left_out == "start" else "a first page"
             floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""

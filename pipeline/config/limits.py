@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.model import Model
+from pipeline.model import Model, Name
 
 
 class RateWindowConfig(Model):
@@ -42,6 +42,10 @@ class RateHeadersConfig(Model):
 class LimitsConfig(Model):
     """The limits of one API key. Every process that uses the key shares them."""
 
+    budget: Name | None = Field(
+        None,
+        description="a name for the budget; default: one for host and key, whatever the path",
+    )
     windows: tuple[RateWindowConfig, ...] = Field(
         (), description="requests per window; empty = the API has no rate limit"
     )
@@ -65,6 +69,17 @@ class LimitsConfig(Model):
         description="part of the budget that a backfill keeps to while other runs send; the rest "
         "is lent to it",
     )
+
+    max_body_mb: float = Field(
+        64.0,
+        gt=0,
+        le=1024,
+        description="MiB of one response, decompressed: a larger one is refused",
+    )
+
+    @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body_mb * 2**20)
 
     @property
     def rate_per_s(self) -> float | None:

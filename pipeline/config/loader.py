@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from pipeline.config.budgets import with_shared_limits
 from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
@@ -36,7 +37,7 @@ def load_sources(folders: tuple[str, ...], env: Mapping[str, str]) -> tuple[Sour
             sources[found.source] = found
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    return tuple(sources.values())
+    return tuple(with_shared_limits(sources).values())
 
 
 def _each(folder: str, env: Mapping[str, str], mistakes: list[str]) -> Iterator[Source]:
@@ -75,7 +76,21 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
     if found := _misfits(str(file), lines, source):
         raise ConfigError("\n".join(found))
-    return source.with_credentials_of(_for_credentials(lines, settings))
+    source = source.with_credentials_of(_for_credentials(lines, settings))
+    return source.with_secrets(_sent(lines, settings, source))
+
+
+def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
+    """The values of settings that requests carry: they are secrets, unless others show them."""
+    names = {
+        name
+        for path, named in lines.variables.items()
+        if path[0] == "headers" or "request" in path
+        for name in named
+    }
+    shown = [source.base_url, source.source, *source.endpoints]
+    values = {value for name in names if len(value := env.get(name, "")) >= _SECRET_CHARS}
+    return sorted(value for value in values if not any(value in text for text in shown))
 
 
 def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:

@@ -6,26 +6,39 @@ In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}
 value of a named list. A parameter, header or body member that needs a value which this
 request does not have (no lower bound in a baseline, no token on a first page) is left out. Of a
 text with a part in ``[[ ]]`` only that part is: ``[[id > {after} and ]]changed >= {start}``.
+
+``{after|odata}`` says how a value is written inside a query language, ``{each|path}`` that a value
+is several segments of a path: ``dialects.quoting`` has them all.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from pipeline.model import DottedPath, HeaderText, Model
+from pipeline.model import DottedPath, HeaderName, HeaderText, Model
+from pipeline.timestamps import read_local
 
 PLACEHOLDERS = (
     "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
 )  # fmt: skip
 _NAMES = "|".join(PLACEHOLDERS) + r"|(?:parent|each)\.\w+(?:\.\w+)*"
-PLACEHOLDER = re.compile(r"\{(" + _NAMES + r")\}")
+QUOTES = ("odata", "sql", "json", "jql", "url", "path", "raw")
+"""How a placeholder's value is written, after a bar: ``{after|odata}``."""
+PLACEHOLDER = re.compile(r"\{(" + _NAMES + r")(?:\|(\w*))?\}")
+"""Groups: the name, and the quote if one is given."""
 OPTIONAL = re.compile(
-    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + _NAMES + r")\}(?:(?!\[\[).)*?)\]\]",
+    r"\[\[((?:(?!\[\[|\]\]).)*?\{(?:" + _NAMES + r")(?:\|\w*)?\}(?:(?!\[\[).)*?)\]\]",
     re.DOTALL,
 )
 """A part of a text that is left out if a placeholder in it has no value."""
+
+
+def placeholders_in(text: str) -> frozenset[str]:
+    """The names of the placeholders in a text, however their values are quoted."""
+    return frozenset(name for name, _ in PLACEHOLDER.findall(text))
 
 
 class HttpTemplate(Model):
@@ -33,11 +46,17 @@ class HttpTemplate(Model):
 
     dialect: Literal["http"] = "http"
     method: Literal["GET", "POST"] = "GET"
-    params: dict[str, str | int | float | bool | list[str]] = {}
-    headers: dict[HeaderText, HeaderText] = {}
-    json_body: dict[str, Any] | None = Field(None, alias="json")
-    form: dict[str, str] | None = None
-    text: str | None = None
+    # Settings in them may be secret: no repr shows them.
+    params: dict[str, str | int | float | bool | list[str]] = Field({}, repr=False)
+    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
+    json_body: dict[str, Any] | None = Field(None, alias="json", repr=False)
+    form: dict[str, str] | None = Field(None, repr=False)
+    text: str | None = Field(None, repr=False)
+    with_token: tuple[str, ...] = Field(
+        (),
+        description="the parameters (or members of json and form) that a request with a token "
+        "has; the others are left out there (Amazon: NextToken alone)",
+    )
 
     @property
     def templates(self) -> tuple[Any, ...]:
@@ -106,6 +125,12 @@ class WindowFormat(Model):
     )
     resolution_s: float = Field(1.0, gt=0)
     max_s: float | None = Field(None, gt=0, description="longest window that the API accepts")
+    timezone: str | None = Field(
+        None,
+        description="the zone in which the API writes and reads times without an offset, e.g. "
+        "America/Chicago: bounds are written, and such values are read, in it; default: UTC, with "
+        "a warning",
+    )
     floor: str | None = Field(
         None,
         description="lower bound of a baseline, where the API wants one: a day or a time, "
@@ -123,7 +148,21 @@ class WindowFormat(Model):
             found = datetime.fromisoformat(self.floor)
         except (ValueError, OverflowError, OSError):
             return None
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        return found.astimezone(UTC) if found.tzinfo else read_local(found, self.zone)
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of times without an offset."""
+        return UTC if self.timezone in (None, "UTC") else ZoneInfo(str(self.timezone))
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str | None) -> str | None:
+        if name is not None and name not in available_timezones():
+            raise ValueError(
+                f"expected an IANA time zone such as UTC or America/Chicago, got {name!r}"
+            )
+        return name
 
     @model_validator(mode="after")
     def _format_is_utc(self) -> "WindowFormat":

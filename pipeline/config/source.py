@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,12 +19,13 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
+from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import DAY_S, Apicalypse
-from pipeline.model import HeaderText, HostUrl, Model, Name
+from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 
 _NO_MATTER: Final[Any] = {
-    "cache": True, "conditional": True, "description": True,
+    "cache": True, "conditional": True, "preview": True, "description": True,
     "columns": {"__all__": {"description"}}, "each": {"concurrency"},
 }  # fmt: skip
 """What may change of an endpoint while its rows stay the same."""
@@ -57,7 +58,7 @@ class Source(Model):
     ] = SCHEMES["days"](kind="days")
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
     auth: Annotated[Auth, AUTH.field] = NO_AUTH
-    headers: dict[HeaderText, HeaderText] = {}
+    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
     hash_salt: SecretStr | None = Field(
         None, description="goes before each value that `hash` hashes: ${HEADRACE_HASH_SALT}"
     )
@@ -66,13 +67,26 @@ class Source(Model):
         None,
         description="limits that hold instead where auth has a secret, such as a key or a token",
     )
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="env: the proxy that HTTPS_PROXY or HTTP_PROXY names; or http://host:port; "
+        "hosts in NO_PROXY are asked without",
+    )
+    tls: TlsConfig = TlsConfig()
+    cookies: bool = Field(
+        False, description="send the cookies that the API sets back to it, within a run"
+    )
     answers: ResponsesConfig = ResponsesConfig()
     retries: RetriesConfig = RetriesConfig()
     breaker: BreakerConfig = BreakerConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     schedule: Schedule = Schedule()
+    preview: bool = Field(
+        True, description="false: no rows of data are shown in Dagster, or kept in its database"
+    )
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     _credentials: tuple[str, ...] = ()
+    _secrets: tuple[SecretStr, ...] = ()
 
     def with_credentials_of(self, variables: Sequence[str]) -> "Source":
         """This source, which can say where its credentials come from."""
@@ -84,6 +98,17 @@ class Source(Model):
     def credentials(self) -> tuple[str, ...]:
         """The environment variables that they come from, as they are told to the user."""
         return self._credentials
+
+    def with_secrets(self, values: Iterable[str]) -> "Source":
+        """This source, with texts outside ``auth`` that must not be shown either."""
+        found = self.model_copy()
+        found._secrets = tuple(SecretStr(value) for value in values)
+        return found
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of settings in headers and requests: a key may be among them."""
+        return tuple(secret.get_secret_value() for secret in self._secrets)
 
     @property
     def pack(self) -> int:
@@ -146,11 +171,13 @@ class Source(Model):
     @model_validator(mode="after")
     def _days_are_utc(self) -> "Source":
         for name, endpoint in self.endpoints.items():
-            whole_days = endpoint.cursor is not None and endpoint.window.resolution_s >= DAY_S
-            if whole_days and self.timezone != "UTC":
+            whole_days = endpoint.incremental and endpoint.window.resolution_s >= DAY_S
+            if whole_days and self.timezone != "UTC" and endpoint.window.timezone is None:
                 raise ValueError(
-                    f"endpoint {name}: its cursor moves in whole days, which have no time zone: "
-                    f"expected timezone: UTC, got {self.timezone}"
+                    f"endpoint {name}: its cursor moves in whole days, which have no time zone "
+                    f"of their own: expected timezone: UTC, got {self.timezone}. Set one: "
+                    f"1. `timezone: UTC`; 2. the zone of the API's days, e.g. "
+                    f"`window: {{timezone: {self.timezone}}}`"
                 )
         return self
 
@@ -159,6 +186,11 @@ class Source(Model):
         if self.keyed_limits is None or self.auth.is_anonymous:
             return self
         return self.model_copy(update={"limits": self.keyed_limits})
+
+    def previews(self, endpoint: str) -> bool:
+        """True if rows of an endpoint may be shown in Dagster."""
+        own = self.endpoints[endpoint].preview
+        return self.preview if own is None else own
 
     @property
     def zone(self) -> ZoneInfo:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.columns import problems_of_columns
 from pipeline.config.each import problems_of_each
-from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, HttpTemplate
+from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
 from pipeline.decode.row_selection import STAR, compiled
 from pipeline.pagination import PAGINATION
 
@@ -23,11 +23,12 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from problems_of_columns(endpoint)
     yield from _rows_have_their_form(endpoint)
     yield from _key_lands(endpoint)
+    yield from _cursor_is_shown(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from endpoint.paging.problems(endpoint)
     yield from _baseline_is_cut(endpoint)
-    if endpoint.cache is not None and endpoint.cursor is not None:
+    if endpoint.cache is not None and endpoint.incremental:
         yield (
             "an endpoint with a cursor can't be cached: a response from before the day's end would "
             "lack rows: leave `cache` out, or `cursor` (then it is a snapshot)"
@@ -37,6 +38,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     if isinstance(endpoint.request, HttpTemplate):
         used = endpoint.placeholders or frozenset()
         yield from _placeholders_are_known(endpoint.request)
+        yield from _quotes_are_known(endpoint, endpoint.request)
+        yield from _token_has_its_parameters(endpoint.request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_requested(endpoint, used)
 
@@ -128,6 +131,26 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
         )
 
 
+def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
+    """A window without a cursor in the rows, or with one of several columns."""
+    by_window = endpoint.incremental and endpoint.cursor is None
+    if by_window and {"start", "end"} - (endpoint.placeholders or frozenset()):
+        yield (
+            "`cursor: window` says that the API alone knows which rows lie in the window: put both "
+            "{start} and {end} into `params`, or name a column as `cursor`"
+        )
+    if by_window and "window" in endpoint.columns:
+        yield (
+            "`cursor: window` means that the rows do not show the time that the API filters by, "
+            "and there is a column `window`: write `cursor: [window]` if it is that column"
+        )
+    one = len(endpoint.cursors) == 1 or not endpoint.incremental
+    if not one and not isinstance(endpoint.request, HttpTemplate):
+        yield "IGDB's dialect filters by one column: name it alone as `cursor`"
+    if len(endpoint.cursors) > 1 and "_cursor" in endpoint.columns:
+        yield "the column `_cursor` is added to rows whose cursor may come from several: rename it"
+
+
 def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
     """Readers of the lake go by these columns."""
     if "_extracted_at" in endpoint.columns:
@@ -166,7 +189,7 @@ def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
 
 
 def _baseline_is_cut(endpoint: "Endpoint") -> Iterator[str]:
-    long = endpoint.cursor and endpoint.window.max_s and endpoint.window.floor
+    long = endpoint.incremental and endpoint.window.max_s and endpoint.window.floor
     if long and endpoint.proven:
         yield (
             f"a baseline from `window.floor` on is longer than `window.max_s`, and paging of kind "
@@ -184,6 +207,32 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
             if alone and not PLACEHOLDER.fullmatch(str(value)):
                 known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
                 yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"
+
+
+def _quotes_are_known(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
+    for name, how in PLACEHOLDER.findall(f"{request.templates}{endpoint.path}"):
+        if "|" + how in f"{request.templates}{endpoint.path}" and how and how not in QUOTES:
+            yield (
+                f"`{{{name}|{how}}}` says `{how}`, which is not known: expected one of "
+                f"{', '.join(QUOTES)}"
+            )
+
+
+def _token_has_its_parameters(request: HttpTemplate) -> Iterator[str]:
+    """`with_token` names what stays beside a token, and the token with it."""
+    if not request.with_token:
+        return
+    names = [*request.params, *(request.json_body or {}), *(request.form or {})]
+    unknown = next((name for name in request.with_token if name not in names), None)
+    if unknown is not None:
+        yield (
+            f"`with_token` names `{unknown}`, which is no parameter: expected some of "
+            f"{', '.join(names)}"
+        )
+    members = (request.params, request.json_body or {}, request.form or {})
+    of_token = [n for of in members for n, v in of.items() if "{token" in str(v)]
+    if of_token and not set(of_token) & set(request.with_token):
+        yield (f"`with_token` leaves the token itself out: name its parameter too, `{of_token[0]}`")
 
 
 def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
@@ -207,7 +256,7 @@ def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator
             yield "without a lower bound (`window.start: none`) a window can't be read in slices"
     if "end" in used and open_end:
         yield "the request has {end}, but `window.end` is none: take one of them out"
-    if endpoint.cursor is None:
+    if not endpoint.incremental:
         if {"start", "end"} & used:
             yield (
                 "the request has {start} or {end}, but the endpoint has no cursor: name the column "

@@ -63,6 +63,7 @@ class DecodedPage:
     :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
     :param items: what the API counts as rows: more or fewer than the table has where an item of
         its list is several rows, or null.
+    :param naive_columns: those with times without an offset, whose zone nothing says.
     """
 
     table: pa.Table
@@ -70,6 +71,7 @@ class DecodedPage:
     converted: Counter[str]
     arrow_bytes: int
     items: int
+    naive_columns: frozenset[str] = frozenset()
 
 
 class Format(BaseModel, ABC):
@@ -145,10 +147,19 @@ class Decoder(ABC):
         limit = self.shape.max_body_bytes
         if len(body) > limit:
             raise self.broken(
-                f"the body has {len(body):,} bytes, expected at most {limit:,}. Ask for fewer "
-                "rows a page (paging.limit)"
+                f"the body has {len(body):,} bytes, expected at most {limit:,}. Set fewer rows "
+                "a page (`paging.limit`), or allow more (`limits.max_body_mb`)"
             )
         self.format.check(body)
+
+    def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
+        """The member of a body without rows that tells of an error, and its value.
+
+        For formats whose bodies have more than rows in them; others have none.
+
+        :param messages: a message alone counts as an error, too.
+        """
+        return None
 
     def page_of(
         self, rows: Sequence[Row], extras: Mapping[str, object] | None = None
@@ -165,7 +176,7 @@ class Decoder(ABC):
         self,
         table: pa.Table,
         extras: Mapping[str, object],
-        conversions: Counter[str],
+        conversions: ConversionCounts,
         items: int | None = None,
     ) -> DecodedPage:
         """The page of a decoded table, once its nulls are checked and its types joined.
@@ -175,7 +186,10 @@ class Decoder(ABC):
         exact_path.check_nulls(table, self.shape.columns, self.label)
         self.inferred.join(table)
         count = table.num_rows if items is None else items
-        return DecodedPage(table, extras, conversions, table.get_total_buffer_size(), count)
+        arrow_bytes = table.get_total_buffer_size()
+        return DecodedPage(
+            table, extras, conversions, arrow_bytes, count, conversions.naive_columns
+        )
 
     @property
     def schema(self) -> pa.Schema:
@@ -208,7 +222,7 @@ class Decoder(ABC):
 
     def bad(self, error: BadBody) -> BadBody:
         """The error of a check, with the endpoint's name."""
-        return BadBody(f"{self.label}: {error}")
+        return type(error)(f"{self.label}: {error}")
 
     def _as_known(self, table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         if table.schema.get_field_index(field.name) < 0:

@@ -7,6 +7,7 @@ UTF-8 become U+FFFD, counted as converted. The look at a format's own bytes is `
 import codecs
 from array import array
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -28,6 +29,11 @@ class BadBody(Exception):
     """The body is not of its format, or only a part of it: a retry may help."""
 
 
+class OtherFormat(BadBody):
+    """The body is of another format, as far as its first bytes show: the API is up, and a retry
+    helps only where an error page has come in place of rows."""
+
+
 class UnexpectedPage(BadBody):
     """A body of the right format with another page than the one requested: the API is up."""
 
@@ -40,14 +46,29 @@ class ConversionCounts(Counter[str]):
     """How many cells of each column were converted.
 
     :ivar column: the column that is being decoded.
+    :ivar naive_columns: those with times without an offset, whose zone nothing says.
     """
 
-    column = ""
+    def __init__(self, counts: Iterable[str] | Mapping[str, int] | None = None) -> None:
+        super().__init__(counts)
+        self.column = ""
+        self.naive_columns: frozenset[str] = frozenset()
 
     def converted(self, cells: int = 1) -> None:
         """Count cells of the column that is being decoded."""
         if cells:
             self[self.column] += cells
+
+    def naive(self, cells: int = 1) -> None:
+        """Note that times of the column that is being decoded have no offset."""
+        if cells:
+            self.naive_columns |= {self.column}
+
+    def with_those_of(self, other: "ConversionCounts") -> "ConversionCounts":
+        """Both together."""
+        both = ConversionCounts(self + other)
+        both.naive_columns = self.naive_columns | other.naive_columns
+        return both
 
     def replaced(self, characters: int) -> None:
         """Count characters that are no Unicode, in whatever column."""

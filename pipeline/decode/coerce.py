@@ -13,9 +13,11 @@ changed in silence. JSON pages come here only if pyarrow's strict reader refuses
     decimal(p, s)  a number, its text   -                            more digits than p or s
     binary         base64 text          -                            other text
     json           anything             -                            NaN, over 250 levels
-    timestamp[s]…  a whole number       1.5, "5", 5.0                years outside 1–9999
-    timestamp[iso] text                 leap seconds, nanoseconds    no date, years outside 1–9999
+    timestamp[s]…  a whole number       1.5, "5", "5.25", 5.0        years outside 1–9999
+    timestamp[iso] text                 leap seconds, nanoseconds,   no date, years outside 1–9999
+                                        "/Date(5)/"
     timestamp[%…]  text                 -                            another format
+    several forms  what one form takes  as that form                 what no form takes
     list, struct   an array, an object  by member                    anything else
 
 A fraction becomes the double nearest to it; a whole number must be held exactly. ``null`` fits all.
@@ -24,7 +26,7 @@ A fraction becomes the double nearest to it; a whole number must be held exactly
 import base64
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, time
+from datetime import UTC, date, time
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from math import isinf
 from typing import Final
@@ -44,8 +46,11 @@ EXACT: Final = {"float": 2**24, "double": 2**53}
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _NO_NUMBERS: Final = frozenset(["NaN", "Infinity", "-Infinity", "+Inf", "-Inf"])
 """How JSON of protocol buffers (MLflow) writes what JSON has no number for; and Prometheus."""
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,30}", re.ASCII)
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
-_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII)
+_ANY_DECIMAL: Final = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII
+)
 _LONGEST_DECIMAL: Final = 400
 _EXACTLY: Final = Context(prec=500, traps=[Inexact, InvalidOperation])
 _URL_ALPHABET: Final = str.maketrans("-_", "+/")
@@ -188,7 +193,7 @@ def _decimal(value: object, declared: DeclaredType, conversions: ConversionCount
     if isinstance(value, NotJson | bool) or not isinstance(value, str | int | float):
         raise CellRefused(value, "expected a number", _fits(value))
     text = value.text if isinstance(value, ExactFloat) else str(value)
-    if len(text) > _LONGEST_DECIMAL or not _DECIMAL.fullmatch(text):
+    if len(text) > _LONGEST_DECIMAL or not _ANY_DECIMAL.fullmatch(text):
         raise CellRefused(value, "expected a number", "string")
     number, of = Decimal(text), declared.arrow
     with localcontext(_EXACTLY):
@@ -231,8 +236,10 @@ def _epoch(value: object, declared: DeclaredType, conversions: ConversionCounts)
     if whole is None and isinstance(value, float) and abs(value) < 2**53:
         conversions.converted()
         text = value.text if isinstance(value, ExactFloat) else repr(value)
+    elif whole is None and isinstance(value, str) and _DECIMAL.fullmatch(value):
+        text = value  # _whole has counted it
     elif whole is None or abs(whole) >= 2**64:
-        raise CellRefused(value, "expected a number since 1970", "timestamp[iso] or string")
+        raise CellRefused(value, "expected a number since 1970", _time_that_fits(value, declared))
     else:
         text = str(whole)
     try:
@@ -243,25 +250,95 @@ def _epoch(value: object, declared: DeclaredType, conversions: ConversionCounts)
 
 def _iso(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     try:
-        micros, cut = timestamps.from_iso(_as_text(value))
+        text = _as_text(value)
+        if text.startswith("/Date("):
+            micros, changed = timestamps.from_dotnet(text), True
+        else:
+            micros, changed = timestamps.from_iso(text, declared.zone or UTC)
+            conversions.naive(declared.zone is None and not timestamps.has_offset(text))
     except OverflowError as error:
         raise CellRefused(value, str(error), "string") from None
     except ValueError:
         reason = "expected a time like 2024-02-29T12:00:00Z"
-        raise CellRefused(value, reason, "timestamp[%…] or string") from None
-    conversions.converted(cut)
+        raise CellRefused(value, reason, _time_that_fits(value, declared)) from None
+    conversions.converted(changed)
     return micros
+
+
+def _dotnet(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
+    try:
+        return timestamps.from_dotnet(_as_text(value))
+    except OverflowError as error:
+        raise CellRefused(value, str(error), "string") from None
+    except ValueError:
+        reason = "expected a time like /Date(1795132800000+0000)/"
+        raise CellRefused(value, reason, _time_that_fits(value, declared)) from None
+
+
+def _forms(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
+    """The first form that takes the value; only what that one converts is counted."""
+    for _, form in declared.members:
+        tried = ConversionCounts()
+        tried.column = conversions.column
+        try:
+            found = _RULES[form.json](value, form, tried)
+        except CellRefused:
+            continue
+        conversions.update(tried)
+        conversions.naive_columns |= tried.naive_columns
+        return int(str(found))
+    fitting = _time_that_fits(value, declared).split(",")[0].split(" ")[0]
+    known = [text for text, _ in declared.members]
+    remedy = f"[{', '.join([*known, fitting])}]" if fitting.startswith("timestamp") else "string"
+    raise CellRefused(value, "expected one of these forms", remedy)
+
+
+def _time_that_fits(value: object, declared: DeclaredType) -> str:
+    """A type of times that takes the value; all others that a column may have come after it."""
+    if isinstance(value, str):
+        for kind, reads in _TIMES:
+            if kind != declared.json and reads(value):
+                return f"{kind}, or string"
+        return "timestamp[%…] in the pattern of the values, or string"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        too_large = declared.json in timestamps.UNITS
+        return "string" if too_large else "timestamp[s] or timestamp[ms], or double"
+    return "json"
+
+
+def _reads(read: Callable[[str], object]) -> Callable[[str], bool]:
+    def fits(value: str) -> bool:
+        try:
+            read(value)
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    return fits
+
+
+_TIMES: Final[tuple[tuple[str, Callable[[str], bool]], ...]] = (
+    ("timestamp[dotnet]", _reads(timestamps.from_dotnet)),
+    ("timestamp[ms]", lambda text: re.fullmatch(r"[0-9]{12,14}(\.[0-9]+)?", text) is not None),
+    ("timestamp[s]", lambda text: re.fullmatch(r"-?[0-9]{1,11}(\.[0-9]+)?", text) is not None),
+    ("timestamp[iso]", _reads(timestamps.from_iso)),
+)
+"""Types of times, and whether a text is one of theirs."""
 
 
 def _strptime(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     try:
-        return timestamps.from_format(_as_text(value), declared.format)
+        micros = timestamps.from_format(_as_text(value), declared.format, declared.zone or UTC)
+        conversions.naive(declared.zone is None and not timestamps.says_zone(declared.format))
+        return micros
     except OverflowError as error:
         raise CellRefused(value, str(error), "string") from None
     except ValueError:
-        raise CellRefused(
-            value, "expected text in that format", "timestamp[iso] or string"
-        ) from None
+        reason = "expected text in that format"
+        if "%Z" in declared.format:
+            reason += " (of zones UTC, GMT and abbreviations that mean one zone are known; "
+            reason += "else write %z for an offset)"
+        raise CellRefused(value, reason, _time_that_fits(value, declared)) from None
 
 
 def _as_text(value: object) -> str:
@@ -320,7 +397,9 @@ _RULES: Final[Mapping[str, Callable[[object, DeclaredType, ConversionCounts], ob
     "json": _json,
     **dict.fromkeys(timestamps.UNITS, _epoch),
     "timestamp[iso]": _iso,
+    "timestamp[dotnet]": _dotnet,
     "strptime": _strptime,
+    "forms": _forms,
     "list": _list,
     "struct": _struct,
 }

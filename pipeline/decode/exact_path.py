@@ -11,7 +11,7 @@ from pipeline.decode import coerce, type_lattice
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns, check_joins
 from pipeline.decode.row_selection import Path, Row
-from pipeline.decode.shape import Column, Shape, dig, misfit, pruned, table_of
+from pipeline.decode.shape import Column, Shape, dig, misfit, pruned, remedy_for, table_of
 from pipeline.decode.types import from_arrow
 
 
@@ -52,6 +52,8 @@ def declared_column(
         text = f"is declared {column.type.text}"
         if column.hidden:
             refused.value = "a value that is not shown, since the column is hashed"
+        refused.remedy, instead = remedy_for(column, refused.remedy)
+        refused.reason += instead
         raise misfit(label, column.name, text, rows[refused.row].get("id"), refused) from None
 
 

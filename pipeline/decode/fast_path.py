@@ -115,7 +115,8 @@ def separable(shape: Shape) -> tuple[Column, ...]:
         above = {column.path[:n] for n in range(1, len(column.path))}
         taken = column.path in ends | parents or above & ends
         numbered = any(step.isdecimal() for step in column.path[1:])  # an item of a list, maybe
-        if not taken and not numbered and not column.type.holds_json:
+        odd = numbered or column.type.holds_json or column.type.has_forms
+        if not taken and not odd:
             columns.append(column)
             ends.add(column.path)
             parents |= above
@@ -208,7 +209,7 @@ def land(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts)
         return array
     whole = _WHOLE_COLUMN.get(kind)
     if whole is not None:
-        landed = whole(array)
+        landed = whole(array, declared, conversions)
         return _by_cell(array, declared, conversions) if landed is None else landed
     return array
 
@@ -246,12 +247,20 @@ def _all_match(array: pa.Array, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(array, pattern), min_count=0).as_py())
 
 
-def _iso(array: pa.Array) -> pa.Array | None:
+def _iso(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts) -> pa.Array | None:
     if _all_match(array, _ISO_TEXT + r"(Z|[+-]\d\d:\d\d)$"):
         return _in_years(array.cast(INSTANT))
-    if _all_match(array, _ISO_TEXT + "$"):
-        return _in_years(array.cast(pa.timestamp("us")).cast(INSTANT))
-    return None
+    if not _all_match(array, _ISO_TEXT + "$"):
+        return None
+    wall = array.cast(pa.timestamp("us"))
+    if declared.zone is None:
+        conversions.naive(len(array) - array.null_count)
+    if declared.zone is None or str(declared.zone) == "UTC":
+        return _in_years(wall.cast(INSTANT))
+    try:
+        return _in_years(_assumed(wall, str(declared.zone)))
+    except pa.ArrowInvalid:  # an hour that clocks pass over, or a zone that Arrow lacks
+        return None
 
 
 def _in_years(array: pa.Array) -> pa.Array:
@@ -259,7 +268,13 @@ def _in_years(array: pa.Array) -> pa.Array:
     return array
 
 
-def _dates(array: pa.Array) -> pa.Array | None:
+def _assumed(wall: pa.Array, zone: str) -> pa.Array:
+    return pc.assume_timezone(wall, zone, ambiguous="earliest").cast(INSTANT)
+
+
+def _dates(
+    array: pa.Array, declared: DeclaredType, conversions: ConversionCounts
+) -> pa.Array | None:
     if not _all_match(array, r"^\d{4}-\d\d-\d\d$"):
         return None
     days = array.cast(pa.date32())
@@ -274,10 +289,12 @@ def _by_cell(array: pa.Array, declared: DeclaredType, conversions: ConversionCou
         raise NotFastReadable(str(refused)) from None
 
 
-_WHOLE_COLUMN: Final[Mapping[str, Callable[[pa.Array], pa.Array | None]]] = {
+_WholeColumn = Callable[[pa.Array, DeclaredType, ConversionCounts], pa.Array | None]
+_WHOLE_COLUMN: Final[Mapping[str, _WholeColumn]] = {
     "timestamp[iso]": _iso,
     "date": _dates,
-    "strptime": lambda array: None,
-    "time": lambda array: None,
-    "binary": lambda array: None,
+    "strptime": lambda array, declared, conversions: None,
+    "timestamp[dotnet]": lambda array, declared, conversions: None,
+    "time": lambda array, declared, conversions: None,
+    "binary": lambda array, declared, conversions: None,
 }

@@ -5,14 +5,14 @@ bytes). A page that does not fit takes the exact way (``exact_json``, ``exact_pa
 converted without loss and counted, or refused with a sentence.
 
     the page                                         outcome
-    empty, HTML, cut short, not JSON                 BadBody: the client retries
+    empty, cut short, not JSON                       BadBody: the client retries
+    HTML, CSV, JSON Lines, compressed, …             OtherFormat: the client retries once
     no rows at the path, an error object             ContractBroken, with its message
     a value that fits only with loss                 ContractBroken, with column, row and remedy
     over max_body_bytes, over 1,000 levels deep      ContractBroken
     other types than the pages before it             see ``inferred_columns``
 """
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -25,8 +25,10 @@ import pyarrow as pa
 from pipeline.body import Body
 from pipeline.decode import exact_json, exact_path, fast_path, type_lattice
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
-from pipeline.decode.body_checks import BOM, BadBody, ConversionCounts, clean_utf8
+from pipeline.decode.body_checks import BOM, BadBody, ConversionCounts, OtherFormat, clean_utf8
+from pipeline.decode.error_in_body import error_told
 from pipeline.decode.exact_json import TooDeep
+from pipeline.decode.other_formats import refuse_other_format
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
 from pipeline.decode.shape import Shape, extra_in, pruned, table_of
 from pipeline.decode.types import from_arrow
@@ -61,10 +63,8 @@ class JsonFormat(Format):
         last = (bytes(body[-256:]).rstrip(_BLANK) or bytes(body).rstrip(_BLANK))[-1:]
         if not first:
             raise BadBody("expected JSON, the body is empty")
-        if first == b"<":
-            title = re.search(rb"<title[^>]*>([^<]{1,200})", body[:4096], re.IGNORECASE)
-            start = title.group(1).strip() if title else bytes(body[:4096]).lstrip()
-            raise BadBody(f"expected JSON, the body is HTML or XML: {_start_of(start)}")
+        if first not in _FIRST_BYTES:
+            refuse_other_format(body, "JSON")
         if first in _LAST_OF and last != _LAST_OF[first]:
             end = repr(CUT + str(body[-40:], "utf-8", "replace"))
             raise BadBody(f"the JSON ends early, after {len(body):,} bytes: {end}")
@@ -77,6 +77,8 @@ class JsonFormat(Format):
             value = exact_json.parse(clean_utf8(body, counts), counts)
         except (TooDeep, RecursionError):
             raise ContractBroken("the response is nested over 1,000 levels deep") from None
+        except BadBody as error:
+            raise _named(body, error) from None
         for part in path:
             value = value[part]  # type: ignore[index]  # TypeError is in the contract
         return value
@@ -108,10 +110,15 @@ class JsonDecoder(Decoder):
             body = clean_utf8(body, conversions)
             table, extras, converted, items = self._table(body)
         except BadBody as error:
-            raise self.bad(error) from None
+            raise self.bad(_named(body, error)) from None
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
-        return self.finished(table, extras, conversions + converted, items)
+        return self.finished(table, extras, conversions.with_those_of(converted), items)
+
+    def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
+        counts = ConversionCounts()
+        value = exact_json.parse(clean_utf8(body, counts), counts)
+        return error_told(value, self.shape.rows.path, messages=messages)
 
     @property
     def reads_together(self) -> bool:
@@ -139,7 +146,7 @@ class JsonDecoder(Decoder):
         self._failures = max(0, self._failures - 1)
         return _pages_of(table, extras, row_counts, conversions)
 
-    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], Counter[str], int]:
+    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], ConversionCounts, int]:
         """The rows, the extras, the cells converted, and the API's items."""
         conversions = ConversionCounts()
         if self.shape.rows.plain:
@@ -272,18 +279,34 @@ def _pages_of(
     table: pa.Table,
     extras: Sequence[Mapping[str, object]],
     row_counts: Sequence[int],
-    converted: Counter[str],
+    converted: ConversionCounts,
 ) -> list[DecodedPage]:
     """The pages of a table that were decoded together. Conversions are counted for the first."""
     starts = accumulate(row_counts, initial=0)
     conversions = chain([converted], repeat(Counter()))
     row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
     return [
-        DecodedPage(table.slice(start, number), facts, cells, row_bytes * number, number)
+        DecodedPage(
+            table.slice(start, number),
+            facts,
+            cells,
+            row_bytes * number,
+            number,
+            converted.naive_columns,
+        )
         for start, number, facts, cells in zip(
             starts, row_counts, extras, conversions, strict=False
         )
     ]
+
+
+def _named(body: Body, error: BadBody) -> BadBody:
+    """The error about a body that can't be read: a better one, if its format is recognized."""
+    try:
+        refuse_other_format(body, "JSON")
+    except OtherFormat as better:
+        return better
+    return error
 
 
 def _start_of(data: Body) -> str:

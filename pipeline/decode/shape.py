@@ -24,6 +24,8 @@ class Column:
     """One declared column. ``path`` leads to it inside a row; default: the member of its name.
 
     :ivar hidden: its values stand in no error, since they are hashed before they land.
+    :param only: the beginnings of the types that its use allows, of a cursor those of times; None:
+        all types.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Column:
     path: tuple[str, ...] = ()
     nullable: bool = True
     hidden: bool = False
+    only: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -182,6 +185,25 @@ def table_of(columns: Mapping[str, pa.Array], shape: Shape, rows: int) -> pa.Tab
     if names:
         return pa.table([columns[name] for name in names], names=names)
     return pa.Table.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+
+
+def remedy_for(column: Column, remedy: str) -> tuple[str, str]:
+    """The types of a remedy that the column may have, and what to do where there are none."""
+    if column.only is None or not remedy:
+        return remedy, ""
+    offered = re.split(r", (?:or )?| or ", remedy) if not remedy.startswith("[") else [remedy]
+    allowed = [text for text in offered if text.startswith(column.only)]
+    if allowed:
+        return " or ".join(allowed), ""
+    if not column.only:
+        return (
+            "",
+            f". Check: that `deleted` names a member that is true or false, not `{column.name}`",
+        )
+    return "", (
+        ". The column is the cursor, which has to be a time. Set one: 1. another column as "
+        "`cursor`; 2. a `transform` that makes a time of it"
+    )
 
 
 def misfit(label: str, name: str, text: str, key: object, refused: CellRefused) -> ContractBroken:

@@ -12,8 +12,11 @@
     binary                        base64 text (either alphabet)           binary
     json                          any value                               string: its JSON text
     timestamp[s], [ms], [us]      number since 1970-01-01 UTC             timestamp[us, UTC]
-    timestamp[iso]                ISO 8601 text; without an offset: UTC   timestamp[us, UTC]
+    timestamp[iso]                ISO 8601 text; without an offset: in    timestamp[us, UTC]
+                                  the zone of ``window.timezone``, or UTC
     timestamp[%d.%m.%Y %H:%M]     text in that strptime format, same      timestamp[us, UTC]
+    timestamp[dotnet]             "/Date(1795132800000+0000)/"            timestamp[us, UTC]
+    timestamp[s] | timestamp[iso] the first form that fits each value     timestamp[us, UTC]
     list<T>, struct<a: T, "b c": T>  array, object; nested to any depth   the same
 
 What belongs here: the grammar and its meaning, and a schema as text (``[{"name", "type"}]`` in
@@ -24,11 +27,15 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, time, tzinfo
 from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.timestamps import read_local
 
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 INTEGERS: Final = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
@@ -51,6 +58,7 @@ _SCALARS: Final[dict[str, pa.DataType]] = {
     "timestamp[ms]": INSTANT,
     "timestamp[us]": INSTANT,
     "timestamp[iso]": INSTANT,
+    "timestamp[dotnet]": INSTANT,
 }
 _AS_READ: Final = INTEGERS | {"bool", "string", "null"}
 _SYNONYMS: Final = {
@@ -83,20 +91,32 @@ class DeclaredType:
 
     :param text: as in the YAML, spaces made regular.
     :param arrow: the type that lands.
-    :param json: how a value is read: a name of the table above, ``strptime``, ``list``, ``struct``,
-        or ``null`` (inferred, no value seen yet).
-    :param members: of a struct by name; of a list one, named ``item``.
+    :param json: how a value is read: a name of the table above, ``strptime``, ``forms``, ``list``,
+        ``struct``, or ``null`` (inferred, no value seen yet).
+    :param members: of a struct by name; of a list one, named ``item``; of several forms each.
+    :param zone: of times without an offset; None: it is not known, and they are read as UTC.
     """
 
     text: str
     arrow: pa.DataType
     json: str
     members: tuple[tuple[str, "DeclaredType"], ...] = ()
+    zone: tzinfo | None = None
+
+    def in_zone(self, zone: tzinfo | None) -> "DeclaredType":
+        """This type, whose times without an offset are of a zone."""
+        members = tuple((name, member.in_zone(zone)) for name, member in self.members)
+        return replace(self, zone=zone, members=members)
 
     @property
     def holds_json(self) -> bool:
         """Whether values anywhere inside are kept as JSON text."""
         return self.json == "json" or any(member.holds_json for _, member in self.members)
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether values anywhere inside come in several forms, numbers and texts."""
+        return self.json == "forms" or any(member.has_forms for _, member in self.members)
 
     @cached_property
     def lands_as_read(self) -> bool:
@@ -114,7 +134,7 @@ class DeclaredType:
 def parse_type(text: str) -> DeclaredType:
     """The type that a YAML text names; ValueError with what was expected, what came, the remedy."""
     parser = _Parser(text)
-    declared = parser.type()
+    declared = parser.forms()
     if parser.rest():
         raise parser.error(f"the type ends after {declared.text}, but {parser.rest()!r} follows")
     return declared
@@ -164,6 +184,15 @@ def type_text(kind: pa.DataType) -> str:
     return str(kind)
 
 
+def instants(column: pa.ChunkedArray | pa.Array, zone: tzinfo) -> pa.ChunkedArray | pa.Array:
+    """The values of a cursor as instants: a day is the first instant of it in the zone."""
+    if not pa.types.is_date(column.type) or str(zone) == "UTC":
+        return pc.cast(column, INSTANT)
+    days = pc.unique(column)
+    begins = [d and read_local(datetime.combine(d, time.min), zone) for d in days.to_pylist()]
+    return pc.take(pa.array(begins, INSTANT), pc.index_in(column, value_set=days))
+
+
 def describe(schema: pa.Schema) -> list[dict[str, str]]:
     """The columns of a schema, in order."""
     return [{"name": field.name, "type": type_text(field.type)} for field in schema]
@@ -195,7 +224,8 @@ class _Parser:
     def error(self, problem: str) -> ValueError:
         return ValueError(
             f"type {self.text!r}: {problem}. Types are {', '.join(sorted(_SCALARS))}, "
-            "decimal(p, s), timestamp[%Y-%m-%d …], list<T> and struct<name: T, …>"
+            "decimal(p, s), timestamp[%Y-%m-%d …], list<T>, struct<name: T, …>, and several forms "
+            'of a time as a list: ["timestamp[s]", "timestamp[iso]"]'
         )
 
     def take(self, pattern: str) -> str | None:
@@ -204,6 +234,19 @@ class _Parser:
             return None
         self.at = found.end()
         return found.group(1)
+
+    def forms(self) -> DeclaredType:
+        """A type, or several forms of one instant."""
+        found = [self.type()]
+        while self.take(r"\|"):
+            found.append(self.type())
+        if len(found) == 1:
+            return found[0]
+        other = next((form for form in found if form.arrow != INSTANT), None)
+        if other is not None:
+            raise self.error(f"several forms are for timestamps, and {other.text} is none")
+        text = " | ".join(form.text for form in found)
+        return DeclaredType(text, INSTANT, "forms", tuple((form.text, form) for form in found))
 
     def type(self) -> DeclaredType:
         word = self.take(r"\w+") or ""
@@ -219,7 +262,7 @@ class _Parser:
         raise self.error(_not_a_type(word or self.rest()))
 
     def timestamp(self) -> DeclaredType:
-        unit = self.take(r"[^\]]*\]")
+        unit = self.take(r"(?:[^\[\]]|\[[^\[\]]*\])*\]")
         if unit is None:
             raise self.error("timestamp[…] is not closed: a ']' is missing")
         inside = unit[:-1].rstrip()
@@ -229,7 +272,7 @@ class _Parser:
             return DeclaredType(f"timestamp[{inside}]", INSTANT, "strptime")
         raise self.error(
             f"timestamp[{inside}] is not known: expected s, ms, us (numbers since 1970), iso, "
-            "or a strptime format like %Y-%m-%d"
+            "dotnet, or a strptime format like %Y-%m-%d"
         )
 
     def decimal(self) -> DeclaredType:

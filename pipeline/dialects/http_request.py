@@ -3,7 +3,8 @@
 What has a placeholder without a value in this request is left out: a part of a text in ``[[ ]]``,
 else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
 window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
-stands for, a number or a list too: a database compares no number with a text.
+stands for, a number or a list too: a database compares no number with a text. How values stand in
+query languages and paths is in ``quoting``.
 """
 
 import re
@@ -23,11 +24,13 @@ from pipeline.config.request import (
     CountConfig,
     HttpTemplate,
     WindowFormat,
+    placeholders_in,
 )
+from pipeline.dialects import quoting
 from pipeline.dialects.igdb import condition, statement
 from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
 from pipeline.errors import ContractBroken
-from pipeline.messages import HttpRequest
+from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
 from pipeline.pagination.keys import written
 from pipeline.pagination.page import JsonToken, PageRequest
@@ -45,20 +48,34 @@ def build_page_request(
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    page = written(page, _key_type(endpoint))
+    page = written(page, _key_type(endpoint), endpoint.window.zone)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
     values = values_of(endpoint.window, window, page)
+    values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
     if page.url is not None:
         return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values, accept))
-    filled = _http(endpoint.request, url, values, accept)
+    filled = _http(_for_page(endpoint, endpoint.request, page), url, values, accept)
     more = endpoint.paging.parameters(page).items()
     return replace(
         filled, params=filled.params + tuple((name, _text(value)) for name, value in more)
     )
+
+
+def _for_page(endpoint: Endpoint, request: HttpTemplate, page: PageRequest) -> HttpTemplate:
+    """The template of this page: behind the first one, some APIs take the token alone."""
+    if not request.with_token or page.token is None or endpoint.paging.is_first(page):
+        return request
+    stays = {*request.with_token}
+    left = {
+        part: {name: value for name, value in members.items() if name in stays}
+        for part in ("params", "json_body", "form")
+        if (members := getattr(request, part))
+    }
+    return request.model_copy(update=left)
 
 
 def _key_type(endpoint: Endpoint) -> str:
@@ -75,7 +92,7 @@ def build_count_request(
     page: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    page = written(page, _key_type(endpoint))
+    page = written(page, _key_type(endpoint), endpoint.window.zone)
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):
@@ -105,29 +122,29 @@ _TEXT = {"Content-Type": "text/plain", "Accept": "application/json"}
 
 
 def _http(request: HttpTemplate, url: str, values: Values, accept: str) -> HttpRequest:
-    filled_url = PLACEHOLDER.sub(lambda m: _in_path(m[1], values), url)
+    filled_url = "/".join(_segment(part, values) for part in url.split("/"))
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
         for one in template if isinstance(template, list) else [template]:
-            text = fill(_text(one), values)
+            text = fill(_text(one), values, name)
             if text is not None:
-                params.append((name, text))
+                raw = any(how == "raw" for _, how in PLACEHOLDER.findall(_text(one)))
+                params.append((name, RawText(text) if raw else text))
     headers = _headers(request, values, accept)
     content = _body(request, values, headers)
     return HttpRequest(request.method, filled_url, tuple(params), headers, content)
 
 
-def _in_path(name: str, values: Values) -> str:
-    """A value of ``each`` is the user's, and may be several parts of a path: ``owner/name``.
-
-    :raises ContractBroken: a column of the parent's row has no value, and another path is meant.
-    """
-    if "." in name and not str(values.get(name, "")).strip("."):
-        raise ContractBroken(
-            f"`{name}` is {values.get(name)!r} in this row, and goes into the path: expected a "
-            "value. Check: 1. the column; 2. a filter on it (`each.where`)"
-        )
-    return quote(_text(values.get(name, "")), safe="/," if name == "each" else ",")
+def _segment(template: str, values: Values) -> str:
+    """A segment of the path: values are encoded, and stay inside of it."""
+    found = [*PLACEHOLDER.finditer(template)]
+    if not found:
+        return template
+    filled = PLACEHOLDER.sub(
+        lambda m: quoting.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
+    )
+    of_rows = next((m[1] for m in found if m[1].partition(".")[0] in ("parent", "each")), None)
+    return filled if of_rows is None else quoting.full_segment(of_rows, template, filled)
 
 
 def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, str]:
@@ -153,51 +170,64 @@ def _body(request: HttpTemplate, values: Values, headers: dict[str, str]) -> byt
         return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs).encode()
     if request.text is not None:
         headers.setdefault("Content-Type", "text/plain")
-        return (fill(request.text, values) or "").encode()
+        return (fill(request.text, values, "text") or "").encode()
     return None
 
 
-def fill(template: str, values: Values) -> str | None:
-    """``template`` with its placeholders filled; None if one of them has no value."""
-    missing = False
+def fill(template: str, values: Values, place: str = "") -> str | None:
+    """``template`` with its placeholders filled; None if one of them has no value, or nothing of
+    it is left.
 
-    def value(match: re.Match[str]) -> str:
-        nonlocal missing
-        found = values.get(match[1])
-        missing = missing or found is None
-        return _text(found)
+    :param place: the name of the parameter, header or member that has the template.
+    :raises ConfigError: a value would change the query that it stands in.
+    """
 
     def part(match: re.Match[str]) -> str:
-        known = all(values.get(name) is not None for name in PLACEHOLDER.findall(match[1]))
+        known = all(values.get(name) is not None for name in placeholders_in(match[1]))
         return match[1] if known else ""
 
-    text = PLACEHOLDER.sub(value, OPTIONAL.sub(part, template))
-    return None if missing else text
+    left = OPTIONAL.sub(part, template)
+    if left != template and not left.strip():
+        return None
+    if any(values.get(name) is None for name in placeholders_in(left)):
+        return None
+
+    def value(match: re.Match[str]) -> str:
+        found = values[match[1]]
+        if match.span() == (0, len(left)):  # the value alone
+            return _text(found) if match[2] in (None, "raw") else _quoted(match, found)
+        return _quoted(match, found)
+
+    def _quoted(match: re.Match[str], found: Any) -> str:
+        is_text = isinstance(found, str)
+        return quoting.written(left, match, _text(found), place=place, is_text=is_text)
+
+    return PLACEHOLDER.sub(value, left)
 
 
 def _filled(templates: Mapping[str, str], values: Values) -> dict[str, str]:
-    pairs = ((name, fill(template, values)) for name, template in templates.items())
+    pairs = ((name, fill(template, values, name)) for name, template in templates.items())
     return {name: text for name, text in pairs if text is not None}
 
 
 _DROP = object()
 
 
-def _filled_json(value: Any, values: Values) -> Any:
+def _filled_json(value: Any, values: Values, place: str = "json") -> Any:
     """The value, filled; what is empty only since it was left out in there is left out as well."""
     if isinstance(value, dict):
-        pairs = ((k, _filled_json(v, values)) for k, v in value.items())
+        pairs = ((k, _filled_json(v, values, k)) for k, v in value.items())
         members = {k: v for k, v in pairs if v is not _DROP}
         return members if members or not value else _DROP
     if isinstance(value, list):
-        items = [v for v in (_filled_json(item, values) for item in value) if v is not _DROP]
+        items = [v for v in (_filled_json(item, values, place) for item in value) if v is not _DROP]
         return items if items or not value else _DROP
     if not isinstance(value, str):
         return value
-    if whole := PLACEHOLDER.fullmatch(value):
+    if (whole := PLACEHOLDER.fullmatch(value)) and not whole[2]:
         found = values.get(whole[1], _DROP)
         return orjson.Fragment(found.text) if isinstance(found, JsonToken) else found
-    text = fill(value, values)
+    text = fill(value, values, place)
     return _DROP if text is None else text
 
 

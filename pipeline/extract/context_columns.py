@@ -57,10 +57,11 @@ class ContextColumns:
 
     def __init__(self, endpoint: Endpoint) -> None:
         of_value = endpoint.value_columns
+        zone = endpoint.window.zone if endpoint.window.timezone else None
         self._added = []
-        for name in endpoint.added_columns:
+        for name in endpoint.context_columns:
             spec = endpoint.columns[name]
-            kind = parse_type(spec.type)
+            kind = parse_type(spec.type).in_zone(zone)
             source = of_value.get(name) or spec.from_ or ""
             self._added.append(_Added(pa.field(name, kind.arrow), kind, spec, source))
         self.fields = [added.field for added in self._added]

@@ -7,26 +7,29 @@ requested again, since a sick API sends odd pages; a page that stays so is ``Con
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from pipeline.body import Body
 from pipeline.config.endpoint import Endpoint
+from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
 from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
-from pipeline.decode.types import INSTANT
+from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
-from pipeline.errors import ContractBroken, cut_bytes
+from pipeline.errors import ContractBroken, RequestRefused, cut_bytes
+from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.context_columns import ContextColumns, PageContext
 from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import (
+    after_end,
     check_keys,
     check_names,
     check_order,
@@ -34,6 +37,8 @@ from pipeline.extract.page_checks import (
     ends,
     in_order_of,
     inside,
+    with_first_cursor,
+    without_bounds,
 )
 from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
@@ -41,12 +46,14 @@ from pipeline.extract.row_rules import hashed
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
-from pipeline.model import split_path
+from pipeline.model import fits_header, split_path
 from pipeline.pagination.base import whole_total
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
 
 T = TypeVar("T")
+_UNCERTAIN: Final = timedelta(minutes=15)
+"""By how much an API's index and clock may be behind: a row may have changed so long before."""
 
 
 class PageFetcher:
@@ -60,7 +67,10 @@ class PageFetcher:
         window: Window,
         reader: Decoder,
         sent: RequestCounts,
+        began: datetime | None = None,
     ) -> None:
+        """:param began: when the reading began: rows change from then on. Default: now."""
+        self._changed_before = (began or datetime.now(UTC)) - _UNCERTAIN
         self._sender = sender
         self._source = source
         self._name = name
@@ -72,6 +82,10 @@ class PageFetcher:
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
         self._added = ContextColumns(self._endpoint)
+        self.naive_columns: frozenset[str] = frozenset()
+        self.rows_after_end = 0
+        self.first_response_at: datetime | None = None  # by the API's clock
+        self.clock_warning: str | None = None
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
@@ -80,7 +94,8 @@ class PageFetcher:
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
-        self._conditions = conditions
+        named = ((name.lower(), value) for name, value in conditions.items())
+        self._conditions = {name: value for name, value in named if _is_condition(name, value)}
 
     def feed_facts(self) -> dict[str, Any]:
         """Facts of a feed, for the manifest; empty for another endpoint.
@@ -114,13 +129,44 @@ class PageFetcher:
         http_request = replace(http_request, headers={**http_request.headers, **conditions})
         subject = f"{self._source.source}/{self._name}, {_where(request, self._endpoint)}"
 
+        requested_at = datetime.now(UTC)
+
         async def read(response: HttpResponse) -> ParsedPage:
+            self._note_clock(response.headers, requested_at)
             if conditions and response.status == 304:
                 self.not_modified = True
                 return self._nothing(request)
             return await self._together.result_of((request, response), len(response.body))
 
-        return await self._fetch(http_request, read, subject)
+        try:
+            return await self._fetch(http_request, read, subject)
+        except RequestRefused as error:
+            raise self._with_hint(error, request) from None
+
+    def _note_clock(self, headers: Mapping[str, str], sent: datetime) -> None:
+        if self.first_response_at is None:
+            self.first_response_at = server_time(headers)
+            self.clock_warning = clock_warning(headers, sent, datetime.now(UTC))
+
+    def _with_hint(self, error: RequestRefused, request: PageRequest) -> RequestRefused:
+        """Some APIs refuse a token beside other parameters."""
+        spec = self._endpoint.request
+        if (
+            error.status not in (400, 422)
+            or request.token is None
+            or self._endpoint.paging.is_first(request)
+            or not isinstance(spec, HttpTemplate)
+            or spec.with_token
+        ):
+            return error
+        names = [
+            name for name, value in spec.params.items() if "token" in placeholders_in(str(value))
+        ]
+        return RequestRefused(
+            f"{error}. If the API takes a token without the other parameters, leave them out: "
+            f"`request: {{with_token: [{', '.join(names) or 'token'}]}}`",
+            error.status,
+        )
 
     async def count(self, request: PageRequest) -> int | None:
         """How many rows match, or None if the API can't say."""
@@ -184,21 +230,23 @@ class PageFetcher:
             return self._nothing(request)
         page = page or self._reader.read(response.body)
         self.converted.update(page.converted)
-        if page.extras.get("error"):
-            error = shorten(page.extras["error"], 200)
-            error_text = f"The API sent an error in a {response.status}: {error}"
-            waits = asks_to_wait(response.headers, self._source.answers, response.body)
-            raise ThrottledInBody(error_text) if waits else ContractBroken(error_text)
-        check_order(page.table, self._endpoint, request)
+        self._refuse_error(page, response)
+        self.naive_columns |= page.naive_columns
+        rows = without_bounds(page.table, self._endpoint, request)
+        check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
+        page = replace(page, table=rows, items=page.items - (page.table.num_rows - rows.num_rows))
         content = self._content(page, response)
         info = self._info(content, page.items)
         made = self.made(page, request, response)
         check_keys(made, self._endpoint)
-        made = in_order_of(page.table, made, self._endpoint)
+        made = in_order_of(rows, made, self._endpoint)
         if feed and self._endpoint.cursor is not None and made.num_rows:
-            feed.record(made[self._endpoint.cursor])
-        table = inside(made, self._endpoint, *slice_of(self._window, request))
+            feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
+        bounds = slice_of(self._window, request)
+        table = inside(made, self._endpoint, *bounds)
+        if table is not made:
+            self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
         check_names(table, self._endpoint)
         outside = page.items - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
@@ -215,6 +263,41 @@ class PageFetcher:
             earlier_row=self._endpoint.paging.token_before_last(content),
         )
 
+    def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
+        """Refuse an error that came with status 200.
+
+        :raises ThrottledInBody: the error means too many requests.
+        """
+        ok_when, told = self._endpoint.ok_when, page.extras.get("error")
+        sentence = f"The API sent an error in a {response.status}: {shorten(told, 200)}"
+        if not told and ok_when is not None:
+            value = page.extras.get("ok")
+            if ok_when.is_met(value):
+                return
+            meant = ", ".join(shorten(one, 40) for one in ok_when.values)
+            beside = self._error_beside(page, response)
+            told = True
+            sentence = (
+                f"The API sent an error in a {response.status}: `{ok_when.at}` is "
+                f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
+                + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
+            )
+        if told:
+            waits = asks_to_wait(response.headers, self._source.answers, response.body)
+            raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
+        if beside := None if page.table.num_rows else self._error_beside(page, response):
+            name, value = beside
+            raise ContractBroken(
+                f"The API sent no rows in a {response.status}, and says of an error: `{name}` is "
+                f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
+                f"request; 2. `errors_at: {name}`, if only an error has it; 3. `ok_when`, which "
+                "names a member and its values that mean success"
+            )
+
+    def _error_beside(self, page: DecodedPage, response: HttpResponse) -> tuple[str, object] | None:
+        messages = self._endpoint.errors_at is None
+        return self._reader.error_told(response.body, messages=messages)
+
     def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
         """What the user's function makes of the API's rows, with the columns that they lack."""
         rows = page.table
@@ -225,7 +308,7 @@ class PageFetcher:
             salt = self._source.hash_salt.get_secret_value()
             rows = hashed(rows, self._endpoint.hash, salt)
         if not self._added.fields:
-            return rows
+            return with_first_cursor(rows, self._endpoint)
         start, end = slice_of(self._window, request)
         context = PageContext(
             values={**request.fields, "each": request.parent, "parent": request.parent},
@@ -235,7 +318,7 @@ class PageFetcher:
             headers=response.headers,
             now=datetime.now(UTC),
         )
-        return self._added.add(rows, context)
+        return with_first_cursor(self._added.add(rows, context), self._endpoint)
 
     def _is_empty(self, response: HttpResponse) -> bool:
         """Whether the response means that there are no rows, whatever its body has."""
@@ -247,6 +330,7 @@ class PageFetcher:
 
     def _nothing(self, request: PageRequest) -> ParsedPage:
         none = self._added.add(self._reader.schema.empty_table(), PageContext())
+        none = with_first_cursor(none, self._endpoint)
         return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none))
 
     def _content(self, page: DecodedPage, response: HttpResponse) -> PageContent:
@@ -274,7 +358,7 @@ class PageFetcher:
                 )
             items = rows
         first, last = ends(content.table, self._endpoint)
-        edges = edges_of(content.table, self._endpoint)
+        edges = edges_of(with_first_cursor(content.table, self._endpoint), self._endpoint)
         return replace(
             self._endpoint.paging.info_of(content),
             rows=items,
@@ -285,6 +369,12 @@ class PageFetcher:
             boundary_keys=edges.boundary_keys,
             first_cursor=edges.first_cursor,
         )
+
+
+def _is_condition(name: str, value: object) -> bool:
+    """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
+    known = name in ("if-none-match", "if-modified-since")
+    return known and isinstance(value, str) and fits_header(value)
 
 
 def _stamped(table: pa.Table) -> pa.Table:

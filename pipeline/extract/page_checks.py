@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config.endpoint import Endpoint
-from pipeline.decode.types import INSTANT
+from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
+from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.window_format import may_come
 from pipeline.errors import ContractBroken
 from pipeline.pagination import SharedRows
@@ -74,7 +74,7 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> PageEdges:
 
 def _by_cursor(table: pa.Table, name: str, endpoint: Endpoint) -> PageEdges:
     """Rows without a cursor come last, if any do; they come again with the last that has one."""
-    column = pc.cast(table[name], INSTANT).combine_chunks()
+    column = instants(table[name], endpoint.window.zone).combine_chunks()
     having = len(column) - column.null_count
     column = column[:having]
     if column.null_count:
@@ -193,7 +193,8 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
         raise ContractBroken(
             f"The page has rows with `{endpoint.key_of_rows[0]}` from {first} to {last}, expected "
             f"after {request.after} and before {request.before}. The API seems to ignore the "
-            "filter on the key. Check: the parameters with {after} and {before}"
+            "filter on the key. Check: 1. the parameters with {after} and {before}; 2. `paging: "
+            "{inclusive: true}`, if the API gives the row with that key as well"
         )
 
 
@@ -207,7 +208,7 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
     """
     if endpoint.cursor is None or table.num_rows == 0:
         return table
-    column = pc.cast(table[endpoint.cursor], INSTANT)
+    column = instants(table[endpoint.cursor], endpoint.window.zone)
     if _all_between(column, start, end):
         return table
     _not_beyond(table, endpoint, column, start, end)
@@ -261,18 +262,68 @@ def _not_beyond(
         return
     key = {name: table[name][at].as_py() for name in endpoint.key}
     if not column[at].is_valid:
+        of = " or ".join(f"`{name}`" for name in endpoint.cursors)
         raise ContractBroken(
-            f"Row `{key}` has no `{endpoint.cursor}`, expected a value inside the requested "
-            "window. Check: 1. that `cursor` names the right column; 2. that the name is spelt as "
-            f"in the rows. The rows have {', '.join(_filled(table)[:12])}"
+            f"Row `{key}` has no {of} (it is null, or there is no such member), expected a value "
+            "inside the requested window. Check: 1. that `cursor` names the right column; 2. that "
+            "the name is spelt as in the rows; 3. another column, if it is null until a row "
+            f"changes, e.g. `cursor: [{', '.join(endpoint.cursors)}, created_at]`; 4. `cursor: "
+            "window`, if the rows do not show the time that the API filters by. The rows have "
+            f"{', '.join(_filled(table)[:12])}"
         )
     since = "the beginning" if start is None else start.isoformat()
     raise ContractBroken(
         f"Row `{key}` has `{endpoint.cursor}` = {column[at].as_py()}, outside the requested window "
         f"({since} to {end.isoformat()}). The API seems to ignore the filter. Check: 1. the "
         "parameters with {start} and {end}; 2. window.format: as in the rows, if the API compares "
-        f"times as texts; 3. that `{endpoint.cursor}` is in UTC"
+        f"times as texts; 3. that `{endpoint.cursor}` is in UTC, or window.timezone names its zone"
     )
+
+
+def after_end(
+    table: pa.Table,
+    endpoint: Endpoint,
+    start: datetime | None,
+    end: datetime,
+    changed_before: datetime,
+) -> int:
+    """How many rows the API gave from behind all that was requested, though they have not changed
+    since: an API that reads the bound in another zone does so.
+
+    :param changed_before: rows with a later cursor may have changed while they were read.
+    """
+    if endpoint.cursor is None or table.num_rows == 0:
+        return 0
+    latest = may_come(endpoint.window, start, end)[1]
+    if latest is None or latest >= changed_before:
+        return 0
+    column = instants(table[endpoint.cursor], endpoint.window.zone)
+    behind = pc.and_(
+        pc.greater(column, _instant(latest)), pc.less(column, _instant(changed_before))
+    )
+    return int(pc.sum(behind).as_py() or 0)
+
+
+def with_first_cursor(table: pa.Table, endpoint: Endpoint) -> pa.Table:
+    """The rows with the cursor that they have in the first of several columns."""
+    if endpoint.cursor != FIRST_CURSOR:
+        return table
+    zone = endpoint.window.zone
+    columns = [instants(table[name], zone) for name in endpoint.cursors]
+    return table.append_column(pa.field(FIRST_CURSOR, INSTANT), pc.coalesce(*columns))
+
+
+def without_bounds(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> pa.Table:
+    """The rows without those of the keys that others were requested after, or before."""
+    bounds = [key for key in (request.after, request.before) if key is not None]
+    if not endpoint.paging.extra_rows(request) or not bounds or table.num_rows == 0:
+        return table
+    column = table[endpoint.key_of_rows[0]]
+    try:
+        at_bound = pc.is_in(column, value_set=pa.array(bounds, column.type))
+    except (pa.ArrowException, OverflowError):
+        return table
+    return table.filter(pc.invert(at_bound)) if pc.any(at_bound).as_py() else table
 
 
 def _filled(table: pa.Table) -> list[str]:

@@ -66,7 +66,10 @@ class CachingSender:
         self._others = others
         self._store = store
         self._source = source
-        self._secrets = Secrets(source.auth)
+        # The client's own know the tokens that came during the run.
+        self._secrets = getattr(direct, "secrets", None) or Secrets(
+            source.auth, others=source.secrets
+        )
         self._now = now
         self._requested: set[tuple[str, str]] = set()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -166,7 +169,11 @@ def key_of(source: Source, request: HttpRequest) -> str:
     """Source and path in clear, and a digest of the credentials and the request with its body."""
     url = httpx.URL(request.url)
     path = url.path.removeprefix(httpx.URL(source.base_url).path.rstrip("/")).strip("/")
-    label = Secrets(source.auth).redacted(f"{source.source}/{path}").replace("#", "_")
+    label = (
+        Secrets(source.auth, others=source.secrets)
+        .redacted(f"{source.source}/{path}")
+        .replace("#", "_")
+    )
     who = json.dumps([source.auth.model_dump(), source.headers], sort_keys=True, default=_revealed)
     parts = [request.method, request.url, request.params, sorted(request.headers.items())]
     digest = hashlib.sha256(f"{who}\n{json.dumps(parts)}\n".encode())

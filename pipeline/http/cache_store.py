@@ -192,7 +192,12 @@ def _opened_file(path: Path) -> sqlite3.Connection:
     """The file's database. :raises ConfigError: it can't be used."""
     try:
         with suppress(OSError):  # SQLite says why
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                if os.fstat(fd).st_uid == os.geteuid():
+                    os.fchmod(fd, 0o600)  # an earlier version's may be there for all to read
+            finally:
+                os.close(fd)
         return _connected(path)
     except sqlite3.Error as error:
         if error.sqlite_errorcode & 0xFF not in _UNUSABLE:

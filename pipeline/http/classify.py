@@ -19,6 +19,7 @@ from enum import Enum
 
 from pipeline.body import Body
 from pipeline.config.limits import RateHeadersConfig, ResponsesConfig
+from pipeline.http.waits import number_in
 
 
 class ResponseKind(Enum):
@@ -55,7 +56,7 @@ def classify(
     if status == 304:
         return ResponseKind.NOT_MODIFIED
     has_wait = "retry-after" in headers
-    is_used_up = rate is not None and headers.get(rate.remaining.lower()) == "0"
+    is_used_up = rate is not None and _is_used_up(headers, rate.remaining)
     if (
         status == 429
         or (status == 503 and has_wait)
@@ -71,6 +72,11 @@ def classify(
         if _says_throttled(body, answers.throttled_text)
         else ResponseKind.PERMANENT
     )
+
+
+def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
+    left = number_in(headers.get(name.lower(), ""))
+    return left is not None and left <= 0
 
 
 def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Body) -> bool:

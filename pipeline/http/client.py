@@ -7,17 +7,19 @@ header, a URL or a body of a request.
 
 import asyncio
 import logging
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import TypeVar
 
 import httpx
 
 from pipeline.auth import AuthContext, Secrets
 from pipeline.config.source import Source
-from pipeline.decode.body_checks import BadBody, ThrottledInBody, UnexpectedPage
+from pipeline.decode.body_checks import BadBody, OtherFormat, ThrottledInBody, UnexpectedPage
 from pipeline.errors import (
     CUT,
     ApiUnavailable,
@@ -26,12 +28,15 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
     Retryable,
+    Unreachable,
+    WrongFormat,
 )
 from pipeline.http import classify, retry
 from pipeline.http.aiohttp_transport import AiohttpTransport
 from pipeline.http.breaker import Breaker, BreakerState
 from pipeline.http.budgeted_transport import LATE, LATENCY_S, BudgetedTransport
 from pipeline.http.classify import ResponseKind
+from pipeline.http.cookies import cookie_jar
 from pipeline.http.deadlines import DeadlineTransport
 from pipeline.http.error_messages import (
     NOT_QUOTED,
@@ -40,12 +45,15 @@ from pipeline.http.error_messages import (
     no_response,
     refusal,
     with_settings_named,
+    wrong_tls,
 )
 from pipeline.http.log_filters import keep_secrets_out
+from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
 from pipeline.http.retry import AttemptFailed, FailureKind, RetryBudget
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
+from pipeline.origin import check_origin
 from pipeline.ratelimit import Budget
 
 T = TypeVar("T")
@@ -63,11 +71,16 @@ class Client:
         self._breaker = breaker
         self._probe = asyncio.Lock()
         self.budget = budget
-        self.secrets = Secrets(source.auth, http.auth)
+        self.proxies = Proxies.of(source, os.environ)
+        others = [*source.secrets, *self.proxies.secrets()]
+        self.secrets = Secrets(source.auth, http.auth, others)
+        self._sets_cookies = False
+        self._known_before = breaker.state is BreakerState.HALF_OPEN
         self._rate_limits = RateLimitListener(source, budget)
         self.spent = RetryBudget()
         self.requests = 0
-        self.max_body_bytes = 64 * 2**20
+        self._read_well: set[str] = set()
+        self.max_body_bytes = source.limits.max_body_bytes
 
     @property
     def breaker_state(self) -> str:
@@ -112,8 +125,13 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, failures[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is BreakerState.OPEN:
+            if failed.kind is FailureKind.FORMAT:
+                endpoint = _endpoint_of(label)
+                raise WrongFormat(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
             number = failures.total()
             reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
+            if failed.unconnected and not (self.spent.answered or self._known_before):
+                raise self._unreachable(label, reason, of_token=failed.of_token) from None
             raise self._down(label, reason, of_token=failed.of_token) from None
         first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
         if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
@@ -189,12 +207,20 @@ class Client:
             raise
         except ThrottledInBody as error:
             self._fared(up=True)
-            self._rate_limits.throttled(response.headers)
+            self._rate_limits.throttled(response.headers, response.left_at)
             raise AttemptFailed(FailureKind.THROTTLED, f"{error} (too many requests)") from None
+        except OtherFormat as error:
+            # An endpoint that had the right format before has an outage, and shows its page.
+            known = _endpoint_of(label) in self._read_well
+            self._fared(up=not known)
+            kind = FailureKind.ERROR if known else FailureKind.FORMAT
+            raise AttemptFailed(kind, str(error)) from None
         except BadBody as error:
             self._fared(up=isinstance(error, UnexpectedPage))
             raise AttemptFailed(FailureKind.ERROR, str(error)) from None
         self._fared(up=True)
+        self._read_well.add(_endpoint_of(label))
+        self._rate_limits.passed(response.left_at)
         return result
 
     def _fared(self, *, up: bool) -> None:
@@ -222,7 +248,14 @@ class Client:
                 if isinstance(error, httpx.TimeoutException)
                 else FailureKind.ERROR
             )
-            raise AttemptFailed(kind, no_response(error), of_token=is_of_token(error)) from None
+            if wrong := wrong_tls(error):
+                raise ConfigError(wrong) from None
+            raise AttemptFailed(
+                kind,
+                no_response(error),
+                of_token=is_of_token(error),
+                unconnected=isinstance(error, httpx.ConnectError),
+            ) from None
         except ApiUnavailable as error:
             raise AttemptFailed(FailureKind.ERROR, str(error), of_token=True) from None
         except Retryable:  # of the budget: the request did not go
@@ -231,6 +264,12 @@ class Client:
             raise
 
     def _built(self, request: HttpRequest) -> httpx.Request:
+        """The request with its URL held against ``base_url``: it gets the credentials, and may come
+        from a checkpoint that whoever writes to the lake has changed.
+
+        :raises ContractBroken: it leads elsewhere.
+        """
+        check_origin(request.url, self._source.base_url)
         built = self._http.build_request(
             request.method,
             request.whole_url,
@@ -243,29 +282,54 @@ class Client:
 
     async def _read_body(self, request: httpx.Request) -> HttpResponse:
         response = await self._http.send(request, stream=True)
+        latency_s = response.extensions.get(LATENCY_S, 0.0)
+        left_at = monotonic() - latency_s
         self.spent.answered = True
         body = await read_body(response, self.max_body_bytes, self._source.source)
-        latency_s = response.extensions.get(LATENCY_S, 0.0)
-        headers = dict(response.headers)
-        return HttpResponse(response.status_code, headers, body, str(response.url), latency_s)
+        headers, url = dict(response.headers), str(response.url)
+        self._sets_cookies = self._sets_cookies or "set-cookie" in headers
+        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at)
 
     async def _judge(self, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
         status, headers, body = response.status, response.headers, response.body
-        self._rate_limits.observed(headers)
         rate = self._source.limits.headers
         kind = classify.classify(status, headers, self._source.answers, rate, body)
+        self._rate_limits.observed(headers)
         if kind in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
             return
         if kind is ResponseKind.THROTTLED:
-            self._rate_limits.throttled(headers)
+            self._rate_limits.throttled(headers, response.left_at)
             raise AttemptFailed(
                 FailureKind.THROTTLED, f"the API responded with {status} (too many requests)"
             )
         if kind is ResponseKind.RETRY:
             raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
         has_secret = await self._has_secret(response)
-        raise refusal(kind, status, headers, body, str(label), has_secret=has_secret)
+        error = refusal(kind, status, headers, body, str(label), has_secret=has_secret)
+        if self._sets_cookies and not self._source.cookies:
+            error.args = (
+                f"{str(error).rstrip('.')}. The API sets cookies: `cookies: true` sends them back",
+            )
+        raise error
+
+    def _unreachable(self, label: object, reason: str, *, of_token: bool) -> Unreachable:
+        """Without Dagster's retries: nothing shows that the API is there at all."""
+        name = endpoint_name(self._source, of_token=of_token)
+        checks = [
+            "the address, `base_url`" if not of_token else "the address of the token endpoint"
+        ]
+        checks.append("that this machine may reach the host")
+        if unused := self.proxies.unused():
+            checks.append(f"whether a proxy is needed: {unused} is set, and `proxy: env` uses it")
+        else:
+            checks.append("whether a proxy is needed: `proxy: http://host:port`")
+        if self._source.base_url.startswith("https:") and not self._source.tls.cert:
+            checks.append("whether the API wants a certificate of the client: `tls: {cert, key}`")
+        numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
+        return Unreachable(
+            f"{label}: {reason}. {name} has not responded once in this run. Check: {numbered}."
+        )
 
     def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         name = endpoint_name(self._source, of_token=of_token)
@@ -276,6 +340,11 @@ class Client:
             f"(breaker {self._breaker.state.value}).{never}",
             wait_s=self._source.breaker.open_s,
         )
+
+
+def _endpoint_of(label: object) -> str:
+    """``source/endpoint`` of a page's label."""
+    return str(label).partition(",")[0]
 
 
 @asynccontextmanager
@@ -293,14 +362,16 @@ async def open_client(
     keep_secrets_out()
     t, free_304 = source.timeouts, source.limits.not_modified_is_free
     if transport is None:
-        tls = await asyncio.to_thread(httpx.create_ssl_context)
-        transport = AiohttpTransport(source.limits.in_flight + 2, tls)
+        tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
+        proxies = Proxies.of(source, os.environ)
+        transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     timed = DeadlineTransport(transport, stages, t.total_s)
     http = httpx.AsyncClient(
         auth=source.auth.make(AuthContext()),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=stages,
+        cookies=cookie_jar(sent_back=source.cookies),
         transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )

@@ -1,9 +1,12 @@
 """Errors about a response that no retry can mend, or about none: the finding and the remedy."""
 
-from collections.abc import Mapping
+import os
+import ssl
+from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Final
 
+import aiohttp
 import httpx
 
 from pipeline.auth.token_auth import FOR_TOKENS
@@ -25,6 +28,7 @@ _NO_SUCH: Final = (
     ". Check: 1. `base_url` and `path`; 2. that the requested resource still exists at the API."
 )
 _REMEDIES: Final = {
+    407: ". The proxy wants to know who asks. Check the user and the password in `proxy`.",
     403: ". Check that the credentials are right, and allowed to read this.",
     **dict.fromkeys((404, 405, 410), _NO_SUCH),
 }
@@ -68,9 +72,67 @@ def no_response(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no response from the token endpoint in time" if of_token else "no response in time"
     if isinstance(error, httpx.ConnectError):
-        return f"no connection to {error.request.url.netloc.decode()}"
+        return _no_connection(error)
+    if isinstance(error.__cause__, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused the connection with status {error.__cause__.status}"
     connection = "the connection to the token endpoint" if of_token else "the connection"
     return f"{connection} failed ({type(error).__name__})"
+
+
+def _no_connection(error: httpx.ConnectError) -> str:
+    host, cause = error.request.url.netloc.decode(), error.__cause__
+    if isinstance(cause, aiohttp.ClientProxyConnectionError):
+        return f"no connection to the proxy {cause.host}:{cause.port}"
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return f"no connection to {host} (the name of the host is not known)"
+    if isinstance(cause, aiohttp.ClientConnectorError) and cause.errno:
+        return f"no connection to {host} ({os.strerror(cause.errno).lower()})"
+    return f"no connection to {host}"
+
+
+def wrong_tls(error: httpx.HTTPError) -> str | None:
+    """What is wrong with a certificate, as a sentence; None if it is not that.
+
+    No retry changes it.
+    """
+    reason = next((text for each in _causes(error) if (text := _tls_reason(each))), None)
+    if reason is None:
+        return None
+    host = error.request.url.netloc.decode()
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
+        return (
+            f"{host} ends the TLS handshake ({reason}). Check: 1. whether it wants a certificate "
+            "of the client: `tls: {cert, key}`; 2. `base_url`."
+        )
+    if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason:
+        return (
+            f"{host} does not speak TLS ({reason}). Check: 1. whether `base_url` is http://; 2. "
+            "its port; 3. `proxy`."
+        )
+    return (
+        f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or "
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, "
+        "also of a proxy that opens TLS; 2. `base_url`; 3. the clock of this machine."
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = (getattr(seen, name, None) for name in ("certificate_error", "os_error"))
+        seen = next(filter(None, (*inner, seen.__cause__, seen.__context__)), None)
+
+
+def _tls_reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(getattr(error, "verify_message", "")) or None
+    if isinstance(error, ssl.SSLError):
+        kinds = ("CERTIFICATE", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+        reason = str(getattr(error, "reason", None) or "")
+        return reason if any(kind in reason for kind in kinds) else None
+    return None
 
 
 def is_of_token(error: httpx.HTTPError) -> bool:

@@ -1,17 +1,19 @@
 """Rate-limit headers: what they say of the quota, and the listener that reports it to the budget.
 
-The budget is shared, so that all processes heed what the headers of one response say.
+The budget is shared, so that all processes heed what the headers of one response say. What a header
+says that nobody can use (a date that is over, words, nothing left and no time) is warned of once.
 """
 
 import logging
 import math
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from time import monotonic
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
+from pipeline.http.throttle_pace import ThrottlePace
+from pipeline.http.waits import duration_in, number_in, wait_in
 from pipeline.ratelimit import Budget
 from pipeline.ratelimit.reservation import MAX_BLOCK_S
 
@@ -22,10 +24,14 @@ _MAX_PER_S = 86_400.0 * 31
 class RateLimitListener:
     """Reports what the responses of one source say of the quota to its budget."""
 
-    def __init__(self, source: Source, budget: Budget) -> None:
+    def __init__(
+        self, source: Source, budget: Budget, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._source = source
         self._budget = budget
-        self._warned = False
+        self._clock = clock
+        self._pace = ThrottlePace()
+        self._warned: set[str] = set()
 
     def observed(self, headers: Mapping[str, str]) -> None:
         """A response came, of any status.
@@ -36,17 +42,43 @@ class RateLimitListener:
         self._budget.observed(*quota_left(headers, rate, _now))
         if limit := advertised_limit(headers, rate):
             self._budget.advertised(*limit)
-        if not self._warned and (odd := odd_unit(headers, rate)):
-            self._warned = True
-            log.warning("%s: %s", self._source.source, odd)
+        if odd := odd_unit(headers, rate):
+            self._warn("unit", odd)
+        for name, sentence in unread(headers, rate, _now):
+            self._warn(name, sentence)
 
-    def throttled(self, headers: Mapping[str, str]) -> None:
+    def passed(self, left_at: float) -> None:
+        """A response was read well.
+
+        :param left_at: when its request left, on the clock.
+        """
+        self._pace = self._pace.passed(self._clock(), left_at)
+
+    def throttled(self, headers: Mapping[str, str], left_at: float) -> None:
         """A response says that there were too many requests, and maybe when to come back."""
-        wait_s = retry_after_s(headers, _now)
-        if wait_s is None:
+        said_s = retry_after_s(headers, _now)
+        if said_s is None:
+            self._warn_of_wait(headers)
             left, reset_s = quota_left(headers, self._source.limits.headers, _now)
-            wait_s = reset_s if left == 0 else None
+            said_s = reset_s if left is not None and left <= 0 and reset_s else None
+        now, usual_s = self._clock(), self._budget.throttle_wait_s
+        self._pace, wait_s = self._pace.refused(now, left_at, said_s, usual_s)
         self._budget.throttled(wait_s)
+
+    def _warn_of_wait(self, headers: Mapping[str, str]) -> None:
+        text = headers.get("retry-after", "").strip()
+        if text:
+            self._warn(
+                "retry-after",
+                f"`Retry-After` is {text[:60]!r}, which is no time to come. Expected seconds or a "
+                "date in the future; Headrace waits by `limits.throttle_wait_s`, and longer each "
+                "time that the API refuses again",
+            )
+
+    def _warn(self, name: str, sentence: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            log.warning("%s: %s", self._source.source, sentence)
 
 
 def _now() -> datetime:
@@ -54,21 +86,12 @@ def _now() -> datetime:
 
 
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
-    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3: a number or a date), at most a day; or None."""
-    text = headers.get("retry-after", "").strip()
-    if not text:
-        return None
-    try:
-        wait_s = float(text)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return None
-        wait_s = (date.replace(tzinfo=date.tzinfo or UTC) - now()).total_seconds()
-    if wait_s != wait_s:
-        return None
-    return min(max(wait_s, 0.0), MAX_BLOCK_S)
+    """Seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a day; None: no time that is to come.
+
+    Other forms than a number and a date are read as well (``waits``).
+    """
+    wait_s = wait_in(headers.get("retry-after", ""), headers, now, surely=True)
+    return None if wait_s is None or wait_s <= 0 else min(wait_s, MAX_BLOCK_S)
 
 
 def quota_left(
@@ -77,10 +100,46 @@ def quota_left(
     """The quota by the API's headers: requests left, and seconds until it is full again."""
     if rate is None:
         return None, None
-    remaining, reset = _number(headers, rate.remaining), _number(headers, rate.reset)
-    if reset is not None and (unit := reset_unit(reset)) != "seconds":
-        reset = (reset / 1000 if unit == "epoch_ms" else reset) - now().timestamp()
-    return None if remaining is None else int(remaining), None if reset is None else max(reset, 0.0)
+    remaining = _number(headers, rate.remaining)
+    reset_s = wait_in(headers.get(rate.reset.lower(), ""), headers, now)
+    if reset_s is not None and not math.isfinite(reset_s):
+        reset_s = None
+    return (
+        None if remaining is None else math.floor(remaining),
+        None if reset_s is None else max(reset_s, 0.0),
+    )
+
+
+def unread(
+    headers: Mapping[str, str], rate: RateHeadersConfig | None, now: Callable[[], datetime]
+) -> list[tuple[str, str]]:
+    """Headers of the quota that say nothing usable: the name, and the sentence on it."""
+    if rate is None:
+        return []
+    found = []
+    for name in (rate.remaining, rate.limit):
+        text = headers.get((name or "").lower(), "").strip()
+        if name and text and _number(headers, name) is None:
+            found.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
+    text = headers.get(rate.reset.lower(), "").strip()
+    left, reset_s = quota_left(headers, rate, now)
+    if text and reset_s is None:
+        found.append(
+            (
+                rate.reset,
+                f"`{rate.reset}` is {text[:60]!r}, expected seconds, a duration such as 17s, or an "
+                "instant; not heeded",
+            )
+        )
+    elif left is not None and left <= 0 and not reset_s:
+        found.append(
+            (
+                rate.remaining,
+                f"`{rate.remaining}` is {left}, and `{rate.reset}` names no time to come. The pace "
+                "goes by `limits.windows`, and by the 429s that come",
+            )
+        )
+    return found
 
 
 def reset_unit(reset: float) -> str:
@@ -102,10 +161,6 @@ def odd_unit(headers: Mapping[str, str], rate: RateHeadersConfig | None) -> str 
     )
 
 
-_INTERVAL = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-
-
 def advertised_limit(
     headers: Mapping[str, str], rate: RateHeadersConfig | None
 ) -> tuple[int, float] | None:
@@ -114,16 +169,15 @@ def advertised_limit(
         return None
     requests, per_s = _number(headers, rate.limit), rate.interval_s
     if rate.interval is not None:
-        interval = _INTERVAL.fullmatch(headers.get(rate.interval.lower(), "").strip())
-        per_s = float(interval[1]) * _UNIT_S[interval[2] or "s"] if interval else None
-    if requests is None or requests < 1 or per_s is None or not 0 < per_s <= _MAX_PER_S:
+        text = headers.get(rate.interval.lower(), "").strip()
+        per_s = number_in(text) if duration_in(text) is None else duration_in(text)
+    if requests is None or requests <= 0 or per_s is None or not per_s > 0:
         return None
-    return int(requests), per_s
+    if requests < 1:  # half a request a second is one in two
+        requests, per_s = 1.0, per_s / requests
+    return (int(requests), per_s) if per_s <= _MAX_PER_S else None
 
 
 def _number(headers: Mapping[str, str], name: str) -> float | None:
-    try:
-        number = float(headers[name.lower()])
-    except (KeyError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+    number = number_in(headers.get(name.lower(), ""))
+    return number if number is not None and math.isfinite(number) else None

@@ -1,5 +1,7 @@
 """The body of a response as it arrives: bounded, decompressed once, in UTF-8."""
 
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import httpx
@@ -9,6 +11,8 @@ from pipeline.decode.body_checks import in_utf8
 from pipeline.errors import ContractBroken
 
 _EMPTY: Final = httpx.ByteStream(b"")
+_PIECE_BYTES: Final = 2**20
+_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 async def read_body(response: httpx.Response, max_bytes: int, source: str) -> Body:
@@ -19,18 +23,68 @@ async def read_body(response: httpx.Response, max_bytes: int, source: str) -> Bo
     try:
         _refuse_layers(response, source)
         body = Incoming()
-        async for piece in response.aiter_bytes():
+        async for piece in _pieces(response):
             body.add(piece)
             if body.size > max_bytes:
                 raise ContractBroken(
                     f"A response of {source} is larger than {max_bytes:,} bytes. Set fewer rows a "
-                    "page (`paging.limit`)."
+                    "page (`paging.limit`), or allow more (`limits.max_body_mb`)."
                 )
     finally:
         await response.aclose()
         # The response and its stream hold each other, and the body of a batch, until collected.
         response.stream = _EMPTY
     return in_utf8(body.whole(), response.charset_encoding)
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body in pieces, decompressed: by httpx, but for gzip, of which httpx reads one member.
+
+    :raises httpx.DecodingError: the body is not compressed as its header says.
+    """
+    if response.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip"):
+        async for piece in response.aiter_bytes():
+            yield piece
+        return
+    members = GzipMembers()
+    try:
+        async for packed in response.aiter_raw():
+            for piece in members.pieces(packed):
+                yield piece
+        members.end()
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error), request=response.request) from None
+
+
+class GzipMembers:
+    """A gzip of one or several members (RFC 1952, 2.2), in pieces of bounded size."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+
+    def pieces(self, packed: bytes) -> Iterator[bytes]:
+        """What the next bytes hold. :raises zlib.error: they are no gzip."""
+        while packed:
+            if self._member.eof:
+                packed = packed.lstrip(b"\0")  # some writers fill the last block up
+                if not packed:
+                    return
+                self._member = zlib.decompressobj(_GZIP)
+            self._begun = True
+            if piece := self._member.decompress(packed, _PIECE_BYTES):
+                yield piece
+            packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            while not packed and not self._member.eof:
+                piece = self._member.decompress(b"", _PIECE_BYTES)
+                if not piece:
+                    break
+                yield piece
+
+    def end(self) -> None:
+        """:raises zlib.error: the last member is cut short."""
+        if self._begun and not self._member.eof:
+            raise zlib.error("the gzip ends early")
 
 
 def _refuse_layers(response: httpx.Response, source: str) -> None:

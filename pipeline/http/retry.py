@@ -5,6 +5,7 @@ kind        what failed                              wait before the next attemp
 ==========  =======================================  =============================================
 TIMEOUT     connect, read or total time ran out      exponential with jitter, capped
 ERROR       5xx, lost connection, bad body           exponential with jitter, capped
+FORMAT      a body of another format                 the same, once
 THROTTLED   429 and its kin                          the API's, else the fixed one; by the budget
 ==========  =======================================  =============================================
 
@@ -30,17 +31,28 @@ SILENT = 1
 class FailureKind(Enum):
     TIMEOUT = "timeout"
     ERROR = "error"
+    FORMAT = "format"
     THROTTLED = "throttled"
 
 
 class AttemptFailed(Exception):
     """An attempt failed in a way that a retry may mend."""
 
-    def __init__(self, kind: FailureKind, reason: str, *, of_token: bool = False) -> None:
-        """:param of_token: it was the token endpoint that failed, and not the API."""
+    def __init__(
+        self,
+        kind: FailureKind,
+        reason: str,
+        *,
+        of_token: bool = False,
+        unconnected: bool = False,
+    ) -> None:
+        """:param of_token: it was the token endpoint that failed, and not the API.
+        :param unconnected: there was no connection.
+        """
         super().__init__(reason)
         self.kind = kind
         self.of_token = of_token
+        self.unconnected = unconnected
 
 
 @dataclass
@@ -73,6 +85,8 @@ def wait_s(
     most = policy.timeouts if kind is FailureKind.TIMEOUT else policy.errors
     if kind is FailureKind.TIMEOUT and not spent.answered:
         most = min(most, SILENT)
+    if kind is FailureKind.FORMAT:
+        most = min(most, 1)
     if failures > most:
         return None
     full_s = min(policy.max_wait_s, policy.first_wait_s * 2 ** (failures - 1))

@@ -188,6 +188,10 @@ class Paging(Model):
         """Parameters of this page's request beside those of the template."""
         return {}
 
+    def extra_rows(self, request: PageRequest) -> int:
+        """How many rows a response has besides those requested: of a key that bounds them."""
+        return 0
+
     @property
     def window_parts(self) -> int:
         """Into how many slices a window is cut, to be read side by side."""

@@ -11,7 +11,9 @@ _BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset
 _BY_NUMBER |= {"startindex", "startat", "arrayconnection"}
 _SIZES = {"limit", "perpage", "pagesize", "size"}
 _BY_PLACE = {"after", "before", "cursor", "pageafter", "pagecursor", "token", "pagetoken"}
-_NAMED = re.compile(r"([A-Za-z][\w-]*)\W*[:=]")
+_NAMED = re.compile(r"([A-Za-z][\w-]*+)\W*[:=]")
+_LOOKED_AT = 500
+"""Characters of a token: a number in disguise is short, and tokens of 16 kB are not rare."""
 
 
 def link_is_number(url: str | None) -> bool:
@@ -29,7 +31,7 @@ def token_is_number(token: PageToken) -> bool:
     """
     if not isinstance(token, str | JsonToken):
         return False
-    text = token.text if isinstance(token, JsonToken) else token
+    text = (token.text if isinstance(token, JsonToken) else token)[:_LOOKED_AT]
     with suppress(ValueError):
         text = b64decode(text + "=" * (-len(text) % 4), validate=True).decode("ascii")
     names = {_plain(name) for name in _NAMED.findall(text)}

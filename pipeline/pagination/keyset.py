@@ -20,6 +20,9 @@ class KeysetPaging(Paging):
     kind: Literal["keyset"] = "keyset"
     limit: int = Field(gt=0)
     ranges: int = Field(1, ge=1, le=256, description="ranges of an integer key, read side by side")
+    inclusive: bool = Field(
+        False, description="the API gives the row with the key {after} as well: `id >= after`"
+    )
     fills: ClassVar[frozenset[str]] = frozenset({"after", "before"})
     sorted_by_key: ClassVar[bool] = True
 
@@ -28,9 +31,18 @@ class KeysetPaging(Paging):
             yield "keyset paging needs {after} in the request, e.g. `id__gt: '{after}'`"
         if len(endpoint.key_of_rows) != 1:
             yield "keyset paging needs a key of one column"
+        if self.inclusive and self.limit < 2:
+            yield "an inclusive keyset needs a `limit` of at least 2, or no page would go on"
         used = endpoint.placeholders
         if self.ranges > 1 and used is not None and "before" not in used:
             yield "ranges of a keyset need {before} in the request, e.g. `id__lt: '{before}'`"
+
+    def first_request(self) -> PageRequest:
+        """Behind it, one row of each page is the one that it was requested after."""
+        return PageRequest(self.limit - 1 if self.inclusive else self.limit)
+
+    def extra_rows(self, request: PageRequest) -> int:
+        return int(self.inclusive and request.after is not None)
 
     @property
     def contiguous(self) -> bool:

@@ -14,6 +14,7 @@ from pydantic import Field
 from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
 from pipeline.model import DottedPath
+from pipeline.origin import NO_URL, check_origin
 from pipeline.pagination.base import (
     ONE_PLACE,
     PAGINATION,
@@ -89,16 +90,16 @@ def followed(target: str | None, content: PageContent) -> str | None:
     Many APIs say the key again in the link. It is taken out, since positions are kept, and put in
     again just before sending.
 
-    :raises ContractBroken: the link leads to another host or scheme.
+    :raises ContractBroken: the link leads to another host or scheme, or is no URL.
     """
     if not target:
         return None
-    url = _without(urljoin(content.url, target), content.secret_param)
-    if _origin(url) != _origin(content.base_url):
-        raise ContractBroken(
-            f"the next page's link leads to {_origin(url)}, expected {_origin(content.base_url)}: "
-            "it is not followed, since the credentials would go there"
-        )
+    try:
+        joined = urljoin(content.url, target)
+        url = _without(joined, content.secret_param)
+    except ValueError:
+        raise ContractBroken(NO_URL) from None
+    check_origin(url, content.base_url)
     return url
 
 
@@ -145,13 +146,3 @@ def _without(url: str, param: str | None) -> str:
     if param is None or not parts.query:
         return url
     return urlunsplit(parts._replace(query=without_param(parts.query, param)))
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        raise ContractBroken("the next page's link is no URL: expected http(s)://…") from None
-    port = port or {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{parts.hostname}:{port}"

@@ -15,12 +15,12 @@ Pure functions of plain values; every instant is timezone-aware. The rules, for 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 from pipeline.errors import WindowRefused
 from pipeline.partitions.calendar import Calendar
-from pipeline.timestamps import EPOCH, as_iso
+from pipeline.timestamps import EPOCH, as_iso, doubled_hour, read_local
 
 WindowKind = Literal["incremental", "baseline", "snapshot"]
 
@@ -76,12 +76,15 @@ def incremental(
     safety_margin_s: float,
     watermark_before: datetime | None,
     step_s: float = 1.0,
+    zone: tzinfo = UTC,
 ) -> Window:
     """The window of an endpoint with a cursor.
 
     :param watermark_before: the watermark of the previous partition, if that one is committed.
     :param step_s: the step of the cursor, seconds: a cursor of whole days that was read at noon may
         get more rows of that day, so a window begins on a whole step.
+    :param zone: of the API's times without an offset. In the hour that its clocks show twice, a row
+        is read as of the first time, so a window that begins there begins with that hour.
     :raises WindowRefused: the partition lies before ``start`` or in the future.
     """
     begins = _begins(calendar, partition, now)
@@ -89,9 +92,18 @@ def incremental(
     if partition == calendar.first:
         return Window("baseline", None, end, safety_margin_s, complete=complete)
     boundary = begins if watermark_before is None else min(begins, watermark_before)
-    start = floor(boundary - timedelta(seconds=safety_margin_s), step_s)
-    edge = ceil(boundary, step_s)
+    start = begin_of(boundary, safety_margin_s, step_s, zone)
+    edge = ceil(boundary, step_s, zone)
     return Window("incremental", start, end, safety_margin_s, edge, complete=complete)
+
+
+def begin_of(
+    boundary: datetime, safety_margin_s: float, step_s: float, zone: tzinfo = UTC
+) -> datetime:
+    """Where a window begins whose rows up to a boundary are read: a safety margin before it."""
+    start = floor(boundary - timedelta(seconds=safety_margin_s), step_s, zone)
+    twice = doubled_hour(start, zone)
+    return floor(twice[0], step_s, zone) if twice else start
 
 
 def falls_short(earlier: Window, window: Window) -> bool:
@@ -149,17 +161,26 @@ def newest_snapshot(calendar: Calendar, partitions: Iterable[str]) -> str:
     return max(keys)
 
 
-def floor(instant: datetime, step_s: float) -> datetime:
-    """The last whole step, counted from 1970 UTC, at or before an instant."""
+def floor(instant: datetime, step_s: float, zone: tzinfo = UTC) -> datetime:
+    """The last whole step, counted from 1970 by the zone's clock, at or before an instant."""
+    wall = instant.astimezone(zone).replace(tzinfo=UTC)
     micros = round(step_s * 1_000_000)
-    whole = (instant.astimezone(UTC) - EPOCH) // timedelta(microseconds=1) // micros * micros
-    return EPOCH + timedelta(microseconds=whole)
+    whole = EPOCH + (wall - EPOCH) // timedelta(microseconds=micros) * timedelta(
+        microseconds=micros
+    )
+    if whole == wall:
+        return instant.astimezone(UTC)
+    return min(instant.astimezone(UTC), read_local(whole, zone))
 
 
-def ceil(instant: datetime, step_s: float) -> datetime:
+def ceil(instant: datetime, step_s: float, zone: tzinfo = UTC) -> datetime:
     """The first whole step at or after an instant."""
-    below = floor(instant, step_s)
-    return below if below == instant else below + timedelta(seconds=step_s)
+    below = floor(instant, step_s, zone)
+    if below == instant:
+        return below
+    wall = below.astimezone(zone).replace(tzinfo=None) + timedelta(seconds=step_s)
+    both = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return max(*both, instant.astimezone(UTC))
 
 
 def _begins(calendar: Calendar, partition: str, now: datetime) -> datetime:

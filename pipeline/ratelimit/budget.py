@@ -24,7 +24,7 @@ from typing import Self
 
 from aiolimiter import AsyncLimiter
 
-from pipeline.errors import Retryable
+from pipeline.errors import RateLimited, Retryable
 from pipeline.ratelimit.advertised_limit import ADVERTISED_TTL_S
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.permits import Permits
@@ -131,6 +131,11 @@ class Budget:
             wait_s = None
         self._log_pause(wait_s or 0.0, "Retry-After {:.0f} s")
         return self._note(self._store.throttled(wait_s))
+
+    @property
+    def throttle_wait_s(self) -> float | None:
+        """The pause after a 429 that names none, if it is configured."""
+        return self._limits.throttle_wait_s
 
     def observed(self, remaining: int | None, reset_s: float | None) -> asyncio.Task[None] | None:
         """Record the API's own count. No request remains: all processes pause until the reset.
@@ -240,7 +245,7 @@ class Budget:
         """
         self._log_pause(blocked_s, "{:.0f} s more")
         if blocked_s > max(MAX_WAIT_S, FREE_AFTER * self._limits.longest_s):
-            raise Retryable(
+            raise RateLimited(
                 f"Rate limited: the API asks all processes of this budget to pause until "
                 f"{_clock(blocked_s)}. No request goes out before that.",
                 wait_s=blocked_s,

@@ -26,6 +26,7 @@ class RunContext:
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
     :ivar held: the bytes of all rows that are not written yet.
     :ivar values: of endpoints whose values come from committed rows, by their names: read once.
+    :ivar warned: warnings that a run logs once.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class RunContext:
     held: BufferedBytes = field(default_factory=BufferedBytes)
     values: dict[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     values_lock: threading.Lock = field(default_factory=threading.Lock)
+    warned: set[str] = field(default_factory=set)
 
     @cached_property
     def index(self) -> ManifestIndex:

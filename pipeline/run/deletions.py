@@ -64,7 +64,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     Where the API can be asked for single fields, only the keys travel. A user's function may make
     the key from any column, so it is given them all.
     """
-    changes: dict[str, Any] = {"cursor": None}
+    changes: dict[str, Any] = {"cursor_spec": None}
     changes["cache"] = None  # a key that is gone shows in a new response only
     if endpoint.transform:
         return endpoint.model_copy(update=changes)
@@ -105,7 +105,8 @@ async def _read_keys(
     spec = source.endpoints[name]
     keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
-    reader = spec.format.decoder(shape_of(spec), label=f"{source.source}/{name} (sweep)")
+    shape = shape_of(spec, source.limits.max_body_bytes)
+    reader = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
     fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
     extraction = reader_of(spec, fetcher, window, run.ahead * _SMALLER, until_sure=True)
     extraction.progress = tally

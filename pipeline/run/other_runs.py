@@ -13,6 +13,7 @@ after that reads what is missing (`pipeline.partitions.window.falls_short`).
 
 import asyncio
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -124,5 +125,6 @@ def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:
-    interval = gap(first.window, second.window)
+    until = replace(first.window, end=min(first.window.end, first.watermark_at or first.window.end))
+    interval = gap(until, second.window)
     return " to ".join(map(as_iso, interval)) if interval else None

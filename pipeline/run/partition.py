@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.decode.types import schema_of
-from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
@@ -41,7 +41,13 @@ from pipeline.run.context import RunContext
 from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
-from pipeline.run.staged_partition import CONVERTED, FILTERED, StagedPartition
+from pipeline.run.staged_partition import (
+    AFTER_END,
+    CONVERTED,
+    FILTERED,
+    FIRST_RESPONSE,
+    StagedPartition,
+)
 from pipeline.run.values import grouped
 from pipeline.run.watermarks import windows_of
 from pipeline.run.writer import PartitionWriter
@@ -120,9 +126,16 @@ class _Stager:
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         where = f"{run.source.source}/{endpoint}"
-        self._reader = self._spec.format.decoder(shape_of(self._spec), self._known(), label=where)
+        shape = shape_of(self._spec, run.source.limits.max_body_bytes)
+        self._reader = self._spec.format.decoder(shape, self._known(), label=where)
         self._pages = PageFetcher(
-            run.sender, run.source, endpoint, self._window, self._reader, self._sent
+            run.sender,
+            run.source,
+            endpoint,
+            self._window,
+            self._reader,
+            self._sent,
+            began=run.now(),
         )
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
@@ -139,6 +152,7 @@ class _Stager:
             self._window,
             safety_margin_s=self._run.source.margin_s(self._endpoint),
             step_s=self._spec.window.resolution_s,
+            zone=self._spec.window.zone,
         )
         of = self._spec.parents or self._spec.each
         return grouped(values, of.group if of else 1)
@@ -178,7 +192,7 @@ class _Stager:
             contiguous=self._tally.contiguous,
             counters=self._counters(),
             schema=self._landing.schema_of(self._reader.schema),
-            preview=self._landing.preview,
+            preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
             resumed_pages=self._resumed_pages,
             extra=self._extra,
             began=began,
@@ -239,20 +253,30 @@ class _Stager:
         gathered = RowBuffer(self._spec.batch_rows, position, self._run.held)
         with closing(gathered):
             async with self._landing.open():
-                async with aclosing(pages) as handed_pages:
-                    async for handed in handed_pages:
-                        gathered.add(self._kept(handed))
-                        await asyncio.sleep(0)  # pages in a row must not hold the loop up
-                        if gathered.is_full:
-                            await self._landing.end(gathered, self._counters())
-                        elif gathered.is_group:
-                            await self._landing.group(gathered, self._counters())
-                        else:
-                            await self._landing.keep_up(self._run.held)
+                try:
+                    await self._land(pages, gathered)
+                except RateLimited:
+                    # However small the quota, the next attempt has less to do than this one.
+                    if gathered.rows and self._spec.resumable:
+                        await self._landing.end(gathered, self._counters())
+                    raise
                 self._note_ends(extraction)
                 if gathered.rows:
                     end = ReadingEnd(self._tally.contiguous, self._extra)
                     await self._landing.end(gathered, self._counters(), end)
+
+    async def _land(self, pages: AsyncGenerator[PageBatch, None], gathered: RowBuffer) -> None:
+        """Write the pages as they come; the last batch is left in ``gathered``."""
+        async with aclosing(pages) as handed_pages:
+            async for handed in handed_pages:
+                gathered.add(self._kept(handed))
+                await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                if gathered.is_full:
+                    await self._landing.end(gathered, self._counters())
+                elif gathered.is_group:
+                    await self._landing.group(gathered, self._counters())
+                else:
+                    await self._landing.keep_up(self._run.held)
 
     def _kept(self, batch: PageBatch) -> PageBatch:
         """The rows that meet ``where``, once each; the others are counted."""
@@ -268,6 +292,11 @@ class _Stager:
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._tally.proof_basis.value
+        if self._pages.naive_columns:
+            self._extra["naive_columns"] = sorted(self._pages.naive_columns)
+        if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
+            self._run.warned.add("clock")
+            log.warning("%s: %s", self._run.source.source, sentence)
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
@@ -313,6 +342,9 @@ class _Stager:
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
             FILTERED: self._filtered,
+            AFTER_END: self._pages.rows_after_end,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }
+        if self._pages.first_response_at and not self._earlier[FIRST_RESPONSE]:
+            now[FIRST_RESPONSE] = int(self._pages.first_response_at.timestamp())
         return Counter(now) + self._earlier

@@ -132,6 +132,7 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
     if not run.source.endpoints[endpoint].incremental:
         return snapshot(calendar, partition, now=now)
     calendar.check(partition)
+    form = run.source.endpoints[endpoint].window
     before: datetime | None = None
     previous = calendar.previous(partition)
     if previous is not None and not previous_in_run:
@@ -143,7 +144,8 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
         now=now,
         safety_margin_s=run.source.margin_s(endpoint),
         watermark_before=before,
-        step_s=run.source.endpoints[endpoint].window.resolution_s,
+        step_s=form.resolution_s,
+        zone=form.zone,
     )
 
 

@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipeline.errors import HeadraceError, LostRace, Retryable, WindowRefused
+from pipeline.errors import (
+    ApiUnavailable,
+    HeadraceError,
+    LostRace,
+    Retryable,
+    Unreachable,
+    WindowRefused,
+    WrongFormat,
+)
 from pipeline.extract.fan_out import ListFailures
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
@@ -160,6 +168,10 @@ async def _endpoint(
                 outcome.receipts.append(result)
                 done(result)
                 await asyncio.to_thread(check_joined, run, result.manifest, wanted)
+            except (Unreachable, WrongFormat) as error:
+                reason = await asyncio.to_thread(_retryable_if_known, run, name, error)
+                outcome.failed.append(PartitionFailed(name, key, reason))
+                return
             except HeadraceError as error:
                 outcome.failed.append(PartitionFailed(name, key, error))
                 return
@@ -167,6 +179,13 @@ async def _endpoint(
         for _, _, task in staging:
             task.cancel()
         await asyncio.gather(*(task for _, _, task in staging), return_exceptions=True)
+
+
+def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> HeadraceError:
+    """An API that has brought rows in an earlier run is down, or shows a page that says so."""
+    if run.index.latest(run.source.source, name) is None:
+        return error
+    return ApiUnavailable(str(error), wait_s=run.source.breaker.open_s)
 
 
 def _staged_ahead(run: RunContext, name: str) -> int:

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -41,6 +41,23 @@ CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
 FILTERED: Final = "filtered rows"
 """The rows that ``where`` did not keep."""
+FIRST_RESPONSE: Final = "first_response_s"
+"""When the API made the first response, by its own clock, seconds since 1970."""
+AFTER_END: Final = "rows_after_end"
+_NAIVE_CURSOR = (
+    "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
+    "Say in which zone the API writes them, e.g. window: {{timezone: America/Chicago}}, or "
+    "timezone: UTC"
+)
+_NAIVE = (
+    "the times of {} have no time zone, and are read as UTC: say in which zone the API writes "
+    "them, e.g. window: {{timezone: America/Chicago}}, or timezone: UTC"
+)
+_AFTER_END = (
+    "{:,} rows that have not changed meanwhile came from behind the window's end, {}: the API "
+    "seems to read the bound in another time zone (window.timezone says in which), or to round it. "
+    "Rows at the window's begin may be missing for the same reason"
+)
 _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
     "window misspelt (some servers answer nothing to a filter that they don't know), does what is "
@@ -158,6 +175,7 @@ class StagedPartition:
                 expected_rows=self.attempt.staged_rows,
                 contiguous=self.contiguous,
                 rests_on=self._rests_on,
+                zone=spec.window.zone,
             ),
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
@@ -169,6 +187,7 @@ class StagedPartition:
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         if self.selection is not None:
             checks = (*checks, self._values_read())
+        checks = (*checks, *self._checks_of_times())
         what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
         refuse_if_broken(checks, what, hint=_hint(spec))
         return checks
@@ -218,7 +237,7 @@ class StagedPartition:
         columns = self._columns(newest)
         return Manifest(
             endpoint_kind=self.window.kind,
-            watermark=self.window.to_json()["end"],
+            watermark=as_iso(self._watermark),
             late_rows=late.late_rows,
             margin_rows=late.margin_rows,
             latest_late_s=late.latest_late_s,
@@ -262,8 +281,36 @@ class StagedPartition:
         """The least that may be said, if nothing is known."""
         return ProofBasis(self.extra.get("rests_on", ProofBasis.COUNT))
 
+    @property
+    def _watermark(self) -> datetime:
+        """The window's end, or when the API's own clock says that its first response was made."""
+        first_s = self.counters[FIRST_RESPONSE]
+        if not first_s or self.window.kind == "snapshot":
+            return self.window.end
+        return min(self.window.end, datetime.fromtimestamp(first_s, UTC))
+
     def _warning(self, newest: Manifest | None) -> str:
         """What a user should look at, though every row is proved to be there."""
+        return "; ".join(filter(None, [*self._warnings_of_times(newest), self._on_rows(newest)]))
+
+    def _checks_of_times(self) -> Iterator[Check]:
+        """What of the window could not be kept, or is not known: only if there is something."""
+        naive = self.extra.get("naive_columns", ())
+        of_cursor = [name for name in self._spec.cursors if name in naive]
+        if of_cursor:
+            said = _NAIVE_CURSOR.format(_few(of_cursor))
+            yield Check("cursor_has_a_zone", False, said, blocking=False)
+        if rows := self.counters[AFTER_END]:
+            said = _AFTER_END.format(rows, as_iso(self.window.end))
+            yield Check("window_end_is_kept", False, said, blocking=False)
+
+    def _warnings_of_times(self, newest: Manifest | None) -> Iterator[str]:
+        yield from (check.detail for check in self._checks_of_times())
+        others = set(self.extra.get("naive_columns", ())) - set(self._spec.cursors)
+        if others and newest is None:
+            yield _NAIVE.format(_few(sorted(others)))
+
+    def _on_rows(self, newest: Manifest | None) -> str:
         if self.selection is not None and not self.selection.values and self._listed is not None:
             above = ", ".join(self.run.source.upstream(self.endpoint))
             filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""

@@ -6,14 +6,14 @@ the pages brought. A breach that would put wrong rows before readers stops the c
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.decode.types import INSTANT
+from pipeline.decode.types import INSTANT, instants
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
 from pipeline.partitions.window import Window
@@ -44,6 +44,7 @@ def verify(
     expected_rows: int,
     contiguous: bool,
     rests_on: ProofBasis = ProofBasis.KEYS,
+    zone: tzinfo = UTC,
 ) -> tuple[Check, ...]:
     """The statements about a partition that its files prove or refute.
 
@@ -52,6 +53,7 @@ def verify(
 
     :param read: the key and cursor columns of the files, as read back; from the start each time.
     :param rests_on: the proof basis of the pages.
+    :param zone: in which the days of a cursor begin.
     """
     row_count = nulls = outside = duplicates = 0
     ranges: list[KeyRange] = []
@@ -60,7 +62,7 @@ def verify(
     for batch in filter(len, read()):
         row_count += batch.num_rows
         nulls += sum(batch[name].null_count for name in key)
-        outside += _outside(batch, cursor, window)
+        outside += _outside(batch, cursor, window, zone)
         if len(key) > 1:
             compound_keys.append(batch.select(list(key)))
             continue
@@ -136,10 +138,10 @@ def _duplicates(keys: pa.Table) -> int:
     return int(pc.sum(same).as_py() or 0)
 
 
-def _outside(rows: pa.RecordBatch, cursor: str | None, window: Window) -> int:
+def _outside(rows: pa.RecordBatch, cursor: str | None, window: Window, zone: tzinfo) -> int:
     if cursor is None or rows.num_rows == 0:
         return 0
-    column = pc.cast(rows[cursor], INSTANT)
+    column = instants(rows[cursor], zone)
     bad = pc.greater_equal(column, _instant(window.end))
     if window.start is not None:
         bad = pc.or_kleene(pc.fill_null(bad, True), pc.less(column, _instant(window.start)))

@@ -14,12 +14,12 @@ attempt at the partition before may leave a value behind again, and nobody would
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Final
 
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.lake.manifest import Manifest
-from pipeline.partitions.window import Window, floor
+from pipeline.partitions.window import Window, begin_of
 from pipeline.timestamps import as_iso
 
 _VERSION: Final = 1
@@ -67,14 +67,14 @@ def windows_of(
     *,
     safety_margin_s: float,
     step_s: float,
+    zone: tzinfo = UTC,
 ) -> tuple[PartitionValue, ...]:
     """The values with their windows: those of values behind begin earlier."""
 
     def begins(watermark: datetime | None) -> datetime | None:
         if watermark is None or window.start is None:
             return None
-        start = floor(watermark - timedelta(seconds=safety_margin_s), step_s)
-        return min(start, window.start)
+        return min(begin_of(watermark, safety_margin_s, step_s, zone), window.start)
 
     return tuple(
         replace(value, window=replace(window, start=begins(behind[value.name])))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.config.endpoint import Endpoint
+from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.base import Decoder
 from pipeline.decode.types import INSTANT
 from pipeline.extract.context_columns import ContextColumns
@@ -162,4 +162,6 @@ class PartitionWriter:
         """The schema as it lands: what the reader does not know of comes last."""
         for field in ContextColumns(self._spec).fields:
             columns = columns.append(field)
+        if self._spec.cursor == FIRST_CURSOR:
+            columns = columns.append(pa.field(FIRST_CURSOR, INSTANT))
         return columns.append(pa.field("_extracted_at", INSTANT))

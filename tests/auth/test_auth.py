@@ -16,7 +16,7 @@ from pipeline.auth import Auth, AuthContext, Secrets
 from pipeline.auth.api_key import ApiKeyAuth
 from pipeline.auth.basic import BasicAuth
 from pipeline.auth.bearer import BearerTokenAuth
-from pipeline.auth.custom import CustomAuth
+from pipeline.auth.custom import CustomAuth, GuardedAuth
 from pipeline.auth.none import NoAuth
 from pipeline.auth.oauth2 import ClientCredentialsAuth, RefreshTokenAuth
 from pipeline.config.limits import BreakerConfig, RetriesConfig
@@ -430,7 +430,8 @@ def test_an_auth_of_one_s_own() -> None:
         return CustomAuth(kind="python", path=path, options=given)
 
     auth = make_auth(spec("httpx:BasicAuth", username="u", password="p"))
-    assert isinstance(auth, httpx.BasicAuth)
+    assert isinstance(auth, GuardedAuth)
+    assert isinstance(auth.inner, httpx.BasicAuth)
     for path in ("nowhere_at_all:Auth", "httpx:Nothing", "httpx:BasicAuth"):
         with pytest.raises(ConfigError, match="can't be used") as caught:
             make_auth(spec(path, oddly="hush-hush"))

@@ -107,6 +107,9 @@ def test_pages_that_break_the_contract_side_by_side_are_no_api_that_is_down() ->
     assert run(lambda number, seen: odd, test, breaker=5) == 36
 
 
+CUT = answer(raw=b'[{"id": 1}, {"id"')
+
+
 def test_bad_bodies_side_by_side_are() -> None:
     async def test(source: Source, client: Client) -> None:
         pages = pages_of(source, client)
@@ -115,7 +118,7 @@ def test_bad_bodies_side_by_side_are() -> None:
         assert {type(error) for error in errors} == {ApiUnavailable}
         assert client.breaker_state == "open"
 
-    assert run(lambda number, seen: HTML, test, breaker=5) <= 12
+    assert run(lambda number, seen: CUT, test, breaker=5) <= 12
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,8 @@ def test_bad_bodies_side_by_side_are() -> None:
         (answer({"total": 7}), ContractBroken, "Check: 1. count.path; 2. count.at", 3),
         (answer({"count": "many"}), ContractBroken, "expected a number at `count`", 3),
         (answer([1]), ContractBroken, "expected a number at `count`", 3),
-        (HTML, ApiUnavailable, "after 5 attempts", 5),
+        (HTML, ContractBroken, "the body is HTML or XML", 2),
+        (CUT, ApiUnavailable, "after 5 attempts", 5),
     ],
 )
 def test_a_count_that_is_none(

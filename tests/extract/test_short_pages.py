@@ -278,13 +278,7 @@ def test_cursors_that_are_finer_than_what_is_asked_for_are_said(
     shop = Shop(in_time(fractions(8, 40), cap))
     with (
         shop.source(tmp_path, CURSOR) as source,
-<<<<<<< HEAD
         pytest.raises(ContractBroken, match="the cursor is finer than the request can write"),
-=======
-        pytest.raises(
-            ContractBroken, match="the cursor is finer than the request can write. Set one: 1."
-        ),
->>>>>>> w-q2
     ):
         committed(lake, source)
     finer = CURSOR.replace("end: none", "end: none, resolution_s: 0.001")

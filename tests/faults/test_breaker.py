@@ -8,7 +8,7 @@ import pytest
 
 from emulator.testing import Emulator
 from pipeline.config.limits import BreakerConfig, RetriesConfig
-from pipeline.errors import ApiUnavailable
+from pipeline.errors import ApiUnavailable, Unreachable
 from pipeline.http.client import Client
 from pipeline.lake.s3 import Lake
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
@@ -115,10 +115,10 @@ def test_a_sick_api_is_given_up_after_a_bounded_number_of_requests(
     assert ran.requests <= most
 
 
-def test_a_token_endpoint_that_is_down_is_an_api_that_is_down(api: Emulator, lake: Lake) -> None:
+def test_a_token_endpoint_that_never_responded_is_unreachable(api: Emulator, lake: Lake) -> None:
     bench = bench_of(api, lake)
     auth = bench.source.auth.model_copy(update={"token_url": "http://127.0.0.1:1/token"})
     bench.source = bench.source.model_copy(update={"auth": auth})
     ran = bench.run()
-    assert {type(failed.error) for failed in ran.outcome.failed} == {ApiUnavailable}
+    assert {type(failed.error) for failed in ran.outcome.failed} == {Unreachable}
     assert "secret" not in str([failed.error for failed in ran.outcome.failed])

@@ -14,11 +14,11 @@ from pipeline.config.limits import RateHeadersConfig, ResponsesConfig, RetriesCo
 from pipeline.errors import (
     ApiUnavailable,
     AuthError,
-    ConfigError,
     ContractBroken,
     HeadraceError,
+    RateLimited,
     RequestRefused,
-    Retryable,
+    Unreachable,
 )
 from pipeline.http import retry
 from pipeline.http.breaker import Breaker, BreakerState
@@ -174,8 +174,9 @@ def test_a_host_without_a_server_is_named() -> None:
             async with client_of(source) as client:
                 await client.fetch(things(source), read_json, "api/things, page", RequestCounts())
 
-        with pytest.raises(ApiUnavailable, match=r"no connection to 127\.0\.0\.1:\d+, after 4"):
+        with pytest.raises(Unreachable, match=r"no connection to 127\.0\.0\.1:\d+ \(") as caught:
             asyncio.run(run())
+    assert "after 4 attempts. The API at 127.0.0.1 has not responded once" in str(caught.value)
 
 
 IGDB_400 = answer(
@@ -308,16 +309,25 @@ NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
     [
         ("7", 7.0),
         (" 0.5 ", 0.5),
-        ("-3", 0.0),
+        ("-3", None),
         ("7200", 7200.0),
         ("999999", 86_400.0),
         ("inf", 86_400.0),
         ("nan", None),
         ("", None),
         ("soon", None),
-        (http_date(NOW + timedelta(seconds=90)), 90.0),
-        (http_date(NOW - timedelta(days=1)), 0.0),
-        ("Thu, 05 Nov 2026 13:01:30 +0100", 90.0),
+        (http_date(NOW + timedelta(seconds=90)), 91.0),
+        (http_date(NOW - timedelta(days=1)), None),
+        ("Thu, 05 Nov 2026 13:01:30 +0100", 91.0),
+        ("2026-11-05T12:01:30.5Z", 90.5),
+        (f"{NOW.timestamp() + 90:.0f}", 91.0),
+        ("17s", 17.0),
+        ("1m30s", 90.0),
+        ("1.5 minutes", 90.0),
+        ("250ms", 0.25),
+        ("PT1M30S", 90.0),
+        ("P", None),
+        ("5;comment=x", 5.0),
         ("Thu, 99 Nov 2026 13:01:30 GMT", None),
     ],
 )
@@ -381,7 +391,7 @@ def test_a_reset_in_another_unit_is_warned_of_once(caplog: pytest.LogCaptureFixt
 
 def test_a_wait_of_hours_ends_the_request_with_that_wait(caplog: pytest.LogCaptureFixture) -> None:
     found, wire, sent = fetched(lambda *_: answer([], 429, head="Retry-After: 7200"))
-    assert type(found) is Retryable
+    assert type(found) is RateLimited
     assert found.wait_s == pytest.approx(7200, abs=5)
     assert "the API asks all processes of this budget to pause until" in str(found)
     assert (len(wire.seen), sent.throttled) == (1, 1)
@@ -454,7 +464,7 @@ def test_an_address_that_is_none(url: str) -> None:
             request = type(things(source))("GET", url)
             await client.fetch(request, read_json, "page", RequestCounts())
 
-    with pytest.raises(ConfigError, match="Check `base_url`"):
+    with pytest.raises(ContractBroken, match="is no URL"):
         asyncio.run(run())
 
 

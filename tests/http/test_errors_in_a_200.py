@@ -153,3 +153,68 @@ def test_rows_that_are_the_body_cannot_lack() -> None:
               things: {key: [id], rows_may_lack: true}
             """
         )
+
+
+TOLD: dict[str, tuple[Any, str]] = {
+    "null": (
+        {"status": "error", "message": "upstream timeout", "things": None},
+        '`message` is "upstream timeout"',
+    ),
+    "false": ({"success": False, "things": []}, "`success` is false"),
+    "list": ({"errors": [{"message": "shard 3 is away"}], "things": []}, "shard 3 is away"),
+    "code": ({"code": 503, "msg": "busy", "things": []}, '`msg` is "busy"'),
+    "meta": ({"meta": {"status": 500}, "things": []}, "`meta.status` is 500"),
+    "words": ({"message": "Please upgrade your plan", "things": []}, "upgrade your plan"),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_an_error_beside_no_rows_is_no_empty_day(lake: Lake, name: str) -> None:
+    body, quoted = TOLD[name]
+    said = error_of(Api(*(JSONResponse(body) for _ in range(9))), lake, "")
+    assert quoted in said
+    assert "2. `errors_at: " in said
+    assert "3. `ok_when`" in said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "ok", "error": None, "errors": [], "things": []},
+        {"code": 200, "message": "Success", "things": []},
+        {"errcode": 0, "errmsg": "ok", "things": None},
+        {"message": "No records match your query.", "things": []},
+        {"filters": {"status": "failed"}, "things": []},
+    ],
+)
+def test_words_of_success_beside_no_rows_are_an_empty_day(lake: Lake, body: Any) -> None:
+    with serving(Api(pages=(body, body)).app) as url:
+        (manifest,) = extract(source_at(url, ""), lake, "things", DAY, NOW)
+    assert manifest.rows == 0
+
+
+def test_an_error_that_is_gone_when_asked_again_costs_nothing(lake: Lake) -> None:
+    api = Api(JSONResponse({"status": "error", "things": []}))
+    with serving(api.app) as url:
+        (manifest,) = extract(source_at(url, ""), lake, "things", DAY, NOW)
+    assert manifest.rows == 1
+
+
+OK_WHEN = "ok_when: {at: state, values: [0, fine]}"
+
+
+@pytest.mark.parametrize("state", [0, "0", "Fine"])
+def test_ok_when_says_what_success_is_whatever_else_is_told(lake: Lake, state: Any) -> None:
+    pages = (
+        {"state": state, "message": "read me", "things": [{"id": 1}], "continue": {"after": 1}},
+        {"state": state, "message": "read me", "things": []},
+    )
+    with serving(Api(pages=pages).app) as url:
+        (manifest,) = extract(source_at(url, OK_WHEN), lake, "things", DAY, NOW)
+    assert manifest.rows == 1
+
+
+@pytest.mark.parametrize("body", [{"state": 7, "things": [{"id": 1}]}, {"things": []}])
+def test_anything_but_ok_when_is_an_error_with_rows_or_without(lake: Lake, body: Any) -> None:
+    said = error_of(Api(*(JSONResponse(body) for _ in range(9))), lake, OK_WHEN)
+    assert f'`state` is {body.get("state", "null")}, expected 0, "fine" (`ok_when`)' in said

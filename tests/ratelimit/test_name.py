@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_source
-from resources.budget import budget_name
+from pipeline.config import load_source, load_sources
+from pipeline.config.budgets import budget_name
+from pipeline.ratelimit import Limits, RateWindow, open_budget
 
 KEY = "a-key-of-the-shop"
 
@@ -27,7 +28,10 @@ def name_of(
 
 def test_two_sources_that_use_one_key_of_one_api_share_it(tmp_path: Path) -> None:
     assert name_of(tmp_path, "orders") == name_of(tmp_path, "refunds")
-    assert name_of(tmp_path, "orders") == name_of(tmp_path, "b", url="https://api.example.org/v1/")
+    for url in ("https://api.example.org/v1/", "https://api.example.org:443/v2"):
+        assert name_of(tmp_path, "orders") == name_of(tmp_path, "b", url=url)
+    bearer = f"{{kind: bearer, token: {KEY}}}"
+    assert name_of(tmp_path, "orders") == name_of(tmp_path, "b", auth=bearer)
 
 
 def test_how_a_token_is_renewed_makes_no_other_key(tmp_path: Path) -> None:
@@ -42,9 +46,9 @@ def test_how_a_token_is_renewed_makes_no_other_key(tmp_path: Path) -> None:
     "other",
     [
         {"auth": "{kind: api_key, name: X-Key, key: another}"},
-        {"auth": "{kind: bearer, token: a-key-of-the-shop}"},
         {"auth": "{kind: none}"},
-        {"url": "https://api.example.org/v2"},
+        {"url": "https://other.example.org/v1"},
+        {"url": "https://api.example.org:8443/v1"},
         {"auth": "{kind: python, path: 'a.module:Auth', options: {key: one}}"},
     ],
 )
@@ -67,3 +71,44 @@ def test_a_name_says_nothing_of_the_key(tmp_path: Path) -> None:
     name = name_of(tmp_path, "orders")
     assert name.startswith("api.example.org-")
     assert KEY not in name
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1]:8080", "https://[2001:db8::1]/v1", "https://école.example", "http://-a-.x"],
+)
+def test_any_host_makes_a_name(tmp_path: Path, url: str) -> None:
+    name = name_of(tmp_path, "orders", url=url)
+    open_budget(name, Limits((RateWindow(1, 1.0),), 1), None)
+
+
+def limited(folder: Path, name: str, limits: str, path: str = "v1") -> None:
+    (folder / f"{name}.yaml").write_text(
+        f"source: {name}\nbase_url: https://api.example.org/{path}\nstart: 2026-11-01\n"
+        f"limits: {limits}\nendpoints: {{things: {{key: [id]}}}}\n"
+    )
+
+
+def test_the_stricter_limits_hold_for_all_of_a_budget_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limited(tmp_path, "a", "{windows: [{requests: 9, per_s: 1}], in_flight: 2}")
+    limited(tmp_path, "b", "{windows: [{requests: 20, per_s: 1}, {requests: 99, per_s: 60}]}", "v2")
+    one, two = load_sources((str(tmp_path),), {})
+    for source in (one, two):
+        found = sorted((w.requests, w.per_s) for w in source.limits.windows)
+        assert found == [(9, 1.0), (99, 60.0)]
+        assert source.limits.in_flight == 2
+    assert "the sources `a` (9 requests in 1 s, 2 in flight), `b`" in caplog.text
+    assert "2. `limits.budget`" in caplog.text
+
+
+def test_a_budget_has_the_name_that_the_yaml_gives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limited(tmp_path, "a", "{windows: [{requests: 9, per_s: 1}], budget: slow}")
+    limited(tmp_path, "b", "{windows: [{requests: 20, per_s: 1}], budget: fast}")
+    one, two = load_sources((str(tmp_path),), {})
+    assert (budget_name(one), budget_name(two)) == ("named-slow", "named-fast")
+    assert [w.requests for w in (*one.limits.windows, *two.limits.windows)] == [9, 20]
+    assert caplog.text == ""

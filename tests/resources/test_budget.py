@@ -10,6 +10,7 @@ import pytest
 from assets.usage import page
 from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.settings import Settings
+from pipeline.errors import ConfigError
 from resources import ApiResource
 from resources.budget import BudgetResource, default_budget_folder
 from tests.support.yaml_sources import quick
@@ -46,7 +47,30 @@ def test_a_user_without_a_home_has_a_folder_of_its_own(
         home.rmdir()
     else:
         monkeypatch.setattr("os.access", lambda path, _: path != home)
-    assert default_budget_folder() == "/tmp/headrace-budgets-4811"
+    monkeypatch.setattr("resources.budget.TEMPORARY", home.parent)
+    folder = home.parent / "headrace-budgets-4811"
+    for _ in range(2):
+        assert default_budget_folder() == str(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["open to all", "a link", "a file"])
+def test_a_folder_that_somebody_else_may_have_made_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    home.rmdir()
+    monkeypatch.setattr("resources.budget.TEMPORARY", home.parent)
+    folder = home.parent / "headrace-budgets-4811"
+    if what == "a link":
+        (home.parent / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to("elsewhere")
+    elif what == "a file":
+        folder.touch(mode=0o600)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with pytest.raises(ConfigError, match="is not of this user alone"):
+        default_budget_folder()
 
 
 @pytest.mark.parametrize(

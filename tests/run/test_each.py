@@ -100,7 +100,7 @@ def source_of(
     file.write_text(
         f"source: forge\nbase_url: {url}\nstart: 2026-11-01\nsafety_margin_s: 0\n"
         "retries: {errors: 1, first_wait_s: 0.001}\nendpoints:\n  issues:\n"
-        "    path: repos/{each}/issues\n"
+        "    path: repos/{each|path}/issues\n"
         f"    each: {{values: {values}, column_here: repository, concurrency: 2}}\n"
         f'    request: {{params: {{from: "{{start}}", to: "{{end}}", {params}}}}}\n'
         f"    {how}\n    rows: rows\n    key: [repository, number]\n    cursor: changed\n"

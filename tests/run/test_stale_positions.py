@@ -1,6 +1,7 @@
 """Where an earlier try stopped may be no place to go on from: a token, a link or a parent that was
 refused then or is refused now must not fail every try to come."""
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -169,6 +170,31 @@ def test_rows_that_another_version_staged_are_read_anew(
     assert manifest.resumed_pages == 0
     [warning] = [r.getMessage() for r in caplog.records if r.name == "headrace.run"]
     assert "another version of Headrace staged its rows" in warning
+
+
+def test_a_link_that_was_changed_in_a_checkpoint_gets_no_credentials(lake: Lake) -> None:
+    """Who may write to the lake need not know the API's key."""
+    api, evil = Api("link"), Api("link")
+    with serving(api.app) as url, serving(evil.app) as elsewhere:
+        source = source_at(url, "link")
+        api.ends = 40
+        error_of(source, lake)
+        place = PartitionPaths("api", "things", DAY[0])
+        stored = load(lake, place)
+        assert stored is not None
+        assert stored.checkpoint is not None
+        *_, last = stored.checkpoint.batches
+        text = json.dumps(last.progress)
+        assert url in text
+        changed = json.loads(text.replace(url, elsewhere))
+        assert isinstance(last.progress, dict)
+        last.progress.clear()
+        last.progress.update(changed)
+        save(lake, place, stored.checkpoint.next(), replaces=stored.etag)
+        api.ends, api.asked = None, []
+        assert check_all(source, lake).resumed_pages == 0
+    assert evil.asked == []
+    assert api.asked == [0, 10, 20, 30, 40, 50]
 
 
 def test_a_refusal_behind_the_first_page_is_no_stale_position(lake: Lake) -> None:

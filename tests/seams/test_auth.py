@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from pipeline.auth import AUTH, Auth, AuthContext
 from pipeline.config import Source
+from pipeline.config.budgets import budget_name
 from pipeline.errors import ApiUnavailable, ConfigError, RequestRefused
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.model import Model
-from resources.budget import budget_name
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
 

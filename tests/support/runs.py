@@ -30,11 +30,16 @@ _numbers = count()
 
 
 @contextmanager
-def serving(app: Starlette) -> Iterator[str]:
-    """The app on loopback while the `with` lasts: its base URL."""
+def serving(app: Starlette, *, date_header: bool = True) -> Iterator[str]:
+    """The app on loopback while the `with` lasts: its base URL.
+
+    :param date_header: the server sends its time; False: the app may send another one.
+    """
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
+        uvicorn.Config(
+            app, log_level="error", access_log=False, lifespan="off", date_header=date_header
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

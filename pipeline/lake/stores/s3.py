@@ -27,6 +27,7 @@ from pipeline.lake.stores.base import (
     WriteConflict,
 )
 from pipeline.lake.stores.s3_errors import classify, is_missing, unreadable
+from pipeline.lake.stores.s3_logs import keep_aws_secrets_out
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit for one DeleteObjects
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
@@ -48,6 +49,7 @@ class S3Store(ObjectStore):
         super().__init__(url)
         rest = self.root.removeprefix("s3://")
         self.check_url(rest if rest != self.root else "")
+        keep_aws_secrets_out()
         self.client = client
         self.bucket, _, self.prefix = rest.partition("/")
 

@@ -54,6 +54,7 @@ from pipeline.kinds import Kinds
 from pipeline.ratelimit import advertised_limit, reservation, state_layout
 from pipeline.ratelimit.limits import Limits, part_of
 from pipeline.ratelimit.reservation import Reservation
+from pipeline.ratelimit.stores.lock_holders import LockHolder
 from pipeline.ratelimit.usage_stats import Minute
 
 T = TypeVar("T")
@@ -143,6 +144,10 @@ class BudgetStore(ABC):
     @abstractmethod
     async def try_permit(self) -> int | None:
         """A permit in flight, if one is free. A user with the whole share records that it waits."""
+
+    def permit_holders(self) -> tuple[LockHolder, ...]:
+        """The processes that hold permits, where the store knows them."""
+        return ()
 
     @abstractmethod
     def free_permit(self, permit: int) -> None:

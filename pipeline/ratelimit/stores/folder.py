@@ -32,6 +32,7 @@ from pipeline.errors import ConfigError, HeadraceError, Retryable
 from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
+from pipeline.ratelimit.stores.lock_holders import LockHolder, lock_holders
 from pipeline.ratelimit.usage_stats import Minute, last_hour
 
 log = logging.getLogger("headrace.budget")
@@ -41,6 +42,7 @@ T = TypeVar("T")
 _SPIN_TRIES = 3
 _RETRY_S = 0.0005
 _STUCK_S = 5.0
+_GIVEN_UP_S = 300.0
 _NOTHING: memoryview[float] = memoryview(b"").cast("d")
 
 
@@ -133,6 +135,9 @@ class FolderStore(StateStore):
             return False
         return True
 
+    def permit_holders(self) -> tuple[LockHolder, ...]:
+        return lock_holders(fd for n, fd in self._permit_fds.items() if n not in self._taken)
+
     def free_permit(self, permit: int) -> None:
         self._taken.discard(permit)
         if permit in self._permit_fds:
@@ -147,9 +152,22 @@ class FolderStore(StateStore):
                 return
             except BlockingIOError:
                 tries += 1
-            if not warned and monotonic() - started > _STUCK_S:
+            waited_s = monotonic() - started
+            if not warned and waited_s > _STUCK_S:
                 warned = True
-                log.warning("%s has been locked by another process for 5 s", self.path)
+                log.warning(
+                    "%s has been locked by another process for %g s: %s",
+                    self.path,
+                    _STUCK_S,
+                    ", ".join(map(str, lock_holders([self._fd]))) or "not known which",
+                )
+            if waited_s > _GIVEN_UP_S:
+                raise Retryable(
+                    f"The budget's file `{self.path}` has been locked for {waited_s:.0f} s by "
+                    f"{', '.join(map(str, lock_holders([self._fd]))) or 'another process'}. "
+                    "Check: 1. whether that process is stopped; 2. whether it should be ended.",
+                    wait_s=60.0,
+                )
             await asyncio.sleep(0 if tries <= _SPIN_TRIES else _RETRY_S)
 
     def _check(self) -> None:

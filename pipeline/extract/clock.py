@@ -1,0 +1,57 @@
+"""The API's own clock, as its responses say it (``Date``; RFC 9110, 6.6.1). Pure.
+
+A window ends with the worker's clock, and rows are stamped by the API's. Where the API's is behind,
+rows that are stamped after its first response would lie before the watermark, and no later window
+would request them: so the watermark is the earlier of the two.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+MOST_APART_S: Final = 5.0
+"""Clocks that are kept by NTP differ by less, and ``Date`` has whole seconds."""
+SMALL_MARGIN_S: Final = 900.0
+"""Clock error and the lag of an API's replicas and indexes are rarely more."""
+
+
+def server_time(headers: Mapping[str, str]) -> datetime | None:
+    """When the API made a response; None if it does not say.
+
+    :param headers: their names are in lower case.
+    """
+    try:
+        found = parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+
+
+def clock_warning(headers: Mapping[str, str], sent: datetime, received: datetime) -> str | None:
+    """The sentence on clocks that differ, or None.
+
+    :param sent: by the local clock, before the request; ``received`` after its response.
+    """
+    server = server_time(headers)
+    if server is None or headers.get("age", "0").strip() not in ("", "0"):
+        return None  # a cache's response has the Date of the first time that it was sent
+    apart_s = max((sent - server).total_seconds(), (server - received).total_seconds())
+    if apart_s <= MOST_APART_S:
+        return None
+    where = "behind" if server < sent else "ahead of"
+    return (
+        f"the API's clock (Date) is {apart_s:,.0f} s {where} this machine's: the watermark is the "
+        "earlier of both. Check: 1. this machine's time (NTP); 2. a safety_margin_s that is longer"
+    )
+
+
+def margin_warning(margin_s: float) -> str | None:
+    """The sentence on a safety margin that is shorter than clock error and lag may be, or None."""
+    if margin_s >= SMALL_MARGIN_S:
+        return None
+    return (
+        f"the safety margin is {margin_s:g} s: rows that the API shows later than that are lost, "
+        f"by a clock that is off, or a replica that is behind. Set safety_margin_s to "
+        f"{SMALL_MARGIN_S:g} or more"
+    )

@@ -1,0 +1,47 @@
+"""Cookies: none, unless the source says ``cookies: true``; then few, and only those of a run.
+
+With cookies an API can change what later requests mean, or make them too large to be answered.
+"""
+
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
+from typing import Final
+from urllib.request import Request
+
+MAX_BYTES: Final = 8192
+"""Of all cookies together: many servers refuse longer headers."""
+
+
+class _NoCookies(DefaultCookiePolicy):
+    """Takes none, and sends none."""
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+    def return_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+
+class _FewCookies(DefaultCookiePolicy):
+    """Those that fit; by the rules of hosts and paths."""
+
+    jar: CookieJar
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
+        return others + _bytes(cookie) <= MAX_BYTES and super().set_ok(cookie, request)
+
+
+def cookie_jar(*, sent_back: bool) -> CookieJar:
+    """The cookies of one run.
+
+    :param sent_back: what the API sets is sent back to it.
+    """
+    if not sent_back:
+        return CookieJar(_NoCookies())
+    policy = _FewCookies()
+    policy.jar = jar = CookieJar(policy)
+    return jar
+
+
+def _bytes(cookie: Cookie) -> int:
+    return len(cookie.name) + len(cookie.value or "")

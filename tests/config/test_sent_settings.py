@@ -1,0 +1,113 @@
+"""Settings that requests carry: secret wherever they stand; and the names of headers."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ConfigError, HeadraceError
+from pipeline.lake.stores.s3_logs import keep_aws_secrets_out
+from pipeline.messages import RequestCounts
+from tests.support.wire import answer, client_of, read_json, serving, things
+from tests.support.yaml_sources import quick, source_of
+
+KEY = "k3y-of-the-shop"
+PLACES = {
+    "header": "headers: {Authorization: 'Basic ${KEY}'}",
+    "params": "defaults: {request: {params: {k: '${KEY}'}}}",
+    "json": "defaults: {request: {method: POST, json: {a: {b: ['${KEY}']}}}}",
+    "form": "defaults: {request: {method: POST, form: {k: '${KEY}'}}}",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_setting_in_a_request_is_a_secret(place: str) -> None:
+    def yaml(url: str) -> Any:
+        return source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            {PLACES[place]}
+            endpoints: {{things: {{key: [id]}}}}
+            """,
+            {"KEY": KEY},
+        )
+
+    async def run() -> str:
+        said = {"message": f"no such key: {KEY}"}
+        async with serving(lambda *_: answer(said, 400)) as wire:
+            source = yaml(wire.url)
+            assert KEY not in repr(source)
+            async with client_of(source) as client:
+                try:
+                    await client.fetch(things(source), read_json, "api/things", RequestCounts())
+                except HeadraceError as error:
+                    return str(error)
+        return ""
+
+    said = asyncio.run(run())
+    assert "status 400" in said
+    assert KEY not in said
+
+
+def test_a_setting_of_the_address_is_no_secret() -> None:
+    source = source_of(
+        """
+        source: api
+        base_url: https://${HOST}/v1
+        start: 2026-11-01
+        headers: {X-Origin: "${HOST}"}
+        endpoints: {things: {key: [id]}}
+        """,
+        {"HOST": "api.shop.test"},
+    )
+    assert source.secrets == ()
+
+
+@pytest.mark.parametrize("name", ["", "X Y", "X:Y", "Host", "content-length", "X\u00e9"])
+@pytest.mark.parametrize("where", ["headers: {%s: a}", "auth: {kind: api_key, name: %s, key: a}"])
+def test_a_name_that_no_header_has_is_refused(name: str, where: str) -> None:
+    with pytest.raises(ConfigError, match="header"):
+        source_of(
+            f"""
+            source: api
+            base_url: https://api.test
+            start: 2026-11-01
+            {where % repr(name)}
+            endpoints: {{things: {{key: [id]}}}}
+            """
+        )
+
+
+def test_control_characters_of_an_api_never_reach_a_terminal() -> None:
+    async def run() -> str:
+        body = b"\x1b[2J\x1b]0;owned\x07 no\x00 such\tthing \xe2\x80\xae"
+        async with serving(lambda *_: answer(raw=body, status=400)) as wire:
+            source = quick(wire.url)
+            async with client_of(source) as client:
+                try:
+                    await client.fetch(things(source), read_json, "api/things", RequestCounts())
+                except HeadraceError as error:
+                    return str(error)
+        return ""
+
+    said = asyncio.run(run())
+    assert "such thing" in said
+    assert said.isprintable()
+
+
+def test_boto_s_logs_show_no_credentials(caplog: pytest.LogCaptureFixture) -> None:
+    keep_aws_secrets_out()
+    with caplog.at_level(logging.DEBUG, "botocore"):
+        logging.getLogger("botocore.auth").debug(
+            "CanonicalRequest:\n%s", "host:s3\nx-amz-security-token:TOKEN+a/b=\nx-amz-date:1"
+        )
+        logging.getLogger("botocore.endpoint").debug(
+            "Sending %s", {"X-Amz-Security-Token": b"TOKEN+a/b=", "Authorization": b"AWS4 SIGNED"}
+        )
+        logging.getLogger("botocore.parsers").debug("<SessionToken>TOKEN+a/b=</SessionToken>")
+    assert "x-amz-date:1" in caplog.text
+    assert "TOKEN" not in caplog.text
+    assert "SIGNED" not in caplog.text

@@ -1,0 +1,246 @@
+"""The way to an API: certificates, proxies, and what is said where there is no way."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from pipeline.errors import ConfigError, HeadraceError, Unreachable
+from pipeline.http.network import PROXIES, Proxies
+from pipeline.messages import HttpRequest, RequestCounts
+from tests.support.wire import Seen, Wire, answer, client_of, read_json, serving
+from tests.support.yaml_sources import quick, source_of
+
+GOOD = answer([{"id": 1}])
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROXIES, "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of localhost that nobody has signed, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+@asynccontextmanager
+async def tls_server(pem: Path, *, client: bool = False) -> AsyncIterator[str]:
+    """One good response a connection."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    if client:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # a later one refuses behind the handshake
+        context.load_verify_locations(pem)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(GOOD)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+
+
+async def outcome_at(url: str, more: str = "", base: str | None = None) -> Any:
+    source = quick(base or url, more=more)
+    try:
+        async with client_of(source) as client:
+            request = HttpRequest("GET", f"{base or url}/things")
+            return await client.fetch(request, read_json, "api/things, page", RequestCounts())
+    except HeadraceError as error:
+        return error
+
+
+def over_tls(pem: Path, more: str = "", *, client: bool = False) -> Any:
+    async def run() -> Any:
+        async with tls_server(pem, client=client) as url:
+            return await outcome_at(url, more)
+
+    return asyncio.run(run())
+
+
+def test_a_certificate_that_is_not_trusted_is_said_at_once(pem: Path) -> None:
+    error = over_tls(pem)
+    assert isinstance(error, ConfigError)
+    assert "is not trusted (self-signed certificate" in str(error)
+    assert "1. `tls.ca`, or SSL_CERT_FILE or REQUESTS_CA_BUNDLE" in str(error)
+
+
+def test_it_is_trusted_by_the_yaml(pem: Path) -> None:
+    assert over_tls(pem, f"tls: {{ca: {pem}}}") == [{"id": 1}]
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_it_is_trusted_by_the_environment(
+    pem: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, str(pem))
+    assert over_tls(pem) == [{"id": 1}]
+
+
+def test_a_certificate_of_the_client_is_shown(pem: Path) -> None:
+    assert over_tls(pem, f"tls: {{ca: {pem}, cert: {pem}}}", client=True) == [{"id": 1}]
+    error = over_tls(pem, f"tls: {{ca: {pem}}}", client=True)
+    assert isinstance(error, Unreachable)
+    assert "`tls: {cert, key}`" in str(error)
+
+
+def test_tls_where_there_is_none_is_said() -> None:
+    async def run() -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(GOOD)
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            return await outcome_at(f"https://localhost:{server.sockets[0].getsockname()[1]}")
+
+    error = asyncio.run(run())
+    assert isinstance(error, ConfigError)
+    assert "does not speak TLS" in str(error)
+
+
+@pytest.mark.parametrize("key", ["ca", "cert"])
+def test_a_file_that_is_not_there_is_said(tmp_path: Path, key: str) -> None:
+    error = asyncio.run(outcome_at("https://localhost:1", f"tls: {{{key}: {tmp_path}/none.pem}}"))
+    assert isinstance(error, ConfigError)
+    assert f"`tls.{key}`" in str(error)
+    assert "No such file" in str(error)
+
+
+def by_proxy(monkeypatch: pytest.MonkeyPatch, more: str, **env: str) -> tuple[Any, Wire]:
+    """A request to a host that only a proxy knows."""
+
+    async def run() -> tuple[Any, Wire]:
+        def answering(number: int, seen: Seen) -> bytes:
+            return GOOD if seen.target == "http://api.shop.test/things" else answer([], 400)
+
+        async with serving(answering) as wire:
+            for name, value in env.items():
+                monkeypatch.setenv(name, value.format(url=wire.url))
+            found = await outcome_at("http://api.shop.test", more.format(url=wire.url))
+            return found, wire
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("more", "env"),
+    [
+        ("proxy: env", {"HTTP_PROXY": "{url}"}),
+        ("proxy: env", {"all_proxy": "{url}"}),
+        ("proxy: '{url}'", {}),
+    ],
+)
+def test_a_proxy_is_used_where_the_yaml_says_so(
+    monkeypatch: pytest.MonkeyPatch, more: str, env: dict[str, str]
+) -> None:
+    found, wire = by_proxy(monkeypatch, more, **env)
+    assert found == [{"id": 1}]
+    assert len(wire.seen) == 1
+
+
+def test_a_proxy_gets_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> Wire:
+        async with serving(lambda *_: GOOD) as wire:
+            named = wire.url.replace("http://", "http://ada:hush-hush@")
+            assert await outcome_at("http://api.shop.test", f"proxy: '{named}'") == [{"id": 1}]
+            return wire
+
+    assert asyncio.run(run()).seen[0].headers["proxy-authorization"].startswith("Basic ")
+
+
+def test_a_proxy_that_is_needed_and_not_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, wire = by_proxy(monkeypatch, "", HTTPS_PROXY="{url}")
+    assert isinstance(found, Unreachable)
+    assert "HTTPS_PROXY is set, and `proxy: env` uses it" in str(found)
+    assert wire.seen == []
+
+
+def test_a_proxy_without_a_server_is_named() -> None:
+    found = asyncio.run(outcome_at("http://api.shop.test", "proxy: 'http://127.0.0.1:9'"))
+    assert isinstance(found, Unreachable)
+    assert "no connection to the proxy 127.0.0.1:9" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "passes_by"),
+    [
+        ("*", "http://a.test", True),
+        ("a.test", "http://a.test", True),
+        (".test, other", "http://a.test:8080", True),
+        ("*.test", "http://a.test", True),
+        ("a.test:8080", "http://a.test:8080", True),
+        ("a.test:8080", "http://a.test", False),
+        ("10.0.0.0/8", "http://10.1.2.3", True),
+        ("::1", "http://[::1]:80", True),
+        ("est", "http://a.test", False),
+        ("", "http://a.test", False),
+    ],
+)
+def test_hosts_that_no_proxy_names_are_asked_without(
+    no_proxy: str, url: str, passes_by: bool
+) -> None:
+    env = {"http_proxy": "proxy.test:3128", "no_proxy": no_proxy}
+    expected = None if passes_by else "http://proxy.test:3128"
+    assert Proxies("env", env).url_for(httpx.URL(url)) == expected
+
+
+def test_a_proxy_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="socks5"):
+        Proxies("env", {"ALL_PROXY": "socks5://h:1"}).url_for(httpx.URL("http://a.test"))
+
+
+@pytest.mark.parametrize("value", ["yes", "socks5://h:1", "http://", "http://h:x"])
+def test_a_proxy_is_env_or_a_url(value: str) -> None:
+    with pytest.raises(ConfigError, match="expected env, for the proxy that the environment names"):
+        source_of(
+            f"""
+            source: api
+            base_url: http://a.test
+            start: 2026-11-01
+            proxy: '{value}'
+            endpoints: {{things: {{key: [id]}}}}
+            """
+        )

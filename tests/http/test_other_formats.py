@@ -1,0 +1,133 @@
+"""Bodies of another format: told by name, after one retry, and no sign of an API that is down."""
+
+import bz2
+import gzip
+import io
+import json
+import zipfile
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.errors import ApiUnavailable, ContractBroken
+from pipeline.lake.s3 import Lake
+from tests.support.runs import extract, outcome_of, serving
+from tests.support.yaml_sources import source_of
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+DAY = ["2026-11-02"]
+ROWS = [{"id": n, "text": "x" * 50} for n in range(200)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+JSON = json.dumps(ROWS).encode()
+
+
+class Api:
+    def __init__(self, *bodies: bytes, headers: dict[str, str] | None = None) -> None:
+        self.bodies, self.headers = list(bodies), headers or {}
+        self.requests = 0
+        self.app = Starlette(routes=[Route("/things", self.respond)])
+
+    async def respond(self, request: Request) -> Response:
+        self.requests += 1
+        body = self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
+        return Response(body, headers=self.headers)
+
+
+def source_at(url: str, more: str = "") -> Any:
+    return source_of(
+        f"""
+        source: api
+        base_url: {url}
+        start: 2026-11-01
+        retries: {{errors: 4, first_wait_s: 0.001, max_wait_s: 0.002}}
+        breaker: {{failures: 2}}
+        {more}
+        endpoints:
+          things: {{key: [id], columns: {{id: int64}}}}
+        """
+    )
+
+
+def zip_of(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("rows.json", data)
+    return file.getvalue()
+
+
+FORMATS = {
+    "gzip": (gzip.compress(JSON), "the body is gzip"),
+    "zip": (zip_of(JSON), "the body is ZIP"),
+    "bzip2": (bz2.compress(JSON), "the body is bzip2"),
+    "csv": (b"id,text\n1,a\n2,b\n", "the body is CSV"),
+    "csv with a mark": (b"\xef\xbb\xbfid;text\r\n1;a\r\n", "the body is CSV"),
+    "lines": (LINES, "the body is JSON Lines (NDJSON)"),
+    "sequence": (b"\x1e" + LINES, "a JSON text sequence"),
+    "xml": (b"\xef\xbb\xbf<?xml version='1.0'?><rows/>", "HTML or XML"),
+    "html": (b"<!DOCTYPE html><title>Log in</title>", "HTML or XML: 'Log in'"),
+    "jsonp": (b"callback(" + JSON + b")", "JSONP"),
+    "wide": ("id,text\n1,a\n".encode("utf-16"), "the body is CSV"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_another_format_is_told_after_one_retry(lake: Lake, name: str) -> None:
+    body, said = FORMATS[name]
+    api = Api(body)
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(source_at(url), lake, "things", DAY, NOW)
+    error = outcome.failed[0].error
+    assert isinstance(error, ContractBroken)
+    assert said in str(error)
+    assert "Check: 1. `base_url` and `path`" in str(error)
+    assert "seems to be down" not in str(error)
+    assert api.requests == 2
+
+
+def test_an_error_page_in_place_of_rows_that_had_come_before_is_an_outage(lake: Lake) -> None:
+    """A retry in minutes may help: so it is no broken contract."""
+    days = ["2026-11-02", "2026-11-03"]
+    api = Api(JSON, b"<html>down for maintenance</html>")
+    with serving(api.app) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            retries: {{errors: 1, first_wait_s: 0.001, max_wait_s: 0.002}}
+            endpoints:
+              things:
+                key: [id]
+                columns: {{id: int64}}
+                request: {{params: {{page: "{{page}}"}}}}
+                paging: {{kind: page, limit: 200}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, "things", days[:1], NOW)
+    assert isinstance(outcome.failed[0].error, ApiUnavailable)
+
+
+@pytest.mark.parametrize("cut", [1, 3])
+def test_all_members_of_a_gzip_are_read(lake: Lake, cut: int) -> None:
+    pieces = [JSON[n : n + len(JSON) // cut] for n in range(0, len(JSON), len(JSON) // cut)]
+    body = b"".join(gzip.compress(piece) for piece in pieces)
+    api = Api(body, headers={"content-encoding": "gzip"})
+    with serving(api.app) as url:
+        (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
+    assert manifest.rows == 200
+
+
+def test_how_large_a_body_may_be_is_said_in_the_yaml(lake: Lake) -> None:
+    api = Api(JSON)
+    with serving(api.app) as url:
+        source = source_at(url, "limits: {max_body_mb: 0.01}")
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+        assert "larger than 10,485 bytes" in str(outcome.failed[0].error)
+        assert "`limits.max_body_mb`" in str(outcome.failed[0].error)
+        (manifest,) = extract(source_at(url, "limits: {max_body_mb: 1}"), lake, "things", DAY, NOW)
+    assert manifest.rows == 200
