@@ -79,13 +79,22 @@ query: $(STAMP) ## SQL over the committed files (SQL="SELECT count(*) FROM igdb.
 load: $(STAMP) ## materialize partitions (ARGS="igdb/games --days 2026-11-01...2026-11-07")
 	@./headrace load $(ARGS)
 
-.PHONY: check-source new-source catalogue
+.PHONY: check-source new-source catalogue validate
+
+# As they are given: make would read a $ in them, and a shell quotes.
+unexport URL FROM CURL SOURCE
+new-source: export NEW_SOURCE_URL := $(value URL)
+new-source: export NEW_SOURCE_FROM := $(value FROM)
+new-source: export NEW_SOURCE_CURL := $(value CURL)
 
 check-source: $(STAMP) ## look at a source's API through its YAML (SOURCE=usgs, ARGS="--endpoint …")
 	@$(PY) -m sourcetool check "$(SOURCE)" $(ARGS)
 
 new-source: $(STAMP) ## propose the YAML of an API (URL=https://…, FROM=manifest.yaml, CURL='curl …', ARGS="--name …")
-	@$(PY) -m sourcetool new $(if $(FROM),--from "$(FROM)",$(if $(CURL),--curl "$$CURL","$(URL)")) $(ARGS)
+	@$(PY) -m sourcetool new $(ARGS)
+
+validate: $(STAMP) ## whether all sources of HEADRACE_SOURCES load: exit code 1 if one does not
+	@$(PY) -m sourcetool validate
 
 catalogue: $(STAMP) ## what converts of a folder of manifests, and each row against Airbyte's runtime (FOLDER=…)
 	@$(PY) -m sourcetool catalogue "$(FOLDER)"

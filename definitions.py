@@ -1,5 +1,6 @@
 """The composition root: sources and resources to Dagster's ``Definitions``."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,13 @@ from assets import (
     lost_runs,
     maintenance,
     maintenance_schedule,
+    not_loaded,
     source_assets,
     source_job,
     source_schedule,
     source_sweeps,
 )
-from pipeline.config import load_sources
+from pipeline.config import load_all
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 from pipeline.lake.stores.registry import check_lake_url
@@ -26,16 +28,25 @@ from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
 
 HERE = Path(__file__).resolve().parent
+log = logging.getLogger("headrace.definitions")
 
 
 def build(env: Mapping[str, str]) -> dg.Definitions:
     """All that Dagster loads, from the settings in the environment.
 
-    :raises ConfigError: a setting or a YAML file is wrong; one sentence each.
+    A source that can't be loaded takes down no other: Dagster shows its sentence in its place.
+
+    :raises ConfigError: a setting is wrong, or no source can be loaded, or one can't and
+        HEADRACE_STRICT is set; one sentence each.
     """
     settings = Settings.read(env)
     check_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
-    sources = load_sources(settings.sources, env)
+    loaded = load_all(settings.sources, env)
+    if loaded.broken and (settings.strict or not loaded.sources):
+        raise ConfigError(loaded.mistakes)
+    for each in loaded.broken:
+        log.error("The source `%s` is not loaded: %s", each.name, each.reason)
+    sources, broken = loaded.sources, [not_loaded(each) for each in loaded.broken]
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]
     budget = BudgetResource(where=settings.budget or default_budget_folder())
@@ -43,11 +54,13 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
         assets=[
             *(source_assets(source) for source in sources),
             *filter(None, sweeps),
+            *(each.asset for each in broken),
             budget_page(sources),
         ],
-        jobs=[*jobs.values(), maintenance],
+        jobs=[*jobs.values(), *(each.job for each in broken), maintenance],
         schedules=[
             *(source_schedule(source, jobs[source.source]) for source in sources),
+            *(each.schedule for each in broken),
             maintenance_schedule,
         ],
         sensors=[lost_runs],

@@ -2,11 +2,11 @@
 
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
-gone). A step: ``executors`` (its process), ``executor_choice`` (the one that the deployment names),
-``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
-records of it), ``failures`` (how it ends if something failed). For all sources together: ``usage``,
-``maintenance``, ``sensors``. ``compat`` has all that rests on private behaviour of Dagster's pinned
-version.
+gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: ``executors`` (its
+process), ``executor_choice`` (the one that the deployment names), ``step`` (the engine inside it),
+``progress`` (while it runs), ``materializations`` (what Dagster records of it), ``failures`` (how
+it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sensors``.
+``compat`` has all that rests on private behaviour of Dagster's pinned version.
 """
 
 from assets.assets import source_assets
@@ -15,6 +15,7 @@ from assets.executor_choice import chosen_executor
 from assets.executors import step_executor
 from assets.jobs import source_job
 from assets.maintenance import maintenance, maintenance_schedule
+from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
 from assets.usage import budget_page
@@ -25,6 +26,7 @@ __all__ = [
     "lost_runs",
     "maintenance",
     "maintenance_schedule",
+    "not_loaded",
     "source_assets",
     "source_job",
     "source_schedule",

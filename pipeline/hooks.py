@@ -14,24 +14,52 @@ What the function of ``paging`` may return is checked in ``pipeline.pagination.c
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Collection
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.errors import ConfigError, ContractBroken
+from pipeline.errors import ConfigError, ContractBroken, cut
+
+PROJECT: Final = str(Path(__file__).resolve().parents[1])
+"""The folder of definitions.py."""
 
 
 def load_function(path: str, where: str) -> Callable[..., Any]:
-    """A user's function by import path. :raises ConfigError: there is none."""
+    """A user's function by import path, from the project's folder or any place of Python's.
+
+    :raises ConfigError: there is none, or its module fails.
+    """
     module, _, name = path.partition(":")
     try:
+        _make_project_importable()
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where} {path!r} can't be imported: {error}") from None
+        raise ConfigError(
+            f"{where} {path!r} can't be imported: {error}. Check: 1. that "
+            f"`{module.replace('.', '/')}.py` is in the folder of definitions.py, or installed; 2. "
+            f"that it has `{name}`"
+        ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"{where} {path!r} can't be imported: its module fails with {type(error).__name__}: "
+            f"{cut(str(error), 200)}"
+        ) from None
     if not callable(found):
         raise ConfigError(f"{where} {path!r} is not a function")
     return found  # type: ignore[no-any-return]
+
+
+def _make_project_importable() -> None:
+    """Dagster's commands differ in whether the project's folder is where Python looks.
+
+    The folder comes last, so that no package of its name is hidden by it.
+    """
+    if PROJECT not in map(os.path.abspath, sys.path):
+        sys.path.append(PROJECT)
 
 
 def transformed(

@@ -37,6 +37,7 @@ class HttpRequest:
     """A request without credentials.
 
     :ivar params: the query, in order; a repeated name is a list.
+    :ivar endpoint: whose page it is: what a status means may depend on that; not sent.
     :ivar keep: allows the cache to keep the response; not sent.
     :ivar late: gives the request that is sent in place of this one, when the budget lets it go.
     """
@@ -46,6 +47,7 @@ class HttpRequest:
     params: tuple[tuple[str, str], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
+    endpoint: str = field(default="", compare=False)
     keep: CachePolicy | None = None
     late: LateRequest | None = None
 

@@ -1,17 +1,20 @@
 """``python -m sourcetool check SOURCE``, ``… new URL``, ``… new --from FILE``, ``… catalogue DIR``,
-``… reference``, ``… cache --list``, ``… cache --clear``."""
+``… reference``, ``… validate``, ``… cache --list``, ``… cache --clear``."""
 
 import argparse
+import os
 import sys
 
 from rich.console import Console
 
 from sourcetool.cache import cache
 from sourcetool.catalogue import catalogue
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from sourcetool.import_source import import_source
-from sourcetool.new import Key, new
+from sourcetool.new import new
+from sourcetool.new_request import Given, Key
 from sourcetool.reference import reference
+from sourcetool.validate import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--endpoint", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--pages", type=int, default=2)
     verb.add_argument("--days", type=float, default=1.0, help="how far back the window begins")
+    verb.add_argument("--rows", type=int, default=0, help="read until so many rows have come")
+    verb.add_argument("--into", help="a Parquet file for the rows of one endpoint")
+    verb.add_argument("--json", action="store_true", help="the verdict for programs")
     verb = verbs.add_parser(
         "new", help="ask a URL for one page, and propose the YAML of its source"
     )
@@ -37,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--folder", default="sources")
     verb.add_argument("--key-header", default="X-Api-Key", help="the header that carries a key")
     verb.add_argument("--key-setting", help="the environment variable that holds the key")
+    verb.add_argument("--basic", help="USER_SETTING:PASSWORD_SETTING, two environment variables")
+    verb.add_argument(
+        "--header", action="append", default=[], help="'Name: value', or 'Name: ${SETTING}'"
+    )
+    verb.add_argument("--json", help="a JSON object: the body of a POST")
+    verb.add_argument("--form", help="a=1&b=2: the form of a POST")
+    verb.add_argument("--method", help="GET or POST; default: POST if there is a body")
     verb = verbs.add_parser(
         "catalogue", help="of a folder of manifests: what converts and loads, and why the rest not"
     )
@@ -45,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
     form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
     verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
+    verbs.add_parser(
+        "validate", help="load all sources of HEADRACE_SOURCES: exit code 1 if one can't"
+    )
     verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true")
@@ -57,18 +73,34 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     console = Console(soft_wrap=True)
     if given.verb == "check":
-        return check(given.source, given.endpoint, given.pages, given.days, console)
+        wanted = Wanted(given.endpoint, given.pages, given.days, given.rows, given.into, given.json)
+        return check(given.source, wanted, console)
+    if given.verb == "validate":
+        return validate(console)
     if given.verb == "cache":
         return cache(given.clear, given.source, given.pattern, console)
     if given.verb == "catalogue":
         return catalogue(given.folder, given.form, console)
+    # `make new-source` hands them on so: a shell and make would each change a text with a $ in it.
+    given.url = given.url or os.environ.get("NEW_SOURCE_URL")
+    given.document = given.document or os.environ.get("NEW_SOURCE_FROM")
+    given.curl = given.curl or os.environ.get("NEW_SOURCE_CURL")
     if given.document or given.curl:
         only = [name.strip() for name in given.endpoints.split(",") if name.strip()]
         return import_source(given.document, given.curl, given.name, given.folder, only, console)
     if not given.url:
         parser.error("new: expected a URL, --from FILE or --curl 'curl …'")
     key = Key(given.key_header, given.key_setting) if given.key_setting else None
-    return new(given.url, given.name, given.folder, console, key)
+    request = Given(
+        given.url,
+        key,
+        basic=given.basic,
+        headers=tuple(given.header),
+        json=given.json,
+        form=given.form,
+        method=given.method,
+    )
+    return new(given.url, given.name, given.folder, console, request)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,18 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import Source, load_source
+from pipeline.config.folders import files_in, name_in
 from pipeline.errors import ConfigError
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
@@ -17,39 +22,87 @@ from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.children import look_at_children
 from sourcetool.findings import doubts
 from sourcetool.probe import Seen, look, window_of
-from sourcetool.show import show
+from sourcetool.show import Looked, as_json, show
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look at.
+
+    :ivar rows: read until so many rows of each endpoint have come.
+    :ivar into: a Parquet file for the rows of one endpoint.
+    """
+
+    endpoints: Sequence[str] = ()
+    pages: int = 2
+    days: float = 1.0
+    rows: int = 0
+    into: str | None = None
+    as_json: bool = False
 
 
 def find(name: str, folders: str) -> Path:
     """A YAML file by its path, or by the source's name. :raises ConfigError: there is none."""
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    for folder in folders.split(":"):
-        if Path(folder).suffix in (".yaml", ".yml") and Path(folder).stem == name:
-            return Path(folder)
-        for ending in (".yaml", ".yml"):
-            path = Path(folder) / f"{name}{ending}"
-            if path.exists():
-                return path
+    files = list(files_in([folder for folder in folders.split(":") if folder]))
+    for fits in (lambda file: name_in(file) == name, lambda file: file.stem == name):
+        for file in files:
+            if fits(file):
+                return file
+    known = ", ".join(sorted({name_in(file) for file in files})[:20]) or "no source"
     raise ConfigError(
-        f"expected a YAML file or the name of a source, found no {name!r} in {folders}"
+        f"expected a YAML file or the name of a source, found no {name!r} in {folders}: there is "
+        f"{known}"
     )
 
 
-def check(name: str, endpoints: Sequence[str], pages: int, days: float, console: Console) -> int:
+def check(name: str, wanted: Wanted, console: Console) -> int:
     """Look at endpoints; 1 if one has a doubt that breaks, 2 if the YAML is wrong."""
     try:
         source = load_source(find(name, os.environ.get("HEADRACE_SOURCES") or "sources"))
-        for one in endpoints:
+        for one in wanted.endpoints:
             if one not in source.endpoints:
                 known = ", ".join(list(source.endpoints)[:20])
                 raise ConfigError(f"{source.source} has no endpoint {one!r}: it has {known}")
+        names = list(wanted.endpoints or source.endpoints)
+        if wanted.into and len(names) > 1:
+            raise ConfigError(
+                "--into: expected one endpoint, whose rows the file gets: name it with --endpoint "
+                f"({', '.join(names[:20])})"
+            )
     except ConfigError as error:
-        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        if wanted.as_json:
+            console.print_json(data={"verdict": "refused", "mistakes": str(error).splitlines()})
+        else:
+            console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    names = _upstream_first(source, endpoints or list(source.endpoints))
-    console.print(f"[bold]{source.source}[/] at {source.base_url}: the YAML is valid")
-    return int(asyncio.run(_look_at_all(source, names, pages, days, console)))
+    asked = f"{source.source} at {source.base_url}"
+    with console.status(f"looking at {escape(asked)}") if console.is_terminal else nullcontext():
+        found = asyncio.run(_look_at_all(source, _upstream_first(source, names), wanted))
+    if wanted.as_json:
+        console.print_json(data=as_json(source, found))
+    else:
+        show(console, source, found)
+    if wanted.into:
+        _write(found[-1].seen, wanted, console)
+    return int(any(each.verdict == "broken" for each in found))
+
+
+def _write(seen: Seen, wanted: Wanted, console: Console) -> None:
+    """The rows as they would land, into a Parquet file."""
+    tables = [table.drop_columns(_extracted(table)) for table in seen.came]
+    rows = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
+    rows = rows.slice(0, wanted.rows or None)
+    pq.write_table(rows, str(wanted.into), compression="zstd")
+    if not wanted.as_json:
+        console.print(
+            f"{rows.num_rows:,} rows of {seen.name} are in {wanted.into}", highlight=False
+        )
+
+
+def _extracted(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name == "_extracted_at"]
 
 
 def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
@@ -66,23 +119,21 @@ def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-async def _look_at_all(
-    source: Source, names: Sequence[str], pages: int, days: float, console: Console
-) -> bool:
+async def _look_at_all(source: Source, names: Sequence[str], wanted: Wanted) -> list[Looked]:
     where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
-    broken, all_seen = False, dict[str, Seen]()
+    looked, all_seen = list[Looked](), dict[str, Seen]()
     async with (
         open_client(source, BudgetResource(where=where).open(source)) as client,
         batching(client, source) as sender,
     ):
         for name in names:
-            window = window_of(source, source.endpoints[name], datetime.now(UTC), days)
+            window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
             if source.endpoints[name].fans_out:
-                seen = await look_at_children(source, name, all_seen, window, sender, pages)
+                seen = await look_at_children(
+                    source, name, all_seen, window, sender, wanted.pages, wanted.rows
+                )
             else:
-                seen = await look(source, name, sender, window, pages)
+                seen = await look(source, name, sender, window, wanted.pages, most_rows=wanted.rows)
             all_seen[name] = seen
-            found = doubts(source, seen)
-            show(console, seen, found)
-            broken |= any(doubt.breaks for doubt in found)
-    return broken
+            looked.append(Looked(seen, doubts(source, seen)))
+    return looked

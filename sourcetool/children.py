@@ -24,6 +24,7 @@ async def look_at_children(
     window: Window,
     sender: Sender,
     most_pages: int,
+    most_rows: int = 0,
 ) -> Seen:
     """The rows of a value that has some, if one of the first few has.
 
@@ -40,7 +41,7 @@ async def look_at_children(
         return seen
     values = lists[0] if len(lists) == 1 else [*islice(product_of(lists), _MOST_PARENTS)]
     for value in values[:_MOST_PARENTS]:
-        seen = await look(source, name, sender, window, most_pages, value)
+        seen = await look(source, name, sender, window, most_pages, value, most_rows)
         if seen.error or seen.came or not source.upstream(name):
             break
     return seen

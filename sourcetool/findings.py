@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -10,6 +11,7 @@ from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
+from pipeline.extract.parsed_page import ParsedPage
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
@@ -84,7 +86,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
     head, paging = seen.pages[0].info, seen.endpoint.paging
     if len(seen.pages) > 1:
         second = seen.pages[1].info
-        if head.rows > 1 and (head.first, head.last) == (second.first, second.last):
+        if same_rows(seen.pages[0], seen.pages[1], seen.endpoint.key):
             yield Doubt(
                 "the second page is the first one again: does the API know the paging parameter?",
                 "correct the parameter that carries the page",
@@ -110,10 +112,45 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one answer, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
+    yield from _total_is_small(seen)
     if paging.judged_by_looks:
         yield from _counting(seen)
     if paging.by_number and not seen.endpoint.proven:
         yield from _count(seen)
+
+
+def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
+    """Whether two pages have the same rows, by all columns of the key."""
+    if page.info.rows < 2 or page.info.rows != other.info.rows:
+        return False
+    if page.info.first is not None:
+        return (page.info.first, page.info.last) == (other.info.first, other.info.last)
+    mine, others = page.table, other.table
+    there = {*mine.column_names} & {*others.column_names} - {"_extracted_at"}
+    names = [name for name in key or sorted(there) if name in there]
+    return bool(
+        names
+        and 0 < mine.num_rows == others.num_rows
+        and mine.select(names).equals(others.select(names))
+    )
+
+
+def _total_is_small(seen: Seen) -> Iterator[Doubt]:
+    """A total that counts the rows of a page, and not all that match."""
+    total, shared = _total(seen), len(seen.pages) - 1 if seen.endpoint.overlaps else 0
+    rows = sum(page.info.rows for page in seen.pages) - shared
+    key = seen.endpoint.key
+    again = any(same_rows(one, other, key) for one, other in pairwise(seen.pages))
+    if total is None or rows <= total or again:
+        return
+    where = "count" if seen.counted is not None else seen.endpoint.paging.total_at
+    yield Doubt(
+        f"the API counts {total:,} rows, and {rows:,} came: what is at `{where}` is not the number "
+        "of all rows",
+        f"name the member that counts all of them, or leave `{where}` out"
+        if seen.counted is not None
+        else "name the member that counts all of them as paging.total, or leave it out",
+    )
 
 
 def _counting(seen: Seen) -> Iterator[Doubt]:
@@ -190,12 +227,17 @@ def _types(seen: Seen) -> Iterator[Doubt]:
             f"nested and not declared: {', '.join(nested[:8])}",
             "declare them as struct<…>, list<…>, or json where they have no stable shape",
         )
-    if seen.converted:
-        of_each = ", ".join(f"{name} ({cells:,})" for name, cells in seen.converted.items())
-        yield Doubt(f"cells had to be converted: {of_each}", "correct the declared types")
+    if odd := converted_in_part(seen):
+        of_each = ", ".join(f"{name} ({cells:,})" for name, cells in odd.items())
+        yield Doubt(
+            f"some cells had to be converted, and others not: {of_each}",
+            "the API writes these in more than one way: is the declared type right?",
+        )
     there = sum(came.num_rows for came in seen.came)
     cursor = seen.endpoint.cursor
-    nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in seen.came)]
+    # What the user's function reads need not be in what it makes.
+    tables = [*seen.came, *seen.raw]
+    nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in tables)]
     if there > 1 and nowhere:
         yield Doubt(
             f"declared, and in none of {there:,} rows: {', '.join(nowhere[:8])}",
@@ -203,6 +245,21 @@ def _types(seen: Seen) -> Iterator[Doubt]:
         )
     if cursor and seen.came:
         yield from _cursor(cursor, seen.came)
+
+
+def converted_in_part(seen: Seen) -> dict[str, int]:
+    """The columns of which some cells had to be converted, with how many: see `written_as_text`."""
+    whole = written_as_text(seen)
+    return {name: cells for name, cells in seen.converted.items() if name not in whole}
+
+
+def written_as_text(seen: Seen) -> list[str]:
+    """The columns whose every cell was converted: the API writes, say, all numbers as texts."""
+    return [
+        name
+        for name, cells in seen.converted.items()
+        if 0 < sum(len(t) - t[name].null_count for t in seen.raw if name in t.column_names) <= cells
+    ]
 
 
 def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:

@@ -2,11 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -15,97 +14,110 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import load_source
-from pipeline.config.settings import interpolate
 from pipeline.decode import DEFAULT_FORMAT
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError
+from pipeline.redaction import contains_secret, redact
+from sourcetool.fetch import fetch
 from sourcetool.infer import Guess, guess
+from sourcetool.new_request import Given, Proposal, leaves, request_of, with_leaves
 
-TIMEOUT_S = 30.0
 MOST_DECLARED = 60
+_GUARDED_CHARS = 8
+"""A secret of fewer characters may be a part of any word of the YAML."""
 
 
-@dataclass(frozen=True)
-class Key:
-    """A key that the API wants in a header.
-
-    :ivar setting: the environment variable that holds it. The YAML names it, and never its value.
-        For ``Authorization`` it is a bearer's, unless it says another scheme (``token abc``).
-    """
-
-    header: str
-    setting: str
-
-    def sent(self, env: Mapping[str, str]) -> dict[str, str]:
-        """The header that is sent.
-
-        :raises ConfigError: the setting is missing.
-        """
-        value = interpolate(self._named, env)
-        return {self.header: f"Bearer {value}" if self._is_bearer(env) else value}
-
-    def as_auth(self, env: Mapping[str, str]) -> dict[str, str]:
-        if self._is_bearer(env):
-            return {"kind": "bearer", "token": self._named}
-        return {"kind": "api_key", "name": self.header, "key": self._named}
-
-    @property
-    def _named(self) -> str:
-        return f"${{{self.setting}}}"
-
-    def _is_bearer(self, env: Mapping[str, str]) -> bool:
-        return self.header.lower() == "authorization" and " " not in interpolate(self._named, env)
-
-
-def new(url: str, name: str | None, folder: str, console: Console, key: Key | None = None) -> int:
-    """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed."""
+def new(
+    url: str, name: str | None, folder: str, console: Console, given: Given | None = None
+) -> int:
+    """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed: then there is no file."""
+    secrets: set[str] = set()
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"expected a URL that starts with http:// or https://, got {url!r}")
-        source = name or _plain(parts.hostname.removeprefix("api.").split(".")[0])
+        given = given or Given(url)
+        source = name or _plain(host_of(url).removeprefix("api.").split(".")[0])
         file = Path(folder) / f"{source}.yaml"
         if file.exists():
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
-        answer = _ask(url, key.sent(os.environ) if key else {})
-        found = guess(_json(answer.content), answer.headers, parse_qsl(parts.query))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(propose(source, url, found, key), encoding="utf-8")
-        load_source(file)
+        asked = request_of(given, source, os.environ)
+        secrets = asked.secrets
+        answer = _ask(asked)
+        found = guess(_json(answer.content), answer.headers, asked.visible())
+        text = propose(source, asked, found)
+        _write(file, text, asked)
     except (ConfigError, ValueError) as error:
-        console.print(
-            f"[bold red]✗[/] {escape(str(error) or type(error).__name__)}", highlight=False
-        )
+        said = redact(str(error) or type(error).__name__, secrets)
+        console.print(f"[bold red]✗[/] {escape(printable(said))}", highlight=False)
         return 2
+    missing = [name for name in asked.settings if os.environ.get(name) != asked.settings[name]]
+    setting = f"set {', '.join(missing)} (what was in the request), then " if missing else ""
     console.print(
-        f"[green]✓[/] {file}: {found.rows} rows seen. Next: make check-source SOURCE={file}"
+        f"[green]✓[/] {file}: {found.rows} rows seen. Next: {setting}"
+        f"make check-source SOURCE={file}",
+        highlight=False,
     )
     for doubt in found.doubts:
-        console.print(f"  [yellow]?[/] {escape(doubt)}", highlight=False)
+        console.print(
+            f"  [yellow]?[/] {escape(printable(redact(doubt, secrets)))}", highlight=False
+        )
     return 0
 
 
 _HINTS = {
     401: " (one that wants a key: name its header and the setting that holds it, with "
-    "--key-header X-Api-Key --key-setting MY_API_KEY; of a bearer's it is Authorization)",
-    405: " (one that is asked by POST: see 'By POST' in docs/sources.md)",
+    "--key-header X-Api-Key --key-setting MY_API_KEY; of a bearer's it is Authorization; for a "
+    "user and a password --basic MY_USER:MY_PASSWORD)",
+    405: " (one that is asked by POST: give its body with --json '{…}' or --form 'a=1&b=2')",
 }
 
 
-def _ask(url: str, key: Mapping[str, str]) -> httpx.Response:
-    headers = {"Accept": DEFAULT_FORMAT.accept, "User-Agent": "headrace", **key}
-    try:
-        answer = httpx.get(url, headers=headers, timeout=TIMEOUT_S)
-    except httpx.HTTPError as error:
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        raise ValueError(f"no answer from {host} ({type(error).__name__}): is it right?") from None
+def _ask(asked: Proposal) -> httpx.Response:
+    headers = {"Accept": DEFAULT_FORMAT.accept, "User-Agent": "headrace", **asked.sent_headers}
+    answer = fetch(asked.method, asked.url, headers, asked.content)
     if answer.status_code != 200:
-        said = " ".join(answer.text.split())[:200]
-        for value in key.values():
-            said = said.replace(value, "***")
+        said = " ".join(answer.text[:100_000].split())
+        said = redact(said, asked.secrets, withheld="(it repeats a secret)")[:200]
         hint = _HINTS.get(401 if answer.status_code == 403 else answer.status_code, "")
         raise ValueError(f"the API answered {answer.status_code}: {said}{hint}")
     return answer
+
+
+def _write(file: Path, text: str, asked: Proposal) -> None:
+    """The file, once it has been loaded from elsewhere.
+
+    :raises ConfigError: it would not load, or has a secret in it.
+    """
+    long = {secret for secret in asked.secrets if len(secret) >= _GUARDED_CHARS}
+    if contains_secret(text, long):
+        raise ConfigError(
+            "a credential of the request is in the response's names too, and would be in the YAML: "
+            "write the YAML by hand"
+        )
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / file.name
+        draft.write_text(text, encoding="utf-8")
+        try:
+            load_source(draft, {**os.environ, **asked.settings})
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(draft), "the proposal")) from None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("x", encoding="utf-8") as out:
+        out.write(text)
+
+
+def printable(text: str) -> str:
+    """A text of an API's for a terminal, which obeys control characters.
+
+    >>> printable("a\\x1b[2Jb")
+    'a[2Jb'
+    """
+    return "".join(c for c in text if c.isprintable() or c == "\n")
+
+
+def host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _json(body: bytes) -> Any:
@@ -123,13 +135,11 @@ def _json(body: bytes) -> Any:
         ) from None
 
 
-def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
+def propose(source: str, asked: Proposal, found: Guess) -> str:
     """The YAML as text, its doubts as comments."""
-    parts = urlsplit(url)
-    above, _, last = parts.path.rstrip("/").rpartition("/")
-    endpoint: dict[str, Any] = {"path": last + "/" * parts.path.endswith("/")}
-    if found.params:
-        endpoint["request"] = {"params": found.params}
+    endpoint: dict[str, Any] = {"path": asked.path}
+    if request := _request(asked, found):
+        endpoint["request"] = request
     if found.window:
         endpoint["window"] = found.window
     endpoint["paging"] = found.paging
@@ -144,21 +154,43 @@ def propose(source: str, url: str, found: Guess, key: Key | None = None) -> str:
     }
     if found.paging["kind"] == "offset":
         endpoint["order"] = "none"
-    data = {"endpoints": {_plain(last.split(".")[0]) or "rows": endpoint}}
+    name = _plain(asked.path.rstrip("/").split(".")[0]) or "rows"
+    data = {"endpoints": {"rows" if "${" in asked.path else name: endpoint}}
     body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-    auth = yaml.safe_dump({"auth": key.as_auth(os.environ)}, sort_keys=False) if key else ""
-    doubts = "".join(f"# ? {doubt}\n" for doubt in found.doubts)
+    auth = yaml.safe_dump({"auth": asked.auth}, sort_keys=False) if asked.auth else ""
+    doubts = "".join(f"# ? {' '.join(printable(doubt).split())}\n" for doubt in found.doubts)
     return (
         f"# Proposed from one page ({found.rows} rows). What the API's docs have to say:\n"
         f"{doubts}"
         "# ? how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}\n"
         f"source: {source}\n"
-        f"base_url: {parts.scheme}://{parts.netloc}{above}\n"
+        f"base_url: {asked.base_url}\n"
         f"{auth}"
         "start: 2026-11-01 # the first day; everything before it lands there\n"
         "safety_margin_s: 3600\n"
         f"{body}"
     )
+
+
+def _request(asked: Proposal, found: Guess) -> dict[str, Any]:
+    """The request with the placeholders that were found; what is new goes where the others are."""
+    seen = dict(asked.visible())
+    of_body = {name for name, _ in leaves(asked.json or {})} | {*(asked.form or {})}
+    added = {n: v for n, v in found.params.items() if n not in seen}
+    params = {name: found.params.get(name, value) for name, value in asked.params.items()}
+    request: dict[str, Any] = {} if asked.method == "GET" else {"method": asked.method}
+    if asked.json is None and asked.form is None:
+        params |= added
+        added = {}
+    if params := {name: value for name, value in params.items() if name not in of_body}:
+        request["params"] = params
+    if asked.headers:
+        request["headers"] = asked.headers
+    if asked.json is not None:
+        request["json"] = with_leaves(asked.json, found.params) | added
+    if asked.form is not None:
+        request["form"] = {n: found.params.get(n, v) for n, v in asked.form.items()} | added
+    return request
 
 
 def _plain(text: str) -> str:

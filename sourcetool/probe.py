@@ -37,6 +37,7 @@ class Seen:
     :ivar of: the one value of `each`, or of a parent's row, that it was asked for.
     :ivar came: the rows of each page that has some, as they would land, and those outside the
         window too.
+    :ivar raw: the same as the API gave them, before the user's function.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
     :ivar later: how many rows came with it that lie after its end.
     :ivar ever: a page of everything up to now, as the first partition is asked for.
@@ -50,6 +51,7 @@ class Seen:
     of: Value | None = None
     pages: list[ParsedPage] = field(default_factory=list)
     came: list[pa.Table] = field(default_factory=list)
+    raw: list[pa.Table] = field(default_factory=list)
     answers: list[HttpResponse] = field(default_factory=list)
     half: ParsedPage | None = None
     later: int = 0
@@ -59,6 +61,11 @@ class Seen:
     converted: Mapping[str, int] = field(default_factory=dict)
     naive_columns: frozenset[str] = frozenset()
     error: HeadraceError | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows came, as they would land."""
+        return sum(table.num_rows for table in self.came)
 
 
 class Watching:
@@ -166,8 +173,12 @@ async def look(
     window: Window,
     most_pages: int = 2,
     of: PartitionValue | None = None,
+    most_rows: int = 0,
 ) -> Seen:
-    """Count, then read up to ``most_pages`` pages, one after the other."""
+    """Count, then read up to ``most_pages`` pages, one after the other.
+
+    :param most_rows: read on until so many rows have come.
+    """
     endpoint = source.endpoints[name]
     seen = Seen(name, endpoint, window, of.value if of else None)
     shape = shape_of(endpoint, source.limits.max_body_bytes)
@@ -185,14 +196,16 @@ async def look(
     ask: PageRequest | None = first
     try:
         seen.counted = await asked(pages).count(first)
-        while ask is not None and len(seen.pages) < most_pages:
+        while ask is not None and (len(seen.pages) < most_pages or seen.rows < most_rows):
             page = await _page(asked(pages), ask, seen, paging)
             if page is None:
                 break
             seen.pages.append(page)
             if page.info.rows:
                 came = seen.answers[-1]
-                seen.came.append(pages.made(reader.read(came.body), page.request, came))
+                decoded = reader.read(came.body)
+                seen.raw.append(decoded.table)
+                seen.came.append(pages.made(decoded, page.request, came))
             ask = _next(paging, ask, page.info, seen.counted) if page.info.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await asked(pages_in(part)).page(first_request(paging, part))

@@ -1,9 +1,13 @@
 """The user's own functions: what they may do, and what is said when they do something else."""
 
+import sys
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from pipeline import hooks
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.hooks import load_function, transformed
 
@@ -34,6 +38,19 @@ def test_columns_in_another_order_are_put_right() -> None:
 def test_what_breaks_the_contract_is_named(function: object, said: str) -> None:
     with pytest.raises(ContractBroken, match=said):
         transformed(ROWS, function, "m:f")  # type: ignore[arg-type]
+
+
+def test_a_function_is_found_beside_the_definitions_wherever_python_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dagster asset materialize` does not look there; `python -m dagster` does."""
+    (tmp_path / "rows_of_mine.py").write_text("def rows(table):\n    return table\n")
+    (tmp_path / "rows_that_fail.py").write_text("1 / 0\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(hooks, "PROJECT", str(tmp_path))
+    assert load_function("rows_of_mine:rows", "transform")(ROWS) is ROWS
+    with pytest.raises(ConfigError, match="its module fails with ZeroDivisionError"):
+        load_function("rows_that_fail:rows", "transform")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,23 @@
 ``each`` for which values (``row_filter``: of which rows), ``columns`` what lands, ``limits`` how
 fast, ``budgets`` together with which others, ``network`` by which way; ``validation`` says whether
 the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
-``loader`` reads the YAML (``yaml_lines``), puts ``settings`` in and turns each mistake into one
-sentence with file and line; ``hints`` say what a wrong key may have meant.
+``folders`` loads all of them, each by itself. ``loader`` reads the YAML (``yaml_lines``), puts
+``settings`` in and turns each mistake into one sentence with file and line; ``hints`` say what a
+wrong key may have meant.
 ``json_schema`` describes the YAML to an editor.
 """
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.loader import load_source, load_sources
+from pipeline.config.folders import BrokenSource, LoadedSources, load_all, load_sources
+from pipeline.config.loader import load_source
 from pipeline.config.source import Source
 
-__all__ = ["Endpoint", "Source", "load_source", "load_sources"]
+__all__ = [
+    "BrokenSource",
+    "Endpoint",
+    "LoadedSources",
+    "Source",
+    "load_all",
+    "load_source",
+    "load_sources",
+]

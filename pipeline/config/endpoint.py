@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config.columns import Columns, HashKind
 from pipeline.config.each import EachConfig
+from pipeline.config.limits import ResponsesConfig
 from pipeline.config.request import (
     DAY_S,
     OPTIONAL,
@@ -152,6 +153,9 @@ class Endpoint(Model):
         None,
         description="a member that only an error has, in a 200 response; with Retry-After, or with "
         "answers.throttled_text in it, it means too many requests",
+    )
+    answers: ResponsesConfig | None = Field(
+        None, description="meanings of statuses for this endpoint, before those of the source"
     )
     ok_when: OkWhen | None = Field(
         None, description="what says in a 200 response that the request succeeded"
@@ -332,53 +336,57 @@ class Endpoint(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Endpoint":
+        """:raises ValueError: all that does not fit, one a line."""
+        if misfits := dict.fromkeys(self._misfits()):
+            raise ValueError("\n".join(misfits))
+        return self
+
+    def _misfits(self) -> Iterator[str]:
         here = next((name for name in self.value_columns if name not in self.columns), None)
         if here is not None:
-            raise ValueError(
-                f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
-            )
+            yield f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
         for cursor in self.cursors:
             if cursor not in self.columns:
-                raise ValueError(
+                yield (
                     f"the cursor `{cursor}` needs a declared type, e.g. "
                     f"`columns: {{{cursor}: 'timestamp[s]'}}`"
                 )
-        self._cursor_is_a_time()
+        yield from self._cursor_is_a_time()
         if isinstance(self.request, HttpTemplate):
-            self._placeholders_fit(self.request)
-        for sentence in problems(self):
-            raise ValueError(sentence)
-        return self
+            yield from self._placeholders_fit(self.request)
+        yield from problems(self)
 
-    def _cursor_is_a_time(self) -> None:
+    def _cursor_is_a_time(self) -> Iterator[str]:
         for cursor in self.cursors:
+            if cursor not in self.columns:
+                continue
             kind = self.columns[cursor].type
             if not kind.startswith(("timestamp[", "date")):
-                raise ValueError(
+                yield (
                     f"the cursor `{cursor}` is declared as `{kind}`: expected `date` or a "
                     "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for "
                     "text"
                 )
             if kind == "date" and self.window.resolution_s < DAY_S:
-                raise ValueError(
+                yield (
                     f"the cursor `{cursor}` is a day without a time: say so with "
                     "`window: {resolution_s: 86400}`"
                 )
 
-    def _placeholders_fit(self, request: HttpTemplate) -> None:
+    def _placeholders_fit(self, request: HttpTemplate) -> Iterator[str]:
         used = self.placeholders or frozenset()
         has_window = bool({"start", "end"} & used) or self.feed
         if self.incremental and not has_window:
-            raise ValueError(
+            yield (
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "
                 "into `params`, or leave `cursor` out (then it is a snapshot), or say "
                 "`window: {start: none, end: none}` for a feed, which sends its latest rows"
             )
         if self.path is not None and set(self.path) & set("?#"):
-            raise ValueError("`path` has a ? or #: put the query into `request.params`")
-        self._baseline_keeps_its_end(request)
+            yield ("`path` has a ? or #: put the query into `request.params`")
+        yield from self._baseline_keeps_its_end(request)
 
-    def _baseline_keeps_its_end(self, request: HttpTemplate) -> None:
+    def _baseline_keeps_its_end(self, request: HttpTemplate) -> Iterator[str]:
         """A text with a placeholder without a value is left out, and the others in it as well."""
         together = self.window.together or self.window.floor is not None
         first = self.paging.first_request().token is not None
@@ -393,7 +401,7 @@ class Endpoint(Model):
                 continue
             what = "a baseline" if left_out == "start" else "a first page"
             floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
-            raise ValueError(
+            yield (
                 f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
                 f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
                 f"`[[changed >= {{{left_out}}} and ]]changed < {{end}}`"

@@ -2,10 +2,16 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
+from pipeline.auth import AUTH
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
+from pipeline.decode import DECODERS
+from pipeline.model import Model
+from pipeline.pagination import PAGINATION
+from pipeline.partitions import SCHEMES
 
 _Schema = dict[str, Any]
 _FEW: Final = 12
@@ -22,12 +28,12 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
 
     :param data: what the YAML says: which of several kinds a part of it is of.
     """
-    key, schema = path[-1], Source.model_json_schema(by_alias=True)
+    key, schema = path[-1], _schema(Source, _families())
     siblings = _keys_at(path[:-1], schema, data)
     if near := difflib.get_close_matches(key, siblings, n=1, cutoff=_NEAR):
         return f": did you mean {near[0]!r}?"
     for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
-        if key in model.model_json_schema(by_alias=True)["properties"]:
+        if key in _schema(model, _families())["properties"]:
             return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
     if any(key in model.get("properties", {}) for model in schema["$defs"].values()):
         return " here, but elsewhere: see docs/sources-reference.md"
@@ -36,6 +42,19 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
     if 0 < len(siblings) <= _FEW:
         return f": expected {', '.join(siblings)}"
     return ": take it away, or see docs/sources-reference.md"
+
+
+def _families() -> tuple[tuple[str, ...], ...]:
+    return tuple(kinds.names for kinds in (AUTH, DECODERS, PAGINATION, SCHEMES))
+
+
+@lru_cache(maxsize=8)
+def _schema(model: type[Model], families: tuple[tuple[str, ...], ...]) -> _Schema:
+    """The schema of a model, made once: a slip of indentation makes many unknown keys.
+
+    :param families: the kinds there are, of which one may be added at any time.
+    """
+    return model.model_json_schema(by_alias=True)
 
 
 def _keys_at(path: Sequence[str], schema: _Schema, data: Any) -> list[str]:

@@ -100,6 +100,12 @@ class ResponsesConfig(Model):
     """Meanings of the API's statuses where they differ from the common one."""
 
     empty: tuple[int, ...] = Field((), description="no rows match (some APIs answer 404)")
+    empty_text: str | None = Field(
+        None,
+        min_length=1,
+        description="text in the body of a refusal (4xx) that means no rows; with `empty` a "
+        "refusal means so only if both its status and its body do",
+    )
     throttled: tuple[int, ...] = Field((), description="too many requests (NVD: 403)")
     throttled_text: str | None = Field(
         None,
@@ -108,6 +114,12 @@ class ResponsesConfig(Model):
     )
     retry: tuple[int, ...] = ()
     permanent: tuple[int, ...] = ()
+
+    def with_those_of(self, own: "ResponsesConfig | None") -> "ResponsesConfig":
+        """These meanings, but for those that an endpoint has of its own."""
+        if own is None:
+            return self
+        return self.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
 
 class RetriesConfig(Model):

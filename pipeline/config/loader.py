@@ -6,58 +6,22 @@ endpoints is written once.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config.budgets import with_shared_limits
 from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
 from pipeline.config.source import BASE_URL, Source
-from pipeline.config.yaml_lines import Lines, read_yaml
+from pipeline.config.yaml_lines import Lines, read_yaml, without_left_out
 from pipeline.errors import ConfigError
+from pipeline.hooks import load_function
 from pipeline.model import NAME
-
-
-def load_sources(folders: tuple[str, ...], env: Mapping[str, str]) -> tuple[Source, ...]:
-    """All sources of all folders, by name.
-
-    :raises ConfigError: all mistakes of all files, one a line.
-    """
-    sources: dict[str, Source] = {}
-    mistakes: list[str] = []
-    for folder in folders:
-        for found in _each(folder, env, mistakes):
-            if found.source in sources:
-                mistakes.append(f"{folder}: the source {found.source!r} is defined twice")
-            sources[found.source] = found
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    return tuple(with_shared_limits(sources).values())
-
-
-def _each(folder: str, env: Mapping[str, str], mistakes: list[str]) -> Iterator[Source]:
-    path = Path(folder)
-    if path.is_file():
-        files = [path]
-    elif not path.is_dir():
-        mistakes.append(
-            f"{folder}: expected a YAML file or a folder of them, found none: set HEADRACE_SOURCES"
-        )
-        return
-    else:
-        files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-    if not files:
-        mistakes.append(f"{folder}: expected at least one YAML file of a source, found none")
-    for file in files:
-        try:
-            yield load_source(file, env)
-        except ConfigError as error:
-            mistakes.append(str(error))
 
 
 def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Source:
@@ -67,14 +31,22 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     """
     settings = os.environ if env is None else env
     text = _text_of(file)
-    data, lines, filled = _parse(str(file), text, settings)
-    merged = merge_defaults(data)
+    missing = _Missing(str(file), {})
+    data, lines, filled = _parse(str(file), text, settings, missing)
+    merged = without_left_out(merge_defaults(data))
     try:
         source = Source.model_validate(merged).with_limits_of_key()
     except ValidationError as error:
-        found = [_sentence(str(file), lines, dict(item), filled, merged) for item in error.errors()]
+        found = [
+            sentence
+            for item in error.errors()
+            for sentence in _sentences(str(file), lines, dict(item), filled, merged)
+            if not (missing.of and (item["type"] == "value_error" or missing.at(sentence)))
+        ]
+        found = sorted([*missing.sentences, *found], key=_line) if missing.of else found
         raise ConfigError("\n".join(dict.fromkeys(found))) from None
-    if found := _misfits(str(file), lines, source):
+    found = missing.sentences or _misfits(str(file), lines, source)
+    if found:
         raise ConfigError("\n".join(found))
     source = source.with_credentials_of(_for_credentials(lines, settings))
     return source.with_secrets(_sent(lines, settings, source))
@@ -93,6 +65,27 @@ def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
     return sorted(value for value in values if not any(value in text for text in shown))
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """The settings of a file that have no value: sentences by their lines."""
+
+    file: str
+    of: dict[int, list[str]]
+
+    @property
+    def sentences(self) -> list[str]:
+        return [sentence for those in self.of.values() for sentence in those]
+
+    def at(self, sentence: str) -> bool:
+        """Whether a sentence is about a line that lacks its setting."""
+        return any(sentence.startswith(f"{self.file}:{line}:") for line in self.of)
+
+
+def _line(sentence: str) -> int:
+    found = re.search(r":(\d+): ", sentence)
+    return int(found[1]) if found else 0
+
+
 def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
     """The variables that may hold what the API knows the user by, for a sentence."""
     names = dict.fromkeys(
@@ -105,12 +98,27 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
 
 
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
-    """What only shows when two endpoints are held against each other."""
-    found = []
-    for name, key, sentence in problems_of_lists(source.endpoints):
-        line, inside = lines.nearest(("endpoints", name, *key))
-        found.append(f"{file}:{line}: {'.'.join(inside)}: {sentence}")
-    return found
+    """What only shows when endpoints are held against each other, and against the user's code."""
+    found: list[tuple[tuple[str, ...], str]] = [
+        (("endpoints", name, *key), sentence)
+        for name, key, sentence in problems_of_lists(source.endpoints)
+    ]
+    for name, endpoint in source.endpoints.items():
+        try:
+            if endpoint.transform:
+                load_function(endpoint.transform, "transform")
+        except ConfigError as error:
+            found.append((("endpoints", name, "transform"), str(error)))
+        try:
+            endpoint.paging.fitted(endpoint.order)
+        except ConfigError as error:
+            found.append((("endpoints", name, "paging", "path"), str(error)))
+    return [_at(file, lines, path, sentence) for path, sentence in found]
+
+
+def _at(file: str, lines: Lines, path: tuple[str, ...], sentence: str) -> str:
+    line, inside = lines.nearest(path)
+    return f"{file}:{line}: {'.'.join(inside)}: {sentence}"
 
 
 def _text_of(file: Path | str) -> str:
@@ -126,17 +134,16 @@ def _text_of(file: Path | str) -> str:
 
 
 def _parse(
-    file: str, text: str, env: Mapping[str, str]
+    file: str, text: str, env: Mapping[str, str], missing: _Missing
 ) -> tuple[dict[str, Any], Lines, Mapping[str, str]]:
     """The data, their lines, and of each value with settings in it what the YAML says there."""
     filled: dict[str, str] = {}
-    missing: list[str] = []
 
     def setting(value: str, line: int) -> str | None:
         try:
             found = interpolate(value, env)
         except MissingSetting as error:
-            missing.append(f"{file}:{line}: {error}")
+            missing.of.setdefault(line, []).append(f"{file}:{line}: {error}")
             return None
         if found != value and len(found) >= _SECRET_CHARS:
             filled[found] = value
@@ -150,8 +157,6 @@ def _parse(
         raise ConfigError(f"{file}:1: this YAML is nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{file}:{error}") from None
-    if missing:
-        raise ConfigError("\n".join(missing))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}:1: expected a mapping that starts with 'source: name'")
     if not isinstance(data.get("defaults", {}), dict | None):
@@ -185,18 +190,39 @@ def merge_defaults(data: dict[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def _merge(below: Any, above: Any) -> Any:
+_NAMED_BY_THE_USER = ("params", "headers", "form", "json", "columns")
+"""Mappings whose names are the API's: a parameter may be called ``kind``."""
+
+
+def _merge(below: Any, above: Any, *, of_kinds: bool = True) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    if _kind(below) != _kind(above) and _kind(above) is not None:
+    if of_kinds and _kind(below) != _kind(above) and _kind(above) is not None:
         return above
-    both = {key: _merge(below.get(key), above.get(key, below.get(key))) for key in below}
+    both = {
+        key: _merge(
+            below.get(key),
+            above.get(key, below.get(key)),
+            of_kinds=of_kinds and key not in _NAMED_BY_THE_USER,
+        )
+        for key in below
+    }
     merged = {**both, **{key: value for key, value in above.items() if key not in below}}
     return {key: value for key, value in merged.items() if key not in above or value is not None}
 
 
 def _kind(value: dict[str, Any]) -> Any:
     return value.get("kind", value.get("dialect"))
+
+
+def _sentences(
+    file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str], data: dict[str, Any]
+) -> list[str]:
+    """One of pydantic's errors; what an endpoint's parts say of each other is a line for each."""
+    if error["type"] != "value_error":
+        return [_sentence(file, lines, error, filled, data)]
+    each = str(error["msg"]).removeprefix("Value error, ").split("\n")
+    return [_sentence(file, lines, error | {"msg": text}, filled, data) for text in each]
 
 
 def _sentence(

@@ -50,6 +50,7 @@ class Settings:
     :ivar cache: the folder of cached answers (``HEADRACE_CACHE``); None = the process's memory.
     :ivar executor: ``module:attribute`` (``HEADRACE_EXECUTOR``); None = the project's own.
     :ivar executor_config: a YAML file (``HEADRACE_EXECUTOR_CONFIG``).
+    :ivar strict: a source that can't be loaded is an error of all (``HEADRACE_STRICT``).
     """
 
     lake: str
@@ -58,6 +59,7 @@ class Settings:
     cache: str | None = None
     executor: str | None = None
     executor_config: str | None = None
+    strict: bool = False
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
@@ -78,4 +80,5 @@ class Settings:
             cache=env.get("HEADRACE_CACHE") or None,
             executor=env.get("HEADRACE_EXECUTOR") or None,
             executor_config=env.get("HEADRACE_EXECUTOR_CONFIG") or None,
+            strict=env.get("HEADRACE_STRICT", "").lower() not in ("", "0", "false", "no"),
         )

@@ -208,6 +208,11 @@ class Source(Model):
             return self.incremental(spec.parents.endpoint)
         return spec.incremental
 
+    def answers_of(self, endpoint: str) -> ResponsesConfig:
+        """What statuses mean for an endpoint; for "" what they mean for the source."""
+        spec = self.endpoints.get(endpoint)
+        return self.answers.with_those_of(spec.answers) if spec else self.answers
+
     def margin_s(self, endpoint: str) -> float:
         """The safety margin of an endpoint, seconds."""
         own = self.endpoints[endpoint].safety_margin_s

@@ -7,7 +7,7 @@ so does what YAML 1.1 reads otherwise than it is written.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -15,6 +15,9 @@ from pipeline.config.settings import names_in
 
 Setting = Callable[[str, int], str | None]
 _MOST_NODES = 100_000
+_REQUEST_PARTS = ("params", "headers", "form", "json")
+LEFT_OUT: Final = object()
+"""What stands for a part of a request whose setting is empty; ``without_left_out`` takes it out."""
 
 
 @dataclass
@@ -99,13 +102,34 @@ class _Reader:
     def _scalar(self, node: yaml.Node, path: tuple[str, ...], line: int) -> Any:
         if isinstance(node.value, str) and (names := names_in(node.value)):
             self._lines.variables[path] = names
-            return self._setting(node.value, line)
+            found = self._setting(node.value, line)
+            return LEFT_OUT if found is None and _is_in_request(path) else found
         try:
             found = self._constructor.construct_object(node, deep=True)
             return node.value if _reads_otherwise(found, str(node.value)) else found
         except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
             # 2026-02-30, too many digits, !!int x: what it is for says what is wrong.
             return node.value
+
+
+def _is_in_request(path: tuple[str, ...]) -> bool:
+    """Whether a value is a parameter, a header, or a member of a body."""
+    return path[0] == "headers" or (
+        "request" in path[:3] and any(part in _REQUEST_PARTS for part in path[:-1])
+    )
+
+
+def without_left_out(value: Any) -> Any:
+    """Data without the parts of requests whose settings are empty.
+
+    >>> without_left_out({"region": LEFT_OUT, "kinds": ["a", LEFT_OUT]})
+    {'kinds': ['a']}
+    """
+    if isinstance(value, dict):
+        return {k: without_left_out(v) for k, v in value.items() if v is not LEFT_OUT}
+    if isinstance(value, list):
+        return [without_left_out(item) for item in value if item is not LEFT_OUT]
+    return value
 
 
 def _reads_otherwise(found: Any, text: str) -> bool:

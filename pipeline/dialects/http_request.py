@@ -57,12 +57,12 @@ def build_page_request(
     values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
     if page.url is not None:
-        return HttpRequest("GET", page.url, headers=_headers(endpoint.request, values, accept))
+        headers = _headers(endpoint.request, values, accept)
+        return HttpRequest("GET", page.url, headers=headers, endpoint=name)
     filled = _http(_for_page(endpoint, endpoint.request, page), url, values, accept)
     more = endpoint.paging.parameters(page).items()
-    return replace(
-        filled, params=filled.params + tuple((name, _text(value)) for name, value in more)
-    )
+    params = filled.params + tuple((key, _text(value)) for key, value in more)
+    return replace(filled, params=params, endpoint=name)
 
 
 def _for_page(endpoint: Endpoint, request: HttpTemplate, page: PageRequest) -> HttpTemplate:

@@ -177,7 +177,8 @@ class ConfirmedEmptyPages:
         page = await self._pages.page(request)
         info, previous = page.info, self._previous.pop(request, None)
         explicit = info.explicit_empty or info.total is not None
-        if info.rows or explicit or self._paging.next_request(request, info) is not None:
+        goes_on = self._paging.next_request(request, info) is not None
+        if info.rows or explicit or (goes_on and not self._paging.by_number):
             return self._remembered(request, page)
         if self._of_parent and replace(request, window=None) == self._paging.first_request():
             return page

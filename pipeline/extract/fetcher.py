@@ -75,6 +75,7 @@ class PageFetcher:
         self._source = source
         self._name = name
         self._endpoint: Endpoint = source.endpoints[name]
+        self._answers = source.answers_of(name)
         self._window = window
         self._reader = reader
         self._sent = sent
@@ -230,8 +231,8 @@ class PageFetcher:
             return self._nothing(request)
         page = page or self._reader.read(response.body)
         self.converted.update(page.converted)
-        self._refuse_error(page, response)
         self.naive_columns |= page.naive_columns
+        self._refuse_error(page, response)
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -283,7 +284,7 @@ class PageFetcher:
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
         if told:
-            waits = asks_to_wait(response.headers, self._source.answers, response.body)
+            waits = asks_to_wait(response.headers, self._answers, response.body)
             raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
         if beside := None if page.table.num_rows else self._error_beside(page, response):
             name, value = beside
@@ -324,7 +325,7 @@ class PageFetcher:
         """Whether the response means that there are no rows, whatever its body has."""
         advertised = self._source.limits.headers
         return (
-            classify(response.status, response.headers, self._source.answers, advertised)
+            classify(response.status, response.headers, self._answers, advertised, response.body)
             is ResponseKind.EMPTY
         )
 

@@ -174,7 +174,8 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
         raise ContractBroken(
             f"The page has `{endpoint.key_of_rows[0]}` = {later[at].as_py()} after "
             f"{earlier[at].as_py()}, expected {endpoint.order}. Check: 1. the sort of the request; "
-            "2. that the key is unique"
+            "2. that the key is unique; 3. `order: none`, if the API sorts otherwise (texts by the "
+            "rules of a language), or not at all"
         )
     _bounds_kept(keys, request, endpoint)
 
@@ -189,6 +190,14 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
     too_high = request.before is not None and (
         low <= request.before if endpoint.order == "descending" else high >= request.before
     )
+    bound = high if endpoint.order == "descending" else low
+    if too_low and not too_high and bound == request.after:
+        raise ContractBroken(
+            f"The page begins with `{endpoint.key_of_rows[0]}` = {bound}, expected rows after "
+            f"{request.after}. The API includes the bound. Set one: 1. the parameter with "
+            "{after} that means greater than (gt in place of gte); 2. `paging: {kind: cursor}`, if "
+            "the rows are sorted by the cursor"
+        )
     if too_low or too_high:
         raise ContractBroken(
             f"The page has rows with `{endpoint.key_of_rows[0]}` from {first} to {last}, expected "

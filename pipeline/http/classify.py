@@ -4,7 +4,7 @@
 kind          responses
 ============  ==============================================================================
 OK            2xx; an error in it (``errors_at``) may mean THROTTLED: ``asks_to_wait``
-EMPTY         204, and statuses that the source's YAML calls empty
+EMPTY         204, and statuses and words that the YAML calls empty
 NOT_MODIFIED  304, to a conditional request: an earlier response still holds
 THROTTLED     429; 503 with Retry-After; 403 with Retry-After or an exhausted rate limit;
               statuses and words that the YAML adds
@@ -43,8 +43,9 @@ def classify(
 
     :param headers: names in lower case.
     """
+    if _means_empty(status, answers, body):
+        return ResponseKind.EMPTY
     for statuses, kind in (
-        (answers.empty, ResponseKind.EMPTY),
         (answers.throttled, ResponseKind.THROTTLED),
         (answers.retry, ResponseKind.RETRY),
         (answers.permanent, ResponseKind.PERMANENT),
@@ -67,11 +68,14 @@ def classify(
         return ResponseKind.RETRY
     if status == 401:
         return ResponseKind.AUTH
-    return (
-        ResponseKind.THROTTLED
-        if _says_throttled(body, answers.throttled_text)
-        else ResponseKind.PERMANENT
-    )
+    return ResponseKind.THROTTLED if _says(body, answers.throttled_text) else ResponseKind.PERMANENT
+
+
+def _means_empty(status: int, answers: ResponsesConfig, body: Body) -> bool:
+    if answers.empty_text is None:
+        return status in answers.empty
+    fits = status in answers.empty if answers.empty else 400 <= status < 500
+    return fits and _says(body, answers.empty_text)
 
 
 def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
@@ -85,9 +89,9 @@ def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Bod
     Only for a 2xx with an error: some APIs send ``Retry-After`` with every response, and rows may
     have any words.
     """
-    return "retry-after" in headers or _says_throttled(body, answers.throttled_text)
+    return "retry-after" in headers or _says(body, answers.throttled_text)
 
 
-def _says_throttled(body: Body, text: str | None) -> bool:
-    """True if a refusal's body has the words that mean too many requests, in any case."""
+def _says(body: Body, text: str | None) -> bool:
+    """True if a refusal's body has the words, in any case."""
     return text is not None and text.lower().encode() in bytes(body[:10_000]).lower()

@@ -196,7 +196,7 @@ class Client:
     ) -> T:
         try:
             response = await self._send(request, sent)
-            await self._judge(response, label)
+            await self._judge(request, response, label)
             result = await self.read(response, read, label)
         except AttemptFailed as failed:
             if not failed.of_token:  # all that waited for a token fail together
@@ -290,11 +290,12 @@ class Client:
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
         return HttpResponse(response.status_code, headers, body, url, latency_s, left_at)
 
-    async def _judge(self, response: HttpResponse, label: object) -> None:
+    async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
         status, headers, body = response.status, response.headers, response.body
         rate = self._source.limits.headers
-        kind = classify.classify(status, headers, self._source.answers, rate, body)
+        answers = self._source.answers_of(request.endpoint)
+        kind = classify.classify(status, headers, answers, rate, body)
         self._rate_limits.observed(headers)
         if kind in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
             return

@@ -3,7 +3,7 @@
 ``base`` has the base of all kinds and their registry, ``page`` the request of a page and what a
 page says of itself. A kind each: ``offset``, ``keyset``, ``numbered``, ``token``, ``link``,
 ``cursor``, ``single`` (none) and ``custom`` (python). They use ``disguised_numbers`` (tokens and
-links that are numbers) and ``keys`` (a key in an API's own words).
+links that are numbers), ``keys`` (a key in an API's own words) and ``more`` (a flag for the end).
 
 A new kind is one file like ``numbered``, imported here.
 """

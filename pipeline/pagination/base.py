@@ -28,6 +28,7 @@ from pydantic import Field
 from pipeline.errors import ContractBroken, cut
 from pipeline.kinds import Kinds
 from pipeline.model import DottedPath, Model
+from pipeline.pagination.more import MORE, More
 from pipeline.pagination.page import (
     PageContent,
     PageInfo,
@@ -215,6 +216,14 @@ class Paging(Model):
         """How many rows match, if the page says so."""
         return None
 
+    def follows(self, content: PageContent) -> bool | None:
+        """Whether a page follows, if the page has a flag for it."""
+        return None
+
+    def pages_of(self, content: PageContent) -> int | None:
+        """How many pages there are, if the page says so."""
+        return None
+
     def info_of(self, content: PageContent) -> PageInfo:
         """What a page says of the pages to come.
 
@@ -225,6 +234,8 @@ class Paging(Model):
             token=self.token_of(content),
             url=self.url_of(content),
             total=self.total_of(content),
+            follows=self.follows(content),
+            pages=self.pages_of(content),
         )
 
     def token_before_last(self, content: PageContent) -> tuple[PageToken, int]:
@@ -309,9 +320,40 @@ class CountedPaging(Paging):
         return whole_total(total)
 
 
-def whole_total(total: Any) -> int | None:
+class CountedNumbers(CountedPaging):
+    """Pages by number or offset, which may say whether a page follows, or how many there are."""
+
+    more: More = Field(None, description=MORE)
+    pages: DottedPath | None = Field(
+        None, description="where the page says how many pages there are"
+    )
+
+    def references(self) -> dict[str, str]:
+        places = {"more": self.more.at if self.more else None, "pages": self.pages}
+        return super().references() | {name: at for name, at in places.items() if at}
+
+    def follows(self, content: PageContent) -> bool | None:
+        return self.more.follows(content.members.get("more")) if self.more else None
+
+    def pages_of(self, content: PageContent) -> int | None:
+        return whole_total(content.members.get("pages"), "paging.pages", "pages")
+
+    @staticmethod
+    def is_last(number: int, request: PageRequest, info: PageInfo) -> bool:
+        """Whether the page with this number, from 0 on, is the last.
+
+        What the page says of itself wins over its size: a page whose rows are all filtered out is
+        empty, and others follow.
+        """
+        if info.pages is not None:
+            return number + 1 >= info.pages
+        return is_short(request, info) if info.follows is None else not info.follows
+
+
+def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:
     """What the API calls its total; None if it does not say, or says -1 for not knowing.
 
+    :param where: the YAML's key that leads to it. :param what: is counted.
     :raises ContractBroken: it is no number.
     """
     if total is None:
@@ -320,15 +362,9 @@ def whole_total(total: Any) -> int | None:
         number = int(total)
     except (TypeError, ValueError, OverflowError):
         raise ContractBroken(
-            f"expected the number of matching rows, got {cut(str(total), 80)!r}: is `paging.total` "
-            "right?"
+            f"expected the number of {what}, got {cut(str(total), 80)!r}: is `{where}` right?"
         ) from None
     return number if number >= 0 else None
-
-
-def says_no_more(content: PageContent) -> bool:
-    """Whether the page's flag (``paging.more``) says that no page follows."""
-    return content.members.get("more") in (False, 0, "false")
 
 
 def is_short(request: PageRequest, info: PageInfo) -> bool:

@@ -20,9 +20,9 @@ from pipeline.pagination.base import (
     PAGINATION,
     CountedPaging,
     PagedEndpoint,
-    says_no_more,
 )
 from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
+from pipeline.pagination.more import MORE, More
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 
 
@@ -34,9 +34,7 @@ class LinkPaging(CountedPaging):
     limit: int = Field(gt=0)
     next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
     header: str | None = Field(None, description="another header that has the URL by itself")
-    more: DottedPath | None = Field(
-        None, description="where the page says whether there is a next one (has_more): false is no"
-    )
+    more: More = Field(None, description=MORE)
     numbered: bool | None = Field(
         None,
         description="the links are page numbers or offsets in disguise; default: if they say so "
@@ -55,12 +53,15 @@ class LinkPaging(CountedPaging):
     def window_parts(self) -> int:
         return self.slices
 
+    def follows(self, content: PageContent) -> bool | None:
+        return self.more.follows(content.members.get("more")) if self.more else None
+
     def references(self) -> dict[str, str]:
-        places = {"more": self.more, "url": self.next}
+        places = {"more": self.more.at if self.more else None, "url": self.next}
         return super().references() | {name: at for name, at in places.items() if at}
 
     def url_of(self, content: PageContent) -> str | None:
-        if says_no_more(content):
+        if self.follows(content) is False:
             return None
         if self.next is not None:
             url = content.members.get("url")

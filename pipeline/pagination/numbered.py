@@ -9,17 +9,16 @@ from pydantic import Field
 from pipeline.pagination.base import (
     NEEDS_A_COUNT,
     PAGINATION,
-    CountedPaging,
+    CountedNumbers,
     PagedEndpoint,
     is_capped,
-    is_short,
     single_pages,
 )
 from pipeline.pagination.page import PageInfo, PageRequest, PageSegment
 
 
 @PAGINATION.register("page")
-class NumberedPaging(CountedPaging):
+class NumberedPaging(CountedNumbers):
     """Numbered pages, which can't overlap: count and rows must agree, else a second pass.
 
     A count that agrees does not show a row that was passed over while another one was added.
@@ -28,7 +27,7 @@ class NumberedPaging(CountedPaging):
 
     kind: Literal["page"] = "page"
     limit: int = Field(gt=0)
-    first: int = Field(1, ge=0, le=1, description="the number of the first page")
+    first: int = Field(1, ge=0, description="the number of the first page")
     fills: ClassVar[frozenset[str]] = frozenset({"page"})
     by_number: ClassVar[bool] = True
 
@@ -42,6 +41,9 @@ class NumberedPaging(CountedPaging):
         return PageRequest(self.limit, page=self.first)
 
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
+        if info.pages is not None and info.total is None:
+            numbers = range((request.page or 0) + 1, self.first + info.pages)
+            return single_pages(numbers, lambda page: replace(request, page=page))
         if info.total is None or info.rows == 0:
             return None
         at_first = request.page == self.first
@@ -51,6 +53,6 @@ class NumberedPaging(CountedPaging):
         return single_pages(pages, lambda page: replace(request, page=page))
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-        if is_short(request, info):
+        if self.is_last((request.page or 0) - self.first, request, info):
             return None
         return replace(request, page=(request.page or 0) + 1)

@@ -6,21 +6,21 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline.errors import ContractBroken
 from pipeline.pagination.base import (
     NEEDS_A_COUNT,
     PAGINATION,
-    CountedPaging,
+    CountedNumbers,
     PagedEndpoint,
     SharedRows,
     is_capped,
-    is_short,
     single_pages,
 )
 from pipeline.pagination.page import PageInfo, PageRequest, PageSegment
 
 
 @PAGINATION.register("offset")
-class OffsetPaging(CountedPaging):
+class OffsetPaging(CountedNumbers):
     """``offset`` and ``limit``, sorted by the unique key; pages overlap by one row."""
 
     kind: Literal["offset"] = "offset"
@@ -34,6 +34,11 @@ class OffsetPaging(CountedPaging):
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
         if endpoint.placeholders is not None and "offset" not in endpoint.placeholders:
             yield "offset paging needs {offset} in the request"
+        if (self.more or self.pages) and endpoint.overlaps:
+            yield (
+                "`more` and `pages` end pages that do not overlap, and here they do: say "
+                "`overlap: false` in `paging`, or leave `more` and `pages` out"
+            )
         if endpoint.sweep and not endpoint.overlaps and not endpoint.counted:
             yield NEEDS_A_COUNT
 
@@ -68,7 +73,15 @@ class OffsetPaging(CountedPaging):
         return single_pages(offsets, lambda offset: replace(sized, offset=offset))
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
-        if is_short(request, info):
+        number = ((request.offset or 0) - self.first) // request.limit
+        if info.rows == 0 and info.follows:
+            raise ContractBroken(
+                f"The page at offset {request.offset} has no rows, and says at "
+                f"`{self.more.at if self.more else ''}` that another page follows: where that one "
+                "begins is not known. Check: 1. `paging.more`; 2. whether the API has page numbers "
+                "(`paging: {kind: page}`)"
+            )
+        if info.rows == 0 or self.is_last(number, request, info):
             return None
         if info.rows == 1 and self.overlap and (request.offset or 0) > self.first:
             return None

@@ -92,6 +92,8 @@ class PageInfo:
         with the last cursor; the last one, where offsets overlap.
     :ivar first_keys: the key of its first row, where offsets overlap.
     :ivar explicit_empty: the response's status says that there is nothing.
+    :ivar follows: whether a page follows, if the page has a flag for it (``paging.more``).
+    :ivar pages: how many pages there are in all, if the page says so (``paging.pages``).
     """
 
     rows: int
@@ -105,6 +107,8 @@ class PageInfo:
     first_keys: Keys | None = None
     first_cursor: str | None = None
     explicit_empty: bool = False
+    follows: bool | None = None
+    pages: int | None = None
 
 
 @dataclass(frozen=True)

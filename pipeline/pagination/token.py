@@ -16,10 +16,10 @@ from pipeline.pagination.base import (
     CountedPaging,
     PagedEndpoint,
     is_short,
-    says_no_more,
 )
 from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
 from pipeline.pagination.keys import in_words
+from pipeline.pagination.more import MORE, More
 from pipeline.pagination.page import JsonToken, PageContent, PageInfo, PageRequest, PageToken
 
 
@@ -45,9 +45,7 @@ class TokenPaging(CountedPaging):
         description="the column whose value in the last row is the token (Stripe: id; "
         "Elasticsearch: sort)",
     )
-    more: DottedPath | None = Field(
-        None, description="where the page says whether there is a next one (has_more): false is no"
-    )
+    more: More = Field(None, description=MORE)
     until_short: bool = Field(
         False,
         description="set if the API returns a next token even on the last page: a page shorter "
@@ -110,13 +108,16 @@ class TokenPaging(CountedPaging):
         members: dict[str, Any] = orjson.loads(request.token.text)
         return members
 
+    def follows(self, content: PageContent) -> bool | None:
+        return self.more.follows(content.members.get("more")) if self.more else None
+
     def references(self) -> dict[str, str]:
-        places = {"more": self.more, "token": self.next}
+        places = {"more": self.more.at if self.more else None, "token": self.next}
         return super().references() | {name: at for name, at in places.items() if at}
 
     def token_of(self, content: PageContent) -> PageToken:
         """:raises ContractBroken: `as_params` finds no object, or the last row has no token."""
-        if says_no_more(content):
+        if self.follows(content) is False:
             return None
         if self.header:
             return _as_it_came(content.headers.get(self.header.lower()))

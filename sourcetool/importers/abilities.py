@@ -52,16 +52,16 @@ ABILITIES: dict[str, Ability] = {
     # Requests
     "now": Ability("the time of the request, or one relative to it, in a request"),
     "body_list": Ability("a JSON body that is a list"),
-    "body_of_get": Ability("a GET with a body"),
+    "body_of_get": Ability("a GET with a body", known=True),
     "method": Ability("a method other than GET and POST"),
     "host_per_endpoint": Ability("endpoints of several hosts in one source"),
     "auth_per_endpoint": Ability("endpoints with credentials of their own"),
-    "param_optional": Ability("a parameter that is left out if its setting is empty"),
+    "param_optional": Ability("a parameter that is left out if its setting is empty", known=True),
     # Pages
     "paging_page_of_body": Ability("page numbers that the response counts"),
     "paging_stop": Ability("an end of the pages that is computed"),
     "paging_computed": Ability("a next page that is computed"),
-    "paging_first": Ability("numbered pages that begin beyond 1"),
+    "paging_first": Ability("numbered pages that begin beyond 1", known=True),
     "paging_place": Ability("a token in a place where the YAML puts none"),
     # Credentials
     "auth_rotating": Ability("a refresh token that is used once"),

@@ -217,6 +217,14 @@ class _Converter:
             for stream in self.manifest.streams
             if self.stream_name(stream) in kept
         ]
+        for stream in self.manifest.streams:
+            draft = kept.get(self.stream_name(stream))
+            requester = (stream.get("retriever") or {}).get("requester") or {}
+            if draft is not None:
+                own, doubts = errors.ignored(requester)
+                draft.data |= {"answers": own} if own else {}
+                for doubt in doubts:
+                    draft.doubt(doubt)
         limits, left = errors.limits(requesters, self.manifest.budget)
         answers, more = errors.answers(requesters)
         if limits:
@@ -273,7 +281,7 @@ def _base(url: str) -> str:
 
 _ORDER = (
     *("path", "parents", "each", "request", "paging", "window", "rows", "rows_may_lack", "as"),
-    *("where", "key", "cursor", "order", "safety_margin_s", "exclude", "columns"),
+    *("where", "key", "cursor", "order", "safety_margin_s", "answers", "exclude", "columns"),
 )
 
 

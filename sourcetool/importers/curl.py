@@ -1,13 +1,15 @@
 """A curl command: the request that it makes. Options that say nothing of it are passed over."""
 
+import re
 import shlex
 from base64 import b64encode
 from urllib.parse import quote, urlencode
 
-import httpx
 import orjson
 
 from pipeline.errors import ConfigError
+from sourcetool.credentials import without_credentials
+from sourcetool.fetch import fetch
 from sourcetool.importers.samples import RequestSample, with_body
 
 _VALUE = {
@@ -33,7 +35,6 @@ _PASSED_OVER = frozenset(
 """Options with a value that says nothing of the request."""
 _SHORT = frozenset("XHdubFTowAemcxD")
 """Short options with a value, which may stand without a blank before it."""
-_TIMEOUT_S = 30.0
 
 
 def parse_curl(command: str) -> RequestSample:
@@ -46,7 +47,8 @@ def parse_curl(command: str) -> RequestSample:
     except ValueError as error:
         raise ConfigError(f"the curl command can't be read: {error}: is a quote missing?") from None
     if not words or words[0].rpartition("/")[2] != "curl":
-        raise ConfigError(f"expected a command that begins with curl, got {command[:40]!r}")
+        word = words[0] if words and re.fullmatch(r"[a-z]{1,12}", words[0]) else "something else"
+        raise ConfigError(f"expected a command that begins with curl, got {word!r}")
     said: dict[str, list[str]] = {}
     flags: set[str] = set()
     rest = iter(words[1:])
@@ -81,7 +83,9 @@ def _sample(said: dict[str, list[str]], flags: set[str]) -> RequestSample:
         )
     url = urls[0] if "://" in urls[0] else f"https://{urls[0]}"
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"expected a URL that starts with http:// or https://, got {url!r}")
+        raise ConfigError(
+            f"expected a URL that starts with http:// or https://, got {without_credentials(url)!r}"
+        )
     headers = {}
     for line in said.get("header", []):
         name, colon, value = line.partition(":")
@@ -129,16 +133,14 @@ def asked(sample: RequestSample) -> RequestSample:
     elif sample.text is not None:
         content = sample.text.encode()
     try:
-        answer = httpx.request(
-            sample.method, sample.url, headers=headers, content=content, timeout=_TIMEOUT_S
-        )
+        answer = fetch(sample.method, sample.url, headers, content)
         sample.response_headers = dict(answer.headers)
         if answer.status_code != 200:
             sample.missing = f"the API answered {answer.status_code}"
         else:
             sample.body = orjson.loads(answer.content)
-    except httpx.HTTPError as error:
-        sample.missing = f"no answer came ({type(error).__name__})"
     except orjson.JSONDecodeError:
         sample.missing = "the answer is not JSON"
+    except ValueError as error:
+        sample.missing = str(error)
     return sample

@@ -1,4 +1,7 @@
-"""Error handlers: what statuses mean, and how long to wait. They hold for the whole source."""
+"""Error handlers: what statuses mean, and how long to wait.
+
+They hold for the whole source, but for those that mean no rows.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +13,7 @@ from sourcetool.importers.manifest import Component
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})
 _MEANS = {"retry": "a failure that passes", "throttled": "too many requests"}
 _RETRY_AFTER = "retry-after"
+_REFUSED = 400
 
 
 def error_handlers(requester: Component) -> Iterator[Component]:
@@ -28,14 +32,14 @@ def error_handlers(requester: Component) -> Iterator[Component]:
 def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str]]:
     """``answers`` of the source, and what of the manifests' handlers is left out."""
     found: dict[str, Counter[int]] = {"retry": Counter(), "throttled": Counter()}
-    ignored, custom = Counter[str](), Counter[str]()
+    custom = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
             for one in handler.get("response_filters") or []:
                 if isinstance(one, dict):
-                    _filter(one, found, ignored)
+                    _filter(one, found)
     most = len(requesters) / 2
     said = {
         name: sorted(code for code, n in codes.items() if n >= most)
@@ -48,25 +52,43 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
         for code, n in codes.items()
         if n < most
     ]
-    left += [
-        f"the manifest takes {what} for no rows, in {n} endpoints: it is an error here"
-        for what, n in ignored.most_common()
-    ]
     left += [f"the error handler {name} is Python of the connector's own" for name in custom]
     return said, left
 
 
-def _filter(one: Component, found: dict[str, Counter[int]], ignored: Counter[str]) -> None:
+def _filter(one: Component, found: dict[str, Counter[int]]) -> None:
     codes = [int(code) for code in one.get("http_codes") or []]
     plain = not (one.get("predicate") or one.get("error_message_contains"))
     action = one.get("action")
-    if action == "IGNORE":
-        text = one.get("predicate") or one.get("error_message_contains")
-        ignored[", ".join(map(str, codes)) if plain else f"a response with {text!r}"] += 1
-    elif action == "RETRY" and plain:
+    if action == "RETRY" and plain:
         found["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
     elif action == "RATE_LIMITED" and plain:
         found["throttled"].update(code for code in codes if code != 429)
+
+
+def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
+    """``answers`` of one endpoint: what it takes for no rows, and what of that is left out."""
+    codes: list[int] = []
+    texts: list[str] = []
+    left: list[str] = []
+    for handler in error_handlers(requester):
+        for one in handler.get("response_filters") or []:
+            if not isinstance(one, dict) or one.get("action") != "IGNORE":
+                continue
+            if one.get("predicate"):
+                what = f"a response with {one['predicate']!r}"
+                left.append(f"the manifest takes {what} for no rows: it is an error here")
+            elif text := one.get("error_message_contains"):
+                texts.append(str(text))
+            else:
+                codes += [int(c) for c in one.get("http_codes") or [] if int(c) >= _REFUSED]
+    if codes:
+        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
+        return {"empty": sorted(set(codes))}, left
+    if texts:
+        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts[1:]]
+        return {"empty_text": texts[0]}, left
+    return {}, left
 
 
 def limits(

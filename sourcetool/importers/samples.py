@@ -14,17 +14,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
+from sourcetool.credentials import is_secret, is_secret_name, looks_secret
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
 from sourcetool.importers.settings import SettingNames
 from sourcetool.infer import guess
 
-_SECRET = re.compile(
-    r"(^|[-_.])(api[-_]?key|apikey|key|token|access[-_]?token|secret|password|passwd|pwd|signature|"
-    r"sig|session|sessionid|auth|authorization|client[-_]?secret)$",
-    re.IGNORECASE,
-)
 _NOISE = re.compile(
     r"^(:.*|user-agent|accept-.*|content-length|host|connection|sec-.*|origin|referer|pragma|"
     r"cache-control|dnt|te|priority|upgrade-insecure-requests|if-.*|content-type|x-requested-with)$",
@@ -90,7 +86,11 @@ def _endpoint(
     sample: RequestSample, settings: SettingNames, sent: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     parts = urlsplit(sample.url)
-    said: dict[str, Any] = {"path": parts.path.lstrip("/")}
+    path = "/".join(
+        settings.text(("path_key",)) if looks_secret(unquote(part)) else part
+        for part in parts.path.split("/")
+    )
+    said: dict[str, Any] = {"path": path.lstrip("/")}
     query = {k: v for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in sent}
     request: dict[str, Any] = {"method": "POST"} if sample.method == "POST" else {}
     headers = _headers(sample, settings, sent)
@@ -147,14 +147,15 @@ def _is_new(changed: Mapping[str, str], name: str, value: Any) -> bool:
 
 
 def _setting(name: str, value: str, settings: SettingNames) -> str:
-    return settings.text((name,)) if _SECRET.search(name) and not value.startswith("{") else value
+    secret = not value.startswith("{") and is_secret(name, value)
+    return settings.text((name,)) if secret else value
 
 
 def _without_secrets(value: Any, settings: SettingNames) -> Any:
     if isinstance(value, dict):
         return {
             k: settings.text((k,))
-            if _SECRET.search(k) and _is_scalar(v)
+            if _is_scalar(v) and is_secret(k, str(v))
             else _without_secrets(v, settings)
             for k, v in value.items()
         }
@@ -179,10 +180,10 @@ def _auth(sample: RequestSample, settings: SettingNames) -> tuple[dict[str, Any]
         key = {"kind": "api_key", "name": "Authorization", **prefix}
         return {**key, "key": settings.text(("key",))}, ["authorization"]
     for name, (spelt, _) in headers.items():
-        if _SECRET.search(name) and name != "cookie":
+        if is_secret_name(name) and name != "cookie":
             return {"kind": "api_key", "name": spelt, "key": settings.text(("key",))}, [name]
     for name, _ in parse_qsl(parts.query):
-        if _SECRET.search(name):
+        if is_secret_name(name):
             key = {"kind": "api_key", "place": "query", "name": name}
             return {**key, "key": settings.text(("key",))}, [name]
     return {}, []
@@ -210,7 +211,7 @@ def _headers(sample: RequestSample, settings: SettingNames, sent: Sequence[str])
             found[name] = value
         elif _NOISE.match(low):
             continue
-        elif low in ("cookie", "authorization") or _SECRET.search(low):
+        elif is_secret(name, value):
             found[name] = settings.text((name,))
         else:
             found[name] = value

@@ -183,12 +183,33 @@ def test_a_lake_that_is_none_is_said_when_the_project_loads(
 @pytest.mark.parametrize("missing", ["HEADRACE_LAKE", "IGDB_CLIENT_ID", "IGDB_CLIENT_SECRET"])
 def test_a_missing_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    settings["HEADRACE_STRICT"] = "1"
     with pytest.raises(dg.DagsterInvalidDefinitionError, match=missing) as caught:
         load(monkeypatch, settings)
     said = str(caught.value)
     assert "is not set" in said
     assert "\n" not in said
     assert "a-secret" not in said
+
+
+def test_a_source_without_its_setting_takes_down_itself_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != "IGDB_CLIENT_SECRET"}
+    defs = load(monkeypatch, settings)
+    dg.Definitions.validate_loadable(defs)
+    graph = defs.resolve_asset_graph()
+    key = dg.AssetKey(["igdb", "not_loaded"])
+    groups = {graph.get(each).group_name for each in graph.get_all_asset_keys()}
+    assert {"usgs", "github", "nvd", "crossref", "igdb"} <= groups
+    assert [each for each in graph.get_all_asset_keys() if each.path[0] == "igdb"] == [key]
+    assert "IGDB_CLIENT_SECRET is not set" in str(graph.get(key).description)
+    schedule = defs.resolve_schedule_def("igdb_daily_schedule")
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert schedule.job_name == "igdb_daily"
+    done = defs.resolve_job_def("igdb_daily").execute_in_process(raise_on_error=False)
+    (failure,) = (event for event in done.all_events if event.is_step_failure)
+    assert "IGDB_CLIENT_SECRET is not set" in str(failure.step_failure_data.error)
 
 
 def test_a_typo_in_the_yaml_is_one_sentence_with_its_line(

@@ -37,7 +37,7 @@ from pipeline.http.client import Client
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import answer, client_of, form_of, read_json, serving, things
-from tests.support.yaml_sources import quick
+from tests.support.yaml_sources import quick, source_of
 
 SECRET = "s3cret-of-the-client"
 CREDENTIALS = ClientCredentialsAuth(
@@ -751,3 +751,19 @@ def test_a_refusal_of_the_token_endpoint_is_asked_for_once(known_before: bool) -
 
 
 CLIENT = f"kind: oauth2_client_credentials, client_id: me, client_secret: {SECRET}"
+
+
+def test_a_key_as_the_name_needs_no_password_and_is_a_secret() -> None:
+    source = source_of(
+        """
+        source: api
+        base_url: http://127.0.0.1:9
+        start: 2026-11-01
+        auth: {kind: basic, username: "${KEY}", password: "${NONE:-}"}
+        endpoints: {things: {key: [id]}}
+        """,
+        {"KEY": "sk-live-12345678"},
+    )
+    assert isinstance(source.auth, BasicAuth)
+    assert source.auth.password.get_secret_value() == ""
+    assert "sk-live" not in Secrets(source.auth).redacted("refused: sk-live-12345678")

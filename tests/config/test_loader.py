@@ -9,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from pipeline.auth.bearer import BearerTokenAuth
-from pipeline.config import Source, load_source, load_sources
+from pipeline.config import Source, hints, load_all, load_source, load_sources
 from pipeline.config.json_schema import source_schema
 from pipeline.config.request import WindowFormat
 from pipeline.errors import ConfigError
@@ -376,6 +377,85 @@ def test_what_is_said_of_an_endpoint_changes_none_of_its_rows() -> None:
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     found = said(tmp_path, HEAD + "a: 1\nb: 2\ntimezone: X\n" + TAIL)
     assert [line.split(":")[0] for line in sorted(found.splitlines())] == ["4", "5", "6"]
+
+
+def test_all_that_does_not_fit_in_an_endpoint_is_said_at_once(tmp_path: Path) -> None:
+    text = HEAD + (
+        "endpoints:\n"
+        "  rooms: {key: [id]}\n"
+        "  messages:\n"
+        "    path: rooms/{parent}/messages\n"
+        "    request: {params: {since: '{start}'}}\n"
+        "    parents: {endpoint: rooms, column_here: room_id}\n"
+        "    key: [id]\n"
+        "    cursor: at\n"
+        "    sweep: true\n"
+    )
+    found = said(tmp_path, text).splitlines()
+    assert len(found) > 3
+    for sentence in (
+        "`room_id` needs a declared type",
+        "leave its `cursor` out",
+        "leave `sweep` out",
+    ):
+        assert any(sentence in line for line in found), found
+
+
+def test_missing_settings_and_mistakes_are_said_together(tmp_path: Path) -> None:
+    text = HEAD + (
+        "auth: {kind: bearer, token: '${TOKEN}'}\ntimezone: '${ZONE}'\nsafety_margin_s: -1\n"
+    )
+    found = said(tmp_path, text + TAIL).splitlines()
+    assert [line.split(" is not set")[0].split(":", 1)[0] for line in found] == ["4", "5", "6"]
+    assert "TOKEN" in found[0]
+    assert "ZONE" in found[1]
+    assert "safety_margin_s" in found[2]
+
+
+def test_many_unknown_keys_cost_one_schema_and_not_one_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    schema_of = BaseModel.model_json_schema.__func__  # type: ignore[attr-defined]
+
+    def counted(model: type[BaseModel], /, **options: Any) -> dict[str, Any]:
+        made.append(model.__name__)
+        return dict(schema_of(model, **options))
+
+    monkeypatch.setattr(BaseModel, "model_json_schema", classmethod(counted))
+    hints._schema.cache_clear()
+    keys = "".join(f"unknown_{n}: 1\n" for n in range(60))
+    assert len(said(tmp_path, HEAD + keys + TAIL).splitlines()) == 60
+    assert len(made) <= 2
+
+
+def test_of_several_sources_the_broken_ones_take_down_themselves_alone(tmp_path: Path) -> None:
+    other = HEAD.replace("source: api", "source: other")
+    (tmp_path / "a.yaml").write_text(HEAD + TAIL)
+    (tmp_path / "b.yaml").write_text(other + "auth: {kind: bearer, token: '${TOKEN}'}\n" + TAIL)
+    (tmp_path / "no-yaml.yaml").write_text("source: [")
+    (tmp_path / "twice.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
+    (tmp_path / "twice2.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
+    found = load_all((str(tmp_path), str(tmp_path / "none.yaml")), {})
+    assert [source.source for source in found.sources] == ["api"]
+    broken = {each.name: each.reason for each in found.broken}
+    assert broken.keys() == {"other", "no_yaml", "twice", "none"}
+    assert "TOKEN is not set" in broken["other"]
+    assert "this is not valid YAML" in broken["no_yaml"]
+    assert "defined twice" in broken["twice"]
+
+
+def test_a_users_function_is_looked_for_when_a_source_is_loaded(tmp_path: Path) -> None:
+    text = HEAD + (
+        "endpoints:\n"
+        "  one: {key: [id], transform: 'no_such_rows:rows'}\n"
+        "  two:\n"
+        "    key: [id]\n"
+        "    paging: {kind: python, path: 'no_such_pages:next', limit: 5}\n"
+    )
+    found = said(tmp_path, text).splitlines()
+    assert "5: endpoints.one.transform: transform 'no_such_rows:rows' can't be imported" in found[0]
+    assert "8: endpoints.two.paging.path: paging.path 'no_such_pages:next' can't" in found[1]
 
 
 def test_mistakes_in_defaults_are_found_there_and_said_once(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pipeline.errors import ContractBroken
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from tests.dialects.test_window_edges import AT, WINDOW, Params, manifest_of
 from tests.extract.test_shifting_pages import swept
 from tests.extract.test_short_pages import Shop
@@ -139,7 +139,7 @@ def test_what_is_looked_at_are_the_rows_that_land(tmp_path: Path) -> None:
     file, console = tmp_path / "x.yaml", Console(file=io.StringIO(), width=300)
     with serving(app(now - timedelta(days=3), now)) as url:
         file.write_text(yaml_of(url))
-        code = check(str(file), [], 2, 1, console)
+        code = check(str(file), Wanted([], 2, 1), console)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
     assert code == 0, said

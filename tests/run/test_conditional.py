@@ -28,7 +28,7 @@ from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from tests.support.runs import extract, outcome_of, serving
 
 pytestmark = pytest.mark.slow
@@ -395,6 +395,6 @@ def test_check_source_says_if_there_can_be_no_304(
     path = "feed" if tagged else "plain"
     file.write_text(yaml_of(api.url, f"conditional: true\npath: {path}"))
     console = Console(file=io.StringIO(), width=120, soft_wrap=True)
-    assert check(str(file), [], 2, 30, console) == 0
+    assert check(str(file), Wanted([], 2, 30), console) == 0
     assert isinstance(console.file, io.StringIO)
     assert ("there can be no 304" in console.file.getvalue()) is not tagged

@@ -24,7 +24,7 @@ from pipeline.lake.read import current, key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from tests.support.responses import json_answer
 from tests.support.runs import LIMITS, extract, outcome_of, serving
 
@@ -368,7 +368,7 @@ def checked(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
     with serving(forge.app()) as url:
         source_of(url, tmp_path)
         console = Console(file=io.StringIO(), width=120, soft_wrap=True)
-        check(str(tmp_path / "forge.yaml"), [], 2, days, console)
+        check(str(tmp_path / "forge.yaml"), Wanted([], 2, days), console)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from tests.support.runs import serving
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
@@ -80,7 +80,7 @@ endpoints:
     columns: {{objectId: string, updatedAt: "timestamp[iso]"}}
 """
         )
-        code = check(str(file), [], 2, 2, console)
+        code = check(str(file), Wanted([], 2, 2), console)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert said in shown

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from sourcetool.infer import guess
 from sourcetool.new import new
 from tests.sources.github_api import GitHub, issues
@@ -62,7 +62,7 @@ def own_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_check(file: Path | str, *endpoints: str) -> tuple[int, str]:
     console = Console(file=io.StringIO(), width=120, soft_wrap=True)
-    code = check(str(file), endpoints, 2, 30, console)
+    code = check(str(file), Wanted(endpoints, 2, 30), console)
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sourcetool.check import check
+from sourcetool.check import Wanted, check
 from tests.support.responses import json_answer
 from tests.support.runs import serving
 
@@ -52,7 +52,7 @@ def checked(
     file = tmp_path / "desk.yaml"
     file.write_text(YAML.format(url=api).replace(old, new))
     console = Console(file=io.StringIO(), width=120, soft_wrap=True)
-    code = check(str(file), ["comments"], 2, 2, console)
+    code = check(str(file), Wanted(["comments"], 2, 2), console)
     return code, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -60,8 +60,8 @@ def test_children_are_looked_at_for_the_first_parent_that_has_some(
     api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = checked(api, tmp_path, monkeypatch)
-    assert said.index(" tickets ") < said.index(" comments of T-2 ")
-    assert said.count("nothing to doubt") == 2
+    assert said.index(" tickets ") < said.index("comments of T-2 ")
+    assert "nothing to doubt in 2 endpoints" in said
     assert code == 0
 
 

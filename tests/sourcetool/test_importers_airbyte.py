@@ -336,7 +336,8 @@ def test_settings_are_named_and_what_may_lack_is_left_out_with_a_comment() -> No
         "size": "{{ config['size'] }}",
         "mode": "{{ 'fast' if config['region'] == 'eu' else 'slow' }}",
     }
-    found = made(stream(request_parameters=params))
+    without = KNOWN - {"param_optional"}
+    found = made(stream(request_parameters=params), known=without)
     text = tried(found, "a manifest")
     assert found.data["endpoints"]["things"]["request"]["params"] == {
         "size": "${SHOP_SIZE:-20}",
@@ -344,7 +345,7 @@ def test_settings_are_named_and_what_may_lack_is_left_out_with_a_comment() -> No
     }
     assert "# ? the optional region of params is left out (setting SHOP_REGION)" in text
     assert "SHOP_THINGS_REQUEST_PARAMETERS: computed by the manifest: {{ 'fast' if" in text
-    with_it = made(stream(request_parameters=params), known=frozenset({"param_optional"}))
+    with_it = made(stream(request_parameters=params))
     params = with_it.data["endpoints"]["things"]["request"]["params"]
     assert params["region"] == "${SHOP_REGION:-}"
 
@@ -378,8 +379,28 @@ def test_errors_and_limits_hold_for_the_source() -> None:
     rare = made(stream(error_handler=handler), stream("two"), stream("three"))
     assert "answers" not in rare.data
     assert any("takes 403 for too many requests, in 1 endpoints only" in n for n in rare.notes)
-    assert "# ? the manifest takes 404 for no rows, in 1 endpoints: it is an error here" in text
     assert "X-Wait" in text
+    assert found.data["endpoints"]["things"]["answers"] == {"empty": [404]}
+
+
+@pytest.mark.parametrize(
+    ("filters", "answers", "doubt"),
+    [
+        ([{"error_message_contains": "not enabled"}], {"empty_text": "not enabled"}, ""),
+        ([{"http_codes": [403, 404]}], {"empty": [403, 404]}, ""),
+        ([{"http_codes": [404]}, {"error_message_contains": "x y"}], {"empty": [404]}, "'x y'"),
+        ([{"predicate": "{{ response.ok }}"}], None, "response.ok"),
+    ],
+)
+def test_what_a_stream_ignores_is_no_rows_at_its_endpoint(
+    filters: list[Data], answers: Data | None, doubt: str
+) -> None:
+    said = [{"type": "HttpResponseFilter", "action": "IGNORE", **one} for one in filters]
+    handler = {"type": "DefaultErrorHandler", "response_filters": said}
+    found = made(stream(error_handler=handler))
+    tried(found, "a manifest")
+    assert found.data["endpoints"]["things"].get("answers") == answers
+    assert doubt in str(found.doubts["things"])
 
 
 def _added(path: list[str], value: str) -> list[Data]:

@@ -88,7 +88,7 @@ def test_an_api_that_does_not_answer_leaves_a_doubt(api: str) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("wget x", "begins with curl, got 'wget x'"),
+        ("wget x", "begins with curl, got 'wget'"),
         ("curl", "expected one URL in the curl command, found 0"),
         ("curl a b", "found 2"),
         ("curl 'x", "is a quote missing"),

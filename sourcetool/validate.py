@@ -1,0 +1,20 @@
+"""``validate``: whether all sources of a deployment load. No request is sent."""
+
+import os
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.config import load_all
+
+
+def validate(console: Console) -> int:
+    """1 if one does not load; Dagster itself loads the others."""
+    places = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
+    found = load_all([place for place in places if place], os.environ)
+    for source in found.sources:
+        console.print(f"[green]✓[/] {source.source}: {len(source.endpoints)} endpoints")
+    for broken in found.broken:
+        console.print(f"[bold red]✗[/] {broken.name} does not load:", highlight=False)
+        console.print(f"  {escape(broken.reason)}", highlight=False)
+    return int(bool(found.broken))
