@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
+    api_spec,
     budget_page,
     chosen_executor,
     lost_runs,
     maintenance,
     maintenance_schedule,
+    names_a_partition,
     not_loaded,
     source_assets,
     source_job,
@@ -41,7 +44,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     """
     settings = Settings.read(env)
     check_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
-    loaded = load_all(settings.sources, env)
+    loaded = load_all(tuple(map(_from_here, settings.sources)), env)
     if loaded.broken and (settings.strict or not loaded.sources):
         raise ConfigError(loaded.mistakes)
     for each in loaded.broken:
@@ -52,7 +55,15 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
         assets=[
-            *(source_assets(source) for source in sources),
+            *(
+                source_assets(
+                    source,
+                    lake_url=settings.lake,
+                    snapshots_by_partition=names_a_partition(sys.argv),
+                )
+                for source in sources
+            ),
+            *(api_spec(source) for source in sources),
             *filter(None, sweeps),
             *(each.asset for each in broken),
             budget_page(sources),
@@ -70,6 +81,11 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             "api": ApiResource(budget=budget, cache=settings.cache),
         },
     )
+
+
+def _from_here(folder: str) -> str:
+    """A relative path is looked for beside this file, whoever starts it, and from where."""
+    return folder if Path.cwd() == HERE else str(HERE / folder)
 
 
 try:

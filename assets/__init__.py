@@ -10,6 +10,7 @@ it ends if something failed). For all sources together: ``usage``, ``maintenance
 """
 
 from assets.assets import source_assets
+from assets.compat import names_a_partition
 from assets.deletions import source_sweeps
 from assets.executor_choice import chosen_executor
 from assets.executors import step_executor
@@ -18,14 +19,17 @@ from assets.maintenance import maintenance, maintenance_schedule
 from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
+from assets.specs import api_spec
 from assets.usage import budget_page
 
 __all__ = [
+    "api_spec",
     "budget_page",
     "chosen_executor",
     "lost_runs",
     "maintenance",
     "maintenance_schedule",
+    "names_a_partition",
     "not_loaded",
     "source_assets",
     "source_job",

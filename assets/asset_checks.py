@@ -5,12 +5,17 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
+from assets.compat import last_passed
 from assets.failures import end, report_of_error
+from assets.metadata import proof_in_words, unended
 from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
 from pipeline.lake.index import ManifestIndex
+from pipeline.lake.integrity import damaged_files, mend
+from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
 from pipeline.run.other_runs import gaps
@@ -23,13 +28,16 @@ CHECKS = {
     ),
     "schema": "The columns and their types are those of the previous partition",
     "margin": "The latest of the late rows lies well inside the safety margin",
-    "coverage": "Every partition from the first to the latest committed one is committed",
+    "coverage": "Every partition from the first to the latest committed one is committed, and its "
+    "files are there",
 }
 """A check costs Dagster some 50 ms a run, and a source may have 70 endpoints: so there are few."""
+EACH_RUN = "integrity"
+"""The check that a scheduled run records always; of the others it records what has changed."""
 _MOST_NAMED = 20
 _NEWEST = 7
 """Partitions whose neighbours are compared: only one that was read before it had ended may end
-early. Each costs a request to S3, for every endpoint of a run."""
+early."""
 NEAR = 0.8
 """Lateness beyond this part of the safety margin is worth a warning."""
 
@@ -60,7 +68,7 @@ def checks_alone(
         for name in names:
             newest = ManifestIndex(opened).latest(source.source, name)
             results = [PartitionResult(name, newest, "already committed")] if newest else []
-            yield from check_results(context, source, opened, name, results)
+            yield from check_results(context, source, opened, name, results, only_selected=True)
     except HeadraceError as error:
         end(context, report_of_error(error, context.retry_number + 1))
 
@@ -71,14 +79,28 @@ def check_results(
     lake: ObjectStore,
     endpoint: str,
     results: Sequence[PartitionResult],
+    *,
+    only_selected: bool = False,
 ) -> list[dg.AssetCheckResult]:
-    """The checks that are selected: statements on these partitions, and the coverage of all."""
-    selected = {
-        key.name
-        for key in context.selected_asset_check_keys
-        if key.asset_key == asset_key(source, endpoint)
-    }
-    return [each for each in _all(source, lake, endpoint, results) if each.check_name in selected]
+    """The checks to record: statements on these partitions, and the coverage of all.
+
+    A run may have selected a part of an asset's checks, as the source's job has. Of the others
+    those are recorded that fail, that have failed the last time, or that were never recorded.
+    """
+    key = asset_key(source, endpoint)
+    selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
+    if not selected:
+        return []
+    found = _all(source, lake, endpoint, results)
+    if only_selected:
+        return [each for each in found if each.check_name in selected]
+    others = [dg.AssetCheckKey(key, name) for name in CHECKS if name not in selected]
+    passed = last_passed(context.instance, others)
+    return [
+        each
+        for each in found
+        if each.check_name in selected or not each.passed or each.check_name not in passed
+    ]
 
 
 def _all(
@@ -114,13 +136,24 @@ def integrity(
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR,
         description="\n".join(failures)
-        or f"{counted(len(results), 'partition')}, every statement holds",
+        or f"{counted(len(results), 'partition')}, every statement holds" + _worth(source, results),
         metadata={
             "partitions": len(results),
             **holds,
             **{n: "; ".join(d) for n, d in failed.items()},
         },
     )
+
+
+def _worth(source: Source, results: Sequence[PartitionResult]) -> str:
+    """What the proofs rest on, and until when a partition is complete that had not ended."""
+    proofs = dict.fromkeys(proof_in_words(result.manifest) for result in results)
+    open_ended = [
+        f"{result.manifest.partition} is complete until {text}"
+        for result in results
+        for text in unended(source, result.manifest).values()
+    ]
+    return "".join(f"; {text}" for text in [*proofs, *open_ended])
 
 
 def schema(
@@ -170,9 +203,12 @@ def wider_margin_s(latest_s: float) -> int:
 
 
 def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckResult:
-    """Partitions up to the latest committed one that are missing, or leave a gap to the next."""
+    """Partitions up to the latest committed one that are missing, damaged, or leave a gap."""
     calendar = source.calendar
-    committed = ManifestIndex(lake).partitions(source.source, endpoint)
+    listed = list(lake.list(f"{source.source}/{endpoint}/"))
+    manifests = read_all(lake, source.source, endpoint, listed, save=True)
+    found = [each.manifest for place, each in sorted(manifests.committed.items(), key=_by_name)]
+    committed = sorted(p.partition for p in (*manifests.committed, *manifests.refused))
     keys = [key for key in committed if calendar.has(key)]
     missing = missing_partitions(source, endpoint, keys)
     named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
@@ -184,16 +220,31 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
             f"; {missing[0]} is the baseline, and no other {source.partitions.noun} has the rows "
             "from before it"
         )
-    gap_sentences = list(gaps(source, lake, endpoint, keys[-_NEWEST:]))
+    newest = {*keys[-_NEWEST:]}
+    near = [manifest for manifest in found if manifest.partition in newest]
+    gap_sentences = list(gaps(source, endpoint, near))
+    damage = [str(error) for error in manifests.refused.values()]
+    damage += map(mend, damaged_files(lake, found, listed))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="coverage",
-        passed=not missing and not gap_sentences,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join([*sentences[: len(missing)], *gap_sentences[:_MOST_NAMED]])
+        passed=not missing and not gap_sentences and not damage,
+        severity=dg.AssetCheckSeverity.ERROR if damage else dg.AssetCheckSeverity.WARN,
+        description="; ".join(
+            [*damage[:_MOST_NAMED], *sentences[: len(missing)], *gap_sentences[:_MOST_NAMED]]
+        )
         or f"{counted(len(keys), source.partitions.noun)}, none missing",
-        metadata={"committed": len(keys), "missing": len(missing), "gaps": len(gap_sentences)},
+        metadata={
+            "committed": len(keys),
+            "missing": len(missing),
+            "gaps": len(gap_sentences),
+            "damaged": len(damage),
+        },
     )
+
+
+def _by_name(item: tuple[PartitionPaths, object]) -> str:
+    return item[0].partition
 
 
 def missing_partitions(source: Source, endpoint: str, committed: Collection[str]) -> list[str]:

@@ -8,26 +8,35 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.asset_checks import check_specs, checks_alone
+from assets.compat import BackfillPolicy
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
-from assets.partitions import partitions_of
 from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source
 from resources import ApiResource, LakeResource
 
 
-def source_assets(source: Source) -> dg.AssetsDefinition:
-    """The assets ``{source}/{endpoint}`` with their checks."""
+def source_assets(
+    source: Source, *, lake_url: str | None = None, snapshots_by_partition: bool = False
+) -> dg.AssetsDefinition:
+    """The assets ``{source}/{endpoint}`` with their checks.
+
+    :param lake_url: where the lake is, for Dagster to show.
+    :param snapshots_by_partition: a command names the partition of a snapshot, which has none for
+        Dagster otherwise.
+    """
     names = list(source.endpoints)
 
     @dg.multi_asset(
         name=source.source,
-        specs=[asset_spec(source, name) for name in names],
+        specs=[
+            asset_spec(source, name, lake_url=lake_url, by_partition=snapshots_by_partition)
+            for name in names
+        ],
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,
-        partitions_def=partitions_of(source),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=BackfillPolicy(source.backfill.days_per_run),
         retry_policy=CRASH_RETRIES,
         op_tags={"headrace/source": source.source},
         pool=source.source,

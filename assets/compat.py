@@ -1,12 +1,21 @@
-"""The four places that rest on private behaviour of Dagster's pinned version, and nothing else.
+"""All that rests on private behaviour of Dagster's pinned version, and nothing else.
 
 Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs those first.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.definitions.backfill_policy import BackfillPolicyType
+from dagster._core.event_api import AssetRecordsFilter
+from dagster._core.events import DagsterEventBatchMetadata
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -27,11 +36,105 @@ the other for messages to the server when the run ends. A step's process uses th
 """
 
 
-def log_check(context: dg.AssetExecutionContext, result: dg.AssetCheckResult) -> None:
-    """Log a check's result as an event, which stays though the step fails: Dagster has no public
-    way to make an evaluation, with the materialization that it is of, from a result."""
+class BackfillPolicy(dg.BackfillPolicy):
+    """Backfills are cut into runs of so many partitions; a command's range stays one run.
+
+    ``dagster asset materialize --partition-range`` refuses every policy but ``single_run()``: the
+    command has no daemon that could start several runs. So the command gets the type that it wants,
+    and the daemon, which reads the number, cuts. Dagster serializes by the name of the class.
+
+        BackfillPolicy(30)
+    """
+
+    @property
+    def policy_type(self) -> BackfillPolicyType:
+        return BackfillPolicyType.SINGLE_RUN
+
+
+def names_a_partition(arguments: Sequence[str]) -> bool:
+    """Whether a command that materializes by itself was given a partition, or a range of them.
+
+    ``dagster asset materialize --partition`` and ``dg launch --partition`` refuse assets without
+    partitions, and without it those that have them.
+
+    :param arguments: ``sys.argv``; a process that is spawned for a step has its parent's.
+    """
+    commands = ("asset", "materialize"), ("launch",)
+    words = [word for word in arguments[1:] if not word.startswith("-")]
+    given = any(word.startswith("--partition") for word in arguments)
+    return given and any(tuple(words[: len(command)]) == command for command in commands)
+
+
+def log_materializations(
+    context: dg.AssetExecutionContext, made: Sequence[dg.AssetMaterialization]
+) -> None:
+    """Log materializations together: a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets them in
+    one transaction. They stay though the step fails. Any thread may call."""
+    step, batch = context.get_step_execution_context(), str(uuid4())
+    for number, each in enumerate(made, start=1):
+        last = DagsterEventBatchMetadata(batch, is_end=number == len(made))
+        dg.DagsterEvent.asset_materialization(step, each, last if len(made) > 1 else None)
+
+
+def log_checks(context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckResult]) -> None:
+    """Log the results of one asset's checks as events, which stay though the step fails.
+
+    A result that is yielded costs Dagster two look-ups of the materialization that it is of, for
+    each partition of the run, and an output's event besides; here it is looked up once for all.
+    """
+    target = _latest_materialization(context, results[0].asset_key) if results else None
     step = context.get_step_execution_context()
-    context.log_event(result.to_asset_check_evaluation(step))
+    for result in results:
+        assert result.asset_key is not None
+        assert result.check_name is not None
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=result.asset_key,
+            check_name=result.check_name,
+            passed=result.passed,
+            metadata=result.metadata,
+            target_materialization_data=target,
+            severity=result.severity,
+            description=result.description,
+            blocking=False,
+        )
+        dg.DagsterEvent.asset_check_evaluation(step, evaluation)
+
+
+def _latest_materialization(
+    context: dg.AssetExecutionContext, key: dg.AssetKey | None
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    assert key is not None
+    found = context.instance.fetch_materializations(AssetRecordsFilter(key), limit=1).records
+    return (
+        AssetCheckEvaluationTargetMaterializationData(
+            storage_id=found[0].storage_id,
+            run_id=found[0].event_log_entry.run_id,
+            timestamp=found[0].timestamp,
+        )
+        if found
+        else None
+    )
+
+
+def last_passed(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> set[str]:
+    """The names of those checks whose latest execution has passed."""
+    storage = instance.event_log_storage
+    found = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
+    done = AssetCheckExecutionRecordStatus.SUCCEEDED
+    return {key.name for key, record in found.items() if record.status is done}
+
+
+def silence_missing_outputs(context: dg.AssetExecutionContext) -> None:
+    """Keep a line out of the log that names hundreds of checks which are stored already.
+
+    Dagster misses a check that is logged and not yielded: *did not yield or return expected
+    outputs*.
+    """
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "did not yield or return expected outputs" not in record.getMessage()
+
+    context.log.addFilter(wanted)
 
 
 def with_executor_config(

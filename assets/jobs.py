@@ -2,7 +2,9 @@
 
 import dagster as dg
 
+from assets.asset_checks import EACH_RUN
 from assets.compat import AssetJob
+from assets.specs import asset_key
 from pipeline.config.source import Source
 
 MAX_RUN_RETRIES = 2
@@ -15,9 +17,11 @@ def job_name(source: Source) -> str:
 
 def source_job(source: Source) -> AssetJob:
     """All endpoints of a source, by partition. The daemon retries a run whose process dies."""
+    assets = dg.AssetSelection.assets(*(asset_key(source, name) for name in source.endpoints))
+    checks = [dg.AssetCheckKey(asset_key(source, name), EACH_RUN) for name in source.endpoints]
     return dg.define_asset_job(
         job_name(source),
-        selection=dg.AssetSelection.groups(source.source),
+        selection=assets.without_checks() | dg.AssetSelection.checks(*checks),
         description=f"All endpoints of {source.description or source.source}, "
         f"one {source.partitions.noun} or a range",
         tags={"dagster/max_retries": str(MAX_RUN_RETRIES), "headrace/source": source.source},

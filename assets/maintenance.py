@@ -1,4 +1,5 @@
-"""The maintenance job: finds what dead runs left in the lake, and on request removes it.
+"""The maintenance job: finds what dead runs left in the lake, and on request removes it. Names the
+committed files that are damaged.
 
 A run cleans up after the attempts before it; this is for partitions that are never requested again.
 """
@@ -9,6 +10,7 @@ from pydantic import Field
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, report_of_error
 from pipeline.errors import HeadraceError
+from pipeline.lake.integrity import mend
 from pipeline.lake.maintenance import clean
 from resources import LakeResource
 
@@ -44,9 +46,21 @@ def clean_lake(
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.kind} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
+    for sentence in [*report.refused, *map(mend, report.damaged)][:_MOST_LISTED]:
+        context.log.warning(sentence)
+    if report.refused:
+        context.log.warning(
+            "nothing was removed of the endpoints whose manifests can't be believed"
+        )
     context.log.info(f"{len(report.leftovers)} leftovers {done}, {report.bytes:,} bytes")
     context.add_output_metadata(
-        {"left_over": len(report.leftovers), "bytes": report.bytes, "dry_run": report.dry_run}
+        {
+            "left_over": len(report.leftovers),
+            "bytes": report.bytes,
+            "dry_run": report.dry_run,
+            "damaged": len(report.damaged),
+            "refused": len(report.refused),
+        }
     )
 
 

@@ -1,158 +1,104 @@
-"""The events by which Dagster learns of the partitions that a step has committed, each of them
-once; and the metadata of each.
+"""What Dagster is told of the partitions that a step has committed: each once, as it is committed.
 
-A ``MaterializeResult`` stands for *all* partitions of a run. It is used where an endpoint has done
-all of them, since assets downstream in the same run wait for it. Where it has not (a snapshot in a
-range, a step that fails or is retried), each partition is logged by itself; such events stay
-although the step fails, or the run ends before the next attempt.
+A materialization is an event of its own, which stays although the step fails, or the run ends
+before the next attempt. The result that a step yields at its end records none: assets downstream in
+the same run wait for it. The checks of an endpoint are recorded when its last partition is done.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from assets.asset_checks import check_results
-from assets.compat import WITHOUT_MATERIALIZATION, log_check
-from assets.specs import asset_key, column_schema
-from pipeline.config.endpoint import Endpoint
+from assets.compat import WITHOUT_MATERIALIZATION, log_checks, silence_missing_outputs
+from assets.event_writer import EventWriter
+from assets.metadata import metadata_of
+from assets.partitions import recorded_partition
+from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import printable
 from pipeline.lake.stores.base import ObjectStore
-from pipeline.run.context import PartitionResult
-from pipeline.timestamps import as_iso
+from pipeline.run.context import ALREADY_COMMITTED, PartitionResult
 
-_CELL_CHARS = 60
-_MARKDOWN = re.compile(r"[\\|<>&`\[\]!]")
-_ESCAPES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "`": "'"}
+_Key = tuple[dg.AssetKey, str | None]
 
 
 class MaterializationRecorder:
-    """Records what came of partitions with Dagster.
+    """Records what came of partitions with Dagster, from a thread of its own."""
 
-    :ivar shared: metadata of the whole run, which each partition gets as well.
-    """
-
-    def __init__(self, context: dg.AssetExecutionContext, source: Source) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, source: Source, writer: EventWriter
+    ) -> None:
         self._context = context
         self._source = source
-        self._recorded = _recorded_by_earlier_attempts(context)
-        self.shared: Mapping[str, Any] = {}
+        self._writer = writer
+        self._recorded, self._checked_before = _recorded_by_earlier_attempts(context)
+        self._checked: set[dg.AssetKey] = set()
+        self._done: dict[str, list[PartitionResult]] = {}
 
-    def results(
-        self, lake: ObjectStore, committed: Sequence[PartitionResult]
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-        """The results that a step yields if it succeeds."""
-        for name, done in _by_endpoint(committed).items():
-            key = asset_key(self._source, name)
-            checks = check_results(self._context, self._source, lake, name, done)
-            self._warn(name, checks)
-            if not self._all_partitions(done):
-                self.log(done)
-                yield from checks
-            elif self._unrecorded(done) == done:
-                for result in done:
-                    self._context.add_asset_metadata(
-                        self._metadata(result),
-                        asset_key=key,
-                        partition_key=result.manifest.partition,
-                    )
-                yield dg.MaterializeResult(asset_key=key, check_results=checks)
-            else:
-                self.log(done)
-                yield dg.MaterializeResult(
-                    asset_key=key, check_results=checks, metadata=WITHOUT_MATERIALIZATION
-                )
+    def record(
+        self, lake: ObjectStore, result: PartitionResult, shared: Mapping[str, Any], *, last: bool
+    ) -> None:
+        """Record a partition that has just been committed; with the checks, if it is the last.
 
-    def log(self, committed: Sequence[PartitionResult]) -> None:
-        """Log a materialization of each partition that has none yet."""
-        for result in self._unrecorded(committed):
-            key, partition = self._key(result)
+        :param shared: metadata of the whole run so far.
+        """
+        self._done.setdefault(result.endpoint, []).append(result)
+        key = asset_key(self._source, result.endpoint)
+        partition = recorded_partition(self._source, result.endpoint, result.manifest.partition)
+        if (key, partition) not in self._recorded:
             self._recorded.add((key, partition))
-            self._context.log_event(
-                dg.AssetMaterialization(key, partition=partition, metadata=self._metadata(result))
+            metadata = {**metadata_of(result, self._source, lake), **shared}
+            self._writer.put(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
+        if last:
+            self.record_checks(lake, result.endpoint)
+
+    def record_checks(self, lake: ObjectStore, endpoint: str) -> None:
+        """Record the checks of what is committed of an endpoint, unless they are."""
+        key, done = asset_key(self._source, endpoint), list(self._done[endpoint])
+        as_before = all(each.outcome == ALREADY_COMMITTED for each in done)
+        if key in self._checked or (as_before and key in self._checked_before):
+            return
+        self._checked.add(key)
+        self._writer.put(lambda: self._write_checks(lake, endpoint, done))
+
+    def record_all_checks(self, lake: ObjectStore) -> None:
+        """Those of endpoints too that have not done all, in a step that fails for good."""
+        for endpoint in self._done:
+            self.record_checks(lake, endpoint)
+
+    def results(self) -> Iterator[dg.MaterializeResult[None]]:
+        """The results that a step yields if it succeeds."""
+        silence_missing_outputs(self._context)
+        for name in self._done:
+            yield dg.MaterializeResult(
+                asset_key=asset_key(self._source, name), metadata=WITHOUT_MATERIALIZATION
             )
 
-    def log_checks(self, lake: ObjectStore, committed: Sequence[PartitionResult]) -> None:
-        """Log the checks of what is committed, in a step that fails for good."""
-        for name, done in _by_endpoint(committed).items():
-            checks = check_results(self._context, self._source, lake, name, done)
-            self._warn(name, checks)
-            for result in checks:
-                log_check(self._context, result)
-
-    def _warn(self, name: str, checks: Sequence[dg.AssetCheckResult]) -> None:
-        """Dagster itself logs the name of a check that fails, at the level DEBUG, and no reason."""
-        for check in checks:
+    def _write_checks(
+        self, lake: ObjectStore, endpoint: str, done: Sequence[PartitionResult]
+    ) -> None:
+        checks = check_results(self._context, self._source, lake, endpoint, done)
+        for check in checks:  # Dagster itself logs the name of one that fails, and no reason
             if not check.passed:
-                self._context.log.warning(f"{name}: {check.check_name}: {check.description}")
-
-    def _all_partitions(self, committed: Sequence[PartitionResult]) -> bool:
-        done = {result.manifest.partition for result in committed}
-        return done == set(self._context.partition_keys)
-
-    def _unrecorded(self, committed: Sequence[PartitionResult]) -> list[PartitionResult]:
-        return [result for result in committed if self._key(result) not in self._recorded]
-
-    def _key(self, result: PartitionResult) -> tuple[dg.AssetKey, str]:
-        return asset_key(self._source, result.endpoint), result.manifest.partition
-
-    def _metadata(self, result: PartitionResult) -> dict[str, Any]:
-        endpoint = self._source.endpoints[result.endpoint]
-        return {**metadata_of(result, endpoint), **self.shared}
-
-
-def _by_endpoint(committed: Sequence[PartitionResult]) -> dict[str, list[PartitionResult]]:
-    by_endpoint: dict[str, list[PartitionResult]] = {}
-    for result in committed:
-        by_endpoint.setdefault(result.endpoint, []).append(result)
-    return by_endpoint
+                text = f"{endpoint}: {check.check_name}: {check.description}"
+                self._context.log.warning(text)
+        log_checks(self._context, checks)
 
 
 def _recorded_by_earlier_attempts(
     context: dg.AssetExecutionContext,
-) -> set[tuple[dg.AssetKey, str]]:
+) -> tuple[set[_Key], set[dg.AssetKey]]:
+    """The partitions, and the assets whose checks, this run has recorded already."""
+    recorded: set[_Key] = set()
+    checked: set[dg.AssetKey] = set()
     if context.retry_number == 0:
-        return set()
-    entries = context.instance.all_logs(
-        context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    recorded = set()
-    for entry in entries:
-        event = entry.dagster_event
-        if event is not None and event.partition is not None and event.asset_key is not None:
-            recorded.add((event.asset_key, event.partition))
-    return recorded
-
-
-def metadata_of(result: PartitionResult, endpoint: Endpoint) -> dict[str, Any]:
-    """The metadata of one partition of one endpoint, in the order in which it is shown."""
-    manifest, table = result.manifest, markdown_table(result.preview)
-    window, proof, notes = manifest.window, manifest.proof, manifest.notes
-    metadata: dict[str, Any] = {
-        "dagster/row_count": manifest.rows,
-        "dagster/column_schema": column_schema(manifest, endpoint),
-        **({"preview": dg.MetadataValue.md(table)} if table else {}),
-        "contiguous": proof.contiguous,
-        "proof_rests_on": proof.rests_on or "–",
-        "gaps_refetched": proof.gaps_refetched,
-        "window_start": as_iso(window.start) if window.start else "no lower bound",
-        "window_end": as_iso(window.end),
-        "watermark": manifest.watermark or "",
-        "safety_margin_s": window.safety_margin_s,
-        "late_rows": manifest.late_rows,
-        "margin_rows": manifest.margin_rows,
-        "pages": proof.pages,
-        "pages_resumed": manifest.resumed_pages,
-        "requests": manifest.requests,
-        "throttled_429": manifest.throttled,
-        "duration_s": round(result.duration_s, 3),
-        "files": len(manifest.files),
-        "bytes": manifest.total_bytes,
-        "generation": manifest.generation,
-        "outcome": result.outcome,
+        return recorded, checked
+    kinds = {
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     }
+<<<<<<< HEAD
     if manifest.latest_late_s is not None:
         metadata["latest_late_s"] = manifest.latest_late_s
     if proof.not_modified:
@@ -193,3 +139,14 @@ def _cell(value: object) -> str:
     text = printable(" ".join(str("" if value is None else value).split()))
     text = text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
     return _MARKDOWN.sub(lambda letter: _ESCAPES.get(letter[0], f"\\{letter[0]}"), text)
+=======
+    for entry in context.instance.all_logs(context.run.run_id, of_type=kinds):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            checked.add(event.asset_check_evaluation_data.asset_key)
+        elif event.asset_key is not None:
+            recorded.add((event.asset_key, event.partition))
+    return recorded, checked
+>>>>>>> main

@@ -2,11 +2,20 @@
 
 The running one is a partition too (``end_offset=1``): a day can be materialized before it has
 ended, and the next day then starts where it stopped.
+
+A snapshot has no partitions for Dagster: those of the past can't be had, and a backfill of past
+days would never be complete. In the lake its history lies by partition all the same.
 """
+
+from datetime import datetime
 
 import dagster as dg
 
 from pipeline.config.source import Source
+
+PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
 
 
 def partitions_of(source: Source) -> dg.TimeWindowPartitionsDefinition:
@@ -19,3 +28,27 @@ def partitions_of(source: Source) -> dg.TimeWindowPartitionsDefinition:
         timezone=source.timezone,
         end_offset=1,
     )
+
+
+def requested_partitions(
+    context: dg.AssetExecutionContext, source: Source, *, partitioned: bool, now: datetime
+) -> list[str]:
+    """The partitions that a run is for; of snapshots alone, requested without one, the one that is
+    running now.
+
+    :param partitioned: an asset with partitions is among the selected ones.
+    """
+    if partitioned:
+        return list(context.partition_keys)
+    tags, calendar = context.run.tags, source.calendar
+    if key := tags.get(PARTITION_TAG):
+        return [key]
+    first, last = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
+    if first and last:
+        return calendar.between(first, last)
+    return [calendar.of(now)]
+
+
+def recorded_partition(source: Source, endpoint: str, partition: str) -> str | None:
+    """The partition of an event; None for a snapshot."""
+    return partition if source.incremental(endpoint) else None

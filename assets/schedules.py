@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets.compat import AssetJob
 from assets.jobs import job_name
+from assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from pipeline.config.source import Source
 from pipeline.partitions import Calendar
 
@@ -12,9 +13,8 @@ MOST_PARTITIONS = 7
 the user who turned it off; the check ``coverage`` names them."""
 _RUNS = 20
 """How many of a schedule's latest runs are read, to find one that its last tick requested."""
-_PARTITION = "dagster/partition"
-_RANGE_START = "dagster/asset_partition_range_start"
-_RANGE_END = "dagster/asset_partition_range_end"
+PRIORITY = {"dagster/priority": "10"}
+"""Scheduled runs leave the queue before those of backfills, which have 0."""
 
 
 def source_schedule(source: Source, job: AssetJob) -> dg.ScheduleDefinition:
@@ -24,6 +24,7 @@ def source_schedule(source: Source, job: AssetJob) -> dg.ScheduleDefinition:
     one: so a tick requests the partitions of all of them, in one run.
     """
     calendar, when = source.calendar, source.schedule
+    partitioned = any(source.incremental(name) for name in source.endpoints)
     name = f"{job_name(source)}_schedule"
 
     def due(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -37,14 +38,17 @@ def source_schedule(source: Source, job: AssetJob) -> dg.ScheduleDefinition:
         missed = calendar.between(calendar.next(last), ended) if last else []
         missed = [key for key in missed if key >= calendar.first]
         due_now = missed[-MOST_PARTITIONS:] or [ended]
-        if len(due_now) == 1:
-            return dg.RunRequest(run_key=ended, partition_key=ended)
-        ends = {_RANGE_START: due_now[0], _RANGE_END: ended}
-        return dg.RunRequest(run_key=ended, tags=ends)
+        if len(due_now) > 1:
+            ends = {RANGE_START_TAG: due_now[0], RANGE_END_TAG: ended}
+            return dg.RunRequest(run_key=ended, tags=ends | PRIORITY)
+        if not partitioned:  # of snapshots alone: Dagster knows no partitions of such a job
+            return dg.RunRequest(run_key=ended, tags={PARTITION_TAG: ended} | PRIORITY)
+        return dg.RunRequest(run_key=ended, partition_key=ended, tags=PRIORITY)
 
     return dg.ScheduleDefinition(
         name=name,
-        description="The partition that has ended last, and those of missed ticks",
+        description=f"Requests the {source.partitions.noun} that has ended last, and those of "
+        "missed ticks",
         job=job,
         cron_schedule=calendar.scheme.schedule_cron(when.hour, when.minute),
         execution_timezone=source.timezone,
@@ -61,5 +65,5 @@ def _last_requested(instance: dg.DagsterInstance, schedule: str, calendar: Calen
     The latest run need not have it: an old one that a user starts again has the schedule's tag too.
     """
     runs = instance.get_runs(dg.RunsFilter(tags={"dagster/schedule_name": schedule}), limit=_RUNS)
-    keys = (run.tags.get(_PARTITION) or run.tags.get(_RANGE_END) for run in runs)
+    keys = (run.tags.get(PARTITION_TAG) or run.tags.get(RANGE_END_TAG) for run in runs)
     return max((key for key in keys if key and calendar.has(key)), default=None)

@@ -1,7 +1,12 @@
-"""What Dagster shows of an endpoint, before it has run too: key, group, tags, columns."""
+"""What Dagster shows of an endpoint, before it has run too: key, group, tags, columns, lineage."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from assets.partitions import partitions_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.types import parse_type, type_text
@@ -13,24 +18,81 @@ def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
     return dg.AssetKey([source.source, endpoint])
 
 
-def asset_spec(source: Source, name: str) -> dg.AssetSpec:
-    """One endpoint as an asset."""
+def api_key(source: Source) -> dg.AssetKey:
+    """``{source}/api``: the API itself, at the root of the graph."""
+    return dg.AssetKey([source.source, "_api" if "api" in source.endpoints else "api"])
+
+
+def api_spec(source: Source) -> dg.AssetSpec:
+    """The API as an asset that Dagster does not materialize."""
+    return dg.AssetSpec(
+        api_key(source),
+        group_name=source.source,
+        description=source.description or f"The API at {source.base_url}",
+        kinds={"rest"},
+        owners=source.owners,
+        tags=dict(source.tags),
+        metadata={"dagster/uri": source.base_url},
+    )
+
+
+def asset_spec(
+    source: Source, name: str, *, lake_url: str | None = None, by_partition: bool = False
+) -> dg.AssetSpec:
+    """One endpoint as an asset.
+
+    :param lake_url: where the lake is, to show where the files are.
+    :param by_partition: a snapshot has partitions too.
+    """
     endpoint = source.endpoints[name]
-    kind = "incremental" if endpoint.incremental else "snapshot"
+    kind = "incremental" if source.incremental(name) else "snapshot"
+    freshness = source.freshness
     return dg.AssetSpec(
         asset_key(source, name),
+        deps=_upstream(source, name),
         group_name=source.source,
-        description=endpoint.description or _description(source, name, endpoint),
+        description=endpoint.description or _description(source, name),
         kinds={"parquet", "s3"},
-        tags={"headrace/kind": kind},
-        metadata={
-            "dagster/column_schema": declared_schema(endpoint),
-            "key": ", ".join(endpoint.key),
-            "cursor": endpoint.cursor or "none: read whole",
-            "safety_margin_s": source.margin_s(name),
-        },
+        owners=source.owners,
+        tags={**source.tags, "headrace/kind": kind},
+        metadata=_metadata(source, name, lake_url),
+        partitions_def=partitions_of(source) if kind == "incremental" or by_partition else None,
+        freshness_policy=dg.FreshnessPolicy.time_window(timedelta(seconds=freshness.within_s))
+        if freshness
+        else None,
         skippable=True,
     )
+
+
+def table_name(source: Source, endpoint: str) -> str:
+    """The name of an endpoint's table, as an engine would call it."""
+    return f"{source.source}.{endpoint}"
+
+
+def _upstream(source: Source, name: str) -> list[dg.AssetKey]:
+    """The endpoints whose rows it is read for, else the API; and what the YAML names besides."""
+    first = [asset_key(source, above) for above in source.upstream(name)] or [api_key(source)]
+    return [*first, *(dg.AssetKey(key.split("/")) for key in source.endpoints[name].deps)]
+
+
+def _metadata(source: Source, name: str, lake_url: str | None) -> dict[str, Any]:
+    endpoint = source.endpoints[name]
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": declared_schema(endpoint),
+        "dagster/table_name": table_name(source, name),
+        "key": ", ".join(endpoint.key),
+        "cursor": endpoint.cursor or "none: read whole",
+        "safety_margin_s": source.margin_s(name),
+    }
+    if lake_url is not None:
+        metadata["dagster/uri"] = f"{lake_url.rstrip('/')}/{source.source}/{name}/"
+    if source.origin is not None:
+        file = str(Path(source.origin.file).resolve())
+        here = dg.LocalFileCodeReference(
+            file_path=file, line_number=source.origin.lines[name], label="the YAML"
+        )
+        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=[here])
+    return metadata
 
 
 def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:
@@ -58,8 +120,13 @@ def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
     )
 
 
-def _description(source: Source, name: str, endpoint: Endpoint) -> str:
-    of = source.description or source.source
+def _description(source: Source, name: str) -> str:
+    """What a partition has, for an endpoint whose YAML says nothing of it."""
+    endpoint, noun = source.endpoints[name], source.partitions.noun
+    title = f"{name.replace('_', ' ').capitalize()} of {source.description or source.source}"
+    if endpoint.parents:
+        of = endpoint.parents.endpoint.replace("_", " ")
+        return f"{title}: those of the {of} that the same partition has."
     if endpoint.incremental:
-        return f"`{name}` of {of}, by {source.partitions.noun} of `{endpoint.cursor}`."
-    return f"`{name}` of {of}, the whole collection each {source.partitions.noun}."
+        return f"{title}: the rows whose `{endpoint.cursor}` lies in the {noun}."
+    return f"{title}: all rows, as they are when the run reads them."

@@ -2,23 +2,26 @@
 
 Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is terminated.
 
-If all partitions are committed, each asset yields one ``MaterializeResult``, with the metadata of
-each day. If some failed, the committed ones are logged one by one, as events before an exception
-stay. Then the step fails, with a summary and the checks of what is committed, or asks for a retry
-if one can help: the next attempt does only what is not committed yet, and records nothing twice.
+Each partition is recorded when it is committed, by a thread (``event_writer``), and so are the
+lines of the log: the loop that reads does not wait for Dagster's storage. If some partitions
+failed, the step fails, with a summary and the checks of what is committed, or asks for a retry if
+one can help: the next attempt does only what is not committed yet, and records nothing twice.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import dagster as dg
 
+from assets.event_writer import EventWriter
 from assets.executors import run_in_step
 from assets.failures import FailureReport, end, fail, reasons, report_of_error, report_of_step
 from assets.materializations import MaterializationRecorder
+from assets.partitions import requested_partitions
 from assets.progress import (
     RequestTimeline,
     counted,
@@ -41,6 +44,8 @@ from resources import ApiResource, LakeResource
 BACKFILL_TAG = "dagster/backfill"
 RUN_RETRY_TAG = "dagster/retry_number"
 """The daemon has started this run again."""
+_SHARED_FOR_S = 1.0
+"""For so long a run's plot is not drawn anew, however many partitions are committed."""
 RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 """A user has re-executed a run from where it failed."""
 
@@ -61,13 +66,21 @@ class Step:
         self._api = api
         self._outcome = RunOutcome()
         self._timeline = RequestTimeline()
-        self._recorder = MaterializationRecorder(context, source)
+        self._writer = EventWriter(context)
+        self._recorder = MaterializationRecorder(context, source, self._writer)
         self._attempts = context.retry_number + 1
-        self._partitions = context.partition_keys
         keys = context.selected_asset_keys
         self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
+        self._partitions = requested_partitions(
+            context,
+            source,
+            partitioned=any(source.incremental(name) for name in self._endpoints),
+            now=datetime.now(UTC),
+        )
+        self._shared: dict[str, Any] = {}
+        self._shared_at = 0.0
 
-    def results(self) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def results(self) -> Iterator[dg.MaterializeResult[None]]:
         """Do all that is selected, and record it with Dagster.
 
         :raises dagster.Failure, dagster.RetryRequested: something is not committed.
@@ -78,33 +91,47 @@ class Step:
                 f"There is no partition from `{span.start}` to `{span.end}`: "
                 "the earlier one comes first"
             )
-        done = self._outcome.receipts
         try:
             lake = self._lake_resource.open()
             run_in_step(self._run(lake))
+            self._end_if_failed(lake)
+            self._writer.close()
         except HeadraceError as error:
             self._end(report_of_error(error, self._attempts))
+        except (dg.Failure, dg.RetryRequested):
+            raise
         except BaseException:
-            self._recorder.log(done)
+            with suppress(Exception):  # the step's own exception is the one to see
+                self._writer.close()
             for reason in reasons(self._source.source, self._outcome.failed, self._partitions):
                 self._context.log.error(reason)  # Dagster shows the exception alone
             raise
-        for note in self._outcome.skipped:
-            self._context.log.info(f"skipped {note}")
-        if self._outcome.failed:
-            self._end(
-                report_of_step(
-                    self._source.source, self._outcome, self._attempts, self._partitions
-                ),
-                lake,
-            )
-        yield from self._recorder.results(lake, done)
+        yield from self._recorder.results()
 
-    def _log_checks(self, lake: ObjectStore) -> None:
+    def _end_if_failed(self, lake: ObjectStore) -> None:
+        for note in self._outcome.skipped:
+            self._info(f"skipped {note}")
+        if self._outcome.failed:
+            report = report_of_step(
+                self._source.source, self._outcome, self._attempts, self._partitions
+            )
+            if report.retry_in_s is None:
+                self._recorder.record_all_checks(lake)
+            self._end(report)
+
+    def _end(self, report: FailureReport) -> NoReturn:
+        """Record what is committed, then end: a run may be ended while it waits for a retry."""
         try:
-            self._recorder.log_checks(lake, self._outcome.receipts)
+            self._writer.close()
         except HeadraceError as error:  # it must not hide the step's own failure
             self._context.log.warning(f"The committed partitions could not be checked: {error}")
+        end(self._context, report)
+
+    def _info(self, text: str) -> None:
+        self._writer.put(lambda: self._context.log.info(text))
+
+    def _warn(self, text: str) -> None:
+        self._writer.put(lambda: self._context.log.warning(text))
 
     async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
@@ -117,18 +144,22 @@ class Step:
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
-                await run_source(run, self._endpoints, self._partitions, self._outcome, self._done)
+                await run_source(
+                    run,
+                    self._endpoints,
+                    self._partitions,
+                    self._outcome,
+                    lambda result: self._done(lake, client, result),
+                )
             finally:
                 progress.cancel()
-                self._recorder.shared = self._shared_metadata(client)
                 passed_s = time.monotonic() - began
-                self._context.log.info(line(self._outcome, client, passed_s, limited=self._limited))
+                self._info(line(self._outcome, client, passed_s, limited=self._limited))
                 if warning := too_fast(client.budget.stats, limited=self._limited):
-                    self._context.log.warning(warning)
+                    self._warn(warning)
 
     async def _report(self, client: Client) -> None:
-        log = self._context.log.info
-        await report(client, self._outcome, log, self._timeline, limited=self._limited)
+        await report(client, self._outcome, self._info, self._timeline, limited=self._limited)
 
     @property
     def _limited(self) -> bool:
@@ -150,23 +181,28 @@ class Step:
             return run.root_run_id or run.run_id
         return run.run_id
 
-    def _done(self, result: PartitionResult) -> None:
+    def _done(self, lake: ObjectStore, client: Client, result: PartitionResult) -> None:
         manifest = result.manifest
-        self._context.log.info(
+        self._info(
             f"{result.endpoint} {manifest.partition}: {result.outcome}, "
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
         if warning := manifest.notes.warning:
-            self._context.log.warning(f"{result.endpoint} {manifest.partition}: {warning}")
+            self._warn(f"{result.endpoint} {manifest.partition}: {warning}")
+        last = manifest.partition == self._outcome.wanted[result.endpoint][-1]
+        self._recorder.record(lake, result, self._shared_metadata(client), last=last)
 
     def _shared_metadata(self, client: Client) -> dict[str, Any]:
-        """Metadata of the whole run: the endpoints of a source share one budget."""
+        """Metadata of the run so far: the endpoints of a source share one budget."""
+        if self._shared and time.monotonic() - self._shared_at < _SHARED_FOR_S:
+            return self._shared
         stats = client.budget.stats
         self._timeline.add(time.time(), stats)
         limit_per_s = self._source.limits.rate_per_s
         plot = requests_over_time(stats.sends, stats.bin_s, limit_per_s, self._timeline)
-        return {
+        self._shared_at = time.monotonic()
+        self._shared = {
             **({"budget_share_used": round(stats.share_used, 4)} if self._limited else {}),
             "run_requests": stats.requests,
             "run_waited_slot_s": round(stats.waited_slot_s, 3),
@@ -175,13 +211,4 @@ class Step:
             "breaker": client.breaker_state,
             "requests_over_time": dg.MetadataValue.md(plot),
         }
-
-    def _end(self, report: FailureReport, lake: ObjectStore | None = None) -> NoReturn:
-        """Record what is committed, then end: a run may be terminated while it waits for a retry.
-
-        :param lake: the lake to check what is committed in, if there is no retry.
-        """
-        self._recorder.log(self._outcome.receipts)
-        if lake is not None and report.retry_in_s is None:
-            self._log_checks(lake)
-        end(self._context, report)
+        return self._shared

@@ -1,6 +1,6 @@
 """The usage of each budget: the last hour of every API key, over all processes that use it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -9,6 +9,7 @@ from assets.failures import fail
 from assets.progress import counted, requests_over_time
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
+from pipeline.ratelimit import Minute
 from resources import ApiResource
 
 MINUTE_S = 60.0
@@ -16,29 +17,55 @@ _HEAD = "| minute (UTC) | requests | 429 | waited, s |\n|---|---|---|---|\n"
 
 
 def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
-    """The asset ``headrace/budgets``; materialize it to look."""
+    """The assets ``headrace/budgets/{source}``; materialize one to look.
 
-    @dg.asset(
-        key=["headrace", "budgets"],
-        group_name="headrace",
-        description="The last hour of each API key: requests, limit, 429s, waits; all processes.",
-        kinds={"markdown"},
+    One a source, so that the code locations of one deployment don't claim the same asset.
+    """
+    keys = {
+        source.source: dg.AssetKey(["headrace", "budgets", source.source]) for source in sources
+    }
+
+    @dg.multi_asset(
+        name="headrace_budgets",
+        specs=[
+            dg.AssetSpec(
+                key,
+                group_name="headrace",
+                description="The last hour of the API key: requests, limit, 429s, waits; of all "
+                f"processes that use the key of {name}.",
+                kinds={"markdown"},
+                skippable=True,
+            )
+            for name, key in keys.items()
+        ],
+        can_subset=True,
     )
-    def budgets(api: ApiResource) -> dg.MaterializeResult[None]:
-        metadata: dict[str, dg.MetadataValue] = {}
+    def budgets(
+        context: dg.AssetExecutionContext, api: ApiResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
         for source in sources:
+            key = keys[source.source]
+            if key not in context.selected_asset_keys:
+                continue
             try:
-                metadata[source.source] = dg.MetadataValue.md(page(source, api))
+                minutes = api.budget.usage(source)
             except HeadraceError as error:
                 fail(str(error))
-        return dg.MaterializeResult(metadata=metadata)
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata={
+                    "requests": sum(minute.requests for minute in minutes),
+                    "throttled_429": sum(minute.throttled for minute in minutes),
+                    "waited_s": sum(minute.waited_s for minute in minutes),
+                    "last_hour": dg.MetadataValue.md(page(source, minutes)),
+                },
+            )
 
     return budgets
 
 
-def page(source: Source, api: ApiResource) -> str:
+def page(source: Source, minutes: Sequence[Minute]) -> str:
     """Markdown: the requests of all users of a source's budget in each minute of the last hour."""
-    minutes = api.budget.usage(source)
     requests = sum(minute.requests for minute in minutes)
     throttled = sum(minute.throttled for minute in minutes)
     waited_s = sum(minute.waited_s for minute in minutes)

@@ -6,7 +6,8 @@
     make bench ARGS="--save"                        write benchmarks/results and the table in README
 
 Scenarios: ``fast``, ``igdb``, ``hundred``, ``faults`` (see race), ``memory``, ``counts``,
-``runs``, ``budget``, ``startup``. Where CPU goes has a program of its own: ``benchmarks.parts``.
+``runs``, ``budget``, ``startup``, ``year``. Where CPU goes has a program of its own:
+``benchmarks.parts``.
 """
 
 import argparse
@@ -25,11 +26,12 @@ from benchmarks.race import SCENARIOS, Scenario, race
 from benchmarks.report import table, write_readme
 from benchmarks.runs import runs
 from benchmarks.startup import startup
+from benchmarks.year import year
 from local.s3 import S3
 from local.services import seaweedfs
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("memory", "counts", "runs", "budget", "startup")
+OTHERS = ("memory", "counts", "runs", "budget", "startup", "year")
 MEMORY_ROWS = (30_000, 60_000, 300_000, 600_000)
 """Of 30,000, ten pages a request, six answers are all: fewer than are on their way later."""
 MEMORY_PARTS = {
@@ -94,6 +96,7 @@ def measured(name: str, s3: S3, args: argparse.Namespace) -> dict[str, Any]:
         "runs": lambda: runs(s3, 1_000 if args.quick else 15_000),
         "budget": lambda: budget(quick=args.quick),
         "startup": lambda: startup(s3, 1 if args.quick else 3),
+        "year": lambda: year(s3, *(24, 3) if args.quick else (365, 70)),
     }
     if name in others:
         return others[name]()

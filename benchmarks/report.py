@@ -26,6 +26,7 @@ def table(found: dict[str, Any]) -> str:
         "runs": _runs,
         "budget": _budget,
         "startup": _startup,
+        "year": _year,
     }
     parts += [make(found[name]) for name, make in makers.items() if name in found]
     return "\n\n".join(parts)
@@ -187,3 +188,13 @@ def _startup(found: dict[str, Any]) -> str:
             f"CPU seconds of imports: {imports}.",
         ]
     )
+
+
+def _year(found: dict[str, Any]) -> str:
+    days = [key for key in next(iter(found.values())) if key != "ratio"]
+    head = "".join(f" {each} days: s | requests |" for each in days)
+    lines = ["**A year in the lake**", "", f"| |{head} ratio |", "|---" * (2 * len(days) + 2) + "|"]
+    for name, by_days in found.items():
+        cells = "".join(f" {by_days[d]['s']:.2f} | {by_days[d]['requests']} |" for d in days)
+        lines.append(f"| {name} |{cells} {by_days['ratio']:.1f} |")
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from commands import dagster_runs, lake_table, query
+from commands.verify import verify
 from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import HeadraceError
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
 
+    _add_verify(verbs)
     verb = _verb(
         verbs,
         "load",
@@ -86,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("what", metavar="SOURCE/ENDPOINT")
     verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
 
+    _add_backfill(verbs)
+    return parser
+
+
+def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(
         verbs,
         "backfill",
@@ -95,7 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
     verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
-    return parser
+
+
+def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(
+        verbs,
+        "verify",
+        "read every committed file, hold it against its checksum, and name what is damaged",
+        "verify igdb/games --partition 2026-11-20",
+    )
+    verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
+    verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
+    verb.set_defaults(run=lambda given: verify(opened_lake(), given.what, given.partition))
 
 
 def _verb(

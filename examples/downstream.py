@@ -26,7 +26,7 @@ YESTERDAY_TOO = dg.AutomationCondition.in_latest_time_window(timedelta(days=2))
     group_name="reports",
     deps=[GAMES],
     partitions_def=definitions.defs.resolve_assets_def(GAMES).partitions_def,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=definitions.defs.resolve_assets_def(GAMES).backfill_policy,
     automation_condition=dg.AutomationCondition.eager().replace(
         "in_latest_time_window", YESTERDAY_TOO
     ),

@@ -10,6 +10,7 @@
     │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
+    │   │   └── LakeDamaged      a file is not what was written: cut, altered
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
@@ -21,6 +22,8 @@
 A message says what was expected, what came, and what to do. It never holds a secret: build it from
 names of settings, statuses and bodies that are ``cut``, never from headers or URLs with a query.
 """
+
+import errno
 
 from pipeline.body import Body
 
@@ -47,6 +50,38 @@ def printable(text: str) -> str:
         letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "\ufffd"
         for letter in text
     )
+
+
+_OF_THE_MACHINE = {
+    errno.EMFILE: "this process has too many files open (EMFILE): raise `ulimit -n`",
+    errno.ENFILE: "this machine has too many files open (ENFILE): raise `fs.file-max`",
+    errno.ENOLCK: "the file system gives no locks (ENOLCK): use a folder on a local disk",
+    errno.EIO: "the disk or the file system fails (EIO): look at it, and at the system's log",
+    errno.ENOSPC: "the disk is full (ENOSPC): make room on it",
+    errno.EDQUOT: "the quota of the disk is used up (EDQUOT): make room on it",
+    errno.EROFS: "the file system can't be written (EROFS): mount it for writing",
+}
+
+
+def machine_problem(error: BaseException | None) -> str:
+    """What is wrong with this machine, if an error or one that led to it says so; else empty.
+
+    >>> machine_problem(OSError(errno.EMFILE, "Too many open files"))
+    'this process has too many files open (EMFILE): raise `ulimit -n`'
+    """
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, OSError) and one.errno in _OF_THE_MACHINE:
+            return _OF_THE_MACHINE[one.errno]
+        named = (getattr(one, name, None) for name in ("os_error", "reason", "error"))
+        told = [each for each in (*named, *one.args) if isinstance(each, BaseException)]
+        waiting += [one.__cause__, one.__context__, *told]
+    return ""
 
 
 class HeadraceError(Exception):
@@ -94,6 +129,10 @@ class WindowRefused(Permanent):
 
 class LakeRefused(Permanent):
     """S3 says no: no such bucket, or no permission."""
+
+
+class LakeDamaged(LakeRefused):
+    """A file of the lake is not what was written there."""
 
 
 class ReadRefused(Permanent):

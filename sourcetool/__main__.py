@@ -17,7 +17,7 @@ from sourcetool.reference import reference
 from sourcetool.validate import validate
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sourcetool", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser(
@@ -30,6 +30,28 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--rows", type=int, default=0, help="read until so many rows have come")
     verb.add_argument("--into", help="a Parquet file for the rows of one endpoint")
     verb.add_argument("--json", action="store_true", help="the verdict for programs")
+    _add_new(verbs)
+    verb = verbs.add_parser(
+        "catalogue", help="of a folder of manifests: what converts and loads, and why the rest not"
+    )
+    verb.add_argument("folder")
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
+    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
+    verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
+    verbs.add_parser(
+        "validate", help="load all sources of HEADRACE_SOURCES: exit code 1 if one can't"
+    )
+    verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--list", action="store_true")
+    what.add_argument("--clear", action="store_true")
+    verb.add_argument("--source", help="only of this source")
+    verb.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
+    return parser
+
+
+def _add_new(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = verbs.add_parser(
         "new", help="ask a URL for one page, and propose the YAML of its source"
     )
@@ -50,23 +72,10 @@ def main(arguments: list[str] | None = None) -> int:
     verb.add_argument("--json", help="a JSON object: the body of a POST")
     verb.add_argument("--form", help="a=1&b=2: the form of a POST")
     verb.add_argument("--method", help="GET or POST; default: POST if there is a body")
-    verb = verbs.add_parser(
-        "catalogue", help="of a folder of manifests: what converts and loads, and why the rest not"
-    )
-    verb.add_argument("folder")
-    form = verb.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
-    form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
-    verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
-    verbs.add_parser(
-        "validate", help="load all sources of HEADRACE_SOURCES: exit code 1 if one can't"
-    )
-    verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
-    what = verb.add_mutually_exclusive_group(required=True)
-    what.add_argument("--list", action="store_true")
-    what.add_argument("--clear", action="store_true")
-    verb.add_argument("--source", help="only of this source")
-    verb.add_argument("--pattern", help="only SOURCE/PATH that has this text or matches this glob")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
     given = parser.parse_args(arguments)
     if given.verb == "reference":
         sys.stdout.write(reference())

@@ -179,8 +179,13 @@ class Endpoint(Model):
         description="how old a response from the cache may be: low (300 s), medium (3600 s), "
         "high (86400 s), or seconds; for reference data without a cursor",
     )
+    deps: tuple[Annotated[str, Field(pattern=r"^[^/\s]+(/[^/\s]+)*$")], ...] = Field(
+        (),
+        description="keys of further assets that this one depends on in Dagster's graph, "
+        "`group/asset`",
+    )
     preview: bool | None = Field(
-        None, description="whether rows are shown in Dagster; default: as the source says"
+        None, description="false: no rows in Dagster's database; default: the source's `preview`"
     )
     conditional: bool = Field(
         False,

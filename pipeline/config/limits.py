@@ -63,7 +63,7 @@ class LimitsConfig(Model):
         "longest of the windows (GitHub)",
     )
     backfill_share: float = Field(
-        1.0,
+        0.75,
         gt=0,
         le=1,
         description="part of the budget that a backfill keeps to while other runs send; the rest "

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pipeline.config.each import problems_of_lists
 from pipeline.config.hints import hint
 from pipeline.config.settings import MissingSetting, interpolate
-from pipeline.config.source import BASE_URL, Source
+from pipeline.config.source import BASE_URL, OWNER, TAG_KEY, TAG_VALUE, Origin, Source
 from pipeline.config.yaml_lines import Lines, read_yaml, without_left_out
 from pipeline.errors import ConfigError
 from pipeline.hooks import load_function
@@ -48,7 +48,8 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     found = missing.sentences or _misfits(str(file), lines, source)
     if found:
         raise ConfigError("\n".join(found))
-    source = source.with_credentials_of(_for_credentials(lines, settings))
+    origin = Origin(str(file), {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
+    source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
     return source.with_secrets(_sent(lines, settings, source))
 
 
@@ -288,5 +289,8 @@ _SENTENCES = {
 }
 _PATTERNS = {
     NAME: "expected a name of lower case letters, digits and _, starting with a letter",
+    OWNER: "expected an e-mail address, or team:name",
+    TAG_KEY: "expected letters, digits, _, . and -, with one / at most",
+    TAG_VALUE: "expected letters, digits, _, . and -",
     BASE_URL: "expected https://host/path, without a query, and the credentials under auth",
 }

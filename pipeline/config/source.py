@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, available_timezones
@@ -25,8 +26,9 @@ from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 
 _NO_MATTER: Final[Any] = {
-    "cache": True, "conditional": True, "preview": True, "description": True,
-    "columns": {"__all__": {"description"}}, "each": {"concurrency"},
+    "cache": True, "conditional": True, "description": True,
+    "columns": {"__all__": {"description"}}, "each": {"concurrency"}, "deps": True,
+    "preview": True,
 }  # fmt: skip
 """What may change of an endpoint while its rows stay the same."""
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
@@ -39,6 +41,41 @@ class Schedule(Model):
     hour: int = Field(1, ge=0, le=23)
     minute: int = Field(30, ge=0, le=59)
     running: bool = Field(False, description="true: the schedule is on from the first load")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a source is defined.
+
+    :ivar lines: the line of each endpoint, from 1.
+    """
+
+    file: str
+    lines: Mapping[str, int]
+
+
+class BackfillConfig(Model):
+    """How Dagster cuts a backfill into runs."""
+
+    days_per_run: int = Field(
+        30, ge=1, le=10_000, description="partitions of one run of a backfill that the UI starts"
+    )
+
+
+class Freshness(Model):
+    """When Dagster says that an asset is out of date."""
+
+    within_s: float = Field(
+        93_600.0,
+        gt=0,
+        description="the newest materialization is not older; default: 26 hours, a daily run that "
+        "is two hours late",
+    )
+
+
+OWNER = r"^(team:.+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+TAG_KEY = r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$"
+TAG_VALUE = r"^[A-Za-z0-9_.-]{0,63}$"
 
 
 class Source(Model):
@@ -81,12 +118,34 @@ class Source(Model):
     breaker: BreakerConfig = BreakerConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     schedule: Schedule = Schedule()
+    backfill: BackfillConfig = BackfillConfig()
+    owners: tuple[Annotated[str, Field(pattern=OWNER)], ...] = Field(
+        (), description="of all assets: an e-mail address, or `team:name`"
+    )
+    tags: dict[Annotated[str, Field(pattern=TAG_KEY)], Annotated[str, Field(pattern=TAG_VALUE)]] = (
+        Field({}, description="of all assets, for Dagster's selections and filters")
+    )
+    freshness: Freshness | None = Field(
+        None, description="a freshness policy for all assets; default: none"
+    )
     preview: bool = Field(
-        True, description="false: no rows of data are shown in Dagster, or kept in its database"
+        True, description="false: no rows of the API are stored in Dagster's database"
     )
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     _credentials: tuple[str, ...] = ()
     _secrets: tuple[SecretStr, ...] = ()
+    _origin: Origin | None = None
+
+    def with_origin(self, origin: Origin) -> "Source":
+        """This source, which can say in which lines of which file it stands."""
+        found = self.model_copy()
+        found._origin = origin
+        return found
+
+    @property
+    def origin(self) -> Origin | None:
+        """The file that it was read from; None for a source that was made otherwise."""
+        return self._origin
 
     def with_credentials_of(self, variables: Sequence[str]) -> "Source":
         """This source, which can say where its credentials come from."""

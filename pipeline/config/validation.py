@@ -12,6 +12,7 @@ from pipeline.config.each import problems_of_each
 from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
 from pipeline.decode.row_selection import STAR, compiled
 from pipeline.pagination import PAGINATION
+from pipeline.partitions.base import is_folder_column
 
 if TYPE_CHECKING:
     from pipeline.config.endpoint import Endpoint
@@ -164,6 +165,12 @@ def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
             "the column `_deleted` is true in a tombstone: name the member that says so as "
             "`deleted`, and give another one another name, e.g. "
             "`their_deleted: {type: json, path: _deleted}`"
+        )
+    for name in filter(is_folder_column, {**endpoint.columns, **endpoint.value_columns}):
+        yield (
+            f"the column `{name}` has the name of the partitions' folders (dt=…), and engines that "
+            "read them by their path show the partition in its place: give the column another "
+            f"name, e.g. `their_dt: {{type: json, path: {name}}}`"
         )
 
 

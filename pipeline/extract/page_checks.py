@@ -15,6 +15,7 @@ from pipeline.dialects.window_format import may_come
 from pipeline.errors import ContractBroken
 from pipeline.pagination import SharedRows
 from pipeline.pagination.page import Key, Keys, PageRequest
+from pipeline.partitions.base import is_folder_column
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -248,6 +249,13 @@ def check_names(table: pa.Table, endpoint: Endpoint) -> None:
                 f"own in the lake: {_REMEDY[name]}give the member another name, e.g. columns: "
                 f"{{their{name}: {{type: json, path: {name}}}}}"
             )
+    folder = next((name for name in table.column_names if is_folder_column(name)), None)
+    if folder is not None:
+        raise ContractBroken(
+            f"The rows have a member `{folder}`, and the folders of partitions are named dt=…, so "
+            "that engines which read them by their path show the partition in its place. Give the "
+            f"member another name, e.g. columns: {{their_dt: {{type: json, path: {folder}}}}}"
+        )
 
 
 def _not_beyond(

@@ -6,18 +6,26 @@ wrote it before. A batch counts once the checkpoint names it. A commit is decide
 checkpoint holds its manifest; from then on any run may carry it out, any number of times.
 """
 
+import base64
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, Final
 
 import pyarrow as pa
 
 from pipeline.decode.types import describe
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
+from pipeline.lake.carry_out import (
+    CommitOutcome,
+    CommitResult,
+    carry_out,
+    clean_up,
+    lost_race,
+    publish,
+)
 from pipeline.lake.checkpoint import (
     Checkpoint,
     CommitDecision,
@@ -28,35 +36,16 @@ from pipeline.lake.checkpoint import (
     schema_to_text,
 )
 from pipeline.lake.compare_and_swap import compare_and_swap
-from pipeline.lake.index import CommittedManifest, ManifestIndex, read_committed
-from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.index import ManifestIndex, read_committed
+from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
 from pipeline.lake.stores.base import ObjectStore, Part, Upload, UploadGone, WriteConflict
 from pipeline.partitions.window import Window
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
+INLINE_BYTES: Final = 2**20
+"""A day's only file, if it is no larger, is staged in the checkpoint: two requests less."""
 _OPEN_ATTEMPTS: Final = 20
-_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
-
-
-class CommitResult(Enum):
-    """How a commit ended. *Unknown* is no result: it is raised, and the next attempt finds out."""
-
-    DONE = "done"
-    LOST = "lost"
-
-
-@dataclass(frozen=True)
-class CommitOutcome:
-    """What came of a commit.
-
-    :param manifest: what is in the lake now: one's own if DONE, the winner's if LOST.
-    :param left_over: a sentence on why the clean-up was not finished; the next attempt finishes it.
-    """
-
-    result: CommitResult
-    manifest: Manifest
-    left_over: str | None = None
 
 
 # ---- take over
@@ -94,26 +83,33 @@ def open_attempt(
             window=window,
         )
         if number == 0 and index is not None and index.untouched(place):
-            attempt = _begin(lake, place, fresh, index)
-        else:
-            attempt = _take_over(lake, place, fresh, index)
-        if attempt is not None:
+            return _begin(lake, place, fresh, index)
+        if (attempt := _take_over(lake, place, fresh, index)) is not None:
             return attempt
     raise lost_race(place)
 
 
 def _begin(
     lake: ObjectStore, place: PartitionPaths, fresh: Checkpoint, index: ManifestIndex
-) -> "Attempt | None":
-    """Own a partition that nobody works on; None if somebody does by now."""
-    base = index.etag(place)
+) -> "Attempt":
+    """Begin a partition that nobody worked on when the run looked.
+
+    The first checkpoint is written with the first batch, and makes the work one's own: until then
+    nothing of it is in the lake. Of two that begin so at the same time, the second one is fenced.
+    """
     index.touched(place)
-    mine = replace(fresh, base=base)
-    etag = _own(lake, place, mine, replaces=None)
-    if etag is None:
-        return None
-    # Files of a first generation can lie in the folder only if a checkpoint tells of them.
-    return Attempt(lake, place, mine, etag, resumed=False, index=index, alone=base is None)
+    mine = replace(fresh, base=index.etag(place))
+    lake.check_conditions(place.checkpoint, mine.to_json())
+    return Attempt(
+        lake,
+        place,
+        mine,
+        None,
+        resumed=False,
+        index=index,
+        others=index.files(place),
+        idle=index.uploads(place),
+    )
 
 
 def _take_over(
@@ -179,7 +175,9 @@ class Attempt:
 
     For one thread at a time. Built by `open_attempt` only.
 
-    :param alone: no file of another generation or attempt can lie in the partition's folder.
+    :param etag: of its checkpoint; None: it is written with the first batch.
+    :param others: the files that lay in the partition's folder; None: to be listed.
+    :param idle: unfinished uploads that no checkpoint can name once this one owns the partition.
     :ivar committed: not None if an earlier attempt had decided its commit; opening has carried it
         out and there is nothing left to extract. Its window and watermark tell whether that is
         enough; if it isn't, open again, which then starts afresh.
@@ -190,15 +188,17 @@ class Attempt:
         lake: ObjectStore,
         place: PartitionPaths,
         checkpoint: Checkpoint,
-        etag: str,
+        etag: str | None,
         *,
         resumed: bool,
         index: ManifestIndex | None = None,
-        alone: bool = False,
+        others: frozenset[str] | None = None,
+        idle: Sequence[Upload] = (),
     ) -> None:
         self._lake = lake
         self._index = index
-        self._alone = alone
+        self._others = others
+        self._idle = tuple(idle)
         self._checkpoint = checkpoint
         self._etag = etag
         self.place = place
@@ -243,28 +243,41 @@ class Attempt:
         progress: Mapping[str, Any],
         counters: Mapping[str, int],
         schema: pa.Schema,
+        last: bool = False,
     ) -> None:
         """Bring a batch to S3, unseen by readers, and record that it is there.
 
         :param body: the Parquet file: bytes, or anything with their buffer.
         :param progress: what the next attempt needs to resume behind this batch; JSON values.
         :param schema: of all batches so far; it may only grow wider.
+        :param last: no batch comes after this one. One that is small and alone is staged in the
+            checkpoint itself, without an upload.
         :raises LostRace: another attempt has taken the partition over.
         """
         if self._checkpoint.manifest is not None:
             raise RuntimeError(f"{self.place} is committed already: nothing can be staged.")
         key = self.place.part(len(self._checkpoint.batches), self.generation)
         view = memoryview(body).cast("B")
-        upload_id, parts = self._upload(key, view)
+        inline = last and not self._checkpoint.batches and view.nbytes <= INLINE_BYTES
+        upload_id, parts = ("", ()) if inline else self._upload(key, view)
         batch = StagedBatch(
-            key, upload_id, parts, rows, view.nbytes, dict(progress), dict(counters)
+            key=key,
+            upload_id=upload_id,
+            parts=parts,
+            rows=rows,
+            bytes=view.nbytes,
+            checksum=checksum_of(view),
+            progress=dict(progress),
+            counters=dict(counters),
+            body=base64.b64encode(view).decode() if inline else "",
         )
         batches = (*self._checkpoint.batches, batch)
         try:
             self._save(self._checkpoint.next(batches=batches, schema=schema_to_text(schema)))
         except LostRace:
-            with suppress(HeadraceError):
-                self._lake.abort_upload(key, upload_id)
+            if upload_id:
+                with suppress(HeadraceError):
+                    self._lake.abort_upload(key, upload_id)
             raise
 
     def start_over(self, window: Window | None = None) -> None:
@@ -276,7 +289,7 @@ class Attempt:
         """
         staged = self._checkpoint.batches
         owner = new_generation(datetime.now(UTC), secrets.token_hex(4))
-        self._alone = False
+        self._others = None
         self._save(
             self._checkpoint.next(
                 owner=owner,
@@ -303,11 +316,13 @@ class Attempt:
         try:
             decision = self._decide(build)
         except LostRace:
+            with suppress(LakeUnavailable, LakeRefused):
+                self._withdraw()
             winner = self.winner()
             if winner is None:
                 raise
             return CommitOutcome(CommitResult.LOST, winner)
-        outcome = _publish(self._lake, self.place, decision, self._index)
+        outcome = publish(self._lake, self.place, decision, self._index)
         if outcome.result is CommitResult.DONE:
             self.committed = outcome.manifest
             try:
@@ -330,18 +345,43 @@ class Attempt:
         manifest = self._filled_in(build(files), files)
         # Listed by the owner before its decision: if that write succeeds, all of this belongs to
         # the generation before or to fenced attempts, and none of it can come to life again.
-        listed = () if self._alone else self._lake.list(self.place.folder)
-        mine = (item.key for item in listed if paths_of_part(item.key) == self.place)
-        garbage = tuple(key for key in mine if key not in manifest.paths)
-        self._save(self._checkpoint.next(manifest=manifest, garbage=garbage))
-        return CommitDecision(manifest, self._checkpoint.base, garbage, self._etag)
+        others = self._listed() if self._others is None else self._others
+        garbage = tuple(sorted(others - manifest.paths))
+        # The files are complete: what a small one was made of is not needed any more.
+        batches = tuple(replace(batch, body="") for batch in self._checkpoint.batches)
+        etag = self._save(
+            self._checkpoint.next(manifest=manifest, garbage=garbage, batches=batches)
+        )
+        return CommitDecision(manifest, self._checkpoint.base, garbage, etag)
 
-    def _save(self, checkpoint: Checkpoint) -> None:
+    def _listed(self) -> frozenset[str]:
+        listed = self._lake.list(self.place.folder)
+        return frozenset(item.key for item in listed if paths_of_part(item.key) == self.place)
+
+    def _withdraw(self) -> None:
+        """Remove the file of a fenced attempt that was staged in its checkpoint, if nobody has it.
+
+        An upload that the winner has aborted can't be completed; a file that is written can be.
+        """
+        held = load(self._lake, self.place)
+        current = read_committed(self._lake, self.place)
+        staged = held.checkpoint.batches if held and held.checkpoint else ()
+        named = {batch.key for batch in staged} | (current.manifest.paths if current else set())
+        own = {batch.key for batch in self._checkpoint.batches if batch.body}
+        clean_up(self._lake, self.place, files=own - named)
+
+    def _save(self, checkpoint: Checkpoint) -> str:
+        """Write the checkpoint, if the work is still one's own; its etag."""
         try:
-            self._etag = save(self._lake, self.place, checkpoint, replaces=self._etag)
+            etag = save(self._lake, self.place, checkpoint, replaces=self._etag)
         except WriteConflict:
             raise lost_race(self.place) from None
-        self._checkpoint = checkpoint
+        self._etag, self._checkpoint = etag, checkpoint
+        if self._idle:
+            # No checkpoint was there a moment ago: what was listed before is in nobody's use.
+            idle, self._idle = self._idle, ()
+            clean_up(self._lake, self.place, uploads=idle)
+        return etag
 
     def _upload(self, key: str, body: memoryview) -> tuple[str, tuple[Part, ...]]:
         lake = self._lake
@@ -370,20 +410,46 @@ class Attempt:
     def _complete_uploads(self) -> list[ManifestFile]:
         files: list[ManifestFile] = []
         for index, batch in enumerate(self._checkpoint.batches):
-            try:
-                self._lake.complete_upload(batch.key, batch.upload_id, batch.parts)
-            except UploadGone:
-                # An earlier attempt may have completed it, or this one's response was lost.
-                if self._lake.size(batch.key) != batch.bytes:
-                    self._cut_back(index)
-            files.append(ManifestFile(batch.key, batch.rows, batch.bytes))
+            if not self._completed(batch):
+                self._leave_to_the_winner()
+                self._cut_back(index)
+            files.append(ManifestFile(batch.key, batch.rows, batch.bytes, batch.checksum))
         return files
+
+    def _completed(self, batch: StagedBatch) -> bool:
+        """Make the file of a batch appear; False if what it was made of is gone."""
+        try:
+            if batch.body:
+                body = base64.b64decode(batch.body)
+                compare_and_swap(self._lake, batch.key, body, replaces=None)
+            elif batch.upload_id:
+                self._lake.complete_upload(batch.key, batch.upload_id, batch.parts)
+            else:
+                return self._lake.size(batch.key) == batch.bytes
+        except (UploadGone, WriteConflict):
+            # An earlier attempt may have completed it, or this one's response was lost.
+            return self._lake.size(batch.key) == batch.bytes
+        return True
+
+    def _leave_to_the_winner(self) -> None:
+        """Of an upload that is gone: another run may have aborted it, and committed.
+
+        Until its first checkpoint is written, nothing tells others whose an upload is.
+
+        :raises LostRace: so it is; this attempt's checkpoint and what it names are removed.
+        """
+        if (winner := self.winner()) is not None:
+            staged = self._checkpoint.batches
+            clean_up(
+                self._lake, self.place, batches=staged, keep=winner.paths, checkpoint=self._etag
+            )
+            raise lost_race(self.place)
 
     def _cut_back(self, index: int) -> None:
         kept, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
         losses = self._checkpoint.losses + (not kept)
         self._save(self._checkpoint.next(batches=kept, losses=losses))
-        self._alone = False
+        self._others = None
         clean_up(self._lake, self.place, batches=lost)
         if not kept and losses > 1:
             raise LakeRefused(
@@ -415,86 +481,3 @@ class Attempt:
             run_id=checkpoint.run_id,
             definition=checkpoint.definition,
         )
-
-
-# ---- carry out
-
-
-def carry_out(
-    lake: ObjectStore,
-    place: PartitionPaths,
-    decision: CommitDecision,
-    index: ManifestIndex | None = None,
-) -> CommitOutcome:
-    """Finish a commit that an earlier attempt has decided."""
-    outcome = _publish(lake, place, decision, index)
-    if outcome.result is CommitResult.DONE:
-        clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
-    return outcome
-
-
-def _publish(
-    lake: ObjectStore,
-    place: PartitionPaths,
-    decision: CommitDecision,
-    index: ManifestIndex | None,
-) -> CommitOutcome:
-    """Put the decided manifest in place, if the one that it replaces is still there.
-
-    :raises LakeUnavailable: not known whether it is in place; the checkpoint stays for the next.
-    """
-    planned = decision.manifest
-    try:
-        body = planned.to_json().encode()
-        etag = compare_and_swap(lake, place.manifest, body, replaces=decision.base)
-        current: CommittedManifest | None = CommittedManifest(planned, etag)
-    except WriteConflict:
-        current = read_committed(lake, place)
-    if index is not None and current is not None:
-        index.put(place, current)
-    if current is not None and current.manifest.generation == planned.generation:
-        return CommitOutcome(CommitResult.DONE, planned)
-    # Nobody can carry the decision out any more: what it refers to is gone for good.
-    needed = current.manifest.paths if current else frozenset()
-    clean_up(lake, place, files=planned.paths, keep=needed, checkpoint=decision.etag)
-    if current is None:
-        raise LostRace(
-            f"The manifest of {place} was removed while its successor was being written."
-            " The next attempt starts from the beginning.",
-            wait_s=1,
-        )
-    return CommitOutcome(CommitResult.LOST, current.manifest)
-
-
-def clean_up(
-    lake: ObjectStore,
-    place: PartitionPaths,
-    *,
-    uploads: Iterable[Upload] = (),
-    batches: Iterable[StagedBatch] = (),
-    files: Iterable[str] = (),
-    keep: frozenset[str] = frozenset(),
-    checkpoint: str | None = None,
-) -> None:
-    """Remove what is in nobody's use: in this order, so that the last to go tells of the rest.
-
-    :param batches: staged, completed or not: their uploads and their files.
-    :param keep: files that stay, whoever names them.
-    :param checkpoint: its etag; the checkpoint goes last, if it is still that one.
-    """
-    staged = tuple(batches)
-    unfinished = [(each.key, each.upload_id) for each in uploads]
-    for key, upload_id in (*unfinished, *((each.key, each.upload_id) for each in staged)):
-        lake.abort_upload(key, upload_id)
-    lake.delete(sorted({*files, *(batch.key for batch in staged)} - keep))
-    if checkpoint is not None:
-        lake.delete_exactly(place.checkpoint, checkpoint)
-
-
-def lost_race(place: PartitionPaths) -> LostRace:
-    """What the loser of a partition raises."""
-    return LostRace(
-        f"Another run has taken over {place} and goes on from the same batches; this one stops"
-        " here, and nothing is lost.",
-        wait_s=_LOST_WAIT_S,
-    )

@@ -23,20 +23,26 @@ from pipeline.partitions.window import Window
 
 log = logging.getLogger("headrace.lake")
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
 class StagedBatch:
-    """A staged Parquet file: a multipart upload whose parts are all there, not completed."""
+    """A staged Parquet file: a multipart upload whose parts are all there, not completed.
+
+    :ivar checksum: of its bytes, as the manifest will have it.
+    :ivar body: base64 of the whole file, where it is small and no upload was made for it.
+    """
 
     key: str
     upload_id: str
     parts: tuple[Part, ...]
     rows: int
     bytes: int
+    checksum: str
     progress: Mapping[str, Any]
     counters: Mapping[str, int]
+    body: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,19 @@ after a commit, the winner of a lost race, a file that has vanished) reads fresh
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 
+from pipeline.errors import LakeRefused
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.paths import PartitionPaths, manifests_folder, paths_of_record, records_prefix
-from pipeline.lake.stores.base import ObjectStore
+from pipeline.lake.paths import (
+    PartitionPaths,
+    manifests_folder,
+    paths_of_part,
+    paths_of_record,
+)
+from pipeline.lake.stores.base import ObjectStore, Upload
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,29 @@ def read_committed(lake: ObjectStore, place: PartitionPaths) -> CommittedManifes
     found = lake.get(place.manifest)
     if found is None:
         return None
+    return CommittedManifest(believed(lake, place, found.body), found.etag)
+
+
+def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Manifest:
+    """A manifest, held against the name that it lies under and against its own sums.
+
+    :raises LakeRefused: it is no manifest, or not the one of this partition.
+    """
     name = lake.url(place.manifest)
-    return CommittedManifest(Manifest.from_json(found.body, name=name), found.etag)
+    manifest = Manifest.from_json(text, name=name)
+    of = (manifest.source, manifest.endpoint, manifest.partition)
+    if of != (place.source, place.endpoint, place.partition):
+        found = f"is the manifest of {of[0]}/{of[1]} {of[2]}, expected that of {place}"
+    elif manifest.rows != (total := sum(file.rows for file in manifest.files)):
+        found = f"has {manifest.rows:,} rows, and its files have {total:,}"
+    elif stray := [path for path in sorted(manifest.paths) if paths_of_part(path) != place]:
+        found = f"names `{stray[0]}`, expected files in `{place.folder}`"
+    else:
+        return manifest
+    raise LakeRefused(
+        f"`{name}` {found}. Check whether a copy or a restore put it there: restore the object, or"
+        f" delete it and materialize {place.partition} again."
+    )
 
 
 def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:
@@ -55,6 +83,10 @@ class _Endpoint:
     etags: dict[PartitionPaths, str] = field(default_factory=dict)
     manifests: dict[PartitionPaths, Manifest] = field(default_factory=dict)
     in_work: set[PartitionPaths] = field(default_factory=set)
+    files: defaultdict[PartitionPaths, set[str]] = field(default_factory=lambda: defaultdict(set))
+    uploads: defaultdict[PartitionPaths, list[Upload]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
 
 class ManifestIndex:
@@ -136,6 +168,18 @@ class ManifestIndex:
         with known.lock:
             known.in_work.add(place)
 
+    def uploads(self, place: PartitionPaths) -> tuple[Upload, ...]:
+        """The unfinished uploads of the partition that were there when the run looked."""
+        known = self._known(place.source, place.endpoint)
+        with known.lock:
+            return tuple(known.uploads[place])
+
+    def files(self, place: PartitionPaths) -> frozenset[str]:
+        """The keys of the partition's files that were there when the run looked."""
+        known = self._known(place.source, place.endpoint)
+        with known.lock:
+            return frozenset(known.files[place])
+
     def etag(self, place: PartitionPaths) -> str | None:
         """The etag of the partition's manifest, or None if it is not committed."""
         known = self._known(place.source, place.endpoint)
@@ -146,14 +190,27 @@ class ManifestIndex:
         known = self._endpoints[source, endpoint]
         with known.lock:
             if not known.listed:
-                # Manifests and checkpoints lie side by side: one listing has both.
-                for item in self.lake.list(records_prefix(source, endpoint)):
-                    place = paths_of_record(item.key)
-                    if place is None:
-                        continue
+                self._look(known, source, endpoint)
+                known.listed = True
+        return known
+
+    def _look(self, known: _Endpoint, source: str, endpoint: str) -> None:
+        """List what there is: manifests, checkpoints and files lie side by side, and uploads apart.
+
+        The two listings go side by side: which of an upload and a checkpoint came first does not
+        matter to who owns no checkpoint yet (docs/decisions/0003-commit.md).
+        """
+        folder = f"{source}/{endpoint}/"
+        with ThreadPoolExecutor(1) as beside:
+            uploads = beside.submit(self.lake.uploads, folder)
+            for item in self.lake.list(folder):
+                if (place := paths_of_part(item.key)) is not None:
+                    known.files[place].add(item.key)
+                elif (place := paths_of_record(item.key)) is not None:
                     if item.key == place.checkpoint:
                         known.in_work.add(place)
                     else:
                         known.etags.setdefault(place, item.etag)
-                known.listed = True
-        return known
+            for upload in uploads.result():
+                if (of := paths_of_part(upload.key)) is not None:
+                    known.uploads[of].append(upload)

@@ -1,22 +1,25 @@
 """Find, and on request remove, what dead attempts have left and no next attempt has cleaned up.
 
 Nothing that a manifest names is touched, nor a checkpoint that was written lately, nor what one
-names. Everything is listed *before* the checkpoints and manifests are read: a file gets its
-name into a checkpoint before it exists, so what was listed and is named by neither is dead.
+names. Everything is listed *before* the checkpoints and manifests of what may be left over are
+read: a file gets its name into a checkpoint before it exists, so what was listed and is named by
+neither is dead. Of partitions without a sign of that, manifests are taken from the archive.
 """
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeVar
 
-from pipeline.lake.attempt import carry_out, clean_up
+from pipeline.lake.carry_out import carry_out, clean_up
 from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
 from pipeline.lake.index import read_committed
+from pipeline.lake.integrity import Damage, damaged_files
+from pipeline.lake.manifest_archive import read_all
 from pipeline.lake.paths import (
     PartitionPaths,
-    checkpoints_folder,
     is_segment,
     new_generation,
     paths_of_part,
@@ -26,6 +29,7 @@ from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload, WriteCo
 from pipeline.partitions.window import Window
 
 DAY_S: Final = 86_400.0
+_THREADS: Final = 8
 LeftoverKind = Literal["upload", "orphan", "checkpoint", "commit"]
 
 
@@ -46,10 +50,17 @@ class Leftover:
 
 @dataclass(frozen=True)
 class MaintenanceReport:
-    """The leftovers that were found, and whether they were removed."""
+    """What was found, and whether the leftovers were removed.
+
+    :ivar damaged: committed files that are missing, or of another size.
+    :ivar refused: sentences on manifests that can't be believed. Nothing of their endpoints was
+        removed, whatever is left over there.
+    """
 
     leftovers: tuple[Leftover, ...]
     dry_run: bool
+    damaged: tuple[Damage, ...] = ()
+    refused: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -67,21 +78,36 @@ def clean(
 ) -> MaintenanceReport:
     """Report what is left over for longer than ``older_than_s``; remove it unless ``dry_run``.
 
+    Committed files are held against their manifests besides: damage is reported, and nothing of an
+    endpoint is removed while one of its manifests can't be believed.
+
     :param older_than_s: longer than any run is silent, waits for its API included: a run whose
         checkpoint is taken away has to begin again.
     :param source: one source; None: all.
     """
     at = now or datetime.now(UTC)
-    sources = [source] if source is not None else filter(is_segment, lake.folders(""))
+    sources = [source] if source is not None else [*filter(is_segment, lake.folders(""))]
     uploads = _by_place(lake.uploads("" if source is None else f"{source}/"))
     endpoints = {(place.source, place.endpoint) for place in uploads}
     for name in sources:
         endpoints |= {(name, each) for each in lake.folders(f"{name}/") if is_segment(each)}
-    found: list[Leftover] = []
-    for name, endpoint in sorted(endpoints):
-        work = _Endpoint(lake, name, endpoint, at, older_than_s, dry_run)
-        found += work.clean(uploads)
-    return MaintenanceReport(tuple(found), dry_run)
+
+    def cleaned(of: tuple[str, str]) -> MaintenanceReport:
+        return _Endpoint(lake, *of, at, older_than_s, dry_run).clean(uploads)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reports = list(pool.map(cleaned, sorted(endpoints)))
+    return MaintenanceReport(
+        tuple(each for report in reports for each in report.leftovers),
+        dry_run,
+        tuple(each for report in reports for each in report.damaged),
+        tuple(each for report in reports for each in report.refused),
+    )
+
+
+def _checkpoint_of(item: ListedObject) -> PartitionPaths | None:
+    place = paths_of_record(item.key)
+    return place if place is not None and item.key == place.checkpoint else None
 
 
 class _Keyed(Protocol):
@@ -110,16 +136,46 @@ class _Endpoint:
     older_than_s: float
     dry_run: bool
 
-    def clean(self, uploads: Mapping[PartitionPaths, Sequence[Upload]]) -> Iterator[Leftover]:
-        files = _by_place(self.lake.list(f"{self.source}/{self.endpoint}/dt="))
-        listed = list(self.lake.list(checkpoints_folder(self.source, self.endpoint)))
-        records = {p for each in listed if (p := paths_of_record(each.key)) is not None}
+    def clean(self, uploads: Mapping[PartitionPaths, Sequence[Upload]]) -> MaintenanceReport:
+        listed = list(self.lake.list(f"{self.source}/{self.endpoint}/"))
+        files = _by_place(listed)
+        manifests = read_all(self.lake, self.source, self.endpoint, listed, save=True)
+        cleaner = self
+        if manifests.refused:
+            cleaner = replace(self, dry_run=True)
+        records = {p for each in listed if (p := _checkpoint_of(each)) is not None}
         here = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
+        found: list[Leftover] = []
         for place in dict.fromkeys([*files, *here, *records]):
-            held = load(self.lake, place) if place in records else None
-            yield from self._strays(place, held, files.get(place, ()), uploads.get(place, ()))
-            if held is not None:
-                yield from self._checkpoint(place, held)
+            if place in manifests.refused:
+                continue
+            current = manifests.committed.get(place)
+            used = current.manifest.paths if current else frozenset()
+            strays = [file for file in files.get(place, ()) if file.key not in used]
+            idle = uploads.get(place, ())
+            if strays or idle or place in records:
+                found += cleaner._leftovers(place, strays, idle, has_checkpoint=place in records)
+        known = (each.manifest for each in manifests.committed.values())
+        return MaintenanceReport(
+            tuple(found),
+            self.dry_run,
+            tuple(damaged_files(self.lake, known, listed)),
+            tuple(str(error) for error in manifests.refused.values()),
+        )
+
+    def _leftovers(
+        self,
+        place: PartitionPaths,
+        strays: Sequence[ListedObject],
+        idle: Sequence[Upload],
+        *,
+        has_checkpoint: bool,
+    ) -> Iterator[Leftover]:
+        # Read after all was listed, the manifest after the checkpoint: a commit may have come.
+        held = load(self.lake, place)
+        yield from self._strays(place, held, strays, idle)
+        if held is not None and has_checkpoint:
+            yield from self._checkpoint(place, held)
 
     def _checkpoint(self, place: PartitionPaths, held: StoredCheckpoint) -> Iterator[Leftover]:
         # As it was read: since it was listed, a run may have taken it over.

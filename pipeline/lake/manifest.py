@@ -5,6 +5,7 @@ Values are JSON's own: times are ISO 8601 in UTC, as text. Paths are relative to
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -21,11 +22,15 @@ _NOT_FILLED_IN: Final = Window("snapshot", None, EPOCH, 0.0)
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """One Parquet file of a partition."""
+    """One Parquet file of a partition.
+
+    :ivar checksum: of its bytes, see `checksum_of`; empty in manifests that did not note it.
+    """
 
     path: str
     rows: int
     bytes: int
+    checksum: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +252,17 @@ def _frozen(value: Any) -> Any:
 
 
 def _file(item: Mapping[str, Any]) -> ManifestFile:
-    return ManifestFile(path=str(item["path"]), rows=int(item["rows"]), bytes=int(item["bytes"]))
+    return ManifestFile(
+        path=str(item["path"]),
+        rows=int(item["rows"]),
+        bytes=int(item["bytes"]),
+        checksum=str(item.get("checksum", "")),
+    )
+
+
+def checksum_of(body: Any) -> str:
+    """The checksum of a file's bytes, as manifests have it: ``crc32:`` and eight digits."""
+    return f"crc32:{zlib.crc32(body):08x}"
 
 
 # ---- how the columns of two partitions differ

@@ -1,7 +1,8 @@
 """Tables as the bytes of one Parquet file: the same tables give the same bytes.
 
-zstd level 1; each table is a row group, or some of 50,000 to 100,000 rows; dictionaries only where
-values repeat, as building one for a column of distinct values costs time and makes the file larger.
+zstd level 1, with a checksum of each page; each table is a row group, or some of 50,000 to 100,000
+rows; dictionaries only where values repeat, as building one for a column of distinct values costs
+time and makes the file larger.
 """
 
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class ParquetBuffer:
             compression_level=1,
             use_dictionary=with_dictionary,
             write_statistics=True,
+            write_page_checksum=True,
         )
 
     def add(self, table: pa.Table) -> None:

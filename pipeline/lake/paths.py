@@ -4,6 +4,7 @@
     {source}/{endpoint}/_manifests/dt={partition}.json
     {source}/{endpoint}/_checkpoints/dt={partition}.json
     {source}/{endpoint}/_sweeps/{instant}.parquet
+    {source}/{endpoint}/_archive/manifests.json
 
 Clean-up looks only at names of this shape: whatever else lies in the folders is somebody's own.
 """
@@ -93,9 +94,9 @@ def checkpoints_folder(source: str, endpoint: str) -> str:
     return f"{segment(source)}/{segment(endpoint)}/_checkpoints/"
 
 
-def records_prefix(source: str, endpoint: str) -> str:
-    """What the keys of all manifests and checkpoints of an endpoint begin with."""
-    return f"{segment(source)}/{segment(endpoint)}/_"
+def archive_of(source: str, endpoint: str) -> str:
+    """The key of the object that has all manifests of an endpoint."""
+    return f"{segment(source)}/{segment(endpoint)}/_archive/manifests.json"
 
 
 def sweeps_folder(source: str, endpoint: str) -> str:

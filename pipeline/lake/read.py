@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
+from pipeline.lake.common_schema import common_schema, no_common_type
 from pipeline.lake.current_rows import (
     DELETED,
     EXTRACTED_AT,
@@ -27,16 +28,20 @@ from pipeline.lake.current_rows import (
     lateness,
     newest_of_each,
 )
-from pipeline.lake.index import committed_places, read_committed
+from pipeline.lake.index import committed_places
+from pipeline.lake.integrity import error_of_damage
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.paths import sweeps_folder
+from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.paths import manifests_folder, paths_of_record, sweeps_folder
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.base import is_key_of_any
 
 __all__ = ["Between", "current", "dataset", "gone_keys", "manifests"]
 
-_FORMAT: Final = pds.ParquetFileFormat()
-_THREADS: Final = 8
+_FORMAT: Final = pds.ParquetFileFormat(
+    # A bit that a disk has flipped is an error then, and not another value.
+    default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 _FILES_AT_ONCE: Final = 4  # whole files in memory
 _MOST_NAMED: Final = 10
 _T = TypeVar("_T")
@@ -103,11 +108,15 @@ def manifests(
 ) -> list[Manifest]:
     """The committed partitions, in order; of those asked for, the ones that are committed."""
     asked = _asked_for(partitions)
-    there = committed_places(lake, source, endpoint)
-    wanted = [each for each in there if asked is None or each.partition in asked]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(lambda place: read_committed(lake, place), wanted)
-        return [each.manifest for each in found if each is not None]
+    listed = [
+        item
+        for item in lake.list(manifests_folder(source, endpoint))
+        if (place := paths_of_record(item.key)) and (asked is None or place.partition in asked)
+    ]
+    found = read_all(lake, source, endpoint, listed)
+    for error in found.refused.values():
+        raise error
+    return [found.committed[place].manifest for place in sorted(found.committed, key=str)]
 
 
 def dataset(
@@ -152,8 +161,10 @@ def current(
     :raises ContractBroken: the partitions have no common type, or no such column.
     """
 
+    reading: list[Manifest] = []
+
     def read() -> pa.Table:
-        found = _some(lake, source, endpoint)
+        reading[:] = found = _some(lake, source, endpoint)
         by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1], cursor)
         by = [by] if isinstance(by, str) else by
         if found[-1].endpoint_kind == "snapshot":
@@ -172,9 +183,9 @@ def current(
         return _take(rows, winners.filter(living), columns)
 
     try:
-        return again_if_vanished(lake, read)
+        return again_if_vanished(lake, read, lambda: files_of(reading))
     except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
-        raise _no_common_type(error) from error
+        raise no_common_type(error) from error
 
 
 def gone_keys(
@@ -242,7 +253,7 @@ def of_manifests(
     """The rows of partitions as one Dataset; if they have none, the columns all the same."""
     files = [(file, each.partition if dt else None) for each in found for file in each.files]
     with_rows = [each for each in found if each.files]
-    schema = _unify([_schema(lake, each) for each in with_rows or found[-1:]])
+    schema = common_schema([_schema(lake, each) for each in with_rows or found[-1:]])
     if dt and "dt" in schema.names:
         raise ContractBroken(
             "These rows have a column dt of their own, so that the partition can't be added by that"
@@ -252,7 +263,7 @@ def of_manifests(
 
 
 def of_files(lake: ObjectStore, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
-    schema = _unify([_footer(lake, file) for file in files])
+    schema = common_schema([_footer(lake, file) for file in files])
     return _assemble(lake, [(file, None) for file in files], schema)
 
 
@@ -263,17 +274,17 @@ def _assemble(
 
     :param files: each with its partition, if that is to be a column.
     """
-    files_of = lake.filesystem()
+    filesystem = lake.filesystem()
     fragments = [
         _FORMAT.make_fragment(
             lake.arrow_path(file.path),
-            files_of,
+            filesystem,
             partition_expression=None if partition is None else pc.field("dt") == partition,
             file_size=file.bytes,
         )
         for file, partition in files
     ]
-    return pds.FileSystemDataset(fragments, schema, _FORMAT, files_of)
+    return pds.FileSystemDataset(fragments, schema, _FORMAT, filesystem)
 
 
 def _schema(lake: ObjectStore, manifest: Manifest) -> pa.Schema:
@@ -284,27 +295,13 @@ def _schema(lake: ObjectStore, manifest: Manifest) -> pa.Schema:
     except (HeadraceError, ValueError, KeyError):
         pass
     # Types that the columns' text does not tell exactly: ask the files, a request for each.
-    return _unify([_footer(lake, file) for file in manifest.files])
+    return common_schema([_footer(lake, file) for file in manifest.files])
 
 
 def _footer(lake: ObjectStore, file: ManifestFile) -> pa.Schema:
     path = lake.arrow_path(file.path)
-    return _FORMAT.make_fragment(path, lake.filesystem(), file_size=file.bytes).physical_schema
-
-
-def _unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    plain = [pa.schema([]), *(schema.remove_metadata() for schema in schemas)]
-    try:
-        return pa.unify_schemas(plain, promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        raise _no_common_type(error) from error
-
-
-def _no_common_type(error: pa.ArrowException) -> ContractBroken:
-    return ContractBroken(
-        f"These partitions can't be read as one table: {error}. Read them apart, or declare the"
-        " column's type and materialize the older ones again."
-    )
+    schema = _FORMAT.make_fragment(path, lake.filesystem(), file_size=file.bytes).physical_schema
+    return schema.remove_metadata()
 
 
 def _take(
@@ -330,19 +327,38 @@ def _take(
         return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
 
 
-def again_if_vanished(lake: ObjectStore, read: Callable[[], _T]) -> _T:
+def again_if_vanished(
+    lake: ObjectStore,
+    read: Callable[[], _T],
+    files: Callable[[], Iterable[ManifestFile]] = tuple,
+) -> _T:
     """What ``read`` returns, tried once more if a file can't be read.
 
     :param read: of manifests and their files, which may be replaced between the two.
+    :param files: those that ``read`` has read: the error names which of them is damaged.
     :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
+    :raises pyarrow.ArrowInvalid: they can, but their values don't go together.
     """
     try:
         return read()
-    except OSError:
+    except (OSError, pa.ArrowInvalid):
         try:
             return read()
-        except OSError as error:
-            raise lake.unreadable(error) from error
+        except (OSError, pa.ArrowInvalid) as error:
+            try:
+                damage = error_of_damage(lake, files())
+            except HeadraceError as away:  # what keeps the files from being read, most likely
+                damage = None if isinstance(error, OSError) else away
+            if damage is not None:
+                raise damage from error
+            if isinstance(error, OSError):
+                raise lake.unreadable(error) from error
+            raise
+
+
+def files_of(found: Iterable[Manifest]) -> list[ManifestFile]:
+    """The files of all manifests, in order."""
+    return [file for each in found for file in each.files]
 
 
 # ---- what is staged, and in no manifest yet
@@ -383,12 +399,15 @@ def late_rows(
     key: Sequence[str],
     cursor: str,
     boundary: datetime,
+    on_damage: Callable[[HeadraceError], None],
 ) -> LateRows:
     """Of new files, not committed yet, count the rows before the boundary and the late ones.
 
     :param previous: reads the manifest of the partition before; None if it isn't committed. That
         one may be replaced while it is read, and is then asked for again.
     :param boundary: where the margin ends: the window's start plus the safety margin.
+    :param on_damage: called with the error if the partition before can't be read. No row is
+        counted as late then: a statistic must not keep this partition from being committed.
     """
     names = list(dict.fromkeys([*key, cursor]))
 
@@ -399,16 +418,25 @@ def late_rows(
         edge = cursor_value(boundary, some.schema.field(cursor).type)
         return some.to_table(columns=names, filter=pc.field(cursor) < edge)
 
-    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, list(files))))
+    mine = list(files)
+    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, mine)), lambda: mine)
     if margin is None:
         return LateRows(0, 0, None)
+    reading: list[Manifest] = []
 
     def before() -> pa.Table | None:
         found = previous() if margin.num_rows else None
         if found is None:
             return None
+        reading[:] = [found]
         if not found.files:
             return margin.schema.empty_table()
         return margin_of(of_manifests(lake, [found]))
 
-    return lateness(margin, again_if_vanished(lake, before), cursor, boundary)
+    try:
+        earlier = again_if_vanished(lake, before, lambda: files_of(reading))
+    except (HeadraceError, pa.ArrowException) as error:
+        known = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
+        on_damage(known)
+        earlier = None
+    return lateness(margin, earlier, cursor, boundary)

@@ -97,6 +97,15 @@ SCHEMES: Kinds[PartitionScheme] = Kinds("partitions", PartitionScheme)  # type: 
 """All kinds of partition schemes."""
 
 
+FOLDER_COLUMN = "dt"
+"""What partitions' folders are named by: ``dt={key}``. Engines make a column of it (Hive)."""
+
+
+def is_folder_column(name: str) -> bool:
+    """Whether an engine would take a column for the one of the folders: most overlook case."""
+    return name.casefold() == FOLDER_COLUMN
+
+
 def is_key_of_any(text: str) -> bool:
     """Whether a text is written as a partition's key of some kind is. Readers of a lake, who have
     no source at hand, refuse what can't be one."""

@@ -54,6 +54,10 @@ class RunContext:
         return self.source.calendar
 
 
+ALREADY_COMMITTED = "already committed"
+"""The outcome of a partition that an earlier attempt of this run has committed."""
+
+
 @dataclass(frozen=True)
 class PartitionResult:
     """What came of one partition.

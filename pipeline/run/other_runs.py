@@ -12,7 +12,7 @@ after that reads what is missing (`pipeline.partitions.window.falls_short`).
 """
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -20,8 +20,6 @@ from itertools import pairwise
 from pipeline.config.source import Source
 from pipeline.errors import ReadAnew, cut
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import manifests
-from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import gap
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint, of_this_yaml
@@ -73,27 +71,27 @@ def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:
     """Hold a partition that was just committed against its neighbours.
 
+    A neighbour is read fresh only where another run can have committed it meanwhile so that it
+    leaves something out (`_as_known` says where).
+
     :param in_this_run: partitions that this run commits, in order: the later one of two looks.
     :raises ReadAnew: a neighbour was committed meanwhile, and something lies between the two.
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
     calendar, window = run.calendar, mine.window
-
-    def committed(partition: str | None) -> Manifest | None:
-        return run.index.fresh(mine.source, mine.endpoint, partition) if partition else None
-
-    after = calendar.next(mine.partition)
-    ended_early = window.end < calendar.ends(mine.partition)
-    following = after if ended_early and after not in in_this_run else None
     # A baseline joins whatever lies before it.
     before = calendar.previous(mine.partition) if window.start is not None else None
-    neighbours = (
-        (committed(before), mine),
-        (mine, committed(following)),
-    )
-    for first, second in neighbours:
-        if first and second and (between := _between(first, second)):
+    first = _as_known(run, mine, before) if before else None
+    if before and first is None:
+        first = run.index.fresh(mine.source, mine.endpoint, before)
+    after = calendar.next(mine.partition)
+    ended_early = _complete_until(mine) < calendar.ends(mine.partition)
+    second = None
+    if ended_early and after not in in_this_run:
+        second = run.index.fresh(mine.source, mine.endpoint, after)
+    for one, other in ((first, mine), (mine, second)):
+        if one and other and (between := _between(one, other)):
             raise ReadAnew(
                 f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
                 f"has read the partition beside it meanwhile, and neither has all of {between}. "
@@ -101,8 +99,22 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
             )
 
 
-def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]) -> Iterator[str]:
-    """A sentence on each of these partitions that leaves a gap to the previous one.
+def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None:
+    """The previous partition as this run knows it, if no other run can have cut it short since.
+
+    Whoever reads it up to an earlier instant than its end has begun before that end, and so before
+    a manifest that reaches it was committed: such a commit, which is on top of what was there when
+    its attempt began, is lost. Of values and children it is not the begin of the attempt that
+    says how far each is read.
+    """
+    if run.source.endpoints[mine.endpoint].fans_out:
+        return None
+    known = run.index.get(mine.source, mine.endpoint, previous)
+    return known if known and _complete_until(known) >= run.calendar.ends(previous) else None
+
+
+def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:
+    """A sentence on each of these partitions, in order, that leaves a gap to the previous one.
 
     A run that was killed after its commit has not looked, nor does whatever carries a commit out.
     Partitions of children begin and end as their parents' do, and are not read again with them if
@@ -112,7 +124,7 @@ def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]
         return
     spec = source.endpoints[endpoint]
     children = spec.parents is not None and not spec.incremental
-    for first, second in pairwise(manifests(lake, source.source, endpoint, keys)):
+    for first, second in pairwise(committed):
         follow_each_other = second.partition == source.calendar.next(first.partition)
         if follow_each_other and (between := _between(first, second)):
             remedy = first if children else second  # its parents have them, or can have them
@@ -125,6 +137,10 @@ def gaps(source: Source, lake: ObjectStore, endpoint: str, keys: Collection[str]
 
 
 def _between(first: Manifest, second: Manifest) -> str | None:
-    until = replace(first.window, end=min(first.window.end, first.watermark_at or first.window.end))
-    interval = gap(until, second.window)
+    interval = gap(replace(first.window, end=_complete_until(first)), second.window)
     return " to ".join(map(as_iso, interval)) if interval else None
+
+
+def _complete_until(manifest: Manifest) -> datetime:
+    """The watermark: the API's own clock may be behind the window's end."""
+    return min(manifest.window.end, manifest.watermark_at or manifest.window.end)

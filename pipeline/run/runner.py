@@ -24,7 +24,7 @@ from pipeline.errors import (
 from pipeline.extract.fan_out import ListFailures
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
-from pipeline.run.context import PartitionResult, RunContext
+from pipeline.run.context import ALREADY_COMMITTED, PartitionResult, RunContext
 from pipeline.run.other_runs import check_joined, winner
 from pipeline.run.partition import stage
 from pipeline.run.resume import AlreadyCommitted
@@ -47,8 +47,12 @@ class PartitionFailed:
 
 @dataclass
 class RunOutcome:
-    """What came of a run, filled as it goes."""
+    """What came of a run, filled as it goes.
 
+    :ivar wanted: the partitions of each endpoint that are to be done, in order.
+    """
+
+    wanted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     receipts: list[PartitionResult] = field(default_factory=list)
     failed: list[PartitionFailed] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -121,7 +125,7 @@ async def run_source(
                 bugs.append(error)
 
     try:
-        wanted = wanted_partitions(run, endpoints, partitions, outcome)
+        wanted = outcome.wanted = wanted_partitions(run, endpoints, partitions, outcome)
     except WindowRefused as error:
         outcome.failed.append(PartitionFailed("(all)", partitions[0], error))
         return
@@ -209,7 +213,7 @@ async def _result(
     try:
         return await (await staging).commit()
     except AlreadyCommitted as done:
-        return PartitionResult(name, done.manifest, "already committed")
+        return PartitionResult(name, done.manifest, ALREADY_COMMITTED)
     except LostRace:
         committed = await winner(run, name, partition, since=began)
         if committed is None:

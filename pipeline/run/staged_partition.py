@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import describe
-from pipeline.errors import ContractBroken, ReadAnew, cut
+from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
-from pipeline.lake.attempt import Attempt, CommitResult
+from pipeline.lake.attempt import Attempt
+from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
     Manifest,
@@ -72,6 +73,7 @@ _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
 )
+_NOT_COUNTED = "late rows are not counted, since {} can't be read: {}"
 _MOST_SAID: Final = 300
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
@@ -137,6 +139,10 @@ class StagedPartition:
             # Rows that an earlier attempt has staged may have moved, and be duplicates in this one:
             # only a reading in one go shows whether the contract is broken.
             raise ReadAnew(f"{error} The next attempt reads all pages in one go") from error
+        except LakeDamaged as error:
+            # Not what was sent: kept, it would fail every attempt to come.
+            self.attempt.start_over()
+            raise ReadAnew(f"{error}. The next attempt reads all pages again") from error
         if outcome.left_over:
             log.warning(
                 "%s/%s %s is committed, but the files that it replaces are not all removed; the "
@@ -177,6 +183,7 @@ class StagedPartition:
                 rests_on=self._rests_on,
                 zone=spec.window.zone,
             ),
+            lambda: files,
         )
         if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
             passed, detail = (
@@ -232,7 +239,7 @@ class StagedPartition:
             )
 
     def _manifest(self, files: Sequence[ManifestFile], checks: Sequence[Check]) -> Manifest:
-        late = self._late(files)
+        late, damage = self._late(files)
         newest = self.run.index.latest(self.run.source.source, self.endpoint)
         columns = self._columns(newest)
         return Manifest(
@@ -266,7 +273,7 @@ class StagedPartition:
                 converted=self._converted,
                 filtered_rows=self.counters[FILTERED] if self._spec.where else None,
                 each=self._listed,
-                warning=self._warning(newest),
+                warning="; ".join(filter(None, (self._warning(newest), damage))),
             ),
         )
 
@@ -359,17 +366,28 @@ class StagedPartition:
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]
 
-    def _late(self, files: Sequence[ManifestFile]) -> LateRows:
+    def _late(self, files: Sequence[ManifestFile]) -> tuple[LateRows, str]:
+        """The late rows, and a sentence if they can't be counted."""
         run, spec, boundary = self.run, self._spec, self.window.boundary
         further_back = any(value.window is not None for value in self.values)
         if spec.cursor is None or boundary is None or not files or further_back:
-            return LateRows(0, 0, None)  # rows of values read from further back are not late
+            return LateRows(0, 0, None), ""  # rows of values read from further back are not late
         previous = run.calendar.previous(self.partition)
         if previous is None:
-            return LateRows(0, 0, None)
+            return LateRows(0, 0, None), ""
         look = run.index.get_then_fresh(run.source.source, self.endpoint, previous)
+        sentences: list[str] = []
 
-        return late_rows(run.lake, files, look, key=spec.key, cursor=spec.cursor, boundary=boundary)
+        late = late_rows(
+            run.lake,
+            files,
+            look,
+            key=spec.key,
+            cursor=spec.cursor,
+            boundary=boundary,
+            on_damage=lambda error: sentences.append(_NOT_COUNTED.format(previous, error)),
+        )
+        return late, "; ".join(sentences)
 
     @property
     def _spec(self) -> Endpoint:

@@ -31,7 +31,7 @@ from pipeline.config.source import Source
 from pipeline.errors import ContractBroken, ReadRefused, WindowRefused, cut
 from pipeline.extract.fan_out import PartitionValue, Value, product_of, written_values
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import again_if_vanished, current, key_rows
+from pipeline.lake.read import again_if_vanished, current, files_of, key_rows
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 
@@ -78,9 +78,11 @@ def parents_of(run: RunContext, name: str, partition: str) -> ValueSelection:
     (parents,) = lists_of(run.source.endpoints[name])
     above = str(parents.endpoint)
     look = run.index.get_then_fresh(run.source.source, above, partition)
+    reading: list[Manifest] = []
 
     def read() -> ValueSelection:
         found = look()
+        reading[:] = [found] if found else []
         if found is None:
             raise WindowRefused(
                 f"The parent `{above}` is not committed for {partition}. Materialize "
@@ -89,7 +91,7 @@ def parents_of(run: RunContext, name: str, partition: str) -> ValueSelection:
         values = _of_partition(run, name, parents, found)
         return ValueSelection(tuple(values), found.window, found.generation)
 
-    return again_if_vanished(run.lake, read)
+    return again_if_vanished(run.lake, read, lambda: files_of(reading))
 
 
 def _of_partition(

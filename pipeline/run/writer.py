@@ -151,6 +151,7 @@ class PartitionWriter:
                 progress=progress.to_json(),
                 counters=counters,
                 schema=self._file_schema,
+                last=progress.end is not None,
             )
 
     def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:

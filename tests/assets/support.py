@@ -124,8 +124,8 @@ class Headrace:
     def lake(self) -> Lake:
         return Lake(self.s3.client(), self.url)
 
-    def assets(self) -> dg.AssetsDefinition:
-        return source_assets(self.source)
+    def assets(self, *, snapshots_by_partition: bool = False) -> dg.AssetsDefinition:
+        return source_assets(self.source, snapshots_by_partition=snapshots_by_partition)
 
     def resources(self) -> dict[str, Any]:
         s3 = S3Resource(
@@ -148,11 +148,13 @@ class Headrace:
         *,
         instance: dg.DagsterInstance | None = None,
         further: Sequence[dg.AssetsDefinition] = (),
+        by_command: bool = False,
     ) -> Ran:
         """One run of these endpoints, for one day, or for the days from ``first`` to ``last``; for
         none, of checks alone.
 
         :param further: assets of a project of its own that are in the run too.
+        :param by_command: as ``dagster asset materialize --partition`` runs it.
         """
         ranged = {
             "dagster/asset_partition_range_start": str(first),
@@ -165,7 +167,7 @@ class Headrace:
             # Dagster's own nested resources use what Dagster itself calls deprecated.
             warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
             result = dg.materialize(
-                [self.assets(), *further],
+                [self.assets(snapshots_by_partition=by_command), *further],
                 selection=chosen,
                 resources=self.resources(),
                 instance=used,

@@ -150,11 +150,11 @@ def test_an_interrupt_does_not_wait_for_s3(fresh: Project, api: Emulator, s3: S3
     log = fresh.folder / "interrupted.log"
     command = materialize("games", partition=day(FIRST_BACK))
     with proxied(s3.endpoint_url) as proxy, log.open("wb") as out:
-        proxy.some("stall", "create_upload", times=100)
+        proxy.some("stall", "put", times=100, after=1)  # the first one tries conditions out
         env = {**fresh.env, "AWS_ENDPOINT_URL_S3": proxy.url}
         run = subprocess.Popen(command, env=env, cwd=ROOT, stdout=out, stderr=out)
         try:
-            wait_for(lambda: proxy.broken["create_upload"], log=log)
+            wait_for(lambda: proxy.broken["put"], log=log)
             run.send_signal(signal.SIGINT)
             assert run.wait(60) == 1
         finally:

@@ -5,13 +5,16 @@ import threading
 from collections.abc import Iterator
 
 import dagster as dg
+import pytest
 from dagster._utils import start_termination_thread
 
 from assets.compat import (
     HARMLESS_THREADS,
     WITHOUT_MATERIALIZATION,
     AssetJob,
-    log_check,
+    BackfillPolicy,
+    log_checks,
+    names_a_partition,
     with_executor_config,
 )
 
@@ -61,7 +64,7 @@ def test_a_check_that_is_logged_stays_though_its_step_fails() -> None:
         result = dg.AssetCheckResult(
             asset_key=dg.AssetKey("things"), check_name="sound", passed=False, description="why"
         )
-        log_check(context, result)
+        log_checks(context, [result])
         raise dg.Failure("the step fails")
 
     result, events = run(things)
@@ -70,6 +73,28 @@ def test_a_check_that_is_logged_stays_though_its_step_fails() -> None:
     (check,) = [e.asset_check_evaluation_data for e in events if e.event_type is kind]
     assert (check.check_name, check.passed, check.description) == ("sound", False, "why")
     assert check.target_materialization_data is not None
+
+
+def test_the_daemon_gets_the_number_of_a_backfill_policy_and_a_command_a_single_run() -> None:
+    policy, plain = BackfillPolicy(30), dg.BackfillPolicy.multi_run(30)
+    assert policy.policy_type is dg.BackfillPolicy.single_run().policy_type
+    assert dg.serialize_value(policy) == dg.serialize_value(plain)
+    assert policy == plain, "a job of both has one policy"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("dagster asset materialize -f x.py --select a/b --partition 2026-11-02", True),
+        ("dagster asset materialize -f x.py --select a/b --partition-range=1...2", True),
+        ("dg launch --assets a/b --partition 2026-11-02", True),
+        ("dagster asset materialize -f x.py --select a/b", False),
+        ("dagster job backfill -j x --partitions 2026-11-02", False),
+        ("dagster api grpc -f x.py", False),
+    ],
+)
+def test_a_command_names_a_partition_or_not(arguments: str, named: bool) -> None:
+    assert names_a_partition(arguments.split()) is named
 
 
 CREATED_WITH: list[dg.InitExecutorContext] = []

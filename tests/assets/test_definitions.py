@@ -55,7 +55,12 @@ def test_every_endpoint_is_an_asset_in_the_group_of_its_source(
     defs = load(monkeypatch, SETTINGS)
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
-    extracted = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "igdb"}
+    grouped = {key for key in graph.get_all_asset_keys() if graph.get(key).group_name == "igdb"}
+    api = dg.AssetKey(["igdb", "api"])
+    extracted = grouped - {api}
+    assert api in grouped
+    assert not graph.get(api).is_executable
+    assert graph.get(dg.AssetKey(["igdb", "covers"])).parent_keys == {api}
     assert extracted == {dg.AssetKey(["igdb", name]) for name in source.endpoints}
     assert graph.get(dg.AssetKey(["igdb", "games"])).pools == {"igdb"}
     games = graph.get(dg.AssetKey(["igdb", "games"]))
@@ -71,6 +76,25 @@ def test_partitions_go_from_the_start_to_today(
     partitions = graph.get(dg.AssetKey(["igdb", "games"])).partitions_def
     assert partitions is not None
     assert list(partitions.get_partition_keys()) == [day(3), day(2), day(1), day(0)]
+    assert graph.get(dg.AssetKey(["igdb", "covers"])).partitions_def is None, "a snapshot"
+
+
+def test_an_asset_says_where_its_files_and_its_yaml_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = load(monkeypatch, SETTINGS).resolve_asset_graph()
+    metadata = graph.get(dg.AssetKey(["igdb", "covers"])).metadata
+    assert metadata["dagster/uri"] == "s3://lake/headrace/igdb/covers/"
+    assert metadata["dagster/table_name"] == "igdb.covers"
+    (reference,) = metadata["dagster/code_references"].code_references
+    line = IGDB.read_text().splitlines()[reference.line_number - 1]
+    assert line.startswith("  covers:")
+
+
+def test_a_relative_folder_of_sources_is_found_from_anywhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    defs = load(monkeypatch, SETTINGS | {"HEADRACE_SOURCES": "sources/igdb.yaml"})
+    assert dg.AssetKey(["igdb", "games"]) in defs.resolve_asset_graph().get_all_asset_keys()
 
 
 def tick(
@@ -104,6 +128,7 @@ def test_a_tick_of_the_schedule_asks_for_the_day_before(monkeypatch: pytest.Monk
             ((request,), _) = tick(defs, back, instance)
             assert request.partition_key == day(back + 1)
             assert request.run_key == day(back + 1)
+            assert request.tags["dagster/priority"] == "10"
             asked_for(instance, request)
             ((again,), _) = tick(defs, back, instance)  # the daemon was cut off: it asks once more
             assert again.partition_key == request.partition_key

@@ -5,6 +5,7 @@ import pytest
 
 from assets.partitions import partitions_of
 from pipeline.config.limits import RateWindowConfig
+from pipeline.lake.read import manifests
 from pipeline.run.context import RunContext
 from pipeline.run.partition import stage
 from tests.assets.support import (
@@ -73,8 +74,13 @@ def test_a_range_is_one_run_with_a_materialization_for_each_endpoint_and_day(
         assert float(str(value(metadata, "run_waited_permit_s"))) >= 0
     assert by_day[RANGE[1]]["window_start"].value == f"{RANGE[0]}T23:00:00Z"
     assert value(by_day[RANGE[1]], "late_rows") == len(late)
-    assert "| id |" in by_day[RANGE[1]]["preview"].value
-    rows = sum(int(str(value(metadata, "dagster/row_count"))) for metadata in by_day.values())
+    preview = by_day[RANGE[1]]["preview"]
+    assert next(column.name for column in preview.schema.columns) == "id"
+    assert preview.records
+    assert all(record.data["id"].isdigit() for record in preview.records)
+    rows = sum(
+        int(str(value(metadata, "dagster/partition_row_count"))) for metadata in by_day.values()
+    )
     baseline = len(headrace.rows("games")) - rows
     assert baseline == before
     assert len({value(metadata, "generation") for metadata in by_day.values()}) == len(by_day)
@@ -111,7 +117,7 @@ def test_a_second_run_of_a_range_replaces_every_generation(headrace: Headrace) -
 
 
 def test_an_old_snapshot_alone_is_refused(headrace: Headrace) -> None:
-    ran = headrace.run(["covers"], day(2))
+    ran = headrace.run(["covers"], day(2), by_command=True)
     assert not ran.success
     assert ran.retries() == []
     assert ran.failure() == (
@@ -131,7 +137,7 @@ def test_in_a_range_a_snapshot_is_taken_for_its_newest_day_only(headrace: Headra
     ran = headrace.run(["covers", "genres"], day(3), day(1))
     assert ran.success
     assert ran.materialized() == [
-        ("covers", day(1)), ("genres", day(3)), ("genres", day(2)), ("genres", day(1)),
+        ("covers", "None"), ("genres", day(3)), ("genres", day(2)), ("genres", day(1)),
     ]  # fmt: skip
     past = f"from {day(3)} to {day(2)}"
     assert f"skipped covers {past}: a snapshot is of the newest day only, {day(1)}" in ran.log
@@ -175,7 +181,9 @@ def test_one_endpoint_that_fails_does_not_stop_the_others(headrace: Headrace) ->
     assert "4 partitions of this run are committed, and stay." in said
     checks = ran.checks()
     assert {name for name, _ in checks} == {"games", "genres"}
-    assert checks["games", "integrity"].description == "2 partitions, every statement holds"
+    assert checks["games", "integrity"].description == (
+        "2 partitions, every statement holds; complete by keys: no row can lie between two pages"
+    )
     assert checks["games", "integrity"].target_materialization_data is not None
     headrace.api.clear_faults()
     assert headrace.run(["themes"], RANGE[0], RANGE[1]).success
@@ -231,7 +239,7 @@ def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
     @dg.asset(
         deps=[dg.AssetKey(["igdb", "genres"])],
         partitions_def=partitions_of(headrace.source),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(headrace.source.backfill.days_per_run),
     )
     def report(context: dg.AssetExecutionContext) -> None:
         ran_of.append(context.partition_key)
@@ -258,9 +266,21 @@ def test_what_no_retry_mends_fails_after_four_tries(headrace: Headrace) -> None:
 
 
 def test_a_snapshot_of_today_can_be_taken(headrace: Headrace) -> None:
-    ran = headrace.run(["covers"], day(0))
+    ran = headrace.run(["covers"], day(0), by_command=True)
     assert ran.success
-    assert ran.materialized() == [("covers", day(0))]
+    assert ran.materialized() == [("covers", "None")]
+    assert [each.partition for each in manifests(headrace.lake, "igdb", "covers")] == [day(0)]
+
+
+def test_a_snapshot_without_a_partition_is_of_the_one_that_is_running(headrace: Headrace) -> None:
+    """As the UI and a backfill request it: for Dagster it has no partitions."""
+    ran = headrace.run(["covers"], None)
+    assert ran.success
+    ((_, partition, metadata),) = ran.materializations()
+    assert partition == "None"
+    assert value(metadata, "partition") == day(0)
+    assert value(metadata, "dagster/row_count") == 30
+    assert [each.partition for each in manifests(headrace.lake, "igdb", "covers")] == [day(0)]
 
 
 def test_the_plot_s_limit_is_that_of_the_window_that_binds(headrace: Headrace) -> None:
@@ -288,7 +308,9 @@ def test_checks_are_executed_by_themselves(headrace: Headrace) -> None:
     assert ran.materialized() == []
     checks = ran.checks()
     assert set(checks) == {("genres", "coverage"), ("genres", "integrity")}
-    assert checks["genres", "integrity"].description == "1 partition, every statement holds"
+    assert checks["genres", "integrity"].description == (
+        "1 partition, every statement holds; complete by keys: no row can lie between two pages"
+    )
     assert f"missing: {RANGE[2]} (1 day)" in str(checks["genres", "coverage"].description)
     assert headrace.api.stats()["requests"] == 0
     ran = headrace.run(asked | dg.AssetSelection.assets(["igdb", "themes"]), RANGE[2])

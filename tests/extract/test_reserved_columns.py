@@ -81,11 +81,29 @@ def test_a_member_with_the_name_of_a_column_of_ours_gets_another_one(
     assert current(lake, "api", "things", key=["id"], cursor="at").num_rows == 2
 
 
+@pytest.mark.parametrize("name", ["dt", "DT", "Dt"])
+def test_a_member_that_is_called_like_the_partitions_folders_gets_another_name(
+    lake: Lake, name: str
+) -> None:
+    """DuckDB and others would show the folder's value in its place."""
+    with source_at({name: 1795100001}) as source, pytest.raises(ContractBroken) as refused:
+        extract(source, lake, "things", DAYS, NOW)
+    assert f"The rows have a member `{name}`, and the folders of partitions" in str(refused.value)
+    remedy = f"their_dt: {{type: json, path: {name}}}"
+    assert remedy in str(refused.value)
+    with source_at({name: 1795100001}, f", {remedy}") as source:
+        extract(source, lake, "things", DAYS, NOW)
+    found = current(lake, "api", "things")
+    assert set(found["their_dt"].to_pylist()) == {"1795100001"}
+    assert not {each for each in found.column_names if each.lower() == "dt"}
+
+
 @pytest.mark.parametrize(
     ("declared", "said"),
     [
         ("_extracted_at: string", "`_extracted_at` is added to all rows"),
         ("_deleted: string", "`_deleted` is true in a tombstone"),
+        ("DT: int64", "has the name of the partitions' folders"),
     ],
 )
 def test_a_column_of_ours_is_not_declared(declared: str, said: str) -> None:

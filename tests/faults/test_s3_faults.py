@@ -239,8 +239,14 @@ def test_files_that_can_not_be_read_back(
 @pytest.mark.parametrize("attempts", [1, 3])
 @pytest.mark.parametrize(
     ("record", "after"),
-    [("_manifests", 0), ("_checkpoints", 0), ("_checkpoints", 2), ("_checkpoints", 5)],
-    ids=["manifest", "begin", "batch", "decision"],
+    [
+        ("_manifests", 0),
+        ("_checkpoints", 0),
+        ("_checkpoints", 1),
+        ("_checkpoints", 2),
+        ("_checkpoints", 4),
+    ],
+    ids=["manifest", "trial of conditions", "begin", "batch", "decision"],
 )
 def test_a_conditional_put_whose_answer_is_lost(
     api: Emulator,

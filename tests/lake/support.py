@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from pipeline.lake.attempt import Attempt, CommitOutcome, CommitResult, open_attempt
+from pipeline.lake.attempt import Attempt, open_attempt
+from pipeline.lake.carry_out import CommitOutcome, CommitResult
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest, ManifestFile, ManifestProof
 from pipeline.lake.parquet import encode
@@ -75,7 +76,7 @@ def begin(
     )
 
 
-def stage(attempt: Attempt, number: int, version: str) -> None:
+def stage(attempt: Attempt, number: int, version: str, *, last: bool = False) -> None:
     table = batch(number, version)
     attempt.stage(
         encode(table),
@@ -83,6 +84,7 @@ def stage(attempt: Attempt, number: int, version: str) -> None:
         progress={"next": number + 1},
         counters={"pages": number + 1},
         schema=table.schema,
+        last=last,
     )
 
 
@@ -97,14 +99,18 @@ def extract(
     version: str = "new",
     batches: int = BATCHES,
     indexed: bool = False,
+    inline: bool = False,
 ) -> CommitOutcome:
-    """One whole attempt, which resumes behind an earlier one's batches."""
+    """One whole attempt, which resumes behind an earlier one's batches.
+
+    :param inline: a single batch is staged in the checkpoint, as a run does it.
+    """
     attempt = begin(lake, definition=definition, indexed=indexed)
     if attempt.committed is not None:
         return CommitOutcome(CommitResult.DONE, attempt.committed)
     first = attempt.progress["next"] if attempt.progress else 0
     for number in range(first, batches):
-        stage(attempt, number, version)
+        stage(attempt, number, version, last=inline and number == batches - 1)
     return attempt.commit(facts)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import attempt as attempt_module
-from pipeline.lake.attempt import CommitResult
+from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake

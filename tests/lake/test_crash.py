@@ -42,6 +42,25 @@ def test_killed_at_each_operation_of_the_first_generation(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("next_definition", ["d1", "d2"])
+def test_killed_at_each_operation_of_a_day_that_is_staged_in_its_checkpoint(
+    lake: Lake, indexed: bool, next_definition: str
+) -> None:
+    how: Any = {"batches": 1, "inline": True, "indexed": indexed}
+    extract(lake, version="0", **how)
+    for number in count():
+        before, version = whole(str(number), 1), str(number + 1)
+        if not _killed(lake, number, version=version, **how):
+            break
+        assert read(lake) in (before, whole(version, 1))
+        extract(lake, version=version, definition=next_definition, **how)
+        assert read(lake) == whole(version, 1)
+        check_clean(lake)
+    assert number >= 8
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("next_definition", ["d1", "d2"])
 @pytest.mark.parametrize(("indexed", "operations"), [(False, 15), (True, 13)])
 def test_killed_at_each_operation_of_a_replacement(

@@ -1,6 +1,5 @@
 """S3 does what it is asked, and the answer never comes: the outcome is found out, not guessed."""
 
-from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.errors import LakeUnavailable
-from pipeline.lake.attempt import CommitResult
+from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.s3 import Lake
 from tests.lake.support import check_clean, extract, read, whole
 
@@ -43,27 +42,29 @@ class Unanswered:
         return call
 
 
+@pytest.mark.parametrize("how", [{}, {"indexed": True}, {"indexed": True, "inline": True}])
 @pytest.mark.parametrize("retried", [False, True])
-def test_each_answer_lost_in_turn(lake: Lake, new_lake: Callable[[], Lake], retried: bool) -> None:
+def test_each_answer_lost_in_turn(lake: Lake, retried: bool, how: Any) -> None:
     extract(lake, version="0", batches=1)
     real, resolved = lake.client, set()
     for number in count():
         version = str(number + 1)
         lake.client = client = Unanswered(real, number, retried=retried)
         try:
-            assert extract(lake, version=version, batches=1).result is CommitResult.DONE
+            assert extract(lake, version=version, batches=1, **how).result is CommitResult.DONE
             resolved.add(client.name)
         except LakeUnavailable:
             assert read(lake) in (whole(str(number), 1), whole(version, 1))
         lake.client = real
         if client.name is None:
             break
-        extract(lake, version=version, batches=1)
+        extract(lake, version=version, batches=1, **how)
         assert read(lake) == whole(version, 1)
         check_clean(lake)
     assert "put_object" in resolved
     if retried:
-        assert resolved >= {"put_object", "complete_multipart_upload", "delete_objects"}
+        assert resolved >= {"put_object", "delete_objects"}
+        assert ("complete_multipart_upload" in resolved) is ("inline" not in how)
 
 
 def test_an_upload_that_was_completed_is_unknown_to_aws(lake: Lake) -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from local.services import S3
 from pipeline.errors import LostRace
-from pipeline.lake.attempt import CommitResult
+from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.s3 import Lake
 from tests.lake.support import (
+    DAY,
     OTHER_WINDOW,
     ROWS,
     WINDOW,
@@ -40,8 +41,7 @@ def _interrupted(
     number: int,
     other: Callable[[], object],
     batches: int = BATCHES,
-    *,
-    indexed: bool = False,
+    **how: Any,
 ) -> bool:
     """Run ``other`` just before an operation of this one; False if there are not so many."""
     seen = 0
@@ -54,7 +54,7 @@ def _interrupted(
 
     lake.on_operation = observe
     with suppress(LostRace):
-        extract(lake, version="own", batches=batches, indexed=indexed)
+        extract(lake, version="own", batches=batches, **how)
     lake.on_operation = None
     return seen > number
 
@@ -81,6 +81,41 @@ def test_another_run_comes_between_any_two_operations(
             assert rows in (whole("own", BATCHES), whole("rival", BATCHES))
         check_clean(lake)
     assert number >= operations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("definition", ["d1", "d2"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_another_run_comes_between_while_a_day_is_staged_in_its_checkpoint(
+    lake: Lake, definition: str, indexed: bool
+) -> None:
+    """A file that is written without an upload can't be taken back by aborting one."""
+    rival = Lake(lake.client, lake.url().rstrip("/"))
+    how: Any = {"batches": 1, "indexed": indexed, "inline": True}
+    for number in count():
+        if not _interrupted(
+            lake,
+            number,
+            lambda: extract(rival, definition=definition, version="rival", **how),
+            **how,
+        ):
+            break
+        assert read(lake) in (whole("own", 1), whole("rival", 1))
+        check_clean(lake)
+    assert number >= 8
+
+
+def test_what_a_fenced_attempt_leaves_is_removed_by_the_next_run(lake: Lake) -> None:
+    """Killed while it sends a batch, after another run has committed: no checkpoint tells of it."""
+    fenced = begin(lake, indexed=True)
+    stage(fenced, 0, "fenced")
+    extract(lake, version="rival", definition="d2", indexed=True)
+    lake.create_upload(f"igdb/games/dt={DAY}/part-00001-{fenced.generation}.parquet")
+    lake.put(f"igdb/games/dt={DAY}/part-00002-{fenced.generation}.parquet", b"", replaces=None)
+    for inline in (False, True):
+        extract(lake, version=f"next {inline}", batches=1, indexed=True, inline=inline)
+        assert read(lake) == whole(f"next {inline}", 1)
+        check_clean(lake)
 
 
 @pytest.mark.parametrize(("indexed", "operations"), [(False, 12), (True, 10)])

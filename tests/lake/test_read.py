@@ -186,10 +186,40 @@ def test_types_that_grew_wider_are_read_as_the_widest(lake: Lake) -> None:
 
 
 def test_types_that_do_not_go_together_are_named(lake: Lake) -> None:
-    put(lake, DAYS[0], rows({"id": 1, "x": 1}, x=pa.int64()))
+    put(lake, DAYS[0], rows({"id": 1, "x": [1]}, x=pa.list_(pa.int64())))
     put(lake, DAYS[1], rows({"id": 1, "x": "a"}, x=pa.string()))
-    with pytest.raises(ContractBroken, match=r"can't be read as one table.*Field x"):
+    with pytest.raises(ContractBroken, match=r"can't be read as one table.*column `x`: its types"):
         dataset(lake, "s", "e")
+
+
+BOX = pa.struct([("n", pa.int64())])
+TEXT_BOX = pa.struct([("n", pa.string()), ("more", pa.bool_())])
+
+
+@pytest.mark.parametrize(
+    ("first", "value", "then", "text", "read"),
+    [
+        (pa.int64(), 2**53 + 1, pa.string(), "INV-3", "9007199254740993"),
+        (pa.float64(), 0.1, pa.string(), "n/a", "0.1"),
+        (pa.bool_(), True, pa.string(), "maybe", "true"),
+        (pa.date32(), date(2026, 1, 2), pa.string(), "soon", "2026-01-02"),
+        (pa.list_(pa.int64()), [1], pa.list_(pa.string()), ["a"], ["1"]),
+        (BOX, {"n": 1}, TEXT_BOX, {"n": "a", "more": True}, {"n": "1", "more": None}),
+    ],
+    ids=["int", "double", "bool", "date", "list", "struct"],
+)
+@pytest.mark.parametrize("kind", ["incremental", "feed"])
+def test_a_value_that_became_text_is_read_as_text(
+    lake: Lake, first: Any, value: Any, then: Any, text: Any, read: Any, kind: str
+) -> None:
+    """The older day of a feed can't be materialized again: both days are one table all the same."""
+    notes = ManifestNotes(key=("id",), cursor=None if kind == "feed" else "at")
+    put(lake, DAYS[0], rows({"id": 1, "x": value}, x=first), notes=notes)
+    put(lake, DAYS[1], rows({"id": 2, "x": text}, x=then), notes=notes)
+    for table in (dataset(lake, "s", "e").to_table(), current(lake, "s", "e")):
+        assert {row["id"]: row["x"] for row in table.to_pylist()} == {1: read, 2: text} | (
+            {2: {"n": "a", "more": True}} if isinstance(text, dict) else {}
+        )
 
 
 def test_each_key_once_the_latest_cursor_first(lake: Lake) -> None:
@@ -325,7 +355,12 @@ def test_late_rows(lake: Lake, kind: pa.DataType, value: Any) -> None:
         rows({"id": 1, "at": before(1)}, {"id": 2, "at": before(2)}, at=kind),
         rows({"id": 3, "at": before(3)}, {"id": 4, "at": before(0)}, {"id": 5}, at=kind),
     )
-    arguments: Any = {"key": ["id"], "cursor": "at", "boundary": boundary}
+    arguments: Any = {
+        "key": ["id"],
+        "cursor": "at",
+        "boundary": boundary,
+        "on_damage": pytest.fail,
+    }
     assert late_rows(lake, new.files, lambda: previous, **arguments) == (3, 2, 3 * 3600)
     assert late_rows(lake, new.files, lambda: None, **arguments) == (3, 0, None)
     assert late_rows(lake, previous.files, lambda: previous, **arguments) == (2, 0, None)
@@ -351,5 +386,10 @@ def test_with_rows_of_another_key_or_cursor_nothing_is_late(
     table = pa.Table.from_pylist([dict(before)]).append_column("_extracted_at", stamp)
     previous = put(lake, DAYS[0], table)
     new = put(lake, DAYS[1], rows({"id": 1, "at": at("2026-01-01")}))
-    arguments: Any = {"key": ["id"], "cursor": "at", "boundary": at("2026-01-02")}
+    arguments: Any = {
+        "key": ["id"],
+        "cursor": "at",
+        "boundary": at("2026-01-02"),
+        "on_damage": pytest.fail,
+    }
     assert late_rows(lake, new.files, lambda: previous, **arguments) == (1, 0, None)

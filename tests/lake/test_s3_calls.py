@@ -18,7 +18,7 @@ from tests.support.responses import json_answer
 from tests.support.runs import extract, serving
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-BASELINE, SECOND = "2026-11-01", "2026-11-02"
+BASELINE, SECOND, EMPTY = "2026-11-01", "2026-11-02", "2026-11-17"
 
 
 class CountedLake:
@@ -86,22 +86,38 @@ def counted(s3: S3, lake: Lake) -> CountedLake:
     return CountedLake(s3, lake.url())
 
 
+TRIAL = 1
+"""Of conditions: once a process."""
+
+
 def test_a_first_day_of_one_file(s3: S3, lake: Lake, source: Source) -> None:
+    """Two listings, the checkpoint with the rows in it, the file, the decision, the manifest, the
+    checkpoint's end."""
     counts = counted(s3, lake)
     [manifest] = extract(source, counts.lake, "items", [BASELINE], NOW)
     sent = counts.taken()
     assert len(manifest.files) == 1
-    assert len(sent) <= 10, sent
+    assert len(sent) == 7 + TRIAL, sent
 
 
 def test_a_day_after_one_that_another_run_has_committed(s3: S3, lake: Lake, source: Source) -> None:
-    """Two more: the day before is read to begin, and once more after the commit."""
+    """One more: the day before is read to begin."""
     extract(source, lake, "items", [BASELINE], NOW)
     counts = counted(s3, lake)
     [manifest] = extract(source, counts.lake, "items", [SECOND], NOW)
     sent = counts.taken()
     assert len(manifest.files) == 1
-    assert len(sent) <= 12, sent
+    assert len(sent) == 8 + TRIAL, sent
+
+
+def test_a_day_that_is_replaced(s3: S3, lake: Lake, source: Source) -> None:
+    """Two more: its own manifest is read, and its files are removed."""
+    extract(source, lake, "items", [BASELINE, SECOND], NOW)
+    counts = counted(s3, lake)
+    [manifest] = extract(source, counts.lake, "items", [SECOND], NOW)
+    sent = counts.taken()
+    assert len(manifest.files) == 1
+    assert len(sent) == 10 + TRIAL, sent
 
 
 def test_each_further_day_of_a_range(s3: S3, lake: Lake, source: Source) -> None:
@@ -110,7 +126,27 @@ def test_each_further_day_of_a_range(s3: S3, lake: Lake, source: Source) -> None
     manifests = extract(source, counts.lake, "items", days, NOW)
     sent = counts.taken()
     assert [len(each.files) for each in manifests] == [1] * 10
-    assert len(sent) <= 10 + 9 * 9, sent
+    assert len(sent) == 7 + TRIAL + 9 * 5, sent
+
+
+def test_a_day_whose_file_is_large(
+    s3: S3, lake: Lake, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two more: an upload is begun and completed, and its parts are sent."""
+    monkeypatch.setattr("pipeline.lake.attempt.INLINE_BYTES", 0)
+    extract(source, lake, "items", [BASELINE], NOW)
+    counts = counted(s3, lake)
+    extract(source, counts.lake, "items", [SECOND], NOW)
+    sent = counts.taken()
+    assert len(sent) == 10 + TRIAL, sent
+
+
+def test_a_day_without_rows(s3: S3, lake: Lake, source: Source) -> None:
+    counts = counted(s3, lake)
+    [manifest] = extract(source, counts.lake, "items", [EMPTY], NOW)
+    sent = counts.taken()
+    assert manifest.files == ()
+    assert len(sent) <= 7 + TRIAL, sent
 
 
 def test_the_parents_manifest_is_read_once_a_run(s3: S3, lake: Lake, source: Source) -> None:

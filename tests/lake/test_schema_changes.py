@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from assets.materializations import metadata_of
+from assets.metadata import metadata_of
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
 from pipeline.lake.manifest import SchemaChange, schema_changes
@@ -101,9 +101,7 @@ def test_cells_that_do_not_come_in_their_types_are_told_by_column(lake: Lake) ->
     assert manifest.rows == 3
     assert manifest.resumed_pages == 1
     assert manifest.notes.converted == {"size": 3}
-    assert metadata_of(again.receipts[0], source.endpoints["items"])["converted_cells"] == {
-        "size": 3
-    }
+    assert metadata_of(again.receipts[0], source)["converted_cells"] == {"size": 3}
 
 
 def test_evolve_takes_the_change_and_tells_it(lake: Lake) -> None:

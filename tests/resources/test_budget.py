@@ -96,9 +96,9 @@ def test_the_page_of_a_budget_has_its_requests_429s_and_waits(
                     pass
             await budget.throttled(0.0)
 
-    assert "no requests" in page(source, api)
+    assert "no requests" in page(source, api.budget.usage(source))
     asyncio.run(use())
-    found = page(source, api)
+    found = page(source, api.budget.usage(source))
     assert found.startswith(
         "3 requests in the last hour, 1 with status 429, 0 s waited for send slots"
     )

@@ -173,7 +173,7 @@ def test_an_account_that_fails_holds_no_day_up_and_loses_nothing(lake: Lake) -> 
     assert fourth.notes.values["from"] == [["2026-11-02T00:00:00Z", ["b"]]]
     assert fourth.rows == 2 * 24 + 3 * 24
     assert sorted(landed(lake)) == sorted(shop.all_orders("a", "b", "c"))
-    assert not list(gaps(source, lake, "orders", DAYS))
+    assert not list(gaps(source, "orders", manifests(lake, "shop", "orders", DAYS)))
 
 
 def test_an_account_that_fails_at_once_keeps_its_past_for_later(lake: Lake) -> None:
@@ -259,7 +259,7 @@ def test_a_killed_run_that_left_an_account_behind_is_named(lake: Lake) -> None:
             source = shop_source(other, each=", max_failed_share: 0.4")
             cut_off = run(source, lake, DAYS[1], DAYS[2], names=("orders",))
         assert [failed.partition for failed in cut_off.failed] == [DAYS[2]]
-        (said,) = gaps(source, lake, "orders", DAYS)
+        (said,) = gaps(source, "orders", manifests(lake, "shop", "orders", DAYS))
     assert said == (
         "values that 2026-11-02 left behind and 2026-11-03 did not read: b: materialize "
         "2026-11-03 again"

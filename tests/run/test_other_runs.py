@@ -145,6 +145,24 @@ def test_yesterday_is_committed_while_today_is_being_read(
         mended(source, lake, outcome, TODAY, "night")
 
 
+def test_a_commit_lost_to_a_winner_that_has_not_read_as_far_is_read_anew(lake: Lake) -> None:
+    began, margin_s = EARLY[1]
+    api = Api()
+    with serving(api.app) as url:
+        source = source_at(url, margin_s)
+
+        def evening() -> None:
+            assert not materialize(source, lake, YESTERDAY, began).failed
+
+        api.meanwhile, api.until = evening, text(MIDNIGHT)
+        outcome = materialize(source, lake, YESTERDAY, AFTER_MIDNIGHT, "night")
+        [failure] = outcome.failed
+        assert isinstance(failure.error, ReadAnew)
+        assert f"was committed by another run up to {text(began)}" in str(failure.error)
+        assert not materialize(source, lake, YESTERDAY, AFTER_MIDNIGHT, "night").failed
+        assert lost(lake) == []
+
+
 def cut_off_at_its_manifest(source: Source, lake: Lake, day: str, now: datetime) -> None:
     """The commit is decided, and not carried out."""
 
@@ -206,7 +224,7 @@ def test_what_an_earlier_try_has_staged_from_too_late_on_is_read_anew(lake: Lake
         source = source_at(url, margin_s)
 
         def strike(operation: str, key: str) -> None:
-            if operation == "complete_upload":
+            if operation == "put" and "part-" in key:
                 raise LakeUnavailable("S3 is away")
 
         lake.on_operation = strike

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import HeadraceError, LakeRefused
+from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.kinds import Kinds
 
 _NO_ETAG: Final = f'"{"0" * 32}"'
@@ -164,12 +164,19 @@ class ObjectStore(ABC):
         :raises LakeRefused: the server overlooks the condition.
         """
         with self._asking:
-            if self._keeps_conditions:
-                return
-            try:
-                self.put(key, body, replaces=_NO_ETAG)
-            except WriteConflict:
-                self._keeps_conditions = True
+            for last_attempt in (False, False, True):
+                if self._keeps_conditions:
+                    return
+                try:
+                    self.put(key, body, replaces=_NO_ETAG)
+                except WriteConflict:
+                    self._keeps_conditions = True
+                except LakeUnavailable:  # nothing is known, and nothing is changed by another one
+                    if last_attempt:
+                        raise
+                else:
+                    break
+            else:
                 return
         raise LakeRefused(
             f"{self.address} overlooks conditions: the server wrote `{self.url(key)}`, although the"

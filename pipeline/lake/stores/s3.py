@@ -26,11 +26,24 @@ from pipeline.lake.stores.base import (
     UploadGone,
     WriteConflict,
 )
-from pipeline.lake.stores.s3_errors import classify, is_missing, unreadable
+from pipeline.lake.stores.s3_errors import classify, is_garbled, is_missing, unreadable
 from pipeline.lake.stores.s3_logs import keep_aws_secrets_out
 
 _DELETE_AT_ONCE: Final = 1000  # S3's limit for one DeleteObjects
+_JSON: Final = "application/json"
+_PARQUET: Final = "application/vnd.apache.parquet"
+_ATTEMPTS: Final = 4
+_GARBLED_WAIT_S: Final = 0.1
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+
+
+def _retry_garbled(response: Any, attempts: int, **_: Any) -> float | None:
+    """Seconds until a request is sent again whose body was changed on its way; None: it is not.
+
+    boto3 retries what did not arrive, and not what arrived as something else.
+    """
+    code = response[1].get("Error", {}).get("Code", "") if response else ""
+    return attempts * _GARBLED_WAIT_S if is_garbled(code) and attempts < _ATTEMPTS else None
 
 
 @STORES.register("s3")
@@ -51,6 +64,7 @@ class S3Store(ObjectStore):
         self.check_url(rest if rest != self.root else "")
         keep_aws_secrets_out()
         self.client = client
+        client.meta.events.register("needs-retry.s3", _retry_garbled, unique_id="headrace-garbled")
         self.bucket, _, self.prefix = rest.partition("/")
 
     @classmethod
@@ -117,7 +131,7 @@ class S3Store(ObjectStore):
                 Bucket=self.bucket,
                 Key=self.full(key),
                 Body=body,
-                ContentType="application/json",
+                ContentType=_JSON if key.endswith(".json") else _PARQUET,
                 **condition,
             )
         return str(response["ETag"])

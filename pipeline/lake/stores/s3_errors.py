@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from botocore import exceptions as boto
 
-from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
+from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, machine_problem
 from pipeline.lake.stores.base import UploadGone, WriteConflict
 
 _PERMISSION: Final = {
@@ -59,9 +59,19 @@ _BUSY: Final = frozenset(
     {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
     | {"TooManyRequests", "InternalError", "ServiceUnavailable", "503 SlowDown"}
 )
+# What arrived is not what was sent: a bit was flipped, or the body cut, on the way.
+_GARBLED: Final = frozenset(
+    {"BadDigest", "InvalidDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}
+    | {"XAmzContentChecksumMismatch", "BadRequest.ChecksumMismatch", "ChecksumMismatch"}
+)
 _GONE: Final = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _CONFLICT: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
 _MISSING: Final = frozenset({"NoSuchKey", "404"})
+
+
+def is_garbled(code: str) -> bool:
+    """Whether S3 says by this code that what arrived is not what was sent."""
+    return code in _GARBLED
 
 
 def is_missing(error: boto.ClientError) -> bool:
@@ -89,6 +99,12 @@ def classify(
             bucket=bucket, key=key, operation=operation, permission=_PERMISSION[operation]
         )
         return LakeRefused(f"{at}: {text} (S3 says {code}).")
+    if code in _GARBLED:
+        return LakeUnavailable(
+            f"{at}: what arrived of `{key}` is not what was sent ({status} {code}), several times."
+            " The next attempt resumes from the last batch. Check: 1. the network; 2. proxies that"
+            " change bodies."
+        )
     if status >= 500 or status in (408, 429) or code in _BUSY:
         return LakeUnavailable(
             f"{at} is not able to {operation} `{key}` now ({status} {code})."
@@ -125,6 +141,8 @@ def _without_response(error: Exception, operation: str, key: str, at: str) -> He
         )
     if isinstance(error, boto.ParamValidationError):
         return LakeRefused(f"{at}: `{key}` is not a key that S3 accepts.")
+    if problem := machine_problem(error):
+        return LakeUnavailable(f"{at}: `{key}` is out of reach, since {problem}.")
     return LakeUnavailable(
         f"{at} can't be reached, or the connection broke, to {operation} `{key}`"
         f" ({type(error).__name__}): check `AWS_ENDPOINT_URL_S3` and the network."

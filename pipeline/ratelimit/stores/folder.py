@@ -28,7 +28,7 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TypeVar
 
-from pipeline.errors import ConfigError, HeadraceError, Retryable
+from pipeline.errors import ConfigError, HeadraceError, Retryable, machine_problem
 from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits
 from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
@@ -125,7 +125,8 @@ class FolderStore(StateStore):
     def _locked_permit(self, permit: int) -> bool:
         """Lock a permit's file, made again if it was deleted: others would not find that one."""
         try:
-            fcntl.flock(self._permit_fds[permit], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _usable(self.folder, Retryable):
+                fcntl.flock(self._permit_fds[permit], fcntl.LOCK_EX | fcntl.LOCK_NB)
             while os.fstat(self._permit_fds[permit]).st_nlink == 0:
                 with _usable(self.folder, Retryable):
                     self._make_folder()
@@ -148,7 +149,8 @@ class FolderStore(StateStore):
         started, tries, warned = monotonic(), 0, False
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with _usable(self.folder, Retryable):
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 tries += 1
@@ -321,6 +323,11 @@ def _usable(folder: Path, kind: type[ConfigError | Retryable]) -> Iterator[None]
     except BlockingIOError:
         raise
     except OSError as error:
+        if problem := machine_problem(error):
+            raise kind(
+                f"The budget's folder `{folder}` can't be used, since {problem}. Check: 1. that; "
+                "2. `HEADRACE_BUDGET`: another folder, a Postgres URL or a Redis URL."
+            ) from error
         raise kind(
             f"The budget's folder `{folder}` can't be used ({error.strerror}). Set HEADRACE_BUDGET "
             "to a folder that this user can write, to a Postgres URL or to a Redis URL."

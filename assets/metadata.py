@@ -1,0 +1,134 @@
+"""The metadata of one committed partition, in the order in which a person reads them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.specs import column_schema, table_name
+from pipeline.config.source import Source
+from pipeline.errors import printable
+from pipeline.extract.completeness import ProofBasis
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import PartitionPaths
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.run.context import PartitionResult
+from pipeline.timestamps import as_iso
+
+_CELL_CHARS = 60
+_MOST_COLUMNS = 12
+
+
+def metadata_of(
+    result: PartitionResult, source: Source, lake: ObjectStore | None = None
+) -> dict[str, Any]:
+    """The metadata of one partition of one endpoint.
+
+    :param lake: for the partition's address.
+    """
+    manifest, endpoint = result.manifest, source.endpoints[result.endpoint]
+    window, proof, notes = manifest.window, manifest.proof, manifest.notes
+    count = "partition_row_count" if source.incremental(result.endpoint) else "row_count"
+    metadata: dict[str, Any] = {
+        f"dagster/{count}": manifest.rows,
+        "dagster/table_name": table_name(source, result.endpoint),
+        **({"dagster/uri": lake.url(_folder(manifest))} if lake else {}),
+        "proof": proof_in_words(manifest),
+        **unended(source, manifest),
+        "window_start": as_iso(window.start) if window.start else "no lower bound",
+        "window_end": as_iso(window.end),
+        "late_rows": manifest.late_rows,
+        **_preview(source, result),
+        "dagster/column_schema": column_schema(manifest, endpoint),
+        "partition": manifest.partition,
+        "contiguous": proof.contiguous,
+        "proof_rests_on": proof.rests_on or "–",
+        "gaps_refetched": proof.gaps_refetched,
+        "watermark": manifest.watermark or "",
+        "safety_margin_s": window.safety_margin_s,
+        "margin_rows": manifest.margin_rows,
+        "pages": proof.pages,
+        "pages_resumed": manifest.resumed_pages,
+        "requests": manifest.requests,
+        "throttled_429": manifest.throttled,
+        "duration_s": round(result.duration_s, 3),
+        "files": len(manifest.files),
+        "bytes": manifest.total_bytes,
+        "generation": manifest.generation,
+        "outcome": result.outcome,
+    }
+    if manifest.latest_late_s is not None:
+        metadata["latest_late_s"] = manifest.latest_late_s
+    if proof.not_modified:
+        metadata["not_modified"] = True
+    if notes.converted:
+        metadata["converted_cells"] = dict(notes.converted)
+    if notes.warning:
+        metadata["doubt"] = notes.warning
+    if parents := notes.parents:
+        metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
+        if parents["failures"]:
+            metadata["failures"] = table(parents["failures"])
+    return metadata | _values(manifest)
+
+
+def _values(manifest: Manifest) -> dict[str, Any]:
+    """Of an endpoint with partition values: how many, and those that are behind."""
+    notes = manifest.notes
+    metadata: dict[str, Any] = {} if notes.each is None else {"values": len(notes.each)}
+    if behind := notes.values.get("behind"):
+        metadata["values_behind"] = sum(len(names) for _, names in behind)
+        if failures := notes.values.get("failures"):
+            metadata["failures"] = table(failures)
+    if further := notes.values.get("from"):
+        metadata["values_read_from_further_back"] = sum(len(names) for _, names in further)
+    return metadata
+
+
+def proof_in_words(manifest: Manifest) -> str:
+    """What the proof of completeness is worth, for a person."""
+    proof = manifest.proof
+    if not proof.contiguous:
+        return "not proved complete: see the check `integrity`"
+    if proof.not_modified:
+        return "nothing has changed since the previous partition, says the API (304)"
+    if proof.rests_on is None:
+        return "complete"
+    return f"complete by {proof.rests_on}: {ProofBasis(proof.rests_on).claim}"
+
+
+def unended(source: Source, manifest: Manifest) -> dict[str, str]:
+    """Until when a partition is complete that was read before it had ended; else nothing."""
+    incremental = source.incremental(manifest.endpoint)
+    if not incremental or manifest.window.end >= source.calendar.ends(manifest.partition):
+        return {}
+    noun = source.partitions.noun
+    until = as_iso(manifest.window.end)
+    return {"complete_until": f"{until}; the {noun} had not ended: materialize it again afterwards"}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    """A few rows as plain text: the columns that have values, the first ones, long ones shortened.
+
+    What an API writes is never read as Markdown, neither in a cell nor in a column's name.
+    """
+    names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
+    names = names[:_MOST_COLUMNS]
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in names]),
+    )
+
+
+def _preview(source: Source, result: PartitionResult) -> dict[str, dg.TableMetadataValue]:
+    shown = source.previews(result.endpoint) and result.preview
+    return {"preview": table(result.preview)} if shown else {}
+
+
+def _cell(value: object) -> str:
+    text = printable("" if value is None else " ".join(str(value).split()))
+    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+
+
+def _folder(manifest: Manifest) -> str:
+    return PartitionPaths(manifest.source, manifest.endpoint, manifest.partition).folder

@@ -1,0 +1,120 @@
+"""The end of a commit: put the decided manifest in place, and remove what is in no use any more.
+
+Anybody may carry a decision out, any number of times: the next attempt, or the maintenance job.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from pipeline.errors import LostRace
+from pipeline.lake.checkpoint import CommitDecision, StagedBatch
+from pipeline.lake.compare_and_swap import compare_and_swap
+from pipeline.lake.index import CommittedManifest, ManifestIndex, read_committed
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import PartitionPaths
+from pipeline.lake.stores.base import ObjectStore, Upload, WriteConflict
+
+_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
+
+
+class CommitResult(Enum):
+    """How a commit ended. *Unknown* is no result: it is raised, and the next attempt finds out."""
+
+    DONE = "done"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class CommitOutcome:
+    """What came of a commit.
+
+    :param manifest: what is in the lake now: one's own if DONE, the winner's if LOST.
+    :param left_over: a sentence on why the clean-up was not finished; the next attempt finishes it.
+    """
+
+    result: CommitResult
+    manifest: Manifest
+    left_over: str | None = None
+
+
+def carry_out(
+    lake: ObjectStore,
+    place: PartitionPaths,
+    decision: CommitDecision,
+    index: ManifestIndex | None = None,
+) -> CommitOutcome:
+    """Finish a commit that an earlier attempt has decided."""
+    outcome = publish(lake, place, decision, index)
+    if outcome.result is CommitResult.DONE:
+        clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
+    return outcome
+
+
+def publish(
+    lake: ObjectStore,
+    place: PartitionPaths,
+    decision: CommitDecision,
+    index: ManifestIndex | None,
+) -> CommitOutcome:
+    """Put the decided manifest in place, if the one that it replaces is still there.
+
+    :raises LakeUnavailable: not known whether it is in place; the checkpoint stays for the next.
+    """
+    planned = decision.manifest
+    try:
+        body = planned.to_json().encode()
+        etag = compare_and_swap(lake, place.manifest, body, replaces=decision.base)
+        current: CommittedManifest | None = CommittedManifest(planned, etag)
+    except WriteConflict:
+        current = read_committed(lake, place)
+    if index is not None and current is not None:
+        index.put(place, current)
+    if current is not None and current.manifest.generation == planned.generation:
+        return CommitOutcome(CommitResult.DONE, planned)
+    # Nobody can carry the decision out any more: what it refers to is gone for good.
+    needed = current.manifest.paths if current else frozenset()
+    clean_up(lake, place, files=planned.paths, keep=needed, checkpoint=decision.etag)
+    if current is None:
+        raise LostRace(
+            f"The manifest of {place} was removed while its successor was being written."
+            " The next attempt starts from the beginning.",
+            wait_s=1,
+        )
+    return CommitOutcome(CommitResult.LOST, current.manifest)
+
+
+def clean_up(
+    lake: ObjectStore,
+    place: PartitionPaths,
+    *,
+    uploads: Iterable[Upload] = (),
+    batches: Iterable[StagedBatch] = (),
+    files: Iterable[str] = (),
+    keep: frozenset[str] = frozenset(),
+    checkpoint: str | None = None,
+) -> None:
+    """Remove what is in nobody's use: in this order, so that the last to go tells of the rest.
+
+    :param batches: staged, completed or not: their uploads and their files.
+    :param keep: files that stay, whoever names them.
+    :param checkpoint: its etag; the checkpoint goes last, if it is still that one.
+    """
+    staged = tuple(batches)
+    unfinished = [(each.key, each.upload_id) for each in uploads]
+    for key, upload_id in (*unfinished, *((each.key, each.upload_id) for each in staged)):
+        if upload_id:
+            lake.abort_upload(key, upload_id)
+    lake.delete(sorted({*files, *(batch.key for batch in staged)} - keep))
+    if checkpoint is not None:
+        lake.delete_exactly(place.checkpoint, checkpoint)
+
+
+def lost_race(place: PartitionPaths) -> LostRace:
+    """What the loser of a partition raises."""
+    return LostRace(
+        f"Another run has taken over {place} and goes on from the same batches; this one stops"
+        " here, and nothing is lost.",
+        wait_s=_LOST_WAIT_S,
+    )
