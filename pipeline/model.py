@@ -66,12 +66,14 @@ def _has_host(url: str) -> str:
 HostUrl = Annotated[str, AfterValidator(_has_host)]
 """Checked without a lookup. Errors don't repeat the URL, since a password may be in it."""
 
+JMESPATH = "jmespath:"
+"""Begins an expression in the place of a path."""
 _ODATA = re.compile(r"(?:^|[.@])odata\.")
 
 
 def _is_path(path: str) -> str:
     """A name with a dot in it, read as two, is nowhere: pages would end with the first."""
-    if _ODATA.search(path):
+    if _ODATA.search(path) and not path.startswith(JMESPATH):
         escaped = re.sub(r"odata\.", r"odata\\.", path)
         raise ValueError(
             f"{path!r} leads from one member into another, but the dot is part of OData's name: "

@@ -4,7 +4,7 @@ Each raises ValueError if what it gets is not what it reads; the caller says wha
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Final
 
@@ -17,6 +17,9 @@ LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 _DAY_US: Final = 86_400_000_000
 _LEAP: Final = re.compile(r"(?P<minute>[0-9]{2}:?[0-9]{2}:?)60", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_TIME: Final = re.compile(
+    r"(?P<h>[0-9]{2}):(?P<m>[0-9]{2})(?::(?P<s>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?", re.ASCII
+)
 _ISO: Final = re.compile(
     r"(?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2})"
     r"(?:[T ](?P<time>[0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?)(?:[.,](?P<fraction>[0-9]+))?)?"
@@ -189,6 +192,18 @@ def from_day(text: str) -> date:
     if _DATE.fullmatch(text) is None:
         raise ValueError("not a day")
     return date.fromisoformat(text)
+
+
+def from_time(text: str) -> time:
+    """A time of day, to the microsecond and without a zone, like 12:30 or 12:30:59.25."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("not a time of day")
+    micros = (found["fraction"] or "").rstrip("0")
+    if len(micros) > 6:
+        raise ValueError("finer than a microsecond")
+    hour, minute, second = int(found["h"]), int(found["m"]), int(found["s"] or 0)
+    return time(hour, minute, second, int(micros.ljust(6, "0")))
 
 
 def in_years(micros: int) -> int:

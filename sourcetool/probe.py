@@ -202,13 +202,16 @@ async def look(
                 break
             seen.pages.append(page)
             if page.info.rows:
-                seen.raw.append(reader.read(seen.answers[-1].body).table)
-                seen.came.append(pages.made(seen.raw[-1], page.request))
+                came = seen.answers[-1]
+                decoded = reader.read(came.body)
+                seen.raw.append(decoded.table)
+                seen.came.append(pages.made(decoded, page.request, came))
             ask = _next(paging, ask, page.info, seen.counted) if page.info.rows else None
         if (part := half_of(seen)) is not None:
             seen.half = await asked(pages_in(part)).page(first_request(paging, part))
             if seen.half.outside:
-                table = pages.made(reader.read(seen.answers[-1].body).table, seen.half.request)
+                came = seen.answers[-1]
+                table = pages.made(reader.read(came.body), seen.half.request, came)
                 seen.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):

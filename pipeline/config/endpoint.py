@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pipeline.config.columns import Columns, HashKind
 from pipeline.config.each import EachConfig
 from pipeline.config.limits import ResponsesConfig
 from pipeline.config.request import (
@@ -17,10 +18,11 @@ from pipeline.config.request import (
     WindowFormat,
     placeholders_in,
 )
+from pipeline.config.row_filter import RowFilter
 from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
-from pipeline.decode.types import parse_type
-from pipeline.model import DottedPath, Model, Name, RowsPath, split_path
+from pipeline.decode.row_selection import RowSelection
+from pipeline.model import JMESPATH, DottedPath, Model, Name, RowsPath, split_path
 from pipeline.pagination import PAGINATION, Paging, SharedRows
 
 BY_WINDOW: Final = "window"
@@ -30,42 +32,8 @@ _ONE_PAGE = PAGINATION["none"].model_validate({"kind": "none"})
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
 
 
-def _column(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str | list) else value
-
-
 def _cursor(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _type(value: Any) -> Any:
-    """Several forms of a time are one type: the first that fits each value."""
-    if isinstance(value, list) and value and all(isinstance(form, str) for form in value):
-        return " | ".join(value)
-    return value
-
-
-class ColumnSpec(Model):
-    """A column: its type, and where in the row it stands. ``name: int64`` is short for the type."""
-
-    type: Annotated[str, BeforeValidator(_type, json_schema_input_type=str | list[str])] = Field(
-        description="see the table of types; several forms of a time as a list"
-    )
-    path: DottedPath | None = Field(None, description="members inside the row; default: the name")
-    from_: str | None = Field(
-        None,
-        alias="from",
-        pattern=r"^(parent|each)(\.\w+)*$",
-        description="what the rows lack, and the request knows: parent or each (the value), "
-        "parent.COLUMN (of the parent's row), each.NAME (of a named list)",
-    )
-    nullable: bool = True
-    description: str | None = None
-
-    @model_validator(mode="after")
-    def _type_is_known(self) -> "ColumnSpec":
-        parse_type(self.type)
-        return self
 
 
 def _key(value: Any) -> Any:
@@ -73,9 +41,6 @@ def _key(value: Any) -> Any:
     if value in ([], ()):
         raise ValueError("name the columns that identify a row, or say `key: none` if none do")
     return () if value == "none" else value
-
-
-Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
 
 
 class ParentsConfig(Model):
@@ -126,12 +91,34 @@ class Endpoint(Model):
     format: Annotated[Format, DECODERS.field_or_name] = Field(
         DEFAULT_FORMAT, description="of a page's body: json, or a kind with its settings"
     )
-    rows: RowsPath = Field("", description="path to the rows in the body; empty = the body itself")
+    rows: RowsPath = Field(
+        "",
+        description="path to the rows in the body; empty = the body itself; `*` is each item of a "
+        "list or each value of an object, a number an item of a list; or `jmespath:` and an "
+        "expression",
+    )
+    rows_as: Literal["list", "object", "object_or_list", "map", "columns", "values", "scalars"] = (
+        Field(
+            "list",
+            alias="as",
+            description="the form of what is at rows: a list of objects; one object, which is "
+            "one row; either; an object with a row (or a value) a member; arrays of values beside "
+            "names, or an object of arrays; arrays of values, whose columns are places "
+            '(`path: "0"`); single values',
+        )
+    )
+    key_column: str | None = Field(
+        None, description="the column that gets the name of the member (as: map, or a * in rows)"
+    )
+    names_at: DottedPath | None = Field(
+        None, description="with as: columns, the path to the names that stand beside the values"
+    )
+    value_column: str = Field("value", description="the column of single values (scalars, map)")
     rows_may_lack: bool = Field(
         False,
-        description="the API leaves out what is at rows where there are none (Mailman, Google); an "
-        "response without it that says an error, or has another list in its place, is refused "
-        "still",
+        description="the API leaves out what is at rows where there are none (Mailman, Google), or "
+        "writes null for a row or for all of them; a response without it that says an error, or "
+        "has another list in its place, is refused still",
     )
     cursor_spec: Annotated[
         str | tuple[str, ...] | None,
@@ -164,6 +151,19 @@ class Endpoint(Model):
         "window; found out by itself where a link or a token names the next page",
     )
     columns: Columns = {}
+    where: RowFilter = Field(
+        {},
+        description="the rows that are kept: `{type: file, size: {gt: 0}, x: {not: null}}`; "
+        "the others are counted (filtered_rows)",
+    )
+    exclude: tuple[DottedPath, ...] = Field((), description="members that no row keeps")
+    hash: dict[str, HashKind] = Field(
+        {},
+        description="columns whose values are hashed, with the source's hash_salt: {email: sha256}",
+    )
+    names: Literal["snake_case"] | None = Field(
+        None, description="inferred columns get the names of their members in snake_case"
+    )
     infer: bool = Field(True, description="members that are not declared become columns too")
     contract: Literal["evolve", "freeze"] = "evolve"
     count: CountConfig | None = None
@@ -253,18 +253,55 @@ class Endpoint(Model):
         of = self.parents or self.each
         name = "parent" if self.parents else "each"
         here = {of.column_here: name} if of and of.column_here else {}
-        return here | {n: c.from_ for n, c in self.columns.items() if c.from_ is not None}
+        named = {n: c.from_ for n, c in self.columns.items() if c.from_ and c.of_value}
+        return here | named
+
+    @property
+    def context_columns(self) -> tuple[str, ...]:
+        """The columns that the API's rows lack: of the value, constants, from around the rows."""
+        of_value = self.value_columns
+        around = (
+            name
+            for name, column in self.columns.items()
+            if name not in of_value
+            and (column.value is not None or (column.from_ is not None and not column.is_outer))
+        )
+        return (*of_value, *around)
 
     @property
     def added_columns(self) -> tuple[str, ...]:
         """The columns that rows get besides the API's, in order; ``_extracted_at`` comes last."""
         first = (FIRST_CURSOR,) if self.cursor == FIRST_CURSOR else ()
-        return (*self.value_columns, *first)
+        return (*self.context_columns, *first)
 
     @property
     def key_of_rows(self) -> tuple[str, ...]:
         """The columns of the key that the API's rows have."""
-        return tuple(name for name in self.key if name not in self.value_columns)
+        added = self.context_columns
+        return tuple(name for name in self.key if name not in added)
+
+    @property
+    def pages_go_by_rows(self) -> bool:
+        """True if the next page, or the proof, is made of a page's rows."""
+        paging = self.paging
+        shares = self.overlaps or paging.shared_rows is SharedRows.SAME_CURSOR
+        return self.proven or shares or paging.by_row
+
+    @property
+    def row_selection(self) -> RowSelection:
+        """Where the rows of a body are, and in which form."""
+        query = self.rows.removeprefix(JMESPATH) if self.rows.startswith(JMESPATH) else None
+        outer = {n: c.response_path for n, c in self.columns.items() if c.is_outer}
+        return RowSelection(
+            path=self.rows_path,
+            jmespath=query.strip() if query is not None else None,
+            form=self.rows_as,
+            may_lack=self.rows_may_lack,
+            key_column=self.key_column,
+            value_column=self.value_column,
+            names_at=split_path(self.names_at) if self.names_at else (),
+            outer={name: path for name, path in outer.items() if path is not None},
+        )
 
     @property
     def needed(self) -> frozenset[str]:
@@ -273,7 +310,7 @@ class Endpoint(Model):
 
     @property
     def rows_path(self) -> tuple[str, ...]:
-        return split_path(self.rows)
+        return () if self.rows.startswith(JMESPATH) else split_path(self.rows)
 
     @property
     def by_key(self) -> bool:

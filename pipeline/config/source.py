@@ -96,6 +96,9 @@ class Source(Model):
     safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
     auth: Annotated[Auth, AUTH.field] = NO_AUTH
     headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
+    hash_salt: SecretStr | None = Field(
+        None, description="goes before each value that `hash` hashes: ${HEADRACE_HASH_SALT}"
+    )
     limits: LimitsConfig = LimitsConfig()
     keyed_limits: LimitsConfig | None = Field(
         None,
@@ -215,6 +218,16 @@ class Source(Model):
         return max((1 + self.depth(above) for above in self.upstream(name)), default=0)
 
     @model_validator(mode="after")
+    def _hashes_have_salt(self) -> "Source":
+        hashing = next((name for name, of in self.endpoints.items() if of.hash), None)
+        if hashing is not None and not (self.hash_salt and self.hash_salt.get_secret_value()):
+            raise ValueError(
+                f"endpoint {hashing}: `hash` without a salt could be undone by hashing all likely "
+                "values: set `hash_salt: ${HEADRACE_HASH_SALT}` beside base_url, and the setting"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _days_are_utc(self) -> "Source":
         for name, endpoint in self.endpoints.items():
             whole_days = endpoint.incremental and endpoint.window.resolution_s >= DAY_S
@@ -279,6 +292,8 @@ class Source(Model):
                 f"{self.margin_s(endpoint)}|{spec}",
             ]
         )
+        if self.hash_salt is not None and self.endpoints[endpoint].hash:
+            text += f"|{self.hash_salt.get_secret_value()}"
         named = sorted((name.lower(), value) for name, value in self.headers.items())
         if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
             text += f"|{json.dumps(sent)}"

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pipeline.config.columns import problems_of_columns
 from pipeline.config.each import problems_of_each
 from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
+from pipeline.decode.row_selection import STAR, compiled
 from pipeline.pagination import PAGINATION, SharedRows
 from pipeline.partitions.base import is_folder_column
 
@@ -20,17 +22,14 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     """The sentences on all parts that do not fit, the first first."""
     yield from problems_of_each(endpoint)
     yield from _keyless_fits(endpoint)
+    yield from problems_of_columns(endpoint)
+    yield from _rows_have_their_form(endpoint)
     yield from _key_lands(endpoint)
     yield from _cursor_is_shown(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from endpoint.paging.problems(endpoint)
     yield from _baseline_is_cut(endpoint)
-    if endpoint.rows_may_lack and not endpoint.rows:
-        yield (
-            "`rows_may_lack` is about the member that has the rows, and here the body itself is "
-            "their list: leave it out, or name the member, e.g. `rows: entries`"
-        )
     if endpoint.cache is not None and endpoint.incremental:
         yield (
             "an endpoint with a cursor can't be cached: a response from before the day's end would "
@@ -55,6 +54,38 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
         yield from _token_has_its_parameters(endpoint.request)
         yield from _placeholders_are_filled(endpoint, used)
         yield from _window_is_requested(endpoint, used)
+
+
+def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
+    """What is said of the rows' form fits it, and pages can go by such rows."""
+    form, starred = endpoint.rows_as, STAR in endpoint.rows_path
+    if (endpoint.rows or form != "list") and not endpoint.format.has_paths:
+        yield (
+            f"`rows` and `as` are about JSON, and a body of `format: {endpoint.format.kind}` is "
+            "rows alone: leave them out"
+        )
+    expression = endpoint.row_selection.jmespath
+    if expression is not None:
+        try:
+            compiled(expression)
+        except ValueError as error:
+            yield f"`rows` is no JMESPath expression: {error}"
+    if endpoint.names_at is not None and form != "columns":
+        yield "`names_at` is about `as: columns`: add it, or leave `names_at` out"
+    if endpoint.key_column is not None and form != "map" and not starred:
+        yield (
+            "`key_column` gets the name of a member of an object: say `as: map`, or put a `*` into "
+            "`rows`, or leave `key_column` out"
+        )
+    if "value_column" in endpoint.model_fields_set and form not in ("scalars", "map"):
+        yield "`value_column` is about `as: scalars` or `as: map`: leave it out"
+    several = starred or expression is not None
+    if several and endpoint.pages_go_by_rows:
+        way = "`overlap: false`" if endpoint.paging.kind == "offset" else "`token` or `link`"
+        yield (
+            f"`rows: {endpoint.rows}` makes other rows of a page than the API counts, and paging "
+            f"of kind `{endpoint.paging.kind}` goes by the rows: use {way}"
+        )
 
 
 def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
@@ -182,6 +213,11 @@ def _key_compares(endpoint: "Endpoint") -> Iterator[str]:
             yield (
                 f"the key `{name}` is declared as `{kind}`: expected columns of single values; for "
                 f"a member of an object, e.g. `{name}: {{type: int64, path: {name}.id}}`"
+            )
+        if kind.startswith(("decimal", "time", "binary")) and not kind.startswith("timestamp"):
+            yield (
+                f"the key `{name}` is declared as `{kind}`: expected text, whole numbers, days or "
+                f"instants: declare `{name}: string`"
             )
         if kind == "float" and endpoint.paging.sorted_by_key and endpoint.can_seek:
             yield (

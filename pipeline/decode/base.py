@@ -44,8 +44,8 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.body import Body
 from pipeline.decode import exact_path, type_lattice
 from pipeline.decode.body_checks import BadBody, ConversionCounts
-from pipeline.decode.exact_path import Row
 from pipeline.decode.inferred_columns import InferredColumns
+from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
 from pipeline.errors import ContractBroken
 from pipeline.kinds import Kinds
@@ -61,6 +61,8 @@ class DecodedPage:
         absent.
     :param converted: how many cells of each column were converted.
     :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
+    :param items: what the API counts as rows: more or fewer than the table has where an item of
+        its list is several rows, or null.
     :param naive_columns: those with times without an offset, whose zone nothing says.
     """
 
@@ -68,6 +70,7 @@ class DecodedPage:
     extras: Mapping[str, object]
     converted: Counter[str]
     arrow_bytes: int
+    items: int
     naive_columns: frozenset[str] = frozenset()
 
 
@@ -75,11 +78,13 @@ class Format(BaseModel, ABC):
     """What the YAML says of a page's bytes: the model of one kind of decoder.
 
     :cvar accept: the ``Accept`` header of requests, unless the YAML sets one.
+    :cvar has_paths: a body has values at paths, so that ``rows`` and ``as`` mean something.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     accept: ClassVar[str]
+    has_paths: ClassVar[bool] = True
     kind: str
 
     @abstractmethod
@@ -168,13 +173,23 @@ class Decoder(ABC):
         return self.finished(table, extras or {}, conversions)
 
     def finished(
-        self, table: pa.Table, extras: Mapping[str, object], conversions: ConversionCounts
+        self,
+        table: pa.Table,
+        extras: Mapping[str, object],
+        conversions: ConversionCounts,
+        items: int | None = None,
     ) -> DecodedPage:
-        """The page of a decoded table, once its nulls are checked and its types joined."""
+        """The page of a decoded table, once its nulls are checked and its types joined.
+
+        :param items: what the API counts as rows; default: the table's rows.
+        """
         exact_path.check_nulls(table, self.shape.columns, self.label)
         self.inferred.join(table)
+        count = table.num_rows if items is None else items
         arrow_bytes = table.get_total_buffer_size()
-        return DecodedPage(table, extras, conversions, arrow_bytes, conversions.naive_columns)
+        return DecodedPage(
+            table, extras, conversions, arrow_bytes, count, conversions.naive_columns
+        )
 
     @property
     def schema(self) -> pa.Schema:

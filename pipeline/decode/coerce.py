@@ -9,6 +9,9 @@ changed in silence. JSON pages come here only if pyarrow's strict reader refuses
     float, double  a number             "12.5", "NaN", "-Infinity"   "", 2**53 + 1, 1e400
     string         text                 5 (as "5")                   1.5, true, [], {}
     date           "2024-02-29"         -                            a time of day, "29.2.2024"
+    time           "12:30:59.5"         -                            a zone, "24:00", nanoseconds
+    decimal(p, s)  a number, its text   -                            more digits than p or s
+    binary         base64 text          -                            other text
     json           anything             -                            NaN, over 250 levels
     timestamp[s]…  a whole number       1.5, "5", "5.25", 5.0        years outside 1–9999
     timestamp[iso] text                 leap seconds, nanoseconds,   no date, years outside 1–9999
@@ -20,9 +23,11 @@ changed in silence. JSON pages come here only if pyarrow's strict reader refuses
 A fraction becomes the double nearest to it; a whole number must be held exactly. ``null`` fits all.
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date
+from datetime import UTC, date, time
+from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
 from math import isinf
 from typing import Final
 
@@ -43,6 +48,12 @@ _NO_NUMBERS: Final = frozenset(["NaN", "Infinity", "-Infinity", "+Inf", "-Inf"])
 """How JSON of protocol buffers (MLflow) writes what JSON has no number for; and Prometheus."""
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,30}", re.ASCII)
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
+_ANY_DECIMAL: Final = re.compile(
+    r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII
+)
+_LONGEST_DECIMAL: Final = 400
+_EXACTLY: Final = Context(prec=500, traps=[Inexact, InvalidOperation])
+_URL_ALPHABET: Final = str.maketrans("-_", "+/")
 _AS_IS: Final[Mapping[str, type]] = {
     "bool": bool,
     "double": float,
@@ -168,6 +179,45 @@ def _date(value: object, declared: DeclaredType, conversions: ConversionCounts) 
     except ValueError:
         reason = "expected a date like 2024-02-29"
         raise CellRefused(value, reason, "timestamp[iso] or string") from None
+
+
+def _time(value: object, declared: DeclaredType, conversions: ConversionCounts) -> time:
+    try:
+        return timestamps.from_time(_as_text(value))
+    except ValueError:
+        reason = "expected a time of day like 12:30:59, without a zone"
+        raise CellRefused(value, reason, "string") from None
+
+
+def _decimal(value: object, declared: DeclaredType, conversions: ConversionCounts) -> Decimal:
+    if isinstance(value, NotJson | bool) or not isinstance(value, str | int | float):
+        raise CellRefused(value, "expected a number", _fits(value))
+    text = value.text if isinstance(value, ExactFloat) else str(value)
+    if len(text) > _LONGEST_DECIMAL or not _ANY_DECIMAL.fullmatch(text):
+        raise CellRefused(value, "expected a number", "string")
+    number, of = Decimal(text), declared.arrow
+    with localcontext(_EXACTLY):
+        try:
+            exact = number.quantize(Decimal(1).scaleb(-of.scale))
+        except (Inexact, InvalidOperation):
+            exact = None
+    if exact is None or len(exact.as_tuple().digits) > max(of.precision, 1):
+        reason = f"expected at most {of.precision} digits, {of.scale} of them behind the point"
+        raise CellRefused(value, reason, "decimal with more digits, or string")
+    return exact
+
+
+def _binary(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bytes:
+    """Base64 of either alphabet, with or without padding, and without a bit to spare."""
+    try:
+        text = _as_text(value).translate(_URL_ALPHABET)
+        whole = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
+        found = base64.b64decode(whole, validate=True)
+        if text not in (whole, whole.rstrip("=")) or base64.b64encode(found).decode() != whole:
+            raise ValueError("bits that are lost")
+    except ValueError:  # binascii.Error is one
+        raise CellRefused(value, "expected base64 text", "string") from None
+    return found
 
 
 def _json(value: object, declared: DeclaredType, conversions: ConversionCounts) -> str:
@@ -341,6 +391,9 @@ _RULES: Final[Mapping[str, Callable[[object, DeclaredType, ConversionCounts], ob
     "double": _real,
     "string": _string,
     "date": _date,
+    "time": _time,
+    "decimal": _decimal,
+    "binary": _binary,
     "json": _json,
     **dict.fromkeys(timestamps.UNITS, _epoch),
     "timestamp[iso]": _iso,

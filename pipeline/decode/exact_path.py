@@ -3,17 +3,16 @@
 Any format whose rows can be parsed into dicts of Python values can take it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
 from pipeline.decode import coerce, type_lattice
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns, check_joins
-from pipeline.decode.shape import Column, Shape, dig, misfit, remedy_for, table_of
+from pipeline.decode.row_selection import Path, Row
+from pipeline.decode.shape import Column, Shape, dig, misfit, pruned, remedy_for, table_of
 from pipeline.decode.types import from_arrow
-
-Row = dict[str, object]
 
 
 def table_of_rows(
@@ -30,8 +29,10 @@ def table_of_rows(
     columns = {}
     for column in shape.columns:
         columns[column.name] = declared_column(rows, column, conversions, label)
-    for name in filter(shape.infers, set().union(*rows)):
-        columns[name] = _inferred_column(rows, name, inferred.known(name), conversions, label)
+    for name, member in shape.inferred_members(set().union(*rows)).items():
+        known = inferred.known(name)
+        excluded = shape.nested_exclusions.get(member, ())
+        columns[name] = _inferred_column(rows, name, member, excluded, known, conversions, label)
     return table_of(columns, shape, len(rows))
 
 
@@ -49,17 +50,25 @@ def declared_column(
         if refused.row < 0:  # the path leads through something that is no object
             refused.row = len(values)
         text = f"is declared {column.type.text}"
+        if column.hidden:
+            refused.value = "a value that is not shown, since the column is hashed"
         refused.remedy, instead = remedy_for(column, refused.remedy)
         refused.reason += instead
         raise misfit(label, column.name, text, rows[refused.row].get("id"), refused) from None
 
 
 def _inferred_column(
-    rows: Sequence[Row], name: str, known: pa.DataType, conversions: ConversionCounts, label: str
+    rows: Sequence[Row],
+    name: str,
+    member: str,
+    excluded: Collection[Path],
+    known: pa.DataType,
+    conversions: ConversionCounts,
+    label: str,
 ) -> pa.Array:
     """An inferred column of the rows, in the type that these rows give it."""
     conversions.column = name
-    values = [row.get(name) for row in rows]
+    values = [pruned(row.get(member), excluded) if excluded else row.get(member) for row in rows]
     ids = [row.get("id") for row in rows]
     check_joins(values, ids, known, name, label)
     of: pa.DataType = pa.null()

@@ -4,7 +4,7 @@
 ``exact_path``), which converts its cells or refuses them. Nothing here guesses, counts or explains.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -100,7 +100,7 @@ def plan(
     for column in columns:
         row = overlay(row, _nest(column.path, readable(column.type)))
     row = overlay(row, pa.struct(list(inferred.items())))
-    body = _nest(shape.rows, pa.list_(row))
+    body = _nest(shape.rows.path, pa.list_(row))
     for name, path in shape.extras.items():
         body = overlay(_nest(path, extras.get(name, pa.string())), body)
     return FastReadPlan(body, columns)
@@ -114,7 +114,9 @@ def separable(shape: Shape) -> tuple[Column, ...]:
     for column in shape.columns:
         above = {column.path[:n] for n in range(1, len(column.path))}
         taken = column.path in ends | parents or above & ends
-        if not taken and not column.type.holds_json and not column.type.has_forms:
+        numbered = any(step.isdecimal() for step in column.path[1:])  # an item of a list, maybe
+        odd = numbered or column.type.holds_json or column.type.has_forms
+        if not taken and not odd:
             columns.append(column)
             ends.add(column.path)
             parents |= above
@@ -148,14 +150,14 @@ def readable(declared: DeclaredType) -> pa.DataType:
         return pa.struct([(name, readable(member)) for name, member in declared.members])
     if declared.json in UNITS:
         return pa.int64()
-    if declared.json in ("timestamp[iso]", "timestamp[dotnet]", "strptime", "date"):
+    if declared.json in _WHOLE_COLUMN:
         return pa.string()
     return declared.arrow
 
 
 def rows_of(bodies: pa.Array, shape: Shape) -> tuple[pa.StructArray, list[int]]:
     """The rows inside bodies that read_bytes returned, and how many each of them has."""
-    for key in shape.rows:
+    for key in shape.rows.path:
         bodies = bodies.field(key)
     if bodies.null_count:
         raise NotFastReadable("no rows at the path")
@@ -202,11 +204,29 @@ def land(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts)
         micros = UNITS[kind]
         _within(array, FIRST_US // micros + 1, LAST_US // micros)
         return pc.multiply(array, micros).cast(INSTANT)
+    if kind == "decimal":
+        array.validate(full=True)  # pyarrow's reader holds no whole number against the precision
+        return array
     whole = _WHOLE_COLUMN.get(kind)
     if whole is not None:
         landed = whole(array, declared, conversions)
         return _by_cell(array, declared, conversions) if landed is None else landed
     return array
+
+
+def without(array: pa.Array, paths: Collection[tuple[str, ...]]) -> pa.Array:
+    """The array without the members at these paths, which lead through lists as well."""
+    if pa.types.is_list(array.type):
+        return map_items(array, lambda items: without(items, paths))
+    if not pa.types.is_struct(array.type):
+        return array
+    children: dict[str, pa.Array] = {}
+    for field in array.type:
+        inside = [path[1:] for path in paths if path[0] == field.name]
+        if () not in inside:
+            children[field.name] = without(at(array, (field.name,)), inside)
+    of = pa.struct([(name, child.type) for name, child in children.items()])
+    return struct_array(array, [*children.values()], of)
 
 
 def _nest(path: tuple[str, ...], leaf: pa.DataType) -> pa.DataType:
@@ -275,4 +295,6 @@ _WHOLE_COLUMN: Final[Mapping[str, _WholeColumn]] = {
     "date": _dates,
     "strptime": lambda array, declared, conversions: None,
     "timestamp[dotnet]": lambda array, declared, conversions: None,
+    "time": lambda array, declared, conversions: None,
+    "binary": lambda array, declared, conversions: None,
 }

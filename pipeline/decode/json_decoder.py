@@ -16,8 +16,9 @@ converted without loss and counted, or refused with a sentence.
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate, chain, repeat
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, cast
 
 import pyarrow as pa
 
@@ -28,7 +29,8 @@ from pipeline.decode.body_checks import BOM, BadBody, ConversionCounts, OtherFor
 from pipeline.decode.error_in_body import error_told
 from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.other_formats import refuse_other_format
-from pipeline.decode.shape import Shape, extra_in, rows_in, table_of
+from pipeline.decode.row_selection import Row, SelectedRows, rows_in
+from pipeline.decode.shape import Shape, extra_in, pruned, table_of
 from pipeline.decode.types import from_arrow
 from pipeline.errors import CUT, ContractBroken, cut_bytes
 
@@ -106,22 +108,22 @@ class JsonDecoder(Decoder):
         try:
             self.check(body)
             body = clean_utf8(body, conversions)
-            table, extras, converted = self._table(body)
+            table, extras, converted, items = self._table(body)
         except BadBody as error:
             raise self.bad(_named(body, error)) from None
         except (TooDeep, RecursionError):
             raise self.broken("the body is nested over 1,000 levels deep") from None
-        return self.finished(table, extras, conversions.with_those_of(converted))
+        return self.finished(table, extras, conversions.with_those_of(converted), items)
 
     def error_told(self, body: Body, *, messages: bool) -> tuple[str, object] | None:
         counts = ConversionCounts()
         value = exact_json.parse(clean_utf8(body, counts), counts)
-        return error_told(value, self.shape.rows, messages=messages)
+        return error_told(value, self.shape.rows.path, messages=messages)
 
     @property
     def reads_together(self) -> bool:
-        """False after too many failures."""
-        return self._failures <= _MOST_FAILURES
+        """False after too many failures, and for rows that the fast way does not read."""
+        return self._failures <= _MOST_FAILURES and self.shape.rows.plain
 
     def read_together(self, bodies: Sequence[Body]) -> list[DecodedPage] | None:
         """Several pages in one go; None if any is unlike the pages before it.
@@ -144,15 +146,17 @@ class JsonDecoder(Decoder):
         self._failures = max(0, self._failures - 1)
         return _pages_of(table, extras, row_counts, conversions)
 
-    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], ConversionCounts]:
+    def _table(self, body: Body) -> tuple[pa.Table, Mapping[str, object], ConversionCounts, int]:
+        """The rows, the extras, the cells converted, and the API's items."""
         conversions = ConversionCounts()
-        try:
-            table, (extras,), _ = self._fast([body], conversions)
-            return table, extras, conversions
-        except _MISFITS:
-            conversions = ConversionCounts()
-            table, extras = self._exact(body, conversions)
-            return table, extras, conversions
+        if self.shape.rows.plain:
+            try:
+                table, (extras,), _ = self._fast([body], conversions)
+                return table, extras, conversions, table.num_rows
+            except _MISFITS:
+                conversions = ConversionCounts()
+        table, extras, items = self._exact(body, conversions)
+        return table, extras, conversions, items
 
     def _fast(
         self, bodies: Sequence[Body], conversions: ConversionCounts
@@ -174,9 +178,12 @@ class JsonDecoder(Decoder):
                     columns[column.name] = exact_path.declared_column(
                         parsed, column, conversions, self.label
                     )
-        for name in filter(shape.infers, members):
+        for name, member in shape.inferred_members(members).items():
             conversions.column = name
-            array = fast_path.land(members[name], from_arrow(members[name].type), conversions)
+            array = members[member]
+            if member in shape.nested_exclusions:
+                array = fast_path.without(array, shape.nested_exclusions[member])
+            array = fast_path.land(array, from_arrow(array.type), conversions)
             columns[name] = type_lattice.adapt(array, type_lattice.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
         extra_columns = {
@@ -186,8 +193,16 @@ class JsonDecoder(Decoder):
         extras = [{name: of[at] for name, of in extra_columns.items()} for at in range(len(bodies))]
         return table_of(columns, shape, len(rows)), extras, row_counts
 
-    def _rows_in(self, body: Body, conversions: ConversionCounts) -> list[dict[str, object]]:
-        return rows_in(exact_json.parse(body, conversions), self.shape, self.label)
+    def _rows_in(self, body: Body, conversions: ConversionCounts) -> list[Row]:
+        return self._selected(exact_json.parse(body, conversions)).rows
+
+    def _selected(self, value: object) -> SelectedRows:
+        """The rows of a parsed body, without what no row keeps."""
+        found = rows_in(value, self.shape.rows, self.label)
+        excluded = self.shape.excluded_from_rows
+        if not excluded:
+            return found
+        return replace(found, rows=[cast(Row, pruned(row, excluded)) for row in found.rows])
 
     def _current_plan(self) -> fast_path.FastReadPlan:
         with self._lock:
@@ -195,6 +210,8 @@ class JsonDecoder(Decoder):
             if self._plan is None or self._plan_version != version:
                 types = self.inferred.settled().items()
                 known = {name: of for name, of in types if type_lattice.inferable(of)}
+                if self.shape.snake_case:  # members have other names, and are learned by reading
+                    known = {}
                 self._plan = fast_path.plan(self.shape, self._separable, known, self._extra_types)
                 self._plan_version = version
             return self._plan
@@ -246,14 +263,16 @@ class JsonDecoder(Decoder):
 
     def _exact(
         self, body: Body, conversions: ConversionCounts
-    ) -> tuple[pa.Table, dict[str, object]]:
+    ) -> tuple[pa.Table, dict[str, object], int]:
         value = exact_json.parse(body, conversions)
         extras = self._extras(value)
         # A body with an error need not have rows: the caller reports the error.
-        rows = [] if extras.get("error") else rows_in(value, self.shape, self.label)
-        table = exact_path.table_of_rows(rows, self.shape, self.inferred, conversions, self.label)
+        found = SelectedRows([], 0) if extras.get("error") else self._selected(value)
+        table = exact_path.table_of_rows(
+            found.rows, self.shape, self.inferred, conversions, self.label
+        )
         self._learn(value, conversions.keys())
-        return table, extras
+        return table, extras, found.items
 
 
 def _pages_of(
@@ -268,7 +287,12 @@ def _pages_of(
     row_bytes = table.get_total_buffer_size() // max(1, table.num_rows)
     return [
         DecodedPage(
-            table.slice(start, number), facts, cells, row_bytes * number, converted.naive_columns
+            table.slice(start, number),
+            facts,
+            cells,
+            row_bytes * number,
+            number,
+            converted.naive_columns,
         )
         for start, number, facts, cells in zip(
             starts, row_counts, extras, conversions, strict=False

@@ -1,11 +1,11 @@
 """How an endpoint's pages look: plain data, and the errors about bodies that look otherwise.
 
-The paths to the rows and to other values of a body belong here. The types of columns are in
-``types``; the way from bytes to columns is in ``base`` and in each kind.
+Paths to values of a body and of a row belong here; the way to the rows is in ``row_selection``, the
+types of columns in ``types``, the way from bytes to columns in ``base`` and in each kind.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -14,17 +14,16 @@ import pyarrow as pa
 
 from pipeline.decode.coerce import CellRefused
 from pipeline.decode.exact_json import DuplicateMember, shorten
+from pipeline.decode.row_selection import Path, RowSelection, step_into
 from pipeline.decode.types import DeclaredType
 from pipeline.errors import ContractBroken
-
-_ERRORS = ("error", "errors")
-_ERROR_WORDS = ("message", "error", "errors", "detail", "title", "error_description", "reason")
 
 
 @dataclass(frozen=True)
 class Column:
     """One declared column. ``path`` leads to it inside a row; default: the member of its name.
 
+    :ivar hidden: its values stand in no error, since they are hashed before they land.
     :param only: the beginnings of the types that its use allows, of a cursor those of times; None:
         all types.
     """
@@ -33,6 +32,7 @@ class Column:
     type: DeclaredType
     path: tuple[str, ...] = ()
     nullable: bool = True
+    hidden: bool = False
     only: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -44,21 +44,23 @@ class Column:
 class Shape:
     """How a page's body looks, and what its rows are.
 
-    :param rows: path to the list of rows; () = the body is the list itself.
-    :param rows_may_lack: no member at that path stands for no rows.
+    :param rows: where the rows are, and in which form; a path alone leads to a list of them.
     :param infer: members of a row that no declared column reads become columns too. A member with
         the name of a declared column is never inferred: the declaration wins.
     :param ours: columns that are added to the rows: a member of that name is not inferred either.
+    :param excluded: paths of members that no row keeps.
+    :param snake_case: inferred columns get the names of their members in snake_case.
     :param contract: what happens to inferred columns that differ from the ``known`` schema.
     :param extras: name → path of values of the body outside the rows (next token, total).
     :param max_columns: inferred columns, members of structs counted one by one.
     """
 
-    rows: tuple[str, ...] = ()
-    rows_may_lack: bool = False
+    rows: RowSelection = field(default_factory=RowSelection)
     columns: tuple[Column, ...] = ()
     infer: bool = False
     ours: frozenset[str] = frozenset()
+    excluded: frozenset[Path] = frozenset()
+    snake_case: bool = False
     contract: Literal["evolve", "freeze"] = "evolve"
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     max_body_bytes: int = 64 * 1024 * 1024
@@ -73,57 +75,84 @@ class Shape:
                 f"column `{twice[0]}` is declared twice, expected one declaration a column"
             )
 
-    def infers(self, member: str) -> bool:
-        """Whether a row's member becomes a column by inference."""
-        return self.infer and member not in self._declared
+    def infers(self, column: str) -> bool:
+        """Whether a column is inferred."""
+        return self.infer and column not in self._declared
+
+    def inferred_members(self, members: Iterable[str]) -> dict[str, str]:
+        """The members of rows that become columns by inference: column → member.
+
+        :raises ContractBroken: two members make one column.
+        """
+        found: dict[str, str] = {}
+        for member in members:
+            if not self.infers(member) or (member,) in self.excluded:
+                continue
+            name = in_snake_case(member) if self.snake_case else member
+            if name in found or (self.snake_case and name in self._declared):
+                other = found.get(name, name)
+                raise ContractBroken(
+                    f"the members `{member}` and `{other}` of the rows both make a column `{name}` "
+                    "(`names: snake_case`), expected one. Check: 1. declare one of them under a "
+                    f"name of its own, e.g. columns: {{{name}_2: {{type: json, path: {member}}}}}; "
+                    f"2. if `{name}` is declared, its path, e.g. `path: {member}`; 3. exclude"
+                )
+            found[name] = member
+        return found
+
+    @cached_property
+    def excluded_from_rows(self) -> frozenset[Path]:
+        """The excluded paths that no declared column is made of."""
+        made_of = [column.path for column in self.columns]
+        return frozenset(
+            path for path in self.excluded if all(of[: len(path)] != path for of in made_of)
+        )
+
+    @cached_property
+    def nested_exclusions(self) -> Mapping[str, frozenset[Path]]:
+        """By member of a row: the paths inside it that no row keeps."""
+        inside: dict[str, set[Path]] = {}
+        for step, *rest in self.excluded:
+            if rest:
+                inside.setdefault(step, set()).add(tuple(rest))
+        return {name: frozenset(paths) for name, paths in inside.items()}
 
     @cached_property
     def _declared(self) -> frozenset[str]:
         return self.ours.union(name for c in self.columns for name in (c.name, c.path[0]))
 
 
-def rows_in(body: object, shape: Shape, label: str) -> list[dict[str, object]]:
-    """The rows of a parsed body; ContractBroken says what was there instead.
-
-    ``null`` at a path stands for no rows: that is how Go writes an empty slice.
-    """
-    value = body
-    for depth, key in enumerate(shape.rows):
-        if not isinstance(value, dict) or key not in value:
-            if shape.rows_may_lack and _may_have_no_rows(body, value):
-                return []
-            raise _no_rows(body, value, shape.rows, depth, label)
-        value = value[key]
-    if value is None and shape.rows:
-        return []
-    if not isinstance(value, list):
-        raise _no_rows(body, value, shape.rows, len(shape.rows), label)
-    for index, row in enumerate(value):
-        if not isinstance(row, dict):
-            raise ContractBroken(
-                f"{label}: row {index} is {shorten(row)}, expected an object. Check `rows`, the "
-                f"path to the rows, in the YAML of {label.split('/')[0]}"
-            )
-    return value
+_HUMP = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def _may_have_no_rows(body: object, value: object) -> bool:
-    """Whether a member may be absent because there are no rows.
+def in_snake_case(name: str) -> str:
+    """``createdAt``, ``CreatedAt``, ``created-at`` → ``created_at``; leading ``_`` stay."""
+    lead = "_" * (len(name) - len(name.lstrip("_")))
+    words = re.sub(r"[\W_]+", "_", _HUMP.sub("_", name)).strip("_").lower()
+    return lead + words if words else name
 
-    A body with a word for errors reports an error. A body with another list in the member's place
-    shows that the path is wrong.
-    """
-    if not isinstance(body, dict) or not isinstance(value, dict):
-        return False
-    lists = any(isinstance(member, list) and member for member in value.values())
-    return not lists and not any(word in body for word in _ERROR_WORDS)
+
+def pruned(value: object, paths: Collection[Path]) -> object:
+    """A value without the members at these paths, which lead through lists as well."""
+    if isinstance(value, list):
+        return [pruned(item, paths) for item in value]
+    if not isinstance(value, dict):
+        return value
+    below: dict[str, list[Path]] = {}
+    for step, *rest in paths:
+        below.setdefault(step, []).append(tuple(rest))
+    return {
+        name: pruned(member, below[name]) if name in below else member
+        for name, member in value.items()
+        if () not in below.get(name, ())
+    }
 
 
 def extra_in(body: object, path: tuple[str, ...]) -> object:
     """The value at a path of a parsed body, outside the rows; None if absent."""
     value = body
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = step_into(value, key)[1]
     if isinstance(value, DuplicateMember):
         return value.second
     return float(value) if isinstance(value, float) else value
@@ -138,6 +167,9 @@ def dig(row: Mapping[str, object], path: tuple[str, ...]) -> object:
     for key in path:
         if value is None:
             return None
+        if isinstance(value, list) and key.isdecimal():
+            value = value[int(key)] if int(key) < len(value) else None
+            continue
         if not isinstance(value, dict):
             raise CellRefused(
                 value, f"expected an object with `{key}`", "the member itself, or json"
@@ -183,25 +215,3 @@ def misfit(label: str, name: str, text: str, key: object, refused: CellRefused) 
         f"{label}: column `{name}` {text}, but {row} has {shorten(refused.value)}: "
         f"{refused.reason}{remedy}"
     )
-
-
-def _no_rows(
-    body: object, value: object, path: tuple[str, ...], depth: int, label: str
-) -> ContractBroken:
-    expected = f"a list of rows at `{'.'.join(path)}`" if path else "a list of rows"
-    if path[:depth]:
-        found = f"`{'.'.join(path[:depth])}` is {shorten(value)}"
-    else:
-        found = f"the body is {shorten(value)}"
-    if depth < len(path) and isinstance(value, dict):
-        members = ", ".join(f"`{name}`" for name in list(value)[:20]) or "no members"
-        found = f"there is no `{path[depth]}` among {members}"
-    errors = [body[key] for key in _ERROR_WORDS if key in body] if isinstance(body, dict) else []
-    message = f"; the API says: {shorten(errors[0], 200)}" if errors else ""
-    checks = ["the request", f"`rows`, the path to the rows, in the YAML of {label.split('/')[0]}"]
-    if depth < len(path) and _may_have_no_rows(body, value):
-        checks.append("rows_may_lack: true, if the API leaves the member out where it has no rows")
-    elif isinstance(body, dict) and (word := next((w for w in _ERRORS if w in body), None)):
-        checks.append(f"errors_at: {word}, if only an error has it")
-    numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-    return ContractBroken(f"{label}: expected {expected}, but {found}{message}. Check: {numbered}")

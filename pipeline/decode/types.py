@@ -6,6 +6,10 @@
     float, double                 a number (nearest binary value)         float, double
     string                        text                                    string
     date                          "2024-02-29"                            date32
+    time                          "12:30", "12:30:59.5", without a zone   time64[us]
+    decimal(p, s)                 a number, or its text, of at most p     decimal128(p, s)
+                                  digits, s of them behind the point
+    binary                        base64 text (either alphabet)           binary
     json                          any value                               string: its JSON text
     timestamp[s], [ms], [us]      number since 1970-01-01 UTC             timestamp[us, UTC]
     timestamp[iso]                ISO 8601 text; without an offset: in    timestamp[us, UTC]
@@ -36,6 +40,7 @@ from pipeline.timestamps import read_local
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 INTEGERS: Final = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
+_MOST_DIGITS: Final = 38
 _INSTANT_TEXT: Final = "timestamp[us, UTC]"
 _PLAIN_NAME: Final = r"[^\s:<>,\[\]\"]+"
 _QUOTED_NAME: Final = r'"(?:[^"\\]|\\.)*"'
@@ -46,6 +51,8 @@ _SCALARS: Final[dict[str, pa.DataType]] = {
     "double": pa.float64(),
     "string": pa.string(),
     "date": pa.date32(),
+    "time": pa.time64("us"),
+    "binary": pa.binary(),
     "json": pa.string(),
     "timestamp[s]": INSTANT,
     "timestamp[ms]": INSTANT,
@@ -72,6 +79,9 @@ _SYNONYMS: Final = {
     "list": "list<…>",
     "struct": "struct<…>",
     "variant": "json",
+    "decimal": "decimal(38, 9)",
+    "numeric": "decimal(38, 9)",
+    "bytes": "binary",
 }
 
 
@@ -162,6 +172,10 @@ def type_text(kind: pa.DataType) -> str:
         return _INSTANT_TEXT
     if pa.types.is_date32(kind):
         return "date"
+    if pa.types.is_time64(kind):
+        return "time"
+    if pa.types.is_decimal128(kind):
+        return f"decimal({kind.precision}, {kind.scale})"
     if pa.types.is_list(kind):
         return f"list<{type_text(kind.value_type)}>"
     if pa.types.is_struct(kind):
@@ -210,8 +224,8 @@ class _Parser:
     def error(self, problem: str) -> ValueError:
         return ValueError(
             f"type {self.text!r}: {problem}. Types are {', '.join(sorted(_SCALARS))}, "
-            "timestamp[%Y-%m-%d …], list<T>, struct<name: T, …>, and several forms of a time as a "
-            'list: ["timestamp[s]", "timestamp[iso]"]'
+            "decimal(p, s), timestamp[%Y-%m-%d …], list<T>, struct<name: T, …>, and several forms "
+            'of a time as a list: ["timestamp[s]", "timestamp[iso]"]'
         )
 
     def take(self, pattern: str) -> str | None:
@@ -241,6 +255,8 @@ class _Parser:
             return nested[word]()
         if word == "timestamp" and self.take(r"\["):
             return self.timestamp()
+        if word == "decimal" and self.take(r"\("):
+            return self.decimal()
         if word in _SCALARS:
             return _scalar(word)
         raise self.error(_not_a_type(word or self.rest()))
@@ -257,6 +273,20 @@ class _Parser:
         raise self.error(
             f"timestamp[{inside}] is not known: expected s, ms, us (numbers since 1970), iso, "
             "dotnet, or a strptime format like %Y-%m-%d"
+        )
+
+    def decimal(self) -> DeclaredType:
+        precision, comma, scale = self.take(r"\d{1,3}"), self.take(","), self.take(r"\d{1,3}")
+        if precision is None or comma is None or scale is None or not self.take(r"\)"):
+            raise self.error("expected decimal(p, s), e.g. decimal(15, 2)")
+        digits, behind = int(precision), int(scale)
+        if not 1 <= digits <= _MOST_DIGITS or behind > digits:
+            raise self.error(
+                f"decimal({digits}, {behind}) has {digits} digits, {behind} of them behind the "
+                f"point: expected at most {_MOST_DIGITS} digits, and no more behind the point"
+            )
+        return DeclaredType(
+            f"decimal({digits}, {behind})", pa.decimal128(digits, behind), "decimal"
         )
 
     def list(self) -> DeclaredType:

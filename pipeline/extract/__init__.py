@@ -3,9 +3,10 @@
 In the order in which a page goes through them:
 
 - ``fetcher`` requests a page, parses it ``parse_batching`` with others, and holds it against the
-  request by ``page_checks``; ``feed`` watches an endpoint that has its latest rows only. The result
-  is a ``parsed_page``. ``clock`` reads the API's own time; ``capped_page`` doubts a page that
-  should be the only one.
+  request by ``page_checks``; ``row_rules`` say what is kept of its rows, and ``context_columns``
+  what they get from around them; ``feed`` watches an endpoint that has its latest rows only. The
+  result is a ``parsed_page``. ``clock`` reads the API's own time; ``capped_page`` doubts a page
+  that should be the only one.
 - ``confirmation`` requests odd pages and ends a second time; ``completeness`` proves that no row is
   missing, and notices loops.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others,

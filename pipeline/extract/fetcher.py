@@ -20,13 +20,14 @@ from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
-from pipeline.decode.types import INSTANT, instants, parse_type
+from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
 from pipeline.errors import ContractBroken, RequestRefused, cut_bytes
 from pipeline.extract.capped_page import looks_capped
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
+from pipeline.extract.context_columns import ContextColumns, PageContext
 from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import (
     after_end,
@@ -44,6 +45,7 @@ from pipeline.extract.page_checks import (
 )
 from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.row_rules import hashed
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
@@ -87,6 +89,7 @@ class PageFetcher:
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
+        self._added = ContextColumns(self._endpoint)
         self.naive_columns: frozenset[str] = frozenset()
         self.rows_after_end = 0
         self.first_response_at: datetime | None = None  # by the API's clock
@@ -247,9 +250,10 @@ class PageFetcher:
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
-        content = self._content(replace(page, table=rows), response)
-        info = self._info(content)
-        made = self.made(rows, request)
+        page = replace(page, table=rows, items=page.items - (page.table.num_rows - rows.num_rows))
+        content = self._content(page, response)
+        info = self._info(content, page.items)
+        made = self.made(page, request, response)
         check_keys(made, self._endpoint)
         made = in_order_of(rows, made, self._endpoint)
         is_last = False
@@ -262,9 +266,9 @@ class PageFetcher:
         check_names(table, self._endpoint)
         if not self._endpoint.by_key:
             check_shared_keys(table, self._endpoint)
-        outside = rows.num_rows - table.num_rows
+        outside = page.items - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        as_read = table is made and self._transform is None
+        as_read = table is made and self._transform is None and not self._endpoint.hash
         arrow_bytes = page.arrow_bytes if as_read else table.nbytes
         return ParsedPage(
             request,
@@ -324,25 +328,27 @@ class PageFetcher:
             return None
         return looks_capped(rows, response.body, response.headers, endpoint.request_values)
 
-    def made(self, rows: pa.Table, request: PageRequest) -> pa.Table:
-        """What the user's function makes of the API's rows, with the parent, which they lack."""
+    def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
+        """What the user's function makes of the API's rows, with the columns that they lack."""
+        rows = page.table
         if self._transform is not None:
             path, needed = str(self._endpoint.transform), self._endpoint.needed
             rows = transformed(rows, self._transform, path, needed)
-        return with_first_cursor(self._of_parent(rows, request), self._endpoint)
-
-    def _of_parent(self, rows: pa.Table, request: PageRequest) -> pa.Table:
-        for field, name in value_fields(self._endpoint):
-            given = request.parent if name in ("each", "parent") else request.fields.get(name)
-            try:
-                value = pa.scalar(given).cast(field.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                raise ContractBroken(
-                    f"The column `{field.name}` gets `{name}` = {given!r}, which no "
-                    f"{field.type} holds. Check: its type in `columns`, e.g. `{field.name}: string`"
-                ) from None
-            rows = rows.append_column(field, pa.repeat(value, rows.num_rows))
-        return rows
+        if self._endpoint.hash and self._source.hash_salt is not None:
+            salt = self._source.hash_salt.get_secret_value()
+            rows = hashed(rows, self._endpoint.hash, salt)
+        if not self._added.fields:
+            return with_first_cursor(rows, self._endpoint)
+        start, end = slice_of(self._window, request)
+        context = PageContext(
+            values={**request.fields, "each": request.parent, "parent": request.parent},
+            start=start or self._endpoint.window.floor_at,
+            end=end,
+            members=page.extras,
+            headers=response.headers,
+            now=datetime.now(UTC),
+        )
+        return with_first_cursor(self._added.add(rows, context), self._endpoint)
 
     def _is_empty(self, response: HttpResponse) -> bool:
         """Whether the response means that there are no rows, whatever its body has."""
@@ -353,7 +359,7 @@ class PageFetcher:
         )
 
     def _nothing(self, request: PageRequest) -> ParsedPage:
-        none = self._of_parent(self._reader.schema.empty_table(), request)
+        none = self._added.add(self._reader.schema.empty_table(), PageContext())
         none = with_first_cursor(none, self._endpoint)
         return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none))
 
@@ -368,11 +374,24 @@ class PageFetcher:
             types=self._types,
         )
 
-    def _info(self, content: PageContent) -> PageInfo:
+    def _info(self, content: PageContent, items: int) -> PageInfo:
+        """:param items: what the API counts as rows of the page.
+
+        :raises ContractBroken: pages go by rows, and none of the items is one.
+        """
+        rows = content.table.num_rows
+        if self._endpoint.pages_go_by_rows:
+            if items and not rows:
+                raise ContractBroken(
+                    f"The page has {items:,} items and no row, and pages go by their rows. Check: "
+                    "1. `rows`; 2. another kind of paging, such as `token` or `link`"
+                )
+            items = rows
         first, last = ends(content.table, self._endpoint)
         edges = edges_of(with_first_cursor(content.table, self._endpoint), self._endpoint)
         return replace(
             self._endpoint.paging.info_of(content),
+            rows=items,
             first=first,
             last=last,
             cursor=edges.cursor,
@@ -397,14 +416,6 @@ def _stamped(table: pa.Table) -> pa.Table:
     """With when the rows came."""
     now = pa.scalar(datetime.now(UTC), INSTANT)
     return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
-
-
-def value_fields(endpoint: Endpoint) -> list[tuple[pa.Field, str]]:
-    """The columns that get what is known of the value: each with the placeholder it is of."""
-    return [
-        (pa.field(column, parse_type(endpoint.columns[column].type).arrow), name)
-        for column, name in endpoint.value_columns.items()
-    ]
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:

@@ -33,6 +33,7 @@ from pipeline.partitions.window import Window
 
 def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> Shape:
     """How a page's body looks, and what its rows are."""
+    added = endpoint.context_columns
     zone = endpoint.window.zone if endpoint.window.timezone else None
     columns = [
         Column(
@@ -41,20 +42,22 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
             path=split_path(column.path) if column.path else (name,),
             # The user's function may be what fills a column: `transformed` looks behind it.
             nullable=bool(endpoint.transform) or name not in endpoint.needed,
+            hidden=name in endpoint.hash,
             only=("timestamp", "date", "[") if name in endpoint.cursors else None,
         )
         for name, column in endpoint.columns.items()
-        if name not in endpoint.value_columns
+        if name not in added
     ]
     if endpoint.deleted:
         deleted = split_path(endpoint.deleted)
         columns.append(Column("_deleted", parse_type("bool"), deleted, only=()))
     return Shape(
-        rows=endpoint.rows_path,
-        rows_may_lack=endpoint.rows_may_lack,
+        rows=endpoint.row_selection,
         columns=tuple(columns),
         infer=endpoint.infer,
         ours=frozenset(endpoint.added_columns),
+        excluded=frozenset(split_path(path) for path in endpoint.exclude),
+        snake_case=endpoint.names == "snake_case",
         contract=endpoint.contract,
         extras=_extras(endpoint),
         max_body_bytes=max_body_bytes,
@@ -68,7 +71,11 @@ def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
         named["error"] = endpoint.errors_at
     if endpoint.ok_when:
         named["ok"] = endpoint.ok_when.at
-    return {name: split_path(path) for name, path in named.items()}
+    paths = {name: split_path(path) for name, path in named.items()}
+    for column in endpoint.columns.values():
+        if column.response_path is not None and not column.is_outer:
+            paths[str(column.from_)] = column.response_path
+    return paths
 
 
 def paging_of(endpoint: Endpoint) -> Paging:

@@ -100,6 +100,7 @@ class ManifestNotes:
     :ivar converted: by column, how many cells did not come in its type.
     :ivar duplicate_rows: rows that were dropped, as one that is kept is equal in all columns.
     :ivar older_versions: rows that were dropped, as a later one of the same key is kept.
+    :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
     """
@@ -116,6 +117,7 @@ class ManifestNotes:
     converted: Mapping[str, int] = field(default_factory=dict)
     duplicate_rows: int = 0
     older_versions: int = 0
+    filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
 
@@ -136,6 +138,7 @@ class ManifestNotes:
             "converted": dict(self.converted) or None,
             "duplicate_rows": self.duplicate_rows or None,
             "older_versions": self.older_versions or None,
+            "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
         }
@@ -171,6 +174,7 @@ _PLAIN_NOTES: Final = frozenset(
         "converted",
         "duplicate_rows",
         "older_versions",
+        "filtered_rows",
     }
 )
 

@@ -33,7 +33,8 @@ from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, ReadRefused
 from pipeline.extract.completeness import CAP
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.fetcher import PageFetcher, value_fields
+from pipeline.extract.context_columns import ContextColumns
+from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.lake.compare_and_swap import compare_and_swap
@@ -83,6 +84,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
         return endpoint.model_copy(update=changes)
     changes |= {"infer": False, "deleted": None}
     changes["columns"] = {name: endpoint.columns[name] for name in endpoint.key}
+    changes |= {"exclude": (), "names": None, "where": {}}
     if endpoint.each and endpoint.each.column_here not in endpoint.key:
         changes["each"] = endpoint.each.model_copy(update={"column_here": None})
     if isinstance(endpoint.request, Apicalypse):
@@ -152,7 +154,7 @@ async def _read_keys(
             f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
         )
     schema = reader.schema
-    for field, _ in value_fields(spec):
+    for field in ContextColumns(spec).fields:
         schema = schema.append(field)
     return pa.concat_tables([schema.empty_table().select(keys), *tables])
 

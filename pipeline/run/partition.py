@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config.endpoint import FIRST_CURSOR
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
@@ -38,6 +37,7 @@ from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, Page
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
 from pipeline.extract.row_digests import Digests
+from pipeline.extract.row_rules import kept
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
@@ -47,6 +47,7 @@ from pipeline.run.row_buffer import RowBuffer
 from pipeline.run.staged_partition import (
     AFTER_END,
     CONVERTED,
+    FILTERED,
     FIRST_RESPONSE,
     StagedPartition,
 )
@@ -121,6 +122,7 @@ class _Stager:
         self._may_fail = may_fail
         self._before = before
         self._extra: dict[str, Any] = {}
+        self._filtered = 0
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._tally = attempt, tally
         self._window = attempt.window
@@ -276,7 +278,7 @@ class _Stager:
         """Write the pages as they come; the last batch is left in ``gathered``."""
         async with aclosing(pages) as handed_pages:
             async for handed in handed_pages:
-                gathered.add(handed)
+                gathered.add(self._kept(handed))
                 self._check_max_rows()
                 await asyncio.sleep(0)  # pages in a row must not hold the loop up
                 if gathered.is_full:
@@ -295,6 +297,17 @@ class _Stager:
                 "rows came, the most that `max_rows` allows. Check: 1. that the pages come to an "
                 "end; 2. that the API honours the filter; 3. `max_rows`"
             )
+
+    def _kept(self, batch: PageBatch) -> PageBatch:
+        """The rows that meet ``where``, once each; the others are counted."""
+        spec = self._spec
+        if not spec.where or not batch.table.num_rows:
+            return batch
+        table = kept(batch.table, spec.where, spec.columns)
+        if (gone := batch.table.num_rows - table.num_rows) == 0:
+            return batch
+        self._filtered += gone
+        return replace(batch, table=table, arrow_bytes=table.nbytes)
 
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
@@ -346,7 +359,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", FIRST_CURSOR, *self._spec.value_columns}
+        added = {"_extracted_at", *self._spec.added_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:
@@ -359,6 +372,7 @@ class _Stager:
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,
+            FILTERED: self._filtered,
             AFTER_END: self._pages.rows_after_end,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }

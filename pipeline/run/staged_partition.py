@@ -43,6 +43,8 @@ log = logging.getLogger("headrace.run")
 
 CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
+FILTERED: Final = "filtered rows"
+"""The rows that ``where`` did not keep."""
 FIRST_RESPONSE: Final = "first_response_s"
 """When the API made the first response, by its own clock, seconds since 1970."""
 AFTER_END: Final = "rows_after_end"
@@ -313,6 +315,7 @@ class StagedPartition:
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
                 converted=self._converted,
+                filtered_rows=self.counters[FILTERED] if self._spec.where else None,
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,

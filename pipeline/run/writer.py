@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.base import Decoder
 from pipeline.decode.types import INSTANT
-from pipeline.extract.fetcher import value_fields
+from pipeline.extract.context_columns import ContextColumns
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
 from pipeline.run.progress import PartitionProgress, ReadingEnd
@@ -161,7 +161,7 @@ class PartitionWriter:
 
     def schema_of(self, columns: pa.Schema) -> pa.Schema:
         """The schema as it lands: what the reader does not know of comes last."""
-        for field, _ in value_fields(self._spec):
+        for field in ContextColumns(self._spec).fields:
             columns = columns.append(field)
         if self._spec.cursor == FIRST_CURSOR:
             columns = columns.append(pa.field(FIRST_CURSOR, INSTANT))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.decode import DEFAULT_FORMAT, DecodedPage
 from pipeline.decode.body_checks import BadBody
 from pipeline.decode.fast_path import read_bytes
+from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
@@ -131,7 +132,7 @@ def test_a_path_leads_into_objects() -> None:
 
 def test_rows_and_facts_of_an_envelope() -> None:
     how = Shape(
-        rows=("data", "items"),
+        rows=RowSelection(("data", "items")),
         columns=(column("id", "int64"),),
         extras={"next": ("page", "next"), "total": ("total",), "none": ("a", "b")},
     )
@@ -167,7 +168,7 @@ def test_rows_and_facts_of_an_envelope() -> None:
 )
 def test_no_rows_where_they_should_be(rows: tuple[str, ...], body: object, sentence: str) -> None:
     for infer in (False, True):
-        how = Shape(rows=rows, columns=(column("id", "int64"),), infer=infer)
+        how = Shape(rows=RowSelection(rows), columns=(column("id", "int64"),), infer=infer)
         with pytest.raises(ContractBroken, match="igdb/games: .*" + sentence):
             read(how, body)
 
@@ -322,7 +323,7 @@ HOWS = [
     shape(id="int64", x="string"),
     shape(id="timestamp[iso]", x="json"),
     Shape(infer=True),
-    Shape(rows=("data",), infer=True, extras={"n": ("next",)}),
+    Shape(rows=RowSelection(("data",)), infer=True, extras={"n": ("next",)}),
     Shape(columns=(column("id", "list<int64>"),), infer=True),
 ]
 SEEDS = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.decode import fast_path
 from pipeline.decode.base import Decoder
+from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.type_lattice import TypeConflict, adapt, join, settled, type_of
 from pipeline.decode.types import parse_type
@@ -145,7 +146,7 @@ def test_only_a_page_with_something_new_is_inferred(monkeypatch: pytest.MonkeyPa
         return safe(body, **limits)
 
     monkeypatch.setattr(fast_path, "safe_to_infer", watched)
-    start = reader_of(Shape(rows=("data",), infer=True))
+    start = reader_of(Shape(rows=RowSelection(("data",)), infer=True))
     new = b'{"note": "x", "data": [{"id": 1, "none": null, "list": [], "o": {}, "s": "a"}]}'
     less = b'{"note": null, "data": [{"id": 1, "none": null}]}'
     more = b'{"note": null, "data": [{"id": 1, "none": null, "late": null}]}'
@@ -290,7 +291,7 @@ def test_members_that_are_declared_are_not_inferred_again() -> None:
 
 
 def test_an_envelope_may_change_its_own_types() -> None:
-    start = reader_of(Shape(rows=("data",), infer=True))
+    start = reader_of(Shape(rows=RowSelection(("data",)), infer=True))
     for note in (1, "x", [1], {"a": 1}, None, "2024-01-01"):
         body = json.dumps({"note": note, "data": [{"id": 1}]}).encode()
         assert start.read(body).table.to_pylist() == [{"id": 1}]

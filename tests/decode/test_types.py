@@ -92,7 +92,7 @@ def test_what_lands(text: str, arrow: pa.DataType) -> None:
 def test_a_wrong_text_is_one_clear_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as caught:
         parse_type(text)
-    assert "Types are bool" in str(caught.value)
+    assert "Types are binary, bool" in str(caught.value)
 
 
 @given(st.text() | st.text("list<>struc:[],ainm64% "))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline import runtime
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import BadBody
+from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
@@ -25,7 +26,11 @@ SHAPES = (
     Shape(infer=True),
     Shape(columns=COLUMNS, infer=True),
     Shape(columns=(*COLUMNS, Column("object", parse_type("json")))),
-    Shape(rows=("data", "rows"), infer=True, extras={"token": ("next",), "total": ("data", "n")}),
+    Shape(
+        rows=RowSelection(("data", "rows")),
+        infer=True,
+        extras={"token": ("next",), "total": ("data", "n")},
+    ),
 )
 PIECES = st.sampled_from(
     [
@@ -49,7 +54,7 @@ BENT = st.lists(PIECES, min_size=1, max_size=8).map(b"".join)
 
 def body_of(shape: Shape, rows: list[dict[str, Any]], number: int) -> bytes:
     body: Any = rows
-    if shape.rows:
+    if shape.rows.path:
         body = {"next": f"t{number}" if number % 2 else None, "data": {"n": number, "rows": rows}}
     return json.dumps(body).encode()
 

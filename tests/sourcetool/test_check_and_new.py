@@ -125,7 +125,7 @@ def test_a_source_is_found_by_its_name_in_the_file_that_the_setting_names(
 
 
 def test_brackets_in_an_error_are_no_markup(tmp_path: Path) -> None:
-    wrong = {"columns": '{updated: "decimal(14,2)"}'}
+    wrong = {"columns": '{updated: "decimal(99,2)"}'}
     said = run_check(yaml_of(tmp_path, "http://127.0.0.1:9", "things", **wrong))[1]
     assert "timestamp[iso], timestamp[ms]" in said
 

@@ -1,0 +1,195 @@
+"""A column: its type, and where its values come from: the row, what is around it, or the YAML."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from pipeline.decode.body_checks import ConversionCounts
+from pipeline.decode.coerce import CellRefused, cell
+from pipeline.decode.types import INSTANT, parse_type
+from pipeline.model import DottedPath, Model, split_path
+
+if TYPE_CHECKING:
+    from pipeline.config.endpoint import Endpoint
+
+STAR: Final = "*"
+OF_VALUES: Final = ("parent", "each")
+"""What begins the name of something that is known of the partition value."""
+_TIMES: Final = ("window.start", "window.end", "now")
+
+
+def _type(value: Any) -> Any:
+    """Several forms of a time are one type: the first that fits each value."""
+    if isinstance(value, list) and value and all(isinstance(form, str) for form in value):
+        return " | ".join(value)
+    return value
+
+
+class ColumnSpec(Model):
+    """A column: its type, and where in the row it stands. ``name: int64`` is short for the type."""
+
+    type: Annotated[str, BeforeValidator(_type, json_schema_input_type=str | list[str])] = Field(
+        description="see the table of types; several forms of a time as a list"
+    )
+    path: DottedPath | None = Field(
+        None,
+        description="members inside the row; a number is an item of a list; default: the name",
+    )
+    value: str | int | float | bool | None = Field(None, description="the same in each row")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        pattern=r"^((parent|each)(\.\w+)*|window\.(start|end)|response\..+|headers\.[\w-]+|now)$",
+        description="from around the rows: parent or each (the value), parent.COLUMN (of the "
+        "parent's row), each.NAME (of a named list), window.start, window.end, response.PATH (a "
+        "`*` that `rows` has too is the item that the row is in), headers.NAME (of the response), "
+        "now (when the response came)",
+    )
+    nullable: bool = True
+    description: str | None = None
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> "ColumnSpec":
+        parse_type(self.type)
+        return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ColumnSpec":
+        places = [
+            name
+            for name, there in (
+                ("path", self.path is not None),
+                ("value", self.value is not None),
+                ("from", self.from_ is not None),
+            )
+            if there
+        ]
+        if len(places) > 1:
+            raise ValueError(
+                f"a column comes from one place, and this one has {' and '.join(places)}: keep one"
+            )
+        if self.value is not None:
+            try:
+                cell(self.value, parse_type(self.type), ConversionCounts())
+            except CellRefused as refused:
+                raise ValueError(
+                    f"`value: {self.value}` does not fit the type `{self.type}`: {refused.reason}"
+                ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _time_fits(self) -> "ColumnSpec":
+        arrow = parse_type(self.type).arrow
+        if self.from_ in _TIMES and arrow != INSTANT and self.type not in ("date", "string"):
+            raise ValueError(
+                f"`from: {self.from_}` is a time, and the type is `{self.type}`: expected "
+                "`timestamp[iso]`, `date` or `string`"
+            )
+        return self
+
+    @property
+    def response_path(self) -> tuple[str, ...] | None:
+        """The path in the response's body, of ``from: response.PATH``."""
+        if self.from_ is None or not self.from_.startswith("response."):
+            return None
+        return split_path(self.from_.removeprefix("response."))
+
+    @property
+    def is_outer(self) -> bool:
+        """Whether the value is of the item that a row is in, and not of the whole response."""
+        return STAR in (self.response_path or ())
+
+    @property
+    def of_value(self) -> bool:
+        """Whether the value is known of the partition value (``each``, ``parent``)."""
+        return self.from_ is not None and self.from_.partition(".")[0] in OF_VALUES
+
+
+def _column(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str | list) else value
+
+
+Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
+HashKind = Literal["sha256"]
+
+
+def problems_of_columns(endpoint: "Endpoint") -> Iterator[str]:
+    """The sentences on columns that do not fit the other parts of the endpoint."""
+    rows = endpoint.rows_path
+    for name, column in endpoint.columns.items():
+        path = column.response_path
+        if path is not None and STAR in path:
+            shared = len(path) - path[::-1].index(STAR)
+            if path[:shared] != rows[:shared]:
+                yield (
+                    f"the column `{name}` comes from `{column.from_}`, whose `*` has to be one of "
+                    f"`rows: {endpoint.rows}`: write the path as in `rows` up to the `*`"
+                )
+        first = endpoint.window.floor_at is None
+        if column.from_ == "window.start" and name in endpoint.needed and first:
+            yield (
+                f"`{name}` must have a value in each row, and a first partition has no "
+                "window.start: use window.end, or set `window.floor`, e.g. '1970-01-01'"
+            )
+    of_value = next((name for name in endpoint.cursors if name in endpoint.value_columns), None)
+    if of_value is not None:
+        yield (
+            f"the cursor `{of_value}` is of the partition value, the same in all its rows: "
+            "name a column that moves when a row changes"
+        )
+    around = next((name for name in endpoint.cursors if name in endpoint.context_columns), None)
+    if len(endpoint.cursors) > 1 and around is not None:
+        yield (
+            f"`{around}` comes from around the rows, which all have it: name it alone as `cursor`, "
+            "or leave it out of the list"
+        )
+    yield from _hashed_fit(endpoint)
+    yield from _excluded_fit(endpoint)
+
+
+def _hashed_fit(endpoint: "Endpoint") -> Iterator[str]:
+    for name in endpoint.hash:
+        column = endpoint.columns.get(name)
+        if column is None or column.type != "string":
+            declared = "is not declared" if column is None else f"is declared as `{column.type}`"
+            yield (
+                f"`hash` names the column `{name}`, which {declared}: add it, e.g. `columns: "
+                f"{{{name}: string}}`, so that a name that is misspelt shows"
+            )
+        if name in endpoint.cursors:
+            yield f"the cursor `{name}` can't be hashed: take it out of `hash`"
+        if name in endpoint.key and endpoint.pages_go_by_rows:
+            yield (
+                f"pages go by their rows (`paging: {{kind: {endpoint.paging.kind}}}`), so that the "
+                f"key `{name}` would stand in checkpoints as it came: take it out of `hash`, or "
+                "use another kind of paging, such as `token` or `link`"
+            )
+        condition = endpoint.where.get(name)
+        if condition is not None and condition != {"not": None}:
+            yield (
+                f"`where` compares `{name}`, which is hashed before: only `{{not: null}}` can be "
+                "said of it"
+            )
+    if endpoint.hash and endpoint.cache is not None:
+        yield (
+            "`cache` keeps responses as they came, and `hash` is for what nobody may keep: leave "
+            "one of them out"
+        )
+
+
+def _excluded_fit(endpoint: "Endpoint") -> Iterator[str]:
+    """A column with a path of its own keeps what it is made of, under its own name."""
+    declared: dict[tuple[str, ...], str] = {
+        (name,): name for name, column in endpoint.columns.items() if column.path is None
+    }
+    for text in endpoint.exclude:
+        path = split_path(text)
+        name = declared.get(path)
+        if name is None and text in endpoint.key:
+            name = text
+        if name is not None:
+            yield (
+                f"`exclude` has `{text}`, which the column `{name}` (declared, or in the key) is "
+                "made of: leave one of them out"
+            )

@@ -1,0 +1,84 @@
+"""JSON lines, one JSON object a line (NDJSON): the kind ``jsonl`` of the decoders.
+
+The lines are read as one list of JSON, by the way of ``json``, so that ``as``, types and inference
+mean the same. A body that is cut within a line is refused as ``json``'s is, and requested again.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, Literal
+
+import pyarrow as pa
+
+from pipeline.body import Body
+from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
+from pipeline.decode.body_checks import BOM, BadBody
+from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
+from pipeline.decode.shape import Shape
+from pipeline.errors import cut_bytes
+
+_BLANK: Final = b" \t\r\n"
+_JSON: Final = JsonFormat()
+
+
+@DECODERS.register("jsonl")
+class JsonLinesFormat(Format):
+    """Pages with a JSON object a line (NDJSON, JSON Lines): ``format: jsonl``. No rows is an empty
+    body."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    accept: ClassVar[str] = "application/x-ndjson, application/jsonl, */*;q=0.1"
+
+    def check(self, body: Body) -> None:
+        """Check that the first line begins as JSON does, and that the last one ends so."""
+        text = bytes(body[:256]).lstrip(_BLANK + BOM)
+        if text and text[:1] not in b"{[":
+            raise BadBody(f"expected JSON lines, the body starts with {cut_bytes(body, 80)!r}")
+        last = bytes(body[-256:]).rstrip(_BLANK)[-1:]
+        if text and last not in b"}]":
+            raise BadBody(f"the JSON lines end early, after {len(body):,} bytes")
+
+    def value_at(self, body: Body, path: tuple[str, ...]) -> object:
+        return _JSON.value_at(body, path)
+
+    def decoder(self, shape: Shape, known: pa.Schema | None = None, *, label: str) -> Decoder:
+        return JsonLinesDecoder(self, shape, known, label=label)
+
+
+class JsonLinesDecoder(Decoder):
+    """Decodes the pages of JSON lines of one endpoint."""
+
+    def __init__(
+        self, format: Format, shape: Shape, known: pa.Schema | None = None, *, label: str
+    ) -> None:
+        super().__init__(format, shape, known, label=label)
+        self._lists = JsonDecoder(_JSON, shape, known, label=label)
+        self.inferred = self._lists.inferred
+
+    def read(self, body: Body) -> DecodedPage:
+        try:
+            self.check(body)
+        except BadBody as error:
+            raise self.bad(error) from None
+        return self._lists.read(as_list(body))
+
+    @property
+    def reads_together(self) -> bool:
+        return self._lists.reads_together
+
+    def read_together(self, bodies: Sequence[Body]) -> list[DecodedPage] | None:
+        try:
+            for body in bodies:
+                self.check(body)
+        except BadBody:
+            return None
+        return self._lists.read_together([as_list(body) for body in bodies])
+
+
+def as_list(body: Body) -> bytes:
+    """The lines as a list of JSON; blank ones are passed over.
+
+    A line's end is never inside of a JSON text: there it is written as an escape.
+    """
+    text = bytes(body).removeprefix(BOM)
+    lines = (line.strip(_BLANK) for line in text.split(b"\n"))
+    return b"[%b]" % b",".join(line for line in lines if line)
