@@ -296,6 +296,9 @@ def _assemble(
 ) -> pds.FileSystemDataset:
     """The files as one lazy Dataset.
 
+    Arrow asks for the size of each. Told the one of the manifest, it takes what memory happens to
+    hold for the end of a file that was cut.
+
     :param files: each with its partition, if that is to be a column.
     """
     filesystem = lake.filesystem()
@@ -304,7 +307,6 @@ def _assemble(
             lake.arrow_path(file.path),
             filesystem,
             partition_expression=None if partition is None else pc.field("dt") == partition,
-            file_size=file.bytes,
         )
         for file, partition in files
     ]
@@ -324,7 +326,7 @@ def _schema(lake: ObjectStore, manifest: Manifest) -> pa.Schema:
 
 def _footer(lake: ObjectStore, file: ManifestFile) -> pa.Schema:
     path = lake.arrow_path(file.path)
-    schema = _FORMAT.make_fragment(path, lake.filesystem(), file_size=file.bytes).physical_schema
+    schema = _FORMAT.make_fragment(path, lake.filesystem()).physical_schema
     return schema.remove_metadata()
 
 
