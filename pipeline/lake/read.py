@@ -46,6 +46,7 @@ _FORMAT: Final = pds.ParquetFileFormat(
     default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 _FILES_AT_ONCE: Final = 4  # whole files in memory
+_AT_ONCE_BYTES: Final = 16 * 2**20  # of Parquet: some 100 MB as a table
 _MOST_NAMED: Final = 10
 _T = TypeVar("_T")
 
@@ -183,11 +184,18 @@ def current(
         asked = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
         _check_columns(f"{source}/{endpoint}", rows.schema.names, asked)
         lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
-        small = rows.to_table(columns=[name for name in rows.schema.names if name in lean])
+        # Few bytes in many files: opening each once more costs more than to hold them.
+        at_once = sum(each.total_bytes for each in found) <= _AT_ONCE_BYTES
+        needed = {*columns, *lean} if columns is not None else {*rows.schema.names}
+        wanted = needed if at_once else lean
+        small = rows.to_table(columns=[name for name in rows.schema.names if name in wanted])
         winners = newest_of_each(small, by, moves)
         small = small.take(winners)
         gone = None if swept else gone_keys(lake, source, endpoint, key=by)
         living = alive(small, by, gone, tombstones=deleted)
+        if at_once:
+            names = list(columns) if columns is not None else rows.schema.names
+            return small.filter(living).select(names)
         return _take(rows, winners.filter(living), columns)
 
     try:

@@ -48,6 +48,13 @@ def ids(table: pa.Table) -> list[Any]:
     return sorted(table["id"].to_pylist())
 
 
+@pytest.fixture(params=["all at once", "file by file"])
+def of_any_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``current`` opens each file once if all of them are small."""
+    if request.param == "file by file":
+        monkeypatch.setattr("pipeline.lake.read._AT_ONCE_BYTES", 0)
+
+
 def test_only_the_partitions_asked_for(lake: Lake) -> None:
     for number, day in enumerate(DAYS):
         put(lake, day, rows({"id": number}))
@@ -160,6 +167,7 @@ def test_the_key_and_the_cursor_are_those_of_the_manifest(lake: Lake) -> None:
     assert current(lake, "s", "e", key="id", cursor="by")["at"].to_pylist() == [early]
 
 
+@pytest.mark.usefixtures("of_any_size")
 def test_types_that_grew_wider_are_read_as_the_widest(lake: Lake) -> None:
     first = rows(
         {"id": 1, "score": 1, "box": {"a": 1}}, score=pa.int64(), box=pa.struct([("a", pa.int64())])
@@ -222,6 +230,7 @@ def test_a_value_that_became_text_is_read_as_text(
         )
 
 
+@pytest.mark.usefixtures("of_any_size")
 def test_each_key_once_the_latest_cursor_first(lake: Lake) -> None:
     early, late = at("2026-01-01T10:00"), at("2026-01-02T10:00")
     put(
@@ -249,6 +258,7 @@ def test_each_key_once_the_latest_cursor_first(lake: Lake) -> None:
     assert current(lake, "s", "e", key=["id"], cursor="at", columns=["id"]).column_names == ["id"]
 
 
+@pytest.mark.usefixtures("of_any_size")
 def test_tombstones_and_swept_keys_are_left_out(lake: Lake) -> None:
     a, b = at("2026-01-01"), at("2026-01-02")
     put(
