@@ -395,7 +395,7 @@ def test_all_that_does_not_fit_in_an_endpoint_is_said_at_once(tmp_path: Path) ->
     assert len(found) > 3
     for sentence in (
         "`room_id` needs a declared type",
-        "leave its `cursor` out",
+        "`window: {end: none}`",
         "leave `sweep` out",
     ):
         assert any(sentence in line for line in found), found

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.config import Source
-from pipeline.errors import ConfigError, ContractBroken
+from pipeline.errors import ContractBroken
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
@@ -120,9 +120,8 @@ def test_rows_that_are_left_out_where_there_are_none(pages: tuple[Any, ...], lak
 def test_rows_that_are_left_out_have_to_be_told(lake: Lake) -> None:
     said = error_of(Api(pages=({"total_size": 0},)), lake, "")
     assert "there is no `things` among `total_size`" in said
-    assert said.endswith(
-        "3. rows_may_lack: true, if the API leaves the member out where it has no rows"
-    )
+    assert "rows_may_lack: true" in said
+    assert "if the API leaves the member out where it has no rows" in said
 
 
 @pytest.mark.parametrize(
@@ -140,19 +139,6 @@ def test_what_is_there_instead_of_rows_is_not_taken_for_none(
     said = error_of(Api(pages=(page,)), lake, "rows_may_lack: true")
     assert "expected a list of rows at `things`" in said
     assert found in said
-
-
-def test_rows_that_are_the_body_cannot_lack() -> None:
-    with pytest.raises(ConfigError, match="`rows_may_lack` is about the member that has the rows"):
-        source_of(
-            """
-            source: api
-            base_url: http://127.0.0.1:1
-            start: 2026-11-01
-            endpoints:
-              things: {key: [id], rows_may_lack: true}
-            """
-        )
 
 
 TOLD: dict[str, tuple[Any, str]] = {

@@ -48,7 +48,7 @@ def source_at(url: str, more: str = "") -> Any:
         breaker: {{failures: 2}}
         {more}
         endpoints:
-          things: {{key: [id], columns: {{id: int64}}}}
+          things: {{key: [id], whole: true, columns: {{id: int64}}}}
         """
     )
 

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import boto3
 import pytest
 
 from pipeline.errors import ConfigError, LakeRefused
@@ -35,7 +36,7 @@ GENERATION = "20260102T030405678-0123abcd"
     ],
 )
 def test_lake_urls(text: str, expected: tuple[str, str]) -> None:
-    lake = open_lake(text, {"s3": lambda: None})
+    lake = open_lake(text, {"s3": lambda: boto3.client("s3", region_name="us-east-1")})
     assert isinstance(lake, Lake)
     assert (lake.bucket, lake.prefix) == expected
 

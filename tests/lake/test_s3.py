@@ -25,7 +25,8 @@ def _lake(s3: S3, url: str = "s3://lake/x", **changes: Any) -> Lake:
         **changes,
     }
     config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-    return Lake(boto3.client("s3", region_name=s3.region, config=config, **given), url)
+    session = boto3.session.Session()  # boto3's own one keeps the credentials of earlier tests
+    return Lake(session.client("s3", region_name=s3.region, config=config, **given), url)
 
 
 def _refused(lake: Lake) -> str:
