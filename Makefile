@@ -38,7 +38,7 @@ ui: $(STAMP) ## Dagster's UI over the same services, until Ctrl-C (ARGS="--port 
 	@$(PY) -m local ui $(ARGS)
 
 test: $(DEV_STAMP) ## all tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-fast: $(DEV_STAMP) ## two thirds of the tests, in two processes: under two minutes
 	$(PY) -m pytest -n 2 -m "not slow" $(ARGS)
@@ -52,7 +52,7 @@ lint: $(DEV_STAMP) ## format and rules (ruff), types (mypy strict)
 	$(PY) -m mypy
 
 check: lint ## lint, then all tests with warnings as errors: what CI runs
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 format: $(DEV_STAMP) ## put the code into the form that lint expects
 	$(PY) -m ruff format .
