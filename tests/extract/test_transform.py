@@ -144,7 +144,8 @@ def test_what_is_looked_at_are_the_rows_that_land(tmp_path: Path) -> None:
     said = console.file.getvalue()
     assert code == 0, said
     assert "beyond it dropped" not in said
-    assert "rows: values\n" in said, "declared, and in none of them: only values, as it was used up"
+    assert "in none of" not in said, "what the function takes is declared for it, and used up by it"
+    assert "host                string                declared    a " in said, "a row that lands"
 
 
 def test_a_sweep_compares_the_keys_that_are_made(lake: Lake, tmp_path: Path) -> None:
