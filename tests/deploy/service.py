@@ -53,7 +53,7 @@ class Service:
     def is_healthy(self) -> bool:
         """Whether the service's own healthcheck succeeds."""
         done = subprocess.run(
-            self.healthcheck, env=self.env, cwd=self.cwd, check=False, timeout=60,
+            self.healthcheck, env=self.env, cwd=self.cwd, check=False, timeout=240,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return done.returncode == 0
