@@ -273,8 +273,8 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
         raise ContractBroken(
             f"The page begins with `{endpoint.key_of_rows[0]}` = {bound}, expected rows after "
             f"{request.after}. The API includes the bound. Set one: 1. the parameter with "
-            "{after} that means greater than (gt in place of gte); 2. `paging: {inclusive: true}`; 3. `paging: {kind: cursor}`, if "
-            "the rows are sorted by the cursor"
+            "{after} that means greater than (gt in place of gte); 2. `paging: {inclusive: true}`; "
+            "3. `paging: {kind: cursor}`, if the rows are sorted by the cursor"
         )
     if too_low or too_high:
         raise ContractBroken(
