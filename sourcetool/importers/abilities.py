@@ -20,11 +20,11 @@ class Ability:
 
 ABILITIES: dict[str, Ability] = {
     # Keys and shapes of rows
-    "key_none": Ability("rows without a key"),
-    "rows_object": Ability("a response that is one row"),
-    "rows_scalars": Ability("rows that are plain values"),
-    "rows_either": Ability("rows that are a list or one object"),
-    "rows_nested": Ability("rows at a path with *, in a list or a map"),
+    "key_none": Ability("rows without a key", known=True),
+    "rows_object": Ability("a response that is one row", known=True),
+    "rows_scalars": Ability("rows that are plain values", known=True),
+    "rows_either": Ability("rows that are a list or one object", known=True),
+    "rows_nested": Ability("rows at a path with *, in a list or a map", known=True),
     # Fan-out
     "fanout_grandparents": Ability("children of an endpoint that has parents itself", known=True),
     "fanout_of_each": Ability("children of an endpoint that has each", known=True),
@@ -35,14 +35,14 @@ ABILITIES: dict[str, Ability] = {
     "fanout_feed": Ability("a feed for each of many values", known=True),
     "fanout_group": Ability("parents in groups, otherwise than by comma in a text"),
     # Columns and rows
-    "where": Ability("rows that are kept by a condition"),
-    "column_constant": Ability("a column with a constant or a setting"),
-    "column_window": Ability("a column from the window's start or end"),
-    "column_response": Ability("a column from around the rows"),
-    "column_now": Ability("a column with the time of the request"),
-    "column_index": Ability("a column from an item of a list"),
+    "where": Ability("rows that are kept by a condition", known=True),
+    "column_constant": Ability("a column with a constant or a setting", known=True),
+    "column_window": Ability("a column from the window's start or end", known=True),
+    "column_response": Ability("a column from around the rows", known=True),
+    "column_now": Ability("a column with the time of the request", known=True),
+    "column_index": Ability("a column from an item of a list", known=True),
     "column_nested": Ability("a column that is added inside another one"),
-    "exclude": Ability("members of rows that are left out"),
+    "exclude": Ability("members of rows that are left out", known=True),
     "rename": Ability("names of all columns by a rule"),
     "flatten": Ability("members of an object as columns, by a rule"),
     # Increments

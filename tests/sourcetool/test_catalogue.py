@@ -17,10 +17,10 @@ from tests.sourcetool.manifests import manifest, stream
 def folder(tmp_path: Path) -> Path:
     found = tmp_path / "manifests"
     found.mkdir()
-    keyless = stream("rates", primary_key=None)
+    in_xml = stream("rates", decoder={"type": "XmlDecoder"})
     python = stream("odd", transformations=[{"type": "X", "class_name": "source_odd.X"}])
     (found / "whole.yaml").write_text(yaml.safe_dump(manifest(stream())))
-    (found / "part.yaml").write_text(yaml.safe_dump(manifest(stream(), keyless, stream("more"))))
+    (found / "part.yaml").write_text(yaml.safe_dump(manifest(stream(), in_xml, stream("more"))))
     (found / "none.yaml").write_text(yaml.safe_dump(manifest(python)))
     (found / "other.yaml").write_text("a: 1")
     return found
@@ -40,7 +40,7 @@ def test_the_figures_of_a_folder(folder: Path, capsys: pytest.CaptureFixture[str
         "columns_left_out": 0,
     }
     reasons = {one["ability"]: (one["streams"], one["connectors"]) for one in found["reasons"]}
-    assert reasons == {"key_none": (1, 1), "python": (1, 1)}
+    assert reasons == {"format": (1, 1), "python": (1, 1)}
     connectors = {one["name"]: one for one in found["connectors"]}
     assert connectors["part"]["loaded"] == 2
     assert list(connectors["part"]["left_out"]) == ["rates"]
@@ -56,7 +56,7 @@ def test_the_figures_as_a_table_and_as_a_page(
     assert "3 of 5 streams convert and load: 75.0% of the 4 without Python of their own" in text
     assert "1 of 3 connectors do so whole: 50.0% of the 2" in text
     assert main(["catalogue", str(folder), "--markdown"]) == 0
-    assert "| part | 3 | 2 | key_none |" in capsys.readouterr().out
+    assert "| part | 3 | 2 | format |" in capsys.readouterr().out
 
 
 def test_a_folder_without_manifests(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_new_source_from_a_manifest(
     assert main(given) == 0
     said = capsys.readouterr().out
     assert "part.yaml: 2 of 3 endpoints. Next: set PART_START, then make check-source" in said
-    assert "1 left out: primary_key: the YAML can't say rows without a key" in said
+    assert "the YAML can't say a response that is not JSON" in said
     source = load_source(sources / "part.yaml", {"PART_START": "2026-11-01"})
     assert list(source.endpoints) == ["things", "more"]
     assert main(given) == 2
@@ -83,7 +83,7 @@ def test_a_new_source_from_a_manifest(
     assert list(source.endpoints) == ["more"]
     capsys.readouterr()
     assert main([*given, "--name", "third", "--endpoints", "rates"]) == 2
-    assert "rates can't be said in the YAML: primary_key" in capsys.readouterr().out
+    assert "rates can't be said in the YAML: decoder" in capsys.readouterr().out
     assert not (sources / "third.yaml").exists()
 
 

@@ -41,6 +41,7 @@ def test_a_plain_stream() -> None:
         "path": "things",
         "request": {"params": {"sort": "id", "deep": "true"}},
         "rows": "data",
+        "as": "object_or_list",
         "rows_may_lack": True,
         "key": ["id"],
         "columns": {"id": "int64", "name": "string", "changed": "timestamp[iso]"},
@@ -420,7 +421,7 @@ def test_a_column_that_cannot_be_said_is_left_out_and_named() -> None:
     assert "# Left out: the column name: AddFields: the YAML can't say a computed value" in text
     listed = _added(["name"], "{{ record['owners'][0]['name'] }}")
     found = made(stream(transformations=listed))
-    assert found.omitted["things"]["name"].ability == "column_index"
+    assert found.data["endpoints"]["things"]["columns"]["name"]["path"] == "owners.0.name"
     found = made(stream(transformations=hashed, primary_key=["name"]))
     assert [need.ability for need in found.left_out["things"]] == ["computed"]
 
