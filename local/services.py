@@ -93,7 +93,7 @@ def _became_ready(child: Child, s3: S3, buckets: Sequence[str]) -> bool:
         if _answers(s3, buckets):
             return True
         time.sleep(POLL_S)
-    raise LocalError(f"The local S3 server did not answer within {READY_S:.0f} s.")
+    raise LocalError(f"The local S3 server did not respond within {READY_S:.0f} s.")
 
 
 def _remove_sockets(first_port: int) -> None:

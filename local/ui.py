@@ -53,7 +53,7 @@ def wait_until_ready(child: Child, url: str, log: Path) -> None:
         if _serves(url):
             return
         time.sleep(POLL_S)
-    raise LocalError(f"Dagster's UI did not answer within {READY_S:.0f} s; its log is {log}.")
+    raise LocalError(f"Dagster's UI did not respond within {READY_S:.0f} s; its log is {log}.")
 
 
 # The UI is on loopback: a proxy from the environment must not be asked for it.

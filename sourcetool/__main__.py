@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "validate", help="load all sources of HEADRACE_SOURCES: exit code 1 if one can't"
     )
-    verb = verbs.add_parser("cache", help="list or clear cached answers in HEADRACE_CACHE")
+    verb = verbs.add_parser("cache", help="list or clear the cached responses in HEADRACE_CACHE")
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true")
     what.add_argument("--clear", action="store_true")

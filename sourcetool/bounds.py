@@ -17,14 +17,14 @@ def bounds(seen: Seen) -> Iterator[Doubt]:
     """Of a window that has rows."""
     if seen.half is not None and seen.half.info.rows == 0:
         yield Doubt(
-            "asked for a part of the window that has rows, the API gave none: every day that has "
+            "requested a part of the window that has rows, the API gave none: every day that has "
             "ended would be empty",
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
     if seen.later:
         yield Doubt(
-            f"asked for a part of the window, {seen.later:,} rows came that lie after its end: an "
+            f"requested a part of the window, {seen.later:,} rows came that lie after its end: an "
             "API that compares times as texts would leave out others at its start",
             "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
         )
@@ -34,7 +34,7 @@ def bounds(seen: Seen) -> Iterator[Doubt]:
 def _without_start(seen: Seen) -> Iterator[Doubt]:
     if seen.ever_error is not None:
         yield Doubt(
-            f"asked for everything up to now, as the first partition will be: {seen.ever_error}",
+            f"requested everything up to now, as the first partition will be: {seen.ever_error}",
             f"if the API wants a lower bound always, {_FLOOR}",
             breaks=True,
         )
@@ -73,6 +73,6 @@ def nothing(seen: Seen) -> Doubt:
         )
     return Doubt(
         "no rows came, not even of everything up to now: the first partition would be empty",
-        "is a parameter misspelt? Ask the API without it: some answer nothing to a filter that "
-        "they don't know",
+        "is a parameter misspelt? Request the API without it: some return nothing for a filter "
+        "that they don't know",
     )

@@ -15,8 +15,8 @@ def cache(clearing: bool, source: str | None, pattern: str | None, console: Cons
     try:
         if not folder:
             raise ConfigError(
-                "HEADRACE_CACHE is not set: expected the folder of the cache; without one, answers "
-                "are kept in memory until their process ends"
+                "HEADRACE_CACHE is not set: expected the folder of the cache; without one, "
+                "responses are kept in memory until their process ends"
             )
         if clearing:
             console.print(f"{clear(folder, source, pattern):,} removed", highlight=False)

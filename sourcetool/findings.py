@@ -65,13 +65,13 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
     later = seen.pages[1].info.cursor if len(seen.pages) > 1 else head.cursor
     if head.rows < limit and (more or head.token or head.url or later != head.cursor):
         yield Doubt(
-            f"{limit:,} rows a page were asked for, {head.rows:,} came, and there are more: "
+            f"{limit:,} rows a page were requested, {head.rows:,} came, and there are more: "
             "the API caps the page size",
             f"set paging.limit: {head.rows}",
         )
     if head.rows > limit:
         yield Doubt(
-            f"{limit:,} rows a page were asked for, {head.rows:,} came: the API does not know the "
+            f"{limit:,} rows a page were requested, {head.rows:,} came: the API does not know the "
             "parameter of the page size",
             "correct the parameter that carries {limit}",
             breaks=seen.endpoint.paging.holds_limit,
@@ -109,7 +109,7 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
         )
     if paging.one_page and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
         yield Doubt(
-            f"exactly {head.rows} rows came in the one answer, which looks like a page size",
+            f"exactly {head.rows} rows came in the one response, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
     yield from _total_is_small(seen)
@@ -300,8 +300,8 @@ def _times(table: pa.Table) -> str:
 def _validators(seen: Seen) -> Iterator[Doubt]:
     if seen.endpoint.conditional and not validators_of(seen.answers[0].headers):
         yield Doubt(
-            "conditional is set, but the answer has no ETag, and no Last-Modified that lies before "
-            "its Date: there can be no 304",
+            "`conditional` is set, but the response has no ETag, and no Last-Modified that lies "
+            "before its Date: there can be no 304",
             "leave conditional out",
         )
 

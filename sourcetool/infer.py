@@ -79,7 +79,7 @@ def _rows(body: Any) -> tuple[tuple[str, ...], list[Row]]:
     """The longest list of objects, the nearest to the top of those."""
     lists = list(_lists(body, ()))
     if not lists:
-        raise ValueError("no list of objects is in the answer: is this the URL of a collection?")
+        raise ValueError("the response has no list of objects: is this the URL of a collection?")
     return max(lists, key=lambda pair: (len(pair[1]), -len(pair[0])))
 
 

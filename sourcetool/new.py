@@ -77,7 +77,7 @@ def _ask(asked: Proposal) -> httpx.Response:
         said = " ".join(answer.text[:100_000].split())
         said = redact(said, asked.secrets, withheld="(it repeats a secret)")[:200]
         hint = _HINTS.get(401 if answer.status_code == 403 else answer.status_code, "")
-        raise ValueError(f"the API answered {answer.status_code}: {said}{hint}")
+        raise ValueError(f"the API responded {answer.status_code}: {said}{hint}")
     return answer
 
 
@@ -130,7 +130,7 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except (BadBody, orjson.JSONDecodeError) as error:
         raise ValueError(
-            f"the answer can't be read: {error}. Only JSON is: does the API have a parameter for "
+            f"the response can't be read: {error}. Only JSON is: does the API have a parameter for "
             "it, such as format=json?"
         ) from None
 

@@ -109,14 +109,14 @@ def _rows(seen: Seen) -> str:
     total = head.total if seen.counted is None else seen.counted
     of = f" of {total:,}" if total is not None else ""
     rows = " + ".join(f"{page.info.rows:,}" for page in seen.pages)
-    return f"{rows}{of}, {seen.endpoint.paging.limit:,} a page asked for"
+    return f"{rows}{of}, {seen.endpoint.paging.limit:,} a page requested"
 
 
 def _facts(seen: Seen) -> list[tuple[str, str]]:
     statuses = Counter(answer.status for answer in seen.answers)
     said = ", ".join(f"{n} × {status}" for status, n in statuses.items()) or "none"
     size = sum(len(answer.body) for answer in seen.answers)
-    facts = [("answers", f"{said}, {size:,} bytes")]
+    facts = [("responses", f"{said}, {size:,} bytes")]
     if not seen.pages:
         return facts
     head = seen.pages[0].info

@@ -44,8 +44,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
         )
     if endpoint.sort and not endpoint.feed:
         yield (
-            "`sort` is about a feed, which is not asked for a window: say `window: {start: none, "
-            "end: none}` and name the cursor, or leave `sort` out"
+            "`sort` is about a feed, which is not requested by a window: say "
+            "`window: {start: none, end: none}` and name the cursor, or leave `sort` out"
         )
     if isinstance(endpoint.request, HttpTemplate):
         used = endpoint.placeholders or frozenset()

@@ -246,7 +246,7 @@ def _some(
     days = [each.partition for each in committed_places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
-            f"{source}/{endpoint} has none of the partitions asked for ({_named(partitions)}): "
+            f"{source}/{endpoint} has none of the requested partitions ({_named(partitions)}): "
             f"{len(days)} are committed, from {days[0]} to {days[-1]}"
         )
     what, there = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))

@@ -64,7 +64,7 @@ _AFTER_END = (
 )
 _EMPTY_BASELINE = (
     "the first partition is everything up to its end, and it is empty: is a parameter of the "
-    "window misspelt (some servers answer nothing to a filter that they don't know), does what is "
+    "window misspelt (some servers return nothing for a filter that they don't know), does what is "
     "left of the request without {start} mean something else (window.floor gives it a value), or "
     "does start lie before the first row?"
 )

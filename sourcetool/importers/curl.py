@@ -136,11 +136,11 @@ def asked(sample: RequestSample) -> RequestSample:
         answer = fetch(sample.method, sample.url, headers, content)
         sample.response_headers = dict(answer.headers)
         if answer.status_code != 200:
-            sample.missing = f"the API answered {answer.status_code}"
+            sample.missing = f"the API responded {answer.status_code}"
         else:
             sample.body = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
-        sample.missing = "the answer is not JSON"
+        sample.missing = "the response is not JSON"
     except ValueError as error:
         sample.missing = str(error)
     return sample

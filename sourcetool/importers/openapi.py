@@ -62,7 +62,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
         found.streams[endpoint] = endpoint
         found.doubts[endpoint] = one.doubts
     if not operations:
-        raise ConfigError("no GET of the OpenAPI document answers a list of objects")
+        raise ConfigError("no GET of the OpenAPI document returns a list of objects")
     return found
 
 

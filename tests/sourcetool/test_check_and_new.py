@@ -83,7 +83,7 @@ def test_a_sound_source_has_its_pages_shown(api: str, tmp_path: Path) -> None:
     code, said = run_check(yaml_of(tmp_path, api, "things"))
     assert code == 0
     assert "2 × 200" in said
-    assert "50 + 50 of 130, 50 a page asked for" in said
+    assert "50 + 50 of 130, 50 a page requested" in said
     assert "no rate limit is given" in said
     assert "updated" in said
 
@@ -148,7 +148,7 @@ def test_what_is_no_json_is_said_so(tmp_path: Path, body: str) -> None:
     with serving(Starlette(routes=[Route("/rows", other)])) as url:
         assert new(f"{url}/rows", "rows", str(tmp_path), console) == 2
     assert isinstance(console.file, io.StringIO)
-    assert "the answer can't be read: " in console.file.getvalue()
+    assert "the response can't be read: " in console.file.getvalue()
     assert "Only JSON is" in console.file.getvalue()
 
 

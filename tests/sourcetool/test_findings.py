@@ -180,7 +180,7 @@ def test_a_key_for_authorization_is_a_bearers_unless_it_says_another_scheme(
 def test_without_a_key_the_way_is_shown(api: str, tmp_path: Path) -> None:
     code, said = proposed(api, tmp_path, None)
     assert code == 2
-    assert "the API answered 401" in said
+    assert "the API responded 401" in said
     assert "--key-header X-Api-Key --key-setting MY_API_KEY" in said
 
 

@@ -162,7 +162,7 @@ def test_a_row_without_a_key_is_left_out_and_two_names_stay_apart(tmp_path: Path
     ("data", "said"),
     [
         ({"swagger": "2.0"}, "expected an OpenAPI 3 document, found version 2.0"),
-        (document({"/x": answers(ROW)}), "no GET of the OpenAPI document answers a list"),
+        (document({"/x": answers(ROW)}), "no GET of the OpenAPI document returns a list"),
         ({"a": 1}, "expected a declarative manifest .* found a"),
         ([], "found no mapping"),
         (

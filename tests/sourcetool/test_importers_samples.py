@@ -80,7 +80,7 @@ def test_basic_credentials_a_form_and_a_key_in_the_url(api: str) -> None:
 def test_an_api_that_does_not_answer_leaves_a_doubt(api: str) -> None:
     found, text = made(f"curl {api}/v1/things -b 'sid={SECRET[:-1]}'")
     assert SECRET[:-1] not in text
-    assert "# ? the API answered 401: rows, key, paging and types are not known" in text
+    assert "# ? the API responded 401: rows, key, paging and types are not known" in text
     headers = found["endpoints"]["things"]["request"]["headers"]
     assert headers == {"Cookie": "${SHOP_COOKIE}"}
 
