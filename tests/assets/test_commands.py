@@ -88,7 +88,7 @@ def test_an_asset_downstream_runs_with_what_it_reads(fresh: Project) -> None:
         )
     )  # fmt: skip
     assert code != 0
-    assert "igdb/games has none of the partitions asked for" in said
+    assert "igdb/games has none of the requested partitions" in said
 
 
 def test_dg_checks_and_launches(fresh: Project) -> None:

@@ -90,7 +90,7 @@ def test_what_is_not_there_is_said_with_what_is(lake: Lake) -> None:
         with pytest.raises(ReadRefused, match="has nothing of the source t: it has s"):
             read(lake, "t", "e")
     assert manifests(lake, "s", "f") == []
-    none = "none of the partitions asked for"
+    none = "none of the requested partitions"
     for asked, said in (
         ("2030-01-01", "2030-01-01"),
         ([], "an empty list"),
