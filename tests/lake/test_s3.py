@@ -12,6 +12,7 @@ from local.services import S3
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.lake.s3 import Lake
 from pipeline.lake.stores.base import UploadGone, WriteConflict
+from pipeline.lake.stores.s3 import S3Store
 from pipeline.lake.stores.s3_errors import classify
 from tests.lake.support import extract, read, whole
 from tests.support.identities import READER
@@ -29,7 +30,7 @@ def _lake(s3: S3, url: str = "s3://lake/x", **changes: Any) -> Lake:
     return Lake(session.client("s3", region_name=s3.region, config=config, **given), url)
 
 
-def _refused(lake: Lake) -> str:
+def _refused(lake: S3Store) -> str:
     with pytest.raises(LakeRefused) as caught:
         lake.check()
     return str(caught.value)
@@ -51,6 +52,17 @@ def test_wrong_keys(s3: S3) -> None:
     assert "the secret key does not fit the access key" in text
     assert "wrong-secret" not in text
     assert s3.access_key not in text
+
+
+def test_a_lake_is_opened_with_the_credentials_that_are_set_now(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with those that an earlier lake of this process was opened with."""
+    for name, value in s3.env().items():
+        monkeypatch.setenv(name, value)
+    S3Store.open("s3://lake/first").check()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
+    assert "the access key is not known there" in _refused(S3Store.open("s3://lake/second"))
 
 
 def test_an_identity_that_may_only_read(s3: S3, lake: Lake) -> None:

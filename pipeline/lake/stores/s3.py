@@ -78,8 +78,11 @@ class S3Store(ObjectStore):
 
     @classmethod
     def open(cls, url: str, client: Callable[[], Any] | None = None) -> Self:
-        """By boto3's own settings, unless a client is given."""
-        return cls(client() if client else boto3.client("s3"), url)
+        """By boto3's own settings as they are now, unless a client is given.
+
+        boto3's default session would keep the credentials that the process began with.
+        """
+        return cls(client() if client else boto3.session.Session().client("s3"), url)
 
     @property
     def address(self) -> str:
