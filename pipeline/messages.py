@@ -2,14 +2,47 @@
 
 A request has no credentials: ``pipeline.auth`` puts them in when it is sent. A response has its
 whole body, and holds nothing of the connection.
+
+@@ The body of an answer: as it comes, in pieces, and as a whole.
+
+A large one grows where it is, since it is mapped by itself (``runtime``): joining its pieces at the
+end would take twice its memory, and the loop's time. What is cut out of a pack is a view of it.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_plus
 
-from pipeline.body import Body
+Body: TypeAlias = bytes | bytearray | memoryview
+LARGE_BYTES: Final = 1_000_000
+"""A body of more is large: packs, and pages of over a thousand rows."""
+
+
+class Incoming:
+    """A body that comes in pieces.
+
+    :ivar size: bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._large: bytearray | None = None
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self._large is not None:
+            self._large += piece
+            return
+        self._pieces.append(piece)
+        if self.size > LARGE_BYTES:
+            self._large = bytearray().join(self._pieces)
+            self._pieces.clear()
+
+    def whole(self) -> bytes | bytearray:
+        return b"".join(self._pieces) if self._large is None else self._large
+
 
 T = TypeVar("T")
 

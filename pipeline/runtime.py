@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, TypeVar
 
-from pipeline.body import LARGE_BYTES, Body
+from pipeline.messages import LARGE_BYTES, Body
 
 T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")

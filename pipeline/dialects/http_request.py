@@ -26,14 +26,13 @@ from pipeline.config.request import (
     WindowFormat,
     placeholders_in,
 )
-from pipeline.dialects import quoting
+from pipeline.dialects import placeholders
 from pipeline.dialects.igdb import condition, statement
-from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
+from pipeline.dialects.placeholders import bound, floor_of, has_end, slice_of
 from pipeline.errors import ContractBroken
 from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
-from pipeline.pagination.keys import written
-from pipeline.pagination.page import JsonToken, PageRequest
+from pipeline.pagination.page import JsonToken, PageRequest, written
 from pipeline.partitions.window import Window
 from pipeline.timestamps import as_iso
 
@@ -141,10 +140,10 @@ def _segment(template: str, values: Values) -> str:
     if not found:
         return template
     filled = PLACEHOLDER.sub(
-        lambda m: quoting.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
+        lambda m: placeholders.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
     )
     of_rows = next((m[1] for m in found if m[1].partition(".")[0] in ("parent", "each")), None)
-    return filled if of_rows is None else quoting.full_segment(of_rows, template, filled)
+    return filled if of_rows is None else placeholders.full_segment(of_rows, template, filled)
 
 
 def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, str]:
@@ -200,7 +199,7 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
 
     def _quoted(match: re.Match[str], found: Any) -> str:
         is_text = isinstance(found, str)
-        return quoting.written(left, match, _text(found), place=place, is_text=is_text)
+        return placeholders.written(left, match, _text(found), place=place, is_text=is_text)
 
     return PLACEHOLDER.sub(value, left)
 

@@ -12,8 +12,7 @@ from time import monotonic
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
-from pipeline.http.throttle_pace import ThrottlePace
-from pipeline.http.waits import duration_in, number_in, wait_in
+from pipeline.http.retry import ThrottlePace, duration_in, number_in, wait_in
 from pipeline.ratelimit import Budget
 from pipeline.ratelimit.reservation import MAX_BLOCK_S
 

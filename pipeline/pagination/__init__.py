@@ -11,7 +11,7 @@ A new kind is one file like ``numbered``, imported here.
 # Each registers itself; sentences and docs name the kinds in this order.
 # ruff: noqa: F401
 # isort: off
-from pipeline.pagination import offset, keyset, numbered, token, link, cursor, single, custom
+from pipeline.pagination import numbered, keyset, token, link, cursor, single, custom
 
 # isort: on
 from pipeline.pagination.base import PAGINATION, Paging, SharedRows

@@ -11,16 +11,24 @@ from pipeline.decode import exact_json
 from pipeline.errors import ContractBroken, cut
 from pipeline.model import DottedPath
 from pipeline.pagination.base import (
+    MORE,
     ONE_PLACE,
     PAGINATION,
     CountedPaging,
+    More,
     PagedEndpoint,
     is_short,
 )
-from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
-from pipeline.pagination.keys import in_words
-from pipeline.pagination.more import MORE, More
-from pipeline.pagination.page import JsonToken, PageContent, PageInfo, PageRequest, PageToken
+from pipeline.pagination.page import (
+    JsonToken,
+    PageContent,
+    PageInfo,
+    PageRequest,
+    PageToken,
+    in_words,
+    link_is_number,
+    token_is_number,
+)
 
 
 @PAGINATION.register("token")

@@ -6,9 +6,8 @@ cells) with its ``ring`` of send times, ``send_margin`` and ``advertised_limit``
 (the row), ``usage_stats`` (what was used). The stores of the row are the family in ``stores``.
 """
 
-from pipeline.ratelimit.budget import Budget
+from pipeline.ratelimit.budget import Budget, open_budget, usage
 from pipeline.ratelimit.limits import Limits, RateWindow
-from pipeline.ratelimit.stores.registry import open_budget, usage
 from pipeline.ratelimit.usage_stats import BudgetStats, Minute, SendGrant
 
 __all__ = [

@@ -18,7 +18,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
-from pipeline.extract.parse_batching import MOST_BYTES
+from pipeline.extract.prefetch import MOST_BYTES
 from tests.support.readers import reader_of
 
 

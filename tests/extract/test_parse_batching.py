@@ -16,7 +16,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
-from pipeline.extract.parse_batching import MOST_BYTES, ParseBatcher
+from pipeline.extract.prefetch import MOST_BYTES, ParseBatcher
 from tests.decode.test_type_lattice import ROWS
 from tests.support.readers import reader_of
 

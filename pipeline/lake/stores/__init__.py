@@ -4,3 +4,5 @@
 ``s3_errors`` (S3's errors as the engine's), ``s3_logs`` (no credentials in boto's logs),
 ``registry`` (from ``HEADRACE_LAKE`` to a store).
 """
+
+from pipeline.lake.stores import s3 as s3  # registers itself

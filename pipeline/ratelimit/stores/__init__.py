@@ -5,3 +5,6 @@ a kind: ``memory``, ``folder``, ``postgres``, ``redis``; ``server``: the part sh
 server. ``lock_holders``: which processes hold a folder's locks. ``registry``: from
 ``HEADRACE_BUDGET`` to a budget.
 """
+
+# The kinds that ship; importing a store's module registers it.
+from pipeline.ratelimit.stores import folder, memory, postgres, redis  # noqa: F401
