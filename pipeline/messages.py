@@ -1,12 +1,11 @@
-"""HTTP requests and responses as the engine passes them on. Pure; knows no client.
+"""HTTP requests and responses as the engine passes them on, and bodies as they arrive. Pure.
 
 A request has no credentials: ``pipeline.auth`` puts them in when it is sent. A response has its
 whole body, and holds nothing of the connection.
 
-@@ The body of an answer: as it comes, in pieces, and as a whole.
-
-A large one grows where it is, since it is mapped by itself (``runtime``): joining its pieces at the
-end would take twice its memory, and the loop's time. What is cut out of a pack is a view of it.
+A large body grows where it is, since it is mapped by itself (``runtime``): joining its pieces at
+the end would take twice its memory, and the loop's time. A page that is cut out of a batch response
+is a view of the body.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -5,9 +5,8 @@ PHP writes ``\/``, .NET ``\u002B``, a page ``&#47;``, a form ``+`` for a space. 
 compared in one spelling, decoded until nothing is left to decode. A text of ours that names a
 secret as it is, or as a library writes it, has stars in its place.
 
-@@ Filters that keep secrets out of the logs of the HTTP libraries, at any level.
-
-Some APIs take their key in the query, and repeat it in links and redirects.
+Filters keep secrets out of the logs of the HTTP libraries, at any level: some APIs take their key
+in the query, and repeat it in links and redirects.
 """
 
 import html

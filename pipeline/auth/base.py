@@ -1,7 +1,7 @@
-"""What every kind of auth can do, and the registry of the kinds.
+"""The base of every kind of auth, the registry of the kinds, and the origin that credentials are
+for.
 
-@@ The origin of a URL: scheme, host and port. Credentials never leave that of ``base_url``.
-
+The origin of a URL is its scheme, host and port. Credentials never leave that of ``base_url``.
 Hosts are compared as they are sent: an international name and its ASCII form are one, and so are a
 scheme's own port and none.
 """
@@ -147,7 +147,7 @@ def for_header(value: str, name: str) -> str:
     return value
 
 
-MAX_CHARS: Final = 65_536
+MAX_URL_CHARS: Final = 65_536
 """Of a URL; httpx builds no longer one."""
 NO_URL: Final = "the next page's link is no URL: expected http(s)://… without a user in it"
 
@@ -157,9 +157,9 @@ def origin_of(url: str) -> str:
 
     :raises ContractBroken: the text is no absolute URL of HTTP.
     """
-    if len(url) > MAX_CHARS:
+    if len(url) > MAX_URL_CHARS:
         raise ContractBroken(
-            f"the next page's link has {len(url):,} characters, expected at most {MAX_CHARS:,}"
+            f"the next page's link has {len(url):,} characters, expected at most {MAX_URL_CHARS:,}"
         )
     try:
         parts = httpx.URL(url)

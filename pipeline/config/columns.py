@@ -1,8 +1,9 @@
-"""A column: its type, and where its values come from: the row, what is around it, or the YAML.
+"""Columns of an endpoint: their types, the origin of their values, and conditions on them.
 
-@@ Conditions on rows, as a mapping of columns: ``{type: file, size: {gt: 0}, owner: {not: null}}``.
+A value comes from the row, from what is around the row, or from the YAML.
 
-All of them have to hold. A scalar is what the column equals, ``null`` included; a mapping has
+A condition is a mapping of columns: ``{type: file, size: {gt: 0}, owner: {not: null}}``. All of its
+members have to hold. A scalar is what the column equals, ``null`` included; a mapping has
 operators: ``gt``, ``gte``, ``lt``, ``lte``, ``in``, ``not``. A dotted name is a member of an
 object. Of null, ``gt`` and the like never hold.
 """

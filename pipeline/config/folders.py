@@ -1,10 +1,9 @@
 """All sources of a deployment: those that load, and those that don't, each with its sentence.
 
-@@ Which sources share a budget, and the limits that hold for it.
-
-A budget is of a host and a key, whatever the path: ``/v1`` and ``/v2`` of one API count together.
-``limits.budget`` gives it a name, for APIs that count otherwise. Where sources of one budget say
-other limits, the stricter hold for all of them.
+Sources may share a budget, whose limits hold for all of them. A budget is of a host and a key,
+whatever the path: ``/v1`` and ``/v2`` of one API count together. ``limits.budget`` gives it a name,
+for APIs that count otherwise. Where sources of one budget say other limits, the stricter hold for
+all of them.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 A file's ``defaults`` are merged under each endpoint before anything is checked, so that a family of
 endpoints is written once.
 
-@@ What to do about a key of a YAML file that does not belong where it stands. Pure.
+A key that does not belong where it stands gets a hint: the key or the place that it may have meant.
 """
 
 import difflib

@@ -1,7 +1,4 @@
-"""One API: its address, credentials, limits, first partition and endpoints.
-
-@@ The way to an API: its proxy, and its certificates.
-"""
+"""One API: its address, network, credentials, limits, first partition and endpoints."""
 
 import hashlib
 import json

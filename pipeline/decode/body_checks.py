@@ -1,18 +1,16 @@
-"""Text of any format, before it is decoded: its charset, and the errors that a retry may fix.
+"""A body before it is decoded: its charset, its format, and errors that stand in a response of 200.
 
 A byte order mark is dropped, another charset that the response names is read, and bytes that are no
-UTF-8 become U+FFFD, counted as converted. The look at a format's own bytes is ``Format.check``.
+UTF-8 become U+FFFD, counted as converted. ``Format.check`` looks at a format's own bytes.
 
-@@ Bodies of another format than the one expected, recognized by their first bytes. Pure.
+*Other formats* are recognized by their first bytes. A retry brings the same format again, so such a
+body is an error at once, by the name of its format. An endpoint that expects one of these formats
+never looks here: a format is looked for where a body could not be read.
 
-A retry brings the same format again, so such a body is told at once and by its name. Who expects
-one of these formats never looks here: a format is looked for where a body could not be read.
-
-@@ Errors that an API tells in words beside no rows: ``{"status": "error", "data": []}``. Pure.
-
-Such a response has status 200, and its rows are empty or null. Taken for an empty page, it would
-make an empty partition of an outage. Only what stands around the rows is looked at, and only where
-there are no rows: a column of theirs may have any name.
+*Errors beside no rows* are words such as ``{"status": "error", "data": []}``. Such a response has
+status 200, and its rows are empty or null. Taken for an empty page, it would make an empty
+partition of an outage. Only what stands around the rows is looked at, and only where there are no
+rows: a column of theirs may have any name.
 
 =======  =======================================================  =================================
 tells    found                                                    e.g.

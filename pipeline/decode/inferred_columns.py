@@ -1,6 +1,6 @@
 """The inferred columns of one endpoint: their types so far, joined page by page. No I/O.
 
-Types follow the semilattice of ``type_lattice``, so the schema at the end does not depend on the
+Types form a semilattice, so the schema at the end does not depend on the
 order in which pages are decoded.
 
     a new member, int → double, a struct that gains  the schema changes (freeze: ContractBroken)
@@ -10,9 +10,7 @@ order in which pages are decoded.
 ``contract: freeze`` compares with the ``known`` schema. Without a known schema nothing is compared:
 the first partition makes it.
 
-@@ Inferred types: what a value's type is, how two types join, and how a table follows.
-
-The types form a semilattice, so the order in which pages are read can't change the outcome:
+The lattice says what the type of a value is, how two types join, and how a table follows:
 
     null  <  bool
     null  <  int64  <  double

@@ -4,7 +4,7 @@ What has a placeholder without a value in this request is left out: a part of a 
 else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
 window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
 stands for, a number or a list too: a database compares no number with a text. How values stand in
-query languages and paths is in ``quoting``.
+query languages and paths is in ``placeholders``.
 """
 
 import re
@@ -32,7 +32,7 @@ from pipeline.dialects.placeholders import bound, floor_of, has_end, slice_of
 from pipeline.errors import ContractBroken
 from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
-from pipeline.pagination.page import JsonToken, PageRequest, written
+from pipeline.pagination.page import JsonToken, PageRequest, with_keys_as_sent
 from pipeline.partitions.window import Window
 from pipeline.timestamps import as_iso
 
@@ -47,7 +47,7 @@ def build_page_request(
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
@@ -91,7 +91,7 @@ def build_count_request(
     page: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):

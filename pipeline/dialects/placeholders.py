@@ -1,4 +1,4 @@
-r"""Values of placeholders inside an API's query language, and inside a path. Pure.
+r"""Values of placeholders in an API's own words: quoting, and the format of the window. Pure.
 
 A value comes from rows, tokens or lists: a quote in it would end the text that it stands in, and
 the API would read another query (O'Brien is a 400; ``x' or '1'='1`` reads other rows). So a
@@ -16,8 +16,6 @@ placeholder says how its value is written, ``{parent|odata}``:
 
 Without one, ``$filter`` is OData, ``jql`` is JQL, a document of GraphQL and a parameter that is
 JSON are JSON. Anywhere else a value that has a quote of those around it is refused.
-
-@@ The window in an API's own words: format, and open or closed ends. Pure.
 """
 
 import re

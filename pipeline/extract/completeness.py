@@ -18,8 +18,7 @@ right.
 *LoopGuard* and the functions behind it stop an extraction whose pages bring nothing, go round in a
 circle, or lie behind the end. That they stop proves nothing.
 
-@@ Whether the only page of ``paging: none`` looks like the first of several. Pure.
-
+*looks_capped* tells whether the only page of ``paging: none`` looks like the first of several.
 What a response says beside its rows is believed (a total, a next page, a flag); a number of rows
 that APIs cap their pages at is a hint. Bodies are searched outside of their lists, in their first
 and last bytes: a page may be large, and what is said of it stands at its edges.

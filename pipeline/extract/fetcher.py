@@ -41,7 +41,7 @@ from pipeline.extract.page_checks import (
     without_bounds,
     without_duplicates,
 )
-from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, hashed
+from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify
@@ -333,7 +333,7 @@ class PageFetcher:
             rows = transformed(rows, self._transform, path, needed)
         if self._endpoint.hash and self._source.hash_salt is not None:
             salt = self._source.hash_salt.get_secret_value()
-            rows = hashed(rows, self._endpoint.hash, salt)
+            rows = with_hashed_columns(rows, self._endpoint.hash, salt)
         if not self._added.fields:
             return with_first_cursor(rows, self._endpoint)
         start, end = slice_of(self._window, request)

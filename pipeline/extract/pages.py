@@ -1,17 +1,15 @@
-"""What is kept of rows that came: ``hash`` of a page's, ``where`` of those that are complete. Pure.
-
-Pages are held against each other, and counted, with all their rows: ``where`` comes behind that.
-
-@@ Columns that the API's rows lack: constants, and what is known around the rows of a page.
-
-``columns: {day: {type: date, from: window.start}}``. All of them are built here, from one
-``PageContext``; where a name in ``from`` leads is written in ``_value``.
-
-@@ One page, parsed and checked, and where readers get pages from.
+"""One page, parsed and checked, with the columns from around its rows, and the sources of pages.
 
 A reader of pages (``contiguous``, ``sequential``, ``fan_out``) knows a ``PageSource`` only. The
-source is the API (``fetcher``), or a wrapper that confirms odd pages (``confirmation``) or asks for
+source is the API (``fetcher``), or a wrapper that confirms odd pages (``confirmation``) or requests
 one partition value (``fan_out``).
+
+The values of columns under ``hash`` become digests. Rows that do not meet ``where`` are left out of
+what lands; pages are compared and counted with all their rows before that.
+
+Columns that the API's rows lack are constants, or known around the rows of a page:
+``columns: {day: {type: date, from: window.start}}``. All of them are built here, from one
+``PageContext``; ``_value`` says where a name in ``from`` leads.
 """
 
 import hashlib
@@ -34,7 +32,7 @@ from pipeline.pagination.page import PageInfo, PageRequest, PageToken
 from pipeline.timestamps import as_iso
 
 
-def hashed(rows: pa.Table, columns: Mapping[str, str], salt: str) -> pa.Table:
+def with_hashed_columns(rows: pa.Table, columns: Mapping[str, str], salt: str) -> pa.Table:
     """The rows with the values of these columns as ``sha256(salt + value)``, in hex; null stays."""
     for name in columns:
         at = rows.schema.get_field_index(name)
@@ -51,7 +49,9 @@ def _digest(salt: str, value: str | None) -> str | None:
     return None if value is None else hashlib.sha256(f"{salt}{value}".encode()).hexdigest()
 
 
-def kept(rows: pa.Table, where: Mapping[str, object], declared: Mapping[str, object]) -> pa.Table:
+def rows_that_meet(
+    rows: pa.Table, where: Mapping[str, object], declared: Mapping[str, object]
+) -> pa.Table:
     """The rows that meet ``where``.
 
     :param declared: the columns that rows may lack: they are null then.

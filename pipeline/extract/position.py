@@ -5,9 +5,7 @@ a position of another version, or one that can't be read, is None from ``positio
 partition is then read from its first page. ``CannotResume`` is raised by a reader that finds out
 only while it resumes.
 
-@@ What every reader of an endpoint's pages hands on, and what it tells of itself.
-
-The rows of a page come with the position after it, which a later attempt resumes from.
+Readers of pages yield a ``PageBatch``: new rows, with the position behind them.
 """
 
 from abc import ABC, abstractmethod

@@ -4,10 +4,9 @@ A lane is one chain. The first lanes run ahead of the one that is being read, ea
 ``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding window, not
 a barrier, and memory does not grow with the number of pages.
 
-@@ Work that waits for a reader is done together: most of what a small page costs is the call.
-
-A reader that begins takes all that waits, up to a bound in bytes. So nothing waits for company:
-what comes alone is done alone, and the more there is to do, the less each costs.
+Pages that wait for a thread are parsed together, since most of what a small page costs is the call.
+A thread that begins takes all pages that wait, up to a bound in bytes. So no page waits for
+company: a page that comes alone is parsed alone, and the more pages wait, the less each costs.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from pipeline.runtime import READERS
 
 R = TypeVar("R")
 T = TypeVar("T")
-MOST_BYTES: Final = 2 * 2**20
+MAX_BATCH_BYTES: Final = 2 * 2**20
 """In one go: four pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read.
 What is larger is done alone."""
 
@@ -72,7 +71,7 @@ class ParseBatcher(Generic[T, R]):
 
     def _taken(self) -> list[_Waiting[T, R]]:
         batch: list[_Waiting[T, R]] = []
-        bytes_left = MOST_BYTES if self._gains() else 0
+        bytes_left = MAX_BATCH_BYTES if self._gains() else 0
         with self._taking:
             while self._waiting and (not batch or self._waiting[0].size <= bytes_left):
                 waiting = self._waiting.popleft()

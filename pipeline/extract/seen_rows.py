@@ -5,11 +5,10 @@ it came. A row is known if both are: it is the same row in all columns, and may 
 key with another row is left to the commit, which has both rows and can compare them
 (``pipeline.run.verify``): digests alone drop no row that differs.
 
-@@ Digests of rows: 64 bits a row, over all columns or some, so that rows are compared without them.
-
-Equal rows have equal digests, whatever the order of their columns, and whether a column that has
-no value is there or not. Two that differ have the same one by chance only, once in 2**64 pairs. The
-digests are a process's own: they are never kept.
+A digest has 64 bits, over all columns of a row or some of them. Equal rows have equal digests,
+whatever the order of their columns, and whether a column that has no value is there or not. Two
+rows that differ have the same digest by chance only, once in 2**64 pairs. The digests are a
+process's own: they are never kept.
 """
 
 import secrets

@@ -7,11 +7,10 @@ is kept once its reader has read it well, if its status is 2xx. Requests of othe
 A request that an endpoint sends a second time within a run goes to the API: the engine repeats a
 request only if it doubts the response, such as pages that do not join.
 
-@@ Where cached responses are kept: one SQLite file in a folder, or the memory of this process.
-
-The key of an entry is ``SOURCE/PATH#DIGEST``: commands list and match the part before ``#``; the
-digest stands for all that tells requests apart, and can't be read back. Of a response its status,
-headers and body are kept; of the request, nothing.
+Responses are stored in one SQLite file in a folder, or in the memory of this process. The key of an
+entry is ``SOURCE/PATH#DIGEST``: commands list and match the part before ``#``; the digest stands
+for all that tells requests apart, and can't be read back. Of a response its status, headers and
+body are kept; of the request, nothing.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""What a response means, and whether the request is retried: a table. Pure.
+"""The meaning of a response: a table that says whether the request is retried, and the errors.
+Pure.
 
 ============  ==============================================================================
 kind          responses
@@ -13,7 +14,7 @@ AUTH          401, after the token was renewed once
 PERMANENT     every other status
 ============  ==============================================================================
 
-@@ Errors about a response that no retry can mend, or about none: the finding and the remedy.
+The errors about a response that no retry can mend, or about none, have the finding and the remedy.
 """
 
 import os

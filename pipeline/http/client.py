@@ -4,9 +4,8 @@
 counts as a failure of the request, which is retried. Messages name the page and the status, never a
 header, a URL or a body of a request.
 
-@@ Cookies: none, unless the source says ``cookies: true``; then few, and only those of a run.
-
-With cookies an API can change what later requests mean, or make them too large to be answered.
+Cookies are off, unless the source says ``cookies: true``: then few are sent, and only those of the
+run. With cookies an API can change what later requests mean, or make them too large.
 """
 
 import asyncio
@@ -64,7 +63,7 @@ from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Budget
 from pipeline.redaction import keep_secrets_out
 
-MAX_BYTES: Final = 8192
+MAX_COOKIE_BYTES: Final = 8192
 """Of all cookies together: many servers refuse longer headers."""
 
 
@@ -85,7 +84,7 @@ class _FewCookies(DefaultCookiePolicy):
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
-        return others + _bytes(cookie) <= MAX_BYTES and super().set_ok(cookie, request)
+        return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
 
 
 def cookie_jar(*, sent_back: bool) -> CookieJar:

@@ -87,7 +87,7 @@ def _now() -> datetime:
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a day; None: no time that is to come.
 
-    Other forms than a number and a date are read as well (``waits``).
+    Other forms than a number and a date are read as well (``retry``).
     """
     wait_s = wait_in(headers.get("retry-after", ""), headers, now, surely=True)
     return None if wait_s is None or wait_s <= 0 else min(wait_s, MAX_BLOCK_S)

@@ -1,4 +1,4 @@
-"""Retries of a page: how many, and after how long, by kind of failure. Pure.
+"""Retries: how long a request waits before it is sent again, and when none is sent. Pure.
 
 ==========  =======================================  =============================================
 kind        what failed                              wait before the next attempt
@@ -17,7 +17,7 @@ The sum of the waits of a run is bounded as well (``RetriesConfig.total_s``), so
 ends a run in minutes. Waits for throttling don't count: the API is well, and says when to come
 back.
 
-@@ How long a header says to wait: seconds, a duration, or an instant, in any common form. Pure.
+*Waits that a header says*:
 
 ================================  ==============================================================
 form                              e.g.
@@ -31,17 +31,16 @@ date (RFC 9110) or ISO 8601       ``Thu, 05 Nov 2026 13:01:30 GMT``, ``2026-11-0
 An instant is read by the clock of the API, which the ``Date`` of the same response shows: the two
 clocks may be hours apart.
 
-@@ How long to wait where an API says "too many requests" and no usable time, or a wrong one. Pure.
+*Throttling* where an API says "too many requests" and no usable time, or a wrong one. Refusals that
+come one after another, each to a request that left after the pause before it, make a burst. The
+first two of it wait as the API, the YAML or the budget says; from then on the wait doubles, so that
+an API whose ``Retry-After: 0`` is wrong gets a few requests and not hundreds. How long a long burst
+took is remembered, and the next one waits for that at once.
 
-Refusals that come one after another, each to a request that left after the pause before it, make a
-burst. The first two of it wait as the API, the YAML or the budget says; from then on the wait
-doubles, so that an API whose ``Retry-After: 0`` is wrong gets a few requests and not hundreds. How
-long a long burst took is remembered, and the next one waits for that at once.
+A wait over ``MAX_THROTTLED_S`` ends the step, as a wait of hours does that the API names: Dagster
+starts the step again after the wait.
 
-A wait over ``MAX_WAIT_S`` ends the step, as one of hours does that the API names: Dagster starts it
-again after it.
-
-@@ The breaker stops requests to an API that is down. One a source, over all its requests.
+*The breaker* stops requests to an API that is down. A source has one, over all its requests:
 
 ==========  ==================  ===========  ============================================
 state       on                  becomes      what a request does in this state
@@ -161,14 +160,14 @@ def _until(
     return at_s - clock_s + (WHOLE_S if cut_off else 0.0)
 
 
-FIRST_S: Final = 1.0
-AS_SAID: Final = 2
+THROTTLED_FIRST_S: Final = 1.0
+AS_ADVERTISED: Final = 2
 """Refusals in a row that wait as said."""
-LONG_S: Final = 4.0
+LONG_BURST_S: Final = 4.0
 """A burst that lasts longer has taught something."""
-KEPT_S: Final = 600.0
+LEARNED_FOR_S: Final = 600.0
 """Seconds for which that is remembered."""
-MAX_WAIT_S: Final = 600.0
+MAX_THROTTLED_S: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -201,12 +200,14 @@ class ThrottlePace:
         number = self.refusals + 1
         began_at = self.began_at if self.refusals else now
         wait_s = said_s
-        if number > AS_SAID:
-            base_s = FIRST_S if usual_s is None else usual_s
-            wait_s = max(said_s or 0.0, min(MAX_WAIT_S, base_s * 2 ** (number - AS_SAID)))
-        if self.learned_s and now - self.learned_at < KEPT_S:
+        if number > AS_ADVERTISED:
+            base_s = THROTTLED_FIRST_S if usual_s is None else usual_s
+            wait_s = max(
+                said_s or 0.0, min(MAX_THROTTLED_S, base_s * 2 ** (number - AS_ADVERTISED))
+            )
+        if self.learned_s and now - self.learned_at < LEARNED_FOR_S:
             wait_s = max(wait_s or 0.0, began_at + self.learned_s - now)
-        paused_s = wait_s if wait_s is not None else usual_s or FIRST_S / 4
+        paused_s = wait_s if wait_s is not None else usual_s or THROTTLED_FIRST_S / 4
         return replace(self, refusals=number, began_at=began_at, until=now + paused_s), wait_s
 
     def passed(self, now: float, left_at: float) -> "ThrottlePace":
@@ -214,7 +215,7 @@ class ThrottlePace:
         if not self.refusals or left_at < self.until:
             return self
         took_s = self.until - self.began_at
-        if self.refusals > AS_SAID and took_s >= LONG_S:
+        if self.refusals > AS_ADVERTISED and took_s >= LONG_BURST_S:
             return ThrottlePace(learned_s=took_s, learned_at=now)
         return ThrottlePace(learned_s=self.learned_s, learned_at=self.learned_at)
 

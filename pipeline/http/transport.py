@@ -1,24 +1,22 @@
-"""Deadlines of a request: for each stage, and for the whole response from when the request left.
+"""The transports below the client: the budget, then the deadlines, then the connections.
 
-This transport stands behind the budget, whose waits are no fault of the API. Requests that an auth
-makes come without timeouts of their own, and get the same ones.
-
-@@ httpx's transport over aiohttp's connections: a page costs 5 ms less CPU than over httpcore's.
-
-The behaviour is that of httpx's own: no proxies but the one named, no cookies, no redirects, no
-request sent twice, URLs and headers as they are given, bodies as they come (httpx decompresses).
-Errors are httpx's. Of the events of httpx's ``trace`` extension there is one: the headers are sent.
-Measured in docs/decisions/0007-fast-path.md.
-
-@@ The wire: every request to the API takes a permit and a send slot of the budget here.
-
-The permit is held from before the send slot until the body has been read or dropped, so that the
-budget counts what the server sees. The budget is told when the headers leave: late if there was a
-connection to open first.
+*Budget*: each request to the API takes a permit and a send slot. The permit is held from before the
+send slot until the body has been read or dropped, so that the budget counts what the server sees.
+The budget is told when the headers leave: late if there was a connection to open first.
 
 Every request to the API's origin counts, whatever its path: a next link may lead out of
 ``base_url``'s. Requests for tokens pass, also where the token endpoint is at the same origin, and
 so do those to other hosts.
+
+*Deadlines*, for each stage of a request, and for the whole response from when the request left,
+stand behind the budget, whose waits are no fault of the API. Requests that an auth makes come
+without timeouts of their own, and get the same ones.
+
+*Connections* are aiohttp's: a page costs 5 ms less CPU than over httpcore's. The behaviour is that
+of httpx's own: no proxies but the one named, no cookies, no redirects, no request sent twice, URLs
+and headers as they are given, bodies as they come (httpx decompresses). Errors are httpx's. Of the
+events of httpx's ``trace`` extension there is one: the headers are sent. Measured in
+docs/decisions/0007-fast-path.md.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""A file on its way to the store, in parts, unseen until its upload is completed.
+"""Files on their way to the store, and the end of a commit.
 
-@@ The end of a commit: put the decided manifest in place, and remove what is in no use any more.
-
-Anybody may carry a decision out, any number of times: the next attempt, or the maintenance job.
+A file is sent in parts, unseen until its upload is completed. The end of a commit puts the decided
+manifest in place, and removes what is in no use any more. Anybody may carry a decision out, any
+number of times: the next attempt, or the maintenance job.
 """
 
 from collections.abc import Iterable

@@ -5,12 +5,14 @@ conditional writes alone: an attempt that rests on an index that is out of date 
 commit is lost, never mixed. Who has to see what other runs have committed meanwhile (neighbours
 after a commit, the winner of a lost race, a file that has vanished) reads fresh.
 
-@@ All manifests of an endpoint in one object, so that who wants all of them need not read each.
+The archive has all manifests of an endpoint in one object, so that a reader of all of them need not
+read each:
 
     {source}/{endpoint}/_archive/manifests.json
 
-It decides nothing: a manifest of it counts only while the listing shows the same etag, and what is
-missing in it is read singly. It is written by who has had to read many singly, and may be deleted.
+The archive decides nothing: a manifest of it counts only while the listing shows the same etag, and
+what is missing in it is read singly. It is written by who has had to read many singly, and may be
+deleted.
 """
 
 import json

@@ -1,14 +1,15 @@
-"""Find, and on request remove, what dead attempts have left and no next attempt has cleaned up.
+"""Maintenance: remove leftovers of dead attempts, and look whether committed files are unharmed.
+
+Leftovers are found, and on request removed, where no next attempt has cleaned up.
 
 Nothing that a manifest names is touched, nor a checkpoint that was written lately, nor what one
 names. Everything is listed *before* the checkpoints and manifests of what may be left over are
 read: a file gets its name into a checkpoint before it exists, so what was listed and is named by
 neither is dead. Of partitions without a sign of that, manifests are taken from the archive.
 
-@@ Whether what is committed is still there: sizes by a listing, bytes by reading.
-
 A file can be damaged after its commit: deleted by a lifecycle rule, cut by a copy, altered by a
-disk. Nothing here changes the lake; materializing the partition again mends it.
+disk. A listing shows its size, reading it shows its bytes. The look changes nothing in the lake;
+materializing the partition again mends it.
 """
 
 import io

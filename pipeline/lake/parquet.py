@@ -4,11 +4,10 @@ zstd level 1, with a checksum of each page; each table is a row group, or some o
 rows; dictionaries only where values repeat, as building one for a column of distinct values costs
 time and makes the file larger.
 
-@@ One schema for the files of several partitions: the widest type of each column, losing nothing.
-
-Numbers become wider numbers, structs get the members of both. Where a column is text in one
-partition and a single value in another (a number that became a code with letters), it is read as
-text: every value has a text that gives it back.
+Files of several partitions are read under one schema: the widest type of each column, losing
+nothing. Numbers become wider numbers, structs get the members of both. Where a column is text in
+one partition and a single value in another (a number that became a code with letters), it is read
+as text: every value has a text that gives it back.
 """
 
 from collections.abc import Iterator, Sequence

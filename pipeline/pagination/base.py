@@ -1,4 +1,4 @@
-"""What every kind of paging is: its YAML, and how its pages follow each other. Pure.
+"""The base of every kind of paging: its YAML, and how its pages follow each other. Pure.
 
 A partition is read in *segments*, one after the other in order, several at the same time. A segment
 is a chain of pages that follow each other by ``Paging.next_request``; a *closed* segment is one
@@ -17,8 +17,6 @@ kind         planned ahead (side by side)     a chain goes on by
 ``none``     –                                –
 ``python``   –                                a function of the user's
 ===========  ===============================  ==========================================
-
-@@ The member of a page that says whether another page follows. Pure.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

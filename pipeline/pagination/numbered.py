@@ -1,7 +1,4 @@
-"""Pages by their number.
-
-@@ Pages by offset.
-"""
+"""Pages by offset, and pages by their number."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace

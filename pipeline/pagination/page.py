@@ -1,11 +1,10 @@
-"""One page: its request, what it says of itself, and the response that it came in. Pure.
+"""One page: its request with its keys, what the page says of itself, and its response. Pure.
 
-@@ Keys that are days or instants, in an API's own words: as its rows have them. Pure.
+Rows are compared by what the text of a key means, such as a day or an instant; a request has the
+text again, as the API's rows have it, which the declared type of the column tells.
 
-Rows are compared by what their text means; a request has the text again, which the declared
-type of the column tells.
-
-@@ Whether a link, or a token, is a number in disguise, as far as the names in it show. Pure.
+A link or a token may be a number in disguise: ``link_is_number`` and ``token_is_number`` look at
+the names in it.
 """
 
 import re
@@ -161,18 +160,18 @@ class PageSegment:
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def written(request: PageRequest, kind: str, zone: tzinfo = UTC) -> PageRequest:
+def with_keys_as_sent(request: PageRequest, kind: str, zone: tzinfo = UTC) -> PageRequest:
     """The page to request, with its keys as the request has them.
 
     :param kind: the declared type of the key. :param zone: of times without an offset.
     """
     if not (isinstance(request.after, date) or isinstance(request.before, date)):
         return request
-    after, before = (in_words(key, kind, zone) for key in (request.after, request.before))
+    after, before = (key_as_sent(key, kind, zone) for key in (request.after, request.before))
     return replace(request, after=after, before=before)
 
 
-def in_words(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | bool | None:
+def key_as_sent(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | bool | None:
     """A value of a column of this type, as the API's rows have it."""
     if not isinstance(key, date):
         return key

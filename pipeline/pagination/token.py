@@ -25,7 +25,7 @@ from pipeline.pagination.page import (
     PageInfo,
     PageRequest,
     PageToken,
-    in_words,
+    key_as_sent,
     link_is_number,
     token_is_number,
 )
@@ -182,7 +182,7 @@ def _of_row(name: str, content: PageContent, at: int) -> PageToken:
     value, kind = content.table[name][at].as_py(), content.types[name]
     if kind == "json" and value is not None:
         return JsonToken(value)
-    words = in_words(value, kind)
+    words = key_as_sent(value, kind)
     return 0 if words == 0 and not isinstance(words, bool) else _as_it_came(words)
 
 

@@ -11,16 +11,13 @@ the shared pace down, yet smooths this process's own catching up. If the shared 
 deleted file, a flushed Redis), the gate alone would keep one process close to the quota. The gate
 can't be the pacer: at exactly the quota it gets 429s, and it knows nothing of other processes.
 
-@@ The permits in flight of one process: taken one by one, and reused inside for a while.
+Permits in flight are taken one by one by a process, and reused inside for a while. A small share
+has the first permits. Those beyond are lent to it while no user with the whole share is active, and
+go back as soon as the requests that use them end.
 
-A small share has the first permits. Those beyond are lent to it while no user with the whole share
-is active, and go back as soon as the requests that use them end.
-
-@@ From ``HEADRACE_BUDGET`` to a budget.
-
-Nothing or ``memory``: this process only. A folder: the processes of this machine. A URL: several
-machines, by the store that its scheme names. Client packages of databases are imported only by the
-stores that need them.
+``HEADRACE_BUDGET`` names the store. Nothing or ``memory``: this process only. A folder: the
+processes of this machine. A URL: several machines, by the store that its scheme names. Client
+packages of databases are imported only by the stores that need them.
 """
 
 from __future__ import annotations
@@ -49,7 +46,7 @@ TURN_S = 0.5
 LOOK_S = 0.25
 NAMED_S = 30.0
 """Seconds without a permit after which the log says who holds them."""
-STOPPED_S, MAX_WAIT_S = 300.0, 1800.0
+STOPPED_S, MAX_PERMIT_WAIT_S = 300.0, 1800.0
 """Seconds after which the wait ends: with a stopped process among the holders, and without."""
 RETRY_S = 60.0
 
@@ -103,7 +100,7 @@ class Permits:
                 who,
             )
         # Holders may wait for the next window, however long: that is no reason to end.
-        most_s = max(MAX_WAIT_S, 1.1 * self._store.limits.longest_s)
+        most_s = max(MAX_PERMIT_WAIT_S, 1.1 * self._store.limits.longest_s)
         if waited_s > (STOPPED_S if any(one.is_stopped for one in holders) else most_s):
             raise Retryable(
                 f"No permit came free for {waited_s:.0f} s. All {whole} of the budget "
@@ -157,7 +154,7 @@ HEADROOM = 1.25
 GATE_S = 0.1
 MIN_SLEEP_S = 0.0001
 LOGGED_WAIT_S = 10.0  # a longer wait that the API asks for is logged
-MAX_WAIT_S = 300.0  # a longer wait, longer than any window too, ends the step
+MAX_PAUSE_S = 300.0  # a longer wait, longer than any window too, ends the step
 FREE_AFTER = 1.1  # of the longest window but one: an uncounted request has left it after that
 
 
@@ -363,7 +360,7 @@ class Budget:
         A wait for the next window, however long, is no reason to end.
         """
         self._log_pause(blocked_s, "{:.0f} s more")
-        if blocked_s > max(MAX_WAIT_S, FREE_AFTER * self._limits.longest_s):
+        if blocked_s > max(MAX_PAUSE_S, FREE_AFTER * self._limits.longest_s):
             raise RateLimited(
                 f"Rate limited: the API asks all processes of this budget to pause until "
                 f"{_clock(blocked_s)}. No request goes out before that.",

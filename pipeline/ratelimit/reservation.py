@@ -1,4 +1,4 @@
-"""When a request may go out: the reservation core. Pure functions over the cells; no clock, no I/O.
+"""The budget's law: when a request may go out. Pure functions over the cells; no clock, no I/O.
 
 A user asks with ``take``, which reserves the earliest send time (a *slot*) that keeps every window,
 and returns the wait. When that time has come the user asks again with its ticket. Then the slot
@@ -23,13 +23,11 @@ the slots of the rest come free as evenly as they were lent: who comes with the 
 moment, gets its k-th of them within ``k·W / (N - part)``. A loan is
 granted only for an immediate send and reserves nothing, so it delays no other user.
 
-@@ A ring of the last send times, in order, inside the cells. Pure; each step is O(users), not O(N).
-
+*The ring* has the last send times, in order; each step on it is O(users), not O(N).
 Other users' reservations lie in the future, so an entry is put in its place from the newest end.
 Where the ring has forgotten, its oldest entry stands in: the answer errs on the late side.
 
-@@ How far the pace stays behind the limit: learned from the 429s, by AIMD. Pure.
-
+*The send margin* is how far the pace stays behind the limit, learned from the 429s by AIMD.
 A server that counts a sliding window sees requests when they arrive, not when they are sent: it
 takes a margin of (peak-to-peak jitter ÷ window) to be free of 429s. That jitter is not known
 beforehand, so each 429 adds to the margin, once a burst: the 429s of one burst have one cause. A
@@ -43,8 +41,7 @@ The margin is a fraction of the shortest window. Jitter is seconds, not a fracti
 window of the same budget is stretched by the same seconds, or by ``LONG_PAD`` of it if that is
 more.
 
-@@ The limit that the API itself advertises: all users keep to it while it is the lower one. Pure.
-
+*The advertised limit* is the API's own: all users keep to it while it is the lower one.
 An advertised limit never widens a configured one. It expires after ``ADVERTISED_TTL_S`` unless a
 later response repeats it.
 """

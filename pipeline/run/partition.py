@@ -33,7 +33,7 @@ from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.pages import kept
+from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import (
     CannotResume,
@@ -305,7 +305,7 @@ class _Stager:
         spec = self._spec
         if not spec.where or not batch.table.num_rows:
             return batch
-        table = kept(batch.table, spec.where, spec.columns)
+        table = rows_that_meet(batch.table, spec.where, spec.columns)
         if (gone := batch.table.num_rows - table.num_rows) == 0:
             return batch
         self._filtered += gone

@@ -12,9 +12,9 @@ a ``cursor``       does not
 =================  ===============================================================================
 
 Rows of other endpoints are those that are committed when the first partition of the run looks; all
-of its partitions go by the same. ``watermarks`` says from when on each value is read.
+of its partitions go by the same.
 
-@@ A watermark a value: from when on each value of a fan-out with a cursor is read. Pure.
+Each value of a fan-out with a cursor has a watermark, from which on it is read.
 
 The manifest of a partition lists its values. The rows of each are complete up to the manifest's
 watermark, but for those *behind*, which are listed with a watermark of their own:

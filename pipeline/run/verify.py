@@ -1,10 +1,10 @@
-"""Checks of a partition's files, read back from the lake before any manifest names them.
+"""Checks of a partition's files before the commit, and the end of rows that share a key.
 
 The keys and the cursor are read from S3, not from memory: this is the proof that the lake has what
 the pages brought. A breach that would put wrong rows before readers stops the commit.
 
-@@ Rows of a partition that share a key, settled before the commit: no two are left, and no row is
-dropped unless another one says as much.
+Rows that share a key are settled first: no two are left, and no row is dropped unless another one
+says as much.
 
 ================================================  =================================================
 rows of one key                                   what becomes of them

@@ -1,13 +1,10 @@
 """Pages to row groups of a file, and files to S3, behind the pages that come.
 
-One is written while the next is gathered, and no more: what is held stays bounded. A file has one
-schema, and ends early where the API adds a column.
+Rows are collected until they are written: pages become row groups in key order, row groups become
+batches, and a batch is one Parquet file. One row group is written while the next is collected, and
+no more: memory stays bounded. A file has one schema, and ends early where the API adds a column.
 
-@@ How far the work at a partition has come, as each staged batch of the checkpoint keeps it.
-
-@@ Rows collected until they are written: pages to row groups in key order, row groups to batches.
-
-A batch is one Parquet file.
+Each staged batch keeps the ``PartitionProgress`` behind it in the checkpoint.
 """
 
 import asyncio

@@ -1,14 +1,11 @@
-"""What every object store can do: the operations that a commit rests on, and nothing of what the
-objects mean.
+"""The base of every object store: the operations that a commit rests on, and how a store is opened.
 
 Keys are relative to the lake (``{source}/{endpoint}/…``), as manifests hold them. Every operation
 tells the observer before it is sent, and raises the engine's errors only: `WriteConflict`,
-`UploadGone`, `LakeUnavailable` (a later attempt may succeed) and `LakeRefused` (none will).
+`UploadGone`, `LakeUnavailable` (a later attempt may succeed) and `LakeRefused` (none will). The
+scheme of ``HEADRACE_LAKE`` names the kind.
 
-@@ From ``HEADRACE_LAKE`` to the store that the lake lies in: by the scheme of its URL.
-
-@@ Compare-and-swap of one object, with the third outcome resolved: written without a response?
-
+``compare_and_swap`` resolves the third outcome of a conditional write: written without a response.
 A client (boto3) retries a request whose response was lost, and then conflicts with its own write.
 So a conflict, like a failure, is believed only after a look at what is there. For that, no two
 writes of a key may have the same body: checkpoints count their writes, manifests bear a

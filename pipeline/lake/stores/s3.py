@@ -1,13 +1,9 @@
-"""The S3 kind of object store: every S3 operation there is.
+"""The S3 kind of object store: every S3 operation there is, and botocore's errors as the engine's.
 
 Built on a boto3 client, whose config decides timeouts and retries. Arrow reads by its own client.
-
-@@ A filter that keeps credentials out of boto's logs, at any level.
-
-@@ What botocore raises, as the engine's errors. A table and two pure functions; no I/O.
-
 A message names the bucket, the key and S3's error code, and says what to do. It never quotes S3's
-own text or headers, which may hold an access key or a signed URL.
+own text or headers, which may hold an access key or a signed URL; a filter keeps credentials out of
+boto's logs.
 """
 
 import logging

@@ -11,10 +11,9 @@ mapped; a file that can't be read counts as if all windows had just been used up
 
 Not for a network file system: two machines have two clocks, and need Postgres or Redis instead.
 
-@@ Which processes of this machine hold a lock on a file, and whether they are stopped. Linux only.
-
-A process that is stopped (Ctrl-Z, ``docker pause``, a debugger) keeps its locks for as long as it
-stands still: the kernel frees those of the dead only.
+On Linux an error says which processes hold the locks. A process that is stopped (Ctrl-Z, ``docker
+pause``, a debugger) keeps its locks for as long as it stands still: the kernel frees those of the
+dead only.
 """
 
 from __future__ import annotations
