@@ -89,6 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
 
     _add_backfill(verbs)
+    verb = _verb(
+        verbs,
+        "sync",
+        "tell Dagster what the lake has, from the manifests, without reading the API",
+        "sync igdb",
+    )
+    verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
+    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
     return parser
 
 
