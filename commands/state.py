@@ -48,8 +48,7 @@ def show(lake: ObjectStore, what: str, *, as_json: bool) -> int:
     elif found:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in _COLUMNS:
-            justify = "left" if column in _LEFT else "right"
-            table.add_column(column, justify=justify, no_wrap=True)
+            table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
         for (source, endpoint), parts in found.items():
             table.add_row(f"{source}/{endpoint}", *_cells(parts))
         _console().print(table)
