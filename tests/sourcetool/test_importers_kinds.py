@@ -1,4 +1,4 @@
-"""What manifests say in ways of their own: each becomes what the YAML has for it, with a comment."""
+"""What manifests say in ways of their own becomes what the YAML has for it, with a comment."""
 
 import pytest
 
