@@ -190,9 +190,10 @@ def _warnings(source: Source, name: str, lake: ObjectStore, done: Told) -> Itera
     of = f"{source.source}/{name}"
     yield from done.refused
     if done.only_in_dagster:
+        where = lake.url().rstrip("/")
         yield (
             f"{of}: Dagster knows {counted(len(done.only_in_dagster), 'partition')} that "
-            f"`{lake.url().rstrip('/')}` does not have: {_some(done.only_in_dagster)}. Check: 1. that "
+            f"`{where}` does not have: {_some(done.only_in_dagster)}. Check: 1. that "
             "HEADRACE_LAKE is the lake that they were written to; 2. whether somebody removed "
             "them; then materialize them again"
         )

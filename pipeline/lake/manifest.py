@@ -103,6 +103,7 @@ class ManifestNotes:
     :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
+    :ivar dropped: the partition was taken out of the lake, and the manifest is about to go, too.
     """
 
     key: tuple[str, ...] | None = None
@@ -120,6 +121,7 @@ class ManifestNotes:
     filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
+    dropped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As in the manifest."""
@@ -141,6 +143,7 @@ class ManifestNotes:
             "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
+            "dropped": self.dropped or None,
         }
         found = {name: value for name, value in noted.items() if value is not None}
         return found if self.key is None else {"key": [*self.key], "cursor": self.cursor} | found
@@ -175,6 +178,7 @@ _PLAIN_NOTES: Final = frozenset(
         "duplicate_rows",
         "older_versions",
         "filtered_rows",
+        "dropped",
     }
 )
 
