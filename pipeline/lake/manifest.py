@@ -105,6 +105,7 @@ class ManifestNotes:
     :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
+    :ivar dropped: the partition was taken out of the lake, and the manifest is about to go, too.
     """
 
     key: tuple[str, ...] | None = None
@@ -123,6 +124,7 @@ class ManifestNotes:
     filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
+    dropped: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As in the manifest."""
@@ -145,6 +147,7 @@ class ManifestNotes:
             "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
+            "dropped": self.dropped or None,
         }
         found = {name: value for name, value in noted.items() if value is not None}
         return found if self.key is None else {"key": [*self.key], "cursor": self.cursor} | found
@@ -180,6 +183,7 @@ _PLAIN_NOTES: Final = frozenset(
         "older_versions",
         "tail_rows",
         "filtered_rows",
+        "dropped",
     }
 )
 

@@ -39,6 +39,9 @@ def _api_key(draft: Draft, component: Component) -> None:
     option = component.get("inject_into") or {}
     place = option.get("inject_into", "header")
     name = option.get("field_name") or component.get("header") or "Authorization"
+    if place in ("body_data", "body_json"):
+        _key_in_body(draft, component, place, str(name))
+        return
     if place not in ("header", "request_parameter"):
         draft.need("auth_place", "ApiKeyAuthenticator.inject_into", place)
         return
@@ -54,6 +57,14 @@ def _api_key(draft: Draft, component: Component) -> None:
         token = dollar + rest
     found["key"] = token
     draft.auth = found
+
+
+def _key_in_body(draft: Draft, component: Component, place: str, name: str) -> None:
+    """A key that the request's body carries: settings in a request are as secret as in ``auth``."""
+    key = _needed(draft, component, "api_token")
+    named = str(text_of(draft, name, "ApiKeyAuthenticator"))
+    draft.put("json" if place == "body_json" else "form", [named], key)
+    draft.doubt("the key is in the body: all accounts of this API share one budget")
 
 
 def _bearer(draft: Draft, component: Component) -> None:
