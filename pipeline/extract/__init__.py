@@ -5,8 +5,9 @@ In the order in which a page goes through them:
 - ``fetcher`` requests a page, parses it, and holds it against the request by ``page_checks``;
   ``pages`` has the parsed page, its columns from around the rows, and the rows that land; ``feed``
   watches an endpoint that has its latest rows only. ``clock`` reads the API's own time.
-- ``confirmation`` requests odd pages and ends a second time; ``completeness`` proves that no row is
-  missing, notices loops, and doubts a page that should be the only one.
+- ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
+  faster than that; ``completeness`` proves that no row is missing, notices loops, and doubts a page
+  that should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
   which rows came already; ``fan_out`` reads the pages of each value of a list; ``prefetch`` keeps
   pages on their way.

@@ -4,6 +4,7 @@
 ``paths`` (names), ``manifest`` and ``checkpoint`` (data), ``parquet`` (files, and the schema of
 partitions that are read together), ``attempt`` (take over, stage, commit), ``commit`` (files on
 their way, the end of a commit, the clean-up), ``index`` (the manifests that a run knows, and all of
-an endpoint in one object), ``read`` and ``current_rows`` (committed rows), ``maintenance``
-(leftovers of dead attempts, and whether committed files are unharmed).
+an endpoint in one object), ``read`` and ``current_rows`` (committed rows), ``drop`` (take a
+partition out), ``maintenance`` (leftovers of dead attempts, and whether committed files are
+unharmed).
 """

@@ -13,7 +13,6 @@ materializing the partition again mends it.
 """
 
 import io
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,19 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import HeadraceError, LakeDamaged, LakeUnavailable
-from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
+from pipeline.lake.checkpoint import StoredCheckpoint, load
 from pipeline.lake.commit import carry_out, clean_up
+from pipeline.lake.drop import discard_staged
 from pipeline.lake.index import read_all, read_committed
 from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.paths import (
     PartitionPaths,
     is_segment,
-    new_generation,
     paths_of_part,
     paths_of_record,
 )
-from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload, WriteConflict
-from pipeline.partitions.window import Window
+from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload
 
 DamageKind = Literal["missing", "resized", "altered", "unreadable"]
 _THREADS: Final = 8
@@ -331,29 +329,7 @@ class _Endpoint:
             return
         yield Leftover("checkpoint", place.checkpoint, age_s, staged)
         if not self.dry_run:
-            self._drop(place, held)
-
-    def _drop(self, place: PartitionPaths, held: StoredCheckpoint) -> None:
-        # Fenced first: should its owner be alive after all, it learns so before it can commit.
-        nobody = Checkpoint(
-            owner=new_generation(self.now, secrets.token_hex(4)),
-            run_id="maintenance",
-            definition="",
-            base=None,
-            window=Window("snapshot", None, self.now, 0.0),
-        )
-        try:
-            etag = save(self.lake, place, nobody, replaces=held.etag)
-        except WriteConflict:
-            return
-        found = read_committed(self.lake, place)
-        clean_up(
-            self.lake,
-            place,
-            batches=held.checkpoint.batches if held.checkpoint else (),
-            keep=found.manifest.paths if found else frozenset(),
-            checkpoint=etag,
-        )
+            discard_staged(self.lake, place, held)
 
     def _strays(
         self,
