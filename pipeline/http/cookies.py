@@ -52,6 +52,10 @@ class CookieClient(httpx.AsyncClient):
     def cookies(self) -> httpx.Cookies:
         return self._response_cookies
 
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._response_cookies = ResponseCookies(cookies)
+
 
 def cookie_jar(*, sent_back: bool) -> CookieJar:
     """The cookies of one run.
