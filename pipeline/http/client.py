@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.request import Request
 
 import httpx
@@ -55,6 +55,7 @@ from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKin
 from pipeline.http.transport import (
     LATE,
     LATENCY_S,
+    WAITED_SLOT_S,
     AiohttpTransport,
     BudgetedTransport,
     DeadlineTransport,
@@ -85,6 +86,30 @@ class _FewCookies(DefaultCookiePolicy):
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
         return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
+
+
+class ResponseCookies(httpx.Cookies):
+    """The cookies of a client. httpx prepares the reading of cookies for responses without any."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
+
+
+class CookieClient(httpx.AsyncClient):
+    """A client with ``ResponseCookies``."""
+
+    def __init__(self, jar: CookieJar, **settings: Any) -> None:
+        self._response_cookies = ResponseCookies(jar)
+        super().__init__(**settings)
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._response_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._response_cookies = ResponseCookies(cookies)
 
 
 def cookie_jar(*, sent_back: bool) -> CookieJar:
@@ -335,7 +360,8 @@ class Client:
         body = await read_body(response, self.max_body_bytes, self._source.source)
         headers, url = dict(response.headers), str(response.url)
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
-        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at)
+        waited_s = response.extensions.get(WAITED_SLOT_S, 0.0)
+        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at, waited_s)
 
     async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
@@ -415,11 +441,11 @@ async def open_client(
         transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     timed = DeadlineTransport(transport, stages, t.total_s)
-    http = httpx.AsyncClient(
+    http = CookieClient(
+        cookie_jar(sent_back=source.cookies),
         auth=source.auth.make(AuthContext()),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=stages,
-        cookies=cookie_jar(sent_back=source.cookies),
         transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )
