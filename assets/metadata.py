@@ -86,6 +86,8 @@ def metadata_of(
         metadata["duplicate_rows"] = notes.duplicate_rows
     if notes.older_versions:
         metadata["older_versions_dropped"] = notes.older_versions
+    if notes.tail_rows:
+        metadata["rows_left_to_the_next_partition"] = notes.tail_rows
     if notes.converted:
         metadata["converted_cells"] = dict(notes.converted)
     if notes.warning:
