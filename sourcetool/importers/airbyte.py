@@ -13,7 +13,7 @@ from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import Draft, plain, rename_folder_columns
-from sourcetool.importers.fanout import Parent, fan_out, routers_of
+from sourcetool.importers.fanout import Parent, drop_unused_list, fan_out, routers_of
 from sourcetool.importers.increments import (
     asks_for_window,
     begin,
@@ -117,6 +117,7 @@ class _Converter:
         finish(draft, sync, types, retriever)
         format_of_moments(draft)
         check_body(draft)
+        drop_unused_list(draft)
         self.without_cursor(draft)
         left_out = {*draft.omitted} - {*draft.columns}
         columns = {**types, **draft.columns}

@@ -233,3 +233,10 @@ def test_a_link_that_is_followed_by_post() -> None:
     strategy = {"type": "CursorPagination", "page_size": 5, "cursor_value": "{{ response.next }}"}
     one = stream(http_method="POST", request_body_json={"a": "b"}, paginator=pages(strategy, LINK))
     assert endpoint(one)["paging"] == {"kind": "link", "limit": 5, "next": "next", "post": True}
+
+
+def test_a_list_that_the_request_does_not_name_is_read_once() -> None:
+    router: Data = {"type": "ListPartitionRouter", "values": ["a", "b"], "cursor_field": "kind"}
+    one = stream(partition_router=router)
+    assert "each" not in endpoint(one)
+    assert "the same for each value of a list: it is read once" in doubts(one)
