@@ -4,8 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from commands import dagster_runs, lake_table, query
+from commands import dagster_runs, lake_table, query, state
 from commands.verify import verify
 from local.process import LocalError
 from pipeline.config.settings import Settings
@@ -89,7 +90,71 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
 
     _add_backfill(verbs)
+    _add_sync(verbs)
+    _add_state(verbs)
     return parser
+
+
+def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(
+        verbs,
+        "sync",
+        "tell Dagster what the lake has, from the manifests, without reading the API",
+        "sync igdb",
+    )
+    verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
+    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
+
+
+def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parent = _verb(
+        verbs,
+        "state",
+        "what is kept of a source, and how to take it back: show, drop, reload",
+        "state show igdb",
+    )
+    kinds = parent.add_subparsers(required=True, metavar="show | drop | reload")
+    verb = _verb(
+        kinds, "show", "what is committed, and what runs have staged", "state show igdb/games"
+    )
+    verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
+    verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
+    verb.set_defaults(run=lambda given: state.show(opened_lake(), given.what, as_json=given.json))
+    for name, about, example, does in (
+        (
+            "drop",
+            "take partitions out of the lake, each at once; without --yes, only say which",
+            "state drop shop/orders --days 2026-11-01...2026-11-07 --yes",
+            state.drop_partitions,
+        ),
+        (
+            "reload",
+            "read committed partitions from the API again; readers see the old rows until each is "
+            "replaced; without --yes, only say which",
+            "state reload shop/orders --days 2026-11-01 --yes",
+            state.reload,
+        ),
+    ):
+        verb = _verb(kinds, name, about, example)
+        verb.add_argument("what", metavar="SOURCE[/ENDPOINT]")
+        verb.add_argument("--days", metavar="A[...B]", help="a partition, or two; default: all")
+        verb.add_argument("--yes", action="store_true", help="do it")
+        verb.add_argument(
+            "--staged", action="store_true", help="what a dead run has staged goes, too"
+        )
+        verb.add_argument("--json", action="store_true", help="one JSON object a partition")
+        verb.set_defaults(run=partial(_change, does))
+
+
+def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
+    return does(
+        opened_lake(),
+        given.what,
+        given.days,
+        yes=given.yes,
+        staged=given.staged,
+        as_json=given.json,
+    )
 
 
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,5 +1,6 @@
-"""``load``, ``sweep``, ``backfill``: Dagster's own commands, with the log of the assets alone."""
+"""``load``, ``sweep``, ``backfill``, ``sync``: Dagster's commands, with the assets' log alone."""
 
+import json
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
 
 def load(what: str, days: str | None) -> int:
     """Materialize a partition or a range of them. :return: 1 if the run failed."""
-    first, last = _range(days or datetime.now(UTC).date().isoformat())
+    first, last = days_range(days or datetime.now(UTC).date().isoformat())
     partitions = (
         ["--partition", first] if first == last else ["--partition-range", f"{first}...{last}"]
     )
@@ -37,9 +38,20 @@ def sweep(what: str) -> int:
     )
 
 
+def sync(source: str) -> int:
+    """Tell Dagster from the manifests what the lake has. :return: 1 if the run failed."""
+    if source and not _NAME.fullmatch(source):
+        raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
+    config = {"ops": {"tell_dagster": {"config": {"source": source}}}}
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(json.dumps(config))
+        return _run(["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)])
+
+
 def backfill(source: str, days: str) -> int:
     """Queue a run a partition of the source's job. :return: 1 if Dagster refused."""
-    first, last = _range(days)
+    first, last = days_range(days)
     return _run(
         ["job", "backfill", "-j", f"{source}_daily", "--from", first, "--to", last, "--noprompt"]
     )
@@ -55,16 +67,15 @@ def selection(what: str) -> str:
     return f'key:"{what}"' if "/" in what else f"group:{what}"
 
 
-def _range(days: str) -> tuple[str, str]:
+def days_range(days: str) -> tuple[str, str]:
+    """The first and the last partition of ``A`` or ``A...B``.
+
+    :raises ConfigError: it is neither.
+    """
     first, separator, last = days.partition("...")
     if not first or (separator and not last):
         raise ConfigError(f"--days is `{days}`: expected one partition, or two as A...B")
     return first, last or first
-
-
-def _materialize(what: str, *partitions: str) -> int:
-    chosen = ["--select", selection(what), *partitions]
-    return _run(["asset", "materialize", "-f", "definitions.py", *chosen])
 
 
 def _run(arguments: Sequence[str]) -> int:

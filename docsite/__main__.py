@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     command = [sys.executable, "-m", "mkdocs", options.verb, "--strict"]
     if options.verb == "serve":
         command += ["--dev-addr", options.address]
-    # Material prints until when it is maintained: see docs/decisions/0017.
+    # Material prints until when it is maintained: see docs/decisions/0018.
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     try:
         return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode

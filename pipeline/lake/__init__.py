@@ -6,6 +6,6 @@
 over, stage, commit), ``carry_out`` (the end of a commit, and the clean-up), ``index`` (the
 manifests that a run knows), ``manifest_archive`` (all of an endpoint, in one object), ``integrity``
 (whether what is committed is still there), ``common_schema`` (of partitions that are read
-together), ``read`` and ``current_rows`` (committed rows), ``maintenance`` (what dead attempts have
-left).
+together), ``read`` and ``current_rows`` (committed rows), ``drop`` (take a partition out),
+``maintenance`` (what dead attempts have left).
 """

@@ -1,5 +1,7 @@
 """The end of a commit: put the decided manifest in place, and remove what is in no use any more.
 
+The manifest of a drop goes as well, before the checkpoint that tells of it.
+
 Anybody may carry a decision out, any number of times: the next attempt, or the maintenance job.
 """
 
@@ -45,11 +47,21 @@ def carry_out(
     decision: CommitDecision,
     index: ManifestIndex | None = None,
 ) -> CommitOutcome:
-    """Finish a commit that an earlier attempt has decided."""
+    """Finish a commit that an earlier attempt has decided, or a drop."""
     outcome = publish(lake, place, decision, index)
     if outcome.result is CommitResult.DONE:
+        if decision.manifest.notes.dropped:
+            lake.delete(sorted(decision.garbage))
+            _withdraw(lake, place, decision.manifest)
         clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
     return outcome
+
+
+def _withdraw(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
+    """Remove the manifest of a partition that was dropped, if it is still that one."""
+    found = read_committed(lake, place)
+    if found is not None and found.manifest.generation == nothing.generation:
+        lake.delete_exactly(place.manifest, found.etag)
 
 
 def publish(
@@ -69,9 +81,11 @@ def publish(
         current: CommittedManifest | None = CommittedManifest(planned, etag)
     except WriteConflict:
         current = read_committed(lake, place)
-    if index is not None and current is not None:
+    if index is not None and current is not None and not current.manifest.notes.dropped:
         index.put(place, current)
     if current is not None and current.manifest.generation == planned.generation:
+        return CommitOutcome(CommitResult.DONE, planned)
+    if current is None and planned.notes.dropped:  # carried out before, up to the checkpoint
         return CommitOutcome(CommitResult.DONE, planned)
     # Nobody can carry the decision out any more: what it refers to is gone for good.
     needed = current.manifest.paths if current else frozenset()

@@ -6,7 +6,6 @@ read: a file gets its name into a checkpoint before it exists, so what was liste
 neither is dead. Of partitions without a sign of that, manifests are taken from the archive.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,19 +13,18 @@ from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeVar
 
 from pipeline.lake.carry_out import carry_out, clean_up
-from pipeline.lake.checkpoint import Checkpoint, StoredCheckpoint, load, save
+from pipeline.lake.checkpoint import StoredCheckpoint, load
+from pipeline.lake.drop import discard_staged
 from pipeline.lake.index import read_committed
 from pipeline.lake.integrity import Damage, damaged_files
 from pipeline.lake.manifest_archive import read_all
 from pipeline.lake.paths import (
     PartitionPaths,
     is_segment,
-    new_generation,
     paths_of_part,
     paths_of_record,
 )
-from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload, WriteConflict
-from pipeline.partitions.window import Window
+from pipeline.lake.stores.base import ListedObject, ObjectStore, Upload
 
 DAY_S: Final = 86_400.0
 _THREADS: Final = 8
@@ -190,29 +188,7 @@ class _Endpoint:
             return
         yield Leftover("checkpoint", place.checkpoint, age_s, staged)
         if not self.dry_run:
-            self._drop(place, held)
-
-    def _drop(self, place: PartitionPaths, held: StoredCheckpoint) -> None:
-        # Fenced first: should its owner be alive after all, it learns so before it can commit.
-        nobody = Checkpoint(
-            owner=new_generation(self.now, secrets.token_hex(4)),
-            run_id="maintenance",
-            definition="",
-            base=None,
-            window=Window("snapshot", None, self.now, 0.0),
-        )
-        try:
-            etag = save(self.lake, place, nobody, replaces=held.etag)
-        except WriteConflict:
-            return
-        found = read_committed(self.lake, place)
-        clean_up(
-            self.lake,
-            place,
-            batches=held.checkpoint.batches if held.checkpoint else (),
-            keep=found.manifest.paths if found else frozenset(),
-            checkpoint=etag,
-        )
+            discard_staged(self.lake, place, held)
 
     def _strays(
         self,

@@ -74,7 +74,7 @@ def read_all(
         for place, read in zip(singly, pool.map(lambda p: _read(lake, p), singly), strict=True):
             if isinstance(read, LakeRefused):
                 found.refused[place] = read
-            elif read is not None:
+            elif read is not None and not read.manifest.notes.dropped:
                 found.committed[place] = read
     if save and len(singly) >= _MANY:
         _save(lake, source, endpoint, found, archive)

@@ -104,7 +104,7 @@ def test_a_broken_link_fails(site: Path, project: Path, text: str, said: str) ->
 
 @pytest.mark.slow
 def test_a_page_outside_the_nav_fails(site: Path, project: Path) -> None:
-    page = project / "docs" / "how-to" / "forgotten.md"
+    page = project / "docs" / "forgotten.md"
     page.write_text("# Forgotten\n", encoding="utf-8")
     try:
         done = build(project)
@@ -112,6 +112,18 @@ def test_a_page_outside_the_nav_fails(site: Path, project: Path) -> None:
         page.unlink()
     assert done.returncode == 1
     assert "forgotten.md" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_new_page_of_a_task_is_in_the_nav(site: Path, project: Path) -> None:
+    page = project / "docs" / "how-to" / "new-task.md"
+    page.write_text("# A new task\n", encoding="utf-8")
+    try:
+        done = build(project)
+    finally:
+        page.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "new-task.html" in (site / "docs" / "how-to" / "run.html").read_text(encoding="utf-8")
 
 
 def test_no_page_is_too_long() -> None:

@@ -1,0 +1,193 @@
+"""Take a partition out of the lake: a commit like any other, of a manifest that says so.
+
+The drop owns the checkpoint, lists the files, and decides: a manifest without files replaces the
+one that is there, on a condition. From then on readers see none of the partition, and any process
+may carry the decision out (`pipeline.lake.carry_out`): the files go, then the manifest, then the
+checkpoint. A run that began before commits nothing: the manifest that it would replace is gone.
+"""
+
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from pipeline.lake.carry_out import carry_out, clean_up, lost_race
+from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, save
+from pipeline.lake.index import committed_places, read_committed
+from pipeline.lake.manifest import Manifest, ManifestNotes
+from pipeline.lake.paths import (
+    PartitionPaths,
+    archive_of,
+    checkpoints_folder,
+    new_generation,
+    paths_of_part,
+    paths_of_record,
+    sweeps_folder,
+)
+from pipeline.lake.stores.base import ObjectStore, WriteConflict
+from pipeline.partitions.window import Window
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """What the lake has of one partition.
+
+    :ivar committed: its manifest; None if it is not committed.
+    :ivar work: the checkpoint of a run that writes it, or has died doing so; None if there is none.
+    """
+
+    place: PartitionPaths
+    committed: Manifest | None
+    work: StoredCheckpoint | None
+
+    @property
+    def staged_rows(self) -> int:
+        """Rows that a run has staged, and not committed."""
+        known = self.work.checkpoint if self.work else None
+        return sum(batch.rows for batch in known.batches) if known else 0
+
+    def work_text(self, now: datetime) -> str:
+        """Which run works on the partition, and when it gave its last sign."""
+        if self.work is None:
+            return ""
+        known = self.work.checkpoint
+        run = f"run {known.run_id}" if known and known.run_id else "another version of Headrace"
+        minutes = max(0.0, (now - self.work.modified).total_seconds()) / 60
+        return f"{run}, {self.staged_rows:,} rows staged, last sign {minutes:,.0f} min ago"
+
+
+def states(
+    lake: ObjectStore, source: str, endpoint: str, first: str = "", last: str = ""
+) -> list[PartitionState]:
+    """The partitions of an endpoint that are committed or in work, in order.
+
+    :param first: the first one; empty: from the first. :param last: the same for the last one.
+    """
+    work = lake.list(checkpoints_folder(source, endpoint))
+    places = {*committed_places(lake, source, endpoint)}
+    places |= {place for item in work if (place := paths_of_record(item.key)) is not None}
+    found = []
+    for place in sorted(places, key=lambda each: each.partition):
+        if first <= place.partition and (not last or place.partition <= last):
+            held, committed = load(lake, place), read_committed(lake, place)
+            found.append(PartitionState(place, committed.manifest if committed else None, held))
+    return found
+
+
+def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> Manifest | None:
+    """Take a partition out of the lake. :return: what was committed, if anything.
+
+    :param staged: a checkpoint is there: what it has staged goes, too. A run that is still alive
+        loses the partition, and commits nothing of it.
+    :raises LostRace: a run works on the partition, or takes it over at the same time.
+    """
+    for _ in range(_ATTEMPTS):
+        held = load(lake, place)
+        if held is not None and held.decision is not None:  # it can't be taken back: finish it
+            carry_out(lake, place, held.decision)
+            continue
+        if held is not None and not staged:
+            raise lost_race(place)
+        etag = _own(lake, place, held)
+        if etag is None:
+            continue
+        return _drop_owned(lake, place, held, etag)
+    raise lost_race(place)
+
+
+def discard_staged(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint) -> bool:
+    """Remove a checkpoint and what it has staged. :return: False if it was taken over meanwhile.
+
+    Its owner is fenced first: should it be alive after all, it learns so before it can commit.
+    """
+    etag = _own(lake, place, held)
+    if etag is None:
+        return False
+    found = read_committed(lake, place)
+    clean_up(
+        lake,
+        place,
+        batches=held.checkpoint.batches if held.checkpoint else (),
+        keep=found.manifest.paths if found else frozenset(),
+        checkpoint=etag,
+    )
+    return True
+
+
+def drop_records(lake: ObjectStore, source: str, endpoint: str) -> int:
+    """Remove what is noted of an endpoint without partitions. :return: how many sweeps it had."""
+    sweeps = [item.key for item in lake.list(sweeps_folder(source, endpoint))]
+    lake.delete([*sweeps, archive_of(source, endpoint)])
+    return len(sweeps)
+
+
+# ---- below: how
+
+
+def _own(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint | None) -> str | None:
+    """Own the partition's work, without any of it; None if another was quicker."""
+    mine = _nobody()
+    try:
+        etag = save(lake, place, mine, replaces=held.etag if held else None)
+        lake.check_conditions(place.checkpoint, mine.to_json())
+    except WriteConflict:
+        return None
+    return etag
+
+
+def _nobody() -> Checkpoint:
+    now = datetime.now(UTC)
+    return Checkpoint(
+        owner=new_generation(now, secrets.token_hex(4)),
+        run_id="maintenance",
+        definition="",
+        base=None,
+        window=Window("snapshot", None, now, 0.0),
+    )
+
+
+def _drop_owned(
+    lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint | None, etag: str
+) -> Manifest | None:
+    # Listed by the owner before its decision, as a commit does it: see docs/decisions/0003-commit.
+    current = read_committed(lake, place)
+    batches = held.checkpoint.batches if held and held.checkpoint else ()
+    files = frozenset(
+        item.key for item in lake.list(place.folder) if paths_of_part(item.key) == place
+    )
+    if current is None:
+        clean_up(lake, place, batches=batches, files=files, checkpoint=etag)
+        return None
+    clean_up(lake, place, batches=batches, keep=current.manifest.paths)
+    mine = _nobody()
+    nothing = replace(
+        current.manifest,
+        generation=mine.owner,
+        rows=0,
+        late_rows=0,
+        margin_rows=0,
+        latest_late_s=None,
+        watermark=None,
+        files=(),
+        checks=(),
+        definition="",
+        notes=ManifestNotes(
+            key=current.manifest.notes.key, cursor=current.manifest.notes.cursor, dropped=True
+        ),
+    )
+    decided = replace(
+        mine, base=current.etag, writes=1, manifest=nothing, garbage=tuple(sorted(files))
+    )
+    try:
+        etag = save(lake, place, decided, replaces=etag)
+    except WriteConflict:
+        raise lost_race(place) from None
+    carry_out(lake, place, CommitDecision(nothing, current.etag, decided.garbage, etag))
+    return current.manifest
+
+
+def in_use(found: Collection[PartitionState]) -> list[PartitionState]:
+    """Those that a run is writing, or has died writing."""
+    return [each for each in found if each.work is not None]
