@@ -56,6 +56,7 @@ from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
 
 T = TypeVar("T")
+_LINGER_S: Final = 0.1
 _UNCERTAIN: Final = timedelta(minutes=15)
 """By how much an API's index and clock may be behind: a row may have changed so long before."""
 
@@ -104,6 +105,7 @@ class PageFetcher:
         self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
+        self._under_way: set[object] = set()
         self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
@@ -152,12 +154,26 @@ class PageFetcher:
             if conditions and response.status == 304:
                 self.not_modified = True
                 return self._nothing(request)
-            return await self._together.result_of((request, response), len(response.body))
+            self._under_way.discard(this)
+            return await self._together.result_of(
+                (request, response), len(response.body), self._linger_s(response)
+            )
 
+        this = object()
+        self._under_way.add(this)
         try:
             return await self._fetch(http_request, read, subject)
         except RequestRefused as error:
             raise self._with_hint(error, request) from None
+        finally:
+            self._under_way.discard(this)
+
+    def _linger_s(self, response: HttpResponse) -> float:
+        """How long a page may wait to be parsed with those that are on their way.
+
+        Waiting is free for as long as the next request would wait for its slot anyway.
+        """
+        return min(_LINGER_S, response.waited_slot_s / 2) if self._under_way else 0.0
 
     def _note_clock(self, headers: Mapping[str, str], sent: datetime) -> None:
         if self.first_response_at is None:
