@@ -70,9 +70,14 @@ def page() -> str:
         "",
         "## Metadata of a materialization",
         "",
-        *table(("name", "meaning"), [(code(n), MEANINGS.get(n, "")) for n in names()]),
+        *table(("name", "meaning"), [(code(n), MEANINGS.get(n) or _plain(n)) for n in names()]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _plain(name: str) -> str:
+    """A name that says enough by itself, as words."""
+    return name.replace("_", " ")
 
 
 def names() -> list[str]:
