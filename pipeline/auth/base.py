@@ -180,11 +180,8 @@ def check_origin(url: str, base_url: str) -> None:
     :raises ContractBroken: the URL leads to another scheme, host or port, or is none.
     """
     base = base_url.rstrip("/")
-    if (
-        len(url) <= MAX_URL_CHARS
-        and url.startswith(base)
-        and url[len(base) : len(base) + 1] in _ENDS
-    ):
+    tail = url[len(base) : len(base) + 1]
+    if len(url) <= MAX_URL_CHARS and url.startswith(base) and tail in _ENDS:
         return  # the host ends where that of base_url does
     found, expected = origin_of(url), origin_of(base_url)
     if found != expected:
