@@ -21,16 +21,22 @@ from tests.support.wire import answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick
 
 
-@pytest.mark.parametrize("limited", [True, False])
-def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
+def line_of(outcome: RunOutcome, *, limited: bool) -> str:
+    """The line of a run that has sent one request."""
+
     async def main() -> str:
         async with serving(lambda number, seen: answer([])) as wire:
             source = quick(wire.url)
             async with client_of(source) as client:
                 await client.fetch(things(source), read_json, "page", RequestCounts())
-                return line(RunOutcome(), client, 1.0, limited=limited)
+                return line(outcome, client, 1.0, limited=limited)
 
-    said = asyncio.run(main())
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
+    said = line_of(RunOutcome(), limited=limited)
     assert ("of the budget" in said) is limited
     assert "1 request, " in said
     assert "0 throttled" in said
