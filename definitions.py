@@ -22,6 +22,7 @@ from assets import (
     source_job,
     source_schedule,
     source_sweeps,
+    sync_job,
 )
 from pipeline.config import load_all
 from pipeline.config.settings import Settings
@@ -68,7 +69,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(each.asset for each in broken),
             budget_page(sources),
         ],
-        jobs=[*jobs.values(), *(each.job for each in broken), maintenance],
+        jobs=[*jobs.values(), *(each.job for each in broken), maintenance, sync_job(sources)],
         schedules=[
             *(source_schedule(source, jobs[source.source]) for source in sources),
             *(each.schedule for each in broken),

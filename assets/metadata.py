@@ -1,11 +1,14 @@
 """The metadata of one committed partition, in the order in which a person reads them."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
-from assets.specs import column_schema, table_name
+from assets.compat import GENERATION_TAG
+from assets.partitions import recorded_partition
+from assets.specs import asset_key, column_schema, table_name
 from pipeline.config.source import Source
 from pipeline.errors import printable
 from pipeline.extract.completeness import ProofBasis
@@ -17,6 +20,24 @@ from pipeline.timestamps import as_iso
 
 _CELL_CHARS = 60
 _MOST_COLUMNS = 12
+
+
+def materialization_of(
+    result: PartitionResult,
+    source: Source,
+    lake: ObjectStore,
+    shared: Mapping[str, Any] = MappingProxyType({}),
+) -> dg.AssetMaterialization:
+    """The event of one committed partition; its generation is Dagster's data version.
+
+    :param shared: metadata of the whole run so far.
+    """
+    return dg.AssetMaterialization(
+        asset_key(source, result.endpoint),
+        partition=recorded_partition(source, result.endpoint, result.manifest.partition),
+        metadata={**metadata_of(result, source, lake), **shared},
+        tags={GENERATION_TAG: result.manifest.generation},
+    )
 
 
 def metadata_of(
@@ -65,6 +86,8 @@ def metadata_of(
         metadata["duplicate_rows"] = notes.duplicate_rows
     if notes.older_versions:
         metadata["older_versions_dropped"] = notes.older_versions
+    if notes.tail_rows:
+        metadata["rows_left_to_the_next_partition"] = notes.tail_rows
     if notes.converted:
         metadata["converted_cells"] = dict(notes.converted)
     if notes.warning:

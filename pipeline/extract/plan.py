@@ -22,6 +22,7 @@ from pipeline.extract.fan_out import (
     PartitionValue,
     values_in_yaml,
 )
+from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.page_batch import EndpointReader
 from pipeline.extract.parsed_page import PageSource
 from pipeline.extract.prefetch import Ahead
@@ -135,7 +136,7 @@ def _extraction(
         pause = no_pause  # most parents have no children: a second each would be hours
     if endpoint.proven:
         return ContiguousReader(
-            pages,
+            GrowingTail(pages, pages, paging, endpoint.key),
             paging,
             key=endpoint.key_of_rows[0],
             ahead=ahead,
@@ -148,7 +149,7 @@ def _extraction(
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     return SequentialReader(
-        _confirmed(endpoint, paging, pages, pause),
+        GrowingTail(_confirmed(endpoint, paging, pages, pause), pages, paging, endpoint.key),
         paging,
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,

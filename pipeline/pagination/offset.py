@@ -24,7 +24,7 @@ class OffsetPaging(CountedNumbers):
     """``offset`` and ``limit``, sorted by the unique key; pages overlap by one row."""
 
     kind: Literal["offset"] = "offset"
-    limit: int = Field(gt=1, description="rows a page; the API's maximum is the best choice")
+    limit: int = Field(gt=0, description="rows a page; the API's maximum is the best choice")
     first: int = Field(0, ge=0, le=1, description="the offset of the first row: 0, or 1 (USGS)")
     overlap: bool = Field(True, description="pages overlap by one row, which proves contiguity")
     fills: ClassVar[frozenset[str]] = frozenset({"offset", "after", "before"})
@@ -34,6 +34,11 @@ class OffsetPaging(CountedNumbers):
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
         if endpoint.placeholders is not None and "offset" not in endpoint.placeholders:
             yield "offset paging needs {offset} in the request"
+        if self.limit == 1 and endpoint.overlaps:
+            yield (
+                "`paging.limit: 1` leaves no row for pages to overlap by: set a higher limit, or "
+                "`overlap: false`"
+            )
         if (self.more or self.pages) and endpoint.overlaps:
             yield (
                 "`more` and `pages` end pages that do not overlap, and here they do: say "

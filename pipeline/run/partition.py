@@ -319,6 +319,8 @@ class _Stager:
             log.warning("%s: %s", self._run.source.source, sentence)
         if self._tally.doubt is not None:
             self._extra["unproved"] = self._tally.doubt
+        if self._tally.tail_rows:
+            self._extra["tail_rows"] = self._tally.tail_rows
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)

@@ -76,6 +76,12 @@ _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
 )
+_TAIL = (
+    "rows are added faster than their end can be confirmed: all rows that were there when the "
+    "reading came to the end are in this partition, and {:,} that lay behind it a moment later are "
+    "left to the next one, with those that came since. Where their cursor lies before its safety "
+    "margin, materialize this partition again"
+)
 _NOT_COUNTED = "late rows are not counted, since {} can't be read: {}"
 _MOST_SAID: Final = 300
 _TRY = "Is 'key' right, and does the API honour the filter?"
@@ -319,6 +325,7 @@ class StagedPartition:
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
+                tail_rows=self.extra.get("tail_rows", 0),
                 warning="; ".join(filter(None, (self._warning(newest), damage))),
             ),
         )
@@ -344,7 +351,9 @@ class StagedPartition:
 
     def _warning(self, newest: Manifest | None) -> str:
         """What a user should look at, though every row is proved to be there."""
-        return "; ".join(filter(None, [*self._warnings_of_times(newest), self._on_rows(newest)]))
+        tail = self.extra.get("tail_rows", 0)
+        said = [*self._warnings_of_times(newest), self._on_rows(newest)]
+        return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *said]))
 
     def _checks_of_times(self) -> Iterator[Check]:
         """What of the window could not be kept, or is not known: only if there is something."""

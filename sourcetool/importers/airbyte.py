@@ -12,7 +12,7 @@ from typing import Any
 from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.draft import Draft, plain
+from sourcetool.importers.draft import Draft, plain, rename_folder_columns
 from sourcetool.importers.fanout import Parent, fan_out, routers_of
 from sourcetool.importers.increments import asks_for_window, begin, finish, is_incremental
 from sourcetool.importers.manifest import Component, ConnectorManifest
@@ -117,6 +117,7 @@ class _Converter:
         self.key(draft, stream)
         if "cursor" in draft.data:
             draft.wants_column(draft.data["cursor"])
+        rename_folder_columns(draft)
         if any(need.ability == "python" for need in draft.needs):
             # What a component of the connector's own gives is not known, and looks computed.
             draft.needs = [n for n in draft.needs if n.ability not in ("computed", "component")]
@@ -128,7 +129,10 @@ class _Converter:
             if "class_name" in one:
                 draft.doubt("the schema is Python of the connector's own: columns are inferred")
             elif one.get("type") == "InlineSchemaLoader":
-                return column_types(one.get("schema"))
+                schema = one.get("schema")
+                named = schema.get("properties") if isinstance(schema, dict) else None
+                draft.schema_names = frozenset(map(str, named or ()))
+                return column_types(schema)
         return {}
 
     def without_cursor(self, draft: Draft) -> None:
@@ -151,6 +155,14 @@ class _Converter:
         if not names:
             draft.data["key"] = "none"
             draft.need("key_none", "primary_key")
+            return
+        computed = next((n for n in names if _is_computed(draft.omitted.get(n))), None)
+        if computed is not None:
+            draft.data["key"] = "none"
+            draft.doubt(
+                f"the manifest's key {computed} is computed, and left out: key: none keeps all "
+                "rows; name the columns that identify a row, if the API has some"
+            )
             return
         draft.data["key"] = [self.key_column(draft, name) for name in dict.fromkeys(names)]
 
@@ -181,6 +193,10 @@ class _Converter:
     def place(self) -> None:
         """One base URL and one auth for all; those with others need an ability."""
         drafts = [one for one in self.drafts.values() if one.base_url]
+        for draft in drafts:
+            whole = re.match(r"(https?://[^/{}]+)/*(.*)", str(draft.data.get("path") or ""))
+            if whole:
+                draft.base_url, draft.data["path"] = whole.groups()
         origins = Counter(_origin(one.base_url) for one in drafts)
         self.origin = origins.most_common(1)[0][0] if origins else ""
         mine = [one for one in drafts if _origin(one.base_url) == self.origin]
@@ -264,9 +280,15 @@ class _Converter:
                 yield from self._reasons(other, {*seen, draft.name})
 
 
+def _is_computed(need: Need | None) -> bool:
+    return need is not None and need.ability == "computed"
+
+
 def _auth_needs(draft: Draft) -> bool:
+    """Whether its credentials can't be said."""
     return any(
-        n.ability.startswith("auth_") or "authenticator" in n.component.lower() for n in draft.needs
+        n.ability.startswith("auth_") or "authenticator" in n.component.lower()
+        for n in lacking(draft.needs, draft.known)
     )
 
 
@@ -280,7 +302,8 @@ def _base(url: str) -> str:
 
 
 _ORDER = (
-    *("path", "parents", "each", "request", "paging", "window", "rows", "rows_may_lack", "as"),
+    *("path", "parents", "each", "request", "paging", "window", "format", "rows", "rows_may_lack"),
+    "as",
     *("where", "key", "cursor", "order", "safety_margin_s", "answers", "exclude", "columns"),
 )
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.partitions.base import is_folder_column
 from sourcetool.importers.abilities import KNOWN, Need
 from sourcetool.importers.settings import SettingNames
+from sourcetool.importers.values import Value
 
 EMPTY = re.compile(r"\$\{\w+:-\}")
 """A setting that is nothing by default."""
@@ -35,6 +37,8 @@ class Draft:
     :ivar known: the abilities that the engine has.
     :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
     :ivar offset_colon: bounds are written with +00:00 where the format has %z.
+    :ivar alone: of a list whose default is one value that stands for all: that value, by its name.
+    :ivar schema_names: the members of a row that the manifest's schema names; none: not known.
     :ivar token_plus: what the request adds to an offset.
     :ivar window_formats: the formats in which the request writes bounds.
     """
@@ -54,6 +58,8 @@ class Draft:
     omitted: dict[str, Need] = field(default_factory=dict)
     offset_colon: bool = False
     token_plus: int = 0
+    schema_names: frozenset[str] = frozenset()
+    alone: dict[str, Value] = field(default_factory=dict)
     base_url: str = ""
     auth: dict[str, Any] = field(default_factory=dict)
 
@@ -103,6 +109,23 @@ class Draft:
         """The names in braces that path and request have."""
         text = f"{self.data.get('path', '')} {self.request}"
         return set(re.findall(r"\{([a-z]+)(?:\.[^{}]+)?\}", text))
+
+
+def rename_folder_columns(draft: Draft) -> None:
+    """A column with the name of the partitions' folders (``dt``) gets another name."""
+    for name in [one for one in draft.columns if is_folder_column(one)]:
+        said = draft.columns.pop(name)
+        of = dict(said) if isinstance(said, dict) else {"type": said}
+        if not {"from", "value"} & set(of):
+            of.setdefault("path", name)
+        other = f"their_{name}"
+        draft.columns[other] = of
+        for member in ("key", "cursor"):
+            now = draft.data.get(member)
+            if isinstance(now, list):
+                draft.data[member] = [other if one == name else one for one in now]
+            elif now == name:
+                draft.data[member] = other
 
 
 def needed(text: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 from sourcetool.importers.draft import Draft, Slot, needed
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
+from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of
+from sourcetool.importers.values import Choice, Literal, Setting
 
 ParentOf = Callable[[Component], "Parent | None"]
 
@@ -43,13 +45,14 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
     if not routers:
         return
     stream = {name: stream[name] for name in ("retriever", "transformations") if name in stream}
-    if len(routers) > 1:
-        draft.need("fanout_product", "partition_router", len(routers))
-    several = len(routers) > 1
+    kept = [one for one in routers if _stands_for_all(draft, one, str(stream)) is None]
+    several = len(kept) > 1
+    if several:
+        draft.need("fanout_product", "partition_router", len(kept))
     for router in routers:
         kind = str(router.get("type", "")).removesuffix("Config")
         if kind == "ListPartitionRouter":
-            _from_list(draft, router, several)
+            _from_list(draft, router, several, str(stream))
         elif kind == "SubstreamPartitionRouter":
             _from_parents(draft, stream, router, parent_of, with_cursor, several)
         elif "class_name" in router:
@@ -60,8 +63,32 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
             draft.need("component", "partition_router", kind)
 
 
-def _from_list(draft: Draft, router: Component, several: bool) -> None:
+def _stands_for_all(draft: Draft, router: Component, stream: str) -> Literal | None:
+    """The default of a list, where it is one value that the stream compares with: ``all``.
+
+    Requests for it then read all that the values of the setting would choose from.
+    """
+    value = read_template(router.get("values"), draft.parameters)
+    default = value.otherwise if isinstance(value, Choice) else None
+    if isinstance(value, Setting):
+        default = Literal(value.default)
+    if not (isinstance(default, Literal) and isinstance(default.value, list)):
+        return None
+    field = str(router.get("cursor_field"))
+    one = default.value[0] if len(default.value) == 1 else None
+    quote = r"[\\'\"\]]*"  # repr may set backslashes before quotes
+    pattern = rf"\b{re.escape(field)}\b{quote} *== *{quote}{re.escape(str(one))}\b"
+    if not isinstance(one, str) or not re.search(pattern, stream):
+        return None
+    draft.doubt(f"the setting of {field} is left out: what is read is that of its default, {one!r}")
+    return Literal(one)
+
+
+def _from_list(draft: Draft, router: Component, several: bool, of_stream: str) -> None:
     values = router.get("values")
+    if (whole := _stands_for_all(draft, router, of_stream)) is not None:
+        draft.alone[str(router.get("cursor_field"))] = whole
+        return
     text: Any = values
     if isinstance(values, str):
         text = needed(str(text_of(draft, values, "ListPartitionRouter.values")))

@@ -84,9 +84,25 @@ def _by_number(draft: Draft, strategy: Component, option: Component | None, limi
 def _from_text(draft: Draft, placeholder: str, component: str) -> None:
     """The request has ``next_page_token`` in a text of its own."""
     if "token" not in draft.placeholders():
-        draft.need("paging_place", component, "no page_token_option")
+        _first_page_alone(draft, component)
+        return
     draft.data["path"] = str(draft.data.get("path", "")).replace("{token}", placeholder)
     draft.request = _replaced(draft.request, "{token}", placeholder)
+
+
+def _first_page_alone(draft: Draft, component: str) -> None:
+    """Pages whose name goes into no request: the manifest requests the first one only.
+
+    With its limit, a first page that is full is refused: rows are not lost in silence.
+    """
+    limit = draft.data["paging"]["limit"]
+    known = not any("how many rows has a page" in doubt for doubt in draft.doubts)
+    draft.data["paging"] = {"kind": "none"} | ({"limit": limit} if known else {})
+    draft.data.pop("order", None)
+    draft.doubt(
+        f"the manifest puts the next page of {component} nowhere: the first page alone is read, "
+        "and refused if it is full; name the parameter of the next page in paging and request"
+    )
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:
@@ -103,6 +119,9 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
     value = _unwrapped(read_template(raw, draft.parameters))
     if isinstance(value, Applied) and value.name == "|regex_search" and _is_url(value.values[0]):
         value, option = value.values[0], {"type": "RequestPath"}
+    if (link := _link_with(value, option)) is not None:
+        value, option = link, {"type": "RequestPath"}
+        draft.doubt(f"the manifest cuts the next page's parameter out of {link}; the link is taken")
     by_path = option is not None and option.get("type") == "RequestPath"
     if option is None and "{token}" not in f"{draft.request}{draft.data}":
         by_path = True
@@ -123,12 +142,27 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
         counted = isinstance(value, Applied) and value.name == "+"
         draft.need("paging_page_of_body" if counted else "paging_computed", component, raw)
     elif not _place(draft, paging, value, by_path):
+        if option is None:
+            _first_page_alone(draft, "CursorPagination")
+            return
         draft.need("paging_computed", component, raw)
     if option is not None and not by_path:
         put_option(draft, option, "{token}", "CursorPagination")
     _stop(draft, paging, strategy, value)
     if paging["kind"] == "link" and draft.request.get("method") == "POST":
         draft.need("paging_place", "RequestPath", "a link that is followed by POST")
+
+
+def _link_with(value: Value, option: Component | None) -> Member | None:
+    """The link out of which a pattern cuts the very parameter that the token goes into."""
+    if not (isinstance(value, Applied) and value.name == "|regex_search" and option):
+        return None
+    link, pattern = value.values[0], value.values[-1]
+    name = str(option.get("field_name"))
+    if not (isinstance(link, Member) and isinstance(pattern, Literal)):
+        return None
+    cuts = str(pattern.value).startswith((f"{name}=", f"[?&]{name}=", rf"\?{name}="))
+    return link if cuts and option.get("inject_into") == "request_parameter" else None
 
 
 def _is_url(value: Value) -> bool:
@@ -142,6 +176,9 @@ def _place(draft: Draft, paging: dict[str, Any], value: Member, by_path: bool) -
     if value.of == "response" and value.path[:-1] == (*filter(None, rows), -1):
         value = Member("last_record", value.path[-1:])
         path = path[-1:]
+    if value.of == "last_record" and path and by_path and not _is_column(draft, path[0]):
+        value = Member("response", value.path)
+        draft.doubt(f"rows have no {'.'.join(path)}: the next page is taken from the response's")
     if value.of == "response" and path and not _indexed(value):
         paging["next"] = dotted(path)
         return True
@@ -161,6 +198,10 @@ def _place(draft: Draft, paging: dict[str, Any], value: Member, by_path: bool) -
             paging["header"] = path[0].lower()
             return True
     return False
+
+
+def _is_column(draft: Draft, name: str) -> bool:
+    return not draft.schema_names or name in draft.schema_names
 
 
 def _indexed(value: Member) -> bool:

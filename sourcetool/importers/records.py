@@ -38,8 +38,8 @@ def select(draft: Draft, retriever: Component) -> None:
     decoder = retriever.get("decoder") or (retriever.get("requester") or {}).get("decoder") or {}
     if "class_name" in decoder:
         draft.need("python", "decoder", decoder["class_name"])
-    elif decoder.get("type") not in _JSON:
-        draft.need("format", "decoder", decoder.get("type"))
+    else:
+        _decode(draft, decoder)
     for name, part in (("record_selector", selector), ("extractor", extractor)):
         if "class_name" in part:
             draft.need("python", name, part["class_name"])
@@ -48,12 +48,28 @@ def select(draft: Draft, retriever: Component) -> None:
     parts = [str(part) for part in path if part not in (None, "")]
     if any("*" in part for part in parts) or any(part.isdigit() for part in parts):
         draft.need("rows_nested", "DpathExtractor.field_path", ".".join(parts))
+    if "format" in draft.data:
+        parts = []
     if parts:
         draft.data["rows"] = dotted(parts)
         draft.data["rows_may_lack"] = True
     _one_object(draft, retriever, parts)
     if condition := selector.get("record_filter"):
         keep_where(draft, condition)
+
+
+def _decode(draft: Draft, decoder: Component) -> None:
+    """``format``, where responses are no JSON document."""
+    kind = decoder.get("type")
+    if kind in ("JsonlDecoder", "JsonLineParser"):
+        draft.data["format"] = "jsonl"
+    elif kind in ("CsvDecoder", "CsvParser"):
+        said = {"kind": "csv"}
+        if (mark := decoder.get("delimiter")) and mark != ",":
+            said["delimiter"] = str(mark)
+        draft.data["format"] = said if len(said) > 1 else "csv"
+    elif kind not in _JSON:
+        draft.need("format", "decoder", kind)
 
 
 def _path(extractor: Component) -> list[Any]:
@@ -63,7 +79,8 @@ def _path(extractor: Component) -> list[Any]:
 
 def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
     """Without pages an object may come, not a list; with a parent in the path's end, it does."""
-    if retriever.get("paginator") or any("*" in part for part in parts):
+    several = retriever.get("paginator") or any("*" in part for part in parts)
+    if several or "format" in draft.data:
         return
     path = str(draft.data.get("path") or "").rstrip("/")
     last = path.rpartition("/")[2]
@@ -120,7 +137,7 @@ def conditions(value: Value) -> dict[str, Any]:
             if value.name == "eq":
                 return {column: other}
             if value.name == "notin":
-                return {"not": {column: {"in": other}}}
+                return {column: {"not": {"in": other}}}
             if value.name in _OPERATORS:
                 return {column: {_OPERATORS[value.name]: other}}
             if value.name == "is none":
@@ -130,10 +147,20 @@ def conditions(value: Value) -> dict[str, Any]:
                 dotted([str(part) for part in (*_path_of(rest[0]), first.value)]): {"not": None}
             }
         if value.name == "not":
-            return {"not": conditions(first)}
+            return _negated(conditions(first))
     if isinstance(value, Member) and value.of == "record":
         return {dotted([str(part) for part in value.path]): {"not": None}}
     return {"…": "see the manifest"}
+
+
+def _negated(found: dict[str, Any]) -> dict[str, Any]:
+    """The opposite of a condition on one column; of several it is no conjunction."""
+    if len(found) != 1 or "…" in found:
+        return {"…": "see the manifest"}
+    ((column, wanted),) = found.items()
+    if wanted == {"not": None}:
+        return {column: None}
+    return {column: {"not": wanted}}
 
 
 def _is_record(value: Value) -> bool:

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from sourcetool.importers.draft import EMPTY, Draft
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.templates import read_template
-from sourcetool.importers.texts import text_of
-from sourcetool.importers.values import Literal
+from sourcetool.importers.texts import text_of, written
+from sourcetool.importers.values import Applied, Literal
 
 _PLACES = {
     "request_parameter": "params",
@@ -132,6 +132,8 @@ def _nested(draft: Draft, value: Any, component: str) -> Any:
         read = read_template(value, draft.parameters)
         if isinstance(read, Literal):
             return _literal(read.value)
+        if isinstance(read, Applied) and read.name == "list" and len(read.values) == 1:
+            return [written(draft, read.values[0], component, value)]
         return text_of(draft, value, component)
     return value
 

@@ -127,9 +127,28 @@ def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
     if "state" in of and of <= {"state", "settings", "now", "slice", "interval"}:
         draft.need("state", component, raw)
         return "{start}"
-    if reads(value.test) <= {"token", "interval", "slice"}:
+    if isinstance(value.test, Setting) and value.then == value.test and of & {"slice"}:
+        name = ".".join(value.test.path)
+        draft.doubt(f"the manifest's setting {name}, in place of all values, is left out")
+        return written(draft, value.otherwise, component, raw)
+    if (only := _of_default(draft, value)) is not None:
+        return written(draft, only, component, raw)
+    if reads(value.test) <= {"token", "interval", "slice"} and not _is_comparison(value.test):
         return written(draft, value.then, component, raw)
     return _refused(draft, value, component, raw)
+
+
+def _of_default(draft: Draft, value: Choice) -> Value | None:
+    """What holds for the value that stands for all of a list, where the choice is about it."""
+    test = value.test
+    if not (isinstance(test, Applied) and test.name == "eq" and isinstance(test.values[0], Member)):
+        return None
+    field = ".".join(map(str, test.values[0].path))
+    return value.then if draft.alone.get(field) == test.values[1] else None
+
+
+def _is_comparison(value: Value) -> bool:
+    return isinstance(value, Applied) and value.name in ("eq", "ne", "in", "notin")
 
 
 def _refused(draft: Draft, value: Value, component: str, raw: Any) -> str:

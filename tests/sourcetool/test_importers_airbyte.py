@@ -423,7 +423,8 @@ def test_a_column_that_cannot_be_said_is_left_out_and_named() -> None:
     found = made(stream(transformations=listed))
     assert found.data["endpoints"]["things"]["columns"]["name"]["path"] == "owners.0.name"
     found = made(stream(transformations=hashed, primary_key=["name"]))
-    assert [need.ability for need in found.left_out["things"]] == ["computed"]
+    assert found.data["endpoints"]["things"]["key"] == "none"
+    assert any("key name is computed" in doubt for doubt in found.doubts["things"])
 
 
 DOUBLED = {"type": "CursorPagination", "cursor_value": "{{ response.a * 2 }}"}
@@ -543,7 +544,8 @@ def test_the_forms_of_what_the_engine_may_learn() -> None:
             partition_router=router,
             primary_key=None,
             rows=["list", "*", "row"],
-            where="{{ record['kind'] == 'file' and record.size > 0 and not record.gone }}",
+            where="{{ record['kind'] == 'file' and record.size > 0 and not record.gone "
+            "and record.of not in ['x'] }}",
             transformations=[{"type": "RemoveFields", "field_pointers": [["a", "b"]]}],
         ),
         known=ALL,
@@ -556,15 +558,17 @@ def test_the_forms_of_what_the_engine_may_learn() -> None:
     assert found["key"] == "none"
     assert found["rows"] == "list.*.row"
     assert found["exclude"] == ["a.b"]
-    assert found["where"] == {"kind": "file", "size": {"gt": 0}, "not": {"gone": {"not": None}}}
+    others = {"gone": None, "of": {"not": {"in": ["x"]}}}
+    assert found["where"] == {"kind": "file", "size": {"gt": 0}, **others}
 
 
 def test_what_the_loader_refuses_is_left_out_with_its_sentence() -> None:
-    bad = stream("bad", paginator=pages({"type": "OffsetIncrement", "page_size": 1}, option("o")))
+    bad = stream("bad")
+    bad["schema_loader"]["schema"]["properties"]["_extracted_at"] = {"type": "string"}
     found = made(stream(), bad)
     text = tried(found, "a manifest")
     assert list(yaml.safe_load(text)["endpoints"]) == ["things"]
-    assert "greater than 1" in found.left_out["bad"][0].reason
+    assert "the column `_extracted_at` is added to all rows" in found.left_out["bad"][0].reason
 
 
 def test_names_that_are_no_names_and_two_that_become_one() -> None:

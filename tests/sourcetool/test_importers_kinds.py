@@ -1,0 +1,185 @@
+"""What manifests say in ways of their own becomes what the YAML has for it, with a comment."""
+
+import pytest
+
+from sourcetool.importers.trial import tried
+from tests.sourcetool.manifests import Data, children, option, pages, stream
+from tests.sourcetool.test_importers_airbyte import LINK, endpoint, made
+
+LINE = {"type": "JsonlDecoder"}
+
+
+def doubts(one: Data) -> str:
+    return " ".join(made(one).doubts["things"])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "format"),
+    [
+        (LINE, "jsonl"),
+        ({"type": "CsvDecoder"}, "csv"),
+        ({"type": "CsvDecoder", "delimiter": ";"}, {"kind": "csv", "delimiter": ";"}),
+    ],
+)
+def test_formats_that_are_not_json(decoder: Data, format: object) -> None:
+    found = endpoint(stream(decoder=decoder, rows=[]))
+    assert found["format"] == format
+    assert "rows" not in found
+
+
+def test_a_column_with_the_name_of_the_partitions_folders_gets_another() -> None:
+    one = stream(primary_key=["dt"])
+    one["schema_loader"]["schema"]["properties"]["dt"] = {"type": "string"}
+    found = endpoint(one)
+    assert found["columns"]["their_dt"] == {"type": "string", "path": "dt"}
+    assert found["key"] == ["their_dt"]
+    assert "dt" not in found["columns"]
+
+
+def test_a_path_that_is_a_url_of_the_same_host() -> None:
+    one = stream(path="https://api.example.com/v1/all/things")
+    found = made(stream("teams"), one)
+    assert found.data["base_url"] == "https://api.example.com"
+    assert found.data["endpoints"]["things"]["path"] == "v1/all/things"
+    assert found.data["endpoints"]["teams"]["path"] == "v1/teams"
+    other = made(stream("teams"), stream(path="https://elsewhere.example.com/things"))
+    assert [need.ability for need in other.left_out["things"]] == ["host_per_endpoint"]
+
+
+def test_pages_whose_name_goes_nowhere_are_one_page_that_may_not_be_full() -> None:
+    one = stream(paginator=pages({"type": "PageIncrement", "page_size": 50}, size=option("n")))
+    found = endpoint(one)
+    assert found["paging"] == {"kind": "none", "limit": 50}
+    assert found["request"]["params"] == {"n": "{limit}"}
+    assert "the first page alone is read, and refused if it is full" in doubts(one)
+
+
+def test_a_next_page_that_rows_do_not_have_is_the_responses() -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": "{{ last_record['next_page'] }}"}
+    one = stream(paginator=pages(strategy, LINK))
+    assert endpoint(one)["paging"] == {"kind": "link", "limit": 100, "next": "next_page"}
+    assert "rows have no next_page" in doubts(one)
+
+
+def test_a_parameter_that_is_cut_out_of_a_link_is_the_link() -> None:
+    strategy = {
+        "type": "CursorPagination",
+        "page_size": 9,
+        "cursor_value": "{{ response.next | regex_search('after=([0-9a-f]+)') }}",
+    }
+    one = stream(paginator=pages(strategy, option("after")))
+    assert endpoint(one)["paging"] == {"kind": "link", "limit": 9, "next": "next"}
+    assert "the link is taken" in doubts(one)
+    other = stream(paginator=pages(strategy, option("page")))
+    assert [n.ability for n in made(other).left_out["things"]] == ["paging_computed"]
+
+
+def test_a_list_whose_default_stands_for_all_is_none() -> None:
+    path = "{{ 'all/things' if stream_partition['of'] == 'all' else 'teams/' ~ stream_slice.of }}"
+    router = {
+        "type": "ListPartitionRouter",
+        "values": "{{ config['teams'] if config['teams'] else ['all'] }}",
+        "cursor_field": "of",
+    }
+    one = stream(path=path, partition_router=router)
+    found = endpoint(one)
+    assert (found["path"], "each" in found) == ("all/things", False)
+    assert "the setting of of is left out" in doubts(one)
+    of_teams = [router, children(stream("teams"), field="team")]
+    both = stream(
+        path=path.replace("'all/things'", "'teams/' ~ stream_slice.team ~ '/things'"),
+        partition_router=of_teams,
+    )
+    found = endpoint(stream("teams"), both)
+    assert (found["path"], found["parents"]["endpoint"]) == ("teams/{parent}/things", "teams")
+
+
+def test_a_path_by_a_value_of_a_written_list_is_not_guessed() -> None:
+    router = {"type": "ListPartitionRouter", "values": ["all", "x"], "cursor_field": "of"}
+    path = "{{ 'all/things' if stream_partition['of'] == 'all' else 'teams/' ~ stream_slice.of }}"
+    found = made(stream(path=path, partition_router=router))
+    assert [n.ability for n in found.left_out["things"]] == ["computed"]
+
+
+def test_a_setting_in_place_of_all_parents_is_left_out() -> None:
+    path = "teams/{{ config.team or stream_partition.of }}/things"
+    one = stream(path=path, partition_router=children(stream("teams")))
+    found = endpoint(stream("teams"), one)
+    assert found["path"] == "teams/{parent}/things"
+    assert "the manifest's setting team, in place of all values, is left out" in " ".join(
+        made(stream("teams"), one).doubts["things"]
+    )
+
+
+def test_a_list_of_one_value_in_the_body() -> None:
+    body = {"teams": "{{ [ stream_partition.of ] }}"}
+    one = stream(
+        partition_router=children(stream("teams")), request_body_json=body, http_method="POST"
+    )
+    assert endpoint(stream("teams"), one)["request"]["json"] == {"teams": ["{parent}"]}
+
+
+@pytest.mark.parametrize(("place", "part"), [("body_data", "form"), ("body_json", "json")])
+def test_a_key_in_the_body_is_a_setting_of_the_request(place: str, part: str) -> None:
+    auth = {
+        "type": "ApiKeyAuthenticator",
+        "api_token": "{{ config['token'] }}",
+        "inject_into": option("key", place),
+    }
+    found = made(stream(authenticator=auth, http_method="POST"))
+    tried(found, "a manifest")
+    assert found.data["endpoints"]["things"]["request"][part] == {"key": "${SHOP_TOKEN}"}
+    assert "auth" not in found.data
+
+
+@pytest.mark.parametrize(
+    ("login", "auth"),
+    [
+        ({"request_body_data": {"k": "{{ config['token'] }}"}}, {"form": {"k": "${SHOP_TOKEN}"}}),
+        ({"request_parameters": {"k": "x"}}, {"params": {"k": "x"}}),
+        ({"request_headers": {"K": "x"}, "http_method": "GET"}, {"method": "GET"}),
+        (
+            {
+                "authenticator": {
+                    "type": "BasicHttpAuthenticator",
+                    "username": "{{ config['token'] }}",
+                    "password": "p",
+                }
+            },
+            {"username": "${SHOP_TOKEN}", "password": "p"},
+        ),
+    ],
+)
+def test_logins(login: Data, auth: Data) -> None:
+    requester = {
+        "type": "HttpRequester",
+        "url_base": "https://api.example.com",
+        "path": "/login",
+        "http_method": "POST",
+        **login,
+    }
+    one: Data = {
+        "type": "SessionTokenAuthenticator",
+        "login_requester": requester,
+        "session_token_path": ["token"],
+        "expiration_duration": "PT8H",
+        "request_authentication": {"type": "Bearer"},
+    }
+    found = made(stream(authenticator=one))
+    tried(found, "a manifest")
+    assert auth.items() <= found.data["auth"].items()
+    assert found.data["auth"]["lifetime_s"] == 8 * 3600
+
+
+def test_a_refresh_token_that_is_good_once_has_a_folder() -> None:
+    one = {
+        "type": "OAuthAuthenticator",
+        "token_refresh_endpoint": "https://api.example.com/token",
+        "client_id": "{{ config['token'] }}",
+        "client_secret": "{{ config['secret'] }}",
+        "refresh_token": "{{ config['refresh'] }}",
+        "refresh_token_updater": {"refresh_token_name": "refresh_token"},
+    }
+    found = made(stream(authenticator=one))
+    assert "SHOP_TOKEN_FOLDER" in tried(found, "a manifest")
+    assert found.data["auth"]["token_folder"] == "${SHOP_TOKEN_FOLDER}"
