@@ -65,13 +65,13 @@ def test_what_pip_prints_becomes_a_line_of_progress(
 def test_about_how_many_packages_there_are(extra: str) -> None:
     """The closure of the extra in this environment, which has all of them."""
     waiting = [*PROJECT["dependencies"], *EXTRAS["demo"], *(EXTRAS[extra])]
-    seen: set[str] = set()
+    seen = set[tuple[str, ...]]()
     while waiting:
         wanted = Requirement(waiting.pop())
         name = canonicalize_name(wanted.name)
         if name == "headrace" or (name, *wanted.extras) in seen:
             continue
-        seen.add((name, *wanted.extras))  # type: ignore[arg-type]
+        seen.add((name, *wanted.extras))
         try:
             needs = requires(name) or []
         except PackageNotFoundError:
