@@ -23,7 +23,7 @@ from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.window_format import slice_of
-from pipeline.errors import ContractBroken, RequestRefused, cut_bytes
+from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused, cut_bytes
 from pipeline.extract.capped_page import looks_capped
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
@@ -48,7 +48,7 @@ from pipeline.extract.parse_batching import ParseBatcher
 from pipeline.extract.parsed_page import ParsedPage
 from pipeline.extract.row_rules import hashed
 from pipeline.hooks import load_function, transformed
-from pipeline.http.classify import ResponseKind, asks_to_wait, classify
+from pipeline.http.classify import ResponseKind, asks_to_wait, classify, is_dead_page_token
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.model import fits_header, split_path
 from pipeline.pagination.base import whole_total
@@ -182,21 +182,27 @@ class PageFetcher:
             self.clock_warning = clock_warning(headers, sent, datetime.now(UTC))
 
     def _with_hint(self, error: RequestRefused, request: PageRequest) -> RequestRefused:
-        """Some APIs refuse a token beside other parameters."""
+        """A token may have expired; and some APIs refuse one beside other parameters."""
         spec = self._endpoint.request
         if (
-            error.status not in (400, 422)
+            error.status not in (400, 404, 410, 422)
+            or isinstance(error, PageTokenDead)
             or request.token is None
             or self._endpoint.paging.is_first(request)
-            or not isinstance(spec, HttpTemplate)
-            or spec.with_token
         ):
             return error
+        expired = (
+            f"{error}. If this means that the page token has expired: `answers: {{dead_page_token: "
+            f"[{error.status}]}}`, or `dead_page_token_text` with the words of the refusal, and "
+            "the chain begins anew"
+        )
+        if error.status in (404, 410) or not isinstance(spec, HttpTemplate) or spec.with_token:
+            return RequestRefused(expired, error.status)
         names = [
             name for name, value in spec.params.items() if "token" in placeholders_in(str(value))
         ]
         return RequestRefused(
-            f"{error}. If the API takes a token without the other parameters, leave them out: "
+            f"{expired}. If the API takes a token without the other parameters, leave them out: "
             f"`request: {{with_token: [{', '.join(names) or 'token'}]}}`",
             error.status,
         )
@@ -326,6 +332,8 @@ class PageFetcher:
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
         if told:
+            if is_dead_page_token(self._answers, response.body):
+                raise PageTokenDead(sentence, response.status)
             waits = asks_to_wait(response.headers, self._answers, response.body)
             raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
         if beside := None if page.table.num_rows else self._error_beside(page, response):
