@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.columns import Columns, HashKind
+from pipeline.config.columns import Columns, HashKind, RowFilter
 from pipeline.config.each import EachConfig
 from pipeline.config.limits import ResponsesConfig
 from pipeline.config.request import (
@@ -19,7 +19,6 @@ from pipeline.config.request import (
     WindowFormat,
     placeholders_in,
 )
-from pipeline.config.row_filter import RowFilter
 from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
