@@ -21,8 +21,8 @@ from assets.specs import asset_key, column_schema, table_name
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, printable
 from pipeline.extract.completeness import ProofBasis
+from pipeline.lake.index import read_all
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_archive import read_all
 from pipeline.lake.paths import PartitionPaths, manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
