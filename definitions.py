@@ -10,9 +10,12 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
+    Webhook,
+    alert_sensors,
     api_spec,
     budget_page,
     chosen_executor,
+    fresh_by_policy,
     lost_runs,
     maintenance,
     maintenance_schedule,
@@ -75,7 +78,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(each.schedule for each in broken),
             maintenance_schedule,
         ],
-        sensors=[lost_runs],
+        sensors=[lost_runs, *alert_sensors(Webhook.of(settings.alerts), fresh_by_policy(sources))],
         executor=chosen_executor(settings.executor, settings.executor_config, HERE),
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),
