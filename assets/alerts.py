@@ -6,6 +6,7 @@ The URL is a secret: whoever has it can write there. No text names more of it th
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,8 @@ class Webhook:
         :raises HeadraceError: it did not take the alert; its host and what came, never the URL.
         """
         host, body = urlsplit(self.url).hostname, FORMS[self.form](alert)
+        _webhooks.add(str(httpx.URL(self.url)))
+        logging.getLogger("httpx").addFilter(_without_webhooks)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 status = httpx.post(self.url, json=body, timeout=_TIMEOUT_S).status_code
@@ -131,6 +134,20 @@ class Webhook:
             f"The alert `{alert.title}` was not delivered: `{host}` {what}. Check "
             "HEADRACE_ALERT_URL and HEADRACE_ALERT_FORM"
         )
+
+
+_webhooks: set[str] = set()
+"""All URLs that this process posts alerts to."""
+
+
+def _without_webhooks(record: logging.LogRecord) -> bool:
+    """httpx logs each URL; of a webhook's the path is the secret."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            a.copy_with(raw_path=b"/***") if str(a) in _webhooks and isinstance(a, httpx.URL) else a
+            for a in record.args
+        )
+    return True
 
 
 def alert_sensors(

@@ -162,14 +162,18 @@ def test_an_alert_that_is_not_delivered_is_told_at_the_next_tick(
     assert json.loads(str(context.cursor)) == ["igdb/games"]
 
 
-def test_a_refusal_is_not_repeated_and_the_url_is_not_said(hook: Hook) -> None:
+def test_a_refusal_is_not_repeated_and_the_url_is_not_said(
+    hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
     hook.statuses[:] = [404]
     found = webhook(hook)
+    caplog.set_level("DEBUG")
     with pytest.raises(HeadraceError) as why:
         found.send(Alert("run_failed", "title", "text"))
     assert len(hook.came) == 1
     assert "status 404" in str(why.value)
-    assert HIDDEN not in str(why.value) + repr(found)
+    assert "HTTP Request: POST" in caplog.text
+    assert HIDDEN not in str(why.value) + repr(found) + caplog.text
 
 
 def test_slack_is_known_by_its_host() -> None:
