@@ -24,11 +24,12 @@ from pipeline.config.request import (
     CountConfig,
     HttpTemplate,
     WindowFormat,
+    before_now,
     placeholders_in,
 )
 from pipeline.dialects import quoting
 from pipeline.dialects.igdb import condition, statement
-from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
+from pipeline.dialects.window_format import bound, floor_of, has_end, instant_of, slice_of
 from pipeline.errors import ContractBroken
 from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
@@ -53,12 +54,15 @@ def build_page_request(
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, page)
+    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
     values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
     if page.url is not None:
         headers = _headers(endpoint.request, values, accept)
-        return HttpRequest("GET", page.url, headers=headers, endpoint=name)
+        if not endpoint.paging.posts_links:
+            return HttpRequest("GET", page.url, headers=headers, endpoint=name)
+        content = _body(endpoint.request, values, headers)
+        return HttpRequest("POST", page.url, headers=headers, content=content, endpoint=name)
     filled = _http(_for_page(endpoint, endpoint.request, page), url, values, accept)
     more = endpoint.paging.parameters(page).items()
     params = filled.params + tuple((key, _text(value)) for key, value in more)
@@ -99,7 +103,7 @@ def build_count_request(
         where = condition(endpoint, endpoint.request, window, page)
         body = f"where {where};" if where else ""
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, page)
+    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
     for unwanted in ("limit", "offset", "page", "token"):
         values.pop(unwanted, None)
     return _http(endpoint.request, url, values, endpoint.format.accept)
@@ -238,6 +242,16 @@ def _text(value: Any) -> str:
         aware = isinstance(value, datetime) and value.tzinfo is not None
         return as_iso(value) if isinstance(value, datetime) and aware else value.isoformat()
     return value.text if isinstance(value, JsonToken) else str(value)
+
+
+def _moments(endpoint: Endpoint, window: Window) -> dict[str, Any]:
+    """The placeholders of now: of all pages of a partition the same instant, its end."""
+    ago = {name: before_now(name) for name in endpoint.placeholders or ()}
+    return {
+        name: instant_of(endpoint.window, window.end - by)
+        for name, by in ago.items()
+        if by is not None
+    }
 
 
 def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str, Any]:

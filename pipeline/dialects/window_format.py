@@ -60,6 +60,11 @@ def floor_of(form: WindowFormat) -> str | int | None:
     return form.floor if form.floor_at is None else _written(form, form.floor_at)
 
 
+def instant_of(form: WindowFormat, instant: datetime) -> str | int:
+    """An instant that bounds nothing, written as the bounds are."""
+    return _written(form, instant)
+
+
 def has_end(form: WindowFormat, start: datetime | None) -> bool:
     """True if the upper bound goes into the request."""
     alone = form.together and start is None and form.floor is None

@@ -1,7 +1,7 @@
 """Work that waits for a reader is done together: most of what a small page costs is the call.
 
-A reader that begins takes all that waits, up to a bound in bytes. So nothing waits for company:
-what comes alone is done alone, and the more there is to do, the less each costs.
+A reader that begins takes all that waits, up to a bound in bytes: the more there is to do, the less
+each costs. An item waits for others only for as long as its caller says that waiting costs nothing.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ T = TypeVar("T")
 MOST_BYTES: Final = 2 * 2**20
 """In one go: four pages of 500 rows of 1 KB, as each takes ten times its bytes while it is read.
 What is larger is done alone."""
+_GROUP_BYTES: Final = 2**19
+"""From here on a larger group costs hardly less a row: it waits for no more."""
 
 
 class _Waiting(NamedTuple, Generic[T, R]):
@@ -41,19 +43,36 @@ class ParseBatcher(Generic[T, R]):
         self._gains = gains
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._taking = Lock()
+        self._group_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def result_of(self, item: T, size: int) -> R:
-        """The result for one item of so many bytes."""
+    async def result_of(self, item: T, size: int, linger_s: float = 0.0) -> R:
+        """The result for one item of so many bytes.
+
+        :param linger_s: for how long the item may wait for others, which are on their way.
+        """
         loop = asyncio.get_running_loop()
         waiting = _Waiting[T, R](item, size, loop.create_future())
         self._waiting.append(waiting)
-        READERS.submit(self._turn, loop)  # one for each: none is left, and some find nothing to do
+        self._group_bytes += size
+        if linger_s <= 0 or self._group_bytes >= _GROUP_BYTES or not self._gains():
+            self._begin(loop)
+        elif self._timer is None:
+            self._timer = loop.call_later(linger_s, self._begin, loop)
         return await waiting.result
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._group_bytes = None, 0
+        READERS.submit(self._turn, loop)  # one for each: none is left, and some find nothing to do
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._taken()
         if not batch:
             return
+        if self._waiting:  # what did not fit in
+            READERS.submit(self._turn, loop)
         results: Sequence[R | BaseException]
         try:
             results = self._work([each.item for each in batch])

@@ -47,16 +47,17 @@ class AdaptiveConcurrency:
         self._clock = clock
         self._page_bytes = 0
         self._latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
+        self._wanted = _GATHERING
 
     def record(self, page_bytes: int, latency_s: float) -> None:
         """A page of so many bytes was handed on, whose response took so long."""
         self._page_bytes = max(self._page_bytes, page_bytes)
         self._latest.append((self._clock(), latency_s))
+        self._wanted = _GATHERING + math.ceil(_MORE * self._under_way())
 
     def __call__(self) -> int:
         fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
-        wanted = _GATHERING + math.ceil(_MORE * self._under_way())
-        return min(self._ahead(), max(FEW, min(fit, wanted)))
+        return min(self._ahead(), max(FEW, min(fit, self._wanted)))
 
     def _under_way(self) -> float:
         """Pages per second times seconds of latency (Little's law), of the latest pages."""

@@ -25,6 +25,8 @@ LATE: Final = "headrace.late"
 """The extension of a request whose content is decided when it may go: its ``LateRequest``."""
 LATENCY_S: Final = "headrace.latency_s"
 """The extension of a response: seconds from when its request left until its headers came."""
+WAITED_SLOT_S: Final = "headrace.waited_slot_s"
+"""The extension of a response: seconds that its request waited for a send slot."""
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
@@ -61,7 +63,11 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
 
             with leaving(_final(request), left) as sent:
                 response = await self._inner.handle_async_request(sent)
-            response.extensions = {**response.extensions, LATENCY_S: monotonic() - left_at}
+            response.extensions = {
+                **response.extensions,
+                LATENCY_S: monotonic() - left_at,
+                WAITED_SLOT_S: grant.waited_slot_s,
+            }
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
             assert isinstance(response.stream, httpx.AsyncByteStream)

@@ -10,6 +10,7 @@ THROTTLED     429; 503 with Retry-After; 403 with Retry-After or an exhausted ra
               statuses and words that the YAML adds
 RETRY         5xx, 408, 425; transport failures and bad bodies come here too
 AUTH          401, after the token was renewed once
+EXPIRED       statuses and words that the YAML gives a page token that has expired
 PERMANENT     every other status
 ============  ==============================================================================
 """
@@ -29,6 +30,7 @@ class ResponseKind(Enum):
     THROTTLED = "throttled"
     RETRY = "retry"
     AUTH = "auth"
+    EXPIRED = "expired"
     PERMANENT = "permanent"
 
 
@@ -45,7 +47,10 @@ def classify(
     """
     if _means_empty(status, answers, body):
         return ResponseKind.EMPTY
+    if status >= 400 and _says(body, answers.dead_page_token_text):
+        return ResponseKind.EXPIRED
     for statuses, kind in (
+        (answers.dead_page_token, ResponseKind.EXPIRED),
         (answers.throttled, ResponseKind.THROTTLED),
         (answers.retry, ResponseKind.RETRY),
         (answers.permanent, ResponseKind.PERMANENT),
@@ -90,6 +95,11 @@ def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Bod
     have any words.
     """
     return "retry-after" in headers or _says(body, answers.throttled_text)
+
+
+def is_dead_page_token(answers: ResponsesConfig, body: Body) -> bool:
+    """Whether an error in a 2xx means that the page token has expired."""
+    return _says(body, answers.dead_page_token_text)
 
 
 def _says(body: Body, text: str | None) -> bool:

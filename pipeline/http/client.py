@@ -34,9 +34,9 @@ from pipeline.errors import (
 from pipeline.http import classify, retry
 from pipeline.http.aiohttp_transport import AiohttpTransport
 from pipeline.http.breaker import Breaker, BreakerState
-from pipeline.http.budgeted_transport import LATE, LATENCY_S, BudgetedTransport
+from pipeline.http.budgeted_transport import LATE, LATENCY_S, WAITED_SLOT_S, BudgetedTransport
 from pipeline.http.classify import ResponseKind
-from pipeline.http.cookies import cookie_jar
+from pipeline.http.cookies import CookieClient, cookie_jar
 from pipeline.http.deadlines import DeadlineTransport
 from pipeline.http.error_messages import (
     NOT_QUOTED,
@@ -288,7 +288,8 @@ class Client:
         body = await read_body(response, self.max_body_bytes, self._source.source)
         headers, url = dict(response.headers), str(response.url)
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
-        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at)
+        waited_s = response.extensions.get(WAITED_SLOT_S, 0.0)
+        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at, waited_s)
 
     async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
@@ -368,11 +369,11 @@ async def open_client(
         transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     timed = DeadlineTransport(transport, stages, t.total_s)
-    http = httpx.AsyncClient(
+    http = CookieClient(
+        cookie_jar(sent_back=source.cookies),
         auth=source.auth.make(AuthContext()),
         headers={"User-Agent": "headrace", **source.headers},
         timeout=stages,
-        cookies=cookie_jar(sent_back=source.cookies),
         transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
         follow_redirects=False,
     )

@@ -4,8 +4,10 @@ With cookies an API can change what later requests mean, or make them too large 
 """
 
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Any, Final
 from urllib.request import Request
+
+import httpx
 
 MAX_BYTES: Final = 8192
 """Of all cookies together: many servers refuse longer headers."""
@@ -29,6 +31,30 @@ class _FewCookies(DefaultCookiePolicy):
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
         others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
         return others + _bytes(cookie) <= MAX_BYTES and super().set_ok(cookie, request)
+
+
+class ResponseCookies(httpx.Cookies):
+    """The cookies of a client. httpx prepares the reading of cookies for responses without any."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
+
+
+class CookieClient(httpx.AsyncClient):
+    """A client with ``ResponseCookies``."""
+
+    def __init__(self, jar: CookieJar, **settings: Any) -> None:
+        self._response_cookies = ResponseCookies(jar)
+        super().__init__(**settings)
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._response_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._response_cookies = ResponseCookies(cookies)
 
 
 def cookie_jar(*, sent_back: bool) -> CookieJar:

@@ -16,6 +16,7 @@ from pipeline.errors import (
     AuthError,
     ContractBroken,
     HeadraceError,
+    PageTokenDead,
     Permanent,
     RequestRefused,
     cut,
@@ -63,7 +64,8 @@ def refusal(
         )
     remedy = _REMEDIES.get(status, "")
     refused = f"the API refused the request with status {status}{quote}{remedy}"
-    return RequestRefused(f"{page_label}: {refused}", status)
+    kind_of_error = PageTokenDead if kind is ResponseKind.EXPIRED else RequestRefused
+    return kind_of_error(f"{page_label}: {refused}", status)
 
 
 def no_response(error: httpx.HTTPError) -> str:

@@ -194,6 +194,11 @@ class Paging(Model):
         return 0
 
     @property
+    def posts_links(self) -> bool:
+        """True if the URL of a page is requested by POST, with the request's body once more."""
+        return False
+
+    @property
     def window_parts(self) -> int:
         """Into how many slices a window is cut, to be read side by side."""
         return 1

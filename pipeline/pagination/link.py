@@ -40,6 +40,9 @@ class LinkPaging(CountedPaging):
         description="the links are page numbers or offsets in disguise; default: if they say so "
         "by a name such as page or offset, and have no cursor",
     )
+    post: bool = Field(
+        False, description="links are followed by POST, with the request's body once more"
+    )
     slices: int = Field(1, ge=1, le=256)
     first_tells_all: ClassVar[bool] = True
     names_next: ClassVar[bool] = True
@@ -48,6 +51,10 @@ class LinkPaging(CountedPaging):
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
         if self.next and self.header:
             yield ONE_PLACE
+
+    @property
+    def posts_links(self) -> bool:
+        return self.post
 
     @property
     def window_parts(self) -> int:

@@ -23,13 +23,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.decode.types import schema_of
-from pipeline.errors import ContractBroken, RateLimited, RequestRefused
+from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
@@ -56,6 +56,8 @@ from pipeline.run.watermarks import windows_of
 from pipeline.run.writer import PartitionWriter
 
 log = logging.getLogger("headrace.run")
+_MOST_CHAINS: Final = 4
+"""Readings of a partition whose page tokens expire."""
 
 
 async def stage(
@@ -177,14 +179,7 @@ class _Stager:
         else:
             if position is None:
                 self._pages.ask_if_changed(self._before.get("validators", {}))
-            try:
-                await self._read_pages(position)
-            except CannotResume as error:
-                await self._start_over(error.__cause__ or error)
-            except (RequestRefused, ContractBroken) as error:
-                if not self._may_be_stale(position, error):
-                    raise
-                await self._start_over(error)
+            await self._read_from(position)
         return StagedPartition(
             run=self._run,
             endpoint=self._endpoint,
@@ -201,6 +196,35 @@ class _Stager:
             extra=self._extra,
             began=began,
             reread_keys=self._reread_keys(),
+        )
+
+    async def _read_from(self, position: ResumePosition | None) -> None:
+        try:
+            await self._read_pages(position)
+        except CannotResume as error:
+            await self._start_over(error.__cause__ or error)
+        except PageTokenDead as error:
+            await self._begin_anew(error)
+        except (RequestRefused, ContractBroken) as error:
+            if not self._may_be_stale(position, error):
+                raise
+            await self._start_over(error)
+
+    async def _begin_anew(self, error: PageTokenDead) -> None:
+        """Read a chain whose token has expired from its first page, a few times.
+
+        :raises RequestRefused: the next tokens expire before the end, too.
+        """
+        for _ in range(_MOST_CHAINS - 1):
+            try:
+                return await self._start_over(error)
+            except PageTokenDead as another:
+                error = another
+        raise RequestRefused(
+            f"{error}. The page token expired in {_MOST_CHAINS} readings of this partition. Set "
+            "one: 1. a larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain "
+            "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
+            error.status,
         )
 
     @property
@@ -236,6 +260,7 @@ class _Stager:
                 since,
             )
         self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
+        self._tally.doubt, self._tally.tail_rows = None, 0
         self._earlier["duplicates"] = 0
         await self._read_pages(None, in_place_of_staged=True)
 
