@@ -56,6 +56,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     sources, broken = loaded.sources, [not_loaded(each) for each in loaded.broken]
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]
+    webhook = Webhook.of(settings.alert_url, settings.alert_form, settings.ui_url)
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
         assets=[
@@ -78,7 +79,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(each.schedule for each in broken),
             maintenance_schedule,
         ],
-        sensors=[lost_runs, *alert_sensors(Webhook.of(settings.alerts), fresh_by_policy(sources))],
+        sensors=[lost_runs, *alert_sensors(webhook, fresh_by_policy(sources))],
         executor=chosen_executor(settings.executor, settings.executor_config, HERE),
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),

@@ -18,7 +18,6 @@ import dagster as dg
 import httpx
 
 from assets.compat import FreshnessState, will_be_retried
-from pipeline.config.settings import AlertSettings
 from pipeline.errors import ConfigError, HeadraceError, printable
 
 FRESHNESS_EVERY_S = 60
@@ -90,25 +89,27 @@ class Webhook:
     ui: str | None = None
 
     @classmethod
-    def of(cls, settings: AlertSettings) -> "Webhook | None":
+    def of(cls, url: str | None, form: str | None, ui: str | None) -> "Webhook | None":
         """The webhook of the settings; None where there is none.
+
+        :param form: None: by the host.
 
         :raises ConfigError: no URL, or no such form. The URL is not in the sentence.
         """
-        if settings.url is None:
+        if url is None:
             return None
-        parts = urlsplit(settings.url)
+        parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
                 "HEADRACE_ALERT_URL is no URL: expected the webhook's, as https://host/path"
             )
-        form = settings.form or ("slack" if parts.hostname == _SLACKS_HOST else "generic")
+        form = form or ("slack" if parts.hostname == _SLACKS_HOST else "generic")
         if form not in FORMS:
             raise ConfigError(
                 f"HEADRACE_ALERT_FORM is `{form}`: expected one of "
                 + ", ".join(f"`{name}`" for name in FORMS)
             )
-        return cls(settings.url, form, settings.ui.rstrip("/") if settings.ui else None)
+        return cls(url, form, ui.rstrip("/") if ui else None)
 
     def send(self, alert: Alert) -> None:
         """Post an alert; a few attempts where the host fails.

@@ -19,7 +19,6 @@ from assets.compat import FreshnessState, report_freshness
 from assets.specs import freshness_policy
 from emulator.testing import Emulator
 from local.services import S3
-from pipeline.config.settings import AlertSettings
 from pipeline.errors import ConfigError, HeadraceError
 from tests.assets.project import project, served, wait_for
 from tests.assets.support import FIRST_BACK, day, failing
@@ -59,7 +58,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def webhook(hook: Hook, form: str | None = None, ui: str | None = None) -> Webhook:
-    found = Webhook.of(AlertSettings(hook.url, form, ui))
+    found = Webhook.of(hook.url, form, ui)
     assert found is not None
     return found
 
@@ -177,7 +176,7 @@ def test_a_refusal_is_not_repeated_and_the_url_is_not_said(
 
 
 def test_slack_is_known_by_its_host() -> None:
-    found = Webhook.of(AlertSettings("https://hooks.slack.com/services/x", None, None))
+    found = Webhook.of("https://hooks.slack.com/services/x", None, None)
     assert found is not None
     assert found.form == "slack"
 
@@ -195,12 +194,12 @@ def test_slack_is_known_by_its_host() -> None:
 )
 def test_a_wrong_setting_is_said(url: str, form: str | None, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as why:
-        Webhook.of(AlertSettings(url, form, None))
+        Webhook.of(url, form, None)
     assert HIDDEN not in str(why.value)
 
 
 def test_without_the_setting_there_is_no_sensor() -> None:
-    assert alert_sensors(Webhook.of(AlertSettings(None, None, None)), [GAMES]) == []
+    assert alert_sensors(Webhook.of(None, None, None), [GAMES]) == []
 
 
 def policy(text: str) -> dg.FreshnessPolicy | None:
