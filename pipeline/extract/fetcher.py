@@ -103,6 +103,7 @@ class PageFetcher:
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._under_way: set[object] = set()
+        self._checked_names: list[str] = []
         self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
@@ -284,7 +285,9 @@ class PageFetcher:
         table = inside(made, self._endpoint, *bounds)
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
-        check_names(table, self._endpoint)
+        if table.column_names != self._checked_names:
+            check_names(table, self._endpoint)
+            self._checked_names = table.column_names
         if not self._endpoint.by_key:
             check_shared_keys(table, self._endpoint)
         outside = page.items - table.num_rows
