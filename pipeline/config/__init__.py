@@ -7,7 +7,8 @@ the parts of an endpoint fit together. How pages follow each other is ``pipeline
 ``folders`` loads all of them, each by itself. ``loader`` reads the YAML (``yaml_lines``), puts
 ``settings`` in and turns each mistake into one sentence with file and line; ``hints`` say what a
 wrong key may have meant.
-``json_schema`` describes the YAML to an editor.
+``json_schema`` describes the YAML to an editor. ``aws_source`` is the YAML of the kind ``aws``, and
+``lanes`` what the engine knows of it: accounts and regions, each with a session of its own.
 """
 
 from pipeline.config.endpoint import Endpoint

@@ -35,7 +35,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
     data, lines, filled = _parse(str(file), text, settings, missing)
     merged = without_left_out(merge_defaults(data))
     try:
-        source = Source.model_validate(merged).with_limits_of_key()
+        source = _source_of(merged, missing)
     except ValidationError as error:
         found = [
             sentence
@@ -50,7 +50,21 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
         raise ConfigError("\n".join(found))
     origin = Origin(str(file), {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
     source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
-    return source.with_secrets(_sent(lines, settings, source))
+    return source.with_secrets([*source.secrets, *_sent(lines, settings, source)])
+
+
+def _source_of(data: dict[str, Any], missing: "_Missing") -> Source:
+    """The source of a file's data, by its kind: an API, or AWS.
+
+    :raises ConfigError: settings are missing. Service models are not read for a source without.
+    """
+    if data.get("kind") != "aws":
+        return Source.model_validate(data).with_limits_of_key()
+    if missing.of:
+        raise ConfigError("\n".join(missing.sentences))
+    from pipeline.config.aws_source import AwsSource  # botocore's models: for who reads AWS
+
+    return AwsSource.model_validate(data).as_source()
 
 
 def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:

@@ -21,7 +21,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, closing
+from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import replace
 from typing import Any
 
@@ -31,17 +31,19 @@ import pyarrow as pa
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
+from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
 from pipeline.extract.row_digests import Digests
 from pipeline.extract.row_rules import kept
+from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
 from pipeline.run.progress import PartitionProgress, ReadingEnd
+from pipeline.run.kept_rows import keeper_of
 from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
 from pipeline.run.staged_partition import (
@@ -344,7 +346,13 @@ class _Stager:
             values=self._values,
             failures=self._failures,
             pause=pause_of(self._run.sleep),
+            gate=self._gate,
+            keep=keeper_of(self._run, self._endpoint, self._partition),
         )
+
+    @property
+    def _gate(self) -> AbstractAsyncContextManager[object] | None:
+        return self._run.lanes if self._spec.each and self._spec.each.in_lanes else None
 
     def _came_newest_first(self) -> bool:
         """Whether the newest partition shows that the feed comes newest first."""
