@@ -22,6 +22,7 @@ from assets import (
     source_job,
     source_schedule,
     source_sweeps,
+    sync_job,
 )
 from pipeline.config import load_all
 from pipeline.config.settings import Settings
@@ -66,9 +67,9 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(api_spec(source) for source in sources),
             *filter(None, sweeps),
             *(each.asset for each in broken),
-            budget_page(sources),
+            budget_page([source for source in sources if source.lanes is None]),
         ],
-        jobs=[*jobs.values(), *(each.job for each in broken), maintenance],
+        jobs=[*jobs.values(), *(each.job for each in broken), maintenance, sync_job(sources)],
         schedules=[
             *(source_schedule(source, jobs[source.source]) for source in sources),
             *(each.schedule for each in broken),

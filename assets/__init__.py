@@ -6,8 +6,8 @@ gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: 
 process), ``executor_choice`` (the one that the deployment names), ``step`` (the engine inside it),
 ``progress`` (while it runs), ``materializations`` (what Dagster records of it, with ``metadata``,
 by the thread of ``event_writer``), ``failures`` (how it ends if something failed). For all sources
-together: ``usage``, ``maintenance``, ``sensors``. ``compat`` has all that rests on private
-behaviour of Dagster's pinned version.
+together: ``usage``, ``maintenance``, ``sync`` (tells Dagster what the lake has), ``sensors``.
+``compat`` has all that rests on private behaviour of Dagster's pinned version.
 """
 
 from assets.assets import source_assets
@@ -21,6 +21,7 @@ from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
 from assets.specs import api_spec
+from assets.sync import sync_job
 from assets.usage import budget_page
 
 __all__ = [
@@ -37,4 +38,5 @@ __all__ = [
     "source_schedule",
     "source_sweeps",
     "step_executor",
+    "sync_job",
 ]

@@ -91,7 +91,7 @@ def check_results(
     selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
     if not selected:
         return []
-    found = _all(source, lake, endpoint, results)
+    found = all_checks(source, lake, endpoint, results)
     if only_selected:
         return [each for each in found if each.check_name in selected]
     others = [dg.AssetCheckKey(key, name) for name in CHECKS if name not in selected]
@@ -103,9 +103,10 @@ def check_results(
     ]
 
 
-def _all(
+def all_checks(
     source: Source, lake: ObjectStore, endpoint: str, results: Sequence[PartitionResult]
 ) -> list[dg.AssetCheckResult]:
+    """The results of all checks of an endpoint: statements on some partitions, coverage of all."""
     checks = [
         integrity(source, endpoint, results),
         schema(source, endpoint, results),

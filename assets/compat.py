@@ -13,9 +13,14 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 from dagster._core.definitions.backfill_policy import BackfillPolicyType
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventBatchMetadata
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecordStatus,
+)
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -29,6 +34,9 @@ WITHOUT_MATERIALIZATION: Final[Mapping[str, bool]] = {"__source_asset_observatio
 """Metadata of a result for which Dagster records no materialization, as an earlier attempt has,
 while assets downstream go on. Dagster has it for bodies that log events themselves; a version that
 no longer knew it would record twice."""
+
+GENERATION_TAG: Final = DATA_VERSION_TAG
+"""The tag of a materialization that Dagster indexes: of many partitions it is read in one query."""
 
 HARMLESS_THREADS: Final = frozenset({"termination-handler", "QueueFeederThread"})
 """Names of the threads of a run that the UI or the daemon has started: one waits for *Terminate*,
@@ -66,7 +74,8 @@ def names_a_partition(arguments: Sequence[str]) -> bool:
 
 
 def log_materializations(
-    context: dg.AssetExecutionContext, made: Sequence[dg.AssetMaterialization]
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    made: Sequence[dg.AssetMaterialization],
 ) -> None:
     """Log materializations together: a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets them in
     one transaction. They stay though the step fails. Any thread may call."""
@@ -76,7 +85,10 @@ def log_materializations(
         dg.DagsterEvent.asset_materialization(step, each, last if len(made) > 1 else None)
 
 
-def log_checks(context: dg.AssetExecutionContext, results: Sequence[dg.AssetCheckResult]) -> None:
+def log_checks(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+    results: Sequence[dg.AssetCheckResult],
+) -> None:
     """Log the results of one asset's checks as events, which stay though the step fails.
 
     A result that is yielded costs Dagster two look-ups of the materialization that it is of, for
@@ -101,7 +113,7 @@ def log_checks(context: dg.AssetExecutionContext, results: Sequence[dg.AssetChec
 
 
 def _latest_materialization(
-    context: dg.AssetExecutionContext, key: dg.AssetKey | None
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, key: dg.AssetKey | None
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
     assert key is not None
     found = context.instance.fetch_materializations(AssetRecordsFilter(key), limit=1).records
@@ -122,6 +134,34 @@ def last_passed(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
     found = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     done = AssetCheckExecutionRecordStatus.SUCCEEDED
     return {key.name for key, record in found.items() if record.status is done}
+
+
+def has_check_results(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
+    """Whether a check was ever evaluated."""
+    done = {*COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES}
+    storage = instance.event_log_storage
+    return bool(storage.get_asset_check_execution_history(key, limit=1, status=done))
+
+
+def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
+    """By partition, the generation that its latest materialization is of; of others nothing."""
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+    found = instance.event_log_storage.get_latest_tags_by_partition(key, kind, [GENERATION_TAG])
+    return {partition: tags[GENERATION_TAG] for partition, tags in found.items()}
+
+
+def recorded_generation(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
+    """The generation that the latest materialization is of; empty if there is none."""
+    latest = instance.get_latest_materialization_event(key)
+    made = latest.asset_materialization if latest else None
+    return ((made.tags or {}) if made else {}).get(GENERATION_TAG, "")
+
+
+def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
+    """The ids of all runs that have not ended, and of the runs that they continue."""
+    unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
+    runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
+    return {found for run in runs for found in (run.run_id, run.root_run_id) if found}
 
 
 def silence_missing_outputs(context: dg.AssetExecutionContext) -> None:

@@ -13,7 +13,7 @@ import dagster as dg
 from assets.asset_checks import check_results
 from assets.compat import WITHOUT_MATERIALIZATION, log_checks, silence_missing_outputs
 from assets.event_writer import EventWriter
-from assets.metadata import metadata_of
+from assets.metadata import materialization_of
 from assets.partitions import recorded_partition
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -48,8 +48,7 @@ class MaterializationRecorder:
         partition = recorded_partition(self._source, result.endpoint, result.manifest.partition)
         if (key, partition) not in self._recorded:
             self._recorded.add((key, partition))
-            metadata = {**metadata_of(result, self._source, lake), **shared}
-            self._writer.put(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
+            self._writer.put(materialization_of(result, self._source, lake, shared))
         if last:
             self.record_checks(lake, result.endpoint)
 

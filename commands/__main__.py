@@ -90,8 +90,20 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
 
     _add_backfill(verbs)
+    _add_sync(verbs)
     _add_state(verbs)
     return parser
+
+
+def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(
+        verbs,
+        "sync",
+        "tell Dagster what the lake has, from the manifests, without reading the API",
+        "sync igdb",
+    )
+    verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
+    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,5 +1,6 @@
-"""``load``, ``sweep``, ``backfill``: Dagster's own commands, with the log of the assets alone."""
+"""``load``, ``sweep``, ``backfill``, ``sync``: Dagster's commands, with the assets' log alone."""
 
+import json
 import os
 import re
 import sys
@@ -35,6 +36,17 @@ def sweep(what: str) -> int:
     return _run(
         ["asset", "materialize", "-f", "definitions.py", "--select", selection(f"{what}_gone")]
     )
+
+
+def sync(source: str) -> int:
+    """Tell Dagster from the manifests what the lake has. :return: 1 if the run failed."""
+    if source and not _NAME.fullmatch(source):
+        raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
+    config = {"ops": {"tell_dagster": {"config": {"source": source}}}}
+    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        file = Path(folder, "config.yaml")
+        file.write_text(json.dumps(config))
+        return _run(["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)])
 
 
 def backfill(source: str, days: str) -> int:

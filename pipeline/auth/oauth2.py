@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets, for_header
 from pipeline.auth.token_auth import TokenAuth, TokenGrant, token_request
+from pipeline.auth.token_file import TokenFile
 from pipeline.model import HeaderName, HostUrl
 
 _CHECK_CLIENT: Final = (
@@ -22,7 +23,12 @@ _CHECK_CLIENT: Final = (
 _CHECK_REFRESH: Final = (
     "Check `auth.refresh_token`, `auth.client_id` and `auth.client_secret`. An endpoint that gives "
     "a new refresh token at each renewal accepts the old one no more: an earlier run may have used "
-    "it."
+    "it: sign in anew, and set `auth.token_folder`, which keeps the new ones."
+)
+_CHECK_KEPT: Final = (
+    "Check: 1. `auth.client_id` and `auth.client_secret`; 2. that nobody else uses this refresh "
+    "token; 3. sign in anew at the API and set `auth.refresh_token`: what `auth.token_folder` "
+    "keeps of the old one is passed over then."
 )
 
 
@@ -99,10 +105,18 @@ class ClientCredentialsAuth(OAuth2):
 
 @AUTH.register("oauth2_refresh_token")
 class RefreshTokenAuth(OAuth2):
-    """OAuth2 refresh token (RFC 6749, 6). One that comes in its place does not outlive the run."""
+    """OAuth2 refresh token (RFC 6749, 6). One that comes in its place outlives the run in
+    ``token_folder`` only.
+    """
 
     kind: Literal["oauth2_refresh_token"]
     refresh_token: SecretStr
+    token_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder of this user alone, for an API that takes each refresh token once: "
+        "the next one is kept there, and one process at a time renews",
+    )
 
     @model_validator(mode="after")
     def _basic_has_both(self) -> "RefreshTokenAuth":
@@ -111,7 +125,12 @@ class RefreshTokenAuth(OAuth2):
         return self
 
     def make(self, context: AuthContext) -> httpx.Auth:
-        grant = TokenGrant(self._request, Secrets(self), _CHECK_REFRESH, refreshes=True)
+        file = None
+        if self.token_folder is not None:
+            of = (self.token_url, self.identity, self.refresh_token.get_secret_value())
+            file = TokenFile(self.token_folder, of)
+        remedy = _CHECK_REFRESH if file is None else _CHECK_KEPT
+        grant = TokenGrant(self._request, Secrets(self), remedy, refreshes=True, file=file)
         return TokenAuth(grant, self.renew_before_s, context.clock)
 
     def _request(self, newest: str) -> httpx.Request:

@@ -8,7 +8,10 @@ each of them would take many times as long.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -16,9 +19,11 @@ from typing import Any, Final
 import httpx
 
 from pipeline.auth.base import Secrets
+from pipeline.auth.token_file import KeptToken, TokenFile
 from pipeline.errors import ApiUnavailable, AuthError, cut
 from pipeline.redaction import contains_secret
 
+log = logging.getLogger("headrace.auth")
 FOR_TOKENS: Final = "headrace.for_tokens"
 """The extension of a request that goes to the token endpoint, and not to the API: a function that
 is called with the error if no response comes."""
@@ -45,6 +50,7 @@ class TokenGrant:
     :ivar name: the header that carries the token, behind ``prefix``.
     :ivar lifetime_s: seconds that a token lives for; None: as the response says.
     :ivar refreshes: whether a refresh token in the response is the one to use from then on.
+    :ivar file: where tokens are kept for the next run; None: in memory alone.
     """
 
     request: Callable[[str], httpx.Request]
@@ -55,6 +61,7 @@ class TokenGrant:
     prefix: str = "Bearer "
     lifetime_s: float | None = None
     refreshes: bool = False
+    file: TokenFile | None = None
 
     async def token_of(self, response: httpx.Response, given: frozenset[str]) -> "AccessToken":
         """The token in a response of the endpoint.
@@ -97,10 +104,12 @@ class AccessToken:
     lifetime_s: float
 
 
-def token_request(url: str, headers: Mapping[str, str] | None = None, **body: Any) -> httpx.Request:
-    """A POST that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
+def token_request(
+    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **sent: Any
+) -> httpx.Request:
+    """A request that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
     return httpx.Request(
-        "POST", url, headers={"Accept": "application/json", **(headers or {})}, **body
+        method, url, headers={"Accept": "application/json", **(headers or {})}, **sent
     )
 
 
@@ -118,10 +127,13 @@ class TokenAuth(httpx.Auth):
         renew_before_s: float,
         clock: Callable[[], float],
         extra_headers: Mapping[str, str] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """:param wall: seconds since 1970, by which other processes read when a token runs out."""
         self._grant = grant
         self._renew_before_s = renew_before_s
         self._clock = clock
+        self._wall = wall
         self._extra = dict(extra_headers or {})
         self._token = ""
         self._refresh = ""  # what the endpoint gave in place of the source's refresh token
@@ -144,7 +156,9 @@ class TokenAuth(httpx.Auth):
             self._raise_if_refused()
             if not self._is_good:
                 self._raise_if_failed(since)
-                await self._keep((yield self._token_request()))
+                async with self._alone():
+                    if not self._is_good:
+                        await self._keep((yield self._token_request()))
         for attempt in count(1):
             response = yield self._signed(request)
             if response.status_code != 401:
@@ -157,7 +171,29 @@ class TokenAuth(httpx.Auth):
                     return  # a new token is refused as well
                 if is_newest:
                     self._raise_if_failed(since)
-                    await self._keep((yield self._token_request()))
+                    async with self._alone():
+                        if request.headers[self._grant.name] == self._signature:
+                            await self._keep((yield self._token_request()))
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Renew while no other process does; with what it kept, if it has renewed meanwhile."""
+        if self._grant.file is None:
+            yield
+            return
+        async with self._grant.file.alone():
+            kept = await asyncio.to_thread(self._grant.file.read)
+            if kept is not None:
+                self._adopt(kept)
+            yield
+
+    def _adopt(self, kept: KeptToken) -> None:
+        left_s = kept.good_until - self._wall()
+        self._refresh = kept.refresh
+        self._given |= {kept.refresh, kept.access}
+        if left_s > 0 and kept.access != self._token:
+            self._token = kept.access
+            self._good_until = self._clock() + left_s
 
     @property
     def _is_good(self) -> bool:
@@ -208,11 +244,24 @@ class TokenAuth(httpx.Auth):
         except (httpx.TransportError, ApiUnavailable) as error:
             self.failed(error)
             raise
+        left_s = token.lifetime_s - min(self._renew_before_s, token.lifetime_s / 2)
+        self._warn_if_lost(token.refresh)
         self._token = token.text
         self._refresh = token.refresh or self._refresh
         self._given |= {self._token, self._refresh}
-        ahead_s = min(self._renew_before_s, token.lifetime_s / 2)
-        self._good_until = self._clock() + token.lifetime_s - ahead_s
+        if self._grant.file is not None and token.refresh:
+            kept = KeptToken(token.refresh, token.text, self._wall() + left_s)
+            await asyncio.to_thread(self._grant.file.write, kept)
+        self._good_until = self._clock() + left_s
+
+    def _warn_if_lost(self, refresh: str) -> None:
+        if refresh and self._grant.file is None and not self._refresh:
+            if refresh in self._grant.secrets.known:
+                return
+            log.warning(
+                "The token endpoint gave a new refresh token, which ends with this run. If the API "
+                "takes each refresh token once, the next run is refused: set `auth.token_folder`"
+            )
 
 
 async def _json_of(response: httpx.Response) -> object:

@@ -103,7 +103,7 @@ class Operation:
 
     @property
     def protocol(self) -> str:
-        """How the service is spoken to: ``ec2``, ``query``, ``json``, ``rest-json``, ``rest-xml``."""
+        """How the service is spoken to: ec2, query, json, rest-json or rest-xml."""
         spoken = self.model.service_model.metadata.get("protocols") or []
         first = next((p for p in _OLDEST_PROTOCOLS_FIRST if p in spoken), None)
         return first or str(self.model.service_model.resolved_protocol)
@@ -200,12 +200,12 @@ _LIMITS: Final = ("MaxResults", "maxResults", "MaxItems", "Limit", "limit", "Max
 def _by_convention(model: OperationModel) -> OperationPaging | None:
     given = model.input_shape.members if model.input_shape else {}
     said = model.output_shape.members if model.output_shape else {}
-    for token in _TOKENS:
-        after = "NextMarker" if token == "Marker" and "NextMarker" in said else token
-        if token in given and after in said:
-            limit_key = next((name for name in _LIMITS if name in given), "")
+    for name in _TOKENS:
+        after = "NextMarker" if name == "Marker" and "NextMarker" in said else name
+        if name in given and after in said:
+            limit_key = next((limit for limit in _LIMITS if limit in given), "")
             more = "IsTruncated" if "IsTruncated" in said else ""
-            return OperationPaging((token,), (after,), more, limit_key)
+            return OperationPaging((name,), (after,), more, limit_key)
     return None
 
 

@@ -43,7 +43,9 @@ class ServiceEndpoint:
 
 
 @cache
-def service_endpoint(service_name: str, region: str, override: str | None = None) -> ServiceEndpoint:
+def service_endpoint(
+    service_name: str, region: str, override: str | None = None
+) -> ServiceEndpoint:
     """The endpoint of a service in a region, by botocore's rules.
 
     :param override: the URL to send to in place of AWS's own, such as an emulator's.
@@ -151,8 +153,12 @@ class WireResponse:
     message: str = ""
 
 
-def read(operation: Operation, status: int, headers: Mapping[str, str], body: bytes) -> WireResponse:
-    """What a response says. :raises ValueError: it can't be read as the service's protocol has it.
+def read(
+    operation: Operation, status: int, headers: Mapping[str, str], body: bytes
+) -> WireResponse:
+    """What a response says.
+
+    :raises ValueError: it can't be read as the service's protocol has it.
     """
     raw = {"status_code": status, "headers": HeadersDict(headers), "body": body}
     try:

@@ -55,7 +55,7 @@ _OF_LANES: Mapping[str, dict[str, Any]] = {
     STALE: {
         "type": "bool",
         "value": False,
-        "description": "True: the row is of an earlier partition, since its lane could not be read.",
+        "description": "True: of an earlier partition, since the lane could not be read.",
     },
 }
 _MANY = 100_000
@@ -359,5 +359,8 @@ class AwsSource(Model):
                 yield self.credentials.session_token.get_secret_value()
 
 
-_SAME = tuple(name for name in Source.model_fields if name in AwsSource.model_fields and name not in ("endpoints", "limits"))  # fmt: skip
-
+_SAME = tuple(
+    name
+    for name in Source.model_fields
+    if name in AwsSource.model_fields and name not in ("endpoints", "limits")
+)

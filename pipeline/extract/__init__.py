@@ -7,8 +7,8 @@ In the order in which a page goes through them:
   what they get from around them; ``feed`` watches an endpoint that has its latest rows only. The
   result is a ``parsed_page``. ``clock`` reads the API's own time; ``capped_page`` doubts a page
   that should be the only one.
-- ``confirmation`` requests odd pages and ends a second time; ``completeness`` proves that no row is
-  missing, and notices loops.
+- ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends what grows
+  faster than that; ``completeness`` proves that no row is missing, and notices loops.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others,
   ``row_digests`` and ``seen_rows`` know which rows came already;
   ``fan_out`` reads the pages of each value of a list; ``prefetch`` keeps pages on their way.

@@ -165,6 +165,7 @@ class CountReconciliation:
     :ivar chained: pages were named by the one before them.
     :ivar joined: pages began with the last row of the one before them.
     :ivar steady: no page has contradicted another one.
+    :ivar total_rose: a page had a higher total than one before it. Not kept.
     """
 
     counted: int | None = None
@@ -174,6 +175,12 @@ class CountReconciliation:
     chained: bool = False
     joined: bool = False
     steady: bool = True
+    total_rose: bool = False
+
+    @property
+    def grew(self) -> bool:
+        """True if rows came while they were read, for all that the API's numbers show."""
+        return self.total_rose or (self.counted is not None and self.rows > self.counted)
 
     @property
     def rows(self) -> int:
@@ -205,6 +212,7 @@ class CountReconciliation:
     def record_total(self, index: int, total: int) -> None:
         """A page of a slice says that the slice has so many rows."""
         self.steady &= self.totals.get(index, total) == total
+        self.total_rose |= total > self.totals.get(index, total)
         self.totals[index] = total
 
     def agrees(self, counted_after: int | None) -> bool | None:

@@ -55,6 +55,7 @@ class ConfirmationLimits:
     :ivar end_wait_s: seconds between an empty page that suggests the end and its confirmation; up
         to half as much is added by chance.
     :ivar passes: passes over all pages, until the rows and the count agree.
+    :ivar growing_passes: passes in a row in which rows came: another one would agree no better.
     """
 
     broken_page_retries: int = 2
@@ -67,6 +68,7 @@ class ConfirmationLimits:
     end_wait_s: float = 1.0
     unchanged_pages: int = 5
     passes: int = 3
+    growing_passes: int = 2
 
 
 LIMITS: Final = ConfirmationLimits()

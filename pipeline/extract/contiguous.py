@@ -85,7 +85,7 @@ class ContiguousReader:
                 yield batch
         if self.progress.pages == 1 and self.progress.total is None:
             await self._seeker.check_filter(head)
-        self.progress.contiguous = True
+        self.progress.contiguous = self.progress.doubt is None
 
     def _resumed(self, first: PageRequest, position: ContiguousPosition | None) -> PageRequest:
         if position is None:
@@ -139,7 +139,8 @@ class ContiguousReader:
             yield page
             total = self.progress.total if info.total is None else info.total
             known = replace(info, total=total)
-            request = None if segment.closed else self._paging.next_request(request, known)
+            ends = segment.closed or page.tail is not None
+            request = None if ends else self._paging.next_request(request, known)
 
     async def _requested(
         self, request: PageRequest, previous: ParsedPage | None
@@ -234,7 +235,7 @@ class ContiguousReader:
                 ended = self._coverage.ends_with(current.request, current.info)
                 patience += brings
                 yield current
-                if target and self._joins(target):
+                if self._at_end or (target and self._joins(target)):
                     return
                 if not brings and ended:
                     return
@@ -256,7 +257,7 @@ class ContiguousReader:
         """The rows that the pages so far have not reached, until the end is confirmed."""
         self._coverage = replace(self._coverage, confirmations=min(1, self._coverage.confirmations))
         by_empty = self._coverage.confirmations == 0  # no short page came before the end
-        while (
+        while not self._at_end and (
             self._coverage.confirmations < self._enough_confirmations()
             or await self._more_behind_one_row(head)
         ):
@@ -346,6 +347,10 @@ class ContiguousReader:
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
         self.progress.rows += table.num_rows
+        if page.tail is not None:
+            self._at_end = True
+            self.progress.tail_rows += page.tail.rows_left
+            self.progress.doubt = self.progress.doubt or page.tail.doubt
         position = ContiguousPosition(
             covered=self._coverage.covered,
             offset=self._offset,

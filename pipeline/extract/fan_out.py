@@ -357,6 +357,7 @@ class FanOutReader:
         total.gaps_refetched += of_value.gaps_refetched
         total.duplicate_rows += of_value.duplicate_rows
         total.doubt = total.doubt or of_value.doubt
+        total.tail_rows += of_value.tail_rows
         total.reread_keys += of_value.reread_keys
         total.passes = max(total.passes, of_value.passes)
 

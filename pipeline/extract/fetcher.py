@@ -39,6 +39,7 @@ from pipeline.extract.page_checks import (
     ends,
     in_order_of,
     inside,
+    newer_than,
     with_first_cursor,
     without_bounds,
     without_duplicates,
@@ -77,7 +78,8 @@ class PageFetcher:
         """:param began: when the reading began: rows change from then on. Default: now.
         :param newest_first: an earlier reading has shown that the feed comes so.
         """
-        self._changed_before = (began or datetime.now(UTC)) - _UNCERTAIN
+        self._began = began or datetime.now(UTC)
+        self._changed_before = self._began - _UNCERTAIN
         self._sender = sender
         self._source = source
         self._name = name
@@ -282,6 +284,7 @@ class PageFetcher:
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
             looks_capped=self._looks_capped(came, response),
+            newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
         )
 
     def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:

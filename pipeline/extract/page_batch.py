@@ -23,6 +23,8 @@ class ExtractionProgress:
     :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
     :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
         another pass), and had changed.
+    :ivar tail_rows: rows that lay behind the end when the reading ended, since they grow faster
+        than an end can be confirmed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
     :ivar doubt: why it is not proved, if one page says so.
     """
@@ -34,6 +36,7 @@ class ExtractionProgress:
     duplicate_rows: int = 0
     reread_keys: list[Digests] = field(default_factory=list)
     passes: int = 1
+    tail_rows: int = 0
     values: int = 0
     of_values: int = 0
     contiguous: bool = False

@@ -398,6 +398,14 @@ def after_end(
     return int(pc.sum(behind).as_py() or 0)
 
 
+def newer_than(table: pa.Table, endpoint: Endpoint, began: datetime) -> bool:
+    """Whether all rows of a page, which has some, changed at or after an instant."""
+    if endpoint.cursor is None or table.num_rows == 0:
+        return False
+    column = instants(table[endpoint.cursor], endpoint.window.zone)
+    return bool(pc.all(pc.fill_null(pc.greater_equal(column, _instant(began)), False)).as_py())
+
+
 def with_first_cursor(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     """The rows with the cursor that they have in the first of several columns."""
     if endpoint.cursor != FIRST_CURSOR:

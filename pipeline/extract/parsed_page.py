@@ -14,6 +14,18 @@ from pipeline.pagination.page import PageInfo, PageRequest, PageToken
 
 
 @dataclass(frozen=True)
+class TailEnd:
+    """Why the reading ends at a page though rows lie behind it (``growing_tail``).
+
+    :ivar rows_left: that lay behind the page when it was requested again: they came meanwhile.
+    :ivar doubt: why it is not known that all rows came that were there; None if it is.
+    """
+
+    rows_left: int
+    doubt: str | None = None
+
+
+@dataclass(frozen=True)
 class ParsedPage:
     """A page: its request, what the page says of itself, and its rows (with ``_extracted_at``).
 
@@ -29,6 +41,8 @@ class ParsedPage:
     :ivar looks_capped: why it may not be all there is, where it should be the only page.
     :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
         is what the API says.
+    :ivar newer_than_reading: all of its rows changed after the reading began.
+    :ivar tail: the reading ends here, as the rows grow faster than they are read.
     """
 
     request: PageRequest
@@ -44,6 +58,8 @@ class ParsedPage:
     ends_by_empty: bool = False
     older_than_window: bool = False
     looks_capped: str | None = None
+    newer_than_reading: bool = False
+    tail: TailEnd | None = None
 
 
 class PageSource(Protocol):

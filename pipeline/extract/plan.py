@@ -19,6 +19,7 @@ from pipeline.extract.confirmation import (
 )
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
+from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.page_batch import EndpointReader
 from pipeline.extract.parsed_page import PageSource
 from pipeline.extract.prefetch import Ahead
@@ -138,7 +139,7 @@ def _extraction(
         pause = no_pause  # most parents have no children: a second each would be hours
     if endpoint.proven:
         return ContiguousReader(
-            pages,
+            GrowingTail(pages, pages, paging, endpoint.key),
             paging,
             key=endpoint.key_of_rows[0],
             ahead=ahead,
@@ -151,7 +152,7 @@ def _extraction(
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     return SequentialReader(
-        _confirmed(endpoint, paging, pages, pause),
+        GrowingTail(_confirmed(endpoint, paging, pages, pause), pages, paging, endpoint.key),
         paging,
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,

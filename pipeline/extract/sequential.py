@@ -71,6 +71,8 @@ class SequentialReader:
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
         self._stopped = False  # at a page that is older than the window
+        self._outgrown = False  # the rows grow faster than an end can be confirmed
+        self._grew = 0  # passes in a row in which the API's count grew
         self._seen = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
@@ -111,7 +113,9 @@ class SequentialReader:
                     "the rows of all attempts and the API's count do not agree, and which rows the "
                     "earlier attempt read is not known"
                 )
-            if self.progress.passes == LIMITS.passes or not self._key:
+            self._grew = self._grew + 1 if self._counts.grew else 0
+            last = self.progress.passes == LIMITS.passes or self._grew == LIMITS.growing_passes
+            if last or not self._key:
                 self._refuse_if_stuck()
                 return
             self.progress.passes += 1
@@ -134,6 +138,9 @@ class SequentialReader:
         if self._stopped:  # no count of all rows says anything of those that were read
             return None if self._counts.blind or not self._counts.steady else True
         counted = self._counts.counted
+        if self._outgrown:  # no pass brings as many rows as are counted at its end
+            proved = self._counts.steady and not self._counts.blind
+            return self._counts.rows >= (counted or 0) if proved else None
         all_came = counted is not None and self._counts.rows == counted
         return self._counts.agrees(await self._count() if all_came else None)
 
@@ -189,7 +196,7 @@ class SequentialReader:
         return info if counted is None else replace(info, total=counted)
 
     def _next_request(self, page: ParsedPage) -> PageRequest | None:
-        if page.older_than_window:
+        if page.older_than_window or page.tail is not None:
             return None
         return self._paging.next_request(page.request, self._info_of(page))
 
@@ -201,7 +208,8 @@ class SequentialReader:
         following, info, counts = self._next_request(page), page.info, self._counts
         self._stopped |= page.older_than_window
         self.progress.doubt = self.progress.doubt or page.looks_capped
-        if self._previous is not None and following is None:
+        self._note_tail(page)
+        if self._previous is not None and following is None and page.tail is None:
             await check_last(self._pages, self._previous, page.request, info)
         shared = len(self._previous.boundary_keys) if self._previous is not None else 0
         self._compare_with_previous(index, page)
@@ -217,6 +225,12 @@ class SequentialReader:
         self.progress.rows += table.num_rows
         after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot())
         return PageBatch(table, after, page.arrow_bytes)
+
+    def _note_tail(self, page: ParsedPage) -> None:
+        if page.tail is not None:
+            self._outgrown = True
+            self.progress.tail_rows += page.tail.rows_left
+            self.progress.doubt = self.progress.doubt or page.tail.doubt
 
     def _compare_with_previous(self, index: int, page: ParsedPage) -> None:
         """Whether a page begins where the one before it ended, as far as it shows."""

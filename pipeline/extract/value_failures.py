@@ -9,7 +9,7 @@
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -117,9 +117,9 @@ class ListFailures:
 class LaneFailures(ListFailures):
     """Of the lanes of a source, accounts and regions: each ends in an outcome, and all are counted.
 
-    ``none`` (an error that says that there is nothing) and ``denied`` are no failures. Whatever else
-    goes wrong in a lane is the lane's own, as each has a host, a session and limits of its own; if
-    too many fail, and a later attempt may read them, that attempt reads these alone.
+    ``none`` (an error that says that there is nothing) and ``denied`` are no failures. Whatever
+    else goes wrong in a lane is the lane's own, as each has a host, a session and limits of its
+    own; if too many fail, and a later attempt may read them, that attempt reads these alone.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]] = (
@@ -170,3 +170,19 @@ class LaneFailures(ListFailures):
         if any(each.retryable for each in broken):
             raise ApiUnavailable(text)
         raise ContractBroken(text)
+
+
+def lanes_in_words(found: Mapping[str, Any], lanes: Mapping[str, int]) -> str:
+    """What came of the lanes, for a check: how many of each outcome, and why some have no rows."""
+    counts = ", ".join(f"{number:,} {outcome}" for outcome, number in lanes.items() if number)
+    reasons = ", ".join(
+        f"{count:,} {outcome} by {code}" for outcome, code, count in found.get("reasons", ())
+    )
+    text = f"{found['asked']:,} lanes: {counts or 'none'}" + (f" ({reasons})" if reasons else "")
+    if not found.get("failed"):
+        return text
+    first = found["failures"][0]
+    return (
+        f"{text}; those that failed or were denied keep their rows of the partition before, marked "
+        f"`_stale`; the first is `{first['parent']}`: {first['reason']}"
+    )

@@ -100,6 +100,8 @@ class ManifestNotes:
     :ivar converted: by column, how many cells did not come in its type.
     :ivar duplicate_rows: rows that were dropped, as one that is kept is equal in all columns.
     :ivar older_versions: rows that were dropped, as a later one of the same key is kept.
+    :ivar tail_rows: rows that lay behind the end when the reading ended, as rows were added faster
+        than an end can be confirmed: the next partition's.
     :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
@@ -118,6 +120,7 @@ class ManifestNotes:
     converted: Mapping[str, int] = field(default_factory=dict)
     duplicate_rows: int = 0
     older_versions: int = 0
+    tail_rows: int = 0
     filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
@@ -140,6 +143,7 @@ class ManifestNotes:
             "converted": dict(self.converted) or None,
             "duplicate_rows": self.duplicate_rows or None,
             "older_versions": self.older_versions or None,
+            "tail_rows": self.tail_rows or None,
             "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
@@ -177,6 +181,7 @@ _PLAIN_NOTES: Final = frozenset(
         "converted",
         "duplicate_rows",
         "older_versions",
+        "tail_rows",
         "filtered_rows",
         "dropped",
     }

@@ -49,7 +49,8 @@ class LaneSigner(httpx.Auth):
             named = {
                 name: value
                 for name, value in sent.headers.items()
-                if name == "content-type" or (name.startswith("x-amz-") and name not in _SIGNED_LATER)
+                if name == "content-type"
+                or (name.startswith("x-amz-") and name not in _SIGNED_LATER)
             }
             plain = wire.WireRequest(sent.method, str(sent.url), named, sent.content)
             sent.headers.update(wire.signature(plain, credentials, self._endpoint))

@@ -228,9 +228,9 @@ class LaneSender:
             endpoint = wire.service_endpoint(key.service, region, self.access.endpoint_url)
         except ConfigError as error:
             raise _not_there(key, str(error)) from None
-        if self.access.endpoint_url is None and not service_is_in(key.service, region):
-            if key.region != GLOBAL:
-                raise _not_there(key, f"`{key.service}` is not in `{region}`")
+        of_aws = self.access.endpoint_url is None and key.region != GLOBAL
+        if of_aws and not service_is_in(key.service, region):
+            raise _not_there(key, f"`{key.service}` is not in `{region}`")
         source = self._source.model_copy(
             update={"base_url": endpoint.url, "limits": self._limits(key)}
         )
@@ -241,7 +241,7 @@ class LaneSender:
         http = httpx.AsyncClient(
             auth=LaneSigner(self.sessions, key.account, endpoint),
             headers={"User-Agent": "headrace"},
-            timeout=httpx.Timeout(source.timeouts.read_s, connect=source.timeouts.connect_s, pool=None),
+            timeout=None,  # the transport has those that all lanes share
             transport=BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
             follow_redirects=False,
         )

@@ -38,7 +38,10 @@ class AccountSessions:
     """
 
     def __init__(
-        self, access: LaneAccess, call: Call, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        access: LaneAccess,
+        call: Call,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._access, self._call, self._now = access, call, now
         self._assumed: dict[str, _Assumed] = {}
@@ -134,8 +137,8 @@ class AccountSessions:
         except BotoCoreError as error:
             named = f"of the profile `{profile}` " if profile else ""
             raise AuthError(
-                f"The credentials of AWS {named}can't be used ({type(error).__name__}: {error}). If "
-                "they are of single sign-on: `aws sso login`."
+                f"The credentials of AWS {named}can't be used ({type(error).__name__}: {error}). "
+                "If they are of single sign-on: `aws sso login`."
             ) from None
 
 

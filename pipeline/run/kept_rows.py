@@ -1,8 +1,8 @@
 """The rows that a lane keeps while it can't be read: those of the partition before, marked stale.
 
-A lane that fails, or is denied, says nothing of its rows: without them they would look deleted. So
-the partition has them as they were, with ``_stale`` true and the ``_extracted_at`` of when they were
-read. A lane that is read again replaces them.
+A lane that fails, or is denied, says nothing of its rows: left out, they would look deleted. So
+the partition has them as they were, with ``_stale`` true and the ``_extracted_at`` of when they
+were read. A lane that is read again replaces them.
 """
 
 from collections.abc import Callable

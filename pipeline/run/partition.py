@@ -42,8 +42,8 @@ from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
-from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.kept_rows import keeper_of
+from pipeline.run.progress import PartitionProgress, ReadingEnd
 from pipeline.run.resume import OpenedPartition, open_partition
 from pipeline.run.row_buffer import RowBuffer
 from pipeline.run.staged_partition import (
@@ -321,6 +321,8 @@ class _Stager:
             log.warning("%s: %s", self._run.source.source, sentence)
         if self._tally.doubt is not None:
             self._extra["unproved"] = self._tally.doubt
+        if self._tally.tail_rows:
+            self._extra["tail_rows"] = self._tally.tail_rows
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)

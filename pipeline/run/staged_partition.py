@@ -18,6 +18,7 @@ from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.row_digests import Digests
+from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.carry_out import CommitResult
 from pipeline.lake.current_rows import LateRows
@@ -75,6 +76,12 @@ _NO_VALUES = (
 _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
+)
+_TAIL = (
+    "rows are added faster than their end can be confirmed: all rows that were there when the "
+    "reading came to the end are in this partition, and {:,} that lay behind it a moment later are "
+    "left to the next one, with those that came since. Where their cursor lies before its safety "
+    "margin, materialize this partition again"
 )
 _NOT_COUNTED = "late rows are not counted, since {} can't be read: {}"
 _MOST_SAID: Final = 300
@@ -243,6 +250,8 @@ class StagedPartition:
         found = self.extra.get("fan_out", {})
         failed, asked = found.get("failed", 0), found.get("asked", 0)
         noun = "parents" if self._spec.parents else "values"
+        if lanes := found.get("lanes"):
+            return Check("values_read", not failed, lanes_in_words(found, lanes), blocking=False)
         if not failed:
             return Check("values_read", True, f"{asked:,} {noun} were read", blocking=False)
         first = found["failures"][0]
@@ -319,6 +328,7 @@ class StagedPartition:
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
+                tail_rows=self.extra.get("tail_rows", 0),
                 warning="; ".join(filter(None, (self._warning(newest), damage))),
             ),
         )
@@ -344,7 +354,9 @@ class StagedPartition:
 
     def _warning(self, newest: Manifest | None) -> str:
         """What a user should look at, though every row is proved to be there."""
-        return "; ".join(filter(None, [*self._warnings_of_times(newest), self._on_rows(newest)]))
+        tail = self.extra.get("tail_rows", 0)
+        said = [*self._warnings_of_times(newest), self._on_rows(newest)]
+        return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *said]))
 
     def _checks_of_times(self) -> Iterator[Check]:
         """What of the window could not be kept, or is not known: only if there is something."""
@@ -391,7 +403,7 @@ class StagedPartition:
             self.window,
         )
         summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
-        worth = found.keys() - {"version"} or summary.get("failed")
+        worth = found.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**found, **summary} if worth else {}
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:

@@ -64,12 +64,12 @@ ABILITIES: dict[str, Ability] = {
     "paging_first": Ability("numbered pages that begin beyond 1", known=True),
     "paging_place": Ability("a token in a place where the YAML puts none"),
     # Credentials
-    "auth_rotating": Ability("a refresh token that is used once"),
+    "auth_rotating": Ability("a refresh token that is used once", known=True),
     "auth_jwt": Ability("a signed token (JWT)"),
-    "auth_place": Ability("a key in the body or a cookie"),
+    "auth_place": Ability("a key in a cookie, or a session's in the URL"),
     "auth_two": Ability("two credentials in one request"),
     "auth_token_name": Ability("a token under another name than access_token"),
-    "auth_login": Ability("a login that is no POST of a JSON object"),
+    "auth_login": Ability("a login in a form that the YAML has no place for"),
     "auth_computed": Ability("credentials that are computed"),
     # What is not JSON, and what takes several steps
     "format": Ability("a response that is not JSON"),

@@ -285,8 +285,10 @@ def _is_computed(need: Need | None) -> bool:
 
 
 def _auth_needs(draft: Draft) -> bool:
+    """Whether its credentials can't be said."""
     return any(
-        n.ability.startswith("auth_") or "authenticator" in n.component.lower() for n in draft.needs
+        n.ability.startswith("auth_") or "authenticator" in n.component.lower()
+        for n in lacking(draft.needs, draft.known)
     )
 
 

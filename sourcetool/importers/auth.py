@@ -3,6 +3,7 @@
 from typing import Any
 
 from sourcetool.importers.draft import EMPTY, Draft, needed
+from sourcetool.importers.increments import seconds
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.texts import text_of
@@ -86,18 +87,23 @@ def _basic(draft: Draft, component: Component) -> None:
 
 def _oauth(draft: Draft, component: Component) -> None:
     grant = str(component.get("grant_type") or "refresh_token")
+    client = grant != "refresh_token"
+    rotates = False
     if component.get("refresh_token_updater") is not None:
         draft.need("auth_rotating", "OAuthAuthenticator.refresh_token_updater")
+        rotates = not client
     name = component.get("access_token_name") or "access_token"
     if name != "access_token":
         draft.need("auth_token_name", "OAuthAuthenticator", name)
-    client = grant != "refresh_token"
     found: dict[str, Any] = {
         "kind": "oauth2_client_credentials" if client else "oauth2_refresh_token",
         "token_url": _text(draft, component, "token_refresh_endpoint"),
     }
     for member in ("client_id", "client_secret") + (() if client else ("refresh_token",)):
         found[member] = _needed(draft, component, member)
+    if rotates:
+        how = "a folder of this user alone: each refresh token is good once, the next is kept there"
+        found["token_folder"] = draft.settings.derived("token_folder", how)
     if scopes := component.get("scopes"):
         joined = " ".join(str(text_of(draft, one, "OAuthAuthenticator.scopes")) for one in scopes)
         found["scope"] = joined
@@ -116,28 +122,69 @@ def _oauth(draft: Draft, component: Component) -> None:
 
 def _login(draft: Draft, component: Component) -> None:
     requester = component.get("login_requester") or {}
-    body = requester.get("request_body_json")
-    others = (requester.get("request_parameters"), requester.get("request_body_data"))
-    inner = (requester.get("authenticator") or {}).get("type", "NoAuth")
-    if not isinstance(body, dict) or not body or any(others) or inner != "NoAuth":
-        draft.need("auth_login", "SessionTokenAuthenticator.login_requester")
+    method = str(requester.get("http_method") or "GET").upper()
+    sent = _sent_by_login(draft, requester)
+    if method not in ("GET", "POST") or (method == "GET" and {"body", "form"} & set(sent)):
+        draft.need("auth_login", "SessionTokenAuthenticator.login_requester", method)
         return
-    base = str(text_of(draft, requester.get("url_base") or "", "login_requester"))
-    path = str(text_of(draft, requester.get("path") or "", "login_requester"))
+    base = str(text_of(draft, requester.get("url_base") or "", "login_requester")).strip()
+    path = str(text_of(draft, requester.get("path") or "", "login_requester")).strip()
+    at = [str(part) for part in component.get("session_token_path") or []]
     draft.auth = {
         "kind": "login",
         "token_url": "/".join(part for part in (base.rstrip("/"), path.lstrip("/")) if part),
-        "body": {
-            str(name): str(text_of(draft, raw, "login_requester")) for name, raw in body.items()
-        },
-        "token_at": dotted([str(part) for part in component.get("session_token_path") or []]),
+        **({"method": method} if method != "POST" else {}),
+        **sent,
+        "token_at": dotted(at),
     }
+    if lifetime_s := seconds(component.get("expiration_duration")):
+        draft.auth["lifetime_s"] = lifetime_s
     into = component.get("request_authentication") or {}
     if into.get("type") == "ApiKey":
         option = into.get("inject_into") or {}
         if option.get("inject_into") != "header":
             draft.need("auth_place", "SessionTokenAuthenticator", option.get("inject_into"))
         draft.auth |= {"name": str(option.get("field_name")), "prefix": ""}
+
+
+_SENT = (
+    ("request_body_json", "body"),
+    ("request_body_data", "form"),
+    ("request_parameters", "params"),
+    ("request_headers", "headers"),
+)
+
+
+def _sent_by_login(draft: Draft, requester: Component) -> dict[str, Any]:
+    """What a login sends, by the YAML's names."""
+    found: dict[str, Any] = {}
+    for member, part in _SENT:
+        given = requester.get(member)
+        if given and not isinstance(given, dict):
+            draft.need("auth_login", "SessionTokenAuthenticator.login_requester", member)
+        elif given:
+            found[part] = {
+                str(name): str(text_of(draft, raw, "login_requester"))
+                for name, raw in given.items()
+            }
+    inner = requester.get("authenticator") or {}
+    kind = inner.get("type", "NoAuth")
+    if kind == "BasicHttpAuthenticator":
+        found["username"] = _needed(draft, inner, "username")
+        found["password"] = _text(draft, inner, "password")
+    elif kind == "BearerAuthenticator":
+        token = _needed(draft, inner, "api_token")
+        found.setdefault("headers", {})["Authorization"] = f"Bearer {token}"
+    elif kind == "ApiKeyAuthenticator" and (inner.get("inject_into") or {}).get(
+        "inject_into", "header"
+    ) in ("header", "request_parameter"):
+        option = inner.get("inject_into") or {}
+        part = "params" if option.get("inject_into") == "request_parameter" else "headers"
+        name = str(option.get("field_name") or inner.get("header") or "Authorization")
+        found.setdefault(part, {})[name] = _needed(draft, inner, "api_token")
+    elif kind != "NoAuth":
+        draft.need("auth_login", "SessionTokenAuthenticator.login_requester", kind)
+    return found
 
 
 def _legacy_login(draft: Draft, component: Component) -> None:

@@ -163,3 +163,60 @@ def test_an_endpoint_that_says_the_client_s_header_again_gives_nothing_away(
     error = asyncio.run(run())
     assert "(not quoted, since the response repeats a secret)" in str(error)
     assert b64encode(b"my+id:s%2Bcr%3Dt%2F1").decode() not in f"{error!r} {caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("login", "head", "target", "body"),
+    [
+        (
+            "form: {scope: all, key: hush-hush-1}",
+            {"content-type": "application/x-www-form-urlencoded"},
+            "/login",
+            b"scope=all&key=hush-hush-1",
+        ),
+        ("params: {key: 'hush hush/1'}", {}, "/login?of=x&key=hush+hush%2F1", b""),
+        ("method: GET, headers: {X-Key: hush-hush-1}", {"x-key": "hush-hush-1"}, "/login", b""),
+        (
+            "username: me, password: hush-hush-1",
+            {"authorization": f"Basic {b64encode(b'me:hush-hush-1').decode()}"},
+            "/login",
+            b"",
+        ),
+    ],
+)
+def test_a_login_in_each_form(
+    login: str, head: dict[str, str], target: str, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def run() -> None:
+        def api(_: int, seen: Any) -> bytes:
+            if not seen.target.startswith("/login"):
+                return answer([seen.headers["x-session"]])
+            assert seen.method == ("GET" if "GET" in login else "POST")
+            assert (seen.target, seen.body) == (target, body)
+            assert head.items() <= seen.headers.items()
+            return answer({"data": {"token": "t"}})
+
+        async with serving(api) as wire:
+            url = f"{wire.url}/login{'?of=x' if 'of=x' in target else ''}"
+            more = f"token_url: '{url}', token_at: data.token, name: X-Session, prefix: 'S '"
+            source = quick(wire.url, auth=f"{{kind: login, {login}, {more}}}")
+            assert await pages(source, 1) == [["S t"]]
+
+    asyncio.run(run())
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [
+        ("body: {a: b}, form: {a: b}", "a `body` or a `form`: take one of them out"),
+        ("method: GET, body: {a: b}", "`method: GET` sends no `body`"),
+        ("password: x", "`password` without `username`: add it"),
+        ("token_at: a", "says nothing of who logs in: add `body`, `form`"),
+    ],
+)
+def test_a_login_whose_parts_do_not_fit(login: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        first_of(f"kind: login, {login}")

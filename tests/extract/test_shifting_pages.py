@@ -277,7 +277,7 @@ def test_a_token_that_comes_again_is_a_circle_at_once(lake: Lake, tmp_path: Path
         pytest.raises(ContractBroken, match="go round in a circle"),
     ):
         manifest_of(lake, source, "2026-03-03")
-    assert len(shop.asked) < 12
+    assert len(shop.asked) < 15
 
 
 def test_a_total_where_elasticsearch_stops_counting_is_no_proof(lake: Lake, tmp_path: Path) -> None:

@@ -130,3 +130,56 @@ def test_a_key_in_the_body_is_a_setting_of_the_request(place: str, part: str) ->
     tried(found, "a manifest")
     assert found.data["endpoints"]["things"]["request"][part] == {"key": "${SHOP_TOKEN}"}
     assert "auth" not in found.data
+
+
+@pytest.mark.parametrize(
+    ("login", "auth"),
+    [
+        ({"request_body_data": {"k": "{{ config['token'] }}"}}, {"form": {"k": "${SHOP_TOKEN}"}}),
+        ({"request_parameters": {"k": "x"}}, {"params": {"k": "x"}}),
+        ({"request_headers": {"K": "x"}, "http_method": "GET"}, {"method": "GET"}),
+        (
+            {
+                "authenticator": {
+                    "type": "BasicHttpAuthenticator",
+                    "username": "{{ config['token'] }}",
+                    "password": "p",
+                }
+            },
+            {"username": "${SHOP_TOKEN}", "password": "p"},
+        ),
+    ],
+)
+def test_logins(login: Data, auth: Data) -> None:
+    requester = {
+        "type": "HttpRequester",
+        "url_base": "https://api.example.com",
+        "path": "/login",
+        "http_method": "POST",
+        **login,
+    }
+    one: Data = {
+        "type": "SessionTokenAuthenticator",
+        "login_requester": requester,
+        "session_token_path": ["token"],
+        "expiration_duration": "PT8H",
+        "request_authentication": {"type": "Bearer"},
+    }
+    found = made(stream(authenticator=one))
+    tried(found, "a manifest")
+    assert auth.items() <= found.data["auth"].items()
+    assert found.data["auth"]["lifetime_s"] == 8 * 3600
+
+
+def test_a_refresh_token_that_is_good_once_has_a_folder() -> None:
+    one = {
+        "type": "OAuthAuthenticator",
+        "token_refresh_endpoint": "https://api.example.com/token",
+        "client_id": "{{ config['token'] }}",
+        "client_secret": "{{ config['secret'] }}",
+        "refresh_token": "{{ config['refresh'] }}",
+        "refresh_token_updater": {"refresh_token_name": "refresh_token"},
+    }
+    found = made(stream(authenticator=one))
+    assert "SHOP_TOKEN_FOLDER" in tried(found, "a manifest")
+    assert found.data["auth"]["token_folder"] == "${SHOP_TOKEN_FOLDER}"

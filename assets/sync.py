@@ -1,0 +1,209 @@
+"""The job ``sync``: tells Dagster what the lake has, from the manifests, without reading an API.
+
+For a new instance over an old lake, and after a crash in which a run committed what it could not
+record. A generation that Dagster knows already is not told twice: each materialization has its
+generation as Dagster's data version, so that one query finds all that are known of an asset.
+
+Requests to the store for an endpoint: one for each 1,000 manifests that are listed, one for those
+of the archive, and one for each manifest that is newer than the archive; the check ``coverage``
+lists once more where something is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from pydantic import Field
+
+from assets.asset_checks import EACH_RUN, all_checks
+from assets.compat import (
+    has_check_results,
+    log_checks,
+    log_materializations,
+    recorded_generation,
+    recorded_generations,
+    unfinished_runs,
+)
+from assets.executors import end_with_the_run
+from assets.failures import CRASH_RETRIES, end, fail, report_of_error
+from assets.metadata import materialization_of
+from assets.progress import counted
+from assets.specs import asset_key
+from pipeline.config.source import Source
+from pipeline.errors import HeadraceError
+from pipeline.lake.index import read_committed
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.paths import PartitionPaths, manifests_folder
+from pipeline.lake.stores.base import ObjectStore
+from pipeline.run.context import PartitionResult
+from resources import LakeResource
+
+TOLD_BY_SYNC = "told by sync"
+"""The ``outcome`` in the metadata of a partition that no run has recorded."""
+_TOGETHER = 100
+_MOST_NAMED = 20
+
+
+class SyncConfig(dg.Config):
+    """What to tell Dagster of."""
+
+    source: str = Field("", description="one source; empty: all")
+
+
+@dataclass
+class Told:
+    """What came of one endpoint.
+
+    :ivar told: partitions that Dagster did not know at their generation.
+    :ivar known: how many it did know.
+    :ivar in_work: of runs that are going on, which record them themselves.
+    :ivar only_in_dagster: partitions that Dagster knows and the lake does not have.
+    :ivar outside: partitions that the source's calendar does not have.
+    :ivar refused: why a manifest can't be believed.
+    :ivar newest: the newest committed partition that no run is at work on.
+    """
+
+    told: list[Manifest] = field(default_factory=list)
+    known: int = 0
+    in_work: int = 0
+    only_in_dagster: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    newest: Manifest | None = None
+
+
+def sync_job(sources: Sequence[Source]) -> dg.JobDefinition:
+    """The job ``sync`` of a code location.
+
+    :param sources: all that are loaded.
+    """
+    by_name = {source.source: source for source in sources}
+
+    @dg.op(name="tell_dagster", retry_policy=CRASH_RETRIES)
+    def tell_dagster(
+        context: dg.OpExecutionContext, config: SyncConfig, lake: LakeResource
+    ) -> None:
+        """Materializations and checks of what is committed, and not known to Dagster."""
+        end_with_the_run()
+        if config.source and config.source not in by_name:
+            fail(
+                f"`source` is `{config.source}`, which is not loaded: expected one of "
+                + ", ".join(f"`{name}`" for name in by_name)
+            )
+        chosen = [by_name[config.source]] if config.source else sources
+        try:
+            opened = lake.open()
+            done = [one for source in chosen for one in _sync(context, source, opened)]
+        except HeadraceError as error:
+            end(context, report_of_error(error, context.retry_number + 1))
+        told, known = sum(len(one.told) for one in done), sum(one.known for one in done)
+        context.log.info(
+            f"{counted(told, 'partition')} told, {counted(known, 'partition')} known before"
+        )
+        context.add_output_metadata({"told": told, "known_before": known})
+
+    @dg.job(
+        name="sync",
+        description="Tell Dagster from the manifests what the lake has, without reading an API",
+    )
+    def sync() -> None:
+        tell_dagster()
+
+    return sync
+
+
+def _sync(context: dg.OpExecutionContext, source: Source, lake: ObjectStore) -> Iterator[Told]:
+    for name in source.endpoints:
+        done = compare(context.instance, source, name, lake)
+        _tell(context, source, name, lake, done)
+        if done.told or done.in_work:
+            context.log.info(
+                f"{source.source}/{name}: {counted(len(done.told), 'partition')} told, "
+                f"{done.known:,} known before, {done.in_work:,} left to the runs that record them"
+            )
+        for sentence in _warnings(source, name, lake, done):
+            context.log.warning(sentence)
+        yield done
+
+
+def compare(instance: dg.DagsterInstance, source: Source, endpoint: str, lake: ObjectStore) -> Told:
+    """What of an endpoint is to be told, in order of its partitions. Nothing is told yet.
+
+    The lake is read first. A run that commits after that is either in work or known.
+    """
+    listed = list(lake.list(manifests_folder(source.source, endpoint)))
+    found = read_all(lake, source.source, endpoint, listed, save=True)
+    result = Told(refused=[str(error) for error in found.refused.values()])
+    places = sorted(found.committed, key=lambda place: place.partition)
+    in_work, key = unfinished_runs(instance), asset_key(source, endpoint)
+    if source.incremental(endpoint):
+        recorded: dict[str | None, str] = dict(recorded_generations(instance, key).items())
+        result.outside = [p.partition for p in places if not source.calendar.has(p.partition)]
+        there = {place.partition for place in (*places, *found.refused)}
+        result.only_in_dagster = sorted(k for k in recorded if k and k not in there)
+        places = [place for place in places if source.calendar.has(place.partition)]
+    else:  # Dagster knows no partitions of a snapshot: the newest one is its state
+        recorded = {None: recorded_generation(instance, key)}
+        places = places[-1:]
+    for place in places:
+        manifest = found.committed[place].manifest
+        known = recorded.get(place.partition if source.incremental(endpoint) else None, "")
+        if manifest.run_id in in_work:
+            result.in_work += 1
+            continue
+        result.newest = manifest
+        if known == manifest.generation or not _still_there(lake, place, manifest, known):
+            result.known += 1
+        else:
+            result.told.append(manifest)
+    return result
+
+
+def _still_there(lake: ObjectStore, place: PartitionPaths, manifest: Manifest, known: str) -> bool:
+    """False if a run has replaced the generation since it was listed, and has recorded that.
+
+    A lake that was restored from a copy has older generations than Dagster knows, and stays so.
+    """
+    if known < manifest.generation:
+        return True
+    now = read_committed(lake, place)
+    return now is not None and now.manifest.generation == manifest.generation
+
+
+def _tell(
+    context: dg.OpExecutionContext, source: Source, name: str, lake: ObjectStore, done: Told
+) -> None:
+    """Materializations, then the checks: of what is told, or never recorded of what is known."""
+    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in done.told]
+    made = [materialization_of(result, source, lake) for result in results]
+    for first in range(0, len(made), _TOGETHER):
+        log_materializations(context, made[first : first + _TOGETHER])
+    check = dg.AssetCheckKey(asset_key(source, name), EACH_RUN)
+    if not results and done.newest and not has_check_results(context.instance, check):
+        results = [PartitionResult(name, done.newest, TOLD_BY_SYNC)]
+    if results:
+        log_checks(context, all_checks(source, lake, name, results))
+
+
+def _warnings(source: Source, name: str, lake: ObjectStore, done: Told) -> Iterator[str]:
+    of = f"{source.source}/{name}"
+    yield from done.refused
+    if done.only_in_dagster:
+        where = lake.url().rstrip("/")
+        yield (
+            f"{of}: Dagster knows {counted(len(done.only_in_dagster), 'partition')} that "
+            f"`{where}` does not have: {_some(done.only_in_dagster)}. Check: 1. that "
+            "HEADRACE_LAKE is the lake that they were written to; 2. whether somebody removed "
+            "them; then materialize them again"
+        )
+    if done.outside:
+        yield (
+            f"{of}: the lake has {counted(len(done.outside), 'partition')} that the source does "
+            f"not have: {_some(done.outside)}. They are not told. Check `start` and `timezone` "
+            "in the YAML"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (" …" if len(names) > _MOST_NAMED else "")

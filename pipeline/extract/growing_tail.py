@@ -1,0 +1,142 @@
+"""The end of rows that grow faster than an end can be confirmed.
+
+An end is confirmed by pages behind it that bring nothing. Where rows are added at every request,
+each of these pages brings some, and a reader would follow the tail for ever. So after
+``_FIRST_LOOK`` short pages in a row the last of them is requested again. A response that has all
+rows of the one before it, and more, shows that the API had no more rows when it sent the first: it
+had room for them. After ``_ENOUGH`` such pages in a row the reading ends: all rows that were there
+when it came to the end have been read, and later ones are the next partition's. Pages that an API
+keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they were;
+they are looked at after 4, 8, 16, … pages, so that they cost hardly a request.
+
+Where more rows are added than a page holds, no page is short. Then the reading ends without a
+proof, and says so: once twice as many rows came as the API counted at the beginning and its count
+keeps up with them, or once half of all pages have only rows that changed after the reading began.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from pipeline.errors import RequestRefused
+from pipeline.extract.parsed_page import PageSource, ParsedPage, TailEnd
+from pipeline.extract.row_digests import row_digests
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageRequest
+
+_FIRST_LOOK: Final = 4
+_ENOUGH: Final = 3
+_MOST_BEHIND: Final = 20
+"""Pages, beyond twice the rows counted or of newer rows alone, before they are too many."""
+_STAMP: Final = "_extracted_at"
+_FASTER = (
+    "rows are added faster than they are read: {found}, so that the reading ended there. Rows that "
+    "are added later are the next partition's; whether one was passed over does not show. Check: "
+    "1. that the filter has an upper bound ({{end}}); 2. a larger `paging.limit`; 3. a higher rate "
+    "limit"
+)
+
+
+@dataclass
+class _Chain:
+    """What the pages of one slice of the window have shown.
+
+    :ivar short: pages in a row that were not full and brought rows; ``look_at``: so many of them
+        are looked at next.
+    :ivar grown: pages in a row that had more rows when they were requested again.
+    :ivar rows: of all pages. :ivar counted: at the beginning; None if nothing counts them.
+    :ivar pages: with rows; ``newer``: in a row, with rows alone that changed since the beginning.
+    :ivar trusted: the count may keep up with the rows.
+    """
+
+    short: int = 0
+    look_at: int = _FIRST_LOOK
+    grown: int = 0
+    rows: int = 0
+    counted: int | None = None
+    pages: int = 0
+    newer: int = 0
+    trusted: bool = True
+
+
+class GrowingTail:
+    """Pages of ``pages``, of which the one is marked at which the reading has to end.
+
+    :param again: where a page is requested a second time: without what confirms ends.
+    :param key: the columns that identify a row; empty: all of them.
+    """
+
+    def __init__(
+        self, pages: PageSource, again: PageSource, paging: Paging, key: tuple[str, ...]
+    ) -> None:
+        self._pages, self._again = pages, again
+        self._paging, self._key = paging, key
+        self._chains: dict[str | None, _Chain] = {}  # by the end of its slice of the window
+
+    async def count(self, request: PageRequest) -> int | None:
+        counted = await self._pages.count(request)
+        if request.after is None and request.before is None:
+            self._counted(self._chain_of(request), counted)
+        return counted
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        page = await self._pages.page(request)
+        if not page.info.rows or request.before is not None:
+            return page
+        chain = self._chain_of(request)
+        self._counted(chain, page.info.total)
+        chain.rows, chain.pages = chain.rows + page.info.rows, chain.pages + 1
+        chain.newer = chain.newer + 1 if page.newer_than_reading else 0
+        found = await self._outrun(page, chain)
+        if found is not None:
+            return replace(page, tail=TailEnd(0, _FASTER.format(found=found)))
+        if page.info.rows >= request.limit:
+            chain.short, chain.look_at = 0, _FIRST_LOOK
+            return page
+        rows_left = await self._rows_behind(page, chain)
+        return page if rows_left is None else replace(page, tail=TailEnd(rows_left))
+
+    async def _rows_behind(self, page: ParsedPage, chain: _Chain) -> int | None:
+        """How many rows have come behind a short page since, if the tail grows; None if not."""
+        chain.short += 1
+        if self._paging.token_dies or not (chain.grown or chain.short >= chain.look_at):
+            return None
+        try:
+            second = await self._again.page(page.request)
+        except RequestRefused:  # a second time: that is the API's affair
+            second = page
+        if second.info.rows > page.info.rows and self._has_all(second, page):
+            chain.grown += 1
+        else:
+            chain.grown, chain.look_at = 0, 2 * chain.short
+        return second.info.rows - page.info.rows if chain.grown >= _ENOUGH else None
+
+    def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
+        names = self._key or [name for name in page.table.column_names if name != _STAMP]
+        wanted, found = (row_digests(one.table, names) for one in (page, second))
+        return bool(np.isin(wanted, found).all())
+
+    async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
+        """What shows that rows are added faster than they are read; None if nothing does."""
+        if chain.newer > max(_MOST_BEHIND, chain.pages - chain.newer):
+            return f"the last {chain.newer:,} pages have only rows that are newer than the reading"
+        most = 2 * (chain.counted or 0) + _MOST_BEHIND * page.request.limit
+        if chain.counted is None or not chain.trusted or chain.rows <= most:
+            return None
+        first = replace(self._paging.first_request(), window=page.request.window)
+        now = page.info.total
+        now = await self._again.count(first) if now is None else now
+        # A count that is lower than the rows that came never was right, and tells nothing.
+        chain.trusted = now is not None and now >= chain.rows
+        if not chain.trusted:
+            return None
+        return f"the API counted {chain.counted:,} at first, and {now:,} now"
+
+    def _chain_of(self, request: PageRequest) -> _Chain:
+        return self._chains.setdefault(request.window[1] if request.window else None, _Chain())
+
+    @staticmethod
+    def _counted(chain: _Chain, counted: int | None) -> None:
+        if chain.counted is None:
+            chain.counted = counted

@@ -1,0 +1,185 @@
+"""A refresh token that is good once: kept from run to run, and spent by one process at a time."""
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from local.paths import ROOT
+from pipeline.config import Source
+from pipeline.errors import AuthError, ConfigError
+from pipeline.messages import RequestCounts
+from tests.support.wire import answer, client_of, read_json, serving, things
+from tests.support.yaml_sources import quick
+
+
+class Rotating:
+    """An API whose token endpoint takes each refresh token once."""
+
+    def __init__(self, expires_in: int = 3600) -> None:
+        self.expires_in = expires_in
+        self.next = "refresh-0"
+        self.good = ""
+        self.renewals = 0
+
+    def __call__(self, number: int, seen: Any) -> bytes:
+        if seen.target.endswith("/token"):
+            return self._renew(dict(parse_qsl(seen.body.decode())))
+        given = seen.headers.get("authorization", "")
+        return answer([given]) if given == f"Bearer {self.good}" else answer({}, 401)
+
+    def _renew(self, form: dict[str, str]) -> bytes:
+        if form["refresh_token"] != self.next:
+            return answer({"error": "invalid_grant"}, 400)
+        self.renewals += 1
+        self.next = f"refresh-{self.renewals}"
+        self.good = f"access-{self.renewals}"
+        said = {"access_token": self.good, "refresh_token": self.next}
+        return answer({**said, "expires_in": self.expires_in})
+
+
+def source(url: str, folder: Path | None, refresh: str = "refresh-0") -> Source:
+    kept = f", token_folder: {folder}" if folder else ""
+    named = f"token_url: {url}/token, client_id: me, refresh_token: {refresh}"
+    return quick(url, auth=f"{{kind: oauth2_refresh_token, {named}{kept}}}")
+
+
+async def page(of: Source) -> Any:
+    async with client_of(of) as client:
+        return await client.fetch(things(of), read_json, "page", RequestCounts())
+
+
+def test_the_next_run_goes_on_with_the_token_that_is_kept(tmp_path: Path) -> None:
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path / "tokens")
+            assert await page(of) == ["Bearer access-1"]
+            assert await page(of) == ["Bearer access-1"]  # still good: nothing is spent
+            api.good = "revoked"
+            assert await page(of) == ["Bearer access-2"]
+        assert api.renewals == 2
+
+    asyncio.run(run())
+    (kept,) = (tmp_path / "tokens").glob("*.json")
+    assert json.loads(kept.read_text())["refresh"] == "refresh-2"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_users_at_once_spend_a_token_once(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path)
+            came = await asyncio.gather(*(page(of) for _ in range(8)))
+        assert came == [["Bearer access-1"]] * 8
+        assert api.renewals == 1
+
+    asyncio.run(run())
+
+
+def test_a_token_that_has_run_out_is_renewed_with_the_kept_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        api = Rotating(expires_in=1)
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path / "t")
+            await page(of)
+            (kept,) = (tmp_path / "t").glob("*.json")
+            kept.write_text(json.dumps(json.loads(kept.read_text()) | {"good_until": 1.0}))
+            assert await page(of) == ["Bearer access-2"]
+
+    asyncio.run(run())
+
+
+def test_a_new_refresh_token_in_the_yaml_begins_anew(tmp_path: Path) -> None:
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            await page(source(wire.url, tmp_path / "t"))
+            api.next, api.good = "signed-in-anew", "none"
+            with pytest.raises(AuthError, match=r"sign in anew at the API and set `auth\.refresh"):
+                await page(source(wire.url, tmp_path / "t"))
+            of = source(wire.url, tmp_path / "t", "signed-in-anew")
+            assert await page(of) == ["Bearer access-2"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [(0o755, "is open to other users .mode 0755.*chmod 700"), (0o500, "can't be written")],
+)
+def test_a_folder_that_cannot_keep_it_is_refused_before_the_token_is_spent(
+    tmp_path: Path, mode: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir(mode=mode)
+    if mode == 0o500:  # root may write everywhere
+        monkeypatch.setattr("os.access", lambda *_: False)
+
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            with pytest.raises(ConfigError, match=said):
+                await page(source(wire.url, folder))
+        assert api.renewals == 0
+
+    asyncio.run(run())
+
+
+HOLDS = """
+import asyncio, sys
+from pipeline.auth.token_file import TokenFile
+async def hold():
+    async with TokenFile(sys.argv[1], tuple(sys.argv[2:])).alone():
+        print("held", flush=True)
+        await asyncio.sleep(600)
+asyncio.run(hold())
+"""
+
+
+def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path / "t")
+            named = [f"{wire.url}/token", "me", "refresh-0"]
+            holder = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", HOLDS, str(tmp_path / "t"), *named),
+                cwd=ROOT,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert holder.stdout is not None
+            await holder.stdout.readline()
+            waiting = asyncio.create_task(page(of))
+            for _ in range(3):  # looks at the lock
+                await asyncio.wait([waiting], timeout=0.06)
+            assert (waiting.done(), api.renewals) == (False, 0)
+            holder.kill()
+            await holder.wait()
+            assert await waiting == ["Bearer access-1"]
+
+    asyncio.run(run())
+
+
+def test_a_token_that_ends_with_the_run_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+
+    async def run() -> None:
+        async with serving(Rotating()) as wire:
+            await page(source(wire.url, None))
+            assert "ends with this run" in caplog.text
+            assert "set `auth.token_folder`" in caplog.text
+            with pytest.raises(AuthError, match=r"set `auth\.token_folder`, which keeps"):
+                await page(source(wire.url, None))
+
+    asyncio.run(run())
+    assert "refresh-" not in caplog.text
