@@ -24,6 +24,8 @@ _SCALARS: Final = {
     "timestamp": "timestamp[iso]",
     "blob": "binary",
 }
+_OURS: Final = frozenset({"dt", "account_id", "account_name", "region"})
+"""Columns of the lane, and of the partition: a member with such a name gets another one."""
 _DEEPEST: Final = 5
 """Levels of nested types; what lies below lands as JSON text."""
 _LONGEST_DESCRIPTION: Final = 300
@@ -130,7 +132,7 @@ def columns_of(shape: Any) -> dict[str, dict[str, Any]]:
 
 def _column_name(name: str, taken: dict[str, Any]) -> str:
     plain = re.sub(r"\W", "_", xform_name(name))
-    return plain if plain not in taken and plain not in ("dt",) else f"aws_{plain}"
+    return f"aws_{plain}" if plain in taken or plain in _OURS else plain
 
 
 def _type(shape: Any, depth: int = 0, above: tuple[str, ...] = ()) -> str:

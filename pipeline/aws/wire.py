@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 import jmespath
 import orjson
@@ -26,6 +26,7 @@ from pipeline.errors import ConfigError
 
 NEXT: Final = "_next"
 """In a page's JSON: the parameters of the next page; missing at the end."""
+_POLICIES: Final = frozenset({"AssumeRolePolicyDocument", "PolicyDocument", "Document"})
 _UNQUOTED: Final = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
 """Shapes of Route 53 whose values its own lists give with a path before them: `/hostedzone/Z1`."""
 
@@ -170,7 +171,19 @@ def read(
     if status >= 300:
         code = str(said.get("Code") or status).rpartition("#")[2].partition(":")[0]
         return WireResponse({}, code, str(said.get("Message") or ""))
-    return WireResponse(found)
+    return WireResponse(_plain_policies(found) if operation.service == "iam" else found)
+
+
+def _plain_policies(value: Any) -> Any:
+    """IAM writes policies as a URL would have them; they are JSON."""
+    if isinstance(value, list):
+        return [_plain_policies(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: unquote(of) if name in _POLICIES and isinstance(of, str) else _plain_policies(of)
+        for name, of in value.items()
+    }
 
 
 @cache

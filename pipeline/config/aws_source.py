@@ -31,7 +31,7 @@ from pipeline.config.request import WindowFormat
 from pipeline.config.row_filter import RowFilter
 from pipeline.config.source import BackfillConfig, Freshness, Schedule, Source
 from pipeline.errors import ConfigError
-from pipeline.model import DottedPath, HostUrl, Model, Name
+from pipeline.model import DottedPath, HostUrl, Model, Name, RowsPath
 from pipeline.partitions import SCHEMES, PartitionScheme
 
 KIND = "aws"
@@ -66,7 +66,7 @@ def _words(value: Any) -> Any:
     """A setting is a text: its words are told apart by commas."""
     if isinstance(value, str):
         return [word for word in map(str.strip, value.split(",")) if word]
-    return [f"{v:012d}" if isinstance(v, int) else v for v in value] if value else value
+    return [f"{v:012d}" if isinstance(v, int) else v for v in value or ()]
 
 
 Words = Annotated[
@@ -90,7 +90,7 @@ class AwsEndpoint(Model):
     service: str = Field(description="as boto3 calls it: ec2, s3, iam")
     operation: str = Field(description="as boto3 calls it: describe_volumes")
     description: str | None = None
-    rows: DottedPath | None = Field(
+    rows: RowsPath | None = Field(
         None, description="path to the rows in the response; default: the one list that it has"
     )
     params: dict[str, Any] = Field(
@@ -174,7 +174,7 @@ class AwsEndpoint(Model):
             **({"value_column": shape.value_column} if shape.form == "scalars" else {}),
             "key": "none" if self.key == "none" else ["account_id", "region", *self.key],
             "cursor": self.cursor,
-            "window": self.window,
+            "window": self._window(source),
             "safety_margin_s": self.safety_margin_s,
             "order": "none",
             "infer": False,
@@ -188,6 +188,12 @@ class AwsEndpoint(Model):
             "deps": self.deps,
             "preview": self.preview,
         }
+
+    def _window(self, source: "AwsSource") -> WindowFormat:
+        """AWS wants both bounds: a baseline begins with the source, unless it says otherwise."""
+        if self.cursor is None or self.window.floor is not None:
+            return self.window
+        return self.window.model_copy(update={"floor": source.start.isoformat()})
 
     def _request(self, found: Operation, shape: RowShape) -> OperationTemplate:
         params = dict(self.params)

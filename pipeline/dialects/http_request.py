@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import orjson
 
+from pipeline.aws.regions import GLOBAL
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.lanes import OperationTemplate
 from pipeline.config.request import (
@@ -83,7 +84,7 @@ def _operation(
         template.service,
         template.operation,
         account=fill(template.account, values) or "",
-        region=fill(template.region, values) or "",
+        region=fill(template.region, values) or GLOBAL,
         rows=template.rows,
     )
     content = orjson.dumps({**params, **endpoint.paging.parameters(page)})

@@ -108,6 +108,7 @@ class LaneSender:
         self, source: Source, transport: httpx.AsyncBaseTransport, open_budget: OpenBudget
     ) -> None:
         assert source.lanes is not None
+        self._stages = stages_of(source)
         self._source, self._transport, self._open_budget = source, transport, open_budget
         self.access: LaneAccess = source.lanes
         self.sessions = AccountSessions(self.access, self._call_home)
@@ -241,7 +242,7 @@ class LaneSender:
         http = httpx.AsyncClient(
             auth=LaneSigner(self.sessions, key.account, endpoint),
             headers={"User-Agent": "headrace"},
-            timeout=None,  # the transport has those that all lanes share
+            timeout=self._stages,
             transport=BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
             follow_redirects=False,
         )
@@ -286,6 +287,11 @@ def _not_there(key: LaneKey, why: str) -> HeadraceError:
     return error
 
 
+def stages_of(source: Source) -> httpx.Timeout:
+    """The time limits of the stages of a request."""
+    return httpx.Timeout(source.timeouts.read_s, connect=source.timeouts.connect_s, pool=None)
+
+
 @asynccontextmanager
 async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[LaneSender]:
     """The sender of a source's lanes, whose connections live as long as the ``async with``.
@@ -296,10 +302,9 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     assert source.lanes is not None
     keep_secrets_out()
     tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
-    t, limits = source.timeouts, source.lanes.limits
+    limits = source.lanes.limits
     wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
-    stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
-    transport = DeadlineTransport(wires, stages, t.total_s)
+    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
     sender = LaneSender(source, transport, open_budget)
     try:
         who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
