@@ -3,11 +3,12 @@
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
 gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: ``executors`` (its
-process), ``executor_choice`` (the one that the deployment names), ``step`` (the engine inside it),
-``progress`` (while it runs), ``materializations`` (what Dagster records of it, with ``metadata``,
-by the thread of ``event_writer``), ``failures`` (how it ends if something failed). For all sources
-together: ``usage``, ``maintenance``, ``sync`` (tells Dagster what the lake has), ``sensors``.
-``compat`` has all that rests on private behaviour of Dagster's pinned version.
+process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
+``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
+records of it, with ``metadata``, by the thread of ``event_writer``), ``failures`` (how it ends if
+something failed). For all sources together: ``usage``, ``maintenance``, ``sync`` (tells Dagster of
+what the lake has), ``sensors``. ``compat`` has all that rests on private behaviour of Dagster's
+pinned version.
 """
 
 from assets.assets import source_assets

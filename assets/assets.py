@@ -11,6 +11,7 @@ from assets.asset_checks import check_specs, checks_alone
 from assets.compat import BackfillPolicy
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
+from assets.heartbeat import heartbeat
 from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source
@@ -45,8 +46,9 @@ def source_assets(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         end_with_the_run()
-        if context.selected_asset_keys:
-            yield from Step(context, source, lake, api).results()
-        yield from checks_alone(context, source, lake)
+        with heartbeat(context):
+            if context.selected_asset_keys:
+                yield from Step(context, source, lake, api).results()
+            yield from checks_alone(context, source, lake)
 
     return extract

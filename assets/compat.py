@@ -15,7 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.definitions.backfill_policy import BackfillPolicyType
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.event_api import AssetRecordsFilter
-from dagster._core.events import DagsterEventBatchMetadata
+from dagster._core.events import DagsterEventBatchMetadata, EngineEventData
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecordStatus,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UnresolvedAssetJobDefinition,
     )
 
+__all__ = ["EngineEventData"]
 AssetJob: TypeAlias = "UnresolvedAssetJobDefinition"
 """The type that ``define_asset_job`` returns: it has no public name."""
 

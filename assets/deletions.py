@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.executors import end_with_the_run, run_in_step
 from assets.failures import CRASH_RETRIES, end, report_of_error
+from assets.heartbeat import heartbeat
 from assets.progress import LINE_EVERY_S
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -56,10 +57,11 @@ def source_sweeps(source: Source) -> dg.AssetsDefinition | None:
             key = sweep_key(source, name)
             if key not in context.selected_asset_keys or _is_done(context, key):
                 continue
-            try:
-                swept = run_in_step(_sweep(context, source, name, lake, api))
-            except HeadraceError as error:
-                end(context, report_of_error(error, context.retry_number + 1))
+            with heartbeat(context):
+                try:
+                    swept = run_in_step(_sweep(context, source, name, lake, api))
+                except HeadraceError as error:
+                    end(context, report_of_error(error, context.retry_number + 1))
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={

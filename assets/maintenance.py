@@ -9,6 +9,7 @@ from pydantic import Field
 
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, report_of_error
+from assets.heartbeat import heartbeat
 from pipeline.errors import HeadraceError
 from pipeline.lake.integrity import mend
 from pipeline.lake.maintenance import clean
@@ -34,15 +35,16 @@ def clean_lake(
 ) -> None:
     """Unfinished uploads, orphaned files, stale checkpoints, commits that were cut off."""
     end_with_the_run()
-    try:
-        report = clean(
-            lake.open(),
-            older_than_s=config.older_than_s,
-            dry_run=config.dry_run,
-            source=config.source or None,
-        )
-    except HeadraceError as error:
-        end(context, report_of_error(error, context.retry_number + 1))
+    with heartbeat(context):
+        try:
+            report = clean(
+                lake.open(),
+                older_than_s=config.older_than_s,
+                dry_run=config.dry_run,
+                source=config.source or None,
+            )
+        except HeadraceError as error:
+            end(context, report_of_error(error, context.retry_number + 1))
     done = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
         context.log.info(f"{done}: {each.kind} {each.key}, {each.age_s / _HOUR_S:.1f} h old")

@@ -1,42 +1,144 @@
-"""A sensor that ends runs whose process is gone.
+"""A sensor that ends runs whose process or machine is gone. The daemon starts them again.
 
-Dagster's code server sees a run's process die, and the daemon retries the run. Where both die
-together, as when the machine boots, neither sees it: the run would stay *started* for ever, count
-for ``max_concurrent_runs``, and not be retried. Launchers that start runs elsewhere (Kubernetes,
-ECS, Docker) look after them themselves. Times are unix seconds.
+A run is lost if its process was one of this machine and is gone, as after a reboot; or if a step of
+it has stopped to beat (``heartbeat``), whichever launcher and executor it has. Beats are counted in
+ticks of the sensor that saw no new one: no clock is compared, and a time in which nothing ran
+(a laptop that slept, a storage that was down) counts for nothing.
 """
 
+import json
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
+from assets.heartbeat import EVERY_S as BEAT_EVERY_S
+from assets.heartbeat import MARK
+
 EVERY_S = 30
+LOST_AFTER_TICKS = 30
+"""Ticks without a new beat, at least 15 minutes: a beat is due every minute."""
 CLOCK_SET_S = 60.0
 """A clock that was set forward makes a process look younger than the messages it has logged."""
+_LOOKED_BACK = 200
+"""Events of a run among which its pid, or its last beats, are looked for."""
+_ENDS_OF_STEPS = frozenset(
+    {
+        dg.DagsterEventType.STEP_SUCCESS,
+        dg.DagsterEventType.STEP_FAILURE,
+        dg.DagsterEventType.STEP_UP_FOR_RETRY,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The last beat of a step.
+
+    :ivar number: that of the event in Dagster's storage: a new beat has a new one.
+    """
+
+    step: str
+    number: int
 
 
 @dg.sensor(
     name="lost_runs",
     minimum_interval_seconds=EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs whose process is gone, as after a reboot; the daemon retries them",
+    description="Ends runs whose process or machine is gone; the daemon starts them again",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     here = context.code_location_origin
-    if here is None or type(context.instance.run_launcher) is not dg.DefaultRunLauncher:
-        return dg.SkipReason("The runs of this launcher are not processes of this machine")
-    lost = [*_lost(context.instance, here.location_name)]
-    for run, pid in lost:
+    local = type(context.instance.run_launcher) is dg.DefaultRunLauncher
+    ended = 0
+    if here is not None and local:
+        for run, pid in _without_process(context.instance, here.location_name):
+            context.instance.report_run_failed(
+                run, f"The process of this run (pid {pid}) is gone, and its code server with it"
+            )
+            ended += 1
+    silent = silent_ticks(context.instance, json.loads(context.cursor or "{}"))
+    for run_id, (step, _, ticks) in silent.items():
+        now = context.instance.get_run_by_id(run_id)  # it may have ended since it was listed
+        if ticks < LOST_AFTER_TICKS or now is None or now.status is not _STARTED:
+            continue
         context.instance.report_run_failed(
-            run, f"The process of this run (pid {pid}) is gone, and its code server with it"
+            now,
+            f"Step `{step}` has given no sign of life for {ticks * EVERY_S / 60:.0f} minutes; one "
+            f"is due every {BEAT_EVERY_S:.0f} s. Its machine is taken for dead",
         )
-    return dg.SkipReason(f"{len(lost)} runs whose process was gone" if lost else "No run is lost")
+        ended += 1
+        origin = now.remote_job_origin
+        if (
+            local
+            and here is not None
+            and origin is not None
+            and origin.location_name == here.location_name
+        ):
+            _kill(context.instance, run_id)
+    context.update_cursor(json.dumps(silent))
+    return dg.SkipReason(f"{ended} runs were lost" if ended else "No run is lost")
 
 
-def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.DagsterRun, int]]:
+_STARTED = dg.DagsterRunStatus.STARTED
+Silence = tuple[str, int, int]
+"""A step, its last beat, and how many ticks in a row have seen no later one."""
+
+
+def silent_ticks(instance: dg.DagsterInstance, before: Mapping[str, Silence]) -> dict[str, Silence]:
+    """By run, the step that has been silent for longest; runs without a step that beats are left
+    out: those of others, and those between two steps.
+
+    :param before: what the tick before has returned.
+    """
+    now: dict[str, Silence] = {}
+    for run in instance.get_runs(dg.RunsFilter(statuses=[_STARTED])):
+        beat = oldest_beat(instance, run.run_id)
+        if beat is None:
+            continue
+        step, number, ticks = before.get(run.run_id, ("", 0, 0))
+        same = (step, number) == (beat.step, beat.number)
+        now[run.run_id] = (beat.step, beat.number, ticks + 1 if same else 0)
+    return now
+
+
+def oldest_beat(instance: dg.DagsterInstance, run_id: str) -> Beat | None:
+    """Of the steps that beat and have not ended, the one whose last beat is the oldest."""
+    kinds = {dg.DagsterEventType.ENGINE_EVENT, *_ENDS_OF_STEPS}
+    newest_first = instance.get_records_for_run(
+        run_id, of_type=kinds, limit=_LOOKED_BACK, ascending=False
+    )
+    seen: set[str] = set()
+    found: Beat | None = None
+    for record in newest_first.records:
+        event = record.event_log_entry.dagster_event
+        if event is None or event.step_key is None or event.step_key in seen:
+            continue
+        if event.event_type in _ENDS_OF_STEPS:
+            seen.add(event.step_key)
+        elif MARK in event.engine_event_data.metadata:
+            seen.add(event.step_key)
+            found = Beat(event.step_key, record.storage_id)
+    return found
+
+
+def _kill(instance: dg.DagsterInstance, run_id: str) -> None:
+    """End the run's own process, which would wait for its lost step for ever."""
+    process = _process(instance, run_id)
+    if process is not None and lives(*process):
+        with suppress(OSError):
+            os.kill(process[0], signal.SIGKILL)
+
+
+def _without_process(
+    instance: dg.DagsterInstance, location: str
+) -> Iterator[tuple[dg.DagsterRun, int]]:
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(started):
         origin = run.remote_job_origin
@@ -52,11 +154,12 @@ def _lost(instance: dg.DagsterInstance, location: str) -> Iterator[tuple[dg.Dags
 
 def _process(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
     """The pid that the run's process has logged, and when."""
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-        event = entry.dagster_event
+    kind = dg.DagsterEventType.ENGINE_EVENT
+    for record in instance.get_records_for_run(run_id, of_type=kind, limit=_LOOKED_BACK).records:
+        event = record.event_log_entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None
         if pid is not None:
-            return int(str(pid.value)), entry.timestamp
+            return int(str(pid.value)), record.event_log_entry.timestamp
     return None
 
 

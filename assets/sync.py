@@ -26,6 +26,7 @@ from assets.compat import (
 )
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, fail, report_of_error
+from assets.heartbeat import heartbeat
 from assets.metadata import materialization_of
 from assets.progress import counted
 from assets.specs import asset_key
@@ -92,11 +93,12 @@ def sync_job(sources: Sequence[Source]) -> dg.JobDefinition:
                 + ", ".join(f"`{name}`" for name in by_name)
             )
         chosen = [by_name[config.source]] if config.source else sources
-        try:
-            opened = lake.open()
-            done = [one for source in chosen for one in _sync(context, source, opened)]
-        except HeadraceError as error:
-            end(context, report_of_error(error, context.retry_number + 1))
+        with heartbeat(context):
+            try:
+                opened = lake.open()
+                done = [one for source in chosen for one in _sync(context, source, opened)]
+            except HeadraceError as error:
+                end(context, report_of_error(error, context.retry_number + 1))
         told, known = sum(len(one.told) for one in done), sum(one.known for one in done)
         context.log.info(
             f"{counted(told, 'partition')} told, {counted(known, 'partition')} known before"

@@ -1,18 +1,23 @@
-"""Runs whose process is gone together with all that would have noticed: the machine was booted."""
+"""Runs whose process or machine is gone together with all that would have noticed."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from assets.sensors import CLOCK_SET_S, lives
+from assets import heartbeat, lost_runs
+from assets.sensors import CLOCK_SET_S, LOST_AFTER_TICKS, lives, oldest_beat
 from emulator.testing import Emulator, running
+from local.guard import descendants
 from local.services import S3
 from pipeline.lake.read import manifests
-from tests.assets.project import Project, project, served, wait_for
+from tests.assets.project import Project, materialize, project, served, wait_for
 from tests.assets.support import FIRST_BACK, SECRET, day
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -51,6 +56,100 @@ def test_a_run_that_went_down_with_the_machine_is_started_again(
         assert server.wait(again, "SUCCESS", "FAILURE") == "SUCCESS"
     (manifest,) = manifests(fresh.lake, "igdb", "games", day(FIRST_BACK))
     assert manifest.resumed_pages >= 4  # a batch of 2,000 rows, at least
+
+
+@pytest.mark.slow
+def test_a_run_whose_machine_dies_is_ended_whoever_started_it(
+    fresh: Project, api: Emulator
+) -> None:
+    """The command, its run and its step die at once; no code server has seen them."""
+    api.reset()
+    log = fresh.folder / "died.log"
+    home = dg.DagsterInstance.from_config(fresh.env["DAGSTER_HOME"])
+    with (
+        home as instance,
+        fresh.started(materialize("games", partition=day(FIRST_BACK)), log) as child,
+    ):
+        wait_for(lambda: api.stats()["requests"] >= 5, log=log)
+        (run,) = instance.get_runs()
+        wait_for(lambda: oldest_beat(instance, run.run_id), log=log)
+        for pid in descendants(child.guard.pid):
+            os.kill(pid, signal.SIGKILL)
+        cursor = None
+        for _ in range(LOST_AFTER_TICKS):
+            cursor = tick(instance, cursor)
+            assert instance.get_runs()[0].status is dg.DagsterRunStatus.STARTED
+        tick(instance, cursor)
+        assert instance.get_runs()[0].status is dg.DagsterRunStatus.FAILURE
+        said = [entry.message for entry in instance.all_logs(run.run_id)]
+    assert any("Step `igdb` has given no sign of life for 15 minutes" in one for one in said)
+
+
+def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
+    """One evaluation of the sensor; its cursor."""
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    lost_runs(context)
+    return context.cursor
+
+
+def test_a_step_that_waits_beats_and_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.001)
+    statuses: list[dg.DagsterRunStatus] = []
+
+    @dg.op
+    def waits(context: dg.OpExecutionContext) -> None:
+        """Like one that waits for a quota: nothing but the heartbeat comes from it."""
+        run_id, cursor, last = context.run.run_id, None, None
+
+        def beat_again() -> bool:
+            return oldest_beat(context.instance, run_id) not in (None, last)
+
+        with heartbeat.heartbeat(context):
+            for _ in range(LOST_AFTER_TICKS + 5):
+                wait_for(beat_again)
+                last = oldest_beat(context.instance, run_id)
+                cursor = tick(context.instance, cursor)
+        statuses.append(status(context))
+        for _ in range(LOST_AFTER_TICKS + 1):  # as if its machine had died here
+            cursor = tick(context.instance, cursor)
+        statuses.append(status(context))
+
+    @dg.job
+    def job() -> None:
+        waits()
+
+    with dg.instance_for_test() as instance:
+        job.execute_in_process(instance=instance)
+    assert statuses == [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE]
+
+
+def status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus:
+    run = context.instance.get_run_by_id(context.run.run_id)
+    assert run is not None
+    return run.status
+
+
+def test_a_step_that_has_ended_or_never_beat_is_not_waited_for() -> None:
+    seen: list[object] = []
+
+    @dg.op
+    def beats(context: dg.OpExecutionContext) -> None:
+        with heartbeat.heartbeat(context):
+            wait_for(lambda: oldest_beat(context.instance, context.run.run_id))
+
+    @dg.op(ins={"after": dg.In(dg.Nothing)})
+    def of_others(context: dg.OpExecutionContext) -> None:
+        seen.append(oldest_beat(context.instance, context.run.run_id))
+
+    @dg.job
+    def job() -> None:
+        of_others(after=beats())
+
+    with dg.instance_for_test() as instance:
+        assert job.execute_in_process(instance=instance).success
+    assert seen == [None]
 
 
 def test_a_process_lives_until_it_ends_and_another_one_with_its_pid_is_not_it() -> None:

@@ -1,0 +1,49 @@
+"""The heartbeat of a step: an event a minute for as long as its process lives.
+
+A machine that dies takes a step with it, and no launcher of Dagster's tells every such death: a
+step on a Celery worker, a run that a command has started. The sensor ``lost_runs`` ends a run one
+of whose steps has stopped to beat. A step beats also while it waits: for a quota that is used up,
+for an API that is down, for the store.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import dagster as dg
+
+from assets.compat import EngineEventData
+
+EVERY_S = 60.0
+MARK = "headrace/heartbeat"
+"""The name in the event's metadata by which it is found."""
+_LAST_BEAT_S = 5.0
+"""The end of a step waits for a beat that is being written, but no longer."""
+
+
+@contextmanager
+def heartbeat(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
+    """Have the step beat until the block ends, from a thread of its own.
+
+    with heartbeat(context):
+        work()
+    """
+    key = context.get_step_execution_context().step.key
+    instance, run = context.instance, context.run
+    done = threading.Event()
+
+    def beat() -> None:
+        data = EngineEventData(metadata={MARK: key})
+        while True:
+            with suppress(Exception):  # the storage may be away: the next beat may find it
+                instance.report_engine_event(f"Step `{key}` is at work", run, data, step_key=key)
+            if done.wait(EVERY_S):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(_LAST_BEAT_S)
