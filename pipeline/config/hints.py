@@ -28,12 +28,13 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
 
     :param data: what the YAML says: which of several kinds a part of it is of.
     """
-    key, schema = path[-1], _schema(Source, _families())
+    of_aws = data.get("kind") == "aws"
+    key, schema = path[-1], _schema(_aws() if of_aws else Source, _families())
     siblings = _keys_at(path[:-1], schema, data)
     if near := difflib.get_close_matches(key, siblings, n=1, cutoff=_NEAR):
         return f": did you mean {near[0]!r}?"
     for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
-        if key in _schema(model, _families())["properties"]:
+        if not of_aws and key in _schema(model, _families())["properties"]:
             return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
     if any(key in model.get("properties", {}) for model in schema["$defs"].values()):
         return " here, but elsewhere: see docs/sources-reference.md"
@@ -42,6 +43,12 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
     if 0 < len(siblings) <= _FEW:
         return f": expected {', '.join(siblings)}"
     return ": take it away, or see docs/sources-reference.md"
+
+
+def _aws() -> type[Model]:
+    from pipeline.config.aws_source import AwsSource  # botocore's models: for who reads AWS
+
+    return AwsSource
 
 
 def _families() -> tuple[tuple[str, ...], ...]:

@@ -11,7 +11,8 @@ In the order in which a page goes through them:
   faster than that; ``completeness`` proves that no row is missing, and notices loops.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others,
   ``row_digests`` and ``seen_rows`` know which rows came already;
-  ``fan_out`` reads the pages of each value of a list; ``prefetch`` keeps pages on their way.
+  ``fan_out`` reads the pages of each value of a list, and ``value_failures`` say what one does
+  that can't be read; ``prefetch`` keeps pages on their way.
 - Each of these readers hands on a ``page_batch`` with the ``position`` behind it, which a later
   attempt resumes from. ``plan`` says which of them an endpoint's YAML means.
 """
