@@ -88,7 +88,7 @@ class LaneClient(Client):
         if meaning is ErrorMeaning.RETRY:
             raise AttemptFailed(FailureKind.ERROR, said)
         if meaning is ErrorMeaning.EXPIRED:
-            if self._sessions.expired(self._account):
+            if self._sessions.expired(self._account, response.left_at):
                 raise AttemptFailed(FailureKind.ERROR, said, of_token=True)
             raise AuthError(f"{label}: {said}: the credentials have expired. Renew them.")
         quoted = f": {cut(message, _MOST_SAID)}" if message else ""

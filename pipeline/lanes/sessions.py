@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
@@ -29,6 +30,7 @@ Call = Callable[[str, str, str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]
 class _Assumed:
     credentials: ReadOnlyCredentials
     renew_at: datetime
+    made_at: float
 
 
 class AccountSessions:
@@ -72,9 +74,17 @@ class AccountSessions:
                 known = self._assumed[account] = await self._assume(account)
             return known.credentials
 
-    def expired(self, account: str) -> bool:
-        """AWS says that a session has ended. True if the next request gets a new one."""
-        return self._assumed.pop(account, None) is not None
+    def expired(self, account: str, left_at: float) -> bool:
+        """AWS says that the session of a request has ended. True if the next one gets another.
+
+        :param left_at: when the request left, on the monotonic clock: several may hear the same.
+        """
+        if account in (OWN, self.own_account) or account in self._profiles:
+            return False
+        known = self._assumed.get(account)
+        if known is not None and known.made_at <= left_at:
+            del self._assumed[account]
+        return True
 
     async def _assume(self, account: str) -> _Assumed:
         access = self._access
@@ -100,7 +110,8 @@ class AccountSessions:
             said["AccessKeyId"], said["SecretAccessKey"], said["SessionToken"]
         )
         self.secrets |= {found.secret_key, str(found.token)}
-        return _Assumed(found, ends - min(timedelta(seconds=access.renew_before_s), life / 2))
+        renew_at = ends - min(timedelta(seconds=access.renew_before_s), life / 2)
+        return _Assumed(found, renew_at, monotonic())
 
     def _keep(self, account: str, error: Permanent) -> Permanent:
         self._refused[account] = error
