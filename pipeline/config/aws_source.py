@@ -66,7 +66,7 @@ def _words(value: Any) -> Any:
     """A setting is a text: its words are told apart by commas."""
     if isinstance(value, str):
         return [word for word in map(str.strip, value.split(",")) if word]
-    return [f"{v:012d}" if isinstance(v, int) else v for v in value or ()]
+    return [str(word) if isinstance(word, int) else word for word in value or ()]
 
 
 Words = Annotated[
