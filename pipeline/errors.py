@@ -6,6 +6,7 @@
     │   ├── Unreachable          no connection, and none in this run: is the address right?
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
+    │   │   └── PageTokenDead    a page token has expired: the chain begins anew a few times first
     │   ├── ContractBroken       the answer is not what the source's YAML says it would be
     │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
@@ -25,7 +26,7 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 
 import errno
 
-from pipeline.body import Body
+from pipeline.messages import Body
 
 CUT = "…"
 """Stands where text was cut. A secret that an API repeated may have been cut with it, so that the
@@ -121,6 +122,10 @@ class RequestRefused(Permanent):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class PageTokenDead(RequestRefused):
+    """The token of a page has expired: the chain of pages has to begin anew."""
 
 
 class ContractBroken(Permanent):

@@ -15,7 +15,7 @@ from pipeline.aws.regions import check_region
 from pipeline.aws.row_columns import RowShape, description, row_shape
 from pipeline.aws.service_models import Operation, operation
 from pipeline.aws.wire import NEXT
-from pipeline.config.columns import STALE, Columns, HashKind
+from pipeline.config.columns import STALE, Columns, HashKind, RowFilter
 from pipeline.config.each import EachList
 from pipeline.config.lanes import (
     AwsKeys,
@@ -26,10 +26,15 @@ from pipeline.config.lanes import (
     Scope,
 )
 from pipeline.config.limits import BreakerConfig, RetriesConfig, TimeoutsConfig
-from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import WindowFormat
-from pipeline.config.row_filter import RowFilter
-from pipeline.config.source import BackfillConfig, Freshness, Schedule, Source
+from pipeline.config.source import (
+    BackfillConfig,
+    Freshness,
+    ProxyUrl,
+    Schedule,
+    Source,
+    TlsConfig,
+)
 from pipeline.errors import ConfigError
 from pipeline.model import DottedPath, HostUrl, Model, Name, RowsPath
 from pipeline.partitions import SCHEMES, PartitionScheme

@@ -112,6 +112,17 @@ class ResponsesConfig(Model):
         description="text in a refusal's body that means too many requests (GitHub), or in a "
         "response with an error at errors_at",
     )
+    dead_page_token: tuple[int, ...] = Field(
+        (),
+        description="the page token of a chain has expired: the chain begins anew, at most three "
+        "times a partition (some APIs respond with 410)",
+    )
+    dead_page_token_text: str | None = Field(
+        None,
+        min_length=1,
+        description="text in a refusal's body, or in a response with an error at errors_at, that "
+        "means the same",
+    )
     retry: tuple[int, ...] = ()
     permanent: tuple[int, ...] = ()
 

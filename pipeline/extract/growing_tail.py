@@ -7,7 +7,7 @@ rows of the one before it, and more, shows that the API had no more rows when it
 had room for them. After ``_ENOUGH`` such pages in a row the reading ends: all rows that were there
 when it came to the end have been read, and later ones are the next partition's. Pages that an API
 keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they were;
-they are looked at after 4, 8, 16, … pages, so that they cost hardly a request.
+they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
 
 Where more rows are added than a page holds, no page is short. Then the reading ends without a
 proof, and says so: once twice as many rows came as the API counted at the beginning and its count
@@ -20,12 +20,12 @@ from typing import Final
 import numpy as np
 
 from pipeline.errors import RequestRefused
-from pipeline.extract.parsed_page import PageSource, ParsedPage, TailEnd
-from pipeline.extract.row_digests import row_digests
+from pipeline.extract.pages import PageSource, ParsedPage, TailEnd
+from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest
 
-_FIRST_LOOK: Final = 4
+_FIRST_LOOK: Final = 8
 _ENOUGH: Final = 3
 _MOST_BEHIND: Final = 20
 """Pages, beyond twice the rows counted or of newer rows alone, before they are too many."""

@@ -20,8 +20,8 @@ from pipeline.extract.confirmation import (
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
-from pipeline.extract.page_batch import EndpointReader
-from pipeline.extract.parsed_page import PageSource
+from pipeline.extract.pages import PageSource
+from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
 from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures

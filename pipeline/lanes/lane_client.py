@@ -16,9 +16,8 @@ from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.service_models import Operation, any_operation
 from pipeline.config.source import Source
 from pipeline.errors import ApiUnavailable, AuthError, RequestRefused, cut
-from pipeline.http.breaker import Breaker
 from pipeline.http.client import Client
-from pipeline.http.retry import AttemptFailed, FailureKind
+from pipeline.http.retry import AttemptFailed, Breaker, FailureKind
 from pipeline.lanes.sessions import AccountSessions
 from pipeline.messages import HttpRequest, HttpResponse
 from pipeline.ratelimit import Budget

@@ -26,16 +26,14 @@ from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError, HeadraceError, RequestRefused
-from pipeline.http.aiohttp_transport import AiohttpTransport
-from pipeline.http.breaker import Breaker, BreakerState
-from pipeline.http.budgeted_transport import BudgetedTransport
-from pipeline.http.deadlines import DeadlineTransport
-from pipeline.http.log_filters import keep_secrets_out
 from pipeline.http.network import Proxies, tls_context
+from pipeline.http.retry import Breaker, BreakerState
+from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
 from pipeline.lanes.sessions import OWN, AccountSessions
 from pipeline.messages import HttpRequest, HttpResponse, OperationCall, RequestCounts
 from pipeline.ratelimit import Budget, BudgetStats
+from pipeline.redaction import keep_secrets_out
 
 T = TypeVar("T")
 OpenBudget = Callable[[Source], Budget]

@@ -23,29 +23,32 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.decode.types import schema_of
-from pipeline.errors import ContractBroken, RateLimited, RequestRefused
+from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
+from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
-from pipeline.extract.row_digests import Digests
-from pipeline.extract.row_rules import kept
+from pipeline.extract.position import (
+    CannotResume,
+    EndpointReader,
+    ExtractionProgress,
+    FanOutPosition,
+    PageBatch,
+    ResumePosition,
+)
+from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
-from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
 from pipeline.run.kept_rows import keeper_of
-from pipeline.run.progress import PartitionProgress, ReadingEnd
-from pipeline.run.resume import OpenedPartition, open_partition
-from pipeline.run.row_buffer import RowBuffer
+from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
     AFTER_END,
     CONVERTED,
@@ -53,11 +56,12 @@ from pipeline.run.staged_partition import (
     FIRST_RESPONSE,
     StagedPartition,
 )
-from pipeline.run.values import grouped
-from pipeline.run.watermarks import windows_of
-from pipeline.run.writer import PartitionWriter
+from pipeline.run.values import grouped, windows_of
+from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 
 log = logging.getLogger("headrace.run")
+_MOST_CHAINS: Final = 4
+"""Readings of a partition whose page tokens expire."""
 
 
 async def stage(
@@ -179,14 +183,7 @@ class _Stager:
         else:
             if position is None:
                 self._pages.ask_if_changed(self._before.get("validators", {}))
-            try:
-                await self._read_pages(position)
-            except CannotResume as error:
-                await self._start_over(error.__cause__ or error)
-            except (RequestRefused, ContractBroken) as error:
-                if not self._may_be_stale(position, error):
-                    raise
-                await self._start_over(error)
+            await self._read_from(position)
         return StagedPartition(
             run=self._run,
             endpoint=self._endpoint,
@@ -203,6 +200,35 @@ class _Stager:
             extra=self._extra,
             began=began,
             reread_keys=self._reread_keys(),
+        )
+
+    async def _read_from(self, position: ResumePosition | None) -> None:
+        try:
+            await self._read_pages(position)
+        except CannotResume as error:
+            await self._start_over(error.__cause__ or error)
+        except PageTokenDead as error:
+            await self._begin_anew(error)
+        except (RequestRefused, ContractBroken) as error:
+            if not self._may_be_stale(position, error):
+                raise
+            await self._start_over(error)
+
+    async def _begin_anew(self, error: PageTokenDead) -> None:
+        """Read a chain whose token has expired from its first page, a few times.
+
+        :raises RequestRefused: the next tokens expire before the end, too.
+        """
+        for _ in range(_MOST_CHAINS - 1):
+            try:
+                return await self._start_over(error)
+            except PageTokenDead as another:
+                error = another
+        raise RequestRefused(
+            f"{error}. The page token expired in {_MOST_CHAINS} readings of this partition. Set "
+            "one: 1. a larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain "
+            "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
+            error.status,
         )
 
     @property
@@ -238,6 +264,7 @@ class _Stager:
                 since,
             )
         self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
+        self._tally.doubt, self._tally.tail_rows = None, 0
         self._earlier["duplicates"] = 0
         await self._read_pages(None, in_place_of_staged=True)
 
@@ -305,7 +332,7 @@ class _Stager:
         spec = self._spec
         if not spec.where or not batch.table.num_rows:
             return batch
-        table = kept(batch.table, spec.where, spec.columns)
+        table = rows_that_meet(batch.table, spec.where, spec.columns)
         if (gone := batch.table.num_rows - table.num_rows) == 0:
             return batch
         self._filtered += gone

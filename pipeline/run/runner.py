@@ -21,7 +21,7 @@ from pipeline.errors import (
     WindowRefused,
     WrongFormat,
 )
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.extract.value_failures import ListFailures
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult, RunContext

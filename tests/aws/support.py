@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -84,7 +84,7 @@ class Call:
     params: dict[str, Any]
 
 
-Rule = Callable[[Call], Response | None]
+Rule = Callable[[Call], Response | Awaitable[Response] | None]
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Proxy:
         self.calls.append(call)
         for rule in self.rules:
             found = rule(call)
-            if asyncio.iscoroutine(found):
+            if isinstance(found, Awaitable):
                 found = await found
             if found is not None:
                 return found
@@ -180,7 +180,7 @@ def refusing(response: Callable[[], Response], **wanted: str) -> Rule:
 def hanging(until: Event, **wanted: str) -> Rule:
     """A rule for calls that get no response until the event is set."""
 
-    def rule(call: Call) -> Any:
+    def rule(call: Call) -> Awaitable[Response] | None:
         if not all(getattr(call, name) == value for name, value in wanted.items()):
             return None
 
