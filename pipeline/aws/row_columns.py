@@ -8,7 +8,7 @@ from typing import Any, Final
 from botocore import xform_name
 from botocore.model import Shape
 
-from pipeline.aws.service_models import Operation
+from pipeline.aws.service_models import AwsOperation
 from pipeline.decode.types import member_text
 from pipeline.errors import ConfigError
 
@@ -48,7 +48,7 @@ class RowShape:
     columns: dict[str, dict[str, Any]]
 
 
-def row_shape(operation: Operation, path: str | None) -> RowShape:
+def row_shape(operation: AwsOperation, path: str | None) -> RowShape:
     """The rows of an operation.
 
     :param path: of the YAML; None: the one list that the response has.
@@ -80,7 +80,7 @@ def _value_column(item: Shape, name: str) -> str:
     return plain[:-1] if plain.endswith("s") else plain or str(xform_name(item.name))
 
 
-def _only_list(operation: Operation) -> str:
+def _only_list(operation: AwsOperation) -> str:
     keys = operation.paging.result_keys if operation.paging else ()
     if len(keys) == 1:
         return keys[0]
@@ -98,7 +98,7 @@ def _only_list(operation: Operation) -> str:
     )
 
 
-def _below(operation: Operation, shape: Any, part: str, above: str) -> Any:
+def _below(operation: AwsOperation, shape: Any, part: str, above: str) -> Any:
     if part == "*" and shape.type_name == "list":
         return shape.member
     if part == "*" and shape.type_name == "map":

@@ -92,7 +92,7 @@ class OperationPaging:
 
 
 @dataclass(frozen=True)
-class Operation:
+class AwsOperation:
     """One reading operation of one service."""
 
     service: str
@@ -115,7 +115,7 @@ class Operation:
 
 
 @cache
-def operation(service_name: str, name: str) -> Operation:
+def operation(service_name: str, name: str) -> AwsOperation:
     """A reading operation by its name in the YAML, such as ``describe_volumes``.
 
     :raises ConfigError: there is no such service or operation, or it does not only read.
@@ -148,10 +148,10 @@ def operation(service_name: str, name: str) -> Operation:
 
 
 @cache
-def any_operation(service_name: str, api_name: str) -> Operation:
+def any_operation(service_name: str, api_name: str) -> AwsOperation:
     """An operation by AWS's own name, whatever it does: for sessions (``AssumeRole``)."""
     found = service(service_name)
-    return Operation(
+    return AwsOperation(
         service_name,
         xform_name(api_name),
         found.operation_model(api_name),

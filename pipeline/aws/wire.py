@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.parsers import ResponseParserError, create_parser
 from botocore.serialize import create_serializer
 
-from pipeline.aws.service_models import Operation, loader, service
+from pipeline.aws.service_models import AwsOperation, loader, service
 from pipeline.errors import ConfigError
 
 NEXT: Final = "_next"
@@ -88,7 +88,7 @@ class WireRequest:
     content: bytes = b""
 
 
-def written(operation: Operation, params: Mapping[str, Any], endpoint_url: str) -> WireRequest:
+def written(operation: AwsOperation, params: Mapping[str, Any], endpoint_url: str) -> WireRequest:
     """The HTTP request of an operation.
 
     :raises ConfigError: the parameters do not fit the operation.
@@ -112,7 +112,7 @@ def written(operation: Operation, params: Mapping[str, Any], endpoint_url: str) 
     return WireRequest(str(made["method"]), url, headers, content)
 
 
-def _fitted(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
+def _fitted(operation: AwsOperation, params: Mapping[str, Any]) -> dict[str, Any]:
     """With what botocore's own client changes of parameters."""
     if operation.service != "route53" or operation.model.input_shape is None:
         return dict(params)
@@ -155,7 +155,7 @@ class WireResponse:
 
 
 def read(
-    operation: Operation, status: int, headers: Mapping[str, str], body: bytes
+    operation: AwsOperation, status: int, headers: Mapping[str, str], body: bytes
 ) -> WireResponse:
     """What a response says.
 
@@ -191,7 +191,7 @@ def _parser(protocol: str) -> Any:
     return create_parser(protocol)
 
 
-def next_params(operation: Operation, members: Mapping[str, Any]) -> dict[str, Any] | None:
+def next_params(operation: AwsOperation, members: Mapping[str, Any]) -> dict[str, Any] | None:
     """The parameters of the next page beside those of this one; None at the end."""
     paging = operation.paging
     if paging is None or (paging.more and not _search(paging.more, members)):
@@ -222,7 +222,7 @@ def has_rows(members: Mapping[str, Any], path: str) -> bool:
     return any(found)
 
 
-def page_json(operation: Operation, members: Mapping[str, Any]) -> bytes:
+def page_json(operation: AwsOperation, members: Mapping[str, Any]) -> bytes:
     """A page as the JSON decoder reads it, with the parameters of the next one."""
     following = next_params(operation, members)
     page = {**members, NEXT: following} if following is not None else members

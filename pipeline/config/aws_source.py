@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from pipeline.aws.regions import check_region
 from pipeline.aws.row_columns import RowShape, description, row_shape
-from pipeline.aws.service_models import Operation, operation
+from pipeline.aws.service_models import AwsOperation, operation
 from pipeline.aws.wire import NEXT
 from pipeline.config.columns import STALE, Columns, HashKind, RowFilter
 from pipeline.config.each import EachList
@@ -154,7 +154,7 @@ class AwsEndpoint(Model):
         return self
 
     @property
-    def found(self) -> Operation:
+    def found(self) -> AwsOperation:
         """:raises ConfigError: there is none."""
         return operation(self.service, self.operation)
 
@@ -200,7 +200,7 @@ class AwsEndpoint(Model):
             return self.window
         return self.window.model_copy(update={"floor": source.start.isoformat()})
 
-    def _request(self, found: Operation, shape: RowShape) -> OperationTemplate:
+    def _request(self, found: AwsOperation, shape: RowShape) -> OperationTemplate:
         params = dict(self.params)
         if self.limit is not None and found.paging and found.paging.limit_key:
             params.setdefault(found.paging.limit_key, self.limit)
@@ -214,7 +214,7 @@ class AwsEndpoint(Model):
             rows=shape.path,
         )
 
-    def _paging(self, found: Operation) -> dict[str, Any]:
+    def _paging(self, found: AwsOperation) -> dict[str, Any]:
         if found.paging is None:
             return {"kind": "none", "limit": _MANY}
         return {"kind": "token", "limit": _MANY, "next": NEXT, "as_params": True, "numbered": False}

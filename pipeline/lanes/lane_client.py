@@ -13,7 +13,7 @@ import httpx
 from pipeline.auth.token_auth import SIGN
 from pipeline.aws import wire
 from pipeline.aws.error_codes import ErrorMeaning, meaning_of
-from pipeline.aws.service_models import Operation, any_operation
+from pipeline.aws.service_models import AwsOperation, any_operation
 from pipeline.config.source import Source
 from pipeline.errors import ApiUnavailable, AuthError, RequestRefused, cut
 from pipeline.http.client import Client
@@ -119,7 +119,7 @@ class LaneClient(Client):
             raise
 
 
-def operation_of(request: HttpRequest) -> Operation:
+def operation_of(request: HttpRequest) -> AwsOperation:
     """The operation that a request calls."""
     assert request.call is not None
     return any_operation(request.call.service, request.call.operation)
