@@ -425,7 +425,7 @@ def test_many_unknown_keys_cost_one_schema_and_not_one_each(
     monkeypatch.setattr(BaseModel, "model_json_schema", classmethod(counted))
     loader._schema.cache_clear()
     keys = "".join(f"unknown_{n}: 1\n" for n in range(60))
-    assert len(said(tmp_path, HEAD + keys + TAIL).splitlines()) == 60
+    assert "and 30 more mistakes" in said(tmp_path, HEAD + keys + TAIL)
     assert len(made) <= 2
 
 
