@@ -27,7 +27,7 @@ from assets import (
 from pipeline.config import load_all
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
-from pipeline.lake.stores.registry import check_lake_url
+from pipeline.lake.stores.base import check_lake_url
 from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
 

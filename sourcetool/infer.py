@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.decode.type_lattice import TypeConflict, join, settled, type_of
+from pipeline.decode.inferred_columns import TypeConflict, join, settled, type_of
 from pipeline.decode.types import type_text
 from sourcetool.times import has_time, is_instant, is_naive, written_time
 

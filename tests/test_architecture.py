@@ -37,7 +37,7 @@ OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "model", "messages", "origin", "redaction", "runtime",
+    "messages", "errors", "kinds", "model", "redaction", "runtime",
     "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "config", "dialects",
     "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip

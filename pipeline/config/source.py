@@ -1,4 +1,4 @@
-"""One API: its address, credentials, limits, first partition and endpoints."""
+"""One API: its address, network, credentials, limits, first partition and endpoints."""
 
 import hashlib
 import json
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.each import lists_of
@@ -20,10 +21,42 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
-from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import DAY_S, Apicalypse
 from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
+
+
+def _is_proxy(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if text != "env" and not fits:
+        raise ValueError(
+            "expected env, for the proxy that the environment names, or http://host:port"
+        )
+    return value
+
+
+ProxyUrl = Annotated[SecretStr, AfterValidator(_is_proxy)]
+"""A secret: it may have a password in it."""
+
+
+class TlsConfig(Model):
+    """Certificates, as PEM files."""
+
+    ca: str | None = Field(None, description="certificates to trust, besides the usual ones")
+    cert: str | None = Field(None, description="the certificate that is shown to the API")
+    key: str | None = Field(None, description="its key, unless cert has it")
+
+    @model_validator(mode="after")
+    def _key_has_a_cert(self) -> "TlsConfig":
+        if self.key and not self.cert:
+            raise ValueError("`tls.key` belongs to a certificate: add `tls.cert`")
+        return self
+
 
 _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,

@@ -4,7 +4,7 @@ What has a placeholder without a value in this request is left out: a part of a 
 else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
 window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
 stands for, a number or a list too: a database compares no number with a text. How values stand in
-query languages and paths is in ``quoting``.
+query languages and paths is in ``placeholders``.
 """
 
 import re
@@ -27,14 +27,13 @@ from pipeline.config.request import (
     before_now,
     placeholders_in,
 )
-from pipeline.dialects import quoting
+from pipeline.dialects import placeholders
 from pipeline.dialects.igdb import condition, statement
-from pipeline.dialects.window_format import bound, floor_of, has_end, instant_of, slice_of
+from pipeline.dialects.placeholders import bound, floor_of, has_end, instant_of, slice_of
 from pipeline.errors import ContractBroken
 from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
-from pipeline.pagination.keys import written
-from pipeline.pagination.page import JsonToken, PageRequest
+from pipeline.pagination.page import JsonToken, PageRequest, with_keys_as_sent
 from pipeline.partitions.window import Window
 from pipeline.timestamps import as_iso
 
@@ -49,7 +48,7 @@ def build_page_request(
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
@@ -96,7 +95,7 @@ def build_count_request(
     page: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):
@@ -145,10 +144,10 @@ def _segment(template: str, values: Values) -> str:
     if not found:
         return template
     filled = PLACEHOLDER.sub(
-        lambda m: quoting.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
+        lambda m: placeholders.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
     )
     of_rows = next((m[1] for m in found if m[1].partition(".")[0] in ("parent", "each")), None)
-    return filled if of_rows is None else quoting.full_segment(of_rows, template, filled)
+    return filled if of_rows is None else placeholders.full_segment(of_rows, template, filled)
 
 
 def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, str]:
@@ -204,7 +203,7 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
 
     def _quoted(match: re.Match[str], found: Any) -> str:
         is_text = isinstance(found, str)
-        return quoting.written(left, match, _text(found), place=place, is_text=is_text)
+        return placeholders.written(left, match, _text(found), place=place, is_text=is_text)
 
     return PLACEHOLDER.sub(value, left)
 

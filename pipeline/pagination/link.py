@@ -11,19 +11,25 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from pydantic import Field
 
+from pipeline.auth.base import NO_URL, check_origin
 from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
 from pipeline.model import DottedPath
-from pipeline.origin import NO_URL, check_origin
 from pipeline.pagination.base import (
+    MORE,
     ONE_PLACE,
     PAGINATION,
     CountedPaging,
+    More,
     PagedEndpoint,
 )
-from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
-from pipeline.pagination.more import MORE, More
-from pipeline.pagination.page import PageContent, PageInfo, PageRequest
+from pipeline.pagination.page import (
+    PageContent,
+    PageInfo,
+    PageRequest,
+    link_is_number,
+    token_is_number,
+)
 
 
 @PAGINATION.register("link")

@@ -13,7 +13,7 @@ from assets.progress import (
     too_fast,
 )
 from pipeline.errors import ContractBroken
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.messages import RequestCounts
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import PartitionFailed, RunOutcome

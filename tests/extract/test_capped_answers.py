@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.capped_page import looks_capped
+from pipeline.extract.completeness import looks_capped
 from pipeline.lake.s3 import Lake
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of

@@ -1,22 +1,62 @@
-"""The end of a commit: put the decided manifest in place, and remove what is in no use any more.
+"""Files on their way to the store, and the end of a commit.
 
-The manifest of a drop goes as well, before the checkpoint that tells of it.
-
-Anybody may carry a decision out, any number of times: the next attempt, or the maintenance job.
+A file is sent in parts, unseen until its upload is completed. The end of a commit puts the decided
+manifest in place, and removes what is in no use any more. Anybody may carry a decision out, any
+number of times: the next attempt, or the maintenance job. The manifest of a drop is removed as
+well, before the checkpoint that tells of it.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from pipeline.errors import LostRace
+from pipeline.errors import HeadraceError, LakeUnavailable, LostRace
 from pipeline.lake.checkpoint import CommitDecision, StagedBatch
-from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.index import CommittedManifest, ManifestIndex, read_committed
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.stores.base import ObjectStore, Upload, WriteConflict
+from pipeline.lake.stores.base import (
+    ObjectStore,
+    Part,
+    Upload,
+    UploadGone,
+    WriteConflict,
+    compare_and_swap,
+)
+
+PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
+
+
+def upload(lake: ObjectStore, key: str, body: memoryview) -> tuple[str, tuple[Part, ...]]:
+    """Send a file as an unfinished upload: no reader sees it.
+
+    :return: the upload's id, and its parts: what completes it.
+    :raises LakeUnavailable: the store lost the upload twice while its parts were sent.
+    """
+    starts = range(0, max(1, body.nbytes), PART_BYTES)
+    for last_attempt in (False, True):
+        upload_id = lake.create_upload(key)
+        try:
+            parts = tuple(
+                lake.upload_part(key, upload_id, number, bytes(body[i : i + PART_BYTES]))
+                for number, i in enumerate(starts, start=1)
+            )
+        except UploadGone:
+            if last_attempt:
+                raise LakeUnavailable(
+                    f"{lake.address} twice lost the upload of `{lake.url(key)}` while its parts"
+                    " were sent. Check what else removes unfinished uploads there."
+                ) from None
+        except HeadraceError:
+            with suppress(HeadraceError):
+                lake.abort_upload(key, upload_id)
+            raise
+        else:
+            return upload_id, parts
+    raise AssertionError("unreachable")
+
 
 _LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
