@@ -96,13 +96,18 @@ class BackfillConfig(Model):
 
 
 class Freshness(Model):
-    """When Dagster says that an asset is out of date."""
+    """When Dagster says that an asset is out of date: `{}` for two hours after the schedule."""
 
-    within_s: float = Field(
-        93_600.0,
-        gt=0,
-        description="the newest materialization is not older; default: 26 hours, a daily run that "
-        "is two hours late",
+    late_s: float = Field(
+        7200.0,
+        ge=60,
+        lt=86_400,
+        description="so many seconds after each tick of the schedule the run has to be done",
+    )
+    within_s: float | None = Field(
+        None,
+        ge=60,
+        description="in place of the schedule: the newest materialization is not older",
     )
 
 
@@ -159,7 +164,9 @@ class Source(Model):
         Field({}, description="of all assets, for Dagster's selections and filters")
     )
     freshness: Freshness | None = Field(
-        None, description="a freshness policy for all assets; default: none"
+        None,
+        description="a freshness policy for all assets; default: `{}` if the schedule is on by "
+        "`running: true`, else none",
     )
     preview: bool = Field(
         True, description="false: no rows of the API are stored in Dagster's database"
