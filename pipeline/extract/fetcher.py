@@ -337,7 +337,15 @@ class PageFetcher:
             return None
         if endpoint.counted:
             return None
-        return looks_capped(rows, response.body, response.headers, endpoint.request_values)
+        selection = endpoint.row_selection
+        return looks_capped(
+            rows,
+            response.body,
+            response.headers,
+            endpoint.request_values,
+            None if selection.jmespath else selection.path,
+            status=response.status,
+        )
 
     def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
         """What the user's function makes of the API's rows, with the columns that they lack."""

@@ -35,6 +35,15 @@ def body(**beside: Any) -> bytes:
         {"meta": {"hasMore": True}},
         {"partial": True},
         {"truncated": True},
+        {"_links": {"next": {"href": "/things?page=2"}}},
+        {"meta": {"links": [], "pagination": {"last_page": 3}}},
+        {"totalPages": 4, "number": 0},
+        {"page": {"last": False}},
+        {"done": False, "nextRecordsUrl": "/query/01g-2000"},
+        {"pageInfo": {"hasNextPage": True, "endCursor": "x"}},
+        {"facets": [1], "paging": {"cursors": {"next": "abc"}}, "warnings": []},
+        {"NextMarker": "m"},
+        {"exceededTransferLimit": True},
     ],
 )
 def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None:
@@ -57,6 +66,10 @@ def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None
         {"count": 7},
         {"total": 3},
         {"truncated": False},
+        {"_links": {"next": None, "self": {"href": "/things"}}},
+        {"totalPages": 1, "last": True, "done": True},
+        {"next_page": 0},
+        {"filters": [{"total": 900}]},
     ],
 )
 def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -> None:
@@ -64,10 +77,50 @@ def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -
     assert looks_capped(7, json.dumps(TAGS).encode(), {}, ()) is None
 
 
-@pytest.mark.parametrize("beside", [{"total": 8}, {"meta": {"totalCount": 900}}, {"count": 12}])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"total": 8},
+        {"meta": {"totalCount": 900}},
+        {"count": 12},
+        {"totalElements": "800"},
+        {"hits": {"total": {"value": 9, "relation": "eq"}}},
+        {"a": [1], "numFound": 8, "b": [2]},
+    ],
+)
 def test_a_total_that_says_more_is_an_error(beside: dict[str, Any]) -> None:
     with pytest.raises(ContractBroken, match=r"7 rows came, and the response says"):
         looks_capped(7, body(**beside), {}, ())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-total-count": "8"}, {"x-total": "80"}, {"content-range": "items 0-6/80"}],
+)
+def test_a_header_that_counts_more_is_an_error(headers: dict[str, str]) -> None:
+    with pytest.raises(ContractBroken, match=r"7 rows came, and the response says"):
+        looks_capped(7, json.dumps(TAGS).encode(), headers, ())
+
+
+def test_headers_and_the_status_say_that_there_is_more() -> None:
+    for headers in ({"x-next-page": "2"}, {"x-total-pages": "2"}, {"x-has-more": "true"}):
+        assert "there is more" in str(looks_capped(7, b"[]", headers, ()))
+    assert (
+        looks_capped(7, b"[]", {"x-next-page": "", "x-total-pages": "1", "x-total": "7"}, ())
+        is None
+    )
+    assert looks_capped(7, b"[]", {"content-range": "items 0-6/7"}, ()) is None
+    assert "a part" in str(looks_capped(7, b"[]", {}, (), status=206))
+
+
+def test_members_of_rows_say_nothing_of_pages() -> None:
+    row = {"id": 1, "total": 900, "next": "x", "count": 4, "has_more": True}
+    of_one = json.dumps(row).encode()
+    assert looks_capped(1, of_one, {}, (), ()) is None
+    by_name = json.dumps({"data": {"a": row, "b": row}, "total": 2}).encode()
+    assert looks_capped(2, by_name, {}, (), ("data",)) is None
+    grouped = json.dumps({"data": {"a": {"rows": [], "total": 5}}}).encode()
+    assert looks_capped(2, grouped, {}, (), ("data", "*", "rows")) is None
 
 
 def test_a_link_to_a_next_page_and_a_full_looking_page_are_told() -> None:
