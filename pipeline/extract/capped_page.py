@@ -1,4 +1,4 @@
-"""Whether the only page of ``paging: none`` looks like the first of several. Pure.
+"""Whether a page says that rows are missing, or the only one looks like a first one. Pure.
 
 What a response says beside its rows is believed (a total, a next page, a flag, a header); a number
 of rows that APIs cap their pages at is a hint. Members of lists, and what stands at the path of the
@@ -94,6 +94,43 @@ def looks_capped(
     return None
 
 
+def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:
+    """Why the rows of a page may be a part of those that it should have; None if they need not be.
+
+    Such a page comes from an API of several machines, of which one did not respond in time.
+
+    :param rows_at: as in ``looks_capped``.
+    """
+    if not any(_PARTIAL_WORD.search(edge) for edge in (body[:_EDGE], body[-_EDGE:])):
+        return None
+    name = next(
+        (name for name, v in _members(body, rows_at, lists=True) if _is_partial(name, v)), None
+    )
+    if name is None:
+        return None
+    return (
+        f"a page has rows, and says of itself that some are missing (`{name}`): the API may have "
+        "left out those of a machine that did not respond. Check: 1. the API's own status; 2. "
+        f"`errors_at: {name}`, if such a page is to be refused"
+    )
+
+
+_EDGE: Final = 4_000
+_PARTIAL_WORD: Final = re.compile(
+    rb'"(errors|timed_?out|incomplete_?results|partial_?(results|failure|data)|_shards)"', re.I
+)
+
+
+def _is_partial(name: str, value: Any) -> bool:
+    plain = name.lower().replace("_", "")
+    if plain == "shards" and isinstance(value, dict):
+        return bool(_whole(value.get("failed")))
+    if plain == "errors":
+        return isinstance(value, list | dict) and bool(value)
+    flags = ("timedout", "incompleteresults", "partialresults", "partialfailure", "partialdata")
+    return plain in flags and value is True
+
+
 def _goes_on(name: str, value: Any) -> bool:
     """Whether a member or a header says that a page follows."""
     if _NEXT.fullmatch(name):
@@ -116,7 +153,9 @@ def _whole(value: Any) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 16 else None
 
 
-def _members(body: Body, rows_at: tuple[str, ...] | None) -> list[tuple[str, Any]]:
+def _members(
+    body: Body, rows_at: tuple[str, ...] | None, *, lists: bool = False
+) -> list[tuple[str, Any]]:
     """What stands beside the rows, by its own name; nothing if the body is no JSON object."""
     if rows_at == () or len(body) > _MOST_BYTES:
         return []
@@ -124,16 +163,18 @@ def _members(body: Body, rows_at: tuple[str, ...] | None) -> list[tuple[str, Any
         parsed = orjson.loads(bytes(body))
     except orjson.JSONDecodeError:
         return []
-    return [*_walked(parsed, rows_at, 0)]
+    return [*_walked(parsed, rows_at, 0, lists)]
 
 
-def _walked(value: Any, rows_at: tuple[str, ...] | None, depth: int) -> Iterator[tuple[str, Any]]:
+def _walked(
+    value: Any, rows_at: tuple[str, ...] | None, depth: int, lists: bool
+) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict) or depth > _DEEPEST:
         return
     for name, member in value.items():
         inner = rows_at[1:] if rows_at and name == rows_at[0] else None
         if inner == () or (inner and inner[0] == "*"):
             continue  # the rows
-        if not isinstance(member, list):
+        if lists or not isinstance(member, list):
             yield name, member
-            yield from _walked(member, inner, depth + 1)
+            yield from _walked(member, inner, depth + 1, lists)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.capped_page import looks_capped
+from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.lake.s3 import Lake
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
@@ -111,6 +111,54 @@ def test_headers_and_the_status_say_that_there_is_more() -> None:
     )
     assert looks_capped(7, b"[]", {"content-range": "items 0-6/7"}, ()) is None
     assert "a part" in str(looks_capped(7, b"[]", {}, (), status=206))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"errors": [{"message": "a shard is down"}]},
+        {"timed_out": True},
+        {"_shards": {"total": 5, "failed": 2}},
+        {"incomplete_results": True},
+    ],
+)
+@pytest.mark.parametrize("kind", ["kind: keyset, limit: 10", "kind: page, limit: 10"])
+def test_a_page_that_says_that_rows_are_missing_is_no_proof(
+    beside: dict[str, Any], kind: str, lake: Lake
+) -> None:
+    async def answer(request: Request) -> Response:
+        given = request.query_params
+        is_first = given.get("after") is None and given.get("page", "1") == "1"
+        return Response(
+            json.dumps({"rows": TAGS if is_first else []} | (beside if is_first else {}))
+        )
+
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints:
+              things:
+                request: {{params: {{after: "{{after}}", page: "{{page}}"}}}}
+                paging: {{{kind}}}
+                rows: rows
+                key: [id]
+            """.replace('page: "{page}"' if "keyset" in kind else 'after: "{after}", ', "")
+        )
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
+    (receipt,) = outcome.receipts
+    checks = {check["name"]: check for check in receipt.manifest.checks}
+    assert not receipt.manifest.proof.contiguous
+    assert f"`{next(iter(beside))}`" in checks["pages_contiguous"]["detail"]
+
+
+def test_words_of_partial_pages_inside_rows_say_nothing() -> None:
+    rows = [{"id": 1, "errors": ["x"], "timed_out": True, "_shards": {"failed": 1}}]
+    assert says_partial(json.dumps({"rows": rows, "errors": []}).encode(), ("rows",)) is None
+    assert says_partial(json.dumps(rows).encode(), ()) is None
+    assert says_partial(json.dumps({"rows": rows, "timed_out": False}).encode(), ("rows",)) is None
 
 
 def test_members_of_rows_say_nothing_of_pages() -> None:
