@@ -22,7 +22,10 @@ from typing import Final
 
 _ERROR: Final = frozenset(
     {"error", "errors", "errordescription", "errormessage", "errormsg", "errmsg", "errcode"}
-    | {"errorcode", "exception", "fault", "failure", "errortype", "apierror"}
+    | {"errorcode", "exception", "fault", "failure", "errortype", "apierror", "err", "errs"}
+    | {"errno", "haserror", "haserrors", "iserror", "failed", "isfailed", "failures", "exceptions"}
+    | {"errordetail", "errordetails", "errorinfo", "faultstring", "faultcode", "problems"}
+    | {"timedout", "incompleteresults", "partialresults", "partialfailure"}
 )
 _SUCCESS: Final = frozenset({"success", "succeeded", "issuccess", "successful", "ok", "isok"})
 _STATUS: Final = frozenset(
@@ -34,7 +37,7 @@ _MESSAGE: Final = frozenset(
 )
 _AROUND: Final = frozenset(
     {"meta", "metadata", "header", "headers", "status", "result", "response", "responsestatus"}
-    | {"responseheader", "info", "envelope", "error"}
+    | {"responseheader", "info", "envelope", "error", "shards"}
 )
 """Objects beside the rows that say how the request fared. Others may repeat its filter."""
 _FAILED: Final = re.compile(

@@ -347,6 +347,7 @@ class ContiguousReader:
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
         self.progress.rows += table.num_rows
+        self.progress.doubt = self.progress.doubt or page.looks_incomplete
         if page.tail is not None:
             self._at_end = True
             self.progress.tail_rows += page.tail.rows_left

@@ -180,3 +180,17 @@ def test_a_sweep_that_misses_more_than_a_tenth_reads_again_and_later_ones_bring_
     assert capsys.readouterr().out.splitlines()[-2:] == [sweeps[1], "1 sweeps"]
     with pytest.raises(ReadRefused, match="has no sweep of"):
         take_back(lake, "api", "things", sweeps[0])
+
+
+@pytest.mark.parametrize(("left", "told"), [(0, True), (5, True), (6, False), (60, False)])
+def test_a_snapshot_that_shrinks_to_nothing_is_told(left: int, told: bool, lake: Lake) -> None:
+    shard = Shard()
+    with serving(shard.app) as url:
+        source = source_at(url, "keyset")
+        days = ["2026-11-02", "2026-11-03"]
+        first, _ = outcome_of(source, lake, "things", days[:1], NOW)
+        shard.rows = shard.rows[:left]
+        second, _ = outcome_of(source, lake, "things", days[1:], NOW)
+    assert first.receipts[0].manifest.notes.warning == ""
+    warning = second.receipts[0].manifest.notes.warning
+    assert ("60 in 2026-11-02" in warning) is told
