@@ -1,15 +1,47 @@
-"""HTTP requests and responses as the engine passes them on. Pure; knows no client.
+"""HTTP requests and responses as the engine passes them on, and bodies as they arrive. Pure.
 
 A request has no credentials: ``pipeline.auth`` puts them in when it is sent. A response has its
 whole body, and holds nothing of the connection.
+
+A large body grows where it is, since it is mapped by itself (``runtime``): joining its pieces at
+the end would take twice its memory, and the loop's time. A page that is cut out of a batch response
+is a view of the body.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_plus
 
-from pipeline.body import Body
+Body: TypeAlias = bytes | bytearray | memoryview
+LARGE_BYTES: Final = 1_000_000
+"""A body of more is large: packs, and pages of over a thousand rows."""
+
+
+class Incoming:
+    """A body that comes in pieces.
+
+    :ivar size: bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._large: bytearray | None = None
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self._large is not None:
+            self._large += piece
+            return
+        self._pieces.append(piece)
+        if self.size > LARGE_BYTES:
+            self._large = bytearray().join(self._pieces)
+            self._pieces.clear()
+
+    def whole(self) -> bytes | bytearray:
+        return b"".join(self._pieces) if self._large is None else self._large
+
 
 T = TypeVar("T")
 
@@ -64,6 +96,7 @@ class HttpResponse:
 
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
     :ivar left_at: when the request left, on the monotonic clock.
+    :ivar waited_slot_s: seconds that the request waited for its send slot; 0 = the quota is free.
     """
 
     status: int
@@ -72,6 +105,7 @@ class HttpResponse:
     url: str = field(default="", repr=False)
     latency_s: float = 0.0
     left_at: float = 0.0
+    waited_slot_s: float = 0.0
 
 
 @dataclass(eq=False)

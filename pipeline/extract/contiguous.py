@@ -22,10 +22,14 @@ from pipeline.extract.completeness import (
     unchanged_pages,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
-from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.page_checks import first_new
-from pipeline.extract.parsed_page import PageSource, ParsedPage
-from pipeline.extract.position import ContiguousPosition, ResumePosition
+from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.position import (
+    ContiguousPosition,
+    ExtractionProgress,
+    PageBatch,
+    ResumePosition,
+)
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest, PageSegment

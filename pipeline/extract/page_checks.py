@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.types import INSTANT, instants
-from pipeline.dialects.window_format import may_come
+from pipeline.dialects.placeholders import may_come
 from pipeline.errors import ContractBroken, cut
-from pipeline.extract.row_digests import row_digests
+from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination import SharedRows
 from pipeline.pagination.page import Key, Keys, PageRequest
 from pipeline.partitions.base import is_folder_column

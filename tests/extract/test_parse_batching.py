@@ -16,7 +16,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
-from pipeline.extract.parse_batching import MOST_BYTES, ParseBatcher
+from pipeline.extract.prefetch import MAX_BATCH_BYTES, ParseBatcher
 from tests.decode.test_type_lattice import ROWS
 from tests.support.readers import reader_of
 
@@ -166,7 +166,7 @@ def test_who_waits_gets_its_own_result_and_its_own_error() -> None:
             busy.append(asyncio.create_task(together.result_of(-number, 1)))
             assert await asyncio.to_thread(begun.acquire, timeout=10)
         waiting = [asyncio.create_task(together.result_of(n, 1)) for n in range(6)]
-        large = asyncio.create_task(together.result_of(7, MOST_BYTES))
+        large = asyncio.create_task(together.result_of(7, MAX_BATCH_BYTES))
         await asyncio.sleep(0)
         waiting[4].cancel()
         await asyncio.sleep(0)
@@ -192,3 +192,52 @@ def test_an_error_of_the_work_itself_reaches_all_who_wait() -> None:
         )
 
     assert [type(error) for error in asyncio.run(run())] == [MemoryError] * 3
+
+
+HOURS_S = 3_600.0
+
+
+def results_of(*items: tuple[int, int, float]) -> tuple[list[list[int]], list[int]]:
+    """The groups in which items of a number, a size and a linger were done, and their results."""
+    groups: list[list[int]] = []
+
+    def work(numbers: Sequence[int]) -> list[int | Exception]:
+        groups.append(list(numbers))
+        return [number * 10 for number in numbers]
+
+    async def run() -> list[int]:
+        together = ParseBatcher(work)
+        return await asyncio.gather(*(together.result_of(*item) for item in items))
+
+    async def bounded() -> list[int]:
+        return await asyncio.wait_for(run(), 30)
+
+    return groups, asyncio.run(bounded())
+
+
+def test_items_that_may_wait_are_done_with_the_first_that_may_not() -> None:
+    groups, results = results_of((1, 1, HOURS_S), (2, 1, HOURS_S), (3, 1, 0.0))
+    assert groups == [[1, 2, 3]]
+    assert results == [10, 20, 30]
+
+
+def test_a_large_group_waits_for_no_more() -> None:
+    groups, _ = results_of((1, 2**18, HOURS_S), (2, 2**18, HOURS_S))
+    assert groups == [[1, 2]]
+
+
+def test_what_does_not_fit_into_a_group_is_done_next() -> None:
+    groups, results = results_of((1, 1, HOURS_S), (2, MAX_BATCH_BYTES, HOURS_S))
+    assert sorted(groups) == [[1], [2]]
+    assert results == [10, 20]
+
+
+def test_nothing_waits_where_reading_together_gains_nothing() -> None:
+    async def run() -> int:
+        alone = ParseBatcher[int, int](lambda items: [*items], gains=lambda: False)
+        return await alone.result_of(1, 1, HOURS_S)
+
+    async def bounded() -> int:
+        return await asyncio.wait_for(run(), 30)
+
+    assert asyncio.run(bounded()) == 1

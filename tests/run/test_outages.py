@@ -14,7 +14,7 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source
 from pipeline.errors import ReadRefused
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.read import current, key_rows
 from pipeline.lake.s3 import Lake
