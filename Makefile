@@ -68,6 +68,11 @@ clean: ## remove .venv and .venvs, what the demo and the UI have kept, and all c
 	rm -rf $(VENV) .venvs .local .dagster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.PHONY: docs
+
+docs: $(DEV_STAMP) ## the documentation's site in build/site; fails on a broken link (ARGS=serve shows it)
+	@$(PY) -m docsite $(ARGS)
+
 .PHONY: lake query load
 
 lake: $(STAMP) ## what is committed in the lake (ARGS="igdb/games --last 3")

@@ -10,9 +10,12 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 
 from assets import (
+    Webhook,
+    alert_sensors,
     api_spec,
     budget_page,
     chosen_executor,
+    fresh_by_policy,
     lost_runs,
     maintenance,
     maintenance_schedule,
@@ -27,7 +30,7 @@ from assets import (
 from pipeline.config import load_all
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
-from pipeline.lake.stores.registry import check_lake_url
+from pipeline.lake.stores.base import check_lake_url
 from resources import ApiResource, BudgetResource, LakeResource
 from resources.budget import default_budget_folder
 
@@ -53,6 +56,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     sources, broken = loaded.sources, [not_loaded(each) for each in loaded.broken]
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]
+    webhook = Webhook.of(settings.alert_url, settings.alert_form, settings.ui_url)
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return dg.Definitions(
         assets=[
@@ -75,7 +79,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(each.schedule for each in broken),
             maintenance_schedule,
         ],
-        sensors=[lost_runs],
+        sensors=[lost_runs, *alert_sensors(webhook, fresh_by_policy(sources))],
         executor=chosen_executor(settings.executor, settings.executor_config, HERE),
         resources={
             "lake": LakeResource(url=settings.lake, s3=S3Resource()),

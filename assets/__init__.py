@@ -5,12 +5,13 @@ an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets o
 gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: ``executors`` (its
 process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
 ``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
-records of it, with ``metadata``, by the thread of ``event_writer``), ``failures`` (how it ends if
-something failed). For all sources together: ``usage``, ``maintenance``, ``sync`` (tells Dagster of
-what the lake has), ``sensors``. ``compat`` has all that rests on private behaviour of Dagster's
-pinned version.
+records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``), ``failures``
+(how it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sync``
+(tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat`` has all that rests on
+private behaviour of Dagster's pinned version.
 """
 
+from assets.alerts import Webhook, alert_sensors
 from assets.assets import source_assets
 from assets.compat import names_a_partition
 from assets.deletions import source_sweeps
@@ -21,14 +22,17 @@ from assets.maintenance import maintenance, maintenance_schedule
 from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
-from assets.specs import api_spec
+from assets.specs import api_spec, fresh_by_policy
 from assets.sync import sync_job
 from assets.usage import budget_page
 
 __all__ = [
+    "Webhook",
+    "alert_sensors",
     "api_spec",
     "budget_page",
     "chosen_executor",
+    "fresh_by_policy",
     "lost_runs",
     "maintenance",
     "maintenance_schedule",

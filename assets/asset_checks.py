@@ -12,9 +12,8 @@ from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.lake.index import ManifestIndex
-from pipeline.lake.integrity import damaged_files, mend
-from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.index import ManifestIndex, read_all
+from pipeline.lake.maintenance import damaged_files, mend
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult

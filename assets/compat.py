@@ -4,6 +4,7 @@ Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs tho
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
@@ -14,6 +15,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.backfill_policy import BackfillPolicyType
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventBatchMetadata, EngineEventData
 from dagster._core.storage.asset_check_execution_record import (
@@ -21,13 +23,14 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
         UnresolvedAssetJobDefinition,
     )
 
-__all__ = ["EngineEventData"]
+__all__ = ["EngineEventData", "FreshnessState"]
 AssetJob: TypeAlias = "UnresolvedAssetJobDefinition"
 """The type that ``define_asset_job`` returns: it has no public name."""
 
@@ -163,6 +166,22 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
     unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
     runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
     return {found for run in runs for found in (run.run_id, run.root_run_id) if found}
+
+
+def will_be_retried(run: dg.DagsterRun) -> bool:
+    """Whether the daemon starts a run that has failed again: Dagster notes that when it fails."""
+    return run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def report_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: FreshnessState) -> None:
+    """Say what Dagster's freshness daemon says of an asset. For tests of what follows from it."""
+    change = FreshnessStateChange(
+        key=key,
+        previous_state=FreshnessState.UNKNOWN,
+        new_state=state,
+        state_change_timestamp=time.time(),
+    )
+    instance._report_runless_asset_event(asset_event=change)
 
 
 def silence_missing_outputs(context: dg.AssetExecutionContext) -> None:

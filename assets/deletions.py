@@ -17,7 +17,7 @@ from assets.progress import LINE_EVERY_S
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.request_batching import batching
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep

@@ -1,5 +1,6 @@
 """What Dagster shows of an endpoint, before it has run too: key, group, tags, columns, lineage."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import dagster as dg
 
 from assets.partitions import partitions_of
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.source import Source
+from pipeline.config.source import Freshness, Source
 from pipeline.decode.types import parse_type, type_text
 from pipeline.lake.manifest import Manifest
+
+_DAY_MINUTES = 24 * 60
 
 
 def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
@@ -46,7 +49,6 @@ def asset_spec(
     """
     endpoint = source.endpoints[name]
     kind = "incremental" if source.incremental(name) else "snapshot"
-    freshness = source.freshness
     return dg.AssetSpec(
         asset_key(source, name),
         deps=_upstream(source, name),
@@ -57,11 +59,35 @@ def asset_spec(
         tags={**source.tags, "headrace/kind": kind},
         metadata=_metadata(source, name, lake_url),
         partitions_def=partitions_of(source) if kind == "incremental" or by_partition else None,
-        freshness_policy=dg.FreshnessPolicy.time_window(timedelta(seconds=freshness.within_s))
-        if freshness
-        else None,
+        freshness_policy=freshness_policy(source),
         skippable=True,
     )
+
+
+def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
+    """When an asset of a source is out of date: some time after a tick of the schedule without a
+    materialization since then, or a fixed time after the last one.
+
+    Without ``freshness`` in the YAML a source has a policy if its schedule is on from the first
+    load: one whose schedule is off by default is run by hand, and never late.
+    """
+    freshness, when = source.freshness, source.schedule
+    if freshness is None and not when.running:
+        return None
+    freshness = freshness or Freshness()
+    if freshness.within_s is not None:
+        return dg.FreshnessPolicy.time_window(timedelta(seconds=freshness.within_s))
+    late = timedelta(seconds=freshness.late_s)
+    minutes = (when.hour * 60 + when.minute + int(freshness.late_s // 60)) % _DAY_MINUTES
+    return dg.FreshnessPolicy.cron(
+        source.calendar.scheme.schedule_cron(*divmod(minutes, 60)), late, source.timezone
+    )
+
+
+def fresh_by_policy(sources: Sequence[Source]) -> list[dg.AssetKey]:
+    """The assets that have a freshness policy."""
+    of = [source for source in sources if freshness_policy(source) is not None]
+    return [asset_key(source, name) for source in of for name in source.endpoints]
 
 
 def table_name(source: Source, endpoint: str) -> str:

@@ -32,9 +32,8 @@ from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.lake.index import read_committed
+from pipeline.lake.index import read_all, read_committed
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.manifest_archive import read_all
 from pipeline.lake.paths import PartitionPaths, manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult

@@ -16,7 +16,7 @@ from local.s3 import S3
 from pipeline import ratelimit
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.lake.s3 import Lake

@@ -11,8 +11,7 @@ from commands.verify import verify
 from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import HeadraceError
-from pipeline.lake.stores.base import ObjectStore
-from pipeline.lake.stores.registry import open_lake
+from pipeline.lake.stores.base import ObjectStore, open_lake
 
 _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 

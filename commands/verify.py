@@ -4,8 +4,8 @@ import sys
 from collections.abc import Collection
 
 from commands.lake_table import committed_endpoints
-from pipeline.lake.integrity import mend, verify_files
-from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.index import read_all
+from pipeline.lake.maintenance import mend, verify_files
 from pipeline.lake.paths import manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 

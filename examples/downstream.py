@@ -3,7 +3,7 @@
     dagster dev -f examples/downstream.py
 
 It has the partitions of what it reads, so that Dagster knows which day of it needs which of theirs.
-docs/downstream.md says more.
+docs/how-to/downstream.md says more.
 """
 
 from datetime import timedelta

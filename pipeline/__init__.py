@@ -5,14 +5,13 @@ Read it in this order; each uses only those above it (``tests/test_architecture.
 ============== ==================================================================================
 what           meaning
 ============== ==================================================================================
-``errors``     one tree; each leaf says who retries. ``body``: the bytes of a response. ``runtime``:
-               threads and memory. ``timestamps``: points in time. ``kinds``: families of kinds.
-               ``model``: what every model of the YAML is built on. ``messages``: HTTP requests and
-               responses. ``origin``: where credentials may go. ``redaction``: secrets are found by
-               type, and kept out of texts
+``errors``     one tree; each leaf says who retries. ``messages``: HTTP requests and responses, and
+               the bytes of a body. ``runtime``: threads and memory. ``timestamps``: points in
+               time. ``kinds``: families of kinds. ``model``: the base of every model of the YAML.
+               ``redaction``: secrets are found by type, and stay out of texts and logs
 ``decode``     bytes to Arrow, fast and lossless
 ``partitions`` how time is cut into partitions, and which window of the cursor one requests
-``auth``       credentials, one kind a file
+``auth``       credentials, one kind a file, and the origin that they are for
 ``hooks``      the user's own functions: transform, pager, auth
 ``pagination`` how pages follow each other, and the proof that no row lies between two of them
 ``config``     what an API is, from its YAML

@@ -26,7 +26,7 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 
 import errno
 
-from pipeline.body import Body
+from pipeline.messages import Body
 
 CUT = "…"
 """Stands where text was cut. A secret that an API repeated may have been cut with it, so that the

@@ -1,15 +1,47 @@
-"""HTTP requests and responses as the engine passes them on. Pure; knows no client.
+"""HTTP requests and responses as the engine passes them on, and bodies as they arrive. Pure.
 
 A request has no credentials: ``pipeline.auth`` puts them in when it is sent. A response has its
 whole body, and holds nothing of the connection.
+
+A large body grows where it is, since it is mapped by itself (``runtime``): joining its pieces at
+the end would take twice its memory, and the loop's time. A page that is cut out of a batch response
+is a view of the body.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_plus
 
-from pipeline.body import Body
+Body: TypeAlias = bytes | bytearray | memoryview
+LARGE_BYTES: Final = 1_000_000
+"""A body of more is large: packs, and pages of over a thousand rows."""
+
+
+class Incoming:
+    """A body that comes in pieces.
+
+    :ivar size: bytes so far.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._pieces: list[bytes] = []
+        self._large: bytearray | None = None
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        if self._large is not None:
+            self._large += piece
+            return
+        self._pieces.append(piece)
+        if self.size > LARGE_BYTES:
+            self._large = bytearray().join(self._pieces)
+            self._pieces.clear()
+
+    def whole(self) -> bytes | bytearray:
+        return b"".join(self._pieces) if self._large is None else self._large
+
 
 T = TypeVar("T")
 

@@ -4,10 +4,14 @@ Nothing is quoted of a response that contains a secret. An API writes a secret i
 PHP writes ``\/``, .NET ``\u002B``, a page ``&#47;``, a form ``+`` for a space. So the texts are
 compared in one spelling, decoded until nothing is left to decode. A text of ours that names a
 secret as it is, or as a library writes it, has stars in its place.
+
+Filters keep secrets out of the logs of the HTTP libraries, at any level: some APIs take their key
+in the query, and repeat it in links and redirects.
 """
 
 import html
 import json
+import logging
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +19,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
+import httpx
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 SHORTEST: Final = 4
@@ -140,3 +145,27 @@ def _character(escaped: re.Match[str]) -> str:
 
 def _joined(pair: re.Match[str]) -> str:
     return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
+def keep_secrets_out() -> None:
+    """Add the filters. A filter that is there already is not added twice."""
+    log = logging.getLogger("httpx")
+    log.addFilter(_without_query)
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.WARNING)  # a line a request is noise
+    for name in ("httpcore.http11", "httpcore.http2"):
+        logging.getLogger(name).addFilter(_without_headers)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """httpx logs each URL with its query."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            a.copy_with(query=None) if isinstance(a, httpx.URL) else a for a in record.args
+        )
+    return True
+
+
+def _without_headers(record: logging.LogRecord) -> bool:
+    """httpcore logs the headers of responses."""
+    return "receive_response_headers.complete" not in record.getMessage()

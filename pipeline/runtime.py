@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any, Final, TypeVar
 
-from pipeline.body import LARGE_BYTES, Body
+from pipeline.messages import LARGE_BYTES, Body
 
 T = TypeVar("T")
 READERS: Final = ThreadPoolExecutor(min(8, os.cpu_count() or 2), "headrace-reader")
@@ -29,7 +29,7 @@ take turns at the loop's expense."""
 
 _M_MMAP_THRESHOLD: Final = -3
 _OWN_BYTES: Final = 2 * 2**20 + 2**16
-"""For what is read together (``together.MOST_BYTES``), and what is put around each body."""
+"""For pages that are parsed together (``prefetch.MAX_BATCH_BYTES``), and the bytes around each."""
 
 
 async def in_reader(function: Callable[..., T], *args: Any) -> T:

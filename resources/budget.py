@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipeline import ratelimit
-from pipeline.config.budgets import budget_name
+from pipeline.config.folders import budget_name
 from pipeline.config.source import Source
 from pipeline.errors import ConfigError
 

@@ -4,8 +4,7 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
-from pipeline.lake.stores.base import ObjectStore
-from pipeline.lake.stores.registry import open_lake
+from pipeline.lake.stores.base import ObjectStore, open_lake
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):

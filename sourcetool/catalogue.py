@@ -204,7 +204,7 @@ def markdown(found: Sequence[Connector]) -> str:
         "",
         f"What `python -m sourcetool catalogue` says of {len(found)} declarative manifests of",
         "Airbyte. A stream counts if its endpoint stands in the YAML and the YAML loads. How",
-        "manifests become sources: [importing.md](importing.md).",
+        "manifests become sources: [Import a source](how-to/import.md).",
         "",
         *(f"- {line}" for line in summary(found)),
         "",

@@ -11,7 +11,7 @@ from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
-from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt

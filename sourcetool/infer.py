@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from pipeline.decode.type_lattice import TypeConflict, join, settled, type_of
+from pipeline.decode.inferred_columns import TypeConflict, join, settled, type_of
 from pipeline.decode.types import type_text
 from pipeline.errors import ContractBroken
 from pipeline.extract.capped_page import looks_capped

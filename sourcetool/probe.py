@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
-from pipeline.dialects.window_format import may_come
+from pipeline.dialects.placeholders import may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.completeness import is_end
 from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.plan import paging_of, shape_of, window_slices
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination import Paging

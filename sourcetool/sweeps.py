@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError, HeadraceError
-from pipeline.lake.stores.registry import open_lake
+from pipeline.lake.stores.base import open_lake
 from pipeline.run.deletions import recorded_sweeps, take_back
 
 

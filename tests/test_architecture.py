@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "emulator": set[str](),
     "local": {"emulator"},
     "commands": {"local", "resources", "pipeline"},
+    "docsite": {"assets", "commands", "local", "resources", "pipeline", "sourcetool"},
 }
 OURS = {*MAY_IMPORT, "benchmarks", "tests", "examples"}
 NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
-    "body", "errors", "kinds", "model", "messages", "origin", "redaction", "runtime",
+    "messages", "errors", "kinds", "model", "redaction", "runtime",
     "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "config", "dialects",
     "ratelimit", "http", "extract", "lake", "run",
 )  # fmt: skip
@@ -45,7 +46,7 @@ FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, S
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 PACKAGES = [
     file.parent
-    for top in ("assets", "resources", "pipeline", "sourcetool", "commands")
+    for top in ("assets", "resources", "pipeline", "sourcetool", "commands", "docsite")
     for file in sorted((ROOT / top).rglob("__init__.py"))
 ]
 

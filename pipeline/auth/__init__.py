@@ -1,6 +1,7 @@
 """Credentials: one file a kind of auth, each the model of its YAML and the signer of requests.
 
-``base``: what a kind can do, the registry ``AUTH``, and the ``Secrets`` of a source. The kinds:
+``base``: the base of a kind, the registry ``AUTH``, the ``Secrets`` of a source, and the origin
+that they may go to. The kinds:
 ``none``, ``api_key``, ``basic``, ``bearer``, ``oauth2`` (client credentials, refresh token),
 ``login`` and ``custom`` (a class of the user's own). ``token_auth``: a token that is fetched, and
 renewed; ``token_file``: a refresh token that is good once, kept from run to run. Secrets go into

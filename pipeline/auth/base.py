@@ -1,4 +1,10 @@
-"""What every kind of auth can do, and the registry of the kinds."""
+"""The base of every kind of auth, the registry of the kinds, and the origin that credentials are
+for.
+
+The origin of a URL is its scheme, host and port. Credentials never leave that of ``base_url``.
+Hosts are compared as they are sent: an international name and its ASCII form are one, and so are a
+scheme's own port and none.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -7,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ContractBroken
 from pipeline.kinds import Kinds
 from pipeline.model import Model, fits_header
 from pipeline.redaction import contains_piece, contains_secret, redact, secrets_in
@@ -139,3 +145,47 @@ def for_header(value: str, name: str) -> str:
             "that it is copied right."
         )
     return value
+
+
+MAX_URL_CHARS: Final = 65_536
+"""Of a URL; httpx builds no longer one."""
+_ENDS: Final = ("/", "?", "")
+NO_URL: Final = "the next page's link is no URL: expected http(s)://… without a user in it"
+
+
+def origin_of(url: str) -> str:
+    """The origin of an absolute URL, such as ``https://api.example:443``.
+
+    :raises ContractBroken: the text is no absolute URL of HTTP.
+    """
+    if len(url) > MAX_URL_CHARS:
+        raise ContractBroken(
+            f"the next page's link has {len(url):,} characters, expected at most {MAX_URL_CHARS:,}"
+        )
+    try:
+        parts = httpx.URL(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        host = parts.raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError, TypeError):
+        raise ContractBroken(NO_URL) from None
+    if not host or port is None or parts.userinfo:
+        raise ContractBroken(NO_URL)
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def check_origin(url: str, base_url: str) -> None:
+    """Refuse to send credentials elsewhere.
+
+    :param base_url: of the source; the origin of it is where they may go.
+    :raises ContractBroken: the URL leads to another scheme, host or port, or is none.
+    """
+    base = base_url.rstrip("/")
+    tail = url[len(base) : len(base) + 1]
+    if len(url) <= MAX_URL_CHARS and url.startswith(base) and tail in _ENDS:
+        return  # the host ends where that of base_url does
+    found, expected = origin_of(url), origin_of(base_url)
+    if found != expected:
+        raise ContractBroken(
+            f"the next page's link leads to {found}, expected {expected}: it is not followed, "
+            "since the credentials would go there"
+        )

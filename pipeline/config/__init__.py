@@ -1,12 +1,11 @@
 """What an API is, as data: one frozen, validated ``Source`` a YAML file.
 
-``source`` holds the whole, ``endpoint`` one collection of rows, ``request`` how it is asked,
-``each`` for which values (``row_filter``: of which rows), ``columns`` what lands, ``limits`` how
-fast, ``budgets`` together with which others, ``network`` by which way; ``validation`` says whether
-the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
-``folders`` loads all of them, each by itself. ``loader`` reads the YAML (``yaml_lines``), puts
-``settings`` in and turns each mistake into one sentence with file and line; ``hints`` say what a
-wrong key may have meant.
+``source`` holds the whole, with its way through the network, ``endpoint`` one collection of rows,
+``request`` its request, ``each`` its values, ``columns`` the columns that land and conditions on
+rows, ``limits`` the pace; ``validation`` says whether the parts of an endpoint fit together. How
+pages follow each other is ``pipeline.pagination``'s. ``folders`` loads all sources, each by itself,
+and finds those that share a budget. ``loader`` reads the YAML (``yaml_lines``), puts ``settings``
+in and turns each mistake into one sentence with file, line and a hint for a wrong key.
 ``json_schema`` describes the YAML to an editor.
 """
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipeline.config.columns import RowFilter
 from pipeline.config.request import HttpTemplate, placeholders_in
-from pipeline.config.row_filter import RowFilter
 from pipeline.decode.types import parse_type
 from pipeline.errors import cut
 from pipeline.model import Model, Name, fits_header

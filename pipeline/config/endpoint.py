@@ -1,11 +1,12 @@
 """One collection of rows of a source: its request, paging, key, cursor and columns."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.columns import Columns, HashKind
+from pipeline.config.columns import Columns, HashKind, RowFilter
 from pipeline.config.each import EachConfig
 from pipeline.config.limits import ResponsesConfig
 from pipeline.config.request import (
@@ -18,7 +19,6 @@ from pipeline.config.request import (
     WindowFormat,
     placeholders_in,
 )
-from pipeline.config.row_filter import RowFilter
 from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
@@ -218,14 +218,14 @@ class Endpoint(Model):
         "empty partition",
     )
 
-    @property
+    @cached_property
     def cursor(self) -> str | None:
         """The column that has a row's cursor; None: there is none, or the rows do not show it."""
         if isinstance(self.cursor_spec, tuple):
             return self.cursor_spec[0] if len(self.cursor_spec) == 1 else FIRST_CURSOR
         return None if self.cursor_spec == BY_WINDOW else self.cursor_spec
 
-    @property
+    @cached_property
     def cursors(self) -> tuple[str, ...]:
         """The API's columns that a row's cursor may come from, the first that it has."""
         of = self.cursor_spec
@@ -245,7 +245,7 @@ class Endpoint(Model):
         """True if it is read once for each of several values."""
         return self.parents is not None or self.each is not None
 
-    @property
+    @cached_property
     def value_columns(self) -> Mapping[str, str]:
         """The columns that the API's rows lack, since they are the value's: each with the
         placeholder (``each``, ``parent.name``) that it gets.
@@ -256,7 +256,7 @@ class Endpoint(Model):
         named = {n: c.from_ for n, c in self.columns.items() if c.from_ and c.of_value}
         return here | named
 
-    @property
+    @cached_property
     def context_columns(self) -> tuple[str, ...]:
         """The columns that the API's rows lack: of the value, constants, from around the rows."""
         of_value = self.value_columns
@@ -268,19 +268,19 @@ class Endpoint(Model):
         )
         return (*of_value, *around)
 
-    @property
+    @cached_property
     def added_columns(self) -> tuple[str, ...]:
         """The columns that rows get besides the API's, in order; ``_extracted_at`` comes last."""
         first = (FIRST_CURSOR,) if self.cursor == FIRST_CURSOR else ()
         return (*self.context_columns, *first)
 
-    @property
+    @cached_property
     def key_of_rows(self) -> tuple[str, ...]:
         """The columns of the key that the API's rows have."""
         added = self.context_columns
         return tuple(name for name in self.key if name not in added)
 
-    @property
+    @cached_property
     def pages_go_by_rows(self) -> bool:
         """True if the next page, or the proof, is made of a page's rows."""
         paging = self.paging
@@ -312,7 +312,7 @@ class Endpoint(Model):
     def rows_path(self) -> tuple[str, ...]:
         return () if self.rows.startswith(JMESPATH) else split_path(self.rows)
 
-    @property
+    @cached_property
     def by_key(self) -> bool:
         """True if pages come in order of the key, so that the proof by keys holds.
 
@@ -326,7 +326,7 @@ class Endpoint(Model):
         """True if each page by offset begins with the last row of the page before it."""
         return self.paging.shared_rows is SharedRows.LAST and self.row_order != "none"
 
-    @property
+    @cached_property
     def row_order(self) -> Literal["ascending", "descending", "none"]:
         """In which order of the key the pages come; rows without a key have none."""
         return self.order if self.key else "none"
@@ -344,7 +344,7 @@ class Endpoint(Model):
         """
         return self.paging.resumes(proven=self.proven)
 
-    @property
+    @cached_property
     def proven(self) -> bool:
         """True if the keys of the pages prove that nothing lies between them."""
         return self.by_key and self.paging.contiguous

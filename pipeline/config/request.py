@@ -3,16 +3,18 @@
 In a template, ``{start}`` and ``{end}`` are the window, ``{limit}``, ``{offset}``, ``{after}``,
 ``{before}``, ``{page}`` and ``{token}`` the page, ``{parent}`` a row of the parent endpoint and
 ``{each}`` a value of ``each``; ``{parent.COLUMN}`` is another column of that row, ``{each.NAME}`` a
-value of a named list. A parameter, header or body member that needs a value which this
-request does not have (no lower bound in a baseline, no token on a first page) is left out. Of a
-text with a part in ``[[ ]]`` only that part is: ``[[id > {after} and ]]changed >= {start}``.
+value of a named list. ``{now}`` is when the partition is read, or its end if that is earlier, and
+``{now-7d}`` a time before it (``d``, ``h``, ``m``), written as ``window.format`` says. A parameter,
+header or body member that needs a value which this request does not have (no lower bound in a
+baseline, no token on a first page) is left out. Of a text with a part in ``[[ ]]`` only that part
+is: ``[[id > {after} and ]]changed >= {start}``.
 
 ``{after|odata}`` says how a value is written inside a query language, ``{each|path}`` that a value
 is several segments of a path: ``dialects.quoting`` has them all.
 """
 
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -24,7 +26,7 @@ from pipeline.timestamps import read_local
 PLACEHOLDERS = (
     "start", "end", "limit", "offset", "after", "before", "page", "token", "parent", "each",
 )  # fmt: skip
-_NAMES = "|".join(PLACEHOLDERS) + r"|(?:parent|each)\.\w+(?:\.\w+)*"
+_NAMES = "|".join(PLACEHOLDERS) + r"|(?:parent|each)\.\w+(?:\.\w+)*|now(?:-\d{1,6}[dhm])?"
 QUOTES = ("odata", "sql", "json", "jql", "url", "path", "raw")
 """How a placeholder's value is written, after a bar: ``{after|odata}``."""
 PLACEHOLDER = re.compile(r"\{(" + _NAMES + r")(?:\|(\w*))?\}")
@@ -34,6 +36,18 @@ OPTIONAL = re.compile(
     re.DOTALL,
 )
 """A part of a text that is left out if a placeholder in it has no value."""
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def before_now(name: str) -> timedelta | None:
+    """How long before now a placeholder lies; None if it is none of now."""
+    if name == "now":
+        return timedelta()
+    if not name.startswith("now-"):
+        return None
+    return timedelta(**{_UNITS[name[-1]]: int(name[4:-1])})
 
 
 def placeholders_in(text: str) -> frozenset[str]:

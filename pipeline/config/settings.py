@@ -50,6 +50,10 @@ class Settings:
     :ivar cache: the folder of cached answers (``HEADRACE_CACHE``); None = the process's memory.
     :ivar executor: ``module:attribute`` (``HEADRACE_EXECUTOR``); None = the project's own.
     :ivar executor_config: a YAML file (``HEADRACE_EXECUTOR_CONFIG``).
+    :ivar alert_url: a webhook that is told of failures (``HEADRACE_ALERT_URL``); None = nobody is.
+    :ivar alert_form: of its messages (``HEADRACE_ALERT_FORM``); None = ``slack`` for Slack's host,
+        else ``generic``.
+    :ivar ui_url: the address of Dagster's UI, for links in messages (``HEADRACE_UI_URL``).
     :ivar strict: a source that can't be loaded is an error of all (``HEADRACE_STRICT``).
     """
 
@@ -60,6 +64,9 @@ class Settings:
     executor: str | None = None
     executor_config: str | None = None
     strict: bool = False
+    alert_url: str | None = field(default=None, repr=False)  # whoever has it can write there
+    alert_form: str | None = None
+    ui_url: str | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
@@ -80,5 +87,8 @@ class Settings:
             cache=env.get("HEADRACE_CACHE") or None,
             executor=env.get("HEADRACE_EXECUTOR") or None,
             executor_config=env.get("HEADRACE_EXECUTOR_CONFIG") or None,
+            alert_url=env.get("HEADRACE_ALERT_URL", "").strip() or None,
+            alert_form=env.get("HEADRACE_ALERT_FORM") or None,
+            ui_url=env.get("HEADRACE_UI_URL") or None,
             strict=env.get("HEADRACE_STRICT", "").lower() not in ("", "0", "false", "no"),
         )

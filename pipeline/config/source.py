@@ -1,4 +1,4 @@
-"""One API: its address, credentials, limits, first partition and endpoints."""
+"""One API: its address, network, credentials, limits, first partition and endpoints."""
 
 import hashlib
 import json
@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.each import lists_of
@@ -20,10 +21,42 @@ from pipeline.config.limits import (
     RetriesConfig,
     TimeoutsConfig,
 )
-from pipeline.config.network import ProxyUrl, TlsConfig
 from pipeline.config.request import DAY_S, Apicalypse
 from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
+
+
+def _is_proxy(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if text != "env" and not fits:
+        raise ValueError(
+            "expected env, for the proxy that the environment names, or http://host:port"
+        )
+    return value
+
+
+ProxyUrl = Annotated[SecretStr, AfterValidator(_is_proxy)]
+"""A secret: it may have a password in it."""
+
+
+class TlsConfig(Model):
+    """Certificates, as PEM files."""
+
+    ca: str | None = Field(None, description="certificates to trust, besides the usual ones")
+    cert: str | None = Field(None, description="the certificate that is shown to the API")
+    key: str | None = Field(None, description="its key, unless cert has it")
+
+    @model_validator(mode="after")
+    def _key_has_a_cert(self) -> "TlsConfig":
+        if self.key and not self.cert:
+            raise ValueError("`tls.key` belongs to a certificate: add `tls.cert`")
+        return self
+
 
 _NO_MATTER: Final[Any] = {
     "cache": True, "conditional": True, "description": True,
@@ -63,13 +96,18 @@ class BackfillConfig(Model):
 
 
 class Freshness(Model):
-    """When Dagster says that an asset is out of date."""
+    """When Dagster says that an asset is out of date: `{}` for two hours after the schedule."""
 
-    within_s: float = Field(
-        93_600.0,
-        gt=0,
-        description="the newest materialization is not older; default: 26 hours, a daily run that "
-        "is two hours late",
+    late_s: float = Field(
+        7200.0,
+        ge=60,
+        lt=86_400,
+        description="so many seconds after each tick of the schedule the run has to be done",
+    )
+    within_s: float | None = Field(
+        None,
+        ge=60,
+        description="in place of the schedule: the newest materialization is not older",
     )
 
 
@@ -126,7 +164,9 @@ class Source(Model):
         Field({}, description="of all assets, for Dagster's selections and filters")
     )
     freshness: Freshness | None = Field(
-        None, description="a freshness policy for all assets; default: none"
+        None,
+        description="a freshness policy for all assets; default: `{}` if the schedule is on by "
+        "`running: true`, else none",
     )
     preview: bool = Field(
         True, description="false: no rows of the API are stored in Dagster's database"

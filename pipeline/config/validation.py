@@ -242,6 +242,12 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
     for name, given in [*request.params.items(), *request.headers.items()]:
         for value in given if isinstance(given, list) else [given]:
             alone = re.fullmatch(r"\{([\w.]+)\}", str(value))
+            for near in re.findall(r"\{now[^{}|]*(?:\|\w*)?\}", str(value)):
+                if not PLACEHOLDER.fullmatch(near):
+                    yield (
+                        f"`{name}` has {near}, which is no placeholder: expected {{now}}, or a "
+                        "time before it in days, hours or minutes: {now-7d}, {now-12h}, {now-30m}"
+                    )
             if alone and not PLACEHOLDER.fullmatch(str(value)):
                 known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
                 yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"

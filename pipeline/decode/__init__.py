@@ -2,12 +2,11 @@
 
 In the order in which a body goes: ``base`` (the family: ``Format``, ``Decoder``, the registry),
 ``shape`` (how an endpoint's pages look), ``row_selection`` (where the rows are, and in which form)
-with the errors of ``row_misfits``, ``types`` (declared columns), ``body_checks`` (charsets, and
-errors that a retry may fix), ``other_formats`` (bodies that are no JSON, by their first bytes),
-``error_in_body`` (errors that are told beside no rows), ``json_decoder`` (the kind ``json``) with
-its ``fast_path``, ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell),
-``json_lines`` and ``csv_decoder`` (the kinds ``jsonl`` and ``csv``), ``type_lattice`` and
-``inferred_columns`` (inferred columns).
+with the errors of ``row_misfits``, ``types`` (declared columns), ``body_checks`` (charsets, bodies
+of another format, errors beside no rows), ``json_decoder`` (the kind ``json``) with its
+``fast_path``, ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell),
+``json_lines`` and ``csv_decoder`` (the kinds ``jsonl`` and ``csv``), ``inferred_columns`` (inferred
+columns, and the lattice of their types).
 
 Importing the package registers the kinds that ship.
 """

@@ -41,14 +41,14 @@ from typing import ClassVar, Final
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.body import Body
-from pipeline.decode import exact_path, type_lattice
+from pipeline.decode import exact_path, inferred_columns
 from pipeline.decode.body_checks import BadBody, ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
 from pipeline.errors import ContractBroken
 from pipeline.kinds import Kinds
+from pipeline.messages import Body
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Decoder(ABC):
         for field in table.schema:
             if (
                 schema.get_field_index(field.name) < 0
-                and type_lattice.settled(field.type) is not None
+                and inferred_columns.settled(field.type) is not None
             ):
                 columns.append(table.column(field.name))
                 schema = schema.append(field)
@@ -231,8 +231,8 @@ class Decoder(ABC):
         if column.type == field.type:
             return column
         try:
-            chunks = [type_lattice.adapt(chunk, field.type) for chunk in column.chunks]
-        except type_lattice.TypeConflict as conflict:
+            chunks = [inferred_columns.adapt(chunk, field.type) for chunk in column.chunks]
+        except inferred_columns.TypeConflict as conflict:
             raise ValueError(
                 f"{field.name}: the schema is older than the table: {conflict}"
             ) from None

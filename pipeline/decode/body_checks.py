@@ -1,18 +1,40 @@
-"""Text of any format, before it is decoded: its charset, and the errors that a retry may fix.
+"""A body before it is decoded: its charset, its format, and errors that stand in a response of 200.
 
 A byte order mark is dropped, another charset that the response names is read, and bytes that are no
-UTF-8 become U+FFFD, counted as converted. The look at a format's own bytes is ``Format.check``.
+UTF-8 become U+FFFD, counted as converted. ``Format.check`` looks at a format's own bytes.
+
+*Other formats* are recognized by their first bytes. A retry brings the same format again, so such a
+body is an error at once, by the name of its format. An endpoint that expects one of these formats
+never looks here: a format is looked for where a body could not be read.
+
+*Errors beside no rows* are words such as ``{"status": "error", "data": []}``. Such a response has
+status 200, and its rows are empty or null. Taken for an empty page, it would make an empty
+partition of an outage. Only what stands around the rows is looked at, and only where there are no
+rows: a column of theirs may have any name.
+
+=======  =======================================================  =================================
+tells    found                                                    e.g.
+=======  =======================================================  =================================
+surely   an error that is not empty, a ``success`` that is        ``errors: [{…}]``, ``ok: false``,
+         false, a ``status`` or ``code`` that means failure       ``status: error``, ``code: 500``
+maybe    a message that is no word for success or for no rows     ``message: upstream timeout``
+=======  =======================================================  =================================
+
+Where the YAML says what means success (``ok_when``), that alone decides. Where it names the member
+that only an error has (``errors_at``), messages are not looked at.
 """
 
 import codecs
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
 
-from pipeline.body import Body
+from pipeline.errors import cut_bytes
+from pipeline.messages import Body
 
 BOM: Final = b"\xef\xbb\xbf"
 _WIDE: Final = {
@@ -115,3 +137,259 @@ def _is_utf8(data: Body) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+_BINARY: Final = (
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"(\xb5/\xfd", "zstd"),
+    (b"PAR1", "Parquet"),
+    (b"Obj\x01", "Avro"),
+    (b"%PDF", "PDF"),
+    (b"SQLite format 3", "SQLite"),
+    (b"ARROW1", "Arrow"),
+    (b"ORC", "ORC"),
+    (b"\xd0\xcf\x11\xe0", "a file of Office (.xls, .doc)"),
+    (b"7z\xbc\xaf", "7z"),
+    (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"\xff\x06\x00\x00sNaPpY", "Snappy"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
+_ZLIB: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_NO_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1d\x1f\x7f]")
+"""Control characters, which no text has at its begin."""
+_PACKED: Final = ("gzip", "ZIP", "bzip2", "xz", "zstd", "zlib (deflate)", "LZ4", "Snappy", "7z")
+_LOOKED_AT: Final = 65_536
+_LINES: Final = re.compile(rb"[}\]][ \t\r]*\n[ \t\r\n]*[{\[]")
+"""Between two values, and nowhere inside of one: JSON's texts have no bare line's end."""
+_TOGETHER: Final = re.compile(rb"\A\s*\{[^{}\[\]]*\}\s*\{")
+_STREAM: Final = re.compile(rb"\A(data|event|id|retry):[ \w{\[]")
+_CALL: Final = re.compile(rb"\A(/\*\*/)?[\w$.]{1,100}\(\s*[\[{]")
+_YAML: Final = re.compile(
+    rb"\A(---[ \t]*\r?\n|- [\w-]+:( |\r?\n)|[\w-]+:[ \t]*\r?\n[ ]*- )", re.ASCII
+)
+_LITERAL: Final = re.compile(rb"\A[\[{\s]*('|[A-Za-z_$][\w$]*\s*:)")
+_COMMENT: Final = re.compile(rb"\A(//|/\*)")
+_SCRIPT: Final = re.compile(rb"\A(var|let|const|window\.)\s*[\w$.]+\s*=")
+_MULTIPART: Final = re.compile(rb"\A--[^\r\n]{1,70}\r?\n(Content-|\r?\n)", re.IGNORECASE)
+_BASE64: Final = re.compile(rb"\A(eyJ|W3si|WyJ|W1)[\w+/=.\r\n-]*\Z", re.ASCII)
+_GUARD: Final = re.compile(rb"\A(\)\]\}'|while\s*\(1\);|for\s*\(;;\);)")
+_TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+
+
+def other_format(body: Body) -> str | None:
+    """The name of a format that a body has, and that is no JSON; None if none is recognized.
+
+    >>> other_format(b"id,name\\n1,ada\\n2,bob\\n")
+    'CSV'
+    """
+    start = bytes(body[:_LOOKED_AT])
+    for mark, name in _BINARY:
+        if start.startswith(mark):
+            return name
+    if start[:2] in _ZLIB:
+        return "zlib (deflate)"
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start[1:2] == b"\x00" and start[:1] in b"[{":
+        return "text in UTF-16 that does not say so"
+    if _NO_TEXT.search(start[:100]):
+        return "no text, but binary, as MessagePack and Protocol Buffers are"
+    text = start.removeprefix(BOM).lstrip()
+    if text.startswith(b"<"):
+        html = re.match(rb"<(!doctype html|html|head|body)", text, re.IGNORECASE)
+        return "HTML" if html else "XML or HTML"
+    if text.startswith(b"\x1e"):
+        return "a JSON text sequence"
+    if text[:1] in b"{[" and (_LINES.search(body) or _TOGETHER.search(text)):
+        return "JSON Lines (NDJSON), one JSON document a line"
+    for form, name in (
+        (_STREAM, "a stream of server-sent events"),
+        (_CALL, "JSONP, JSON inside a call of a function"),
+        (_GUARD, "JSON behind a guard against scripts"),
+        (_SCRIPT, "a script in JavaScript"),
+        (_COMMENT, "JSON with comments"),
+        (_MULTIPART, "multipart (MIME)"),
+        (_YAML, "YAML"),
+        (_BASE64, "base64"),
+        (_LITERAL, "a literal of Python or JavaScript, which is no JSON: its quotes are others"),
+    ):
+        if form.match(text):
+            return name
+    return "CSV" if _is_csv(text) else None
+
+
+def refuse_other_format(body: Body, expected: str) -> None:
+    """:raises OtherFormat: the body has a format that is recognized, and is not the expected one.
+
+    :param expected: its name, such as ``JSON``.
+    """
+    name = other_format(body)
+    if name is None:
+        return
+    found = f"the body is {name}"
+    if "HTML" in name:
+        title = _TITLE.search(bytes(body[:4096]))
+        found = f"the body is HTML or XML: {_start_of(title[1].strip() if title else body)}"
+    elif name not in dict(_BINARY).values():
+        found += f": it starts with {_start_of(body)}"
+    checks = ["`base_url` and `path`", "whether the API has JSON by a parameter or by `Accept`"]
+    if name in _PACKED:
+        checks.append("whether the API says `Content-Encoding` of a body that it compresses")
+    else:
+        checks.append("`format`, if Headrace reads this one")
+    numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
+    raise OtherFormat(f"expected {expected}, {found}. Check: {numbered}")
+
+
+def _is_csv(text: bytes) -> bool:
+    """Lines of as many separators each, the first of which has no quotes of JSON around names."""
+    lines = [line for line in text.splitlines()[:4] if line.strip()]
+    if len(lines) < 2 or lines[0][:1] in b"{[<":
+        return False
+    first, second = lines[0], lines[1]
+    return any(
+        first.count(mark) and first.count(mark) == re.sub(rb'"[^"]*"', b"", second).count(mark)
+        for mark in (b",", b";", b"\t", b"|")
+    )
+
+
+def _start_of(data: Body) -> str:
+    return repr(cut_bytes(data, 80))
+
+
+_ERROR: Final = frozenset(
+    {"error", "errors", "errordescription", "errormessage", "errormsg", "errmsg", "errcode"}
+    | {"errorcode", "exception", "fault", "failure", "errortype", "apierror", "err", "errs"}
+    | {"errno", "haserror", "haserrors", "iserror", "failed", "isfailed", "failures", "exceptions"}
+    | {"errordetail", "errordetails", "errorinfo", "faultstring", "faultcode", "problems"}
+    | {"timedout", "incompleteresults", "partialresults", "partialfailure"}
+)
+_SUCCESS: Final = frozenset({"success", "succeeded", "issuccess", "successful", "ok", "isok"})
+_STATUS: Final = frozenset(
+    {"status", "state", "stat", "result", "code", "statuscode", "statustext", "responsecode"}
+    | {"responsestatus", "resultcode", "returncode", "retcode", "type"}
+)
+_MESSAGE: Final = frozenset(
+    {"message", "msg", "detail", "details", "reason", "statusmessage", "responsemessage"}
+)
+_AROUND: Final = frozenset(
+    {"meta", "metadata", "header", "headers", "status", "result", "response", "responsestatus"}
+    | {"responseheader", "info", "envelope", "error", "shards"}
+)
+"""Objects beside the rows that say how the request fared. Others may repeat its filter."""
+_FAILED: Final = re.compile(
+    r"error|err|fail|failed|failure|fault|exception|ko|nok|not[ _]?ok|denied|rejected|refused|"
+    r"unauthori[sz]ed|forbidden|timeout|timed[ _]?out|unavailable|aborted|invalid|"
+    r".*[ _-](error|failed|failure|denied|exceeded|timeout|unavailable)|(error|failed)[ _:-].*",
+    re.IGNORECASE | re.DOTALL,
+)
+_FINE: Final = re.compile(
+    r"\W*(?!.*\b(not|un)[ -]?success)(ok(ay)?|success(ful(ly)?)?|succeeded|done|complete[d]?|none|"
+    r"null|n/?a|no error[s]?|"
+    r"true|valid|200( ok)?|.*\bsuccess(ful|fully)?\b.*|"
+    r".*\b(no|0|zero|not any|without)\b.{0,40}\b(result|record|row|item|data|match|entr|content|"
+    r"change|update|more|document|object|event|hit)\w*\b.*|"
+    r".*\b(nothing|not|none)\b.{0,20}\bfound\b.*|.*\bempty (result|list|set|page)\b.*)\W*",
+    re.IGNORECASE | re.DOTALL,
+)
+_LONGEST: Final = 500
+"""Characters of a text that are looked at."""
+
+
+def error_told(
+    body: object, rows: Sequence[str], *, messages: bool = True
+) -> tuple[str, object] | None:
+    """The member of a body without rows that tells of an error, and its value; None if there is
+    none.
+
+    >>> error_told({"status": "error", "message": "upstream timeout", "data": None}, ["data"])
+    ('message', 'upstream timeout')
+    >>> error_told({"status": "ok", "message": "no records found", "data": []}, ["data"])
+
+    :param rows: the path to the rows.
+    :param messages: a message alone counts as an error, too.
+    """
+    levels = list(_levels(body, rows))
+    sure = next((found for level in levels if (found := _sure(level))), None)
+    message = next((found for level in levels if (found := _message(level))), None)
+    if sure is None:
+        return message if messages else None
+    says_more = isinstance(sure[1], str | list | Mapping) and sure[0].rpartition(".")[2] != "status"
+    return sure if says_more or message is None else message
+
+
+_Level = tuple[str, Mapping[str, object], frozenset[str]]
+"""An object around the rows: its path and a dot, itself, and the members to pass over."""
+
+
+def _levels(body: object, rows: Sequence[str]) -> Iterator[_Level]:
+    """The objects on the way to the rows, and those beside it that say how the request fared."""
+    value, prefix = body, ""
+    for part in rows:
+        if not isinstance(value, Mapping):
+            return
+        yield prefix, value, frozenset({part})
+        for name, beside in value.items():
+            if name != part and isinstance(beside, Mapping) and _plain(name) in _AROUND:
+                yield f"{prefix}{name}.", beside, frozenset()
+        value, prefix = value.get(part), f"{prefix}{part}."
+
+
+def _sure(level: _Level) -> tuple[str, object] | None:
+    prefix, members, passed = level
+    for name, value in members.items():
+        plain = _plain(name)
+        if name in passed:
+            continue
+        if plain in _ERROR and not _is_nothing(value):
+            return f"{prefix}{name}", value
+        if plain in _SUCCESS and (value is False or _text(value).lower() in ("false", "no", "0")):
+            return f"{prefix}{name}", value
+        if plain in _STATUS and _means_failure(value):
+            return f"{prefix}{name}", value
+    return None
+
+
+def _message(level: _Level) -> tuple[str, object] | None:
+    prefix, members, passed = level
+    for name, value in members.items():
+        if name in passed or _plain(name) not in _MESSAGE or not isinstance(value, str):
+            continue
+        if value.strip() and not _FINE.fullmatch(value[:_LONGEST]):
+            return f"{prefix}{name}", value
+    return None
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether an error's member says that there is none: null, empty, 0, "OK", or all of it so."""
+    if value is None or value is False or value == 0:
+        return True
+    if isinstance(value, str):
+        return not value.strip() or value.strip() == "0" or bool(_FINE.fullmatch(value[:_LONGEST]))
+    if isinstance(value, Mapping):
+        return all(_is_nothing(member) or member in (200, "200") for member in value.values())
+    if isinstance(value, Sequence):
+        return all(_is_nothing(item) for item in value)
+    return False
+
+
+def _means_failure(value: object) -> bool:
+    text = _text(value)
+    if re.fullmatch(r"[45]\d\d", text):
+        return True
+    return isinstance(value, str) and bool(_FAILED.fullmatch(text[:_LONGEST]))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value).strip()
+
+
+def _plain(name: str) -> str:
+    """``errorMessage``, ``error_message`` and ``Error-Message`` are one name."""
+    return re.sub(r"[^a-z]", "", name.lower())

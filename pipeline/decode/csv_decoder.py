@@ -11,13 +11,13 @@ from typing import ClassVar, Final, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from pipeline.body import Body
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BadBody, ConversionCounts, clean_utf8
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
 from pipeline.errors import cut_bytes
+from pipeline.messages import Body
 
 _LONGEST_CELL: Final = 16 * 2**20
 

@@ -20,9 +20,9 @@ from typing import Final
 
 import orjson
 
-from pipeline.body import Body
 from pipeline.decode.body_checks import BadBody, ConversionCounts
 from pipeline.errors import cut
+from pipeline.messages import Body
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS: Final = 4_000

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from pipeline.decode import coerce, type_lattice
+from pipeline.decode import coerce, inferred_columns
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.inferred_columns import InferredColumns, check_joins
 from pipeline.decode.row_selection import Path, Row
@@ -73,7 +73,7 @@ def _inferred_column(
     check_joins(values, ids, known, name, label)
     of: pa.DataType = pa.null()
     for value in values:
-        of = type_lattice.join(of, type_lattice.type_of(value))
+        of = inferred_columns.join(of, inferred_columns.type_of(value))
     try:
         return coerce.column(values, from_arrow(of), conversions)
     except coerce.CellRefused as refused:

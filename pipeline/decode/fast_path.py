@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from pipeline.body import Body
 from pipeline.decode import coerce
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.coerce import EXACT
+from pipeline.decode.inferred_columns import count_fields, map_items, struct_array
 from pipeline.decode.shape import Column, Shape
-from pipeline.decode.type_lattice import count_fields, map_items, struct_array
 from pipeline.decode.types import INSTANT, DeclaredType
+from pipeline.messages import Body
 from pipeline.runtime import in_own_memory
 from pipeline.timestamps import FIRST_US, LAST_US, UNITS
 

@@ -1,6 +1,6 @@
 """The inferred columns of one endpoint: their types so far, joined page by page. No I/O.
 
-Types follow the semilattice of ``type_lattice``, so the schema at the end does not depend on the
+Types form a semilattice, so the schema at the end does not depend on the
 order in which pages are decoded.
 
     a new member, int → double, a struct that gains  the schema changes (freeze: ContractBroken)
@@ -9,17 +9,201 @@ order in which pages are decoded.
 
 ``contract: freeze`` compares with the ``known`` schema. Without a known schema nothing is compared:
 the first partition makes it.
+
+The lattice says what the type of a value is, how two types join, and how a table follows:
+
+    null  <  bool
+    null  <  int64  <  double
+    null  <  string
+    null  <  list<T>      joined item by item
+    null  <  struct<…>    joined member by member; members in order of name
+
+Any other pair does not join: ``TypeConflict``. A type that holds null is *pending* (no value has
+been seen there); ``settled`` leaves it out. Nothing here reads JSON or knows of columns'
+declarations.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.decode import type_lattice
-from pipeline.decode.exact_json import shorten
+from pipeline.decode.exact_json import ExactFloat, NotJson, shorten
 from pipeline.decode.shape import Shape
 from pipeline.errors import ContractBroken
+
+_SCALARS: Final[dict[type, pa.DataType]] = {
+    type(None): pa.null(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    ExactFloat: pa.float64(),
+    NotJson: pa.float64(),
+    str: pa.string(),
+}
+_NUMBERS: Final = {pa.int64(), pa.float64()}
+
+
+class TypeConflict(Exception):
+    """Two types that don't join. ``path`` leads to the place inside the column."""
+
+    def __init__(self, old: pa.DataType, new: pa.DataType, path: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{old} and {new}")
+        self.old, self.new, self.path = old, new, path
+
+    def under(self, name: str) -> "TypeConflict":
+        return TypeConflict(self.old, self.new, (name, *self.path))
+
+
+def join(old: pa.DataType, new: pa.DataType) -> pa.DataType:
+    """The least type that holds the values of both; Conflict if there is none."""
+    if old == new or pa.types.is_null(new):
+        return old
+    if pa.types.is_null(old):
+        return new
+    if old in _NUMBERS and new in _NUMBERS:
+        return pa.float64()
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return pa.list_(_below("[]", old.value_type, new.value_type))
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        first, second = members(old), members(new)
+        return pa.struct(
+            [
+                (name, _below(name, first.get(name, pa.null()), second.get(name, pa.null())))
+                for name in sorted(first.keys() | second.keys())
+            ]
+        )
+    raise TypeConflict(old, new)
+
+
+def type_of(value: object) -> pa.DataType:
+    """The inferred type of one parsed value; Conflict if a list holds what doesn't join."""
+    if isinstance(value, list):
+        item: pa.DataType = pa.null()
+        for each in value:
+            item = _below("[]", item, type_of(each))
+        return pa.list_(item)
+    if isinstance(value, dict):
+        return pa.struct([(name, type_of(value[name])) for name in sorted(value)])
+    return _SCALARS.get(type(value), pa.null())
+
+
+def settled(old: pa.DataType) -> pa.DataType | None:
+    """The type without its pending parts; None if nothing is left."""
+    if pa.types.is_null(old):
+        return None
+    if pa.types.is_list(old):
+        item = settled(old.value_type)
+        return None if item is None else pa.list_(item)
+    if pa.types.is_struct(old):
+        kept = [(name, settled(member)) for name, member in members(old).items()]
+        kept = [(name, member) for name, member in kept if member is not None]
+        return pa.struct(kept) if kept else None
+    return old
+
+
+def as_inferred(read: pa.DataType) -> pa.DataType:
+    """A type that pyarrow inferred, or an earlier schema held, as this lattice writes it."""
+    if pa.types.is_list(read) or pa.types.is_large_list(read):
+        return pa.list_(as_inferred(read.value_type))
+    if pa.types.is_struct(read):
+        found = members(read)
+        return pa.struct([(name, as_inferred(found[name])) for name in sorted(found)])
+    if pa.types.is_integer(read) and read != pa.uint64():
+        return pa.int64()
+    if pa.types.is_floating(read):
+        return pa.float64()
+    return pa.string() if pa.types.is_large_string(read) else read
+
+
+def guessed_time(read: pa.DataType) -> bool:
+    """Whether pyarrow took text for a timestamp, anywhere inside."""
+    if pa.types.is_timestamp(read):
+        return True
+    return any(guessed_time(read.field(i).type) for i in range(read.num_fields))
+
+
+def as_text(read: pa.DataType) -> pa.DataType:
+    """The type with every timestamp as the text that it was guessed from."""
+    if pa.types.is_list(read):
+        return pa.list_(as_text(read.value_type))
+    if pa.types.is_struct(read):
+        return pa.struct([(name, as_text(member)) for name, member in members(read).items()])
+    return pa.string() if pa.types.is_timestamp(read) else read
+
+
+def inferable(of: pa.DataType) -> bool:
+    """Whether inference can give this type."""
+    if of.num_fields:
+        return all(inferable(of.field(i).type) for i in range(of.num_fields))
+    return of in _SCALARS.values() or pa.types.is_struct(of)
+
+
+def members(struct: pa.DataType) -> dict[str, pa.DataType]:
+    return {field.name: field.type for field in struct}
+
+
+def count_fields(of: pa.DataType) -> int:
+    """How many columns a type makes in Parquet."""
+    return sum(count_fields(of.field(i).type) for i in range(of.num_fields)) or 1
+
+
+def depth_of(of: pa.DataType) -> int:
+    return 1 + max((depth_of(of.field(i).type) for i in range(of.num_fields)), default=0)
+
+
+def adapt(array: pa.Array, target: pa.DataType) -> pa.Array:
+    """The array in a type that its own joins to; ValueError if a whole number has no double."""
+    if array.type == target:
+        return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), target)
+    if pa.types.is_list(array.type) and pa.types.is_list(target):
+        return map_items(array, lambda items: adapt(items, target.value_type))
+    if pa.types.is_struct(array.type) and pa.types.is_struct(target):
+        have = members(array.type)
+        children = [
+            adapt(array.field(name), wanted) if name in have else pa.nulls(len(array), wanted)
+            for name, wanted in members(target).items()
+        ]
+        return struct_array(array, children, target)
+    if array.type == pa.int64() and target == pa.float64():
+        wide = array.cast(target, safe=False)
+        low, high = pc.min_max(wide).values()
+        safe = not low.is_valid or -(2.0**63) <= low.as_py() <= high.as_py() < 2.0**63
+        if not safe or not wide.cast(pa.int64(), safe=False).equals(array):
+            raise ValueError("a whole number that no double holds exactly")
+        return wide
+    raise TypeConflict(target, array.type)
+
+
+def map_items(array: pa.ListArray, change: Callable[[pa.Array], pa.Array]) -> pa.ListArray:
+    """A list array with its items changed."""
+    if array.offset:
+        array = pa.concat_arrays([array])
+    values = array.values
+    items = change(values)
+    if items is values:
+        return array
+    return pa.Array.from_buffers(
+        pa.list_(items.type), len(array), array.buffers()[:2], children=[items]
+    )
+
+
+def struct_array(like: pa.StructArray, children: list[pa.Array], of: pa.DataType) -> pa.Array:
+    """A struct array with other members, null where ``like`` is."""
+    if not children:
+        return pa.array([{} if there else None for there in like.is_valid().to_pylist()], of)
+    return pa.StructArray.from_arrays(children, fields=list(of), mask=like.is_null())
+
+
+def _below(name: str, old: pa.DataType, new: pa.DataType) -> pa.DataType:
+    try:
+        return join(old, new)
+    except TypeConflict as conflict:
+        raise conflict.under(name) from None
 
 
 class InferredColumns:
@@ -34,7 +218,7 @@ class InferredColumns:
         self._shape, self._label = shape, label
         self._lock = threading.Lock()
         inferred = [field for field in known or () if shape.infers(field.name)]
-        self._types = {field.name: type_lattice.as_inferred(field.type) for field in inferred}
+        self._types = {field.name: as_inferred(field.type) for field in inferred}
         self._frozen = dict(self._types) if known and shape.contract == "freeze" else None
         self._last_page: pa.Schema | None = None  # a page of the same schema changes nothing
         self.version = 0
@@ -45,7 +229,7 @@ class InferredColumns:
 
     def settled(self) -> dict[str, pa.DataType]:
         """The inferred columns that hold values, by name."""
-        types = ((name, type_lattice.settled(of)) for name, of in sorted(self._types.items()))
+        types = ((name, settled(of)) for name, of in sorted(self._types.items()))
         return {name: of for name, of in types if of is not None}
 
     def join(self, table: pa.Table) -> None:
@@ -65,8 +249,8 @@ class InferredColumns:
                     continue
                 old = types.get(field.name, pa.null())
                 try:
-                    types[field.name] = type_lattice.join(old, field.type)
-                except type_lattice.TypeConflict:
+                    types[field.name] = join(old, field.type)
+                except TypeConflict:
                     _check_column_joins(table, field.name, old, self._label)
                 if self._frozen is not None:
                     _check_frozen(self._frozen, field.name, field.type, self._label)
@@ -86,8 +270,8 @@ def check_joins(
     """
     for row, value in enumerate(values):
         try:
-            known = type_lattice.join(known, type_lattice.type_of(value))
-        except type_lattice.TypeConflict as conflict:
+            known = join(known, type_of(value))
+        except TypeConflict as conflict:
             raise _changed(conflict, name, row, value, ids[row], label) from None
 
 
@@ -103,8 +287,8 @@ def _check_frozen(
 ) -> None:
     """Raise ContractBroken if a column is not what it was when the contract was frozen."""
     old = frozen.get(name, pa.null())
-    before = type_lattice.settled(old)
-    now = type_lattice.settled(type_lattice.join(old, new))
+    before = settled(old)
+    now = settled(join(old, new))
     if before == now:
         return
     change = f"is new ({now})" if before is None else f"is {now} and was {before}"
@@ -118,12 +302,12 @@ def _check_limits(types: Mapping[str, pa.DataType], shape: Shape, label: str) ->
     """Raise ContractBroken if the inferred columns are too deep or too many for a table."""
     yaml = f"the YAML of {label.split('/')[0]}"
     for name, of in types.items():
-        if type_lattice.depth_of(of) > shape.max_depth:
+        if depth_of(of) > shape.max_depth:
             raise ContractBroken(
                 f"{label}: column `{name}` is nested over {shape.max_depth} levels deep. Declare "
                 f"{name}: json in {yaml}"
             )
-    widths = {name: type_lattice.count_fields(of) for name, of in types.items()}
+    widths = {name: count_fields(of) for name, of in types.items()}
     if sum(widths.values()) > shape.max_columns:
         widest = max(widths, key=lambda name: (widths[name], name))
         raise ContractBroken(
@@ -135,7 +319,7 @@ def _check_limits(types: Mapping[str, pa.DataType], shape: Shape, label: str) ->
 
 
 def _changed(
-    conflict: type_lattice.TypeConflict, name: str, row: int, value: object, key: object, label: str
+    conflict: TypeConflict, name: str, row: int, value: object, key: object, label: str
 ) -> ContractBroken:
     inside = f" (at {'.'.join(conflict.path)})" if conflict.path else ""
     at_row = f"row {row}" + (f" (id {shorten(key, 40)})" if key is not None else "")

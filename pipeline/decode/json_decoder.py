@@ -22,17 +22,23 @@ from typing import ClassVar, Final, Literal, cast
 
 import pyarrow as pa
 
-from pipeline.body import Body
-from pipeline.decode import exact_json, exact_path, fast_path, type_lattice
+from pipeline.decode import exact_json, exact_path, fast_path, inferred_columns
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
-from pipeline.decode.body_checks import BOM, BadBody, ConversionCounts, OtherFormat, clean_utf8
-from pipeline.decode.error_in_body import error_told
+from pipeline.decode.body_checks import (
+    BOM,
+    BadBody,
+    ConversionCounts,
+    OtherFormat,
+    clean_utf8,
+    error_told,
+    refuse_other_format,
+)
 from pipeline.decode.exact_json import TooDeep
-from pipeline.decode.other_formats import refuse_other_format
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
 from pipeline.decode.shape import Shape, extra_in, pruned, table_of
 from pipeline.decode.types import from_arrow
 from pipeline.errors import CUT, ContractBroken, cut_bytes
+from pipeline.messages import Body
 
 _BLANK: Final = b" \t\r\n"
 _LAST_OF: Final = {b"[": b"]", b"{": b"}"}
@@ -184,7 +190,7 @@ class JsonDecoder(Decoder):
             if member in shape.nested_exclusions:
                 array = fast_path.without(array, shape.nested_exclusions[member])
             array = fast_path.land(array, from_arrow(array.type), conversions)
-            columns[name] = type_lattice.adapt(array, type_lattice.as_inferred(array.type))
+            columns[name] = inferred_columns.adapt(array, inferred_columns.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
         extra_columns = {
             name: fast_path.at(read, path).to_pylist() if in_object else [None] * len(bodies)
@@ -209,7 +215,7 @@ class JsonDecoder(Decoder):
             version = self.inferred.version
             if self._plan is None or self._plan_version != version:
                 types = self.inferred.settled().items()
-                known = {name: of for name, of in types if type_lattice.inferable(of)}
+                known = {name: of for name, of in types if inferred_columns.inferable(of)}
                 if self.shape.snake_case:  # members have other names, and are learned by reading
                     known = {}
                 self._plan = fast_path.plan(self.shape, self._separable, known, self._extra_types)
@@ -249,8 +255,8 @@ class JsonDecoder(Decoder):
         ):
             raise fast_path.NotFastReadable("too deep or too wide to infer")
         read = fast_path.read_bytes(bodies, known, "infer")
-        if type_lattice.guessed_time(read.type):
-            read = fast_path.read_bytes(bodies, type_lattice.as_text(read.type), "error")
+        if inferred_columns.guessed_time(read.type):
+            read = fast_path.read_bytes(bodies, inferred_columns.as_text(read.type), "error")
         self._raw = fast_path.remember(raw, read.type, shape.max_columns)
         return read
 

@@ -9,12 +9,12 @@ from typing import ClassVar, Final, Literal
 
 import pyarrow as pa
 
-from pipeline.body import Body
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BOM, BadBody
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.shape import Shape
 from pipeline.errors import cut_bytes
+from pipeline.messages import Body
 
 _BLANK: Final = b" \t\r\n"
 _JSON: Final = JsonFormat()

@@ -4,7 +4,7 @@ What has a placeholder without a value in this request is left out: a part of a 
 else the whole parameter, header or member of a body, and what is empty without it. Bounds of the
 window are written as the endpoint's ``window`` says. In ``json`` a placeholder by itself is what it
 stands for, a number or a list too: a database compares no number with a text. How values stand in
-query languages and paths is in ``quoting``.
+query languages and paths is in ``placeholders``.
 """
 
 import re
@@ -24,16 +24,16 @@ from pipeline.config.request import (
     CountConfig,
     HttpTemplate,
     WindowFormat,
+    before_now,
     placeholders_in,
 )
-from pipeline.dialects import quoting
+from pipeline.dialects import placeholders
 from pipeline.dialects.igdb import condition, statement
-from pipeline.dialects.window_format import bound, floor_of, has_end, slice_of
+from pipeline.dialects.placeholders import bound, floor_of, has_end, instant_of, slice_of
 from pipeline.errors import ContractBroken
 from pipeline.messages import HttpRequest, RawText
 from pipeline.model import fits_header
-from pipeline.pagination.keys import written
-from pipeline.pagination.page import JsonToken, PageRequest
+from pipeline.pagination.page import JsonToken, PageRequest, with_keys_as_sent
 from pipeline.partitions.window import Window
 from pipeline.timestamps import as_iso
 
@@ -48,17 +48,20 @@ def build_page_request(
 
     :raises ContractBroken: a parent or a token of the API's can't go into a header.
     """
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     url = endpoint_url(base_url, name, endpoint)
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, page)
+    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
     values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
     if page.url is not None:
         headers = _headers(endpoint.request, values, accept)
-        return HttpRequest("GET", page.url, headers=headers, endpoint=name)
+        if not endpoint.paging.posts_links:
+            return HttpRequest("GET", page.url, headers=headers, endpoint=name)
+        content = _body(endpoint.request, values, headers)
+        return HttpRequest("POST", page.url, headers=headers, content=content, endpoint=name)
     filled = _http(_for_page(endpoint, endpoint.request, page), url, values, accept)
     more = endpoint.paging.parameters(page).items()
     params = filled.params + tuple((key, _text(value)) for key, value in more)
@@ -92,14 +95,14 @@ def build_count_request(
     page: PageRequest,
 ) -> HttpRequest:
     """The request of the count of rows that match."""
-    page = written(page, _key_type(endpoint), endpoint.window.zone)
+    page = with_keys_as_sent(page, _key_type(endpoint), endpoint.window.zone)
     path = count.path.replace("{path}", _path(name, endpoint).rstrip("/"))
     url = f"{base_url.rstrip('/')}/{path.lstrip('/')}"
     if isinstance(endpoint.request, Apicalypse):
         where = condition(endpoint, endpoint.request, window, page)
         body = f"where {where};" if where else ""
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = values_of(endpoint.window, window, page)
+    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
     for unwanted in ("limit", "offset", "page", "token"):
         values.pop(unwanted, None)
     return _http(endpoint.request, url, values, endpoint.format.accept)
@@ -141,10 +144,10 @@ def _segment(template: str, values: Values) -> str:
     if not found:
         return template
     filled = PLACEHOLDER.sub(
-        lambda m: quoting.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
+        lambda m: placeholders.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
     )
     of_rows = next((m[1] for m in found if m[1].partition(".")[0] in ("parent", "each")), None)
-    return filled if of_rows is None else quoting.full_segment(of_rows, template, filled)
+    return filled if of_rows is None else placeholders.full_segment(of_rows, template, filled)
 
 
 def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, str]:
@@ -200,7 +203,7 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
 
     def _quoted(match: re.Match[str], found: Any) -> str:
         is_text = isinstance(found, str)
-        return quoting.written(left, match, _text(found), place=place, is_text=is_text)
+        return placeholders.written(left, match, _text(found), place=place, is_text=is_text)
 
     return PLACEHOLDER.sub(value, left)
 
@@ -238,6 +241,16 @@ def _text(value: Any) -> str:
         aware = isinstance(value, datetime) and value.tzinfo is not None
         return as_iso(value) if isinstance(value, datetime) and aware else value.isoformat()
     return value.text if isinstance(value, JsonToken) else str(value)
+
+
+def _moments(endpoint: Endpoint, window: Window) -> dict[str, Any]:
+    """The placeholders of now: of all pages of a partition the same instant, its end."""
+    ago = {name: before_now(name) for name in endpoint.placeholders or ()}
+    return {
+        name: instant_of(endpoint.window, window.end - by)
+        for name, by in ago.items()
+        if by is not None
+    }
 
 
 def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import orjson
 
-from pipeline.body import Body
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
 from pipeline.decode.body_checks import BadBody
-from pipeline.dialects.window_format import slice_of
+from pipeline.dialects.placeholders import slice_of
+from pipeline.messages import Body
 from pipeline.pagination.page import Key, PageRequest
 from pipeline.partitions.window import Window
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from pipeline.body import Body
 from pipeline.errors import ContractBroken
+from pipeline.messages import Body
 from pipeline.pagination.link import next_target
 
 _TOTAL: Final = re.compile(
@@ -81,9 +81,9 @@ def looks_capped(
             f"{rows:,} rows came, and the response says `Content-Range` = {ranged[0].strip()}. "
             f"{_REMEDY}"
         )
-    name = next((name for name, value in said if _goes_on(name, value)), None)
-    if name is not None:
-        return f"the response says that there is more (`{name}`). {_REMEDY}"
+    further = next((name for name, value in said if _goes_on(name, value)), None)
+    if further is not None:
+        return f"the response says that there is more (`{further}`). {_REMEDY}"
     if next_target(headers.get("link", "")):
         return f"the response names a next page (`Link`). {_REMEDY}"
     if status == 206:

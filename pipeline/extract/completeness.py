@@ -27,7 +27,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 CAP: Final = 10_000

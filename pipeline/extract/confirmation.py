@@ -31,7 +31,7 @@ from typing import Final
 
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import Coverage, has_same_rows
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.partitions.window import floor

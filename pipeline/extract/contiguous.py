@@ -22,13 +22,20 @@ from pipeline.extract.completeness import (
     unchanged_pages,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
-from pipeline.extract.page_batch import ExtractionProgress, PageBatch
 from pipeline.extract.page_checks import first_new
-from pipeline.extract.parsed_page import PageSource, ParsedPage
-from pipeline.extract.position import ContiguousPosition, ResumePosition
+from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.position import (
+    ContiguousPosition,
+    ExtractionProgress,
+    PageBatch,
+    ResumePosition,
+)
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest, PageSegment
+
+_LEAST_TO_SHARE = 10
+"""Rows of a page of which one may come again: of fewer it would be too large a part."""
 
 
 class ContiguousReader:
@@ -75,7 +82,8 @@ class ContiguousReader:
         segments = self._paging.planned(head.request, replace(head.info, total=total))
         if segments is None:
             following = self._paging.next_request(head.request, replace(head.info, total=total))
-            segments = (PageSegment(following),) if following else ()
+            shared = following and self._with_shared_row(following, head)
+            segments = (PageSegment(shared),) if shared else ()
         async with aclosing(in_order(segments, self._chain, self._concurrency)) as pages:
             while not self._at_end and (page := await anext(pages, None)) is not None:
                 async for batch in self._joined(page):
@@ -140,7 +148,20 @@ class ContiguousReader:
             total = self.progress.total if info.total is None else info.total
             known = replace(info, total=total)
             ends = segment.closed or page.tail is not None
-            request = None if ends else self._paging.next_request(request, known)
+            following = None if ends else self._paging.next_request(request, known)
+            request = following and self._with_shared_row(following, page)
+
+    def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:
+        """The page after a full one, from the row before its last one on.
+
+        Else a row with the key of the last one would lie on neither page. Now the page after has
+        both, and is refused as two rows of one key are.
+        """
+        info = page.info
+        full = info.rows >= max(page.request.limit, _LEAST_TO_SHARE)
+        if not full or following.after != info.last or info.before_last is None:
+            return following
+        return replace(following, after=info.before_last)
 
     async def _requested(
         self, request: PageRequest, previous: ParsedPage | None

@@ -25,12 +25,14 @@ from pipeline.config.each import ValueList, lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import ProofBasis
-from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
     CannotResume,
+    EndpointReader,
+    ExtractionProgress,
     FailedValue,
     FanOutPosition,
+    PageBatch,
     ResumePosition,
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
-from pipeline.body import Body
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
@@ -22,12 +21,11 @@ from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
-from pipeline.dialects.window_format import slice_of
+from pipeline.dialects.placeholders import slice_of
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused, cut_bytes
 from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
-from pipeline.extract.context_columns import ContextColumns, PageContext
 from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import (
     after_end,
@@ -39,17 +37,17 @@ from pipeline.extract.page_checks import (
     ends,
     in_order_of,
     inside,
+    key_before_last,
     newer_than,
     with_first_cursor,
     without_bounds,
     without_duplicates,
 )
-from pipeline.extract.parse_batching import ParseBatcher
-from pipeline.extract.parsed_page import ParsedPage
-from pipeline.extract.row_rules import hashed
+from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
+from pipeline.extract.prefetch import ParseBatcher
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import ResponseKind, asks_to_wait, classify, is_dead_page_token
-from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import Body, CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.model import fits_header, split_path
 from pipeline.pagination.base import whole_total
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
@@ -106,6 +104,7 @@ class PageFetcher:
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._under_way: set[object] = set()
+        self._checked_names: list[str] = []
         self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
@@ -287,7 +286,9 @@ class PageFetcher:
         table = inside(made, self._endpoint, *bounds)
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
-        check_names(table, self._endpoint)
+        if table.column_names != self._checked_names:
+            check_names(table, self._endpoint)
+            self._checked_names = table.column_names
         if not self._endpoint.by_key:
             check_shared_keys(table, self._endpoint)
         outside = page.items - table.num_rows
@@ -374,7 +375,7 @@ class PageFetcher:
             rows = transformed(rows, self._transform, path, needed)
         if self._endpoint.hash and self._source.hash_salt is not None:
             salt = self._source.hash_salt.get_secret_value()
-            rows = hashed(rows, self._endpoint.hash, salt)
+            rows = with_hashed_columns(rows, self._endpoint.hash, salt)
         if not self._added.fields:
             return with_first_cursor(rows, self._endpoint)
         start, end = slice_of(self._window, request)
@@ -432,6 +433,7 @@ class PageFetcher:
             rows=items,
             first=first,
             last=last,
+            before_last=key_before_last(content.table, self._endpoint),
             cursor=edges.cursor,
             first_keys=edges.first_keys,
             boundary_keys=edges.boundary_keys,

@@ -20,8 +20,8 @@ from typing import Final
 import numpy as np
 
 from pipeline.errors import RequestRefused
-from pipeline.extract.parsed_page import PageSource, ParsedPage, TailEnd
-from pipeline.extract.row_digests import row_digests
+from pipeline.extract.pages import PageSource, ParsedPage, TailEnd
+from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest
 

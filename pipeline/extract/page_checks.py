@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.types import INSTANT, instants
-from pipeline.dialects.window_format import may_come
+from pipeline.dialects.placeholders import may_come
 from pipeline.errors import ContractBroken, cut
-from pipeline.extract.row_digests import row_digests
+from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination import SharedRows
 from pipeline.pagination.page import Key, Keys, PageRequest
 from pipeline.partitions.base import is_folder_column
@@ -28,6 +28,13 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
         return None, None
     column = table[endpoint.key_of_rows[0]]
     return column[0].as_py(), column[-1].as_py()
+
+
+def key_before_last(table: pa.Table, endpoint: Endpoint) -> Any:
+    """The key of the last row but one, where pages go by the key; None if there is none."""
+    if table.num_rows < 2 or not endpoint.proven:
+        return None
+    return table[endpoint.key_of_rows[0]][-2].as_py()
 
 
 def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:

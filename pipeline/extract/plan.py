@@ -23,8 +23,8 @@ from pipeline.extract.fan_out import (
     values_in_yaml,
 )
 from pipeline.extract.growing_tail import GrowingTail
-from pipeline.extract.page_batch import EndpointReader
-from pipeline.extract.parsed_page import PageSource
+from pipeline.extract.pages import PageSource
+from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
 from pipeline.model import split_path

@@ -4,14 +4,19 @@ Each reader has a position of its own, a frozen dataclass. Its JSON names the ki
 a position of another version, or one that can't be read, is None from ``position_from_json``; the
 partition is then read from its first page. ``CannotResume`` is raised by a reader that finds out
 only while it resumes.
+
+Readers of pages yield a ``PageBatch``: new rows, with the position behind them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Protocol, Self
+
+import pyarrow as pa
 
 from pipeline.extract.completeness import CountReconciliation, ProofBasis
+from pipeline.extract.seen_rows import Digests
 from pipeline.pagination.page import (
     Key,
     Keys,
@@ -242,3 +247,59 @@ def _of_value(data: Mapping[str, Any] | None) -> ResumePosition | None:
     if position is None:
         raise ValueError("the position of a value is of another version")
     return position
+
+
+@dataclass
+class ExtractionProgress:
+    """What a reader has read so far: progress while it runs, proof when it ends.
+
+    :ivar total: rows that the API says there are; None if unknown.
+    :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all.
+    :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
+    :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
+        another pass), and had changed.
+    :ivar tail_rows: rows that lay behind the end when the reading ended, since they grow faster
+        than an end can be confirmed.
+    :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
+    :ivar doubt: why it is not proved, if one page says so.
+    """
+
+    total: int | None = None
+    pages: int = 0
+    rows: int = 0
+    gaps_refetched: int = 0
+    duplicate_rows: int = 0
+    reread_keys: list[Digests] = field(default_factory=list)
+    passes: int = 1
+    tail_rows: int = 0
+    values: int = 0
+    of_values: int = 0
+    contiguous: bool = False
+    doubt: str | None = None
+    proof_basis: ProofBasis = ProofBasis.KEYS
+
+
+@dataclass(frozen=True)
+class PageBatch:
+    """Rows that are new, and the position after them that a later attempt resumes from."""
+
+    table: pa.Table
+    position: ResumePosition
+    arrow_bytes: int
+
+
+class EndpointReader(Protocol):
+    """Reads all pages of an endpoint in one window.
+
+    :ivar progress: may be replaced before the run, to watch it from outside.
+    """
+
+    progress: ExtractionProgress
+
+    def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
+        """All rows, each once.
+
+        :param position: where an earlier attempt stopped; None = from the beginning.
+        :raises CannotResume: the position can't be resumed from.
+        """
+        ...

@@ -1,7 +1,7 @@
 """Chains of pages, and numbered pages; ``contiguous`` reads those in the order of a unique key.
 
 A row that comes again, equal in all columns, is dropped; one with a key that came with another row
-is handed on, and the commit decides between the two (``pipeline.run.shared_keys``). Where the API
+is handed on, and the commit decides between the two (``pipeline.run.verify``). Where the API
 has a count it has to agree with the rows, else a second pass is made (``completeness``). Rows
 without a key (``key: none``) are all handed on, in one pass. Of numbered pages that neither overlap
 nor are counted, nothing shows whether a row was passed over: they are not proved. Where a row that
@@ -18,17 +18,17 @@ import pyarrow as pa
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
 from pipeline.extract.confirmation import LIMITS, changed_page, check_last
-from pipeline.extract.page_batch import ExtractionProgress, PageBatch
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
     CannotResume,
+    ExtractionProgress,
     LastPage,
+    PageBatch,
     ResumePosition,
     SequentialPosition,
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
-from pipeline.extract.row_digests import row_digests
-from pipeline.extract.seen_rows import SeenRows
+from pipeline.extract.seen_rows import SeenRows, row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 

@@ -1,4 +1,5 @@
-"""What a response means, and whether the request is retried: a table. Pure.
+"""The meaning of a response: a table that says whether the request is retried, and the errors.
+Pure.
 
 ============  ==============================================================================
 kind          responses
@@ -13,14 +14,35 @@ AUTH          401, after the token was renewed once
 EXPIRED       statuses and words that the YAML gives a page token that has expired
 PERMANENT     every other status
 ============  ==============================================================================
+
+The errors about a response that no retry can mend, or about none, have the finding and the remedy.
 """
 
-from collections.abc import Mapping
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from copy import copy
 from enum import Enum
+from typing import Final
 
-from pipeline.body import Body
+import aiohttp
+import httpx
+
+from pipeline.auth.token_auth import FOR_TOKENS
 from pipeline.config.limits import RateHeadersConfig, ResponsesConfig
-from pipeline.http.waits import number_in
+from pipeline.config.source import Source
+from pipeline.errors import (
+    AuthError,
+    ContractBroken,
+    HeadraceError,
+    PageTokenDead,
+    Permanent,
+    RequestRefused,
+    cut,
+    cut_bytes,
+)
+from pipeline.http.retry import number_in
+from pipeline.messages import Body
 
 
 class ResponseKind(Enum):
@@ -105,3 +127,145 @@ def is_dead_page_token(answers: ResponsesConfig, body: Body) -> bool:
 def _says(body: Body, text: str | None) -> bool:
     """True if a refusal's body has the words, in any case."""
     return text is not None and text.lower().encode() in bytes(body[:10_000]).lower()
+
+
+NOT_QUOTED: Final = "The response is not quoted, since it repeats a secret."
+_NO_SUCH: Final = (
+    ". Check: 1. `base_url` and `path`; 2. that the requested resource still exists at the API."
+)
+_REMEDIES: Final = {
+    407: ". The proxy wants to know who asks. Check the user and the password in `proxy`.",
+    403: ". Check that the credentials are right, and allowed to read this.",
+    **dict.fromkeys((404, 405, 410), _NO_SUCH),
+}
+
+
+def refusal(
+    kind: ResponseKind,
+    status: int,
+    headers: Mapping[str, str],
+    body: Body,
+    page_label: str,
+    *,
+    has_secret: bool,
+) -> Permanent:
+    """The error of a response that no retry can mend.
+
+    :param page_label: the page in the user's words.
+    :param has_secret: the response contains a secret, so that nothing of it is quoted.
+    """
+    if 300 <= status < 400:
+        slash = headers.get("location", "").partition("?")[0].endswith("/")
+        return ContractBroken(
+            f"{page_label}: the API redirects ({status}) to another address. Headrace does not "
+            "follow, since the credentials would go there. Set `base_url` and `path` to the new "
+            "address" + (", which ends with a slash." if slash else ".")
+        )
+    quote = f". {NOT_QUOTED[:-1]}" if has_secret else _quote(headers, body)
+    if kind is ResponseKind.AUTH:
+        return AuthError(
+            f"{page_label}: the API refused the credentials (401){quote}. Check that the key and "
+            "the secret are right, and allowed to read this."
+        )
+    remedy = _REMEDIES.get(status, "")
+    refused = f"the API refused the request with status {status}{quote}{remedy}"
+    kind_of_error = PageTokenDead if kind is ResponseKind.EXPIRED else RequestRefused
+    return kind_of_error(f"{page_label}: {refused}", status)
+
+
+def no_response(error: httpx.HTTPError) -> str:
+    """Why there is no response, without the URL."""
+    of_token = is_of_token(error)
+    if isinstance(error, httpx.TimeoutException):
+        return "no response from the token endpoint in time" if of_token else "no response in time"
+    if isinstance(error, httpx.ConnectError):
+        return _no_connection(error)
+    if isinstance(error.__cause__, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused the connection with status {error.__cause__.status}"
+    connection = "the connection to the token endpoint" if of_token else "the connection"
+    return f"{connection} failed ({type(error).__name__})"
+
+
+def _no_connection(error: httpx.ConnectError) -> str:
+    host, cause = error.request.url.netloc.decode(), error.__cause__
+    if isinstance(cause, aiohttp.ClientProxyConnectionError):
+        return f"no connection to the proxy {cause.host}:{cause.port}"
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return f"no connection to {host} (the name of the host is not known)"
+    if isinstance(cause, aiohttp.ClientConnectorError) and cause.errno:
+        return f"no connection to {host} ({os.strerror(cause.errno).lower()})"
+    return f"no connection to {host}"
+
+
+def wrong_tls(error: httpx.HTTPError) -> str | None:
+    """What is wrong with a certificate, as a sentence; None if it is not that.
+
+    No retry changes it.
+    """
+    reason = next((text for each in _causes(error) if (text := _tls_reason(each))), None)
+    if reason is None:
+        return None
+    host = error.request.url.netloc.decode()
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
+        return (
+            f"{host} ends the TLS handshake ({reason}). Check: 1. whether it wants a certificate "
+            "of the client: `tls: {cert, key}`; 2. `base_url`."
+        )
+    if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason:
+        return (
+            f"{host} does not speak TLS ({reason}). Check: 1. whether `base_url` is http://; 2. "
+            "its port; 3. `proxy`."
+        )
+    return (
+        f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or "
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, "
+        "also of a proxy that opens TLS; 2. `base_url`; 3. the clock of this machine."
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = (getattr(seen, name, None) for name in ("certificate_error", "os_error"))
+        seen = next(filter(None, (*inner, seen.__cause__, seen.__context__)), None)
+
+
+def _tls_reason(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(getattr(error, "verify_message", "")) or None
+    if isinstance(error, ssl.SSLError):
+        kinds = ("CERTIFICATE", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER", "HTTP_REQUEST")
+        reason = str(getattr(error, "reason", None) or "")
+        return reason if any(kind in reason for kind in kinds) else None
+    return None
+
+
+def is_of_token(error: httpx.HTTPError) -> bool:
+    """True if the request went to the token endpoint, and not to the API."""
+    return FOR_TOKENS in error.request.extensions
+
+
+def endpoint_name(source: Source, *, of_token: bool) -> str:
+    """The API or its token endpoint, at the start of a sentence."""
+    if of_token:
+        return f"The token endpoint at {source.auth.token_host}"
+    return f"The API at {httpx.URL(source.base_url).host}"
+
+
+def with_settings_named(error: HeadraceError, source: Source) -> HeadraceError:
+    """The error; if the credentials may be wrong, with the settings that they come from."""
+    of_credentials = isinstance(error, AuthError) or getattr(error, "status", None) == 403
+    if not (of_credentials and source.credentials):
+        return error
+    longer = copy(error)  # a refusal of a token is kept, for all requests that wait for it
+    longer.args = (f"{error} The credentials come from {', '.join(source.credentials)}.",)
+    return longer
+
+
+def _quote(headers: Mapping[str, str], body: Body) -> str:
+    """The start of the response's text, on one line."""
+    text = headers.get("message") or cut_bytes(body, 2_000)
+    line = " ".join(text.split())
+    return f": {cut(line, 300)}" if line else ""

@@ -3,6 +3,9 @@
 ``fetch`` sends one request and hands the response to a reader; a body that the reader can't read
 counts as a failure of the request, which is retried. Messages name the page and the status, never a
 header, a URL or a body of a request.
+
+Cookies are off, unless the source says ``cookies: true``: then few are sent, and only those of the
+run. With cookies an API can change what later requests mean, or make them too large.
 """
 
 import asyncio
@@ -12,12 +15,15 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from time import monotonic
-from typing import TypeVar
+from typing import Any, Final, TypeVar
+from urllib.request import Request
 
 import httpx
 
 from pipeline.auth import AuthContext, Secrets
+from pipeline.auth.base import check_origin
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody, OtherFormat, ThrottledInBody, UnexpectedPage
 from pipeline.errors import (
@@ -32,14 +38,9 @@ from pipeline.errors import (
     WrongFormat,
 )
 from pipeline.http import classify, retry
-from pipeline.http.aiohttp_transport import AiohttpTransport
-from pipeline.http.breaker import Breaker, BreakerState
-from pipeline.http.budgeted_transport import LATE, LATENCY_S, WAITED_SLOT_S, BudgetedTransport
-from pipeline.http.classify import ResponseKind
-from pipeline.http.cookies import CookieClient, cookie_jar
-from pipeline.http.deadlines import DeadlineTransport
-from pipeline.http.error_messages import (
+from pipeline.http.classify import (
     NOT_QUOTED,
+    ResponseKind,
     endpoint_name,
     is_of_token,
     no_response,
@@ -47,14 +48,85 @@ from pipeline.http.error_messages import (
     with_settings_named,
     wrong_tls,
 )
-from pipeline.http.log_filters import keep_secrets_out
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
-from pipeline.http.retry import AttemptFailed, FailureKind, RetryBudget
+from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
+from pipeline.http.transport import (
+    LATE,
+    LATENCY_S,
+    WAITED_SLOT_S,
+    AiohttpTransport,
+    BudgetedTransport,
+    DeadlineTransport,
+)
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
-from pipeline.origin import check_origin
 from pipeline.ratelimit import Budget
+from pipeline.redaction import keep_secrets_out
+
+MAX_COOKIE_BYTES: Final = 8192
+"""Of all cookies together: many servers refuse longer headers."""
+
+
+class _NoCookies(DefaultCookiePolicy):
+    """Takes none, and sends none."""
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+    def return_ok(self, cookie: Cookie, request: Request) -> bool:
+        return False
+
+
+class _FewCookies(DefaultCookiePolicy):
+    """Those that fit; by the rules of hosts and paths."""
+
+    jar: CookieJar
+
+    def set_ok(self, cookie: Cookie, request: Request) -> bool:
+        others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
+        return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
+
+
+class ResponseCookies(httpx.Cookies):
+    """The cookies of a client. httpx prepares the reading of cookies for responses without any."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
+
+
+class CookieClient(httpx.AsyncClient):
+    """A client with ``ResponseCookies``."""
+
+    def __init__(self, jar: CookieJar, **settings: Any) -> None:
+        self._response_cookies = ResponseCookies(jar)
+        super().__init__(**settings)
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._response_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._response_cookies = ResponseCookies(cookies)
+
+
+def cookie_jar(*, sent_back: bool) -> CookieJar:
+    """The cookies of one run.
+
+    :param sent_back: what the API sets is sent back to it.
+    """
+    if not sent_back:
+        return CookieJar(_NoCookies())
+    policy = _FewCookies()
+    policy.jar = jar = CookieJar(policy)
+    return jar
+
+
+def _bytes(cookie: Cookie) -> int:
+    return len(cookie.name) + len(cookie.value or "")
+
 
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")

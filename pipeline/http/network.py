@@ -10,8 +10,7 @@ from typing import Final
 import certifi
 import httpx
 
-from pipeline.config.network import TlsConfig
-from pipeline.config.source import Source
+from pipeline.config.source import Source, TlsConfig
 from pipeline.errors import ConfigError
 
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")

@@ -12,8 +12,7 @@ from time import monotonic
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
-from pipeline.http.throttle_pace import ThrottlePace
-from pipeline.http.waits import duration_in, number_in, wait_in
+from pipeline.http.retry import ThrottlePace, duration_in, number_in, wait_in
 from pipeline.ratelimit import Budget
 from pipeline.ratelimit.reservation import MAX_BLOCK_S
 
@@ -88,7 +87,7 @@ def _now() -> datetime:
 def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
     """Seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a day; None: no time that is to come.
 
-    Other forms than a number and a date are read as well (``waits``).
+    Other forms than a number and a date are read as well (``retry``).
     """
     wait_s = wait_in(headers.get("retry-after", ""), headers, now, surely=True)
     return None if wait_s is None or wait_s <= 0 else min(wait_s, MAX_BLOCK_S)

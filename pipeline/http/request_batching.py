@@ -20,14 +20,13 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Final, TypeVar
 
-from pipeline.body import Body
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.dialects.igdb import multiquery, split
 from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
 from pipeline.http.client import Client
 from pipeline.http.retry import AttemptFailed, FailureKind
-from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.messages import Body, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.runtime import in_reader
 
 T = TypeVar("T")

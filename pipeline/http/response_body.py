@@ -6,9 +6,9 @@ from typing import Final
 
 import httpx
 
-from pipeline.body import Body, Incoming
 from pipeline.decode.body_checks import in_utf8
 from pipeline.errors import ContractBroken
+from pipeline.messages import Body, Incoming
 
 _EMPTY: Final = httpx.ByteStream(b"")
 _PIECE_BYTES: Final = 2**20

@@ -18,14 +18,6 @@ import pyarrow as pa
 
 from pipeline.decode.types import describe
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
-from pipeline.lake.carry_out import (
-    CommitOutcome,
-    CommitResult,
-    carry_out,
-    clean_up,
-    lost_race,
-    publish,
-)
 from pipeline.lake.checkpoint import (
     Checkpoint,
     CommitDecision,
@@ -35,12 +27,25 @@ from pipeline.lake.checkpoint import (
     schema_from_text,
     schema_to_text,
 )
-from pipeline.lake.compare_and_swap import compare_and_swap
+from pipeline.lake.commit import (
+    CommitOutcome,
+    CommitResult,
+    carry_out,
+    clean_up,
+    lost_race,
+    publish,
+    upload,
+)
 from pipeline.lake.index import ManifestIndex, read_committed
 from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
-from pipeline.lake.stores.base import ObjectStore, Upload, UploadGone, WriteConflict
-from pipeline.lake.uploads import upload
+from pipeline.lake.stores.base import (
+    ObjectStore,
+    Upload,
+    UploadGone,
+    WriteConflict,
+    compare_and_swap,
+)
 from pipeline.partitions.window import Window
 
 INLINE_BYTES: Final = 2**20

@@ -15,10 +15,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.lake.compare_and_swap import compare_and_swap
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.stores.base import ObjectStore, Part
+from pipeline.lake.stores.base import ObjectStore, Part, compare_and_swap
 from pipeline.partitions.window import Window
 
 log = logging.getLogger("headrace.lake")
@@ -54,7 +53,7 @@ class Checkpoint:
     :param owner: the generation of the attempt that wrote this.
     :param base: the etag of the manifest that a commit will replace; None if there was none.
     :param writes: counts the writes, so that no two are the same text (see
-        `pipeline.lake.compare_and_swap`).
+        `pipeline.lake.stores.base`).
     :param losses: how often every staged batch was gone before it could be committed.
     :param garbage: keys that are in no use any more once ``manifest`` is in place.
     """

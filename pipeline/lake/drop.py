@@ -2,7 +2,7 @@
 
 The drop owns the checkpoint, lists the files, and decides: a manifest without files replaces the
 one that is there, on a condition. From then on readers see none of the partition, and any process
-may carry the decision out (`pipeline.lake.carry_out`): the files go, then the manifest, then the
+may carry the decision out (`pipeline.lake.commit`): the files go, then the manifest, then the
 checkpoint. A run that began before commits nothing: the manifest that it would replace is gone.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline.lake.carry_out import carry_out, clean_up, lost_race
 from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, save
+from pipeline.lake.commit import carry_out, clean_up, lost_race
 from pipeline.lake.index import committed_places, read_committed
 from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.paths import (

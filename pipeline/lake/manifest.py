@@ -95,7 +95,7 @@ class ManifestNotes:
     :ivar newest_first: of a feed, all of its rows that were read came so.
     :ivar parents: of children, how many parents were asked, and which failed.
     :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
-        that are not read up to the manifest's (`pipeline.run.watermarks`).
+        that are not read up to the manifest's (`pipeline.run.values`).
     :ivar schema_changes: against the newest partition before.
     :ivar converted: by column, how many cells did not come in its type.
     :ivar duplicate_rows: rows that were dropped, as one that is kept is equal in all columns.

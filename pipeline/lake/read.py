@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
-from pipeline.lake.common_schema import common_schema, no_common_type
 from pipeline.lake.current_rows import (
     BACK,
     DELETED,
@@ -31,10 +30,10 @@ from pipeline.lake.current_rows import (
     lateness,
     newest_of_each,
 )
-from pipeline.lake.index import committed_places
-from pipeline.lake.integrity import error_of_damage
+from pipeline.lake.index import committed_places, read_all
+from pipeline.lake.maintenance import error_of_damage
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.parquet import common_schema, no_common_type
 from pipeline.lake.paths import manifests_folder, paths_of_record, sweeps_folder
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.base import is_key_of_any

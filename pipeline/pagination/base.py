@@ -1,4 +1,4 @@
-"""What every kind of paging is: its YAML, and how its pages follow each other. Pure.
+"""The base of every kind of paging: its YAML, and how its pages follow each other. Pure.
 
 A partition is read in *segments*, one after the other in order, several at the same time. A segment
 is a chain of pages that follow each other by ``Paging.next_request``; a *closed* segment is one
@@ -21,14 +21,13 @@ kind         planned ahead (side by side)     a chain goes on by
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Final, Protocol
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipeline.errors import ContractBroken, cut
 from pipeline.kinds import Kinds
 from pipeline.model import DottedPath, Model
-from pipeline.pagination.more import MORE, More
 from pipeline.pagination.page import (
     PageContent,
     PageInfo,
@@ -36,6 +35,52 @@ from pipeline.pagination.page import (
     PageSegment,
     PageToken,
 )
+
+_NO: Final = (False, 0, "false", "False", "0", "no", "")
+
+
+class MoreFlag(Model):
+    """``more: has_more`` in short; ``more: "!is_last"`` where true means that no page follows.
+
+    ``{at: state, value: partial}`` names the value that means that a page follows.
+    """
+
+    at: DottedPath = Field(description="where the page says whether there is a next one")
+    value: bool | int | str = Field(
+        True, description="the value that means that there is a next one; false: `!` in short"
+    )
+
+    def follows(self, member: Any) -> bool | None:
+        """Whether a page follows; None if the page does not say.
+
+        >>> MoreFlag(at="has_more").follows(False)
+        False
+        >>> MoreFlag(at="is_last", value=False).follows("true")
+        False
+        >>> MoreFlag(at="state", value="partial").follows("partial")
+        True
+        """
+        if member is None:
+            return None
+        if isinstance(self.value, bool):
+            says_yes = member not in _NO
+            return says_yes is self.value
+        return str(member) == str(self.value)
+
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    negated = value.startswith("!")
+    return {"at": value.removeprefix("!"), "value": not negated}
+
+
+More = Annotated[MoreFlag | None, BeforeValidator(_flag, json_schema_input_type=str | MoreFlag)]
+MORE: Final = (
+    "where the page says whether there is a next one: `has_more`, or `!is_last` where true means "
+    "that there is none, or {at: state, value: partial}"
+)
+
 
 NEEDS_A_COUNT = (
     "a sweep needs to know that it saw all keys, and of numbered pages only a count tells: "
@@ -192,6 +237,11 @@ class Paging(Model):
     def extra_rows(self, request: PageRequest) -> int:
         """How many rows a response has besides those requested: of a key that bounds them."""
         return 0
+
+    @property
+    def posts_links(self) -> bool:
+        """True if the URL of a page is requested by POST, with the request's body once more."""
+        return False
 
     @property
     def window_parts(self) -> int:

@@ -11,19 +11,25 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from pydantic import Field
 
+from pipeline.auth.base import NO_URL, check_origin
 from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
 from pipeline.model import DottedPath
-from pipeline.origin import NO_URL, check_origin
 from pipeline.pagination.base import (
+    MORE,
     ONE_PLACE,
     PAGINATION,
     CountedPaging,
+    More,
     PagedEndpoint,
 )
-from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
-from pipeline.pagination.more import MORE, More
-from pipeline.pagination.page import PageContent, PageInfo, PageRequest
+from pipeline.pagination.page import (
+    PageContent,
+    PageInfo,
+    PageRequest,
+    link_is_number,
+    token_is_number,
+)
 
 
 @PAGINATION.register("link")
@@ -40,6 +46,9 @@ class LinkPaging(CountedPaging):
         description="the links are page numbers or offsets in disguise; default: if they say so "
         "by a name such as page or offset, and have no cursor",
     )
+    post: bool = Field(
+        False, description="links are followed by POST, with the request's body once more"
+    )
     slices: int = Field(1, ge=1, le=256)
     first_tells_all: ClassVar[bool] = True
     names_next: ClassVar[bool] = True
@@ -48,6 +57,10 @@ class LinkPaging(CountedPaging):
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
         if self.next and self.header:
             yield ONE_PLACE
+
+    @property
+    def posts_links(self) -> bool:
+        return self.post
 
     @property
     def window_parts(self) -> int:

@@ -1,11 +1,25 @@
-"""One page: its request, what it says of itself, and the response that it came in. Pure."""
+"""One page: its request with its keys, what the page says of itself, and its response. Pure.
 
+Rows are compared by what the text of a key means, such as a day or an instant; a request has the
+text again, as the API's rows have it, which the declared type of the column tells.
+
+A link or a token may be a number in disguise: ``link_is_number`` and ``token_is_number`` look at
+the names in it.
+"""
+
+import re
+from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
+
+from pipeline.decode.types import parse_type
+from pipeline.timestamps import EPOCH, UNITS, as_iso
 
 Key = int | str | float | bool | date | datetime | None
 Keys = tuple[Key, ...]
@@ -84,7 +98,8 @@ class PageRequest:
 class PageInfo:
     """What one page says of itself and of what follows.
 
-    :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
+    :ivar first: the key of its first row (None in an empty page); ``last`` of its last,
+        ``before_last`` of the one before that.
     :ivar total: how many rows match in all, if the page or a count says so.
     :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it;
         ``first_cursor`` the first one.
@@ -109,6 +124,7 @@ class PageInfo:
     explicit_empty: bool = False
     follows: bool | None = None
     pages: int | None = None
+    before_last: Key = None
 
 
 @dataclass(frozen=True)
@@ -141,3 +157,67 @@ class PageSegment:
 
     request: PageRequest
     closed: bool = False
+
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def with_keys_as_sent(request: PageRequest, kind: str, zone: tzinfo = UTC) -> PageRequest:
+    """The page to request, with its keys as the request has them.
+
+    :param kind: the declared type of the key. :param zone: of times without an offset.
+    """
+    if not (isinstance(request.after, date) or isinstance(request.before, date)):
+        return request
+    after, before = (key_as_sent(key, kind, zone) for key in (request.after, request.before))
+    return replace(request, after=after, before=before)
+
+
+def key_as_sent(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | bool | None:
+    """A value of a column of this type, as the API's rows have it."""
+    if not isinstance(key, date):
+        return key
+    if not isinstance(key, datetime):
+        return key.isoformat()
+    declared = parse_type(kind)
+    if declared.json == "strptime":
+        return key.astimezone(zone).strftime(declared.format)
+    if declared.json in UNITS:
+        micros, unit_us = (key - EPOCH) // _MICROSECOND, UNITS[declared.json]
+        return micros / unit_us if micros % unit_us else micros // unit_us
+    return as_iso(key)
+
+
+_BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset", "skip"}
+_BY_NUMBER |= {"startindex", "startat", "arrayconnection"}
+_SIZES = {"limit", "perpage", "pagesize", "size"}
+_BY_PLACE = {"after", "before", "cursor", "pageafter", "pagecursor", "token", "pagetoken"}
+_NAMED = re.compile(r"([A-Za-z][\w-]*+)\W*[:=]")
+_LOOKED_AT = 500
+"""Characters of a token: a number in disguise is short, and tokens of 16 kB are not rare."""
+
+
+def link_is_number(url: str | None) -> bool:
+    """Whether a link is the number of a page, or an offset."""
+    plain = {_plain(name): value for name, value in parse_qsl(urlsplit(url or "").query)}
+    numbers = [plain[name] for name in _BY_NUMBER & plain.keys()]
+    return not _BY_PLACE & plain.keys() and any(map(str.isdigit, numbers))
+
+
+def token_is_number(token: PageToken) -> bool:
+    """Whether a token is a page number or an offset.
+
+    A token with another name in it may be a place: ``{"offset": 7, "partition": 2}`` of a log is
+    one.
+    """
+    if not isinstance(token, str | JsonToken):
+        return False
+    text = (token.text if isinstance(token, JsonToken) else token)[:_LOOKED_AT]
+    with suppress(ValueError):
+        text = b64decode(text + "=" * (-len(text) % 4), validate=True).decode("ascii")
+    names = {_plain(name) for name in _NAMED.findall(text)}
+    return bool(names & _BY_NUMBER) and names <= _BY_NUMBER | _SIZES
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())

@@ -11,16 +11,24 @@ from pipeline.decode import exact_json
 from pipeline.errors import ContractBroken, cut
 from pipeline.model import DottedPath
 from pipeline.pagination.base import (
+    MORE,
     ONE_PLACE,
     PAGINATION,
     CountedPaging,
+    More,
     PagedEndpoint,
     is_short,
 )
-from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
-from pipeline.pagination.keys import in_words
-from pipeline.pagination.more import MORE, More
-from pipeline.pagination.page import JsonToken, PageContent, PageInfo, PageRequest, PageToken
+from pipeline.pagination.page import (
+    JsonToken,
+    PageContent,
+    PageInfo,
+    PageRequest,
+    PageToken,
+    key_as_sent,
+    link_is_number,
+    token_is_number,
+)
 
 
 @PAGINATION.register("token")
@@ -174,7 +182,7 @@ def _of_row(name: str, content: PageContent, at: int) -> PageToken:
     value, kind = content.table[name][at].as_py(), content.types[name]
     if kind == "json" and value is not None:
         return JsonToken(value)
-    words = in_words(value, kind)
+    words = key_as_sent(value, kind)
     return 0 if words == 0 and not isinstance(words, bool) else _as_it_came(words)
 
 

@@ -1,14 +1,12 @@
 """One budget an API key: requests per window and requests in flight, shared by all that use it.
 
 In the order in which a request goes: ``limits`` (what the key allows), ``budget`` (permit, send
-slot, send), ``permits`` (in flight), ``reservation`` (when a request may go: the law, on a row of
-cells) with its ``ring`` of send times, ``send_margin`` and ``advertised_limit``, ``state_layout``
+slot, send), ``reservation`` (when a request may go: the law, on a row of cells), ``state_layout``
 (the row), ``usage_stats`` (what was used). The stores of the row are the family in ``stores``.
 """
 
-from pipeline.ratelimit.budget import Budget
+from pipeline.ratelimit.budget import Budget, open_budget, usage
 from pipeline.ratelimit.limits import Limits, RateWindow
-from pipeline.ratelimit.stores.registry import open_budget, usage
 from pipeline.ratelimit.usage_stats import BudgetStats, Minute, SendGrant
 
 __all__ = [

@@ -10,13 +10,25 @@ a process that is killed loses one slot, and holds at most one permit that it do
 the shared pace down, yet smooths this process's own catching up. If the shared state were lost (a
 deleted file, a flushed Redis), the gate alone would keep one process close to the quota. The gate
 can't be the pacer: at exactly the quota it gets 429s, and it knows nothing of other processes.
+
+Permits in flight are taken one by one by a process, and reused inside for a while. A small share
+has the first permits. Those beyond are lent to it while no user with the whole share is active, and
+go back as soon as the requests that use them end.
+
+``HEADRACE_BUDGET`` names the store. Nothing or ``memory``: this process only. A folder: the
+processes of this machine. A URL: several machines, by the store that its scheme names. Client
+packages of databases are imported only by the stores that need them.
 """
+
+from __future__ import annotations
 
 import asyncio
 import logging
 import math
+import random
+import re
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
@@ -24,21 +36,125 @@ from typing import Self
 
 from aiolimiter import AsyncLimiter
 
-from pipeline.errors import RateLimited, Retryable
-from pipeline.ratelimit.advertised_limit import ADVERTISED_TTL_S
+from pipeline.errors import ConfigError, RateLimited, Retryable
 from pipeline.ratelimit.limits import Limits
-from pipeline.ratelimit.permits import Permits
-from pipeline.ratelimit.reservation import MAX_BLOCK_S, SHORT_S, Reservation
-from pipeline.ratelimit.stores.base import BudgetStore, SendId
-from pipeline.ratelimit.usage_stats import BudgetStats, SendGrant, UsageRecorder
+from pipeline.ratelimit.reservation import ADVERTISED_TTL_S, MAX_BLOCK_S, SHORT_S, Reservation
+from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore, SendId
+from pipeline.ratelimit.usage_stats import BudgetStats, Minute, SendGrant, UsageRecorder
+
+TURN_S = 0.5
+LOOK_S = 0.25
+NAMED_S = 30.0
+"""Seconds without a permit after which the log says who holds them."""
+STOPPED_S, MAX_PERMIT_WAIT_S = 300.0, 1800.0
+"""Seconds after which the wait ends: with a stopped process among the holders, and without."""
+RETRY_S = 60.0
 
 log = logging.getLogger("headrace.budget")
+
+
+class Permits:
+    """The permits of one user; one task at a time takes."""
+
+    def __init__(self, store: BudgetStore, clock: Callable[[], float] = monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._taken_at: dict[int, float] = {}
+        self._wanted: asyncio.Future[int] | None = None
+
+    async def take(self) -> int:
+        """Wait for a permit.
+
+        :raises Retryable: none came free for so long that a process must have stopped with it.
+        """
+        least_s, most_s = self._store.poll_s
+        wait_s = least_s
+        began, named = self._clock(), False
+        while True:
+            permit = await self._store.try_permit()
+            if permit is not None:
+                self._taken_at[permit] = monotonic()
+                return permit
+            spread = random.uniform(0.5, 1.5)  # noqa: S311 - no secret, only not all at once
+            permit = await self._reused(wait_s * spread)
+            if permit is not None:
+                return permit
+            wait_s = min(most_s, wait_s * 1.5)
+            waited_s = self._clock() - began
+            if waited_s > NAMED_S:
+                named = self._name_holders(waited_s, named=named)
+
+    def _name_holders(self, waited_s: float, *, named: bool) -> bool:
+        """Log once who holds the permits; end a wait that would not."""
+        if named and waited_s <= STOPPED_S:
+            return True
+        holders = self._store.permit_holders()
+        who = ", ".join(map(str, holders)) or "other processes"
+        whole = self._store.limits.in_flight
+        if not named:
+            log.warning(
+                "no permit came free for %.0f s: all %d of the budget %s are held by %s",
+                waited_s,
+                whole,
+                self._store.name,
+                who,
+            )
+        # Holders may wait for the next window, however long: that is no reason to end.
+        most_s = max(MAX_PERMIT_WAIT_S, 1.1 * self._store.limits.longest_s)
+        if waited_s > (STOPPED_S if any(one.is_stopped for one in holders) else most_s):
+            raise Retryable(
+                f"No permit came free for {waited_s:.0f} s. All {whole} of the budget "
+                f"`{self._store.name}` are held by {who}. Check: 1. whether one of these processes "
+                "is stopped, and let it go on or end it; 2. `limits.in_flight`.",
+                wait_s=RETRY_S,
+            )
+        return True
+
+    async def wait(self, permit: int, wait_s: float) -> bool:
+        """Wait for a send slot, with a permit. False: the permit is lent, and wanted back."""
+        until = monotonic() + wait_s
+        while not self._store.owns(permit) and until - monotonic() > LOOK_S:
+            await asyncio.sleep(LOOK_S)
+            await self._store.look()
+            if not self._store.keeps(permit):
+                return False
+        await asyncio.sleep(max(0.0, until - monotonic()))
+        return True
+
+    def free(self, permit: int) -> None:
+        """Reuse a permit within the process, but not for long: others queue for it too."""
+        wanted = self._wanted
+        reusable = monotonic() - self._taken_at[permit] < TURN_S and self._store.keeps(permit)
+        if wanted is not None and not wanted.done() and reusable:
+            wanted.set_result(permit)
+        else:
+            self.release(permit)
+
+    def release(self, permit: int) -> None:
+        """Free a permit for all."""
+        self._taken_at.pop(permit, None)
+        self._store.free_permit(permit)
+
+    async def _reused(self, wait_s: float) -> int | None:
+        """Wait for the next attempt, or for a permit that a request of this process frees."""
+        self._wanted = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((self._wanted,), timeout=wait_s)
+        except asyncio.CancelledError:
+            if self._wanted.done():
+                self.release(self._wanted.result())
+            raise
+        else:
+            return self._wanted.result() if self._wanted.done() else None
+        finally:
+            self._wanted = None
+
 
 HEADROOM = 1.25
 GATE_S = 0.1
 MIN_SLEEP_S = 0.0001
 LOGGED_WAIT_S = 10.0  # a longer wait that the API asks for is logged
-MAX_WAIT_S = 300.0  # a longer wait, longer than any window too, ends the step
+MAX_PAUSE_S = 300.0  # a longer wait, longer than any window too, ends the step
 FREE_AFTER = 1.1  # of the longest window but one: an uncounted request has left it after that
 
 
@@ -244,7 +360,7 @@ class Budget:
         A wait for the next window, however long, is no reason to end.
         """
         self._log_pause(blocked_s, "{:.0f} s more")
-        if blocked_s > max(MAX_WAIT_S, FREE_AFTER * self._limits.longest_s):
+        if blocked_s > max(MAX_PAUSE_S, FREE_AFTER * self._limits.longest_s):
             raise RateLimited(
                 f"Rate limited: the API asks all processes of this budget to pause until "
                 f"{_clock(blocked_s)}. No request goes out before that.",
@@ -265,3 +381,61 @@ class Budget:
             reserved = [] if waiting is None else [self._store.send_id(waiting)]
             await self._store.forget([*due, *reserved])
         return bool(due)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
+
+
+def open_budget(name: str, limits: Limits, location: str | None, *, share: float = 1.0) -> Budget:
+    """The budget ``name``, to be entered inside the run's event loop.
+
+    :param name: the same for all that use one API key, safe for a file name, and no secret.
+    :param location: ``None`` or ``memory``, a folder, ``postgresql://…`` or ``redis://…``.
+    :param share: of the budget, what this user keeps to while users with all of it are active.
+    :raises ConfigError: the name, the share or the location is not one.
+    """
+    _check_name(name)
+    if not 0 < share <= 1:
+        raise ConfigError(f"A budget's share must be over 0 and at most 1, not {share}.")
+    store = _kind(location)(name, limits, share, location or "memory")
+    return Budget(store, limits)
+
+
+def usage(location: str | None, name: str) -> tuple[Minute, ...]:
+    """The requests of all users in each minute of the last hour, in unix times.
+
+    Blocks for as long as a look into the store takes: call it from an asset or a page, not from an
+    event loop that sends requests.
+
+    :raises ConfigError, Retryable: the store can't be used, or does not answer.
+    """
+    _check_name(name)
+    now, minutes = _kind(location).usage(name, location or "memory")
+    offset = time() - now
+    return tuple(minute._replace(at=minute.at + offset) for minute in minutes)
+
+
+def _kind(location: str | None) -> type[BudgetStore]:
+    """The store of a location, which no error repeats: a URL may hold a password."""
+    if location is None or location in ("", "memory"):
+        return BUDGET_STORES["memory"]
+    url = _URL.match(location)
+    if url is None:
+        return BUDGET_STORES["folder"]
+    if url[1] not in BUDGET_STORES.names:
+        schemes = [name for name in BUDGET_STORES.names if name not in ("memory", "folder")]
+        urls = ", ".join(f"`{scheme}://`" for scheme in schemes)
+        raise ConfigError(
+            f"HEADRACE_BUDGET is a URL that begins with `{url[1]}://`, expected a folder, "
+            f"`memory`, or a URL with one of {urls}."
+        )
+    return BUDGET_STORES[url[1]]
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            "A budget's name is 1 to 100 letters, digits, dots, dashes or underscores, "
+            f"not {name!r}."
+        )

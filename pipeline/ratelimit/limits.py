@@ -32,7 +32,7 @@ class Limits:
 
     :param in_flight: requests that may be under way at once, over all processes.
     :param throttle_wait_s: the pause of all processes after a 429 that names no wait; None:
-        ``send_margin.default_wait_s``.
+        ``reservation.default_wait_s``.
     """
 
     windows: tuple[RateWindow, ...]

@@ -16,8 +16,8 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.messages import Sender
 from pipeline.partitions import Calendar
-from pipeline.run.row_buffer import BufferedBytes
 from pipeline.run.verify import Check
+from pipeline.run.writer import BufferedBytes
 
 
 @dataclass(frozen=True)

@@ -33,16 +33,15 @@ from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, ReadRefused
 from pipeline.extract.completeness import CAP
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.context_columns import ContextColumns
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.lake.compare_and_swap import compare_and_swap
+from pipeline.extract.position import ExtractionProgress
 from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys
-from pipeline.lake.stores.base import ObjectStore
+from pipeline.lake.stores.base import ObjectStore, compare_and_swap
 from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext

@@ -23,7 +23,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import gap
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint, of_this_yaml
-from pipeline.run.watermarks import value_gaps
+from pipeline.run.values import value_gaps
 from pipeline.timestamps import as_iso
 
 POLL_S = 0.5

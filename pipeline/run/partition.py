@@ -33,17 +33,20 @@ from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestR
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.page_batch import EndpointReader, ExtractionProgress, PageBatch
+from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.extract.position import CannotResume, FanOutPosition, ResumePosition
-from pipeline.extract.row_digests import Digests
-from pipeline.extract.row_rules import kept
+from pipeline.extract.position import (
+    CannotResume,
+    EndpointReader,
+    ExtractionProgress,
+    FanOutPosition,
+    PageBatch,
+    ResumePosition,
+)
+from pipeline.extract.seen_rows import Digests
 from pipeline.messages import RequestCounts
-from pipeline.run.conditional import validators_of_previous
 from pipeline.run.context import RunContext
-from pipeline.run.progress import PartitionProgress, ReadingEnd
-from pipeline.run.resume import OpenedPartition, open_partition
-from pipeline.run.row_buffer import RowBuffer
+from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
     AFTER_END,
     CONVERTED,
@@ -51,9 +54,8 @@ from pipeline.run.staged_partition import (
     FIRST_RESPONSE,
     StagedPartition,
 )
-from pipeline.run.values import grouped
-from pipeline.run.watermarks import windows_of
-from pipeline.run.writer import PartitionWriter
+from pipeline.run.values import grouped, windows_of
+from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 
 log = logging.getLogger("headrace.run")
 _MOST_CHAINS: Final = 4
@@ -328,7 +330,7 @@ class _Stager:
         spec = self._spec
         if not spec.where or not batch.table.num_rows:
             return batch
-        table = kept(batch.table, spec.where, spec.columns)
+        table = rows_that_meet(batch.table, spec.where, spec.columns)
         if (gone := batch.table.num_rows - table.num_rows) == 0:
             return batch
         self._filtered += gone

@@ -4,11 +4,17 @@ What is staged is resumed only if its rows and those to come are of one kind, by
 ``fingerprint``: the YAML, and the values. A child's rows are of one generation of its parent's
 partition, or of one list of values that are read from the same watermarks: staged beside rows of
 another one, some would be there twice, and some not at all.
+
+A partition is requested on a condition only if a 304 loses nothing. A 304 to the validators of the
+previous partition makes an empty partition, so they are used only where that loses nothing: the
+previous one is committed and of the same definition, and this one has no rows yet. A partition's
+own validators are never used for itself (docs/decisions/0011-conditional-requests.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
@@ -16,8 +22,36 @@ from pipeline.lake.attempt import Attempt, open_attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.context import RunContext
-from pipeline.run.values import ValueSelection, digest_of, listed_values, names_of, parents_of
-from pipeline.run.watermarks import ValueWatermarks
+from pipeline.run.values import (
+    ValueSelection,
+    ValueWatermarks,
+    digest_of,
+    listed_values,
+    names_of,
+    parents_of,
+)
+
+
+def validators_of_previous(
+    run: RunContext, endpoint: str, partition: str, window: Window, *, previous_in_run: bool
+) -> Mapping[str, Any]:
+    """The validators of the previous partition; empty: read it, whatever has changed.
+
+    :param previous_in_run: the previous partition is being read anew beside this one.
+    """
+    spec = run.source.endpoints[endpoint]
+    if not spec.conditional or window.kind != "incremental" or previous_in_run:
+        return {}
+    source, index, previous = run.source.source, run.index, run.calendar.previous(partition)
+    before = index.get(source, endpoint, previous) if previous else None
+    if before is None or before.definition != run.source.definition(endpoint):
+        return {}
+    mine = run.index.get(run.source.source, endpoint, partition)
+    if mine is not None and mine.rows:
+        return {}
+    notes = before.notes
+    validators = {"validators": notes.validators} if notes.validators else {}
+    return {**validators, "feed_from": notes.feed_from}
 
 
 class AlreadyCommitted(Exception):

@@ -22,7 +22,7 @@ from pipeline.errors import (
     WrongFormat,
 )
 from pipeline.extract.fan_out import ListFailures
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult, RunContext
 from pipeline.run.other_runs import check_joined, winner

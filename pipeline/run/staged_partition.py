@@ -17,9 +17,9 @@ from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
-from pipeline.extract.row_digests import Digests
+from pipeline.extract.seen_rows import Digests
 from pipeline.lake.attempt import Attempt
-from pipeline.lake.carry_out import CommitResult
+from pipeline.lake.commit import CommitResult
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
     Manifest,
@@ -33,10 +33,15 @@ from pipeline.lake.read import again_if_vanished, key_batches, late_rows
 from pipeline.partitions.window import Window, falls_short
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.resume import behind_of, of_this_yaml
-from pipeline.run.shared_keys import SettledKeys, settle_shared_keys
-from pipeline.run.values import ValueSelection, names_of
-from pipeline.run.verify import Check, DroppedRows, refuse_if_broken, verify
-from pipeline.run.watermarks import noted, widest
+from pipeline.run.values import ValueSelection, names_of, noted, widest
+from pipeline.run.verify import (
+    Check,
+    DroppedRows,
+    SettledKeys,
+    refuse_if_broken,
+    settle_shared_keys,
+    verify,
+)
 from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")

@@ -4,8 +4,9 @@
 (references, parameters), and ``airbyte`` has each of its components converted by the module of
 its kind: ``auth``, ``requesters``, ``pagination``, ``increments``, ``fanout``, ``records``,
 ``schemas``, ``errors``; an endpoint in the making is a ``draft``. ``templates`` reads its Jinja
-into ``values`` (``simplified``), and ``texts`` writes these as the YAML has them, with the
-connector's configuration as ``settings``. What the YAML can't say is an ability in ``abilities``.
-All becomes what ``converted`` is: ``trial`` loads it, and ``render`` writes it. ``openapi``
-(``openapi_document``) and ``samples`` (``curl``, ``har``) make the same.
+into ``values`` (``simplified``; instants by ``moments``, ISO 8601 by ``durations``), and ``texts``
+writes these as the YAML has them, with the connector's configuration as ``settings``. What the YAML
+can't say is an ability in ``abilities``. All becomes what ``converted`` is: ``trial`` loads it, and
+``render`` writes it. ``openapi`` (``openapi_document``) and ``samples`` (``curl``,
+``har``) make the same.
 """

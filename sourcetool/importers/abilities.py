@@ -50,7 +50,9 @@ ABILITIES: dict[str, Ability] = {
     "window_formats": Ability("bounds of the window in two formats in one request"),
     "window_slices": Ability("a request for each step of the window, whose rows don't say when"),
     # Requests
-    "now": Ability("the time of the request, or one relative to it, in a request"),
+    "now": Ability("the time of the request, or one before it, in a request", known=True),
+    "now_computed": Ability("a time that is computed from that of the request"),
+    "window_alone": Ability("the window in the request of a stream without a cursor"),
     "body_list": Ability("a JSON body that is a list"),
     "body_of_get": Ability("a GET with a body", known=True),
     "method": Ability("a method other than GET and POST"),

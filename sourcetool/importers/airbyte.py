@@ -13,8 +13,14 @@ from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import Draft, plain, rename_folder_columns
-from sourcetool.importers.fanout import Parent, fan_out, routers_of
-from sourcetool.importers.increments import asks_for_window, begin, finish, is_incremental
+from sourcetool.importers.fanout import Parent, drop_unused_list, fan_out, routers_of
+from sourcetool.importers.increments import (
+    asks_for_window,
+    begin,
+    finish,
+    format_of_moments,
+    is_incremental,
+)
 from sourcetool.importers.manifest import Component, ConnectorManifest
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import select, transform
@@ -109,7 +115,9 @@ class _Converter:
         paginate(draft, retriever.get("paginator"))
         transform(draft, stream.get("transformations") or [], types)
         finish(draft, sync, types, retriever)
+        format_of_moments(draft)
         check_body(draft)
+        drop_unused_list(draft)
         self.without_cursor(draft)
         left_out = {*draft.omitted} - {*draft.columns}
         columns = {**types, **draft.columns}
@@ -140,7 +148,7 @@ class _Converter:
         explained = any(need.ability in ("python", "component", "state") for need in draft.needs)
         asked_for = {"start", "end"} & draft.placeholders()
         if "cursor" not in draft.data and asked_for and not explained:
-            draft.need("now", "HttpRequester", "the window, in a stream without a cursor")
+            draft.need("window_alone", "HttpRequester")
 
     def key(self, draft: Draft, stream: Component) -> None:
         raw = stream.get("primary_key")

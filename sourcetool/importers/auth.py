@@ -3,7 +3,7 @@
 from typing import Any
 
 from sourcetool.importers.draft import EMPTY, Draft, needed
-from sourcetool.importers.increments import seconds
+from sourcetool.importers.durations import seconds
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.texts import text_of

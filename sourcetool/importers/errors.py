@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from sourcetool.importers.increments import seconds
+from sourcetool.importers.durations import seconds
 from sourcetool.importers.manifest import Component
 
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})

@@ -63,6 +63,18 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
             draft.need("component", "partition_router", kind)
 
 
+def drop_unused_list(draft: Draft) -> None:
+    """One list of which neither the request nor a column has a value: it is the same for all."""
+    each = draft.data.get("each")
+    if not each or not {"values", "endpoint"} & set(each) or "column_here" in each:
+        return
+    froms = [said.get("from", "") for said in draft.columns.values() if isinstance(said, dict)]
+    if "each" in draft.placeholders() or any(str(one).startswith("each") for one in froms):
+        return
+    del draft.data["each"]
+    draft.doubt("the manifest requests the same for each value of a list: it is read once")
+
+
 def _stands_for_all(draft: Draft, router: Component, stream: str) -> Literal | None:
     """The default of a list, where it is one value that the stream compares with: ``all``.
 

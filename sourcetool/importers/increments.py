@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcetool.importers.draft import Draft, Slot, needed
+from sourcetool.importers.durations import seconds
 from sourcetool.importers.fanout import routers_of
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.requesters import put_option
@@ -13,10 +14,6 @@ from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Formatted, Literal, Setting, Value
 
 _EPOCHS = {"%s": "epoch_s", "%ms": "epoch_ms", "%_ms": "epoch_ms", "%s_as_float": "epoch_s"}
-_DURATION = re.compile(
-    r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$"
-)
-_UNITS_S = (365 * 86_400, 28 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1)
 _DAY_S = 86_400
 
 
@@ -105,6 +102,19 @@ def _window(draft: Draft, sync: Component) -> dict[str, Any]:
     return window
 
 
+def format_of_moments(draft: Draft) -> None:
+    """The format of what the request has of now, in an endpoint without a window of its own."""
+    formats = sorted(draft.window_formats)
+    if "cursor" in draft.data or not formats:
+        return
+    if len(formats) > 1:
+        draft.need("window_formats", "HttpRequester", " and ".join(formats))
+    said = _EPOCHS.get(formats[0], formats[0])
+    draft.data["window"] = {"format": said}
+    if said != "iso" and (step := _written_s(said)) > 1:
+        draft.data["window"]["resolution_s"] = step
+
+
 def _by_option(sync: Component) -> bool:
     return bool(sync.get("start_time_option") or sync.get("end_time_option"))
 
@@ -191,11 +201,3 @@ def _column_type(pattern: str) -> str:
     if pattern.startswith(("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")):
         return "timestamp[iso]"
     return f"timestamp[{pattern}]"
-
-
-def seconds(duration: Any) -> int | None:
-    """An ISO 8601 duration; None if it is none, or has a setting in it. A month has 28 days."""
-    found = _DURATION.match(str(duration or ""))
-    if found is None or not any(found.groups()):
-        return None
-    return int(sum(float(n) * unit for n, unit in zip(found.groups(), _UNITS_S, strict=True) if n))

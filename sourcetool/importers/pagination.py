@@ -150,7 +150,7 @@ def _by_cursor(draft: Draft, strategy: Component, option: Component | None, limi
         put_option(draft, option, "{token}", "CursorPagination")
     _stop(draft, paging, strategy, value)
     if paging["kind"] == "link" and draft.request.get("method") == "POST":
-        draft.need("paging_place", "RequestPath", "a link that is followed by POST")
+        paging["post"] = True
 
 
 def _link_with(value: Value, option: Component | None) -> Member | None:

@@ -11,6 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError, nodes
 
+from sourcetool.importers.durations import seconds
+from sourcetool.importers.moments import NOW as _NOW
+from sourcetool.importers.moments import Duration, moment, moved
 from sourcetool.importers.simplified import either, simplified
 from sourcetool.importers.values import (
     Applied,
@@ -42,7 +45,6 @@ _NAMES = {
     "polling_response": "job",
     "download_target": "job",
 }
-_NOW = frozenset({"now_utc", "today_utc", "day_delta", "today_with_timezone", "now_local"})
 _CONSTANTS = {"true": True, "false": False, "none": None, "True": True, "False": False}
 
 
@@ -176,12 +178,9 @@ class _Reader:
 
     def function(self, name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
         if name in _NOW:
-            pattern = named.get("format") or (
-                values[1] if len(values) > 1 and name == "day_delta" else None
-            )
-            if isinstance(pattern, Literal):
-                return Formatted(Now(), str(pattern.value))
-            return Now()
+            return moment(name, values, named)
+        if name == "duration" and values and isinstance(values[0], Literal):
+            return Literal(Duration(seconds(values[0].value)))
         if name == "format_datetime" and len(values) > 1 and isinstance(values[1], Literal):
             return Formatted(values[0], str(values[1].value))
         if name in ("str_to_datetime", "str") and values:
@@ -234,8 +233,8 @@ class _Reader:
 
     def binary(self, node: nodes.BinExpr) -> Value:
         left, right = self.value(node.left), self.value(node.right)
-        if "now" in {type(left).__name__.lower(), type(right).__name__.lower()}:
-            return Now()
+        if isinstance(left, Now) or isinstance(right, Now):
+            return moved(node.operator, left, right)
         if node.operator == "+" and (_is_text(left) or _is_text(right)):
             return Joined((left, right))
         return Applied(node.operator, (left, right))

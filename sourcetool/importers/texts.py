@@ -3,6 +3,7 @@
 from typing import Any
 
 from sourcetool.importers.draft import Draft
+from sourcetool.importers.moments import placeholder, written_moment
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.values import (
     Applied,
@@ -38,6 +39,8 @@ def written(draft: Draft, value: Value, component: str, raw: Any) -> Any:
     if isinstance(value, Joined):
         parts = [written(draft, part, component, raw) for part in value.values]
         return "".join("" if part is None else str(part) for part in parts)
+    if (now := written_moment(value)) is not None:
+        return _now(draft, now, component, raw)
     if isinstance(value, Applied) and (text := _operation(draft, value, component, raw)):
         return text
     if only_settings(value):
@@ -106,8 +109,8 @@ def _instant(draft: Draft, value: Formatted, component: str, raw: Any) -> str:
         if text in ("{start}", "{end}"):
             draft.window_formats.add(value.format)
             return text
-    if reads(value) <= {"now", "settings"}:
-        draft.need("now", component, raw)
+    if "now" in reads(value) and reads(value) <= {"now", "settings"}:
+        draft.need("now_computed", component, raw)
         return "{now}"
     if isinstance(inner, Choice) and "interval" in reads(inner):
         text = written(draft, inner, component, raw)
@@ -118,12 +121,35 @@ def _instant(draft: Draft, value: Formatted, component: str, raw: Any) -> str:
     return "{computed}"
 
 
+def _now(draft: Draft, now: tuple[Now, str], component: str, raw: Any) -> str:
+    instant, pattern = now
+    text = placeholder(instant)
+    if text is None:
+        draft.need("now_computed", component, raw)
+        return "{now}"
+    draft.need("now", component, raw)
+    draft.window_formats.add(pattern.replace("%z", "+0000"))
+    return text
+
+
+def _unless_set(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
+    """A setting, or a time relative to now where it is empty: the latter."""
+    branches = [value.then, value.otherwise]
+    relative = [one for one in branches if "now" in reads(one)]
+    settings = [part for part in value.parts() if isinstance(part, Setting)]
+    if len(relative) != 1 or not settings or value.test != settings[0]:
+        draft.need("now_computed", component, raw)
+        return "{now}"
+    names = ", ".join(dict.fromkeys(".".join(one.path) for one in settings))
+    draft.doubt(f"the manifest's setting {names}, in place of a time before now, is left out")
+    return written(draft, relative[0], component, raw)
+
+
 def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
     """One of two: where one is the window's bound, it is; a default of now is the window's end."""
     of = reads(value)
     if "now" in of and of <= {"now", "settings"}:
-        draft.need("now", component, raw)
-        return "{now}"
+        return _unless_set(draft, value, component, raw)
     if "state" in of and of <= {"state", "settings", "now", "slice", "interval"}:
         draft.need("state", component, raw)
         return "{start}"
@@ -153,7 +179,7 @@ def _is_comparison(value: Value) -> bool:
 
 def _refused(draft: Draft, value: Value, component: str, raw: Any) -> str:
     if isinstance(value, Now) or "now" in reads(value):
-        draft.need("now", component, raw)
+        draft.need("now_computed", component, raw)
         return "{now}"
     if isinstance(value, Unknown | Applied):
         draft.need("state" if "state" in reads(value) else "computed", component, raw)

@@ -47,7 +47,12 @@ class Member(Value):
 
 @dataclass(frozen=True)
 class Now(Value):
-    """The instant of the run, moved by some days."""
+    """The instant of the run, or one before it.
+
+    :ivar before_m: by how many minutes; None = not known.
+    """
+
+    before_m: int | None = 0
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
 )
-from pipeline.http.budgeted_transport import BudgetedTransport
 from pipeline.http.client import Client
+from pipeline.http.transport import BudgetedTransport
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import answer, client_of, form_of, read_json, serving, things

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pipeline.auth.bearer import BearerTokenAuth
-from pipeline.config import Source, hints, load_all, load_source, load_sources
+from pipeline.config import Source, load_all, load_source, load_sources, loader
 from pipeline.config.json_schema import source_schema
 from pipeline.config.request import WindowFormat
 from pipeline.errors import ConfigError
@@ -424,7 +424,7 @@ def test_many_unknown_keys_cost_one_schema_and_not_one_each(
         return dict(schema_of(model, **options))
 
     monkeypatch.setattr(BaseModel, "model_json_schema", classmethod(counted))
-    hints._schema.cache_clear()
+    loader._schema.cache_clear()
     keys = "".join(f"unknown_{n}: 1\n" for n in range(60))
     assert len(said(tmp_path, HEAD + keys + TAIL).splitlines()) == 60
     assert len(made) <= 2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError, HeadraceError
-from pipeline.lake.stores.s3_logs import keep_aws_secrets_out
+from pipeline.lake.stores.s3 import keep_aws_secrets_out
 from pipeline.messages import RequestCounts
 from tests.support.wire import answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick, source_of

@@ -18,7 +18,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
-from pipeline.extract.parse_batching import MOST_BYTES
+from pipeline.extract.prefetch import MAX_BATCH_BYTES
 from tests.support.readers import reader_of
 
 
@@ -312,7 +312,7 @@ def test_what_was_read_stays_as_it_is_while_the_thread_reads_on() -> None:
         many: [{"id": n, "name": f"{many} {n}"} for n in range(many)] for many in (3, 9, 90_000)
     }
     bodies = {many: json.dumps(of).encode() for many, of in rows.items()}
-    assert len(bodies[90_000]) > 1.5 * MOST_BYTES  # in memory of its own
+    assert len(bodies[90_000]) > 1.5 * MAX_BATCH_BYTES  # in memory of its own
     kind = pa.list_(pa.struct([("id", pa.int64()), ("name", pa.string())]))
     found = [(many, read_bytes([bodies[many]], kind, "error")) for many in (9, 3, 90_000, 3)]
     for many, read in found:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pipeline.decode import fast_path
 from pipeline.decode.base import Decoder
+from pipeline.decode.inferred_columns import TypeConflict, adapt, join, settled, type_of
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
-from pipeline.decode.type_lattice import TypeConflict, adapt, join, settled, type_of
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
 from tests.support.readers import reader_of

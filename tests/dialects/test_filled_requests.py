@@ -219,3 +219,44 @@ def test_a_slash_at_the_end_of_a_path_stays(path: str | None, url: str, counted:
     assert spec.count is not None
     request = build_count_request("https://api.test/v1", "items", spec, spec.count, DAY, ask)
     assert request.url == f"https://api.test{counted}"
+
+
+def test_times_before_now_are_the_same_for_all_pages() -> None:
+    sent = {"params": {"to": "{now}", "from": "{now-7d}", "day": "since {now-90m}", "p": "{page}"}}
+    snapshot = Window("snapshot", None, END + timedelta(hours=9), 0.0)
+    spec = Endpoint.model_validate(
+        {
+            "key": ["id"],
+            "request": sent,
+            "paging": {"kind": "page", "limit": 5},
+            "window": {"format": "%Y-%m-%dT%H:%M"} | {"resolution_s": 60},
+        }
+    )
+    first = dict(built(spec, PageRequest(5, page=1), snapshot).params)
+    assert first == {
+        "to": "2026-11-05T09:00",
+        "from": "2026-10-29T09:00",
+        "day": "since 2026-11-05T07:30",
+        "p": "1",
+    }
+    assert dict(built(spec, PageRequest(5, page=2), snapshot).params) == first | {"p": "2"}
+
+
+@pytest.mark.parametrize("text", ["{now-7w}", "{now+1d}", "until {now-d}"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    given = {"key": ["id"], "request": {"params": {"from": text}}}
+    with pytest.raises(
+        ValidationError, match=r"no placeholder: expected \{now\}, or a time before"
+    ):
+        Endpoint.model_validate(given)
+
+
+def test_a_link_is_followed_by_post_where_the_api_wants_it() -> None:
+    page = PageRequest(5, url="https://api.test/v1/items?after=2")
+    sent = {"method": "POST", "json": {"ids": ["a"]}}
+    spec = endpoint(sent, cursor=None, paging={"kind": "link", "limit": 5, "post": True})
+    asked = built(spec, page)
+    assert (asked.method, asked.url, asked.content) == ("POST", page.url, b'{"ids":["a"]}')
+    spec = endpoint(sent, cursor=None, paging={"kind": "link", "limit": 5})
+    asked = built(spec, page)
+    assert (asked.method, asked.content) == ("GET", None)

@@ -1,4 +1,4 @@
-"""`docs/sources.md` is true: each YAML block of it is run, and each row of it compared."""
+"""The pages on writing a source are true: their YAML loads, and that of paging is run."""
 
 import json
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,8 +23,17 @@ from tests.support.runs import check_rows, days_from, extract, landed, serving
 
 pytestmark = pytest.mark.slow
 
-GUIDE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+HOW_TO = ROOT / "docs" / "how-to"
+YAML = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
+
+
+def blocks_of(page: str) -> list[str]:
+    """The YAML of one page, in its order."""
+    return YAML.findall((HOW_TO / page).read_text(encoding="utf-8"))
+
+
+# The whole source, and the endpoints that an API of this file serves.
+BLOCKS = [*blocks_of("new-source.md"), *blocks_of("paging.md"), *blocks_of("feeds.md")]
 NOW = datetime(2026, 11, 4, tzinfo=UTC)
 DAYS = days_from("2026-11-01", 3)
 ORDERS: list[dict[str, Any]] = [
@@ -150,6 +160,41 @@ def test_the_feed_that_has_not_changed(source: Source, lake: Lake) -> None:
 
 def test_the_snapshot(source: Source, lake: Lake) -> None:
     assert extract(source, lake, "statuses", ["2026-11-04"], NOW)[0].rows == 2
+
+
+SETTINGS = {
+    "SHOP_BASE_URL": "https://shop.test",
+    "SHOP_TOKEN": "t",
+    "SHOP_API_KEY": "k",
+    "SHOP_CLIENT_ID": "i",
+    "SHOP_CLIENT_SECRET": "s",
+    "SHOP_USER": "u",
+    "SHOP_PASSWORD": "p",
+}
+OTHERS = [
+    (page.name, number, block)
+    for page in sorted(HOW_TO.glob("*.md"))
+    for number, block in enumerate(blocks_of(page.name))
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "number", "block"), OTHERS, ids=[f"{p}-{n}" for p, n, _ in OTHERS]
+)
+def test_every_yaml_loads(tmp_path: Path, page: str, number: int, block: str) -> None:
+    """A block is a whole source, keys of a source, or endpoints of one."""
+    source, found = yaml.safe_load(blocks_of("new-source.md")[0]), yaml.safe_load(block)
+    if "source" in found:
+        source = found
+    elif found.keys() <= Source.model_fields.keys():
+        source |= found
+    else:
+        source["endpoints"] = source["endpoints"] | {
+            name: {"key": ["id"]} | endpoint for name, endpoint in found.items()
+        }
+    file = tmp_path / f"{source['source']}.yaml"
+    file.write_text(yaml.safe_dump(source), encoding="utf-8")
+    assert load_source(file, SETTINGS).endpoints, page
 
 
 def test_the_reference_is_what_the_models_say() -> None:

@@ -24,7 +24,7 @@ from local.services import S3, child_env, seaweedfs
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.checkpoint import load, save
 from pipeline.lake.manifest import Manifest

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.numbered import OffsetPaging
 from tests.support.moving import THOROUGH, Moving
 
 Keys = list[int]

@@ -16,7 +16,7 @@ from pipeline.extract.completeness import Coverage
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging
-from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.numbered import OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
 from tests.support.moving import THOROUGH, Fault, Moving
 from tests.support.positions import as_stored

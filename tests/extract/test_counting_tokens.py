@@ -17,8 +17,7 @@ from pipeline.errors import ContractBroken
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
-from pipeline.pagination.disguised_numbers import token_is_number
-from pipeline.pagination.page import JsonToken, PageToken
+from pipeline.pagination.page import JsonToken, PageToken, token_is_number
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 

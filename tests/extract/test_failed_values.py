@@ -8,9 +8,8 @@ import pytest
 
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.fan_out import FAIL_PARTITION, FanOutReader, ListFailures, PartitionValue
-from pipeline.extract.page_batch import PageBatch
-from pipeline.extract.parsed_page import PageSource, ParsedPage
-from pipeline.extract.position import FanOutPosition, ResumePosition
+from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination.page import PageInfo, PageRequest

@@ -16,14 +16,13 @@ from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, Value
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging
-from pipeline.pagination.numbered import NumberedPaging
-from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.extract.test_sequential import Numbered, Tokens

@@ -17,15 +17,14 @@ from starlette.routing import Route
 from pipeline.extract.confirmation import ConfirmedEmptyPages, OverlappingPages
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.growing_tail import GrowingTail
-from pipeline.extract.page_batch import EndpointReader, ExtractionProgress
-from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.pages import ParsedPage
+from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.sequential import SequentialReader
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging
-from pipeline.pagination.numbered import NumberedPaging
-from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.support.moving import THOROUGH, Moving

@@ -15,9 +15,13 @@ from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.extract.completeness import CountReconciliation
 from pipeline.extract.fetcher import PageFetcher
-from pipeline.extract.page_batch import ExtractionProgress
 from pipeline.extract.plan import reader_of, shape_of
-from pipeline.extract.position import CannotResume, ResumePosition, SequentialPosition
+from pipeline.extract.position import (
+    CannotResume,
+    ExtractionProgress,
+    ResumePosition,
+    SequentialPosition,
+)
 from pipeline.messages import RequestCounts
 from pipeline.model import split_path
 from pipeline.pagination.page import PageRequest

@@ -16,7 +16,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ContractBroken
-from pipeline.extract.parse_batching import MOST_BYTES, ParseBatcher
+from pipeline.extract.prefetch import MAX_BATCH_BYTES, ParseBatcher
 from tests.decode.test_type_lattice import ROWS
 from tests.support.readers import reader_of
 
@@ -166,7 +166,7 @@ def test_who_waits_gets_its_own_result_and_its_own_error() -> None:
             busy.append(asyncio.create_task(together.result_of(-number, 1)))
             assert await asyncio.to_thread(begun.acquire, timeout=10)
         waiting = [asyncio.create_task(together.result_of(n, 1)) for n in range(6)]
-        large = asyncio.create_task(together.result_of(7, MOST_BYTES))
+        large = asyncio.create_task(together.result_of(7, MAX_BATCH_BYTES))
         await asyncio.sleep(0)
         waiting[4].cancel()
         await asyncio.sleep(0)
@@ -227,7 +227,7 @@ def test_a_large_group_waits_for_no_more() -> None:
 
 
 def test_what_does_not_fit_into_a_group_is_done_next() -> None:
-    groups, results = results_of((1, 1, HOURS_S), (2, MOST_BYTES, HOURS_S))
+    groups, results = results_of((1, 1, HOURS_S), (2, MAX_BATCH_BYTES, HOURS_S))
     assert sorted(groups) == [[1], [2]]
     assert results == [10, 20]
 

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import CursorPages
-from pipeline.extract.parsed_page import PageSource, ParsedPage
+from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination import Paging
 from pipeline.pagination.cursor import CursorPaging
-from pipeline.pagination.numbered import NumberedPaging
-from pipeline.pagination.offset import OffsetPaging
+from pipeline.pagination.numbered import NumberedPaging, OffsetPaging
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.support.moving import THOROUGH, Moving

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from pipeline import ratelimit
 from pipeline.config import Source
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.config import load_source
 from pipeline.config.request import WindowFormat
-from pipeline.dialects.window_format import bound, may_come
+from pipeline.dialects.placeholders import bound, may_come
 from pipeline.errors import ConfigError
-from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import ResumePosition
 from pipeline.extract.sequential import SequentialReader
 from pipeline.pagination.page import PageInfo, PageRequest

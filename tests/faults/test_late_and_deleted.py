@@ -18,7 +18,7 @@ from emulator.testing import Emulator
 from local.services import S3
 from pipeline import ratelimit
 from pipeline.config import load_source
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.lake.read import current, gone_keys

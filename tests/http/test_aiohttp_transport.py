@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import httpx
 import pytest
 
-from pipeline.http.aiohttp_transport import AiohttpTransport
+from pipeline.http.transport import AiohttpTransport
 from tests.support.wire import answer, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\n\r\nok"

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.body import LARGE_BYTES, Incoming
 from pipeline.decode.body_checks import BadBody, ConversionCounts, clean_utf8, in_utf8
 from pipeline.dialects.igdb import split
+from pipeline.messages import LARGE_BYTES, Incoming
 
 PIECE = bytes(range(256)) * 1024
 

@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.http.aiohttp_transport import AiohttpTransport
-from pipeline.http.budgeted_transport import BudgetedTransport
+from pipeline.http.transport import AiohttpTransport, BudgetedTransport
 from pipeline.messages import HttpRequest, RequestCounts
 from pipeline.ratelimit import Budget, Limits, RateWindow, SendGrant, open_budget, state_layout
 from pipeline.ratelimit.stores.memory import MemoryStore

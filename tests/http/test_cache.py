@@ -26,8 +26,7 @@ from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError
-from pipeline.http.cache import CachingSender, cached
-from pipeline.http.cache_store import FILE, MAX_BYTES, listed, open_store
+from pipeline.http.cache import FILE, MAX_BYTES, CachingSender, cached, listed, open_store
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts

@@ -21,10 +21,9 @@ from pipeline.errors import (
     Unreachable,
 )
 from pipeline.http import retry
-from pipeline.http.breaker import Breaker, BreakerState
 from pipeline.http.classify import ResponseKind, classify
 from pipeline.http.rate_limit_headers import odd_unit, quota_left, retry_after_s
-from pipeline.http.retry import FailureKind, RetryBudget
+from pipeline.http.retry import Breaker, BreakerState, FailureKind, RetryBudget
 from pipeline.messages import RequestCounts
 from tests.support.wire import (
     DROP,

@@ -13,7 +13,7 @@ from pipeline.http.rate_limit_headers import (
     quota_left,
     retry_after_s,
 )
-from pipeline.http.throttle_pace import ThrottlePace
+from pipeline.http.retry import ThrottlePace
 from pipeline.messages import RequestCounts
 from tests.support.wire import Seen, answer, client_of, http_date, read_json, serving, things
 from tests.support.yaml_sources import quick

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from pipeline.lake.attempt import Attempt, open_attempt
-from pipeline.lake.carry_out import CommitOutcome, CommitResult
+from pipeline.lake.commit import CommitOutcome, CommitResult
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest, ManifestFile, ManifestProof
 from pipeline.lake.parquet import encode

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import LakeRefused, LakeUnavailable
-from pipeline.lake import uploads
-from pipeline.lake.carry_out import CommitResult
+from pipeline.lake import commit
+from pipeline.lake.commit import CommitResult
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
@@ -268,7 +268,7 @@ def test_all_uploads_gone_twice_is_said_and_not_tried_for_ever(lake: Lake) -> No
 
 
 def test_a_large_batch_goes_in_parts(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(commit, "PART_BYTES", 5 * 2**20)
     body = os.urandom(11 * 2**20)
     attempt = begin(lake)
     attempt.stage(pa.py_buffer(body), rows=1, progress={}, counters={}, schema=pa.schema([]))

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from pipeline.errors import LakeUnavailable
-from pipeline.lake.carry_out import CommitResult
+from pipeline.lake.commit import CommitResult
 from pipeline.lake.s3 import Lake
 from tests.lake.support import check_clean, extract, read, whole
 

@@ -21,7 +21,7 @@ from pipeline.lake.paths import (
     segment,
 )
 from pipeline.lake.s3 import Lake
-from pipeline.lake.stores.registry import check_lake_url, open_lake
+from pipeline.lake.stores.base import check_lake_url, open_lake
 from pipeline.partitions.window import Window
 
 GENERATION = "20260102T030405678-0123abcd"

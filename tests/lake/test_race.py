@@ -16,7 +16,7 @@ import pytest
 
 from local.services import S3
 from pipeline.errors import LostRace
-from pipeline.lake.carry_out import CommitResult
+from pipeline.lake.commit import CommitResult
 from pipeline.lake.s3 import Lake
 from tests.lake.support import (
     DAY,

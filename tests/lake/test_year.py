@@ -7,8 +7,7 @@ import pytest
 
 from assets.asset_checks import coverage
 from benchmarks.year import counting, days, fill, operations, source_of_endpoints
-from pipeline.lake.index import manifest_of
-from pipeline.lake.manifest_archive import read_all
+from pipeline.lake.index import manifest_of, read_all
 from pipeline.lake.paths import archive_of, manifests_folder
 from pipeline.lake.read import current, manifests
 from pipeline.lake.s3 import Lake

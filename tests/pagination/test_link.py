@@ -7,9 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken
-from pipeline.pagination.disguised_numbers import link_is_number
 from pipeline.pagination.link import LinkPaging, next_target
-from pipeline.pagination.page import PageContent
+from pipeline.pagination.page import PageContent, link_is_number
 
 
 @pytest.mark.parametrize(

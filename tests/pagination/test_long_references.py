@@ -8,9 +8,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken
-from pipeline.pagination.disguised_numbers import link_is_number, token_is_number
 from pipeline.pagination.link import followed, next_target
-from pipeline.pagination.page import PageContent
+from pipeline.pagination.page import PageContent, link_is_number, token_is_number
 
 LONG = 100_000
 BASE = "https://api.test/v1"

@@ -15,7 +15,7 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import WindowFormat
 from pipeline.decode import DEFAULT_FORMAT
 from pipeline.dialects.http_request import build_count_request, build_page_request
-from pipeline.dialects.window_format import bound, may_come
+from pipeline.dialects.placeholders import bound, may_come
 from pipeline.errors import ContractBroken
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.plan import reader_of, shape_of

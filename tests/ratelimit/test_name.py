@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_source, load_sources
-from pipeline.config.budgets import budget_name
+from pipeline.config.folders import budget_name
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 
 KEY = "a-key-of-the-shop"

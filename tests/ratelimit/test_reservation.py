@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ratelimit import (
-    Limits,
-    RateWindow,
-    advertised_limit,
-    reservation,
-    send_margin,
-    state_layout,
-)
+from pipeline.ratelimit import Limits, RateWindow, reservation, state_layout
 from pipeline.ratelimit.usage_stats import last_hour
 
 FOUR = Limits((RateWindow(4, 1.0),), 8)
@@ -58,7 +51,7 @@ class World:
     def run(self, users: int, until: float, seed: int = 0) -> None:
         self.row, order = new(self.limits), random.Random(seed)
         if self.tell:
-            advertised_limit.record(self.row, self.now, *self.tell)
+            reservation.record(self.row, self.now, *self.tell)
         queue: list[tuple[float, int, float | None]] = [(self.now, i, None) for i in range(users)]
         leaving: list[tuple[float, int, float, float]] = []
         turn = 0
@@ -216,21 +209,21 @@ def test_the_longest_block_holds() -> None:
 def test_a_burst_of_429s_cuts_once_and_going_on_cuts_deeper() -> None:
     row = new(FOUR)
     for i in range(20):
-        send_margin.cut(row, FOUR, 100.0 + i / 100, wait_s=1.0)
+        reservation.cut(row, FOUR, 100.0 + i / 100, wait_s=1.0)
     assert row[state_layout.MARGIN] == pytest.approx(state_layout.MARGIN_MIN + 0.01)
     for at in (102.0, 104.0, 106.0):
         answered_well(row, 5)
-        send_margin.cut(row, FOUR, at, wait_s=1.0)
+        reservation.cut(row, FOUR, at, wait_s=1.0)
     assert row[state_layout.MARGIN] == pytest.approx(state_layout.MARGIN_MIN + 0.01 + 3 * 0.02)
     for at in range(200, 400, 2):
         answered_well(row, 5)
-        send_margin.cut(row, FOUR, at, wait_s=1.0)
+        reservation.cut(row, FOUR, at, wait_s=1.0)
     assert row[state_layout.MARGIN] == state_layout.MARGIN_MAX
 
 
 def answered_well(row: memoryview[float], requests: int) -> None:
     for _ in range(requests):
-        send_margin.granted(row)
+        reservation.granted(row)
 
 
 @pytest.mark.parametrize(("rate", "users"), [(4, 1), (4, 16), (50, 16)])
@@ -262,20 +255,20 @@ def test_a_storm_that_refuses_everything_for_a_while_is_one_burst(
 
 def test_the_margin_goes_back_slowly() -> None:
     row = new(FOUR)
-    send_margin.cut(row, FOUR, 90.0, wait_s=1.0)
+    reservation.cut(row, FOUR, 90.0, wait_s=1.0)
     answered_well(row, 5)
-    send_margin.cut(row, FOUR, 100.0, wait_s=1.0)
+    reservation.cut(row, FOUR, 100.0, wait_s=1.0)
     before = row[state_layout.MARGIN]
-    send_margin.decay(row, 130.0)
+    reservation.decay(row, 130.0)
     assert before * 0.97 < row[state_layout.MARGIN] < before
     for at in range(200, 20_000, 7):
-        send_margin.decay(row, at)
+        reservation.decay(row, at)
     assert row[state_layout.MARGIN] == pytest.approx(state_layout.MARGIN_MIN, rel=1e-3)
 
 
 def test_a_learned_margin_stretches_a_long_window_by_seconds_not_by_its_fraction() -> None:
     limits = Limits((RateWindow(4, 1.0), RateWindow(5000, 3600.0)), 8)
-    assert send_margin.stretched(limits, 0.05) == [(4, 1.05), (5000, 3600.0 * 1.002)]
+    assert reservation.stretched(limits, 0.05) == [(4, 1.05), (5000, 3600.0 * 1.002)]
 
 
 def test_a_small_share_leaves_the_rest_to_others_and_has_all_when_they_are_gone() -> None:
@@ -374,20 +367,18 @@ def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> 
 
 def test_what_the_api_says_of_its_limit_holds_if_it_is_lower() -> None:
     row = new(FOUR)
-    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
-    advertised_limit.record(row, 100.0, 50, 1.0)
-    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
-    advertised_limit.record(row, 100.0, 4, 1.0)
-    assert advertised_limit.effective(row, FOUR, 100.0) is FOUR
-    advertised_limit.record(
-        row, 100.0, 20, 60.0
-    )  # a ring of four can't remember twenty: part by part
-    assert advertised_limit.effective(row, FOUR, 100.0).windows == (
+    assert reservation.effective(row, FOUR, 100.0) is FOUR
+    reservation.record(row, 100.0, 50, 1.0)
+    assert reservation.effective(row, FOUR, 100.0) is FOUR
+    reservation.record(row, 100.0, 4, 1.0)
+    assert reservation.effective(row, FOUR, 100.0) is FOUR
+    reservation.record(row, 100.0, 20, 60.0)  # a ring of four can't remember twenty: part by part
+    assert reservation.effective(row, FOUR, 100.0).windows == (
         *FOUR.windows,
         RateWindow(4, 12.0),
     )
-    assert advertised_limit.effective(row, FOUR, 100.0 + advertised_limit.ADVERTISED_TTL_S) is FOUR
-    assert advertised_limit.effective(row, FOUR, 99.0) is FOUR  # of a clock that was set back
+    assert reservation.effective(row, FOUR, 100.0 + reservation.ADVERTISED_TTL_S) is FOUR
+    assert reservation.effective(row, FOUR, 99.0) is FOUR  # of a clock that was set back
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ratelimit import Limits, RateWindow, reservation, send_margin
+from pipeline.ratelimit import Limits, RateWindow, reservation
 from pipeline.ratelimit.limits import part_of
 from pipeline.ratelimit.state_layout import MARGIN_MIN
 from tests.ratelimit.test_reservation import new
@@ -67,7 +67,7 @@ class Shared:
     @property
     def longest_s(self) -> float:
         """With the margin."""
-        return send_margin.stretched(Limits(self.windows, 8), MARGIN_MIN)[-1][1]
+        return reservation.stretched(Limits(self.windows, 8), MARGIN_MIN)[-1][1]
 
     def lent_whole(self, after: float, windows: int) -> bool:
         """Whether the backfills had what there is of so many of the longest windows."""

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import Retryable
 from pipeline.ratelimit import Limits, RateWindow
-from pipeline.ratelimit.permits import Permits
+from pipeline.ratelimit.budget import Permits
 from pipeline.ratelimit.stores import folder
 from pipeline.ratelimit.stores.folder import FolderStore
 

@@ -18,7 +18,7 @@ from pipeline.lake.index import ManifestIndex, manifest_of
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
-from pipeline.run import row_buffer
+from pipeline.run import writer
 from pipeline.run.context import RunContext
 from pipeline.run.other_runs import winner
 from tests.support.runs import extract, outcome_of, serving
@@ -121,7 +121,7 @@ def test_parents_that_took_long_are_not_asked_for_twice_however_few_rows_they_ha
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if each had taken five minutes."""
-    monkeypatch.setattr(row_buffer, "MAX_S", 0.0)
+    monkeypatch.setattr(writer, "MAX_S", 0.0)
     asked: list[str] = []
     down = True
 

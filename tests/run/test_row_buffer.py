@@ -2,9 +2,8 @@
 
 import pyarrow as pa
 
-from pipeline.extract.page_batch import PageBatch
-from pipeline.extract.position import ContiguousPosition
-from pipeline.run.row_buffer import GROUP_BYTES, MAX_BYTES, MAX_S, BufferedBytes, RowBuffer
+from pipeline.extract.position import ContiguousPosition, PageBatch
+from pipeline.run.writer import GROUP_BYTES, MAX_BYTES, MAX_S, BufferedBytes, RowBuffer
 
 
 def handed(rows: int, arrow_bytes: int) -> PageBatch:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from pipeline import ratelimit
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.extract.page_batch import ExtractionProgress
+from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import key_rows

@@ -19,7 +19,7 @@ from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
-from pipeline.run import row_buffer
+from pipeline.run import writer
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of
 
@@ -78,7 +78,7 @@ def source_at(url: str) -> Source:
 
 
 def test_every_file_has_one_schema(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_buffer, "GROUP_BYTES", 1_000)  # a page or two
+    monkeypatch.setattr(writer, "GROUP_BYTES", 1_000)  # a page or two
     api = Api()
     with serving(api.app) as url:
         source = source_at(url)
@@ -112,7 +112,7 @@ def test_pages_come_while_the_ones_before_are_written(
     owner: type, name: str, group_bytes: int, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the quota would lie idle, half a second for a row group, more for a file to S3."""
-    monkeypatch.setattr(row_buffer, "GROUP_BYTES", group_bytes)  # five pages; a file has as many
+    monkeypatch.setattr(writer, "GROUP_BYTES", group_bytes)  # five pages; a file has as many
     api, plain = Api(), getattr(owner, name)
     came = []
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_staged_fails_the_partition_and_an_api_that_fails_loses_n
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both happen behind the pages that come."""
-    monkeypatch.setattr(row_buffer, "GROUP_BYTES", 1_000)
+    monkeypatch.setattr(writer, "GROUP_BYTES", 1_000)
     api = Api()
     with serving(api.app) as url:
         source = source_at(url)

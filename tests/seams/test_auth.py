@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from pipeline.auth import AUTH, Auth, AuthContext
 from pipeline.config import Source
-from pipeline.config.budgets import budget_name
+from pipeline.config.folders import budget_name
 from pipeline.errors import ApiUnavailable, ConfigError, RequestRefused
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipeline.body import Body
 from pipeline.config import Source
 from pipeline.decode import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BadBody
@@ -19,6 +18,7 @@ from pipeline.decode.shape import Shape
 from pipeline.errors import ApiUnavailable, ConfigError, ContractBroken
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
+from pipeline.messages import Body
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 

@@ -29,8 +29,9 @@ from pipeline.lake.stores.base import (
     Upload,
     UploadGone,
     WriteConflict,
+    check_lake_url,
+    open_lake,
 )
-from pipeline.lake.stores.registry import check_lake_url, open_lake
 from tests.support.responses import json_answer
 from tests.support.runs import extract, outcome_of, serving
 

@@ -183,3 +183,60 @@ def test_a_refresh_token_that_is_good_once_has_a_folder() -> None:
     found = made(stream(authenticator=one))
     assert "SHOP_TOKEN_FOLDER" in tried(found, "a manifest")
     assert found.data["auth"]["token_folder"] == "${SHOP_TOKEN_FOLDER}"
+
+
+NOW: list[tuple[str, str, Data]] = [
+    ("{{ now_utc().strftime('%Y-%m-%d') }}", "{now}", {"format": "%Y-%m-%d"}),
+    ("{{ today_utc() }}", "{now}", {"format": "%Y-%m-%d"}),
+    ("{{ day_delta(-7, format='%Y-%m-%d') }}", "{now-7d}", {"format": "%Y-%m-%d"}),
+    (
+        "{{ format_datetime(now_utc() - duration('PT90M'), '%Y-%m-%dT%H:%M:%SZ') }}",
+        "{now-90m}",
+        {"format": "%Y-%m-%dT%H:%M:%SZ"},
+    ),
+    (
+        "{{ config['to'].split('T')[0] if config['to'] else "
+        "day_delta(-1, format='%Y-%m-%dT%H:%M:%SZ').split('T')[0] }}",
+        "{now-1d}",
+        {"format": "%Y-%m-%d"},
+    ),
+    (
+        "{{ config['region'] or 'x' }},{{ today_utc() }}",
+        "${SHOP_REGION:-x},{now}",
+        {"format": "%Y-%m-%d"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("jinja", "text", "window"), NOW)
+def test_times_before_now(jinja: str, text: str, window: Data) -> None:
+    found = endpoint(stream(request_parameters={"q": jinja}))
+    assert found["request"]["params"] == {"q": text}
+    assert window.items() <= found["window"].items()
+
+
+@pytest.mark.parametrize(
+    ("sent", "ability"),
+    [
+        ({"a": "{{ day_delta(7) }}"}, "now_computed"),
+        ({"a": "{{ now_utc() - duration(config['x']) }}"}, "now_computed"),
+        ({"a": "{{ today_utc() }}", "b": "{{ now_utc().strftime('%s') }}"}, "window_formats"),
+        ({"a": "{{ stream_interval['start_time'] }}"}, "window_alone"),
+    ],
+)
+def test_times_that_the_yaml_cannot_say(sent: Data, ability: str) -> None:
+    found = made(stream(request_parameters=sent))
+    assert ability in {need.ability for need in found.left_out["things"]}
+
+
+def test_a_link_that_is_followed_by_post() -> None:
+    strategy = {"type": "CursorPagination", "page_size": 5, "cursor_value": "{{ response.next }}"}
+    one = stream(http_method="POST", request_body_json={"a": "b"}, paginator=pages(strategy, LINK))
+    assert endpoint(one)["paging"] == {"kind": "link", "limit": 5, "next": "next", "post": True}
+
+
+def test_a_list_that_the_request_does_not_name_is_read_once() -> None:
+    router: Data = {"type": "ListPartitionRouter", "values": ["a", "b"], "cursor_field": "kind"}
+    one = stream(partition_router=router)
+    assert "each" not in endpoint(one)
+    assert "the same for each value of a list: it is read once" in doubts(one)

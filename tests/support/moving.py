@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.extract.parsed_page import ParsedPage
+from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 THOROUGH = int(os.environ.get("HEADRACE_THOROUGH", "1"))

@@ -1,9 +1,15 @@
-"""What every object store can do: the operations that a commit rests on, and nothing of what the
-objects mean.
+"""The base of every object store: the operations that a commit rests on, and how a store is opened.
 
 Keys are relative to the lake (``{source}/{endpoint}/…``), as manifests hold them. Every operation
 tells the observer before it is sent, and raises the engine's errors only: `WriteConflict`,
-`UploadGone`, `LakeUnavailable` (a later attempt may succeed) and `LakeRefused` (none will).
+`UploadGone`, `LakeUnavailable` (a later attempt may succeed) and `LakeRefused` (none will). The
+scheme of ``HEADRACE_LAKE`` names the kind.
+
+``compare_and_swap`` resolves the third outcome of a conditional write: written without a response.
+A client (boto3) retries a request whose response was lost, and then conflicts with its own write.
+So a conflict, like a failure, is believed only after a look at what is there. For that, no two
+writes of a key may have the same body: checkpoints count their writes, manifests bear a
+generation.
 """
 
 import threading
@@ -15,7 +21,7 @@ from typing import Any, Final, Self
 
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
+from pipeline.errors import ConfigError, HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.kinds import Kinds
 
 _NO_ETAG: Final = f'"{"0" * 32}"'
@@ -269,3 +275,52 @@ class ObjectStore(ABC):
 
 STORES: Kinds[ObjectStore] = Kinds("The object store (`HEADRACE_LAKE`)", ObjectStore)  # type: ignore[type-abstract]
 """The kinds of object store there are, by the scheme of their URLs."""
+
+
+def check_lake_url(text: str) -> tuple[str, str]:
+    """A lake's URL as its scheme and the rest. :raises ConfigError: no lake can lie there."""
+    scheme, separator, rest = text.strip().rstrip("/").partition("://")
+    if not separator or scheme not in STORES.names:
+        expected = " or ".join(kind.example for _, kind in STORES)
+        raise ConfigError(f"`HEADRACE_LAKE` is `{text[:100]}`; expected {expected}.")
+    STORES[scheme].check_url(rest)
+    return scheme, rest
+
+
+def open_lake(url: str, clients: Mapping[str, Callable[[], Any]] | None = None) -> ObjectStore:
+    """The lake at a URL; nothing is sent.
+
+        lake = open_lake("s3://my-bucket/lake")
+
+    :param clients: by scheme, what makes the client that requests are sent with; else the kind
+        makes its own, by its own settings (S3: boto3's).
+    :raises ConfigError: no lake can lie there.
+    """
+    scheme, _ = check_lake_url(url)
+    return STORES[scheme].open(url, (clients or {}).get(scheme))
+
+
+_ATTEMPTS: Final = 3
+
+
+def compare_and_swap(lake: ObjectStore, key: str, body: bytes, *, replaces: str | None) -> str:
+    """Write an object in place of the one with that etag (None: of none); returns its etag.
+
+    :raises WriteConflict: another write came first.
+    :raises LakeUnavailable: still unknown, and nothing may be concluded from it.
+    """
+    failure: WriteConflict | LakeUnavailable | None = None
+    for _ in range(_ATTEMPTS):
+        try:
+            return lake.put(key, body, replaces=replaces)
+        except (WriteConflict, LakeUnavailable) as error:
+            failure = error
+        found = lake.get(key)
+        if found is not None and found.body == body:
+            return found.etag
+        if (found.etag if found else None) != replaces:
+            raise WriteConflict(f"{lake.url(key)} was changed by another run") from failure
+    raise LakeUnavailable(
+        f"{lake.address} did not say whether `{lake.url(key)}` was written. The next attempt finds"
+        f" out. {failure}"
+    ) from failure

@@ -2,6 +2,8 @@
 
 ``base``: the family (``BudgetStore``, ``StateStore``, the registry), with a whole example. One file
 a kind: ``memory``, ``folder``, ``postgres``, ``redis``; ``server``: the part shared by stores on a
-server. ``lock_holders``: which processes hold a folder's locks. ``registry``: from
-``HEADRACE_BUDGET`` to a budget.
+server.
 """
+
+# The kinds that ship; importing a store's module registers it.
+from pipeline.ratelimit.stores import folder, memory, postgres, redis  # noqa: F401

@@ -46,15 +46,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, TypeVar
 
 from pipeline.kinds import Kinds
-from pipeline.ratelimit import advertised_limit, reservation, state_layout
+from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits, part_of
 from pipeline.ratelimit.reservation import Reservation
-from pipeline.ratelimit.stores.lock_holders import LockHolder
 from pipeline.ratelimit.usage_stats import Minute
 
 T = TypeVar("T")
@@ -63,6 +62,25 @@ SendId = float | str
 Change = Callable[["memoryview[float]", float], T]
 """A step of the law: from the row of cells and the store's clock to a result. The row is changed in
 place."""
+
+
+_STATES: Final = {"T": "stopped", "t": "stopped by a debugger", "Z": "a zombie", "D": "in a wait"}
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """A process that holds locks. ``state`` is the kernel's letter."""
+
+    pid: int
+    state: str
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.state in ("T", "t")
+
+    def __str__(self) -> str:
+        meaning = _STATES.get(self.state)
+        return f"pid {self.pid} (state {self.state}{f': {meaning}' if meaning else ''})"
 
 
 class BudgetStore(ABC):
@@ -228,7 +246,7 @@ class StateStore(BudgetStore):
         await self.update(lambda cells, now: reservation.block(cells, now, wait_s))
 
     async def advertise(self, requests: int, per_s: float) -> None:
-        await self.update(lambda cells, now: advertised_limit.record(cells, now, requests, per_s))
+        await self.update(lambda cells, now: reservation.record(cells, now, requests, per_s))
 
     async def try_permit(self) -> int | None:
         if self.share < 1:

@@ -10,6 +10,10 @@ No send is forgotten. A file that is deleted in use is written anew from the par
 mapped; a file that can't be read counts as if all windows had just been used up.
 
 Not for a network file system: two machines have two clocks, and need Postgres or Redis instead.
+
+On Linux an error says which processes hold the locks. A process that is stopped (Ctrl-Z, ``docker
+pause``, a debugger) keeps its locks for as long as it stands still: the kernel frees those of the
+dead only.
 """
 
 from __future__ import annotations
@@ -22,18 +26,49 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, time
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pipeline.errors import ConfigError, HeadraceError, Retryable, machine_problem
 from pipeline.ratelimit import reservation, state_layout
 from pipeline.ratelimit.limits import Limits
-from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, StateStore
-from pipeline.ratelimit.stores.lock_holders import LockHolder, lock_holders
+from pipeline.ratelimit.stores.base import BUDGET_STORES, Change, LockHolder, StateStore
 from pipeline.ratelimit.usage_stats import Minute, last_hour
+
+_LOCKS: Final = Path("/proc/locks")
+
+
+def lock_holders(fds: Iterable[int]) -> tuple[LockHolder, ...]:
+    """The processes that hold a ``flock`` on one of these open files; empty if nothing says so."""
+    inodes = set()
+    for fd in fds:
+        with suppress(OSError):
+            inodes.add(os.fstat(fd).st_ino)
+    pids: dict[int, None] = {}
+    try:
+        lines = _LOCKS.read_text().splitlines()
+    except OSError:
+        return ()
+    for line in lines:
+        parts = line.split()
+        if len(parts) < 6 or parts[1] != "FLOCK":  # "->" marks those that wait
+            continue
+        with suppress(ValueError):
+            pid, inode = int(parts[4]), int(parts[5].rpartition(":")[2])
+            if inode in inodes and pid > 0:
+                pids[pid] = None
+    return tuple(LockHolder(pid, _state_of(pid)) for pid in pids)
+
+
+def _state_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "?"
+
 
 log = logging.getLogger("headrace.budget")
 

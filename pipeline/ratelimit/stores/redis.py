@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from pipeline.errors import ConfigError, Retryable
-from pipeline.ratelimit import advertised_limit, reservation, send_margin
+from pipeline.ratelimit import reservation
 from pipeline.ratelimit.limits import Limits, RateWindow
 from pipeline.ratelimit.reservation import Reservation
 from pipeline.ratelimit.state_layout import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
@@ -39,20 +39,20 @@ _CONSTANTS = json.dumps(
         "CATCH_UP_S": reservation.CATCH_UP_S,
         "LENT_BACK_S": reservation.LENT_BACK_S,
         "MAX_BLOCK_S": reservation.MAX_BLOCK_S,
-        "FIRST_STEP": send_margin.FIRST_STEP,
-        "STEP_AGAIN": send_margin.STEP_AGAIN,
-        "AGAIN_S": send_margin.AGAIN_S,
-        "HICCUP_HALF_LIFE_S": send_margin.HICCUP_HALF_LIFE_S,
-        "HALF_LIFE_S": send_margin.HALF_LIFE_S,
-        "COOL_DOWN_MIN_S": send_margin.COOL_DOWN_MIN_S,
-        "LONG_PAD": send_margin.LONG_PAD,
-        "SURE_WAIT_S": send_margin.SURE_WAIT_S,
-        "FIRST_PART": send_margin.FIRST_PART,
-        "QUIET_S": send_margin.QUIET_S,
+        "FIRST_STEP": reservation.FIRST_STEP,
+        "STEP_AGAIN": reservation.STEP_AGAIN,
+        "AGAIN_S": reservation.AGAIN_S,
+        "HICCUP_HALF_LIFE_S": reservation.HICCUP_HALF_LIFE_S,
+        "HALF_LIFE_S": reservation.HALF_LIFE_S,
+        "COOL_DOWN_MIN_S": reservation.COOL_DOWN_MIN_S,
+        "LONG_PAD": reservation.LONG_PAD,
+        "SURE_WAIT_S": reservation.SURE_WAIT_S,
+        "FIRST_PART": reservation.FIRST_PART,
+        "QUIET_S": reservation.QUIET_S,
         "MARGIN_MIN": MARGIN_MIN,
         "MARGIN_MAX": MARGIN_MAX,
         "OUTSTANDING": OUTSTANDING,
-        "ADVERTISED_TTL_S": advertised_limit.ADVERTISED_TTL_S,
+        "ADVERTISED_TTL_S": reservation.ADVERTISED_TTL_S,
     }
 )
 """The constants of the law, by the names that the script uses. An unknown name fails the script."""

@@ -1,0 +1,364 @@
+"""The transports below the client: the budget, then the deadlines, then the connections.
+
+*Budget*: each request to the API takes a permit and a send slot. The permit is held from before the
+send slot until the body has been read or dropped, so that the budget counts what the server sees.
+The budget is told when the headers leave: late if there was a connection to open first.
+
+Every request to the API's origin counts, whatever its path: a next link may lead out of
+``base_url``'s. Requests for tokens pass, also where the token endpoint is at the same origin, and
+so do those to other hosts.
+
+*Deadlines*, for each stage of a request, and for the whole response from when the request left,
+stand behind the budget, whose waits are no fault of the API. Requests that an auth makes come
+without timeouts of their own, and get the same ones.
+
+*Connections* are aiohttp's: a page costs 5 ms less CPU than over httpcore's. The behaviour is that
+of httpx's own: no proxies but the one named, no cookies, no redirects, no request sent twice, URLs
+and headers as they are given, bodies as they come (httpx decompresses). Errors are httpx's. Of the
+events of httpx's ``trace`` extension there is one: the headers are sent. Measured in
+docs/decisions/0007-fast-path.md.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+import httpx
+import yarl
+
+from pipeline.auth.token_auth import FOR_TOKENS, SIGN
+from pipeline.http.network import Proxies
+from pipeline.messages import LateRequest
+from pipeline.ratelimit import Budget
+
+_LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
+
+
+class DeadlineTransport(httpx.AsyncBaseTransport):
+    """A transport whose responses have come as a whole in time, or are an ``httpx.ReadTimeout``."""
+
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, stages: httpx.Timeout, total_s: float
+    ) -> None:
+        """:param stages: timeouts of a request that has none of its own."""
+        self._inner = inner
+        self._stages = stages.as_dict()
+        self._total_s = total_s
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._respond(request)
+        except httpx.TransportError as error:
+            if report := request.extensions.get(FOR_TOKENS):
+                report(error)
+            raise
+
+    async def _respond(self, request: httpx.Request) -> httpx.Response:
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(None) as limit:
+
+                def start() -> None:
+                    limit.reschedule(now() + self._total_s)
+
+                with leaving(request, start, {"timeout": self._stages}) as sent:
+                    response = await self._inner.handle_async_request(sent)
+        except TimeoutError:
+            raise _late(request) from None
+        until = limit.when() or now() + self._total_s  # a transport may tell no event
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _BodyWithDeadline(until, response.stream, request)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _BodyWithDeadline(httpx.AsyncByteStream):
+    """A body that ends before an instant of the loop's clock."""
+
+    def __init__(self, until: float, inner: httpx.AsyncByteStream, request: httpx.Request) -> None:
+        self._until = until
+        self._inner = inner
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._inner)
+        while True:
+            try:
+                async with asyncio.timeout_at(self._until):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise _late(self._request) from None
+            if chunk is None:
+                return
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _late(request: httpx.Request) -> httpx.ReadTimeout:
+    return httpx.ReadTimeout("the response did not come in time", request=request)
+
+
+@contextmanager
+def leaving(
+    request: httpx.Request, left: Callable[[], object], defaults: Mapping[str, Any] | None = None
+) -> Iterator[httpx.Request]:
+    """The request, with a trace that calls ``left`` when its headers go out.
+
+    A retry may send the same request and trace it anew: its extensions are put back.
+
+    :param defaults: extensions that the request gets unless it has them.
+    """
+    before = request.extensions
+    theirs = before.get("trace")
+
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        if event.endswith(_LEFT):
+            left()
+        if theirs is not None:
+            await theirs(event, info)
+
+    request.extensions = {**(defaults or {}), **before, "trace": trace}
+    try:
+        yield request
+    finally:
+        request.extensions = before
+
+
+DIRECT: Final = Proxies(None)
+_CHUNK_BYTES: Final = 2**20
+_IDLE_S: Final = 5.0  # as httpx keeps an idle connection
+_MAX_HEADER_BYTES: Final = 100 * 1024
+_ADDED_BY_AIOHTTP: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], ...]] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (TimeoutError, httpx.ReadTimeout),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+    (aiohttp.ClientError, httpx.ReadError),
+    (OSError, httpx.ReadError),
+)
+"""The first that fits. ``ConnectionTimeoutError`` is a ``ServerTimeoutError``, and so on down."""
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """A transport with a bound on its connections, opened in the loop of the first request.
+
+    :param max_connections: open at the same time.
+    :param tls: made by the caller, in a thread if there is a loop: reading the certificates takes
+        longer than a loop may stand.
+    """
+
+    def __init__(
+        self, max_connections: int, tls: ssl.SSLContext, proxies: Proxies = DIRECT
+    ) -> None:
+        self._max_connections = max_connections
+        self._tls = tls
+        self._proxies = proxies
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol(f"{request.url.scheme} is not HTTP", request=request)
+        try:
+            with _as_httpx(request):
+                response = await self._sent(request)
+        except ValueError as error:  # also for a host that none can have: a UnicodeError
+            raise httpx.UnsupportedProtocol(str(error), request=request) from error
+        return httpx.Response(
+            response.status,
+            headers=list(response.raw_headers),
+            stream=_Body(response, request),
+            request=request,
+        )
+
+    async def _sent(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        waits = request.extensions.get("timeout", {})
+        body = await request.aread() or None
+        return await self._open_session().request(
+            request.method,
+            yarl.URL(str(request.url), encoded=True),
+            headers=list(request.headers.multi_items()),
+            data=body,
+            skip_auto_headers=_ADDED_BY_AIOHTTP,
+            allow_redirects=False,
+            proxy=self._proxies.url_for(request.url),
+            trace_request_ctx=(request.extensions.get("trace"), body is not None),
+            timeout=aiohttp.ClientTimeout(
+                connect=waits.get("pool"),
+                sock_connect=waits.get("connect"),
+                sock_read=waits.get("read"),
+            ),
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections, ssl=self._tls, keepalive_timeout=_IDLE_S
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
+                trace_configs=[_tracing()],
+            )
+            # aiohttp would retry a GET, past the budget, when an idle connection turns out dead.
+            self._session._retry_connection = False
+        return self._session
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx(self._request):
+            async for chunk in self._response.content.iter_chunked(_CHUNK_BYTES):
+                yield chunk
+
+    async def aclose(self) -> None:
+        self._response.close()  # a connection whose response was read to its end is back already
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(_headers_left)
+    config.on_request_chunk_sent.append(_headers_left)
+    return config
+
+
+async def _headers_left(_: object, context: SimpleNamespace, sent: object) -> None:
+    """Report that the headers left: aiohttp traces before it writes, and writes headers and the
+    first piece of a body together."""
+    trace, has_body = context.trace_request_ctx
+    if trace is not None and isinstance(sent, aiohttp.TraceRequestChunkSentParams) == has_body:
+        await trace("http11.send_request_headers.complete", {"return_value": None})
+
+
+@contextmanager
+def _as_httpx(request: httpx.Request) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        kind = next(kind for ours, kind in _ERRORS if isinstance(error, ours))
+        raise kind(str(error) or type(error).__name__, request=request) from error
+
+
+LATE: Final = "headrace.late"
+"""The extension of a request whose content is decided when it may go: its ``LateRequest``."""
+LATENCY_S: Final = "headrace.latency_s"
+"""The extension of a response: seconds from when its request left until its headers came."""
+WAITED_SLOT_S: Final = "headrace.waited_slot_s"
+"""The extension of a response: seconds that its request waited for a send slot."""
+_OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
+
+
+class BudgetedTransport(httpx.AsyncBaseTransport):
+    """A transport that sends within the budget."""
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        budget: Budget,
+        api: httpx.URL,
+        *,
+        free_304: bool = False,
+    ) -> None:
+        """:param free_304: the API does not count a request to which it responds with 304."""
+        self._inner = inner
+        self._free_304 = free_304
+        self._budget = budget
+        self._origin = _origin(api)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.counts(request):
+            return await self._inner.handle_async_request(request)
+        async with AsyncExitStack() as stack:
+            grant = await stack.enter_async_context(self._budget.request())
+            if sign := request.extensions.get(SIGN):
+                sign(request)
+            left_at = monotonic()
+
+            def left() -> None:
+                nonlocal left_at
+                left_at = monotonic()
+                self._budget.departed(grant)
+
+            with leaving(_final(request), left) as sent:
+                response = await self._inner.handle_async_request(sent)
+            response.extensions = {
+                **response.extensions,
+                LATENCY_S: monotonic() - left_at,
+                WAITED_SLOT_S: grant.waited_slot_s,
+            }
+            if self._free_304 and response.status_code == 304:
+                self._budget.not_counted(grant)
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            response.stream = _PermitBody(response.stream, stack.pop_all())
+        return response
+
+    def counts(self, request: httpx.Request) -> bool:
+        """True if a request uses the quota of the API."""
+        return FOR_TOKENS not in request.extensions and _origin(request.url) == self._origin
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _final(request: httpx.Request) -> httpx.Request:
+    """The request to send, with the headers of the one that waited: they have the credentials."""
+    late: LateRequest | None = request.extensions.get(LATE)
+    if late is None:
+        return request
+    decided = late.final()
+    final = httpx.Request(
+        decided.method,
+        decided.whole_url,
+        headers=dict(decided.headers),
+        content=decided.content,
+        extensions={"timeout": request.extensions.get("timeout", {})},
+    )
+    for name, value in request.headers.items():
+        if name not in _OF_THE_BODY:
+            final.headers[name] = value
+    return final
+
+
+class _PermitBody(httpx.AsyncByteStream):
+    """A body that gives its permit back when it is closed."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, held: AsyncExitStack) -> None:
+        self._inner = inner
+        self._held = held
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            yield chunk
+
+    async def aclose(self) -> None:
+        async with self._held:
+            await self._inner.aclose()

@@ -1,0 +1,82 @@
+"""The instant of a run in a manifest's Jinja: ``now_utc()``, ``day_delta(-7)`` and the like."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sourcetool.importers.values import Applied, Formatted, Literal, Now, Value
+
+NOW = frozenset({"now_utc", "today_utc", "day_delta", "today_with_timezone", "now_local"})
+_DAY_M = 1440
+_AS_TEXT = "%Y-%m-%d %H:%M:%S.%f+00:00"
+_DAY = "%Y-%m-%d"
+_OF_DELTA = "%Y-%m-%dT%H:%M:%S.%f+0000"
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A literal of ``duration``.
+
+    :ivar seconds: None = not known.
+    """
+
+    seconds: int | None
+
+
+def moment(name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
+    """What a function gives: the instant, or a text of it."""
+    if name == "today_utc":
+        return Formatted(Now(), _DAY)
+    if name == "day_delta":
+        days = values[0] if values else named.get("num_days", Literal(0))
+        known = isinstance(days, Literal) and isinstance(days.value, int) and days.value <= 0
+        pattern = named.get("format") or (values[1] if len(values) > 1 else Literal(_OF_DELTA))
+        now = Now(-days.value * _DAY_M if known and isinstance(days, Literal) else None)
+        return Formatted(now, str(pattern.value)) if isinstance(pattern, Literal) else Now(None)
+    return Now() if name == "now_utc" else Now(None)
+
+
+def moved(operator: str, left: Value, right: Value) -> Value:
+    """An instant less a duration."""
+    by = right.value if isinstance(right, Literal) else None
+    by_s = by.seconds if isinstance(by, Duration) else None
+    if operator != "-" or not isinstance(left, Now) or by_s is None or by_s % 60:
+        return Now(None)
+    return Now(None if left.before_m is None else left.before_m + by_s // 60)
+
+
+def placeholder(now: Now) -> str | None:
+    """As a request says it: ``{now}``, ``{now-7d}``."""
+    before_m = now.before_m
+    if before_m is None:
+        return None
+    if before_m == 0:
+        return "{now}"
+    if before_m % _DAY_M == 0:
+        return f"{{now-{before_m // _DAY_M}d}}"
+    return f"{{now-{before_m // 60}h}}" if before_m % 60 == 0 else f"{{now-{before_m}m}}"
+
+
+def written_moment(value: Value) -> tuple[Now, str] | None:
+    """An instant and its format; None if the value is more than that."""
+    if isinstance(value, Now):
+        return value, _AS_TEXT
+    if isinstance(value, Formatted):
+        inner = value.value
+        if isinstance(inner, Now):
+            return inner, value.format
+        if isinstance(inner, Formatted) and isinstance(inner.value, Now):
+            return inner.value, value.format
+    return _first_part(value)
+
+
+def _first_part(value: Value) -> tuple[Now, str] | None:
+    """``….split('T')[0]``: the day of a time."""
+    if not (isinstance(value, Applied) and value.name == "item" and value.values[1] == Literal(0)):
+        return None
+    cut = value.values[0]
+    if not (isinstance(cut, Applied) and cut.name == ".split" and len(cut.values) == 2):
+        return None
+    mark, whole = cut.values[1], written_moment(cut.values[0])
+    if whole is None or not isinstance(mark, Literal):
+        return None
+    return whole[0], whole[1].split(str(mark.value))[0]

@@ -1,0 +1,194 @@
+"""The documentation's site: it builds strictly, and loads nothing from elsewhere."""
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from docsite import diagrams
+from docsite.pages import ROOT, pages, stage
+from docsite.reference import checks, column_types, errors, generated, manifest
+
+MOST_LINES = 250
+LONGER = {"docs/reliability.md", "docs/catalogue.md", "docs/sources-reference.md", "CHANGELOG.md"}
+"""Tables that are searched, not read."""
+LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
+
+
+class Loaded(HTMLParser):
+    """The addresses from which a page loads something by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "link" and given.get("rel") in ("canonical", "next", "prev", "edit"):
+            return
+        self.found += [value for value in [given.get(LOADS.get(tag, ""))] if value]
+
+
+def build(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "docsite", "build"],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the site is made from, to build it in."""
+    root = tmp_path_factory.mktemp("project")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    for name in listed.stdout.decode().splitlines():
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def site(project: Path) -> Path:
+    done = build(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project / "build" / "site"
+
+
+@pytest.mark.slow
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    found: list[str] = []
+    for page in site.rglob("*.html"):
+        parser = Loaded()
+        parser.feed(page.read_text(encoding="utf-8"))
+        found += [f"{page.name}: {url}" for url in parser.found if re.match(r"(?:https?:)?//", url)]
+    assert len(list(site.rglob("*.html"))) > 40
+    assert found == []
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", sheet.read_text("utf-8"))
+
+
+@pytest.mark.slow
+def test_the_search_index_has_the_pages_made_from_code(site: Path) -> None:
+    index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert "HEADRACE_BUDGET" in index
+    assert "gaps_refetched" in index
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[gone](nowhere.md)", "nowhere.md"),
+        ("[gone](sources.md#no-such-part)", "no-such-part"),
+        ("[gone](../pipeline/nothing.py)", "nothing.py"),
+    ],
+)
+def test_a_broken_link_fails(site: Path, project: Path, text: str, said: str) -> None:
+    page = project / "docs" / "glossary.md"
+    before = page.read_text(encoding="utf-8")
+    page.write_text(f"{before}\n{text}\n", encoding="utf-8")
+    try:
+        done = build(project)
+    finally:
+        page.write_text(before, encoding="utf-8")
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_page_outside_the_nav_fails(site: Path, project: Path) -> None:
+    page = project / "docs" / "forgotten.md"
+    page.write_text("# Forgotten\n", encoding="utf-8")
+    try:
+        done = build(project)
+    finally:
+        page.unlink()
+    assert done.returncode == 1
+    assert "forgotten.md" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_new_page_of_a_task_is_in_the_nav(site: Path, project: Path) -> None:
+    page = project / "docs" / "how-to" / "new-task.md"
+    page.write_text("# A new task\n", encoding="utf-8")
+    try:
+        done = build(project)
+    finally:
+        page.unlink()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "new-task.html" in (site / "docs" / "how-to" / "run.html").read_text(encoding="utf-8")
+
+
+def test_no_page_is_too_long() -> None:
+    found = {
+        page.as_posix(): len((ROOT / page).read_text(encoding="utf-8").splitlines())
+        for page in pages()
+        if page.as_posix() not in LONGER
+    }
+    assert {page: lines for page, lines in found.items() if lines > MOST_LINES} == {}
+
+
+def test_staging_writes_only_what_changed(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page, image = tmp_path / "docs" / "a.md", tmp_path / "docs" / "a.svg"
+    page.write_text("![a](a.svg)", encoding="utf-8")
+    image.write_text("<svg/>", encoding="utf-8")
+    (tmp_path / "docs" / "unseen.txt").write_text("not linked", encoding="utf-8")
+    to = tmp_path / "build"
+    assert [path.name for path in stage({"made.md": "# Made"}, tmp_path, to)] == [
+        "a.md",
+        "a.svg",
+        "made.md",
+    ]
+    before = (to / "docs" / "a.md").stat().st_mtime_ns
+    image.write_text("<svg></svg>", encoding="utf-8")
+    assert [path.name for path in stage({}, tmp_path, to)] == ["a.md", "a.svg"]
+    assert (to / "docs" / "a.md").stat().st_mtime_ns == before
+    assert (to / "docs" / "a.svg").read_text(encoding="utf-8") == "<svg></svg>"
+    assert not (to / "made.md").exists()
+
+
+def test_the_diagrams_are_what_their_texts_say() -> None:
+    texts = sorted(diagrams.TEXTS.glob("*.d2"))
+    assert texts
+    for text in texts:
+        image = diagrams.IMAGES / f"{text.stem}.svg"
+        assert image.read_bytes() == diagrams.draw(text), "python -m docsite diagrams"
+
+
+# ---- the pages that are made from code
+
+
+def test_every_type_of_a_column_is_there() -> None:
+    names = [name for name, _, _ in column_types.rows()]
+    assert {"bool", "decimal(p, s)", "timestamp[iso]", "timestamp[dotnet]", "json"} <= {*names}
+    assert all(reads and lands for _, reads, lands in column_types.rows())
+
+
+def test_all_metadata_is_there_and_nothing_else() -> None:
+    assert {"proof", "late_rows", "values_behind"} <= {*checks.names()}
+    assert {*checks.MEANINGS} - {*checks.names()} == set()
+
+
+def test_all_of_the_manifest_has_a_meaning() -> None:
+    page = manifest.page()
+    assert "|  |" not in page
+    assert '"rests_on": "keys"' in page
+
+
+def test_errors_are_there_by_their_text() -> None:
+    found = errors.messages()
+    assert any("outside the requested window" in text for text in found["ContractBroken"])
+    assert any(text.startswith("HEADRACE\\_LAKE is not set") for text in found["ConfigError"])
+
+
+def test_each_page_has_one_title() -> None:
+    for path, text in generated().items():
+        assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1, path
