@@ -1,6 +1,7 @@
 """A source's YAML: each mistake is one sentence with file and line, and nothing else ever comes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -429,17 +430,36 @@ def test_many_unknown_keys_cost_one_schema_and_not_one_each(
     assert len(made) <= 2
 
 
-def test_of_several_sources_the_broken_ones_take_down_themselves_alone(tmp_path: Path) -> None:
+def test_of_several_sources_the_broken_ones_take_down_themselves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = HEAD.replace("source: api", "source: other")
     (tmp_path / "a.yaml").write_text(HEAD + TAIL)
     (tmp_path / "b.yaml").write_text(other + "auth: {kind: bearer, token: '${TOKEN}'}\n" + TAIL)
     (tmp_path / "no-yaml.yaml").write_text("source: [")
+    (tmp_path / "ends.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = HEAD.replace("source: api", "source: ends")
+    (tmp_path / "e.yaml").write_text(named + "endpoints: {a: {key: [id], transform: 'ends:x'}}\n")
+    nul = HEAD.replace("source: api", "source: nul").replace("base_url: http", 'base_url: "http')
+    (tmp_path / "n.yaml").write_text(re.sub(r"(base_url: .*)", r'\1/\\0"', nul) + TAIL)
+    (tmp_path / "dir.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     (tmp_path / "twice.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
     (tmp_path / "twice2.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
+    (tmp_path / "x.yaml").write_text("source: api\nbase_url: 5\n")
+    (tmp_path / "y.yaml").write_text("source: same\nbase_url: 6\n")
+    (tmp_path / "z.yaml").write_text("source: same\nbase_url: 7\n")
     found = load_all((str(tmp_path), str(tmp_path / "none.yaml")), {})
     assert [source.source for source in found.sources] == ["api"]
+    assert len({each.name for each in found.broken}) == len(found.broken)
     broken = {each.name: each.reason for each in found.broken}
-    assert broken.keys() == {"other", "no_yaml", "twice", "none"}
+    others = {"ends", "nul", "dir", "gone", "api_broken", "same"}
+    assert "y.yaml" in broken["same"]
+    assert "z.yaml" in broken["same"]
+    assert broken.keys() == {"other", "no_yaml", "twice", "none"} | others
+    assert "its module fails with SystemExit" in broken["ends"]
+    assert "base_url: expected a host name" in broken["nul"]
     assert "TOKEN is not set" in broken["other"]
     assert "this is not valid YAML" in broken["no_yaml"]
     assert "defined twice" in broken["twice"]
