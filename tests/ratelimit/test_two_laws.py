@@ -146,5 +146,7 @@ def test_both_laws_decide_the_same(
 ) -> None:
     both = Both(script, Limits(windows, 8))
     for number, (user, clock_step_us, (step, wait_s)) in enumerate(steps):
-        both.now_us += clock_step_us + number  # no instant comes twice, not after a step back either
+        both.now_us += (
+            clock_step_us + number
+        )  # no instant comes twice, not after a step back either
         both.step(user, step, wait_s)
