@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from local import ui
+from local.paths import ROOT
 from local.ports import LOOPBACK, free_port
 from local.process import LocalError
 from local.services import seaweedfs
@@ -68,7 +69,9 @@ def test_only_sources_whose_settings_are_there_load() -> None:
     igdb = {f"IGDB_{name}": "x" for name in ("CLIENT_ID", "CLIENT_SECRET", "BASE_URL")}
     loads, left_out = chosen_sources({}, igdb)
     assert loads == "sources/igdb.yaml"
-    assert [text.split()[0] for text in left_out] == ["crossref", "github", "nvd", "usgs"]
+    others = {file.stem for file in (ROOT / "sources").glob("*.yaml")} - {"igdb"}
+    assert {text.split()[0] for text in left_out} == others
+    assert "usgs (USGS_BASE_URL)" in left_out
     loads, left_out = chosen_sources({"USGS_START": "2026-11-01"}, igdb)
     assert loads == "sources/igdb.yaml:sources/usgs.yaml"
     assert chosen_sources({"HEADRACE_SOURCES": "mine"}, igdb) == ("mine", [])
