@@ -99,6 +99,8 @@ class SequentialReader:
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:
+                if start is not None and not start.slices:
+                    raise CannotResume("the position names no parts of the search")
                 parts = start.slices if start else await self._search.slices()
                 self._slices = self._counted_by = parts
             self._counts = (
