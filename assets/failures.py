@@ -24,7 +24,7 @@ _MOST_NAMED = 200
 
 @dataclass(frozen=True)
 class FailureReport:
-    """What becomes of a step.
+    """The end of a step that has failures.
 
     :ivar text: for the user: what failed, each reason once, and what to do.
     :ivar retry_in_s: seconds until Dagster's retry; None: no retry can help, or all are used up.

@@ -78,7 +78,7 @@ async def report(
 
 
 def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bool) -> str:
-    """One line of progress.
+    """A line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to show.
     """
@@ -124,7 +124,7 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
 
 
 def _values(outcome: RunOutcome) -> str:
-    """Of endpoints that are read for values: how many of these were, children by their parents."""
+    """The progress in values: how many were read, children by their parents."""
     tallies = [tally for tally in outcome.tallies.values() if tally.of_values]
     if not tallies:
         return ""

@@ -1,4 +1,4 @@
-"""One page: requested, parsed, and held against the request.
+"""The fetcher: a page is requested, parsed, and held against the request.
 
 A page that does not fit (rows outside the window, another order, other rows than requested) is
 requested again, since a sick API sends odd pages; a page that stays so is ``ContractBroken``.
@@ -135,7 +135,7 @@ class PageFetcher:
         return self._feeds[request.parent]
 
     async def page(self, request: PageRequest) -> ParsedPage:
-        """One page, parsed and checked.
+        """Request a page, parse it and check it.
 
         :raises ContractBroken: the page stays another than the requested one.
         """
@@ -244,7 +244,7 @@ class PageFetcher:
     def _read_all(
         self, responses: Sequence[tuple[PageRequest, HttpResponse]]
     ) -> list[ParsedPage | Exception]:
-        """In a reader's thread: as one where all are as usual, else one by one."""
+        """Parse pages in a reader's thread: as one where all are as usual, else one by one."""
         bodies = {n: a.body for n, (_, a) in enumerate(responses) if not self._is_empty(a)}
         together = self._reader.read_together([*bodies.values()]) if len(bodies) > 1 else None
         pages = dict(zip(bodies, together or (), strict=False))
@@ -368,7 +368,7 @@ class PageFetcher:
         return looks_capped(rows, response.body, headers, values, rows_at, status=status)
 
     def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
-        """What the user's function makes of the API's rows, with the columns that they lack."""
+        """The rows after the user's function, with the columns that the API's rows lack."""
         rows = page.table
         if self._transform is not None:
             path, needed = str(self._endpoint.transform), self._endpoint.needed

@@ -198,7 +198,7 @@ def _no_connection(error: httpx.ConnectError) -> str:
 
 
 def wrong_tls(error: httpx.HTTPError) -> str | None:
-    """What is wrong with a certificate, as a sentence; None if it is not that.
+    """The fault of a certificate, as a sentence; None for another error.
 
     No retry changes it.
     """

@@ -79,7 +79,7 @@ class _NoCookies(DefaultCookiePolicy):
 
 
 class _FewCookies(DefaultCookiePolicy):
-    """Those that fit; by the rules of hosts and paths."""
+    """Takes cookies that fit; by the rules of hosts and paths."""
 
     jar: CookieJar
 
@@ -133,7 +133,7 @@ log = logging.getLogger("headrace.client")
 
 
 class Client:
-    """One source's API, opened inside the run's event loop by ``open_client``."""
+    """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
     def __init__(
         self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker

@@ -384,7 +384,7 @@ def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> 
 
 
 class _Rule(NamedTuple):
-    """In ``ring``, at most ``requests`` in any ``per_s``."""
+    """A rule of a ring: at most ``requests`` in any ``per_s``."""
 
     ring: Ring
     requests: int

@@ -61,7 +61,7 @@ _SMALLER = 4
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep of one endpoint found."""
+    """The result of a sweep of one endpoint."""
 
     endpoint: str
     swept_at: datetime

@@ -153,7 +153,7 @@ class _Stager:
         self._values = self._with_windows()
 
     def _with_windows(self) -> tuple[PartitionValue, ...]:
-        """What the partition is read for: the values, each from its watermark on, in groups."""
+        """The values that the partition is read for, each from its watermark on, in groups."""
         if self._selection is None:
             return ()
         values = windows_of(
@@ -233,7 +233,7 @@ class _Stager:
 
     @property
     def _resumable(self) -> bool:
-        """What a feed reached back to is known only of one that was read in one go."""
+        """False for a feed of values too: how far back it reached is known of one attempt only."""
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
 
     def _reread_keys(self) -> Digests:
@@ -360,7 +360,7 @@ class _Stager:
 
     @property
     def _failures(self) -> ListFailures | None:
-        """What a value that fails does; that of a partition which nothing follows may not fail."""
+        """The failure policy of values; in a partition that no other follows, none may fail."""
         found = ListFailures.of(self._spec)
         if found is None or not self._spec.incremental or self._may_fail:
             return found

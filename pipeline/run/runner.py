@@ -38,7 +38,7 @@ ENDPOINTS_AT_ONCE = 48
 
 @dataclass(frozen=True)
 class PartitionFailed:
-    """One partition that could not be done, and why."""
+    """A partition that could not be done, and why."""
 
     endpoint: str
     partition: str
@@ -47,7 +47,7 @@ class PartitionFailed:
 
 @dataclass
 class RunOutcome:
-    """What came of a run, filled as it goes.
+    """The outcome of a run, filled as it goes.
 
     :ivar wanted: the partitions of each endpoint that are to be done, in order.
     """
@@ -206,7 +206,7 @@ async def _result(
     began: datetime,
     staging: asyncio.Task[StagedPartition],
 ) -> PartitionResult:
-    """What came of a partition that is being staged, once it is committed.
+    """The result of a partition that is being staged, once it is committed.
 
     :raises LostRace: another run has the partition, and has not committed it in time.
     """

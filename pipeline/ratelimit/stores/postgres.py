@@ -68,7 +68,7 @@ SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '5s'; SE
 @BUDGET_STORES.register("postgresql")
 @BUDGET_STORES.register("postgres")
 class PostgresStore(StateStore):
-    """One user's access, over one connection.
+    """A user's access, over one connection.
 
     ``_locks`` has the number of a lock by the permit that stands for it; None: lost with a
     connection, and no other was free. So a permit that is freed late frees no lock taken since.

@@ -72,7 +72,7 @@ _FAILS = (
 @BUDGET_STORES.register("redis")
 @BUDGET_STORES.register("rediss")
 class RedisStore(BudgetStore):
-    """One user's access. It has one reservation at a time, named by ``_member``."""
+    """A user's access, with one reservation at a time, named by ``_member``."""
 
     poll_s = (0.01, 0.1)
 
@@ -185,7 +185,7 @@ class RedisStore(BudgetStore):
         return int(taken)
 
     async def _ask(self, step: str, wait_s: float = 0.0, member: str | None = None) -> Reservation:
-        """One step of the law's script. If other users have set other windows, keep to those."""
+        """Run a step of the law's script. If other users have set other windows, keep to those."""
         member = self._member if member is None else member
         for _ in range(3):
             windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
