@@ -8,5 +8,6 @@ is what is sent, and what the YAML says of it without ``credentials``; ``fetch``
 ``import_source``: the YAML from a document of others, by ``importers``; ``catalogue``: how much of
 a folder of manifests these can say. ``validate``: whether all sources load. ``reference``: every
 key of the YAML, with ``reference_examples``. ``cache``: what the response cache holds.
-``sweeps``: which are recorded, and taking one back. This package imports ``resources`` and ``pipeline``; nothing imports it.
+``sweeps``: which are recorded, and taking one back.
+This package imports ``resources`` and ``pipeline``; nothing imports it.
 """
