@@ -52,6 +52,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("Endpoint", "deleted"): "is_deleted",
     ("Endpoint", "deps"): ["crm/accounts"],
     ("Endpoint", "preview"): False,
+    ("Endpoint", "search_cap"): 10_000,
     ("Freshness", "late_s"): 1800,
     ("Freshness", "within_s"): 90_000,
     ("HttpTemplate", "json"): {"size": "{limit}", "token": "{token}"},
