@@ -121,6 +121,8 @@ class ContiguousReader:
             if total is None or resumed or rows >= min(request.limit, total) or rows == previous:
                 return page, total
             previous = rows or None
+            if not rows:
+                await self._pause()
         if page.info.rows:
             return page, total
         raise ContractBroken(
@@ -222,7 +224,7 @@ class ContiguousReader:
         else:
             async for current in self._walk(second, None):
                 yield self._batch_of(current)
-            self._at_end = self._coverage.confirmations >= LIMITS.end
+            self._at_end = self._coverage.confirmations >= self._enough_confirmations()
 
     async def _gap(self, page: ParsedPage) -> AsyncGenerator[ParsedPage, None]:
         """Pages from what is covered to a page that does not join."""
@@ -267,6 +269,8 @@ class ContiguousReader:
                     earlier_request(current.request, attempt, self._first_offset),
                     attempt + 1,
                 )
+                if not current.info.rows:
+                    await self._pause()
             current = await self._pages.page(request)
             unchanged = unchanged + 1 if has_same_keys(previous, current.info) else 0
             if unchanged == LIMITS.unchanged_pages:
@@ -323,6 +327,9 @@ class ContiguousReader:
         raise self._no_page_joins()
 
     def _joins(self, page: ParsedPage) -> bool:
+        info, behind = page.info, (page.request.offset or 0) - self._first_offset
+        if not info.rows and page.request.offset is not None and (info.total or 0) > behind:
+            return False  # by its own total it should have rows
         return self._coverage.joins(page.request, page.info, self._first_offset)
 
     def _ended(self, more: int = 0) -> bool:
