@@ -22,7 +22,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -142,17 +142,7 @@ def work(name: str, url: str, folder: str, first: int, said: str) -> None:
     lake = Lake(_client(), f"s3://lake/{name}")
     limits = ratelimit.Limits((ratelimit.RateWindow(1000, 1.0),), 8, throttle_wait_s=0.2)
 
-    async def chunk(number: int) -> RunOutcome:
-        days = [(FIRST_DAY + timedelta(n)).isoformat() for n in range(number, number + _CHUNK)]
-        outcome = RunOutcome()
-        budget = ratelimit.open_budget("soak", limits, f"{folder}/budget-{name}")
-        async with open_client(source, budget) as client:
-            run = RunContext(source, lake, client, f"soak-{number}", lambda: datetime.now(UTC))
-            await run_source(run, list(KINDS), days, outcome)
-        return outcome
-
-    for number in count(first // _CHUNK * _CHUNK, _CHUNK):
-        outcome = asyncio.run(chunk(number))
+    def tell(number: int, outcome: RunOutcome) -> None:
         for failed in outcome.failed:
             print(f"{name}: {failed.error}", file=sys.stderr, flush=True)
         told = {
@@ -163,6 +153,20 @@ def work(name: str, url: str, folder: str, first: int, said: str) -> None:
         }
         with Path(said).open("a") as file:
             file.write(json.dumps(told) + "\n")
+
+    async def read() -> None:
+        budget = ratelimit.open_budget("soak", limits, f"{folder}/budget-{name}")
+        async with open_client(source, budget) as client:
+            for number in count(first // _CHUNK * _CHUNK, _CHUNK):
+                days = [
+                    (FIRST_DAY + timedelta(n)).isoformat() for n in range(number, number + _CHUNK)
+                ]
+                run = RunContext(source, lake, client, f"soak-{number}", lambda: datetime.now(UTC))
+                outcome = RunOutcome()
+                await run_source(run, list(KINDS), days, outcome)
+                await asyncio.to_thread(tell, number, outcome)
+
+    asyncio.run(read())
 
 
 def _client() -> Any:
@@ -210,22 +214,23 @@ def line_of(began: float, steady: Worker, killed: Worker, api: SoakApi) -> str:
 def wrong_days(worker: Worker) -> list[str]:
     """The partitions that are not what the API has: short, with rows twice, or not there."""
     lake = Lake(worker.s3.client(), worker.prefix)
+    index = ManifestIndex(lake)
     found = []
     for kind in KINDS:
         for number in range(worker.done + 1):
             day = FIRST_DAY + timedelta(number)
-            keys = keys_of(lake, kind, day)
-            if sorted(keys) != list(rows_of(day)):
-                missing, more = len({*rows_of(day)} - {*keys}), len(keys) - len({*keys})
-                found.append(f"{worker.name} {kind} {day}: {missing} missing, {more} twice")
+            manifest = index.fresh("soak", kind, day.isoformat())
+            files = manifest.files if manifest else ()
+            keys = key_rows(lake, files, ["id"])["id"].to_pylist() if files else []
+            missing, more = {*rows_of(day)} - {*keys}, len(keys) - len({*keys})
+            if missing or more or {*keys} - {*rows_of(day)}:
+                place = rows_of(day).index(min(missing)) if missing else 0
+                proof = manifest.proof if manifest else None
+                found.append(
+                    f"{worker.name} {kind} {day}: {len(missing):,} of {len(rows_of(day)):,} "
+                    f"missing, the first at {place:,}; {more:,} twice; {proof}"
+                )
     return found
-
-
-def keys_of(lake: Lake, kind: str, day: date) -> list[int]:
-    manifest = ManifestIndex(lake).fresh("soak", kind, day.isoformat())
-    if manifest is None:
-        return []
-    return [int(key) for key in key_rows(lake, manifest.files, ["id"])["id"].to_pylist()]
 
 
 def verdict(steady: Worker, killed: Worker, api: SoakApi, wrong: list[str]) -> int:
@@ -253,7 +258,9 @@ def main() -> None:
         return work(name, url, folder, int(first), said)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--faults", type=float, default=0.1, help="share of the requests")
+    parser.add_argument(
+        "--faults", type=float, default=0.1, help="share of the requests with a fault"
+    )
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     sys.exit(soak(given.minutes, given.faults, given.seed))

@@ -9,7 +9,9 @@ path           how its pages follow
 =============  ===================================================================================
 
 A fault is a 500, a 429 with ``Retry-After``, a body that is cut, a connection that is closed, HTML
-with status 200, a page that comes late, or a moment in which every page is empty.
+with status 200, or a page that comes late. Besides, every page is empty for a moment now and then:
+such moments are some seconds apart, since an API that is away again when its empty page is
+confirmed is believed (docs/reliability.md).
 """
 
 import json
@@ -27,9 +29,10 @@ from urllib.parse import parse_qsl, urlsplit
 KINDS: Final = ("keyset", "offset", "token")
 FIRST_DAY: Final = date(2020, 1, 1)
 PAGE: Final = 100
-FAULTS: Final = ("500", "429", "cut body", "closed connection", "HTML", "slow page", "empty pages")
-_AWAY_S: Final = 0.3
+FAULTS: Final = ("500", "429", "cut body", "closed connection", "HTML", "slow page")
+_AWAY_S: Final = 0.2
 """How long all pages are empty, once that begins."""
+_APART_S: Final = (4.0, 8.0)
 
 
 def rows_of(day: date) -> range:
@@ -52,19 +55,22 @@ class SoakApi:
     def __init__(self, share: float, seed: int) -> None:
         """:param share: of the requests, in which something goes wrong."""
         self.share, self.faults, self.requests = share, Counter[str](), 0
-        self._rng, self._lock, self._away_until = random.Random(seed), threading.Lock(), 0.0
+        self._rng, self._lock = random.Random(seed), threading.Lock()
+        self._away_at = time.monotonic() + _APART_S[0]
 
     def next_fault(self) -> str | None:
         with self._lock:
             self.requests += 1
-            if time.monotonic() < self._away_until:
+            now = time.monotonic()
+            if now > self._away_at + _AWAY_S:
+                self._away_at = now + self._rng.uniform(*_APART_S)
+            if now >= self._away_at:
+                self.faults["empty pages"] += 1
                 return "empty pages"
             if self._rng.random() >= self.share:
                 return None
             fault = self._rng.choice(FAULTS)
             self.faults[fault] += 1
-            if fault == "empty pages":
-                self._away_until = time.monotonic() + _AWAY_S
             return fault
 
     def page(self, kind: str, given: dict[str, str], *, empty: bool) -> dict[str, Any]:

@@ -210,10 +210,13 @@ class ContiguousReader:
         if self._at_end:
             return
         is_counted = self._is_counted
-        if not is_counted:
-            await self._pause()
-        request = self._request_onward(page.request) if self._can_seek else page.request
-        second = await (self._seeker.page(request) if self._can_seek else self._pages.page(request))
+        second = page
+        for _ in range(LIMITS.shared_row_attempts if self._lacks_shared_row(page) else 1):
+            if not is_counted:
+                await self._pause()
+            second = await self._once_more(page.request)
+            if second.info.rows:
+                break
         if second.info.rows:
             async for batch in self._joined(second):
                 yield batch
@@ -225,6 +228,17 @@ class ContiguousReader:
             async for current in self._walk(second, None):
                 yield self._batch_of(current)
             self._at_end = self._coverage.confirmations >= self._enough_confirmations()
+
+    def _lacks_shared_row(self, page: ParsedPage) -> bool:
+        """Whether an empty page should have the last row that came: else that row is deleted."""
+        after, covered = page.request.after, self._coverage.covered
+        return self._can_seek and covered is not None and after != covered
+
+    async def _once_more(self, request: PageRequest) -> ParsedPage:
+        """The page again, by key if the API can seek."""
+        if not self._can_seek:
+            return await self._pages.page(request)
+        return await self._seeker.page(request)
 
     async def _gap(self, page: ParsedPage) -> AsyncGenerator[ParsedPage, None]:
         """Pages from what is covered to a page that does not join."""
