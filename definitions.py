@@ -71,7 +71,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
             *(api_spec(source) for source in sources),
             *filter(None, sweeps),
             *(each.asset for each in broken),
-            budget_page(sources),
+            budget_page([source for source in sources if source.lanes is None]),
         ],
         jobs=[*jobs.values(), *(each.job for each in broken), maintenance, sync_job(sources)],
         schedules=[

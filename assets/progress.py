@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from assets.charts import RequestBins, request_chart
-from pipeline.http.client import Client
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
+from resources.api import ApiClient
 
 _SAMPLE_EVERY_S = 1.0
 LINE_EVERY_S = 5
@@ -61,7 +61,7 @@ class RequestTimeline:
 
 
 async def report(
-    client: Client,
+    client: ApiClient,
     outcome: RunOutcome,
     log: Callable[[str], None],
     timeline: RequestTimeline,
@@ -77,7 +77,7 @@ async def report(
             log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
-def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool) -> str:
+def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bool) -> str:
     """One line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to show.
@@ -153,16 +153,13 @@ def requests_over_time(
     if bins is None:
         return "no requests"
     of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
-    rows = [
-        request_chart(bins),
-        f"one bar = {bins.bin_s:g} s, full height = {bins.top:g} requests/s, {of}",
-    ]
+    rows = [f"one bar = {bins.bin_s:g} s, full height = {bins.top:g} requests/s, {of}"]
     if any(bins.waits):
-        rows.append(f"waits: full height = {max(bins.waits):.3g} requests waiting")
+        rows.append(f"waits (grey): full height = {max(bins.waits):.3g} requests waiting")
     if timeline and timeline.samples:
         most = max(bins.throttled, default=0)
-        rows.append(f"429s: full height = {most}" if most else "no 429")
-    return "\n\n".join(rows)
+        rows.append(f"429s (red): full height = {most}" if most else "no 429")
+    return request_chart(bins, "\n\n".join(rows))
 
 
 def request_bins(

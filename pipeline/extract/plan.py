@@ -1,8 +1,11 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
@@ -15,18 +18,14 @@ from pipeline.extract.confirmation import (
     no_pause,
 )
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import (
-    FAIL_PARTITION,
-    FanOutReader,
-    ListFailures,
-    PartitionValue,
-    values_in_yaml,
-)
+from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import PageSource
 from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
+from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
@@ -94,6 +93,8 @@ def reader_of(
     failures: ListFailures | None = FAIL_PARTITION,
     until_sure: bool = False,
     pause: Pause = no_pause,
+    gate: AbstractAsyncContextManager[object] | None = None,
+    keep: Callable[[PartitionValue], pa.Table] | None = None,
 ) -> EndpointReader:
     """What reads the endpoint's pages, ``ahead`` of them at the same time.
 
@@ -101,6 +102,7 @@ def reader_of(
     :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
     :param pause: waits before the confirmation of an end.
+    :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
     of = endpoint.parents or endpoint.each
     if of is None:
@@ -120,6 +122,8 @@ def reader_of(
         failures=failures,
         ordered=endpoint.parents is not None and whole,
         as_a_whole=whole,
+        gate=gate,
+        keep=keep if whole else None,
     )
 
 
@@ -148,6 +152,11 @@ def _extraction(
     slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
+    search = None
+    if endpoint.search_cap is not None:
+        whole = window_slices(window, 1, form.max_s, form.floor_at) or (window.as_text,)
+        step_s = form.resolution_s
+        search = SearchParts(pages, paging, endpoint.search_cap, whole, form.floor_at, step_s)
     return SequentialReader(
         GrowingTail(_confirmed(endpoint, paging, pages, pause), pages, paging, endpoint.key),
         paging,
@@ -156,6 +165,7 @@ def _extraction(
         slices=slices,
         counted_by=window_slices(window, 1, form.max_s, form.floor_at),
         until_sure=until_sure,
+        search=search,
     )
 
 

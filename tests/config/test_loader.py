@@ -426,7 +426,7 @@ def test_many_unknown_keys_cost_one_schema_and_not_one_each(
     monkeypatch.setattr(BaseModel, "model_json_schema", classmethod(counted))
     loader._schema.cache_clear()
     keys = "".join(f"unknown_{n}: 1\n" for n in range(60))
-    assert len(said(tmp_path, HEAD + keys + TAIL).splitlines()) == 60
+    assert "and 30 more mistakes" in said(tmp_path, HEAD + keys + TAIL)
     assert len(made) <= 2
 
 
@@ -774,3 +774,11 @@ def test_the_schema_takes_what_loads_and_not_what_does_not(tmp_path: Path) -> No
     for text in NOT_TAKEN:
         assert not VALIDATOR.is_valid(as_json(text)), text
         said(tmp_path, text)
+
+
+def test_of_many_mistakes_the_first_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    endpoints = "".join(f"  t{n}: {{key: [id], cursr: at}}\n" for n in range(100))
+    lines = said(tmp_path, f"{HEAD}endpoints:\n{endpoints}").splitlines()
+    assert len(lines) == 31
+    assert lines[0].startswith("5: endpoints.t0.cursr")
+    assert lines[-1].endswith("and 70 more mistakes")
