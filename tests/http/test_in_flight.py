@@ -27,7 +27,7 @@ ROWS = 100 * PAGE
 
 
 class Slow:
-    """Answers once as many requests are open as may be; not before a minute if they are not."""
+    """Answers once as many requests are open as may be; not before two seconds if they are not."""
 
     def __init__(self) -> None:
         self.open = self.most = 0
@@ -42,9 +42,9 @@ class Slow:
             self.all_there.set()
         try:
             if offset:  # the first page tells how many there are
-                await asyncio.wait_for(self.all_there.wait(), 60)
+                await asyncio.wait_for(self.all_there.wait(), 2.0)
         except TimeoutError:
-            self.all_there.set()  # the test has failed: the others need not wait as well
+            pass
         finally:
             self.open -= 1
         numbers = range(offset + 1, min(ROWS, offset + PAGE) + 1)
