@@ -22,7 +22,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
+    demo = commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
+    demo.add_argument("what", nargs="?", choices=["aws"], help="aws: of an emulated AWS")
     ui = commands.add_parser("ui", help="Dagster's UI over a local S3 and API, until Ctrl-C")
     ui.add_argument("--port", type=int, help="default: 3000, or any free one")
     commands.add_parser("instance", help="make $DAGSTER_HOME (default .dagster) ready for use")
@@ -31,7 +32,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     # Imported here, so that `instance` does not need what only demo and UI need.
-    if options.command == "demo":
+    if options.command == "demo" and options.what == "aws":
+        from local.demo_aws import demo_aws
+
+        demo_aws()
+    elif options.command == "demo":
         from local.demo import demo
 
         demo()
