@@ -7,7 +7,7 @@ YAML says of it without ``credentials``; ``fetch`` bounds the answer, ``infer`` 
 ``times`` how times are written in it), and the YAML is proposed. Of AWS, ``aws_new`` makes an
 endpoint of an operation's model, and ``aws_check`` looks into a few lanes. ``import_source``: the
 YAML from a document of others, by ``importers``; ``catalogue``: how much of a folder of manifests
-these can say. ``validate``: whether all sources load. ``reference``: every key of the YAML.
-``cache``: what the response cache holds. ``sweeps``: which are recorded, and taking one back. This
-package imports ``resources`` and ``pipeline``; nothing imports it.
+these can say. ``validate``: whether all sources load. ``reference``: every key of the YAML, with
+``reference_examples``. ``cache``: what the response cache holds. ``sweeps``: which are recorded,
+and taking one back. This package imports ``resources`` and ``pipeline``; nothing imports it.
 """

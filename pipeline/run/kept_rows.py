@@ -41,7 +41,9 @@ def keeper_of(
 
     def keep(value: PartitionValue) -> pa.Table:
         named = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
+        # A name may have changed since, and a region may not be known.
         named = {column: of for column, of in named.items() if of not in (None, EVERY)}
+        named.pop("account_name", None)
         if spec.each and spec.each.endpoint and "each" not in spec.value_columns.values():
             return _NOTHING
         before = before_this()
