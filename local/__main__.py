@@ -46,6 +46,13 @@ def _run(options: argparse.Namespace) -> None:
         create_storage(Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME))
 
 
+def _of_the_machine(error: OSError) -> str:
+    # Imported here, so that `instance` does not need what only demo and UI need.
+    from pipeline.errors import machine_problem
+
+    return machine_problem(error) or str(error)
+
+
 def main() -> int:
     options = _parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,6 +64,9 @@ def main() -> int:
         return 130
     except LocalError as error:
         print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, no free port: the machine's, and one sentence will do
+        print(f"\nThe local services can't run: {_of_the_machine(error)}.", file=sys.stderr)
         return 1
     return 0
 
