@@ -145,6 +145,12 @@ class Endpoint(Model):
         gt=0,
         description="a partition with more rows is refused: bounds a chain without an end",
     )
+    search_cap: int | None = Field(
+        None,
+        gt=1,
+        description="the API gives no row beyond so many of one search (Elasticsearch: 10000): the "
+        "window is halved until each part has fewer, and the rows of each agree with its total",
+    )
     sort: Literal["newest_first"] | None = Field(
         None,
         description="of a feed in pages: reading stops at the first page that is older than the "
