@@ -1,13 +1,14 @@
 """`python -m local demo | ui | instance`: see `make help`."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
-from local.paths import DEFAULT_HOME
+from local.paths import DEFAULT_HOME, ROOT
 from local.process import LocalError
 
 
@@ -47,10 +48,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _of_the_machine(error: OSError) -> str:
-    # Imported here, so that `instance` does not need what only demo and UI need.
-    from pipeline.errors import machine_problem
-
-    return machine_problem(error) or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: make room for some 1 GB in {ROOT}"
+    return str(error).rstrip(".")
 
 
 def main() -> int:

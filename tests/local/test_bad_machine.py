@@ -40,7 +40,10 @@ def test_a_python_that_is_too_old_is_named_with_what_is_needed(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the disk is full (ENOSPC): make room"),
+        (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            "the disk is full: make room for some 1 GB in ",
+        ),
         (OSError("No block of 5 free ports was found"), "No block of 5 free ports was found."),
     ],
 )
