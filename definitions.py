@@ -2,37 +2,27 @@
 
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 
 from assets import (
     Webhook,
     alert_sensors,
-    api_spec,
-    budget_page,
     chosen_executor,
-    fresh_by_policy,
     lost_runs,
     maintenance,
     maintenance_schedule,
-    names_a_partition,
     not_loaded,
-    source_assets,
-    source_job,
-    source_schedule,
-    source_sweeps,
+    source_definitions,
     sync_job,
 )
 from pipeline.config import load_all
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 from pipeline.lake.stores.base import check_lake_url
-from resources import ApiResource, BudgetResource, LakeResource
-from resources.budget import default_budget_folder
+from resources import deployment_resources
 
 HERE = Path(__file__).resolve().parent
 log = logging.getLogger("headrace.definitions")
@@ -54,37 +44,16 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     for each in loaded.broken:
         log.error("The source `%s` is not loaded: %s", each.name, each.reason)
     sources, broken = loaded.sources, [not_loaded(each) for each in loaded.broken]
-    jobs = {source.source: source_job(source) for source in sources}
-    sweeps = [source_sweeps(source) for source in sources]
     webhook = Webhook.of(settings.alert_url, settings.alert_form, settings.ui_url)
-    budget = BudgetResource(where=settings.budget or default_budget_folder())
-    return dg.Definitions(
-        assets=[
-            *(
-                source_assets(
-                    source,
-                    lake_url=settings.lake,
-                    snapshots_by_partition=names_a_partition(sys.argv),
-                )
-                for source in sources
-            ),
-            *(api_spec(source) for source in sources),
-            *filter(None, sweeps),
-            *(each.asset for each in broken),
-            budget_page(sources),
-        ],
-        jobs=[*jobs.values(), *(each.job for each in broken), maintenance, sync_job(sources)],
-        schedules=[
-            *(source_schedule(source, jobs[source.source]) for source in sources),
-            *(each.schedule for each in broken),
-            maintenance_schedule,
-        ],
-        sensors=[lost_runs, *alert_sensors(webhook, fresh_by_policy(sources))],
-        executor=chosen_executor(settings.executor, settings.executor_config, HERE),
-        resources={
-            "lake": LakeResource(url=settings.lake, s3=S3Resource()),
-            "api": ApiResource(budget=budget, cache=settings.cache),
-        },
+    return dg.Definitions.merge(
+        source_definitions(sources, lake_url=settings.lake, broken=broken),
+        dg.Definitions(
+            jobs=[maintenance, sync_job(sources)],
+            schedules=[maintenance_schedule],
+            sensors=[lost_runs, *alert_sensors(webhook)],
+            executor=chosen_executor(settings.executor, settings.executor_config, HERE),
+            resources=deployment_resources(settings),
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
-gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: ``executors`` (its
+gone), ``not_loaded`` (what is shown of a source that can't be loaded), all together in
+``source_definitions``, and as Dagster's components in ``component``. A step: ``executors`` (its
 process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
 ``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
 records of it, with ``metadata``, by the thread of ``event_writer``), ``failures`` (how it ends if
@@ -22,7 +23,8 @@ from assets.maintenance import maintenance, maintenance_schedule
 from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
-from assets.specs import api_spec, fresh_by_policy
+from assets.source_definitions import source_definitions
+from assets.specs import api_spec
 from assets.sync import sync_job
 from assets.usage import budget_page
 
@@ -32,13 +34,13 @@ __all__ = [
     "api_spec",
     "budget_page",
     "chosen_executor",
-    "fresh_by_policy",
     "lost_runs",
     "maintenance",
     "maintenance_schedule",
     "names_a_partition",
     "not_loaded",
     "source_assets",
+    "source_definitions",
     "source_job",
     "source_schedule",
     "source_sweeps",

@@ -2,6 +2,7 @@
 
 from resources.api import ApiResource
 from resources.budget import BudgetResource
+from resources.deployment import deployment_resources
 from resources.lake import LakeResource
 
-__all__ = ["ApiResource", "BudgetResource", "LakeResource"]
+__all__ = ["ApiResource", "BudgetResource", "LakeResource", "deployment_resources"]
