@@ -4,6 +4,9 @@ committed files that are damaged.
 A run cleans up after the attempts before it; this is for partitions that are never requested again.
 """
 
+import time
+from collections.abc import Callable
+
 import dagster as dg
 from pydantic import Field
 
@@ -16,6 +19,7 @@ from resources import LakeResource
 
 _MOST_LISTED = 200
 _HOUR_S = 3600.0
+_LINE_EVERY_S = 5.0
 
 
 class MaintenanceConfig(dg.Config):
@@ -41,6 +45,7 @@ def clean_lake(
                 older_than_s=config.older_than_s,
                 dry_run=config.dry_run,
                 source=config.source or None,
+                on_endpoint=_progress(context.log.info),
             )
         except HeadraceError as error:
             end(context, report_of_error(error, context.retry_number + 1))
@@ -63,6 +68,21 @@ def clean_lake(
             "refused": len(report.refused),
         }
     )
+
+
+def _progress(log: Callable[[str], None]) -> Callable[[str, int], None]:
+    """Logs how many endpoints are done: the first and the last one, and every few seconds."""
+    done, logged_at = 0, 0.0
+
+    def on_endpoint(name: str, of: int) -> None:
+        nonlocal done, logged_at
+        done += 1
+        now = time.monotonic()
+        if done in {1, of} or now - logged_at >= _LINE_EVERY_S:
+            logged_at = now
+            log(f"{done:,} of {of:,} endpoints looked at, now {name}")
+
+    return on_endpoint
 
 
 @dg.job(description="Find, and on request remove, what dead runs left in the lake")

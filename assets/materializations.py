@@ -6,14 +6,20 @@ the same run wait for it. The checks of an endpoint are recorded when its last p
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from assets.asset_checks import check_results
-from assets.compat import WITHOUT_MATERIALIZATION, log_checks, silence_missing_outputs
+from assets.compat import (
+    WITHOUT_MATERIALIZATION,
+    log_checks,
+    log_materializations,
+    silence_missing_outputs,
+)
 from assets.event_writer import EventWriter
-from assets.metadata import materialization_of
+from assets.metadata import charts_of, materialization_of
 from assets.partitions import recorded_partition
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -48,7 +54,10 @@ class MaterializationRecorder:
         partition = recorded_partition(self._source, result.endpoint, result.manifest.partition)
         if (key, partition) not in self._recorded:
             self._recorded.add((key, partition))
-            self._writer.put(materialization_of(result, self._source, lake, shared))
+            if last:
+                self._writer.put(lambda: self._write_with_charts(lake, result, shared))
+            else:
+                self._writer.put(materialization_of(result, self._source, lake, shared))
         if last:
             self.record_checks(lake, result.endpoint)
 
@@ -73,6 +82,14 @@ class MaterializationRecorder:
             yield dg.MaterializeResult(
                 asset_key=asset_key(self._source, name), metadata=WITHOUT_MATERIALIZATION
             )
+
+    def _write_with_charts(
+        self, lake: ObjectStore, result: PartitionResult, shared: Mapping[str, Any]
+    ) -> None:
+        """The newest materialization is the one that the asset's page shows."""
+        charts = charts_of(self._source, result.endpoint, lake, datetime.now(UTC))
+        event = materialization_of(result, self._source, lake, {**shared, **charts})
+        log_materializations(self._context, [event])
 
     def _write_checks(
         self, lake: ObjectStore, endpoint: str, done: Sequence[PartitionResult]

@@ -1,19 +1,29 @@
 """The metadata of one committed partition, in the order in which a person reads them."""
 
+import json
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
+from assets.charts import (
+    MOST_PARTITIONS,
+    PartitionAxis,
+    bytes_by_partition,
+    coverage_calendar,
+    rows_by_partition,
+)
 from assets.compat import GENERATION_TAG
 from assets.partitions import recorded_partition
 from assets.specs import asset_key, column_schema, table_name
 from pipeline.config.source import Source
-from pipeline.errors import printable
+from pipeline.errors import HeadraceError, printable
 from pipeline.extract.completeness import ProofBasis
+from pipeline.lake.index import read_all
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.paths import PartitionPaths
+from pipeline.lake.paths import PartitionPaths, manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult
 from pipeline.timestamps import as_iso
@@ -38,6 +48,27 @@ def materialization_of(
         metadata={**metadata_of(result, source, lake), **shared},
         tags={GENERATION_TAG: result.manifest.generation},
     )
+
+
+def charts_of(source: Source, endpoint: str, lake: ObjectStore, now: datetime) -> dict[str, Any]:
+    """Pictures of the newest partitions of an endpoint, from their manifests.
+
+    Nothing if the store does not respond: a picture must not keep a partition from being recorded.
+    """
+    try:
+        listed = list(lake.list(manifests_folder(source.source, endpoint)))
+        found = read_all(lake, source.source, endpoint, listed[-MOST_PARTITIONS:])
+    except HeadraceError:
+        return {}
+    manifests = [each.manifest for each in found.committed.values()]
+    counts_missing = source.incremental(endpoint)
+    axis = PartitionAxis.of(source.calendar, manifests, now, counts_missing=counts_missing)
+    drawn = {
+        "rows_by_partition": rows_by_partition(axis),
+        "coverage_calendar": coverage_calendar(axis),
+        "bytes_by_partition": bytes_by_partition(axis),
+    }
+    return {name: dg.MetadataValue.md(text) for name, text in drawn.items()}
 
 
 def metadata_of(
@@ -153,8 +184,23 @@ def _preview(source: Source, result: PartitionResult) -> dict[str, dg.TableMetad
 
 
 def _cell(value: object) -> str:
-    text = printable("" if value is None else " ".join(str(value).split()))
+    text = printable(" ".join(_as_written(value).split()))
     return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+
+
+def _as_written(value: object) -> str:
+    """A value as a person would write it: JSON for lists and objects, ISO 8601 for times."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, list, dict)):
+        return json.dumps(value, ensure_ascii=False, default=_as_written)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
 
 
 def _folder(manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from assets.charts import RequestBins, request_chart
 from pipeline.http.client import Client
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
@@ -23,8 +24,6 @@ _LEARNING = 3
 """429s that a run may have until the pace is learned (docs/decisions/0002-budget.md)."""
 _OFTEN = 0.01
 """Of all requests: a larger part of them that gets 429 is no learning any more."""
-_BARS = "▁▂▃▄▅▆▇█"
-_NONE = "·"
 MOST_BARS = 80
 MOST_SAMPLES = 1024
 
@@ -144,41 +143,46 @@ def requests_over_time(
     limit_per_s: float | None,
     timeline: RequestTimeline | None = None,
 ) -> str:
-    """Markdown: one bar a bin, the scales, and the limit.
+    """Markdown: a picture with one bar a bin, and what its heights mean.
 
     :param sends: (unix time of the bin's start, requests in it).
     :param limit_per_s: in requests a second; None: the API has none.
     :param timeline: of the waits and the 429s, where they are known.
     """
-    if not any(count for _, count in sends):
+    bins = request_bins(sends, bin_s, limit_per_s, timeline)
+    if bins is None:
         return "no requests"
+    of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
+    rows = [
+        request_chart(bins),
+        f"one bar = {bins.bin_s:g} s, full height = {bins.top:g} requests/s, {of}",
+    ]
+    if any(bins.waits):
+        rows.append(f"waits: full height = {max(bins.waits):.3g} requests waiting")
+    if timeline and timeline.samples:
+        most = max(bins.throttled, default=0)
+        rows.append(f"429s: full height = {most}" if most else "no 429")
+    return "\n\n".join(rows)
+
+
+def request_bins(
+    sends: Sequence[tuple[float, int]],
+    bin_s: float,
+    limit_per_s: float | None,
+    timeline: RequestTimeline | None = None,
+) -> RequestBins | None:
+    """The bars of the picture, as few as it has room for; None if nothing was sent."""
+    if not any(count for _, count in sends):
+        return None
     merge = -(-len(sends) // MOST_BARS)
     counts = [count for _, count in sends]
     bin_s *= merge
     rates = [sum(counts[i : i + merge]) / bin_s for i in range(0, len(counts), merge)]
-    top = max([*rates, limit_per_s or 0.0])
-    of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
-    rows = [
-        f"`{_bars(rates, top, _BARS[0])}`",
-        f"one bar = {bin_s:g} s, full height = {top:g} requests/s, {of}",
-    ]
-    if timeline and timeline.samples:
-        rows += _waits_and_429s(timeline, sends[0][0], bin_s, len(rates))
-    return "\n\n".join(rows)
-
-
-def _waits_and_429s(timeline: RequestTimeline, began: float, bin_s: float, bars: int) -> list[str]:
-    inner = [timeline.by(began + number * bin_s) for number in range(1, bars)]
+    if not timeline or not timeline.samples:
+        return RequestBins(bin_s, limit_per_s, rates)
+    began = sends[0][0]
+    inner = [timeline.by(began + number * bin_s) for number in range(1, len(rates))]
     steps = list(pairwise([Sample(began, 0.0, 0), *inner, timeline.samples[-1]]))
     waits = [max(0.0, after.waited_s - before.waited_s) / bin_s for before, after in steps]
     throttled = [max(0, after.throttled - before.throttled) for before, after in steps]
-    rows = []
-    if most := max(waits):
-        rows += [f"`{_bars(waits, most)}`", f"waits: full height = {most:.3g} requests waiting"]
-    if most_429s := max(throttled):
-        return [*rows, f"`{_bars(throttled, most_429s)}`", f"429s: full height = {most_429s}"]
-    return [*rows, "no 429"]
-
-
-def _bars(values: Sequence[float], top: float, none: str = _NONE) -> str:
-    return "".join(_BARS[min(7, int(value / top * 7.999))] if value else none for value in values)
+    return RequestBins(bin_s, limit_per_s, rates, waits, throttled)

@@ -3,12 +3,16 @@
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.paths import ROOT
 from local.process import LocalError, running, tail
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 POLL_S = 0.2
 GRACE_S = 6.0
@@ -50,25 +54,92 @@ def shorten(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def run(command: Sequence[str], env: Mapping[str, str], log: Path) -> float:
-    """Run to the end; the seconds it took. Raises LocalError with the end of the log."""
+PROGRESS = re.compile(
+    r"(?P<rows>[\d,]+) of (?P<total>[\d,]+) rows?, (?P<rate>[\d,]+) rows/s, .*?"
+    r"(?P<partitions>[\d,]+) partitions? committed(?:, about (?P<left_s>[\d,]+) s left)?"
+)
+"""The line of progress that a step logs every few seconds (`assets.progress`)."""
+
+
+class PlainScreen:
+    """Prints what the assets say, line by line."""
+
+    def take(self, line: str) -> None:
+        """Take a line of Dagster's log."""
+        if text := shown(line):
+            print(text, flush=True)
+
+    def end(self) -> None:
+        """The command has ended."""
+
+
+class BarScreen(PlainScreen):
+    """For a terminal: the lines of progress are one bar, and the others stand above it."""
+
+    def __init__(self, console: "Console | None" = None) -> None:
+        # rich is imported where there is a terminal to draw on.
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("Dagster starts", total=None)
+        self._progress.start()
+
+    def take(self, line: str) -> None:
+        text = shown(line)
+        if text is None:
+            return
+        found = PROGRESS.search(text)
+        if found is None:
+            self._progress.print(text, markup=False, highlight=False, soft_wrap=True)
+            return
+        rows, total = (int(found[name].replace(",", "")) for name in ("rows", "total"))
+        left = f", {found['left_s']} s left" if found["left_s"] else ""
+        self._progress.update(
+            self._bar,
+            description=f"{rows:,} of {total:,} rows, {found['rate']} rows/s, "
+            f"{found['partitions']} committed{left}",
+            completed=rows,
+            total=total or None,
+        )
+
+    def end(self) -> None:
+        self._progress.stop()
+
+
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    screen: Callable[[], PlainScreen] | None = None,
+) -> float:
+    """Run to the end; the seconds it took. Raises LocalError with the end of the log.
+
+    :param screen: shows the log; None: a bar on a terminal, plain lines elsewhere.
+    """
     started = time.monotonic()
     log.touch()
-    with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
-        with log.open(errors="replace") as lines:
-            ended = False
-            while not ended:
-                ended = child.exit_code() is not None
-                _print_new(lines.readlines())
-                time.sleep(0 if ended else POLL_S)
-        if code := child.wait():
-            raise LocalError(
-                f"Dagster ended with exit code {code}; its log, {log}, ends with:\n{tail(log, 25)}"
-            )
+    show = (screen or (BarScreen if sys.stdout.isatty() else PlainScreen))()
+    try:
+        with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
+            with log.open(errors="replace") as lines:
+                ended = False
+                while not ended:
+                    ended = child.exit_code() is not None
+                    for line in lines.readlines():
+                        show.take(line.rstrip("\n"))
+                    time.sleep(0 if ended else POLL_S)
+            code = child.wait()
+    finally:
+        show.end()
+    if code:
+        raise LocalError(
+            f"Dagster ended with exit code {code}; its log, {log}, ends with:\n{tail(log, 25)}"
+        )
     return time.monotonic() - started
-
-
-def _print_new(lines: Sequence[str]) -> None:
-    for line in lines:
-        if text := shown(line.rstrip("\n")):
-            print(text, flush=True)

@@ -51,17 +51,12 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-# One line a package of pip's would be a wall, and none looks like a stand-still.
-count_packages() {
-    awk -v terminal="$1" '
-        /^Collecting /                    { n++ }
-        /^Installing collected packages/  { n = 0; printf "\n  unpacking them …\n"; fflush() }
-        n && (terminal || n % 25 == 0) && n != last {
-            printf (terminal ? "\r  %d packages" : "  %d packages\n"), n; fflush(); last = n
-        }' >&2
+pip_install() {
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
+    "$venv/bin/python" local/install.py "$extra"
 }
 
-pip_install() {
+install() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
     failed="$venv/pip-failed"
     rm -f "$failed"
@@ -82,7 +77,10 @@ install() {
         demo) say "Installing the packages of the demo (some 800 MB; a minute or two the first time) …" ;;
         *) say "Installing all packages (some 1.2 GB; a few minutes the first time) …" ;;
     esac
-    if have_uv && uv pip install --quiet --python "$venv/bin/python" \
+    quiet=--quiet # what uv draws on a terminal says how far it is
+    if [ -t 2 ]; then quiet=''; fi
+    # shellcheck disable=SC2086 # no argument if it is empty
+    if have_uv && uv pip install $quiet --python "$venv/bin/python" \
         --constraint constraints.txt ".[$extra]"; then
         return 0
     fi

@@ -2,16 +2,19 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
 from pipeline.config.folders import files_in, name_in
@@ -78,8 +81,10 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
             console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
     asked = f"{source.source} at {source.base_url}"
-    with console.status(f"looking at {escape(asked)}") if console.is_terminal else nullcontext():
-        found = asyncio.run(_look_at_all(source, _upstream_first(source, names), wanted))
+    progress = None if wanted.as_json else LookProgress(console, asked)
+    with progress or nullcontext():
+        looking = _look_at_all(source, _upstream_first(source, names), wanted, progress)
+        found = asyncio.run(looking)
     if wanted.as_json:
         console.print_json(data=as_json(source, found))
     else:
@@ -119,14 +124,50 @@ def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-async def _look_at_all(source: Source, names: Sequence[str], wanted: Wanted) -> list[Looked]:
+class LookProgress:
+    """How many endpoints have been looked at: a bar on a terminal, else lines for standard error.
+
+    :param asked: the source and its address.
+    """
+
+    def __init__(self, console: Console, asked: str) -> None:
+        self._asked = asked
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), console=console, transient=True
+        )
+        self._drawn = console.is_terminal
+        self._task = self._bar.add_task(f"looking at {escape(asked)}", total=None)
+
+    def __enter__(self) -> Self:
+        if self._drawn:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn:
+            self._bar.stop()
+
+    def next(self, name: str, number: int, of: int) -> None:
+        """:param number: of the endpoint that is looked at now, from 1."""
+        if self._drawn:
+            text = f"looking at {escape(self._asked)}: {name}"
+            self._bar.update(self._task, description=text, completed=number - 1, total=of)
+        elif of > 1:
+            print(f"looking at {name} ({number} of {of})", file=sys.stderr, flush=True)
+
+
+async def _look_at_all(
+    source: Source, names: Sequence[str], wanted: Wanted, progress: LookProgress | None
+) -> list[Looked]:
     where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
     looked, all_seen = list[Looked](), dict[str, Seen]()
     async with (
         open_client(source, BudgetResource(where=where).open(source)) as client,
         batching(client, source) as sender,
     ):
-        for name in names:
+        for number, name in enumerate(names, 1):
+            if progress is not None:
+                progress.next(name, number, len(names))
             window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
             if source.endpoints[name].fans_out:
                 seen = await look_at_children(

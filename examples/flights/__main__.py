@@ -6,18 +6,17 @@ sets all that Dagster needs to know of the two.
 
 import argparse
 import os
-import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from emulator.parent import exit_with
 from examples.flights import database
-from local.instance import prepare_home
+from examples.serving import exports, write
 from local.paths import ROOT, STATE
 from local.process import LocalError
-from local.services import S3, seaweedfs
-from local.settings import BUCKET, LAKE
+from local.services import seaweedfs
+from local.settings import BUCKET
 
 SOURCES = Path(__file__).with_name("sources")
 
@@ -53,32 +52,16 @@ def _serve(options: argparse.Namespace) -> None:
         def ready(port: int) -> None:
             url = f"http://127.0.0.1:{port}"
             if options.port_file:
-                _write(options.port_file, f"{port}\n")
+                write(options.port_file, f"{port}\n")
             if s3:
-                _write(folder / "env", _exports(url, s3, folder))
+                values = {
+                    "FLIGHTS_BASE_URL": url,
+                    "HEADRACE_SOURCES": os.path.relpath(SOURCES, ROOT),
+                }
+                write(folder / "env", exports(values, s3, folder))
             print(f"the flights are at {url}/flights/flights; Ctrl-C stops it", flush=True)
 
         serve(path, options.port, ready)
-
-
-def _exports(url: str, s3: S3, folder: Path) -> str:
-    """For `sh`: where API and lake are, and a Dagster instance and budgets of the example's own."""
-    values = s3.env() | {
-        "FLIGHTS_BASE_URL": url,
-        "HEADRACE_SOURCES": os.path.relpath(SOURCES, ROOT),
-        "HEADRACE_LAKE": LAKE,
-        "HEADRACE_BUDGET": str(folder / "budgets"),
-        "DAGSTER_HOME": str(prepare_home(folder / "dagster")),
-    }
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-
-
-def _write(path: Path, text: str) -> None:
-    """All at once, and readable by this user only: it may hold the S3 server's key."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    partial.replace(path)
 
 
 def _parser() -> argparse.ArgumentParser:

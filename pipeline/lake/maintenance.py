@@ -13,7 +13,7 @@ materializing the partition again mends it.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -214,6 +214,7 @@ def clean(
     dry_run: bool = True,
     source: str | None = None,
     now: datetime | None = None,
+    on_endpoint: Callable[[str, int], None] | None = None,
 ) -> MaintenanceReport:
     """Report what is left over for longer than ``older_than_s``; remove it unless ``dry_run``.
 
@@ -223,6 +224,7 @@ def clean(
     :param older_than_s: longer than any run is silent, waits for its API included: a run whose
         checkpoint is taken away has to begin again.
     :param source: one source; None: all.
+    :param on_endpoint: called with the name of each endpoint that is done, and how many there are.
     """
     at = now or datetime.now(UTC)
     sources = [source] if source is not None else [*filter(is_segment, lake.folders(""))]
@@ -234,8 +236,13 @@ def clean(
     def cleaned(of: tuple[str, str]) -> MaintenanceReport:
         return _Endpoint(lake, *of, at, older_than_s, dry_run).clean(uploads)
 
+    reports = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        reports = list(pool.map(cleaned, sorted(endpoints)))
+        names = sorted(endpoints)
+        for of, report in zip(names, pool.map(cleaned, names), strict=True):
+            reports.append(report)
+            if on_endpoint is not None:
+                on_endpoint("/".join(of), len(names))
     return MaintenanceReport(
         tuple(each for report in reports for each in report.leftovers),
         dry_run,

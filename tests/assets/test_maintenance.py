@@ -42,6 +42,7 @@ def test_what_is_left_over_is_told_and_on_request_removed(headrace: Headrace) ->
     result, said = cleaned(headrace, older_than_s=0)
     assert result.success
     assert f"found (dry run: nothing removed): upload {KEY}" in said
+    assert "1 of 1 endpoints looked at, now igdb/games" in said
     assert left_over(headrace.lake) == [KEY]
     result, said = cleaned(headrace, older_than_s=0, dry_run=False)
     assert result.success

@@ -9,6 +9,7 @@ from assets.progress import (
     MOST_SAMPLES,
     RequestTimeline,
     line,
+    request_bins,
     requests_over_time,
     too_fast,
 )
@@ -21,16 +22,22 @@ from tests.support.wire import answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick
 
 
-@pytest.mark.parametrize("limited", [True, False])
-def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
+def line_of(outcome: RunOutcome, *, limited: bool) -> str:
+    """The line of a run that has sent one request."""
+
     async def main() -> str:
         async with serving(lambda number, seen: answer([])) as wire:
             source = quick(wire.url)
             async with client_of(source) as client:
                 await client.fetch(things(source), read_json, "page", RequestCounts())
-                return line(RunOutcome(), client, 1.0, limited=limited)
+                return line(outcome, client, 1.0, limited=limited)
 
-    said = asyncio.run(main())
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_share_is_told_only_of_a_limit(limited: bool) -> None:
+    said = line_of(RunOutcome(), limited=limited)
     assert ("of the budget" in said) is limited
     assert "1 request, " in said
     assert "0 throttled" in said
@@ -93,11 +100,11 @@ def test_waits_and_429s_are_drawn_when_they_came() -> None:
     timeline.add(102.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=2))
     timeline.add(103.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=3))
     lines = requests_over_time(sends, 1.0, 1.0, timeline).split("\n\n")
-    assert lines[0] == "`████`"
-    assert lines[2:] == [
-        "`·▄█·`", "waits: full height = 4 requests waiting",
-        "`··█▄`", "429s: full height = 2",
-    ]  # fmt: skip
+    assert lines[0].startswith("![requests over time](data:image/svg+xml;base64,")
+    assert lines[2:] == ["waits: full height = 4 requests waiting", "429s: full height = 2"]
+    bins = request_bins(sends, 1.0, 1.0, timeline)
+    assert bins is not None
+    assert (bins.waits, bins.throttled) == ([0.0, 2.0, 4.0, 0.0], [0, 0, 2, 1])
     calm = RequestTimeline()
     calm.add(103.5, BudgetStats())
     assert requests_over_time(sends, 1.0, 1.0, calm).split("\n\n")[2:] == ["no 429"]
@@ -111,7 +118,9 @@ def test_a_plot_of_any_length_shows_each_429_in_bounded_memory(seconds: int) -> 
     bins = min(seconds, 1000)
     width_s = seconds / bins
     sends = [(100.0 + number * width_s, 1) for number in range(bins)]
-    drawn = requests_over_time(sends, width_s, 1.0, timeline).split("\n\n")
+    drawn = request_bins(sends, width_s, 1.0, timeline)
+    assert drawn is not None
     assert len(timeline.samples) <= MOST_SAMPLES
-    assert len(drawn[0]) == len(drawn[2]) <= MOST_BARS + 2
-    assert "·" not in drawn[2]
+    assert len(drawn.rates) == len(drawn.throttled) <= MOST_BARS
+    assert all(drawn.throttled)
+    assert len(requests_over_time(sends, width_s, 1.0, timeline)) < 4_000

@@ -94,11 +94,11 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_settings_are_those_that_the_code_reads() -> None:
-    named = set(re.findall(r"`(HEADRACE_[A-Z]+|IGDB_[A-Z_]+)`", README))
+    named = set(re.findall(r"`(HEADRACE_[A-Z_]+|IGDB_[A-Z_]+)`", README))
     yaml_text = (ROOT / "sources" / "igdb.yaml").read_text()
     read = set(re.findall(r"\$\{(IGDB_[A-Z_]+)", yaml_text))
     settings = (ROOT / "pipeline" / "config" / "settings.py").read_text()
-    read |= set(re.findall(r"HEADRACE_[A-Z]+", settings))
+    read |= set(re.findall(r"HEADRACE_[A-Z]+(?:_[A-Z]+)*", settings))
     assert named == read
 
 

@@ -1,7 +1,6 @@
 """The documentation's site: it builds strictly, and loads nothing from elsewhere."""
 
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,10 +11,17 @@ import pytest
 from docsite import diagrams
 from docsite.pages import ROOT, pages, stage
 from docsite.reference import checks, column_types, errors, generated, manifest
+from tests.support.copies import copy_of_project
 
 MOST_LINES = 250
-LONGER = {"docs/reliability.md", "docs/catalogue.md", "docs/sources-reference.md", "CHANGELOG.md"}
-"""Tables that are searched, not read."""
+LONGER = {
+    "docs/for-assistants.md",
+    "docs/reliability.md",
+    "docs/catalogue.md",
+    "docs/sources-reference.md",
+    "CHANGELOG.md",
+}
+"""Searched, or read by a program."""
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 
 
@@ -43,15 +49,7 @@ def build(root: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the site is made from, to build it in."""
-    root = tmp_path_factory.mktemp("project")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
-    )
-    for name in listed.stdout.decode().splitlines():
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    return root
+    return copy_of_project(tmp_path_factory.mktemp("site") / "project")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,78 @@
+"""``./headrace load`` and ``state reload``, through Dagster, from a real API into a real S3."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from commands.__main__ import main
+from local.services import S3
+from pipeline.lake.read import dataset
+from pipeline.lake.s3 import Lake
+from tests.support.responses import json_answer
+from tests.support.runs import serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+DAYS = ["2026-11-01", "2026-11-02"]
+YAML = """
+source: shop
+base_url: {url}
+start: 2026-11-01
+endpoints:
+  things:
+    request: {{params: {{from: "{{start}}", to: "{{end}}"}}}}
+    key: [id]
+    cursor: at
+    columns: {{id: int64, at: "timestamp[iso]", name: string}}
+"""
+
+
+@pytest.fixture
+def rows(
+    lake: Lake, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[dict[str, object]]]:
+    """The rows of an API, whose source is all that the commands see."""
+    found: list[dict[str, object]] = [
+        {"id": n, "at": f"2026-11-0{1 + n % 2}T0{n}:00:00Z", "name": "old"} for n in range(6)
+    ]
+
+    async def things(request: Request) -> Response:
+        begin, end = request.query_params.get("from", ""), request.query_params["to"]
+        return json_answer([row for row in found if begin <= str(row["at"]) < end])
+
+    with serving(Starlette(routes=[Route("/things", things)])) as url:
+        (tmp_path / "shop.yaml").write_text(YAML.format(url=url))
+        for name, value in {
+            **s3.env(),
+            "HEADRACE_LAKE": lake.root,
+            "HEADRACE_SOURCES": str(tmp_path / "shop.yaml"),
+            "HEADRACE_BUDGET": str(tmp_path / "budgets"),
+            "DAGSTER_HOME": str(tmp_path / "home"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "home").mkdir()
+        yield found
+
+
+def names(lake: Lake) -> set[tuple[str, str]]:
+    table = dataset(lake, "shop", "things", dt=True).to_table()
+    return {(row["dt"], row["name"]) for row in table.to_pylist()}
+
+
+def test_days_are_loaded_and_one_is_read_again(
+    lake: Lake, rows: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["load", "shop/things", "--days", "...".join(DAYS)]) == 0
+    said = capsys.readouterr().out
+    assert "Done in " in said
+    assert "\r" not in said, "a bar is for a terminal"
+    assert names(lake) == {(day, "old") for day in DAYS}
+    for row in rows:
+        row["name"] = "new"
+    assert main(["state", "reload", "shop/things", "--days", DAYS[0], "--yes"]) == 0
+    assert names(lake) == {(DAYS[0], "new"), (DAYS[1], "old")}

@@ -1,0 +1,50 @@
+"""Dagster's log on the screen: a bar on a terminal, plain lines elsewhere."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from local.dagster_cli import PROGRESS, BarScreen, PlainScreen
+from pipeline.run.runner import RunOutcome
+from tests.assets.test_progress import line_of
+
+HEAD = (
+    "2026-11-30 05:00:00 +0000 - dagster - INFO - __ASSET_JOB - "
+    "0e6a4c1e-1f0a-4d0c-9f57-0a3c5c7f3c11 - 4711 - shop - "
+)
+LINE = (
+    "8,982 of 20,000 rows, 1,200 rows/s, 18 requests, 99% of the budget, 0 throttled, "
+    "3 partitions committed, about 9 s left"
+)
+
+
+def test_the_line_that_a_step_logs_is_known() -> None:
+    assert PROGRESS.search(line_of(RunOutcome(), limited=True))
+    found = PROGRESS.search(LINE)
+    assert found is not None
+    assert found.groupdict() == {
+        "rows": "8,982", "total": "20,000", "rate": "1,200", "partitions": "3", "left_s": "9",
+    }  # fmt: skip
+
+
+def test_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen()
+    for text in ("DEBUG of something", f"{HEAD}{LINE}", f"{HEAD}shop/orders: committed"):
+        screen.take(text)
+    screen.end()
+    assert capsys.readouterr().out.splitlines() == [
+        f"    {LINE}", "    shop/orders: committed"
+    ]  # fmt: skip
+
+
+def test_a_bar_on_a_terminal_and_other_lines_above_it() -> None:
+    drawn = io.StringIO()
+    screen = BarScreen(Console(file=drawn, force_terminal=True, width=120))
+    screen.take(f"{HEAD}shop/orders: [committed]")
+    screen.take(f"{HEAD}{LINE}")
+    screen.end()
+    said = drawn.getvalue()
+    assert "shop/orders: [committed]\n" in said
+    assert "8,982 of 20,000 rows, 1,200 rows/s, 3 committed, 9 s left" in said
+    assert "requests" not in said
