@@ -1,4 +1,7 @@
-"""Dagster resources: the ``lake``, the ``budget``, and the ``api`` clients that share it."""
+"""Dagster resources: the ``lake``, the ``budget``, and the ``api`` clients that share it.
+
+``deployment`` puts them together from the settings.
+"""
 
 from resources.api import ApiResource
 from resources.budget import BudgetResource
