@@ -134,6 +134,7 @@ def _values(manifest: Manifest) -> dict[str, Any]:
     """Of an endpoint with partition values: how many, and those that are behind."""
     notes = manifest.notes
     metadata: dict[str, Any] = {} if notes.each is None else {"values": len(notes.each)}
+    metadata |= _lanes(notes.values)
     if behind := notes.values.get("behind"):
         metadata["values_behind"] = sum(len(names) for _, names in behind)
         if failures := notes.values.get("failures"):
@@ -141,6 +142,29 @@ def _values(manifest: Manifest) -> dict[str, Any]:
     if further := notes.values.get("from"):
         metadata["values_read_from_further_back"] = sum(len(names) for _, names in further)
     return metadata
+
+
+def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a source that is read in lanes: what came of them, by reason, and each without rows."""
+    if "lanes" not in values:
+        return {}
+    found: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
+    if values["reasons"]:
+        named = [
+            {"outcome": outcome, "reason": code, "lanes": n}
+            for outcome, code, n in values["reasons"]
+        ]
+        found["lanes_by_reason"] = table(named)
+    if values["failures"]:
+        found["lanes_without_rows"] = table([_lane(each) for each in values["failures"]])
+    return found
+
+
+def _lane(failure: Mapping[str, Any]) -> dict[str, Any]:
+    account, _, region = str(failure["parent"]).partition("/")
+    outcome = failure.get("outcome", "failed")
+    said = {"account": account, "region": region, "outcome": outcome}
+    return {**said, "reason": failure["kind"], "sentence": failure["reason"]}
 
 
 def proof_in_words(manifest: Manifest) -> str:

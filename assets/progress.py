@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from assets.charts import RequestBins, request_chart
-from pipeline.http.client import Client
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
+from resources.api import ApiClient
 
 _SAMPLE_EVERY_S = 1.0
 LINE_EVERY_S = 5
@@ -61,7 +61,7 @@ class RequestTimeline:
 
 
 async def report(
-    client: Client,
+    client: ApiClient,
     outcome: RunOutcome,
     log: Callable[[str], None],
     timeline: RequestTimeline,
@@ -77,7 +77,7 @@ async def report(
             log(line(outcome, client, time.monotonic() - began, limited=limited))
 
 
-def line(outcome: RunOutcome, client: Client, passed_s: float, *, limited: bool) -> str:
+def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bool) -> str:
     """One line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to show.

@@ -26,6 +26,7 @@ def source_definitions(
     jobs = {source.source: source_job(source) for source in sources}
     sweeps = [source_sweeps(source) for source in sources]
     by_partition = names_a_partition(sys.argv)
+    own = [source for source in sources if source.lanes is None]
     return dg.Definitions(
         assets=[
             *(
@@ -35,7 +36,7 @@ def source_definitions(
             *(api_spec(source) for source in sources),
             *filter(None, sweeps),
             *(each.asset for each in broken),
-            budget_page(sources),
+            *([budget_page(own)] if own else []),
         ],
         jobs=[*jobs.values(), *(each.job for each in broken)],
         schedules=[

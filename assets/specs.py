@@ -31,7 +31,7 @@ def api_spec(source: Source) -> dg.AssetSpec:
         api_key(source),
         group_name=source.source,
         description=source.description or f"The API at {source.base_url}",
-        kinds={"rest"},
+        kinds={"aws" if source.lanes else "rest"},
         owners=source.owners,
         tags=dict(source.tags),
         metadata={"dagster/uri": source.base_url},

@@ -33,13 +33,11 @@ from assets.progress import (
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
-from pipeline.http.cache import cached
-from pipeline.http.client import Client
-from pipeline.http.request_batching import batching
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
 from resources import ApiResource, LakeResource
+from resources.api import ApiClient
 
 BACKFILL_TAG = "dagster/backfill"
 RUN_RETRY_TAG = "dagster/retry_number"
@@ -135,12 +133,19 @@ class Step:
 
     async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
-        async with (
-            self._api.session(self._source, half_open=half_open, share=self._share()) as client,
-            batching(client, self._source) as packer,
-            cached(client, packer, self._source, self._api.cache) as sender,
-        ):
-            run = RunContext(self._source, lake, sender, self._run_id(), lambda: datetime.now(UTC))
+        async with self._api.sending(
+            self._source, self._endpoints, half_open=half_open, share=self._share()
+        ) as api:
+            client = api.client
+            run = RunContext(
+                self._source,
+                lake,
+                api.sender,
+                self._run_id(),
+                lambda: datetime.now(UTC),
+                values=dict(api.values),
+                lanes=api.lanes,
+            )
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
@@ -158,7 +163,7 @@ class Step:
                 if warning := too_fast(client.budget.stats, limited=self._limited):
                     self._warn(warning)
 
-    async def _report(self, client: Client) -> None:
+    async def _report(self, client: ApiClient) -> None:
         await report(client, self._outcome, self._info, self._timeline, limited=self._limited)
 
     @property
@@ -181,7 +186,7 @@ class Step:
             return run.root_run_id or run.run_id
         return run.run_id
 
-    def _done(self, lake: ObjectStore, client: Client, result: PartitionResult) -> None:
+    def _done(self, lake: ObjectStore, client: ApiClient, result: PartitionResult) -> None:
         manifest = result.manifest
         self._info(
             f"{result.endpoint} {manifest.partition}: {result.outcome}, "
@@ -193,7 +198,7 @@ class Step:
         last = manifest.partition == self._outcome.wanted[result.endpoint][-1]
         self._recorder.record(lake, result, self._shared_metadata(client), last=last)
 
-    def _shared_metadata(self, client: Client) -> dict[str, Any]:
+    def _shared_metadata(self, client: ApiClient) -> dict[str, Any]:
         """Metadata of the run so far: the endpoints of a source share one budget."""
         if self._shared and time.monotonic() - self._shared_at < _SHARED_FOR_S:
             return self._shared

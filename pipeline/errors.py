@@ -86,7 +86,15 @@ def machine_problem(error: BaseException | None) -> str:
 
 
 class HeadraceError(Exception):
-    """Base of every error that the engine raises on purpose. ``str(error)`` is for the user."""
+    """Base of every error that the engine raises on purpose. ``str(error)`` is for the user.
+
+    :ivar outcome: what it means for the lane of a source that it came in: ``none``, ``denied``,
+        ``throttled`` or ``failed``. Elsewhere it has no meaning.
+    :ivar code: the reason in one word, as the API says it; empty if it says none.
+    """
+
+    outcome = "failed"
+    code = ""
 
     def __str__(self) -> str:
         return printable(super().__str__())

@@ -65,6 +65,20 @@ class LateRequest(Protocol):
 
 
 @dataclass(frozen=True)
+class OperationCall:
+    """An operation of AWS in one lane: its sender makes the request of it.
+
+    :ivar rows: where the response has its rows.
+    """
+
+    service: str
+    operation: str
+    account: str
+    region: str
+    rows: str = ""
+
+
+@dataclass(frozen=True)
 class HttpRequest:
     """A request without credentials.
 
@@ -72,6 +86,7 @@ class HttpRequest:
     :ivar endpoint: whose page it is: what a status means may depend on that; not sent.
     :ivar keep: allows the cache to keep the response; not sent.
     :ivar late: gives the request that is sent in place of this one, when the budget lets it go.
+    :ivar call: the operation that is called, with ``content`` as its parameters in JSON.
     """
 
     method: str
@@ -82,6 +97,7 @@ class HttpRequest:
     endpoint: str = field(default="", compare=False)
     keep: CachePolicy | None = None
     late: LateRequest | None = None
+    call: OperationCall | None = None
 
     @property
     def whole_url(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.config.aws_source import AwsSource
 from pipeline.config.source import Source
 
 _PLAIN = {"integer": "whole number", "boolean": "true or false", "null": "nothing"}
@@ -19,7 +20,10 @@ def reference() -> str:
         "",
         *_table("The file", schema),
     ]
-    for name, model in sorted(schema.get("$defs", {}).items()):
+    aws = AwsSource.model_json_schema(by_alias=True)
+    lines += _table("A file of kind aws", aws)
+    models = {**aws.get("$defs", {}), **schema.get("$defs", {})}
+    for name, model in sorted(models.items()):
         if model.get("properties"):
             lines += _table(name, model)
     return "\n".join(lines).rstrip() + "\n"

@@ -6,7 +6,8 @@ rows, ``limits`` the pace; ``validation`` says whether the parts of an endpoint 
 pages follow each other is ``pipeline.pagination``'s. ``folders`` loads all sources, each by itself,
 and finds those that share a budget. ``loader`` reads the YAML (``yaml_lines``), puts ``settings``
 in and turns each mistake into one sentence with file, line and a hint for a wrong key.
-``json_schema`` describes the YAML to an editor.
+``json_schema`` describes the YAML to an editor. ``aws_source`` is the YAML of the kind ``aws``, and
+``lanes`` what the engine knows of it: accounts and regions, each with a session of its own.
 """
 
 from pipeline.config.endpoint import Endpoint

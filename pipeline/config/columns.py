@@ -105,6 +105,8 @@ def _alike(value: Any, wanted: Any) -> Any:
 
 
 STAR: Final = "*"
+STALE: Final = "_stale"
+"""Of lanes: the row is of an earlier partition, since its lane could not be read in this one."""
 OF_VALUES: Final = ("parent", "each")
 """What begins the name of something that is known of the partition value."""
 _TIMES: Final = ("window.start", "window.end", "now")

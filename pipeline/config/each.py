@@ -126,8 +126,25 @@ class EachConfig(EachList):
         rest = {name: part for name, part in data.items() if name not in named}
         return {**rest, "lists": {**rest.get("lists", {}), **named}} if named else data
 
+    @property
+    def found_in_run(self) -> bool:
+        """True if the source finds the values when a run begins, and each run may find others."""
+        return False
+
+    @property
+    def in_lanes(self) -> bool:
+        """True if the values are lanes of the source, or rows that know theirs."""
+        return False
+
+    @property
+    def lists_failures(self) -> bool:
+        """True if a value that fails is listed, and the others go on."""
+        return self.max_failed_share > 0
+
     @model_validator(mode="after")
     def _has_values(self) -> "EachConfig":
+        if self.found_in_run:
+            return self
         of_its_own = self.values is not None or self.endpoint is not None
         if self.lists and of_its_own:
             raise ValueError(

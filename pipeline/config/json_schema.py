@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.config.aws_source import AwsSource
 from pipeline.config.source import Source
-from pipeline.model import NAME
+from pipeline.model import NAME, Model
 
 _SETTING = {"type": "string", "pattern": r"\$\{"}
 _NARROW = frozenset({"integer", "number", "boolean"})
@@ -20,29 +21,42 @@ _REFERENCE = "#/$defs/"
 
 
 def source_schema() -> dict[str, Any]:
-    """The schema of a whole file."""
-    schema = Source.model_json_schema(by_alias=True)
+    """The schema of a whole file, by its kind: an API, or AWS."""
+    api, aws = _schema_of(Source, "Endpoint"), _schema_of(AwsSource, "AwsEndpoint")
+    defs = {**aws.pop("$defs"), **api.pop("$defs")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A source of Headrace",
+        "if": {"properties": {"kind": {"const": "aws"}}, "required": ["kind"]},
+        "then": aws,
+        "else": api,
+        "$defs": dict(sorted(defs.items())),
+    }
+
+
+def _schema_of(model: type[Model], endpoint: str) -> dict[str, Any]:
+    """The schema of a file of one kind.
+
+    :param endpoint: the model of its endpoints.
+    """
+    schema = model.model_json_schema(by_alias=True)
     defs: dict[str, Any] = schema["$defs"]
-    for name in _reached(defs, "Endpoint"):
+    for name in _reached(defs, endpoint):
         defs[name] = _partial(defs[name])
     defs["Column"] = {"anyOf": [{"type": "string"}, {"$ref": f"{_REFERENCE}ColumnSpec"}]}
     _short_columns(defs)
     schema["properties"]["defaults"] = {
-        "$ref": f"{_REFERENCE}Endpoint",
+        "$ref": f"{_REFERENCE}{endpoint}",
         "description": "merged under each endpoint; an endpoint's own word wins",
     }
     schema["properties"]["endpoints"] = {
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": NAME},
-        "additionalProperties": _or_null({"$ref": f"{_REFERENCE}Endpoint"}),
+        "additionalProperties": _or_null({"$ref": f"{_REFERENCE}{endpoint}"}),
     }
-    found = _with_settings(schema)
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A source of Headrace",
-    }
-    return {**head, **{key: value for key, value in found.items() if key != "title"}}
+    found: dict[str, Any] = _with_settings(schema)
+    return {key: value for key, value in found.items() if key != "title"}
 
 
 def _reached(defs: Mapping[str, Any], name: str) -> set[str]:

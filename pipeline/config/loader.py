@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -31,6 +31,9 @@ from pipeline.model import NAME, Model
 from pipeline.pagination import PAGINATION
 from pipeline.partitions import SCHEMES
 
+if TYPE_CHECKING:
+    from pipeline.config.aws_source import AwsSource
+
 _Schema = dict[str, Any]
 _FEW: Final = 12
 _NEAR: Final = 0.8
@@ -46,12 +49,13 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
 
     :param data: what the YAML says: which of several kinds a part of it is of.
     """
-    key, schema = path[-1], _schema(Source, _families())
+    of_aws = data.get("kind") == "aws"
+    key, schema = path[-1], _schema(_aws_source() if of_aws else Source, _families())
     siblings = _keys_at(path[:-1], schema, data)
     if near := difflib.get_close_matches(key, siblings, n=1, cutoff=_NEAR):
         return f": did you mean {near[0]!r}?"
     for whose, model in (("an endpoint", Endpoint), ("the source", Source)):
-        if key in _schema(model, _families())["properties"]:
+        if not of_aws and key in _schema(model, _families())["properties"]:
             return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
     if any(key in model.get("properties", {}) for model in schema["$defs"].values()):
         return " here, but elsewhere: see docs/sources-reference.md"
@@ -60,6 +64,13 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
     if 0 < len(siblings) <= _FEW:
         return f": expected {', '.join(siblings)}"
     return ": take it away, or see docs/sources-reference.md"
+
+
+def _aws_source() -> "type[AwsSource]":
+    """The model of the kind ``aws``. botocore's models are only read for who reads AWS."""
+    from pipeline.config.aws_source import AwsSource
+
+    return AwsSource
 
 
 def _families() -> tuple[tuple[str, ...], ...]:
@@ -144,7 +155,7 @@ def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
     data, lines, filled = _parse(file, text, settings, missing)
     merged = without_left_out(merge_defaults(data))
     try:
-        source = Source.model_validate(merged).with_limits_of_key()
+        source = _source_of(merged, missing)
     except ValidationError as error:
         found = [
             sentence
@@ -159,7 +170,19 @@ def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
         raise ConfigError("\n".join(found))
     origin = Origin(file, {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
     source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
-    return source.with_secrets(_sent(lines, settings, source))
+    return source.with_secrets([*source.secrets, *_sent(lines, settings, source)])
+
+
+def _source_of(data: dict[str, Any], missing: "_Missing") -> Source:
+    """The source of a file's data, by its kind: an API, or AWS.
+
+    :raises ConfigError: settings are missing. Service models are not read for a source without.
+    """
+    if data.get("kind") != "aws":
+        return Source.model_validate(data).with_limits_of_key()
+    if missing.of:
+        raise ConfigError("\n".join(missing.sentences))
+    return _aws_source().model_validate(data).as_source()
 
 
 def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from pipeline.auth import AUTH, NO_AUTH, Auth
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
+from pipeline.config.lanes import LaneAccess
 from pipeline.config.limits import (
     BreakerConfig,
     LimitsConfig,
@@ -175,6 +176,18 @@ class Source(Model):
     _credentials: tuple[str, ...] = ()
     _secrets: tuple[SecretStr, ...] = ()
     _origin: Origin | None = None
+    _lanes: LaneAccess | None = None
+
+    def with_lanes(self, lanes: LaneAccess) -> "Source":
+        """This source, which is read in lanes: accounts and regions, each with its own session."""
+        found = self.model_copy()
+        found._lanes = lanes
+        return found
+
+    @property
+    def lanes(self) -> LaneAccess | None:
+        """How its lanes are found and asked; None for an API that is asked at ``base_url``."""
+        return self._lanes
 
     def with_origin(self, origin: Origin) -> "Source":
         """This source, which can say in which lines of which file it stands."""

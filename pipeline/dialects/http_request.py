@@ -16,7 +16,9 @@ from urllib.parse import quote
 
 import orjson
 
+from pipeline.aws.regions import GLOBAL
 from pipeline.config.endpoint import Endpoint
+from pipeline.config.lanes import OperationTemplate
 from pipeline.config.request import (
     OPTIONAL,
     PLACEHOLDER,
@@ -31,7 +33,7 @@ from pipeline.dialects import placeholders
 from pipeline.dialects.igdb import condition, statement
 from pipeline.dialects.placeholders import bound, floor_of, has_end, instant_of, slice_of
 from pipeline.errors import ContractBroken
-from pipeline.messages import HttpRequest, RawText
+from pipeline.messages import HttpRequest, OperationCall, RawText
 from pipeline.model import fits_header
 from pipeline.pagination.page import JsonToken, PageRequest, with_keys_as_sent
 from pipeline.partitions.window import Window
@@ -54,6 +56,8 @@ def build_page_request(
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
     values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
+    if isinstance(endpoint.request, OperationTemplate):
+        return _operation(base_url, name, endpoint, endpoint.request, page, values)
     values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
     if page.url is not None:
@@ -66,6 +70,28 @@ def build_page_request(
     more = endpoint.paging.parameters(page).items()
     params = filled.params + tuple((key, _text(value)) for key, value in more)
     return replace(filled, params=params, endpoint=name)
+
+
+def _operation(
+    base_url: str,
+    name: str,
+    endpoint: Endpoint,
+    template: OperationTemplate,
+    page: PageRequest,
+    values: Values,
+) -> HttpRequest:
+    """The call of an operation in the lane that the page is of."""
+    filled = _filled_json(template.json_body or {}, values)
+    params = {} if filled is _DROP else filled
+    call = OperationCall(
+        template.service,
+        template.operation,
+        account=fill(template.account, values) or "",
+        region=fill(template.region, values) or GLOBAL,
+        rows=template.rows,
+    )
+    content = orjson.dumps({**params, **endpoint.paging.parameters(page)})
+    return HttpRequest("POST", base_url, content=content, endpoint=name, call=call)
 
 
 def _for_page(endpoint: Endpoint, request: HttpTemplate, page: PageRequest) -> HttpTemplate:

@@ -9,8 +9,8 @@ In the order in which a page goes through them:
   faster than that; ``completeness`` proves that no row is missing, notices loops, and doubts a page
   that should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
-  which rows came already; ``fan_out`` reads the pages of each value of a list; ``prefetch`` keeps
-  pages on their way.
+  which rows came already; ``fan_out`` reads the pages of each value of a list, and
+  ``value_failures`` say what one does that can't be read; ``prefetch`` keeps pages on their way.
 - Each of these readers yields batches with the ``position`` behind them, which a later attempt
   resumes from. ``plan`` says which of them an endpoint's YAML means.
 """

@@ -14,7 +14,7 @@ as a whole      a value that can fail, of a partition that nothing reads again: 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Final
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pipeline.config.each import ValueList, lists_of
 from pipeline.config.endpoint import Endpoint
-from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
@@ -36,13 +36,11 @@ from pipeline.extract.position import (
     ResumePosition,
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order
+from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
 Value = str | int
-_LONGEST_REASON: Final = 300
-_MOST_LISTED: Final = 100
-"""Failed values that a manifest lists; their number counts all."""
 
 
 @dataclass(frozen=True)
@@ -66,64 +64,6 @@ class PartitionValue:
     def of(cls, value: Value) -> "PartitionValue":
         """A value of which nothing else is known."""
         return cls(str(value), value, members=(str(value),))
-
-
-FAIL_PARTITION: Final = None
-"""The failure policy under which a value that can't be read fails the partition."""
-
-
-@dataclass(frozen=True)
-class ListFailures:
-    """A value that fails is listed, and the others go on; too many of them fail the partition.
-
-    :ivar max_failed_share: of all values, 0 to 1.
-    :ivar timeout_s: a value that takes longer has failed; None = no limit.
-    :ivar parent: the endpoint whose rows the values are of.
-    :ivar key: of the YAML, whose ``max_failed_share`` it is.
-    :ivar followed: no value may fail, since the next partition is committed already.
-    """
-
-    max_failed_share: float
-    timeout_s: float | None
-    parent: str
-    key: str = "parents"
-    followed: bool = False
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> "ListFailures | None":
-        """That of the YAML; None (``FAIL_PARTITION``) for ``each`` of which no value may fail."""
-        parents, each = endpoint.parents, endpoint.each
-        if parents is not None:
-            return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
-        if each is None or not each.max_failed_share:
-            return FAIL_PARTITION
-        above = next((one.endpoint for one in lists_of(endpoint) if one.endpoint), "")
-        return cls(each.max_failed_share, each.timeout_s, above, "each")
-
-    def check(self, failed: Sequence[FailedValue], values: int) -> None:
-        """:raises ContractBroken: more of the values failed than may."""
-        share = len(failed) / max(1, values)
-        if not failed or share <= self.max_failed_share:
-            return
-        first = failed[0]
-        dot = "" if first.reason.endswith((".", "?")) else "."
-        noun = "parents" if self.key == "parents" else "values"
-        leaves = (
-            f" {noun.capitalize()} that are deleted at the API leave the list when `{self.parent}` "
-            "is materialized again" + (" for this day" if self.key == "parents" else "")
-            if self.parent
-            else ""
-        )
-        if self.followed:
-            leaves = (
-                " The next partition is committed, and does not read back for them. "
-                f"Materialize both partitions together.{leaves}"
-            )
-        raise ContractBroken(
-            f"{len(failed)} of {values} {noun} failed, and at most "
-            f"{self.max_failed_share:.1%} may ({self.key}.max_failed_share); the first is "
-            f"`{first.value}`: {first.reason}{dot}{leaves}"
-        )
 
 
 def written_values(one: ValueList) -> tuple[PartitionValue, ...]:
@@ -152,6 +92,9 @@ def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
         raise ValueError("the values are not all in the YAML")
     written = [written_values(one) for one in lists]
     return written[0] if len(written) == 1 else tuple(product_of(written))
+
+
+_NONE_FAILED: Final = ListFailures(0.0, None, "")
 
 
 class PagesOfValue:
@@ -214,6 +157,8 @@ class FanOutReader:
         failures: ListFailures | None = FAIL_PARTITION,
         ordered: bool = False,
         as_a_whole: bool | None = None,
+        gate: AbstractAsyncContextManager[object] | None = None,
+        keep: Callable[[PartitionValue], pa.Table] | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
         :param concurrency: values at the same time.
@@ -221,7 +166,13 @@ class FanOutReader:
         :param failures: what a value that fails does.
         :param ordered: rows come in the order of the list, else as they come.
         :param as_a_whole: see the module; None: if a value may fail.
+        :param gate: is passed before a value is read; other readers share it.
+        :param keep: the rows that a value had before, for those that could not be read.
         """
+        self._gate = gate or nullcontext()
+        self._keep = keep
+        self._errors = failures.errors if failures else ListFailures.errors
+        self._with_rows = 0
         self._pages = pages
         self._values = values
         self._reader = reader
@@ -250,7 +201,10 @@ class FanOutReader:
         start = FanOutPosition.of(position) or FanOutPosition()
         self._open, self._next = dict(start.open), start.next
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
-        self.failed += start.failed
+        if start.kept:
+            raise CannotResume("rows of values that could not be read are staged")
+        self._with_rows = start.with_rows
+        self._take_up(start.failed)
         self._pages_of_ended = self.progress.pages
         self.progress.of_values = len(self._values)
         async with aclosing(self._batches()) as batches:
@@ -264,21 +218,40 @@ class FanOutReader:
         self.progress.values = len(self._values)
         if self._failures is not None:
             self._failures.check(self.failed, len(self._values))
-        self.progress.contiguous = self._proved and not self.failed
+        async for kept in self._kept_rows():
+            yield kept
+        self.progress.contiguous = self._proved and not self.failed_members
+
+    async def _kept_rows(self) -> AsyncGenerator[PageBatch, None]:
+        """The rows that values which could not be read had before, once no other comes."""
+        if self._keep is None:
+            return
+        failed = self.failed_members
+        for value in (value for value in self._values if failed.issuperset(value.members)):
+            table = await asyncio.to_thread(self._keep, value)
+            if table.num_rows:
+                batch = self._handed_on(table, table.nbytes)
+                yield replace(batch, position=replace(self._position, kept=True))
+
+    def _take_up(self, failed: Sequence[FailedValue]) -> None:
+        """Values that an earlier attempt has passed over: some are read again."""
+        again = {each.value for each in failed if each.has_failed}
+        if self._failures is FAIL_PARTITION or not self._failures.reread:
+            again = set()
+        self.failed += [each for each in failed if each.value not in again]
+        for index in (n for n, value in enumerate(self._values) if value.name in again):
+            self._open[index] = None
 
     @property
     def failed_members(self) -> frozenset[str]:
         """The names of all values that were passed over, those of groups one by one."""
-        names = {failed.value for failed in self.failed}
+        names = {failed.value for failed in self.failed if failed.outcome != "none"}
         return frozenset(m for v in self._values if v.name in names for m in v.members)
 
     def summary(self) -> dict[str, Any]:
         """For the manifest: how many values were requested, and which failed."""
-        return {
-            "asked": len(self._values),
-            "failed": len(self.failed),
-            "failures": [failed.to_json() for failed in self.failed[:_MOST_LISTED]],
-        }
+        policy = self._failures or _NONE_FAILED
+        return policy.summary(self.failed, len(self._values), self._with_rows)
 
     def _batches(self) -> AsyncGenerator[_ValueBatch, None]:
         if self._ordered:
@@ -293,6 +266,11 @@ class FanOutReader:
             yield self._next - 1
 
     async def _page_by_page(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
+        async with self._gate:
+            async for batch in self._pages_of(index):
+                yield batch
+
+    async def _pages_of(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
         position = self._open[index]
         reader = self._reader_of(index)
         ended: _Ended | None = None
@@ -306,7 +284,7 @@ class FanOutReader:
                     if batch is None:
                         break
                     yield _ValueBatch(index, batch.table, batch.arrow_bytes, batch.position)
-        except (RequestRefused, ContractBroken, TimeoutError) as error:
+        except self._errors as error:
             if position is not None and reader.progress.pages == 0:
                 raise CannotResume(f"value {self._values[index].name}") from error
             if self._failures is FAIL_PARTITION:
@@ -317,6 +295,10 @@ class FanOutReader:
         yield _ValueBatch(index, last, ended=ended or _proof_of(reader))
 
     async def _as_a_whole(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
+        async with self._gate:
+            yield await self._whole(index)
+
+    async def _whole(self, index: int) -> _ValueBatch:
         reader = self._reader_of(index)
         tables: list[pa.Table] = []
         arrow_bytes = 0
@@ -327,17 +309,14 @@ class FanOutReader:
                     tables.append(batch.table)
                     arrow_bytes += batch.arrow_bytes
             table = _as_one(tables)
-        except (RequestRefused, ContractBroken, TimeoutError) as error:
-            yield _ValueBatch(index, pa.table({}), ended=self._failed(index, error))
-            return
-        yield _ValueBatch(index, table, arrow_bytes, ended=_proof_of(reader))
+        except self._errors as error:
+            return _ValueBatch(index, pa.table({}), ended=self._failed(index, error))
+        return _ValueBatch(index, table, arrow_bytes, ended=_proof_of(reader))
 
     def _failed(self, index: int, error: Exception) -> _Ended:
-        name, kind, reason = self._values[index].name, type(error).__name__, str(error)
-        if isinstance(error, TimeoutError):
-            timeout_s = self._failures.timeout_s if self._failures else None
-            kind, reason = "timeout", f"not read within {timeout_s or 0:g} s"
-        return _Ended(failed=FailedValue(name, kind, reason[:_LONGEST_REASON]))
+        if self._failures is FAIL_PARTITION:
+            raise error
+        return _Ended(failed=self._failures.failed(self._values[index].name, error))
 
     def _reader_of(self, index: int) -> EndpointReader:
         value = self._values[index]
@@ -352,20 +331,26 @@ class FanOutReader:
         self.progress.rows += table.num_rows
         reading = sum(progress.pages for progress in self._reading.values())
         self.progress.pages = self._pages_of_ended + reading
-        position = FanOutPosition(
+        return PageBatch(table, self._position, arrow_bytes)
+
+    @property
+    def _position(self) -> FanOutPosition:
+        return FanOutPosition(
             next=self._next,
             open=tuple(self._open.items()),
             failed=tuple(self.failed),
             proved=self._proved,
             proof_basis=self.progress.proof_basis,
+            with_rows=self._with_rows,
         )
-        return PageBatch(table, position, arrow_bytes)
 
     def _end(self, index: int, ended: _Ended) -> None:
         del self._open[index]
         self.progress.values = self._next - len(self._open)
         if ended.failed is not None:
             self.failed.append(ended.failed)
+        elif self._reading[index].rows:
+            self._with_rows += 1
         total, of_value = self.progress, self._reading.pop(index)
         self._proved &= ended.contiguous
         total.proof_basis = total.proof_basis.weaker(ended.proof_basis)

@@ -1,8 +1,11 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from itertools import pairwise
+
+import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
@@ -15,18 +18,13 @@ from pipeline.extract.confirmation import (
     no_pause,
 )
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import (
-    FAIL_PARTITION,
-    FanOutReader,
-    ListFailures,
-    PartitionValue,
-    values_in_yaml,
-)
+from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import PageSource
 from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
@@ -94,6 +92,8 @@ def reader_of(
     failures: ListFailures | None = FAIL_PARTITION,
     until_sure: bool = False,
     pause: Pause = no_pause,
+    gate: AbstractAsyncContextManager[object] | None = None,
+    keep: Callable[[PartitionValue], pa.Table] | None = None,
 ) -> EndpointReader:
     """What reads the endpoint's pages, ``ahead`` of them at the same time.
 
@@ -101,6 +101,7 @@ def reader_of(
     :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
     :param pause: waits before the confirmation of an end.
+    :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
     of = endpoint.parents or endpoint.each
     if of is None:
@@ -120,6 +121,8 @@ def reader_of(
         failures=failures,
         ordered=endpoint.parents is not None and whole,
         as_a_whole=whole,
+        gate=gate,
+        keep=keep if whole else None,
     )
 
 

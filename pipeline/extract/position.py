@@ -169,19 +169,38 @@ class SequentialPosition(ResumePosition):
 
 @dataclass(frozen=True)
 class FailedValue:
-    """A partition value (a parent, or a group of parents) whose rows could not be read."""
+    """A partition value (a parent, a group of parents, a lane) whose rows could not be read.
+
+    :ivar outcome: of a lane, what its error means: ``none`` and ``denied`` are no failures.
+    :ivar retryable: a later attempt may read it.
+    """
 
     value: str
     kind: str
     reason: str
+    outcome: str = "failed"
+    retryable: bool = False
 
-    def to_json(self) -> dict[str, str]:
+    @property
+    def has_failed(self) -> bool:
+        return self.outcome in ("failed", "throttled")
+
+    def to_json(self) -> dict[str, Any]:
         """As manifests list it, where each value is a parent."""
-        return {"parent": self.value, "kind": self.kind, "reason": self.reason}
+        found: dict[str, Any] = {"parent": self.value, "kind": self.kind, "reason": self.reason}
+        if self.outcome != "failed":
+            found["outcome"] = self.outcome
+        return found | ({"retryable": True} if self.retryable else {})
 
     @classmethod
-    def from_json(cls, data: Mapping[str, str]) -> "FailedValue":
-        return cls(data["parent"], data["kind"], data["reason"])
+    def from_json(cls, data: Mapping[str, Any]) -> "FailedValue":
+        return cls(
+            data["parent"],
+            data["kind"],
+            data["reason"],
+            data.get("outcome", "failed"),
+            data.get("retryable", False),
+        )
 
 
 @dataclass(frozen=True)
@@ -194,6 +213,8 @@ class FanOutPosition(ResumePosition):
     :ivar failed: values that were passed over.
     :ivar proved: the rows of all values that have ended are proved.
     :ivar proof_basis: what the proof of these rests on.
+    :ivar with_rows: how many of these had rows.
+    :ivar kept: rows are staged of values that could not be read, as they were before.
     """
 
     kind = "fan_out"
@@ -204,10 +225,14 @@ class FanOutPosition(ResumePosition):
     failed: tuple[FailedValue, ...] = ()
     proved: bool = True
     proof_basis: ProofBasis = ProofBasis.ONE_PAGE
+    with_rows: int = 0
+    kept: bool = False
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
             "next": self.next,
+            "with_rows": self.with_rows,
+            "kept": self.kept,
             "open": [[index, at.to_json() if at else None] for index, at in self.open],
             "failed": [failed.to_json() for failed in self.failed],
             "proved": self.proved,
@@ -222,6 +247,8 @@ class FanOutPosition(ResumePosition):
             tuple(map(FailedValue.from_json, data["failed"])),
             bool(data["proved"]),
             ProofBasis(data["proof_basis"]),
+            int(data.get("with_rows", 0)),
+            bool(data.get("kept", False)),
         )
 
 

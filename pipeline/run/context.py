@@ -28,6 +28,8 @@ class RunContext:
     :ivar held: the bytes of all rows that are not written yet.
     :ivar values: of endpoints whose values come from committed rows, by their names: read once.
     :ivar warned: warnings that a run logs once.
+    :ivar lanes: is passed before a lane of the source is read: so many at once; None: as many as
+        come.
     :ivar sleep: waits so many seconds, such as between an end and its confirmation.
     """
 
@@ -40,6 +42,7 @@ class RunContext:
     values: dict[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     values_lock: threading.Lock = field(default_factory=threading.Lock)
     warned: set[str] = field(default_factory=set)
+    lanes: asyncio.Semaphore | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @cached_property

@@ -21,7 +21,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, closing
+from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ import pyarrow as pa
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.fan_out import FanOutReader, ListFailures, PartitionValue
+from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import reader_of, shape_of
@@ -44,8 +44,10 @@ from pipeline.extract.position import (
     ResumePosition,
 )
 from pipeline.extract.seen_rows import Digests
+from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.context import RunContext
+from pipeline.run.kept_rows import keeper_of
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
     AFTER_END,
@@ -373,7 +375,13 @@ class _Stager:
             values=self._values,
             failures=self._failures,
             pause=pause_of(self._run.sleep),
+            gate=self._gate,
+            keep=keeper_of(self._run, self._endpoint, self._partition),
         )
+
+    @property
+    def _gate(self) -> AbstractAsyncContextManager[object] | None:
+        return self._run.lanes if self._spec.each and self._spec.each.in_lanes else None
 
     def _came_newest_first(self) -> bool:
         """Whether the newest partition shows that the feed comes newest first."""

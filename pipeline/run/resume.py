@@ -135,7 +135,7 @@ def select_values(
         return parents_of(run, endpoint, partition)
     values = listed_values(run, endpoint)
     behind = {} if previous_in_run else behind_of(run, endpoint, partition, values)
-    of_rows = bool(run.source.upstream(endpoint))
+    of_rows = bool(run.source.upstream(endpoint)) or (spec.each and spec.each.found_in_run)
     parts = [names_of(values) if of_rows else (), sorted(behind.items())]
     origin = digest_of(parts) if of_rows or behind else ""
     return ValueSelection(values, None, origin, behind)

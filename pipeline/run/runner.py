@@ -21,8 +21,8 @@ from pipeline.errors import (
     WindowRefused,
     WrongFormat,
 )
-from pipeline.extract.fan_out import ListFailures
 from pipeline.extract.position import ExtractionProgress
+from pipeline.extract.value_failures import ListFailures
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult, RunContext
 from pipeline.run.other_runs import check_joined, winner

@@ -18,6 +18,7 @@ from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.seen_rows import Digests
+from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitResult
 from pipeline.lake.current_rows import LateRows
@@ -254,6 +255,8 @@ class StagedPartition:
         found = self.extra.get("fan_out", {})
         failed, asked = found.get("failed", 0), found.get("asked", 0)
         noun = "parents" if self._spec.parents else "values"
+        if lanes := found.get("lanes"):
+            return Check("values_read", not failed, lanes_in_words(found, lanes), blocking=False)
         if not failed:
             return Check("values_read", True, f"{asked:,} {noun} were read", blocking=False)
         first = found["failures"][0]
@@ -405,7 +408,7 @@ class StagedPartition:
             self.window,
         )
         summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
-        worth = found.keys() - {"version"} or summary.get("failed")
+        worth = found.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**found, **summary} if worth else {}
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "HEADRACE_LAKE": "s3://lake/headrace",
     "HEADRACE_SOURCES": str(ROOT / "sources"),
+    "HEADRACE_AWS_ACCOUNTS": "self",
     "IGDB_CLIENT_ID": "an-id",
     "IGDB_CLIENT_SECRET": "a-secret",
     "IGDB_START": day(3),

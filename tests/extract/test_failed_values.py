@@ -7,11 +7,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fan_out import FAIL_PARTITION, FanOutReader, ListFailures, PartitionValue
+from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
+from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.support.positions import as_stored

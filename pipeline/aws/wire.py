@@ -1,0 +1,237 @@
+"""An operation of AWS as an HTTP request, and its response as JSON: by botocore, and without I/O.
+
+botocore writes the request, signs it and reads the response. The sending is the engine's: one place
+decides on budgets, retries and deadlines, and botocore's own retries have no part in it.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+from urllib.parse import unquote, urlencode
+
+import jmespath
+import orjson
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest, HeadersDict
+from botocore.credentials import ReadOnlyCredentials
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import BotoCoreError
+from botocore.parsers import ResponseParserError, create_parser
+from botocore.serialize import create_serializer
+
+from pipeline.aws.service_models import AwsOperation, loader, service
+from pipeline.errors import ConfigError
+
+NEXT: Final = "_next"
+"""In a page's JSON: the parameters of the next page; missing at the end."""
+_POLICIES: Final = frozenset({"AssumeRolePolicyDocument", "PolicyDocument", "Document"})
+_UNQUOTED: Final = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
+"""Shapes of Route 53 whose values its own lists give with a path before them: `/hostedzone/Z1`."""
+
+
+@dataclass(frozen=True)
+class ServiceEndpoint:
+    """Where a service is in a region, and what its signatures name.
+
+    :ivar url: without a path.
+    """
+
+    url: str
+    signing_name: str
+    signing_region: str
+
+
+@cache
+def service_endpoint(
+    service_name: str, region: str, override: str | None = None
+) -> ServiceEndpoint:
+    """The endpoint of a service in a region, by botocore's rules.
+
+    :param override: the URL to send to in place of AWS's own, such as an emulator's.
+    :raises ConfigError: the rules have none.
+    """
+    model = service(service_name)
+    name = str(model.signing_name)
+    if override is not None:
+        return ServiceEndpoint(override.rstrip("/"), name, region)
+    rules, provider = _rules(service_name)
+    given: dict[str, Any] = {"Region": region}
+    defaults = {n: of["default"] for n, of in rules["parameters"].items() if "default" in of}
+    try:
+        found = provider.resolve_endpoint(**{**defaults, **given})
+    except BotoCoreError as error:
+        raise ConfigError(f"`{service_name}` has no endpoint in `{region}`: {error}") from None
+    schemes: list[dict[str, Any]] = found.properties.get("authSchemes") or []
+    scheme = next((each for each in schemes if each.get("name") == "sigv4"), {})
+    return ServiceEndpoint(
+        str(found.url).rstrip("/"),
+        str(scheme.get("signingName", name)),
+        str(scheme.get("signingRegion", region)),
+    )
+
+
+@cache
+def _rules(service_name: str) -> tuple[dict[str, Any], EndpointProvider]:
+    rules = loader().load_service_model(service_name, "endpoint-rule-set-1")
+    return rules, EndpointProvider(rules, loader().load_data("partitions"))
+
+
+@dataclass(frozen=True)
+class WireRequest:
+    """A request without credentials."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+
+def written(operation: AwsOperation, params: Mapping[str, Any], endpoint_url: str) -> WireRequest:
+    """The HTTP request of an operation.
+
+    :raises ConfigError: the parameters do not fit the operation.
+    """
+    given = _fitted(operation, params)
+    try:
+        made = _serializer(operation.protocol).serialize_to_request(given, operation.model)
+    except (BotoCoreError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"the parameters of `{operation.name}` do not fit it ({error}): check `params`"
+        ) from None
+    url = endpoint_url + str(made["url_path"])
+    if query := made.get("query_string"):
+        text = query if isinstance(query, str) else urlencode(query, doseq=True)
+        url += ("&" if "?" in url else "?") + text
+    headers = {str(name): str(value) for name, value in made["headers"].items()}
+    body = made["body"]
+    if isinstance(body, Mapping):
+        body = urlencode(body, doseq=True)
+    content = body.encode() if isinstance(body, str) else bytes(body or b"")
+    return WireRequest(str(made["method"]), url, headers, content)
+
+
+def _fitted(operation: AwsOperation, params: Mapping[str, Any]) -> dict[str, Any]:
+    """With what botocore's own client changes of parameters."""
+    if operation.service != "route53" or operation.model.input_shape is None:
+        return dict(params)
+    shapes = operation.model.input_shape.members
+    return {
+        name: str(value).rsplit("/", 1)[-1]
+        if name in shapes and shapes[name].name in _UNQUOTED
+        else value
+        for name, value in params.items()
+    }
+
+
+@cache
+def _serializer(protocol: str) -> Any:
+    return create_serializer(protocol, include_validation=False)
+
+
+def signature(
+    request: WireRequest, credentials: ReadOnlyCredentials, endpoint: ServiceEndpoint
+) -> dict[str, str]:
+    """The headers that sign a request, as it is sent now."""
+    signed = AWSRequest(request.method, request.url, dict(request.headers), request.content)
+    kind = S3SigV4Auth if endpoint.signing_name == "s3" else SigV4Auth
+    kind(credentials, endpoint.signing_name, endpoint.signing_region).add_auth(signed)
+    before = {name.lower() for name in request.headers}
+    return {str(n): str(v) for n, v in signed.headers.items() if n.lower() not in before}
+
+
+@dataclass(frozen=True)
+class WireResponse:
+    """A response, read.
+
+    :ivar error: the code of an error; empty for a page.
+    :ivar message: of an error, in AWS's words.
+    """
+
+    members: Mapping[str, Any]
+    error: str = ""
+    message: str = ""
+
+
+def read(
+    operation: AwsOperation, status: int, headers: Mapping[str, str], body: bytes
+) -> WireResponse:
+    """What a response says.
+
+    :raises ValueError: it can't be read as the service's protocol has it.
+    """
+    raw = {"status_code": status, "headers": HeadersDict(headers), "body": body}
+    try:
+        found = _parser(operation.protocol).parse(raw, operation.model.output_shape)
+    except (ResponseParserError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the response can't be read ({type(error).__name__})") from None
+    said = found.pop("Error", None) or {}
+    found.pop("ResponseMetadata", None)
+    if status >= 300:
+        code = str(said.get("Code") or status).rpartition("#")[2].partition(":")[0]
+        return WireResponse({}, code, str(said.get("Message") or ""))
+    return WireResponse(_plain_policies(found) if operation.service == "iam" else found)
+
+
+def _plain_policies(value: Any) -> Any:
+    """IAM writes policies as a URL would have them; they are JSON."""
+    if isinstance(value, list):
+        return [_plain_policies(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: unquote(of) if name in _POLICIES and isinstance(of, str) else _plain_policies(of)
+        for name, of in value.items()
+    }
+
+
+@cache
+def _parser(protocol: str) -> Any:
+    return create_parser(protocol)
+
+
+def next_params(operation: AwsOperation, members: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters of the next page beside those of this one; None at the end."""
+    paging = operation.paging
+    if paging is None or (paging.more and not _search(paging.more, members)):
+        return None
+    found = {
+        name: value
+        for name, at in zip(paging.inputs, paging.outputs, strict=True)
+        if (value := _search(at, members)) not in (None, "", [], {})
+    }
+    return found or None
+
+
+def _search(expression: str, members: Mapping[str, Any]) -> Any:
+    return jmespath.search(expression, members)
+
+
+def has_rows(members: Mapping[str, Any], path: str) -> bool:
+    """Whether there is anything at the place of the rows."""
+    found: list[Any] = [members]
+    for part in filter(None, path.split(".")):
+        below: list[Any] = []
+        for value in found:
+            if part == "*":
+                below += value.values() if isinstance(value, Mapping) else value or ()
+            elif isinstance(value, Mapping) and value.get(part) is not None:
+                below.append(value[part])
+        found = below
+    return any(found)
+
+
+def page_json(operation: AwsOperation, members: Mapping[str, Any]) -> bytes:
+    """A page as the JSON decoder reads it, with the parameters of the next one."""
+    following = next_params(operation, members)
+    page = {**members, NEXT: following} if following is not None else members
+    return orjson.dumps(page, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if hasattr(value, "read"):
+        return value.read()
+    return str(value)

@@ -1,0 +1,188 @@
+"""What a value of a fan-out that can't be read does: the failure policies. Pure.
+
+=================  =========================================================================
+``FAIL_PARTITION``  it fails the partition
+``ListFailures``    it is listed, and the others go on, up to a share of failed ones
+``LaneFailures``    the same for lanes, which end in an outcome: rows, none, denied, throttled,
+                    failed
+=================  =========================================================================
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
+
+from pipeline.config.each import lists_of
+from pipeline.config.endpoint import Endpoint
+from pipeline.errors import (
+    ApiUnavailable,
+    AuthError,
+    ContractBroken,
+    HeadraceError,
+    RateLimited,
+    RequestRefused,
+    Retryable,
+    Unreachable,
+)
+from pipeline.extract.position import FailedValue
+
+OUTCOMES: Final = ("rows", "none", "denied", "throttled", "failed")
+_LONGEST_REASON: Final = 300
+_MOST_LISTED: Final = 100
+"""Failed values that a manifest lists; their number counts all."""
+_MOST_LANES: Final = 2_000
+"""Lanes without rows that a manifest lists, the failed ones first; their number counts all."""
+
+FAIL_PARTITION: Final = None
+"""The failure policy under which a value that can't be read fails the partition."""
+
+
+@dataclass(frozen=True)
+class ListFailures:
+    """A value that fails is listed, and the others go on; too many of them fail the partition.
+
+    :ivar max_failed_share: of all values, 0 to 1.
+    :ivar timeout_s: a value that takes longer has failed; None = no limit.
+    :ivar parent: the endpoint whose rows the values are of.
+    :ivar key: of the YAML, whose ``max_failed_share`` it is.
+    :ivar followed: no value may fail, since the next partition is committed already.
+    :cvar errors: those that are the value's own; any other ends the reading.
+    :cvar reread: a later attempt reads the values again that failed in an earlier one.
+    """
+
+    max_failed_share: float
+    timeout_s: float | None
+    parent: str
+    key: str = "parents"
+    followed: bool = False
+    errors: ClassVar[tuple[type[Exception], ...]] = (RequestRefused, ContractBroken, TimeoutError)
+    reread: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> "ListFailures | None":
+        """That of the YAML; None (``FAIL_PARTITION``) for ``each`` of which no value may fail."""
+        parents, each = endpoint.parents, endpoint.each
+        if parents is not None:
+            return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
+        if each is None or not each.lists_failures:
+            return FAIL_PARTITION
+        if each.in_lanes:
+            return LaneFailures(each.max_failed_share, each.timeout_s, "", "each")
+        above = next((one.endpoint for one in lists_of(endpoint) if one.endpoint), "")
+        return cls(each.max_failed_share, each.timeout_s, above, "each")
+
+    def failed(self, name: str, error: Exception) -> FailedValue:
+        """A value that an error has ended."""
+        kind, reason = type(error).__name__, str(error)
+        if isinstance(error, TimeoutError):
+            kind, reason = "timeout", f"not read within {self.timeout_s or 0:g} s"
+        return FailedValue(name, kind, reason[:_LONGEST_REASON])
+
+    def summary(self, failed: Sequence[FailedValue], values: int, with_rows: int) -> dict[str, Any]:
+        """For the manifest: how many values were requested, and which failed."""
+        return {
+            "asked": values,
+            "failed": len(failed),
+            "failures": [each.to_json() for each in failed[:_MOST_LISTED]],
+        }
+
+    def check(self, failed: Sequence[FailedValue], values: int) -> None:
+        """:raises ContractBroken: more of the values failed than may."""
+        share = len(failed) / max(1, values)
+        if not failed or share <= self.max_failed_share:
+            return
+        first = failed[0]
+        dot = "" if first.reason.endswith((".", "?")) else "."
+        noun = "parents" if self.key == "parents" else "values"
+        leaves = (
+            f" {noun.capitalize()} that are deleted at the API leave the list when `{self.parent}` "
+            "is materialized again" + (" for this day" if self.key == "parents" else "")
+            if self.parent
+            else ""
+        )
+        if self.followed:
+            leaves = (
+                " The next partition is committed, and does not read back for them. "
+                f"Materialize both partitions together.{leaves}"
+            )
+        raise ContractBroken(
+            f"{len(failed)} of {values} {noun} failed, and at most "
+            f"{self.max_failed_share:.1%} may ({self.key}.max_failed_share); the first is "
+            f"`{first.value}`: {first.reason}{dot}{leaves}"
+        )
+
+
+@dataclass(frozen=True)
+class LaneFailures(ListFailures):
+    """Of the lanes of a source, accounts and regions: each ends in an outcome, and all are counted.
+
+    ``none`` (an error that says that there is nothing) and ``denied`` are no failures. Whatever
+    else goes wrong in a lane is the lane's own, as each has a host, a session and limits of its
+    own; if too many fail, and a later attempt may read them, that attempt reads these alone.
+    """
+
+    errors: ClassVar[tuple[type[Exception], ...]] = (
+        RequestRefused,
+        ContractBroken,
+        TimeoutError,
+        AuthError,
+        Unreachable,
+        ApiUnavailable,
+        RateLimited,
+    )
+    reread: ClassVar[bool] = True
+
+    def failed(self, name: str, error: Exception) -> FailedValue:
+        plain = super().failed(name, error)
+        if not isinstance(error, HeadraceError):
+            return replace(plain, retryable=True)
+        kind = error.code or plain.kind
+        reason = plain.reason if error.outcome in ("failed", "throttled") else ""
+        retryable = isinstance(error, Retryable | Unreachable)
+        return FailedValue(name, kind, reason, error.outcome, retryable)
+
+    def summary(self, failed: Sequence[FailedValue], values: int, with_rows: int) -> dict[str, Any]:
+        """Every lane by its outcome, and those without rows by reason."""
+        counts = Counter(each.outcome for each in failed)
+        counts["rows"] = with_rows
+        counts["none"] += values - with_rows - len(failed)
+        reasons = Counter((each.outcome, each.kind) for each in failed)
+        listed = sorted((each for each in failed), key=lambda each: not each.has_failed)
+        return {
+            "asked": values,
+            "failed": sum(each.has_failed for each in failed),
+            "failures": [each.to_json() for each in listed[:_MOST_LANES]],
+            "lanes": {name: counts[name] for name in OUTCOMES},
+            "reasons": [[*reason, count] for reason, count in sorted(reasons.items())],
+        }
+
+    def check(self, failed: Sequence[FailedValue], values: int) -> None:
+        """:raises ContractBroken, ApiUnavailable: more of the lanes failed than may."""
+        broken = [each for each in failed if each.has_failed]
+        if not broken or len(broken) / max(1, values) <= self.max_failed_share:
+            return
+        first = broken[0]
+        text = (
+            f"{len(broken)} of {values} lanes failed, and at most {self.max_failed_share:.1%} may "
+            f"(`max_failed_share`); the first is `{first.value}`: {first.reason}"
+        )
+        if any(each.retryable for each in broken):
+            raise ApiUnavailable(text)
+        raise ContractBroken(text)
+
+
+def lanes_in_words(found: Mapping[str, Any], lanes: Mapping[str, int]) -> str:
+    """What came of the lanes, for a check: how many of each outcome, and why some have no rows."""
+    counts = ", ".join(f"{number:,} {outcome}" for outcome, number in lanes.items() if number)
+    reasons = ", ".join(
+        f"{count:,} {outcome} by {code}" for outcome, code, count in found.get("reasons", ())
+    )
+    text = f"{found['asked']:,} lanes: {counts or 'none'}" + (f" ({reasons})" if reasons else "")
+    if not found.get("failed"):
+        return text
+    first = found["failures"][0]
+    return (
+        f"{text}; those that failed or were denied keep their rows of the partition before, marked "
+        f"`_stale`; the first is `{first['parent']}`: {first['reason']}"
+    )

@@ -1,0 +1,313 @@
+"""Calls operations of AWS in lanes: each account, region and service has a client of its own.
+
+AWS counts requests by account, region and service, so each of them has a budget, shared by all
+processes that use it, and a breaker. Connections are shared by all. Clients that were not used for
+longest are closed when there are many: memory does not grow with the number of accounts.
+"""
+
+import asyncio
+import json
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, TypeVar
+
+import httpx
+
+from pipeline.aws import wire
+from pipeline.aws.rates import bucket_of
+from pipeline.aws.regions import EVERY, GLOBAL, global_region, service_is_in
+from pipeline.aws.service_models import any_operation
+from pipeline.config.lanes import LaneAccess
+from pipeline.config.limits import LimitsConfig, RateWindowConfig
+from pipeline.config.source import Source
+from pipeline.decode.body_checks import BadBody
+from pipeline.errors import ConfigError, HeadraceError, RequestRefused
+from pipeline.http.network import Proxies, tls_context
+from pipeline.http.retry import Breaker, BreakerState
+from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
+from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
+from pipeline.lanes.sessions import OWN, AccountSessions
+from pipeline.messages import HttpRequest, HttpResponse, OperationCall, RequestCounts
+from pipeline.ratelimit import Budget, BudgetStats
+from pipeline.redaction import keep_secrets_out
+
+T = TypeVar("T")
+OpenBudget = Callable[[Source], Budget]
+_OPEN: Final = 256
+"""Clients that are kept, whoever uses them."""
+_IN_THREAD: Final = 32 * 1024
+"""Bytes of a body from which on it is read in a thread."""
+
+
+class LaneKey(NamedTuple):
+    """What AWS counts requests by."""
+
+    account: str
+    region: str
+    service: str
+
+    @property
+    def budget(self) -> str:
+        """The name of its budget: the same for all sources."""
+        return "_".join(["aws", *self]).replace("-", "_").lower()[:60]
+
+
+@dataclass(eq=False)
+class _OpenClient:
+    client: LaneClient
+    endpoint: wire.ServiceEndpoint
+    closing: AsyncExitStack
+    users: int = 0
+
+
+class LaneBudgets:
+    """What all lanes have used of their budgets together."""
+
+    def __init__(self) -> None:
+        self.open: set[Budget] = set()
+        self._closed = BudgetStats()
+
+    def closed(self, budget: Budget) -> None:
+        """A budget is used no more; what it has used still counts."""
+        self.open.discard(budget)
+        self._closed = _sum(self._closed, budget.stats)
+
+    @property
+    def stats(self) -> BudgetStats:
+        found = self._closed
+        for budget in self.open:
+            found = _sum(found, budget.stats)
+        return found
+
+
+def _sum(one: BudgetStats, other: BudgetStats) -> BudgetStats:
+    return BudgetStats(
+        requests=one.requests + other.requests,
+        throttled=one.throttled + other.throttled,
+        waited_permit_s=one.waited_permit_s + other.waited_permit_s,
+        waited_slot_s=one.waited_slot_s + other.waited_slot_s,
+    )
+
+
+class LaneSender:
+    """Sends the calls of all lanes of a source.
+
+    :ivar unknown: by account, why its regions are not known.
+    """
+
+    breaker_state: Final = BreakerState.CLOSED.value
+    """Of the source as a whole: each lane has a breaker of its own."""
+
+    def __init__(
+        self, source: Source, transport: httpx.AsyncBaseTransport, open_budget: OpenBudget
+    ) -> None:
+        assert source.lanes is not None
+        self._stages = stages_of(source)
+        self._source, self._transport, self._open_budget = source, transport, open_budget
+        self.access: LaneAccess = source.lanes
+        self.sessions = AccountSessions(self.access, self._call_home)
+        self.budget = LaneBudgets()
+        self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
+        self._opening = asyncio.Lock()
+        self.unknown: dict[str, HeadraceError] = {}
+
+    async def fetch(
+        self,
+        request: HttpRequest,
+        read: Callable[[HttpResponse], Awaitable[T]],
+        label: object,
+        sent: RequestCounts,
+    ) -> T:
+        """Call an operation until ``read`` has read its response, a page as JSON.
+
+        :raises RequestRefused, AuthError, ApiUnavailable: of the lane that it is called in.
+        """
+        call = request.call
+        if call is None:
+            raise ConfigError("a source of kind `aws` calls operations, and no URLs")
+        if call.region == EVERY and (error := self.unknown.get(call.account)):
+            raise copy(error)
+        operation = operation_of(request)
+
+        async def read_page(response: HttpResponse) -> T:
+            try:
+                page = await self._page(operation, response, call.rows)
+            except ValueError as error:
+                raise BadBody(str(error)) from None
+            return await read(page)
+
+        where = f"{call.account}/{call.region}"
+        async with self._client(LaneKey(call.account, call.region, call.service)) as found:
+            made = wire.written(operation, json.loads(request.content or b"{}"), found.endpoint.url)
+            wired = replace(
+                request,
+                method=made.method,
+                url=made.url,
+                headers=made.headers,
+                content=made.content,
+            )
+            return await found.client.fetch(wired, read_page, f"{label} ({where})", sent)
+
+    async def _page(self, operation: Any, response: HttpResponse, rows: str) -> HttpResponse:
+        def page() -> HttpResponse:
+            said = wire.read(operation, response.status, response.headers, bytes(response.body))
+            following = wire.next_params(operation, said.members)
+            if following is None and not wire.has_rows(said.members, rows):
+                return replace(response, status=204, body=b"")  # a list that is there, and empty
+            return replace(response, body=wire.page_json(operation, said.members))
+
+        long = len(response.body) > _IN_THREAD
+        return await asyncio.to_thread(page) if long else page()
+
+    async def call(
+        self, account: str, region: str, service: str, api_name: str, params: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """What one call responds, as botocore reads it.
+
+        :raises HeadraceError: as ``fetch``.
+        """
+        operation = any_operation(service, api_name)
+
+        async def members(response: HttpResponse) -> Mapping[str, Any]:
+            try:
+                body = bytes(response.body)
+                return wire.read(operation, response.status, response.headers, body).members
+            except ValueError as error:
+                raise BadBody(str(error)) from None
+
+        async with self._client(LaneKey(account, region, service)) as found:
+            made = wire.written(operation, params, found.endpoint.url)
+            request = HttpRequest(
+                made.method,
+                made.url,
+                headers=made.headers,
+                content=made.content,
+                call=OperationCall(service, api_name, account, region),
+            )
+            label = f"{self._source.source}, {service}:{api_name} ({account}/{region})"
+            return await found.client.fetch(request, members, label, RequestCounts())
+
+    async def pages(
+        self, account: str, region: str, service: str, api_name: str
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """What all pages of one operation respond."""
+        operation, params = any_operation(service, api_name), dict[str, Any]()
+        while True:
+            said = await self.call(account, region, service, api_name, params)
+            yield said
+            following = wire.next_params(operation, said)
+            if following is None or following.items() <= params.items():
+                return
+            params = params | following
+
+    async def _call_home(
+        self, account: str, service: str, api_name: str, params: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        return await self.call(account, self.access.home_region, service, api_name, params)
+
+    @asynccontextmanager
+    async def _client(self, key: LaneKey) -> AsyncIterator[_OpenClient]:
+        async with self._opening:
+            found = self._clients.get(key) or await self._opened(key)
+            self._clients.move_to_end(key)
+            found.users += 1
+            await self._close_idle()
+        try:
+            yield found
+        finally:
+            found.users -= 1
+
+    async def _opened(self, key: LaneKey) -> _OpenClient:
+        region = global_region(self.access.home_region) if key.region == GLOBAL else key.region
+        try:
+            endpoint = wire.service_endpoint(key.service, region, self.access.endpoint_url)
+        except ConfigError as error:
+            raise _not_there(key, str(error)) from None
+        of_aws = self.access.endpoint_url is None and key.region != GLOBAL
+        if of_aws and not service_is_in(key.service, region):
+            raise _not_there(key, f"`{key.service}` is not in `{region}`")
+        source = self._source.model_copy(
+            update={"base_url": endpoint.url, "limits": self._limits(key)}
+        )
+        source = source.with_lanes(self.access)
+        closing = AsyncExitStack()
+        budget = await closing.enter_async_context(self._open_budget(source))
+        self.budget.open.add(budget)
+        http = httpx.AsyncClient(
+            auth=LaneSigner(self.sessions, key.account, endpoint),
+            headers={"User-Agent": "headrace"},
+            timeout=self._stages,
+            transport=BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
+            follow_redirects=False,
+        )
+        breaker = Breaker(source.breaker.failures, BreakerState.CLOSED)
+        client = LaneClient(
+            source, http, budget, breaker, sessions=self.sessions, account=key.account
+        )
+        found = self._clients[key] = _OpenClient(client, endpoint, closing)
+        return found
+
+    def _limits(self, key: LaneKey) -> LimitsConfig:
+        limits = self.access.limits
+        bucket = bucket_of(key.service, limits.services)
+        return LimitsConfig(
+            budget=key.budget,
+            windows=(RateWindowConfig(requests=bucket.burst, per_s=bucket.window_s),),
+            in_flight=limits.in_flight,
+            backfill_share=limits.backfill_share,
+            max_body_mb=limits.max_body_mb,
+        )
+
+    async def _close_idle(self) -> None:
+        for key in [key for key, each in self._clients.items() if not each.users]:
+            if len(self._clients) <= _OPEN:
+                return
+            await self._close(key)
+
+    async def _close(self, key: LaneKey) -> None:
+        found = self._clients.pop(key)
+        self.budget.closed(found.client.budget)
+        await found.closing.aclose()
+
+    async def aclose(self) -> None:
+        """Close all clients, and give back what they hold."""
+        for key in [*self._clients]:
+            await self._close(key)
+
+
+def _not_there(key: LaneKey, why: str) -> HeadraceError:
+    error = RequestRefused(f"{key.account}/{key.region}: {why}")
+    error.outcome, error.code = "none", "ServiceNotInRegion"
+    return error
+
+
+def stages_of(source: Source) -> httpx.Timeout:
+    """The time limits of the stages of a request."""
+    return httpx.Timeout(source.timeouts.read_s, connect=source.timeouts.connect_s, pool=None)
+
+
+@asynccontextmanager
+async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[LaneSender]:
+    """The sender of a source's lanes, whose connections live as long as the ``async with``.
+
+    :param open_budget: the budget of a source with the limits of one account, region and service.
+    :raises ConfigError, AuthError: there are no credentials, or they can't be used.
+    """
+    assert source.lanes is not None
+    keep_secrets_out()
+    tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
+    limits = source.lanes.limits
+    wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
+    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
+    sender = LaneSender(source, transport, open_budget)
+    try:
+        who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
+        sender.sessions.own_account = str(who["Account"])
+        yield sender
+    finally:
+        await sender.aclose()
+        await transport.aclose()

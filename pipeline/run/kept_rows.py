@@ -1,0 +1,61 @@
+"""The rows that a lane keeps while it can't be read: those of the partition before, marked stale.
+
+A lane that fails, or is denied, says nothing of its rows: left out, they would look deleted. So
+the partition has them as they were, with ``_stale`` true and the ``_extracted_at`` of when they
+were read. A lane that is read again replaces them.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.aws.regions import EVERY
+from pipeline.config.columns import STALE
+from pipeline.extract.fan_out import PartitionValue
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.read import again_if_vanished, of_manifests
+from pipeline.run.context import RunContext
+
+_NOTHING: Final = pa.table({})
+
+
+def keeper_of(
+    run: RunContext, endpoint: str, partition: str
+) -> Callable[[PartitionValue], pa.Table] | None:
+    """What gives the rows that a value had in the newest partition before; None: nothing is kept.
+
+    The rows of values that no column tells apart can't be found again, and are not kept.
+    """
+    spec = run.source.endpoints[endpoint]
+    if spec.each is None or not spec.each.in_lanes or spec.incremental:
+        return None
+
+    def keep(value: PartitionValue) -> pa.Table:
+        named = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
+        named = {column: of for column, of in named.items() if of not in (None, EVERY)}
+        if spec.each and spec.each.endpoint and "each" not in spec.value_columns.values():
+            return _NOTHING
+        name = run.source.source
+        earlier = [key for key in run.index.partitions(name, endpoint) if key < partition]
+        before = run.index.get(name, endpoint, earlier[-1]) if earlier else None
+        if before is None or not before.files:
+            return _NOTHING
+        found: Manifest = before
+        return again_if_vanished(run.lake, lambda: _rows(run, found, named), lambda: found.files)
+
+    return keep
+
+
+def _rows(run: RunContext, before: Manifest, named: dict[str, object]) -> pa.Table:
+    dataset = of_manifests(run.lake, [before])
+    if not named or not {*named} <= {*dataset.schema.names}:
+        return _NOTHING
+    conditions = [pc.field(column) == pa.scalar(value) for column, value in named.items()]
+    rows = dataset.to_table(filter=reduce(lambda a, b: a & b, conditions))
+    if STALE in rows.column_names:
+        rows = rows.drop_columns([STALE])
+    stale = pa.repeat(pa.scalar(True), rows.num_rows)
+    return rows.append_column(pa.field(STALE, pa.bool_()), stale)
