@@ -17,8 +17,8 @@ SITE = ROOT / "build" / "site"
 # Folders and files outside `docs/` whose Markdown is part of the site.
 OUTSIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "deploy", "benchmarks")
 EXAMPLES = "examples"
-AT_ROOT = ("llms.txt",)
-"""Files that are part of the site as they are."""
+AS_THEY_ARE = ("llms.txt", "docs/assets/*")
+"""Files that no page links to, as patterns."""
 LINK = re.compile(r"\]\(([^)#\s]+)")
 SNIPPET = re.compile(r'^\s*--8<--\s+"([^"]+)"', re.MULTILINE)
 
@@ -52,7 +52,8 @@ def stage(made: dict[str, str], root: Path = ROOT, to: Path = STAGE) -> list[Pat
     ``made`` maps a path below ``to`` to its text. Returns what ``to`` holds, as paths below it.
     """
     written = {path for page in pages(root) for path in (page, *linked(page, root))}
-    written |= {Path(name) for name in AT_ROOT if (root / name).is_file()}
+    for pattern in AS_THEY_ARE:
+        written |= {path.relative_to(root) for path in root.glob(pattern)}
     for path in written:
         _write(to / path, (root / path).read_bytes())
     for name, text in made.items():

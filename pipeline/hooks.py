@@ -43,7 +43,7 @@ def load_function(path: str, where: str) -> Callable[..., Any]:
             f"`{module.replace('.', '/')}.py` is in the folder of definitions.py, or installed; 2. "
             f"that it has `{name}`"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends is no module
         raise ConfigError(
             f"{where} {path!r} can't be imported: its module fails with {type(error).__name__}: "
             f"{cut(str(error), 200)}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
@@ -57,7 +58,8 @@ def _has_host(url: str) -> str:
         host = parts.hostname or ""
         host.encode("idna")
         parts.port  # noqa: B018 - looking at it raises
-    except ValueError:  # UnicodeError is one
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):  # UnicodeError is a ValueError
         host = ""
     if not host:
         raise ValueError("expected a host name, and a port up to 65535 if there is one")

@@ -15,6 +15,7 @@ FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 _DAY_US: Final = 86_400_000_000
+_MIDNIGHT: Final = re.compile(r"24(?::?00(?::?00)?)?", re.ASCII)
 _LEAP: Final = re.compile(r"(?P<minute>[0-9]{2}:?[0-9]{2}:?)60", re.ASCII)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIME: Final = re.compile(
@@ -23,7 +24,7 @@ _TIME: Final = re.compile(
 _ISO: Final = re.compile(
     r"(?P<day>[0-9]{4}-?[0-9]{2}-?[0-9]{2})"
     r"(?:[T ](?P<time>[0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?)(?:[.,](?P<fraction>[0-9]+))?)?"
-    r" ?(?:(?P<offset>Z|[+-][0-9]{2}(?::?[0-9]{2})?)(?:\[[\w+/-]+\])?)?",
+    r" ?(?:(?P<offset>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?(?: [A-Z]{2,5})?)(?:\[[\w+/-]+\])?)?",
     re.ASCII | re.IGNORECASE,
 )
 _DOTNET: Final = re.compile(r"/Date\((?P<ms>-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/", re.ASCII)
@@ -85,8 +86,8 @@ def has_offset(text: str) -> bool:
 
 
 def from_iso(text: str, zone: tzinfo = UTC) -> tuple[int, bool]:
-    """ISO 8601, and whether it had to be changed: digits beyond microseconds are cut, and a leap
-    second (RFC 3339, 5.7) is the second after it, as in POSIX.
+    """ISO 8601, and whether it had to be changed: digits beyond microseconds are cut, a leap second
+    (RFC 3339, 5.7) is the second after it, as in POSIX, and 24:00 the next day's 00:00.
 
     :param zone: of a text without an offset.
     """
@@ -96,18 +97,22 @@ def from_iso(text: str, zone: tzinfo = UTC) -> tuple[int, bool]:
     time, fraction = found["time"] or "00", found["fraction"] or ""
     if fraction and len(time.replace(":", "")) < 6:
         raise ValueError("a fraction of an hour or a minute")
+    midnight = _MIDNIGHT.fullmatch(time) is not None and not fraction.strip("0")
+    time = "00" if midnight else time
     leap = _LEAP.fullmatch(time)
     time = f"{leap['minute']}59" if leap else time
     local = datetime.fromisoformat(f"{found['day']}T{time}").replace(tzinfo=UTC)
     if found["offset"] is None:
         away = local.replace(tzinfo=zone).utcoffset() or timedelta()
     else:
-        offset = found["offset"].upper()
+        offset = found["offset"].upper().partition(" ")[0]  # Go: +0000 UTC
+        offset = "Z" if offset in ("UTC", "GMT") else offset
         away = datetime.fromisoformat(f"2000-01-01T00:00{offset}").utcoffset() or timedelta()
     micros = (local - EPOCH - away) // _MICROSECOND + int(fraction[:6].ljust(6, "0"))
     if leap and (micros := micros + 1_000_000) % _DAY_US >= 1_000_000:
         raise ValueError("a leap second that does not end a day of UTC")
-    return in_years(micros), bool(leap or fraction[6:].strip("0"))
+    micros += _DAY_US if midnight else 0
+    return in_years(micros), bool(leap or midnight or fraction[6:].strip("0"))
 
 
 def says_zone(form: str) -> bool:

@@ -5,10 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from pipeline.decode.inferred_columns import TypeConflict, join, settled, type_of
 from pipeline.decode.types import type_text
+from pipeline.errors import ContractBroken
+from pipeline.extract.capped_page import looks_capped
+from pipeline.model import split_path
 from sourcetool.times import has_time, is_instant, is_naive, written_time
 
 Row = dict[str, Any]
@@ -187,8 +191,15 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | counted
         found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
+        capped = _why_capped(found, body, headers)
+        if capped is not None:
+            found.params["page"] = "{page}"
+            found.paging = {"kind": "page", "limit": limit, "first": 1} | flag | counted
         found.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
+            if capped is None
+            else f"{capped}: how do its pages follow? The parameter page is a guess, and the first "
+            "run fails if the API has none of that name"
         )
     if found.paging["kind"] in ("page", "offset") and not counted:
         found.doubts.append(
@@ -196,6 +207,21 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
         )
     if found.paging["kind"] != "none" and size is None:
         found.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
+
+
+def _why_capped(found: Guess, body: Any, headers: Mapping[str, str]) -> str | None:
+    """Why the page looks like the first of several; None if it need not be."""
+    try:
+        why = looks_capped(
+            found.rows,
+            orjson.dumps(body),
+            {name.lower(): value for name, value in headers.items()},
+            found.params.values(),
+            split_path(found.rows_path),
+        )
+    except ContractBroken as error:
+        why = str(error)
+    return why and why.partition(". Check")[0]
 
 
 def _window(found: Guess, rows: list[Row]) -> None:

@@ -48,6 +48,11 @@ class CustomAuth(Auth):
                 f"`auth.path` {self.path!r} can't be used ({type(error).__name__}). Expected an "
                 "importable subclass of httpx.Auth."
             ) from None
+        except (Exception, SystemExit) as error:
+            raise ConfigError(
+                f"`auth.path` {self.path!r} can't be used: its module fails with "
+                f"{type(error).__name__}. Expected an importable subclass of httpx.Auth."
+            ) from None
         if not (isinstance(found, type) and issubclass(found, httpx.Auth)):
             raise ConfigError(f"`auth.path` {self.path!r} is not a subclass of httpx.Auth")
         return found

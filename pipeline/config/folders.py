@@ -18,7 +18,7 @@ from pipeline.auth.base import origin_of
 from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, cut
 from pipeline.model import NAME
 
 log = logging.getLogger("headrace.config")
@@ -135,13 +135,29 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
                 sources.append((load_source(file, env), place))
             except ConfigError as error:
                 broken.append(BrokenSource(name_in(file), str(error)))
+            except Exception as error:  # whatever is in a file: the others load
+                log.exception("%s can't be read", file)
+                reason = f"{file}: {type(error).__name__}: {cut(str(error), 300)}"
+                broken.append(BrokenSource(name_in(file), reason))
     count = Counter(source.source for source, _ in sources)
     for name in (name for name, n in count.items() if n > 1):
         place = next(place for source, place in reversed(sources) if source.source == name)
         reason = f"{place}: the source {name!r} is defined twice: give one another name"
         broken.append(BrokenSource(name, reason))
     loaded = {s.source: s for s, _ in sources if count[s.source] == 1}
-    return LoadedSources(tuple(with_shared_limits(loaded).values()), tuple(broken))
+    return LoadedSources(tuple(with_shared_limits(loaded).values()), _named_apart(broken, loaded))
+
+
+def _named_apart(
+    broken: Sequence[BrokenSource], loaded: Mapping[str, Source]
+) -> tuple[BrokenSource, ...]:
+    """One broken source a name, and none with the name of a source that loads: their assets and
+    jobs would have one name, and none of the deployment would load."""
+    reasons: dict[str, list[str]] = {}
+    for each in broken:
+        name = f"{each.name}_broken" if each.name in loaded else each.name
+        reasons.setdefault(name, []).append(each.reason)
+    return tuple(BrokenSource(name, "\n".join(said)) for name, said in reasons.items())
 
 
 def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source, ...]:

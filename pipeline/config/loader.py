@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _Schema = dict[str, Any]
 _FEW: Final = 12
 _NEAR: Final = 0.8
+_MOST_MISTAKES: Final = 30
+"""Of one file: a mistake in `defaults` is one of each endpoint."""
 """A key this like to one that belongs here is that one, misspelt, whatever it means elsewhere."""
 _BESIDE: Final = {
     "an endpoint": "its key and its request",
@@ -164,10 +166,10 @@ def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
             if not (missing.of and (item["type"] == "value_error" or missing.at(sentence)))
         ]
         found = sorted([*missing.sentences, *found], key=_line) if missing.of else found
-        raise ConfigError("\n".join(dict.fromkeys(found))) from None
+        raise ConfigError(_lines_of(file, [*dict.fromkeys(found)])) from None
     found = missing.sentences or _misfits(file, lines, source)
     if found:
-        raise ConfigError("\n".join(found))
+        raise ConfigError(_lines_of(file, found))
     origin = Origin(file, {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
     source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
     return source.with_secrets([*source.secrets, *_sent(lines, settings, source)])
@@ -183,6 +185,13 @@ def _source_of(data: dict[str, Any], missing: "_Missing") -> Source:
     if missing.of:
         raise ConfigError("\n".join(missing.sentences))
     return _aws_source().model_validate(data).as_source()
+
+
+def _lines_of(file: str, found: Sequence[str]) -> str:
+    """The first mistakes of a file, one a line, and how many more there are."""
+    more = len(found) - _MOST_MISTAKES
+    shown = [*found[:_MOST_MISTAKES], *([f"{file}: and {more} more mistakes"] if more > 0 else [])]
+    return "\n".join(shown)
 
 
 def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:

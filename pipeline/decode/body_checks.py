@@ -149,14 +149,33 @@ _BINARY: Final = (
     (b"Obj\x01", "Avro"),
     (b"%PDF", "PDF"),
     (b"SQLite format 3", "SQLite"),
+    (b"ARROW1", "Arrow"),
+    (b"ORC", "ORC"),
+    (b"\xd0\xcf\x11\xe0", "a file of Office (.xls, .doc)"),
+    (b"7z\xbc\xaf", "7z"),
+    (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"\xff\x06\x00\x00sNaPpY", "Snappy"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
 )
-_PACKED: Final = ("gzip", "ZIP", "bzip2", "xz", "zstd")
+_ZLIB: Final = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+_NO_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1d\x1f\x7f]")
+"""Control characters, which no text has at its begin."""
+_PACKED: Final = ("gzip", "ZIP", "bzip2", "xz", "zstd", "zlib (deflate)", "LZ4", "Snappy", "7z")
 _LOOKED_AT: Final = 65_536
 _LINES: Final = re.compile(rb"[}\]][ \t\r]*\n[ \t\r\n]*[{\[]")
 """Between two values, and nowhere inside of one: JSON's texts have no bare line's end."""
 _TOGETHER: Final = re.compile(rb"\A\s*\{[^{}\[\]]*\}\s*\{")
 _STREAM: Final = re.compile(rb"\A(data|event|id|retry):[ \w{\[]")
 _CALL: Final = re.compile(rb"\A(/\*\*/)?[\w$.]{1,100}\(\s*[\[{]")
+_YAML: Final = re.compile(
+    rb"\A(---[ \t]*\r?\n|- [\w-]+:( |\r?\n)|[\w-]+:[ \t]*\r?\n[ ]*- )", re.ASCII
+)
+_LITERAL: Final = re.compile(rb"\A[\[{\s]*('|[A-Za-z_$][\w$]*\s*:)")
+_COMMENT: Final = re.compile(rb"\A(//|/\*)")
+_SCRIPT: Final = re.compile(rb"\A(var|let|const|window\.)\s*[\w$.]+\s*=")
+_MULTIPART: Final = re.compile(rb"\A--[^\r\n]{1,70}\r?\n(Content-|\r?\n)", re.IGNORECASE)
+_BASE64: Final = re.compile(rb"\A(eyJ|W3si|WyJ|W1)[\w+/=.\r\n-]*\Z", re.ASCII)
 _GUARD: Final = re.compile(rb"\A(\)\]\}'|while\s*\(1\);|for\s*\(;;\);)")
 _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
@@ -171,6 +190,14 @@ def other_format(body: Body) -> str | None:
     for mark, name in _BINARY:
         if start.startswith(mark):
             return name
+    if start[:2] in _ZLIB:
+        return "zlib (deflate)"
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start[1:2] == b"\x00" and start[:1] in b"[{":
+        return "text in UTF-16 that does not say so"
+    if _NO_TEXT.search(start[:100]):
+        return "no text, but binary, as MessagePack and Protocol Buffers are"
     text = start.removeprefix(BOM).lstrip()
     if text.startswith(b"<"):
         html = re.match(rb"<(!doctype html|html|head|body)", text, re.IGNORECASE)
@@ -183,6 +210,12 @@ def other_format(body: Body) -> str | None:
         (_STREAM, "a stream of server-sent events"),
         (_CALL, "JSONP, JSON inside a call of a function"),
         (_GUARD, "JSON behind a guard against scripts"),
+        (_SCRIPT, "a script in JavaScript"),
+        (_COMMENT, "JSON with comments"),
+        (_MULTIPART, "multipart (MIME)"),
+        (_YAML, "YAML"),
+        (_BASE64, "base64"),
+        (_LITERAL, "a literal of Python or JavaScript, which is no JSON: its quotes are others"),
     ):
         if form.match(text):
             return name
@@ -230,7 +263,10 @@ def _start_of(data: Body) -> str:
 
 _ERROR: Final = frozenset(
     {"error", "errors", "errordescription", "errormessage", "errormsg", "errmsg", "errcode"}
-    | {"errorcode", "exception", "fault", "failure", "errortype", "apierror"}
+    | {"errorcode", "exception", "fault", "failure", "errortype", "apierror", "err", "errs"}
+    | {"errno", "haserror", "haserrors", "iserror", "failed", "isfailed", "failures", "exceptions"}
+    | {"errordetail", "errordetails", "errorinfo", "faultstring", "faultcode", "problems"}
+    | {"timedout", "incompleteresults", "partialresults", "partialfailure"}
 )
 _SUCCESS: Final = frozenset({"success", "succeeded", "issuccess", "successful", "ok", "isok"})
 _STATUS: Final = frozenset(
@@ -242,7 +278,7 @@ _MESSAGE: Final = frozenset(
 )
 _AROUND: Final = frozenset(
     {"meta", "metadata", "header", "headers", "status", "result", "response", "responsestatus"}
-    | {"responseheader", "info", "envelope", "error"}
+    | {"responseheader", "info", "envelope", "error", "shards"}
 )
 """Objects beside the rows that say how the request fared. Others may repeat its filter."""
 _FAILED: Final = re.compile(

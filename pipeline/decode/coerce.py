@@ -21,6 +21,7 @@ changed in silence. JSON pages come here only if pyarrow's strict reader refuses
     list, struct   an array, an object  by member                    anything else
 
 A fraction becomes the double nearest to it; a whole number must be held exactly. ``null`` fits all.
+In the place of a time an empty text and MySQL's zero date (0000-00-00) are null, and counted.
 """
 
 import base64
@@ -48,6 +49,11 @@ _NO_NUMBERS: Final = frozenset(["NaN", "Infinity", "-Infinity", "+Inf", "-Inf"])
 """How JSON of protocol buffers (MLflow) writes what JSON has no number for; and Prometheus."""
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,20}\.[0-9]{1,30}", re.ASCII)
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,19}", re.ASCII)
+_NO_TIME: Final = re.compile(r"\s*|0000-00-00(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?", re.ASCII)
+"""How APIs write that there is no time: an empty text (PHP), the zero date (MySQL)."""
+_INSTANTS: Final = frozenset(
+    {*timestamps.UNITS, "timestamp[iso]", "timestamp[dotnet]", "strptime", "forms", "date"}
+)
 _ANY_DECIMAL: Final = re.compile(
     r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?", re.ASCII
 )
@@ -97,6 +103,9 @@ def cell(value: object, declared: DeclaredType, conversions: ConversionCounts) -
         return None
     if isinstance(value, DuplicateMember):
         raise CellRefused(value.first, value.reason, "")
+    if isinstance(value, str) and declared.json in _INSTANTS and _NO_TIME.fullmatch(value):
+        conversions.converted()
+        return None
     return _RULES[declared.json](value, declared, conversions)
 
 

@@ -6,8 +6,8 @@ In the order in which a page goes through them:
   ``pages`` has the parsed page, its columns from around the rows, and the rows that land; ``feed``
   watches an endpoint that has its latest rows only. ``clock`` reads the API's own time.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
-  faster than that; ``completeness`` proves that no row is missing, notices loops, and doubts a page
-  that should be the only one.
+  faster than that; ``completeness`` proves that no row is missing, and notices loops;
+  ``capped_page`` doubts a page that says that rows are missing, or that should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
   which rows came already; ``fan_out`` reads the pages of each value of a list, and
   ``value_failures`` say what one does that can't be read; ``prefetch`` keeps pages on their way.

@@ -34,6 +34,9 @@ from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageRequest, PageSegment
 
+_LEAST_TO_SHARE = 10
+"""Rows of a page of which one may come again: of fewer it would be too large a part."""
+
 
 class ContiguousReader:
     """Pages that come in order of a unique key."""
@@ -79,7 +82,8 @@ class ContiguousReader:
         segments = self._paging.planned(head.request, replace(head.info, total=total))
         if segments is None:
             following = self._paging.next_request(head.request, replace(head.info, total=total))
-            segments = (PageSegment(following),) if following else ()
+            shared = following and self._with_shared_row(following, head)
+            segments = (PageSegment(shared),) if shared else ()
         async with aclosing(in_order(segments, self._chain, self._concurrency)) as pages:
             while not self._at_end and (page := await anext(pages, None)) is not None:
                 async for batch in self._joined(page):
@@ -144,7 +148,20 @@ class ContiguousReader:
             total = self.progress.total if info.total is None else info.total
             known = replace(info, total=total)
             ends = segment.closed or page.tail is not None
-            request = None if ends else self._paging.next_request(request, known)
+            following = None if ends else self._paging.next_request(request, known)
+            request = following and self._with_shared_row(following, page)
+
+    def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:
+        """The page after a full one, from the row before its last one on.
+
+        Else a row with the key of the last one would lie on neither page. Now the page after has
+        both, and is refused as two rows of one key are.
+        """
+        info = page.info
+        full = info.rows >= max(page.request.limit, _LEAST_TO_SHARE)
+        if not full or following.after != info.last or info.before_last is None:
+            return following
+        return replace(following, after=info.before_last)
 
     async def _requested(
         self, request: PageRequest, previous: ParsedPage | None
@@ -351,6 +368,7 @@ class ContiguousReader:
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
         self.progress.rows += table.num_rows
+        self.progress.doubt = self.progress.doubt or page.looks_incomplete
         if page.tail is not None:
             self._at_end = True
             self.progress.tail_rows += page.tail.rows_left

@@ -23,8 +23,8 @@ from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.placeholders import slice_of
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused, cut_bytes
+from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.extract.clock import clock_warning, server_time
-from pipeline.extract.completeness import looks_capped
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import (
@@ -37,6 +37,7 @@ from pipeline.extract.page_checks import (
     ends,
     in_order_of,
     inside,
+    key_before_last,
     newer_than,
     with_first_cursor,
     without_bounds,
@@ -305,7 +306,7 @@ class PageFetcher:
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
-            looks_capped=self._looks_capped(came, response),
+            looks_incomplete=self._looks_incomplete(came, response),
             newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
         )
 
@@ -333,6 +334,11 @@ class PageFetcher:
                 raise PageTokenDead(sentence, response.status)
             waits = asks_to_wait(response.headers, self._answers, response.body)
             raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
+        if response.status == 202 and not page.table.num_rows:
+            raise UnexpectedPage(
+                "the API responded with 202 (accepted) and no rows, which may not be ready yet: "
+                "`answers: {empty: [202]}`, if it means none"
+            )
         if beside := None if page.table.num_rows else self._error_beside(page, response):
             name, value = beside
             raise ContractBroken(
@@ -346,14 +352,20 @@ class PageFetcher:
         messages = self._endpoint.errors_at is None
         return self._reader.error_told(response.body, messages=messages)
 
-    def _looks_capped(self, rows: int, response: HttpResponse) -> str | None:
-        """Of paging none; what a feed reaches back to is a check of its own."""
+    def _looks_incomplete(self, rows: int, response: HttpResponse) -> str | None:
+        """Why rows may be missing in a page; what a feed reaches back to is a check of its own."""
         endpoint = self._endpoint
-        if endpoint.whole or not endpoint.paging.one_page or endpoint.feed or not rows:
+        if endpoint.whole or not rows:
             return None
-        if endpoint.counted:
+        selection = endpoint.row_selection
+        rows_at = None if selection.jmespath else selection.path
+        if endpoint.errors_at is None and (partial := says_partial(response.body, rows_at)):
+            return partial
+        if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
             return None
-        return looks_capped(rows, response.body, response.headers, endpoint.request_values)
+        values = endpoint.request_values
+        status, headers = response.status, response.headers
+        return looks_capped(rows, response.body, headers, values, rows_at, status=status)
 
     def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
         """What the user's function makes of the API's rows, with the columns that they lack."""
@@ -421,6 +433,7 @@ class PageFetcher:
             rows=items,
             first=first,
             last=last,
+            before_last=key_before_last(content.table, self._endpoint),
             cursor=edges.cursor,
             first_keys=edges.first_keys,
             boundary_keys=edges.boundary_keys,

@@ -30,6 +30,13 @@ def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
     return column[0].as_py(), column[-1].as_py()
 
 
+def key_before_last(table: pa.Table, endpoint: Endpoint) -> Any:
+    """The key of the last row but one, where pages go by the key; None if there is none."""
+    if table.num_rows < 2 or not endpoint.proven:
+        return None
+    return table[endpoint.key_of_rows[0]][-2].as_py()
+
+
 def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
     """How many rows at the start are covered: in key order, all that is new comes last."""
     if covered is None:

@@ -186,7 +186,7 @@ class ParsedPage:
         many rows lie behind that row.
     :ivar last_row_deleted: the row that the page was requested behind no longer exists.
     :ivar older_than_window: of a feed that comes newest first: no page behind it has new rows.
-    :ivar looks_capped: why it may not be all there is, where it should be the only page.
+    :ivar looks_incomplete: why it may lack rows that it should have.
     :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
         is what the API says.
     :ivar newer_than_reading: all of its rows changed after the reading began.
@@ -205,7 +205,7 @@ class ParsedPage:
     last_row_deleted: bool = False
     ends_by_empty: bool = False
     older_than_window: bool = False
-    looks_capped: str | None = None
+    looks_incomplete: str | None = None
     newer_than_reading: bool = False
     tail: TailEnd | None = None
 

@@ -207,7 +207,7 @@ class SequentialReader:
         """
         following, info, counts = self._next_request(page), page.info, self._counts
         self._stopped |= page.older_than_window
-        self.progress.doubt = self.progress.doubt or page.looks_capped
+        self.progress.doubt = self.progress.doubt or page.looks_incomplete
         self._note_tail(page)
         if self._previous is not None and following is None and page.tail is None:
             await check_last(self._pages, self._previous, page.request, info)

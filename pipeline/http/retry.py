@@ -23,8 +23,8 @@ back.
 form                              e.g.
 ================================  ==============================================================
 seconds                           ``30``, ``0.5``
-epoch, in seconds or ms           ``1795132800``: no quota takes thirty years
-duration                          ``17s``, ``6m0s``, ``1.5 min``, ``120ms``, ISO 8601's ``PT17S``
+epoch, in s, ms, µs or ns         ``1795132800``: no quota takes thirty years
+duration                          ``17s``, ``6m0s``, ``1.5 min``, ``0:01:30``, ISO 8601's ``PT17S``
 date (RFC 9110) or ISO 8601       ``Thu, 05 Nov 2026 13:01:30 GMT``, ``2026-11-05T13:01:30Z``
 ================================  ==============================================================
 
@@ -78,6 +78,9 @@ _PIECE: Final = re.compile(
     re.IGNORECASE,
 )
 _ISO: Final = re.compile(r"P(?=[\dT])(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_CLOCK: Final = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d\d(?:\.\d+)?)")
+_EPOCHS: Final = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""From which number on an epoch has so many units a second."""
 _UNIT_S: Final = {"ms": 0.001, "mi": 60.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -93,7 +96,8 @@ def wait_in(
     if number is not None and (abs(number) < 1e9 or math.isinf(number)):
         return number
     if number is not None:
-        return _until(number / 1000 if number > 1e12 else number, headers, now, surely)
+        unit = next((unit for least, unit in _EPOCHS if number > least), 1.0)
+        return _until(number / unit, headers, now, surely)
     if (seconds := duration_in(text)) is not None:
         return seconds
     at = instant_in(text)
@@ -115,6 +119,9 @@ def duration_in(text: str) -> float | None:
     if iso := _ISO.fullmatch(text.upper()):
         days, hours, minutes, seconds = (float(part or 0) for part in iso.groups())
         return days * 86_400 + hours * 3600 + minutes * 60 + seconds
+    if by_clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = (float(part or 0) for part in by_clock.groups())
+        return hours * 3600 + minutes * 60 + seconds
     pieces = list(_PIECE.finditer(text))
     if not pieces or "".join(piece[0] for piece in pieces) != text:
         return None

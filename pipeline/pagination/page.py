@@ -98,7 +98,8 @@ class PageRequest:
 class PageInfo:
     """What one page says of itself and of what follows.
 
-    :ivar first: the key of its first row (None in an empty page); ``last`` of its last.
+    :ivar first: the key of its first row (None in an empty page); ``last`` of its last,
+        ``before_last`` of the one before that.
     :ivar total: how many rows match in all, if the page or a count says so.
     :ivar cursor: the last cursor of its rows as ISO 8601, where pages follow by it;
         ``first_cursor`` the first one.
@@ -123,6 +124,7 @@ class PageInfo:
     explicit_empty: bool = False
     follows: bool | None = None
     pages: int | None = None
+    before_last: Key = None
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,11 @@ _EMPTY_BASELINE = (
     "left of the request without {start} mean something else (window.floor gives it a value), or "
     "does start lie before the first row?"
 )
+_MANY_ROWS: Final = 20
+_SHRUNK = (
+    "{:,} rows came, and {:,} in {}: has the API lost them, or did it respond in part? If the rows "
+    "are there, materialize this partition again"
+)
 _NO_VALUES = (
     "there are no values to read: the committed rows of {} have none{}; is its column right, and "
     "the filter?"
@@ -385,6 +390,9 @@ class StagedPartition:
             above = ", ".join(self.run.source.upstream(self.endpoint))
             filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
             return _NO_VALUES.format(above, filtered)
+        if self.window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
+            rows, before = self.attempt.staged_rows, newest.rows
+            return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
         gone = self._gone_values(newest) if self.window.start is not None else []

@@ -1,6 +1,7 @@
 """A source's YAML: each mistake is one sentence with file and line, and nothing else ever comes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -425,21 +426,40 @@ def test_many_unknown_keys_cost_one_schema_and_not_one_each(
     monkeypatch.setattr(BaseModel, "model_json_schema", classmethod(counted))
     loader._schema.cache_clear()
     keys = "".join(f"unknown_{n}: 1\n" for n in range(60))
-    assert len(said(tmp_path, HEAD + keys + TAIL).splitlines()) == 60
+    assert "and 30 more mistakes" in said(tmp_path, HEAD + keys + TAIL)
     assert len(made) <= 2
 
 
-def test_of_several_sources_the_broken_ones_take_down_themselves_alone(tmp_path: Path) -> None:
+def test_of_several_sources_the_broken_ones_take_down_themselves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = HEAD.replace("source: api", "source: other")
     (tmp_path / "a.yaml").write_text(HEAD + TAIL)
     (tmp_path / "b.yaml").write_text(other + "auth: {kind: bearer, token: '${TOKEN}'}\n" + TAIL)
     (tmp_path / "no-yaml.yaml").write_text("source: [")
+    (tmp_path / "ends.py").write_text("import sys; sys.exit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    named = HEAD.replace("source: api", "source: ends")
+    (tmp_path / "e.yaml").write_text(named + "endpoints: {a: {key: [id], transform: 'ends:x'}}\n")
+    nul = HEAD.replace("source: api", "source: nul").replace("base_url: http", 'base_url: "http')
+    (tmp_path / "n.yaml").write_text(re.sub(r"(base_url: .*)", r'\1/\\0"', nul) + TAIL)
+    (tmp_path / "dir.yaml").mkdir()
+    (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     (tmp_path / "twice.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
     (tmp_path / "twice2.yaml").write_text(HEAD.replace("source: api", "source: twice") + TAIL)
+    (tmp_path / "x.yaml").write_text("source: api\nbase_url: 5\n")
+    (tmp_path / "y.yaml").write_text("source: same\nbase_url: 6\n")
+    (tmp_path / "z.yaml").write_text("source: same\nbase_url: 7\n")
     found = load_all((str(tmp_path), str(tmp_path / "none.yaml")), {})
     assert [source.source for source in found.sources] == ["api"]
+    assert len({each.name for each in found.broken}) == len(found.broken)
     broken = {each.name: each.reason for each in found.broken}
-    assert broken.keys() == {"other", "no_yaml", "twice", "none"}
+    others = {"ends", "nul", "dir", "gone", "api_broken", "same"}
+    assert "y.yaml" in broken["same"]
+    assert "z.yaml" in broken["same"]
+    assert broken.keys() == {"other", "no_yaml", "twice", "none"} | others
+    assert "its module fails with SystemExit" in broken["ends"]
+    assert "base_url: expected a host name" in broken["nul"]
     assert "TOKEN is not set" in broken["other"]
     assert "this is not valid YAML" in broken["no_yaml"]
     assert "defined twice" in broken["twice"]
@@ -754,3 +774,11 @@ def test_the_schema_takes_what_loads_and_not_what_does_not(tmp_path: Path) -> No
     for text in NOT_TAKEN:
         assert not VALIDATOR.is_valid(as_json(text)), text
         said(tmp_path, text)
+
+
+def test_of_many_mistakes_the_first_are_shown_and_the_others_counted(tmp_path: Path) -> None:
+    endpoints = "".join(f"  t{n}: {{key: [id], cursr: at}}\n" for n in range(100))
+    lines = said(tmp_path, f"{HEAD}endpoints:\n{endpoints}").splitlines()
+    assert len(lines) == 31
+    assert lines[0].startswith("5: endpoints.t0.cursr")
+    assert lines[-1].endswith("and 70 more mistakes")

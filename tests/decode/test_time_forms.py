@@ -45,6 +45,8 @@ def read(endpoint: Endpoint, *values: object) -> tuple[list[datetime | None], fr
         ("timestamp[iso]", "2026-11-20T12:00:00Z[UTC]"),
         ("timestamp[iso]", "2026-11-20T13:00:00+01:00[Europe/Berlin]"),
         ("timestamp[iso]", "/Date(1795176000000+0100)/"),
+        ("timestamp[iso]", "2026-11-20 12:00:00 UTC"),
+        ("timestamp[iso]", "2026-11-20 13:00:00.000 +0100 CET"),
         ("timestamp[dotnet]", "/Date(1795176000000)/"),
         ("timestamp[%Y-%m-%dT%H:%M:%SZ[UTC]]", "2026-11-20T12:00:00Z[UTC]"),
         ("timestamp[%a, %d %b %Y %H:%M:%S %Z]", "Fri, 20 Nov 2026 07:00:00 EST"),
@@ -57,6 +59,20 @@ def read(endpoint: Endpoint, *values: object) -> tuple[list[datetime | None], fr
 )
 def test_a_form_of_a_time(kind: object, value: object) -> None:
     assert read(endpoint_of(kind), value, None) == ([NOON, None], frozenset())
+
+
+@pytest.mark.parametrize("kind", ["timestamp[iso]", "timestamp[s]", "timestamp[%Y-%m-%d %H:%M:%S]"])
+@pytest.mark.parametrize("nothing", ["", " ", "0000-00-00 00:00:00", "0000-00-00"])
+def test_an_empty_text_and_the_zero_date_are_no_time(kind: str, nothing: str) -> None:
+    value = {"timestamp[s]": "1795176000"}.get(kind, "2026-11-20 12:00:00")
+    assert read(endpoint_of(kind), value, nothing)[0] == [NOON, None]
+
+
+def test_the_end_of_a_day_is_the_begin_of_the_next() -> None:
+    (at,), _ = read(endpoint_of("timestamp[iso]"), "2026-11-19T24:00:00Z")
+    assert at == datetime(2026, 11, 20, tzinfo=UTC)
+    with pytest.raises(ContractBroken, match="expected a time"):
+        read(endpoint_of("timestamp[iso]"), "2026-11-19T24:01:00Z")
 
 
 def test_seconds_with_a_fraction_keep_their_microseconds() -> None:

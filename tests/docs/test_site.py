@@ -3,12 +3,13 @@
 import re
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from docsite import diagrams
+from docsite import diagrams, look
 from docsite.pages import ROOT, pages, stage
 from docsite.reference import checks, column_types, errors, generated, manifest
 from tests.support.copies import copy_of_project
@@ -190,3 +191,23 @@ def test_errors_are_there_by_their_text() -> None:
 def test_each_page_has_one_title() -> None:
     for path, text in generated().items():
         assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1, path
+
+
+# ---- in a browser
+
+
+@pytest.mark.slow
+def test_the_site_shows_without_an_error_and_without_a_network(site: Path, tmp_path: Path) -> None:
+    with look.eyes() as page:
+        for width in look.WIDTHS:
+            for name, text in look.SHOWN.items():
+                seen = look.look(page, name, text, width, site)
+                assert seen == look.Look((), (), 0), (name, width)
+        look.search(page, "watermark")
+        deadline = time.monotonic() + 60
+        while "matching documents" not in page.text():
+            assert time.monotonic() < deadline, "search finds nothing"
+            time.sleep(0.2)
+    made = look.pictures(tmp_path, site)
+    assert [file.name for file in made] == ["site-1400.png", "site-400.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in made)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.completeness import looks_capped
+from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.lake.s3 import Lake
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
@@ -35,6 +35,15 @@ def body(**beside: Any) -> bytes:
         {"meta": {"hasMore": True}},
         {"partial": True},
         {"truncated": True},
+        {"_links": {"next": {"href": "/things?page=2"}}},
+        {"meta": {"links": [], "pagination": {"last_page": 3}}},
+        {"totalPages": 4, "number": 0},
+        {"page": {"last": False}},
+        {"done": False, "nextRecordsUrl": "/query/01g-2000"},
+        {"pageInfo": {"hasNextPage": True, "endCursor": "x"}},
+        {"facets": [1], "paging": {"cursors": {"next": "abc"}}, "warnings": []},
+        {"NextMarker": "m"},
+        {"exceededTransferLimit": True},
     ],
 )
 def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None:
@@ -57,6 +66,10 @@ def test_what_stands_beside_the_rows_is_believed(beside: dict[str, Any]) -> None
         {"count": 7},
         {"total": 3},
         {"truncated": False},
+        {"_links": {"next": None, "self": {"href": "/things"}}},
+        {"totalPages": 1, "last": True, "done": True},
+        {"next_page": 0},
+        {"filters": [{"total": 900}]},
     ],
 )
 def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -> None:
@@ -64,10 +77,98 @@ def test_a_page_that_is_all_there_is_is_believed_to_be(beside: dict[str, Any]) -
     assert looks_capped(7, json.dumps(TAGS).encode(), {}, ()) is None
 
 
-@pytest.mark.parametrize("beside", [{"total": 8}, {"meta": {"totalCount": 900}}, {"count": 12}])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"total": 8},
+        {"meta": {"totalCount": 900}},
+        {"count": 12},
+        {"totalElements": "800"},
+        {"hits": {"total": {"value": 9, "relation": "eq"}}},
+        {"a": [1], "numFound": 8, "b": [2]},
+    ],
+)
 def test_a_total_that_says_more_is_an_error(beside: dict[str, Any]) -> None:
     with pytest.raises(ContractBroken, match=r"7 rows came, and the response says"):
         looks_capped(7, body(**beside), {}, ())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-total-count": "8"}, {"x-total": "80"}, {"content-range": "items 0-6/80"}],
+)
+def test_a_header_that_counts_more_is_an_error(headers: dict[str, str]) -> None:
+    with pytest.raises(ContractBroken, match=r"7 rows came, and the response says"):
+        looks_capped(7, json.dumps(TAGS).encode(), headers, ())
+
+
+def test_headers_and_the_status_say_that_there_is_more() -> None:
+    for headers in ({"x-next-page": "2"}, {"x-total-pages": "2"}, {"x-has-more": "true"}):
+        assert "there is more" in str(looks_capped(7, b"[]", headers, ()))
+    assert (
+        looks_capped(7, b"[]", {"x-next-page": "", "x-total-pages": "1", "x-total": "7"}, ())
+        is None
+    )
+    assert looks_capped(7, b"[]", {"content-range": "items 0-6/7"}, ()) is None
+    assert "a part" in str(looks_capped(7, b"[]", {}, (), status=206))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"errors": [{"message": "a shard is down"}]},
+        {"timed_out": True},
+        {"_shards": {"total": 5, "failed": 2}},
+        {"incomplete_results": True},
+    ],
+)
+@pytest.mark.parametrize("kind", ["kind: keyset, limit: 10", "kind: page, limit: 10"])
+def test_a_page_that_says_that_rows_are_missing_is_no_proof(
+    beside: dict[str, Any], kind: str, lake: Lake
+) -> None:
+    async def answer(request: Request) -> Response:
+        given = request.query_params
+        is_first = given.get("after") is None and given.get("page", "1") == "1"
+        return Response(
+            json.dumps({"rows": TAGS if is_first else []} | (beside if is_first else {}))
+        )
+
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints:
+              things:
+                request: {{params: {{after: "{{after}}", page: "{{page}}"}}}}
+                paging: {{{kind}}}
+                rows: rows
+                key: [id]
+            """.replace('page: "{page}"' if "keyset" in kind else 'after: "{after}", ', "")
+        )
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
+    (receipt,) = outcome.receipts
+    checks = {check["name"]: check for check in receipt.manifest.checks}
+    assert not receipt.manifest.proof.contiguous
+    assert f"`{next(iter(beside))}`" in checks["pages_contiguous"]["detail"]
+
+
+def test_words_of_partial_pages_inside_rows_say_nothing() -> None:
+    rows = [{"id": 1, "errors": ["x"], "timed_out": True, "_shards": {"failed": 1}}]
+    assert says_partial(json.dumps({"rows": rows, "errors": []}).encode(), ("rows",)) is None
+    assert says_partial(json.dumps(rows).encode(), ()) is None
+    assert says_partial(json.dumps({"rows": rows, "timed_out": False}).encode(), ("rows",)) is None
+
+
+def test_members_of_rows_say_nothing_of_pages() -> None:
+    row = {"id": 1, "total": 900, "next": "x", "count": 4, "has_more": True}
+    of_one = json.dumps(row).encode()
+    assert looks_capped(1, of_one, {}, (), ()) is None
+    by_name = json.dumps({"data": {"a": row, "b": row}, "total": 2}).encode()
+    assert looks_capped(2, by_name, {}, (), ("data",)) is None
+    grouped = json.dumps({"data": {"a": {"rows": [], "total": 5}}}).encode()
+    assert looks_capped(2, grouped, {}, (), ("data", "*", "rows")) is None
 
 
 def test_a_link_to_a_next_page_and_a_full_looking_page_are_told() -> None:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.config import Source
-from pipeline.errors import ContractBroken
+from pipeline.errors import ApiUnavailable, ContractBroken
 from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
@@ -150,6 +150,10 @@ TOLD: dict[str, tuple[Any, str]] = {
     "list": ({"errors": [{"message": "shard 3 is away"}], "things": []}, "shard 3 is away"),
     "code": ({"code": 503, "msg": "busy", "things": []}, '`msg` is "busy"'),
     "meta": ({"meta": {"status": 500}, "things": []}, "`meta.status` is 500"),
+    "number": ({"errno": 17, "things": []}, "`errno` is 17"),
+    "flag": ({"hasError": True, "things": []}, "`hasError` is true"),
+    "shards": ({"_shards": {"failed": 2}, "things": []}, "`_shards.failed` is 2"),
+    "timed out": ({"timed_out": True, "things": []}, "`timed_out` is true"),
     "words": ({"message": "Please upgrade your plan", "things": []}, "upgrade your plan"),
 }
 
@@ -204,3 +208,23 @@ def test_ok_when_says_what_success_is_whatever_else_is_told(lake: Lake, state: A
 def test_anything_but_ok_when_is_an_error_with_rows_or_without(lake: Lake, body: Any) -> None:
     said = error_of(Api(*(JSONResponse(body) for _ in range(9))), lake, OK_WHEN)
     assert f'`state` is {body.get("state", "null")}, expected 0, "fine" (`ok_when`)' in said
+
+
+def test_accepted_and_no_rows_is_not_ready_and_no_empty_day(lake: Lake) -> None:
+    ready = JSONResponse({"things": [{"id": 1}]})
+    soon = [JSONResponse({"things": []}, 202) for _ in range(2)]
+    with serving(Api(*soon, ready).app) as url:
+        (manifest,) = extract(source_at(url), lake, "things", DAY, NOW)
+    assert manifest.rows == 1
+    with serving(Api(*[JSONResponse({"things": []}, 202) for _ in range(9)]).app) as url:
+        outcome, _ = outcome_of(source_at(url), lake, "things", ["2026-11-01"], NOW)
+        error = outcome.failed[0].error
+        assert isinstance(error, ApiUnavailable)
+        assert "`answers: {empty: [202]}`" in str(error)
+
+
+def test_accepted_may_mean_that_there_are_none(lake: Lake) -> None:
+    empty = "errors_at: error\n            answers: {empty: [202]}"
+    with serving(Api(*[JSONResponse({"things": []}, 202) for _ in range(9)]).app) as url:
+        (manifest,) = extract(source_at(url, empty), lake, "things", DAY, NOW)
+    assert manifest.rows == 0

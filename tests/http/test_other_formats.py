@@ -1,10 +1,12 @@
 """Bodies of another format: told by name, after one retry, and no sign of an API that is down."""
 
+import base64
 import bz2
 import gzip
 import io
 import json
 import zipfile
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +73,16 @@ FORMATS = {
     "xml": (b"\xef\xbb\xbf<?xml version='1.0'?><rows/>", "HTML or XML"),
     "html": (b"<!DOCTYPE html><title>Log in</title>", "HTML or XML: 'Log in'"),
     "jsonp": (b"callback(" + JSON + b")", "JSONP"),
+    "zlib": (zlib.compress(JSON), "the body is zlib (deflate)"),
+    "orc": (b"ORC\n\x0b", "the body is ORC"),
+    "messagepack": (b"\x92\x81\xa2id\x01\x81\xa2id\x02", "no text, but binary"),
+    "utf-16 without a mark": (JSON.decode().encode("utf-16-le"), "UTF-16"),
+    "yaml": (b"---\n- id: 1\n- id: 2\n", "the body is YAML"),
+    "python": (b"[{'id': 1, 'ok': True}]", "a literal of Python or JavaScript"),
+    "comments": (b"// rows\n" + JSON, "JSON with comments"),
+    "script": (b"var rows = " + JSON, "a script in JavaScript"),
+    "multipart": (b"--x\r\nContent-Type: text/plain\r\n\r\n1\r\n--x--", "multipart"),
+    "base64": (base64.b64encode(JSON), "the body is base64"),
     "wide": ("id,text\n1,a\n".encode("utf-16"), "the body is CSV"),
 }
 

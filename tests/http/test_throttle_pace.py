@@ -40,6 +40,10 @@ def test_a_date_is_read_by_the_clock_of_the_api(ahead_s: int) -> None:
         ("PT17S", 17.0),
         ("17;w=60", 17.0),
         ("-5", 0.0),
+        ("0:00:17", 17.0),
+        ("06:00", 360.0),
+        (str(int((NOW.timestamp() + 17) * 1e6)), 17.0),
+        (str(int(NOW.timestamp() + 17) * 10**9), 17.0),
         ("soon", None),
     ],
 )

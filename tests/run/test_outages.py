@@ -101,7 +101,9 @@ def test_an_end_by_empty_pages_after_a_full_one_rests_on_no_keys(kind: str, lake
         outcome, _ = outcome_of(
             source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
         )
-    assert outcome.receipts[0].manifest.proof.rests_on in ("chain", None)
+    rests_on = outcome.receipts[0].manifest.proof.rests_on
+    # A keyset's last page has the last row of the full one: that is no empty page.
+    assert rests_on in (("keys",) if kind == "keyset" else ("chain", None))
     assert outcome.receipts[0].manifest.rows == ROWS
 
 
@@ -180,3 +182,17 @@ def test_a_sweep_that_misses_more_than_a_tenth_reads_again_and_later_ones_bring_
     assert capsys.readouterr().out.splitlines()[-2:] == [sweeps[1], "1 sweeps"]
     with pytest.raises(ReadRefused, match="has no sweep of"):
         take_back(lake, "api", "things", sweeps[0])
+
+
+@pytest.mark.parametrize(("left", "told"), [(0, True), (5, True), (6, False), (60, False)])
+def test_a_snapshot_that_shrinks_to_nothing_is_told(left: int, told: bool, lake: Lake) -> None:
+    shard = Shard()
+    with serving(shard.app) as url:
+        source = source_at(url, "keyset")
+        days = ["2026-11-02", "2026-11-03"]
+        first, _ = outcome_of(source, lake, "things", days[:1], NOW)
+        shard.rows = shard.rows[:left]
+        second, _ = outcome_of(source, lake, "things", days[1:], NOW)
+    assert first.receipts[0].manifest.notes.warning == ""
+    warning = second.receipts[0].manifest.notes.warning
+    assert ("60 in 2026-11-02" in warning) is told

@@ -58,7 +58,29 @@ def test_a_link_in_a_header_of_its_own() -> None:
         "header": "next-page",
         "total_header": "total-items",
     }
-    assert guessed(units(), X_Next_Page="2").paging == {"kind": "none"}
+    assert guessed(units(), X_Next_Page="").paging == {"kind": "none"}
+
+
+@pytest.mark.parametrize(
+    ("body", "params", "headers"),
+    [
+        ({"data": units(), "total": 900}, "fields=a", {}),
+        ({"data": units(), "meta": {"total_pages": 5}}, "fields=a", {}),
+        ({"data": units(), "truncated": True}, "fields=a", {}),
+        (units(), "fields=a", {"X_Next_Page": "2"}),
+        ([{"id": n, "changed": TIMES[0]} for n in range(100)], "fields=a", {}),
+        ([{"id": n, "changed": TIMES[0]} for n in range(12)], "top_n=12", {}),
+    ],
+)
+def test_no_page_that_looks_capped_is_proposed_as_all_there_is(
+    body: Any, params: str, headers: dict[str, str], tmp_path: Any
+) -> None:
+    found = guessed(body, params, **headers)
+    assert found.paging["kind"] == "page"
+    assert any("The parameter page is a guess" in doubt for doubt in found.doubts)
+    made = endpoint_of(found, f"https://api.test/v1/units?{params}", tmp_path)
+    assert made["paging"]["kind"] == "page"
+    assert made["request"]["params"]["page"] == "{page}"
 
 
 def test_stripe_goes_on_behind_its_last_row(tmp_path: Any) -> None:

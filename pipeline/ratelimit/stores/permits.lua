@@ -23,7 +23,7 @@ if step == 'take' then
     taken = 0
     if part == 0 then
       full_seen = math.max(full_seen, now)
-      redis.call('HSET', KEYS[3], 'full_seen', string.format('%.9f', full_seen))
+      redis.call('HSET', KEYS[3], 'full_seen', string.format('%.17g', full_seen))
     end
   end
   if taken > 0 then redis.call('ZADD', KEYS[1], ends, ARGV[FIRST]) end

@@ -20,9 +20,9 @@ from typing import Any
 
 from pipeline.errors import ConfigError, Retryable
 from pipeline.ratelimit import reservation
-from pipeline.ratelimit.limits import Limits, RateWindow
+from pipeline.ratelimit.limits import MAX_REQUESTS, MAX_WINDOWS, Limits, RateWindow
 from pipeline.ratelimit.reservation import Reservation
-from pipeline.ratelimit.state_layout import MARGIN_MAX, MARGIN_MIN, OUTSTANDING
+from pipeline.ratelimit.state_layout import LONG_AGO, MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.ratelimit.stores import server
 from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore, SendId
 from pipeline.ratelimit.stores.server import ANSWER_S, Calls, client_package
@@ -53,6 +53,10 @@ _CONSTANTS = json.dumps(
         "MARGIN_MAX": MARGIN_MAX,
         "OUTSTANDING": OUTSTANDING,
         "ADVERTISED_TTL_S": reservation.ADVERTISED_TTL_S,
+        "EPSILON_S": reservation.EPSILON_S,
+        "LONG_AGO": LONG_AGO,
+        "MAX_REQUESTS": MAX_REQUESTS,
+        "MAX_WINDOWS": MAX_WINDOWS,
     }
 )
 """The constants of the law, by the names that the script uses. An unknown name fails the script."""
@@ -110,7 +114,8 @@ class RedisStore(BudgetStore):
         if ticket is None:
             self._serial += 1
             self._member = f"{self._token}:{self._serial}"
-        return await self._calls.whole(self._ask("take"), lambda _: None)
+        step = "reserve" if ticket is None else "take"
+        return await self._calls.whole(self._ask(step), lambda _: None)
 
     def give_back(self, ticket: float) -> None:
         self._calls.background(self._ask("give_back"))

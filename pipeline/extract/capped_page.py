@@ -1,0 +1,180 @@
+"""Whether a page says that rows are missing, or the only one looks like a first one. Pure.
+
+What a response says beside its rows is believed (a total, a next page, a flag, a header); a number
+of rows that APIs cap their pages at is a hint. Members of lists, and what stands at the path of the
+rows, are rows and not looked at.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from pipeline.errors import ContractBroken
+from pipeline.messages import Body
+from pipeline.pagination.link import next_target
+
+_TOTAL: Final = re.compile(
+    r"(@?odata\.count|count|hits|matches|results_?count|total|(total|full|overall|filtered)_?(count"
+    r"|results|items|rows|records|elements|hits|size|entries)|num_?found|numberOfRecords"
+    r"|record_?count|x-total(-count|-results|-items|-records)?|total-count|x-count)",
+    re.IGNORECASE,
+)
+_PAGES: Final = re.compile(
+    r"((total|num|number_?of|max)_?pages|page_?count|pages|last_?page|x-(total-pages|pages|page-count)"
+    r"|x-pagination-(total-pages|page-count))",
+    re.IGNORECASE,
+)
+_TRUE: Final = re.compile(
+    r"(has_?more(_?(items|results|pages|rows|data))?|has_?next(_?page)?|more|more_?available|partial"
+    r"|is_?partial|truncated|is_?truncated|incomplete(_?results)?|limit_?(reached|exceeded)"
+    r"|exceeded_?transfer_?limit|x-has-(more|next)(-page)?)",
+    re.IGNORECASE,
+)
+_FALSE: Final = re.compile(r"(last|is_?last(_?page)?|done|end_?of_?(list|data)|complete)", re.I)
+"""Flags that say of a page that it is the last one."""
+_NEXT: Final = re.compile(
+    r"(@?(odata\.)?next(_?(page|link|url|href|cursor|token|key|marker|offset|start|records?_?url|"
+    r"page_?(token|url|link|cursor|key|id|number)|results?))?|end_?cursor|continuation(_?token)?"
+    r"|bookmark|scroll_?id|x-next(-page|-cursor|-token)?|x-continuation(-token)?)",
+    re.IGNORECASE,
+)
+_COMMON: Final = frozenset(
+    {20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1024}
+)
+"""Sizes of pages that APIs have by default, or allow at most; so are whole thousands."""
+_RANGE: Final = re.compile(r"\s*\w*\s*(\d+)-(\d+)/(\d+)\s*")
+_DEEPEST: Final = 4
+_MOST_BYTES: Final = 32 * 2**20
+_REMEDY: Final = (
+    "Check: 1. whether the API has pages: name them in `paging`; 2. if this is all there is: say "
+    "`whole: true`"
+)
+
+
+def looks_capped(
+    rows: int,
+    body: Body,
+    headers: Mapping[str, str],
+    params: Iterable[object],
+    rows_at: tuple[str, ...] | None = None,
+    *,
+    status: int = 200,
+) -> str | None:
+    """Why a page that should be all there is may be the first of several; None if it need not be.
+
+    :param rows: as the API sent them, before a ``transform``.
+    :param params: values of the request: a page may have as many rows as one of them says.
+    :param rows_at: the path of the rows, whose members are not looked at; () = all of the body.
+    :raises ContractBroken: the response counts more rows than came.
+    """
+    said = [*_members(body, rows_at), *headers.items()]
+    for name, value in said:
+        number = _whole(value)
+        if number is not None and number > rows and _TOTAL.fullmatch(name):
+            raise ContractBroken(
+                f"{rows:,} rows came, and the response says `{name}` = {number:,}. {_REMEDY}"
+            )
+    if (ranged := _RANGE.fullmatch(headers.get("content-range", ""))) and int(ranged[3]) > rows:
+        raise ContractBroken(
+            f"{rows:,} rows came, and the response says `Content-Range` = {ranged[0].strip()}. "
+            f"{_REMEDY}"
+        )
+    further = next((name for name, value in said if _goes_on(name, value)), None)
+    if further is not None:
+        return f"the response says that there is more (`{further}`). {_REMEDY}"
+    if next_target(headers.get("link", "")):
+        return f"the response names a next page (`Link`). {_REMEDY}"
+    if status == 206:
+        return f"the response has status 206, which means a part. {_REMEDY}"
+    asked = {int(str(value)) for value in params if str(value).isdecimal()}
+    if rows >= 10 and (rows in asked or rows in _COMMON or rows % 1000 == 0):
+        return f"{rows:,} rows came, as many as a page of several may have. {_REMEDY}"
+    return None
+
+
+def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:
+    """Why the rows of a page may be a part of those that it should have; None if they need not be.
+
+    Such a page comes from an API of several machines, of which one did not respond in time.
+
+    :param rows_at: as in ``looks_capped``.
+    """
+    if not any(_PARTIAL_WORD.search(edge) for edge in (body[:_EDGE], body[-_EDGE:])):
+        return None
+    name = next(
+        (name for name, v in _members(body, rows_at, lists=True) if _is_partial(name, v)), None
+    )
+    if name is None:
+        return None
+    return (
+        f"a page has rows, and says of itself that some are missing (`{name}`): the API may have "
+        "left out those of a machine that did not respond. Check: 1. the API's own status; 2. "
+        f"`errors_at: {name}`, if such a page is to be refused"
+    )
+
+
+_EDGE: Final = 4_000
+_PARTIAL_WORD: Final = re.compile(
+    rb'"(errors|timed_?out|incomplete_?results|partial_?(results|failure|data)|_shards)"', re.I
+)
+
+
+def _is_partial(name: str, value: Any) -> bool:
+    plain = name.lower().replace("_", "")
+    if plain == "shards" and isinstance(value, dict):
+        return bool(_whole(value.get("failed")))
+    if plain == "errors":
+        return isinstance(value, list | dict) and bool(value)
+    flags = ("timedout", "incompleteresults", "partialresults", "partialfailure", "partialdata")
+    return plain in flags and value is True
+
+
+def _goes_on(name: str, value: Any) -> bool:
+    """Whether a member or a header says that a page follows."""
+    if _NEXT.fullmatch(name):
+        return value not in ("", "null", "0", "-1", -1) and bool(value)
+    if _TRUE.fullmatch(name):
+        return value is True or str(value).lower() == "true"
+    if _FALSE.fullmatch(name):
+        return value is False
+    pages = _whole(value) if _PAGES.fullmatch(name) else None
+    return pages is not None and pages > 1
+
+
+def _whole(value: Any) -> int | None:
+    """A number of rows or pages."""
+    if isinstance(value, dict):
+        value = value.get("value")  # Elasticsearch: {"total": {"value": 9}}
+    if isinstance(value, bool) or value is None:
+        return None
+    text = str(value).strip()
+    return int(text) if text.isdecimal() and len(text) < 16 else None
+
+
+def _members(
+    body: Body, rows_at: tuple[str, ...] | None, *, lists: bool = False
+) -> list[tuple[str, Any]]:
+    """What stands beside the rows, by its own name; nothing if the body is no JSON object."""
+    if rows_at == () or len(body) > _MOST_BYTES:
+        return []
+    try:
+        parsed = orjson.loads(bytes(body))
+    except orjson.JSONDecodeError:
+        return []
+    return [*_walked(parsed, rows_at, 0, lists)]
+
+
+def _walked(
+    value: Any, rows_at: tuple[str, ...] | None, depth: int, lists: bool
+) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict) or depth > _DEEPEST:
+        return
+    for name, member in value.items():
+        inner = rows_at[1:] if rows_at and name == rows_at[0] else None
+        if inner == () or (inner and inner[0] == "*"):
+            continue  # the rows
+        if lists or not isinstance(member, list):
+            yield name, member
+            yield from _walked(member, inner, depth + 1, lists)
