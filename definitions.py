@@ -10,6 +10,7 @@ import dagster as dg
 from assets import (
     Webhook,
     alert_sensors,
+    check_metrics,
     chosen_executor,
     lost_runs,
     maintenance,
@@ -38,6 +39,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     """
     settings = Settings.read(env)
     check_lake_url(settings.lake)  # a wrong one is an error now, not one of each run
+    check_metrics(settings.metrics)
     loaded = load_all(tuple(map(_from_here, settings.sources)), env)
     if loaded.broken and (settings.strict or not loaded.sources):
         raise ConfigError(loaded.mistakes)

@@ -5,16 +5,17 @@ an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets o
 gone), ``not_loaded`` (what is shown of a source that can't be loaded), all together in
 ``source_definitions``, and as Dagster's components in ``component``. A step: ``executors`` (its
 process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
-``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
-records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``), ``failures``
-(how it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sync``
-(tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat`` has all that rests on
-private behaviour of Dagster's pinned version.
+``step`` (the engine inside it), ``progress`` and ``counters`` (while it runs), ``materializations``
+(what Dagster records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``),
+``failures`` (how it ends if something failed). For all sources together: ``usage``,
+``maintenance``, ``sync`` (tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat``
+has all that rests on private behaviour of Dagster's pinned version.
 """
 
 from assets.alerts import Webhook, alert_sensors
 from assets.assets import source_assets
 from assets.compat import names_a_partition
+from assets.counters import check_metrics
 from assets.deletions import source_sweeps
 from assets.executor_choice import chosen_executor
 from assets.executors import step_executor
@@ -33,6 +34,7 @@ __all__ = [
     "alert_sensors",
     "api_spec",
     "budget_page",
+    "check_metrics",
     "chosen_executor",
     "lost_runs",
     "maintenance",

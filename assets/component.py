@@ -22,6 +22,7 @@ from dagster.components import Scaffolder, ScaffoldRequest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from assets.alerts import Webhook, alert_sensors
+from assets.counters import check_metrics
 from assets.maintenance import maintenance, maintenance_schedule
 from assets.sensors import lost_runs
 from assets.source_definitions import source_definitions
@@ -170,6 +171,7 @@ def _settings() -> Settings:
     try:
         settings = Settings.read(os.environ)
         check_lake_url(settings.lake)
+        check_metrics(settings.metrics)
     except ConfigError as error:
         raise dg.DagsterInvalidDefinitionError(str(error)) from None
     return settings

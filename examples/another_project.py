@@ -19,6 +19,8 @@ from resources import LakeRows
 
 DAYS = dg.DailyPartitionsDefinition(os.environ.get("IGDB_START", "2026-11-01"), end_offset=1)
 """Those of the source: `start` and `timezone` of its YAML, and today."""
+GAMES = dg.AssetSpec(["igdb", "games"], partitions_def=DAYS)
+"""The asset of the other location, so that this one knows its partitions."""
 YESTERDAY_TOO = dg.AutomationCondition.in_latest_time_window(timedelta(days=2))
 """The newest partition is today's; the schedule materializes yesterday's."""
 
@@ -28,7 +30,7 @@ YESTERDAY_TOO = dg.AutomationCondition.in_latest_time_window(timedelta(days=2))
     group_name="reports",
     ins={
         "games": dg.AssetIn(
-            ["igdb", "games"],
+            GAMES.key,
             input_manager_key="lake_rows",
             metadata={"columns": ["id", "name", "rating"]},
         )
@@ -46,7 +48,7 @@ def rated(context: dg.AssetExecutionContext, games: pa.Table) -> None:
 
 
 defs = dg.Definitions(
-    assets=[rated],
+    assets=[GAMES, rated],
     sensors=[
         dg.AutomationConditionSensorDefinition(
             "automation",

@@ -21,5 +21,5 @@ def deployment_resources(settings: Settings) -> dict[str, Any]:
     budget = BudgetResource(where=settings.budget or default_budget_folder())
     return {
         "lake": LakeResource(url=settings.lake, s3=S3Resource()),
-        "api": ApiResource(budget=budget, cache=settings.cache),
+        "api": ApiResource(budget=budget, cache=settings.cache, metrics=settings.metrics),
     }

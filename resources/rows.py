@@ -1,13 +1,16 @@
 """The rows of an endpoint as the input of an asset downstream, in whatever project it is.
 
+    days = dg.DailyPartitionsDefinition("2026-11-01", end_offset=1)
+    theirs = dg.AssetSpec(["igdb", "games"], partitions_def=days)
+
     @dg.asset(
-        ins={"games": dg.AssetIn(["igdb", "games"], input_manager_key="lake_rows")},
-        partitions_def=dg.DailyPartitionsDefinition("2026-11-01", end_offset=1),
+        ins={"games": dg.AssetIn(theirs.key, input_manager_key="lake_rows")},
+        partitions_def=days,
     )
     def best_games(games: pa.Table) -> None: ...
 
     rows = LakeRows(url="s3://bucket/headrace", s3=S3Resource())
-    defs = dg.Definitions(assets=[best_games], resources={"lake_rows": rows})
+    defs = dg.Definitions(assets=[theirs, best_games], resources={"lake_rows": rows})
 
 Needs Headrace's folder on ``PYTHONPATH``, and nothing of its settings, sources or budgets.
 """
