@@ -4,34 +4,42 @@
     coverage_calendar(axis)                             committed, empty, missing, today
     request_chart(bins)                                 requests over time, the limit, waits, 429s
 
-Dagster's page shows an image whose address is the image itself (``data:``). All bars of one colour
-are one path, so that a picture of 90 partitions takes some 2 KB in Dagster's database. Sizes are in
-pixels; colours are readable on Dagster's light and dark pages.
+Dagster's page shows an image whose address is the image itself (``data:``), and shows Markdown in
+place only if it has less than 1,000 characters, the image among them: a longer one hides behind a
+link. So all bars of one colour are one path, runs of equal bars are one piece of it, and what still
+does not fit is drawn simpler: without gaps, then with fewer partitions. Sizes are in pixels;
+colours are readable on Dagster's light and dark pages.
 """
 
-import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Final
-from xml.sax.saxutils import escape
 
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.calendar import Calendar
 
 MOST_PARTITIONS: Final = 90
-_WIDTH: Final = 440
-_PLOT: Final = 64
+SHOWN_CHARS: Final = 1_000
+"""Markdown of fewer characters is shown in place (1.13: `MarkdownMetadataEntry` of the web app)."""
+_FEWER: Final = (90, 60, 40, 20)
+_WIDTH: Final = 400
+_PLOT: Final = 56
 _STRIP: Final = 12
-_TEXT: Final = "#7a808c"
-_BLUE, _ORANGE, _RED = "#4f7cac", "#e8890c", "#d64545"
-_GREEN, _PALE, _GREY, _TODAY = "#2ea56f", "#a5dcc0", "#b9bec7", "#2563eb"
+_WIDEST: Final = 26
 _CELL: Final = 12
 _STEP: Final = _CELL + 2
-_ACROSS: Final = 15
+_ACROSS: Final = 18
 _DAY: Final = timedelta(days=1)
 _TALL: Final = 3.0
 """A baseline that is so many times as tall as every other bar goes beyond the picture."""
+_COLOURS: Final = {
+    "committed": ("mediumseagreen", "green"),
+    "empty": ("paleturquoise", "pale"),
+    "missing": ("crimson", "red"),
+    "not taken": ("silver", "grey"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,10 @@ class PartitionAxis:
             keys.insert(0, before)
         return cls(calendar, keys, committed, today, counts_missing)
 
+    def last(self, most: int) -> "PartitionAxis":
+        """The same with fewer partitions."""
+        return replace(self, keys=self.keys[-most:])
+
     def state(self, key: str) -> str:
         """``committed``, ``empty``, ``missing``, ``not taken`` (a snapshot), or ``not yet``."""
         manifest = self.committed.get(key)
@@ -97,72 +109,79 @@ class RequestBins:
 
 
 def rows_by_partition(axis: PartitionAxis) -> str:
-    """Markdown: a bar of rows for each partition, late rows in orange and marked below the axis."""
+    """Markdown: a bar of rows for each partition, with the late rows of it in orange."""
     rows = {key: each.rows for key, each in axis.committed.items()}
     late = {key: each.late_rows for key, each in axis.committed.items()}
-    picture, beyond = _bar_chart(axis, rows, late)
-    shown = sum(rows.get(key, 0) for key in axis.keys)
-    lates = sum(late.get(key, 0) for key in axis.keys)
-    caption = f"{shown:,} rows, {lates:,} of them late (orange)" if lates else f"{shown:,} rows"
-    return _markdown("rows by partition", picture, caption + beyond)
+
+    def words(keys: Sequence[str]) -> str:
+        lates = sum(late.get(key, 0) for key in keys)
+        of_them = f", {lates:,} late (orange)" if lates else ""
+        return f"{sum(rows.get(key, 0) for key in keys):,} rows{of_them}"
+
+    return _bar_chart(axis, "rows", rows, late, words, "{:,.0f}".format)
 
 
 def bytes_by_partition(axis: PartitionAxis) -> str:
     """Markdown: a bar of bytes for each partition."""
     sizes = {key: each.total_bytes for key, each in axis.committed.items()}
-    picture, beyond = _bar_chart(axis, sizes, {}, _size)
-    total = sum(sizes.get(key, 0) for key in axis.keys)
-    return _markdown("bytes by partition", picture, _size(total) + beyond)
+
+    def words(keys: Sequence[str]) -> str:
+        return _size(sum(sizes.get(key, 0) for key in keys))
+
+    return _bar_chart(axis, "bytes", sizes, {}, words, _size)
 
 
 def coverage_calendar(axis: PartitionAxis) -> str:
     """Markdown: a cell for each partition; days stand in weeks, from Monday to Sunday."""
-    colours = {"committed": _GREEN, "empty": _PALE, "missing": _RED, "not taken": _GREY}
-    places, labels, width, height = _grid(axis)
-    paths: dict[str, list[str]] = {}
-    for key, (x, y) in places.items():
-        paths.setdefault(axis.state(key), []).append(f"M{x} {y}h{_CELL}v{_CELL}h-{_CELL}z")
-    parts = [*labels]
-    for state, colour in colours.items():
-        if state in paths:
-            parts.append(f'<path fill="{colour}" d="{"".join(paths[state])}"/>')
-    if axis.today in places:
-        x, y = places[axis.today]
-        parts.append(
-            f'<rect x="{x - 1}" y="{y - 1}" width="{_CELL + 2}" height="{_CELL + 2}" fill="none" '
-            f'stroke="{_TODAY}" stroke-width="2"/>'
-        )
-    for number, (state, colour) in enumerate([*colours.items(), ("now", "none")]):
-        count = len(paths.get(state, ()))
-        text = f"{count} {state}" if state != "now" else f"now: {axis.today}"
-        line = f' stroke="{_TODAY}" stroke-width="2"' if state == "now" else ""
-        if count or state == "now":
-            y = 6 + 18 * number
+
+    def drawn(most: int, with_names: bool) -> str:
+        shown = axis.last(most)
+        places, names, width, height = _grid(shown)
+        parts, counts = list[str](), list[str]()
+        for state, (colour, word) in _COLOURS.items():
+            keys = [key for key in shown.keys if shown.state(key) == state]
+            if keys:
+                counts.append(f"{len(keys)} {state} ({word})")
+                cells = _cells([places[key] for key in keys])
+                parts.append(
+                    f"<path stroke='{colour}' stroke-width='{_CELL}' "
+                    f"stroke-dasharray='{_CELL},{_STEP - _CELL}' d='{cells}'/>"
+                )
+        if shown.today in places:
+            x, y = places[shown.today]
             parts.append(
-                f'<rect x="{width + 12}" y="{y}" width="10" height="10" fill="{colour}"{line}/>'
-                + _text(width + 28, y + 9, text)
+                f"<path fill='none' stroke='royalblue' stroke-width='2' "
+                f"d='M{x - 1},{y - 1}h{_STEP}v{_STEP}h-{_STEP}z'/>"
             )
-    counts = ", ".join(f"{len(paths[state])} {state}" for state in colours if state in paths)
-    return _markdown("coverage", _svg(max(height, 96), parts), f"{counts}; framed: {axis.today}")
+            counts.append(f"{shown.today} is framed")
+        if with_names:
+            parts += [f"<text x='{x}' y='{y}'>{name}</text>" for name, (x, y) in names.items()]
+        style = "font-family='sans-serif' font-size='10' fill='gray'"
+        return _markdown("coverage", width, height, parts, ", ".join(counts), style)
+
+    return _first_that_fits(drawn(most, names) for most in _FEWER for names in (True, False))
 
 
-def request_chart(bins: RequestBins) -> str:
-    """The picture alone, as Markdown: bars, the limit as a dashed line, waits and 429s below."""
-    step = _WIDTH / max(1, len(bins.rates))
-    top = bins.top or 1.0
-    parts = [_bars(bins.rates, top, step, 4, _PLOT, _BLUE)]
-    if bins.limit_per_s is not None:
-        y = round(4 + _PLOT * (1 - bins.limit_per_s / top), 1)
-        parts.append(
-            f'<path d="M0 {y}h{_WIDTH}" stroke="{_RED}" stroke-dasharray="5 3" fill="none"/>'
-        )
-    height = _PLOT + 8
-    for name, values, colour in (("waits", bins.waits, _GREY), ("429", bins.throttled, _RED)):
-        if any(values):
-            parts.append(_bars(values, max(values), step, height + 2, _STRIP, colour))
-            parts.append(_text(_WIDTH - 2, height + 11, name, "end"))
-            height += _STRIP + 6
-    return _image("requests over time", _svg(height, parts))
+def request_chart(bins: RequestBins, caption: str) -> str:
+    """Markdown: bars, the limit as a dashed line, waits (grey) and 429s (red) below."""
+
+    def drawn(merge: int, strips: bool) -> str:
+        some = _merged(bins, merge)
+        step = max(1, min(_WIDEST, _WIDTH // len(some.rates)))
+        top, width = some.top or 1.0, step * len(some.rates)
+        parts = [_bars(some.rates, top, step, 0, _PLOT, "steelblue")]
+        if some.limit_per_s is not None:
+            y = round(_PLOT * (1 - some.limit_per_s / top)) + 1
+            parts.append(f"<path stroke='crimson' stroke-dasharray='5,3' d='M0,{y}h{width}'/>")
+        height = _PLOT + 2
+        rows = ((some.waits, "silver"), (some.throttled, "crimson"))
+        for values, colour in rows[0 if strips else 1 :]:
+            if any(values):
+                parts.append(_bars(values, max(values), step, height + 2, _STRIP, colour))
+                height += _STRIP + 4
+        return _markdown("requests over time", width, height, parts, caption)
+
+    return _first_that_fits(drawn(n, strips) for n in (1, 2, 4, 8) for strips in (True, False))
 
 
 # ---- below: how
@@ -170,102 +189,127 @@ def request_chart(bins: RequestBins) -> str:
 
 def _bar_chart(
     axis: PartitionAxis,
+    what: str,
     values: Mapping[str, int],
     late: Mapping[str, int],
-    words: Callable[[float], str] = "{:,.0f}".format,
-) -> tuple[str, str]:
-    """The picture, and a clause on a first bar that is taller than the picture."""
-    keys, baseline = axis.keys, axis.calendar.first
-    heights = [values.get(key, 0) for key in keys]
-    others = max((values.get(key, 0) for key in keys if key != baseline), default=0)
-    top, beyond = max([*heights, 1]), ""
-    if baseline in keys and others and values.get(baseline, 0) > _TALL * others:
-        top = round(1.2 * others) or 1
-        beyond = f"; the baseline's {words(values[baseline])} go beyond the picture"
-    step = _WIDTH / len(keys)
-    lates = [late.get(key, 0) for key in keys]
-    parts = [_bars([min(top, each) for each in heights], top, step, 14, _PLOT, _BLUE)]
-    if any(lates):
-        parts.append(_bars([min(top, each) for each in lates], top, step, 14, _PLOT, _ORANGE))
-        marks = (round((at + 0.5) * step, 1) for at, each in enumerate(lates) if each)
-        drawn = "".join(f"M{x} {_PLOT + 16}l3 5h-6z" for x in marks)
-        parts.append(f'<path fill="{_ORANGE}" d="{drawn}"/>')
-    parts += [
-        f'<path d="M0 {_PLOT + 14.5}h{_WIDTH}" stroke="{_TEXT}" fill="none"/>',
-        _text(0, 10, words(top)),
-        _text(0, _PLOT + 33, keys[0]),
-    ]
-    if len(keys) > 1:
-        parts.append(_text(_WIDTH, _PLOT + 33, keys[-1], "end"))
-    return _svg(_PLOT + 38, parts), beyond
+    words: Callable[[Sequence[str]], str],
+    one: Callable[[float], str],
+) -> str:
+    """:param words: the sum of partitions. :param one: the size of one bar."""
+
+    def drawn(most: int, gaps: bool) -> str:
+        keys, baseline = axis.last(most).keys, axis.calendar.first
+        others = max((values.get(key, 0) for key in keys if key != baseline), default=0)
+        top, beyond = max([*(values.get(key, 0) for key in keys), 1]), ""
+        if baseline in keys and others and values.get(baseline, 0) > _TALL * others:
+            top, beyond = others, f"; the baseline, {one(values[baseline])}, goes beyond it"
+        step = max(3, min(_WIDEST, _WIDTH // len(keys)))
+        heights = [min(top, values.get(key, 0)) for key in keys]
+        lates = [min(top, late.get(key, 0)) for key in keys]
+        parts = [_bars(heights, top, step, 0, _PLOT, "steelblue", gaps=gaps)]
+        if any(lates):
+            parts.append(_bars(lates, top, step, 0, _PLOT, "darkorange", least=4, gaps=gaps))
+        parts.append(f"<path stroke='gray' d='M0,{_PLOT + 1}h{step * len(keys)}'/>")
+        span = keys[0] if len(keys) == 1 else f"{keys[0]} … {keys[-1]}"
+        caption = f"{span}: {words(keys)}\n\nfull height: {one(top)}{beyond}"
+        return _markdown(what, step * len(keys), _PLOT + 2, parts, caption)
+
+    return _first_that_fits(drawn(most, gaps) for most in _FEWER for gaps in (True, False))
+
+
+def _first_that_fits(drawn: Iterable[str]) -> str:
+    """The first that is shown in place, else the last one."""
+    text = ""
+    for text in drawn:
+        if len(text) < SHOWN_CHARS:
+            break
+    return text
 
 
 def _bars(
-    values: Sequence[float], top: float, step: float, y: float, height: float, colour: str
+    values: Sequence[float],
+    top: float,
+    step: int,
+    y: int,
+    height: int,
+    colour: str,
+    *,
+    least: int = 1,
+    gaps: bool = False,
 ) -> str:
-    """Bars that stand on ``y + height``; every value above zero can be seen."""
-    wide = round(max(1.0, min(24.0, step * 0.8)), 1)
-    drawn = []
-    for at, value in enumerate(values):
-        if value > 0:
-            tall = round(max(1.5, height * min(1.0, value / top)), 1)
-            drawn.append(f"M{round((at + 0.5) * step, 1):g} {y + height:g}v-{tall:g}")
-    return f'<path stroke="{colour}" stroke-width="{wide:g}" fill="none" d="{"".join(drawn)}"/>'
+    """Bars that stand on ``y + height``, as one outline; every value above zero can be seen."""
+    base, gap = y + height, min(6, step // 4) if gaps else 0
+    tall = [
+        max(least, round(height * min(1.0, value / top))) if value > 0 else 0 for value in values
+    ]
+    drawn = f"M0,{base}"
+    for each, run in groupby(tall):
+        count = len([*run])
+        if each and gap:
+            drawn += f"V{base - each}h{step - gap}V{base}h{gap}" * count
+        else:
+            drawn += f"V{base - each}h{step * count}"
+    return f"<path fill='{colour}' d='{drawn}V{base}z'/>"
+
+
+def _cells(places: Sequence[tuple[int, int]]) -> str:
+    """Cells that stand below each other are one dashed line."""
+    drawn, run = "", 0
+    for number, (x, y) in enumerate(places):
+        run += 1
+        follows = number + 1 < len(places) and places[number + 1] == (x, y + _STEP)
+        if not follows:
+            drawn += f"M{x + _CELL // 2},{y - (run - 1) * _STEP}v{run * _STEP - 2}"
+            run = 0
+    return drawn
 
 
 def _grid(
     axis: PartitionAxis,
-) -> tuple[dict[str, tuple[int, int]], list[str], int, int]:
-    """Where each partition's cell is, the labels, and the width and the height of it all."""
+) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]], int, int]:
+    """Where each partition's cell is, the names of months, and the width and height of it all."""
     calendar = axis.calendar
+    names = dict[str, tuple[int, int]]()
+    if abs(calendar.ends(axis.keys[-1]) - calendar.begins(axis.keys[-1]) - _DAY) >= _DAY / 12:
+        cells = {
+            key: (2 + number // 7 * _STEP, 2 + number % 7 * _STEP)
+            for number, key in enumerate(axis.keys)
+        }
+        return cells, names, 4 + -(-len(cells) // 7) * _STEP, 4 + 7 * _STEP
     begins = {key: calendar.begins(key).astimezone(calendar.zone) for key in axis.keys}
-    places, labels = dict[str, tuple[int, int]](), list[str]()
-    if abs(calendar.ends(axis.keys[-1]) - calendar.begins(axis.keys[-1]) - _DAY) < _DAY / 12:
-        left, above = 28, 16
-        first = begins[axis.keys[0]].date()
-        monday = first - timedelta(days=first.weekday())
-        for key, at in begins.items():
-            week = (at.date() - monday).days // 7
-            places[key] = left + week * _STEP, above + at.weekday() * _STEP
-            if at.day == 1 or key == axis.keys[0]:
-                labels.append(_text(places[key][0], 10, f"{at:%b}"))
-        if len(labels) > 1 and begins[axis.keys[0]].day > 20:  # no place for two names
-            labels.pop(0)
-        labels += [
-            _text(0, above + row * _STEP + 10, f"{_MONDAY + row * _DAY:%a}") for row in (0, 2, 4)
-        ]
-        across, down = max(x for x, _ in places.values()) + _STEP, above + 7 * _STEP
-        return places, labels, across, down
-    for number, key in enumerate(axis.keys):
-        row, column = divmod(number, _ACROSS)
-        places[key] = 110 + column * _STEP, row * _STEP + 2
-        if column == 0:
-            labels.append(_text(0, row * _STEP + 12, key))
-    return places, labels, 110 + _ACROSS * _STEP, (len(axis.keys) // _ACROSS + 1) * _STEP
+    first = begins[axis.keys[0]].date()
+    monday = first - timedelta(days=first.weekday())
+    places = {}
+    for key, at in begins.items():
+        week = (at.date() - monday).days // 7
+        places[key] = 2 + week * _STEP, 16 + at.weekday() * _STEP
+        if at.day == 1:
+            names[f"{at:%b}"] = places[key][0], 10
+    return places, names, max(x for x, _ in places.values()) + 3 * _STEP, 18 + 7 * _STEP
 
 
-_MONDAY: Final = datetime(2026, 11, 2)  # noqa: DTZ001  for its name alone
+def _merged(bins: RequestBins, merge: int) -> RequestBins:
+    """The same with fewer bars."""
+
+    def mean(values: Sequence[float]) -> list[float]:
+        groups = [values[i : i + merge] for i in range(0, len(values), merge)]
+        return [sum(group) / len(group) for group in groups]
+
+    throttled = [sum(bins.throttled[i : i + merge]) for i in range(0, len(bins.throttled), merge)]
+    rates, waits = mean(bins.rates), mean(bins.waits)
+    return replace(bins, bin_s=bins.bin_s * merge, rates=rates, waits=waits, throttled=throttled)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    side = f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text x="{x:g}" y="{y:g}"{side}>{escape(text)}</text>'
-
-
-def _svg(height: float, parts: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:g}" '
-        f'viewBox="0 0 {_WIDTH} {height:g}" font-family="sans-serif" font-size="10" '
-        f'fill="{_TEXT}">{"".join(parts)}</svg>'
+def _markdown(
+    alt: str, width: int, height: int, parts: Sequence[str], caption: str, style: str = ""
+) -> str:
+    svg = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' {style}>"
+        f"{''.join(parts)}</svg>"
     )
-
-
-def _image(alt: str, svg: str) -> str:
-    return f"![{alt}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
-
-
-def _markdown(alt: str, svg: str, caption: str) -> str:
-    return f"{_image(alt, svg)}\n\n{caption}"
+    for letter, code in (("<", "%3C"), (">", "%3E"), ("#", "%23"), (" ", "%20")):
+        svg = svg.replace(letter, code)
+    return f"![{alt}](data:image/svg+xml,{svg})\n\n{caption}"
 
 
 def _size(size_bytes: float) -> str:

@@ -88,7 +88,7 @@ class MaterializationRecorder:
     ) -> None:
         """The newest materialization is the one that the asset's page shows."""
         charts = charts_of(self._source, result.endpoint, lake, datetime.now(UTC))
-        event = materialization_of(result, self._source, lake, {**shared, **charts})
+        event = materialization_of(result, self._source, lake, shared, charts)
         log_materializations(self._context, [event])
 
     def _write_checks(

@@ -37,15 +37,16 @@ def materialization_of(
     source: Source,
     lake: ObjectStore,
     shared: Mapping[str, Any] = MappingProxyType({}),
+    charts: Mapping[str, Any] = MappingProxyType({}),
 ) -> dg.AssetMaterialization:
     """The event of one committed partition; its generation is Dagster's data version.
 
-    :param shared: metadata of the whole run so far.
+    :param shared: metadata of the whole run so far. :param charts: pictures, which come first.
     """
     return dg.AssetMaterialization(
         asset_key(source, result.endpoint),
         partition=recorded_partition(source, result.endpoint, result.manifest.partition),
-        metadata={**metadata_of(result, source, lake), **shared},
+        metadata={**charts, **metadata_of(result, source, lake), **shared},
         tags={GENERATION_TAG: result.manifest.generation},
     )
 

@@ -153,16 +153,13 @@ def requests_over_time(
     if bins is None:
         return "no requests"
     of = "no limit" if limit_per_s is None else f"limit = {limit_per_s:g} requests/s"
-    rows = [
-        request_chart(bins),
-        f"one bar = {bins.bin_s:g} s, full height = {bins.top:g} requests/s, {of}",
-    ]
+    rows = [f"one bar = {bins.bin_s:g} s, full height = {bins.top:g} requests/s, {of}"]
     if any(bins.waits):
-        rows.append(f"waits: full height = {max(bins.waits):.3g} requests waiting")
+        rows.append(f"waits (grey): full height = {max(bins.waits):.3g} requests waiting")
     if timeline and timeline.samples:
         most = max(bins.throttled, default=0)
-        rows.append(f"429s: full height = {most}" if most else "no 429")
-    return "\n\n".join(rows)
+        rows.append(f"429s (red): full height = {most}" if most else "no 429")
+    return request_chart(bins, "\n\n".join(rows))
 
 
 def request_bins(

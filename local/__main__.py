@@ -24,7 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
     ui = commands.add_parser("ui", help="Dagster's UI over a local S3 and API, until Ctrl-C")
-    ui.add_argument("--port", type=int, help="default: 3000, or any free one")
+    ui.add_argument("--port", type=int, help="default: that of the last start, at first 3000")
+    ui.add_argument("--no-browser", action="store_true", help="only print the address")
     commands.add_parser("instance", help="make $DAGSTER_HOME (default .dagster) ready for use")
     return parser
 
@@ -38,7 +39,7 @@ def _run(options: argparse.Namespace) -> None:
     elif options.command == "ui":
         from local.ui import ui
 
-        ui(options.port)
+        ui(options.port, open_browser=not options.no_browser)
     else:
         from local.instance import create_storage
 

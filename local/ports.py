@@ -25,10 +25,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_block(size: int) -> int:
+def free_block(size: int, preferred: int | None = None) -> int:
     """The first of `size` consecutive ports that are free, as are those 10,000 above them."""
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         first = random.randrange(LOWEST, HIGHEST - size)  # noqa: S311 (not a secret)
+        if preferred and attempt == 0:
+            first = preferred
         block = range(first, first + size)
         if all(is_free(port) and is_free(port + GRPC_OFFSET) for port in block):
             return first

@@ -121,11 +121,13 @@ def seaweedfs(
     access_key: str = "headrace",
     secret_key: str | None = None,
     others: Sequence[Identity] = (),
+    preferred_port: int | None = None,
 ) -> Iterator[S3]:
     """Run the server while the `with` lasts; yields once it answers and the buckets exist.
 
     `others` are further identities, e.g. `Identity.reader("key", "secret")`; call as one of them
-    with `s3.acting_as(identity)`. The secret is a new random one unless given.
+    with `s3.acting_as(identity)`. The secret is a new random one unless given. The port is the
+    preferred one while it and those beside it are free.
     """
     _check_buckets(buckets)
     directory = directory.resolve()
@@ -135,10 +137,10 @@ def seaweedfs(
     config, log = directory / "s3.json", directory / "seaweedfs.log"
     _write_identities(config, [owner, *others])
 
-    for _ in range(PORT_TRIES):
+    for attempt in range(PORT_TRIES):
         # It remembers its flags here, ports included, and would read them again.
         (data / "mini.options").unlink(missing_ok=True)
-        first_port = free_block(len(PARTS))
+        first_port = free_block(len(PARTS), preferred_port if attempt == 0 else None)
         command = _command(data, config, buckets, first_port)
         s3 = S3(f"http://{LOOPBACK}:{first_port}", owner.access_key, owner.secret_key)
         with contextlib.ExitStack() as stack:

@@ -78,8 +78,9 @@ def take(page: Browser, url: str, day: date) -> None:
     graph = f"{url}/locations/headrace/asset-groups/igdb/lineage~{shown}/"
     page.open(graph, "% filled", 1400, 1040)
     page.picture(IMAGES / "asset-graph.png")
-    view = urllib.parse.urlencode({"view": "partitions", "partition": day})
-    page.open(f"{url}/assets/igdb/games?{view}", "requests_over_time", 1400, 1640)
+    last = day + timedelta(days=DAYS - 1)  # it has the pictures of all partitions
+    view = urllib.parse.urlencode({"view": "partitions", "partition": last})
+    page.open(f"{url}/assets/igdb/games?{view}", "requests_over_time", 1400, 1240)
     page.picture(IMAGES / "materialization.png")
 
 

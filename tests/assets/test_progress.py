@@ -99,15 +99,17 @@ def test_waits_and_429s_are_drawn_when_they_came() -> None:
     timeline.add(101.5, BudgetStats(waited_slot_s=2.0, throttled=0))
     timeline.add(102.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=2))
     timeline.add(103.5, BudgetStats(waited_slot_s=2.0, waited_permit_s=4.0, throttled=3))
-    lines = requests_over_time(sends, 1.0, 1.0, timeline).split("\n\n")
-    assert lines[0].startswith("![requests over time](data:image/svg+xml;base64,")
-    assert lines[2:] == ["waits: full height = 4 requests waiting", "429s: full height = 2"]
+    picture, *words = requests_over_time(sends, 1.0, 1.0, timeline).split("\n\n")
+    assert picture.startswith("![requests over time](data:image/svg+xml,")
+    assert words[1:] == [
+        "waits (grey): full height = 4 requests waiting", "429s (red): full height = 2"
+    ]  # fmt: skip
     bins = request_bins(sends, 1.0, 1.0, timeline)
     assert bins is not None
     assert (bins.waits, bins.throttled) == ([0.0, 2.0, 4.0, 0.0], [0, 0, 2, 1])
     calm = RequestTimeline()
     calm.add(103.5, BudgetStats())
-    assert requests_over_time(sends, 1.0, 1.0, calm).split("\n\n")[2:] == ["no 429"]
+    assert requests_over_time(sends, 1.0, 1.0, calm).endswith("\n\nno 429")
 
 
 @pytest.mark.parametrize("seconds", [1, 79, 81, 1000, 5000])
@@ -123,4 +125,4 @@ def test_a_plot_of_any_length_shows_each_429_in_bounded_memory(seconds: int) -> 
     assert len(timeline.samples) <= MOST_SAMPLES
     assert len(drawn.rates) == len(drawn.throttled) <= MOST_BARS
     assert all(drawn.throttled)
-    assert len(requests_over_time(sends, width_s, 1.0, timeline)) < 4_000
+    assert len(requests_over_time(sends, width_s, 1.0, timeline)) < 1_000

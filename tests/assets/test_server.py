@@ -119,6 +119,11 @@ def test_the_asset_graph_and_a_materialization_show_in_a_browser(server: Server)
         view = f"view=partitions&partition={day(1)}"
         page.open(f"{server.url}/assets/igdb/genres?{view}", "watermark")
         assert "requests_over_time" in page.text()
+        assert "Show Markdown" not in page.text(), "pictures are shown in place"
+        drawn = "[...document.querySelectorAll('img[src^=\"data:image/svg\"]')]"
+        widths = page.evaluate(f"{drawn}.map(image => image.naturalWidth)")
+        assert len(widths) == 4
+        assert all(widths)
 
 
 RUNS = """{ runsOrError {
