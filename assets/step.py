@@ -9,6 +9,7 @@ one can help: the next attempt does only what is not committed yet, and records 
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 import dagster as dg
 
 from assets.counters import counting
-from assets.event_writer import EventWriter
+from assets.event_writer import EventWriter, LogLine
 from assets.executors import run_in_step
 from assets.failures import FailureReport, end, fail, reasons, report_of_error, report_of_step
 from assets.materializations import MaterializationRecorder
@@ -139,10 +140,10 @@ class Step:
         end(self._context, report)
 
     def _info(self, text: str) -> None:
-        self._writer.put(lambda: self._context.log.info(text))
+        self._writer.put(LogLine(text))
 
     def _warn(self, text: str) -> None:
-        self._writer.put(lambda: self._context.log.warning(text))
+        self._writer.put(LogLine(text, logging.WARNING))
 
     async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
