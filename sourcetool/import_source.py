@@ -10,6 +10,8 @@ from rich.markup import escape
 from pipeline.errors import ConfigError
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.documents import import_curl, import_document
+from sourcetool.importers.stubs import stubs
+from sourcetool.importers.trial import NothingSaid
 
 
 def import_source(
@@ -31,11 +33,33 @@ def import_source(
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+    except NothingSaid as error:
+        console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
+        _write_stubs(error.converted, Path(folder), console)
+        return 2
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
     _show(found, file, console)
+    _write_stubs(found, file.parent, console)
     return 0
+
+
+def _write_stubs(found: Converted, folder: Path, console: Console) -> None:
+    """A module for the components in Python, beside the YAML; one that is there stays."""
+    file = folder / f"{found.name}_components.py"
+    text = stubs(found, f"{folder.name}.{file.stem}")
+    if not text:
+        return
+    if file.exists():
+        console.print(f"  [yellow]?[/] {escape(str(file))} is there, and stays", highlight=False)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    console.print(
+        f"  [green]✓[/] {escape(str(file))} says what its components in Python have to do",
+        highlight=False,
+    )
 
 
 def _show(found: Converted, file: Path, console: Console) -> None:

@@ -35,6 +35,7 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
             "an endpoint with a cursor can't be cached: a response from before the day's end would "
             "lack rows: leave `cache` out, or `cursor` (then it is a snapshot)"
         )
+    yield from _search_can_be_cut(endpoint)
     yield from _unchanged_is_empty(endpoint)
     yield from _sweep_sees_all(endpoint)
     if endpoint.whole and not endpoint.paging.one_page:
@@ -85,6 +86,35 @@ def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
         yield (
             f"`rows: {endpoint.rows}` makes other rows of a page than the API counts, and paging "
             f"of kind `{endpoint.paging.kind}` goes by the rows: use {way}"
+        )
+
+
+def _search_can_be_cut(endpoint: "Endpoint") -> Iterator[str]:
+    """A capped search is cut along the window, by totals."""
+    if endpoint.search_cap is None:
+        return
+    kind = endpoint.paging.kind
+    if endpoint.proven or endpoint.paging.needs_window or endpoint.paging.one_page:
+        yield (
+            f"`search_cap` cuts the window into parts, and paging of kind `{kind}` is not read in "
+            "parts: use `token`, `link`, `page`, or `offset` with `overlap: false`"
+        )
+    if {"start", "end"} - (endpoint.placeholders or frozenset()):
+        yield "`search_cap` cuts the window: put both {start} and {end} into the request"
+    if not endpoint.counted:
+        yield (
+            "`search_cap` needs to know how many rows a part has: name the total as "
+            "`paging.total`, or `count`"
+        )
+    if endpoint.incremental and endpoint.window.floor_at is None:
+        yield (
+            "`search_cap` cuts a baseline too, which has no lower bound: say where it begins, e.g. "
+            "`window: {floor: '2015-01-01'}`"
+        )
+    if endpoint.paging.limit > endpoint.search_cap:
+        yield (
+            f"`paging.limit: {endpoint.paging.limit}` is more than `search_cap: "
+            f"{endpoint.search_cap}`: no page has so many rows"
         )
 
 

@@ -9,7 +9,8 @@ In the order in which a page goes through them:
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
   ``capped_page`` doubts a page that says that rows are missing, or that should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
-  which rows came already; ``fan_out`` reads the pages of each value of a list, and
+  which rows came already; ``search_parts`` cuts the
+  window of a search that is capped; ``fan_out`` reads the pages of each value of a list, and
   ``value_failures`` say what one does that can't be read; ``prefetch`` keeps pages on their way.
 - Each of these readers yields batches with the ``position`` behind them, which a later attempt
   resumes from. ``plan`` says which of them an endpoint's YAML means.

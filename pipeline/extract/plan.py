@@ -23,6 +23,7 @@ from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import PageSource
 from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
+from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.sequential import SequentialReader
 from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
@@ -151,6 +152,11 @@ def _extraction(
     slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
+    search = None
+    if endpoint.search_cap is not None:
+        whole = window_slices(window, 1, form.max_s, form.floor_at) or (window.as_text,)
+        step_s = form.resolution_s
+        search = SearchParts(pages, paging, endpoint.search_cap, whole, form.floor_at, step_s)
     return SequentialReader(
         GrowingTail(_confirmed(endpoint, paging, pages, pause), pages, paging, endpoint.key),
         paging,
@@ -159,6 +165,7 @@ def _extraction(
         slices=slices,
         counted_by=window_slices(window, 1, form.max_s, form.floor_at),
         until_sure=until_sure,
+        search=search,
     )
 
 

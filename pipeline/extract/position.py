@@ -138,6 +138,7 @@ class SequentialPosition(ResumePosition):
     :ivar index: of the slice of the window that is being read.
     :ivar request: the next page of that slice; None if the slice has ended.
     :ivar counts: what this pass has read, and what the API says that there is.
+    :ivar slices: of a capped search, the parts of the window, as they were found.
     """
 
     kind = "sequential"
@@ -147,6 +148,7 @@ class SequentialPosition(ResumePosition):
     request: PageRequest | None
     last: LastPage | None
     counts: CountReconciliation
+    slices: tuple[tuple[str | None, str], ...] = ()
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -154,6 +156,7 @@ class SequentialPosition(ResumePosition):
             "request": self.request.to_json() if self.request else None,
             "last": self.last.to_json() if self.last else None,
             "counts": self.counts.to_json(),
+            **({"slices": self.slices} if self.slices else {}),
         }
 
     @classmethod
@@ -164,6 +167,7 @@ class SequentialPosition(ResumePosition):
             PageRequest.from_json(request) if request else None,
             LastPage.from_json(last) if last else None,
             CountReconciliation.from_json(data["counts"]),
+            tuple((start, str(end)) for start, end in data.get("slices", ())),
         )
 
 

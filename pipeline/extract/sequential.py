@@ -28,6 +28,7 @@ from pipeline.extract.position import (
     SequentialPosition,
 )
 from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
+from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.seen_rows import SeenRows, row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
@@ -59,8 +60,10 @@ class SequentialReader:
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
         until_sure: bool = False,
+        search: SearchParts | None = None,
     ) -> None:
         """:param key: empty where rows have none.
+        :param search: of a search that is capped, what cuts its window; then there are no slices.
         :param counted_by: the slices that the API counts, if it can't count the whole window.
         :param until_sure: a row that is passed over does harm: see the module.
         """
@@ -70,6 +73,7 @@ class SequentialReader:
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
+        self._search = search
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
         self._grew = 0  # passes in a row in which the API's count grew
@@ -94,6 +98,11 @@ class SequentialReader:
         start = SequentialPosition.of(position)
         resumed, agreed = start is not None, False
         while True:
+            if self._search is not None:
+                if start is not None and not start.slices:
+                    raise CannotResume("the position names no parts of the search")
+                parts = start.slices if start else await self._search.slices()
+                self._slices = self._counted_by = parts
             self._counts = (
                 start.counts.snapshot() if start else CountReconciliation(await self._count())
             )
@@ -195,8 +204,13 @@ class SequentialReader:
         info, counted = page.info, self._counts.counted
         return info if counted is None else replace(info, total=counted)
 
+    def _is_capped(self, page: ParsedPage) -> bool:
+        """Whether a part of a search has grown to its cap: the next pass cuts it."""
+        total = page.info.total
+        return self._search is not None and total is not None and total >= self._search.cap
+
     def _next_request(self, page: ParsedPage) -> PageRequest | None:
-        if page.older_than_window or page.tail is not None:
+        if page.older_than_window or page.tail is not None or self._is_capped(page):
             return None
         return self._paging.next_request(page.request, self._info_of(page))
 
@@ -218,12 +232,14 @@ class SequentialReader:
         self._loop_guard.record(index, page.request, info, new)
         if info.total is not None:
             counts.record_total(index, info.total)
+            counts.steady &= not self._is_capped(page)
             if counts.counted is None:
                 self.progress.total = sum(counts.totals.values())
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
         self.progress.rows += table.num_rows
-        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot())
+        slices = self._slices if self._search is not None else ()
+        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot(), slices)
         return PageBatch(table, after, page.arrow_bytes)
 
     def _note_tail(self, page: ParsedPage) -> None:

@@ -7,6 +7,6 @@ its kind: ``auth``, ``requesters``, ``pagination``, ``increments``, ``fanout``, 
 into ``values`` (``simplified``; instants by ``moments``, ISO 8601 by ``durations``), and ``texts``
 writes these as the YAML has them, with the connector's configuration as ``settings``. What the YAML
 can't say is an ability in ``abilities``. All becomes what ``converted`` is: ``trial`` loads it, and
-``render`` writes it. ``openapi`` (``openapi_document``) and ``samples`` (``curl``,
-``har``) make the same.
+``render`` writes it; ``stubs`` are for components in Python. ``openapi`` (``openapi_document``) and
+``samples`` (``curl``, ``har``) make the same.
 """

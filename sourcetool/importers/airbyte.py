@@ -21,7 +21,7 @@ from sourcetool.importers.increments import (
     format_of_moments,
     is_incremental,
 )
-from sourcetool.importers.manifest import Component, ConnectorManifest
+from sourcetool.importers.manifest import NEWEST, Component, ConnectorManifest
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import select, transform
 from sourcetool.importers.requesters import check_body, request
@@ -250,6 +250,11 @@ class _Converter:
                 for doubt in doubts:
                     draft.doubt(doubt)
         limits, left = errors.limits(requesters, self.manifest.budget)
+        if self.manifest.newer:
+            left.append(
+                f"the manifest is of version {self.manifest.newer}, and those up to {NEWEST} are "
+                "known here: a component may mean something else"
+            )
         answers, more = errors.answers(requesters)
         if limits:
             data["limits"] = limits

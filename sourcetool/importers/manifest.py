@@ -45,6 +45,8 @@ _DATA = frozenset({"schema", "spec", "metadata", "schemas", "definitions"})
 """Members that hold data, and no components."""
 
 _MOST_NESTED = 60
+NEWEST = 7
+"""The newest major version of declarative manifests whose components are known here."""
 
 
 class NoManifest(ValueError):
@@ -58,6 +60,7 @@ class ConnectorManifest:
     :ivar streams: its static streams, resolved, in the order of the file.
     :ivar dynamic: components that make streams at run time; they have no names yet.
     :ivar spec: the JSON Schema of its settings.
+    :ivar newer: its version, if that is newer than those that are known here.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ConnectorManifest:
     dynamic: tuple[Component, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
     budget: Component | None = None
+    newer: str = ""
 
 
 def read_manifest(file: Path) -> ConnectorManifest:
@@ -111,7 +115,13 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> ConnectorM
         tuple(_with_parameters("", one, {}) for one in dynamic),
         settings if isinstance(settings, dict) else {},
         budget if isinstance(budget, dict) else None,
+        _newer(data.get("version")),
     )
+
+
+def _newer(version: Any) -> str:
+    major = str(version or "").split(".")[0]
+    return str(version) if major.isdigit() and int(major) > NEWEST else ""
 
 
 def _mappings(document: Mapping[str, Any], member: str, where: str) -> list[Component]:

@@ -15,6 +15,14 @@ _ADDRESS = re.compile(r"\b(?:base_url|token_url): ['\"]?\$\{(\w+)\}(?!\.)")
 _SAMPLE_URL = "https://api.example.com"
 
 
+class NothingSaid(ConfigError):
+    """No endpoint is left. ``converted`` says why."""
+
+    def __init__(self, text: str, converted: Converted) -> None:
+        super().__init__(text)
+        self.converted = converted
+
+
 def tried(converted: Converted, origin: str) -> str:
     """The YAML's text, which loads; what would not is taken out of ``converted``.
 
@@ -27,7 +35,9 @@ def tried(converted: Converted, origin: str) -> str:
             return text
         for endpoint, sentence in refused.items():
             converted.leave_out(endpoint, Need("loader", "loader", sentence))
-    raise ConfigError(f"nothing of {origin} can be said in the YAML: {_most_common(converted)}")
+    raise NothingSaid(
+        f"nothing of {origin} can be said in the YAML: {_most_common(converted)}", converted
+    )
 
 
 def _refused(text: str, converted: Converted) -> dict[str, str]:

@@ -1,0 +1,85 @@
+"""A search that gives no row beyond so many: its window is halved until each part fits.
+
+``search_cap: 10000``: Elasticsearch, GitHub and many others count all rows that match, and give the
+first thousands. A part of the window that reaches the cap is cut in two, down to the step in which
+the API's bounds are written. The parts are read as slices of the window: the rows of each have to
+agree with its own total.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from pipeline.errors import ContractBroken
+from pipeline.extract.pages import PageSource
+from pipeline.pagination import Paging
+from pipeline.partitions.window import floor
+
+Slice = tuple[str | None, str]
+
+
+@dataclass(frozen=True)
+class SearchParts:
+    """The parts of one window.
+
+    :ivar cap: a search that matches as many rows, or more, does not give all of them.
+    :ivar whole: the window, or the slices that the API takes at most, in order.
+    :ivar begins: where a slice without a lower bound begins: the baseline's floor.
+    :ivar step_s: the step in which bounds are written, seconds.
+    """
+
+    pages: PageSource
+    paging: Paging
+    cap: int
+    whole: tuple[Slice, ...]
+    begins: datetime | None
+    step_s: float
+
+    async def slices(self) -> tuple[Slice, ...]:
+        """The parts, in order, each of which has fewer rows than the cap.
+
+        :raises ContractBroken: no total came, or one step of time has as many rows as the cap.
+        """
+        found: list[Slice] = []
+        waiting = [*reversed(self.whole)]
+        while waiting:
+            part = waiting.pop()
+            total = await self._total(part)
+            if total < self.cap:
+                found.append(part)
+            else:
+                waiting += reversed(self._halves(part, total))
+        return tuple(found)
+
+    async def _total(self, part: Slice) -> int:
+        request = replace(self.paging.first_request(), window=part)
+        total = await self.pages.count(request)
+        if total is None:
+            total = (await self.pages.page(request)).info.total
+        if total is None:
+            raise ContractBroken(
+                f"The search of {_said(part)} says no total, by which `search_cap` knows whether "
+                "all rows come. Check: 1. the path in `paging.total`; 2. `count`"
+            )
+        return total
+
+    def _halves(self, part: Slice, total: int) -> list[Slice]:
+        start, end = part
+        low = datetime.fromisoformat(start) if start else self.begins
+        high = datetime.fromisoformat(end)
+        if low is not None:
+            middle = floor(low + (high - low) / 2, self.step_s)
+            if middle <= low:
+                middle = low + timedelta(seconds=self.step_s)
+            if middle < high:
+                cut = middle.isoformat()
+                return [(start, cut), (cut, end)]
+        raise ContractBroken(
+            f"The search of {_said(part)} matches {total:,} rows and gives fewer than "
+            f"{self.cap:,} (`search_cap`), and no part of it can be requested. Check: 1. "
+            "`window.resolution_s`, if the API takes finer bounds; 2. a further filter, e.g. with "
+            "`each`; 3. whether the API filters by the window at all"
+        )
+
+
+def _said(part: Slice) -> str:
+    return f"{part[0] or 'the beginning'} to {part[1]}"
