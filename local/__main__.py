@@ -1,13 +1,14 @@
 """`python -m local demo | ui | instance`: see `make help`."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
-from local.paths import DEFAULT_HOME
+from local.paths import DEFAULT_HOME, ROOT
 from local.process import LocalError
 
 
@@ -51,6 +52,12 @@ def _run(options: argparse.Namespace) -> None:
         create_storage(Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME))
 
 
+def _of_the_machine(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: make room for some 1 GB in {ROOT}"
+    return str(error).rstrip(".")
+
+
 def main() -> int:
     options = _parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -62,6 +69,9 @@ def main() -> int:
         return 130
     except LocalError as error:
         print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, no free port: the machine's, and one sentence will do
+        print(f"\nThe local services can't run: {_of_the_machine(error)}.", file=sys.stderr)
         return 1
     return 0
 
