@@ -1,6 +1,6 @@
 """An inventory of AWS, side by side with the usual way: boto3 in a pool of 20 threads.
 
-    python -m benchmarks.aws [ACCOUNTS [REGIONS]]     default: 200 accounts, 17 regions
+    python -m benchmarks.aws [ACCOUNTS [REGIONS [PEER]]]     default: 200 accounts, 17 regions, both
 
 Two cases, against one emulated AWS with token buckets (``aws_server``): ``inventory``, one page of
 ten operations in each lane, and ``limit``, 10 operations of many pages in one lane, whose bucket is
@@ -182,6 +182,11 @@ def _measured(peer: str, job: dict[str, Any]) -> dict[str, Any]:
 # ---- the cases
 
 
+def wanted() -> list[str]:
+    """The peers that take part."""
+    return sys.argv[3:4] or list(PEERS)
+
+
 def _yaml(url: str, accounts: list[str], regions: list[str], names: list[str], bucket: str) -> str:
     lines = [
         f"  {name}: {{service: {service}, operation: {operation}, key: [{key}]}}"
@@ -214,7 +219,7 @@ def inventory(folder: Path, s3: dict[str, str], accounts: int, regions: int) -> 
             "folder": str(folder), "s3": s3, "prefix": "inventory", "budget": "memory",
             "apart": False,
         }  # fmt: skip
-        found = {peer: _measured(peer, job) for peer in PEERS}
+        found = {peer: _measured(peer, job) for peer in wanted()}
     lanes = accounts * regions * len(names)
     return {"accounts": accounts, "regions": regions, "lanes": lanes, "rows": expected, **found}
 
@@ -228,7 +233,7 @@ def limit(folder: Path, s3: dict[str, str]) -> dict[str, Any]:
             "url": url, "yaml": yaml, "accounts": ids, "regions": places, "operations": names,
             "folder": str(folder), "s3": s3, "prefix": "limit", "budget": "memory", "apart": True,
         }  # fmt: skip
-        found = {peer: _measured(peer, job) for peer in PEERS}
+        found = {peer: _measured(peer, job) for peer in wanted()}
     for each in found.values():  # of what the bucket gives for long: the first burst comes on top
         each["share_of_limit"] = round(each["passed_per_s"] / 20, 3)
     return {"rows": 4 * 150 * 5, "per_s": 20, "burst": 100, **found}
