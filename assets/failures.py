@@ -42,7 +42,7 @@ def report_of_step(
     :param attempts: how often the step has run, this time included.
     :param partitions: all that the step was to do.
     """
-    lines = reasons(source, outcome.failed, partitions) + _committed(len(outcome.receipts))
+    lines = reasons(source, outcome.failed, partitions) + _committed(len(outcome.results))
     return _report(lines, outcome.retry_wait_s, attempts)
 
 

@@ -315,21 +315,21 @@ class PageFetcher:
 
         :raises ThrottledInBody: the error means too many requests.
         """
-        ok_when, told = self._endpoint.ok_when, page.extras.get("error")
-        sentence = f"The API sent an error in a {response.status}: {shorten(told, 200)}"
-        if not told and ok_when is not None:
+        ok_when, error = self._endpoint.ok_when, page.extras.get("error")
+        sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
+        if not error and ok_when is not None:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return
             meant = ", ".join(shorten(one, 40) for one in ok_when.values)
             beside = self._error_beside(page, response)
-            told = True
+            error = True
             sentence = (
                 f"The API sent an error in a {response.status}: `{ok_when.at}` is "
                 f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
-        if told:
+        if error:
             if is_dead_page_token(self._answers, response.body):
                 raise PageTokenDead(sentence, response.status)
             waits = asks_to_wait(response.headers, self._answers, response.body)

@@ -289,11 +289,11 @@ class AttemptFailed(Exception):
 class RetryBudget:
     """The cost of a run's retries so far, over all its requests.
 
-    :ivar answered: the API has responded to a request of this run, in whatever way.
+    :ivar responded: the API has responded to a request of this run, in whatever way.
     :ivar failures: attempts that failed, by kind.
     """
 
-    answered: bool = False
+    responded: bool = False
     waited_s: float = 0.0
     failures: Counter[FailureKind] = field(default_factory=Counter)
 
@@ -313,7 +313,7 @@ def wait_s(
     if kind is FailureKind.THROTTLED:
         return None if failures > policy.throttled else 0.0
     most = policy.timeouts if kind is FailureKind.TIMEOUT else policy.errors
-    if kind is FailureKind.TIMEOUT and not spent.answered:
+    if kind is FailureKind.TIMEOUT and not spent.responded:
         most = min(most, SILENT)
     if kind is FailureKind.FORMAT:
         most = min(most, 1)

@@ -25,11 +25,11 @@ from pipeline.ratelimit.reservation import Reservation
 from pipeline.ratelimit.state_layout import LONG_AGO, MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.ratelimit.stores import server
 from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore, SendId
-from pipeline.ratelimit.stores.server import ANSWER_S, Calls, client_package
+from pipeline.ratelimit.stores.server import RESPONSE_S, Calls, client_package
 from pipeline.ratelimit.usage_stats import Minute
 
 LEASE_S = 5.0
-_TIMEOUTS = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+_TIMEOUTS = {"socket_timeout": RESPONSE_S, "socket_connect_timeout": RESPONSE_S}
 _SLOTS = Path(__file__).with_name("reservation.lua")
 _PERMITS = Path(__file__).with_name("permits.lua")
 _CONSTANTS = json.dumps(
@@ -205,7 +205,7 @@ class RedisStore(BudgetStore):
 
     async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
         until = monotonic() + (
-            server.ANSWER_S if self._renewal else 0
+            server.RESPONSE_S if self._renewal else 0
         )  # an opening user learns at once
         while True:
             try:
