@@ -7,6 +7,7 @@ is what is sent, and what the YAML says of it without ``credentials``; ``fetch``
 ``infer`` reads it (and ``times`` how times are written in it), and the YAML is proposed.
 ``import_source``: the YAML from a document of others, by ``importers``; ``catalogue``: how much of
 a folder of manifests these can say. ``validate``: whether all sources load. ``reference``: every
-key of the YAML. ``cache``: what the response cache holds. ``sweeps``: which are recorded, and
-taking one back. This package imports ``resources`` and ``pipeline``; nothing imports it.
+key of the YAML, with ``reference_examples``. ``cache``: what the response cache holds.
+``sweeps``: which are recorded, and taking one back.
+This package imports ``resources`` and ``pipeline``; nothing imports it.
 """

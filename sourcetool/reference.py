@@ -5,45 +5,74 @@ from typing import Any
 
 from pipeline.config.aws_source import AwsSource
 from pipeline.config.source import Source
+from sourcetool.reference_examples import Examples, examples
 
+_TWINS = {"AwsSource": "Source", "AwsEndpoint": "Endpoint", "AwsLimits": "LimitsConfig"}
+"""Models whose keys mean what those of the other one mean."""
 _PLAIN = {"integer": "whole number", "boolean": "true or false", "null": "nothing"}
 
 
 def reference() -> str:
     """The page ``docs/sources-reference.md``."""
     schema = Source.model_json_schema(by_alias=True)
+    shown = examples(schema, "Source")
     lines = [
         "# Every key of a source's YAML",
         "",
         "Made from the models by `python -m sourcetool reference`; a test compares. How to write a",
         "source: [sources.md](sources.md).",
         "",
-        *_table("The file", schema),
+        *_table("The file", schema, "Source", shown),
     ]
     aws = AwsSource.model_json_schema(by_alias=True)
-    lines += _table("A file of kind aws", aws)
+    shown = {**examples(aws, "AwsSource"), **shown}
+    lines += _table("A file of kind aws", _explained(aws, schema), "AwsSource", shown)
     models = {**aws.get("$defs", {}), **schema.get("$defs", {})}
     for name, model in sorted(models.items()):
+        if twin := _TWINS.get(name):
+            model = _explained(model, models[twin])
         if model.get("properties"):
-            lines += _table(name, model)
+            lines += _table(name, model, name, shown)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(name: str, model: dict[str, Any]) -> Iterator[str]:
-    yield f"## {name}"
+def _table(title: str, model: dict[str, Any], name: str, shown: Examples) -> Iterator[str]:
+    """A section: a line a key, with an example where there is one.
+
+    :param name: of the model, by which ``shown`` has its examples.
+    """
+    yield f"## {title}"
     yield ""
     about = " ".join(str(model.get("description", "")).split("\n\n")[0].split())
     if about:
         yield about
         yield ""
-    yield "| key | value | default | meaning |"
-    yield "| --- | --- | --- | --- |"
+    yield "| key | value | default | example | meaning |"
+    yield "| --- | --- | --- | --- | --- |"
     needed = model.get("required", [])
     for key, spec in model["properties"].items():
         default = "**needed**" if key in needed else _default(spec)
-        meaning = " ".join(str(spec.get("description", "")).split())
-        yield f"| `{key}` | {_cell(_type(spec))} | {_cell(default)} | {_cell(meaning)} |"
+        example = shown.get((name, key)) or shown.get((_TWINS.get(name, name), key))
+        cells = (
+            _type(spec),
+            default,
+            f"`{example}`" if example else "",
+            " ".join(
+                str(spec.get("description", "names the kind" if "const" in spec else "")).split()
+            ),
+        )
+        yield f"| `{key}` | " + " | ".join(map(_cell, cells)) + " |"
     yield ""
+
+
+def _explained(model: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
+    """A model whose keys without a meaning have that of the same key elsewhere."""
+    said = {k: v["description"] for k, v in twin["properties"].items() if "description" in v}
+    keys = {
+        key: {"description": said[key], **spec} if key in said else spec
+        for key, spec in model["properties"].items()
+    }
+    return {**model, "properties": keys}
 
 
 def _default(spec: dict[str, Any]) -> str:
@@ -80,4 +109,6 @@ def _name(reference: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return (
+        text.replace("|", "\\|") if "`" in text else text.replace("|", "\\|").replace("<", "&lt;")
+    )

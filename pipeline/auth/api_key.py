@@ -16,9 +16,9 @@ class ApiKeyAuth(Auth):
     """A key in a header or a query parameter. Without a key (empty), nothing is sent."""
 
     kind: Literal["api_key"]
-    place: Literal["header", "query"] = "header"
-    name: str
-    key: SecretStr | None = None
+    place: Literal["header", "query"] = Field("header", description="where the key goes")
+    name: str = Field(description="of the header or the parameter")
+    key: SecretStr | None = Field(None, description="the key, a setting")
     prefix: str = Field("", description="put before the key, e.g. 'Token '")
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ def _or_none(value: Any) -> Any:
 @AUTH.register("basic")
 class BasicAuth(Auth):
     kind: Literal["basic"]
-    username: str
+    username: str = Field(description="a name, or a key")
     password: Annotated[SecretStr, BeforeValidator(_or_none)] = Field(
         description="may be empty (`${X:-}`), where the name is a key (Stripe)"
     )

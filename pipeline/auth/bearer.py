@@ -3,7 +3,7 @@
 from typing import Literal
 
 import httpx
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from pipeline.auth.api_key import HeaderSigner
 from pipeline.auth.base import AUTH, Auth, AuthContext, for_header
@@ -14,7 +14,7 @@ class BearerTokenAuth(Auth):
     """A fixed token. Without one (empty), nothing is sent: some APIs send less then."""
 
     kind: Literal["bearer"]
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(None, description="the token, a setting")
 
     def make(self, context: AuthContext) -> httpx.Auth:
         token = self.token.get_secret_value() if self.token else ""

@@ -21,7 +21,7 @@ class CustomAuth(Auth):
 
     kind: Literal["python"]
     path: str = Field(pattern=r"^[\w.]+:\w+$", description="module:Class")
-    options: dict[str, SecretStr] = {}
+    options: dict[str, SecretStr] = Field({}, description="arguments of the class, by name")
 
     def make(self, context: AuthContext) -> httpx.Auth:
         options = {key: value.get_secret_value() for key, value in self.options.items()}

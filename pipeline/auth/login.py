@@ -20,7 +20,7 @@ class LoginAuth(Auth):
 
     kind: Literal["login"]
     token_url: HostUrl = Field(description="where to log in")
-    method: Literal["POST", "GET"] = "POST"
+    method: Literal["POST", "GET"] = Field("POST", description="of the login")
     body: dict[str, SecretStr] = Field(
         {}, description="what is sent, as a JSON object, e.g. username and password"
     )
@@ -32,7 +32,7 @@ class LoginAuth(Auth):
     )
     headers: dict[HeaderName, SecretStr] = Field({}, description="what is sent in headers")
     username: SecretStr | None = Field(None, description="with password: HTTP's Basic")
-    password: SecretStr | None = None
+    password: SecretStr | None = Field(None, description="with username")
     token_at: DottedPath = Field("token", description="where the token is in the response")
     name: HeaderName = Field("Authorization", description="the header that carries it")
     prefix: HeaderText = Field("Bearer ", description="put before the token")

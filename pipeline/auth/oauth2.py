@@ -35,8 +35,8 @@ _CHECK_KEPT: Final = (
 class OAuth2(Auth):
     """What the ways to a token of RFC 6749 have in common. The secret is never in a URL."""
 
-    token_url: HostUrl
-    scope: str | None = None
+    token_url: HostUrl = Field(description="where a token is had")
+    scope: str | None = Field(None, description="of the token")
     params: dict[str, SecretStr] = Field(
         {},
         description="members of the form beside those of the RFC, e.g. audience; a grant_type here "
@@ -48,8 +48,8 @@ class OAuth2(Auth):
     renew_before_s: float = Field(
         60.0, ge=0, description="before it runs out; at most half of its life"
     )
-    client_id: SecretStr | None = None
-    client_secret: SecretStr | None = None
+    client_id: SecretStr | None = Field(None, description="the id of the client, a setting")
+    client_secret: SecretStr | None = Field(None, description="the secret of the client, a setting")
 
     @property
     def identity(self) -> str:
@@ -88,8 +88,8 @@ class ClientCredentialsAuth(OAuth2):
     """OAuth2 client credentials (RFC 6749, 4.4)."""
 
     kind: Literal["oauth2_client_credentials"]
-    client_id: SecretStr
-    client_secret: SecretStr
+    client_id: SecretStr = Field(description="the id of the client, a setting")
+    client_secret: SecretStr = Field(description="the secret of the client, a setting")
     client_id_header: HeaderName | None = Field(
         None, description="a header that carries the client id as well (IGDB: Client-ID)"
     )
@@ -110,7 +110,7 @@ class RefreshTokenAuth(OAuth2):
     """
 
     kind: Literal["oauth2_refresh_token"]
-    refresh_token: SecretStr
+    refresh_token: SecretStr = Field(description="the refresh token, a setting")
     token_folder: str | None = Field(
         None,
         min_length=1,

@@ -245,7 +245,7 @@ class AwsSource(Model):
         description="ids of accounts; `self`, the credentials' own; `organization`, all that are "
         "active in AWS Organizations; a text with commas, such as a setting",
     )
-    exclude_accounts: Words = ()
+    exclude_accounts: Words = Field((), description="accounts that are left out")
     profiles: Words = Field(
         (), description="profiles of the shared config file, each with an account of its own"
     )
@@ -254,8 +254,10 @@ class AwsSource(Model):
         description="the role that is assumed in each account but the own: its name, or an ARN "
         "with {account_id}",
     )
-    external_id: SecretStr | None = None
-    session_name: str = Field("headrace", pattern=r"^[\w+=,.@-]{2,64}$")
+    external_id: SecretStr | None = Field(None, description="what the role's trust policy asks for")
+    session_name: str = Field(
+        "headrace", pattern=r"^[\w+=,.@-]{2,64}$", description="stands in AWS's audit log"
+    )
     session_s: int = Field(3600, ge=900, le=43_200, description="life of an assumed role's session")
     renew_before_s: float = Field(300.0, ge=0, description="before it ends; at most half its life")
     regions: Words = Field(

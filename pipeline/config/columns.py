@@ -139,8 +139,8 @@ class ColumnSpec(Model):
         "`*` that `rows` has too is the item that the row is in), headers.NAME (of the response), "
         "now (when the response came)",
     )
-    nullable: bool = True
-    description: str | None = None
+    nullable: bool = Field(True, description="false: a row without the value is refused")
+    description: str | None = Field(None, description="shown in Dagster's column schema")
 
     @model_validator(mode="after")
     def _type_is_known(self) -> "ColumnSpec":

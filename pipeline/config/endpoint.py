@@ -54,8 +54,10 @@ class ParentsConfig(Model):
     column_here: str | None = Field(
         None, description="a column of the child rows that gets the parent's value"
     )
-    concurrency: int = Field(8, ge=1)
-    timeout_s: float | None = Field(None, gt=0)
+    concurrency: int = Field(8, ge=1, description="parents that are read side by side")
+    timeout_s: float | None = Field(
+        None, gt=0, description="a parent that takes longer has failed, where some may"
+    )
     max_failed_share: float = Field(
         0.0, ge=0, le=1, description="the partition commits while at most this share failed"
     )
@@ -84,10 +86,14 @@ class Endpoint(Model):
     """One collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
 
     path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
-    description: str | None = None
-    request: Request = HttpTemplate()
-    paging: Annotated[Paging, PAGINATION.field] = _ONE_PAGE
-    window: WindowFormat = WindowFormat()
+    description: str | None = Field(None, description="shown at the asset")
+    request: Request = Field(HttpTemplate(), description="what is sent")
+    paging: Annotated[Paging, PAGINATION.field] = Field(
+        _ONE_PAGE, description="how pages follow each other"
+    )
+    window: WindowFormat = Field(
+        WindowFormat(), description="how the bounds are written, and what the API does at them"
+    )
     format: Annotated[Format, DECODERS.field_or_name] = Field(
         DEFAULT_FORMAT, description="of a page's body: json, or a kind with its settings"
     )
@@ -156,7 +162,7 @@ class Endpoint(Model):
         description="of a feed in pages: reading stops at the first page that is older than the "
         "window; found out by itself where a link or a token names the next page",
     )
-    columns: Columns = {}
+    columns: Columns = Field({}, description="types of columns, by name")
     where: RowFilter = Field(
         {},
         description="the rows that are kept: `{type: file, size: {gt: 0}, x: {not: null}}`; "
@@ -171,9 +177,15 @@ class Endpoint(Model):
         None, description="inferred columns get the names of their members in snake_case"
     )
     infer: bool = Field(True, description="members that are not declared become columns too")
-    contract: Literal["evolve", "freeze"] = "evolve"
-    count: CountConfig | None = None
-    safety_margin_s: float | None = Field(None, ge=0, le=86_400 * 366)
+    contract: Literal["evolve", "freeze"] = Field(
+        "evolve",
+        description="evolve: new columns and wider numbers are taken, and reported; freeze: they "
+        "are refused",
+    )
+    count: CountConfig | None = Field(None, description="a request of its own that counts the rows")
+    safety_margin_s: float | None = Field(
+        None, ge=0, le=86_400 * 366, description="in place of the source's"
+    )
     deleted: DottedPath | None = Field(
         None, description="the member that is true in a tombstone: the row lands with _deleted"
     )
@@ -191,8 +203,10 @@ class Endpoint(Model):
     ok_when: OkWhen | None = Field(
         None, description="what says in a 200 response that the request succeeded"
     )
-    parents: ParentsConfig | None = None
-    each: EachConfig | None = None
+    parents: ParentsConfig | None = Field(
+        None, description="the endpoint whose rows the requests are made from"
+    )
+    each: EachConfig | None = Field(None, description="values that the endpoint is read for")
     transform: str | None = Field(
         None,
         pattern=r"^[\w.]+:\w+$",

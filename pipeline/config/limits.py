@@ -8,16 +8,20 @@ from pipeline.model import Model, Name
 class RateWindowConfig(Model):
     """At most ``requests`` in any ``per_s`` seconds."""
 
-    requests: int = Field(gt=0, le=1_000_000)
-    per_s: float = Field(gt=0, le=86_400 * 31)
+    requests: int = Field(gt=0, le=1_000_000, description="so many at most")
+    per_s: float = Field(gt=0, le=86_400 * 31, description="in so many seconds")
 
 
 class RateHeadersConfig(Model):
     """The response headers in which the API says its limit, and what is left of the quota."""
 
-    remaining: str = "x-ratelimit-remaining"
-    reset: str = "x-ratelimit-reset"
-    reset_is: str = Field("epoch_s", pattern="^(epoch_s|seconds)$")
+    remaining: str = Field(
+        "x-ratelimit-remaining", description="the header that says how many requests are left"
+    )
+    reset: str = Field("x-ratelimit-reset", description="the header that says when there are more")
+    reset_is: str = Field(
+        "epoch_s", pattern="^(epoch_s|seconds)$", description="the form of that header"
+    )
     limit: str | None = Field(
         None, description="requests that are allowed; slows the budget down if it is lower"
     )
@@ -56,7 +60,9 @@ class LimitsConfig(Model):
         description="wait after a 429 that does not say how long; default: 1, and for the "
         "first of a burst a quarter of a short window",
     )
-    headers: RateHeadersConfig | None = None
+    headers: RateHeadersConfig | None = Field(
+        None, description="headers in which the API states its limit"
+    )
     not_modified_is_free: bool = Field(
         False,
         description="the API does not count a request that it responds to with 304 in the "
@@ -123,8 +129,8 @@ class ResponsesConfig(Model):
         description="text in a refusal's body, or in a response with an error at errors_at, that "
         "means the same",
     )
-    retry: tuple[int, ...] = ()
-    permanent: tuple[int, ...] = ()
+    retry: tuple[int, ...] = Field((), description="statuses that are retried")
+    permanent: tuple[int, ...] = Field((), description="statuses that are not retried")
 
     def with_those_of(self, own: "ResponsesConfig | None") -> "ResponsesConfig":
         """These meanings, but for those that an endpoint has of its own."""
@@ -141,8 +147,8 @@ class RetriesConfig(Model):
     )
     errors: int = Field(5, ge=0, le=100, description="5xx, lost connections, bad bodies")
     throttled: int = Field(60, ge=0, le=10_000, description="429s of one page in a row")
-    first_wait_s: float = Field(0.5, gt=0)
-    max_wait_s: float = Field(30.0, gt=0)
+    first_wait_s: float = Field(0.5, gt=0, description="the first wait; each further one is longer")
+    max_wait_s: float = Field(30.0, gt=0, description="the longest wait")
     total_s: float = Field(
         600.0, gt=0, description="sum of the waits that a run of one source may spend on failures"
     )
@@ -151,14 +157,14 @@ class RetriesConfig(Model):
 class BreakerConfig(Model):
     """When the API counts as down: failures in a row, over all requests of the source."""
 
-    failures: int = Field(20, gt=0)
-    open_s: float = Field(30.0, gt=0)
+    failures: int = Field(20, gt=0, description="so many in a row open the breaker")
+    open_s: float = Field(30.0, gt=0, description="seconds that no request leaves")
 
 
 class TimeoutsConfig(Model):
     """Seconds for each stage of one request."""
 
-    connect_s: float = Field(5.0, gt=0)
+    connect_s: float = Field(5.0, gt=0, description="to connect")
     read_s: float = Field(30.0, gt=0, description="for the response, and between two pieces of it")
     total_s: float = Field(
         120.0, gt=0, description="for the whole response, from when the request has left"

@@ -59,13 +59,19 @@ class HttpTemplate(Model):
     """A plain HTTP request."""
 
     dialect: Literal["http"] = "http"
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST"] = Field("GET", description="of the requests")
     # Settings in them may be secret: no repr shows them.
-    params: dict[str, str | int | float | bool | list[str]] = Field({}, repr=False)
-    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
-    json_body: dict[str, Any] | None = Field(None, alias="json", repr=False)
-    form: dict[str, str] | None = Field(None, repr=False)
-    text: str | None = Field(None, repr=False)
+    params: dict[str, str | int | float | bool | list[str]] = Field(
+        {}, repr=False, description="parameters of the URL"
+    )
+    headers: dict[HeaderName, HeaderText] = Field(
+        {}, repr=False, description="sent with the requests of this endpoint"
+    )
+    json_body: dict[str, Any] | None = Field(
+        None, alias="json", repr=False, description="the body, as a JSON object"
+    )
+    form: dict[str, str] | None = Field(None, repr=False, description="the body, as a form")
+    text: str | None = Field(None, repr=False, description="the body, as text")
     with_token: tuple[str, ...] = Field(
         (),
         description="the parameters (or members of json and form) that a request with a token "
@@ -82,8 +88,8 @@ class Apicalypse(Model):
     """IGDB's query language (https://api-docs.igdb.com/#apicalypse), as a POST body."""
 
     dialect: Literal["apicalypse"]
-    fields: str = "*"
-    exclude: str | None = None
+    fields: str = Field("*", description="which fields are requested")
+    exclude: str | None = Field(None, description="fields that are not requested")
     where: str | None = Field(None, description="a condition that all rows must meet")
     pack: int = Field(10, ge=1, le=10, description="pages in one /multiquery request")
 
@@ -137,7 +143,7 @@ class WindowFormat(Model):
     together: bool = Field(
         False, description="both bounds or neither: a baseline is requested without {end} as well"
     )
-    resolution_s: float = Field(1.0, gt=0)
+    resolution_s: float = Field(1.0, gt=0, description="the step of the bounds, in seconds")
     max_s: float | None = Field(None, gt=0, description="longest window that the API accepts")
     timezone: str | None = Field(
         None,
@@ -221,4 +227,4 @@ class CountConfig(Model):
     """A request whose response says how many rows match."""
 
     path: str = Field("{path}/count", description="{path} is the endpoint's own path")
-    at: DottedPath = "count"
+    at: DottedPath = Field("count", description="where the response has the count")

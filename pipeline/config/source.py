@@ -72,8 +72,8 @@ BASE_URL = r"^https?://[^/?#@\s]+(/[^?#\s]*)?$"
 class Schedule(Model):
     """When the daily job runs, in the source's time zone; it materializes the partition before."""
 
-    hour: int = Field(1, ge=0, le=23)
-    minute: int = Field(30, ge=0, le=59)
+    hour: int = Field(1, ge=0, le=23, description="of the source's zone")
+    minute: int = Field(30, ge=0, le=59, description="of the hour")
     running: bool = Field(False, description="true: the schedule is on from the first load")
 
 
@@ -121,24 +121,37 @@ class Source(Model):
     """One API."""
 
     source: Name
-    description: str | None = None
-    base_url: HostUrl = Field(pattern=BASE_URL)
+    description: str | None = Field(None, description="shown at all assets of the source")
+    base_url: HostUrl = Field(
+        pattern=BASE_URL,
+        description="the address that every `path` begins with; credentials go to its origin only",
+    )
     start: date = Field(
         ge=date(1970, 1, 1), description="the first partition, the baseline (YYYY-MM-DD)"
     )
-    timezone: str = "UTC"
+    timezone: str = Field("UTC", description="in which zone days begin and end")
     partitions: Annotated[
         PartitionScheme,
         SCHEMES.field,
         Field(description="how time is cut into partitions: `{kind: days}`"),
     ] = SCHEMES["days"](kind="days")
-    safety_margin_s: float = Field(3600.0, ge=0, le=86_400 * 366)
-    auth: Annotated[Auth, AUTH.field] = NO_AUTH
-    headers: dict[HeaderName, HeaderText] = Field({}, repr=False)
+    safety_margin_s: float = Field(
+        3600.0,
+        ge=0,
+        le=86_400 * 366,
+        description="by how many seconds a window reaches back before its partition: how late "
+        "the API may show a change",
+    )
+    auth: Annotated[Auth, AUTH.field] = Field(
+        NO_AUTH, description="how a request shows who sends it"
+    )
+    headers: dict[HeaderName, HeaderText] = Field(
+        {}, repr=False, description="sent with every request"
+    )
     hash_salt: SecretStr | None = Field(
         None, description="goes before each value that `hash` hashes: ${HEADRACE_HASH_SALT}"
     )
-    limits: LimitsConfig = LimitsConfig()
+    limits: LimitsConfig = Field(LimitsConfig(), description="how many requests the API allows")
     keyed_limits: LimitsConfig | None = Field(
         None,
         description="limits that hold instead where auth has a secret, such as a key or a token",
@@ -148,16 +161,22 @@ class Source(Model):
         description="env: the proxy that HTTPS_PROXY or HTTP_PROXY names; or http://host:port; "
         "hosts in NO_PROXY are asked without",
     )
-    tls: TlsConfig = TlsConfig()
+    tls: TlsConfig = Field(TlsConfig(), description="certificates")
     cookies: bool = Field(
         False, description="send the cookies that the API sets back to it, within a run"
     )
-    answers: ResponsesConfig = ResponsesConfig()
-    retries: RetriesConfig = RetriesConfig()
-    breaker: BreakerConfig = BreakerConfig()
-    timeouts: TimeoutsConfig = TimeoutsConfig()
-    schedule: Schedule = Schedule()
-    backfill: BackfillConfig = BackfillConfig()
+    answers: ResponsesConfig = Field(
+        ResponsesConfig(), description="meanings of statuses where they differ from the common one"
+    )
+    retries: RetriesConfig = Field(
+        RetriesConfig(), description="how often a page is requested again"
+    )
+    breaker: BreakerConfig = Field(BreakerConfig(), description="when the API counts as down")
+    timeouts: TimeoutsConfig = Field(TimeoutsConfig(), description="how long a request may take")
+    schedule: Schedule = Field(Schedule(), description="when the job of the source runs")
+    backfill: BackfillConfig = Field(
+        BackfillConfig(), description="how Dagster cuts a backfill into runs"
+    )
     owners: tuple[Annotated[str, Field(pattern=OWNER)], ...] = Field(
         (), description="of all assets: an e-mail address, or `team:name`"
     )
@@ -172,7 +191,9 @@ class Source(Model):
     preview: bool = Field(
         True, description="false: no rows of the API are stored in Dagster's database"
     )
-    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    endpoints: dict[Name, Endpoint] = Field(
+        min_length=1, description="the collections of rows, by name"
+    )
     _credentials: tuple[str, ...] = ()
     _secrets: tuple[SecretStr, ...] = ()
     _origin: Origin | None = None

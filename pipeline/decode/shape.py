@@ -89,7 +89,7 @@ class Shape:
             if not self.infers(member) or (member,) in self.excluded:
                 continue
             name = in_snake_case(member) if self.snake_case else member
-            if name in found or (self.snake_case and name in self._declared):
+            if name in found or (self.snake_case and name in self._columns):
                 other = found.get(name, name)
                 raise ContractBroken(
                     f"the members `{member}` and `{other}` of the rows both make a column `{name}` "
@@ -116,6 +116,10 @@ class Shape:
             if rest:
                 inside.setdefault(step, set()).add(tuple(rest))
         return {name: frozenset(paths) for name, paths in inside.items()}
+
+    @cached_property
+    def _columns(self) -> frozenset[str]:
+        return self.ours.union(c.name for c in self.columns)
 
     @cached_property
     def _declared(self) -> frozenset[str]:

@@ -46,6 +46,8 @@ class ConfirmationLimits:
     :ivar key_page_attempts: attempts at a page by key, or at a first page and its count, that does
         not fit.
     :ivar range_page_attempts: attempts at a page in a range of keys, until rows come.
+    :ivar shared_row_attempts: retries of an empty page that should begin with the last row that
+        came: that row is deleted, or the API is away.
     :ivar empty_pages_in_gap: empty pages that show that a gap has no rows.
     :ivar cursor_page_retries: retries of a page by cursor, until two responses in a row are alike.
     :ivar one_row_page_attempts: how often in a row rows that move may look like an API that gives
@@ -61,6 +63,7 @@ class ConfirmationLimits:
     broken_page_retries: int = 2
     key_page_attempts: int = 4
     range_page_attempts: int = 2
+    shared_row_attempts: int = 3
     empty_pages_in_gap: int = 2
     cursor_page_retries: int = 8
     one_row_page_attempts: int = 8

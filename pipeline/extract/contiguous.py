@@ -121,6 +121,8 @@ class ContiguousReader:
             if total is None or resumed or rows >= min(request.limit, total) or rows == previous:
                 return page, total
             previous = rows or None
+            if not rows:
+                await self._pause()
         if page.info.rows:
             return page, total
         raise ContractBroken(
@@ -208,10 +210,13 @@ class ContiguousReader:
         if self._at_end:
             return
         is_counted = self._is_counted
-        if not is_counted:
-            await self._pause()
-        request = self._request_onward(page.request) if self._can_seek else page.request
-        second = await (self._seeker.page(request) if self._can_seek else self._pages.page(request))
+        second = page
+        for _ in range(LIMITS.shared_row_attempts if self._lacks_shared_row(page) else 1):
+            if not is_counted:
+                await self._pause()
+            second = await self._once_more(page.request)
+            if second.info.rows:
+                break
         if second.info.rows:
             async for batch in self._joined(second):
                 yield batch
@@ -222,7 +227,18 @@ class ContiguousReader:
         else:
             async for current in self._walk(second, None):
                 yield self._batch_of(current)
-            self._at_end = self._coverage.confirmations >= LIMITS.end
+            self._at_end = self._coverage.confirmations >= self._enough_confirmations()
+
+    def _lacks_shared_row(self, page: ParsedPage) -> bool:
+        """Whether an empty page should have the last row that came: else that row is deleted."""
+        after, covered = page.request.after, self._coverage.covered
+        return self._can_seek and covered is not None and after != covered
+
+    async def _once_more(self, request: PageRequest) -> ParsedPage:
+        """The page again, by key if the API can seek."""
+        if not self._can_seek:
+            return await self._pages.page(request)
+        return await self._seeker.page(request)
 
     async def _gap(self, page: ParsedPage) -> AsyncGenerator[ParsedPage, None]:
         """Pages from what is covered to a page that does not join."""
@@ -267,6 +283,8 @@ class ContiguousReader:
                     earlier_request(current.request, attempt, self._first_offset),
                     attempt + 1,
                 )
+                if not current.info.rows:
+                    await self._pause()
             current = await self._pages.page(request)
             unchanged = unchanged + 1 if has_same_keys(previous, current.info) else 0
             if unchanged == LIMITS.unchanged_pages:
@@ -323,6 +341,9 @@ class ContiguousReader:
         raise self._no_page_joins()
 
     def _joins(self, page: ParsedPage) -> bool:
+        info, behind = page.info, (page.request.offset or 0) - self._first_offset
+        if not info.rows and page.request.offset is not None and (info.total or 0) > behind:
+            return False  # by its own total it should have rows
         return self._coverage.joins(page.request, page.info, self._first_offset)
 
     def _ended(self, more: int = 0) -> bool:

@@ -24,9 +24,10 @@ _MOST_SHOWN: Final = 8
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
     """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
-    if table.num_rows == 0 or len(endpoint.key_of_rows) != 1:
-        return None, None
-    column = table[endpoint.key_of_rows[0]]
+    names = endpoint.key_of_rows
+    if table.num_rows == 0 or len(names) != 1 or names[0] not in table.column_names:
+        return None, None  # that rows have the key is looked at when they are made (``check_keys``)
+    column = table[names[0]]
     return column[0].as_py(), column[-1].as_py()
 
 
@@ -77,6 +78,7 @@ def edges_of(table: pa.Table, endpoint: Endpoint) -> PageEdges:
     if endpoint.paging.shared_rows is SharedRows.SAME_CURSOR:
         return _by_cursor(table, str(endpoint.cursor), endpoint)
     if endpoint.overlaps and not endpoint.proven and endpoint.key_of_rows:
+        check_keys(table, endpoint, endpoint.key_of_rows)
         (begins,) = _keys(table.slice(0, 1), endpoint)
         return PageEdges(
             first_keys=begins, boundary_keys=_keys(table.slice(table.num_rows - 1), endpoint)

@@ -188,7 +188,7 @@ class Paging(Model):
     """
 
     kind: str
-    limit: int = Field(gt=0)
+    limit: int = Field(gt=0, description="rows a page")
     fills: ClassVar[frozenset[str]] = frozenset()
     by_number: ClassVar[bool] = False
     sorted_by_key: ClassVar[bool] = False

@@ -23,7 +23,7 @@ class CursorPaging(Paging):
     """
 
     kind: Literal["cursor"] = "cursor"
-    limit: int = Field(gt=1)
+    limit: int = Field(gt=1, description="rows a page")
     needs_window: ClassVar[bool] = True
 
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:

@@ -32,8 +32,8 @@ class CustomPaging(Paging):
 
     kind: Literal["python"] = "python"
     path: str = Field(pattern=r"^[\w.]+:\w+$", description="module:function")
-    limit: int = Field(gt=0)
-    total: DottedPath | None = None
+    limit: int = Field(gt=0, description="rows a page")
+    total: DottedPath | None = Field(None, description="where the page says how many rows match")
     fills: ClassVar[frozenset[str]] = frozenset({"offset", "page", "token", "after", "before"})
 
     def fitted(self, order: str) -> "CustomPaging":

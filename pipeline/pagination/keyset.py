@@ -18,7 +18,7 @@ class KeysetPaging(Paging):
     """``key > last``, sorted by the key: contiguous by construction; key ranges side by side."""
 
     kind: Literal["keyset"] = "keyset"
-    limit: int = Field(gt=0)
+    limit: int = Field(gt=0, description="rows a page")
     ranges: int = Field(1, ge=1, le=256, description="ranges of an integer key, read side by side")
     inclusive: bool = Field(
         False, description="the API gives the row with the key {after} as well: `id >= after`"

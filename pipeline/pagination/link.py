@@ -37,7 +37,7 @@ class LinkPaging(CountedPaging):
     """Each page gives the URL of the next, in the ``Link`` header, another one, or its body."""
 
     kind: Literal["link"] = "link"
-    limit: int = Field(gt=0)
+    limit: int = Field(gt=0, description="rows a page")
     next: DottedPath | None = Field(None, description="where the body has the URL; default: Link")
     header: str | None = Field(None, description="another header that has the URL by itself")
     more: More = Field(None, description=MORE)
@@ -49,7 +49,7 @@ class LinkPaging(CountedPaging):
     post: bool = Field(
         False, description="links are followed by POST, with the request's body once more"
     )
-    slices: int = Field(1, ge=1, le=256)
+    slices: int = Field(1, ge=1, le=256, description="slices of the window, read side by side")
     first_tells_all: ClassVar[bool] = True
     names_next: ClassVar[bool] = True
     holds_limit: ClassVar[bool] = False

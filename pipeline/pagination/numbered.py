@@ -103,7 +103,7 @@ class NumberedPaging(CountedNumbers):
     """
 
     kind: Literal["page"] = "page"
-    limit: int = Field(gt=0)
+    limit: int = Field(gt=0, description="rows a page")
     first: int = Field(1, ge=0, description="the number of the first page")
     fills: ClassVar[frozenset[str]] = frozenset({"page"})
     by_number: ClassVar[bool] = True

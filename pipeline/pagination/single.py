@@ -13,7 +13,7 @@ class SinglePaging(Paging):
     """Everything in one response."""
 
     kind: Literal["none"] = "none"
-    limit: int = Field(1_000_000_000, gt=0)
+    limit: int = Field(1_000_000_000, gt=0, description="rows a page")
     one_page: ClassVar[bool] = True
     first_tells_all: ClassVar[bool] = True
 

@@ -39,7 +39,7 @@ class TokenPaging(CountedPaging):
     """
 
     kind: Literal["token"] = "token"
-    limit: int = Field(gt=0)
+    limit: int = Field(gt=0, description="rows a page")
     first: str | None = Field(None, description="the token of the first page (Crossref: *)")
     next: DottedPath | None = Field(None, description="where the page says the next token")
     header: str | None = Field(None, description="the header that says it")

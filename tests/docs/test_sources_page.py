@@ -175,6 +175,7 @@ OTHERS = [
     (page.name, number, block)
     for page in sorted(HOW_TO.glob("*.md"))
     for number, block in enumerate(blocks_of(page.name))
+    if not block.startswith("--8<--")  # a file of examples/, which has tests of its own
 ]
 
 
@@ -195,6 +196,16 @@ def test_every_yaml_loads(tmp_path: Path, page: str, number: int, block: str) ->
     file = tmp_path / f"{source['source']}.yaml"
     file.write_text(yaml.safe_dump(source), encoding="utf-8")
     assert load_source(file, SETTINGS).endpoints, page
+
+
+def test_every_family_is_on_its_page() -> None:
+    page = (HOW_TO / "families.md").read_text(encoding="utf-8")
+    files = sorted((ROOT / "examples" / "families").glob("*.yaml"))
+    assert files
+    for file in files:
+        name = file.relative_to(ROOT).as_posix()
+        assert f'--8<-- "{name}"' in page, name
+        assert f"](../../{name})" in page, name
 
 
 def test_the_reference_is_what_the_models_say() -> None:
