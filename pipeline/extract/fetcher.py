@@ -17,7 +17,7 @@ from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
 from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
-from pipeline.decode.body_checks import ThrottledInBody, UnexpectedPage
+from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
@@ -46,7 +46,13 @@ from pipeline.extract.page_checks import (
 from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.hooks import load_function, transformed
-from pipeline.http.classify import ResponseKind, asks_to_wait, classify, is_dead_page_token
+from pipeline.http.classify import (
+    ResponseKind,
+    asks_to_wait,
+    classify,
+    is_dead_page_token,
+    is_dead_token,
+)
 from pipeline.messages import Body, CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.model import fits_header, split_path
 from pipeline.pagination.base import whole_total
@@ -330,6 +336,8 @@ class PageFetcher:
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
         if told:
+            if is_dead_token(self._answers, response.body):
+                raise SignedOutInBody(sentence)
             if is_dead_page_token(self._answers, response.body):
                 raise PageTokenDead(sentence, response.status)
             waits = asks_to_wait(response.headers, self._answers, response.body)

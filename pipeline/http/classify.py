@@ -11,6 +11,7 @@ THROTTLED     429; 503 with Retry-After; 403 with Retry-After or an exhausted ra
               statuses and words that the YAML adds
 RETRY         5xx, 408, 425; transport failures and bad bodies come here too
 AUTH          401, after the token was renewed once
+SIGNED_OUT    statuses and words that the YAML gives a dead token: as 401
 EXPIRED       statuses and words that the YAML gives a page token that has expired
 PERMANENT     every other status
 ============  ==============================================================================
@@ -52,6 +53,7 @@ class ResponseKind(Enum):
     THROTTLED = "throttled"
     RETRY = "retry"
     AUTH = "auth"
+    SIGNED_OUT = "signed out"
     EXPIRED = "expired"
     PERMANENT = "permanent"
 
@@ -69,9 +71,12 @@ def classify(
     """
     if _means_empty(status, answers, body):
         return ResponseKind.EMPTY
+    if status >= 400 and _says(body, answers.dead_token_text):
+        return ResponseKind.SIGNED_OUT
     if status >= 400 and _says(body, answers.dead_page_token_text):
         return ResponseKind.EXPIRED
     for statuses, kind in (
+        (answers.dead_token, ResponseKind.SIGNED_OUT),
         (answers.dead_page_token, ResponseKind.EXPIRED),
         (answers.throttled, ResponseKind.THROTTLED),
         (answers.retry, ResponseKind.RETRY),
@@ -119,6 +124,11 @@ def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Bod
     return "retry-after" in headers or _says(body, answers.throttled_text)
 
 
+def is_dead_token(answers: ResponsesConfig, body: Body) -> bool:
+    """Whether an error in a 2xx means that the token of ``auth`` is dead."""
+    return _says(body, answers.dead_token_text)
+
+
 def is_dead_page_token(answers: ResponsesConfig, body: Body) -> bool:
     """Whether an error in a 2xx means that the page token has expired."""
     return _says(body, answers.dead_page_token_text)
@@ -164,8 +174,8 @@ def refusal(
     quote = f". {NOT_QUOTED[:-1]}" if has_secret else _quote(headers, body)
     if kind is ResponseKind.AUTH:
         return AuthError(
-            f"{page_label}: the API refused the credentials (401){quote}. Check that the key and "
-            "the secret are right, and allowed to read this."
+            f"{page_label}: the API refused the credentials ({status}){quote}. Check that the key "
+            "and the secret are right, and allowed to read this."
         )
     remedy = _REMEDIES.get(status, "")
     refused = f"the API refused the request with status {status}{quote}{remedy}"
