@@ -251,8 +251,8 @@ class FanOutPosition(ResumePosition):
             tuple(map(FailedValue.from_json, data["failed"])),
             bool(data["proved"]),
             ProofBasis(data["proof_basis"]),
-            int(data.get("with_rows", 0)),
-            bool(data.get("kept", False)),
+            int(data["with_rows"]),
+            bool(data["kept"]),
         )
 
 

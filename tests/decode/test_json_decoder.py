@@ -188,7 +188,7 @@ def test_no_rows_where_they_should_be(rows: tuple[str, ...], body: object, sente
         (b'[{"id": 1}], [{"id": 2}]', "not JSON: Extra data"),
         (b"upstream connect error", "starts with 'upstream"),
         (b"no healthy upstream", "not JSON"),
-        (b"[{'id': 1}]", "not JSON"),
+        (b"[{'id': 1}]", "no JSON"),
     ],
 )
 def test_a_body_that_a_resend_may_mend(body: bytes, sentence: str) -> None:

@@ -74,7 +74,7 @@ def test_basic_credentials_a_form_and_a_key_in_the_url(api: str) -> None:
     assert found["endpoints"]["things"]["request"]["form"] == {"kind": "a", "page": "{page}"}
     found, _ = made(f"curl '{api}/v1/things?api_key={SECRET}&x=1'")
     assert found["auth"]["place"] == "query"
-    assert found["endpoints"]["things"]["request"] == {"params": {"x": "1"}}
+    assert found["endpoints"]["things"]["request"] == {"params": {"x": "1", "page": "{page}"}}
 
 
 def test_an_api_that_does_not_answer_leaves_a_doubt(api: str) -> None:
