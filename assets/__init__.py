@@ -2,18 +2,20 @@
 
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
-gone), ``not_loaded`` (what is shown of a source that can't be loaded). A step: ``executors`` (its
+gone), ``not_loaded`` (what is shown of a source that can't be loaded), all together in
+``source_definitions``, and as Dagster's components in ``component``. A step: ``executors`` (its
 process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
-``step`` (the engine inside it), ``progress`` (while it runs), ``materializations`` (what Dagster
-records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``), ``failures``
-(how it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sync``
-(tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat`` has all that rests on
-private behaviour of Dagster's pinned version.
+``step`` (the engine inside it), ``progress`` and ``counters`` (while it runs), ``materializations``
+(what Dagster records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``),
+``failures`` (how it ends if something failed). For all sources together: ``usage``,
+``maintenance``, ``sync`` (tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat``
+has all that rests on private behaviour of Dagster's pinned version.
 """
 
 from assets.alerts import Webhook, alert_sensors
 from assets.assets import source_assets
 from assets.compat import names_a_partition
+from assets.counters import check_metrics
 from assets.deletions import source_sweeps
 from assets.executor_choice import chosen_executor
 from assets.executors import step_executor
@@ -22,7 +24,8 @@ from assets.maintenance import maintenance, maintenance_schedule
 from assets.not_loaded import not_loaded
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
-from assets.specs import api_spec, fresh_by_policy
+from assets.source_definitions import source_definitions
+from assets.specs import api_spec
 from assets.sync import sync_job
 from assets.usage import budget_page
 
@@ -31,14 +34,15 @@ __all__ = [
     "alert_sensors",
     "api_spec",
     "budget_page",
+    "check_metrics",
     "chosen_executor",
-    "fresh_by_policy",
     "lost_runs",
     "maintenance",
     "maintenance_schedule",
     "names_a_partition",
     "not_loaded",
     "source_assets",
+    "source_definitions",
     "source_job",
     "source_schedule",
     "source_sweeps",

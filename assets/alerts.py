@@ -151,16 +151,9 @@ def _without_webhooks(record: logging.LogRecord) -> bool:
     return True
 
 
-def alert_sensors(
-    webhook: Webhook | None, assets: Sequence[dg.AssetKey]
-) -> list[dg.SensorDefinition]:
-    """The sensors ``alert_failed_runs`` and ``alert_out_of_date``; none without a webhook.
-
-    :param assets: those that have a freshness policy.
-    """
-    if webhook is None:
-        return []
-    return [_failed_runs(webhook), *([_out_of_date(webhook, assets)] if assets else [])]
+def alert_sensors(webhook: Webhook | None) -> list[dg.SensorDefinition]:
+    """The sensors ``alert_failed_runs`` and ``alert_out_of_date``; none without a webhook."""
+    return [] if webhook is None else [_failed_runs(webhook), _out_of_date(webhook)]
 
 
 def _failed_runs(webhook: Webhook) -> dg.SensorDefinition:
@@ -216,7 +209,7 @@ def _reason(event: dg.DagsterEvent) -> str:
     return error.message.strip() if error else str(event.message)
 
 
-def _out_of_date(webhook: Webhook, assets: Sequence[dg.AssetKey]) -> dg.SensorDefinition:
+def _out_of_date(webhook: Webhook) -> dg.SensorDefinition:
     @dg.sensor(
         name="alert_out_of_date",
         minimum_interval_seconds=FRESHNESS_EVERY_S,
@@ -225,7 +218,10 @@ def _out_of_date(webhook: Webhook, assets: Sequence[dg.AssetKey]) -> dg.SensorDe
         "policy",
     )
     def alert_out_of_date(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        states = context.instance.get_freshness_state_records(assets)
+        repository = context.repository_def
+        graph = repository.asset_graph.asset_nodes if repository else ()
+        policed = [node.key for node in graph if node.freshness_policy is not None]
+        states = context.instance.get_freshness_state_records(policed) if policed else {}
         late = sorted(
             key.to_user_string()
             for key, record in states.items()

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 import dagster as dg
 
-from assets.compat import last_passed
 from assets.failures import end, report_of_error
 from assets.metadata import proof_in_words, unended
 from assets.progress import counted
@@ -80,11 +79,14 @@ def check_results(
     results: Sequence[PartitionResult],
     *,
     only_selected: bool = False,
+    passed: Collection[dg.AssetCheckKey] = (),
 ) -> list[dg.AssetCheckResult]:
     """The checks to record: statements on these partitions, and the coverage of all.
 
     A run may have selected a part of an asset's checks, as the source's job has. Of the others
     those are recorded that fail, that have failed the last time, or that were never recorded.
+
+    :param passed: the checks that have passed the last time.
     """
     key = asset_key(source, endpoint)
     selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
@@ -93,12 +95,12 @@ def check_results(
     found = all_checks(source, lake, endpoint, results)
     if only_selected:
         return [each for each in found if each.check_name in selected]
-    others = [dg.AssetCheckKey(key, name) for name in CHECKS if name not in selected]
-    passed = last_passed(context.instance, others)
     return [
         each
         for each in found
-        if each.check_name in selected or not each.passed or each.check_name not in passed
+        if each.check_name in selected
+        or not each.passed
+        or dg.AssetCheckKey(key, str(each.check_name)) not in passed
     ]
 
 

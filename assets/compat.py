@@ -132,12 +132,20 @@ def _latest_materialization(
     )
 
 
-def last_passed(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> set[str]:
-    """The names of those checks whose latest execution has passed."""
+def last_passed(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
+) -> set[dg.AssetCheckKey]:
+    """Those checks whose latest execution has passed."""
     storage = instance.event_log_storage
     found = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     done = AssetCheckExecutionRecordStatus.SUCCEEDED
-    return {key.name for key, record in found.items() if record.status is done}
+    return {key for key, record in found.items() if record.status is done}
+
+
+def is_only_step(context: dg.AssetExecutionContext) -> bool:
+    """Whether a run has no other step, so that nothing waits for this one's outputs."""
+    step = context.get_step_execution_context()
+    return len(step.job_def.graph.node_dict) == 1
 
 
 def has_check_results(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:

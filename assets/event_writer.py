@@ -1,91 +1,138 @@
 """A thread that writes a step's events to Dagster's storage while the step's loop goes on.
 
 An event costs Dagster 10 to 40 ms, in which the loop would read no page. Events that are waiting
-when the storage has time are written together. An event that the storage refuses is kept, and
-written when the step ends; what Dagster still does not know then, the job ``sync`` tells it.
+when the storage has time are written together: lines of the log as one entry, then materializations
+in one batch, then the results of checks. What has to be read from the lake for an event is read by
+other threads meanwhile. An event that the storage refuses is kept, and written when the step ends;
+what Dagster still does not know then, the job ``sync`` tells it.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import dagster as dg
 
-from assets.compat import log_materializations
+from assets.compat import log_checks, log_materializations
 
-Event = dg.AssetMaterialization | Callable[[], None]
-"""A function writes an event itself: a line of the log, the results of checks."""
 _MOST_TOGETHER = 100
+_PREPARED_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of the run's log."""
+
+    text: str
+    level: int = logging.INFO
+
+
+@dataclass(frozen=True)
+class CheckResults:
+    """The results of the checks of one asset."""
+
+    results: Sequence[dg.AssetCheckResult]
+
+
+Event = dg.AssetMaterialization | LogLine | CheckResults
+Preparation = Callable[[], Sequence[Event]]
+"""Makes events, and may take long: it reads the lake."""
 
 
 class EventWriter:
-    """Writes events in the order in which they come.
+    """Writes events in the order in which they come, as far as one kind allows.
 
     writer = EventWriter(context)
     writer.put(dg.AssetMaterialization("things", partition="2026-11-02"))
-    writer.put(lambda: context.log.info("written after it"))
+    writer.put(LogLine("things 2026-11-02: committed"))
+    writer.put(lambda: [CheckResults(checks_of("things"))])
     writer.close()
     """
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
         self._context = context
-        self._waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._refused: list[Event] = []
+        self._waiting: queue.SimpleQueue[Future[Sequence[Event]] | None] = queue.SimpleQueue()
+        self._refused: list[Event | Preparation] = []
+        self._preparations: dict[Future[Sequence[Event]], Preparation] = {}
         self._thread: threading.Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event | Preparation) -> None:
         """Have it written soon. Any thread may call."""
-        if self._thread is None:
+        if self._thread is None or self._pool is None:
+            self._pool = ThreadPoolExecutor(_PREPARED_AT_ONCE, "prepare-events")
             self._thread = threading.Thread(target=self._run, name="write-events", daemon=True)
             self._thread.start()
-        self._waiting.put(event)
+        if callable(event):
+            prepared = self._pool.submit(event)
+            self._preparations[prepared] = event
+        else:
+            prepared = Future()
+            prepared.set_result([event])
+        self._waiting.put(prepared)
 
     def close(self) -> None:
         """Wait until all is written. :raises Exception: what the storage refuses for good."""
-        if self._thread is not None:
+        if self._thread is not None and self._pool is not None:
             self._waiting.put(None)
             self._thread.join()
+            self._pool.shutdown()
             self._thread = None
         refused, self._refused = self._refused, []
         for event in refused:
-            self._write([event])
+            for each in event() if callable(event) else [event]:
+                self._write([each])
 
     def _run(self) -> None:
         ended = False
         while not ended:
+            waiting = [self._waiting.get()]
+            while len(waiting) < _MOST_TOGETHER and not self._waiting.empty():
+                waiting.append(self._waiting.get())
+            ended = waiting[-1] is None
             events: list[Event] = []
-            event = self._waiting.get()
-            while event is not None and len(events) < _MOST_TOGETHER:
-                events.append(event)
-                if self._waiting.empty():
-                    break
-                event = self._waiting.get()
-            else:
-                ended = event is None
-                if event is not None:
-                    events.append(event)
-            for together in _runs(events):
+            for prepared in waiting:
+                if prepared is None:
+                    continue
+                preparation = self._preparations.pop(prepared, None)
+                try:
+                    events += prepared.result()
+                except Exception:  # of the lake: tried again when the step ends
+                    assert preparation is not None
+                    self._refused.append(preparation)
+            for together in in_groups(events):
                 try:
                     self._write(together)
                 except Exception:  # whatever the storage raises: the reading goes on
                     self._refused.extend(together)
 
-    def _write(self, events: Sequence[Event]) -> None:
-        made = [event for event in events if isinstance(event, dg.AssetMaterialization)]
+    def _write(self, together: Sequence[Event]) -> None:
+        made = [event for event in together if isinstance(event, dg.AssetMaterialization)]
         if made:
             log_materializations(self._context, made)
-        for event in events:
-            if not isinstance(event, dg.AssetMaterialization):
-                event()
+        for event in together:
+            if isinstance(event, LogLine):
+                self._context.log.log(event.level, event.text)
+            elif isinstance(event, CheckResults):
+                log_checks(self._context, event.results)
 
 
-def _runs(events: Sequence[Event]) -> list[list[Event]]:
-    """Materializations that follow each other together, everything else by itself."""
-    runs: list[list[Event]] = []
+def in_groups(events: Sequence[Event]) -> list[list[Event]]:
+    """What is written together: lines of a level as one, materializations, checks one by one."""
+    levels: dict[int, list[str]] = {}
+    made: list[Event] = []
+    checks: list[list[Event]] = []
     for event in events:
-        joins = runs and isinstance(event, dg.AssetMaterialization)
-        if joins and isinstance(runs[-1][-1], dg.AssetMaterialization):
-            runs[-1].append(event)
+        if isinstance(event, LogLine):
+            levels.setdefault(event.level, []).append(event.text)
+        elif isinstance(event, CheckResults):
+            checks.append([event])
         else:
-            runs.append([event])
-    return runs
+            made.append(event)
+    lines: list[list[Event]] = [
+        [LogLine("\n".join(texts), level)] for level, texts in levels.items()
+    ]
+    return [*lines, *([made] if made else []), *checks]

@@ -5,20 +5,22 @@ before the next attempt. The result that a step yields at its end records none: 
 the same run wait for it. The checks of an endpoint are recorded when its last partition is done.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
 
-from assets.asset_checks import check_results
+from assets.asset_checks import CHECKS, check_results
 from assets.compat import (
     WITHOUT_MATERIALIZATION,
-    log_checks,
-    log_materializations,
+    is_only_step,
+    last_passed,
     silence_missing_outputs,
 )
-from assets.event_writer import EventWriter
+from assets.event_writer import CheckResults, Event, EventWriter, LogLine
 from assets.metadata import charts_of, materialization_of
 from assets.partitions import recorded_partition
 from assets.specs import asset_key
@@ -55,7 +57,7 @@ class MaterializationRecorder:
         if (key, partition) not in self._recorded:
             self._recorded.add((key, partition))
             if last:
-                self._writer.put(lambda: self._write_with_charts(lake, result, shared))
+                self._writer.put(lambda: self._with_charts(lake, result, shared))
             else:
                 self._writer.put(materialization_of(result, self._source, lake, shared))
         if last:
@@ -68,7 +70,7 @@ class MaterializationRecorder:
         if key in self._checked or (as_before and key in self._checked_before):
             return
         self._checked.add(key)
-        self._writer.put(lambda: self._write_checks(lake, endpoint, done))
+        self._writer.put(lambda: self._checks_of(lake, endpoint, done))
 
     def record_all_checks(self, lake: ObjectStore) -> None:
         """Those of endpoints too that have not done all, in a step that fails for good."""
@@ -78,28 +80,39 @@ class MaterializationRecorder:
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
         """The results that a step yields if it succeeds."""
         silence_missing_outputs(self._context)
+        if is_only_step(self._context):  # nothing waits for a result, and each is one more event
+            return
         for name in self._done:
             yield dg.MaterializeResult(
                 asset_key=asset_key(self._source, name), metadata=WITHOUT_MATERIALIZATION
             )
 
-    def _write_with_charts(
+    def _with_charts(
         self, lake: ObjectStore, result: PartitionResult, shared: Mapping[str, Any]
-    ) -> None:
+    ) -> Sequence[Event]:
         """The newest materialization is the one that the asset's page shows."""
         charts = charts_of(self._source, result.endpoint, lake, datetime.now(UTC))
-        event = materialization_of(result, self._source, lake, shared, charts)
-        log_materializations(self._context, [event])
+        return [materialization_of(result, self._source, lake, shared, charts)]
 
-    def _write_checks(
+    def _checks_of(
         self, lake: ObjectStore, endpoint: str, done: Sequence[PartitionResult]
-    ) -> None:
-        checks = check_results(self._context, self._source, lake, endpoint, done)
-        for check in checks:  # Dagster itself logs the name of one that fails, and no reason
-            if not check.passed:
-                text = f"{endpoint}: {check.check_name}: {check.description}"
-                self._context.log.warning(text)
-        log_checks(self._context, checks)
+    ) -> Sequence[Event]:
+        checks = check_results(
+            self._context, self._source, lake, endpoint, done, passed=self._passed_before
+        )
+        # Dagster itself logs the name of one that fails, and no reason.
+        texts = [f"{endpoint}: {c.check_name}: {c.description}" for c in checks if not c.passed]
+        lines = [LogLine(text, logging.WARNING) for text in texts]
+        return [*lines, *([CheckResults(checks)] if checks else [])]
+
+    @cached_property
+    def _passed_before(self) -> Collection[dg.AssetCheckKey]:
+        """The checks that passed the last time, before this run, in one query."""
+        selected = {*self._context.selected_asset_check_keys}
+        keys = {asset_key(self._source, name) for name in self._source.endpoints}
+        keys &= {*self._context.selected_asset_keys}
+        others = [dg.AssetCheckKey(key, name) for key in keys for name in CHECKS]
+        return last_passed(self._context.instance, [c for c in others if c not in selected])
 
 
 def _recorded_by_earlier_attempts(

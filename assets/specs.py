@@ -1,6 +1,5 @@
 """What Dagster shows of an endpoint, before it has run too: key, group, tags, columns, lineage."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -82,12 +81,6 @@ def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.cron(
         source.calendar.scheme.schedule_cron(*divmod(minutes, 60)), late, source.timezone
     )
-
-
-def fresh_by_policy(sources: Sequence[Source]) -> list[dg.AssetKey]:
-    """The assets that have a freshness policy."""
-    of = [source for source in sources if freshness_policy(source) is not None]
-    return [asset_key(source, name) for source in of for name in source.endpoints]
 
 
 def table_name(source: Source, endpoint: str) -> str:

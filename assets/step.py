@@ -9,15 +9,17 @@ one can help: the next attempt does only what is not committed yet, and records 
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import dagster as dg
 
-from assets.event_writer import EventWriter
+from assets.counters import counting
+from assets.event_writer import EventWriter, LogLine
 from assets.executors import run_in_step
 from assets.failures import FailureReport, end, fail, reasons, report_of_error, report_of_step
 from assets.materializations import MaterializationRecorder
@@ -33,6 +35,7 @@ from assets.progress import (
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.runner import RunOutcome, run_source
@@ -77,6 +80,8 @@ class Step:
         )
         self._shared: dict[str, Any] = {}
         self._shared_at = 0.0
+        self._read_s = 0.0
+        self._count: Callable[[Manifest], None] = lambda _: None
 
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
         """Do all that is selected, and record it with Dagster.
@@ -93,7 +98,7 @@ class Step:
             lake = self._lake_resource.open()
             run_in_step(self._run(lake))
             self._end_if_failed(lake)
-            self._writer.close()
+            self._close_writer()
         except HeadraceError as error:
             self._end(report_of_error(error, self._attempts))
         except (dg.Failure, dg.RetryRequested):
@@ -105,6 +110,15 @@ class Step:
                 self._context.log.error(reason)  # Dagster shows the exception alone
             raise
         yield from self._recorder.results()
+
+    def _close_writer(self) -> None:
+        """Record what is not recorded yet, and say how long that took."""
+        began = time.monotonic()
+        self._writer.close()
+        took_s = time.monotonic() - began
+        self._context.log.info(
+            f"read in {self._read_s:.1f} s, then recorded with Dagster for {took_s:.1f} s"
+        )
 
     def _end_if_failed(self, lake: ObjectStore) -> None:
         for note in self._outcome.skipped:
@@ -126,10 +140,10 @@ class Step:
         end(self._context, report)
 
     def _info(self, text: str) -> None:
-        self._writer.put(lambda: self._context.log.info(text))
+        self._writer.put(LogLine(text))
 
     def _warn(self, text: str) -> None:
-        self._writer.put(lambda: self._context.log.warning(text))
+        self._writer.put(LogLine(text, logging.WARNING))
 
     async def _run(self, lake: ObjectStore) -> None:
         half_open = self._attempts > 1
@@ -149,19 +163,25 @@ class Step:
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
-                await run_source(
-                    run,
-                    self._endpoints,
-                    self._partitions,
-                    self._outcome,
-                    lambda result: self._done(lake, client, result),
-                )
+                await self._read(lake, client, run)
             finally:
                 progress.cancel()
-                passed_s = time.monotonic() - began
+                passed_s = self._read_s = time.monotonic() - began
                 self._info(line(self._outcome, client, passed_s, limited=self._limited))
                 if warning := too_fast(client.budget.stats, limited=self._limited):
                     self._warn(warning)
+
+    async def _read(self, lake: ObjectStore, client: ApiClient, run: RunContext) -> None:
+        """All partitions, with counters for whoever watches."""
+        name, metrics = self._source.source, self._api.metrics
+        with counting(metrics, name, lambda: client.budget.stats) as self._count:
+            await run_source(
+                run,
+                self._endpoints,
+                self._partitions,
+                self._outcome,
+                lambda result: self._done(lake, client, result),
+            )
 
     async def _report(self, client: ApiClient) -> None:
         await report(client, self._outcome, self._info, self._timeline, limited=self._limited)
@@ -193,6 +213,8 @@ class Step:
             f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
+        if result.outcome == "committed":
+            self._count(manifest)
         if warning := manifest.notes.warning:
             self._warn(f"{result.endpoint} {manifest.partition}: {warning}")
         last = manifest.partition == self._outcome.wanted[result.endpoint][-1]

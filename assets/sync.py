@@ -73,14 +73,16 @@ class Told:
     newest: Manifest | None = None
 
 
-def sync_job(sources: Sequence[Source]) -> dg.JobDefinition:
-    """The job ``sync`` of a code location.
+def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
+    """The job that tells Dagster of sources.
 
-    :param sources: all that are loaded.
+    :param sources: all that are loaded, or that the job is for.
     """
     by_name = {source.source: source for source in sources}
 
-    @dg.op(name="tell_dagster", retry_policy=CRASH_RETRIES)
+    op = "tell_dagster" if name == "sync" else f"{name}_tells_dagster"  # unique in a project
+
+    @dg.op(name=op, retry_policy=CRASH_RETRIES)
     def tell_dagster(
         context: dg.OpExecutionContext, config: SyncConfig, lake: LakeResource
     ) -> None:
@@ -105,7 +107,7 @@ def sync_job(sources: Sequence[Source]) -> dg.JobDefinition:
         context.add_output_metadata({"told": told, "known_before": known})
 
     @dg.job(
-        name="sync",
+        name=name,
         description="Tell Dagster from the manifests what the lake has, without reading an API",
     )
     def sync() -> None:

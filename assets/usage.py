@@ -26,7 +26,7 @@ def budget_page(sources: Sequence[Source]) -> dg.AssetsDefinition:
     }
 
     @dg.multi_asset(
-        name="headrace_budgets",
+        name="headrace_budgets" if len(sources) != 1 else f"headrace_budget_{sources[0].source}",
         specs=[
             dg.AssetSpec(
                 key,

@@ -47,6 +47,9 @@ class ApiResource(dg.ConfigurableResource["ApiResource"]):
     cache: str | None = Field(
         default=None, description="the folder of cached responses; without one they are in memory"
     )
+    metrics: str | None = Field(
+        default=None, description="`otlp`: export a step's counters by OpenTelemetry"
+    )
 
     def session(
         self, source: Source, *, half_open: bool = False, share: float = 1.0

@@ -144,10 +144,17 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
 
     :raises ConfigError: one line for each mistake: ``file:line: what was expected, what came``.
     """
-    settings = os.environ if env is None else env
-    text = _text_of(file)
-    missing = _Missing(str(file), {})
-    data, lines, filled = _parse(str(file), text, settings, missing)
+    return source_of_text(str(file), _text_of(file), os.environ if env is None else env)
+
+
+def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
+    """One source from YAML that is at hand.
+
+    :param file: where it stands, for messages.
+    :raises ConfigError: as ``load_source``.
+    """
+    missing = _Missing(file, {})
+    data, lines, filled = _parse(file, text, settings, missing)
     merged = without_left_out(merge_defaults(data))
     try:
         source = _source_of(merged, missing)
@@ -155,15 +162,15 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
         found = [
             sentence
             for item in error.errors()
-            for sentence in _sentences(str(file), lines, dict(item), filled, merged)
+            for sentence in _sentences(file, lines, dict(item), filled, merged)
             if not (missing.of and (item["type"] == "value_error" or missing.at(sentence)))
         ]
         found = sorted([*missing.sentences, *found], key=_line) if missing.of else found
-        raise ConfigError(_lines_of(str(file), [*dict.fromkeys(found)])) from None
-    found = missing.sentences or _misfits(str(file), lines, source)
+        raise ConfigError(_lines_of(file, [*dict.fromkeys(found)])) from None
+    found = missing.sentences or _misfits(file, lines, source)
     if found:
-        raise ConfigError(_lines_of(str(file), found))
-    origin = Origin(str(file), {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
+        raise ConfigError(_lines_of(file, found))
+    origin = Origin(file, {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
     source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
     return source.with_secrets([*source.secrets, *_sent(lines, settings, source)])
 

@@ -54,6 +54,7 @@ class Settings:
     :ivar alert_form: of its messages (``HEADRACE_ALERT_FORM``); None = ``slack`` for Slack's host,
         else ``generic``.
     :ivar ui_url: the address of Dagster's UI, for links in messages (``HEADRACE_UI_URL``).
+    :ivar metrics: ``otlp`` exports counters (``HEADRACE_METRICS``); None = none are.
     :ivar strict: a source that can't be loaded is an error of all (``HEADRACE_STRICT``).
     """
 
@@ -67,6 +68,7 @@ class Settings:
     alert_url: str | None = field(default=None, repr=False)  # whoever has it can write there
     alert_form: str | None = None
     ui_url: str | None = None
+    metrics: str | None = None
 
     @classmethod
     def read(cls, env: Mapping[str, str]) -> "Settings":
@@ -89,6 +91,7 @@ class Settings:
             executor_config=env.get("HEADRACE_EXECUTOR_CONFIG") or None,
             alert_url=env.get("HEADRACE_ALERT_URL", "").strip() or None,
             alert_form=env.get("HEADRACE_ALERT_FORM") or None,
+            metrics=env.get("HEADRACE_METRICS") or None,
             ui_url=env.get("HEADRACE_UI_URL") or None,
             strict=env.get("HEADRACE_STRICT", "").lower() not in ("", "0", "false", "no"),
         )

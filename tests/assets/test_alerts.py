@@ -27,6 +27,10 @@ from tests.support.yaml_sources import source_of
 
 HIDDEN = "T000-secret-path"
 GAMES = dg.AssetKey(["igdb", "games"])
+POLICY = dg.FreshnessPolicy.time_window(timedelta(hours=26))
+DEFS = dg.Definitions(
+    assets=[dg.AssetSpec(GAMES, freshness_policy=POLICY), dg.AssetSpec(["igdb", "genres"])]
+)
 
 
 @dataclass
@@ -99,7 +103,7 @@ def failed_run(
         breaks()
 
     result = job.execute_in_process(instance=instance, raise_on_error=False)
-    sensor, *_ = alert_sensors(webhook(hook, **of), [])
+    sensor, _ = alert_sensors(webhook(hook, **of))
     context = dg.build_run_status_sensor_context(
         sensor_name="alert_failed_runs",
         dagster_event=result.get_run_failure_event(),
@@ -127,7 +131,7 @@ def test_a_run_that_is_started_again_is_no_alert(instance: dg.DagsterInstance, h
 def test_an_asset_that_is_out_of_date_is_told_once_and_again_after_it_was_fresh(
     instance: dg.DagsterInstance, hook: Hook
 ) -> None:
-    _, sensor = alert_sensors(webhook(hook), [GAMES])
+    _, sensor = alert_sensors(webhook(hook))
     cursor: str | None = None
     for state, told in [
         (FreshnessState.PASS, 0),
@@ -137,7 +141,7 @@ def test_an_asset_that_is_out_of_date_is_told_once_and_again_after_it_was_fresh(
         (FreshnessState.FAIL, 2),
     ]:
         report_freshness(instance, GAMES, state)
-        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=DEFS)
         sensor(context)
         cursor = context.cursor
         assert len(hook.came) == told
@@ -149,10 +153,10 @@ def test_an_alert_that_is_not_delivered_is_told_at_the_next_tick(
     instance: dg.DagsterInstance, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assets.alerts._WAIT_S", 0.0)
-    _, sensor = alert_sensors(webhook(hook), [GAMES])
+    _, sensor = alert_sensors(webhook(hook))
     report_freshness(instance, GAMES, FreshnessState.FAIL)
     hook.statuses[:] = [503] * ATTEMPTS
-    context = dg.build_sensor_context(instance=instance, cursor="[]")
+    context = dg.build_sensor_context(instance=instance, cursor="[]", definitions=DEFS)
     with pytest.raises(HeadraceError, match=r"not delivered: `127.0.0.1` responded with .* 503"):
         sensor(context)
     assert len(hook.came) == ATTEMPTS
@@ -200,7 +204,7 @@ def test_a_wrong_setting_is_said(url: str, form: str | None, said: str) -> None:
 
 
 def test_without_the_setting_there_is_no_sensor() -> None:
-    assert alert_sensors(Webhook.of(None, None, None), [GAMES]) == []
+    assert alert_sensors(Webhook.of(None, None, None)) == []
 
 
 def policy(text: str) -> dg.FreshnessPolicy | None:

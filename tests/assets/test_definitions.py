@@ -98,6 +98,17 @@ def test_a_relative_folder_of_sources_is_found_from_anywhere(
     assert dg.AssetKey(["igdb", "games"]) in defs.resolve_asset_graph().get_all_asset_keys()
 
 
+def test_two_locations_of_one_deployment_have_no_asset_in_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def keys(source: str) -> set[dg.AssetKey]:
+        folder = {"HEADRACE_SOURCES": str(ROOT / "sources" / source)}
+        defs = load(monkeypatch, SETTINGS | folder | {"USGS_START": day(3)})
+        return set(defs.resolve_asset_graph().get_all_asset_keys())
+
+    assert keys("igdb.yaml").isdisjoint(keys("usgs.yaml"))
+
+
 def tick(
     defs: dg.Definitions, back: int, instance: dg.DagsterInstance
 ) -> tuple[Sequence[dg.RunRequest], str]:
