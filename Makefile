@@ -17,7 +17,7 @@ DEV_STAMP := $(VENV)/headrace-dev.stamp
 PYTHONS := 3.11 3.12 3.13
 ARGS ?=
 
-.PHONY: help setup demo ui test test-fast test-pythons check lint format bench instance clean
+.PHONY: help setup demo ui test test-fast test-pythons check lint format bench pictures instance clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,7 +31,8 @@ $(DEV_STAMP): pyproject.toml constraints.txt local/setup.sh
 
 setup: $(DEV_STAMP) ## .venv with all packages, at the versions of constraints.txt
 
-demo: $(STAMP) ## two daily runs against a local API at its limit, read back from a local S3
+# An emulated AWS is a package of the tests.
+demo: $(if $(filter aws,$(ARGS)),$(DEV_STAMP),$(STAMP)) ## two daily runs against a local API at its limit, read back from a local S3
 	@$(PY) -m local demo $(ARGS)
 
 ui: $(STAMP) ## Dagster's UI over the same services, until Ctrl-C (ARGS="--port 3001")
@@ -60,6 +61,10 @@ format: $(DEV_STAMP) ## put the code into the form that lint expects
 
 bench: $(DEV_STAMP) ## measure the pipeline on this machine
 	$(PY) -m benchmarks $(ARGS)
+
+pictures: $(DEV_STAMP) ## take the pictures of the README: the demo in a terminal, Dagster's UI in Chromium
+	$(PY) docs/images/terminal.py
+	$(PY) docs/images/make.py
 
 instance: $(STAMP) ## $DAGSTER_HOME, by default .dagster/, ready for several processes
 	@$(PY) -m local instance

@@ -29,6 +29,7 @@ from pipeline.run.context import PartitionResult
 from pipeline.timestamps import as_iso
 
 _CELL_CHARS = 60
+_SENTENCE_CHARS = 300
 _MOST_COLUMNS = 12
 
 
@@ -157,7 +158,9 @@ def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
         ]
         found["lanes_by_reason"] = table(named)
     if values["failures"]:
-        found["lanes_without_rows"] = table([_lane(each) for each in values["failures"]])
+        found["lanes_without_rows"] = table(
+            [_lane(each) for each in values["failures"]], cell_chars=_SENTENCE_CHARS
+        )
     return found
 
 
@@ -190,7 +193,9 @@ def unended(source: Source, manifest: Manifest) -> dict[str, str]:
     return {"complete_until": f"{until}; the {noun} had not ended: materialize it again afterwards"}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
+def table(
+    rows: Sequence[Mapping[str, Any]], *, cell_chars: int = _CELL_CHARS
+) -> dg.TableMetadataValue:
     """A few rows as plain text: the columns that have values, the first ones, long ones shortened.
 
     What an API writes is never read as Markdown, neither in a cell nor in a column's name.
@@ -198,7 +203,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)]
     names = names[:_MOST_COLUMNS]
     return dg.MetadataValue.table(
-        [dg.TableRecord({name: _cell(row.get(name)) for name in names}) for row in rows],
+        [
+            dg.TableRecord({name: _cell(row.get(name), cell_chars) for name in names})
+            for row in rows
+        ],
         schema=dg.TableSchema([dg.TableColumn(name) for name in names]),
     )
 
@@ -208,9 +216,9 @@ def _preview(source: Source, result: PartitionResult) -> dict[str, dg.TableMetad
     return {"preview": table(result.preview)} if shown else {}
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, most: int) -> str:
     text = printable(" ".join(_as_written(value).split()))
-    return text if len(text) <= _CELL_CHARS else text[: _CELL_CHARS - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _as_written(value: object) -> str:

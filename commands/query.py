@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.csv as pa_csv
@@ -18,6 +19,7 @@ from pipeline.lake.read import current, dataset
 from pipeline.lake.stores.base import ObjectStore
 
 _CURRENT = "_current"
+_TABLE = re.compile(r'\b(?:from|join)\s+"?([a-z]\w*)"?\s*\.\s*"?([a-z]\w*)"?', re.IGNORECASE)
 
 
 def run(
@@ -50,7 +52,11 @@ def run(
                 relation.show(max_rows=200, max_width=160)
         except duckdb.Error as error:
             tables = ", ".join(f"`{name}`" for name in known) or "none: nothing is committed"
-            raise ReadRefused(f"DuckDB refused the query: {error}. Tables: {tables}") from None
+            empty = "".join(f" {text}." for text in _without_data(sql, known))
+            said = str(error).rstrip(".")
+            raise ReadRefused(
+                f"DuckDB refused the query: {said}.{empty} Tables: {tables}"
+            ) from None
     return 0
 
 
@@ -73,6 +79,17 @@ def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
                 f"SELECT * FROM {_quoted(f'__{source}__{table}')}"
             )
     return names
+
+
+def _without_data(sql: str, known: Sequence[str]) -> list[str]:
+    """A sentence on each table of the SQL that could be an endpoint, and has no rows yet."""
+    named = {f"{source}.{table}" for source, table in _TABLE.findall(sql)}
+    endpoints = sorted({name.removesuffix(_CURRENT) for name in named - {*known}})
+    return [
+        f"Of `{name}` nothing is committed: is the name right? If so, "
+        f"`./headrace load {name.replace('.', '/')}`"
+        for name in endpoints
+    ]
 
 
 def _is_named(sql: str, source: str, table: str) -> bool:

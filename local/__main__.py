@@ -1,13 +1,14 @@
 """`python -m local demo | ui | instance`: see `make help`."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
-from local.paths import DEFAULT_HOME
+from local.paths import DEFAULT_HOME, ROOT
 from local.process import LocalError
 
 
@@ -22,7 +23,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
+    demo = commands.add_parser("demo", help="two daily runs, then a table of what is in the lake")
+    demo.add_argument("what", nargs="?", choices=["aws"], help="aws: of an emulated AWS")
     ui = commands.add_parser("ui", help="Dagster's UI over a local S3 and API, until Ctrl-C")
     ui.add_argument("--port", type=int, help="default: that of the last start, at first 3000")
     ui.add_argument("--no-browser", action="store_true", help="only print the address")
@@ -32,7 +34,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     # Imported here, so that `instance` does not need what only demo and UI need.
-    if options.command == "demo":
+    if options.command == "demo" and options.what == "aws":
+        from local.demo_aws import demo_aws
+
+        demo_aws()
+    elif options.command == "demo":
         from local.demo import demo
 
         demo()
@@ -46,6 +52,12 @@ def _run(options: argparse.Namespace) -> None:
         create_storage(Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME))
 
 
+def _of_the_machine(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: make room for some 1 GB in {ROOT}"
+    return str(error).rstrip(".")
+
+
 def main() -> int:
     options = _parser().parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,6 +69,9 @@ def main() -> int:
         return 130
     except LocalError as error:
         print(f"\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, no free port: the machine's, and one sentence will do
+        print(f"\nThe local services can't run: {_of_the_machine(error)}.", file=sys.stderr)
         return 1
     return 0
 

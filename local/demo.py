@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+from rich.console import Console
+
 from emulator.testing import Emulator
 from emulator.testing import running as emulator_running
 from local.compare import compare, latest_in_lake
@@ -93,10 +95,9 @@ def at(day: date, hour: int, minute: int = 0) -> str:
 
 def materialize_days(stage: Stage, first: date, last: date) -> None:
     stage.api.reset()
-    print(
+    say(
         f"\n▸ dagster asset materialize -f definitions.py --select '{SELECTION}' "
-        f"--partition-range {first}...{last}",
-        flush=True,
+        f"--partition-range {first}...{last}"
     )
     took_s = run(materialize(SELECTION, first, last), stage.env, stage.folder / f"{first}.log")
     print(
@@ -110,11 +111,16 @@ def change_rows(stage: Stage) -> None:
     stage.api.touch(COMPARED, count=CHANGED_ROWS, updated_at=at(stage.days.fourth, 9))
     late = at(stage.days.second, 23, 40)
     stage.api.touch(COMPARED, count=LATE_ROWS, updated_at=late)
-    print(
+    say(
         f"\n▸ In the API {2 * CHANGED_ROWS} games change, and {LATE_ROWS} more are dated "
         f"{stage.days.second} 23:40, a day that is committed already. The next run reaches back "
         f"{SAFETY_MARGIN_S // 60} minutes, and finds them."
     )
+
+
+def say(text: str, style: str = "bold") -> None:
+    """Print a line of the story; in colour on a terminal."""
+    Console().print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_lake(stage: Stage) -> None:
@@ -123,7 +129,7 @@ def show_lake(stage: Stage) -> None:
         raise LocalError(f"The runs ended well, but there is no manifest under {LAKE}.")
     fetch_copy(stage, partitions)
     compare_with_api(stage, partitions)
-    print(f"\n▸ How it came about, read back from the manifests under {LAKE}:\n")
+    say(f"\n▸ How it came about, read back from the manifests under {LAKE}:\n")
     print(table(partitions))
 
 
@@ -141,7 +147,8 @@ def compare_with_api(stage: Stage, partitions: list[Committed]) -> None:
     ]
     latest = latest_in_lake(files, "id", "updated_at")
     found = compare(stage.api.rows(COMPARED), latest, "id", "updated_at")
-    print(f"\n▸ {COMPARED}: {found}")
+    whole = not found.missing and not found.outdated
+    say(f"\n▸ {COMPARED}: {found}", "bold green" if whole else "bold red")
     if found.missing or found.outdated:
         raise LocalError("The lake does not hold what the API holds.")
 

@@ -4,13 +4,15 @@ Runs with the new environment's own Python, before any package is there: only th
 On a terminal one line changes in place; elsewhere a line comes every `_EVERY` packages.
 """
 
+import os
 import re
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 PACKAGES = {"demo": 117, "dev": 200}
@@ -21,6 +23,7 @@ _UNITS = {"k": 1e-3, "M": 1.0, "G": 1e3}
 _ALL = re.compile(r"^Installing collected packages: (.*)")
 _EVERY = 25
 _POLL_S = 0.5
+_LAST_LINES = 60
 
 
 class InstallProgress:
@@ -115,22 +118,73 @@ def _watch(ended: threading.Event, total: int, before: int, screen: Screen, site
         screen.show(done, f"unpacking: {done} of {total} packages")
 
 
+_REASONS = (
+    (r"No space left on device|Errno 28", "The disk is full: make room for some 1.5 GB here"),
+    (
+        r"Disk quota exceeded|Errno 122",
+        "The disk's quota is used up: make room for some 1.5 GB here",
+    ),
+    (
+        r"ProxyError|Cannot connect to proxy|Tunnel connection failed",
+        "The proxy does not let pip through: check HTTPS_PROXY and its password",
+    ),
+    (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError",
+        "pip does not trust the package index's certificate: name your company's in PIP_CERT",
+    ),
+    (
+        r"name resolution|NewConnectionError|Network is unreachable|Connection refused|"
+        r"Max retries exceeded|ConnectTimeout|Read timed out",
+        "The package index can't be reached: check the network, HTTPS_PROXY if there is a proxy, "
+        "and PIP_INDEX_URL if you have an index of your own",
+    ),
+    (r"Permission denied|Errno 13", "A file can't be written: check who owns this folder"),
+)
+
+
+def reason(lines: Iterable[str]) -> str:
+    """One sentence on why pip failed, or its own last words."""
+    said = [line.strip() for line in lines]
+    for pattern, sentence in _REASONS:
+        if any(re.search(pattern, line) for line in said):
+            return sentence
+    errors = [line for line in said if line.startswith("ERROR")] or said[-3:]
+    return "; ".join(errors[-2:])
+
+
+def remembered(lines: Iterable[str], last: deque[str]) -> Iterator[str]:
+    """The lines, of which the last ones are kept for a sentence on what went wrong."""
+    for line in lines:
+        last.append(line)
+        yield line
+
+
 def main(extra: str) -> int:
     """Install an extra. :return: pip's exit code."""
     command = [
         sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile",
         "--progress-bar", "off", "--constraint", "constraints.txt", f".[{extra}]",
     ]  # fmt: skip
-    began = time.monotonic()
+    began, last = time.monotonic(), deque[str](maxlen=_LAST_LINES)
     screen = Screen(sys.stderr.write, terminal=sys.stderr.isatty())
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as pip:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PIP_NO_INPUT": "1"},
+    ) as pip:
         assert pip.stdout is not None
         progress = InstallProgress(PACKAGES.get(extra, PACKAGES["dev"]))
-        follow(pip.stdout, progress, screen, Path(sysconfig.get_path("purelib")))
-    if pip.returncode == 0:
-        said = f"{progress.unpacking} packages" if progress.unpacking else "Nothing new"
-        print(f"  {said} in {time.monotonic() - began:.0f} s.", file=sys.stderr)
-    return pip.returncode
+        lines = remembered(pip.stdout, last)
+        follow(lines, progress, screen, Path(sysconfig.get_path("purelib")))
+    if pip.returncode:
+        print(f"{reason(last)}. `make setup` tries again.", file=sys.stderr)
+        return pip.returncode
+    said = f"{progress.unpacking} packages" if progress.unpacking else "Nothing new"
+    print(f"  {said} in {time.monotonic() - began:.0f} s.", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":

@@ -51,16 +51,20 @@ class Committed:
 
 def read_manifests(s3: S3, lake: str) -> list[Committed]:
     """All committed partitions under `s3://bucket/prefix`, by endpoint, then day."""
+    found = map(Committed.from_manifest, manifests_under(s3, lake))
+    return sorted(found, key=lambda one: (one.endpoint, one.partition))
+
+
+def manifests_under(s3: S3, lake: str) -> list[dict[str, Any]]:
+    """All manifests under `s3://bucket/prefix`, by day, then endpoint."""
     bucket, prefix = split_lake(lake)
     client = s3.client()
     found = [
-        Committed.from_manifest(
-            json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-        )
+        json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
         for key in _keys(client, bucket, prefix)
         if MANIFEST_KEY.search(key)
     ]
-    return sorted(found, key=lambda one: (one.endpoint, one.partition))
+    return sorted(found, key=lambda one: (one["partition"], one["endpoint"]))
 
 
 def download(s3: S3, lake: str, partitions: Sequence[Committed], to: Path) -> int:

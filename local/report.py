@@ -36,11 +36,17 @@ def cells(one: Committed) -> tuple[str, ...]:
 
 
 def table(partitions: Sequence[Committed]) -> str:
-    rows = [HEADINGS, *(cells(one) for one in partitions)]
+    """The partitions that have rows; below it how many have none."""
+    shown = [one for one in partitions if one.rows]
+    rows = [HEADINGS, *(cells(one) for one in shown)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     lines = [_line(row, widths) for row in rows]
-    return "\n".join([lines[0], rule, *lines[1:], rule])
+    empty = len(partitions) - len(shown)
+    below = (
+        [f"{empty} more are committed without rows: empty is known, not guessed."] if empty else []
+    )
+    return "\n".join([lines[0], rule, *lines[1:], rule, *below])
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -74,7 +74,7 @@ install() {
 
 install() {
     case $extra in
-        demo) say "Installing the packages of the demo (some 800 MB; a minute or two the first time) …" ;;
+        demo) say "Installing the packages of the demo (some 780 MB; a minute or two the first time) …" ;;
         *) say "Installing all packages (some 1.2 GB; a few minutes the first time) …" ;;
     esac
     quiet=--quiet # what uv draws on a terminal says how far it is
@@ -90,14 +90,15 @@ install() {
 rm -f "$stamp"
 runs "$venv/bin/python" || make_venv
 install || {
-    say "The packages could not be installed: the messages above say why; make setup tries again."
+    say "The packages are not installed: the line above says why."
     exit 1
 }
 rm -rf build headrace.egg-info
 # Dagster starts a Python for every step. Without bytecode that takes several times as long, and
 # PYTHONDONTWRITEBYTECODE would keep it from ever being written; compileall writes it all the same.
 say "Compiling packages …"
-"$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
+"$venv/bin/python" -m compileall -q -j 0 -x '/(tests?|pip|setuptools|pkg_resources)/' "$venv/lib" \
+    >/dev/null 2>&1 || true
 # The same for the project's own modules; one that is edited later is never taken for what it was.
 "$venv/bin/python" -m compileall -q definitions.py assets resources pipeline emulator local \
     commands sourcetool || true

@@ -8,6 +8,8 @@ import sys
 
 from rich.console import Console
 
+from sourcetool.aws_new import PREFIX as AWS
+from sourcetool.aws_new import new_aws
 from sourcetool.cache import cache
 from sourcetool.catalogue import catalogue
 from sourcetool.check import Wanted, check
@@ -106,6 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     if given.document or given.curl:
         only = [name.strip() for name in given.endpoints.split(",") if name.strip()]
         return import_source(given.document, given.curl, given.name, given.folder, only, console)
+    if given.url and given.url.startswith(AWS):
+        return new_aws(given.url, console)
     if not given.url:
         parser.error("new: expected a URL, --from FILE or --curl 'curl …'")
     key = Key(given.key_header, given.key_setting) if given.key_setting else None

@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from resources.budget import BudgetResource, default_budget_folder
+from sourcetool.aws_check import check_aws
 from sourcetool.children import look_at_children
 from sourcetool.findings import doubts
 from sourcetool.probe import Seen, look, window_of
@@ -80,6 +81,9 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
         else:
             console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
+    if source.lanes is not None:
+        names = _upstream_first(source, names)
+        return check_aws(source, names, wanted.pages, wanted.days, console, json=wanted.as_json)
     asked = f"{source.source} at {source.base_url}"
     progress = None if wanted.as_json else LookProgress(console, asked)
     with progress or nullcontext():

@@ -57,6 +57,12 @@ def _resolver() -> EndpointResolver:
     return EndpointResolver(loader().load_data("endpoints"))
 
 
+def is_global(service: str) -> bool:
+    """Whether a service has one place for all regions, by botocore's list of endpoints."""
+    found = loader().load_data("endpoints")["partitions"][0]["services"].get(service, {})
+    return found.get("isRegionalized") is False or service in ("ce", "health", "organizations")
+
+
 def service_is_in(service: str, region: str) -> bool:
     """Whether botocore's list of endpoints has a service in a region; True where it has no list."""
     known = _resolver().get_available_endpoints(service, partition_of(region))

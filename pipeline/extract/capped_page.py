@@ -65,7 +65,7 @@ def looks_capped(
     """Why a page that should be all there is may be the first of several; None if it need not be.
 
     :param rows: as the API sent them, before a ``transform``.
-    :param params: values of the request: a page may have as many rows as one of them says.
+    :param params: values of the request, and its limit: a page may have as many rows as one says.
     :param rows_at: the path of the rows, whose members are not looked at; () = all of the body.
     :raises ContractBroken: the response counts more rows than came.
     """
@@ -88,10 +88,21 @@ def looks_capped(
         return f"the response names a next page (`Link`). {_REMEDY}"
     if status == 206:
         return f"the response has status 206, which means a part. {_REMEDY}"
-    asked = {int(str(value)) for value in params if str(value).isdecimal()}
+    asked = {int(str(value)) for value in _leaves(params) if str(value).isdecimal()}
     if rows >= 10 and (rows in asked or rows in _COMMON or rows % 1000 == 0):
         return f"{rows:,} rows came, as many as a page of several may have. {_REMEDY}"
     return None
+
+
+def _leaves(values: Iterable[object]) -> Iterator[object]:
+    """The single values in parameters and in a body."""
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from _leaves(value.values())
+        elif isinstance(value, list | tuple):
+            yield from _leaves(value)
+        else:
+            yield value
 
 
 def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:

@@ -363,7 +363,7 @@ class PageFetcher:
             return partial
         if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
             return None
-        values = endpoint.request_values
+        values = (*endpoint.request_values, endpoint.paging.limit)
         status, headers = response.status, response.headers
         return looks_capped(rows, response.body, headers, values, rows_at, status=status)
 

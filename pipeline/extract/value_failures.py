@@ -138,7 +138,8 @@ class LaneFailures(ListFailures):
         if not isinstance(error, HeadraceError):
             return replace(plain, retryable=True)
         kind = error.code or plain.kind
-        reason = plain.reason if error.outcome in ("failed", "throttled") else ""
+        said = str(error).partition(f"each {name}: ")[2] or str(error)
+        reason = said[:_LONGEST_REASON] if error.outcome in ("failed", "throttled") else ""
         retryable = isinstance(error, Retryable | Unreachable)
         return FailedValue(name, kind, reason, error.outcome, retryable)
 

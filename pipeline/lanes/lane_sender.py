@@ -140,7 +140,6 @@ class LaneSender:
                 raise BadBody(str(error)) from None
             return await read(page)
 
-        where = f"{call.account}/{call.region}"
         async with self._client(LaneKey(call.account, call.region, call.service)) as found:
             made = wire.written(operation, json.loads(request.content or b"{}"), found.endpoint.url)
             wired = replace(
@@ -150,7 +149,7 @@ class LaneSender:
                 headers=made.headers,
                 content=made.content,
             )
-            return await found.client.fetch(wired, read_page, f"{label} ({where})", sent)
+            return await found.client.fetch(wired, read_page, label, sent)
 
     async def _page(self, operation: Any, response: HttpResponse, rows: str) -> HttpResponse:
         def page() -> HttpResponse:

@@ -6,7 +6,7 @@ were read. A lane that is read again replaces them.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 from typing import Final
 
 import pyarrow as pa
@@ -33,14 +33,20 @@ def keeper_of(
     if spec.each is None or not spec.each.in_lanes or spec.incremental:
         return None
 
-    def keep(value: PartitionValue) -> pa.Table:
-        named = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
-        named = {column: of for column, of in named.items() if of not in (None, EVERY)}
-        if spec.each and spec.each.endpoint and "each" not in spec.value_columns.values():
-            return _NOTHING
+    @cache
+    def before_this() -> Manifest | None:
         name = run.source.source
         earlier = [key for key in run.index.partitions(name, endpoint) if key < partition]
-        before = run.index.get(name, endpoint, earlier[-1]) if earlier else None
+        return run.index.get(name, endpoint, earlier[-1]) if earlier else None
+
+    def keep(value: PartitionValue) -> pa.Table:
+        named = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
+        # A name may have changed since, and a region may not be known.
+        named = {column: of for column, of in named.items() if of not in (None, EVERY)}
+        named.pop("account_name", None)
+        if spec.each and spec.each.endpoint and "each" not in spec.value_columns.values():
+            return _NOTHING
+        before = before_this()
         if before is None or not before.files:
             return _NOTHING
         found: Manifest = before

@@ -90,6 +90,8 @@ MAX_S = 300.0
 """Seconds of work that an attempt which is cut off may lose, however few rows they have brought."""
 
 _SMALL_ROWS = 200
+_MANY_SMALL: Final = 64
+"""Pages of few rows, one behind the other, that are joined while they wait."""
 """Of a page: copying larger ones together costs as much as it saves."""
 
 
@@ -125,6 +127,7 @@ class RowBuffer:
         self._clock = clock
         self._began = clock()
         self._tables: list[pa.Table] = []
+        self._small = 0
         self._arrow_bytes = self._leaving_bytes = self._file_bytes = 0
         self.rows = 0
         self.position = position
@@ -133,10 +136,22 @@ class RowBuffer:
         if batch.table.num_rows:
             self._buffered.batches += not self.rows
             self._tables.append(batch.table)
+            self._join_small(batch.table.num_rows)
             self.rows += batch.table.num_rows
             self._arrow_bytes += batch.arrow_bytes
             self._buffered.bytes += batch.arrow_bytes
         self.position = batch.position
+
+    def _join_small(self, rows: int) -> None:
+        """Many small pages become one: of a few rows, a page costs ten times what its rows take.
+
+        So lanes, parents and values of few rows each, however many there are, take little memory.
+        """
+        self._small = self._small + 1 if rows < _SMALL_ROWS else 0
+        if self._small >= _MANY_SMALL:
+            self._small = 0
+            tail = self._tables[-_MANY_SMALL:]
+            self._tables[-_MANY_SMALL:] = merged(tail)
 
     @property
     def is_group(self) -> bool:
@@ -153,7 +168,7 @@ class RowBuffer:
 
     def take(self) -> list[pa.Table]:
         """The pages that are in no row group yet."""
-        tables, self._tables = self._tables, []
+        tables, self._tables, self._small = self._tables, [], 0
         self._leaving_bytes += self._arrow_bytes
         self._arrow_bytes = 0
         return tables

@@ -220,6 +220,7 @@ class _Converter:
                 inner = _base(draft.base_url)[len(self.base) :].strip("/")
                 joined = "/".join(part for part in (inner, path.lstrip("/")) if part)
                 draft.data["path"] = joined
+        auth.spread([one for one in drafts if not _auth_needs(one)])
         auths = Counter(repr(one.auth) for one in drafts if not _auth_needs(one))
         self.auth = auths.most_common(1)[0][0] if auths else "{}"
         for draft in drafts:

@@ -27,6 +27,30 @@ def authenticate(draft: Draft, authenticator: Component | None) -> None:
     converter(draft, authenticator)
 
 
+def spread(drafts: list[Draft]) -> None:
+    """Keys that differ between endpoints go into their headers, where all of them are such keys."""
+    headers = [_as_header(one.auth) for one in drafts]
+    several = len({repr(one.auth) for one in drafts}) > 1
+    if not several or any(
+        one.auth and header is None for one, header in zip(drafts, headers, strict=True)
+    ):
+        return
+    for draft, header in zip(drafts, headers, strict=True):
+        if header is not None:
+            draft.put("headers", [header[0]], header[1])
+            draft.auth = {}
+            draft.doubt("endpoints have keys of their own, in their headers: all share one budget")
+
+
+def _as_header(auth: dict[str, Any]) -> tuple[str, str] | None:
+    """The header of a bearer token or a key; None if there is none."""
+    if auth.get("kind") == "bearer":
+        return "Authorization", f"Bearer {needed(str(auth['token']))}"
+    if auth.get("kind") == "api_key" and auth.get("place", "header") == "header":
+        return str(auth["name"]), f"{auth.get('prefix', '')}{needed(str(auth['key']))}"
+    return None
+
+
 def _text(draft: Draft, component: Component, member: str) -> str:
     return str(text_of(draft, component.get(member), f"{component.get('type')}.{member}") or "")
 

@@ -42,6 +42,7 @@ def routers_of(retriever: Component) -> list[Component]:
 def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: bool) -> None:
     """Say for which values the endpoint is asked, and what stands for them in its request."""
     routers = routers_of(stream.get("retriever") or {})
+    draft.routed = bool(routers)
     if not routers:
         return
     stream = {name: stream[name] for name in ("retriever", "transformations") if name in stream}

@@ -93,15 +93,16 @@ def _from_text(draft: Draft, placeholder: str, component: str) -> None:
 def _first_page_alone(draft: Draft, component: str) -> None:
     """Pages whose name goes into no request: the manifest requests the first one only.
 
-    With its limit, a first page that is full is refused: rows are not lost in silence.
+    Its limit is in the request, so that the engine doubts a page that is full: a check fails.
     """
-    limit = draft.data["paging"]["limit"]
-    known = not any("how many rows has a page" in doubt for doubt in draft.doubts)
-    draft.data["paging"] = {"kind": "none"} | ({"limit": limit} if known else {})
+    if "limit" not in draft.placeholders():
+        draft.need("paging_place", component, "no page_token_option, and no page_size_option")
+        return
+    draft.data["paging"] = {"kind": "none", "limit": draft.data["paging"]["limit"]}
     draft.data.pop("order", None)
     draft.doubt(
         f"the manifest puts the next page of {component} nowhere: the first page alone is read, "
-        "and refused if it is full; name the parameter of the next page in paging and request"
+        "and a check fails if it is full; name the parameter of the next page in paging and request"
     )
 
 

@@ -16,6 +16,7 @@ from sourcetool.importers.values import (
     Literal,
     Member,
     Now,
+    Setting,
     Value,
     only_settings,
     reads,
@@ -105,6 +106,9 @@ def keep_where(draft: Draft, component: Component) -> None:
     if reads(value) <= {"record", "interval", "state", "settings", "slice"} and _is_window(value):
         draft.doubt(f"the manifest keeps rows by the window: {' '.join(str(raw).split())}")
         return
+    if (setting := _unless_empty(value)) is not None:
+        draft.doubt(f"the manifest's setting {setting} keeps some rows: all are kept")
+        return
     if reads(value) <= {"record", "settings", "slice", "interval"}:
         draft.data["where"] = conditions(value)
         beyond = "…" in str(draft.data["where"])
@@ -113,8 +117,28 @@ def keep_where(draft: Draft, component: Component) -> None:
         draft.need("computed", "RecordFilter", raw)
 
 
+def _unless_empty(value: Value) -> str | None:
+    """The setting that a filter is by, if it keeps all rows where that is empty; else None."""
+    if not isinstance(value, Choice):
+        return None
+    last, first = value.otherwise, value.then
+    if not (isinstance(last, Applied) and last.name == "not"):
+        return None
+    setting = last.values[0]
+    if not (isinstance(setting, Setting) and setting in [*first.parts()]):
+        return None
+    return ".".join(setting.path)
+
+
 def _is_window(value: Value) -> bool:
     """Whether rows are compared with the window, which is done anyway."""
+    parts: tuple[Value, ...] = ()
+    if isinstance(value, Choice) and value.test == value.then:
+        parts = (value.then, value.otherwise)
+    elif isinstance(value, Applied) and value.name == "and":
+        parts = value.values
+    if of_rows := [one for one in parts if "record" in reads(one)]:
+        return all(_is_window(one) for one in of_rows)
     return (
         isinstance(value, Applied)
         and value.name in ("gteq", "gt")

@@ -93,6 +93,12 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
             return slot.text
     if value.of == "interval" and path and path[0] in ("start_time", "end_time"):
         return "{start}" if path[0] == "start_time" else "{end}"
+    if value.of == "slice" and path and not draft.routed:
+        named = ".".join(map(str, path))
+        draft.doubt(
+            f"no router gives {named}, so that a manifest requests nothing there: a setting"
+        )
+        return draft.settings.derived(named, f"{named}, which the manifest's request names")
     if value.of == "token":
         return "{token}"
     if value.of == "state":

@@ -22,7 +22,7 @@ def moto_server() -> Iterator[str]:
 
 @pytest.fixture
 def moto(moto_server: str) -> str:
-    httpx.post(f"{moto_server}/moto-api/reset").raise_for_status()
+    httpx.post(f"{moto_server}/moto-api/reset", timeout=60).raise_for_status()
     return moto_server
 
 

@@ -170,6 +170,8 @@ def test_each_row_is_read_once(
         truth = sorted(_key(row, origins) for row in api.served[name].all_rows)
         mine = converted.data["endpoints"][endpoint]["key"]
         found = sorted(_key(row, mine) for row in rows.get(endpoint, []))
+        if mine == "none":  # without a key as many rows are all that can be compared
+            truth, found = [f"{len(truth)} rows"], [f"{len(rows.get(endpoint, []))} rows"]
         if "record_filter" in api.served[name].stream["retriever"]["record_selector"]:
             truth = [key for key in truth if key in found]  # the peer says which ones are kept
         if endpoint in failed or truth != found:

@@ -102,6 +102,18 @@ def test_a_query_that_is_wrong_names_the_tables(
     assert "Traceback" not in said
 
 
+@pytest.mark.usefixtures("committed")
+def test_an_endpoint_without_data_is_named_with_the_command_that_loads_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sql = "SELECT * FROM shop.things JOIN shop.orders_current USING (id)"
+    assert main(["query", sql]) == 2
+    said = capsys.readouterr().err
+    assert "Of `shop.orders` nothing is committed" in said
+    assert "`./headrace load shop/orders`" in said
+    assert "Of `shop.things`" not in said
+
+
 def test_an_empty_lake_is_said(
     committed: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -181,7 +181,15 @@ def test_a_link_to_a_next_page_and_a_full_looking_page_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "more", "proved"),
-    [(100, "", False), (100, "whole: true", True), (99, "", True), (0, "", True)],
+    [
+        (100, "", False),
+        (100, "whole: true", True),
+        (99, "", True),
+        (0, "", True),
+        (12, "paging: {kind: none, limit: 12}", False),
+        (11, "paging: {kind: none, limit: 12}", True),
+        (12, "request: {params: {n: 12}}", False),
+    ],
 )
 def test_a_full_looking_page_is_no_proof_unless_the_yaml_says_that_it_is_whole(
     rows: int, more: str, proved: bool, lake: Lake

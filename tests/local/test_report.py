@@ -39,6 +39,13 @@ def test_the_table_shows_what_the_manifest_says() -> None:
     ]  # fmt: skip
 
 
+def test_partitions_without_rows_are_counted_and_not_shown() -> None:
+    empty = {**MANIFEST, "partition": "2026-11-21", "rows": 0, "files": []}
+    shown = table([Committed.from_manifest(MANIFEST), Committed.from_manifest(empty)])
+    assert not [line for line in shown.splitlines() if line.startswith("games      2026-11-21")]
+    assert shown.endswith("1 more are committed without rows: empty is known, not guessed.")
+
+
 def test_a_baseline_has_no_start_and_an_unproved_partition_stands_out() -> None:
     manifest = {
         **MANIFEST,

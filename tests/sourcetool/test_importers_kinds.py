@@ -51,7 +51,9 @@ def test_pages_whose_name_goes_nowhere_are_one_page_that_may_not_be_full() -> No
     found = endpoint(one)
     assert found["paging"] == {"kind": "none", "limit": 50}
     assert found["request"]["params"] == {"n": "{limit}"}
-    assert "the first page alone is read, and refused if it is full" in doubts(one)
+    assert "the first page alone is read, and a check fails if it is full" in doubts(one)
+    unknown = made(stream(paginator=pages({"type": "PageIncrement", "page_size": 50})))
+    assert [need.ability for need in unknown.left_out["things"]] == ["paging_place"]
 
 
 def test_a_next_page_that_rows_do_not_have_is_the_responses() -> None:
@@ -240,3 +242,51 @@ def test_a_list_that_the_request_does_not_name_is_read_once() -> None:
     one = stream(partition_router=router)
     assert "each" not in endpoint(one)
     assert "the same for each value of a list: it is read once" in doubts(one)
+
+
+def test_a_partition_value_that_no_router_gives_is_a_setting() -> None:
+    one = stream(path="{{ stream_partition.team }}/things")
+    found = made(one)
+    assert found.data["endpoints"]["things"]["path"] == "${SHOP_TEAM}/things"
+    assert "no router gives team" in doubts(one)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        (
+            "{% set since = stream_state.get('changed', config.get('since')) %}"
+            "{{ since and record.changed > since or not since }}",
+            "keeps rows by the window",
+        ),
+        (
+            "{{ record.id in config.teams or not config.teams }}",
+            "the manifest's setting teams keeps some rows: all are kept",
+        ),
+    ],
+)
+def test_filters_that_are_left_out(condition: str, said: str) -> None:
+    one = stream(where=condition)
+    assert "where" not in endpoint(one)
+    assert said in doubts(one)
+
+
+def test_keys_that_differ_between_endpoints_stand_in_their_headers() -> None:
+    def key(setting: str) -> Data:
+        value = f"{{{{ config['{setting}'] }}}}"
+        return {
+            "type": "ApiKeyAuthenticator",
+            "api_token": value,
+            "inject_into": option("X-Key", "header"),
+        }
+
+    two = [stream("teams", authenticator=key("token")), stream(authenticator=key("other"))]
+    found = made(*two)
+    tried(found, "a manifest")
+    assert "auth" not in found.data
+    sent = [one["request"]["headers"] for one in found.data["endpoints"].values()]
+    assert sent == [{"X-Key": "${SHOP_TOKEN}"}, {"X-Key": "${SHOP_OTHER}"}]
+    basic = {"type": "BasicHttpAuthenticator", "username": "a", "password": "b"}
+    mixed = made(two[0], stream("more", authenticator=key("token")), stream(authenticator=basic))
+    assert mixed.data["auth"]["kind"] == "api_key"
+    assert [need.ability for need in mixed.left_out["things"]] == ["auth_per_endpoint"]

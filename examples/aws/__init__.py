@@ -1,0 +1,1 @@
+"""Assets of your own over the inventory of AWS."""
