@@ -113,6 +113,7 @@ class HttpResponse:
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
     :ivar left_at: when the request left, on the monotonic clock.
     :ivar waited_slot_s: seconds that the request waited for its send slot; 0 = the quota is free.
+    :ivar token_number: which token of the run signed the request; 0: none.
     """
 
     status: int
@@ -122,6 +123,7 @@ class HttpResponse:
     latency_s: float = 0.0
     left_at: float = 0.0
     waited_slot_s: float = 0.0
+    token_number: int = 0
 
 
 @dataclass(eq=False)

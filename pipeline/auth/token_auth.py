@@ -30,6 +30,8 @@ is called with the error if no response comes."""
 SIGN: Final = "headrace.sign"
 """The extension of a request that is signed once more when it leaves: it may have waited for its
 send slot for longer than its token lives."""
+SIGNED_BY: Final = "headrace.number_of_the_token"
+"""The extension of a request that says which token of the run has signed it, from 1 on."""
 _MOST_RENEWALS: Final = 4
 """For one request, whose tokens run out on their way."""
 _MOST_BYTES: Final = 2**16  # no API takes a header of that length
@@ -41,7 +43,7 @@ _REASONS: Final = ("error", "error_description", "message", "errors")
 
 @dataclass(frozen=True)
 class TokenGrant:
-    """One way to a token.
+    """A way to a token.
 
     :ivar request: makes the request; given the refresh token that came in place of the source's.
     :ivar secrets: of the source: a response that contains one is not quoted.
@@ -114,7 +116,7 @@ def token_request(
 
 
 class TokenAuth(httpx.Auth):
-    """One token for all requests of a run.
+    """The token of a run, one for all its requests.
 
     :raises AuthError: the token endpoint refuses, or sends something that is no token.
     """
@@ -142,6 +144,25 @@ class TokenAuth(httpx.Auth):
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
         self._failure: Exception | None = None
+        self._number = 0  # of the token
+        self._replacement = 0  # the token that was fetched since the one before it was dead
+        self._accepted = 0  # the newest token that the API took
+
+    def token_died(self, number: int) -> bool:
+        """Note that the API calls a token dead; whether another one is worth a retry.
+
+        :param number: of the token, as in the request's extension ``SIGNED_BY``.
+        """
+        if number == self._number:
+            if self._accepted < number == self._replacement:
+                return False  # a new token is dead as well
+            self._good_until = float("-inf")
+            self._replacement = number + 1
+        return True
+
+    def token_accepted(self, number: int) -> None:
+        """Note that the API took a token."""
+        self._accepted = max(self._accepted, number)
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -192,7 +213,7 @@ class TokenAuth(httpx.Auth):
         self._refresh = kept.refresh
         self._given |= {kept.refresh, kept.access}
         if left_s > 0 and kept.access != self._token:
-            self._token = kept.access
+            self._token, self._number = kept.access, self._number + 1
             self._good_until = self._clock() + left_s
 
     @property
@@ -212,6 +233,7 @@ class TokenAuth(httpx.Auth):
 
     def _sign(self, request: httpx.Request) -> None:
         request.headers[self._grant.name] = self._signature
+        request.extensions = {**request.extensions, SIGNED_BY: self._number}
 
     def _token_request(self) -> httpx.Request:
         request = self._grant.request(self._refresh)
@@ -246,7 +268,7 @@ class TokenAuth(httpx.Auth):
             raise
         left_s = token.lifetime_s - min(self._renew_before_s, token.lifetime_s / 2)
         self._warn_if_lost(token.refresh)
-        self._token = token.text
+        self._token, self._number = token.text, self._number + 1
         self._refresh = token.refresh or self._refresh
         self._given |= {self._token, self._refresh}
         if self._grant.file is not None and token.refresh:

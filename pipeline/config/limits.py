@@ -118,6 +118,17 @@ class ResponsesConfig(Model):
         description="text in a refusal's body that means too many requests (GitHub), or in a "
         "response with an error at errors_at",
     )
+    dead_token: tuple[int, ...] = Field(
+        (),
+        description="the token of `auth` is dead, as with 401: it is renewed once (some APIs "
+        "respond with 403 or 498)",
+    )
+    dead_token_text: str | None = Field(
+        None,
+        min_length=1,
+        description="text in a refusal's body, or in a response with an error at errors_at, that "
+        "means the same",
+    )
     dead_page_token: tuple[int, ...] = Field(
         (),
         description="the page token of a chain has expired: the chain begins anew, at most three "
@@ -133,7 +144,7 @@ class ResponsesConfig(Model):
     permanent: tuple[int, ...] = Field((), description="statuses that are not retried")
 
     def with_those_of(self, own: "ResponsesConfig | None") -> "ResponsesConfig":
-        """These meanings, but for those that an endpoint has of its own."""
+        """The meanings of a source, but for those that an endpoint has of its own."""
         if own is None:
             return self
         return self.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

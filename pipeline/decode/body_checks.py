@@ -60,6 +60,10 @@ class UnexpectedPage(BadBody):
     """A body of the right format with another page than the one requested: the API is up."""
 
 
+class SignedOutInBody(BadBody):
+    """An error with status 200 that means a dead token."""
+
+
 class ThrottledInBody(BadBody):
     """An error with status 200 that means too many requests."""
 

@@ -187,8 +187,9 @@ class ConfirmedEmptyPages:
     """Pages of ``pages``, which follow each other by ``paging``: an empty page that would end the
     chain is requested again, and what comes the second time is believed.
 
-    A response whose status says that there is nothing is enough by itself, and so is one with a
-    total: all rows that came have to agree with it. The first page of a parent needs no
+    Behind a full page, which has named this one, it takes two more. A response whose status says
+    that there is nothing is enough by itself, and so is one with a total: all rows that came have
+    to agree with it. The first page of a parent needs no
     confirmation either, since most parents have no children. After a page that is shorter than
     others the second request follows at once, else after a pause.
 
@@ -225,9 +226,13 @@ class ConfirmedEmptyPages:
             return page
         if previous is not None and await self._still_ends(previous):
             return page
-        if not after_short:
-            await self._pause()
-        second = await self._pages.page(request)
+        is_first = replace(request, window=None, parent=None) == self._paging.first_request()
+        for _ in range(1 if after_short or is_first else LIMITS.end):
+            if not after_short:
+                await self._pause()
+            second = await self._pages.page(request)
+            if second.info.rows:
+                break
         if not second.info.rows and not after_short:
             second = replace(second, ends_by_empty=True)
         behind_a_row = self._by_row and request.token != self._paging.first_request().token
@@ -296,7 +301,7 @@ async def changed_page(
 
 @dataclass(frozen=True)
 class _ChainState:
-    """What is known of a chain: its last page, and the most rows that a page of it had."""
+    """The state of a chain: its last page, and the most rows that a page of it had."""
 
     info: PageInfo
     most_rows: int
@@ -407,7 +412,7 @@ def _needs_confirmation(request: PageRequest, info: PageInfo, chain: _ChainState
 
 
 def _to_be_alike(request: PageRequest, info: PageInfo) -> tuple[object, ...]:
-    """What has to come twice: all of an end, the beginning of others, since rows move.
+    """The part that has to come twice: all of an end, of others the beginning, since rows move.
 
     In which order rows of one cursor come is up to the API, and may be another each time.
     """

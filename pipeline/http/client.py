@@ -24,8 +24,15 @@ import httpx
 
 from pipeline.auth import AuthContext, Secrets
 from pipeline.auth.base import check_origin
+from pipeline.auth.token_auth import SIGNED_BY
 from pipeline.config.source import Source
-from pipeline.decode.body_checks import BadBody, OtherFormat, ThrottledInBody, UnexpectedPage
+from pipeline.decode.body_checks import (
+    BadBody,
+    OtherFormat,
+    SignedOutInBody,
+    ThrottledInBody,
+    UnexpectedPage,
+)
 from pipeline.errors import (
     CUT,
     ApiUnavailable,
@@ -79,7 +86,7 @@ class _NoCookies(DefaultCookiePolicy):
 
 
 class _FewCookies(DefaultCookiePolicy):
-    """Those that fit; by the rules of hosts and paths."""
+    """Takes cookies that fit; by the rules of hosts and paths."""
 
     jar: CookieJar
 
@@ -133,7 +140,7 @@ log = logging.getLogger("headrace.client")
 
 
 class Client:
-    """One source's API, opened inside the run's event loop by ``open_client``."""
+    """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
     def __init__(
         self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker
@@ -202,11 +209,11 @@ class Client:
                 raise WrongFormat(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
             number = failures.total()
             reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
-            if failed.unconnected and not (self.spent.answered or self._known_before):
+            if failed.unconnected and not (self.spent.responded or self._known_before):
                 raise self._unreachable(label, reason, of_token=failed.of_token) from None
             raise self._down(label, reason, of_token=failed.of_token) from None
         first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
-        if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
+        if not self.spent.responded and (failed.kind is FailureKind.TIMEOUT or first):
             log.warning("%s: %s, and no response yet in this run; retrying", label, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
@@ -277,6 +284,10 @@ class Client:
         except (AuthError, RequestRefused):
             self._fared(up=True)  # an API that refuses is up
             raise
+        except SignedOutInBody as error:
+            self._fared(up=True)
+            self._renew_token(response, f"{error} (dead token)")
+            raise AuthError(f"{label}: {error}. A new token is dead, too") from None
         except ThrottledInBody as error:
             self._fared(up=True)
             self._rate_limits.throttled(response.headers, response.left_at)
@@ -293,6 +304,8 @@ class Client:
         self._fared(up=True)
         self._read_well.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
+        if accepted := getattr(self._http.auth, "token_accepted", None):
+            accepted(response.token_number)
         return result
 
     def _fared(self, *, up: bool) -> None:
@@ -356,12 +369,21 @@ class Client:
         response = await self._http.send(request, stream=True)
         latency_s = response.extensions.get(LATENCY_S, 0.0)
         left_at = monotonic() - latency_s
-        self.spent.answered = True
+        self.spent.responded = True
         body = await read_body(response, self.max_body_bytes, self._source.source)
         headers, url = dict(response.headers), str(response.url)
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
         waited_s = response.extensions.get(WAITED_SLOT_S, 0.0)
-        return HttpResponse(response.status_code, headers, body, url, latency_s, left_at, waited_s)
+        number = request.extensions.get(SIGNED_BY, 0)
+        return HttpResponse(
+            response.status_code, headers, body, url, latency_s, left_at, waited_s, number
+        )
+
+    def _renew_token(self, response: HttpResponse, reason: str) -> None:
+        """:raises AttemptFailed: a new token is fetched for a retry."""
+        died = getattr(self._http.auth, "token_died", None)
+        if died is not None and died(response.token_number):
+            raise AttemptFailed(FailureKind.ERROR, reason, of_token=True)
 
     async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response can be read."""
@@ -379,6 +401,9 @@ class Client:
             )
         if kind is ResponseKind.RETRY:
             raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
+        if kind is ResponseKind.SIGNED_OUT:
+            self._renew_token(response, f"the API responded with {status} (dead token)")
+            kind = ResponseKind.AUTH
         has_secret = await self._has_secret(response)
         error = refusal(kind, status, headers, body, str(label), has_secret=has_secret)
         if self._sets_cookies and not self._source.cookies:
@@ -407,7 +432,7 @@ class Client:
 
     def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         name = endpoint_name(self._source, of_token=of_token)
-        known = of_token or self.spent.answered
+        known = of_token or self.spent.responded
         never = "" if known else " No response has come in this run. Check the address."
         return ApiUnavailable(
             f"{label}: {reason}. {name} seems to be down or unreachable "
