@@ -1,4 +1,4 @@
-"""One subsettable multi-asset a source: all its endpoints in one step, one process, one budget.
+"""The asset of a source, a subsettable multi-asset: all endpoints in one step, process and budget.
 
 A Dagster process costs seconds before it does anything, and one process can use a whole quota.
 """
