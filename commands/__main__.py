@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("what", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--days", metavar="A[...B]", help="a partition, or two; default: today's")
-    verb.set_defaults(run=lambda given: dagster_runs.load(given.what, given.days))
+    verb.add_argument(
+        "--json", action="store_true", help="the manifests on standard output, the log beside it"
+    )
+    verb.set_defaults(run=_load)
 
     verb = _verb(
         verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
@@ -156,6 +159,14 @@ def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
     )
 
 
+def _load(given: argparse.Namespace) -> int:
+    code = dagster_runs.load(given.what, given.days, quiet=given.json)
+    if code or not given.json:
+        return code
+    days = dagster_runs.days_range(given.days or dagster_runs.today())
+    return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
+
+
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(
         verbs,
@@ -177,7 +188,10 @@ def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
-    verb.set_defaults(run=lambda given: verify(opened_lake(), given.what, given.partition))
+    verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
+    verb.set_defaults(
+        run=lambda given: verify(opened_lake(), given.what, given.partition, as_json=given.json)
+    )
 
 
 def _verb(

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from local import dagster_cli
@@ -18,15 +19,22 @@ from pipeline.errors import ConfigError
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
 
 
-def load(what: str, days: str | None) -> int:
-    """Materialize a partition or a range of them. :return: 1 if the run failed."""
-    first, last = days_range(days or datetime.now(UTC).date().isoformat())
+def today() -> str:
+    """The partition of days that now lies in, UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def load(what: str, days: str | None, *, quiet: bool = False) -> int:
+    """Materialize a partition or a range of them. :return: 1 if the run failed.
+
+    :param quiet: the log goes to standard error, line by line.
+    """
+    first, last = days_range(days or today())
     partitions = (
         ["--partition", first] if first == last else ["--partition-range", f"{first}...{last}"]
     )
-    return _run(
-        ["asset", "materialize", "-f", "definitions.py", "--select", selection(what), *partitions]
-    )
+    chosen = ["--select", selection(what), *partitions]
+    return _run(["asset", "materialize", "-f", "definitions.py", *chosen], quiet=quiet)
 
 
 def sweep(what: str) -> int:
@@ -78,16 +86,16 @@ def days_range(days: str) -> tuple[str, str]:
     return first, last or first
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], *, quiet: bool = False) -> int:
+    screen = partial(dagster_cli.PlainScreen, sys.stderr) if quiet else None
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
+        log = Path(folder, "dagster.log")
         try:
-            seconds = dagster_cli.run(
-                dagster_cli.dagster(*arguments), environment(), Path(folder, "dagster.log")
-            )
+            seconds = dagster_cli.run(dagster_cli.dagster(*arguments), environment(), log, screen)
         except LocalError as error:
             print(f"headrace: {error}", file=sys.stderr)
             return 1
-    print(f"Done in {seconds:.0f} s.")
+    print(f"Done in {seconds:.0f} s.", file=sys.stderr if quiet else sys.stdout)
     return 0
 
 

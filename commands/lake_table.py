@@ -19,17 +19,27 @@ _COLUMNS = (
 _LEFT_ALIGNED = {"endpoint", "partition", "window (UTC)", "complete by"}
 
 
-def show(lake: ObjectStore, what: str, last: int | None, *, as_json: bool) -> int:
+def show(
+    lake: ObjectStore,
+    what: str,
+    last: int | None,
+    *,
+    as_json: bool,
+    between: tuple[str, str] | None = None,
+) -> int:
     """Print the newest partitions of each endpoint.
 
     :param what: ``source/endpoint``, ``source``, or all of the lake.
     :param last: so many partitions of each endpoint; None: all.
+    :param between: only these, both included.
     :return: 1 if nothing is committed there.
     """
     index, shown = ManifestIndex(lake), list[Manifest]()
     endpoints = committed_endpoints(lake, what)
     for (source, endpoint), partitions in sorted(endpoints.items()):
         for partition in partitions[-last if last else 0 :]:
+            if between and not between[0] <= partition <= between[1]:
+                continue
             if manifest := index.get(source, endpoint, partition):
                 shown.append(manifest)
     if as_json:

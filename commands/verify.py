@@ -1,7 +1,11 @@
 """``verify``: read every committed file whole, and name what is damaged."""
 
+import json
 import sys
 from collections.abc import Collection
+
+from rich.console import Console
+from rich.progress import track
 
 from commands.lake_table import committed_endpoints
 from pipeline.lake.index import read_all
@@ -10,7 +14,9 @@ from pipeline.lake.paths import manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 
 
-def verify(lake: ObjectStore, what: str, partitions: Collection[str]) -> int:
+def verify(
+    lake: ObjectStore, what: str, partitions: Collection[str], *, as_json: bool = False
+) -> int:
     """Hold each file against the size, the checksum and the rows of its manifest.
 
     :param what: ``source/endpoint``, ``source``, or all of the lake.
@@ -18,29 +24,36 @@ def verify(lake: ObjectStore, what: str, partitions: Collection[str]) -> int:
     :return: 0 if all is as it was committed, 1 if something is damaged or nothing is there.
     """
     endpoints = committed_endpoints(lake, what)
-    damaged = [_endpoint(lake, *each, partitions) for each in sorted(endpoints)]
+    damaged = [_endpoint(lake, *each, partitions, as_json) for each in sorted(endpoints)]
     if not damaged:
         where = f" of {what}" if what else ""
         print(f"Nothing{where} is committed in {lake.url()}.", file=sys.stderr)
     return 0 if damaged and not any(damaged) else 1
 
 
-def _endpoint(lake: ObjectStore, source: str, endpoint: str, partitions: Collection[str]) -> int:
+def _endpoint(
+    lake: ObjectStore, source: str, endpoint: str, partitions: Collection[str], as_json: bool
+) -> int:
     """The number of damaged files and manifests of one endpoint, each printed as it is found."""
     listed = list(lake.list(manifests_folder(source, endpoint)))
     found = read_all(lake, source, endpoint, listed)
-    files = 0
-    problems = [str(error) for error in found.refused.values()]
-    for sentence in problems:
-        print(sentence)
-    for place in sorted(found.committed, key=str):
-        if partitions and place.partition not in partitions:
-            continue
+    files, problems = 0, [str(error) for error in found.refused.values()]
+    places = sorted(found.committed, key=str)
+    chosen = [place for place in places if not partitions or place.partition in partitions]
+    console = Console(stderr=True)
+    name = f"{source}/{endpoint}"
+    for place in track(
+        chosen, name, console=console, transient=True, disable=not console.is_terminal
+    ):
         manifest = found.committed[place].manifest
         files += len(manifest.files)
-        for damage in verify_files(lake, manifest):
-            problems.append(mend(damage))
-            print(problems[-1])
+        problems += map(mend, verify_files(lake, manifest))
+    if as_json:
+        of = {"source": source, "endpoint": endpoint, "files": files, "damaged": problems}
+        print(json.dumps(of, ensure_ascii=False))
+        return len(problems)
+    for sentence in problems:
+        print(sentence)
     said = f"{len(problems)} damaged" if problems else "all as they were committed"
-    print(f"{source}/{endpoint}: {files} files, {said}")
+    print(f"{name}: {files} files, {said}")
     return len(problems)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from local.paths import ROOT
 from local.process import LocalError, running, tail
@@ -26,6 +26,9 @@ EVENT = re.compile(
 UNSAID = "did not yield or return expected outputs"
 """Dagster's word for an asset that was skipped, which the assets have said themselves."""
 
+FURTHER = "· "
+"""Begins the second and each further line of those that the assets have written as one entry."""
+
 SHOWN = {"INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
@@ -44,6 +47,8 @@ def materialize(
 
 def shown(line: str) -> str | None:
     """What the screen gets of a line of Dagster's log: what the assets say, and what went wrong."""
+    if line.startswith(FURTHER):
+        return shorten(f"    {line.removeprefix(FURTHER)}", WIDTH)
     event = EVENT.search(line)
     if event is None or event["level"] not in SHOWN or UNSAID in event["text"]:
         return None
@@ -62,12 +67,18 @@ PROGRESS = re.compile(
 
 
 class PlainScreen:
-    """Prints what the assets say, line by line."""
+    """Prints what the assets say, line by line.
+
+    :param file: None: standard output.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = file
 
     def take(self, line: str) -> None:
         """Take a line of Dagster's log."""
         if text := shown(line):
-            print(text, flush=True)
+            print(text, file=self._file, flush=True)
 
     def end(self) -> None:
         """The command has ended."""
@@ -77,6 +88,7 @@ class BarScreen(PlainScreen):
     """For a terminal: the lines of progress are one bar, and the others stand above it."""
 
     def __init__(self, console: "Console | None" = None) -> None:
+        super().__init__()
         # rich is imported where there is a terminal to draw on.
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -113,6 +125,14 @@ class BarScreen(PlainScreen):
         self._progress.stop()
 
 
+def feed(text: str, show: PlainScreen) -> str:
+    """Show the lines that have ended. :return: the beginning of one that is still being written."""
+    *lines, rest = text.split("\n")
+    for line in lines:
+        show.take(line)
+    return rest
+
+
 def run(
     command: Sequence[str],
     env: Mapping[str, str],
@@ -129,12 +149,12 @@ def run(
     try:
         with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
             with log.open(errors="replace") as lines:
-                ended = False
+                ended, rest = False, ""
                 while not ended:
                     ended = child.exit_code() is not None
-                    for line in lines.readlines():
-                        show.take(line.rstrip("\n"))
+                    rest = feed(rest + lines.read(), show)
                     time.sleep(0 if ended else POLL_S)
+                show.take(rest)
             code = child.wait()
     finally:
         show.end()

@@ -119,7 +119,10 @@ class _Converter:
         check_body(draft)
         drop_unused_list(draft)
         self.without_cursor(draft)
-        left_out = {*draft.omitted} - {*draft.columns}
+        of_rows = (draft.data.get("cursor"), (draft.data.get("paging") or {}).get("last"))
+        if "names" in draft.data and any("_" in str(name or "") for name in of_rows):
+            draft.need("rename", "KeysToSnakeCase", "the member that the cursor or the token is")
+        left_out = ({*draft.omitted} | draft.untyped) - {*draft.columns}
         columns = {**types, **draft.columns}
         draft.columns = {name: kind for name, kind in columns.items() if name not in left_out}
         self.key(draft, stream)
@@ -318,6 +321,7 @@ def _base(url: str) -> str:
 _ORDER = (
     *("path", "parents", "each", "request", "paging", "window", "format", "rows", "rows_may_lack"),
     "as",
+    "names",
     *("where", "key", "cursor", "order", "safety_margin_s", "answers", "exclude", "columns"),
 )
 

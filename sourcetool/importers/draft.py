@@ -38,6 +38,7 @@ class Draft:
     :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
     :ivar offset_colon: bounds are written with +00:00 where the format has %z.
     :ivar alone: of a list whose default is one value that stands for all: that value, by its name.
+    :ivar untyped: columns of the schema whose members have other names in the rows.
     :ivar routed: a router gives partition values.
     :ivar schema_names: the members of a row that the manifest's schema names; none: not known.
     :ivar token_plus: what the request adds to an offset.
@@ -59,6 +60,7 @@ class Draft:
     omitted: dict[str, Need] = field(default_factory=dict)
     offset_colon: bool = False
     token_plus: int = 0
+    untyped: frozenset[str] = frozenset()
     routed: bool = False
     schema_names: frozenset[str] = frozenset()
     alone: dict[str, Value] = field(default_factory=dict)

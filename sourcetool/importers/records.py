@@ -23,7 +23,6 @@ from sourcetool.importers.values import (
 )
 
 _RULES = {
-    "KeysToSnakeCase": "rename",
     "KeysToLower": "rename",
     "KeysReplace": "rename",
     "FlattenFields": "flatten",
@@ -62,6 +61,9 @@ def select(draft: Draft, retriever: Component) -> None:
 def _decode(draft: Draft, decoder: Component) -> None:
     """``format``, where responses are no JSON document."""
     kind = decoder.get("type")
+    if kind == "CompositeRawDecoder" and isinstance(decoder.get("parser"), dict):
+        decoder = decoder["parser"]
+        kind = decoder.get("type")
     if kind in ("JsonlDecoder", "JsonLineParser"):
         draft.data["format"] = "jsonl"
     elif kind in ("CsvDecoder", "CsvParser"):
@@ -69,7 +71,7 @@ def _decode(draft: Draft, decoder: Component) -> None:
         if (mark := decoder.get("delimiter")) and mark != ",":
             said["delimiter"] = str(mark)
         draft.data["format"] = said if len(said) > 1 else "csv"
-    elif kind not in _JSON:
+    elif kind not in (*_JSON, "JsonParser"):
         draft.need("format", "decoder", kind)
 
 
@@ -209,10 +211,20 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             excluded = draft.data.setdefault("exclude", [])
             excluded += [dotted([str(part) for part in pointer]) for pointer in pointers]
             draft.need("exclude", "RemoveFields", ", ".join(map(str, excluded[:5])))
+        elif kind == "KeysToSnakeCase":
+            _snake_case(draft, types)
         elif kind in _RULES:
             draft.need(_RULES[kind], kind)
         else:
             draft.need("component", "transformations", kind)
+
+
+def _snake_case(draft: Draft, types: Mapping[str, str]) -> None:
+    """``names: snake_case``; the schema has the new names, and rows have those of the API."""
+    draft.data["names"] = "snake_case"
+    draft.untyped = frozenset(name for name in types if "_" in name)
+    if draft.untyped:
+        draft.doubt("types of columns with _ in their names are inferred: rows have other names")
 
 
 def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """``./headrace load`` and ``state reload``, through Dagster, from a real API into a real S3."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +77,11 @@ def test_days_are_loaded_and_one_is_read_again(
         row["name"] = "new"
     assert main(["state", "reload", "shop/things", "--days", DAYS[0], "--yes"]) == 0
     assert names(lake) == {(DAYS[0], "new"), (DAYS[1], "old")}
+    capsys.readouterr()
+    assert main(["load", "shop/things", "--days", DAYS[1], "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["partition"] == DAYS[1]
+    assert names(lake) == {(day, "new") for day in DAYS}
+    assert main(["verify", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"source": "shop", "endpoint": "things", "files": 2, "damaged": []}

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from local.dagster_cli import PROGRESS, BarScreen, PlainScreen
+from local.dagster_cli import PROGRESS, BarScreen, PlainScreen, feed
 from pipeline.run.runner import RunOutcome
 from tests.assets.test_progress import line_of
 
@@ -36,6 +36,17 @@ def test_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines() == [
         f"    {LINE}", "    shop/orders: committed"
     ]  # fmt: skip
+
+
+def test_a_line_that_is_read_in_two_pieces_is_shown_once_and_whole(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line, screen = f"{HEAD}shop/orders: committed\n", PlainScreen()
+    for cut in range(len(line)):
+        rest = feed(line[:cut], screen)
+        assert feed(rest + line[cut:], screen) == ""
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["    shop/orders: committed"] * len(line)
 
 
 def test_a_bar_on_a_terminal_and_other_lines_above_it() -> None:

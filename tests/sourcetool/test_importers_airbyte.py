@@ -449,7 +449,7 @@ CANNOT: list[tuple[str, Data]] = [
             paginator=pages({"type": "PageIncrement", "page_size": 2}, option("p", "body_json"))
         ),
     ),
-    ("rename", stream(transformations=[{"type": "KeysToSnakeCase"}])),
+    ("rename", stream(transformations=[{"type": "KeysToLower"}])),
     ("state", stream(request_parameters={"q": "{{ stream_state.changed }}"})),
     ("computed", stream(where="{{ record.a | length > config.size }}")),
     ("component", stream(paginator=pages({"type": "MoonPagination"}))),

@@ -3,7 +3,7 @@
 import pytest
 
 from sourcetool.importers.trial import tried
-from tests.sourcetool.manifests import Data, children, option, pages, stream
+from tests.sourcetool.manifests import Data, children, option, pages, stream, window
 from tests.sourcetool.test_importers_airbyte import LINK, endpoint, made
 
 LINE = {"type": "JsonlDecoder"}
@@ -18,6 +18,7 @@ def doubts(one: Data) -> str:
     [
         (LINE, "jsonl"),
         ({"type": "CsvDecoder"}, "csv"),
+        ({"type": "CompositeRawDecoder", "parser": {"type": "JsonLineParser"}}, "jsonl"),
         ({"type": "CsvDecoder", "delimiter": ";"}, {"kind": "csv", "delimiter": ";"}),
     ],
 )
@@ -290,3 +291,18 @@ def test_keys_that_differ_between_endpoints_stand_in_their_headers() -> None:
     mixed = made(two[0], stream("more", authenticator=key("token")), stream(authenticator=basic))
     assert mixed.data["auth"]["kind"] == "api_key"
     assert [need.ability for need in mixed.left_out["things"]] == ["auth_per_endpoint"]
+
+
+def test_names_in_snake_case() -> None:
+    one = stream(transformations=[{"type": "KeysToSnakeCase"}])
+    one["schema_loader"]["schema"]["properties"]["made_by"] = {"type": "string"}
+    found = endpoint(one)
+    assert found["names"] == "snake_case"
+    assert "made_by" not in found["columns"]
+    assert found["columns"]["name"] == "string"
+    assert "inferred: rows have other names" in doubts(one)
+    moved = stream(
+        transformations=[{"type": "KeysToSnakeCase"}],
+        incremental_sync=window(cursor_field="changed_at"),
+    )
+    assert [need.ability for need in made(moved).left_out["things"]] == ["rename"]
