@@ -31,7 +31,7 @@ _MOST_NAMED: Final = 20
 
 @dataclass(frozen=True)
 class Alert:
-    """What is sent, before it has a form.
+    """The content of an alert, before it has a form.
 
     :ivar event: ``run_failed`` or ``out_of_date``.
     :ivar title: one line.
@@ -173,7 +173,7 @@ def _failed_runs(webhook: Webhook) -> dg.SensorDefinition:
 
 
 def alert_of_run(context: dg.RunFailureSensorContext, ui: str | None) -> Alert:
-    """What is to be said of a failed run: its job, its partition, and the reason of each step."""
+    """The alert of a failed run: its job, its partition, and the reason of each step."""
     run = context.dagster_run
     first = run.tags.get("dagster/partition") or run.tags.get(_RANGE[0])
     last = run.tags.get(_RANGE[1])
@@ -237,7 +237,7 @@ def _out_of_date(webhook: Webhook) -> dg.SensorDefinition:
 
 
 def alert_of_assets(keys: Sequence[str], ui: str | None) -> Alert:
-    """What is to be said of assets that have become out of date."""
+    """The alert of assets that have become out of date."""
     named = "\n".join(keys[:_MOST_NAMED])
     more = len(keys) - _MOST_NAMED
     one = len(keys) == 1

@@ -148,7 +148,7 @@ def integrity(
 
 
 def _worth(source: Source, results: Sequence[PartitionResult]) -> str:
-    """What the proofs rest on, and until when a partition is complete that had not ended."""
+    """The basis of the proofs, and until when a partition is complete that had not ended."""
     proofs = dict.fromkeys(proof_in_words(result.manifest) for result in results)
     open_ended = [
         f"{result.manifest.partition} is complete until {text}"

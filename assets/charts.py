@@ -104,7 +104,7 @@ class RequestBins:
 
     @property
     def top(self) -> float:
-        """What the full height means, in requests a second."""
+        """The full height of the chart, in requests a second."""
         return max([*self.rates, self.limit_per_s or 0.0])
 
 

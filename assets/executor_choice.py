@@ -64,7 +64,7 @@ def _load(reference: str) -> dg.ExecutorDefinition:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What stands under ``execution: config:``. A flat file is refused: Dagster ignores it."""
+    """The settings under ``execution: config:``. A flat file is refused: Dagster ignores it."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         config = content["execution"]["config"]

@@ -24,7 +24,7 @@ _MOST_NAMED = 200
 
 @dataclass(frozen=True)
 class FailureReport:
-    """What becomes of a step.
+    """The end of a step that has failures.
 
     :ivar text: for the user: what failed, each reason once, and what to do.
     :ivar retry_in_s: seconds until Dagster's retry; None: no retry can help, or all are used up.
@@ -42,7 +42,7 @@ def report_of_step(
     :param attempts: how often the step has run, this time included.
     :param partitions: all that the step was to do.
     """
-    lines = reasons(source, outcome.failed, partitions) + _committed(len(outcome.receipts))
+    lines = reasons(source, outcome.failed, partitions) + _committed(len(outcome.results))
     return _report(lines, outcome.retry_wait_s, attempts)
 
 

@@ -23,7 +23,7 @@ _LINE_EVERY_S = 5.0
 
 
 class MaintenanceConfig(dg.Config):
-    """What to do with what is left over."""
+    """The config of the maintenance job."""
 
     older_than_s: float = Field(
         72 * _HOUR_S, description="what is younger stays: more seconds than any run is silent for"

@@ -1,4 +1,4 @@
-"""What Dagster is told of the partitions that a step has committed: each once, as it is committed.
+"""Events to Dagster of the partitions that a step has committed: each once, as it is committed.
 
 A materialization is an event of its own, which stays although the step fails, or the run ends
 before the next attempt. The result that a step yields at its end records none: assets downstream in
@@ -73,7 +73,7 @@ class MaterializationRecorder:
         self._writer.put(lambda: self._checks_of(lake, endpoint, done))
 
     def record_all_checks(self, lake: ObjectStore) -> None:
-        """Those of endpoints too that have not done all, in a step that fails for good."""
+        """Record checks of endpoints that are not done as well, in a step that fails for good."""
         for endpoint in self._done:
             self.record_checks(lake, endpoint)
 

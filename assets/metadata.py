@@ -133,7 +133,7 @@ def metadata_of(
 
 
 def _values(manifest: Manifest) -> dict[str, Any]:
-    """Of an endpoint with partition values: how many, and those that are behind."""
+    """The metadata of partition values: how many, and those that are behind."""
     notes = manifest.notes
     metadata: dict[str, Any] = {} if notes.each is None else {"values": len(notes.each)}
     metadata |= _lanes(notes.values)
@@ -147,7 +147,7 @@ def _values(manifest: Manifest) -> dict[str, Any]:
 
 
 def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a source that is read in lanes: what came of them, by reason, and each without rows."""
+    """The metadata of lanes: their outcomes, by reason, and each lane without rows."""
     if "lanes" not in values:
         return {}
     found: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
@@ -172,7 +172,7 @@ def _lane(failure: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def proof_in_words(manifest: Manifest) -> str:
-    """What the proof of completeness is worth, for a person."""
+    """The worth of the proof of completeness, in a person's words."""
     proof = manifest.proof
     if not proof.contiguous:
         return "not proved complete: see the check `integrity`"

@@ -1,4 +1,4 @@
-"""What Dagster shows of a source that can't be loaded: its sentence, and a run that fails with it.
+"""A source that can't be loaded, as Dagster shows it: its sentence, and a run that fails with it.
 
 The other sources load and run. The job and its schedule keep their names, so that a schedule that
 is on goes on: its runs fail with the sentence, and whatever watches for failed runs reports it.
@@ -20,7 +20,7 @@ _WHEN = Schedule()
 
 @dataclass(frozen=True)
 class BrokenDefinitions:
-    """What stands in place of a source's assets, job and schedule."""
+    """The definitions in place of a source's assets, job and schedule."""
 
     asset: dg.AssetsDefinition
     job: AssetJob

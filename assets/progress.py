@@ -78,7 +78,7 @@ async def report(
 
 
 def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bool) -> str:
-    """One line of progress.
+    """A line of progress.
 
     :param limited: the API has a rate limit: else there is no share of it to show.
     """
@@ -92,7 +92,7 @@ def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bo
         f"{_values(outcome)}"
         f"{counted(stats.requests, 'request')}, "
         f"{share}{stats.throttled} throttled, "
-        f"{counted(len(outcome.receipts), 'partition')} committed"
+        f"{counted(len(outcome.results), 'partition')} committed"
         + (f", about {left:,.0f} s left" if left >= 1 else "")
         + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
     )
@@ -113,22 +113,22 @@ def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
 def _rows(outcome: RunOutcome) -> tuple[int, int]:
     """Rows so far, and how many there will be: an ended partition has no more, whatever was
     counted."""
-    ended = {(done.endpoint, done.manifest.partition) for done in outcome.receipts}
+    ended = {(done.endpoint, done.manifest.partition) for done in outcome.results}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
     rows = total = 0
-    for partition, tally in outcome.tallies.items():
-        open_total = None if partition in ended else tally.total
-        rows += tally.rows
-        total += max(tally.rows, open_total or 0)
+    for partition, reading in outcome.readings.items():
+        open_total = None if partition in ended else reading.total
+        rows += reading.rows
+        total += max(reading.rows, open_total or 0)
     return rows, total
 
 
 def _values(outcome: RunOutcome) -> str:
-    """Of endpoints that are read for values: how many of these were, children by their parents."""
-    tallies = [tally for tally in outcome.tallies.values() if tally.of_values]
-    if not tallies:
+    """The progress in values: how many were read, children by their parents."""
+    readings = [reading for reading in outcome.readings.values() if reading.of_values]
+    if not readings:
         return ""
-    read, of_all = (sum(getattr(t, name) for t in tallies) for name in ("values", "of_values"))
+    read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
     return f"{read:,} of {of_all:,} parents or values read, "
 
 

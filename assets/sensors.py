@@ -109,7 +109,7 @@ def silent_ticks(instance: dg.DagsterInstance, before: Mapping[str, Silence]) ->
 
 
 def oldest_beat(instance: dg.DagsterInstance, run_id: str) -> Beat | None:
-    """Of the steps that beat and have not ended, the one whose last beat is the oldest."""
+    """The step whose last beat is the oldest, of those that beat and have not ended."""
     kinds = {dg.DagsterEventType.ENGINE_EVENT, *_ENDS_OF_STEPS}
     newest_first = instance.get_records_for_run(
         run_id, of_type=kinds, limit=_LOOKED_BACK, ascending=False

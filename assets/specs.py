@@ -1,4 +1,4 @@
-"""What Dagster shows of an endpoint, before it has run too: key, group, tags, columns, lineage."""
+"""The spec of an endpoint's asset: key, group, tags, columns, lineage; also before a run."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ def api_spec(source: Source) -> dg.AssetSpec:
 def asset_spec(
     source: Source, name: str, *, lake_url: str | None = None, by_partition: bool = False
 ) -> dg.AssetSpec:
-    """One endpoint as an asset.
+    """An endpoint as an asset.
 
     :param lake_url: where the lake is, to show where the files are.
     :param by_partition: a snapshot has partitions too.
@@ -126,7 +126,7 @@ def declared_schema(endpoint: Endpoint) -> dg.TableSchema:
 
 
 def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
-    """One column. Those of the key are never null."""
+    """A column of the asset. Columns of the key are never null."""
     spec = endpoint.columns.get(name)
     return dg.TableColumn(
         name,
@@ -140,7 +140,7 @@ def column(endpoint: Endpoint, name: str, type_name: str) -> dg.TableColumn:
 
 
 def _description(source: Source, name: str) -> str:
-    """What a partition has, for an endpoint whose YAML says nothing of it."""
+    """The description of an endpoint whose YAML has none."""
     endpoint, noun = source.endpoints[name], source.partitions.noun
     title = f"{name.replace('_', ' ').capitalize()} of {source.description or source.source}"
     if endpoint.parents:

@@ -1,4 +1,4 @@
-"""One step of a source: run the engine, then record with Dagster what came of it.
+"""The step of a source: run the engine, then record its results with Dagster.
 
 Sync on purpose: an event loop inside a sync body finishes its clean-up when the run is terminated.
 
@@ -52,7 +52,7 @@ RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 
 
 class Step:
-    """One step of one source."""
+    """A step of a source."""
 
     def __init__(
         self,

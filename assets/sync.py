@@ -46,14 +46,14 @@ _MOST_NAMED = 20
 
 
 class SyncConfig(dg.Config):
-    """What to tell Dagster of."""
+    """The config of the job ``sync``."""
 
     source: str = Field("", description="one source; empty: all")
 
 
 @dataclass
 class Told:
-    """What came of one endpoint.
+    """The result of one endpoint.
 
     :ivar told: partitions that Dagster did not know at their generation.
     :ivar known: how many it did know.
@@ -131,7 +131,7 @@ def _sync(context: dg.OpExecutionContext, source: Source, lake: ObjectStore) -> 
 
 
 def compare(instance: dg.DagsterInstance, source: Source, endpoint: str, lake: ObjectStore) -> Told:
-    """What of an endpoint is to be told, in order of its partitions. Nothing is told yet.
+    """The events of an endpoint to record, in order of its partitions. None is recorded yet.
 
     The lake is read first. A run that commits after that is either in work or known.
     """

@@ -95,8 +95,8 @@ def headrace_peer(job: dict[str, Any]) -> dict[str, Any]:
             now = lambda: datetime.now(UTC)  # noqa: E731
             run = RunContext(source, lake, sender, "bench", now, values=dict(values), lanes=at_once)
             await run_source(run, list(source.endpoints), [day], outcome)
-        lanes_seen = sum(sum(r.manifest.notes.values["lanes"].values()) for r in outcome.receipts)
-        rows = sum(receipt.manifest.rows for receipt in outcome.receipts)
+        lanes_seen = sum(sum(r.manifest.notes.values["lanes"].values()) for r in outcome.results)
+        rows = sum(receipt.manifest.rows for receipt in outcome.results)
         return rows, [str(failed.error) for failed in outcome.failed] + [f"{lanes_seen} lanes"]
 
     rows, said = asyncio.run(main())

@@ -89,8 +89,8 @@ class Counter:
         return {
             "requests": counted["requests"],
             "queries": counted["subqueries"],
-            "partitions": len(outcome.receipts),
-            "rows": sum(receipt.manifest.rows for receipt in outcome.receipts),
+            "partitions": len(outcome.results),
+            "rows": sum(receipt.manifest.rows for receipt in outcome.results),
         }
 
 

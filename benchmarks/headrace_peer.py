@@ -88,7 +88,7 @@ async def baseline(source: Source, job: Job, lake: Lake) -> dict[str, Any]:
         said = await in_session(source, job, lake, work)
     for failed in outcome.failed:
         raise failed.error
-    manifest = outcome.receipts[0].manifest
+    manifest = outcome.results[0].manifest
     return {
         **said,
         **(lag.figures() if lag else {}),

@@ -149,7 +149,7 @@ def work(name: str, url: str, folder: str, first: int, said: str) -> None:
             "day": number - 1 if outcome.failed else number + _CHUNK - 1,
             "at": time.time(),
             "memory_mb": memory_mb("VmRSS"),
-            "resumed_pages": sum(receipt.manifest.resumed_pages for receipt in outcome.receipts),
+            "resumed_pages": sum(receipt.manifest.resumed_pages for receipt in outcome.results),
         }
         with Path(said).open("a") as file:
             file.write(json.dumps(told) + "\n")

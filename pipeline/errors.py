@@ -65,7 +65,7 @@ _OF_THE_MACHINE = {
 
 
 def machine_problem(error: BaseException | None) -> str:
-    """What is wrong with this machine, if an error or one that led to it says so; else empty.
+    """The problem of this machine that an error, or one that led to it, tells of; else empty.
 
     >>> machine_problem(OSError(errno.EMFILE, "Too many open files"))
     'this process has too many files open (EMFILE): raise `ulimit -n`'
@@ -149,7 +149,7 @@ class LakeDamaged(LakeRefused):
 
 
 class ReadRefused(Permanent):
-    """What a reader asks for is not in the lake."""
+    """The partitions or columns that a reader requests are not in the lake."""
 
 
 class Retryable(HeadraceError):

@@ -1,4 +1,4 @@
-"""What YAML can't say: the user's own functions, by import path.
+"""The user's own functions, by import path: for all that YAML can't say.
 
 =============  ==========================================  ======================================
 key            signature                                   meaning

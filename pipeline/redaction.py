@@ -101,7 +101,7 @@ def redact(text: str, secrets: Iterable[str], *, withheld: str = STARS) -> str:
 
 
 def _longest_first(secrets: Iterable[str]) -> list[str]:
-    """One may be a part of another."""
+    """Secrets, the longest first, since one may be a part of another."""
     return sorted({one for one in secrets if len(one) >= SHORTEST}, key=len, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""What keeps memory from growing and from holding the loop up: collector, allocator, readers.
+"""The runtime: collector, allocator and readers, so that memory does not grow nor hold the loop up.
 
 A full garbage collection looks at all that is loaded, Dagster included: 0.1 s in which no thread
 runs, thus a late request. What is loaded when a run begins is not garbage, so the collector is told

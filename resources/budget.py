@@ -39,7 +39,7 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         return ratelimit.open_budget(budget_name(source), limits, self.where, share=share)
 
     def usage(self, source: Source) -> tuple[ratelimit.Minute, ...]:
-        """What all users of the source's budget had in each minute of the last hour.
+        """The usage of the source's budget by all users, in each minute of the last hour.
 
         :raises ConfigError, Retryable: the store can't be used, or does not answer.
         """

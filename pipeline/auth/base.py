@@ -21,7 +21,7 @@ from pipeline.redaction import contains_piece, contains_secret, redact, secrets_
 
 @dataclass(frozen=True)
 class AuthContext:
-    """What a run gives to its auth.
+    """The run, as far as its auth needs it.
 
     :ivar clock: seconds that only grow, by which tokens run out.
     """
@@ -67,7 +67,7 @@ class Auth(Model):
 
     @property
     def identity(self) -> str:
-        """What tells two users of the API apart; the budget's name is a digest of it.
+        """The text that tells two users of the API apart; the budget's name is a digest of it.
 
         Empty: everybody is the same to the API. A kind that has a public name of the user gives
         that, so that the budget stays when the secret is exchanged.

@@ -33,7 +33,7 @@ _CHECK_KEPT: Final = (
 
 
 class OAuth2(Auth):
-    """What the ways to a token of RFC 6749 have in common. The secret is never in a URL."""
+    """The common part of RFC 6749's grants. The secret is never in a URL."""
 
     token_url: HostUrl = Field(description="where a token is had")
     scope: str | None = Field(None, description="of the token")

@@ -43,7 +43,7 @@ _REASONS: Final = ("error", "error_description", "message", "errors")
 
 @dataclass(frozen=True)
 class TokenGrant:
-    """One way to a token.
+    """A way to a token.
 
     :ivar request: makes the request; given the refresh token that came in place of the source's.
     :ivar secrets: of the source: a response that contains one is not quoted.
@@ -116,7 +116,7 @@ def token_request(
 
 
 class TokenAuth(httpx.Auth):
-    """One token for all requests of a run.
+    """The token of a run, one for all its requests.
 
     :raises AuthError: the token endpoint refuses, or sends something that is no token.
     """

@@ -28,7 +28,7 @@ _LONGEST_S: Final = 300.0
 
 @dataclass(frozen=True, repr=False)
 class KeptToken:
-    """What a file has.
+    """The content of a file.
 
     :ivar refresh: the refresh token that the endpoint takes next.
     :ivar access: the access token that came with it.
@@ -71,7 +71,7 @@ class TokenFile:
             os.close(lock)
 
     def read(self) -> KeptToken | None:
-        """What is kept; None if nothing is.
+        """The stored token; None if there is none.
 
         :raises ConfigError: the file is none of ours.
         """

@@ -1,4 +1,4 @@
-"""What AWS says of itself, as botocore's data has it: services, operations, regions, errors.
+"""AWS as botocore's data describes it: services, operations, regions, errors.
 
 Pure: nothing here sends a request, or knows of lanes. ``service_models`` finds an operation by its
 name, and whether it only reads; ``row_columns`` makes declared columns of a response's shape;

@@ -1,4 +1,4 @@
-"""What an error code of AWS means for the lane that it came in. Pure: a table.
+"""The meaning of AWS's error codes for the lane that they came in. Pure: a table.
 
 ==========  =======================================  ===========================================
 outcome     codes                                    what is done
@@ -116,7 +116,7 @@ _BY_CODE: Final = {code: meaning for meaning, codes in _MEANINGS.items() for cod
 
 
 def meaning_of(code: str, status: int) -> ErrorMeaning:
-    """What an error means: by its code, else by the status that it came with."""
+    """The meaning of an error: by its code, else by the status that it came with."""
     if found := _BY_CODE.get(code):
         return found
     if status == 429:

@@ -93,7 +93,7 @@ class OperationPaging:
 
 @dataclass(frozen=True)
 class AwsOperation:
-    """One reading operation of one service."""
+    """A reading operation of a service."""
 
     service: str
     name: str

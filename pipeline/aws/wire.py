@@ -157,7 +157,7 @@ class WireResponse:
 def read(
     operation: AwsOperation, status: int, headers: Mapping[str, str], body: bytes
 ) -> WireResponse:
-    """What a response says.
+    """The content of a response.
 
     :raises ValueError: it can't be read as the service's protocol has it.
     """

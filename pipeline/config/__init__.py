@@ -1,4 +1,4 @@
-"""What an API is, as data: one frozen, validated ``Source`` a YAML file.
+"""The description of an API as data: one frozen, validated ``Source`` a YAML file.
 
 ``source`` holds the whole, with its way through the network, ``endpoint`` one collection of rows,
 ``request`` its request, ``each`` its values, ``columns`` the columns that land and conditions on

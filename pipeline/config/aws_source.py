@@ -90,7 +90,7 @@ class RowsOfEndpoint(EachList):
 
 
 class AwsEndpoint(Model):
-    """One operation of one service, in every lane: an asset."""
+    """An operation of a service, in every lane: an asset."""
 
     service: str = Field(description="as boto3 calls it: ec2, s3, iam")
     operation: str = Field(description="as boto3 calls it: describe_volumes")
@@ -163,7 +163,7 @@ class AwsEndpoint(Model):
         return "home" if self.home else "global" if self.global_ else "region"
 
     def as_endpoint(self, source: "AwsSource") -> dict[str, Any]:
-        """What the engine reads: an endpoint as in the YAML of any source."""
+        """The endpoint that the engine reads, as in the YAML of any source."""
         found = self.found
         shape = row_shape(found, self.rows)
         return {
@@ -356,7 +356,10 @@ class AwsSource(Model):
         )
 
     def as_source(self) -> Source:
-        """What the engine reads. :raises pydantic.ValidationError: an endpoint does not fit it."""
+        """The source that the engine reads.
+
+        :raises pydantic.ValidationError: an endpoint does not fit it.
+        """
         same = {name: getattr(self, name) for name in _SAME}
         endpoints = {name: of.as_endpoint(self) for name, of in self.endpoints.items()}
         base_url = self.endpoint_url or "https://amazonaws.com"

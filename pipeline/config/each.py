@@ -52,7 +52,7 @@ ListName = Annotated[
 
 
 class EachList(Model):
-    """One list of values: ``values``, or ``column`` of the newest committed rows of ``endpoint``.
+    """A list of values: ``values``, or ``column`` of the newest committed rows of ``endpoint``.
 
     Of another endpoint's rows each different value is taken once.
     """
@@ -165,7 +165,7 @@ class EachConfig(EachList):
 
 @dataclass(frozen=True)
 class ValueList:
-    """One list that an endpoint fans out over.
+    """A list that an endpoint fans out over.
 
     :ivar prefix: its placeholder, ``each``, ``each.NAME`` or ``parent``; with a dot and a name
         behind it, another column of the same row.

@@ -1,4 +1,4 @@
-"""One collection of rows of a source: its request, paging, key, cursor and columns."""
+"""An endpoint, a collection of rows: its request, paging, key, cursor and columns."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -83,7 +83,7 @@ def _as_text(value: object) -> str:
 
 
 class Endpoint(Model):
-    """One collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
+    """A collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
 
     path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
     description: str | None = Field(None, description="shown at the asset")
@@ -348,7 +348,7 @@ class Endpoint(Model):
 
     @cached_property
     def row_order(self) -> Literal["ascending", "descending", "none"]:
-        """In which order of the key the pages come; rows without a key have none."""
+        """The order of the key in which the pages come; rows without a key have none."""
         return self.order if self.key else "none"
 
     @property
@@ -398,7 +398,7 @@ class Endpoint(Model):
 
     @property
     def placeholders(self) -> frozenset[str] | None:
-        """Those in the request and the path; None if the request's dialect has none."""
+        """The placeholders in the request and the path; None if the request's dialect has none."""
         if isinstance(self.request, Apicalypse):
             return None
         parts = (*self.request.templates, self.path)

@@ -111,7 +111,7 @@ class BrokenSource:
 
 @dataclass(frozen=True)
 class LoadedSources:
-    """What a deployment has: a mistake in one source takes down no other."""
+    """The sources of a deployment: a mistake in one source takes down no other."""
 
     sources: tuple[Source, ...]
     broken: tuple[BrokenSource, ...]
@@ -151,8 +151,10 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
 def _named_apart(
     broken: Sequence[BrokenSource], loaded: Mapping[str, Source]
 ) -> tuple[BrokenSource, ...]:
-    """One broken source a name, and none with the name of a source that loads: their assets and
-    jobs would have one name, and none of the deployment would load."""
+    """Broken sources, each name once, and none with the name of a source that loads.
+
+    Their assets and jobs would have one name, and none of the deployment would load.
+    """
     reasons: dict[str, list[str]] = {}
     for each in broken:
         name = f"{each.name}_broken" if each.name in loaded else each.name

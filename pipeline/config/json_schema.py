@@ -106,7 +106,7 @@ def _short_columns(node: Any) -> None:
 
 
 def _with_settings(node: Any) -> Any:
-    """Whatever is not any text may also be a text with a setting in it."""
+    """The schema in which any value may also be a text with a setting in it."""
     if isinstance(node, list):
         return [_with_settings(value) for value in node]
     if not isinstance(node, dict):

@@ -144,7 +144,7 @@ class ResponsesConfig(Model):
     permanent: tuple[int, ...] = Field((), description="statuses that are not retried")
 
     def with_those_of(self, own: "ResponsesConfig | None") -> "ResponsesConfig":
-        """These meanings, but for those that an endpoint has of its own."""
+        """The meanings of a source, but for those that an endpoint has of its own."""
         if own is None:
             return self
         return self.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})

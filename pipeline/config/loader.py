@@ -107,7 +107,7 @@ def _keys_at(path: Sequence[str], schema: _Schema, data: Any) -> list[str]:
 
 
 def _of_kind(place: _Schema, data: Any) -> _Schema:
-    """Of a choice of kinds the one that the data names; else the place as it is."""
+    """The kind that the data names, of a choice of kinds; else the place as it is."""
     kinds = place.get("discriminator", {}).get("mapping", {})
     kind = data.get("kind") if isinstance(data, Mapping) else None
     return {"$ref": kinds[kind]} if kind in kinds else place
@@ -140,7 +140,7 @@ def _opened(place: _Schema, models: _Schema) -> Iterator[_Schema]:
 
 
 def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Source:
-    """One source from its YAML file.
+    """Read a source from its YAML file.
 
     :raises ConfigError: one line for each mistake: ``file:line: what was expected, what came``.
     """
@@ -240,7 +240,7 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
 
 
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
-    """What only shows when endpoints are held against each other, and against the user's code."""
+    """Mistakes that show when endpoints are compared with each other, and with the user's code."""
     found: list[tuple[tuple[str, ...], str]] = [
         (("endpoints", name, *key), sentence)
         for name, key, sentence in problems_of_lists(source.endpoints)
@@ -360,7 +360,7 @@ def _kind(value: dict[str, Any]) -> Any:
 def _sentences(
     file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str], data: dict[str, Any]
 ) -> list[str]:
-    """One of pydantic's errors; what an endpoint's parts say of each other is a line for each."""
+    """A pydantic error as sentences: parts of an endpoint that do not fit get a line each."""
     if error["type"] != "value_error":
         return [_sentence(file, lines, error, filled, data)]
     each = str(error["msg"]).removeprefix("Value error, ").split("\n")
@@ -370,7 +370,7 @@ def _sentences(
 def _sentence(
     file: str, lines: Lines, error: dict[str, Any], filled: Mapping[str, str], data: dict[str, Any]
 ) -> str:
-    """One of pydantic's errors as ``file:line: where: what was expected``.
+    """A pydantic error as ``file:line: where: what was expected``.
 
     A setting is named and not said: it may be a secret, in whatever place somebody put it.
     """

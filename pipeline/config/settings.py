@@ -42,7 +42,7 @@ def names_in(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the whole project reads from the environment.
+    """The settings that the whole project reads from the environment.
 
     :ivar lake: ``s3://bucket/prefix`` (``HEADRACE_LAKE``).
     :ivar sources: YAML files and folders of them (``HEADRACE_SOURCES``, ``:``-separated).

@@ -1,4 +1,4 @@
-"""One API: its address, network, credentials, limits, first partition and endpoints."""
+"""A source: an API's address, network, credentials, limits, first partition and endpoints."""
 
 import hashlib
 import json
@@ -118,7 +118,7 @@ TAG_VALUE = r"^[A-Za-z0-9_.-]{0,63}$"
 
 
 class Source(Model):
-    """One API."""
+    """An API and its endpoints."""
 
     source: Name
     description: str | None = Field(None, description="shown at all assets of the source")
@@ -342,7 +342,7 @@ class Source(Model):
         return spec.incremental
 
     def answers_of(self, endpoint: str) -> ResponsesConfig:
-        """What statuses mean for an endpoint; for "" what they mean for the source."""
+        """The meanings of statuses for an endpoint; for "" those of the source."""
         spec = self.endpoints.get(endpoint)
         return self.answers.with_those_of(spec.answers) if spec else self.answers
 

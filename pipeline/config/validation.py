@@ -58,7 +58,7 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
 
 
 def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
-    """What is said of the rows' form fits it, and pages can go by such rows."""
+    """Check that ``rows`` and ``as`` fit each other, and that pages can go by such rows."""
     form, starred = endpoint.rows_as, STAR in endpoint.rows_path
     if (endpoint.rows or form != "list") and not endpoint.format.has_paths:
         yield (

@@ -53,7 +53,7 @@ from pipeline.messages import Body
 
 @dataclass(frozen=True)
 class DecodedPage:
-    """One page, decoded.
+    """A page, decoded.
 
     :param table: declared columns, then inferred ones by name. An inferred column whose values are
         all null or empty is there in a pending type; ``Decoder.conform`` settles it.
@@ -75,7 +75,7 @@ class DecodedPage:
 
 
 class Format(BaseModel, ABC):
-    """What the YAML says of a page's bytes: the model of one kind of decoder.
+    """The format of a page's bytes in the YAML: the model of one kind of decoder.
 
     :cvar accept: the ``Accept`` header of requests, unless the YAML sets one.
     :cvar has_paths: a body has values at paths, so that ``rows`` and ``as`` mean something.

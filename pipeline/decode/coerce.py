@@ -98,7 +98,7 @@ def column(values: list[object], declared: DeclaredType, conversions: Conversion
 
 
 def cell(value: object, declared: DeclaredType, conversions: ConversionCounts) -> object:
-    """One value as pyarrow takes it for the declared type (instants: microseconds since 1970)."""
+    """The value as pyarrow takes it for the declared type (instants: microseconds since 1970)."""
     if value is None:
         return None
     if isinstance(value, DuplicateMember):

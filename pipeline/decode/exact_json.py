@@ -49,7 +49,7 @@ class NotJson(float):
 
 @dataclass(frozen=True)
 class DuplicateMember:
-    """In place of the values of a key that one object holds twice, with different values."""
+    """A mark in place of the values of a key that one object holds twice, with different values."""
 
     first: object
     second: object

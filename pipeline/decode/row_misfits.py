@@ -83,7 +83,7 @@ def _other_steps(value: object, path: Sequence[str], depth: int) -> Iterator[str
 
 
 def wrong_form(value: object, *, expected: str = "a list of rows") -> RowsMisfit:
-    """What stands at the path has another form than it should."""
+    """The error of a path that leads to another form than it should."""
     return RowsMisfit("{at} is " + shorten(value), [*_forms_that_fit(value)], expected=expected)
 
 

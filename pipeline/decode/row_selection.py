@@ -156,14 +156,14 @@ def _searched(body: object, selection: RowSelection) -> object:
 
 
 class _Walk:
-    """One way along the path of the rows; counts the items of its first ``*``."""
+    """A way along the path of the rows; counts the items of its first ``*``."""
 
     def __init__(self, body: object, selection: RowSelection) -> None:
         self._body, self._selection = body, selection
         self.items: int | None = None
 
     def leaves(self, value: object, steps: Path, trail: _Trail) -> Iterator[tuple[object, _Trail]]:
-        """What stands at the end of the path, with what each ``*`` stood for."""
+        """The values at the end of the path, each with what the ``*`` stood for."""
         path = self._selection.path
         for number, step in enumerate(steps):
             depth = len(path) - len(steps) + number

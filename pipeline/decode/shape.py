@@ -21,7 +21,7 @@ from pipeline.errors import ContractBroken
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column. ``path`` leads to it inside a row; default: the member of its name.
+    """A declared column. ``path`` leads to it inside a row; default: the member of its name.
 
     :ivar hidden: its values stand in no error, since they are hashed before they land.
     :param only: the beginnings of the types that its use allows, of a cursor those of times; None:

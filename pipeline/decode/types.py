@@ -87,7 +87,7 @@ _SYNONYMS: Final = {
 
 @dataclass(frozen=True)
 class DeclaredType:
-    """One type.
+    """A declared type of a column.
 
     :param text: as in the YAML, spaces made regular.
     :param arrow: the type that lands.

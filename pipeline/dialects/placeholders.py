@@ -146,7 +146,7 @@ def _refuse(match: re.Match[str], text: str, place: str, how: str, around: str) 
 def _stays_a_word(
     template: str, match: re.Match[str], text: str, place: str, *, is_text: bool
 ) -> None:
-    """In a sentence of a query language, a value without quotes around it is one word of it.
+    """Check that a value without quotes around it stays one word of its query language.
 
     :raises ConfigError: it has a blank, a quote or a parenthesis.
     """

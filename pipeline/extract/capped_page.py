@@ -167,7 +167,7 @@ def _whole(value: Any) -> int | None:
 def _members(
     body: Body, rows_at: tuple[str, ...] | None, *, lists: bool = False
 ) -> list[tuple[str, Any]]:
-    """What stands beside the rows, by its own name; nothing if the body is no JSON object."""
+    """The members beside the rows, by their names; none if the body is no JSON object."""
     if rows_at == () or len(body) > _MOST_BYTES:
         return []
     try:

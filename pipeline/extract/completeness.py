@@ -46,7 +46,7 @@ _STAMP: Final = "_extracted_at"
 
 
 class ProofBasis(StrEnum):
-    """What a proof of completeness rests on, the strongest first. The values stand in manifests."""
+    """The bases of a proof of completeness, the strongest first. The values stand in manifests."""
 
     ONE_PAGE = "one page"
     KEYS = "keys"
@@ -55,11 +55,11 @@ class ProofBasis(StrEnum):
 
     @property
     def claim(self) -> str:
-        """What may be said of a partition whose proof rests on this."""
+        """The sentence about a partition whose proof rests on this."""
         return _CLAIMS[self]
 
     def weaker(self, other: "ProofBasis") -> "ProofBasis":
-        """What the whole rests on, if its parts rest on these two."""
+        """The basis of a whole whose parts rest on these two."""
         return max(self, other, key=[*ProofBasis].index)
 
 
@@ -99,7 +99,7 @@ class Coverage:
         return info.rows > 0 and self.covered is not None and self._before(info.first, self.covered)
 
     def extended(self, request: PageRequest, info: PageInfo) -> "Coverage":
-        """What is covered after a page that joins."""
+        """The coverage after a page that joins."""
         covered = self.covered
         if info.rows and not self._before(info.last, covered):
             covered = info.last
@@ -156,7 +156,7 @@ def earlier_request(request: PageRequest, attempt: int, first_offset: int) -> Pa
 
 @dataclass
 class CountReconciliation:
-    """One pass over the pages, slice by slice of the window.
+    """The counts of one pass over the pages, slice by slice of the window.
 
     :ivar counted: rows in all slices by the API's count; None if it has none.
     :ivar received: rows of each slice, those included that were dropped since they lie outside.
@@ -198,7 +198,7 @@ class CountReconciliation:
 
     @property
     def proof_basis(self) -> ProofBasis:
-        """What the completeness of this pass rests on, if it agrees."""
+        """The basis of this pass's completeness, if it agrees."""
         if self.blind:
             return ProofBasis.COUNT
         if self.chained:
@@ -262,7 +262,7 @@ class CountReconciliation:
 
 @dataclass
 class LoopGuard:
-    """What the pages of one pass bring.
+    """A guard over the pages of one pass: each has to bring something.
 
     :ivar useful: pages that brought a new row.
     """

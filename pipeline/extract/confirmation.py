@@ -301,7 +301,7 @@ async def changed_page(
 
 @dataclass(frozen=True)
 class _ChainState:
-    """What is known of a chain: its last page, and the most rows that a page of it had."""
+    """The state of a chain: its last page, and the most rows that a page of it had."""
 
     info: PageInfo
     most_rows: int
@@ -412,7 +412,7 @@ def _needs_confirmation(request: PageRequest, info: PageInfo, chain: _ChainState
 
 
 def _to_be_alike(request: PageRequest, info: PageInfo) -> tuple[object, ...]:
-    """What has to come twice: all of an end, the beginning of others, since rows move.
+    """The part that has to come twice: all of an end, of others the beginning, since rows move.
 
     In which order rows of one cursor come is up to the API, and may be another each time.
     """

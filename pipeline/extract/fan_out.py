@@ -45,7 +45,7 @@ Value = str | int
 
 @dataclass(frozen=True)
 class PartitionValue:
-    """One value that an endpoint is read for, or a group of values in one request.
+    """A value that an endpoint is read for, or a group of values in one request.
 
     :ivar name: tells it from the others, today and tomorrow.
     :ivar value: of ``{each}`` or ``{parent}``: a number stays one, as in any ``json``.
@@ -67,7 +67,7 @@ class PartitionValue:
 
 
 def written_values(one: ValueList) -> tuple[PartitionValue, ...]:
-    """Those that the YAML, or a setting, lists."""
+    """The values that the YAML, or a setting, lists."""
     return tuple(
         PartitionValue(str(value), value, {one.prefix: value}, (str(value),))
         for value in one.values or ()

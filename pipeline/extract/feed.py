@@ -76,7 +76,7 @@ class Feed:
         return ordered and self._start is not None and ends["max"] < self._start
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps of it: how far back it reached, and validators that will do.
+        """The notes for the manifest: how far back the feed reached, and validators that will do.
 
         :raises ContractBroken: rows came, and none of them has a cursor: all would be left out.
         """

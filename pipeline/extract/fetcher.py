@@ -1,4 +1,4 @@
-"""One page: requested, parsed, and held against the request.
+"""The fetcher: a page is requested, parsed, and held against the request.
 
 A page that does not fit (rows outside the window, another order, other rows than requested) is
 requested again, since a sick API sends odd pages; a page that stays so is ``ContractBroken``.
@@ -141,7 +141,7 @@ class PageFetcher:
         return self._feeds[request.parent]
 
     async def page(self, request: PageRequest) -> ParsedPage:
-        """One page, parsed and checked.
+        """Request a page, parse it and check it.
 
         :raises ContractBroken: the page stays another than the requested one.
         """
@@ -250,7 +250,7 @@ class PageFetcher:
     def _read_all(
         self, responses: Sequence[tuple[PageRequest, HttpResponse]]
     ) -> list[ParsedPage | Exception]:
-        """In a reader's thread: as one where all are as usual, else one by one."""
+        """Parse pages in a reader's thread: as one where all are as usual, else one by one."""
         bodies = {n: a.body for n, (_, a) in enumerate(responses) if not self._is_empty(a)}
         together = self._reader.read_together([*bodies.values()]) if len(bodies) > 1 else None
         pages = dict(zip(bodies, together or (), strict=False))
@@ -321,21 +321,21 @@ class PageFetcher:
 
         :raises ThrottledInBody: the error means too many requests.
         """
-        ok_when, told = self._endpoint.ok_when, page.extras.get("error")
-        sentence = f"The API sent an error in a {response.status}: {shorten(told, 200)}"
-        if not told and ok_when is not None:
+        ok_when, error = self._endpoint.ok_when, page.extras.get("error")
+        sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
+        if not error and ok_when is not None:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return
             meant = ", ".join(shorten(one, 40) for one in ok_when.values)
             beside = self._error_beside(page, response)
-            told = True
+            error = True
             sentence = (
                 f"The API sent an error in a {response.status}: `{ok_when.at}` is "
                 f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
-        if told:
+        if error:
             if is_dead_token(self._answers, response.body):
                 raise SignedOutInBody(sentence)
             if is_dead_page_token(self._answers, response.body):
@@ -376,7 +376,7 @@ class PageFetcher:
         return looks_capped(rows, response.body, headers, values, rows_at, status=status)
 
     def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
-        """What the user's function makes of the API's rows, with the columns that they lack."""
+        """The rows after the user's function, with the columns that the API's rows lack."""
         rows = page.table
         if self._transform is not None:
             path, needed = str(self._endpoint.transform), self._endpoint.needed

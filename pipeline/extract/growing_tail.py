@@ -40,7 +40,7 @@ _FASTER = (
 
 @dataclass
 class _Chain:
-    """What the pages of one slice of the window have shown.
+    """The pages of one slice of the window so far.
 
     :ivar short: pages in a row that were not full and brought rows; ``look_at``: so many of them
         are looked at next.
@@ -118,7 +118,7 @@ class GrowingTail:
         return bool(np.isin(wanted, found).all())
 
     async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
-        """What shows that rows are added faster than they are read; None if nothing does."""
+        """The evidence that rows are added faster than they are read; None if there is none."""
         if chain.newer > max(_MOST_BEHIND, chain.pages - chain.newer):
             return f"the last {chain.newer:,} pages have only rows that are newer than the reading"
         most = 2 * (chain.counted or 0) + _MOST_BEHIND * page.request.limit

@@ -205,7 +205,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
-    """What the user's function has made of a page's rows, in the order in which pages go.
+    """The rows after the user's function, in the order in which pages go.
 
     :raises ContractBroken: pages go by the key, and it has made other keys of theirs: by these
         nobody could tell which rows have come already.

@@ -1,4 +1,4 @@
-"""One page, parsed and checked, with the columns from around its rows, and the sources of pages.
+"""Pages, parsed and checked, with the columns from around their rows, and the sources of pages.
 
 A reader of pages (``contiguous``, ``sequential``, ``fan_out``) knows a ``PageSource`` only. The
 source is the API (``fetcher``), or a wrapper that confirms odd pages (``confirmation``) or requests
@@ -75,7 +75,7 @@ def rows_that_meet(
 
 @dataclass(frozen=True)
 class PageContext:
-    """What is known around the rows of a page.
+    """The values around the rows of a page.
 
     :ivar values: of the partition value, by placeholder (``each``, ``parent.name``).
     :ivar start: of the window that the page requests, as ``end``.
@@ -214,7 +214,7 @@ class PageSource(Protocol):
     """Where a reader gets its pages from."""
 
     async def page(self, ask: PageRequest) -> ParsedPage:
-        """One page. :raises ContractBroken: the page is not what was requested."""
+        """The page that was requested. :raises ContractBroken: another one came."""
         ...
 
     async def count(self, ask: PageRequest) -> int | None:

@@ -96,7 +96,7 @@ def reader_of(
     gate: AbstractAsyncContextManager[object] | None = None,
     keep: Callable[[PartitionValue], pa.Table] | None = None,
 ) -> EndpointReader:
-    """What reads the endpoint's pages, ``ahead`` of them at the same time.
+    """The reader of the endpoint's pages, ``ahead`` of them at the same time.
 
     :param values: of an endpoint that fans out; None: those that the YAML lists.
     :param failures: what a value that can't be read does.

@@ -66,7 +66,7 @@ class ResumePosition(ABC):
 
 @dataclass(frozen=True)
 class ContiguousPosition(ResumePosition):
-    """Of pages in the order of a key.
+    """The position in pages in the order of a key.
 
     :ivar covered: all rows up to this key are staged.
     :ivar offset: of the page to go on with, where the API can't seek a key.
@@ -90,7 +90,7 @@ class ContiguousPosition(ResumePosition):
 
 @dataclass(frozen=True)
 class LastPage:
-    """What a later attempt has to know of the last page of pages by the cursor.
+    """The last page of pages by the cursor, as far as a later attempt has to know it.
 
     :ivar linked: a link named the page after it.
     """
@@ -133,7 +133,7 @@ class LastPage:
 
 @dataclass(frozen=True)
 class SequentialPosition(ResumePosition):
-    """Of chains of pages and numbered pages.
+    """The position in chains of pages and numbered pages.
 
     :ivar index: of the slice of the window that is being read.
     :ivar request: the next page of that slice; None if the slice has ended.
@@ -209,7 +209,7 @@ class FailedValue:
 
 @dataclass(frozen=True)
 class FanOutPosition(ResumePosition):
-    """Of the pages of each value of a list.
+    """The positions in the pages of each value of a list.
 
     :ivar next: index of the first value that is not begun.
     :ivar open: the values that are begun and have not ended, by their index, with how far each has
@@ -282,7 +282,7 @@ def _of_value(data: Mapping[str, Any] | None) -> ResumePosition | None:
 
 @dataclass
 class ExtractionProgress:
-    """What a reader has read so far: progress while it runs, proof when it ends.
+    """The pages and rows that a reader has read so far: progress while it runs, proof when it ends.
 
     :ivar total: rows that the API says there are; None if unknown.
     :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all.

@@ -164,7 +164,7 @@ class SeenRows:
 
     @property
     def nbytes(self) -> int:
-        """What the memory of all rows takes."""
+        """The bytes that the memory of all rows takes."""
         return sum(run.keys.nbytes + run.facts.nbytes for run in self._runs)
 
     def add(self, keys: Digests, rows: Digests, lap: int) -> "NewRows":

@@ -307,7 +307,7 @@ class SequentialReader:
             request = None if lane.closed else self._next_request(page)
 
     def _total_at(self, page: ParsedPage) -> int | None:
-        """What counts its rows: of slices each page only its own."""
+        """The total that counts a page's rows: of slices each page only its own."""
         return page.info.total if self._slices else self._info_of(page).total
 
     def _new_rows(self, table: pa.Table, index: int, shared: int) -> tuple[pa.Table, int]:

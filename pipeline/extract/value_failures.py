@@ -1,4 +1,4 @@
-"""What a value of a fan-out that can't be read does: the failure policies. Pure.
+"""The failure policies: the effect of a value of a fan-out that can't be read. Pure.
 
 =================  =========================================================================
 ``FAIL_PARTITION``  it fails the partition
@@ -61,7 +61,7 @@ class ListFailures:
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> "ListFailures | None":
-        """That of the YAML; None (``FAIL_PARTITION``) for ``each`` of which no value may fail."""
+        """The policy of the YAML; None (``FAIL_PARTITION``) for ``each`` where none may fail."""
         parents, each = endpoint.parents, endpoint.each
         if parents is not None:
             return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
@@ -115,7 +115,7 @@ class ListFailures:
 
 @dataclass(frozen=True)
 class LaneFailures(ListFailures):
-    """Of the lanes of a source, accounts and regions: each ends in an outcome, and all are counted.
+    """The policy of lanes (accounts and regions): each ends in an outcome, and all are counted.
 
     ``none`` (an error that says that there is nothing) and ``denied`` are no failures. Whatever
     else goes wrong in a lane is the lane's own, as each has a host, a session and limits of its
@@ -174,7 +174,7 @@ class LaneFailures(ListFailures):
 
 
 def lanes_in_words(found: Mapping[str, Any], lanes: Mapping[str, int]) -> str:
-    """What came of the lanes, for a check: how many of each outcome, and why some have no rows."""
+    """The outcomes of the lanes, for a check: how many of each, and why some have no rows."""
     counts = ", ".join(f"{number:,} {outcome}" for outcome, number in lanes.items() if number)
     reasons = ", ".join(
         f"{count:,} {outcome} by {code}" for outcome, code, count in found.get("reasons", ())

@@ -61,7 +61,7 @@ class ResponseKind(Enum):
 def classify(
     status: int,
     headers: Mapping[str, str],
-    answers: ResponsesConfig,
+    meanings: ResponsesConfig,
     rate: RateHeadersConfig | None,
     body: Body = b"",
 ) -> ResponseKind:
@@ -69,18 +69,18 @@ def classify(
 
     :param headers: names in lower case.
     """
-    if _means_empty(status, answers, body):
+    if _means_empty(status, meanings, body):
         return ResponseKind.EMPTY
-    if status >= 400 and _says(body, answers.dead_token_text):
+    if status >= 400 and _says(body, meanings.dead_token_text):
         return ResponseKind.SIGNED_OUT
-    if status >= 400 and _says(body, answers.dead_page_token_text):
+    if status >= 400 and _says(body, meanings.dead_page_token_text):
         return ResponseKind.EXPIRED
     for statuses, kind in (
-        (answers.dead_token, ResponseKind.SIGNED_OUT),
-        (answers.dead_page_token, ResponseKind.EXPIRED),
-        (answers.throttled, ResponseKind.THROTTLED),
-        (answers.retry, ResponseKind.RETRY),
-        (answers.permanent, ResponseKind.PERMANENT),
+        (meanings.dead_token, ResponseKind.SIGNED_OUT),
+        (meanings.dead_page_token, ResponseKind.EXPIRED),
+        (meanings.throttled, ResponseKind.THROTTLED),
+        (meanings.retry, ResponseKind.RETRY),
+        (meanings.permanent, ResponseKind.PERMANENT),
     ):
         if status in statuses:
             return kind
@@ -100,14 +100,16 @@ def classify(
         return ResponseKind.RETRY
     if status == 401:
         return ResponseKind.AUTH
-    return ResponseKind.THROTTLED if _says(body, answers.throttled_text) else ResponseKind.PERMANENT
+    return (
+        ResponseKind.THROTTLED if _says(body, meanings.throttled_text) else ResponseKind.PERMANENT
+    )
 
 
-def _means_empty(status: int, answers: ResponsesConfig, body: Body) -> bool:
-    if answers.empty_text is None:
-        return status in answers.empty
-    fits = status in answers.empty if answers.empty else 400 <= status < 500
-    return fits and _says(body, answers.empty_text)
+def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
+    if meanings.empty_text is None:
+        return status in meanings.empty
+    fits = status in meanings.empty if meanings.empty else 400 <= status < 500
+    return fits and _says(body, meanings.empty_text)
 
 
 def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
@@ -115,23 +117,23 @@ def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
     return left is not None and left <= 0
 
 
-def asks_to_wait(headers: Mapping[str, str], answers: ResponsesConfig, body: Body) -> bool:
+def asks_to_wait(headers: Mapping[str, str], meanings: ResponsesConfig, body: Body) -> bool:
     """Whether an error in a 2xx means too many requests (MediaWiki, Shopify).
 
     Only for a 2xx with an error: some APIs send ``Retry-After`` with every response, and rows may
     have any words.
     """
-    return "retry-after" in headers or _says(body, answers.throttled_text)
+    return "retry-after" in headers or _says(body, meanings.throttled_text)
 
 
-def is_dead_token(answers: ResponsesConfig, body: Body) -> bool:
+def is_dead_token(meanings: ResponsesConfig, body: Body) -> bool:
     """Whether an error in a 2xx means that the token of ``auth`` is dead."""
-    return _says(body, answers.dead_token_text)
+    return _says(body, meanings.dead_token_text)
 
 
-def is_dead_page_token(answers: ResponsesConfig, body: Body) -> bool:
+def is_dead_page_token(meanings: ResponsesConfig, body: Body) -> bool:
     """Whether an error in a 2xx means that the page token has expired."""
-    return _says(body, answers.dead_page_token_text)
+    return _says(body, meanings.dead_page_token_text)
 
 
 def _says(body: Body, text: str | None) -> bool:
@@ -208,7 +210,7 @@ def _no_connection(error: httpx.ConnectError) -> str:
 
 
 def wrong_tls(error: httpx.HTTPError) -> str | None:
-    """What is wrong with a certificate, as a sentence; None if it is not that.
+    """The fault of a certificate, as a sentence; None for another error.
 
     No retry changes it.
     """

@@ -86,7 +86,7 @@ class _NoCookies(DefaultCookiePolicy):
 
 
 class _FewCookies(DefaultCookiePolicy):
-    """Those that fit; by the rules of hosts and paths."""
+    """Takes cookies that fit; by the rules of hosts and paths."""
 
     jar: CookieJar
 
@@ -140,7 +140,7 @@ log = logging.getLogger("headrace.client")
 
 
 class Client:
-    """One source's API, opened inside the run's event loop by ``open_client``."""
+    """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
     def __init__(
         self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker
@@ -209,11 +209,11 @@ class Client:
                 raise WrongFormat(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
             number = failures.total()
             reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
-            if failed.unconnected and not (self.spent.answered or self._known_before):
+            if failed.unconnected and not (self.spent.responded or self._known_before):
                 raise self._unreachable(label, reason, of_token=failed.of_token) from None
             raise self._down(label, reason, of_token=failed.of_token) from None
         first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
-        if not self.spent.answered and (failed.kind is FailureKind.TIMEOUT or first):
+        if not self.spent.responded and (failed.kind is FailureKind.TIMEOUT or first):
             log.warning("%s: %s, and no response yet in this run; retrying", label, failed)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
@@ -369,7 +369,7 @@ class Client:
         response = await self._http.send(request, stream=True)
         latency_s = response.extensions.get(LATENCY_S, 0.0)
         left_at = monotonic() - latency_s
-        self.spent.answered = True
+        self.spent.responded = True
         body = await read_body(response, self.max_body_bytes, self._source.source)
         headers, url = dict(response.headers), str(response.url)
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
@@ -432,7 +432,7 @@ class Client:
 
     def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         name = endpoint_name(self._source, of_token=of_token)
-        known = of_token or self.spent.answered
+        known = of_token or self.spent.responded
         never = "" if known else " No response has come in this run. Check the address."
         return ApiUnavailable(
             f"{label}: {reason}. {name} seems to be down or unreachable "

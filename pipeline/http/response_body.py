@@ -64,7 +64,7 @@ class GzipMembers:
         self._begun = False
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
-        """What the next bytes hold. :raises zlib.error: they are no gzip."""
+        """The content of the next bytes. :raises zlib.error: they are no gzip."""
         while packed:
             if self._member.eof:
                 packed = packed.lstrip(b"\0")  # some writers fill the last block up
@@ -88,7 +88,7 @@ class GzipMembers:
 
 
 def _refuse_layers(response: httpx.Response, source: str) -> None:
-    """One layer of compression is undone bit by bit; of two, 64 KiB could become 60 GiB."""
+    """Refuse two layers of compression: 64 KiB could become 60 GiB. One is undone bit by bit."""
     if "," in response.headers.get("content-encoding", ""):
         raise ContractBroken(
             f"A response of {source} is compressed more than once. Expected one Content-Encoding."

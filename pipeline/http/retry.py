@@ -147,7 +147,7 @@ def instant_in(text: str) -> datetime | None:
 
 
 def clock_of(headers: Mapping[str, str]) -> datetime | None:
-    """What the API's clock showed when it responded."""
+    """The time that the API's clock showed when it responded."""
     try:
         found = parsedate_to_datetime(headers.get("date", ""))
         return found if found.tzinfo else found.replace(tzinfo=UTC)
@@ -179,7 +179,7 @@ MAX_THROTTLED_S: Final = 600.0
 
 @dataclass(frozen=True)
 class ThrottlePace:
-    """What the refusals so far have taught. Times are seconds on one clock.
+    """The pace that the refusals so far have taught. Times are seconds on one clock.
 
     :ivar refusals: of the burst that goes on, those after the pause before them.
     :ivar began_at: when the burst began.
@@ -287,13 +287,13 @@ class AttemptFailed(Exception):
 
 @dataclass
 class RetryBudget:
-    """What the retries of a run have cost so far, over all its requests.
+    """The cost of a run's retries so far, over all its requests.
 
-    :ivar answered: the API has responded to a request of this run, in whatever way.
+    :ivar responded: the API has responded to a request of this run, in whatever way.
     :ivar failures: attempts that failed, by kind.
     """
 
-    answered: bool = False
+    responded: bool = False
     waited_s: float = 0.0
     failures: Counter[FailureKind] = field(default_factory=Counter)
 
@@ -313,7 +313,7 @@ def wait_s(
     if kind is FailureKind.THROTTLED:
         return None if failures > policy.throttled else 0.0
     most = policy.timeouts if kind is FailureKind.TIMEOUT else policy.errors
-    if kind is FailureKind.TIMEOUT and not spent.answered:
+    if kind is FailureKind.TIMEOUT and not spent.responded:
         most = min(most, SILENT)
     if kind is FailureKind.FORMAT:
         most = min(most, 1)

@@ -1,4 +1,4 @@
-"""One attempt at one partition: take the work over, stage batches, commit them all at once.
+"""The attempt at a partition: take the work over, stage batches, commit them all at once.
 
 The protocol, its crash points and why it holds: docs/decisions/0003-commit.md. In short: all
 ownership is the checkpoint's etag, and an attempt that writes the checkpoint fences the one that
@@ -176,7 +176,7 @@ def _own(
 
 
 class Attempt:
-    """One attempt at one partition, the owner of its checkpoint until another takes it over.
+    """An attempt at a partition, the owner of its checkpoint until another takes it over.
 
     For one thread at a time. Built by `open_attempt` only.
 
@@ -222,7 +222,7 @@ class Attempt:
 
     @property
     def progress(self) -> Mapping[str, Any] | None:
-        """What was stored with the last staged batch; None: start from the beginning."""
+        """The progress stored with the last staged batch; None: start from the beginning."""
         return self._checkpoint.batches[-1].progress if self._checkpoint.batches else None
 
     @property
@@ -449,7 +449,7 @@ class Attempt:
         return True
 
     def _leave_to_the_winner(self) -> None:
-        """Of an upload that is gone: another run may have aborted it, and committed.
+        """Leave the partition to a run that has aborted an upload of this attempt, and committed.
 
         Until its first checkpoint is written, nothing tells others whose an upload is.
 

@@ -70,7 +70,7 @@ class CommitResult(Enum):
 
 @dataclass(frozen=True)
 class CommitOutcome:
-    """What came of a commit.
+    """The outcomes of a commit.
 
     :param manifest: what is in the lake now: one's own if DONE, the winner's if LOST.
     :param left_over: a sentence on why the clean-up was not finished; the next attempt finishes it.
@@ -166,7 +166,7 @@ def clean_up(
 
 
 def lost_race(place: PartitionPaths) -> LostRace:
-    """What the loser of a partition raises."""
+    """The error that the loser of a partition raises."""
     return LostRace(
         f"Another run has taken over {place} and goes on from the same batches; this one stops"
         " here, and nothing is lost.",

@@ -22,7 +22,7 @@ _RANK: Final = "__rank"
 
 
 class LateRows(NamedTuple):
-    """What of a partition lies before it.
+    """Rows of a partition that lie before it.
 
     :ivar margin_rows: rows whose cursor lies before the boundary.
     :ivar late_rows: those of them that the partition before does not have.

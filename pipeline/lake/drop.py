@@ -32,7 +32,7 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class PartitionState:
-    """What the lake has of one partition.
+    """The objects that the lake has of a partition.
 
     :ivar committed: its manifest; None if it is not committed.
     :ivar work: the checkpoint of a run that writes it, or has died doing so; None if there is none.
@@ -189,5 +189,5 @@ def _drop_owned(
 
 
 def in_use(found: Collection[PartitionState]) -> list[PartitionState]:
-    """Those that a run is writing, or has died writing."""
+    """The partitions that a run is writing, or has died writing."""
     return [each for each in found if each.work is not None]

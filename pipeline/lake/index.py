@@ -89,7 +89,7 @@ def committed_places(lake: ObjectStore, source: str, endpoint: str) -> list[Part
 
 @dataclass
 class _Endpoint:
-    """What is known of one endpoint; complete once its records were listed."""
+    """The known manifests of an endpoint; complete once its records were listed."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     listed: bool = False
@@ -239,7 +239,7 @@ _MANY: Final = 32
 
 @dataclass
 class AllManifests:
-    """What came of reading the manifests of an endpoint.
+    """The result of reading the manifests of an endpoint.
 
     :ivar refused: by partition, why its manifest can't be believed.
     """

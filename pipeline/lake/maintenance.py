@@ -43,7 +43,7 @@ _FILES_AT_ONCE: Final = 4  # whole files in memory
 
 @dataclass(frozen=True)
 class Damage:
-    """One committed file that is not what its manifest says.
+    """A committed file that is not what its manifest says.
 
     :ivar path: of the file, relative to the lake.
     :ivar found: what is wrong, as the end of a sentence: ``is missing``.
@@ -63,7 +63,7 @@ class Damage:
 
 
 def mend(damage: Damage) -> str:
-    """What a user is told of a damaged file."""
+    """The sentence for a user about a damaged file."""
     return f"{damage}: materialize {damage.partition} again"
 
 
@@ -92,7 +92,7 @@ def damaged_files(
 def _confirmed(
     lake: ObjectStore, place: PartitionPaths, suspected: Sequence[Damage]
 ) -> list[Damage]:
-    """Of what a listing suggests, what is so: a commit may have come since the listing."""
+    """Confirm the damage that a listing suggests: a commit may have come since the listing."""
     if not suspected:
         return []
     current = read_committed(lake, place)
@@ -174,7 +174,7 @@ LeftoverKind = Literal["upload", "orphan", "checkpoint", "commit"]
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that is in no use.
+    """An object or upload that is in no use.
 
     :ivar kind: an unfinished *upload*; an *orphan* file that no manifest names; a *checkpoint*
         with its staged batches; a *commit* that was decided and not carried out.
@@ -189,7 +189,7 @@ class Leftover:
 
 @dataclass(frozen=True)
 class MaintenanceReport:
-    """What was found, and whether the leftovers were removed.
+    """The leftovers and damaged files, and whether the leftovers were removed.
 
     :ivar damaged: committed files that are missing, or of another size.
     :ivar refused: sentences on manifests that can't be believed. Nothing of their endpoints was

@@ -22,7 +22,7 @@ _NOT_FILLED_IN: Final = Window("snapshot", None, EPOCH, 0.0)
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """One Parquet file of a partition.
+    """A Parquet file of a partition.
 
     :ivar checksum: of its bytes, see `checksum_of`; empty in manifests that did not note it.
     """
@@ -35,7 +35,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestProof:
-    """What says that no row lies between a partition's pages.
+    """The proof that no row lies between a partition's pages.
 
     :ivar contiguous: nothing lies between them, as far as ``rests_on`` can tell.
     :ivar rests_on: the proof basis; None if the pages are not proved contiguous.
@@ -85,7 +85,7 @@ class SchemaChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestNotes:
-    """What else is noted of a partition: ``extra`` in the manifest. None or empty: left out.
+    """Further notes on a partition: ``extra`` in the manifest. None or empty: left out.
 
     :ivar key: the columns that identify a row; None in manifests that did not note them.
     :ivar cursor: the column that moves when a row changes.
@@ -190,7 +190,7 @@ _PLAIN_NOTES: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One generation of one partition.
+    """The manifest of one generation of a partition.
 
     A run that builds one for its commit gives only what it alone knows; the names, the window, the
     generation, the files and the rows are the attempt's, and are filled in by it.
@@ -300,9 +300,9 @@ def checksum_of(body: Any) -> str:
 def schema_changes(
     before: Sequence[Mapping[str, str]], after: Sequence[Mapping[str, str]]
 ) -> tuple[SchemaChange, ...]:
-    """In order of the columns after, then those that are gone. No partition before: no change.
+    """Schema changes in order of the columns after, then of the columns that are gone.
 
-    Columns that this project adds are left out.
+    No partition before: no change. Columns that this project adds are left out.
 
     :param before: columns as in a manifest: ``[{"name", "type"}]``.
     """

@@ -32,7 +32,7 @@ _DISTINCT_PART: Final = 0.1  # of the sampled values: at most so many may be dis
 
 
 class ParquetBuffer:
-    """One Parquet file, held in memory as its bytes, that grows by row groups of one schema."""
+    """A Parquet file, held in memory as its bytes, that grows by row groups of one schema."""
 
     def __init__(self, schema: pa.Schema, with_dictionary: list[str]) -> None:
         """:param with_dictionary: the ``repetitive_columns`` of rows like those to come."""
@@ -124,7 +124,7 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def no_common_type(found: object) -> ContractBroken:
-    """What a reader raises of partitions that don't go together."""
+    """The error that a reader raises for partitions that don't go together."""
     return ContractBroken(
         f"These partitions can't be read as one table: {found}. Check: 1. read the partitions"
         " apart; 2. declare the column's type and materialize the older partitions again."

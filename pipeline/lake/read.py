@@ -79,7 +79,7 @@ Partitions = str | Between | Collection[str] | None
 
 
 def _asked_for(partitions: Partitions) -> Between | frozenset[str] | None:
-    """What a partition's name is looked up in; None: all.
+    """The partitions that the reader requests; None: all.
 
     :raises ReadRefused: one of them can't be a partition.
     """
@@ -365,7 +365,7 @@ def again_if_vanished(
     read: Callable[[], _T],
     files: Callable[[], Iterable[ManifestFile]] = tuple,
 ) -> _T:
-    """What ``read`` returns, tried once more if a file can't be read.
+    """The result of ``read``, called once more if a file can't be read.
 
     :param read: of manifests and their files, which may be replaced between the two.
     :param files: those that ``read`` has read: the error names which of them is damaged.
@@ -446,7 +446,7 @@ def late_rows(
     boundary: datetime,
     on_damage: Callable[[HeadraceError], None],
 ) -> LateRows:
-    """Of new files, not committed yet, count the rows before the boundary and the late ones.
+    """Count the rows of new files, not committed yet, before the boundary, and the late rows.
 
     :param previous: reads the manifest of the partition before; None if it isn't committed. That
         one may be replaced while it is read, and is then asked for again.

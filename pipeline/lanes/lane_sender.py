@@ -44,7 +44,7 @@ _IN_THREAD: Final = 32 * 1024
 
 
 class LaneKey(NamedTuple):
-    """What AWS counts requests by."""
+    """The key by which AWS counts requests."""
 
     account: str
     region: str
@@ -65,7 +65,7 @@ class _OpenClient:
 
 
 class LaneBudgets:
-    """What all lanes have used of their budgets together."""
+    """The usage of all lanes' budgets together."""
 
     def __init__(self) -> None:
         self.open: set[Budget] = set()
@@ -165,7 +165,7 @@ class LaneSender:
     async def call(
         self, account: str, region: str, service: str, api_name: str, params: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """What one call responds, as botocore reads it.
+        """The response of one call, as botocore reads it.
 
         :raises HeadraceError: as ``fetch``.
         """
@@ -193,7 +193,7 @@ class LaneSender:
     async def pages(
         self, account: str, region: str, service: str, api_name: str
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """What all pages of one operation respond."""
+        """The responses of all pages of one operation."""
         operation, params = any_operation(service, api_name), dict[str, Any]()
         while True:
             said = await self.call(account, region, service, api_name, params)

@@ -59,7 +59,7 @@ class AccountSessions:
         self._profiles[account] = profile
 
     async def credentials(self, account: str) -> ReadOnlyCredentials:
-        """Those of an account, good for longer than a request waits.
+        """The credentials of an account, good for longer than a request waits.
 
         :raises AuthError: its role can't be assumed, or the source's own have expired.
         :raises ConfigError: there are none.

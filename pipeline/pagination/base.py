@@ -100,7 +100,7 @@ class SharedRows(Enum):
 
 
 class PagedEndpoint(Protocol):
-    """What the rules of a kind may look at: the endpoint that has this paging."""
+    """The endpoint that has this paging, as far as the rules of a kind may look at it."""
 
     @property
     def key_of_rows(self) -> tuple[str, ...]: ...
@@ -127,7 +127,7 @@ class PagedEndpoint(Protocol):
 
     @property
     def placeholders(self) -> frozenset[str] | None:
-        """Those in the request; None if its dialect has none."""
+        """The placeholders in the request; None if its dialect has none."""
         ...
 
 
@@ -201,7 +201,7 @@ class Paging(Model):
     # -- rules ------------------------------------------------------------------------------------
 
     def problems(self, endpoint: PagedEndpoint) -> Iterator[str]:
-        """What of the endpoint does not fit this paging, each with its remedy."""
+        """The parts of the endpoint that do not fit this paging, each with its remedy."""
         yield from ()
 
     def fitted(self, order: str) -> "Paging":
@@ -275,7 +275,7 @@ class Paging(Model):
         return None
 
     def info_of(self, content: PageContent) -> PageInfo:
-        """What a page says of the pages to come.
+        """The statement of a page about the pages to come.
 
         :raises ContractBroken: a token, a link or a total is none.
         """
@@ -401,7 +401,7 @@ class CountedNumbers(CountedPaging):
 
 
 def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:
-    """What the API calls its total; None if it does not say, or says -1 for not knowing.
+    """The API's total; None if it does not say, or says -1 for not knowing.
 
     :param where: the YAML's key that leads to it. :param what: is counted.
     :raises ContractBroken: it is no number.

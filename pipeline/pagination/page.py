@@ -1,4 +1,4 @@
-"""One page: its request with its keys, what the page says of itself, and its response. Pure.
+"""The page: its request with its keys, its statements about itself, and its response. Pure.
 
 Rows are compared by what the text of a key means, such as a day or an instant; a request has the
 text again, as the API's rows have it, which the declared type of the column tells.
@@ -96,7 +96,7 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class PageInfo:
-    """What one page says of itself and of what follows.
+    """The statements of a page about itself and the pages that follow.
 
     :ivar first: the key of its first row (None in an empty page); ``last`` of its last,
         ``before_last`` of the one before that.

@@ -8,7 +8,7 @@ from pipeline.partitions.base import SCHEMES, PartitionScheme
 
 @SCHEMES.register("days")
 class DayScheme(PartitionScheme):
-    """One partition a day, ``YYYY-MM-DD``."""
+    """A partition a day, ``YYYY-MM-DD``."""
 
     kind: Literal["days"] = "days"
     noun: ClassVar[str] = "day"

@@ -1,4 +1,4 @@
-"""One budget an API key: requests per window and requests in flight, shared by all that use it.
+"""The budget of an API key: requests per window and requests in flight, shared by all that use it.
 
 In the order in which a request goes: ``limits`` (what the key allows), ``budget`` (permit, send
 slot, send), ``reservation`` (when a request may go: the law, on a row of cells), ``state_layout``

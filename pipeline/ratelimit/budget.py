@@ -173,7 +173,7 @@ def _clock(after_s: float) -> str:
 
 
 class Budget:
-    """One user of the budget of an API key. Open and share it inside the run's event loop."""
+    """A user of the budget of an API key. Open and share it inside the run's event loop."""
 
     def __init__(self, store: BudgetStore, limits: Limits) -> None:
         self._store, self._limits = store, limits
@@ -304,7 +304,7 @@ class Budget:
 
     @property
     def stats(self) -> BudgetStats:
-        """What this user has used until now."""
+        """The usage of this user until now."""
         return self._recorder.frozen(self._store.limits, self._store.margin)
 
     async def _slot_with(self, permit: int) -> SendId | None:

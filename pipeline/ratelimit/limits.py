@@ -1,4 +1,4 @@
-"""What an API key allows, as plain frozen values. Seconds and requests; no clock, no I/O."""
+"""The limits of an API key, as plain frozen values. Seconds and requests; no clock, no I/O."""
 
 import math
 from dataclasses import dataclass

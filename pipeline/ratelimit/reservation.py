@@ -57,7 +57,6 @@ from pipeline.ratelimit.state_layout import (
     ADVERTISED_PER_S,
     ADVERTISED_REQUESTS,
     ADVERTISED_UNTIL,
-    ANSWERED,
     BLOCKED_UNTIL,
     CAP,
     COUNT,
@@ -73,6 +72,7 @@ from pipeline.ratelimit.state_layout import (
     NEXT_LENT_AT,
     OUTSTANDING,
     STEP,
+    SUCCESSES,
     ring_starts,
 )
 from pipeline.ratelimit.usage_stats import minute_of
@@ -175,24 +175,24 @@ def cut(cells: memoryview[float], limits: Limits, now: float, wait_s: float) -> 
     cells[STEP] = STEP_AGAIN if again else FIRST_STEP
     cells[MARGIN] = min(MARGIN_MAX, cells[MARGIN] + cells[STEP])
     cells[CUT_AT] = cells[DECAYED_AT] = now
-    cells[ANSWERED] = 0.0
+    cells[SUCCESSES] = 0.0
     return True
 
 
 def granted(cells: memoryview[float]) -> None:
     """Count a granted request as a success, until a 429 takes it back."""
-    cells[ANSWERED] += 1
+    cells[SUCCESSES] += 1
 
 
 def refused(cells: memoryview[float]) -> None:
-    cells[ANSWERED] = max(0.0, cells[ANSWERED] - 1)
+    cells[SUCCESSES] = max(0.0, cells[SUCCESSES] - 1)
 
 
 def _goes_on(cells: memoryview[float], limits: Limits, now: float) -> bool:
     """True for a 429 of the same burst as the last: hardly any request has succeeded since."""
     under_way = min(limits.in_flight, limits.shortest.requests)
     quiet_at = max(cells[CUT_AT], cells[BLOCKED_UNTIL]) + QUIET_S
-    return cells[ANSWERED] <= under_way and now < quiet_at
+    return cells[SUCCESSES] <= under_way and now < quiet_at
 
 
 def default_wait_s(cells: memoryview[float], limits: Limits, now: float) -> float:
@@ -384,7 +384,7 @@ def forget_other_clock(cells: memoryview[float], limits: Limits, now: float) -> 
 
 
 class _Rule(NamedTuple):
-    """In ``ring``, at most ``requests`` in any ``per_s``."""
+    """A rule of a ring: at most ``requests`` in any ``per_s``."""
 
     ring: Ring
     requests: int

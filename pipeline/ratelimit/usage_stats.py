@@ -1,4 +1,4 @@
-"""What was used of a budget: by one run, and by all users in each minute of the last hour. Pure.
+"""The usage of a budget: by one run, and by all users in each minute of the last hour. Pure.
 
 A run's figures are in bounded memory, in unix times. Those of all users are counted in the cells,
 on the store's clock. Seconds.
@@ -82,7 +82,7 @@ def last_hour(cells: memoryview[float], now: float) -> list[Minute]:
 
 @dataclass(frozen=True)
 class BudgetStats:
-    """What one user has used of the budget, without the requests of other processes.
+    """The usage of one user of the budget, without the requests of other processes.
 
     :ivar margin: how far the pace stays behind the limit, a fraction of the shortest window.
     :ivar share_used: used of the limit between the first request and the last, of 1.
@@ -146,7 +146,7 @@ class UsageRecorder:
 
 
 def share_used(limits: Limits, requests: int, elapsed_s: float) -> float:
-    """Of the window that allows the least in ``elapsed_s``: the part that was used."""
+    """The used part of the window that allows the least in ``elapsed_s``."""
     shares = [
         requests / window.requests
         if elapsed_s < window.per_s

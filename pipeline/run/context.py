@@ -22,7 +22,7 @@ from pipeline.run.writer import BufferedBytes
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all partitions of a run share.
+    """The objects that all partitions of a run share.
 
     :ivar run_id: of the orchestrator; a partition that this run has committed is not done again.
     :ivar held: the bytes of all rows that are not written yet.
@@ -66,7 +66,7 @@ ALREADY_COMMITTED = "already committed"
 
 @dataclass(frozen=True)
 class PartitionResult:
-    """What came of one partition.
+    """The result of one partition.
 
     :ivar outcome: ``committed``, ``already committed`` (by an earlier attempt of this run), or
         ``lost`` (another run committed the partition meanwhile; the manifest is the winner's).

@@ -61,7 +61,7 @@ _SMALLER = 4
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep of one endpoint found."""
+    """The result of a sweep of one endpoint."""
 
     endpoint: str
     swept_at: datetime
@@ -92,7 +92,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     return endpoint.model_copy(update=changes)
 
 
-async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepResult:
+async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> SweepResult:
     """Read all keys of an endpoint, and record those of the lake that the API no longer has.
 
     :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
@@ -101,7 +101,7 @@ async def sweep(run: RunContext, name: str, tally: ExtractionProgress) -> SweepR
     spec = keys_only(run.source.endpoints[name])
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
-    api_keys = await _read_keys(run, source, name, at, sent, tally)
+    api_keys = await _read_keys(run, source, name, at, sent, reading)
     found = await asyncio.to_thread(_compared, run, name, api_keys, at)
     if found.deleted.num_rows > max(FEW_GONE, MOST_GONE * found.living):
         log.warning(
@@ -130,7 +130,7 @@ async def _read_keys(
     name: str,
     at: datetime,
     sent: RequestCounts,
-    tally: ExtractionProgress,
+    reading: ExtractionProgress,
 ) -> pa.Table:
     spec = source.endpoints[name]
     keys = list(spec.key)
@@ -141,12 +141,12 @@ async def _read_keys(
     extraction = reader_of(
         spec, fetcher, window, run.ahead * _SMALLER, until_sure=True, pause=pause_of(run.sleep)
     )
-    extraction.progress = tally
+    extraction.progress = reading
     tables: list[pa.Table] = []
     async with aclosing(extraction.run(None)) as pages:
         async for page in pages:
             tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
-    if not tally.contiguous:
+    if not reading.contiguous:
         raise ContractBroken(
             f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
             "rows that came do not agree, or keys went missing between one pass and the next, or "

@@ -25,7 +25,7 @@ _NOTHING: Final = pa.table({})
 def keeper_of(
     run: RunContext, endpoint: str, partition: str
 ) -> Callable[[PartitionValue], pa.Table] | None:
-    """What gives the rows that a value had in the newest partition before; None: nothing is kept.
+    """The reader of the rows that a value had in the newest partition before; None: no rows stay.
 
     The rows of values that no column tells apart can't be found again, and are not kept.
     """

@@ -69,13 +69,13 @@ async def stage(
     endpoint: str,
     partition: str,
     *,
-    tally: ExtractionProgress,
+    reading: ExtractionProgress,
     previous_in_run: bool = False,
     next_in_run: bool = False,
 ) -> StagedPartition:
     """Bring all rows of a partition to S3, from where an earlier attempt stopped.
 
-    :param tally: filled while pages come, for progress.
+    :param reading: filled while pages come, for progress.
     :param previous_in_run: the previous partition is part of this run, and is committed first.
     :param next_in_run: the next partition is part of this run, and is staged after the commit.
     :raises AlreadyCommitted: nothing is left to do.
@@ -96,7 +96,7 @@ async def stage(
         previous_in_run=previous_in_run,
     )
     followed = await asyncio.to_thread(_is_followed, run, endpoint, partition, next_in_run)
-    stager = _Stager(run, endpoint, partition, opened, tally, before, may_fail=not followed)
+    stager = _Stager(run, endpoint, partition, opened, reading, before, may_fail=not followed)
     return await stager.run(began)
 
 
@@ -118,7 +118,7 @@ class _Stager:
         endpoint: str,
         partition: str,
         opened: OpenedPartition,
-        tally: ExtractionProgress,
+        reading: ExtractionProgress,
         before: Mapping[str, Any],
         *,
         may_fail: bool = True,
@@ -130,7 +130,7 @@ class _Stager:
         self._extra: dict[str, Any] = {}
         self._filtered = 0
         self._run, self._endpoint, self._partition = run, endpoint, partition
-        self._attempt, self._tally = attempt, tally
+        self._attempt, self._reading = attempt, reading
         self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
@@ -153,7 +153,7 @@ class _Stager:
         self._values = self._with_windows()
 
     def _with_windows(self) -> tuple[PartitionValue, ...]:
-        """What the partition is read for: the values, each from its watermark on, in groups."""
+        """The values that the partition is read for, each from its watermark on, in groups."""
         if self._selection is None:
             return ()
         values = windows_of(
@@ -176,7 +176,7 @@ class _Stager:
         if progress is None:
             await self._start_over(CannotResume("another version of Headrace staged its rows"))
         elif progress.end is not None:
-            self._tally.contiguous = progress.end.contiguous
+            self._reading.contiguous = progress.end.contiguous
             self._extra = dict(progress.end.notes)
         elif position is not None and not self._resumable:
             await self._start_over()
@@ -192,7 +192,7 @@ class _Stager:
             attempt=self._attempt,
             selection=self._selection,
             values=self._values,
-            contiguous=self._tally.contiguous,
+            contiguous=self._reading.contiguous,
             counters=self._counters(),
             schema=self._landing.schema_of(self._reader.schema),
             preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
@@ -233,11 +233,11 @@ class _Stager:
 
     @property
     def _resumable(self) -> bool:
-        """What a feed reached back to is known only of one that was read in one go."""
+        """False for a feed of values too: how far back it reached is known of one attempt only."""
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
 
     def _reread_keys(self) -> Digests:
-        return np.concatenate([np.zeros(0, np.uint64), *self._tally.reread_keys])
+        return np.concatenate([np.zeros(0, np.uint64), *self._reading.reread_keys])
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -248,10 +248,10 @@ class _Stager:
         """
         if position is None:
             dies = self._spec.paging.token_dies
-            return dies and self._tally.pages > 0 and isinstance(error, RequestRefused)
+            return dies and self._reading.pages > 0 and isinstance(error, RequestRefused)
         if isinstance(position, FanOutPosition) and self._failures is not None:
             return bool(position.failed)  # of the earlier attempt: they may be well by now
-        return self._tally.pages == 0
+        return self._reading.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
         """Read the partition from its first page; its requests so far still count."""
@@ -263,8 +263,8 @@ class _Stager:
                 self._partition,
                 since,
             )
-        self._resumed_pages = self._tally.rows = self._tally.duplicate_rows = 0
-        self._tally.doubt, self._tally.tail_rows = None, 0
+        self._resumed_pages = self._reading.rows = self._reading.duplicate_rows = 0
+        self._reading.doubt, self._reading.tail_rows = None, 0
         self._earlier["duplicates"] = 0
         await self._read_pages(None, in_place_of_staged=True)
 
@@ -277,57 +277,57 @@ class _Stager:
             await asyncio.to_thread(self._attempt.start_over)
             if first is not None:
                 yield first
-                async for handed in pages:
-                    yield handed
+                async for batch in pages:
+                    yield batch
 
     async def _read_pages(
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
         extraction = self._extraction()
-        extraction.progress = self._tally
+        extraction.progress = self._reading
         pages = extraction.run(position)
         if in_place_of_staged:
             pages = self._in_place_of_staged(pages)
-        gathered = RowBuffer(self._spec.batch_rows, position, self._run.held)
-        with closing(gathered):
+        buffer = RowBuffer(self._spec.batch_rows, position, self._run.held)
+        with closing(buffer):
             async with self._landing.open():
                 try:
-                    await self._land(pages, gathered)
+                    await self._land(pages, buffer)
                 except RateLimited:
                     # However small the quota, the next attempt has less to do than this one.
-                    if gathered.rows and self._spec.resumable:
-                        await self._landing.end(gathered, self._counters())
+                    if buffer.rows and self._spec.resumable:
+                        await self._landing.end(buffer, self._counters())
                     raise
                 self._note_ends(extraction)
-                if gathered.rows:
-                    end = ReadingEnd(self._tally.contiguous, self._extra)
-                    await self._landing.end(gathered, self._counters(), end)
+                if buffer.rows:
+                    end = ReadingEnd(self._reading.contiguous, self._extra)
+                    await self._landing.end(buffer, self._counters(), end)
 
-    async def _land(self, pages: AsyncGenerator[PageBatch, None], gathered: RowBuffer) -> None:
-        """Write the pages as they come; the last batch is left in ``gathered``."""
-        async with aclosing(pages) as handed_pages:
-            async for handed in handed_pages:
-                gathered.add(self._kept(handed))
+    async def _land(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
+        """Write the pages as they come; the last batch is left in ``buffer``."""
+        async with aclosing(pages) as batches:
+            async for batch in batches:
+                buffer.add(self._landing_rows(batch))
                 self._check_max_rows()
                 await asyncio.sleep(0)  # pages in a row must not hold the loop up
-                if gathered.is_full:
-                    await self._landing.end(gathered, self._counters())
-                elif gathered.is_group:
-                    await self._landing.group(gathered, self._counters())
+                if buffer.is_full:
+                    await self._landing.end(buffer, self._counters())
+                elif buffer.is_group:
+                    await self._landing.group(buffer, self._counters())
                 else:
                     await self._landing.keep_up(self._run.held)
 
     def _check_max_rows(self) -> None:
         """:raises ContractBroken: the partition has more rows than the YAML allows."""
         most = self._spec.max_rows
-        if most is not None and self._tally.rows > most:
+        if most is not None and self._reading.rows > most:
             raise ContractBroken(
                 f"{self._run.source.source}/{self._endpoint} {self._partition}: more than {most:,} "
                 "rows came, the most that `max_rows` allows. Check: 1. that the pages come to an "
                 "end; 2. that the API honours the filter; 3. `max_rows`"
             )
 
-    def _kept(self, batch: PageBatch) -> PageBatch:
+    def _landing_rows(self, batch: PageBatch) -> PageBatch:
         """The rows that meet ``where``, once each; the others are counted."""
         spec = self._spec
         if not spec.where or not batch.table.num_rows:
@@ -340,16 +340,16 @@ class _Stager:
 
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
-        self._extra["rests_on"] = self._tally.proof_basis.value
+        self._extra["rests_on"] = self._reading.proof_basis.value
         if self._pages.naive_columns:
             self._extra["naive_columns"] = sorted(self._pages.naive_columns)
         if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
             self._run.warned.add("clock")
             log.warning("%s: %s", self._run.source.source, sentence)
-        if self._tally.doubt is not None:
-            self._extra["unproved"] = self._tally.doubt
-        if self._tally.tail_rows:
-            self._extra["tail_rows"] = self._tally.tail_rows
+        if self._reading.doubt is not None:
+            self._extra["unproved"] = self._reading.doubt
+        if self._reading.tail_rows:
+            self._extra["tail_rows"] = self._reading.tail_rows
         if isinstance(extraction, FanOutReader):
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
@@ -360,7 +360,7 @@ class _Stager:
 
     @property
     def _failures(self) -> ListFailures | None:
-        """What a value that fails does; that of a partition which nothing follows may not fail."""
+        """The failure policy of values; in a partition that no other follows, none may fail."""
         found = ListFailures.of(self._spec)
         if found is None or not self._spec.incremental or self._may_fail:
             return found
@@ -401,11 +401,11 @@ class _Stager:
 
     def _counters(self) -> Counter[str]:
         """Pages and requests of this partition so far, earlier attempts included."""
-        tally = self._tally
+        reading = self._reading
         now = {
-            "pages": tally.pages,
-            "gaps_refetched": tally.gaps_refetched,
-            "duplicates": tally.duplicate_rows,
+            "pages": reading.pages,
+            "gaps_refetched": reading.gaps_refetched,
+            "duplicates": reading.duplicate_rows,
             "requests": self._sent.requests,
             "throttled": self._sent.throttled,
             "retried": self._sent.retried,

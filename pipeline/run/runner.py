@@ -38,7 +38,7 @@ ENDPOINTS_AT_ONCE = 48
 
 @dataclass(frozen=True)
 class PartitionFailed:
-    """One partition that could not be done, and why."""
+    """A partition that could not be done, and why."""
 
     endpoint: str
     partition: str
@@ -47,16 +47,16 @@ class PartitionFailed:
 
 @dataclass
 class RunOutcome:
-    """What came of a run, filled as it goes.
+    """The outcome of a run, filled as it goes.
 
     :ivar wanted: the partitions of each endpoint that are to be done, in order.
     """
 
     wanted: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    receipts: list[PartitionResult] = field(default_factory=list)
+    results: list[PartitionResult] = field(default_factory=list)
     failed: list[PartitionFailed] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    tallies: dict[tuple[str, str], ExtractionProgress] = field(default_factory=dict)
+    readings: dict[tuple[str, str], ExtractionProgress] = field(default_factory=dict)
 
     @property
     def retry_wait_s(self) -> float | None:
@@ -154,13 +154,13 @@ async def _endpoint(
         while to_stage or staging:
             while to_stage and len(staging) < ahead:
                 key = to_stage.popleft()
-                tally = outcome.tallies.setdefault((name, key), ExtractionProgress())
+                reading = outcome.readings.setdefault((name, key), ExtractionProgress())
                 task = asyncio.create_task(
                     stage(
                         run,
                         name,
                         key,
-                        tally=tally,
+                        reading=reading,
                         previous_in_run=ahead > 1 and run.calendar.previous(key) in wanted,
                         next_in_run=run.calendar.next(key) in wanted,
                     )
@@ -169,7 +169,7 @@ async def _endpoint(
             key, began, task = staging.popleft()
             try:
                 result = await _result(run, name, key, began, task)
-                outcome.receipts.append(result)
+                outcome.results.append(result)
                 done(result)
                 await asyncio.to_thread(check_joined, run, result.manifest, wanted)
             except (Unreachable, WrongFormat) as error:
@@ -206,7 +206,7 @@ async def _result(
     began: datetime,
     staging: asyncio.Task[StagedPartition],
 ) -> PartitionResult:
-    """What came of a partition that is being staged, once it is committed.
+    """The result of a partition that is being staged, once it is committed.
 
     :raises LostRace: another run has the partition, and has not committed it in time.
     """

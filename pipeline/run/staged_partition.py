@@ -111,7 +111,7 @@ def _later(read: datetime | None, wanted: datetime | None) -> bool:
 
 
 def _hint(spec: Endpoint) -> str:
-    """What to look at if a partition is not sound."""
+    """The hint where to look if a partition is not sound."""
     if spec.parents:
         return _SHARED.format("parent", "parents.column_here, with group: 1")
     return _SHARED.format("value", "each.column_here") if spec.each else _TRY
@@ -297,7 +297,7 @@ class StagedPartition:
             )
 
     def _dropped(self, settled: SettledKeys) -> DroppedRows:
-        """What was dropped while pages came, and before the commit."""
+        """The rows dropped while pages came, and before the commit."""
         return DroppedRows(self.counters["duplicates"] + settled.duplicates, settled.older_versions)
 
     def _manifest(self, settled: SettledKeys, checks: Sequence[Check]) -> Manifest:
@@ -363,13 +363,13 @@ class StagedPartition:
         return min(self.window.end, datetime.fromtimestamp(first_s, UTC))
 
     def _warning(self, newest: Manifest | None) -> str:
-        """What a user should look at, though every row is proved to be there."""
+        """The warning for a user, though every row is proved to be there."""
         tail = self.extra.get("tail_rows", 0)
         said = [*self._warnings_of_times(newest), self._on_rows(newest)]
         return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *said]))
 
     def _checks_of_times(self) -> Iterator[Check]:
-        """What of the window could not be kept, or is not known: only if there is something."""
+        """Checks of the window: only if it could not be kept, or is not known."""
         naive = self.extra.get("naive_columns", ())
         of_cursor = [name for name in self._spec.cursors if name in naive]
         if of_cursor:
@@ -420,13 +420,13 @@ class StagedPartition:
         return {**found, **summary} if worth else {}
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
-        """Those that an earlier partition was read for, and this one is not."""
+        """The values that an earlier partition was read for, and this one is not."""
         known, listed = (earlier.notes.each if earlier else None) or (), self._listed
         now = {*map(str, known if listed is None else listed)}
         return [str(value) for value in known if str(value) not in now]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
-        """Those of the rows, and those that earlier partitions had and no row of this one has.
+        """The columns of the rows, and those of earlier partitions that no row of this one has.
 
         A day without rows, or read beside the day before it, would forget what was inferred.
         """

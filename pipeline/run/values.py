@@ -79,7 +79,7 @@ class ValueWatermarks:
         )
 
     def behind_now(self, names: Iterable[str]) -> dict[str, datetime | None]:
-        """Of the values of the partition after it, those that have to be read from further back."""
+        """The values of the partition after it that have to be read from further back."""
         return {
             name: self.behind.get(name)
             for name in names

@@ -50,7 +50,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SettledKeys:
-    """What was dropped of a partition's files, and the files that are left.
+    """The rows dropped of a partition's files, and the files that are left.
 
     :ivar duplicates: rows that are equal to one that is kept.
     :ivar older_versions: rows whose key has a later one.
@@ -138,7 +138,7 @@ def _whole(instants: pa.ChunkedArray) -> Numbers:
 
 
 def _digests(lake: ObjectStore, files: Sequence[ManifestFile], rows: Numbers) -> Digests:
-    """Of whole rows, file by file, so that one file is held at a time."""
+    """Digests of whole rows, file by file, so that one file is held at a time."""
     digests = np.zeros(len(rows), np.uint64)
     first = 0
     for file, read in zip(files, tables_of(lake, files), strict=True):
@@ -213,7 +213,7 @@ KeyRange = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Check:
-    """One statement about a partition, and whether it holds."""
+    """A statement about a partition, and whether it holds."""
 
     name: str
     passed: bool

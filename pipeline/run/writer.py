@@ -97,7 +97,7 @@ _MANY_SMALL: Final = 64
 
 @dataclass
 class BufferedBytes:
-    """What the batches of a run hold together: it bounds the memory of a step."""
+    """The bytes that the batches of a run hold together: they bound the memory of a step."""
 
     bytes: int = 0
     batches: int = 0
@@ -182,7 +182,7 @@ class RowBuffer:
         return self.take()
 
     def release(self, file_bytes: int = 0) -> None:
-        """What was taken, or has ended, is held no more.
+        """Count rows that were taken, or whose batch has ended, no more.
 
         :param file_bytes: of the Parquet file that the pages taken have become a part of.
         """

@@ -25,7 +25,7 @@ def test_lines_are_one_entry_and_materializations_one_batch() -> None:
         checks[1],
     ]  # fmt: skip
     assert in_groups(events) == [
-        [LogLine("a\nb")],
+        [LogLine("a\n· b")],
         [LogLine("c", logging.WARNING)],
         [made("1"), made("2")],
         [checks[0]],

@@ -20,7 +20,7 @@ def of_step(
     failed: list[PartitionFailed], committed: int, days: Sequence[str] = DAYS
 ) -> FailureReport:
     done = [PartitionResult("done", Manifest(), "committed")] * committed
-    return report_of_step("api", RunOutcome(receipts=done, failed=failed), 1, days)
+    return report_of_step("api", RunOutcome(results=done, failed=failed), 1, days)
 
 
 def test_every_endpoint_is_named_with_its_day_and_reason_once() -> None:

@@ -49,5 +49,5 @@ def test_the_yaml_says_whether_rows_are_shown(
             """
         )
         outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     assert bool(receipt.preview) is shown

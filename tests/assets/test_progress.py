@@ -78,7 +78,7 @@ def test_never_more_rows_than_there_are() -> None:
     grew.rows, grew.total = 12, 10
     failed.rows, failed.total = 0, 5_000
     outcome = RunOutcome()
-    outcome.tallies |= {("a", "2026-11-01"): grew, ("b", "2026-11-01"): failed}
+    outcome.readings |= {("a", "2026-11-01"): grew, ("b", "2026-11-01"): failed}
     outcome.failed.append(PartitionFailed("b", "2026-11-01", ContractBroken("as it happens")))
 
     async def main() -> str:

@@ -78,7 +78,7 @@ def test_a_dead_token_is_renewed(lake: Lake, status: int, answers: str) -> None:
     with api.source(answers) as source:
         outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
     assert not outcome.failed
-    (manifest,) = [receipt.manifest for receipt in outcome.receipts]
+    (manifest,) = [receipt.manifest for receipt in outcome.results]
     assert sorted(key_rows(lake, manifest.files, ["id"])["id"].to_pylist()) == [*range(18)]
     assert 3 <= api.tokens <= 4
 

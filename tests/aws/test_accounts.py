@@ -65,7 +65,7 @@ def test_an_organization_is_listed_in_pages_and_accounts_have_their_names(
         with_volumes(moto, account, REGIONS[0], 1)
     more = f'exclude_accounts: ["{accounts[3]}"]'
     source = of_organization(url, tmp_path, REGIONS[0], more=more)
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     rows = current(lake, "aws", "ec2_volumes").to_pylist()
     assert {row["account_id"] for row in rows} == {*accounts} - {accounts[3]}
     assert {row["account_name"] for row in rows} >= {"master", "account-0", "account-23"}
@@ -93,7 +93,7 @@ def test_regions_that_are_switched_on_are_read_and_an_account_that_is_shut_keeps
     proxy.rules.append(two)
     more = "max_failed_share: 0.5"
     source = of_organization(url, tmp_path, "enabled", more=more)
-    (first,) = read(source, lake, DAYS[0]).receipts
+    (first,) = read(source, lake, DAYS[0]).results
     assert first.manifest.notes.values["asked"] == 4
     assert first.manifest.rows == 4
 
@@ -102,7 +102,7 @@ def test_regions_that_are_switched_on_are_read_and_an_account_that_is_shut_keeps
         return error("AccessDenied", 403, "sts") if asks else None
 
     proxy.rules.insert(0, shut)
-    (second,) = read(source, lake, DAYS[1]).receipts
+    (second,) = read(source, lake, DAYS[1]).results
     values = second.manifest.notes.values
     assert values["asked"] == 3, "one lane in place of the regions of the account"
     assert values["failures"][0]["parent"] == f"{other}/*"

@@ -46,7 +46,7 @@ def test_five_accounts_in_four_regions_land_exactly(
         for volume in with_volumes(moto, account, region, (n * m) % 8)
     )
     source = inventory(url, ACCOUNTS, REGIONS, tmp_path)
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     assert ids(lake) == made
     lanes = result.manifest.notes.values["lanes"]
     with_rows = len({(account, region) for account, region, _ in made})
@@ -84,7 +84,7 @@ def test_a_lane_that_fails_takes_down_no_other_and_keeps_its_rows_as_stale(
     client_of(moto, "ec2", ACCOUNTS[0], REGIONS[1]).create_volume(
         Size=99, AvailabilityZone=f"{REGIONS[1]}a"
     )
-    (result,) = read(source, lake, DAYS[1]).receipts
+    (result,) = read(source, lake, DAYS[1]).results
     assert len(ids(lake)) == len(before) + 1
     rows = current(lake, "aws", "ec2_volumes").to_pylist()
     stale = {(row["account_id"], row["region"]) for row in rows if row["_stale"]}
@@ -125,7 +125,7 @@ def test_too_many_failed_lanes_commit_nothing_and_the_next_attempt_reads_these_a
     assert "2 of 4 lanes failed, and at most 20.0% may" in str(failed.error)
     assert outcome.retry_wait_s is not None, "Dagster retries what may be well by then"
     proxy.rules.clear()
-    (result,) = read(source, lake, DAYS[0], "a-run").receipts
+    (result,) = read(source, lake, DAYS[0], "a-run").results
     assert len(ids(lake)) == 8
     assert result.manifest.notes.values["lanes"]["rows"] == 4
 
@@ -139,7 +139,7 @@ def test_a_region_that_is_off_and_an_unknown_operation_there_are_no_failures(
         refusing(lambda: error("AuthFailure", 401), region=REGIONS[1], service="ec2")
     )
     source = inventory(url, ACCOUNTS[:1], REGIONS[:2], tmp_path, more="max_failed_share: 0.0")
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     values = result.manifest.notes.values
     assert values["lanes"] == {"rows": 1, "none": 1, "denied": 0, "throttled": 0, "failed": 0}
     assert values["reasons"] == [["none", "AuthFailure", 1]]
@@ -159,7 +159,7 @@ def test_a_role_that_can_not_be_assumed_fails_the_lanes_of_its_account_alone(
 
     proxy.rules.append(refused)
     source = inventory(url, ACCOUNTS, REGIONS[:2], tmp_path, more="max_failed_share: 0.2")
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     values = result.manifest.notes.values
     assert values["lanes"] == {"rows": 4, "none": 4, "denied": 0, "throttled": 0, "failed": 2}
     sentence = values["failures"][0]["reason"]
@@ -186,7 +186,7 @@ def test_a_session_that_ends_in_mid_run_is_renewed(
     proxy.rules.append(expires)
     more = "max_failed_share: 0.0"
     source = inventory(url, ACCOUNTS[:1], REGIONS, tmp_path, INSTANCES, more)
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     assert result.manifest.rows == 48
     paged = [call for call in proxy.of("DescribeInstances") if "NextToken" in call.params]
     assert {call.session for call in paged} == {1, 2}, "it ended between two pages of a lane"
@@ -202,7 +202,7 @@ def test_a_lane_that_hangs_fails_by_itself(aws: Aws, moto: str, lake: Lake, tmp_
     more = "max_failed_share: 0.3\nlane_timeout_s: 1.5"
     source = inventory(url, ACCOUNTS[:1], REGIONS, tmp_path, more=more)
     try:
-        (result,) = read(source, lake, DAYS[0]).receipts
+        (result,) = read(source, lake, DAYS[0]).results
     finally:
         over.set()
     values = result.manifest.notes.values
@@ -224,7 +224,7 @@ def test_throttling_slows_the_lane_s_budget_and_loses_nothing(
 
     proxy.rules.append(throttles)
     source = inventory(url, ACCOUNTS[:1], REGIONS[:1], tmp_path, INSTANCES)
-    (result,) = read(source, lake, DAYS[0]).receipts
+    (result,) = read(source, lake, DAYS[0]).results
     assert result.manifest.rows == 18
     assert result.manifest.throttled == 3
     assert result.manifest.requests >= 4 + 3

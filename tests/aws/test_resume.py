@@ -77,7 +77,7 @@ def test_a_killed_run_reads_no_lane_twice_that_has_landed(
     first = {(c.account, c.region) for c in proxy.of("DescribeVolumes")}
     proxy.rules.clear()
     proxy.calls.clear()
-    (result,) = read(load_source(file, {}), lake, DAYS[0], "the-run").receipts
+    (result,) = read(load_source(file, {}), lake, DAYS[0], "the-run").results
     rows = current(lake, "aws", "ec2_volumes").to_pylist()
     assert sorted(row["volume_id"] for row in rows) == sorted(made)
     again = {(c.account, c.region) for c in proxy.of("DescribeVolumes")}

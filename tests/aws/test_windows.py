@@ -103,7 +103,7 @@ def test_events_land_in_the_day_that_they_are_of_and_a_denied_lane_is_read_again
     more = "safety_margin_s: 0"
     source = inventory(url, ACCOUNTS, REGIONS[:2], tmp_path, EVENTS, more)
     proxy.rules.append(trail)
-    (first,) = read(source, lake, DAYS[0], now=ended(DAYS[0])).receipts
+    (first,) = read(source, lake, DAYS[0], now=ended(DAYS[0])).results
     assert first.manifest.window.kind == "baseline"
     assert first.manifest.rows == 4 * 8  # a baseline begins with the source's first day
     denied = {"account": ACCOUNTS[1], "region": REGIONS[0]}
@@ -115,11 +115,11 @@ def test_events_land_in_the_day_that_they_are_of_and_a_denied_lane_is_read_again
         return error("AccessDeniedException", 400, "cloudtrail") if fits else None
 
     proxy.rules.insert(0, no)
-    (second,) = read(source, lake, DAYS[1], now=ended(DAYS[1])).receipts
+    (second,) = read(source, lake, DAYS[1], now=ended(DAYS[1])).results
     assert second.manifest.rows == 3 * 8
     assert second.manifest.notes.values["lanes"]["denied"] == 1
     proxy.rules.remove(no)
-    (third,) = read(source, lake, DAYS[2], now=ended(DAYS[2])).receipts
+    (third,) = read(source, lake, DAYS[2], now=ended(DAYS[2])).results
     assert third.manifest.rows == 5 * 8, "the lane is read from where it had been read"
     rows = current(lake, "aws", "cloudtrail_events").to_pylist()
     assert len({(row["account_id"], row["region"], row["event_id"]) for row in rows}) == 4 * 24

@@ -63,7 +63,7 @@ def read(
     now = datetime.fromisoformat(DAY).replace(tzinfo=UTC) + timedelta(days=1, hours=3)
     outcome, _ = outcome_of(source, lake, list(source.endpoints), [DAY], now)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for receipt in outcome.receipts:
+    for receipt in outcome.results:
         spec = source.endpoints[receipt.manifest.endpoint]
         names = list(dict.fromkeys([*spec.key, *spec.columns]))
         table = key_rows(lake, receipt.manifest.files, names)

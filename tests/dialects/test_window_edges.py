@@ -39,7 +39,7 @@ def manifest_of(lake: Lake, source: Source, day: str = DAY) -> Manifest:
     outcome, _ = outcome_of(source, lake, "orders", [day], NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    return outcome.receipts[0].manifest
+    return outcome.results[0].manifest
 
 
 def ids(lake: Lake, manifest: Manifest) -> list[int]:

@@ -44,7 +44,7 @@ def emu(shared: Emulator) -> Emulator:
 @pytest.fixture
 def api(emu: Emulator) -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=emu.base_url, headers=emu.headers(), timeout=5, trust_env=False
+        base_url=emu.base_url, headers=emu.headers(), timeout=60, trust_env=False
     ) as client:
         yield client
 
@@ -166,13 +166,14 @@ def test_the_limit_on_the_rate(emu: Emulator, api: httpx.Client) -> None:
     date = parsedate_to_datetime(api.post("games").headers["retry-after"])
     assert 0 < date.timestamp() - time.time() < 4
     time.sleep(0.4)
+    before = time.time()
     assert ask(api, "games", "limit 1;")
     stats = emu.stats()
     assert (stats["accepted"], stats["throttled"], stats["requests"]) == (5, 4, 9)
     assert stats["by_path"] == {"/v4/games": {"200": 5, "429": 4}}
     assert stats["max_in_window"] == 4
     assert len(stats["arrivals_epoch_s"]) == 5
-    assert abs(stats["last_epoch_s"] - time.time()) < 5
+    assert before <= stats["last_epoch_s"] <= time.time()
 
 
 def test_the_limit_on_open_requests(emu: Emulator, api: httpx.Client) -> None:
@@ -198,8 +199,9 @@ def test_broken_connections(
     emu: Emulator, api: httpx.Client, kind: str, error: type[Exception], message: str
 ) -> None:
     emu.faults({"kind": kind, "next": 1})
+    limit_s = 0.3 if error is httpx.ReadTimeout else 60
     with pytest.raises(error, match=message):
-        api.post("games", content="fields *; limit 50;", timeout=0.3)
+        api.post("games", content="fields *; limit 50;", timeout=limit_s)
     assert len(ask(api, "games", "fields *; limit 50;")) == 50
     stats = emu.stats()
     assert stats["by_path"]["/v4/games"][kind] == 1

@@ -135,8 +135,8 @@ def _extract(
     asyncio.run(_session(source, lake, days, outcome, now, f"run-{next(_numbers)}"))
     if outcome.failed:
         raise outcome.failed[0].error
-    assert [receipt.outcome for receipt in outcome.receipts] == ["committed"] * len(days)
-    return [receipt.manifest for receipt in outcome.receipts]
+    assert [receipt.outcome for receipt in outcome.results] == ["committed"] * len(days)
+    return [receipt.manifest for receipt in outcome.results]
 
 
 def test_every_row_of_a_range_of_days(
@@ -222,17 +222,17 @@ PAGES = 55  # 27,004 rows, 500 a page
 def _stopped(source: Source, lake: Lake, rows: int) -> None:
     """Start on the baseline, and stop for good when so many rows have come."""
     outcome = RunOutcome()
-    tally = outcome.tallies.setdefault((NAME, JANUARY), ExtractionProgress())
+    reading = outcome.readings.setdefault((NAME, JANUARY), ExtractionProgress())
 
     async def stop() -> None:
         session = asyncio.create_task(_session(source, lake, [JANUARY], outcome, LATER, "first"))
-        while tally.rows < rows and not session.done():  # noqa: ASYNC110 - the engine has no event
+        while reading.rows < rows and not session.done():  # noqa: ASYNC110 - the engine has no event
             await asyncio.sleep(0.005)
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
 
     asyncio.run(stop())
-    assert not outcome.receipts
+    assert not outcome.results
     assert manifests(lake, NAME, NAME) == []
 
 

@@ -148,7 +148,7 @@ def test_a_page_that_says_that_rows_are_missing_is_no_proof(
             """.replace('page: "{page}"' if "keyset" in kind else 'after: "{after}", ', "")
         )
         outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     checks = {check["name"]: check for check in receipt.manifest.checks}
     assert not receipt.manifest.proof.contiguous
     assert f"`{next(iter(beside))}`" in checks["pages_contiguous"]["detail"]
@@ -207,7 +207,7 @@ def test_a_full_looking_page_is_no_proof_unless_the_yaml_says_that_it_is_whole(
             """
         )
         outcome, requests = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     checks = {check["name"]: check for check in receipt.manifest.checks}
     assert receipt.manifest.rows == rows
     assert (receipt.manifest.proof.contiguous, checks["pages_contiguous"]["passed"]) == (

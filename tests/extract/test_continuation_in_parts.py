@@ -82,7 +82,7 @@ def source_at(url: str) -> Source:
 def error_of(wiki: Wiki, lake: Lake) -> HeadraceError:
     with serving(wiki.app) as url:
         outcome, _ = outcome_of(source_at(url), lake, "pages", DAY, NOW)
-    assert not outcome.receipts
+    assert not outcome.results
     return outcome.failed[0].error
 
 

@@ -92,7 +92,7 @@ def committed(lake: Lake, url: str, day: str, numbered: str = "") -> Manifest:
     outcome, _ = outcome_of(source_at(url, numbered), lake, "runs", [day], NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    return outcome.receipts[0].manifest
+    return outcome.results[0].manifest
 
 
 def test_a_row_that_an_offset_passed_over_is_not_called_proved(lake: Lake) -> None:

@@ -35,7 +35,7 @@ def landed(lake: Lake, source: Any, days: list[str] = DAYS) -> list[Row]:
     outcome, _ = outcome_of(source, lake, "orders", days, NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    assert all(check["passed"] for r in outcome.receipts for check in r.manifest.checks)
+    assert all(check["passed"] for r in outcome.results for check in r.manifest.checks)
     return sorted(current(lake, "shop", "orders").to_pylist(), key=lambda row: row["id"])
 
 

@@ -82,7 +82,7 @@ def test_an_empty_page_that_comes_for_once_ends_no_chain(
 ) -> None:
     with serving(Sick(*sick).app()) as url:
         outcome, _ = outcome_of(source_at(url, *PAGINGS[kind]), lake, "things", DAYS, NOW)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     rows = key_rows(lake, receipt.manifest.files, ["id"])
     assert sorted(rows["id"].to_pylist()) == list(range(47))
 

@@ -76,7 +76,7 @@ def rows_of(source: Source, lake: Lake) -> list[int]:
     outcome, _ = outcome_of(source, lake, "rows", ["2026-11-04"], NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    manifest = outcome.receipts[0].manifest
+    manifest = outcome.results[0].manifest
     if not manifest.files:
         return []
     return sorted(key_rows(lake, manifest.files, ["id"]).column("id").to_pylist())

@@ -260,7 +260,7 @@ def test_an_api_whose_tail_grows_is_read_to_an_end_and_a_person_is_told(
         )
         outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
     assert not outcome.failed
-    (manifest,) = [receipt.manifest for receipt in outcome.receipts]
+    (manifest,) = [receipt.manifest for receipt in outcome.results]
     keys = key_rows(lake, manifest.files, ["id"])["id"].to_pylist()
     assert set(range(1, 1001)) <= set(keys)
     assert len(keys) == len({*keys})

@@ -88,10 +88,10 @@ def stripe(number: int, seen: Seen) -> bytes:
 
 @pytest.mark.parametrize(("more", "requests"), [("", 6), (", more: has_more", 4)])
 def test_the_last_row_names_the_page_after_it(more: str, requests: int) -> None:
-    keys, seen, tally = read(stripe, f"kind: token, last: id{more}")
+    keys, seen, reading = read(stripe, f"kind: token, last: id{more}")
     assert keys == KEYS
     assert len(seen) == requests, "an empty page is the end once it has come twice"
-    assert (tally.contiguous, tally.proof_basis) == (True, "chain")
+    assert (reading.contiguous, reading.proof_basis) == (True, "chain")
 
 
 def test_a_last_row_that_names_no_page_ends_nothing_in_silence() -> None:
@@ -126,10 +126,10 @@ class Dagster:
 def test_a_row_that_is_deleted_ends_no_chain_in_silence(delete_at: int | None, passes: int) -> None:
     """All rows come that were there throughout; of the last one (5) it can't be told."""
     api = Dagster(delete_at)
-    keys, _, tally = read(api, "kind: token, last: id")
+    keys, _, reading = read(api, "kind: token, last: id")
     assert {row["id"] for row in api.rows} <= set(keys)
     assert len(keys) == len(set(keys))
-    assert (tally.passes, tally.contiguous) == (passes, True)
+    assert (reading.passes, reading.contiguous) == (passes, True)
 
 
 def test_a_try_that_goes_on_behind_a_deleted_row_begins_again() -> None:

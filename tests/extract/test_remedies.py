@@ -93,7 +93,7 @@ def test_the_remedy_of_a_refusal_brings_all_rows(
 ) -> None:
     def outcome(source: Source) -> tuple[int, HeadraceError | None]:
         done, _ = outcome_of(source, new_lake(), "names", ["2026-11-04"], NOW)
-        rows = sum(receipt.manifest.rows for receipt in done.receipts)
+        rows = sum(receipt.manifest.rows for receipt in done.results)
         return rows, done.failed[0].error if done.failed else None
 
     rows, error = outcome(refused(url))
@@ -116,7 +116,7 @@ def test_the_path_of_a_key_inside_an_object(url: str, new_lake: Callable[[], Lak
         )
         done, _ = outcome_of(source, new_lake(), "keyed", ["2026-11-04"], NOW)
         said = str(done.failed[0].error) if done.failed else ""
-        return sum(receipt.manifest.rows for receipt in done.receipts), said
+        return sum(receipt.manifest.rows for receipt in done.results), said
 
     rows, said = rows_by("{}")
     assert rows == 0

@@ -437,7 +437,7 @@ def test_the_line_that_a_refusal_names_brings_the_rows(
         source = source_at(url, lines, more)
         done, _ = outcome_of(source, new_lake(), "things", walk.days, NOW)
         sentence = str(done.failed[0].error) if done.failed else ""
-        return sum(receipt.manifest.rows for receipt in done.receipts), sentence
+        return sum(receipt.manifest.rows for receipt in done.results), sentence
 
     mended = walk.mended.removeprefix("+")
     lines = f"{walk.yaml}\n{mended}" if walk.mended.startswith("+") else mended

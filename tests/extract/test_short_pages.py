@@ -109,7 +109,7 @@ def committed(lake: Lake, source: Source, day: str = DAY) -> Came:
     outcome, _ = outcome_of(source, lake, "orders", [day], NOW)
     if outcome.failed:
         raise outcome.failed[0].error
-    manifest = outcome.receipts[0].manifest
+    manifest = outcome.results[0].manifest
     rows = key_rows(lake, manifest.files, ["id"])
     return Came(sorted(rows["id"].to_pylist()), manifest.proof.contiguous)
 

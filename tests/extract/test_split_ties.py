@@ -61,7 +61,7 @@ def test_two_rows_of_one_key_on_two_pages_are_refused_and_not_passed_over(lake: 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_rows_that_are_equal_or_alone_cost_one_row_a_page(copies: int, lake: Lake) -> None:
     outcome, requests = read(rows_with(*[{"id": PAGE, "country": "DE"}] * copies), lake)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     assert receipt.manifest.rows == 35
     assert receipt.manifest.proof.rests_on == "keys"
     assert receipt.manifest.notes.duplicate_rows == copies - 1

@@ -68,7 +68,7 @@ def manifests_of(lake: Lake, source: Any, days: list[str], now: datetime) -> lis
     outcome, _ = outcome_of(source, lake, "orders", days, now)
     if outcome.failed:
         raise outcome.failed[0].error
-    return [receipt.manifest for receipt in outcome.receipts]
+    return [receipt.manifest for receipt in outcome.results]
 
 
 def rows_of(lake: Lake, manifests: list[Manifest]) -> dict[int, datetime]:

@@ -120,13 +120,13 @@ class Ran:
     def manifest(self) -> Manifest:
         """Of the one partition that was asked for."""
         assert not self.outcome.failed, self.outcome.failed
-        (receipt,) = self.outcome.receipts
+        (receipt,) = self.outcome.results
         return receipt.manifest
 
     @property
     def error(self) -> Exception:
         """Why the one partition failed."""
-        assert not self.outcome.receipts
+        assert not self.outcome.results
         (failed,) = self.outcome.failed
         return failed.error
 

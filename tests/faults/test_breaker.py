@@ -93,7 +93,7 @@ def test_a_refusal_is_no_failure_of_the_api(api: Emulator, lake: Lake) -> None:
     ran = bench_of(api, lake, pack=1).run()
     assert ran.breaker == "closed"
     assert [failed.endpoint for failed in ran.outcome.failed] == ["platforms"]
-    assert [receipt.endpoint for receipt in ran.outcome.receipts] == ["genres"]
+    assert [receipt.endpoint for receipt in ran.outcome.results] == ["genres"]
 
 
 @pytest.mark.parametrize("what", ["tries of a page", "sum of the waits"])

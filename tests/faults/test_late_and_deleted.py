@@ -46,7 +46,7 @@ def test_late_rows_are_counted_with_the_largest_lateness(
     days = ["2025-12-30", DAY_BEFORE]
     midnight = seconds(DAY)
     first = bench.run(days=days)
-    assert [receipt.outcome for receipt in first.outcome.receipts] == ["committed"] * 2
+    assert [receipt.outcome for receipt in first.outcome.results] == ["committed"] * 2
     for lateness_s in (late_by_s, 60):
         api.upsert("release_dates", count=2, updated_at=midnight - lateness_s)
     api.upsert("release_dates", count=1, updated_at=midnight - 3_700)  # beyond the margin

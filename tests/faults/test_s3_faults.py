@@ -261,7 +261,7 @@ def test_a_conditional_put_whose_answer_is_lost(
     proxy.some("lost", "put", path=record, after=after)
     ran = behind(attempts=attempts).run()
     assert proxy.broken["put"] == 1
-    assert ran.outcome.receipts[0].outcome == "committed"
+    assert ran.outcome.results[0].outcome == "committed"
     assert ran.manifest.files
     arrived(api, lake)
 

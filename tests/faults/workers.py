@@ -94,7 +94,7 @@ def perform(s3: S3, task: Task) -> Told:
     time.sleep(task.delay_s)
     ran = bench.run(run_id=task.run_id, wrap=_dies_in(task.die_in_answer))
     api.close()
-    receipts = ran.outcome.receipts
+    receipts = ran.outcome.results
     return Told(
         [receipt.outcome for receipt in receipts],
         [str(failed.error) for failed in ran.outcome.failed],

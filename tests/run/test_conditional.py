@@ -209,7 +209,7 @@ def test_a_feed_that_has_forgotten_is_said(days: Days, api: Api, lake: Lake) -> 
     days.run(FIRST)
     api.rows = [row(9, "11-02T12:00:00")]
     outcome, _ = outcome_of(days.source, lake, "feed", [SECOND], night(SECOND))
-    checks = {check.name: check for check in outcome.receipts[0].checks}
+    checks = {check.name: check for check in outcome.results[0].checks}
     assert not checks["feed_reaches_back"].passed
     assert "rows may have left the feed unseen" in checks["feed_reaches_back"].detail
 

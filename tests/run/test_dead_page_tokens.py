@@ -76,7 +76,7 @@ def test_a_chain_whose_token_has_expired_begins_anew(lake: Lake, status: int, an
     with api.source(answers) as source:
         outcome, _ = outcome_of(source, lake, "things", [DAY], NOW)
     assert not outcome.failed
-    (manifest,) = [receipt.manifest for receipt in outcome.receipts]
+    (manifest,) = [receipt.manifest for receipt in outcome.results]
     keys = key_rows(lake, manifest.files, ["id"])["id"].to_pylist()
     assert sorted(keys) == [row["id"] for row in ROWS]
     assert api.chains == 4

@@ -204,7 +204,7 @@ def test_a_later_try_goes_on_inside_of_a_value(lake: Lake, tmp_path: Path, pagin
         file.write_text(file.read_text().replace("concurrency: 2", "concurrency: 1"))
         source = load_source(file, {})  # how many at a time does not matter to what is staged
         again, _ = outcome_of(source, lake, "issues", day, NOW, "one")
-    manifest = again.receipts[0].manifest
+    manifest = again.results[0].manifest
     assert manifest.resumed_pages > 0
     later = forge.asked[asked:]
     assert "acme/sled" not in {name for name, _ in later}, "it had ended"
@@ -237,7 +237,7 @@ def test_a_token_that_died_meanwhile_begins_the_partition_anew(lake: Lake, tmp_p
         assert first.failed
         well = True
         again, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW, "one")
-    manifest = again.receipts[0].manifest
+    manifest = again.results[0].manifest
     assert manifest.resumed_pages == 0
     wanted = [key for key in all_of(*REPOSITORIES) if key[1] * 43 + 120 < 24 * 60]
     assert sorted(keys(lake, [manifest])) == wanted
@@ -247,7 +247,7 @@ def test_a_value_that_is_not_there_fails_the_partition(lake: Lake, tmp_path: Pat
     with serving(Forge().app()) as url:
         source = source_of(url, tmp_path, values="[acme/rocket, acme/gone]")
         outcome, _ = outcome_of(source, lake, "issues", DAYS[:1], NOW)
-    assert not outcome.receipts
+    assert not outcome.results
     said = str(outcome.failed[0].error)
     assert "forge/issues, page at offset 0, each acme/gone: the API refused" in said
     assert "404" in said

@@ -121,7 +121,7 @@ def run(
 
 def manifest_of(outcome: RunOutcome, endpoint: str = "orders") -> Manifest:
     assert not outcome.failed, outcome.failed[0].error
-    return next(r.manifest for r in reversed(outcome.receipts) if r.endpoint == endpoint)
+    return next(r.manifest for r in reversed(outcome.results) if r.endpoint == endpoint)
 
 
 def landed(lake: Lake, endpoint: str = "orders", *columns: str) -> list[tuple[Any, ...]]:
@@ -212,7 +212,7 @@ def test_a_backfill_reads_further_back_for_what_failed_in_the_day_before(lake: L
         outcome = run(source, lake, *DAYS)
     assert not outcome.failed
     assert sorted(landed(lake)) == sorted(shop.all_orders("a", "b", "c"))
-    third = next(r.manifest for r in outcome.receipts if r.manifest.partition == DAYS[2])
+    third = next(r.manifest for r in outcome.results if r.manifest.partition == DAYS[2])
     assert third.notes.values["from"] == [["2026-11-02T00:00:00Z", ["b"]]]
 
 

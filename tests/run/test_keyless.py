@@ -120,7 +120,7 @@ def test_a_count_that_does_not_agree_is_said(lake: Lake) -> None:
     api.total = 60
     with serving(api.app) as url:
         outcome, _ = outcome_of(source_at(url, "page"), lake, "lines", ["2026-11-02"], NOW)
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     assert receipt.manifest.rows == 57
     assert not receipt.manifest.proof.contiguous
 

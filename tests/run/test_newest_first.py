@@ -79,7 +79,7 @@ def read_day(api: Posts, source: Source, lake: Lake, day: int) -> tuple[Any, int
     api.now, before = datetime(2026, 11, day + 1, 1, tzinfo=UTC), api.requests
     outcome, _ = outcome_of(source, lake, "posts", [f"2026-11-{day:02}"], api.now)
     assert not outcome.failed
-    return outcome.receipts[0].manifest, api.requests - before
+    return outcome.results[0].manifest, api.requests - before
 
 
 def test_a_feed_that_has_come_newest_first_is_read_to_the_first_older_page(lake: Lake) -> None:

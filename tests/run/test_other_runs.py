@@ -104,13 +104,13 @@ def mended(source: Source, lake: Lake, failed: RunOutcome, day: str, run_id: str
     [failure] = failed.failed
     assert isinstance(failure.error, ReadAnew)
     assert failed.retry_wait_s is not None
-    assert len(failed.receipts) == 1, "what is in the lake is told"
+    assert len(failed.results) == 1, "what is in the lake is told"
     assert lost(lake)
     again = materialize(source, lake, day, AFTER_MIDNIGHT, run_id)
     assert not again.failed
     assert lost(lake) == []
     once_more = materialize(source, lake, day, AFTER_MIDNIGHT, run_id)
-    assert [r.outcome for r in once_more.receipts] == ["already committed"]
+    assert [r.outcome for r in once_more.results] == ["already committed"]
 
 
 @pytest.mark.parametrize(("began", "margin_s"), EARLY)

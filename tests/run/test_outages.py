@@ -95,7 +95,7 @@ def test_an_outage_of_a_moment_ends_no_partition(kind: str, away_at: int, lake: 
         outcome, _ = outcome_of(
             source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
         )
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     rows = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
     assert sorted(rows) == list(range(ROWS))
     assert all(1.0 <= wait_s <= 1.5 for wait_s in api.slept)
@@ -113,7 +113,7 @@ def test_offsets_that_walk_back_in_an_outage_believe_no_empty_page(
         outcome, _ = outcome_of(
             source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
         )
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     assert receipt.manifest.rows == ROWS
     assert receipt.manifest.proof.contiguous
 
@@ -125,11 +125,11 @@ def test_an_end_by_empty_pages_after_a_full_one_rests_on_no_keys(kind: str, lake
         outcome, _ = outcome_of(
             source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
         )
-    rests_on = outcome.receipts[0].manifest.proof.rests_on
+    rests_on = outcome.results[0].manifest.proof.rests_on
     # The last page has the last row of the full one, where pages overlap: that is no empty page.
     overlap = kind in ("keyset", "offset", "counted")
     assert rests_on in (("keys",) if overlap else ("chain", None))
-    assert outcome.receipts[0].manifest.rows == ROWS
+    assert outcome.results[0].manifest.rows == ROWS
 
 
 def test_an_end_by_a_short_page_waits_for_nothing(lake: Lake) -> None:
@@ -138,7 +138,7 @@ def test_an_end_by_a_short_page_waits_for_nothing(lake: Lake) -> None:
         outcome, _ = outcome_of(
             source_at(url, "keyset"), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
         )
-    assert outcome.receipts[0].manifest.proof.rests_on == "keys"
+    assert outcome.results[0].manifest.proof.rests_on == "keys"
     assert api.slept == []
 
 
@@ -218,6 +218,6 @@ def test_a_snapshot_that_shrinks_to_nothing_is_told(left: int, told: bool, lake:
         first, _ = outcome_of(source, lake, "things", days[:1], NOW)
         shard.rows = shard.rows[:left]
         second, _ = outcome_of(source, lake, "things", days[1:], NOW)
-    assert first.receipts[0].manifest.notes.warning == ""
-    warning = second.receipts[0].manifest.notes.warning
+    assert first.results[0].manifest.notes.warning == ""
+    warning = second.results[0].manifest.notes.warning
     assert ("60 in 2026-11-02" in warning) is told

@@ -164,7 +164,7 @@ def test_a_failing_parent_is_listed_and_does_not_fail_the_others(
 ) -> None:
     lake = Lake(s3.client(), "s3://lake/listed")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"])
-    manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
+    manifest = {r.endpoint: r.manifest for r in outcome.results}["likes"]
     found = manifest.notes.parents
     assert (found["asked"], found["failed"]) == (POSTS, 1)
     assert found["failures"][0]["parent"] == "7"
@@ -178,7 +178,7 @@ def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_pat
     [failed] = outcome.failed
     assert isinstance(failed.error, ContractBroken)
     assert "1 of 40 parents failed" in str(failed.error)
-    assert [r.endpoint for r in outcome.receipts] == ["posts"]
+    assert [r.endpoint for r in outcome.results] == ["posts"]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_column_that_the_parent_does_not_have_is_said(
     [failed] = outcome.failed
     assert isinstance(failed.error, ContractBroken)
     assert str(failed.error).startswith(said)
-    assert {r.endpoint for r in outcome.receipts} == {"posts", "scores"}
+    assert {r.endpoint for r in outcome.results} == {"posts", "scores"}
 
 
 def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
@@ -213,7 +213,7 @@ def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
     materialize(source, lake, ["posts"], "2026-03-01")
     outcome = materialize(source, lake, ["posts", "likes"])
     assert not outcome.failed
-    manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
+    manifest = {r.endpoint: r.manifest for r in outcome.results}["likes"]
     assert (manifest.rows, manifest.notes.parents["asked"]) == (0, 0)
 
 
@@ -254,7 +254,7 @@ def test_a_child_s_columns_are_known_though_its_day_has_none_of_them(
     """And though it was read beside the day that had."""
     lake = Lake(s3.client(), "s3://lake/known")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"], DAY, NEXT_DAY)
-    manifest = {r.endpoint: r.manifest for r in outcome.receipts}["likes"]
+    manifest = {r.endpoint: r.manifest for r in outcome.results}["likes"]
     assert (manifest.partition, manifest.rows) == (NEXT_DAY, 11)
     assert "stars" in {column["name"] for column in manifest.columns}
     assert not manifest.notes.schema_changes

@@ -271,7 +271,7 @@ def test_a_day_without_children_keeps_their_columns(lake: Lake) -> None:
         )
         days = ["2026-11-01", "2026-11-02"]
         outcome, _ = outcome_of(source, lake, ["people", "pets"], days, NOW)
-    first, second = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    first, second = (r.manifest for r in outcome.results if r.endpoint == "pets")
     assert (first.rows, second.rows) == (1, 0)
     assert {c["name"] for c in first.columns} == {c["name"] for c in second.columns}
     assert not second.notes.schema_changes
@@ -307,7 +307,7 @@ def test_pages_of_one_parent_that_have_no_common_type_fail_that_parent(lake: Lak
             """
         )
         outcome, _ = outcome_of(source, lake, ["people", "pets"], DAY, NOW)
-    (manifest,) = (r.manifest for r in outcome.receipts if r.endpoint == "pets")
+    (manifest,) = (r.manifest for r in outcome.results if r.endpoint == "pets")
     assert key_rows(lake, manifest.files, ["id"])["id"].to_pylist() == [11, 12]
     (failed,) = manifest.notes.parents["failures"]
     assert failed["parent"] == "2"

@@ -116,7 +116,7 @@ def test_a_row_too_few_shows_in_the_count_of_items(lake: Lake) -> None:
     paging = "paging: {kind: page, limit: 10, total: total}\nrequest: {params: {page: '{page}'}}"
     with serving(api(answer)) as url:
         outcome, _ = outcome_of(source(url, NESTED + paging), lake, "things", DAY, NOW)
-    assert not outcome.receipts[0].manifest.proof.contiguous
+    assert not outcome.results[0].manifest.proof.contiguous
 
 
 @pytest.mark.parametrize("form", ["list", "map", "columns"])
@@ -192,7 +192,7 @@ SALTED = "hash_salt: ${HEADRACE_HASH_SALT}"
 def test_what_is_kept_of_rows(lake: Lake) -> None:
     with serving(api(people)) as url:
         outcome, _ = outcome_of(source(url, KEPT, SALTED), lake, "things", DAY, NOW)
-    (result,) = outcome.receipts
+    (result,) = outcome.results
     manifest, wanted = result.manifest, [r for r in PEOPLE if r["id"] % 3 and 2 < r["id"] <= 39]
     assert manifest.proof.contiguous, "the API's total holds for all rows that came"
     assert manifest.rows == len(wanted)
@@ -232,7 +232,7 @@ def test_rows_filtered_out_are_counted_once_over_a_restart(lake: Lake) -> None:
     assert first.failed
     assert asked.count("0") == 0
     assert asked.count("") == 1, "the first page came once"
-    manifest = second.receipts[0].manifest
+    manifest = second.results[0].manifest
     assert (manifest.rows, manifest.notes.filtered_rows) == (24, 16)
 
 

@@ -109,7 +109,7 @@ def test_all_rows_come_and_none_is_requested_beyond_the_cap(
         source = source_at(url, ", end: inclusive" if inclusive else "")
         outcome, _ = outcome_of(source, lake, "things", DAYS, NOW)
     assert not outcome.failed
-    check(api, lake, [receipt.manifest for receipt in outcome.receipts])
+    check(api, lake, [receipt.manifest for receipt in outcome.results])
     assert max(page for _, _, page in api.requests) * PAGE <= CAP
     assert len(api.requests) < 3 * len(api.rows) / PAGE
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_cut_off_goes_on_with_its_parts(fails_at: int, lake: Lake)
         outcome_of(source, lake, "things", DAYS, NOW, run_id="run")
         again, _ = outcome_of(source, lake, "things", DAYS, NOW, run_id="run")
     assert not again.failed
-    check(api, lake, [receipt.manifest for receipt in again.receipts])
+    check(api, lake, [receipt.manifest for receipt in again.results])
 
 
 def test_a_part_that_grows_to_the_cap_is_cut_by_the_next_pass(lake: Lake) -> None:
@@ -135,7 +135,7 @@ def test_a_part_that_grows_to_the_cap_is_cut_by_the_next_pass(lake: Lake) -> Non
         outcome, _ = outcome_of(source, lake, "things", DAYS[:1], NOW)
     assert not outcome.failed
     assert not api.late
-    check(api, lake, [outcome.receipts[0].manifest])
+    check(api, lake, [outcome.results[0].manifest])
 
 
 def test_a_second_with_more_rows_than_the_cap_is_refused(lake: Lake) -> None:

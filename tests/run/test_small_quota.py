@@ -56,11 +56,11 @@ def test_a_partition_gets_on_however_small_the_quota_is(lake: Lake) -> None:
         )
         for _ in range(ROWS // PAGE):
             outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
-            if outcome.receipts:
+            if outcome.results:
                 break
             assert isinstance(outcome.failed[0].error, RateLimited)
             api.left = QUOTA
-    (receipt,) = outcome.receipts
+    (receipt,) = outcome.results
     found = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
     assert sorted(found) == list(range(ROWS))
     assert api.given == list(range(0, ROWS, PAGE))

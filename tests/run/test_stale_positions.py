@@ -85,7 +85,7 @@ def source_at(url: str, kind: str) -> Source:
 
 def error_of(source: Source, lake: Lake) -> HeadraceError:
     outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
-    assert not outcome.receipts
+    assert not outcome.results
     return outcome.failed[0].error
 
 

@@ -132,7 +132,7 @@ def test_a_registered_store_carries_a_partition_and_its_resume(lake: Lake, locat
         assert isinstance(failed, RequestRefused)
         api.refuses_after, api.after = ROWS, []
         outcome = extract(url, lake, location)
-    manifest = outcome.receipts[0].manifest
+    manifest = outcome.results[0].manifest
     assert manifest.rows == ROWS
     assert manifest.resumed_pages > 0
     assert min(api.after) >= BATCH, "staged rows are not requested again"

@@ -129,7 +129,7 @@ def test_a_registered_format_lands_and_resumes(lake: Lake, format: str) -> None:
         assert isinstance(first.failed[0].error, ApiUnavailable)
         api.fails_after, api.after = ROWS, []
         second, _ = outcome_of(source, lake, "things", [DAY], NOW, run_id="one")
-    manifest = second.receipts[0].manifest
+    manifest = second.results[0].manifest
     assert manifest.resumed_pages > 0
     assert min(api.after) >= BATCH, "staged rows are not requested again"
     assert manifest.rows == ROWS

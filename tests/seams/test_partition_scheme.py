@@ -118,11 +118,11 @@ def test_hours_are_read_committed_and_resumed_as_days_are(lake: Lake) -> None:
         api.broken_from = 100  # in the midst of the second hour
         outcome, _ = outcome_of(source, lake, ["things"], HOURS, NOW, "one")
         assert [failed.partition for failed in outcome.failed] == [HOURS[1]]
-        assert [result.manifest.partition for result in outcome.receipts] == [HOURS[0]]
+        assert [result.manifest.partition for result in outcome.results] == [HOURS[0]]
         api.broken_from, api.offsets = None, []
         outcome, _ = outcome_of(source, lake, ["things", "kinds"], HOURS, NOW, "one")
     assert not outcome.failed
-    things = {r.manifest.partition: r for r in outcome.receipts if r.endpoint == "things"}
+    things = {r.manifest.partition: r for r in outcome.results if r.endpoint == "things"}
     assert [things[hour].outcome for hour in HOURS] == ["already committed", *["committed"] * 3]
     assert things[HOURS[1]].manifest.resumed_pages > 0
     of_second = [offset for until, offset in api.offsets if until.startswith("2026-11-01T02:00")]
@@ -136,7 +136,7 @@ def test_hours_are_read_committed_and_resumed_as_days_are(lake: Lake) -> None:
     assert rows.num_rows == 130
     with pytest.raises(ReadRefused):
         dataset(lake, "api", "things", "2026-11-01-1")
-    kinds = [r.manifest.partition for r in outcome.receipts if r.endpoint == "kinds"]
+    kinds = [r.manifest.partition for r in outcome.results if r.endpoint == "kinds"]
     assert kinds == [HOURS[3]], "a snapshot is of the newest hour"
     checked = coverage(source, lake, "things")
     assert (checked.passed, checked.description) == (True, "4 hours, none missing")

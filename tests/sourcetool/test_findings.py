@@ -154,7 +154,7 @@ def test_an_api_that_wants_a_key_gets_it_and_the_yaml_names_the_setting(
     source = load_source(tmp_path / "shop.yaml", {"SHOP_KEY": SECRET})
     today = datetime.now(UTC)
     done, _ = outcome_of(source, lake, "orders", [today.date().isoformat()], today)
-    assert [receipt.manifest.rows for receipt in done.receipts] == [len(ROWS)]
+    assert [receipt.manifest.rows for receipt in done.results] == [len(ROWS)]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_rows_of_a_feed_that_have_no_cursor_are_no_empty_days(
     source = load_source(tmp_path / "shop.yaml", {"SHOP_KEY": SECRET})
     now = datetime(2026, 11, 3, tzinfo=UTC)
     done, _ = outcome_of(source, lake, "orders", ["2026-11-01", "2026-11-02"], now)
-    assert [receipt.manifest.partition for receipt in done.receipts] == ["2026-11-01"]
+    assert [receipt.manifest.partition for receipt in done.results] == ["2026-11-01"]
     assert "None of the 30 rows of the feed has a value of the cursor" in str(done.failed[0].error)
 
 

@@ -105,7 +105,7 @@ def extract(
     outcome, _ = outcome_of(source, lake, endpoint, days, now)
     if outcome.failed:
         raise outcome.failed[0].error
-    manifests = [receipt.manifest for receipt in outcome.receipts]
+    manifests = [receipt.manifest for receipt in outcome.results]
     assert [m.partition for m in manifests] == list(days)
     assert all(m.proof.contiguous for m in manifests)
     assert all(check["passed"] for m in manifests for check in m.checks)

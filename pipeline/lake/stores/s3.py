@@ -274,7 +274,7 @@ class S3Store(ObjectStore):
         return f"{self.prefix}/{key}" if self.prefix else key
 
     def check(self) -> None:
-        """One listing of at most one key."""
+        """Check the store by a listing of at most one key."""
         with self._operation("list", ""):
             self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.full(""), MaxKeys=1)
 

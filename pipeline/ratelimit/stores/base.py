@@ -84,7 +84,7 @@ class LockHolder:
 
 
 class BudgetStore(ABC):
-    """One user's access to a budget.
+    """A user's access to a budget.
 
     :param name: of the budget, the same for all its users.
     :param location: the setting that names the store: ``memory``, a folder, or a URL.
@@ -193,7 +193,7 @@ class StateStore(BudgetStore):
 
     @abstractmethod
     async def take_permit(self) -> int | None:
-        """One of ``permit_numbers``, if one is free."""
+        """Take one of ``permit_numbers``, if one is free."""
 
     @property
     def permit_numbers(self) -> range:

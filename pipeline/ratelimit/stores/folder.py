@@ -92,7 +92,7 @@ def boot_id() -> float:
 
 @BUDGET_STORES.register("folder")
 class FolderStore(StateStore):
-    """One user's access to a budget file, and to the files of its permits."""
+    """A user's access to a budget file, and to the files of its permits."""
 
     def __init__(self, name: str, limits: Limits, share: float, location: str) -> None:
         super().__init__(name, limits, share, location)

@@ -68,7 +68,7 @@ SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '5s'; SE
 @BUDGET_STORES.register("postgresql")
 @BUDGET_STORES.register("postgres")
 class PostgresStore(StateStore):
-    """One user's access, over one connection.
+    """A user's access, over one connection.
 
     ``_locks`` has the number of a lock by the permit that stands for it; None: lost with a
     connection, and no other was free. So a permit that is freed late frees no lock taken since.
@@ -121,7 +121,7 @@ class PostgresStore(StateStore):
 
     async def _retried(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Retry if the connection is lost: a step that is done twice costs a send slot at most."""
-        until, again = monotonic() + server.ANSWER_S, False
+        until, again = monotonic() + server.RESPONSE_S, False
         while True:
             try:
                 return await call()
@@ -202,7 +202,7 @@ class PostgresStore(StateStore):
             new = self._connection is None
             if new:
                 self._connection = await self._connect()
-            async with asyncio.timeout(server.ANSWER_S):
+            async with asyncio.timeout(server.RESPONSE_S):
                 if new:
                     await self._begin(self._connection)
                 yield self._connection
@@ -217,7 +217,7 @@ class PostgresStore(StateStore):
         connect = self._psycopg.AsyncConnection.connect
         try:
             return await connect(
-                self.location, autocommit=True, connect_timeout=int(server.ANSWER_S)
+                self.location, autocommit=True, connect_timeout=int(server.RESPONSE_S)
             )
         except self._psycopg.ProgrammingError:  # its text may hold a part of the password
             raise ConfigError(_UNREADABLE) from None
@@ -238,7 +238,7 @@ class PostgresStore(StateStore):
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
         psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
         try:
-            with psycopg.connect(location, connect_timeout=int(server.ANSWER_S)) as connection:
+            with psycopg.connect(location, connect_timeout=int(server.RESPONSE_S)) as connection:
                 row = connection.execute(_LOOK, (name,), binary=True).fetchone()
         except psycopg.errors.UndefinedTable:
             row = None  # no budget was opened yet

@@ -25,11 +25,11 @@ from pipeline.ratelimit.reservation import Reservation
 from pipeline.ratelimit.state_layout import LONG_AGO, MARGIN_MAX, MARGIN_MIN, OUTSTANDING
 from pipeline.ratelimit.stores import server
 from pipeline.ratelimit.stores.base import BUDGET_STORES, BudgetStore, SendId
-from pipeline.ratelimit.stores.server import ANSWER_S, Calls, client_package
+from pipeline.ratelimit.stores.server import RESPONSE_S, Calls, client_package
 from pipeline.ratelimit.usage_stats import Minute
 
 LEASE_S = 5.0
-_TIMEOUTS = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}
+_TIMEOUTS = {"socket_timeout": RESPONSE_S, "socket_connect_timeout": RESPONSE_S}
 _SLOTS = Path(__file__).with_name("reservation.lua")
 _PERMITS = Path(__file__).with_name("permits.lua")
 _CONSTANTS = json.dumps(
@@ -72,7 +72,7 @@ _FAILS = (
 @BUDGET_STORES.register("redis")
 @BUDGET_STORES.register("rediss")
 class RedisStore(BudgetStore):
-    """One user's access. It has one reservation at a time, named by ``_member``."""
+    """A user's access, with one reservation at a time, named by ``_member``."""
 
     poll_s = (0.01, 0.1)
 
@@ -185,7 +185,7 @@ class RedisStore(BudgetStore):
         return int(taken)
 
     async def _ask(self, step: str, wait_s: float = 0.0, member: str | None = None) -> Reservation:
-        """One step of the law's script. If other users have set other windows, keep to those."""
+        """Run a step of the law's script. If other users have set other windows, keep to those."""
         member = self._member if member is None else member
         for _ in range(3):
             windows = " ".join(f"{w.requests}:{w.per_s!r}" for w in self.limits.windows)
@@ -205,7 +205,7 @@ class RedisStore(BudgetStore):
 
     async def _run(self, script: Any, keys: list[str], args: list[Any]) -> Any:
         until = monotonic() + (
-            server.ANSWER_S if self._renewal else 0
+            server.RESPONSE_S if self._renewal else 0
         )  # an opening user learns at once
         while True:
             try:

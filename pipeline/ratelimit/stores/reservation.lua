@@ -14,10 +14,10 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
 local FIELDS = {'windows', 'next_at', 'blocked', 'margin', 'cut_at', 'decayed', 'step', 'full_seen',
-  'advertised_requests', 'advertised_per_s', 'advertised_until', 'answered', 'next_lent'}
+  'advertised_requests', 'advertised_per_s', 'advertised_until', 'successes', 'next_lent'}
 local read = redis.call('HMGET', STATE, unpack(FIELDS))
 local s = {windows = read[1] or windows_text}
-local FRESH = {margin = C.MARGIN_MIN, step = 0, advertised_requests = 0, advertised_per_s = 0, answered = 0}
+local FRESH = {margin = C.MARGIN_MIN, step = 0, advertised_requests = 0, advertised_per_s = 0, successes = 0}
 for i = 2, #FIELDS do s[FIELDS[i]] = tonumber(read[i] or FRESH[FIELDS[i]] or C.LONG_AGO) end
 if step == 'open' then s.windows = windows_text end
 if s.windows ~= windows_text then return {'windows', s.windows} end
@@ -184,7 +184,7 @@ local function take()
   else
     put(sent_at)
   end
-  s.answered = s.answered + 1
+  s.successes = s.successes + 1
   count('', 1)
   for _, key in ipairs({ALL, LOW}) do
     redis.call('ZREMRANGEBYRANK', key, 0, -(cap + 1))
@@ -199,7 +199,7 @@ end
 
 local function goes_on()
   local quiet_at = math.max(s.cut_at, s.blocked) + C.QUIET_S
-  return s.answered <= math.min(IN_FLIGHT, shortest.n) and now < quiet_at
+  return s.successes <= math.min(IN_FLIGHT, shortest.n) and now < quiet_at
 end
 
 local function cut()
@@ -208,7 +208,7 @@ local function cut()
   local again = now < s.cut_at + cool_down_s + C.AGAIN_S
   s.step = again and C.STEP_AGAIN or C.FIRST_STEP
   s.margin = math.min(C.MARGIN_MAX, s.margin + s.step)
-  s.cut_at, s.decayed, s.answered = now, now, 0
+  s.cut_at, s.decayed, s.successes = now, now, 0
 end
 
 local function give_back()
@@ -233,7 +233,7 @@ end
 
 if step == 'throttled' then
   count(':throttled', 1)
-  s.answered = math.max(0, s.answered - 1)
+  s.successes = math.max(0, s.successes - 1)
 end
 if step == 'throttled' and wait_s < 0 and now < s.blocked then
   wait_s = 0
