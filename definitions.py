@@ -48,7 +48,7 @@ def build(env: Mapping[str, str]) -> dg.Definitions:
     sources, broken = loaded.sources, [not_loaded(each) for each in loaded.broken]
     webhook = Webhook.of(settings.alert_url, settings.alert_form, settings.ui_url)
     return dg.Definitions.merge(
-        source_definitions(sources, lake_url=settings.lake, broken=broken),
+        source_definitions(sources, lake_url=settings.lake, budget=settings.budget, broken=broken),
         dg.Definitions(
             jobs=[maintenance, sync_job(sources)],
             schedules=[maintenance_schedule],

@@ -3,7 +3,7 @@
 A Dagster process costs seconds before it does anything, and one process can use a whole quota.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from assets.compat import BackfillPolicy
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
 from assets.heartbeat import heartbeat
+from assets.settings_seen import TAG, other_settings, settings_tag
 from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source
@@ -19,7 +20,11 @@ from resources import ApiResource, LakeResource
 
 
 def source_assets(
-    source: Source, *, lake_url: str | None = None, snapshots_by_partition: bool = False
+    source: Source,
+    *,
+    lake_url: str | None = None,
+    snapshots_by_partition: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> dg.AssetsDefinition:
     """The assets ``{source}/{endpoint}`` with their checks.
 
@@ -39,7 +44,10 @@ def source_assets(
         can_subset=True,
         backfill_policy=BackfillPolicy(source.backfill.days_per_run),
         retry_policy=CRASH_RETRIES,
-        op_tags={"headrace/source": source.source},
+        op_tags={
+            "headrace/source": source.source,
+            TAG: settings_tag(source, settings or {}),
+        },
         pool=source.source,
     )
     def extract(
@@ -47,6 +55,8 @@ def source_assets(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         end_with_the_run()
         with heartbeat(context):
+            if warning := other_settings(context):
+                context.log.warning(warning)
             if context.selected_asset_keys:
                 yield from Step(context, source, lake, api).results()
             yield from checks_alone(context, source, lake)

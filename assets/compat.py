@@ -142,6 +142,15 @@ def last_passed(
     return {key for key, record in found.items() if record.status is done}
 
 
+def planned_op_tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
+    """The tags of a step's op, as the process had them that planned the run."""
+    snapshot_id = context.run.job_snapshot_id
+    if snapshot_id is None or not context.instance.has_job_snapshot(snapshot_id):
+        return {}
+    ops = context.instance.get_job_snapshot(snapshot_id).node_defs_snapshot.op_def_snaps
+    return next((op.tags for op in ops if op.name == context.op_def.name), {})
+
+
 def is_only_step(context: dg.AssetExecutionContext) -> bool:
     """Whether a run has no other step, so that nothing waits for this one's outputs."""
     step = context.get_step_execution_context()

@@ -120,7 +120,7 @@ class SourceComponent(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         settings = _settings()
         return dg.Definitions.merge(
-            source_definitions([self.source], lake_url=settings.lake),
+            source_definitions([self.source], lake_url=settings.lake, budget=settings.budget),
             dg.Definitions(
                 jobs=[sync_job([self.source], f"{self.source.source}_sync")],
                 resources=deployment_resources(settings),

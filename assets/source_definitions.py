@@ -17,10 +17,15 @@ from pipeline.config.source import Source
 
 
 def source_definitions(
-    sources: Sequence[Source], *, lake_url: str, broken: Sequence[BrokenDefinitions] = ()
+    sources: Sequence[Source],
+    *,
+    lake_url: str,
+    budget: str | None,
+    broken: Sequence[BrokenDefinitions] = (),
 ) -> dg.Definitions:
     """The definitions of sources, without the resources that they need: ``lake`` and ``api``.
 
+    :param budget: where budgets are shared; None: a folder of each machine's own.
     :param broken: what stands in place of sources that can't be loaded.
     """
     jobs = {source.source: source_job(source) for source in sources}
@@ -30,7 +35,12 @@ def source_definitions(
     return dg.Definitions(
         assets=[
             *(
-                source_assets(source, lake_url=lake_url, snapshots_by_partition=by_partition)
+                source_assets(
+                    source,
+                    lake_url=lake_url,
+                    snapshots_by_partition=by_partition,
+                    settings={"HEADRACE_LAKE": lake_url, "HEADRACE_BUDGET": budget or ""},
+                )
                 for source in sources
             ),
             *(api_spec(source) for source in sources),

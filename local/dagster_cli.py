@@ -26,6 +26,9 @@ EVENT = re.compile(
 UNSAID = "did not yield or return expected outputs"
 """Dagster's word for an asset that was skipped, which the assets have said themselves."""
 
+FURTHER = "· "
+"""Begins the second and each further line of those that the assets have written as one entry."""
+
 SHOWN = {"INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
@@ -44,6 +47,8 @@ def materialize(
 
 def shown(line: str) -> str | None:
     """What the screen gets of a line of Dagster's log: what the assets say, and what went wrong."""
+    if line.startswith(FURTHER):
+        return shorten(f"    {line.removeprefix(FURTHER)}", WIDTH)
     event = EVENT.search(line)
     if event is None or event["level"] not in SHOWN or UNSAID in event["text"]:
         return None

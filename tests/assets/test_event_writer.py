@@ -25,7 +25,7 @@ def test_lines_are_one_entry_and_materializations_one_batch() -> None:
         checks[1],
     ]  # fmt: skip
     assert in_groups(events) == [
-        [LogLine("a\nb")],
+        [LogLine("a\n· b")],
         [LogLine("c", logging.WARNING)],
         [made("1"), made("2")],
         [checks[0]],
@@ -78,6 +78,7 @@ def test_what_the_storage_refuses_is_written_when_the_step_ends(
         assert recorded(instance) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_what_the_lake_refuses_is_read_again_when_the_step_ends() -> None:
     calls: list[int] = []
 

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from benchmarks.counts import sweep_case
 from benchmarks.job import COLUMNS
 from benchmarks.race import SCENARIOS, middle, race
 from benchmarks.server import static_server
+from benchmarks.soak_api import FIRST_DAY, KINDS, SoakApi, rows_of
 from emulator.data import ids_of
 from local.services import S3, seaweedfs
 from pipeline.dialects.igdb import multiquery, split
@@ -104,3 +106,17 @@ def test_processes_share_a_budget_in_the_bench() -> None:
     assert figures["requests"] > 0
     assert figures["most_in_flight"] <= figures["in_flight"]
     assert f"| 50 | 4 | 0 | {figures['used']:.1%} |" in report.table({"budget": found})
+
+
+def test_the_soak_s_api_has_all_rows_of_a_day_however_they_are_paged() -> None:
+    api, day = SoakApi(share=0.0, seed=1), FIRST_DAY + timedelta(5)
+    window = {"since": f"{day}T00:00:00Z", "until": f"{day + timedelta(1)}T00:00:00Z"}
+    for kind in KINDS:
+        keys: list[int] = []
+        given: dict[str, str] = {}
+        while (page := api.page(kind, window | given, empty=False))["rows"]:
+            keys += [row["id"] for row in page["rows"]]
+            given = {"offset": str(len(keys)), "after": str(keys[-1])}
+        assert keys == list(rows_of(day))
+        assert page["total"] == len(keys)
+    assert api.page("token", window, empty=True)["rows"] == []

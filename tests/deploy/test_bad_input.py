@@ -3,6 +3,7 @@ release, with deploy/dagster.yaml as it ships."""
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,27 @@ from dagster_postgres.utils import DagsterPostgresException
 
 from local.ports import free_port
 from local.process import running
+from local.services import S3
+from pipeline.lake.read import manifests
+from pipeline.lake.s3 import Lake
 from tests.deploy.compose import DEPLOY
+from tests.deploy.image import build
 from tests.deploy.postgres import Postgres, binary
+from tests.support.shop import DAYS, shop
 
 pytestmark = pytest.mark.slow
 Open = Callable[[], dg.DagsterInstance]
 PASSWORD = "n0t2guess"
+YAML = """source: shop
+base_url: {url}
+start: {start}
+endpoints:
+  things:
+    request: {{params: {{from: "{{start}}", to: "{{end}}"}}}}
+    key: [id]
+    cursor: at
+    columns: {{id: int64, at: "timestamp[iso]"}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +98,31 @@ def test_a_wrong_password_is_said_and_not_shown(
     reason = str(why.value.__cause__)
     assert 'password authentication failed for user "dagster"' in reason
     assert "wr0ngpassword" not in reason
+
+
+def test_a_code_location_whose_folder_can_not_be_written_runs(s3: S3, folder: Path) -> None:
+    """As `read_only: true` of a container has it."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a folder read-only")
+    code, home = folder / "readonly", folder / "readonly-home"
+    build(code)
+    home.mkdir()
+    root = code / "headrace"
+    with shop() as source:
+        yaml = YAML.format(url=source.base_url, start=DAYS[0])
+        (root / "sources" / "shop.yaml").write_text(yaml)
+        settings = {
+            "DAGSTER_HOME": str(home), "HEADRACE_LAKE": "s3://lake/readonly",
+            "HEADRACE_SOURCES": "sources/shop.yaml", "HEADRACE_BUDGET": str(home / "budget"),
+            "PYTHONPATH": str(root),
+        }  # fmt: skip
+        mount = f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && ! touch {root}/x"
+        command = "asset materialize -f definitions.py --select * --partition"
+        done = run(
+            ["unshare", "-m", "sh", "-c", f'{mount} && cd {root} && exec "$@"', "sh",
+             sys.executable, "-m", "dagster", *command.split(), DAYS[1]],
+            env={**os.environ, **s3.env(), **settings}, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    lake = Lake(s3.client(), settings["HEADRACE_LAKE"])
+    assert manifests(lake, "shop", "things", DAYS[1])

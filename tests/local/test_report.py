@@ -90,6 +90,7 @@ def test_the_screen_gets_what_the_assets_say_and_not_dagsters_own_events() -> No
     assert shown(said) == "    500 of 20,000 rows - and more"
     assert shown(event) is None
     assert shown("Traceback (most recent call last):") is None
+    assert shown("· 20 of 20 rows") == "    20 of 20 rows"
 
 
 def test_the_lake_is_a_bucket_and_a_prefix() -> None:

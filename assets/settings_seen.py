@@ -1,0 +1,59 @@
+"""Whether a step's process has the settings and the code of the process that planned its run.
+
+The code server plans, and a worker on another machine may execute. With another lake or another
+budget there it would read and write elsewhere, and nobody would see it. So each source's step has a
+tag with short digests, which Dagster keeps with the run. Names are told, values never.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import dagster as dg
+
+from assets.compat import planned_op_tags
+from pipeline.config.source import Source
+
+TAG = "headrace/settings"
+_ROOT = Path(__file__).resolve().parents[1]
+_DIGITS = 8
+_USER_INFO = re.compile(r"//[^/@]*@")
+
+
+def settings_tag(source: Source, settings: Mapping[str, str]) -> str:
+    """The digests, by name.
+
+    :param settings: of the deployment. Passwords in URLs are left out.
+    """
+    seen = {name: _USER_INFO.sub("//", value) for name, value in settings.items()}
+    seen[f"the YAML of `{source.source}`"] = source.model_dump_json()  # secrets are stars in it
+    seen["Headrace's code"] = _code()
+    return json.dumps({name: _digest(value) for name, value in seen.items()})
+
+
+def other_settings(context: dg.AssetExecutionContext) -> str | None:
+    """A sentence that names what this process has otherwise than the one that planned the run."""
+    own = json.loads(context.op_def.tags.get(TAG, "{}"))
+    planned = json.loads(planned_op_tags(context).get(TAG, "{}"))
+    names = [name for name in own if name in planned and own[name] != planned[name]]
+    if not names:
+        return None
+    return (
+        "This process has another value than the code server that planned the run, of: "
+        f"{', '.join(names)}. Check the environment and the code of the machine that runs steps"
+    )
+
+
+@cache
+def _code() -> str:
+    """The size of each file: cheap, and another release has other ones."""
+    rooms = ("assets", "pipeline", "resources")
+    files = [file for room in rooms for file in (_ROOT / room).rglob("*.py")]
+    return "\n".join(f"{file.relative_to(_ROOT)} {file.stat().st_size}" for file in sorted(files))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
