@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,14 @@ _OWN = 1  # a permit of the share's part; 2: a lent one
 _UNKNOWN = -1.0  # a wait that the script computes
 _PARTS = ("", ":throttled", ":waited")
 _UNREADABLE = "HEADRACE_BUDGET is not a valid Redis URL."
+_FORGOTTEN_S = 60.0
+"""A window that is shorter is over before a server is up again."""
+_FORGETS = (
+    "The budget's Redis keeps nothing over a restart (`save` is empty, `appendonly` is no), and "
+    "this API has a quota of more than a minute: after a restart it would be given out anew, and "
+    "the API would refuse. Set `appendonly yes`, or name another store in HEADRACE_BUDGET"
+)
+log = logging.getLogger("headrace.budget")
 _FAILS = (
     "The budget's store, Redis, failed ({}). Check: 1. HEADRACE_BUDGET; 2. that the server is up."
 )
@@ -100,7 +109,23 @@ class RedisStore(BudgetStore):
         except Retryable:
             await self._client.aclose()
             raise
+        if self.forgets_quotas(await self._persistence()):
+            log.warning(_FORGETS)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _persistence(self) -> dict[str, str]:
+        """How the server keeps what it has; empty where it does not say (managed ones refuse)."""
+        with suppress(Exception):
+            return dict(await self._client.config_get("save", "appendonly"))
+        return {}
+
+    def forgets_quotas(self, config: Mapping[str, str]) -> bool:
+        """Whether a restart of the server would give a quota of minutes or more out anew.
+
+        :param config: ``save`` and ``appendonly`` of the server; empty: unknown.
+        """
+        keeps = not config or bool(config.get("save")) or config.get("appendonly") == "yes"
+        return not keeps and any(w.per_s > _FORGOTTEN_S for w in self.limits.windows)
 
     async def close(self) -> None:
         await self._calls.ended()
