@@ -85,6 +85,7 @@ SPELLED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelled", SPELLED)
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 200])
 def test_nothing_is_quoted_of_a_response_that_repeats_the_token(status: int, spelled: str) -> None:

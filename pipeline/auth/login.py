@@ -54,7 +54,7 @@ class LoginAuth(Auth):
             raise ValueError("`method: GET` sends no `body` and no `form`: use `params` or POST")
         if self.method == "POST" and not any(self._named):
             raise ValueError(
-                "the login says nothing of who logs in: add `body`, `form`, `params`, `headers`, "
+                "the login has no user and no password: add `body`, `form`, `params`, `headers`, "
                 "or `username` and `password`"
             )
         return self

@@ -266,7 +266,7 @@ def _hashed_fit(endpoint: "Endpoint") -> Iterator[str]:
             )
     if endpoint.hash and endpoint.cache is not None:
         yield (
-            "`cache` keeps responses as they came, and `hash` is for what nobody may keep: leave "
+            "`cache` stores responses as they came, with the values that `hash` hides: leave "
             "one of them out"
         )
 

@@ -80,7 +80,9 @@ class EachList(Model):
         if self.endpoint is None and (self.column or self.where):
             raise ValueError("`column` and `where` are of another endpoint's rows: add `endpoint`")
         if self.endpoint is not None and self.column is None:
-            raise ValueError("`endpoint` needs `column`: which of its columns has the values")
+            raise ValueError(
+                "`endpoint` needs `column`, the column of its rows that has the values: add it"
+            )
         return self
 
 

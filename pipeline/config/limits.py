@@ -37,8 +37,8 @@ class RateHeadersConfig(Model):
         given = (self.interval is not None) + (self.interval_s is not None)
         if given != (self.limit is not None):
             raise ValueError(
-                "a limit is so many requests in a time: set limit, and one of interval (a header) "
-                "and interval_s (seconds)"
+                "a limit is a number of requests in a time: set `limit`, and one of `interval` (a "
+                "header) and `interval_s` (seconds)"
             )
         return self
 

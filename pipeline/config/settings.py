@@ -79,7 +79,7 @@ class Settings:
         lake = env.get("HEADRACE_LAKE", "").strip()
         if not lake:
             raise ConfigError(
-                "HEADRACE_LAKE is not set: expected where the data goes, as s3://bucket/prefix"
+                "`HEADRACE_LAKE` is not set: expected the lake's URL, such as s3://bucket/prefix"
             )
         folders = env.get("HEADRACE_SOURCES") or "sources"
         return cls(

@@ -86,7 +86,9 @@ class _Reader:
         self._nodes += 1
         line = node.start_mark.line + 1
         if self._nodes > _MOST_NODES:
-            raise ValueError(f"{line}: more than {_MOST_NODES} values: aliases that multiply?")
+            raise ValueError(
+                f"{line}: more than {_MOST_NODES} values. Check for aliases (`*name`) that multiply"
+            )
         self._lines.of.setdefault(path, line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)

@@ -146,7 +146,7 @@ _NO_SUCH: Final = (
     ". Check: 1. `base_url` and `path`; 2. that the requested resource still exists at the API."
 )
 _REMEDIES: Final = {
-    407: ". The proxy wants to know who asks. Check the user and the password in `proxy`.",
+    407: ". The proxy expects a user and a password. Check those in `proxy`.",
     403: ". Check that the credentials are right, and allowed to read this.",
     **dict.fromkeys((404, 405, 410), _NO_SUCH),
 }

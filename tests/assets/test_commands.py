@@ -47,7 +47,7 @@ def test_definitions_validate(fresh: Project) -> None:
 def test_definitions_validate_says_which_setting_is_missing(fresh: Project) -> None:
     code, said = fresh.run(dagster("definitions", "validate"), HEADRACE_LAKE=None)
     assert code == 1
-    assert "HEADRACE_LAKE is not set: expected where the data goes, as s3://bucket/prefix" in said
+    assert "`HEADRACE_LAKE` is not set: expected the lake's URL, such as s3://bucket/prefix" in said
     assert "pipeline/" not in said
     assert "assets/" not in said
 

@@ -78,6 +78,7 @@ def test_what_the_storage_refuses_is_written_when_the_step_ends(
         assert recorded(instance) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_what_the_lake_refuses_is_read_again_when_the_step_ends() -> None:
     calls: list[int] = []
 

@@ -92,6 +92,7 @@ def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:
     return context.cursor
 
 
+@pytest.mark.slow
 def test_a_step_that_waits_beats_and_is_not_taken_for_dead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

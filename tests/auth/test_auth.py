@@ -504,6 +504,7 @@ def all_loggers_at_debug(caplog: pytest.LogCaptureFixture) -> None:
             caplog.set_level(logging.DEBUG, logger=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("auth", "secrets"),
     [

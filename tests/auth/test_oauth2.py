@@ -214,7 +214,7 @@ def test_a_login_in_each_form(
         ("body: {a: b}, form: {a: b}", "a `body` or a `form`: take one of them out"),
         ("method: GET, body: {a: b}", "`method: GET` sends no `body`"),
         ("password: x", "`password` without `username`: add it"),
-        ("token_at: a", "says nothing of who logs in: add `body`, `form`"),
+        ("token_at: a", "has no user and no password: add `body`, `form`"),
     ],
 )
 def test_a_login_whose_parts_do_not_fit(login: str, said: str) -> None:

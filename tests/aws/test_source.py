@@ -24,6 +24,7 @@ def said(folder: Path, text: str) -> str:
     return str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_inventory_that_ships_loads_and_every_column_has_a_type() -> None:
     source = load_source(SHIPPED, {"HEADRACE_AWS_ACCOUNTS": "organization"})
     assert len(source.endpoints) >= 60

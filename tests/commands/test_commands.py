@@ -127,7 +127,7 @@ def test_a_setting_that_is_missing_is_one_sentence(
 ) -> None:
     monkeypatch.delenv("HEADRACE_LAKE", raising=False)
     assert main(["lake"]) == 2
-    assert "HEADRACE_LAKE is not set" in capsys.readouterr().err
+    assert "`HEADRACE_LAKE` is not set" in capsys.readouterr().err
 
 
 def test_names_become_selections() -> None:

@@ -192,7 +192,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
             f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n"
             for a, b in zip("abcdef", "bcdefg", strict=True)
         ),
-        "1: more than 100000 values: aliases that multiply?",
+        "1: more than 100000 values. Check for aliases (`*name`) that multiply",
     ),
     "not UTF-8": (b"source: api\n# \xff\n", "2: this is not UTF-8 text"),
     "time zone": (

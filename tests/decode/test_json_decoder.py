@@ -212,6 +212,7 @@ def test_null_where_a_value_was_promised() -> None:
         read(how, [{"id": 4, "name": "x"}, {"id": 5}])
 
 
+@pytest.mark.slow
 def test_limits() -> None:
     with pytest.raises(ContractBroken, match="has 20 bytes, expected at most 10"):
         read(Shape(max_body_bytes=10), b" " * 20)

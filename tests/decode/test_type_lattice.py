@@ -321,6 +321,7 @@ def test_join_is_a_semilattice(a: object, b: object, c: object) -> None:
     assert all_of(a, a) == all_of(a)
 
 
+@pytest.mark.slow
 @given(st.lists(LISTS, max_size=4))
 @settings(deadline=None)
 def test_adapt_keeps_values(rows: list[object]) -> None:

@@ -182,6 +182,7 @@ def test_all_of_the_manifest_has_a_meaning() -> None:
     assert '"rests_on": "keys"' in page
 
 
+@pytest.mark.slow
 def test_errors_are_there_by_their_text() -> None:
     found = errors.messages()
     assert any("outside the requested window" in text for text in found["ContractBroken"])

@@ -35,6 +35,7 @@ def test_sizes_stay_in_proportion() -> None:
     assert sizes(10, given={"covers": 3})["covers"] == 3
 
 
+@pytest.mark.slow
 def test_a_seed_determines_every_row() -> None:
     for name in ENDPOINTS:
         first, second = (list(store(20).table(name).rows()) for _ in range(2))

@@ -189,6 +189,7 @@ def naive(tree: Any, row: dict[str, Any]) -> Any:
     ]
 
 
+@pytest.mark.slow
 @given(TREES, st.lists(ROWS, max_size=8))
 @settings(max_examples=150, deadline=None)
 def test_evaluator_agrees_with_a_naive_one(tree: Any, rows: list[dict[str, Any]]) -> None:

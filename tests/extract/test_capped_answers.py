@@ -113,6 +113,7 @@ def test_headers_and_the_status_say_that_there_is_more() -> None:
     assert "a part" in str(looks_capped(7, b"[]", {}, (), status=206))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beside",
     [

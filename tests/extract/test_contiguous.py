@@ -158,6 +158,7 @@ def at_most(times: int, fault: Fault) -> Fault:
     return limited
 
 
+@pytest.mark.slow
 @settings(max_examples=150 * THOROUGH, deadline=None)
 @example(  # what lay behind the first key is gone, and another row came before it
     kind="keyset", fault=0, counts=False, count=4, limit=2, ranges=1, ahead=1, at={2}, changes=5,

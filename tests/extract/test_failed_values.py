@@ -71,6 +71,7 @@ def rows_of(batches: list[PageBatch]) -> list[tuple[int, int]]:
     return [pair for row in rows for pair in zip(row["value"], row["id"], strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_failed_value_is_listed_and_gives_no_rows(ordered: bool) -> None:
     """Not even those of its first page, which came."""

@@ -91,6 +91,7 @@ def source_at(url: str, kind: str, paging: str, order: str, counts: bool) -> Sou
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 @pytest.mark.parametrize("paging", PAGINGS)
 @pytest.mark.parametrize("kind", KINDS)

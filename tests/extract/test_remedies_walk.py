@@ -424,6 +424,7 @@ WALKS: dict[str, Walk] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WALKS)
 def test_the_line_that_a_refusal_names_brings_the_rows(
     name: str, new_lake: Callable[[], Lake]

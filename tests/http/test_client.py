@@ -98,6 +98,7 @@ MENDED: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MENDED)
 def test_what_a_second_try_mends(kind: str) -> None:
     found, wire, sent = fetched(at_first(MENDED[kind]))

@@ -70,6 +70,7 @@ def lagged() -> Response:
     return JSONResponse({"error": LAGGED}, headers={"Retry-After": "0"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "refused", [lagged, lambda: JSONResponse({"error": LIMITED})], ids=["header", "text"]
 )
@@ -158,6 +159,7 @@ TOLD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOLD)
 def test_an_error_beside_no_rows_is_no_empty_day(lake: Lake, name: str) -> None:
     body, quoted = TOLD[name]

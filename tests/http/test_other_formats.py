@@ -87,6 +87,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_another_format_is_told_after_one_retry(lake: Lake, name: str) -> None:
     body, said = FORMATS[name]

@@ -50,6 +50,7 @@ def garbled(client: Any, code: str, times: int) -> Iterator[list[str]]:
         client.meta.events.unregister("before-send.s3", answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES)
 def test_a_hiccup_costs_a_request_and_no_attempt(s3: S3, lake: Lake, code: str) -> None:
     client = s3.client()
@@ -61,6 +62,7 @@ def test_a_hiccup_costs_a_request_and_no_attempt(s3: S3, lake: Lake, code: str) 
     check_clean(lake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES)
 def test_a_way_that_garbles_every_body_is_said(s3: S3, lake: Lake, code: str) -> None:
     client = s3.client()

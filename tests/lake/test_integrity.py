@@ -113,6 +113,7 @@ Harm = Callable[[Lake, ManifestFile], None]
 HARMS: list[Harm] = [removed, cut, garbage, flipped]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS)
 def test_the_next_day_is_committed_and_says_what_is_damaged(
     lake: Lake, source: Source, harm: Harm
@@ -237,6 +238,7 @@ def test_a_manifest_that_is_not_its_name_s_is_not_believed(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARMS)
 def test_verify_reads_every_byte(
     s3: S3,

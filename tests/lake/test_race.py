@@ -118,6 +118,7 @@ def test_what_a_fenced_attempt_leaves_is_removed_by_the_next_run(lake: Lake) -> 
         check_clean(lake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("indexed", "operations"), [(False, 12), (True, 10)])
 def test_another_run_takes_over_and_dies(lake: Lake, indexed: bool, operations: int) -> None:
     rival = Lake(lake.client, lake.url().rstrip("/"))

@@ -204,6 +204,7 @@ BOX = pa.struct([("n", pa.int64())])
 TEXT_BOX = pa.struct([("n", pa.string()), ("more", pa.bool_())])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "value", "then", "text", "read"),
     [

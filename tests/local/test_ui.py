@@ -33,6 +33,7 @@ def test_what_is_kept_comes_back_and_is_for_the_user_alone(tmp_path: Path) -> No
     assert Kept.read(file).ui_port == 3000
 
 
+@pytest.mark.slow
 def test_the_s3_keeps_its_port(tmp_path: Path) -> None:
     with seaweedfs(tmp_path) as first:
         port = urlsplit(first.endpoint_url).port

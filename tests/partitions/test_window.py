@@ -155,6 +155,7 @@ class Runs:
         return not any(first is not None and gap(first, second) for first, second in pairs)
 
 
+@pytest.mark.slow
 @settings(max_examples=300 * THOROUGH, deadline=None)
 @given(
     zone=st.sampled_from(ZONES[:4]),

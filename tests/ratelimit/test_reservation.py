@@ -133,6 +133,7 @@ def test_the_whole_quota_but_the_margin_is_used_while_there_is_work(
     assert len(world.sent) >= rounds * windows[-1].requests
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     users=st.integers(1, 16),
@@ -299,6 +300,7 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_the_old_times() -> None
     assert reservation.take(row, FOUR, 5e8).wait_s <= 1.0
 
 
+@pytest.mark.slow
 def test_the_last_hour_is_counted_by_the_minute() -> None:
     limits = Limits((RateWindow(50, 1.0),), 8)
     world = World(limits, [0.0], now=60_000.0)
@@ -346,6 +348,7 @@ def test_a_request_that_leaves_late_counts_from_then_on() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 1000), number=st.integers(1, 700))
 def test_a_ring_stays_in_order_whatever_is_taken_out(seed: int, number: int) -> None:

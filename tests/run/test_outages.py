@@ -87,6 +87,7 @@ def source_at(url: str, kind: str, more: str = "") -> Source:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away_at", [1, 2, 4, 6, 7])
 @pytest.mark.parametrize("kind", PAGINGS)
 def test_an_outage_of_a_moment_ends_no_partition(kind: str, away_at: int, lake: Lake) -> None:

@@ -99,6 +99,7 @@ def check(api: Search, lake: Lake, manifests: list[Any]) -> None:
         assert manifest.proof.rests_on == "count"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capped_total", [False, True])
 @pytest.mark.parametrize("inclusive", [False, True])
 def test_all_rows_come_and_none_is_requested_beyond_the_cap(
@@ -114,6 +115,7 @@ def test_all_rows_come_and_none_is_requested_beyond_the_cap(
     assert len(api.requests) < 3 * len(api.rows) / PAGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails_at", range(3, 70, 6))
 def test_a_run_that_is_cut_off_goes_on_with_its_parts(fails_at: int, lake: Lake) -> None:
     """Wherever it ends: the parts that were found are kept, and no row is lost or doubled."""

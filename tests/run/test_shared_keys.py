@@ -66,6 +66,7 @@ def read(lake: Lake, manifest: Manifest) -> Rows:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
 def test_rows_that_are_equal_in_all_columns_are_dropped_and_counted(size: int, lake: Lake) -> None:
     rows = [{"id": n // 2, "name": f"n{n // 2}", "tags": [{"a": n // 2}]} for n in range(12)]
@@ -76,6 +77,7 @@ def test_rows_that_are_equal_in_all_columns_are_dropped_and_counted(size: int, l
     assert "6 duplicates dropped, equal in all columns" in str(manifest.checks[0]["detail"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_of_several_versions_of_a_row_the_latest_by_the_cursor_is_kept(
@@ -95,6 +97,7 @@ def test_of_several_versions_of_a_row_the_latest_by_the_cursor_is_kept(
     assert sum(file.rows for file in manifest.files) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("with_cursor", [True, False])
 @pytest.mark.parametrize("key", ["[id]", "[at, id]"])

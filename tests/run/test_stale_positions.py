@@ -96,6 +96,7 @@ def check_all(source: Source, lake: Lake) -> Any:
     return manifest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["token", "link"])
 @pytest.mark.parametrize(
     "dead",

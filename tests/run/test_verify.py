@@ -91,6 +91,7 @@ print((pa.default_memory_pool().max_memory() - before) / 1_000_000)
 """
 
 
+@pytest.mark.slow
 def test_keys_that_are_looked_at_together_take_few_bytes_a_row() -> None:
     """Arrow's own, which does not depend on what else the machine does; 113 if they are grouped."""
     command = [sys.executable, "-c", _PEAK]

@@ -129,6 +129,7 @@ def everything_in(lake: Lake) -> str:
     return " ".join([*keys, *(body.decode("latin-1") for body in bodies)])
 
 
+@pytest.mark.slow
 def test_a_partition_is_read_and_resumed(
     api: Api, lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_refused_proposal_leaves_no_file_and_says_no_secret(
     assert "\x1b" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["argument", "environment"])
 def test_a_dollar_in_the_url_survives_make(api: Api, url: str, tmp_path: Path, place: str) -> None:
     query = "$count=true&$top=10&$skip=0&$orderby=id&name=it's"
