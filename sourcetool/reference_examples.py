@@ -81,6 +81,8 @@ RARE: dict[tuple[str, str], Any] = {
     ("RefreshTokenAuth", "params"): {"audience": "https://api.example.org/"},
     ("RefreshTokenAuth", "token_folder"): "${SHOP_TOKEN_FOLDER}",
     ("ResponsesConfig", "dead_page_token"): [410],
+    ("ResponsesConfig", "dead_token"): [498],
+    ("ResponsesConfig", "dead_token_text"): "session expired",
     ("ResponsesConfig", "dead_page_token_text"): "cursor expired",
     ("ResponsesConfig", "retry"): [520],
     ("ResponsesConfig", "permanent"): [501],
