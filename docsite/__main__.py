@@ -37,10 +37,11 @@ def main(argv: list[str] | None = None) -> int:
         command += ["--dev-addr", options.address]
     # Material prints until when it is maintained: see docs/decisions/0018.
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    try:
-        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+    if options.verb == "serve":
+        # In this process's place: whoever ends this one leaves no server behind.
+        os.chdir(ROOT)
+        os.execve(command[0], command, env)  # noqa: S606 (no shell is wanted)
+    return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
 
 
 if __name__ == "__main__":
