@@ -1,4 +1,4 @@
-"""Draw the diagrams: `docs/diagrams/NAME.d2` becomes `docs/img/NAME.svg`, by D2."""
+"""Draw the diagrams: `docs/diagrams/NAME.d2` becomes `docs/images/NAME.svg`, by D2."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from docsite.pages import ROOT
 
 TEXTS = ROOT / "docs" / "diagrams"
-IMAGES = ROOT / "docs" / "img"
+IMAGES = ROOT / "docs" / "images"
 _STYLE = ("--theme", "1", "--pad", "10")
 
 
