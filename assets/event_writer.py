@@ -45,13 +45,15 @@ Preparation = Callable[[], Sequence[Event]]
 
 
 class EventWriter:
-    """Writes events in the order in which they come, as far as one kind allows.
+    """Writes events: those of one kind in the order in which they come.
 
-    writer = EventWriter(context)
-    writer.put(dg.AssetMaterialization("things", partition="2026-11-02"))
-    writer.put(LogLine("things 2026-11-02: committed"))
-    writer.put(lambda: [CheckResults(checks_of("things"))])
-    writer.close()
+    Example::
+
+        writer = EventWriter(context)
+        writer.put(dg.AssetMaterialization("things", partition="2026-11-02"))
+        writer.put(LogLine("things 2026-11-02: committed"))
+        writer.put(lambda: [CheckResults(checks_of("things"))])
+        writer.close()
     """
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
@@ -61,32 +63,48 @@ class EventWriter:
         self._preparations: dict[Future[Sequence[Event]], Preparation] = {}
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._starting = threading.Lock()
 
     def put(self, event: Event | Preparation) -> None:
         """Have it written soon. Any thread may call."""
-        if self._thread is None or self._pool is None:
-            self._pool = ThreadPoolExecutor(_PREPARED_AT_ONCE, "prepare-events")
-            self._thread = threading.Thread(target=self._run, name="write-events", daemon=True)
-            self._thread.start()
         if callable(event):
-            prepared = self._pool.submit(event)
+            prepared = self._started().submit(event)
             self._preparations[prepared] = event
         else:
+            self._started()
             prepared = Future()
             prepared.set_result([event])
         self._waiting.put(prepared)
 
+    def _started(self) -> ThreadPoolExecutor:
+        """The threads that prepare events; the one that writes runs."""
+        with self._starting:
+            if self._pool is None or self._thread is None:
+                self._pool = ThreadPoolExecutor(_PREPARED_AT_ONCE, "prepare-events")
+                self._thread = threading.Thread(target=self._run, name="write-events", daemon=True)
+                self._thread.start()
+            return self._pool
+
     def close(self) -> None:
-        """Wait until all is written. :raises Exception: what the storage refuses for good."""
+        """Wait until all is written.
+
+        :raises Exception: the first of what the storage refuses for good; all else is written.
+        """
         if self._thread is not None and self._pool is not None:
             self._waiting.put(None)
             self._thread.join()
             self._pool.shutdown()
             self._thread = None
         refused, self._refused = self._refused, []
+        errors: list[Exception] = []
         for event in refused:
-            for each in event() if callable(event) else [event]:
-                self._write([each])
+            try:
+                for each in event() if callable(event) else [event]:
+                    self._write([each])
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _run(self) -> None:
         ended = False
@@ -94,7 +112,7 @@ class EventWriter:
             waiting = [self._waiting.get()]
             while len(waiting) < _MOST_TOGETHER and not self._waiting.empty():
                 waiting.append(self._waiting.get())
-            ended = waiting[-1] is None
+            ended = None in waiting
             events: list[Event] = []
             for prepared in waiting:
                 if prepared is None:

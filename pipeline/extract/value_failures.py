@@ -68,7 +68,7 @@ class ListFailures:
         if each is None or not each.lists_failures:
             return FAIL_PARTITION
         if each.in_lanes:
-            return LaneFailures(each.max_failed_share, each.timeout_s, "", "each")
+            return LaneFailures(each.max_failed_share, each.timeout_s, parent="", key="each")
         above = next((one.endpoint for one in lists_of(endpoint) if one.endpoint), "")
         return cls(each.max_failed_share, each.timeout_s, above, "each")
 
@@ -87,6 +87,12 @@ class ListFailures:
             "failures": [each.to_json() for each in failed[:_MOST_LISTED]],
         }
 
+    @property
+    def _allowed(self) -> str:
+        if self.followed:
+            return "none may, since the next partition is committed"
+        return f"at most {self.max_failed_share:.1%} may (`{self.key}.max_failed_share`)"
+
     def check(self, failed: Sequence[FailedValue], values: int) -> None:
         """:raises ContractBroken: more of the values failed than may."""
         share = len(failed) / max(1, values)
@@ -103,12 +109,11 @@ class ListFailures:
         )
         if self.followed:
             leaves = (
-                " The next partition is committed, and does not read back for them. "
+                " The next partition does not read back for them. "
                 f"Materialize both partitions together.{leaves}"
             )
         raise ContractBroken(
-            f"{len(failed)} of {values} {noun} failed, and at most "
-            f"{self.max_failed_share:.1%} may ({self.key}.max_failed_share); the first is "
+            f"{len(failed)} of {values} {noun} failed, and {self._allowed}; the first is "
             f"`{first.value}`: {first.reason}{dot}{leaves}"
         )
 
@@ -149,7 +154,7 @@ class LaneFailures(ListFailures):
         counts["rows"] = with_rows
         counts["none"] += values - with_rows - len(failed)
         reasons = Counter((each.outcome, each.kind) for each in failed)
-        listed = sorted((each for each in failed), key=lambda each: not each.has_failed)
+        listed = sorted(failed, key=lambda each: not each.has_failed)
         return {
             "asked": values,
             "failed": sum(each.has_failed for each in failed),
@@ -165,9 +170,11 @@ class LaneFailures(ListFailures):
             return
         first = broken[0]
         text = (
-            f"{len(broken)} of {values} lanes failed, and at most {self.max_failed_share:.1%} may "
-            f"(`max_failed_share`); the first is `{first.value}`: {first.reason}"
+            f"{len(broken)} of {values} lanes failed, and {self._allowed}; the first is "
+            f"`{first.value}`: {first.reason}"
         )
+        if self.followed:
+            text += ". The next partition does not read back for them: materialize both together"
         if any(each.retryable for each in broken):
             raise ApiUnavailable(text)
         raise ContractBroken(text)

@@ -5,8 +5,7 @@ a region that is ill slows no other down.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator
 
 import httpx
 
@@ -22,7 +21,6 @@ from pipeline.lanes.sessions import AccountSessions
 from pipeline.messages import HttpRequest, HttpResponse
 from pipeline.ratelimit import Budget
 
-T = TypeVar("T")
 _MOST_SAID = 200
 _SIGNED_LATER = {"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"}
 
@@ -123,6 +121,3 @@ def operation_of(request: HttpRequest) -> AwsOperation:
     """The operation that a request calls."""
     assert request.call is not None
     return any_operation(request.call.service, request.call.operation)
-
-
-Reader = Callable[[HttpResponse], Awaitable[T]]

@@ -8,6 +8,7 @@ longest are closed when there are many: memory does not grow with the number of 
 import asyncio
 import json
 import os
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,7 +39,9 @@ from pipeline.redaction import keep_secrets_out
 T = TypeVar("T")
 OpenBudget = Callable[[Source], Budget]
 _OPEN: Final = 256
-"""Clients that are kept, whoever uses them."""
+"""Clients above which idle ones are closed."""
+_NO_NAME: Final = re.compile("[^a-z0-9]")
+_BUDGET_CHARS: Final = 60
 _IN_THREAD: Final = 32 * 1024
 """Bytes of a body from which on it is read in a thread."""
 
@@ -52,8 +55,11 @@ class LaneKey(NamedTuple):
 
     @property
     def budget(self) -> str:
-        """The name of its budget: the same for all sources."""
-        return "_".join(["aws", *self]).replace("-", "_").lower()[:60]
+        """The name of its budget: the same for all sources, and short enough for each store.
+
+        An account whose id is not known yet goes by its profile's name, which may have any letter.
+        """
+        return _NO_NAME.sub("_", "_".join(["aws", *self]).lower())[:_BUDGET_CHARS]
 
 
 @dataclass(eq=False)

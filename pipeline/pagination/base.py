@@ -218,8 +218,10 @@ class Paging(Model):
         return PageRequest(self.limit)
 
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
-        """The pages that can be requested at once, now that the first page is known, in order; "
-        "or None."""
+        """The pages that can be requested at once now that the first one is known, in order.
+
+        None if there are none: each page is requested when the one before it has come.
+        """
         return None
 
     def next_request(self, request: PageRequest, info: PageInfo) -> PageRequest | None:
@@ -231,7 +233,10 @@ class Paging(Model):
         return _place_of(request) == _place_of(self.first_request())
 
     def parameters(self, request: PageRequest) -> Mapping[str, Any]:
-        """Parameters of this page's request beside those of the template."""
+        """Query parameters of this page, for what no placeholder can say.
+
+        ``apicalypse`` has none: refuse it in ``problems``.
+        """
         return {}
 
     def extra_rows(self, request: PageRequest) -> int:
@@ -324,6 +329,8 @@ class Paging(Model):
 
     def may_shift(self, request: PageRequest) -> bool:
         """Whether rows may be passed over between this page and the one before, if they shift."""
+        if self.by_number:
+            return not self.is_first(request)
         first = self.first_request()
         return (request.page, request.offset, request.after) != (
             first.page,
