@@ -66,7 +66,8 @@ def test_a_row_later_than_the_margin_comes_when_its_day_is_loaded_again(
     api.upsert("release_dates", count=1, updated_at=seconds(DAY) - 3_700)
 
     def found() -> int:
-        return current(lake, "igdb", "release_dates", key=["id"], cursor="updated_at").num_rows
+        table = current(lake, "igdb", "release_dates", key=["id"], cursor="updated_at")
+        return int(table.num_rows)
 
     manifest = bench.run(days=[DAY]).manifest
     assert manifest.late_rows == 0
