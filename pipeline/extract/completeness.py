@@ -165,7 +165,7 @@ class CountReconciliation:
     :ivar chained: pages were named by the one before them.
     :ivar joined: pages began with the last row of the one before them.
     :ivar steady: no page has contradicted another one.
-    :ivar total_rose: a page had a higher total than one before it. Not kept.
+    :ivar total_rose: a page had a higher total than one before it.
     """
 
     counted: int | None = None
@@ -244,6 +244,7 @@ class CountReconciliation:
             "chained": self.chained,
             "joined": self.joined,
             "steady": self.steady,
+            "total_rose": self.total_rose,
         }
 
     @classmethod
@@ -257,6 +258,7 @@ class CountReconciliation:
             chained=data["chained"],
             joined=data["joined"],
             steady=data["steady"],
+            total_rose=data["total_rose"],
         )
 
 

@@ -28,7 +28,7 @@ told = json.load(sys.stdin)
 lake = Lake(boto3.client("s3", **told["s3"]), told["lake"])
 source = load_source(Path(told["file"]), {})
 outcome = read(source, lake, told["day"], budget=told["budget"])
-print([str(each.error) for each in outcome.failed], outcome.receipts[0].manifest.rows)
+print([str(each.error) for each in outcome.failed], outcome.results[0].manifest.rows)
 """
 
 

@@ -94,12 +94,12 @@ def perform(s3: S3, task: Task) -> Told:
     time.sleep(task.delay_s)
     ran = bench.run(run_id=task.run_id, wrap=_dies_in(task.die_in_answer))
     api.close()
-    receipts = ran.outcome.results
+    results = ran.outcome.results
     return Told(
-        [receipt.outcome for receipt in receipts],
+        [result.outcome for result in results],
         [str(failed.error) for failed in ran.outcome.failed],
-        [receipt.manifest.generation for receipt in receipts],
-        sum(receipt.manifest.resumed_pages for receipt in receipts),
+        [result.manifest.generation for result in results],
+        sum(result.manifest.resumed_pages for result in results),
         operations,
     )
 

@@ -52,7 +52,7 @@ def test_the_limit_without_a_header_for_its_interval() -> None:
         {"interval": "b"},
         {"limit": "a", "interval": "b", "interval_s": 1},
     ):
-        with pytest.raises(ValueError, match="set limit, and one of interval"):
+        with pytest.raises(ValueError, match="set `limit`, and one of `interval`"):
             RateHeadersConfig.model_validate(odd)
 
 

@@ -320,7 +320,7 @@ def test_a_value_that_does_not_fit_its_column_is_refused(lake: Lake) -> None:
         (
             "key: [id]\nhash: {m: sha256}\ncolumns: {m: string}\ncache: low",
             SALTED,
-            "`cache` keeps responses as they came",
+            "`cache` stores responses as they came",
         ),
         (
             "key: [id]\nhash: {m: sha256}\ncolumns: {m: string}\nwhere: {m: x}",
