@@ -61,6 +61,12 @@ def find(name: str, folders: str) -> Path:
     )
 
 
+def as_asked_for(file: Path, source: str) -> str:
+    """What `make check-source` takes: the name, where it looks for sources; else the file."""
+    folders = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
+    return source if file in files_in([each for each in folders if each]) else str(file)
+
+
 def check(name: str, wanted: Wanted, console: Console) -> int:
     """Look at endpoints; 1 if one has a doubt that breaks, 2 if the YAML is wrong."""
     try:

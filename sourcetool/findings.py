@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
-from pipeline.errors import AuthError, HeadraceError, Retryable
+from pipeline.errors import AuthError, HeadraceError, Retryable, counted
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
@@ -196,8 +196,9 @@ def _keys(seen: Seen) -> Iterator[Doubt]:
             continue
         unique = page.table.select(columns).group_by(columns).aggregate([]).num_rows
         if unique < page.table.num_rows:
+            twice = counted(page.table.num_rows - unique, "row")
             yield Doubt(
-                f"page {number} has {page.table.num_rows - unique:,} rows with the key of another",
+                f"page {number} has {twice} with the key of another",
                 "add the column to key that tells them apart",
                 breaks=True,
             )
