@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
 from pipeline.config.folders import files_in, name_in
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from resources.budget import BudgetResource, default_budget_folder
@@ -111,8 +111,10 @@ def _write(seen: Seen, wanted: Wanted, console: Console) -> None:
     rows = rows.slice(0, wanted.rows or None)
     pq.write_table(rows, str(wanted.into), compression="zstd")
     if not wanted.as_json:
+        are = "is" if rows.num_rows == 1 else "are"
         console.print(
-            f"{rows.num_rows:,} rows of {seen.name} are in {wanted.into}", highlight=False
+            f"{counted(rows.num_rows, 'row')} of {seen.name} {are} in {wanted.into}",
+            highlight=False,
         )
 
 

@@ -274,7 +274,7 @@ def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:
         )
     elif without := came[0][cursor].null_count:
         yield Doubt(
-            f"{without:,} rows have no {cursor}",
+            f"{counted(without, 'row')} {'has' if without == 1 else 'have'} no {cursor}",
             "they land with the first partition only: is it the right cursor?",
         )
 

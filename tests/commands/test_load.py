@@ -87,10 +87,10 @@ def test_days_are_loaded_and_one_is_read_again(
     capsys.readouterr()
     rows.append({"id": 6, "at": f"{DAYS[0]}T23:59:59Z", "name": "new"})
     assert main(["load", "shop/things", "--days", DAYS[1], "--json"]) == 0
-    said = capsys.readouterr()
-    [line] = said.out.splitlines()
+    printed = capsys.readouterr()
+    [line] = printed.out.splitlines()
     assert json.loads(line)["partition"] == DAYS[1]
-    assert f"things {DAYS[1]}: committed, 4 rows (1 late) in 1 file, generation" in said.err
+    assert f"things {DAYS[1]}: committed, 4 rows (1 late) in 1 file, generation" in printed.err
     assert names(lake) == {(day, "new") for day in DAYS}
     assert main(["verify", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

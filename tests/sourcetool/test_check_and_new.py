@@ -359,7 +359,7 @@ def test_what_a_proposal_is_not_sure_of_is_said_as_in_its_file_and_the_next_comm
 
 def test_one_is_no_plural(api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def twice(request: Request) -> Response:
-        return json_answer([{"id": 1, "name": "a"}, {"id": 1, "name": "b"}, {"id": 2}])
+        return json_answer([{"id": 1, "name": "a"}, {"id": 1, "name": "a"}, {"id": 2}])
 
     with serving(Starlette(routes=[Route("/things", twice)])) as url:
         file = tmp_path / "shop.yaml"
