@@ -12,6 +12,8 @@ from pipeline.errors import AuthError, HeadraceError, Retryable, counted
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
+from pipeline.extract.seen_rows import row_digests
+from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
@@ -51,7 +53,7 @@ def _remedy(error: HeadraceError) -> str:
         return "correct auth, or the settings that hold the key or the secret, and look again"
     if isinstance(error, Retryable):
         return "is base_url right, and the API up? Then look again"
-    return "correct the YAML, and look again"
+    return "correct the YAML, or the API, and look again"
 
 
 def _rows(seen: Seen) -> Iterator[Doubt]:
@@ -194,14 +196,7 @@ def _keys(seen: Seen) -> Iterator[Doubt]:
     for number, page in enumerate(seen.pages, 1):
         if page.table.num_rows == 0:
             continue
-        unique = page.table.select(columns).group_by(columns).aggregate([]).num_rows
-        if unique < page.table.num_rows:
-            twice = counted(page.table.num_rows - unique, "row")
-            yield Doubt(
-                f"page {number} has {twice} with the key of another",
-                "add the column to key that tells them apart",
-                breaks=True,
-            )
+        yield from _shared(number, page.table, columns, seen.endpoint.cursor)
     if len(seen.pages) > 1 and seen.endpoint.proven and seen.endpoint.overlaps:
         last, first = seen.pages[0].info.last, seen.pages[1].info.first
         if last is not None and first is not None and last != first:
@@ -211,6 +206,36 @@ def _keys(seen: Seen) -> Iterator[Doubt]:
                 "is the sort by the key, and the offset counted in rows? else overlap: false",
                 breaks=not _joins(last, first),
             )
+
+
+def _shared(number: int, table: pa.Table, key: list[str], cursor: str | None) -> Iterator[Doubt]:
+    """Rows of a page that share a key: the same one again, an older version, or another row."""
+    names = [name for name in table.column_names if name != EXTRACTED_AT]
+    by = [*dict.fromkeys([*key, *([cursor] if cursor and cursor in names else [])])]
+    keys, versions = (_distinct(table, columns) for columns in (key, by))
+    rows = _distinct(table, names)
+    if rows > versions:
+        yield Doubt(
+            f"page {number} has {counted(rows - versions, 'row')} with the key of another",
+            "add the column to key that tells them apart",
+            breaks=True,
+        )
+    if older := versions - keys:
+        yield Doubt(
+            f"page {number} has {counted(older, 'older version')} of rows, by {cursor}; "
+            "the latest is kept",
+            "if these are rows of their own, add the column to key that tells them apart",
+        )
+    if again := table.num_rows - rows:
+        yield Doubt(
+            f"page {number} has {counted(again, 'row')} again, equal in all columns; "
+            "one of each is kept",
+            "is there a column that tells them apart? Else nothing is to be done",
+        )
+
+
+def _distinct(table: pa.Table, columns: Sequence[str]) -> int:
+    return len({*row_digests(table, columns).tolist()})
 
 
 def _joins(last: Key, first: Key) -> bool:

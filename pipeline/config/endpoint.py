@@ -139,8 +139,10 @@ class Endpoint(Model):
     )
     key: Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])] = (
         Field(
-            description="the columns that identify a row; none: rows have no key, all of them are "
-            "kept, and a partition is replaced as a whole"
+            description="the columns that identify a row. Of rows with one key the latest by the "
+            "cursor is kept; rows that differ, with equal cursors or none, or in pages that go by "
+            "the key, are refused. none: rows have no key, all of them are kept, and a partition "
+            "is replaced as a whole"
         )
     )
     whole: bool = Field(

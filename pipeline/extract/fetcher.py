@@ -32,7 +32,6 @@ from pipeline.extract.page_checks import (
     check_keys,
     check_names,
     check_order,
-    check_shared_keys,
     edges_of,
     ends,
     in_order_of,
@@ -45,6 +44,7 @@ from pipeline.extract.page_checks import (
 )
 from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
 from pipeline.extract.prefetch import ParseBatcher
+from pipeline.extract.shared_keys import check_shared_keys
 from pipeline.hooks import load_function, transformed
 from pipeline.http.classify import (
     ResponseKind,

@@ -3,8 +3,8 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,14 +12,12 @@ import pyarrow.compute as pc
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.placeholders import may_come
-from pipeline.errors import ContractBroken, cut
+from pipeline.errors import ContractBroken
 from pipeline.extract.seen_rows import row_digests
+from pipeline.extract.shared_keys import shared_key_of_page
 from pipeline.pagination import SharedRows
 from pipeline.pagination.page import Key, Keys, PageRequest
 from pipeline.partitions.base import is_folder_column
-
-_MOST_SHOWN: Final = 8
-"""Columns of a row that a message shows."""
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -151,59 +149,6 @@ def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -
             )
 
 
-def check_shared_keys(table: pa.Table, endpoint: Endpoint) -> None:
-    """Whether rows of one page with the same key are equal, or tell by the cursor which is later.
-
-    :raises ContractBroken: two of them differ, and neither is later.
-    """
-    key = [name for name in endpoint.key if name in table.column_names]
-    if not key or table.num_rows < 2 or len(key) < len(endpoint.key):
-        return
-    cursor = endpoint.cursor if endpoint.cursor in table.column_names else None
-    by = [*dict.fromkeys([*key, *([cursor] if cursor else [])])]
-    if table.select(by).group_by(by, use_threads=False).aggregate([]).num_rows == table.num_rows:
-        return
-    first: dict[int, tuple[int, int]] = {}
-    named = row_digests(table, by)
-    rows = row_digests(table, table.column_names)
-    pairs = []
-    for at, (name, row) in enumerate(zip(named.tolist(), rows.tolist(), strict=True)):
-        earlier = first.setdefault(name, (at, row))
-        if earlier[1] != row:
-            pairs.append((earlier[0], at))
-    if pairs:
-        raise shared_key_error(table.take([*pairs[0]]), key, len(pairs), "")
-
-
-def shared_key_error(pair: pa.Table, key: Sequence[str], number: int, hint: str) -> ContractBroken:
-    """The error of two rows of one key that differ.
-
-    :param pair: the two rows. :param number: how many such keys there are.
-    :param hint: a remedy that fits the endpoint besides.
-    """
-    named = pair.select(list(key)).slice(0, 1).to_pylist()[0]
-    one, other = pair.to_pylist()
-    differs = [name for name in pair.column_names if one[name] != other[name]]
-    shown = [*dict.fromkeys([*key, *differs])][:_MOST_SHOWN]
-    rows = " and ".join(f"`{_plain({n: row[n] for n in shown})}`" for row in (one, other))
-    more = f" ({number:,} such rows)" if number > 1 else ""
-    remedies = [
-        f"which column tells them apart, such as `{differs[0]}`: add it to `key`",
-        *([hint] if hint else []),
-        "whether the rows have no key at all: say `key: none`",
-    ]
-    listed = "; ".join(f"{number}. {remedy}" for number, remedy in enumerate(remedies, 1))
-    return ContractBroken(
-        f"Two rows share the key `{_plain(named)}` and differ in `{'`, `'.join(differs[:8])}`: "
-        f"{cut(rows, 400)}{more}; expected a key that no other row has, or a later `cursor` of one "
-        f"of them. Check: {listed}"
-    )
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(v) if isinstance(v, date) else v for name, v in row.items()}
-
-
 def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
     """The rows after the user's function, in the order in which pages go.
 
@@ -244,7 +189,7 @@ def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:
 def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> None:
     """Hold the keys of a page against what was asked for, if pages go by the key.
 
-    :raises ContractBroken: a key is null, or the rows are not in the order asked for.
+    :raises ContractBroken: a key is null, comes twice, or is not in the order asked for.
     """
     if not endpoint.by_key or table.num_rows == 0:
         return
@@ -255,8 +200,7 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
     wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
     at = pc.index(wrong, True).as_py()
     if at >= 0 and later[at].equals(earlier[at]):
-        hint = "whether the rows come in another order: say `order: none`"
-        raise shared_key_error(table.slice(at, 2), endpoint.key_of_rows, 1, hint)
+        raise shared_key_of_page(table.slice(at, 2), endpoint)
     if at >= 0:
         raise ContractBroken(
             f"The page has `{endpoint.key_of_rows[0]}` = {later[at].as_py()} after "

@@ -35,8 +35,8 @@ import pyarrow.compute as pc
 from pipeline.decode.types import INSTANT, instants
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
-from pipeline.extract.page_checks import shared_key_error
 from pipeline.extract.seen_rows import Digests, row_digests
+from pipeline.extract.shared_keys import shared_key_error
 from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.lake.manifest import ManifestFile
 from pipeline.lake.read import key_rows, tables_of

@@ -3,6 +3,7 @@
 import logging
 import threading
 import warnings
+from concurrent.futures import Future
 
 import dagster as dg
 import pytest
@@ -100,3 +101,40 @@ def test_what_is_refused_for_good_fails_the_step_and_sync_tells_it() -> None:
 
     with dg.instance_for_test() as instance:
         assert not run(instance, lambda writer: writer.put(refused)).success
+
+
+def test_what_is_refused_for_good_takes_nothing_else_down() -> None:
+    def refused() -> list[Event]:
+        raise LakeUnavailable("S3 does not respond", wait_s=1.0)
+
+    calls: list[int] = []
+
+    def later() -> list[Event]:
+        calls.append(1)
+        return refused() if len(calls) == 1 else [made("2")]
+
+    def body(writer: EventWriter) -> None:
+        writer.put(refused)
+        writer.put(later)
+
+    with dg.instance_for_test() as instance:
+        assert not run(instance, body).success
+        assert recorded(instance) == ["2"]
+
+
+def test_an_event_behind_the_end_does_not_hold_the_end_up() -> None:
+    """Another thread puts an event while the step closes the writer: both come in one batch."""
+
+    def body(writer: EventWriter) -> None:
+        for event in (LogLine("in time"), None, LogLine("late")):
+            prepared: Future[list[Event]] | None = Future() if event else None
+            if prepared is not None and event is not None:
+                prepared.set_result([event])
+            writer._waiting.put(prepared)  # type: ignore[arg-type]
+        writing = threading.Thread(target=writer._run, daemon=True)
+        writing.start()
+        writing.join(30)
+        assert not writing.is_alive()
+
+    with dg.instance_for_test() as instance:
+        assert run(instance, body).success

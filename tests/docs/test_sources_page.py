@@ -176,6 +176,7 @@ OTHERS = [
     for page in sorted(HOW_TO.glob("*.md"))
     for number, block in enumerate(blocks_of(page.name))
     if not block.startswith("--8<--")  # a file of examples/, which has tests of its own
+    and "type: assets.component." not in block  # a `defs.yaml`: tests/assets/test_component.py
 ]
 
 

@@ -121,6 +121,7 @@ def of_filter(params: Mapping[str, str], headers: Mapping[str, str]) -> Response
     return said([{"id": len(name[1])}])
 
 
+VERSIONS = [{"id": n // 2, "at": f"2026-11-04T0{n % 2}:00:00Z", "state": n % 2} for n in range(6)]
 IDS = [{"id": n} for n in range(1, 8)]
 TOKENS = "paging: {kind: token, limit: 2, next: next}\nrows: data\nkey: [id]"
 WALKS: dict[str, Walk] = {
@@ -309,6 +310,26 @@ WALKS: dict[str, Walk] = {
         "`key: none`",
         "key: none",
         2,
+    ),
+    "versions of a row in pages by key": Walk(
+        in_pages(VERSIONS),
+        "request: {params: {offset: '{offset}', since: '{start}', until: '{end}'}}\n"
+        "paging: {kind: offset, limit: 3, total: total}\nrows: data\nkey: [id]\n"
+        "cursor: at\ncolumns: {at: 'timestamp[iso]'}",
+        "`order: none` at the endpoint and `overlap: false` in `paging`, and the latest by `at` is",
+        "request: {params: {offset: '{offset}', since: '{start}', until: '{end}'}}\n"
+        "paging: {kind: offset, limit: 3, total: total, overlap: false}\nrows: data\nkey: [id]\n"
+        "order: none\ncursor: at\ncolumns: {at: 'timestamp[iso]'}",
+        3,
+    ),
+    "a key of pages that lacks a column": Walk(
+        in_pages([{"id": n // 2, "country": "DEFR"[n % 2 * 2 :][:2]} for n in range(6)]),
+        "request: {params: {offset: '{offset}'}}\npaging: {kind: offset, limit: 3, total: total}\n"
+        "rows: data\nkey: [id]",
+        "such as `country`: add it to `key`;",
+        "request: {params: {offset: '{offset}'}}\npaging: {kind: offset, limit: 3, total: total}\n"
+        "rows: data\nkey: [id, country]",
+        6,
     ),
     "a key that no row has": Walk(
         always([{"no": 1}, {"no": 2}]), "key: [id]", "`key` names it", "key: [no]", 2

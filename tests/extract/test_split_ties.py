@@ -55,7 +55,7 @@ def test_two_rows_of_one_key_on_two_pages_are_refused_and_not_passed_over(lake: 
     (failed,) = outcome.failed
     assert isinstance(failed.error, ContractBroken)
     assert "Two rows share the key `{'id': 10}` and differ in `country`" in str(failed.error)
-    assert "add it to `key`" in str(failed.error)
+    assert "add it to `key`, with another kind of paging" in str(failed.error)
 
 
 @pytest.mark.parametrize("copies", [1, 2])

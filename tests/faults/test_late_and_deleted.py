@@ -58,6 +58,24 @@ def test_late_rows_are_counted_with_the_largest_lateness(
     assert table.num_rows == len(api.rows("release_dates")) - 1
 
 
+def test_a_row_later_than_the_margin_comes_when_its_day_is_loaded_again(
+    api: Emulator, lake: Lake
+) -> None:
+    bench = Bench(igdb(api, only=["release_dates"], start="2025-12-30"), lake)
+    bench.run(days=["2025-12-30", DAY_BEFORE])
+    api.upsert("release_dates", count=1, updated_at=seconds(DAY) - 3_700)
+
+    def found() -> int:
+        table = current(lake, "igdb", "release_dates", key=["id"], cursor="updated_at")
+        return int(table.num_rows)
+
+    manifest = bench.run(days=[DAY]).manifest
+    assert manifest.late_rows == 0
+    assert found() == len(api.rows("release_dates")) - 1
+    bench.run(days=[DAY_BEFORE])
+    assert found() == len(api.rows("release_dates"))
+
+
 def swept(bench: Bench, name: str) -> SweepResult:
     async def main() -> SweepResult:
         memory = ratelimit.open_budget("igdb", LIMITS, "memory")

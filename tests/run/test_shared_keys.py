@@ -117,7 +117,8 @@ def test_rows_of_one_key_that_nothing_tells_apart_are_refused_with_both_and_the_
         assert "'id': 0}` and differ in `country`" in said
         assert "'country': 'DE'" in said or "'country': 'FR'" in said
         assert "1. which column tells them apart, such as `country`: add it to `key`" in said
-        assert "say `key: none`" in said
+        assert "say `key: none` (the current state is then the newest partition alone)" in said
+        assert "report it to the API's owner" in said
         more = CURSOR if with_cursor else ""
         (manifest,) = extract(source_at(url, size, more, "[id, country]"), lake, "things", DAY, NOW)
     assert manifest.rows == 9
@@ -179,6 +180,53 @@ def test_a_page_by_key_whose_rows_share_it_says_both(lake: Lake) -> None:
         )
         outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
     assert "Two rows share the key `{'id': 0}` and differ in `name`" in str(outcome.failed[0].error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("offset", "say `order: none` at the endpoint and `overlap: false` in `paging`"),
+        ("keyset", "say a kind of paging that does not go by the key, such as `cursor` or `page`"),
+    ],
+)
+def test_versions_in_a_page_by_key_are_refused_and_their_cursor_is_not_called_a_key(
+    kind: str, way: str, lake: Lake
+) -> None:
+    rows: Rows = [{"id": n // 2, "at": f"2026-11-02T0{n % 2}:00:00Z"} for n in range(8)]
+
+    async def answer(request: Request) -> Response:
+        given = request.query_params
+        first = int(given.get("offset", "0"))
+        return JSONResponse(
+            [r for r in rows if r["id"] > int(given.get("after", "-1"))][first:][:4]
+        )
+
+    place = {"offset": "offset", "keyset": "after"}[kind]
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            retries: {{errors: 0}}
+            endpoints:
+              things:
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+                request:
+                  params: {{from: "{{start}}", to: "{{end}}", {place}: "{{{place}}}"}}
+                paging: {{kind: {kind}, limit: 4}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+    said = str(outcome.failed[0].error)
+    assert (
+        "expected each key once, since pages go by it. Check: 1. whether they are versions" in said
+    )
+    assert f"{way}, and the latest by `at` is kept" in said
+    assert "add it to `key`" not in said
+    assert "report it to the API's owner" in said
 
 
 def test_equal_rows_of_a_page_by_key_are_dropped_and_counted(lake: Lake) -> None:

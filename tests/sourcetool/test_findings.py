@@ -303,3 +303,50 @@ def test_an_api_that_compares_times_as_texts_is_noticed(
         assert check(str(file), Wanted([], 2, 5), console) == 0
     assert isinstance(console.file, io.StringIO)
     assert ("write the bounds as its rows are" in console.file.getvalue()) is doubted
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "found"),
+    [
+        (
+            [(1, 1, "a"), (2, 1, "b"), (2, 2, "c"), (3, 1, "d")],
+            0,
+            "? page 1 has 1 older version of rows, by updated; the latest is kept",
+        ),
+        (
+            [(1, 1, "a"), (2, 1, "b"), (2, 1, "b"), (3, 1, "d")],
+            0,
+            "? page 1 has 1 row again, equal in all columns; one of each is kept",
+        ),
+        (
+            [(1, 1, "a"), (2, 1, "b"), (2, 1, "c"), (3, 1, "d")],
+            1,
+            "✗ shop/things, page: Two rows share the key",
+        ),
+    ],
+)
+def test_only_rows_of_one_key_that_nothing_tells_apart_break(
+    tmp_path: Path, rows: list[tuple[int, int, str]], code: int, found: str
+) -> None:
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0) - timedelta(days=1)
+    sent = [
+        {"id": key, "updated": f"{day + timedelta(hours=hour):%Y-%m-%dT%H:%M:%SZ}", "state": state}
+        for key, hour, state in rows
+    ]
+
+    async def answer(request: Request) -> Response:
+        low, high = request.query_params.get("from", ""), request.query_params["to"]
+        return json_answer([row for row in sent if low <= str(row["updated"]) < high])
+
+    file = tmp_path / "shop.yaml"
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        file.write_text(
+            f"source: shop\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n  things:\n"
+            '    request: {params: {from: "{start}", to: "{end}"}}\n    key: [id]\n'
+            '    cursor: updated\n    columns: {updated: "timestamp[iso]"}\n'
+        )
+        console = Console(file=io.StringIO(), width=300, soft_wrap=True)
+        assert check(str(file), Wanted([], 2, 5), console) == code
+    assert isinstance(console.file, io.StringIO)
+    assert found in console.file.getvalue()
+    assert ("would lose or mix up rows" in console.file.getvalue()) is bool(code)
