@@ -367,7 +367,7 @@ def test_one_is_no_plural(api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             f"source: shop\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n"
             "  things: {key: [id], columns: {id: int64}}\n"
         )
-        assert "page 1 has 1 row with the key of another" in run_check(file)[1]
+        assert "page 1 has 1 row again, equal in all columns" in run_check(file)[1]
     monkeypatch.setenv("HEADRACE_SOURCES", str(file))
     console = Console(file=io.StringIO(), width=120)
     assert validate(console) == 0
