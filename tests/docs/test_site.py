@@ -6,11 +6,12 @@ import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from docsite import diagrams, look
-from docsite.pages import ROOT, pages, stage
+from docsite.pages import LINK, ROOT, pages, stage
 from docsite.reference import checks, column_types, errors, generated, manifest
 from tests.support.copies import copy_of_project
 
@@ -132,6 +133,17 @@ def test_no_page_is_too_long() -> None:
         if page.as_posix() not in LONGER
     }
     assert {page: lines for page, lines in found.items() if lines > MOST_LINES} == {}
+
+
+def test_a_link_leads_somewhere_in_a_clone_too() -> None:
+    """The site has pages that are made from code, which nobody finds beside the others."""
+    nowhere = [
+        f"{page}: {link}"
+        for page in pages()
+        for link in LINK.findall((ROOT / page).read_text(encoding="utf-8"))
+        if ":" not in link and not (ROOT / page.parent / unquote(link)).exists()
+    ]
+    assert nowhere == []
 
 
 def test_staging_writes_only_what_changed(tmp_path: Path) -> None:
