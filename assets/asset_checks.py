@@ -7,10 +7,9 @@ import dagster as dg
 
 from assets.failures import end, report_of_error
 from assets.metadata import proof_in_words, unended
-from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError
+from pipeline.errors import HeadraceError, counted
 from pipeline.lake.index import ManifestIndex, read_all
 from pipeline.lake.maintenance import damaged_files, mend
 from pipeline.lake.paths import PartitionPaths

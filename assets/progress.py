@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from assets.charts import RequestBins, request_chart
+from pipeline.errors import counted
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
 from resources.api import ApiClient
@@ -130,11 +131,6 @@ def _values(outcome: RunOutcome) -> str:
         return ""
     read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
     return f"{read:,} of {of_all:,} parents or values read, "
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def requests_over_time(

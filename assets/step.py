@@ -26,7 +26,6 @@ from assets.materializations import MaterializationRecorder
 from assets.partitions import requested_partitions
 from assets.progress import (
     RequestTimeline,
-    counted,
     line,
     report,
     requests_over_time,
@@ -34,7 +33,7 @@ from assets.progress import (
 )
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError
+from pipeline.errors import HeadraceError, counted
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
@@ -208,9 +207,10 @@ class Step:
 
     def _done(self, lake: ObjectStore, client: ApiClient, result: PartitionResult) -> None:
         manifest = result.manifest
+        late = f" ({manifest.late_rows:,} late)" if manifest.late_rows else ""
         self._info(
             f"{result.endpoint} {manifest.partition}: {result.outcome}, "
-            f"{counted(manifest.rows, 'row')} in {counted(len(manifest.files), 'file')}, "
+            f"{counted(manifest.rows, 'row')}{late} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
         if result.outcome == "committed":

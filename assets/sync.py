@@ -28,10 +28,9 @@ from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, fail, report_of_error
 from assets.heartbeat import heartbeat
 from assets.metadata import materialization_of
-from assets.progress import counted
 from assets.specs import asset_key
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError
+from pipeline.errors import HeadraceError, counted
 from pipeline.lake.index import read_all, read_committed
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths, manifests_folder

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from assets.failures import fail
-from assets.progress import counted, requests_over_time
+from assets.progress import requests_over_time
 from pipeline.config.source import Source
-from pipeline.errors import HeadraceError
+from pipeline.errors import HeadraceError, counted
 from pipeline.ratelimit import Minute
 from resources import ApiResource
 

@@ -160,10 +160,10 @@ def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
 
 
 def _load(given: argparse.Namespace) -> int:
-    code = dagster_runs.load(given.what, given.days, quiet=given.json)
+    days = dagster_runs.partitions_of(given.what, given.days)  # once: midnight may pass
+    code = dagster_runs.load(given.what, "...".join(days), quiet=given.json)
     if code or not given.json:
         return code
-    days = dagster_runs.days_range(given.days or dagster_runs.today())
     return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
 
 

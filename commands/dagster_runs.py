@@ -3,33 +3,41 @@
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from commands import choice
 from local import dagster_cli
 from local.instance import prepare_home
 from local.paths import ROOT
 from local.process import LocalError
+from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
 
 
-def today() -> str:
-    """The partition of days that now lies in, UTC."""
-    return datetime.now(UTC).date().isoformat()
+def partitions_of(what: str, days: str | None) -> tuple[str, str]:
+    """The first and the last partition to load.
+
+    :param days: ``A`` or ``A...B``; None: the partition that is running now.
+    :raises HeadraceError: the sources have no such endpoint or partition.
+    """
+    selection(what)
+    return choice.partitions_chosen(choice.endpoint_named(what), days)
 
 
 def load(what: str, days: str | None, *, quiet: bool = False) -> int:
     """Materialize a partition or a range of them. :return: 1 if the run failed.
 
     :param quiet: the log goes to standard error, line by line.
+    :raises HeadraceError: as ``partitions_of``: Dagster has not started.
     """
-    first, last = days_range(days or today())
+    first, last = partitions_of(what, days)
     partitions = (
         ["--partition", first] if first == last else ["--partition-range", f"{first}...{last}"]
     )
@@ -41,15 +49,19 @@ def sweep(what: str) -> int:
     """Materialize the asset of the keys that are gone. :return: 1 if the run failed."""
     if "/" not in what:
         raise ConfigError(f"sweep reads one endpoint: expected SOURCE/ENDPOINT, found `{what}`")
-    return _run(
-        ["asset", "materialize", "-f", "definitions.py", "--select", selection(f"{what}_gone")]
-    )
+    chosen = ["--select", selection(f"{what}_gone")]
+    source, endpoint = choice.endpoint_named(what), what.partition("/")[2]
+    if not source.endpoints[endpoint].sweep:
+        raise ConfigError(f"`{what}` has no sweep: say `sweep: true` in its YAML")
+    return _run(["asset", "materialize", "-f", "definitions.py", *chosen])
 
 
 def sync(source: str) -> int:
     """Tell Dagster from the manifests what the lake has. :return: 1 if the run failed."""
     if source and not _NAME.fullmatch(source):
         raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
+    if source:
+        choice.source_named(source)
     config = {"ops": {"tell_dagster": {"config": {"source": source}}}}
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         file = Path(folder, "config.yaml")
@@ -59,10 +71,10 @@ def sync(source: str) -> int:
 
 def backfill(source: str, days: str) -> int:
     """Queue a run a partition of the source's job. :return: 1 if Dagster refused."""
-    first, last = days_range(days)
-    return _run(
-        ["job", "backfill", "-j", f"{source}_daily", "--from", first, "--to", last, "--noprompt"]
-    )
+    known = choice.source_named(source)
+    first, last = choice.partitions_chosen(known, days)
+    job = f"{source}_{known.partitions.frequency}"
+    return _run(["job", "backfill", "-j", job, "--from", first, "--to", last, "--noprompt"])
 
 
 def selection(what: str) -> str:
@@ -75,26 +87,21 @@ def selection(what: str) -> str:
     return f'key:"{what}"' if "/" in what else f"group:{what}"
 
 
-def days_range(days: str) -> tuple[str, str]:
-    """The first and the last partition of ``A`` or ``A...B``.
-
-    :raises ConfigError: it is neither.
-    """
-    first, separator, last = days.partition("...")
-    if not first or (separator and not last):
-        raise ConfigError(f"--days is `{days}`: expected one partition, or two as A...B")
-    return first, last or first
-
-
 def _run(arguments: Sequence[str], *, quiet: bool = False) -> int:
+    """Run Dagster; the folder of its log stays if that failed, since the message names it."""
+    Settings.read(os.environ)
     screen = partial(dagster_cli.PlainScreen, sys.stderr) if quiet else None
-    with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
-        log = Path(folder, "dagster.log")
-        try:
-            seconds = dagster_cli.run(dagster_cli.dagster(*arguments), environment(), log, screen)
-        except LocalError as error:
-            print(f"headrace: {error}", file=sys.stderr)
-            return 1
+    folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+    log, failed = folder / "dagster.log", False
+    try:
+        seconds = dagster_cli.run(dagster_cli.dagster(*arguments), environment(), log, screen)
+    except LocalError as error:
+        failed = True
+        print(f"headrace: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"Done in {seconds:.0f} s.", file=sys.stderr if quiet else sys.stdout)
     return 0
 

@@ -2,20 +2,23 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.errors import counted
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import paths_of_record
 from pipeline.lake.stores.base import ObjectStore
+from pipeline.partitions import SCHEMES
 
 _COLUMNS = (
     "endpoint", "partition", "window (UTC)", "rows", "late", "files", "size", "complete by", "age",
 )  # fmt: skip
+_MOST_MISSING = 5
 _LEFT_ALIGNED = {"endpoint", "partition", "window (UTC)", "complete by"}
 
 
@@ -49,11 +52,60 @@ def show(
         Console(width=None if sys.stdout.isatty() else 160).print(table(shown, datetime.now(UTC)))
         left_out = sum(map(len, endpoints.values())) - len(shown)
         if left_out:
-            print(f"{left_out:,} older partitions are not shown; --all shows them.")
+            are = "is" if left_out == 1 else "are"
+            print(f"{counted(left_out, 'older partition')} {are} not shown; --all shows them.")
+        for sentence in gaps(shown):
+            print(sentence)
     if not shown:
         where = f" of {what}" if what else ""
         print(f"Nothing{where} is committed in {lake.url()}.", file=sys.stderr)
     return 0 if shown else 1
+
+
+def gaps(shown: Sequence[Manifest]) -> list[str]:
+    """A sentence on each endpoint that lacks partitions between its first and its last one shown.
+
+    A snapshot lacks none: nobody can ask for what was there on a day that is over.
+    """
+    of_endpoint = defaultdict[str, set[str]](set)
+    for manifest in shown:
+        if manifest.endpoint_kind != "snapshot":
+            of_endpoint[f"{manifest.source}/{manifest.endpoint}"].add(manifest.partition)
+    sentences = []
+    several = len({(manifest.source, manifest.endpoint) for manifest in shown}) > 1
+    for name, partitions in of_endpoint.items():
+        missing, noun = _missing(partitions)
+        if not missing:
+            continue
+        named = ", ".join(missing[:_MOST_MISSING])
+        more = len(missing) - _MOST_MISSING
+        sentences.append(
+            f"{f'{name}: ' if several else ''}{counted(len(missing), noun)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing between the first and the last: "
+            f"{named}{f' and {more:,} more' if more > 0 else ''}"
+        )
+    return sentences
+
+
+def _missing(partitions: Collection[str]) -> tuple[list[str], str]:
+    """The keys that are not there between the first and the last, and what one is called.
+
+    The kind of partitions is the one whose keys they all are: a lake does not say.
+    """
+    first, last = min(partitions), max(partitions)
+    for kind, scheme_type in SCHEMES:
+        try:
+            scheme = scheme_type(kind=kind)
+            for key in partitions:
+                scheme.parse(key)
+        except ValueError:  # another kind, or one that needs more than its name
+            continue
+        begin, end, missing = scheme.parse(first), scheme.parse(last), list[str]()
+        while (begin := scheme.after(begin)) < end:
+            if (key := scheme.key(begin)) not in partitions:
+                missing.append(key)
+        return missing, scheme.noun
+    return [], "partition"
 
 
 def committed_endpoints(

@@ -4,6 +4,7 @@
 ``source.endpoint_current`` has one row a key. Only the tables that the SQL names are opened.
 """
 
+import difflib
 import io
 import json
 import re
@@ -13,12 +14,16 @@ from typing import Any
 
 import pyarrow.csv as pa_csv
 
+from commands.choice import is_endpoint
 from commands.lake_table import committed_endpoints
 from pipeline.errors import ConfigError, ReadRefused
 from pipeline.lake.read import current, dataset
 from pipeline.lake.stores.base import ObjectStore
 
 _CURRENT = "_current"
+_UNTRUE = re.compile(r' because schema "[^"]*" does not exist|!?\nDid you mean "[^"]*"\?')
+"""What DuckDB says of a table that is not there: only the tables of the SQL are made known to it,
+so that a schema that is missing, or a table of its own, is no reason and no remedy."""
 _TABLE = re.compile(r'\b(?:from|join)\s+"?([a-z]\w*)"?\s*\.\s*"?([a-z]\w*)"?', re.IGNORECASE)
 
 
@@ -52,8 +57,11 @@ def run(
                 relation.show(max_rows=200, max_width=160)
         except duckdb.Error as error:
             tables = ", ".join(f"`{name}`" for name in known) or "none: nothing is committed"
-            empty = "".join(f" {text}." for text in _without_data(sql, known))
-            said = str(error).rstrip(".")
+            missing = isinstance(error, duckdb.CatalogException)
+            strangers = _not_there(sql, known) if missing else []
+            empty = "".join(f" {text}" for text in strangers)
+            said = _UNTRUE.sub("", str(error)) if strangers else str(error)
+            said = said.rstrip(".!")
             raise ReadRefused(
                 f"DuckDB refused the query: {said}.{empty} Tables: {tables}"
             ) from None
@@ -81,15 +89,25 @@ def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
     return names
 
 
-def _without_data(sql: str, known: Sequence[str]) -> list[str]:
-    """A sentence on each table of the SQL that could be an endpoint, and has no rows yet."""
-    named = {f"{source}.{table}" for source, table in _TABLE.findall(sql)}
-    endpoints = sorted({name.removesuffix(_CURRENT) for name in named - {*known}})
-    return [
-        f"Of `{name}` nothing is committed: is the name right? If so, "
-        f"`./headrace load {name.replace('.', '/')}`"
-        for name in endpoints
-    ]
+def _not_there(sql: str, known: Sequence[str]) -> list[str]:
+    """A sentence on each table of the SQL that is not there: how to load it, if a source has such
+    an endpoint; else the table that it may have meant."""
+    named = {f"{source}.{table}".lower() for source, table in _TABLE.findall(sql)}
+    sentences = []
+    for name in sorted(named - {*known}):
+        endpoint = name.removesuffix(_CURRENT)
+        if is_endpoint(endpoint.replace(".", "/")):
+            sentences.append(
+                f"Of `{endpoint}` nothing is committed: "
+                f"`./headrace load {endpoint.replace('.', '/')}`."
+            )
+        elif meant := difflib.get_close_matches(name, known, n=1):
+            sentences.append(f"Did you mean `{meant[0]}`?")
+        else:
+            sentences.append(
+                f"Of `{endpoint}` nothing is committed, and no source that loads has it."
+            )
+    return list(dict.fromkeys(sentences))
 
 
 def _is_named(sql: str, source: str, table: str) -> bool:

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from commands import dagster_runs
+from commands.choice import days_range
 from commands.lake_table import size_text
-from pipeline.errors import ConfigError, ReadRefused
+from pipeline.errors import ConfigError, ReadRefused, counted
 from pipeline.lake.drop import (
     PartitionState,
     discard_staged,
@@ -105,6 +106,8 @@ def reload(
     found = _chosen(lake, what, days)
     if not found:
         print(_nothing(lake, what, days), file=sys.stderr)
+        of_days = f" --days {days}" if days else ""
+        print(f"To read it from the API: ./headrace load {what}{of_days}", file=sys.stderr)
         return 1
     _refuse_in_use(found, staged=staged)
     _print_plan("reload", found, yes=yes, as_json=as_json)
@@ -141,7 +144,7 @@ def _endpoints(lake: ObjectStore, what: str) -> list[tuple[str, str]]:
 def _chosen(lake: ObjectStore, what: str, days: str | None) -> list[PartitionState]:
     if not what:
         raise ConfigError("expected SOURCE or SOURCE/ENDPOINT, found none")
-    first, last = dagster_runs.days_range(days) if days else ("", "")
+    first, last = days_range(days) if days else ("", "")
     if last and first > last:
         raise ReadRefused(
             f"--days is `{days}`: the earlier partition comes first: {last}...{first}"
@@ -192,8 +195,12 @@ def _print_plan(verb: str, found: Sequence[PartitionState], *, yes: bool, as_jso
         )
     _console().print(table)
     rows, size = sum(m.rows for m in committed), sum(m.total_bytes for m in committed)
-    does = {"drop": "leave the lake", "reload": "are read again from the API"}[verb]
-    said = f"{len(found):,} partitions with {rows:,} rows ({size_text(size)}) {does}."
+    does = {
+        "drop": ("leaves the lake", "leave the lake"),
+        "reload": ("is read again from the API", "are read again from the API"),
+    }[verb][len(found) > 1]
+    partitions, of_rows = counted(len(found), "partition"), counted(rows, "row")
+    said = f"{partitions} with {of_rows} ({size_text(size)}) {does}."
     print(said if yes else f"{said} Nothing is changed yet: add --yes.", flush=True)
 
 

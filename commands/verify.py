@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from commands.lake_table import committed_endpoints
+from pipeline.errors import counted
 from pipeline.lake.index import read_all
 from pipeline.lake.maintenance import mend, verify_files
 from pipeline.lake.paths import manifests_folder
@@ -55,5 +56,5 @@ def _endpoint(
     for sentence in problems:
         print(sentence)
     said = f"{len(problems)} damaged" if problems else "all as they were committed"
-    print(f"{name}: {files} files, {said}")
+    print(f"{name}: {counted(files, 'file')}, {said}")
     return len(problems)

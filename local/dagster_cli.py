@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from local.paths import ROOT
-from local.process import LocalError, running, tail
+from local.process import LocalError, running
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,7 +139,7 @@ def run(
     log: Path,
     screen: Callable[[], PlainScreen] | None = None,
 ) -> float:
-    """Run to the end; the seconds it took. Raises LocalError with the end of the log.
+    """Run to the end; the seconds it took. Raises LocalError with the log's name and the reasons.
 
     :param screen: shows the log; None: a bar on a terminal, plain lines elsewhere.
     """
@@ -159,7 +159,31 @@ def run(
     finally:
         show.end()
     if code:
-        raise LocalError(
-            f"Dagster ended with exit code {code}; its log, {log}, ends with:\n{tail(log, 25)}"
-        )
+        said = reasons(log.read_text(errors="replace"))
+        raise LocalError(f"Dagster ended with exit code {code}; its whole log is {log}.\n{said}")
     return time.monotonic() - started
+
+
+_FAILURE = re.compile(
+    r"^dagster\._core\.definitions\.events\.Failure: (?P<said>.*?)"
+    r"(?=\n\nStack Trace:|\n\n\d{4}-\d\d-\d\d |\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+"""How Dagster writes the sentences with which a step ends for good (`assets.failures`)."""
+_RAISED = re.compile(r"^(?:[\w.]+\.)?(?P<said>\w+(?:Error|Exception|Exit|Interrupt)\b.*)$")
+_FRAMES = ("  ", "Stack Trace:", "The above exception", "Traceback", "Usage:", "Try ")
+_MOST_LINES = 5
+
+
+def reasons(log: str) -> str:
+    """Why a command of Dagster's failed, without anybody's stack frames.
+
+    :param log: all of it.
+    :return: the sentences of the steps that failed, each once; if there are none, the exceptions
+        that were raised last; else the last lines.
+    """
+    if failed := dict.fromkeys(found["said"].strip() for found in _FAILURE.finditer(log)):
+        return "\n".join(failed)
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith(_FRAMES)]
+    raised = [found["said"] for line in lines if (found := _RAISED.match(line))]
+    return "\n".join(list(dict.fromkeys(raised or lines))[-_MOST_LINES:])

@@ -38,6 +38,11 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + CUT
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def cut_bytes(said: Body, most: int) -> str:
     """The same for a body; its other bytes are not looked at."""
     return cut(str(said[: most * 4], "utf-8", "replace"), most)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
 from pipeline.config.folders import files_in, name_in
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
 from resources.budget import BudgetResource, default_budget_folder
@@ -59,6 +59,12 @@ def find(name: str, folders: str) -> Path:
         f"expected a YAML file or the name of a source, found no {name!r} in {folders}: there is "
         f"{known}"
     )
+
+
+def as_asked_for(file: Path, source: str) -> str:
+    """What `make check-source` takes: the name, where it looks for sources; else the file."""
+    folders = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
+    return source if file in files_in([each for each in folders if each]) else str(file)
 
 
 def check(name: str, wanted: Wanted, console: Console) -> int:
@@ -105,8 +111,10 @@ def _write(seen: Seen, wanted: Wanted, console: Console) -> None:
     rows = rows.slice(0, wanted.rows or None)
     pq.write_table(rows, str(wanted.into), compression="zstd")
     if not wanted.as_json:
+        are = "is" if rows.num_rows == 1 else "are"
         console.print(
-            f"{rows.num_rows:,} rows of {seen.name} are in {wanted.into}", highlight=False
+            f"{counted(rows.num_rows, 'row')} of {seen.name} {are} in {wanted.into}",
+            highlight=False,
         )
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
-from pipeline.errors import AuthError, HeadraceError, Retryable
+from pipeline.errors import AuthError, HeadraceError, Retryable, counted
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
@@ -216,19 +216,19 @@ def _shared(number: int, table: pa.Table, key: list[str], cursor: str | None) ->
     rows = _distinct(table, names)
     if rows > versions:
         yield Doubt(
-            f"page {number} has {rows - versions:,} rows with the key of another",
+            f"page {number} has {counted(rows - versions, 'row')} with the key of another",
             "add the column to key that tells them apart",
             breaks=True,
         )
     if older := versions - keys:
         yield Doubt(
-            f"page {number} has {older:,} older version{'s' * (older != 1)} of rows, by {cursor}; "
+            f"page {number} has {counted(older, 'older version')} of rows, by {cursor}; "
             "the latest is kept",
             "if these are rows of their own, add the column to key that tells them apart",
         )
     if again := table.num_rows - rows:
         yield Doubt(
-            f"page {number} has {again:,} row{'s' * (again != 1)} again, equal in all columns; "
+            f"page {number} has {counted(again, 'row')} again, equal in all columns; "
             "one of each is kept",
             "is there a column that tells them apart? Else nothing is to be done",
         )
@@ -299,7 +299,7 @@ def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:
         )
     elif without := came[0][cursor].null_count:
         yield Doubt(
-            f"{without:,} rows have no {cursor}",
+            f"{counted(without, 'row')} {'has' if without == 1 else 'have'} no {cursor}",
             "they land with the first partition only: is it the right cursor?",
         )
 

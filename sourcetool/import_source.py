@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError
+from sourcetool.check import as_asked_for
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.documents import import_curl, import_document
 from sourcetool.importers.stubs import stubs
@@ -66,7 +67,8 @@ def _show(found: Converted, file: Path, console: Console) -> None:
     total = len(found.streams) + len(found.left_out)
     console.print(
         f"[green]✓[/] {file}: {len(found.streams)} of {total} endpoints. Next: set "
-        f"{', '.join(_settings(found, file)) or 'nothing'}, then make check-source SOURCE={file}",
+        f"{', '.join(_settings(found, file)) or 'nothing'}, then make check-source "
+        f"SOURCE={as_asked_for(file, found.name)}",
         highlight=False,
     )
     reasons = Counter(

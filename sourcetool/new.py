@@ -16,8 +16,9 @@ from rich.markup import escape
 from pipeline.config import load_source
 from pipeline.decode import DEFAULT_FORMAT
 from pipeline.decode.body_checks import BadBody
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, counted
 from pipeline.redaction import contains_secret, redact
+from sourcetool.check import as_asked_for
 from sourcetool.fetch import fetch
 from sourcetool.infer import Guess, guess
 from sourcetool.new_request import Given, Proposal, leaves, request_of, with_leaves
@@ -51,15 +52,18 @@ def new(
     missing = [name for name in asked.settings if os.environ.get(name) != asked.settings[name]]
     setting = f"set {', '.join(missing)} (what was in the request), then " if missing else ""
     console.print(
-        f"[green]✓[/] {file}: {found.rows} rows seen. Next: {setting}"
-        f"make check-source SOURCE={file}",
+        f"[green]✓[/] {file}: {counted(found.rows, 'row')} seen. Next: {setting}"
+        f"make check-source SOURCE={as_asked_for(file, source)}",
         highlight=False,
     )
-    for doubt in found.doubts:
+    for doubt in [*found.doubts, _HOW_FAST]:
         console.print(
             f"  [yellow]?[/] {escape(printable(redact(doubt, secrets)))}", highlight=False
         )
     return 0
+
+
+_HOW_FAST = "how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}"
 
 
 _HINTS = {
@@ -158,11 +162,13 @@ def propose(source: str, asked: Proposal, found: Guess) -> str:
     data = {"endpoints": {"rows" if "${" in asked.path else name: endpoint}}
     body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
     auth = yaml.safe_dump({"auth": asked.auth}, sort_keys=False) if asked.auth else ""
-    doubts = "".join(f"# ? {' '.join(printable(doubt).split())}\n" for doubt in found.doubts)
+    doubts = "".join(
+        f"# ? {' '.join(printable(doubt).split())}\n" for doubt in [*found.doubts, _HOW_FAST]
+    )
     return (
-        f"# Proposed from one page ({found.rows} rows). What the API's docs have to say:\n"
+        f"# Proposed from one page ({counted(found.rows, 'row')}). "
+        "What the API's docs have to say:\n"
         f"{doubts}"
-        "# ? how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}\n"
         f"source: {source}\n"
         f"base_url: {asked.base_url}\n"
         f"{auth}"

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.config.source import Source
 from pipeline.decode.types import type_text
+from pipeline.errors import counted
 from sourcetool.doubt import Doubt
 from sourcetool.findings import rate_headers, written_as_text
 from sourcetool.probe import Seen
@@ -164,7 +165,7 @@ def _window(seen: Seen) -> str:
     low = min(pc.min(column).as_py() for column in tables)
     high = max(pc.max(column).as_py() for column in tables)
     beyond = sum(page.outside for page in seen.pages)
-    dropped = f", {beyond:,} rows beyond it dropped" if beyond > 0 else ""
+    dropped = f", {counted(beyond, 'row')} beyond it dropped" if beyond > 0 else ""
     return f"{asked}: rows from {low} to {high}{dropped}"
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import load_all
+from pipeline.errors import counted
 
 
 def validate(console: Console) -> int:
@@ -13,7 +14,8 @@ def validate(console: Console) -> int:
     places = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
     found = load_all([place for place in places if place], os.environ)
     for source in found.sources:
-        console.print(f"[green]✓[/] {source.source}: {len(source.endpoints)} endpoints")
+        endpoints = counted(len(source.endpoints), "endpoint")
+        console.print(f"[green]✓[/] {source.source}: {endpoints}")
     for broken in found.broken:
         console.print(f"[bold red]✗[/] {broken.name} does not load:", highlight=False)
         console.print(f"  {escape(broken.reason)}", highlight=False)

@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,15 @@ from starlette.routing import Route
 
 from commands.__main__ import main
 from commands.dagster_runs import selection
+from commands.lake_table import gaps
 from local.paths import ROOT
 from local.services import S3
 from pipeline.errors import ConfigError
+from pipeline.lake.index import manifest_of
+from pipeline.lake.manifest import Manifest
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
+from pipeline.partitions.window import WindowKind
 from tests.support.responses import json_answer
 from tests.support.runs import extract, serving
 from tests.support.yaml_sources import source_of
@@ -73,7 +80,7 @@ def test_the_lake_is_shown_a_line_a_partition(capsys: pytest.CaptureFixture[str]
     assert "shop/things" in shown
     newest = rows_of(printed(capsys, "lake", "shop/things", "--last", "1", "--json"))
     assert [(one["partition"], one["source"]) for one in newest] == [(DAYS[1], "shop")]
-    assert "1 older partitions are not shown" in printed(capsys, "lake", "shop", "--last", "1")
+    assert "1 older partition is not shown" in printed(capsys, "lake", "shop", "--last", "1")
 
 
 @pytest.mark.usefixtures("committed")
@@ -104,14 +111,75 @@ def test_a_query_that_is_wrong_names_the_tables(
 
 @pytest.mark.usefixtures("committed")
 def test_an_endpoint_without_data_is_named_with_the_command_that_loads_it(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "shop.yaml").write_text(
+        "source: shop\nbase_url: https://example.org\nstart: 2026-11-01\nendpoints:\n"
+        "  orders: {key: [id], columns: {id: int64}}\n"
+    )
+    monkeypatch.setenv("HEADRACE_SOURCES", str(tmp_path))
     sql = "SELECT * FROM shop.things JOIN shop.orders_current USING (id)"
     assert main(["query", sql]) == 2
     said = capsys.readouterr().err
     assert "Of `shop.orders` nothing is committed" in said
     assert "`./headrace load shop/orders`" in said
     assert "Of `shop.things`" not in said
+    assert "Did you mean" not in said
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_misspelt_table_gets_the_nearest_one_and_no_load_of_what_no_source_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["query", "FROM shop.thing_current"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean `shop.things_current`?" in said
+    assert "headrace load" not in said
+    assert "schema" not in said
+    assert main(["query", "FROM shop.things JOIN shop.thingz USING (id)"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean `shop.things`?" in said
+    assert said.count("id you mean") == 1
+    assert main(["query", "FROM zoo.animals"]) == 2
+    assert (
+        "Of `zoo.animals` nothing is committed, and no source that loads has it"
+        in capsys.readouterr().err
+    )
+
+
+def test_partitions_that_are_missing_between_the_first_and_the_last_are_named(
+    committed: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "missing" not in printed(capsys, "lake")
+
+    shown: list[Manifest] = []
+
+    def gap_of(
+        days: Sequence[str], endpoint: str = "things", kind: WindowKind = "incremental"
+    ) -> None:
+        shown.extend(
+            Manifest(source="shop", endpoint=endpoint, partition=day, endpoint_kind=kind)
+            for day in days
+        )
+
+    gap_of(["2026-11-01", "2026-11-02", "2026-11-04"])
+    assert gaps(shown) == ["1 day is missing between the first and the last: 2026-11-03"]
+    gap_of(["2026-10-01", "2026-11-02"], "orders")
+    gap_of(["2026-10-01", "2026-11-02"], "stock", kind="snapshot")
+    assert gaps(shown)[1:] == [
+        "shop/orders: 31 days are missing between the first and the last: "
+        "2026-10-02, 2026-10-03, 2026-10-04, 2026-10-05, 2026-10-06 and 26 more"
+    ]
+    assert gaps(shown)[0].startswith("shop/things: 1 day is missing")
+    newest = manifest_of(committed, "shop", "things", DAYS[1])
+    assert newest is not None
+    later = replace(newest, partition="2026-11-04", files=(), rows=0).to_json()
+    key = PartitionPaths("shop", "things", "2026-11-04").manifest
+    committed.put(key, later.encode(), replaces=None)
+    assert "2026-11-03" not in printed(capsys, "lake", "--last", "1")
+    text = printed(capsys, "lake")
+    assert text.endswith("1 day is missing between the first and the last: 2026-11-03\n")
+    assert "missing" not in printed(capsys, "lake", "--json")
 
 
 def test_an_empty_lake_is_said(

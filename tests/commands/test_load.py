@@ -1,6 +1,8 @@
 """``./headrace load`` and ``state reload``, through Dagster, from a real API into a real S3."""
 
 import json
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,10 +56,14 @@ def rows(
             "HEADRACE_SOURCES": str(tmp_path / "shop.yaml"),
             "HEADRACE_BUDGET": str(tmp_path / "budgets"),
             "DAGSTER_HOME": str(tmp_path / "home"),
+            "TMPDIR": str(tmp_path / "temporary"),
         }.items():
             monkeypatch.setenv(name, value)
         (tmp_path / "home").mkdir()
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", None)  # TMPDIR is read anew
         yield found
+    tempfile.tempdir = None
 
 
 def names(lake: Lake) -> set[tuple[str, str]]:
@@ -66,10 +72,11 @@ def names(lake: Lake) -> set[tuple[str, str]]:
 
 
 def test_days_are_loaded_and_one_is_read_again(
-    lake: Lake, rows: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+    lake: Lake, rows: list[dict[str, object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["load", "shop/things", "--days", "...".join(DAYS)]) == 0
     said = capsys.readouterr().out
+    assert "3 rows in 1 file, generation" in said
     assert "Done in " in said
     assert "\r" not in said, "a bar is for a terminal"
     assert names(lake) == {(day, "old") for day in DAYS}
@@ -78,10 +85,31 @@ def test_days_are_loaded_and_one_is_read_again(
     assert main(["state", "reload", "shop/things", "--days", DAYS[0], "--yes"]) == 0
     assert names(lake) == {(DAYS[0], "new"), (DAYS[1], "old")}
     capsys.readouterr()
+    rows.append({"id": 6, "at": f"{DAYS[0]}T23:59:59Z", "name": "new"})
     assert main(["load", "shop/things", "--days", DAYS[1], "--json"]) == 0
-    [line] = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    [line] = printed.out.splitlines()
     assert json.loads(line)["partition"] == DAYS[1]
+    assert f"things {DAYS[1]}: committed, 4 rows (1 late) in 1 file, generation" in printed.err
     assert names(lake) == {(day, "new") for day in DAYS}
     assert main(["verify", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == {"source": "shop", "endpoint": "things", "files": 2, "damaged": []}
+    assert [*(tmp_path / "temporary").iterdir()] == [], "a success leaves nothing behind"
+
+
+def test_a_run_that_fails_ends_with_its_sentences_and_keeps_its_log(
+    lake: Lake, rows: list[dict[str, object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.append(rows[0] | {"name": "another"})
+    assert main(["load", "shop/things", "--days", DAYS[0]]) == 1
+    said = capsys.readouterr().err
+    head, sentence = said.splitlines()
+    named = re.fullmatch(r"headrace: Dagster ended with exit code 1; its whole log is (.*)\.", head)
+    assert named is not None
+    assert sentence.startswith(f"shop/things {DAYS[0]}: page: Two rows share the key")
+    assert "such as `name`: add it to `key`" in sentence
+    assert 'File "' not in said
+    kept = Path(named[1])
+    assert kept.is_relative_to(tmp_path / "temporary")
+    assert "Stack Trace" in kept.read_text()

@@ -49,7 +49,7 @@ def test_a_drop_says_first_what_it_would_do(
 ) -> None:
     code, out, _ = run(capsys, "drop", "shop/things", "--days", DAYS[0])
     assert code == 0
-    assert "1 partitions with 3 rows" in out
+    assert "1 partition with 3 rows" in out
     assert "Nothing is changed yet: add --yes" in out
     assert days_there(committed) == DAYS
     assert run(capsys, "drop", "shop/things", "--days", DAYS[0], "--yes")[0] == 0
@@ -60,6 +60,19 @@ def test_a_drop_says_first_what_it_would_do(
     assert list(committed.list("")) == []
     code, _, err = run(capsys, "drop", "shop", "--yes")
     assert (code, "Nothing of shop is committed" in err) == (1, True)
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_reload_of_what_is_dropped_names_the_command_that_loads_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = ("shop/things", "--days", DAYS[0], "--yes")
+    said = run(capsys, "drop", *chosen)[1]
+    assert "1 partition with 3 rows" in said
+    assert "leaves the lake" in said
+    code, _, err = run(capsys, "reload", *chosen)
+    assert code == 1
+    assert f"To read it from the API: ./headrace load shop/things --days {DAYS[0]}" in err
 
 
 @pytest.mark.parametrize("verb", ["drop", "reload"])
@@ -103,6 +116,10 @@ def test_a_reload_without_yes_changes_nothing(
             "the earlier partition comes first",
         ),
         (("drop", "shop", "--days", "...2026-11-01"), "expected one partition, or two as A...B"),
+        (
+            ("drop", "shop", "--days", "2026-11-01..2026-11-02"),
+            "expected one partition, or two as A...B, with three dots",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

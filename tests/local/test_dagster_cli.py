@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from local.dagster_cli import PROGRESS, BarScreen, PlainScreen, feed
+from local.dagster_cli import PROGRESS, BarScreen, PlainScreen, feed, reasons
 from pipeline.run.runner import RunOutcome
 from tests.assets.test_progress import line_of
 
@@ -59,3 +59,37 @@ def test_a_bar_on_a_terminal_and_other_lines_above_it() -> None:
     assert "shop/orders: [committed]\n" in said
     assert "8,982 of 20,000 rows, 1,200 rows/s, 3 committed, 9 s left" in said
     assert "requests" not in said
+
+
+STACK = """
+Stack Trace:
+  File "/site-packages/dagster/_utils/__init__.py", line 394, in iterate_with_context
+    next_output = next(iterator)
+                  ^^^^^^^^^^^^^^
+"""
+FAILURE = f"""dagster._core.definitions.events.Failure: shop/orders 2026-11-01: the API refused.
+1 partition of this run is committed, and stays.
+{STACK}
+The above exception was caused by the following exception:
+pipeline.errors.HeadraceError: shop/orders 2026-11-01: the API refused.
+1 partition of this run is committed, and stays.
+
+"""
+
+
+def test_the_reasons_of_a_failure_are_the_sentences_of_its_steps_each_once() -> None:
+    other = FAILURE.replace("shop/orders", "shop/items")
+    log = f"{HEAD}begun\n\n{FAILURE}{FAILURE}{other}{HEAD}ended\n\nError: Materialization failed.\n"
+    stays = "1 partition of this run is committed, and stays."
+    assert reasons(log).splitlines() == [
+        "shop/orders 2026-11-01: the API refused.", stays,
+        "shop/items 2026-11-01: the API refused.", stays,
+    ]  # fmt: skip
+
+
+def test_the_reasons_are_else_what_was_raised_and_else_the_last_lines() -> None:
+    wrong = "dagster._core.errors.DagsterInvalidDefinitionError: shop.yaml:3: no key"
+    assert reasons(f"{wrong}\n{STACK}") == "DagsterInvalidDefinitionError: shop.yaml:3: no key"
+    assert reasons("KeyError: 'a'\n" + STACK) == "KeyError: 'a'"
+    assert reasons(f"first\n{STACK}killed\n") == "first\nkilled"
+    assert reasons("") == ""

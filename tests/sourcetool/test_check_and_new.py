@@ -17,6 +17,7 @@ from pipeline.lake.s3 import Lake
 from sourcetool.check import Wanted, check
 from sourcetool.infer import guess
 from sourcetool.new import new
+from sourcetool.validate import validate
 from tests.sources.github_api import GitHub, issues
 from tests.sources.usgs_api import Usgs, events
 from tests.support.responses import json_answer
@@ -330,3 +331,45 @@ def test_the_bounds_of_a_window_are_found_by_what_stands_in_them(
     assert any("is sent with every request now" in doubt for doubt in found.doubts) is (
         "seen" in params
     )
+
+
+def test_what_a_proposal_is_not_sure_of_is_said_as_in_its_file_and_the_next_command_takes_a_name(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADRACE_SOURCES", str(tmp_path))
+
+    def proposed(name: str, folder: Path, query: str) -> str:
+        console = Console(file=io.StringIO(), width=120, soft_wrap=True)
+        assert new(f"{api}/v1/things?{query}", name, str(folder), console) == 0
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+    said = proposed("shop", tmp_path, "per_page=50&page=1")
+    assert "50 rows seen. Next: make check-source SOURCE=shop\n" in said
+    lines = (tmp_path / "shop.yaml").read_text().splitlines()
+    in_file = [line.removeprefix("# ? ") for line in lines if line.startswith("# ? ")]
+    said_too = [line.strip().removeprefix("? ") for line in said.splitlines() if line[:3] == "  ?"]
+    assert [" ".join(line.split()) for line in said_too] == in_file
+    assert "how fast may it be asked? Add limits" in in_file[-1]
+    elsewhere = tmp_path / "drafts"
+    said = proposed("draft", elsewhere, "per_page=1&page=1")
+    assert f"1 row seen. Next: make check-source SOURCE={elsewhere}/draft.yaml\n" in said
+    assert "(1 row)" in (elsewhere / "draft.yaml").read_text()
+
+
+def test_one_is_no_plural(api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def twice(request: Request) -> Response:
+        return json_answer([{"id": 1, "name": "a"}, {"id": 1, "name": "a"}, {"id": 2}])
+
+    with serving(Starlette(routes=[Route("/things", twice)])) as url:
+        file = tmp_path / "shop.yaml"
+        file.write_text(
+            f"source: shop\nbase_url: {url}\nstart: 2026-11-01\nendpoints:\n"
+            "  things: {key: [id], columns: {id: int64}}\n"
+        )
+        assert "page 1 has 1 row again, equal in all columns" in run_check(file)[1]
+    monkeypatch.setenv("HEADRACE_SOURCES", str(file))
+    console = Console(file=io.StringIO(), width=120)
+    assert validate(console) == 0
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "✓ shop: 1 endpoint\n"

@@ -243,7 +243,9 @@ class FolderStore(StateStore):
         elif (
             state is not None and not follow and state_layout.windows(state) != self.limits.windows
         ):
-            log.warning("%s: the limits were changed; what was sent still counts", self.path)
+            log.warning(
+                "note: the limits of this key have changed; requests that were sent still count"
+            )
             self._carry_over(state)
         elif state is not None and state is not self._cells:
             self._carry_over(state)
