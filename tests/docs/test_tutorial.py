@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -37,6 +38,7 @@ class Reader:
     root: Path
     stack: ExitStack
     port: int
+    temporary: str
     said: str = ""
 
     def follow(self, block: Block) -> None:
@@ -68,9 +70,13 @@ class Reader:
 
     def shell(self, script: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            ["sh", "-c", script], cwd=self.root, env=child_env(), capture_output=True, text=True,
+            ["sh", "-c", script],
+            cwd=self.root,
+            env=child_env({"TMPDIR": self.temporary}),
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
 
     def serve(self, text: str) -> None:
         """A block that goes on: its last line replaces the shell, so that ending it ends all."""
@@ -114,8 +120,9 @@ def blocks(page: Path) -> list[Block]:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     root = copy_of_project(tmp_path_factory.mktemp("tutorial") / "project")
-    with ExitStack() as stack:
-        yield Reader(root, stack, free_port())
+    # What a failing command of the page leaves in the system's folder; short, as sockets lie in it.
+    with TemporaryDirectory(prefix="headrace-") as temporary, ExitStack() as stack:
+        yield Reader(root, stack, free_port(), temporary)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
