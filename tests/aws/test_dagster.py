@@ -1,7 +1,7 @@
 """What Dagster is told of the lanes, and an asset of one's own behind them."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,12 @@ def unused(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("examples.aws.unused_volumes")
 
 
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
 def metadata_of(instance: dg.DagsterInstance, *key: str) -> Mapping[str, Any]:
     """What the newest materialization of an asset says."""
     event = instance.get_latest_materialization_event(dg.AssetKey([*key]))
@@ -54,7 +60,13 @@ def metadata_of(instance: dg.DagsterInstance, *key: str) -> Mapping[str, Any]:
 
 
 def test_dagster_shows_each_lane_without_rows_and_what_unused_volumes_cost(
-    aws: tuple[Proxy, str], moto: str, lake: Lake, s3: S3, tmp_path: Path, unused: Any
+    aws: tuple[Proxy, str],
+    moto: str,
+    lake: Lake,
+    s3: S3,
+    tmp_path: Path,
+    unused: Any,
+    instance: dg.DagsterInstance,
 ) -> None:
     proxy, url = aws
     for account in ACCOUNTS:
@@ -73,7 +85,6 @@ def test_dagster_shows_each_lane_without_rows_and_what_unused_volumes_cost(
         aws_secret_access_key=s3.secret_key,
         region_name=s3.region,
     )
-    instance = dg.DagsterInstance.ephemeral()
     result = dg.materialize(
         [source_assets(source), unused.unused_volumes],
         instance=instance,

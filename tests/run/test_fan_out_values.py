@@ -227,7 +227,7 @@ def test_no_account_may_fail_in_a_day_that_another_follows(lake: Lake) -> None:
         again = run(source, lake, DAYS[1], names=("orders",))
         assert isinstance(again.failed[0].error, ContractBroken)
         said = str(again.failed[0].error)
-        assert "The next partition is committed, and does not read back for them" in said
+        assert "none may, since the next partition is committed" in said
         assert "Materialize both partitions together" in said
         both = run(source, lake, DAYS[1], DAYS[2], names=("orders",))
         assert not both.failed
@@ -271,7 +271,7 @@ def test_too_many_accounts_that_fail_fail_the_day(lake: Lake) -> None:
     shop.sick = {"a", "b"}
     with serving(shop.app()) as url:
         outcome = run(shop_source(url, each=", max_failed_share: 0.4"), lake, DAYS[0])
-    assert "2 of 3 values failed, and at most 40.0% may (each.max_failed_share)" in str(
+    assert "2 of 3 values failed, and at most 40.0% may (`each.max_failed_share`)" in str(
         outcome.failed[0].error
     )
 
