@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from local import install
 from local.install import PACKAGES, InstallProgress, Screen, follow, reason
 from local.paths import ROOT
+from local.ports import LOOPBACK, free_port
 from tests.local.test_dependencies import EXTRAS, PROJECT
 
 PIP = """\
@@ -126,8 +127,9 @@ def test_an_index_that_nobody_serves_is_said_by_pip_and_in_one_sentence(tmp_path
         "    return 'x-1.dist-info'\n"
         "def build_wheel(*_): raise SystemExit(1)\n"
     )
+    nobody = f"http://{LOOPBACK}:{free_port()}"
     env = {
-        "PATH": os.environ["PATH"], "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PATH": os.environ["PATH"], "PIP_INDEX_URL": nobody,
         "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1", "PIP_NO_CACHE_DIR": "1",
     }  # fmt: skip
     ran = subprocess.run(
