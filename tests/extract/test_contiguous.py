@@ -449,6 +449,20 @@ def test_pages_that_stay_empty_while_rows_are_counted_are_said(paging: Paging) -
     )
 
 
+class DeletedBehind(Moving):
+    """Two rows that have been read are deleted before the third page is requested."""
+
+    def change(self) -> None:
+        if self.requests == 3:
+            del self.rows[:2]
+
+
+def test_an_offset_that_is_empty_as_rows_are_gone_is_no_end() -> None:
+    model = DeletedBehind(list(range(1, 20)), random.Random(0), counts=False)
+    keys, _ = read_all(extraction(model, OffsetPaging(limit=10), 1, can_seek=True))
+    assert keys == list(range(1, 20))
+
+
 def test_one_row_a_page_can_not_overlap() -> None:
     said = broken(rows_of(20, cap=1), OffsetPaging(limit=10), can_seek=False)
     assert "paging.overlap: false" in said
