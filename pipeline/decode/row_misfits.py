@@ -60,14 +60,14 @@ def missing_step(value: object, path: Sequence[str], depth: int, *, may_lack: bo
     step, above = path[depth], ".".join(path[:depth])
     if isinstance(value, dict):
         members = ", ".join(f"`{name}`" for name in list(value)[:_FEW]) or "no members"
-        found = f"there is no `{step}` among {members}"
+        description = f"there is no `{step}` among {members}"
     else:
-        found = f"`{above}` is {shorten(value)}" if above else f"the body is {shorten(value)}"
+        description = f"`{above}` is {shorten(value)}" if above else f"the body is {shorten(value)}"
     checks = [*_other_steps(value, path, depth)]
     if may_lack:
         checks.append("rows_may_lack: true, if the API leaves the member out where it has no rows")
     rows = ".".join(path)
-    return RowsMisfit(f"expected a list of rows at `{rows}`, but {found}", checks)
+    return RowsMisfit(f"expected a list of rows at `{rows}`, but {description}", checks)
 
 
 def _other_steps(value: object, path: Sequence[str], depth: int) -> Iterator[str]:
