@@ -18,10 +18,10 @@ _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. :return: its exit code."""
-    given = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = given.run
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(given)
+        return run(options)
     except (HeadraceError, LocalError) as error:
         print(f"headrace: {error}", file=sys.stderr)
         return 2
@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--all", action="store_true", help="every partition")
     verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
     verb.set_defaults(
-        run=lambda given: lake_table.show(
-            opened_lake(), given.what, None if given.all else given.last, as_json=given.json
+        run=lambda options: lake_table.show(
+            opened_lake(), options.what, None if options.all else options.last, as_json=options.json
         )
     )
 
@@ -66,8 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="one JSON object a row")
     verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
     verb.set_defaults(
-        run=lambda given: query.run(
-            opened_lake(), given.sql, csv=given.csv, as_json=given.json, parquet=given.parquet
+        run=lambda options: query.run(
+            opened_lake(),
+            options.sql,
+            csv=options.csv,
+            as_json=options.json,
+            parquet=options.parquet,
         )
     )
 
@@ -89,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
     )
     verb.add_argument("what", metavar="SOURCE/ENDPOINT")
-    verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
+    verb.set_defaults(run=lambda options: dagster_runs.sweep(options.what))
 
     _add_backfill(verbs)
     _add_sync(verbs)
@@ -105,7 +109,7 @@ def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "sync igdb",
     )
     verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
-    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
+    verb.set_defaults(run=lambda options: dagster_runs.sync(options.source))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -121,7 +125,9 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
-    verb.set_defaults(run=lambda given: state.show(opened_lake(), given.what, as_json=given.json))
+    verb.set_defaults(
+        run=lambda options: state.show(opened_lake(), options.what, as_json=options.json)
+    )
     for name, about, example, does in (
         (
             "drop",
@@ -148,23 +154,23 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verb.set_defaults(run=partial(_change, does))
 
 
-def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
+def _change(does: Callable[..., int], options: argparse.Namespace) -> int:
     return does(
         opened_lake(),
-        given.what,
-        given.days,
-        yes=given.yes,
-        staged=given.staged,
-        as_json=given.json,
+        options.what,
+        options.days,
+        yes=options.yes,
+        staged=options.staged,
+        as_json=options.json,
     )
 
 
-def _load(given: argparse.Namespace) -> int:
-    days = dagster_runs.partitions_of(given.what, given.days)  # once: midnight may pass
-    code = dagster_runs.load(given.what, "...".join(days), quiet=given.json)
-    if code or not given.json:
+def _load(options: argparse.Namespace) -> int:
+    days = dagster_runs.partitions_of(options.what, options.days)  # once: midnight may pass
+    code = dagster_runs.load(options.what, "...".join(days), quiet=options.json)
+    if code or not options.json:
         return code
-    return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
+    return lake_table.show(opened_lake(), options.what, None, as_json=True, between=days)
 
 
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -176,7 +182,7 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
-    verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
+    verb.set_defaults(run=lambda options: dagster_runs.backfill(options.source, options.days))
 
 
 def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -190,7 +196,9 @@ def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
     verb.set_defaults(
-        run=lambda given: verify(opened_lake(), given.what, given.partition, as_json=given.json)
+        run=lambda options: verify(
+            opened_lake(), options.what, options.partition, as_json=options.json
+        )
     )
 
 

@@ -66,11 +66,11 @@ class PartitionValue:
         return cls(str(value), value, members=(str(value),))
 
 
-def written_values(one: ValueList) -> tuple[PartitionValue, ...]:
+def written_values(value_list: ValueList) -> tuple[PartitionValue, ...]:
     """The values that the YAML, or a setting, lists."""
     return tuple(
-        PartitionValue(str(value), value, {one.prefix: value}, (str(value),))
-        for value in one.values or ()
+        PartitionValue(str(value), value, {value_list.prefix: value}, (str(value),))
+        for value in value_list.values or ()
     )
 
 
@@ -88,9 +88,9 @@ def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
     :raises ValueError: one is of another endpoint's rows.
     """
     lists = lists_of(endpoint)
-    if not lists or any(one.endpoint is not None for one in lists):
+    if not lists or any(value_list.endpoint is not None for value_list in lists):
         raise ValueError("the values are not all in the YAML")
-    written = [written_values(one) for one in lists]
+    written = [written_values(value_list) for value_list in lists]
     return written[0] if len(written) == 1 else tuple(product_of(written))
 
 
@@ -218,8 +218,8 @@ class FanOutReader:
         self.progress.values = len(self._values)
         if self._failures is not None:
             self._failures.check(self.failed, len(self._values))
-        async for kept in self._kept_rows():
-            yield kept
+        async for earlier in self._kept_rows():
+            yield earlier
         self.progress.contiguous = self._proved and not self.failed_members
 
     async def _kept_rows(self) -> AsyncGenerator[PageBatch, None]:

@@ -88,9 +88,9 @@ class GrowingTail:
         self._counted(chain, page.info.total)
         chain.rows, chain.pages = chain.rows + page.info.rows, chain.pages + 1
         chain.newer = chain.newer + 1 if page.newer_than_reading else 0
-        found = await self._outrun(page, chain)
-        if found is not None:
-            return replace(page, tail=TailEnd(0, _FASTER.format(found=found)))
+        growth = await self._outrun(page, chain)
+        if growth is not None:
+            return replace(page, tail=TailEnd(0, _FASTER.format(found=growth)))
         if page.info.rows >= request.limit:
             chain.short, chain.look_at = 0, _FIRST_LOOK
             return page
@@ -114,8 +114,8 @@ class GrowingTail:
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
         names = self._key or [name for name in page.table.column_names if name != _STAMP]
-        wanted, found = (row_digests(one.table, names) for one in (page, second))
-        return bool(np.isin(wanted, found).all())
+        wanted, digests = (row_digests(half.table, names) for half in (page, second))
+        return bool(np.isin(wanted, digests).all())
 
     async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
         """The evidence that rows are added faster than they are read; None if there is none."""

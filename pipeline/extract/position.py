@@ -191,10 +191,10 @@ class FailedValue:
 
     def to_json(self) -> dict[str, Any]:
         """As manifests list it, where each value is a parent."""
-        found: dict[str, Any] = {"parent": self.value, "kind": self.kind, "reason": self.reason}
+        members: dict[str, Any] = {"parent": self.value, "kind": self.kind, "reason": self.reason}
         if self.outcome != "failed":
-            found["outcome"] = self.outcome
-        return found | ({"retryable": True} if self.retryable else {})
+            members["outcome"] = self.outcome
+        return members | ({"retryable": True} if self.retryable else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "FailedValue":

@@ -208,12 +208,12 @@ async def as_they_come(
 
     queue: _Queue[P] = asyncio.Queue(_DEPTH)
     lanes = [_Lane(one_after_the_other(), queue) for _ in range(side_by_side)]
-    left = len(lanes)
+    running = len(lanes)
     try:
-        while left:
+        while running:
             page = await lanes[0].next()
             if page is None:
-                left -= 1
+                running -= 1
             else:
                 yield page
     finally:
@@ -238,10 +238,10 @@ class _Lane(Generic[P]):
         await self._queue.put(end)
 
     async def next(self) -> P | None:
-        found = await self._queue.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        item = await self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
 
 async def _ended(lanes: Iterable[_Lane[P]]) -> None:

@@ -39,16 +39,16 @@ class SearchParts:
 
         :raises ContractBroken: no total came, or one step of time has as many rows as the cap.
         """
-        found: list[Slice] = []
+        small: list[Slice] = []
         waiting = [*reversed(self.whole)]
         while waiting:
             part = waiting.pop()
             total = await self._total(part)
             if total < self.cap:
-                found.append(part)
+                small.append(part)
             else:
                 waiting += reversed(self._halves(part, total))
-        return tuple(found)
+        return tuple(small)
 
     async def _total(self, part: Slice) -> int:
         request = replace(self.paging.first_request(), window=part)

@@ -322,12 +322,12 @@ class SequentialReader:
             return table, table.num_rows
         named = [name for name in table.column_names if name not in _STAMPS]
         keys, rows = row_digests(table, self._key), row_digests(table, named)
-        found = self._seen.add(keys, rows, self._lap)
-        again = found.changed_since | (found.changed if shared else False)
+        novelty = self._seen.add(keys, rows, self._lap)
+        again = novelty.changed_since | (novelty.changed if shared else False)
         if again.any():
             self.progress.reread_keys.append(keys[again])
-        dropped = table.num_rows - int(found.keep.sum())
+        dropped = table.num_rows - int(novelty.keep.sum())
         if not dropped:
-            return table, found.new_keys
+            return table, novelty.new_keys
         self.progress.duplicate_rows += max(0, dropped - shared)
-        return table.filter(pa.array(found.keep)), found.new_keys
+        return table.filter(pa.array(novelty.keep)), novelty.new_keys

@@ -333,9 +333,9 @@ class _Stager:
         if not spec.where or not batch.table.num_rows:
             return batch
         table = rows_that_meet(batch.table, spec.where, spec.columns)
-        if (gone := batch.table.num_rows - table.num_rows) == 0:
+        if (excess := batch.table.num_rows - table.num_rows) == 0:
             return batch
-        self._filtered += gone
+        self._filtered += excess
         return replace(batch, table=table, arrow_bytes=table.nbytes)
 
     def _note_ends(self, extraction: EndpointReader) -> None:
@@ -361,10 +361,10 @@ class _Stager:
     @property
     def _failures(self) -> ListFailures | None:
         """The failure policy of values; in a partition that no other follows, none may fail."""
-        found = ListFailures.of(self._spec)
-        if found is None or not self._spec.incremental or self._may_fail:
-            return found
-        return replace(found, max_failed_share=0.0, followed=True)
+        policy = ListFailures.of(self._spec)
+        if policy is None or not self._spec.incremental or self._may_fail:
+            return policy
+        return replace(policy, max_failed_share=0.0, followed=True)
 
     def _extraction(self) -> EndpointReader:
         return reader_of(

@@ -161,8 +161,8 @@ class RowBuffer:
     @property
     def is_full(self) -> bool:
         """By its rows or its age; or the run holds too much, and this batch no less than most."""
-        buffered, here = self._buffered, self._arrow_bytes + self._file_bytes
-        largest = buffered.over_limit and here * buffered.batches >= buffered.bytes
+        buffered, own_bytes = self._buffered, self._arrow_bytes + self._file_bytes
+        largest = buffered.over_limit and own_bytes * buffered.batches >= buffered.bytes
         old = bool(self.rows) and self._clock() - self._began >= MAX_S
         return self.rows >= self._max_rows or old or largest
 
