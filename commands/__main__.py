@@ -18,10 +18,10 @@ _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. :return: its exit code."""
-    options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = options.run
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(options)
+        return run(args)
     except (HeadraceError, LocalError) as error:
         print(f"headrace: {error}", file=sys.stderr)
         return 2
@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--all", action="store_true", help="every partition")
     verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
     verb.set_defaults(
-        run=lambda options: lake_table.show(
-            opened_lake(), options.what, None if options.all else options.last, as_json=options.json
+        run=lambda args: lake_table.show(
+            opened_lake(), args.what, None if args.all else args.last, as_json=args.json
         )
     )
 
@@ -66,12 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="one JSON object a row")
     verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
     verb.set_defaults(
-        run=lambda options: query.run(
-            opened_lake(),
-            options.sql,
-            csv=options.csv,
-            as_json=options.json,
-            parquet=options.parquet,
+        run=lambda args: query.run(
+            opened_lake(), args.sql, csv=args.csv, as_json=args.json, parquet=args.parquet
         )
     )
 
@@ -93,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
     )
     verb.add_argument("what", metavar="SOURCE/ENDPOINT")
-    verb.set_defaults(run=lambda options: dagster_runs.sweep(options.what))
+    verb.set_defaults(run=lambda args: dagster_runs.sweep(args.what))
 
     _add_backfill(verbs)
     _add_sync(verbs)
@@ -109,7 +105,7 @@ def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "sync igdb",
     )
     verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
-    verb.set_defaults(run=lambda options: dagster_runs.sync(options.source))
+    verb.set_defaults(run=lambda args: dagster_runs.sync(args.source))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -125,9 +121,7 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
-    verb.set_defaults(
-        run=lambda options: state.show(opened_lake(), options.what, as_json=options.json)
-    )
+    verb.set_defaults(run=lambda args: state.show(opened_lake(), args.what, as_json=args.json))
     for name, about, example, does in (
         (
             "drop",
@@ -154,23 +148,23 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verb.set_defaults(run=partial(_change, does))
 
 
-def _change(does: Callable[..., int], options: argparse.Namespace) -> int:
+def _change(does: Callable[..., int], args: argparse.Namespace) -> int:
     return does(
         opened_lake(),
-        options.what,
-        options.days,
-        yes=options.yes,
-        staged=options.staged,
-        as_json=options.json,
+        args.what,
+        args.days,
+        yes=args.yes,
+        staged=args.staged,
+        as_json=args.json,
     )
 
 
-def _load(options: argparse.Namespace) -> int:
-    days = dagster_runs.partitions_of(options.what, options.days)  # once: midnight may pass
-    code = dagster_runs.load(options.what, "...".join(days), quiet=options.json)
-    if code or not options.json:
+def _load(args: argparse.Namespace) -> int:
+    days = dagster_runs.partitions_of(args.what, args.days)  # once: midnight may pass
+    code = dagster_runs.load(args.what, "...".join(days), quiet=args.json)
+    if code or not args.json:
         return code
-    return lake_table.show(opened_lake(), options.what, None, as_json=True, between=days)
+    return lake_table.show(opened_lake(), args.what, None, as_json=True, between=days)
 
 
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -182,7 +176,7 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
-    verb.set_defaults(run=lambda options: dagster_runs.backfill(options.source, options.days))
+    verb.set_defaults(run=lambda args: dagster_runs.backfill(args.source, args.days))
 
 
 def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -196,9 +190,7 @@ def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
     verb.set_defaults(
-        run=lambda options: verify(
-            opened_lake(), options.what, options.partition, as_json=options.json
-        )
+        run=lambda args: verify(opened_lake(), args.what, args.partition, as_json=args.json)
     )
 
 

@@ -394,8 +394,8 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
     """Whether every row lies inside the window: so it is with nearly every page."""
     if column.null_count and start is not None:
         return False
-    range_ = pc.min_max(column.cast(pa.int64()))
-    least, most = range_["min"].as_py(), range_["max"].as_py()
+    extremes = pc.min_max(column.cast(pa.int64()))
+    least, most = extremes["min"].as_py(), extremes["max"].as_py()
     if least is None:
         return True
     begins = None if start is None else _instant(start).value
