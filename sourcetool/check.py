@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.folders import files_in, name_in
 from pipeline.errors import ConfigError, counted
 from pipeline.http.client import open_client
@@ -119,7 +120,7 @@ def _write(probe: ProbeResult, wanted: Wanted, console: Console) -> None:
 
 
 def _extracted(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name == "_extracted_at"]
+    return [name for name in table.column_names if name == EXTRACTED_AT]
 
 
 def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable, counted
@@ -13,7 +14,6 @@ from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
 from pipeline.extract.seen_rows import row_digests
-from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
@@ -134,7 +134,7 @@ def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
     if page.info.first is not None:
         return (page.info.first, page.info.last) == (other.info.first, other.info.last)
     mine, others = page.table, other.table
-    shared = {*mine.column_names} & {*others.column_names} - {"_extracted_at"}
+    shared = {*mine.column_names} & {*others.column_names} - {EXTRACTED_AT}
     names = [name for name in key or sorted(shared) if name in shared]
     return bool(
         names
@@ -323,7 +323,7 @@ def _times(table: pa.Table) -> str:
     names = [
         field.name
         for field in table.schema
-        if field.name != "_extracted_at"
+        if field.name != EXTRACTED_AT
         and any(is_kind(field.type) for is_kind in kinds)
         and looks.search(field.name)
         and not _is_null(table, field.name)

@@ -105,6 +105,10 @@ def _alike(value: Any, wanted: Any) -> Any:
 
 
 STAR: Final = "*"
+EXTRACTED_AT: Final = "_extracted_at"
+"""When the row was read: the last column of every row that lands."""
+DELETED: Final = "_deleted"
+"""True in a tombstone: the API says that the row was deleted."""
 STALE: Final = "_stale"
 """Of lanes: the row is of an earlier partition, since its lane could not be read in this one."""
 OF_VALUES: Final = ("parent", "each")

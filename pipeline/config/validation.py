@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.config.columns import problems_of_columns
+from pipeline.config.columns import DELETED, EXTRACTED_AT, problems_of_columns
 from pipeline.config.each import problems_of_each
 from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
 from pipeline.decode.row_selection import STAR, compiled
@@ -215,12 +215,12 @@ def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
 
 def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
     """Readers of the lake go by these columns."""
-    if "_extracted_at" in endpoint.columns:
+    if EXTRACTED_AT in endpoint.columns:
         yield (
             "the column `_extracted_at` is added to all rows: give the API's another name, e.g. "
             "`their_extracted_at: {type: json, path: _extracted_at}`"
         )
-    tombstone = endpoint.columns.get("_deleted")
+    tombstone = endpoint.columns.get(DELETED)
     if tombstone is not None and (endpoint.deleted or tombstone.type != "bool"):
         yield (
             "the column `_deleted` is true in a tombstone: name the member that says so as "

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
@@ -463,7 +464,7 @@ def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
 def _stamped(table: pa.Table) -> pa.Table:
     """With when the rows came."""
     now = pa.scalar(datetime.now(UTC), INSTANT)
-    return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
+    return table.append_column(EXTRACTED_AT, pa.repeat(now, table.num_rows))
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:

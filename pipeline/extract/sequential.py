@@ -11,10 +11,10 @@ every key of the one before it."""
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
 from pipeline.extract.confirmation import LIMITS, changed_page, check_last
@@ -32,9 +32,6 @@ from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.seen_rows import SeenRows, row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
-
-_STAMPS: Final = frozenset({"_extracted_at"})
-"""Columns of ours that are different each time a row comes."""
 
 
 @dataclass(frozen=True)
@@ -320,8 +317,8 @@ class SequentialReader:
             self._slice, self._lap = index, self._lap + 1
         if not self._key or not table.num_rows:
             return table, table.num_rows
-        named = [name for name in table.column_names if name not in _STAMPS]
-        keys, rows = row_digests(table, self._key), row_digests(table, named)
+        names = [name for name in table.column_names if name != EXTRACTED_AT]
+        keys, rows = row_digests(table, self._key), row_digests(table, names)
         novelty = self._seen.add(keys, rows, self._lap)
         again = novelty.changed_since | (novelty.changed if shared else False)
         if again.any():

@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.decode.types import INSTANT
 from pipeline.timestamps import as_iso
 
-EXTRACTED_AT: Final = "_extracted_at"
-DELETED: Final = "_deleted"
 SWEPT_AT: Final = "_swept_at"
 BACK: Final = "_back"
 """In a sweep's record: the key was gone, and was seen again."""

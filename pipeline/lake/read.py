@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.current_rows import (
     BACK,
-    DELETED,
-    EXTRACTED_AT,
     SWEPT_AT,
     LateRows,
     alive,

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
@@ -37,7 +38,7 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import ExtractionProgress
-from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.current_rows import BACK, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys

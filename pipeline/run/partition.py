@@ -28,6 +28,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
@@ -396,7 +397,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", *self._spec.added_columns}
+        added = {EXTRACTED_AT, *self._spec.added_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:

@@ -32,12 +32,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.decode.types import INSTANT, instants
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
 from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.shared_keys import shared_key_error
-from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.lake.manifest import ManifestFile
 from pipeline.lake.read import key_rows, tables_of
 from pipeline.lake.stores.base import ObjectStore
