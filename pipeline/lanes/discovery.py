@@ -96,6 +96,7 @@ async def _accounts(sender: LaneSender) -> Mapping[str, str]:
     access, own = sender.access, sender.sessions.own_account
     names: dict[str, str] = {}
     for profile in access.profiles:
+        # Until the profile's account is known, the profile's name stands for its id.
         sender.sessions.use_profile(profile, profile)
         region = access.home_region
         who = await sender.call(profile, region, "sts", "GetCallerIdentity", {})
@@ -137,7 +138,7 @@ async def _regions(sender: LaneSender, account: str) -> Sequence[str]:
         async for page in sender.pages(account, home, "ec2", "DescribeRegions"):
             regions += [str(region["RegionName"]) for region in page.get("Regions", ())]
     except HeadraceError as error:
-        sender.unknown[account] = error
+        sender.region_errors[account] = error
         log.warning("the regions of the account %s are not known: %s", account, error)
         return (EVERY,)
     return regions

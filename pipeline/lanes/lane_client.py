@@ -85,7 +85,7 @@ class LaneClient(Client):
         if meaning is ErrorMeaning.RETRY:
             raise AttemptFailed(FailureKind.ERROR, sentence)
         if meaning is ErrorMeaning.EXPIRED:
-            if self._sessions.expired(self._account, response.left_at):
+            if self._sessions.drop_expired(self._account, response.left_at):
                 raise AttemptFailed(FailureKind.ERROR, sentence, of_token=True)
             raise AuthError(f"{label}: {sentence}: the credentials have expired. Renew them.")
         quoted = f": {cut(message, _MOST_SAID)}" if message else ""

@@ -102,7 +102,8 @@ def _sum(first: BudgetStats, second: BudgetStats) -> BudgetStats:
 class LaneSender:
     """Sends the calls of all lanes of a source.
 
-    :ivar unknown: by account, why its regions are not known.
+    :ivar region_errors: by account, the error of listing its regions. Whatever is called in
+        ``EVERY`` region of such an account fails with it.
     """
 
     breaker_state: Final = BreakerState.CLOSED.value
@@ -119,7 +120,7 @@ class LaneSender:
         self.budget = LaneBudgets()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
         self._opening = asyncio.Lock()
-        self.unknown: dict[str, HeadraceError] = {}
+        self.region_errors: dict[str, HeadraceError] = {}
 
     async def fetch(
         self,
@@ -135,7 +136,7 @@ class LaneSender:
         call = request.call
         if call is None:
             raise ConfigError("a source of kind `aws` calls operations, and no URLs")
-        if call.region == EVERY and (error := self.unknown.get(call.account)):
+        if call.region == EVERY and (error := self.region_errors.get(call.account)):
             raise copy(error)
         operation = operation_of(request)
 
@@ -218,6 +219,7 @@ class LaneSender:
 
     @asynccontextmanager
     async def _client(self, key: LaneKey) -> AsyncIterator[_OpenClient]:
+        # One lock for all keys: a client is opened once, and none is closed between look and use.
         async with self._opening:
             opened = self._clients.get(key) or await self._opened(key)
             self._clients.move_to_end(key)
@@ -244,6 +246,7 @@ class LaneSender:
         closing = AsyncExitStack()
         budget = await closing.enter_async_context(self._open_budget(source))
         self.budget.open.add(budget)
+        # Never closed itself: that would close the transport, whose connections all lanes share.
         http = httpx.AsyncClient(
             auth=LaneSigner(self.sessions, key.account, endpoint),
             headers={"User-Agent": "headrace"},

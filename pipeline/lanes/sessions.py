@@ -55,7 +55,7 @@ class AccountSessions:
         self.secrets: set[str] = set()
 
     def use_profile(self, account: str, profile: str) -> None:
-        """An account is asked with the credentials of a profile."""
+        """Sign the requests to an account with the credentials of a profile, and assume no role."""
         self._profiles[account] = profile
 
     async def credentials(self, account: str) -> ReadOnlyCredentials:
@@ -74,10 +74,12 @@ class AccountSessions:
                 known = self._assumed[account] = await self._assume(account)
             return known.credentials
 
-    def expired(self, account: str, left_at: float) -> bool:
-        """AWS says that the session of a request has ended. True if the next one gets another.
+    def drop_expired(self, account: str, left_at: float) -> bool:
+        """Drop the session that AWS has called expired in its response to a request.
 
-        :param left_at: when the request left, on the monotonic clock: several may hear the same.
+        :param left_at: when the request left, on the monotonic clock. A session that was opened
+            since stays: several requests in flight are refused for the one before it.
+        :return: whether the next request gets another session; the source's own can't be renewed.
         """
         if account in (OWN, self.own_account) or account in self._profiles:
             return False
