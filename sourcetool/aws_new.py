@@ -83,19 +83,19 @@ def endpoint(aws_operation: AwsOperation, shape: RowShape) -> dict[str, Any]:
     required = (
         aws_operation.model.input_shape.required_members if aws_operation.model.input_shape else ()
     )
-    said: dict[str, Any] = {"service": aws_operation.service, "operation": aws_operation.name}
+    settings: dict[str, Any] = {"service": aws_operation.service, "operation": aws_operation.name}
     keys = aws_operation.paging.result_keys if aws_operation.paging else ()
     if shape.path and keys != (shape.path,):
-        said["rows"] = shape.path
+        settings["rows"] = shape.path
     if required:
-        said["each"] = {"endpoint": "NAME_OF_AN_ENDPOINT", "column": "ITS_COLUMN"}
-        said["params"] = dict.fromkeys(required, "{each}")
+        settings["each"] = {"endpoint": "NAME_OF_AN_ENDPOINT", "column": "ITS_COLUMN"}
+        settings["params"] = dict.fromkeys(required, "{each}")
     if is_global(aws_operation.service):
-        said["global"] = True
-    said["key"] = key_of(shape) or "none"
+        settings["global"] = True
+    settings["key"] = key_of(shape) or "none"
     if limit := _limit(aws_operation):
-        said["limit"] = limit
-    return said
+        settings["limit"] = limit
+    return settings
 
 
 def key_of(shape: RowShape) -> list[str]:

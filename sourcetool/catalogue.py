@@ -182,8 +182,8 @@ def _show(connectors: Sequence[Connector], console: Console) -> None:
     table.add_column("left out for", overflow="fold")
     for manifest in connectors:
         wanted = ", ".join(name for name, _, _ in reasons([manifest]))
-        said = manifest.problem or wanted or "[green]✓[/]"
-        table.add_row(manifest.name, str(manifest.streams), str(len(manifest.loaded)), said)
+        verdict = manifest.problem or wanted or "[green]✓[/]"
+        table.add_row(manifest.name, str(manifest.streams), str(len(manifest.loaded)), verdict)
     console.print(table)
     console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -144,7 +144,7 @@ class LookProgress:
     """
 
     def __init__(self, console: Console, label: str) -> None:
-        self._asked = label
+        self._label = label
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), console=console, transient=True
         )
@@ -163,7 +163,7 @@ class LookProgress:
     def next(self, name: str, number: int, of: int) -> None:
         """:param number: of the endpoint that is looked at now, from 1."""
         if self._drawn:
-            text = f"looking at {escape(self._asked)}: {name}"
+            text = f"looking at {escape(self._label)}: {name}"
             self._bar.update(self._task, description=text, completed=number - 1, total=of)
         elif of > 1:
             print(f"looking at {name} ({number} of {of})", file=sys.stderr, flush=True)

@@ -109,7 +109,7 @@ def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> 
             key = _setting(proposal, names, "key", value)
             proposal.auth = {"kind": "api_key", "place": "query", "name": name, "key": key}
         else:
-            proposal.params[name] = _said(proposal, names, name, value)
+            proposal.params[name] = _as_yaml(proposal, names, name, value)
     proposal.url = f"{parts.scheme}://{netloc}{parts.path}" + (
         f"?{parts.query}" if parts.query else ""
     )
@@ -164,7 +164,7 @@ def _headers(
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or not name:
             raise ConfigError("--header: expected 'Name: value'")
-        proposal.headers[name] = _said(proposal, names, name, value)
+        proposal.headers[name] = _as_yaml(proposal, names, name, value)
         proposal.sent_headers[name] = _filled(proposal, value, env)
 
 
@@ -183,12 +183,12 @@ def _body(
             raise ConfigError(f"--json: this is not JSON: {error}") from None
         if not isinstance(body, dict):
             raise ConfigError("--json: expected a JSON object")
-        proposal.json = _said_in(proposal, names, body, "")
+        proposal.json = _as_yaml_in(proposal, names, body, "")
         proposal.content = orjson.dumps(_filled_in(proposal, body, env))
         proposal.sent_headers.setdefault("Content-Type", "application/json")
     elif options.form:
         pairs = parse_qsl(options.form, keep_blank_values=True)
-        proposal.form = {name: _said(proposal, names, name, value) for name, value in pairs}
+        proposal.form = {name: _as_yaml(proposal, names, name, value) for name, value in pairs}
         filled = [(name, _filled(proposal, value, env)) for name, value in pairs]
         proposal.content = urlencode(filled).encode()
         proposal.sent_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
@@ -226,21 +226,21 @@ def _paths(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _said(proposal: Proposal, names: SettingNames, name: str, value: str) -> str:
+def _as_yaml(proposal: Proposal, names: SettingNames, name: str, value: str) -> str:
     """A value as the YAML has it."""
     if names_in(value) or not is_secret(name, value):
         return value
     return _setting(proposal, names, name, value)
 
 
-def _said_in(proposal: Proposal, names: SettingNames, value: Any, name: str) -> Any:
+def _as_yaml_in(proposal: Proposal, names: SettingNames, value: Any, name: str) -> Any:
     if isinstance(value, dict):
-        return {k: _said_in(proposal, names, v, k) for k, v in value.items()}
+        return {k: _as_yaml_in(proposal, names, v, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [_said_in(proposal, names, item, name) for item in value]
+        return [_as_yaml_in(proposal, names, item, name) for item in value]
     scalar = isinstance(value, str | int) and not isinstance(value, bool)
     return (
-        _said(proposal, names, name, str(value))
+        _as_yaml(proposal, names, name, str(value))
         if scalar and is_secret(name, str(value))
         else value
     )

@@ -143,7 +143,7 @@ class TokenAuth(httpx.Auth):
         self._extra = dict(extra_headers or {})
         self._token = ""
         self._refresh = ""  # what the endpoint gave in place of the source's refresh token
-        self._given: set[str] = set()
+        self._tokens: set[str] = set()
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
@@ -171,7 +171,7 @@ class TokenAuth(httpx.Auth):
     @property
     def secrets(self) -> frozenset[str]:
         """All tokens of the run: a page may still be refused with the token before."""
-        return frozenset(self._given)
+        return frozenset(self._tokens)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -215,7 +215,7 @@ class TokenAuth(httpx.Auth):
     def _adopt(self, saved: KeptToken) -> None:
         left_s = saved.good_until - self._wall()
         self._refresh = saved.refresh
-        self._given |= {saved.refresh, saved.access}
+        self._tokens |= {saved.refresh, saved.access}
         if left_s > 0 and saved.access != self._token:
             self._token, self._number = saved.access, self._number + 1
             self._good_until = self._clock() + left_s
@@ -274,7 +274,7 @@ class TokenAuth(httpx.Auth):
         self._warn_if_lost(token.refresh)
         self._token, self._number = token.text, self._number + 1
         self._refresh = token.refresh or self._refresh
-        self._given |= {self._token, self._refresh}
+        self._tokens |= {self._token, self._refresh}
         if self._grant.file is not None and token.refresh:
             saved = KeptToken(token.refresh, token.text, self._wall() + left_s)
             await asyncio.to_thread(self._grant.file.write, saved)

@@ -132,7 +132,7 @@ class AwsEndpoint(Model):
     @model_validator(mode="after")
     def _operation_exists(self) -> Self:
         try:
-            operation = self.found
+            operation = self.aws_operation
             row_shape(operation, self.rows)
         except ConfigError as error:
             raise ValueError(str(error)) from None
@@ -156,7 +156,7 @@ class AwsEndpoint(Model):
         return self
 
     @property
-    def found(self) -> AwsOperation:
+    def aws_operation(self) -> AwsOperation:
         """:raises ConfigError: there is none."""
         return operation(self.service, self.operation)
 
@@ -166,7 +166,7 @@ class AwsEndpoint(Model):
 
     def as_endpoint(self, source: "AwsSource") -> dict[str, Any]:
         """The endpoint that the engine reads, as in the YAML of any source."""
-        operation = self.found
+        operation = self.aws_operation
         shape = row_shape(operation, self.rows)
         return {
             "path": f"{self.service}/{operation.api_name}",

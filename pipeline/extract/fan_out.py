@@ -201,7 +201,7 @@ class FanOutReader:
         start = FanOutPosition.of(position) or FanOutPosition()
         self._open, self._next = dict(start.open), start.next
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
-        if start.kept:
+        if start.has_stale_rows:
             raise CannotResume("rows of values that could not be read are staged")
         self._with_rows = start.with_rows
         self._take_up(start.failed)
@@ -218,11 +218,11 @@ class FanOutReader:
         self.progress.values = len(self._values)
         if self._failures is not None:
             self._failures.check(self.failed, len(self._values))
-        async for earlier in self._kept_rows():
+        async for earlier in self._stale_rows():
             yield earlier
         self.progress.contiguous = self._proved and not self.failed_members
 
-    async def _kept_rows(self) -> AsyncGenerator[PageBatch, None]:
+    async def _stale_rows(self) -> AsyncGenerator[PageBatch, None]:
         """The rows that values which could not be read had before, once no other comes."""
         if self._keep is None:
             return
@@ -231,7 +231,7 @@ class FanOutReader:
             table = await asyncio.to_thread(self._keep, value)
             if table.num_rows:
                 batch = self._handed_on(table, table.nbytes)
-                yield replace(batch, position=replace(self._position, kept=True))
+                yield replace(batch, position=replace(self._position, has_stale_rows=True))
 
     def _take_up(self, failed: Sequence[FailedValue]) -> None:
         """Values that an earlier attempt has passed over: some are read again."""

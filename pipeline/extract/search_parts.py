@@ -57,8 +57,8 @@ class SearchParts:
             total = (await self.pages.page(request)).info.total
         if total is None:
             raise ContractBroken(
-                f"The search of {_said(part)} says no total, by which `search_cap` knows whether "
-                "all rows come. Check: 1. the path in `paging.total`; 2. `count`"
+                f"The search of {_part_text(part)} says no total, by which `search_cap` knows "
+                "whether all rows come. Check: 1. the path in `paging.total`; 2. `count`"
             )
         return total
 
@@ -74,12 +74,12 @@ class SearchParts:
                 cut = middle.isoformat()
                 return [(start, cut), (cut, end)]
         raise ContractBroken(
-            f"The search of {_said(part)} matches {total:,} rows and gives fewer than "
+            f"The search of {_part_text(part)} matches {total:,} rows and gives fewer than "
             f"{self.cap:,} (`search_cap`), and no part of it can be requested. Check: 1. "
             "`window.resolution_s`, if the API takes finer bounds; 2. a further filter, e.g. with "
             "`each`; 3. whether the API filters by the window at all"
         )
 
 
-def _said(part: Slice) -> str:
+def _part_text(part: Slice) -> str:
     return f"{part[0] or 'the beginning'} to {part[1]}"

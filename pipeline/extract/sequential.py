@@ -79,7 +79,7 @@ class SequentialReader:
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
         self._grew = 0  # passes in a row in which the API's count grew
-        self._seen = SeenRows()
+        self._seen_rows = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
         self._first_laps = [0, 0]  # of the pass before, and of this one
@@ -160,7 +160,7 @@ class SequentialReader:
 
         A row is passed over where one that was read is deleted: then that one is missing here.
         """
-        return not self._seen.any_last_in(*self._first_laps)
+        return not self._seen_rows.any_last_in(*self._first_laps)
 
     def _refuse_if_stuck(self) -> None:
         """:raises ContractBroken: rows are counted, but no page after the first one brings any."""
@@ -182,7 +182,7 @@ class SequentialReader:
         if self._previous and self._previous.boundary_keys:
             keys = zip(*self._previous.boundary_keys, strict=True)
             known = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen.remember(row_digests(known, self._key), self._lap)
+            self._seen_rows.remember(row_digests(known, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
@@ -322,7 +322,7 @@ class SequentialReader:
             return table, table.num_rows
         names = [name for name in table.column_names if name != EXTRACTED_AT]
         keys, rows = row_digests(table, self._key), row_digests(table, names)
-        novelty = self._seen.add(keys, rows, self._lap)
+        novelty = self._seen_rows.add(keys, rows, self._lap)
         again = novelty.changed_since | (novelty.changed if shared else False)
         if again.any():
             self.progress.reread_keys.append(keys[again])

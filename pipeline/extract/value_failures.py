@@ -143,8 +143,8 @@ class LaneFailures(ListFailures):
         if not isinstance(error, HeadraceError):
             return replace(plain, retryable=True)
         kind = error.code or plain.kind
-        said = str(error).partition(f"each {name}: ")[2] or str(error)
-        reason = said[:_LONGEST_REASON] if error.outcome in ("failed", "throttled") else ""
+        message = str(error).partition(f"each {name}: ")[2] or str(error)
+        reason = message[:_LONGEST_REASON] if error.outcome in ("failed", "throttled") else ""
         retryable = isinstance(error, Retryable | Unreachable)
         return FailedValue(name, kind, reason, error.outcome, retryable)
 

@@ -301,12 +301,12 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
                 sign(request)
             left_at = monotonic()
 
-            def left() -> None:
+            def on_leaving() -> None:
                 nonlocal left_at
                 left_at = monotonic()
                 self._budget.departed(grant)
 
-            with leaving(_final(request), left) as sent:
+            with leaving(_final(request), on_leaving) as sent:
                 response = await self._inner.handle_async_request(sent)
             response.extensions = {
                 **response.extensions,

@@ -46,12 +46,12 @@ class Damage:
     """A committed file that is not what its manifest says.
 
     :ivar path: of the file, relative to the lake.
-    :ivar found: what is wrong, as the end of a sentence: ``is missing``.
+    :ivar finding: what is wrong, as the end of a sentence: ``is missing``.
     """
 
     kind: DamageKind
     path: str
-    found: str
+    finding: str
 
     @property
     def partition(self) -> str:
@@ -59,7 +59,7 @@ class Damage:
         return str(paths_of_part(self.path) or "another program")
 
     def __str__(self) -> str:
-        return f"`{self.path}` {self.found}"
+        return f"`{self.path}` {self.finding}"
 
 
 def mend(damage: Damage) -> str:

@@ -48,7 +48,6 @@ from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.context import RunContext
-from pipeline.run.kept_rows import keeper_of
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
     AFTER_END,
@@ -57,6 +56,7 @@ from pipeline.run.staged_partition import (
     FIRST_RESPONSE,
     StagedPartition,
 )
+from pipeline.run.stale_rows import keeper_of
 from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 

@@ -119,7 +119,7 @@ def _encoded(text: str) -> str:
     return f"{name}={quote(value)}" if equals else quote(name)
 
 
-def asked(sample: RequestSample) -> RequestSample:
+def with_response(sample: RequestSample) -> RequestSample:
     """The sample with its response; without one, ``missing`` says why."""
     headers = {**sample.headers, "User-Agent": "headrace"}
     headers.setdefault("Accept", "application/json")

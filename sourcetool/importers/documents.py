@@ -9,7 +9,7 @@ import yaml
 from pipeline.errors import ConfigError
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.curl import asked, parse_curl
+from sourcetool.importers.curl import parse_curl, with_response
 from sourcetool.importers.draft import plain
 from sourcetool.importers.har import har_samples, is_har
 from sourcetool.importers.manifest import NoManifest, is_manifest, manifest_of
@@ -37,7 +37,7 @@ def import_curl(command: str, name: str | None) -> tuple[Converted, str]:
 
     :raises ConfigError: it is no curl command, or says what no YAML can.
     """
-    sample = asked(parse_curl(command))
+    sample = with_response(parse_curl(command))
     host = sample.origin.partition("://")[2].removeprefix("api.").split(".")[0].split(":")[0]
     converted = from_samples([sample], plain(name or host))
     return converted, tried(converted, "a curl command")

@@ -210,7 +210,7 @@ def _paging(operation: Operation, params: dict[str, Any]) -> dict[str, Any]:
         limit = int(query[size].get("maximum") or query[size].get("default") or 100)
         if "maximum" not in query[size]:
             operation.doubts.append(f"how many rows has a page at most? {limit} is a guess")
-    total, token, more = _told(operation)
+    total, token, more = _references(operation)
     counted = {"total": total} if total else {}
     flag = {"more": more} if more else {}
     for words, kind, text in ((OFFSETS, "offset", "{offset}"), (NUMBERS, "page", "{page}")):
@@ -237,7 +237,7 @@ def _paging(operation: Operation, params: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "none"}
 
 
-def _told(operation: Operation) -> tuple[str | None, str | None, str | None]:
+def _references(operation: Operation) -> tuple[str | None, str | None, str | None]:
     """Where the response says how many rows match, what the next page is, and if there is one."""
     total = token = more = None
     for path, spec in _scalars(operation.answer):
