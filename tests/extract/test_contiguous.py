@@ -112,6 +112,15 @@ def test_rows_that_were_there_throughout_arrive_once_in_order(
     assert model.most_open <= max(2, ahead)
 
 
+@pytest.mark.parametrize("seed", [5, 23, 71, 83])
+def test_an_offset_behind_deleted_rows_is_gone_on_with_by_the_key(seed: int) -> None:
+    rng = random.Random(seed)
+    model = Moving(rng.sample(range(1, 400), 19), rng, changes=7, most_delay=1)
+    reader = extraction(model, OffsetPaging(limit=5), ahead=1, can_seek=True)
+    keys, _ = read_all(reader)
+    check(model, keys)
+
+
 @settings(max_examples=40 * THOROUGH, deadline=None)
 @given(models(), st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_later_try_goes_on_where_one_stopped_while_rows_move(
