@@ -46,8 +46,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         print(f"\nThe files of these tests are in {folder}")
 
 
-
-
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with seaweedfs(tmp_path_factory.mktemp("s3"), buckets=["lake"], others=[READER]) as server:
