@@ -115,8 +115,8 @@ def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
 
 
 def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
-    left = number_in(headers.get(name.lower(), ""))
-    return left is not None and left <= 0
+    remaining = number_in(headers.get(name.lower(), ""))
+    return remaining is not None and remaining <= 0
 
 
 def asks_to_wait(headers: Mapping[str, str], meanings: ResponsesConfig, body: Body) -> bool:
@@ -205,19 +205,19 @@ def _redirect(status: int, location: str) -> str:
     """
     address = httpx.URL(location).copy_with(query=None, fragment=None) if _is_url(location) else ""
     there = f": `{cut(str(address), 200)}`" if address else ""
-    found = (
+    finding = (
         f"the API redirects ({status}) to another address{there}. Headrace does not follow, since "
         "the credentials would go there."
     )
     if _LOGIN.search(str(address)):
         return (
-            f"{found} Check: 1. the credentials: that address looks like a login, to which an API "
+            f"{finding} Check: 1. the credentials: that address looks like a login, to which an API "
             "sends those that it does not know; 2. `base_url` and `path`."
         )
     if not address:
-        return f"{found} Check `base_url` and `path`."
+        return f"{finding} Check `base_url` and `path`."
     slash = ", which ends with a slash" if str(address).endswith("/") else ""
-    return f"{found} Set `base_url` and `path` to the new address{slash}."
+    return f"{finding} Set `base_url` and `path` to the new address{slash}."
 
 
 def _is_url(text: str) -> bool:

@@ -52,8 +52,8 @@ def no_response(error: httpx.HTTPError) -> str:
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return f"{sender} closed the connection without a response"
     if isinstance(cause, aiohttp.ClientPayloadError):
-        came = re.search(r"received (\d+) of (\d+) bytes", str(cause))
-        size = f", after {int(came[1]):,} of {int(came[2]):,} bytes" if came else ""
+        sizes = re.search(r"received (\d+) of (\d+) bytes", str(cause))
+        size = f", after {int(sizes[1]):,} of {int(sizes[2]):,} bytes" if sizes else ""
         return f"the response of {sender} is cut short{size}"
     if isinstance(cause, aiohttp.ClientResponseError):
         rule = printable(cause.message.partition("\n")[0])[:100].rstrip(":")
@@ -173,12 +173,12 @@ def _wrong_tls(reason: str, host: str) -> str | None:
 
 
 def _untrusted(reason: str, host: str) -> str:
-    found = f"The certificate of {host} is not trusted ({reason})"
+    finding = f"The certificate of {host} is not trusted ({reason})"
     if "expired" in reason or "not yet valid" in reason:
-        return _checked(found, [_CLOCK, "whether the API has a newer one; its owner renews it"])
+        return _checked(finding, [_CLOCK, "whether the API has a newer one; its owner renews it"])
     if "mismatch" in reason:
         return _checked(
-            found,
+            finding,
             ["`base_url`: the certificate is of another name", "`proxy`, if it opens TLS"],
         )
     bundle = (
@@ -186,11 +186,11 @@ def _untrusted(reason: str, host: str) -> str:
         "authority, also of a proxy that opens TLS, and with those between, if the API sends its "
         "own alone"
     )
-    return _checked(found, [bundle, "`base_url`", _CLOCK])
+    return _checked(finding, [bundle, "`base_url`", _CLOCK])
 
 
-def _checked(found: str, checks: Sequence[str]) -> str:
-    return f"{found}. {_numbered(checks)}"
+def _checked(finding: str, checks: Sequence[str]) -> str:
+    return f"{finding}. {_numbered(checks)}"
 
 
 def _numbered(checks: Sequence[str]) -> str:

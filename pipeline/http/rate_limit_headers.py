@@ -60,8 +60,8 @@ class RateLimitListener:
         said_s = retry_after_s(headers, _now)
         if said_s is None:
             self._warn_of_wait(headers)
-            left, reset_s = quota_left(headers, self._source.limits.headers, _now)
-            said_s = reset_s if left is not None and left <= 0 and reset_s else None
+            remaining, reset_s = quota_left(headers, self._source.limits.headers, _now)
+            said_s = reset_s if remaining is not None and remaining <= 0 and reset_s else None
         now, usual_s = self._clock(), self._budget.throttle_wait_s
         self._pace, wait_s = self._pace.refused(now, left_at, said_s, usual_s)
         self._budget.throttled(wait_s)
@@ -101,9 +101,8 @@ def quota_left(
     """The quota by the API's headers: requests left, and seconds until it is full again."""
     if rate is None:
         return None, None
-    if policies := structured(headers.get(rate.remaining.lower(), "")):
-        left, reset_s = policies
-        return math.floor(left), reset_s
+    if quota := structured(headers.get(rate.remaining.lower(), "")):
+        return math.floor(quota[0]), quota[1]
     remaining = _number(headers, rate.remaining)
     reset_s = wait_in(headers.get(rate.reset.lower(), ""), headers, now)
     if reset_s is not None and not math.isfinite(reset_s):
@@ -114,7 +113,7 @@ def quota_left(
     )
 
 
-_LEFT: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d{1,15}(?:\.\d+)?)")
+_REMAINING: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d{1,15}(?:\.\d+)?)")
 _RESET: Final = re.compile(r"\b(?:t|reset)\s*=\s*(\d{1,15}(?:\.\d+)?)")
 
 
@@ -130,10 +129,10 @@ def structured(text: str) -> tuple[float, float | None] | None:
     quoted = text.lstrip()[:1] == '"'
     policies = []
     for policy in text[:1000].split(",") if quoted else [text[:1000]]:
-        left, reset = _LEFT.search(policy), _RESET.search(policy)
-        if left:
-            policies.append((float(left[1]), float(reset[1]) if reset else None))
-    return min(policies, key=lambda each: each[0], default=None)
+        remaining, reset = _REMAINING.search(policy), _RESET.search(policy)
+        if remaining:
+            policies.append((float(remaining[1]), float(reset[1]) if reset else None))
+    return min(policies, key=lambda policy: policy[0], default=None)
 
 
 def unread(
@@ -144,30 +143,30 @@ def unread(
         return []
     if structured(headers.get(rate.remaining.lower(), "")):
         return []
-    found = []
+    misfits = []
     for name in (rate.remaining, rate.limit):
         text = headers.get((name or "").lower(), "").strip()
         if name and text and _number(headers, name) is None:
-            found.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
+            misfits.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
     text = headers.get(rate.reset.lower(), "").strip()
-    left, reset_s = quota_left(headers, rate, now)
+    remaining, reset_s = quota_left(headers, rate, now)
     if text and reset_s is None:
-        found.append(
+        misfits.append(
             (
                 rate.reset,
                 f"`{rate.reset}` is {text[:60]!r}, expected seconds, a duration such as 17s, or an "
                 "instant; not heeded",
             )
         )
-    elif left is not None and left <= 0 and not reset_s:
-        found.append(
+    elif remaining is not None and remaining <= 0 and not reset_s:
+        misfits.append(
             (
                 rate.remaining,
-                f"`{rate.remaining}` is {left}, and `{rate.reset}` names no time to come. The pace "
-                "goes by `limits.windows`, and by the 429s that come",
+                f"`{rate.remaining}` is {remaining}, and `{rate.reset}` names no time to come. The "
+                "pace goes by `limits.windows`, and by the 429s that come",
             )
         )
-    return found
+    return misfits
 
 
 def reset_unit(reset: float) -> str:
