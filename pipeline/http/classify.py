@@ -211,8 +211,8 @@ def _redirect(status: int, location: str) -> str:
     )
     if _LOGIN.search(str(address)):
         return (
-            f"{finding} Check: 1. the credentials: that address looks like a login, to which an API "
-            "sends those that it does not know; 2. `base_url` and `path`."
+            f"{finding} Check: 1. the credentials: that address looks like a login, to which an "
+            "API sends those that it does not know; 2. `base_url` and `path`."
         )
     if not address:
         return f"{finding} Check `base_url` and `path`."
