@@ -204,9 +204,9 @@ def _redirect(status: int, location: str) -> str:
     :param location: where it leads; empty: that is not known, or not to be shown.
     """
     address = httpx.URL(location).copy_with(query=None, fragment=None) if _is_url(location) else ""
-    there = f": `{cut(str(address), 200)}`" if address else ""
+    named = f": `{cut(str(address), 200)}`" if address else ""
     finding = (
-        f"the API redirects ({status}) to another address{there}. Headrace does not follow, since "
+        f"the API redirects ({status}) to another address{named}. Headrace does not follow, since "
         "the credentials would go there."
     )
     if _LOGIN.search(str(address)):

@@ -41,13 +41,13 @@ async def read_body(response: httpx.Response, max_bytes: int, source: str) -> Bo
     return in_utf8(body.whole(), response.charset_encoding)
 
 
-def _not_as_said(response: httpx.Response, came: int, error: httpx.DecodingError) -> BadBody:
+def _not_as_said(response: httpx.Response, read_bytes: int, error: httpx.DecodingError) -> BadBody:
     """The error of a body that can't be decompressed.
 
-    :param came: bytes that could be.
+    :param read_bytes: so many could be.
     """
     encoding = response.headers.get("content-encoding", "")
-    if came or "ends early" in str(error):
+    if read_bytes or "ends early" in str(error):
         return BadBody(f"the {encoding} of the body is damaged or ends early ({error})")
     return OtherFormat(
         f"`Content-Encoding` is {encoding[:60]!r}, and the body is not compressed so ({error}). "
