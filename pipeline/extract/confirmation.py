@@ -235,10 +235,8 @@ class ConfirmedEmptyPages:
 
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
-        info, before = page.info, self._before.pop(request, None)
-        explicit = info.explicit_empty or info.total is not None
-        goes_on = self._paging.next_request(request, info) is not None
-        if info.rows or explicit or (goes_on and not self._paging.by_number):
+        before = self._before.pop(request, None)
+        if self._stands(request, page.info):
             return self._remembered(page)
         if self._paging.is_first(request):
             return page
@@ -254,6 +252,12 @@ class ConfirmedEmptyPages:
             if page.info.rows:
                 return self._remembered(page)
         return replace(page, ends_by_empty=True, last_row_deleted=self._by_row)
+
+    def _stands(self, request: PageRequest, info: PageInfo) -> bool:
+        """Whether a page needs no confirmation: it has rows, or says itself that there are none."""
+        goes_on = self._paging.next_request(request, info) is not None
+        explicit = info.explicit_empty or info.total is not None
+        return info.rows > 0 or explicit or (goes_on and not self._paging.by_number)
 
     def _remembered(self, page: ParsedPage) -> ParsedPage:
         request, info = page.request, page.info
