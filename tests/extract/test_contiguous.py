@@ -96,7 +96,8 @@ def models(draw: st.DrawFn) -> tuple[Moving, Paging, int, bool, int]:
     return model, paging, draw(st.integers(1, 12)), can_seek, changes
 
 
-@settings(max_examples=100 * THOROUGH, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=400 * THOROUGH, deadline=None)
 @given(models())
 def test_rows_that_were_there_throughout_arrive_once_in_order(
     case: tuple[Moving, Paging, int, bool, int],
