@@ -28,6 +28,7 @@ from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError, HeadraceError, RequestRefused
 from pipeline.http.network import Proxies, tls_context
+from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import Breaker, BreakerState
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
@@ -307,7 +308,8 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
     limits = source.lanes.limits
     wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
-    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
+    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
+    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s, body_limit)
     sender = LaneSender(source, transport, open_budget)
     try:
         who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
