@@ -140,9 +140,11 @@ def _late(request: httpx.Request) -> httpx.ReadTimeout:
 
 @contextmanager
 def leaving(
-    request: httpx.Request, left: Callable[[], object], defaults: Mapping[str, Any] | None = None
+    request: httpx.Request,
+    on_leaving: Callable[[], object],
+    defaults: Mapping[str, Any] | None = None,
 ) -> Iterator[httpx.Request]:
-    """The request, with a trace that calls ``left`` when its headers go out.
+    """The request, with a trace that calls ``on_leaving`` when its headers go out.
 
     A retry may send the same request and trace it anew: its extensions are put back.
 
@@ -153,7 +155,7 @@ def leaving(
 
     async def trace(event: str, info: dict[str, Any]) -> None:
         if event.endswith(_LEFT):
-            left()
+            on_leaving()
         if theirs is not None:
             await theirs(event, info)
 
