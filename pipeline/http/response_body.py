@@ -32,15 +32,15 @@ class BodyLimit:
             )
 
 
-async def read_body(response: httpx.Response, came: Body, limit: BodyLimit) -> Body:
+async def read_body(response: httpx.Response, raw: Body, limit: BodyLimit) -> Body:
     """The whole body, decompressed; afterwards the response holds nothing.
 
-    :param came: the body as it came.
+    :param raw: the body as it came.
     :raises ContractBroken: it is too long, or compressed more than once.
     """
     try:
         if "content-encoding" not in response.headers:
-            return in_utf8(came, response.charset_encoding)
+            return in_utf8(raw, response.charset_encoding)
         _refuse_layers(response, limit.source)
         body = Incoming()
         async for piece in _pieces(response):
