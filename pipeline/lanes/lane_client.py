@@ -100,15 +100,15 @@ class LaneClient(Client):
             raise AuthError(f"{label}: {said}: the credentials have expired. Renew them.")
         if meaning is ErrorMeaning.PAGE_ENDED:
             raise PageTokenDead(f"{label}: {said}: the page token has expired", response.status)
+        if meaning is ErrorMeaning.SKEWED:
+            refused = AuthError(f"{label}: {said}. {_on_signature(apart_s)}")
+            refused.code = code
+            raise refused
         quoted = f": {cut(message, _MOST_SAID)}" if message else ""
         error = RequestRefused(f"{label}: {said}{quoted}", response.status)
-        error.code = code
-        if meaning is ErrorMeaning.SKEWED:
-            error.args = (f"{label}: {said}. {_on_signature(apart_s)}",)
-        elif meaning is ErrorMeaning.REFUSED:
+        error.code, error.outcome = code, meaning.value
+        if meaning is ErrorMeaning.REFUSED:
             error.outcome = "none" if await self._region_is_off() else "failed"
-        else:
-            error.outcome = meaning.value
         raise error
 
     async def _error_in(self, request: HttpRequest, response: HttpResponse) -> tuple[str, str]:
