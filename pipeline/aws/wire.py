@@ -58,16 +58,16 @@ def service_endpoint(
     if override is not None:
         return ServiceEndpoint(override.rstrip("/"), name, region)
     rules, provider = _rules(service_name)
-    given: dict[str, Any] = {"Region": region}
+    parameters: dict[str, Any] = {"Region": region}
     defaults = {n: of["default"] for n, of in rules["parameters"].items() if "default" in of}
     try:
-        found = provider.resolve_endpoint(**{**defaults, **given})
+        endpoint = provider.resolve_endpoint(**{**defaults, **parameters})
     except BotoCoreError as error:
         raise ConfigError(f"`{service_name}` has no endpoint in `{region}`: {error}") from None
-    schemes: list[dict[str, Any]] = found.properties.get("authSchemes") or []
+    schemes: list[dict[str, Any]] = endpoint.properties.get("authSchemes") or []
     scheme = next((each for each in schemes if each.get("name") == "sigv4"), {})
     return ServiceEndpoint(
-        str(found.url).rstrip("/"),
+        str(endpoint.url).rstrip("/"),
         str(scheme.get("signingName", name)),
         str(scheme.get("signingRegion", region)),
     )
@@ -94,9 +94,9 @@ def written(operation: AwsOperation, params: Mapping[str, Any], endpoint_url: st
 
     :raises ConfigError: the parameters do not fit the operation.
     """
-    given = _fitted(operation, params)
+    members = _fitted(operation, params)
     try:
-        made = _serializer(operation.protocol).serialize_to_request(given, operation.model)
+        made = _serializer(operation.protocol).serialize_to_request(members, operation.model)
     except (BotoCoreError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(
             f"the parameters of `{operation.name}` do not fit it ({error}): check `params`"
@@ -267,16 +267,16 @@ def _search(expression: str, members: Mapping[str, Any]) -> Any:
 
 def has_rows(members: Mapping[str, Any], path: str) -> bool:
     """Whether there is anything at the place of the rows."""
-    found: list[Any] = [members]
+    level: list[Any] = [members]
     for part in filter(None, path.split(".")):
         below: list[Any] = []
-        for value in found:
+        for value in level:
             if part == "*":
                 below += value.values() if isinstance(value, Mapping) else value or ()
             elif isinstance(value, Mapping) and value.get(part) is not None:
                 below.append(value[part])
-        found = below
-    return any(found)
+        level = below
+    return any(level)
 
 
 def page_json(operation: AwsOperation, members: Mapping[str, Any]) -> bytes:
