@@ -202,8 +202,8 @@ def _error_in_page(
     name = root[1].decode() if root else ""
     if name.endswith(("Response", "Result")) and name not in ("Response", "ErrorResponse"):
         return {}
-    if found := _XML_ERROR.search(body):
-        return {"Code": found[1].decode(), "Message": (found[2] or b"").decode("utf-8", "replace")}
+    if code := _XML_ERROR.search(body):
+        return {"Code": code[1].decode(), "Message": (code[2] or b"").decode("utf-8", "replace")}
     raise ValueError(f"the response is `{name}`, expected `{operation.api_name}Response`")
 
 
