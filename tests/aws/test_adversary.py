@@ -95,11 +95,6 @@ BROKEN: Mapping[str, tuple[Fault, str, str]] = {
         "failed",
         "A page came again as the page after it",
     ),
-    "eu-west-3": (
-        lambda call, number, before: page(call, number, token=str(number + 1)),
-        "failed",
-        "not read within",
-    ),
     "eu-central-1": (always(skewed), "failed", "clock and AWS's are 7,2"),
     "eu-north-1": (always(lambda: error("AuthFailure", 401)), "failed", "AuthFailure"),
     "ap-south-1": (always(lambda: error("AuthFailure", 401), at=0), "none", ""),
@@ -159,8 +154,8 @@ def test_what_does_not_heal_is_said_and_its_rows_stay_as_stale(
     aws: tuple[Proxy, str], lake: Lake, tmp_path: Path
 ) -> None:
     proxy, url = aws
-    more = "max_failed_share: 0.9\nlane_timeout_s: 6"
-    source = inventory(url, [ACCOUNT], [*BROKEN, "sa-east-1"], tmp_path, more=more)
+    regions = [*BROKEN, "sa-east-1"]
+    source = inventory(url, [ACCOUNT], regions, tmp_path, more="max_failed_share: 0.9")
     proxy.rules.append(ill({}))
     read(source, lake, DAYS[0])
     assert volumes(lake) == wanted(dict.fromkeys([*BROKEN, "sa-east-1"], False))
@@ -174,6 +169,20 @@ def test_what_does_not_heal_is_said_and_its_rows_stay_as_stale(
     stale = {region: True for region, (_, outcome, _) in BROKEN.items() if outcome != "none"}
     assert volumes(lake) == wanted({**stale, "sa-east-1": False})
     assert sum(values["lanes"].values()) == len(BROKEN) + 1
+
+
+def test_pages_that_never_end_end_with_the_time_of_their_lane(
+    aws: tuple[Proxy, str], lake: Lake, tmp_path: Path
+) -> None:
+    proxy, url = aws
+    endless = {"us-east-1": lambda call, number, before: page(call, number, token=f"{number + 1}")}
+    proxy.rules.append(ill(endless))
+    more = "max_failed_share: 1.0\nlane_timeout_s: 3"
+    (result,) = read(
+        inventory(url, [ACCOUNT], [*endless], tmp_path, more=more), lake, DAYS[0]
+    ).results
+    (listed,) = result.manifest.notes.values["failures"]
+    assert listed["reason"] == "not read within 3 s"
 
 
 def test_a_list_of_accounts_that_never_ends_is_refused(
