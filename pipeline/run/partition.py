@@ -399,7 +399,9 @@ class _Stager:
         if known is None:
             committed = self._run.index.partitions(source, self._endpoint)[: -_LOOK_BACK - 1 : -1]
             manifests = (self._run.index.get(source, self._endpoint, key) for key in committed)
-            known = next((one.window for one in manifests if one is not None and one.rows), None)
+            known = next(
+                (manifest.window for manifest in manifests if manifest and manifest.rows), None
+            )
         most_s = spec.window.max_s
         if known is None or (most_s is not None and known.length_s > most_s):
             return None
