@@ -84,8 +84,8 @@ def machine_problem(error: BaseException | None) -> str:
         visited.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
             return _OF_THE_MACHINE[cause.errno]
-        named = (getattr(cause, name, None) for name in ("os_error", "reason", "error"))
-        nested = [each for each in (*named, *cause.args) if isinstance(each, BaseException)]
+        attributes = (getattr(cause, name, None) for name in ("os_error", "reason", "error"))
+        nested = [each for each in (*attributes, *cause.args) if isinstance(each, BaseException)]
         waiting += [cause.__cause__, cause.__context__, *nested]
     return ""
 

@@ -111,11 +111,11 @@ class AccessToken:
 
 
 def token_request(
-    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **sent: Any
+    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **content: Any
 ) -> httpx.Request:
     """A request that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
     return httpx.Request(
-        method, url, headers={"Accept": "application/json", **(headers or {})}, **sent
+        method, url, headers={"Accept": "application/json", **(headers or {})}, **content
     )
 
 

@@ -331,8 +331,8 @@ def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
     """
     if previous is None or goes_back(previous.info, page.request):
         return False
-    rows, named = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
-    if rows == 0 or rows != previous.table.num_rows or (rows == 1 and named):
+    rows, by_token = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
+    if rows == 0 or rows != previous.table.num_rows or (rows == 1 and by_token):
         return False
     return bool(_rows_of(page).equals(_rows_of(previous)))
 

@@ -148,9 +148,9 @@ class ContiguousReader:
             previous, info = page, page.info
             yield page
             total = self.progress.total if info.total is None else info.total
-            known = replace(info, total=total)
+            corrected = replace(info, total=total)
             ends = segment.closed or page.tail is not None
-            following = None if ends else self._paging.next_request(request, known)
+            following = None if ends else self._paging.next_request(request, corrected)
             request = following and self._with_shared_row(following, page)
 
     def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:

@@ -168,8 +168,8 @@ def all_reach_back(
             first = first or detail
     if not short:
         return True, f"{len(feeds):,} feeds reach back to before the window"
-    named = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
-    return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {named}. {first}"
+    names = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
+    return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {names}. {first}"
 
 
 def _may_be_sent(value: str) -> bool:

@@ -116,8 +116,8 @@ class PageFetcher:
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
-        named = ((name.lower(), value) for name, value in conditions.items())
-        self._conditions = {name: value for name, value in named if _is_condition(name, value)}
+        headers = ((name.lower(), value) for name, value in conditions.items())
+        self._conditions = {name: value for name, value in headers if _is_condition(name, value)}
 
     def feed_facts(self) -> dict[str, Any]:
         """Facts of a feed, for the manifest; empty for another endpoint.
@@ -283,16 +283,18 @@ class PageFetcher:
         page = replace(page, table=rows, items=page.items - (page.table.num_rows - rows.num_rows))
         content = self._content(page, response)
         info = self._info(content, page.items)
-        made = self.made(page, request, response)
-        check_keys(made, self._endpoint)
-        made = in_order_of(rows, made, self._endpoint)
+        landing = self.made(page, request, response)
+        check_keys(landing, self._endpoint)
+        landing = in_order_of(rows, landing, self._endpoint)
         is_last = False
-        if feed and self._endpoint.cursor is not None and made.num_rows:
-            is_last = feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
+        if feed and self._endpoint.cursor is not None and landing.num_rows:
+            is_last = feed.record(
+                instants(landing[self._endpoint.cursor], self._endpoint.window.zone)
+            )
         bounds = slice_of(self._window, request)
-        table = inside(made, self._endpoint, *bounds)
-        if table is not made:
-            self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
+        table = inside(landing, self._endpoint, *bounds)
+        if table is not landing:
+            self.rows_after_end += after_end(landing, self._endpoint, *bounds, self._changed_before)
         if table.column_names != self._checked_names:
             check_names(table, self._endpoint)
             self._checked_names = table.column_names
@@ -300,7 +302,7 @@ class PageFetcher:
             check_shared_keys(table, self._endpoint)
         outside = page.items - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        as_read = table is made and self._transform is None and not self._endpoint.hash
+        as_read = table is landing and self._transform is None and not self._endpoint.hash
         arrow_bytes = page.arrow_bytes if as_read else table.nbytes
         return ParsedPage(
             request,
@@ -314,7 +316,8 @@ class PageFetcher:
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
             looks_incomplete=self._looks_incomplete(rows_read, response),
-            newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
+            newer_than_reading=not table.num_rows
+            and newer_than(landing, self._endpoint, self._began),
         )
 
     def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
@@ -328,12 +331,12 @@ class PageFetcher:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return
-            meant = ", ".join(shorten(success, 40) for success in ok_when.values)
+            expected = ", ".join(shorten(success, 40) for success in ok_when.values)
             beside = self._error_beside(page, response)
             error = True
             sentence = (
                 f"The API sent an error in a {response.status}: `{ok_when.at}` is "
-                f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
+                f"{shorten(value, 200)}, expected {expected} (`ok_when`)"
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
         if error:
@@ -380,8 +383,8 @@ class PageFetcher:
         """The rows after the user's function, with the columns that the API's rows lack."""
         rows = page.table
         if self._transform is not None:
-            path, needed = str(self._endpoint.transform), self._endpoint.needed
-            rows = transformed(rows, self._transform, path, needed)
+            path, columns = str(self._endpoint.transform), self._endpoint.needed
+            rows = transformed(rows, self._transform, path, columns)
         if self._endpoint.hash and self._source.hash_salt is not None:
             salt = self._source.hash_salt.get_secret_value()
             rows = with_hashed_columns(rows, self._endpoint.hash, salt)
@@ -452,8 +455,8 @@ class PageFetcher:
 
 def _is_condition(name: str, value: object) -> bool:
     """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
-    known = name in ("if-none-match", "if-modified-since")
-    return known and isinstance(value, str) and fits_header(value)
+    is_validator = name in ("if-none-match", "if-modified-since")
+    return is_validator and isinstance(value, str) and fits_header(value)
 
 
 def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
@@ -469,9 +472,9 @@ def _stamped(table: pa.Table) -> pa.Table:
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:
     """The page in the user's words."""
-    named = {"offset": request.offset, "page": request.page, "after": request.after}
-    named["each" if endpoint.each else "parent"] = request.parent
-    members = [f"{name} {value}" for name, value in named.items() if value is not None]
+    values = {"offset": request.offset, "page": request.page, "after": request.after}
+    values["each" if endpoint.each else "parent"] = request.parent
+    members = [f"{name} {value}" for name, value in values.items() if value is not None]
     return "page at " + ", ".join(members) if members else "page"
 
 

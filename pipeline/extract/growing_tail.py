@@ -114,8 +114,8 @@ class GrowingTail:
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
         names = self._key or [name for name in page.table.column_names if name != EXTRACTED_AT]
-        wanted, digests = (row_digests(half.table, names) for half in (page, second))
-        return bool(np.isin(wanted, digests).all())
+        expected, digests = (row_digests(half.table, names) for half in (page, second))
+        return bool(np.isin(expected, digests).all())
 
     async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
         """The evidence that rows are added faster than they are read; None if there is none."""

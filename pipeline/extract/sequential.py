@@ -181,8 +181,8 @@ class SequentialReader:
         self._first_laps = [self._first_laps[1], self._lap]
         if self._previous and self._previous.boundary_keys:
             keys = zip(*self._previous.boundary_keys, strict=True)
-            known = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen_rows.remember(row_digests(known, self._key), self._lap)
+            boundary = pa.table([pa.array(of) for of in keys], names=[*self._key])
+            self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)

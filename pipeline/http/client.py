@@ -232,11 +232,11 @@ class Client:
             text = str(error)
             start = f"{label}: " if text.startswith(f"{label}: ") else ""
             withheld = f"{start}can't use the response ({response.status}). {NOT_QUOTED}"
-            shown = self.secrets.redacted(text, withheld=withheld)
-            is_cut = CUT in shown or self.secrets.are_partly_in(shown)
+            redacted = self.secrets.redacted(text, withheld=withheld)
+            is_cut = CUT in redacted or self.secrets.are_partly_in(redacted)
             if is_cut and await self._has_secret(response):
-                shown = withheld
-            error.args = (shown,)
+                redacted = withheld
+            error.args = (redacted,)
             raise
 
     async def _has_secret(self, response: HttpResponse) -> bool:
@@ -294,9 +294,9 @@ class Client:
             raise AttemptFailed(FailureKind.THROTTLED, f"{error} (too many requests)") from None
         except OtherFormat as error:
             # An endpoint that had the right format before has an outage, and shows its page.
-            known = _endpoint_of(label) in self._read_well
-            self._fared(up=not known)
-            kind = FailureKind.ERROR if known else FailureKind.FORMAT
+            was_read = _endpoint_of(label) in self._read_well
+            self._fared(up=not was_read)
+            kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error)) from None
         except BadBody as error:
             self._fared(up=isinstance(error, UnexpectedPage))
@@ -432,8 +432,8 @@ class Client:
 
     def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
         name = endpoint_name(self._source, of_token=of_token)
-        known = of_token or self.spent.responded
-        never = "" if known else " No response has come in this run. Check the address."
+        responded = of_token or self.spent.responded
+        never = "" if responded else " No response has come in this run. Check the address."
         return ApiUnavailable(
             f"{label}: {reason}. {name} seems to be down or unreachable "
             f"(breaker {self._breaker.state.value}).{never}",

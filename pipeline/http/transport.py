@@ -66,8 +66,8 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
                 def start() -> None:
                     limit.reschedule(now() + self._total_s)
 
-                with leaving(request, start, {"timeout": self._stages}) as sent:
-                    response = await self._inner.handle_async_request(sent)
+                with leaving(request, start, {"timeout": self._stages}) as traced:
+                    response = await self._inner.handle_async_request(traced)
         except TimeoutError:
             raise _late(request) from None
         until = limit.when() or now() + self._total_s  # a transport may tell no event
@@ -306,8 +306,8 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
                 left_at = monotonic()
                 self._budget.departed(grant)
 
-            with leaving(_final(request), on_leaving) as sent:
-                response = await self._inner.handle_async_request(sent)
+            with leaving(_final(request), on_leaving) as traced:
+                response = await self._inner.handle_async_request(traced)
             response.extensions = {
                 **response.extensions,
                 LATENCY_S: monotonic() - left_at,

@@ -120,7 +120,7 @@ def _instant(value: pa.Scalar) -> datetime:
 def _typed_as(other: pa.Table, like: pa.Table) -> pa.Table:
     # Joins want equal types, and one partition's int may be the next one's double.
     for i, field in enumerate(other.schema):
-        wanted = like.schema.field(field.name).type if field.name in like.column_names else None
-        if wanted is not None and wanted != field.type:
-            other = other.set_column(i, field.name, other.column(i).cast(wanted, safe=False))
+        like_type = like.schema.field(field.name).type if field.name in like.column_names else None
+        if like_type is not None and like_type != field.type:
+            other = other.set_column(i, field.name, other.column(i).cast(like_type, safe=False))
     return other

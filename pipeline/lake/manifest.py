@@ -132,7 +132,7 @@ class ManifestNotes:
             {"column": each.column, "was": each.before, "is": each.after}
             for each in self.schema_changes
         ]
-        noted: dict[str, Any] = {
+        notes: dict[str, Any] = {
             "validators": dict(self.validators) or None,
             "feed_from": self.feed_from,
             "not_modified": self.not_modified or None,
@@ -149,7 +149,7 @@ class ManifestNotes:
             "doubt": self.warning or None,
             "dropped": self.dropped or None,
         }
-        members = {name: value for name, value in noted.items() if value is not None}
+        members = {name: value for name, value in notes.items() if value is not None}
         return (
             members if self.key is None else {"key": [*self.key], "cursor": self.cursor} | members
         )

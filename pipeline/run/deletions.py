@@ -206,10 +206,10 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     for value_list in lists_of(spec):
         for column in (c for c, name in spec.value_columns.items() if name == value_list.prefix):
             kind = before[column].type
-            listed = pa.array(
+            values = pa.array(
                 [pa.scalar(value).cast(kind) for value in value_list.values or ()], kind
             )
-            before = before.filter(pc.is_in(before[column], listed))
+            before = before.filter(pc.is_in(before[column], values))
     lake_keys = before.select(keys).cast(api_keys.schema)
     deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
     return _Compared(lake_keys.num_rows, deleted, back)

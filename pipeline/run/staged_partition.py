@@ -105,9 +105,9 @@ def _few(values: Sequence[str]) -> str:
     return cut(", ".join(values), _MOST_SAID)
 
 
-def _later(read: datetime | None, wanted: datetime | None) -> bool:
+def _later(read: datetime | None, needed_from: datetime | None) -> bool:
     """Whether a value was read from later on than it has to be; None is the beginning."""
-    return read is not None and (wanted is None or wanted < read)
+    return read is not None and (needed_from is None or needed_from < read)
 
 
 def _hint(spec: Endpoint) -> str:
@@ -421,9 +421,9 @@ class StagedPartition:
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""
-        known, listed = (earlier.notes.each if earlier else None) or (), self._listed
-        now = {*map(str, known if listed is None else listed)}
-        return [str(value) for value in known if str(value) not in now]
+        earlier_values, own_values = (earlier.notes.each if earlier else None) or (), self._listed
+        now = {*map(str, earlier_values if own_values is None else own_values)}
+        return [str(value) for value in earlier_values if str(value) not in now]
 
     def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
         """The columns of the rows, and those of earlier partitions that no row of this one has.

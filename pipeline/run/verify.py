@@ -167,10 +167,10 @@ def _refuse_unless_reread(
 ) -> None:
     """:raises ContractBroken: with two rows of a key that were not one row, read twice."""
     firsts = candidates.rows[np.searchsorted(candidates.group, unclear)]
-    known = np.isin(row_digests(_rows(lake, files, firsts), key), reread)
-    if known.all():
+    is_reread = np.isin(row_digests(_rows(lake, files, firsts), key), reread)
+    if is_reread.all():
         return
-    group = unclear[int(np.flatnonzero(~known)[0])]
+    group = unclear[int(np.flatnonzero(~is_reread)[0])]
     numbers = np.flatnonzero(candidates.group == group)
     other = numbers[candidates.digest[numbers] != candidates.digest[numbers[-1]]][-1]
     pair = _rows(lake, files, candidates.rows[[other, numbers[-1]]])
