@@ -58,19 +58,19 @@ def charts_of(source: Source, endpoint: str, lake: ObjectStore, now: datetime) -
     Nothing if the store does not respond: a picture must not keep a partition from being recorded.
     """
     try:
-        listed = list(lake.list(manifests_folder(source.source, endpoint)))
-        read = read_all(lake, source.source, endpoint, listed[-MOST_PARTITIONS:])
+        objects = list(lake.list(manifests_folder(source.source, endpoint)))
+        read = read_all(lake, source.source, endpoint, objects[-MOST_PARTITIONS:])
     except HeadraceError:
         return {}
     manifests = [each.manifest for each in read.committed.values()]
     counts_missing = source.incremental(endpoint)
     axis = PartitionAxis.of(source.calendar, manifests, now, counts_missing=counts_missing)
-    drawn = {
+    charts = {
         "rows_by_partition": rows_by_partition(axis),
         "coverage_calendar": coverage_calendar(axis),
         "bytes_by_partition": bytes_by_partition(axis),
     }
-    return {name: dg.MetadataValue.md(text) for name, text in drawn.items()}
+    return {name: dg.MetadataValue.md(text) for name, text in charts.items()}
 
 
 def metadata_of(
@@ -152,11 +152,11 @@ def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     entries: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
     if values["reasons"]:
-        named = [
+        reasons = [
             {"outcome": outcome, "reason": code, "lanes": n}
             for outcome, code, n in values["reasons"]
         ]
-        entries["lanes_by_reason"] = table(named)
+        entries["lanes_by_reason"] = table(reasons)
     if values["failures"]:
         entries["lanes_without_rows"] = table(
             [_lane(each) for each in values["failures"]], cell_chars=_SENTENCE_CHARS

@@ -100,7 +100,8 @@ def _shared_key(
     checks = "; ".join(f"{number}. {remedy}" for number, remedy in enumerate(remedies, 1))
     return ContractBroken(
         f"Two rows share the key `{_plain(key_values)}` and differ in "
-        f"`{'`, `'.join(differs[:8])}`: {cut(rows, 400)}{more}; expected {expected}. Check: {checks}"
+        f"`{'`, `'.join(differs[:8])}`: {cut(rows, 400)}{more}; expected {expected}. Check: "
+        f"{checks}"
     )
 
 

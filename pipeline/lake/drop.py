@@ -53,11 +53,8 @@ class PartitionState:
         if self.work is None:
             return ""
         checkpoint = self.work.checkpoint
-        run = (
-            f"run {checkpoint.run_id}"
-            if checkpoint and checkpoint.run_id
-            else "another version of Headrace"
-        )
+        run_id = checkpoint.run_id if checkpoint else ""
+        run = f"run {run_id}" if run_id else "another version of Headrace"
         minutes = max(0.0, (now - self.work.modified).total_seconds()) / 60
         return f"{run}, {self.staged_rows:,} rows staged, last sign {minutes:,.0f} min ago"
 

@@ -110,9 +110,9 @@ def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None
     if run.source.endpoints[mine.endpoint].fans_out:
         return None
     manifest = run.index.get(mine.source, mine.endpoint, previous)
-    return (
-        manifest if manifest and _complete_until(manifest) >= run.calendar.ends(previous) else None
-    )
+    if manifest is None or _complete_until(manifest) < run.calendar.ends(previous):
+        return None
+    return manifest
 
 
 def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:
