@@ -75,7 +75,7 @@ def _progress(log: Callable[[str], None]) -> Callable[[str, int], None]:
     count, logged_at = 0, 0.0
 
     def on_endpoint(name: str, of: int) -> None:
-        nonlocal done, logged_at
+        nonlocal count, logged_at
         count += 1
         now = time.monotonic()
         if count in {1, of} or now - logged_at >= _LINE_EVERY_S:

@@ -127,7 +127,8 @@ def _sync(
         if report.to_record or report.in_work:
             context.log.info(
                 f"{source.source}/{name}: {counted(len(report.to_record), 'partition')} told, "
-                f"{report.known:,} known before, {report.in_work:,} left to the runs that record them"
+                f"{report.known:,} known before, {report.in_work:,} left to the runs that record "
+                "them"
             )
         for sentence in _warnings(source, name, lake, report):
             context.log.warning(sentence)
