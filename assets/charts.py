@@ -194,7 +194,7 @@ def _bar_chart(
     words: Callable[[Sequence[str]], str],
     size_of: Callable[[float], str],
 ) -> str:
-    """:param words: the sum of partitions. :param one: the size of one bar."""
+    """:param words: the sum of partitions. :param size_of: the size of one bar."""
 
     def drawn(most: int, gaps: bool) -> str:
         keys, baseline = axis.last(most).keys, axis.calendar.first

@@ -70,7 +70,7 @@ def transformed(
 ) -> pa.Table:
     """The rows as the user's function makes them, with the columns and types that they had.
 
-    :param needed: columns that must have a value in every row that it makes.
+    :param required: columns that must have a value in every row that it makes.
     :raises ContractBroken: the function fails, gives other columns, or leaves out a value.
     """
     try:

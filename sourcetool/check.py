@@ -140,7 +140,7 @@ def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
 class LookProgress:
     """How many endpoints have been looked at: a bar on a terminal, else lines for standard error.
 
-    :param asked: the source and its address.
+    :param label: the source and its address.
     """
 
     def __init__(self, console: Console, label: str) -> None:

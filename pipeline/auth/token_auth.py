@@ -70,7 +70,7 @@ class TokenGrant:
     ) -> "AccessToken":
         """The token in a response of the endpoint.
 
-        :param given: the tokens that came before in this run.
+        :param request_secrets: the tokens that came before in this run.
         :raises AuthError: it has none.
         :raises ApiUnavailable: the endpoint is ill (5xx, 429).
         """

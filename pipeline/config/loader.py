@@ -398,7 +398,7 @@ def _sentence(
 def _without_settings(sentence: str, filled: Mapping[str, str], expected: str) -> str:
     """The YAML's own words for what came from settings, whole or in part.
 
-    :param offered: what the sentence says is right, which stays.
+    :param expected: what the sentence says is right, which stays.
     """
     for value in sorted(filled, key=len, reverse=True):
         for form in (value, repr(value)[1:-1]):

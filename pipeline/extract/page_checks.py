@@ -165,8 +165,8 @@ def in_order_of(rows: pa.Table, transformed: pa.Table, endpoint: Endpoint) -> pa
         raise ContractBroken(
             f"Pages go by `{name}`, and `{endpoint.transform}` made "
             f"{transformed[name][at].as_py()!r} of it, which no row of the page has. Leave "
-            f"`{name}` as it is, and give the new value a column of its own (in the key beside it, if a row "
-            "becomes several)"
+            f"`{name}` as it is, and give the new value a column of its own (in the key beside it, "
+            "if a row becomes several)"
         )
     return transformed.sort_by([(name, endpoint.order)])
 

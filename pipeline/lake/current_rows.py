@@ -54,7 +54,7 @@ def alive(
     """For each row, whether it is neither a tombstone nor a key that a sweep found gone.
 
     :param tombstones: keep rows with ``_deleted`` all the same.
-    :param gone: keys and ``_swept_at``; a row that was extracted after that has come back.
+    :param deletions: keys and ``_swept_at``; a row that was extracted after that has come back.
     """
     keep: pa.Array = pa.repeat(pa.scalar(True), rows.num_rows)
     if DELETED in rows.column_names and not tombstones:

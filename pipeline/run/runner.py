@@ -110,7 +110,7 @@ async def run_source(
 ) -> None:
     """Materialize all partitions; ``outcome`` has what came of each, also if this is cancelled.
 
-    :param done: called after each commit.
+    :param on_result: called after each commit.
     :raises ExceptionGroup: of unexpected errors, once everything else is done.
     """
     bugs: list[Exception] = []

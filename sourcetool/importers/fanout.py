@@ -24,7 +24,6 @@ class Parent:
     """A parent endpoint that was converted before its child.
 
     :ivar fields: the names of its own partition values, whose columns its rows can have.
-    :ivar key_type: of a column by the manifest's schema.
     """
 
     draft: Draft
