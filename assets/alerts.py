@@ -78,7 +78,7 @@ _SLACKS_HOST: Final = "hooks.slack.com"
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where alerts go.
+    """The address that alerts go to.
 
     :ivar form: one of ``FORMS``.
     :ivar ui: the address of Dagster's UI, for links to it.

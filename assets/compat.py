@@ -136,7 +136,7 @@ def _latest_materialization(
 def last_passed(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
 ) -> set[dg.AssetCheckKey]:
-    """Those checks whose latest execution has passed."""
+    """The checks whose latest execution has passed."""
     storage = instance.event_log_storage
     records = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     succeeded = AssetCheckExecutionRecordStatus.SUCCEEDED

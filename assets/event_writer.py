@@ -143,7 +143,7 @@ class EventWriter:
 
 
 def in_groups(events: Sequence[Event]) -> list[list[Event]]:
-    """What is written together: lines of a level as one, materializations, checks one by one."""
+    """Group events that are written together: lines of a level, materializations, each check."""
     levels: dict[int, list[str]] = {}
     materializations: list[Event] = []
     checks: list[list[Event]] = []

@@ -44,7 +44,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def cut_bytes(body: Body, most: int) -> str:
-    """The same for a body; its other bytes are not looked at."""
+    """Cut a body, as ``cut`` does a text; its bytes beyond are not looked at."""
     return cut(str(body[: most * 4], "utf-8", "replace"), most)
 
 

@@ -20,7 +20,7 @@ TEMPORARY = Path("/tmp")  # noqa: S108 - a folder in it is looked at before it i
 
 
 class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
-    """Where budgets are shared."""
+    """The place where processes share budgets."""
 
     where: str = Field(
         repr=False,  # a URL may hold a password

@@ -34,7 +34,7 @@ _TAG = re.compile(r"<[^>]+>")
 
 @dataclass(frozen=True)
 class RowShape:
-    """Where the rows of a response are, and what they look like.
+    """The rows of a response: where they are, and their columns.
 
     :ivar path: as in the YAML: ``Reservations.*.Instances``.
     :ivar form: ``list``, ``object`` or ``scalars``, as the YAML's ``as``.

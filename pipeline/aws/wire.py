@@ -33,7 +33,7 @@ _UNQUOTED: Final = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
 
 @dataclass(frozen=True)
 class ServiceEndpoint:
-    """Where a service is in a region, and what its signatures name.
+    """The endpoint of a service in a region: its URL, and the names that signatures have.
 
     :ivar url: without a path.
     """

@@ -311,7 +311,7 @@ class Endpoint(Model):
 
     @property
     def row_selection(self) -> RowSelection:
-        """Where the rows of a body are, and in which form."""
+        """The selection of rows in a body: where they are, and in which form."""
         query = self.rows.removeprefix(JMESPATH) if self.rows.startswith(JMESPATH) else None
         outer = {n: c.response_path for n, c in self.columns.items() if c.is_outer}
         return RowSelection(

@@ -114,7 +114,7 @@ def _of_kind(place: _Schema, data: Any) -> _Schema:
 
 
 def _into(place: _Schema, part: str, models: _Schema) -> Iterator[_Schema]:
-    """Where one part of a path leads from a place."""
+    """The schemas that one part of a path leads to from a place."""
     tags = place.get("discriminator", {}).get("mapping", {})
     if part in tags:
         yield {"$ref": tags[part]}
@@ -148,7 +148,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
 
 
 def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
-    """One source from YAML that is at hand.
+    """Load one source from a YAML text.
 
     :param file: where it stands, for messages.
     :raises ConfigError: as ``load_source``.

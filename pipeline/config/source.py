@@ -79,7 +79,7 @@ class Schedule(Model):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a source is defined.
+    """The file and the lines that a source is defined in.
 
     :ivar lines: the line of each endpoint, from 1.
     """

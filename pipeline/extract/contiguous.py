@@ -261,7 +261,7 @@ class ContiguousReader:
     async def _walk(
         self, start: ParsedPage, target: ParsedPage | None
     ) -> AsyncGenerator[ParsedPage, None]:
-        """Where keys can't be sought: back by offset until a page joins, then on to ``target``.
+        """Walk back by offset until a page joins, then on to ``target``: no key can be sought.
 
         Without a target, on until a page is short and brings nothing new.
         """

@@ -156,7 +156,7 @@ def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
 def all_reach_back(
     feeds: Mapping[str, tuple[str | None, str | None]],
 ) -> tuple[bool, str]:
-    """The same of a feed for each value, which are named: how far back each reached and had to."""
+    """Whether the feeds of all values reach back far enough, and the sentence on it."""
     short: list[str] = []
     first = ""
     for value, (feed_from, begins) in feeds.items():

@@ -54,7 +54,7 @@ def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
 
 @dataclass(frozen=True)
 class PageEdges:
-    """Where the page after this one begins: by the cursor, or with the row that both have.
+    """The edges of a page, at which the next one begins: by the cursor, or the row that both have.
 
     :ivar cursor: the last one, ISO 8601; ``first_cursor`` the first one.
     :ivar first_keys: the key of the first row.

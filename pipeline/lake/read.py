@@ -417,7 +417,7 @@ def key_rows(lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence
 def key_batches(
     lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The same, one after the other, so that the memory does not depend on how many there are."""
+    """Rows of a few columns as batches, so that memory does not depend on how many there are."""
     if files:
         yield from of_files(lake, files).to_batches(
             columns=list(dict.fromkeys(columns)),

@@ -244,7 +244,7 @@ class SweptKeys:
 
 
 def keys_of_sweep(lake: ObjectStore, source: str, name: str, instant: str) -> SweptKeys:
-    """What a recorded sweep says.
+    """The counts of a recorded sweep.
 
     :param instant: when the sweep began, as in ``recorded_sweeps``.
     :raises ReadRefused: there is no such record.

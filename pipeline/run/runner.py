@@ -193,7 +193,7 @@ def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> Hea
 
 
 def _staged_ahead(run: RunContext, name: str) -> int:
-    """Where a value may fail, the next partition can begin only once it is known which did."""
+    """The partitions to stage at once: one, where the next has to know which values failed."""
     spec = run.source.endpoints[name]
     failures = ListFailures.of(spec) if spec.incremental else None
     return 1 if failures is not None and failures.max_failed_share else STAGED_AHEAD
