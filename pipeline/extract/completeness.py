@@ -147,7 +147,7 @@ class Coverage:
 
 
 def earlier_request(request: PageRequest, attempt: int, first_offset: int) -> PageRequest:
-    """The request for the page from further back, twice as far each time, where keys can't be sought."""
+    """The request for the page from further back, twice as far each time; no key can be sought."""
     distance = max(1, request.limit // 2) << attempt
     return replace(request, offset=max(first_offset, (request.offset or 0) - distance))
 

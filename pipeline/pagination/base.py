@@ -294,7 +294,7 @@ class Paging(Model):
         )
 
     def token_before_last(self, content: PageContent) -> tuple[PageToken, int]:
-        """The token of a row before the last one, and how many lie behind; None: rows are no tokens.
+        """The token of a row before the last one, and how many rows lie behind it.
 
         None if no row of the page has another one, or rows are no tokens.
         """
