@@ -78,7 +78,7 @@ class SequentialReader:
         self._search = search
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
-        self._grew = 0  # passes in a row in which the API's count grew
+        self._grew = 0  # consecutive passes in which the API's count grew
         self._seen_rows = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
