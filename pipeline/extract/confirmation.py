@@ -54,7 +54,8 @@ class ConfirmationLimits:
     :ivar one_row_page_attempts: how many consecutive times rows that move may look like an API that
         gives one row a page.
     :ivar end: confirmations that take the place of a count at the end.
-    :ivar unchanged_pages: consecutive pages with the same keys: the API ignores the paging parameter.
+    :ivar unchanged_pages: consecutive pages with the same keys: the API ignores the paging
+        parameter.
     :ivar end_wait_s: seconds between an empty page that suggests the end and its confirmation; up
         to half as much is added by chance.
     :ivar passes: passes over all pages, until the rows and the count agree.
@@ -116,8 +117,8 @@ class KeySeeker:
         """A page by key. An empty page is believed if the API counts no row there either.
 
         While the API counts rows there, the page is requested again: a sick API sends several
-        empty pages. A count that ignores the filter is never 0: then so many empty pages are believed
-        without it.
+        empty pages. A count that ignores the filter is never 0: then so many empty pages are
+        believed without it.
 
         :raises ContractBroken: the rows are not the requested ones.
         """

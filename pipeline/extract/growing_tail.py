@@ -5,9 +5,9 @@ each of these pages brings some, and a reader would follow the tail for ever. So
 ``_FIRST_LOOK`` consecutive short pages the last of them is requested again. If the second response
 has all rows of the first one, and more, the API had no more rows when it sent the first: there was
 room for them. After ``_ENOUGH`` consecutive pages of that kind the reading ends: all rows that were
-there when it came to the end have been read, and later ones are the next partition's. Pages that an API
-keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they were;
-they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
+there when it came to the end have been read, and later ones are the next partition's. Pages that an
+API keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they
+were; they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
 
 Where more rows are added than a page holds, no page is short. Then the reading ends without a
 proof, and says so: once twice as many rows came as the API counted at the beginning and its count
