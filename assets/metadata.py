@@ -81,7 +81,7 @@ def metadata_of(
     :param lake: for the partition's address.
     """
     manifest, endpoint = result.manifest, source.endpoints[result.endpoint]
-    window, proof, notes = manifest.window, manifest.proof, manifest.notes
+    window, proof = manifest.window, manifest.proof
     count = "partition_row_count" if source.incremental(result.endpoint) else "row_count"
     metadata: dict[str, Any] = {
         f"dagster/{count}": manifest.rows,
@@ -111,6 +111,12 @@ def metadata_of(
         "generation": manifest.generation,
         "outcome": result.outcome,
     }
+    return metadata | _noted(manifest) | _values(manifest)
+
+
+def _noted(manifest: Manifest) -> dict[str, Any]:
+    """The metadata that only some partitions have: what was dropped, converted, or is doubtful."""
+    proof, notes, metadata = manifest.proof, manifest.notes, dict[str, Any]()
     if manifest.latest_late_s is not None:
         metadata["latest_late_s"] = manifest.latest_late_s
     if proof.not_modified:
@@ -129,7 +135,7 @@ def metadata_of(
         metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if parents["failures"]:
             metadata["failures"] = table(parents["failures"])
-    return metadata | _values(manifest)
+    return metadata
 
 
 def _values(manifest: Manifest) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,7 +20,7 @@ from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
-from pipeline.lake.commit import CommitResult
+from pipeline.lake.commit import CommitOutcome, CommitResult
 from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
     Manifest,
@@ -144,52 +144,23 @@ class StagedPartition:
     def _commit(self) -> PartitionResult:
         checks: list[Check] = []
 
-        self._refuse_if_further_back()
-
         def build(files: list[ManifestFile]) -> Manifest:
-            settled = SettledKeys(files)
-            checks[:] = self._checks(settled)
-            # A child that comes under two parents is refused: dropped, it would lose one of them.
-            if self._spec.key and not self._spec.parents and not checks[0].passed:
-                settled = self._settled(files)
-                if self.resumed_pages and settled.duplicates:
-                    # Rows moved past the seam: others may have come before it meanwhile.
-                    raise ContractBroken(
-                        f"keys_unique: {settled.duplicates:,} rows that an earlier attempt staged "
-                        "came again."
-                    )
-                checks[:] = self._checks(settled)
-            what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-            refuse_if_broken(checks, what, hint=_hint(self._spec))
+            settled, checks[:] = self._verified(files)
             return self._manifest(settled, checks)
 
-        try:
-            outcome = self.attempt.commit(build)
-        except ContractBroken as error:
-            # The staged rows would break the same way again: the next attempt reads them anew.
-            self.attempt.start_over()
-            if not self.resumed_pages:
-                raise
-            # Rows that an earlier attempt has staged may have moved, and be duplicates in this one:
-            # only a reading in one go shows whether the contract is broken.
-            raise ReadAnew(f"{error} The next attempt reads all pages in one go") from error
-        except LakeDamaged as error:
-            # Not what was sent: kept, it would fail every attempt to come.
-            self.attempt.start_over()
-            raise ReadAnew(f"{error}. The next attempt reads all pages again") from error
+        self._refuse_if_further_back()
+        outcome = self._carried_out(build)
         if outcome.left_over:
             log.warning(
-                "%s/%s %s is committed, but the files that it replaces are not all removed; the "
-                "next attempt removes them: %s",
-                self.run.source.source,
-                self.endpoint,
-                self.partition,
+                "%s is committed, but the files that it replaces are not all removed; the next "
+                "attempt removes them: %s",
+                self._name,
                 outcome.left_over,
             )
         lost = outcome.result is CommitResult.LOST
         if lost and falls_short(outcome.manifest.window, self.window):
             raise ReadAnew(
-                f"{self.run.source.source}/{self.endpoint} {self.partition} was committed by"
+                f"{self._name} was committed by"
                 f" another run up to {as_iso(outcome.manifest.window.end)}, and this run has read"
                 f" it up to {as_iso(self.window.end)}: the next attempt reads the rest"
             )
@@ -202,9 +173,54 @@ class StagedPartition:
             preview=self.preview,
         )
 
+    @property
+    def _name(self) -> str:
+        return f"{self.run.source.source}/{self.endpoint} {self.partition}"
+
+    def _carried_out(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitOutcome:
+        """Commit the attempt; of files that are not sound nothing stays staged.
+
+        :raises ContractBroken: this attempt has read all rows by itself, and they are not sound.
+        :raises ReadAnew: the next attempt has to read all pages in one go.
+        """
+        try:
+            return self.attempt.commit(build)
+        except ContractBroken as error:
+            # The staged rows would break the same way again: the next attempt reads them anew.
+            self.attempt.start_over()
+            if not self.resumed_pages:
+                raise
+            # Rows that an earlier attempt has staged may have moved, and be duplicates in this one:
+            # only a reading in one go shows whether the contract is broken.
+            raise ReadAnew(f"{error} The next attempt reads all pages in one go") from error
+        except LakeDamaged as error:
+            # Not what was sent: kept, it would fail every attempt to come.
+            self.attempt.start_over()
+            raise ReadAnew(f"{error}. The next attempt reads all pages again") from error
+
+    def _verified(self, files: list[ManifestFile]) -> tuple[SettledKeys, tuple[Check, ...]]:
+        """The files with one row of each key, and the checks that their rows pass.
+
+        :raises ContractBroken: a check fails that blocks the commit.
+        """
+        settled = SettledKeys(files)
+        checks = self._checks(settled)
+        # A child that comes under two parents is refused: dropped, it would lose one of them.
+        if self._spec.key and not self._spec.parents and not checks[0].passed:
+            settled = self._settled(files)
+            if self.resumed_pages and settled.duplicates:
+                # Rows moved past the seam: others may have come before it meanwhile.
+                raise ContractBroken(
+                    f"keys_unique: {settled.duplicates:,} rows that an earlier attempt staged "
+                    "came again."
+                )
+            checks = self._checks(settled)
+        refuse_if_broken(checks, self._name, hint=_hint(self._spec))
+        return settled, checks
+
     def _settled(self, files: Sequence[ManifestFile]) -> SettledKeys:
         """The files with one row of each key. :raises ContractBroken: no row of a key is later."""
-        spec, what = self._spec, f"{self.run.source.source}/{self.endpoint} {self.partition}"
+        spec = self._spec
 
         def rewrite(index: int, table: pa.Table) -> ManifestFile:
             return self.attempt.replace_file(index, encode(table), rows=table.num_rows)
@@ -221,7 +237,7 @@ class StagedPartition:
             )
         except ContractBroken as error:
             raise ContractBroken(
-                f"{what}: not committed, the generation before stays: {error}"
+                f"{self._name}: not committed, the generation before stays: {error}"
             ) from None
 
     def _checks(self, settled: SettledKeys) -> tuple[Check, ...]:
@@ -291,7 +307,7 @@ class StagedPartition:
         short = [n for n, at in now.items() if n not in read or _later(read[n], at)]
         if short:
             raise ReadAnew(
-                f"{self.run.source.source}/{self.endpoint} {self.partition}: the rows of "
+                f"{self._name}: the rows of "
                 f"{_few(short)} are to be read from further back, since the partition before has "
                 "not read them: the next attempt does"
             )
