@@ -1,7 +1,7 @@
 """A token that is fetched, by whatever grant, and the requests that carry it.
 
 The token is fetched once and shared by every request of the run. It is renewed before it runs out,
-and once more when the API answers 401 to it; again if it had run out by then. While one request
+and once more when the API responds with 401; again if it had run out by then. While one request
 fetches the token, the others wait: so the wait has a bound (``pipeline.http.transport``), and so
 has the length of the response, here. If no token can be had, all that waited fail: a request for
 each of them would take many times as long.

@@ -131,8 +131,8 @@ def validators_of(headers: Mapping[str, str]) -> dict[str, str]:
     if etag and _may_be_sent(etag):
         return {"If-None-Match": etag}
     modified = headers.get("last-modified", "").strip()
-    changed, answered = _date(modified), _date(headers.get("date", ""))
-    if changed is None or answered is None or answered - changed < timedelta(seconds=1):
+    changed, responded = _date(modified), _date(headers.get("date", ""))
+    if changed is None or responded is None or responded - changed < timedelta(seconds=1):
         return {}
     return {"If-Modified-Since": modified} if _may_be_sent(modified) else {}
 

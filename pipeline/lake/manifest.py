@@ -91,7 +91,7 @@ class ManifestNotes:
     :ivar cursor: the column that moves when a row changes.
     :ivar validators: of a feed, the headers by which the next partition asks whether it changed.
     :ivar feed_from: of a feed, the earliest instant that its response reached back to.
-    :ivar not_modified: the partition was answered by a 304.
+    :ivar not_modified: the API responded with a 304: nothing had changed.
     :ivar newest_first: of a feed, all of its rows that were read came so.
     :ivar parents: of children, how many parents were asked, and which failed.
     :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
