@@ -192,6 +192,7 @@ class PageFetcher:
         if (
             error.status not in (400, 404, 410, 422)
             or isinstance(error, PageTokenDead)
+            or error.code  # of a lane: what it means is known
             or request.token is None
             or self._endpoint.paging.is_first(request)
         ):
@@ -286,11 +287,9 @@ class PageFetcher:
         landing = self.made(page, request, response)
         check_keys(landing, self._endpoint)
         landing = in_order_of(rows, landing, self._endpoint)
-        is_last = False
-        if feed and self._endpoint.cursor is not None and landing.num_rows:
-            is_last = feed.record(
-                instants(landing[self._endpoint.cursor], self._endpoint.window.zone)
-            )
+        cursor, is_last = self._endpoint.cursor, False
+        if feed and cursor is not None and landing.num_rows:
+            is_last = feed.record(instants(landing[cursor], self._endpoint.window.zone))
         bounds = slice_of(self._window, request)
         table = inside(landing, self._endpoint, *bounds)
         if table is not landing:
