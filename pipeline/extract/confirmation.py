@@ -188,8 +188,8 @@ class ConfirmedEmptyPages:
     chain is requested again, and what comes the second time is believed.
 
     Behind a full page, which has named this one, it takes two more. A response whose status says
-    that there is nothing is enough by itself, and so is one with a total: all rows that came have
-    to agree with it. The first page of a parent needs no
+    that there is nothing is enough by itself, and so is one with a change token, and one with a
+    total: all rows that came have to agree with it. The first page of a parent needs no
     confirmation either, since most parents have no children. After a page that is shorter than
     others the second request follows at once, else after a pause.
 
@@ -218,7 +218,7 @@ class ConfirmedEmptyPages:
         info, previous = page.info, self._previous.pop(request, None)
         after_short = request in self._behind_short
         self._behind_short.discard(request)
-        explicit = info.explicit_empty or info.total is not None
+        explicit = info.explicit_empty or info.total is not None or page.bookmark is not None
         goes_on = self._paging.next_request(request, info) is not None
         if info.rows or explicit or (goes_on and not self._paging.by_number):
             return self._remembered(request, page)

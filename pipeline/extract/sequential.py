@@ -97,6 +97,7 @@ class SequentialReader:
             the position is of another reader.
         """
         start = SequentialPosition.of(position)
+        self.progress.bookmark = start.bookmark if start else None
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:
@@ -246,7 +247,10 @@ class SequentialReader:
         self.progress.pages += 1
         self.progress.rows += table.num_rows
         slices = self._slices if self._search is not None else ()
-        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot(), slices)
+        self.progress.bookmark = page.bookmark
+        after = SequentialPosition(
+            index, following, LastPage.of(info), counts.snapshot(), slices, page.bookmark
+        )
         return PageBatch(table, after, page.arrow_bytes)
 
     def _note_tail(self, page: ParsedPage) -> None:
