@@ -1,8 +1,8 @@
 """Families of kinds: a base, a file a kind, and one registry, which is the only list of them.
 
-Pagination, auth, decoders, budget stores, object stores and partition schemes are families. Who
-needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the base has.
-Nobody asks which kind it is.
+Pagination, bookmarks, auth, decoders, budget stores, object stores and partition schemes are
+families. Who needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the
+base has. Nobody asks which kind it is.
 
 A kind whose settings come from a source's YAML is a pydantic model with a member ``kind``:
 

@@ -39,8 +39,8 @@ NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
     "messages", "errors", "kinds", "model", "redaction", "runtime",
-    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "bookmarks", "aws", "config",
-    "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
+    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "bookmarks", "aws",
+    "config", "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.
 FAMILIES: tuple[Kinds[Any], ...] = (

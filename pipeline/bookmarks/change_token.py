@@ -79,7 +79,7 @@ class TokenCursor(ChangeToken):
 
     def problems(self, endpoint: BookmarkedEndpoint) -> Iterator[str]:
         yield from super().problems(endpoint)
-        if "start" not in (endpoint.placeholders or {"start"}):
+        if "start" not in (endpoint.placeholders or ()):
             yield (
                 "an endpoint whose cursor is a change token sends the token of the partition "
                 "before: put {start} into the request, e.g. `params: {syncToken: '{start}'}`, or "

@@ -63,7 +63,7 @@ class NumberCursor(BookmarkCursor):
                 f"the cursor `{name}` is a number that only rises, and is declared as `{kind}`: "
                 f"expected `int64` or another of {', '.join(_TYPES)}"
             )
-        if "start" not in (endpoint.placeholders or {"start"}):
+        if "start" not in (endpoint.placeholders or ()):
             yield (
                 "an endpoint whose cursor is a number asks for the rows behind the last one: put "
                 "{start} into `params`, e.g. `since_id: '{start}'`, or leave `cursor` out (then it "

@@ -448,7 +448,7 @@ class Endpoint(Model):
                 yield (
                     f"the cursor `{cursor}` is declared as `{kind}`: expected `date` or a "
                     "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for "
-                    "text"
+                    "text; or `int64`, for a number that only rises"
                 )
             if kind == "date" and self.window.resolution_s < DAY_S:
                 yield (

@@ -181,14 +181,7 @@ class StagedPartition:
             self.attempt.start_over()
             raise ReadAnew(f"{error}. The next attempt reads all pages again") from error
         if outcome.left_over:
-            log.warning(
-                "%s/%s %s is committed, but the files that it replaces are not all removed; the "
-                "next attempt removes them: %s",
-                self.run.source.source,
-                self.endpoint,
-                self.partition,
-                outcome.left_over,
-            )
+            self._warn_of_left_over(outcome.left_over)
         lost = outcome.result is CommitResult.LOST
         if lost and falls_short(outcome.manifest.window, self.window):
             raise ReadAnew(
@@ -203,6 +196,16 @@ class StagedPartition:
             checks=() if lost else tuple(checks),
             duration_s=time.monotonic() - self.began,
             preview=self.preview,
+        )
+
+    def _warn_of_left_over(self, reason: str) -> None:
+        log.warning(
+            "%s/%s %s is committed, but the files that it replaces are not all removed; the "
+            "next attempt removes them: %s",
+            self.run.source.source,
+            self.endpoint,
+            self.partition,
+            reason,
         )
 
     def _bookmark_end(self, files: Sequence[ManifestFile]) -> BookmarkEnd | None:

@@ -1,5 +1,6 @@
 """Cursors that are no time: each partition starts with what the one before it ended with."""
 
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from assets.asset_checks import check_specs, coverage, margin
+from assets.metadata import metadata_of
 from pipeline.config import Source
-from pipeline.errors import ContractBroken, ReadAnew, WindowRefused
+from pipeline.errors import ConfigError, ContractBroken, ReadAnew, WindowRefused
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import current, dataset, manifests
 from pipeline.lake.s3 import Lake
@@ -509,3 +512,127 @@ def test_deletions_have_a_column_where_the_api_marks_none(lake: Lake) -> None:
     assert {*names(lake)} == {*range(1, 26), 30} - {9}
     rows = dataset(lake, "api", "things").to_table()
     assert rows.filter(rows["_deleted"])["id"].to_pylist() == [9]
+
+
+def test_coverage_says_that_days_join_and_names_those_that_do_not(lake: Lake) -> None:
+    """A manifest that was put back from before a day was read again: what lies between is named."""
+    api = Ledger()
+    with serving(api.app) as url:
+        source = numbered(url)
+        materialized(source, lake, DAYS[0])
+        key = "api/things/_manifests/dt=2026-11-01.json"
+        old = lake.get(key)
+        api.add(26, 27)
+        materialized(source, lake, DAYS[0])
+        materialized(source, lake, DAYS[1])
+        joined = coverage(source, lake, "things")
+        assert joined.passed
+        assert joined.description == (
+            "2 days, none missing; each day starts with the number that the day before it ended "
+            "with"
+        )
+        now = lake.get(key)
+        assert old is not None
+        assert now is not None
+        lake.delete_exactly(key, now.etag)
+        compare_and_swap(lake, key, old.body, replaces=None)
+        apart = coverage(source, lake, "things")
+        assert "not read in full: `id` = 25 to `id` = 27: materialize 2026-11-02 again" in str(
+            apart.description
+        )
+        materialized(source, lake, DAYS[1])
+    assert "not read in full" not in str(coverage(source, lake, "things").description)
+    assert ids(lake, DAYS[1]) == [26, 27]
+
+
+def test_what_the_metadata_and_the_check_of_the_margin_say(lake: Lake) -> None:
+    api = Ledger(25)
+    del api.entries[22]
+    with serving(api.app) as url:
+        source = numbered(url, "{kind: number, column: id, safety_margin: 4}")
+        materialized(source, lake, DAYS[0])
+        api.add(22, 26)
+        outcome, _ = outcome_of(source, lake, "things", DAYS[1:2], after(DAYS[1]))
+    (result,) = outcome.results
+    metadata = metadata_of(result, source)
+    assert (metadata["starts_with"], metadata["ends_with"]) == ("`id` = 25", "`id` = 26")
+    assert metadata["latest_late_by"] == 4
+    checked = margin(source, "things", [result])
+    assert not checked.passed
+    assert str(checked.description).endswith(
+        "the latest by 4 of a margin of 4 numbers. Rows may come later than that: set "
+        "cursor.safety_margin to 8"
+    )
+    assert "margin" not in [spec.name for spec in check_specs(changing("http://a.test"), "things")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("columns: {id: int64", "columns: {id: string", "is declared as `string`: expected"),
+        ('since: "{start}", ', "", "put {start} into `params`"),
+        (
+            'since: "{start}"',
+            'since: "{start}", to: "{end}"',
+            "the request has {end}",
+        ),
+        ("rows: rows", "rows: rows\n    window: {max_s: 60}", "`window.max_s` is about times"),
+        (
+            "rows: rows",
+            "rows: rows\n    each: {values: [a, b]}\n    path: x/{each}",
+            "`each` and `parents` read an endpoint once a value, and `cursor` of kind `number`",
+        ),
+        ("next: next", "next: next, slices: 2", "`paging.slices` cuts a window of time"),
+        (
+            "rows: rows",
+            "rows: rows\n    conditional: true",
+            "say `window: {start: none",
+        ),
+        ("rows: rows", "rows: rows\n    cache: low", "an endpoint with a cursor can't be cached"),
+        ("rows: rows", "rows: rows\n    search_cap: 99", "`search_cap` cuts the window"),
+        (
+            "cursor: id",
+            "cursor: {kind: token}",
+            "of the change token, and has none",
+        ),
+        ("cursor: id", "cursor: {kind: token, at: a, header: b}", "and has two: `at`"),
+        ("cursor: id", "cursor: {kind: link, at: a}", "take {start} out, or say `kind: token`"),
+        ("cursor: id", "cursor: {kind: tokn, at: a}", "did you mean `token`?"),
+        (
+            "cursor: id",
+            "cursor: {kind: number, column: no}",
+            "the cursor `no` needs a declared",
+        ),
+        (
+            "cursor: id",
+            "cursor: 5",
+            "expected the name of a column, a list",
+        ),
+        (
+            "key: [id]\n    cursor: id",
+            "key: none\n    cursor: {kind: token, at: a}",
+            "name the key",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_said_with_file_and_line(
+    old: str, new: str, sentence: str
+) -> None:
+    text = """source: api
+base_url: http://127.0.0.1:1
+start: 2026-11-01
+endpoints:
+  things:
+    key: [id]
+    cursor: id
+    columns: {id: int64}
+    request: {params: {since: "{start}", page: "{token}"}}
+    paging: {kind: token, limit: 10, next: next}
+    rows: rows
+"""
+    source_of(text)
+    assert old in text
+    with pytest.raises(ConfigError) as caught:
+        source_of(text.replace(old, new))
+    assert re.search(r"api\.yaml:\d+: endpoints\.things", str(caught.value))
+    assert sentence in str(caught.value)
