@@ -1,6 +1,7 @@
 """``./headrace COMMAND``: the arguments, and which module does the work."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import HeadraceError
 from pipeline.lake.stores.base import ObjectStore, open_lake
+from pipeline.run.deletions import SweptKeys, keys_of_sweep, recorded_sweeps
 
 _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 
@@ -85,16 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.set_defaults(run=_load)
 
-    verb = _verb(
-        verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
-    )
-    verb.add_argument("what", metavar="SOURCE/ENDPOINT")
-    verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
-
+    _add_sweep(verbs)
     _add_backfill(verbs)
     _add_sync(verbs)
     _add_state(verbs)
     return parser
+
+
+def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(
+        verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
+    )
+    verb.add_argument("what", metavar="SOURCE/ENDPOINT")
+    verb.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output: how many keys are gone, and back",
+    )
+    verb.set_defaults(run=_sweep)
 
 
 def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -167,6 +177,23 @@ def _load(given: argparse.Namespace) -> int:
     return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
 
 
+def _sweep(given: argparse.Namespace) -> int:
+    if not given.json:
+        return dagster_runs.sweep(given.what)
+    lake = opened_lake()
+    source, _, endpoint = given.what.partition("/")
+    earlier = recorded_sweeps(lake, source, endpoint)
+    code = dagster_runs.sweep(given.what, quiet=True)
+    if code:
+        return code
+    later = [at for at in recorded_sweeps(lake, source, endpoint) if at not in earlier]
+    keys = keys_of_sweep(lake, source, endpoint, later[-1]) if later else SweptKeys(0, 0)
+    swept_at = later[-1] if later else None
+    names = {"source": source, "endpoint": endpoint, "swept_at": swept_at}
+    print(json.dumps({**names, "gone": keys.gone, "back": keys.back}))
+    return 0
+
+
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _verb(
         verbs,
@@ -176,7 +203,14 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
-    verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
+    verb.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output: the backfill's id and job",
+    )
+    verb.set_defaults(
+        run=lambda given: dagster_runs.backfill(given.source, given.days, quiet=given.json)
+    )
 
 
 def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

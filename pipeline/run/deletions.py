@@ -41,7 +41,7 @@ from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys
-from pipeline.lake.stores.base import ObjectStore, compare_and_swap
+from pipeline.lake.stores.base import ObjectStore, StoredObject, compare_and_swap
 from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
@@ -148,9 +148,11 @@ async def _read_keys(
             tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
     if not reading.contiguous:
         raise ContractBroken(
-            f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
-            "rows that came do not agree, or keys went missing between one pass and the next, or "
-            f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
+            f"{source.source}/{name}: the sweep's keys may be incomplete. Nothing is recorded as "
+            "gone. Check: 1. whether the API's count and the rows agree; 2. whether rows move "
+            "between pages while they are read: page by the key (`kind: keyset`); 3. whether the "
+            f"count is {CAP:,}, where Elasticsearch stops; 4. with `paging: none`, whether the "
+            "page is only the first of several: if it is all, say `whole: true`"
         )
     schema = reader.schema
     for field in ContextColumns(spec).fields:
@@ -228,18 +230,46 @@ def recorded_sweeps(lake: ObjectStore, source: str, name: str) -> list[str]:
     return sorted(key.removesuffix(".parquet") for key in found if key.endswith(".parquet"))
 
 
+@dataclass(frozen=True)
+class SweptKeys:
+    """How many keys a sweep found gone, and how many that an earlier sweep had found gone."""
+
+    gone: int
+    back: int
+
+
+def keys_of_sweep(lake: ObjectStore, source: str, name: str, instant: str) -> SweptKeys:
+    """What a recorded sweep says.
+
+    :param instant: when the sweep began, as in ``recorded_sweeps``.
+    :raises ReadRefused: there is no such record.
+    """
+    record = pq.read_table(io.BytesIO(_record_of(lake, source, name, instant).body))
+    back = pc.sum(record[BACK]).as_py() or 0
+    return SweptKeys(record.num_rows - back, back)
+
+
+def _record_of(lake: ObjectStore, source: str, name: str, instant: str) -> StoredObject:
+    record = lake.get(_key_of(source, name, instant))
+    if record is None:
+        recorded = ", ".join(recorded_sweeps(lake, source, name)[-10:]) or "none"
+        raise ReadRefused(
+            f"{source}/{name} has no sweep of {instant}. Expected one of the recorded ones: "
+            f"{recorded}"
+        )
+    return record
+
+
+def _key_of(source: str, name: str, instant: str) -> str:
+    return f"{sweeps_folder(source, name)}{instant}.parquet"
+
+
 def take_back(lake: ObjectStore, source: str, name: str, instant: str) -> int:
     """Remove the record of a sweep: its keys are as they were before. How many keys it had.
 
     :param instant: when the sweep began, as in ``recorded_sweeps``.
     :raises ReadRefused: there is no such record.
     """
-    key = f"{sweeps_folder(source, name)}{instant}.parquet"
-    found = lake.get(key)
-    if found is None:
-        there = ", ".join(recorded_sweeps(lake, source, name)[-10:]) or "none"
-        raise ReadRefused(
-            f"{source}/{name} has no sweep of {instant}. Expected one of the recorded ones: {there}"
-        )
-    lake.delete_exactly(key, found.etag)
-    return int(pq.read_metadata(io.BytesIO(found.body)).num_rows)
+    record = _record_of(lake, source, name, instant)
+    lake.delete_exactly(_key_of(source, name, instant), record.etag)
+    return int(pq.read_metadata(io.BytesIO(record.body)).num_rows)
