@@ -20,10 +20,10 @@ _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. :return: its exit code."""
-    given = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = given.run
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(given)
+        return run(args)
     except (HeadraceError, LocalError) as error:
         print(f"headrace: {error}", file=sys.stderr)
         return 2
@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--all", action="store_true", help="every partition")
     verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
     verb.set_defaults(
-        run=lambda given: lake_table.show(
-            opened_lake(), given.what, None if given.all else given.last, as_json=given.json
+        run=lambda args: lake_table.show(
+            opened_lake(), args.what, None if args.all else args.last, as_json=args.json
         )
     )
 
@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="one JSON object a row")
     verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
     verb.set_defaults(
-        run=lambda given: query.run(
-            opened_lake(), given.sql, csv=given.csv, as_json=given.json, parquet=given.parquet
+        run=lambda args: query.run(
+            opened_lake(), args.sql, csv=args.csv, as_json=args.json, parquet=args.parquet
         )
     )
 
@@ -115,7 +115,7 @@ def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "sync igdb",
     )
     verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
-    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
+    verb.set_defaults(run=lambda args: dagster_runs.sync(args.source))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -131,7 +131,7 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
-    verb.set_defaults(run=lambda given: state.show(opened_lake(), given.what, as_json=given.json))
+    verb.set_defaults(run=lambda args: state.show(opened_lake(), args.what, as_json=args.json))
     for name, about, example, does in (
         (
             "drop",
@@ -158,39 +158,39 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verb.set_defaults(run=partial(_change, does))
 
 
-def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
+def _change(does: Callable[..., int], args: argparse.Namespace) -> int:
     return does(
         opened_lake(),
-        given.what,
-        given.days,
-        yes=given.yes,
-        staged=given.staged,
-        as_json=given.json,
+        args.what,
+        args.days,
+        yes=args.yes,
+        staged=args.staged,
+        as_json=args.json,
     )
 
 
-def _load(given: argparse.Namespace) -> int:
-    days = dagster_runs.partitions_of(given.what, given.days)  # once: midnight may pass
-    code = dagster_runs.load(given.what, "...".join(days), quiet=given.json)
-    if code or not given.json:
+def _load(args: argparse.Namespace) -> int:
+    days = dagster_runs.partitions_of(args.what, args.days)  # once: midnight may pass
+    code = dagster_runs.load(args.what, "...".join(days), quiet=args.json)
+    if code or not args.json:
         return code
-    return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
+    return lake_table.show(opened_lake(), args.what, None, as_json=True, between=days)
 
 
-def _sweep(given: argparse.Namespace) -> int:
-    if not given.json:
-        return dagster_runs.sweep(given.what)
+def _sweep(args: argparse.Namespace) -> int:
+    if not args.json:
+        return dagster_runs.sweep(args.what)
     lake = opened_lake()
-    source, _, endpoint = given.what.partition("/")
+    source, _, endpoint = args.what.partition("/")
     earlier = recorded_sweeps(lake, source, endpoint)
-    code = dagster_runs.sweep(given.what, quiet=True)
+    code = dagster_runs.sweep(args.what, quiet=True)
     if code:
         return code
     later = [at for at in recorded_sweeps(lake, source, endpoint) if at not in earlier]
     keys = keys_of_sweep(lake, source, endpoint, later[-1]) if later else SweptKeys(0, 0)
     swept_at = later[-1] if later else None
     names = {"source": source, "endpoint": endpoint, "swept_at": swept_at}
-    print(json.dumps({**names, "gone": keys.gone, "back": keys.back}))
+    print(json.dumps({**names, "gone": keys.deleted, "back": keys.back}))
     return 0
 
 
@@ -209,7 +209,7 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="one JSON object on standard output: the backfill's id and job",
     )
     verb.set_defaults(
-        run=lambda given: dagster_runs.backfill(given.source, given.days, quiet=given.json)
+        run=lambda args: dagster_runs.backfill(args.source, args.days, quiet=args.json)
     )
 
 
@@ -224,7 +224,7 @@ def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
     verb.set_defaults(
-        run=lambda given: verify(opened_lake(), given.what, given.partition, as_json=given.json)
+        run=lambda args: verify(opened_lake(), args.what, args.partition, as_json=args.json)
     )
 
 

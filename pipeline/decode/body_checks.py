@@ -135,9 +135,9 @@ def clean_utf8(body: Body, conversions: ConversionCounts) -> Body:
 def _is_utf8(data: Body) -> bool:
     """As ``bytes.decode`` has it, without making the text, and outside the GIL."""
     offsets = pa.py_buffer(array("i", (0, len(data))))
-    one = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)])
+    as_binary = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)])
     try:
-        one.cast(pa.string())
+        as_binary.cast(pa.string())
     except pa.ArrowInvalid:
         return False
     return True
@@ -234,19 +234,19 @@ def refuse_other_format(body: Body, expected: str) -> None:
     name = other_format(body)
     if name is None:
         return
-    found = f"the body is {name}"
+    description = f"the body is {name}"
     if "HTML" in name:
         title = _TITLE.search(bytes(body[:4096]))
-        found = f"the body is HTML or XML: {_start_of(title[1].strip() if title else body)}"
+        description = f"the body is HTML or XML: {_start_of(title[1].strip() if title else body)}"
     elif name not in dict(_BINARY).values():
-        found += f": it starts with {_start_of(body)}"
+        description += f": it starts with {_start_of(body)}"
     checks = ["`base_url` and `path`", "whether the API has JSON by a parameter or by `Accept`"]
     if name in _PACKED:
         checks.append("whether the API says `Content-Encoding` of a body that it compresses")
     else:
         checks.append("`format`, if Headrace reads this one")
     numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-    raise OtherFormat(f"expected {expected}, {found}. Check: {numbered}")
+    raise OtherFormat(f"expected {expected}, {description}. Check: {numbered}")
 
 
 def _is_csv(text: bytes) -> bool:
@@ -318,8 +318,8 @@ def error_told(
     :param messages: a message alone counts as an error, too.
     """
     levels = list(_levels(body, rows))
-    sure = next((found for level in levels if (found := _sure(level))), None)
-    message = next((found for level in levels if (found := _message(level))), None)
+    sure = next((member for level in levels if (member := _sure(level))), None)
+    message = next((member for level in levels if (member := _message(level))), None)
     if sure is None:
         return message if messages else None
     says_more = isinstance(sure[1], str | list | Mapping) and sure[0].rpartition(".")[2] != "status"

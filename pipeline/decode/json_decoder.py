@@ -204,11 +204,11 @@ class JsonDecoder(Decoder):
 
     def _selected(self, value: object) -> SelectedRows:
         """The rows of a parsed body, without what no row keeps."""
-        found = rows_in(value, self.shape.rows, self.label)
+        selected = rows_in(value, self.shape.rows, self.label)
         excluded = self.shape.excluded_from_rows
         if not excluded:
-            return found
-        return replace(found, rows=[cast(Row, pruned(row, excluded)) for row in found.rows])
+            return selected
+        return replace(selected, rows=[cast(Row, pruned(row, excluded)) for row in selected.rows])
 
     def _current_plan(self) -> fast_path.FastReadPlan:
         with self._lock:
@@ -273,12 +273,12 @@ class JsonDecoder(Decoder):
         value = exact_json.parse(body, conversions)
         extras = self._extras(value)
         # A body with an error need not have rows: the caller reports the error.
-        found = SelectedRows([], 0) if extras.get("error") else self._selected(value)
+        selected = SelectedRows([], 0) if extras.get("error") else self._selected(value)
         table = exact_path.table_of_rows(
-            found.rows, self.shape, self.inferred, conversions, self.label
+            selected.rows, self.shape, self.inferred, conversions, self.label
         )
         self._learn(value, conversions.keys())
-        return table, extras, found.items
+        return table, extras, selected.items
 
 
 def _pages_of(

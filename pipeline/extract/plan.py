@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from pipeline.config.columns import DeletedMark
+from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
@@ -66,8 +66,8 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
 
 def _deleted_column(deleted: str | DeletedMark) -> Column:
     if isinstance(deleted, str):
-        return Column("_deleted", parse_type("bool"), split_path(deleted), only=())
-    return Column("_deleted", mark_of(deleted.values), split_path(deleted.at))
+        return Column(DELETED, parse_type("bool"), split_path(deleted), only=())
+    return Column(DELETED, mark_of(deleted.values), split_path(deleted.at))
 
 
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:

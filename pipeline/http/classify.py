@@ -113,8 +113,8 @@ def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
 
 
 def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
-    left = number_in(headers.get(name.lower(), ""))
-    return left is not None and left <= 0
+    remaining = number_in(headers.get(name.lower(), ""))
+    return remaining is not None and remaining <= 0
 
 
 def asks_to_wait(headers: Mapping[str, str], meanings: ResponsesConfig, body: Body) -> bool:
@@ -237,11 +237,11 @@ def wrong_tls(error: httpx.HTTPError) -> str | None:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and those behind it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        inner = (getattr(seen, name, None) for name in ("certificate_error", "os_error"))
-        seen = next(filter(None, (*inner, seen.__cause__, seen.__context__)), None)
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        inner = (getattr(cause, name, None) for name in ("certificate_error", "os_error"))
+        cause = next(filter(None, (*inner, cause.__cause__, cause.__context__)), None)
 
 
 def _tls_reason(error: BaseException) -> str | None:

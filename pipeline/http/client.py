@@ -91,7 +91,7 @@ class _FewCookies(DefaultCookiePolicy):
     jar: CookieJar
 
     def set_ok(self, cookie: Cookie, request: Request) -> bool:
-        others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
+        others = sum(_bytes(other) for other in self.jar if other.name != cookie.name)
         return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
 
 

@@ -58,8 +58,8 @@ class RateLimitListener:
         said_s = retry_after_s(headers, _now)
         if said_s is None:
             self._warn_of_wait(headers)
-            left, reset_s = quota_left(headers, self._source.limits.headers, _now)
-            said_s = reset_s if left is not None and left <= 0 and reset_s else None
+            remaining, reset_s = quota_left(headers, self._source.limits.headers, _now)
+            said_s = reset_s if remaining is not None and remaining <= 0 and reset_s else None
         now, usual_s = self._clock(), self._budget.throttle_wait_s
         self._pace, wait_s = self._pace.refused(now, left_at, said_s, usual_s)
         self._budget.throttled(wait_s)
@@ -115,30 +115,30 @@ def unread(
     """Headers of the quota that say nothing usable: the name, and the sentence on it."""
     if rate is None:
         return []
-    found = []
+    misfits = []
     for name in (rate.remaining, rate.limit):
         text = headers.get((name or "").lower(), "").strip()
         if name and text and _number(headers, name) is None:
-            found.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
+            misfits.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
     text = headers.get(rate.reset.lower(), "").strip()
-    left, reset_s = quota_left(headers, rate, now)
+    remaining, reset_s = quota_left(headers, rate, now)
     if text and reset_s is None:
-        found.append(
+        misfits.append(
             (
                 rate.reset,
                 f"`{rate.reset}` is {text[:60]!r}, expected seconds, a duration such as 17s, or an "
                 "instant; not heeded",
             )
         )
-    elif left is not None and left <= 0 and not reset_s:
-        found.append(
+    elif remaining is not None and remaining <= 0 and not reset_s:
+        misfits.append(
             (
                 rate.remaining,
-                f"`{rate.remaining}` is {left}, and `{rate.reset}` names no time to come. The pace "
-                "goes by `limits.windows`, and by the 429s that come",
+                f"`{rate.remaining}` is {remaining}, and `{rate.reset}` names no time to come. The "
+                "pace goes by `limits.windows`, and by the 429s that come",
             )
         )
-    return found
+    return misfits
 
 
 def reset_unit(reset: float) -> str:

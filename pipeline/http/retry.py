@@ -139,8 +139,8 @@ def instant_in(text: str) -> datetime | None:
     text = text.strip()
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            found = read(text)
-            return found if found.tzinfo else found.replace(tzinfo=UTC)
+            instant = read(text)
+            return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     return None
@@ -149,8 +149,8 @@ def instant_in(text: str) -> datetime | None:
 def clock_of(headers: Mapping[str, str]) -> datetime | None:
     """The time that the API's clock showed when it responded."""
     try:
-        found = parsedate_to_datetime(headers.get("date", ""))
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        instant = parsedate_to_datetime(headers.get("date", ""))
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
@@ -159,10 +159,10 @@ def _until(
     at_s: float, headers: Mapping[str, str], now: Callable[[], datetime], surely: bool
 ) -> float:
     """Seconds until an instant, by the API's clock if it is not ours."""
-    here = now()
-    there = clock_of(headers)
-    differs = there is not None and abs((there - here).total_seconds()) > AGREE_S
-    clock_s = (there if there is not None and differs else here).timestamp()
+    ours = now()
+    theirs = clock_of(headers)
+    differs = theirs is not None and abs((theirs - ours).total_seconds()) > AGREE_S
+    clock_s = (theirs if theirs is not None and differs else ours).timestamp()
     cut_off = (surely or differs) and at_s == int(at_s)
     return at_s - clock_s + (WHOLE_S if cut_off else 0.0)
 

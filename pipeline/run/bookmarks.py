@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.bookmarks import BookmarkCursor
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, WindowRefused
-from pipeline.lake.current_rows import DELETED, EXTRACTED_AT
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.read import current, key_rows, tables_of
 from pipeline.partitions.bookmark import Bookmark, BookmarkSpan

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
@@ -37,7 +38,7 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import ExtractionProgress
-from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.current_rows import BACK, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys
@@ -102,15 +103,15 @@ async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> Swee
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
     api_keys = await _read_keys(run, source, name, at, sent, reading)
-    found = await asyncio.to_thread(_compared, run, name, api_keys, at)
-    if found.deleted.num_rows > max(FEW_GONE, MOST_GONE * found.living):
+    comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    if comparison.deleted.num_rows > max(FEW_GONE, MOST_GONE * comparison.living):
         log.warning(
             "%s/%s: the sweep misses %s of %s keys, more than a tenth: the API may be sick; all "
             "keys are read again in %.0f s, and only those missing then, too, are recorded",
             source.source,
             name,
-            f"{found.deleted.num_rows:,}",
-            f"{found.living:,}",
+            f"{comparison.deleted.num_rows:,}",
+            f"{comparison.living:,}",
             SECOND_READING_S,
         )
         await run.sleep(SECOND_READING_S)
@@ -118,10 +119,10 @@ async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> Swee
         api_keys = (
             pa.concat_tables([api_keys, second]).group_by(api_keys.column_names).aggregate([])
         )
-        found = await asyncio.to_thread(_compared, run, name, api_keys, at)
-    await asyncio.to_thread(_record, run.lake, run.source.source, name, found, at)
-    gone, back = found.deleted.num_rows, found.back.num_rows
-    return SweepResult(name, at, api_keys.num_rows, gone, back, sent.requests)
+        comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, comparison, at)
+    n_deleted, back = comparison.deleted.num_rows, comparison.back.num_rows
+    return SweepResult(name, at, api_keys.num_rows, n_deleted, back, sent.requests)
 
 
 async def _read_keys(
@@ -183,11 +184,13 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     none = api_keys.schema.empty_table()
     if not run.index.partitions(source, name):
         return _Compared(0, none, none)
-    gone = gone_keys(run.lake, source, name, key=keys)
+    recorded = gone_keys(run.lake, source, name, key=keys)
     back = none
-    if gone is not None:
+    if recorded is not None:
         back = (
-            gone.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left semi")
+            recorded.select(keys)
+            .cast(api_keys.schema)
+            .join(api_keys, keys=keys, join_type="left semi")
         )
     rows = current(
         run.lake,
@@ -200,22 +203,24 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     if not rows.num_rows:
         return _Compared(0, none, back)
     before = rows.filter(pc.less(rows[EXTRACTED_AT], pa.scalar(at, INSTANT)))
-    for one in lists_of(spec):
-        for column in (c for c, name in spec.value_columns.items() if name == one.prefix):
+    for value_list in lists_of(spec):
+        for column in (c for c, name in spec.value_columns.items() if name == value_list.prefix):
             kind = before[column].type
-            listed = pa.array([pa.scalar(value).cast(kind) for value in one.values or ()], kind)
+            listed = pa.array(
+                [pa.scalar(value).cast(kind) for value in value_list.values or ()], kind
+            )
             before = before.filter(pc.is_in(before[column], listed))
     lake_keys = before.select(keys).cast(api_keys.schema)
     deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
     return _Compared(lake_keys.num_rows, deleted, back)
 
 
-def _record(lake: ObjectStore, source: str, name: str, found: _Compared, at: datetime) -> None:
+def _record(lake: ObjectStore, source: str, name: str, comparison: _Compared, at: datetime) -> None:
     rows = [
         keys.append_column(
             SWEPT_AT, pa.repeat(pa.scalar(at, INSTANT), keys.num_rows)
         ).append_column(BACK, pa.repeat(pa.scalar(back), keys.num_rows))
-        for keys, back in ((found.deleted, False), (found.back, True))
+        for keys, back in ((comparison.deleted, False), (comparison.back, True))
     ]
     table = pa.concat_tables(rows, promote_options="permissive")
     if table.num_rows:
@@ -226,15 +231,15 @@ def _record(lake: ObjectStore, source: str, name: str, found: _Compared, at: dat
 def recorded_sweeps(lake: ObjectStore, source: str, name: str) -> list[str]:
     """The instants of the sweeps that have a record, as ``take_back`` takes them, oldest first."""
     folder = sweeps_folder(source, name)
-    found = (item.key.removeprefix(folder) for item in lake.list(folder))
-    return sorted(key.removesuffix(".parquet") for key in found if key.endswith(".parquet"))
+    names = (item.key.removeprefix(folder) for item in lake.list(folder))
+    return sorted(key.removesuffix(".parquet") for key in names if key.endswith(".parquet"))
 
 
 @dataclass(frozen=True)
 class SweptKeys:
-    """How many keys a sweep found gone, and how many that an earlier sweep had found gone."""
+    """How many keys a sweep misses, and how many that an earlier one missed are back."""
 
-    gone: int
+    deleted: int
     back: int
 
 

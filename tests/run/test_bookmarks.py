@@ -26,6 +26,8 @@ from tests.support.responses import json_answer
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 
+pytestmark = pytest.mark.slow
+
 DAYS = [f"2026-11-{day:02}" for day in range(1, 10)]
 PAGE = 10
 
