@@ -97,29 +97,29 @@ class BookmarkCursor(Model):
 
     def problems(self, endpoint: BookmarkedEndpoint) -> Iterator[str]:
         """The parts of the endpoint that do not fit this cursor, each with its remedy."""
-        said = f"`cursor` of kind `{self.kind}`"
+        this = f"`cursor` of kind `{self.kind}`"
         if endpoint.placeholders is None:
-            yield f"IGDB's dialect filters by a time, and {said} is none: name a column as `cursor`"
+            yield f"IGDB's dialect filters by a time, and {this} is none: name a column as `cursor`"
             return
         if endpoint.fans_out:
             yield (
-                f"`each` and `parents` read an endpoint once a value, and {said} has one bookmark "
+                f"`each` and `parents` read an endpoint once a value, and {this} has one bookmark "
                 "for all: leave one of them out, or write an endpoint for each value"
             )
         if times := sorted(endpoint.window.model_fields_set - {"timezone"}):
             yield (
-                f"`window.{times[0]}` is about times, and {said} is none: leave it out, or name a "
+                f"`window.{times[0]}` is about times, and {this} is none: leave it out, or name a "
                 "column with a time as `cursor`"
             )
         if "end" in endpoint.placeholders:
             yield (
-                f"the request has {{end}}, and {said} has no end before all is read: take it out, "
+                f"the request has {{end}}, and {this} has no end before all is read: take it out, "
                 "or name a column with a time as `cursor`"
             )
         if endpoint.paging.needs_window or endpoint.paging.window_parts > 1:
             key = "slices" if endpoint.paging.window_parts > 1 else f"kind: {endpoint.paging.kind}"
             yield (
-                f"`paging.{key}` cuts a window of time, and {said} has none: leave it out, or use "
+                f"`paging.{key}` cuts a window of time, and {this} has none: leave it out, or use "
                 "paging of kind `token`, `link` or `page`"
             )
 

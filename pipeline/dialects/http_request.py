@@ -283,11 +283,11 @@ def _moments(endpoint: Endpoint, window: Window) -> dict[str, Any]:
 
 def _values(endpoint: Endpoint, window: Window, page: PageRequest) -> dict[str, Any]:
     """The placeholders that have a value; of a bookmark ``{start}`` alone is one of the window."""
-    found = values_of(endpoint.window, window, page)
+    of_window = values_of(endpoint.window, window, page)
     if endpoint.bookmark is None:
-        return found
+        return of_window
     start = {"start": endpoint.bookmark.sent(window.bookmarks)}
-    rest = {name: value for name, value in found.items() if name not in ("start", "end")}
+    rest = {name: value for name, value in of_window.items() if name not in ("start", "end")}
     return {**rest, **{name: value for name, value in start.items() if value is not None}}
 
 

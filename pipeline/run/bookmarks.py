@@ -127,14 +127,14 @@ def gone_since(
             "Check: 1. that the API gives all rows to a request without it; 2. if all of them are "
             f"deleted, drop the partitions: ./headrace state drop {source}/{endpoint}"
         )
-    came = key_rows(run.lake, files, key).cast(alive.schema) if files else alive.slice(0, 0)
-    return Gone(alive.join(came, keys=key, join_type="left anti"), alive.num_rows)
+    present = key_rows(run.lake, files, key).cast(alive.schema) if files else alive.slice(0, 0)
+    return Gone(alive.join(present, keys=key, join_type="left anti"), alive.num_rows)
 
 
 def with_tombstones(
     run: RunContext,
     files: Sequence[ManifestFile],
-    gone: pa.Table,
+    gone_keys: pa.Table,
     at: datetime,
     rewrite: Callable[[int, pa.Table], ManifestFile],
 ) -> list[ManifestFile]:
@@ -142,11 +142,11 @@ def with_tombstones(
 
     :param at: by the clock that stamps rows when they come.
     """
-    if not gone.num_rows or not files:
+    if not gone_keys.num_rows or not files:
         return [*files]
     *others, last = tables_of(run.lake, files, own=True)
-    rows, number = last(), gone.num_rows
-    marks = gone.append_column(DELETED, pa.repeat(pa.scalar(True), number)).append_column(
+    rows, number = last(), gone_keys.num_rows
+    marks = gone_keys.append_column(DELETED, pa.repeat(pa.scalar(True), number)).append_column(
         EXTRACTED_AT, pa.repeat(pa.scalar(at, INSTANT), number)
     )
     marks = marks.cast(
@@ -192,12 +192,12 @@ def end_of(
         return None
     value = cursor.ended(span, of_page=of_page, greatest=_greatest(run, cursor, files))
     end = Bookmark(cursor.kind, cursor.of, value, now)
-    gone = gone_since(run, endpoint, spec, files) if span.expired and proved else None
-    check = _check(cursor, span, end, gone)
-    if gone is None:
+    missing = gone_since(run, endpoint, spec, files) if span.expired and proved else None
+    check = _check(cursor, span, end, missing)
+    if missing is None:
         return BookmarkEnd(files, end, check)
-    marked = with_tombstones(run, files, gone.keys, datetime.now(UTC), rewrite)
-    return BookmarkEnd(marked, end, check, gone.keys.num_rows)
+    marked = with_tombstones(run, files, missing.keys, datetime.now(UTC), rewrite)
+    return BookmarkEnd(marked, end, check, missing.keys.num_rows)
 
 
 def _greatest(run: RunContext, cursor: BookmarkCursor, files: Sequence[ManifestFile]) -> int | None:
@@ -208,17 +208,21 @@ def _greatest(run: RunContext, cursor: BookmarkCursor, files: Sequence[ManifestF
     return None if value is None else int(value)
 
 
-def _check(cursor: BookmarkCursor, span: BookmarkSpan, end: Bookmark, gone: Gone | None) -> Check:
+def _check(
+    cursor: BookmarkCursor, span: BookmarkSpan, end: Bookmark, missing: Gone | None
+) -> Check:
     """From where to where a partition was read, and what became of a bookmark that had expired."""
     if not span.expired:
         before = f" of {span.partition}" if span.partition else ""
         read = f"from {cursor.in_words(span.start)}{before} to {cursor.in_words(end)}"
         return Check(CHECK, True, read, blocking=False)
     detail = f"the {cursor.noun} of {span.partition} had expired, and all was read"
-    if gone is None:
+    if missing is None:
         detail += "; which rows are deleted is not known, since not all rows are proved to be here"
         return Check(CHECK, False, detail, blocking=False)
-    detail += f": {gone.keys.num_rows:,} of {gone.living:,} keys are gone, and recorded as deleted"
-    if gone.many:
+    detail += (
+        f": {missing.keys.num_rows:,} of {missing.living:,} keys are gone, and recorded as deleted"
+    )
+    if missing.many:
         detail += ", more than a tenth: check whether the API is well, and materialize it again"
-    return Check(CHECK, not gone.many, detail, blocking=False)
+    return Check(CHECK, not missing.many, detail, blocking=False)
