@@ -106,12 +106,13 @@ def in_utf8(body: Body, charset: str | None) -> Body:
     """The body in UTF-8, which JSON is (RFC 8259, 8.1): older APIs write another charset.
 
     Some APIs name another charset and write UTF-8 all the same, so valid UTF-8 is left as it is. A
-    charset of two or four bytes a character is recognized by its mark, or believed.
+    charset of two or four bytes a character is recognized by its mark or by JSON's first bracket,
+    or believed.
 
     :param charset: of the Content-Type.
     """
     marked = next((name for mark, name in _WIDE.items() if body[: len(mark)] == mark), None)
-    name = marked or (charset or "").lower()
+    name = marked or _wide_json(body) or (charset or "").lower()
     wide = name.startswith(("utf-16", "utf-32", "utf16", "utf32"))
     if name in ("", "utf-8") or not (wide or not _is_utf8(body)):
         return body
@@ -119,6 +120,16 @@ def in_utf8(body: Body, charset: str | None) -> Body:
         return str(body, name).encode()
     except (LookupError, UnicodeError):
         return body
+
+
+def _wide_json(body: Body) -> str | None:
+    """UTF-16 without a mark: JSON begins in ASCII, and has no NUL (RFC 4627, 3)."""
+    start = bytes(body[:2])
+    if len(start) < 2 or len(body) % 2:
+        return None
+    return {b"[\0": "utf-16-le", b"{\0": "utf-16-le", b"\0[": "utf-16-be", b"\0{": "utf-16-be"}.get(
+        start
+    )
 
 
 def clean_utf8(body: Body, conversions: ConversionCounts) -> Body:
@@ -226,6 +237,14 @@ def other_format(body: Body) -> str | None:
     return "CSV" if _is_csv(text) else None
 
 
+_FORMATS: Final = {
+    "CSV": ("`format: csv`, which reads it",),
+    "JSON Lines (NDJSON), one JSON document a line": ("`format: jsonl`, which reads it",),
+    "HTML": ("whether the credentials are right: the page may be that of a login",),
+}
+"""What else to check, by the format."""
+
+
 def refuse_other_format(body: Body, expected: str) -> None:
     """:raises OtherFormat: the body has a format that is recognized, and is not the expected one.
 
@@ -244,7 +263,7 @@ def refuse_other_format(body: Body, expected: str) -> None:
     if name in _PACKED:
         checks.append("whether the API says `Content-Encoding` of a body that it compresses")
     else:
-        checks.append("`format`, if Headrace reads this one")
+        checks.extend(_FORMATS.get(name, ()))
     numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
     raise OtherFormat(f"expected {expected}, {description}. Check: {numbered}")
 

@@ -6,9 +6,11 @@ says that nobody can use (a date that is over, words, nothing left and no time) 
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Final
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
@@ -99,6 +101,8 @@ def quota_left(
     """The quota by the API's headers: requests left, and seconds until it is full again."""
     if rate is None:
         return None, None
+    if quota := structured(headers.get(rate.remaining.lower(), "")):
+        return math.floor(quota[0]), quota[1]
     remaining = _number(headers, rate.remaining)
     reset_s = wait_in(headers.get(rate.reset.lower(), ""), headers, now)
     if reset_s is not None and not math.isfinite(reset_s):
@@ -109,11 +113,35 @@ def quota_left(
     )
 
 
+_REMAINING: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d{1,15}(?:\.\d+)?)")
+_RESET: Final = re.compile(r"\b(?:t|reset)\s*=\s*(\d{1,15}(?:\.\d+)?)")
+
+
+def structured(text: str) -> tuple[float, float | None] | None:
+    """The quota of IETF's ``RateLimit``, of the policy with the least left: requests, and seconds
+    until it is full again.
+
+    >>> structured('"burst";r=0;t=4, "day";r=900;t=3600')
+    (0.0, 4.0)
+    >>> structured("limit=100, remaining=7, reset=30")
+    (7.0, 30.0)
+    """
+    quoted = text.lstrip()[:1] == '"'
+    policies = []
+    for policy in text[:1000].split(",") if quoted else [text[:1000]]:
+        remaining, reset = _REMAINING.search(policy), _RESET.search(policy)
+        if remaining:
+            policies.append((float(remaining[1]), float(reset[1]) if reset else None))
+    return min(policies, key=lambda policy: policy[0], default=None)
+
+
 def unread(
     headers: Mapping[str, str], rate: RateHeadersConfig | None, now: Callable[[], datetime]
 ) -> list[tuple[str, str]]:
     """Headers of the quota that say nothing usable: the name, and the sentence on it."""
     if rate is None:
+        return []
+    if structured(headers.get(rate.remaining.lower(), "")):
         return []
     misfits = []
     for name in (rate.remaining, rate.limit):

@@ -4,7 +4,8 @@
 kind        what failed                              wait before the next attempt
 ==========  =======================================  =============================================
 TIMEOUT     connect, read or total time ran out      exponential with jitter, capped
-ERROR       5xx, lost connection, bad body           exponential with jitter, capped
+ERROR       5xx, lost connection                     exponential with jitter, capped
+BODY        a body that can't be read                the same
 FORMAT      a body of another format                 the same, once
 THROTTLED   429 and its kin                          the API's, else the fixed one; by the budget
 ==========  =======================================  =============================================
@@ -261,6 +262,7 @@ SILENT = 1
 class FailureKind(Enum):
     TIMEOUT = "timeout"
     ERROR = "error"
+    BODY = "body"
     FORMAT = "format"
     THROTTLED = "throttled"
 
@@ -274,15 +276,21 @@ class AttemptFailed(Exception):
         reason: str,
         *,
         of_token: bool = False,
-        unconnected: bool = False,
+        of_proxy: bool = False,
+        may_be_absent: bool = False,
+        responded: bool = False,
     ) -> None:
-        """:param of_token: it was the token endpoint that failed, and not the API.
-        :param unconnected: there was no connection.
+        """:param of_token: the token endpoint failed, and not the API.
+        :param of_proxy: a proxy failed, on the way to the API.
+        :param may_be_absent: nothing shows that the API is there: no connection, or no HTTP.
+        :param responded: a whole response came, and can't be read.
         """
         super().__init__(reason)
         self.kind = kind
         self.of_token = of_token
-        self.unconnected = unconnected
+        self.of_proxy = of_proxy
+        self.may_be_absent = may_be_absent
+        self.responded = responded
 
 
 @dataclass
