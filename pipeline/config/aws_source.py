@@ -39,7 +39,6 @@ from pipeline.errors import ConfigError
 from pipeline.model import DottedPath, HostUrl, Model, Name, RowsPath
 from pipeline.partitions import SCHEMES, PartitionScheme
 
-KIND = "aws"
 ENABLED = "enabled"
 _OF_LANES: Mapping[str, dict[str, Any]] = {
     "account_id": {
