@@ -18,6 +18,7 @@ from assets.charts import (
 from assets.compat import GENERATION_TAG
 from assets.partitions import recorded_partition
 from assets.specs import asset_key, column_schema, table_name
+from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, printable
 from pipeline.extract.completeness import ProofBasis
@@ -58,19 +59,19 @@ def charts_of(source: Source, endpoint: str, lake: ObjectStore, now: datetime) -
     Nothing if the store does not respond: a picture must not keep a partition from being recorded.
     """
     try:
-        objects = list(lake.list(manifests_folder(source.source, endpoint)))
-        read = read_all(lake, source.source, endpoint, objects[-MOST_PARTITIONS:])
+        listed = list(lake.list(manifests_folder(source.source, endpoint)))
+        read = read_all(lake, source.source, endpoint, listed[-MOST_PARTITIONS:])
     except HeadraceError:
         return {}
     manifests = [each.manifest for each in read.committed.values()]
     counts_missing = source.incremental(endpoint)
     axis = PartitionAxis.of(source.calendar, manifests, now, counts_missing=counts_missing)
-    charts = {
+    drawn = {
         "rows_by_partition": rows_by_partition(axis),
         "coverage_calendar": coverage_calendar(axis),
         "bytes_by_partition": bytes_by_partition(axis),
     }
-    return {name: dg.MetadataValue.md(text) for name, text in charts.items()}
+    return {name: dg.MetadataValue.md(text) for name, text in drawn.items()}
 
 
 def metadata_of(
@@ -81,7 +82,7 @@ def metadata_of(
     :param lake: for the partition's address.
     """
     manifest, endpoint = result.manifest, source.endpoints[result.endpoint]
-    window, proof = manifest.window, manifest.proof
+    window, proof, notes = manifest.window, manifest.proof, manifest.notes
     count = "partition_row_count" if source.incremental(result.endpoint) else "row_count"
     metadata: dict[str, Any] = {
         f"dagster/{count}": manifest.rows,
@@ -111,12 +112,6 @@ def metadata_of(
         "generation": manifest.generation,
         "outcome": result.outcome,
     }
-    return metadata | _noted(manifest) | _values(manifest)
-
-
-def _noted(manifest: Manifest) -> dict[str, Any]:
-    """The metadata that only some partitions have: what was dropped, converted, or is doubtful."""
-    proof, notes, metadata = manifest.proof, manifest.notes, dict[str, Any]()
     if manifest.latest_late_s is not None:
         metadata["latest_late_s"] = manifest.latest_late_s
     if proof.not_modified:
@@ -135,6 +130,19 @@ def _noted(manifest: Manifest) -> dict[str, Any]:
         metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if parents["failures"]:
             metadata["failures"] = table(parents["failures"])
+    return metadata | _bookmarks(manifest, endpoint) | _values(manifest)
+
+
+def _bookmarks(manifest: Manifest, endpoint: Endpoint) -> dict[str, Any]:
+    """Where a partition starts and ends whose cursor is no time."""
+    notes, span, metadata = manifest.notes, manifest.window.bookmarks, dict[str, Any]()
+    if endpoint.bookmark is not None and notes.bookmark is not None and span is not None:
+        metadata["starts_with"] = endpoint.bookmark.in_words(span.start)
+        metadata["ends_with"] = endpoint.bookmark.in_words(notes.bookmark)
+    if notes.late_by is not None:
+        metadata["latest_late_by"] = notes.late_by
+    if notes.deletions is not None:
+        metadata["deletions"] = notes.deletions
     return metadata
 
 
@@ -158,11 +166,11 @@ def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     entries: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
     if values["reasons"]:
-        reasons = [
+        named = [
             {"outcome": outcome, "reason": code, "lanes": n}
             for outcome, code, n in values["reasons"]
         ]
-        entries["lanes_by_reason"] = table(reasons)
+        entries["lanes_by_reason"] = table(named)
     if values["failures"]:
         entries["lanes_without_rows"] = table(
             [_lane(each) for each in values["failures"]], cell_chars=_SENTENCE_CHARS

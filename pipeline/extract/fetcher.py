@@ -16,14 +16,13 @@ from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
-from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.placeholders import slice_of
-from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused, cut_bytes
+from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
@@ -33,11 +32,13 @@ from pipeline.extract.page_checks import (
     check_keys,
     check_names,
     check_order,
+    count_in,
     edges_of,
     ends,
     in_order_of,
     inside,
     key_before_last,
+    latest_of_page,
     newer_than,
     with_first_cursor,
     without_bounds,
@@ -54,9 +55,8 @@ from pipeline.http.classify import (
     is_dead_page_token,
     is_dead_token,
 )
-from pipeline.messages import Body, CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
-from pipeline.model import fits_header, split_path
-from pipeline.pagination.base import whole_total
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
 
@@ -116,8 +116,8 @@ class PageFetcher:
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
-        headers = ((name.lower(), value) for name, value in conditions.items())
-        self._conditions = {name: value for name, value in headers if _is_condition(name, value)}
+        named = ((name.lower(), value) for name, value in conditions.items())
+        self._conditions = {name: value for name, value in named if _is_condition(name, value)}
 
     def feed_facts(self) -> dict[str, Any]:
         """Facts of a feed, for the manifest; empty for another endpoint.
@@ -284,16 +284,16 @@ class PageFetcher:
         page = replace(page, table=rows, items=page.items - (page.table.num_rows - rows.num_rows))
         content = self._content(page, response)
         info = self._info(content, page.items)
-        landing = self.made(page, request, response)
-        check_keys(landing, self._endpoint)
-        landing = in_order_of(rows, landing, self._endpoint)
-        cursor, is_last = self._endpoint.cursor, False
-        if feed and cursor is not None and landing.num_rows:
-            is_last = feed.record(instants(landing[cursor], self._endpoint.window.zone))
+        made = self.made(page, request, response)
+        check_keys(made, self._endpoint)
+        made = in_order_of(rows, latest_of_page(made, self._endpoint), self._endpoint)
+        is_last = False
+        if feed and self._endpoint.cursor is not None and made.num_rows:
+            is_last = feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
         bounds = slice_of(self._window, request)
-        table = inside(landing, self._endpoint, *bounds)
-        if table is not landing:
-            self.rows_after_end += after_end(landing, self._endpoint, *bounds, self._changed_before)
+        table = inside(made, self._endpoint, *bounds, self._window.bookmarks)
+        if table is not made:
+            self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
         if table.column_names != self._checked_names:
             check_names(table, self._endpoint)
             self._checked_names = table.column_names
@@ -301,7 +301,7 @@ class PageFetcher:
             check_shared_keys(table, self._endpoint)
         outside = page.items - table.num_rows
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        as_read = table is landing and self._transform is None and not self._endpoint.hash
+        as_read = table is made and self._transform is None and not self._endpoint.hash
         arrow_bytes = page.arrow_bytes if as_read else table.nbytes
         return ParsedPage(
             request,
@@ -315,8 +315,8 @@ class PageFetcher:
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
             looks_incomplete=self._looks_incomplete(rows_read, response),
-            newer_than_reading=not table.num_rows
-            and newer_than(landing, self._endpoint, self._began),
+            newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
+            bookmark=bookmark.of_page(content) if (bookmark := self._endpoint.bookmark) else None,
         )
 
     def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
@@ -325,17 +325,19 @@ class PageFetcher:
         :raises ThrottledInBody: the error means too many requests.
         """
         ok_when, error = self._endpoint.ok_when, page.extras.get("error")
-        sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
-        if not error and ok_when is not None:
+        sentence = ""
+        if error:
+            sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
+        elif ok_when is not None:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return
-            expected = ", ".join(shorten(success, 40) for success in ok_when.values)
+            meant = ", ".join(shorten(success, 40) for success in ok_when.values)
             beside = self._error_beside(page, response)
             error = True
             sentence = (
                 f"The API sent an error in a {response.status}: `{ok_when.at}` is "
-                f"{shorten(value, 200)}, expected {expected} (`ok_when`)"
+                f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
                 + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
             )
         if error:
@@ -382,8 +384,8 @@ class PageFetcher:
         """The rows after the user's function, with the columns that the API's rows lack."""
         rows = page.table
         if self._transform is not None:
-            path, columns = str(self._endpoint.transform), self._endpoint.needed
-            rows = transformed(rows, self._transform, path, columns)
+            path, needed = str(self._endpoint.transform), self._endpoint.needed
+            rows = transformed(rows, self._transform, path, needed)
         if self._endpoint.hash and self._source.hash_salt is not None:
             salt = self._source.hash_salt.get_secret_value()
             rows = with_hashed_columns(rows, self._endpoint.hash, salt)
@@ -454,8 +456,8 @@ class PageFetcher:
 
 def _is_condition(name: str, value: object) -> bool:
     """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
-    is_validator = name in ("if-none-match", "if-modified-since")
-    return is_validator and isinstance(value, str) and fits_header(value)
+    known = name in ("if-none-match", "if-modified-since")
+    return known and isinstance(value, str) and fits_header(value)
 
 
 def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
@@ -471,29 +473,7 @@ def _stamped(table: pa.Table) -> pa.Table:
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:
     """The page in the user's words."""
-    values = {"offset": request.offset, "page": request.page, "after": request.after}
-    values["each" if endpoint.each else "parent"] = request.parent
-    members = [f"{name} {value}" for name, value in values.items() if value is not None]
+    named = {"offset": request.offset, "page": request.page, "after": request.after}
+    named["each" if endpoint.each else "parent"] = request.parent
+    members = [f"{name} {value}" for name, value in named.items() if value is not None]
     return "page at " + ", ".join(members) if members else "page"
-
-
-def count_in(format: Format, body: Body, path: str) -> int | None:
-    """The count at a path of a response.
-
-    :raises BadBody: the body is not of the format. :raises ContractBroken: there is no count.
-    """
-    try:
-        value = format.value_at(body, split_path(path))
-    except (KeyError, TypeError):
-        raise _no_count(body, path) from None
-    try:
-        return whole_total(value)
-    except ContractBroken:
-        raise _no_count(body, path) from None
-
-
-def _no_count(body: Body, path: str) -> ContractBroken:
-    return ContractBroken(
-        f"The response to a count is {cut_bytes(body, 100)!r}, expected a number at `{path}`. "
-        "Check: 1. count.path; 2. count.at"
-    )

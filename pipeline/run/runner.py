@@ -193,8 +193,12 @@ def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> Hea
 
 
 def _staged_ahead(run: RunContext, name: str) -> int:
-    """The partitions to stage at once: one, where the next has to know which values failed."""
+    """The partitions to stage at once: one, where the next has to know which values of this one
+    failed, or at which bookmark it ended.
+    """
     spec = run.source.endpoints[name]
+    if spec.bookmark is not None:
+        return 1
     failures = ListFailures.of(spec) if spec.incremental else None
     return 1 if failures is not None and failures.max_failed_share else STAGED_AHEAD
 
