@@ -101,8 +101,8 @@ class OutageGuard:
     sends rows elsewhere.
 
     An empty first page is confirmed here, for every kind of paging. A status that says that there
-    is nothing is enough by itself, and so is the first page of a parent: most have no children; of
-    a value of ``each`` a total is.
+    is nothing is enough by itself, and so is a change token, and the first page of a parent: most
+    have no children. Of a value of ``each`` a total is.
     """
 
     def __init__(
@@ -134,7 +134,8 @@ class OutageGuard:
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._confirmed(request)
         info, says_none = page.info, self._of_value and page.info.total is not None
-        is_enough = info.explicit_empty or self._of_parent or says_none
+        says_none = says_none or info.explicit_empty or page.bookmark is not None
+        is_enough = says_none or self._of_parent
         if info.rows or is_enough or not self._paging.is_first(request):
             return page
         if not (self._known.requests or self._of_value):
@@ -151,7 +152,7 @@ class OutageGuard:
             page = await self._pages.page(request)
             self._known.note(page)
             self._confirms = self._confirms and not page.info.rows
-            if page.info.explicit_empty or not self._confirms:
+            if page.info.explicit_empty or page.bookmark is not None or not self._confirms:
                 return page
             is_there, is_late = await self._known.send_rows(attempts)
             if is_there and (not is_late or late == LIMITS.late_confirmations):
