@@ -51,6 +51,10 @@ class BadBody(Exception):
     """The body is not of its format, or only a part of it: a retry may help."""
 
 
+class CutShort(BadBody):
+    """The body is of its format, and ends early: it was cut on its way, as by a lost connection."""
+
+
 class OtherFormat(BadBody):
     """The body is of another format, as far as its first bytes show: the API is up, and a retry
     helps only where an error page has come in place of rows."""
@@ -240,7 +244,7 @@ def other_format(body: Body) -> str | None:
 _FORMATS: Final = {
     "CSV": ("`format: csv`, which reads it",),
     "JSON Lines (NDJSON), one JSON document a line": ("`format: jsonl`, which reads it",),
-    "HTML": ("whether the credentials are right: the page may be that of a login",),
+    "HTML": ("whether the credentials are right: without them an API may send its login page",),
 }
 """What else to check, by the format."""
 

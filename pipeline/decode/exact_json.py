@@ -20,7 +20,7 @@ from typing import Final
 
 import orjson
 
-from pipeline.decode.body_checks import BadBody, ConversionCounts
+from pipeline.decode.body_checks import BadBody, ConversionCounts, CutShort
 from pipeline.errors import cut
 from pipeline.messages import Body
 
@@ -72,9 +72,8 @@ def parse(body: Body, conversions: ConversionCounts) -> object:
         return _scrub(value, conversions) if r"\ud" in text or r"\uD" in text else value
     except json.JSONDecodeError as error:
         nearby = error.doc[max(0, error.pos - 20) : error.pos + 20]
-        raise BadBody(
-            f"not JSON: {error.msg} at character {error.pos:,}, near {nearby!r}"
-        ) from None
+        kind = CutShort if error.pos >= len(error.doc.rstrip()) else BadBody
+        raise kind(f"not JSON: {error.msg} at character {error.pos:,}, near {nearby!r}") from None
     except RecursionError:
         raise TooDeep from None
 

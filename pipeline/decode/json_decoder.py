@@ -29,6 +29,7 @@ from pipeline.decode.body_checks import (
     BOM,
     BadBody,
     ConversionCounts,
+    CutShort,
     OtherFormat,
     clean_utf8,
     error_told,
@@ -73,7 +74,7 @@ class JsonFormat(Format):
         if first not in _FIRST_BYTES:
             refuse_other_format(body, "JSON")
         if first in _LAST_OF and last != _LAST_OF[first]:
-            raise BadBody(_wrong_end(body))
+            raise _wrong_end(body)
         if first not in _FIRST_BYTES:
             raise BadBody(f"expected JSON, the body starts with {_start_of(body)}")
 
@@ -308,16 +309,16 @@ def _pages_of(
     ]
 
 
-def _wrong_end(body: Body) -> str:
-    """The sentence on a document whose last character is none of its kind."""
+def _wrong_end(body: Body) -> BadBody:
+    """The error of a document whose last character is none of its kind."""
     end = repr(CUT + str(body[-40:], "utf-8", "replace"))
     text = str(body, "utf-8", "replace").lstrip("\ufeff \t\r\n")
     try:
         _, length = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return f"the JSON ends early, after {len(body):,} bytes: {end}"
+        return CutShort(f"the JSON ends early, after {len(body):,} bytes: {end}")
     follows = repr(cut(text[length:].strip(), 80))
-    return f"the JSON is whole after {length:,} characters, and text follows it: {follows}"
+    return BadBody(f"the JSON is whole after {length:,} characters, and text follows it: {follows}")
 
 
 def _named(body: Body, error: BadBody) -> BadBody:

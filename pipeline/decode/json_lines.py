@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Literal
 import pyarrow as pa
 
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
-from pipeline.decode.body_checks import BOM, BadBody
+from pipeline.decode.body_checks import BOM, BadBody, CutShort
 from pipeline.decode.json_decoder import JsonDecoder, JsonFormat
 from pipeline.decode.shape import Shape
 from pipeline.errors import cut_bytes
@@ -35,7 +35,7 @@ class JsonLinesFormat(Format):
             raise BadBody(f"expected JSON lines, the body starts with {cut_bytes(body, 80)!r}")
         last = bytes(body[-256:]).rstrip(_BLANK)[-1:]
         if text and last not in b"}]":
-            raise BadBody(f"the JSON lines end early, after {len(body):,} bytes")
+            raise CutShort(f"the JSON lines end early, after {len(body):,} bytes")
 
     def value_at(self, body: Body, path: tuple[str, ...]) -> object:
         return _JSON.value_at(body, path)

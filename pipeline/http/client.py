@@ -26,6 +26,7 @@ from pipeline.auth.token_auth import SIGNED_BY
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import (
     BadBody,
+    CutShort,
     OtherFormat,
     SignedOutInBody,
     ThrottledInBody,
@@ -264,8 +265,9 @@ class Client:
         except BadBody as error:
             other_page = isinstance(error, UnexpectedPage)
             self._fared(up=other_page)
-            was_read = other_page or _endpoint_of(label) in self._read_well
-            kind = FailureKind.ERROR if was_read else FailureKind.BODY
+            is_outage = other_page or isinstance(error, CutShort)
+            is_outage = is_outage or _endpoint_of(label) in self._read_well
+            kind = FailureKind.ERROR if is_outage else FailureKind.BODY
             raise AttemptFailed(kind, str(error), responded=True) from None
         self._fared(up=True)
         self._read_well.add(_endpoint_of(label))

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from pipeline.decode.body_checks import BadBody, OtherFormat, in_utf8
+from pipeline.decode.body_checks import BadBody, CutShort, OtherFormat, in_utf8
 from pipeline.errors import ContractBroken
 from pipeline.messages import Body, Incoming
 
@@ -64,7 +64,7 @@ def _not_as_said(response: httpx.Response, read_bytes: int, error: httpx.Decodin
     """
     encoding = response.headers.get("content-encoding", "")
     if read_bytes or "ends early" in str(error):
-        return BadBody(f"the {encoding} of the body is damaged or ends early ({error})")
+        return CutShort(f"the {encoding} of the body is damaged or ends early ({error})")
     return OtherFormat(
         f"`Content-Encoding` is {encoding[:60]!r}, and the body is not compressed so ({error}). "
         "Check: 1. a proxy or a cache between; 2. `headers: {Accept-Encoding: identity}`, which "
