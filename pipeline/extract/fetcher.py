@@ -192,6 +192,7 @@ class PageFetcher:
         if (
             error.status not in (400, 404, 410, 422)
             or isinstance(error, PageTokenDead)
+            or error.code  # of a lane: what it means is known
             or request.token is None
             or self._endpoint.paging.is_first(request)
         ):
