@@ -177,8 +177,8 @@ WALKS: dict[str, Walk] = {
         "+rows_may_lack: true",
         0,
     ),
-    "lines": Walk(always(b'{"id": 1}\n{"id": 2}\n'), "key: [id]", "`format`", "+format: jsonl", 2),
-    "csv": Walk(always(b"id,n\n1,a\n2,b\n"), "key: [id]", "`format`", "+format: csv", 2),
+    "lines": Walk(always(b'{"id": 1}\n{"id": 2}\n'), "key: [id]", "`format: jsonl`", "+format: jsonl", 2),
+    "csv": Walk(always(b"id,n\n1,a\n2,b\n"), "key: [id]", "`format: csv`", "+format: csv", 2),
     "a delimiter": Walk(
         always(b"id;n\n1;a,x\n2;b\n"),
         "key: [id]\nformat: csv",
