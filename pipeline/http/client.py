@@ -166,6 +166,8 @@ class Client:
         reason = f"{reason}, after {attempts} {'attempt' if attempts == 1 else 'attempts'}"
         if failed.kind is FailureKind.BODY:
             checks = "1. `base_url` and `path`; 2. `format`; 3. whether another client gets a body"
+            if "the body is empty" in reason:
+                checks += "; 4. `answers: {empty: [200]}`, if no body means no rows"
             return WrongFormat(f"{label}: {reason}. Check: {checks}.")
         return self._absent_or_down(label, reason, failed)
 
