@@ -33,6 +33,8 @@ from pipeline.pagination.page import Key, PageInfo, PageRequest
 
 CAP: Final = 10_000
 """Elasticsearch counts no further, and gives no row beyond: such a total agrees with itself."""
+_REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
+"""Rows beyond which APIs often give none by an offset."""
 _NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
 _MOST_IDLE: Final = 200
@@ -316,6 +318,20 @@ def is_end(
     if request.page is not None:
         return (request.page - (first.page or 0)) * request.limit >= total
     return (request.offset or 0) - (first.offset or 0) >= total
+
+
+def reach_doubt(rows: int, total: int | None) -> str | None:
+    """Why rows that came by an offset may not be all: as many came as APIs often reach at most.
+
+    :param total: as many rows as the API counts; one of ``CAP`` is where Elasticsearch stops.
+    """
+    if rows not in _REACHES or (total is not None and total != CAP):
+        return None
+    return (
+        f"exactly {rows:,} rows came by an offset, and many APIs give none beyond that: more may "
+        "be there. Set one: 1. a filter by the key ({after}), and `paging: {kind: keyset}`; 2. "
+        f"`window.max_s`, so that each part has fewer; 3. `search_cap: {rows}`"
+    )
 
 
 def goes_back(previous: PageInfo, request: PageRequest) -> bool:

@@ -21,6 +21,7 @@ from pipeline.extract.completeness import (
     ProofBasis,
     earlier_request,
     has_same_keys,
+    reach_doubt,
     unchanged_pages,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
@@ -96,6 +97,9 @@ class ContiguousReader:
                 yield batch
         if self.progress.pages == 1 and self.progress.total is None:
             await self._seeker.check_filter(head)
+        if not self._can_seek:
+            rows = self._earlier_rows + self.progress.rows
+            self.progress.doubt = self.progress.doubt or reach_doubt(rows, self.progress.total)
         self.progress.contiguous = self.progress.doubt is None
 
     def _resumed(self, first: PageRequest, position: ContiguousPosition | None) -> PageRequest:

@@ -13,12 +13,12 @@ from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
-    CursorPages,
     OverlappingPages,
     Pause,
     no_pause,
 )
 from pipeline.extract.contiguous import ContiguousReader
+from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard

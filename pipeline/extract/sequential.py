@@ -17,7 +17,8 @@ import pyarrow as pa
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
-from pipeline.extract.confirmation import LIMITS, changed_page, check_last
+from pipeline.extract.confirmation import LIMITS, changed_page
+from pipeline.extract.cursor_pages import check_last
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
     CannotResume,

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
-from pipeline.extract.confirmation import CursorPages
+from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.sequential import SequentialReader

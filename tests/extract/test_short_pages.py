@@ -249,7 +249,7 @@ def test_a_page_that_comes_from_further_on_is_asked_for_again(lake: Lake, tmp_pa
         assert committed(lake, source).ids == list(range(1, 21))
 
 
-def test_rows_that_are_deleted_where_a_page_ended_cost_one_request(
+def test_rows_that_are_deleted_where_a_page_ended_cost_two_requests(
     lake: Lake, tmp_path: Path
 ) -> None:
     rows = rows_at(range(12))
@@ -262,7 +262,7 @@ def test_rows_that_are_deleted_where_a_page_ended_cost_one_request(
     shop = Shop(answer)
     with shop.source(tmp_path, CURSOR) as source:
         assert committed(lake, source).ids == list(range(1, 13))
-    assert len(shop.asked) == 5
+    assert len(shop.asked) == 6
 
 
 def fractions(each: int, number: int) -> list[Row]:
