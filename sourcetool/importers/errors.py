@@ -12,8 +12,14 @@ from sourcetool.importers.manifest import Component
 
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})
 _MEANS = {"retry": "a failure that passes", "throttled": "too many requests"}
+_LOOKS = ("FAIL", "RETRY", "RATE_LIMITED")
 _RETRY_AFTER = "retry-after"
 _REFUSED = 400
+
+
+def components_in(value: Any) -> list[Component]:
+    """The components of a list; nothing of what is none."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def error_handlers(requester: Component) -> Iterator[Component]:
@@ -24,22 +30,28 @@ def error_handlers(requester: Component) -> Iterator[Component]:
         if not isinstance(here, dict):
             continue
         if here.get("type") == "CompositeErrorHandler":
-            waiting += here.get("error_handlers") or []
+            waiting += components_in(here.get("error_handlers"))
         elif here:
             yield here
 
 
 def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str]]:
     """``answers`` of the source, and what of the manifests' handlers is left out."""
-    found: dict[str, Counter[int]] = {"retry": Counter(), "throttled": Counter()}
-    custom = Counter[str]()
+    found: dict[str, Counter[int]] = {
+        "retry": Counter(),
+        "throttled": Counter(),
+        "success": Counter(),
+    }
+    custom, looks = Counter[str](), Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
-            for one in handler.get("response_filters") or []:
-                if isinstance(one, dict):
-                    _filter(one, found)
+            for one in components_in(handler.get("response_filters")):
+                _filter(one, found)
+                if one.get("predicate") and one.get("action") in _LOOKS:
+                    looks[" ".join(str(one["predicate"]).split())] += 1
+    bodies = found.pop("success")
     most = len(requesters) / 2
     said = {
         name: sorted(code for code, n in codes.items() if n >= most)
@@ -52,18 +64,38 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
         for code, n in codes.items()
         if n < most
     ]
+    left += [
+        f"the manifest reads rows from a response with status {code}: it is an error here"
+        for code in bodies
+    ]
+    left += [
+        f"the manifest looks for errors in responses ({text}): see errors_at and ok_when"
+        for text in looks
+    ]
     left += [f"the error handler {name} is Python of the connector's own" for name in custom]
     return said, left
 
 
+def _codes(one: Component) -> list[int]:
+    """The statuses of a filter; what is no number is none."""
+    given = one.get("http_codes")
+    listed = given if isinstance(given, list) else [given]
+    return [int(code) for code in listed if str(code).isdigit()]
+
+
 def _filter(one: Component, found: dict[str, Counter[int]]) -> None:
-    codes = [int(code) for code in one.get("http_codes") or []]
+    codes = _codes(one)
     plain = not (one.get("predicate") or one.get("error_message_contains"))
     action = one.get("action")
     if action == "RETRY" and plain:
         found["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
+    elif action == "SUCCESS" and plain:
+        found["success"].update(code for code in codes if code >= _REFUSED)
     elif action == "RATE_LIMITED" and plain:
         found["throttled"].update(code for code in codes if code != 429)
+
+
+_PAGES = frozenset({"RESET_PAGINATION", "REDUCE_PAGE_SIZE", "SPLIT_REQUEST_WINDOW"})
 
 
 def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
@@ -72,8 +104,10 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
     texts: list[str] = []
     left: list[str] = []
     for handler in error_handlers(requester):
-        for one in handler.get("response_filters") or []:
-            if not isinstance(one, dict) or one.get("action") != "IGNORE":
+        for one in components_in(handler.get("response_filters")):
+            if str(one.get("action")) in _PAGES:
+                left.append(f"the manifest's action {one['action']} on a response: an error here")
+            if one.get("action") != "IGNORE":
                 continue
             if one.get("predicate"):
                 what = f"a response with {one['predicate']!r}"
@@ -81,7 +115,7 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
             elif text := one.get("error_message_contains"):
                 texts.append(str(text))
             else:
-                codes += [int(c) for c in one.get("http_codes") or [] if int(c) >= _REFUSED]
+                codes += [code for code in _codes(one) if code >= _REFUSED]
     if codes:
         left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
         return {"empty": sorted(set(codes))}, left
@@ -97,23 +131,29 @@ def limits(
     """``limits`` of the source, and what is left out."""
     found: dict[str, Any] = {}
     left: list[str] = []
-    for policy in (budget or {}).get("policies") or []:
-        rates = policy.get("rates") or []
+    for policy in components_in((budget or {}).get("policies")):
+        rates = components_in(policy.get("rates"))
         if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
             for rate in rates:
                 per_s, requests = seconds(rate.get("interval")), rate.get("limit")
                 if per_s and isinstance(requests, int):
                     window = {"requests": requests, "per_s": per_s}
                     found.setdefault("windows", []).append(window)
-        else:
+        elif policy.get("type") == "FixedWindowCallRatePolicy" and not policy.get("matchers"):
+            per_s, requests = seconds(policy.get("period")), policy.get("call_limit")
+            if per_s and isinstance(requests, int):
+                found.setdefault("windows", []).append({"requests": requests, "per_s": per_s})
+        elif policy.get("type") != "UnlimitedCallRatePolicy":
             left.append("the rate limits of single endpoints (api_budget) are left out")
+    for member in _BUDGET_HEADERS:
+        if name := (budget or {}).get(member):
+            left.append(f"the manifest reads the limit from the header {name}: see limits.headers")
     waits = Counter[float]()
     headers = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
-            for one in handler.get("backoff_strategies") or []:
-                if isinstance(one, dict):
-                    _wait(one, waits, headers)
+            for one in components_in(handler.get("backoff_strategies")):
+                _wait(one, waits, headers)
     if waits:
         found["throttle_wait_s"] = max(waits)
     left += [
@@ -122,6 +162,9 @@ def limits(
         if name.lower() != _RETRY_AFTER
     ]
     return found, left
+
+
+_BUDGET_HEADERS = ("ratelimit_remaining_header", "ratelimit_reset_header")
 
 
 def _wait(one: Component, waits: Counter[float], headers: Counter[str]) -> None:

@@ -44,6 +44,8 @@ _TYPES = {
 _DATA = frozenset({"schema", "spec", "metadata", "schemas", "definitions"})
 """Members that hold data, and no components."""
 
+CHOSEN = "$chosen"
+"""The member of a stream that says how it was chosen among others."""
 _MOST_NESTED = 60
 NEWEST = 7
 """The newest major version of declarative manifests whose components are known here."""
@@ -147,11 +149,19 @@ def _described(data: Any) -> str:
 
 
 def _flattened(stream: Component) -> list[Component]:
-    """A stream, or the streams of one that chooses between two by a setting."""
-    if stream.get("type") == "StateDelegatingStream":
-        return [one for one in [stream.get("incremental_stream")] if isinstance(one, dict)]
-    if stream.get("type") == "ConditionalStreams":
-        return [one for one in stream.get("streams") or [] if isinstance(one, dict)]
+    """A stream, or the streams of one that chooses between some by a setting or by its state."""
+    kind = stream.get("type")
+    if kind == "StateDelegatingStream":
+        one = stream.get("incremental_stream")
+        said = "the manifest reads its first run by another stream (full_refresh_stream)"
+        if (kept := stream.get("api_retention_period")) is not None:
+            said += f", and again once its state is older than {kept}"
+        return [one | {CHOSEN: [said]}] if isinstance(one, dict) else []
+    if kind == "ConditionalStreams":
+        condition = " ".join(str(stream.get("condition")).split())
+        said = f"the manifest has this stream only where {condition}"
+        several = [one for one in stream.get("streams") or [] if isinstance(one, dict)]
+        return [flat | {CHOSEN: [said]} for one in several for flat in _flattened(one)]
     return [stream]
 
 

@@ -1,0 +1,299 @@
+"""Every component of the declarative schema, and what the importer does with each of its members.
+
+A member is converted (``read``); or it changes neither rows nor requests (``nothing``); or the
+source is right without it, and a comment says what it did (``noted``); or the stream is left out,
+with the ability that it lacks (``lacks``). No member is ignored silently: one that is in none of
+the four gets a comment as well.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sourcetool.importers.draft import Draft
+from sourcetool.importers.manifest import Component
+
+
+@dataclass(frozen=True)
+class Members:
+    """What becomes of a component's members; names in a text, with spaces between.
+
+    :ivar noted: what a member does, by its name.
+    :ivar lacks: the ability that a member takes, by its name.
+    """
+
+    read: str = ""
+    nothing: str = ""
+    noted: Mapping[str, str] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset([*self.read.split(), *self.nothing.split(), *self.noted, *self.lacks])
+
+
+_OWN = Members(read="class_name")
+"""Python of the connector's own: the module of its kind says what takes its place."""
+_WAITS = "retries here wait as `limits` and `retries` say"
+
+COMPONENTS: Mapping[str, Members] = {
+    # Streams
+    "DeclarativeStream": Members(
+        read="name primary_key retriever incremental_sync schema_loader transformations",
+        nothing="state_migrations",
+        noted={"file_uploader": "files that rows name are not downloaded"},
+    ),
+    "StateDelegatingStream": Members(
+        read="name incremental_stream full_refresh_stream",
+        noted={"api_retention_period": "the API keeps rows so long"},
+    ),
+    "ConditionalStreams": Members(read="streams condition"),
+    "DynamicDeclarativeStream": Members(
+        read="name",
+        lacks=dict.fromkeys(
+            ("stream_template", "components_resolver", "use_parent_parameters"), "dynamic"
+        ),
+    ),
+    "SimpleRetriever": Members(
+        read="requester record_selector paginator partition_router decoder"
+        " ignore_stream_slicer_parameters_on_paginated_requests",
+        nothing="page_size_reduction",
+        lacks={"pagination_reset": "paging_reset", "request_window_splitting": "paging_reset"},
+    ),
+    # Requests
+    "HttpRequester": Members(
+        read="url url_base path http_method request_parameters request_headers request_body"
+        " request_body_json request_body_data authenticator error_handler query_properties decoder",
+        nothing="use_cache connect_timeout_in_seconds read_timeout_in_seconds use_tcp_keepalive",
+        lacks={"fetch_properties_from_endpoint": "computed"},
+    ),
+    "RequestBodyPlainText": Members(read="value"),
+    "RequestBodyUrlEncodedForm": Members(read="value"),
+    "RequestBodyJsonObject": Members(read="value"),
+    "RequestBodyGraphQL": Members(read="value"),
+    "RequestBodyGraphQlQuery": Members(read="query"),
+    "RequestOption": Members(read="inject_into field_name field_path"),
+    "RequestPath": Members(),
+    "QueryProperties": Members(
+        read="property_list always_include_properties",
+        lacks={"property_chunking": "computed"},
+        noted={"property_selector": "all properties of the list are requested"},
+    ),
+    # Responses
+    "RecordSelector": Members(
+        read="extractor record_filter transform_before_filtering",
+        nothing="schema_normalization",
+    ),
+    "DpathExtractor": Members(read="field_path field_pointer record_expander"),
+    "RecordExpander": Members(
+        read="expand_records_from_field remain_original_record merge_parent parent_fields"
+        " on_no_records",
+        lacks=dict.fromkeys(("truncated_list_retriever", "truncation_indicator_path"), "expanded"),
+    ),
+    "CombinedExtractor": Members(
+        lacks=dict.fromkeys(("extractors", "mode", "skip_empty_records"), "component")
+    ),
+    "RecordFilter": Members(read="condition"),
+    "JsonDecoder": Members(),
+    "JsonItemsDecoder": Members(read="items_path encoding"),
+    "JsonlDecoder": Members(),
+    "IterableDecoder": Members(),
+    "CsvDecoder": Members(read="delimiter encoding set_values_to_none"),
+    "XmlDecoder": Members(),
+    "GzipDecoder": Members(read="decoder"),
+    "ZipfileDecoder": Members(read="decoder"),
+    "CompositeRawDecoder": Members(read="parser"),
+    # Rows
+    "AddFields": Members(read="fields condition"),
+    "AddedFieldDefinition": Members(read="path value value_type"),
+    "RemoveFields": Members(read="field_pointers condition"),
+    "KeysToLower": Members(),
+    "KeysToSnakeCase": Members(),
+    "KeysReplace": Members(read="old new"),
+    "FlattenFields": Members(read="flatten_lists"),
+    "DpathFlattenFields": Members(
+        read="field_path delete_origin_value replace_record key_transformation"
+    ),
+    "InlineSchemaLoader": Members(read="schema"),
+    "JsonFileSchemaLoader": Members(nothing="file_path"),
+    "DynamicSchemaLoader": Members(
+        nothing="retriever schema_filter schema_transformations schema_type_identifier"
+    ),
+    # Pages
+    "DefaultPaginator": Members(read="pagination_strategy page_size_option page_token_option"),
+    "NoPagination": Members(),
+    "OffsetIncrement": Members(read="page_size", nothing="inject_on_first_request"),
+    "PageIncrement": Members(read="page_size start_from_page inject_on_first_request"),
+    "CursorPagination": Members(read="cursor_value stop_condition page_size"),
+    # Values and cursors
+    "ListPartitionRouter": Members(read="values cursor_field request_option"),
+    "SubstreamPartitionRouter": Members(read="parent_stream_configs"),
+    "ParentStreamConfig": Members(
+        read="stream parent_key partition_field request_option extra_fields incremental_dependency",
+        noted={
+            "lazy_read_pointer": "children are requested, though the parent's response has some"
+        },
+    ),
+    "GroupingPartitionRouter": Members(read="underlying_partition_router group_size deduplicate"),
+    "UnionPartitionRouter": Members(read="partition_routers partition_field"),
+    "DatetimeBasedCursor": Members(
+        read="cursor_field datetime_format cursor_datetime_formats start_datetime end_datetime"
+        " start_time_option end_time_option partition_field_start partition_field_end step"
+        " lookback_window is_client_side_incremental",
+        nothing="cursor_granularity is_data_feed global_substream_cursor"
+        " allow_catalog_defined_cursor_field is_compare_strictly",
+        noted={"clamping": "windows begin at any day, not at that of a month or week alone"},
+    ),
+    "MinMaxDatetime": Members(read="datetime datetime_format min_datetime max_datetime"),
+    "IncrementingCountCursor": Members(
+        read="cursor_field start_value start_value_option",
+        nothing="allow_catalog_defined_cursor_field",
+    ),
+    # Credentials
+    "ApiKeyAuthenticator": Members(read="api_token header inject_into"),
+    "BearerAuthenticator": Members(read="api_token"),
+    "BasicHttpAuthenticator": Members(read="username password"),
+    "SelectiveAuthenticator": Members(read="authenticators authenticator_selection_path"),
+    "NoAuth": Members(),
+    "OAuthAuthenticator": Members(
+        read="token_refresh_endpoint client_id client_secret refresh_token grant_type scopes"
+        " refresh_request_body refresh_request_headers refresh_token_updater access_token_name"
+        " client_id_name client_secret_name refresh_token_name grant_type_name"
+        " use_profile_assertion profile_assertion send_refresh_request_as_query_params",
+        nothing="access_token_value token_expiry_date token_expiry_date_format expires_in_name"
+        " refresh_token_error_status_codes refresh_token_error_key refresh_token_error_values",
+    ),
+    "SessionTokenAuthenticator": Members(
+        read="login_requester session_token_path expiration_duration request_authentication decoder"
+    ),
+    "SessionTokenRequestApiKeyAuthenticator": Members(read="inject_into api_token"),
+    "SessionTokenRequestBearerAuthenticator": Members(),
+    "ApiKey": Members(read="inject_into api_token"),
+    "Bearer": Members(),
+    "LegacySessionTokenAuthenticator": Members(
+        read="login_url username password session_token_response_key header",
+        nothing="session_token validate_session_url",
+    ),
+    "JwtAuthenticator": Members(
+        lacks=dict.fromkeys(
+            (
+                *("secret_key", "algorithm", "token_duration", "jwt_headers", "jwt_payload"),
+                *("additional_jwt_headers", "additional_jwt_payload", "header_prefix"),
+                *("base64_encode_secret_key", "passphrase", "request_option"),
+            ),
+            "auth_jwt",
+        )
+    ),
+    "RateLimitedMultipleTokenAuthenticator": Members(
+        lacks=dict.fromkeys(
+            (
+                *("tokens", "token_delimiter", "auth_method", "header", "quotas"),
+                *("quota_status_source", "max_wait_time", "budget_min_reserve"),
+                "budget_reserve_fraction",
+            ),
+            "auth_computed",
+        )
+    ),
+    # Errors and limits
+    "DefaultErrorHandler": Members(
+        read="response_filters backoff_strategies", nothing="max_retries"
+    ),
+    "CompositeErrorHandler": Members(read="error_handlers"),
+    "HttpResponseFilter": Members(
+        read="action http_codes predicate error_message_contains",
+        nothing="error_message failure_type",
+    ),
+    "ConstantBackoffStrategy": Members(
+        read="backoff_time_in_seconds", nothing="jitter_range_in_seconds"
+    ),
+    "ExponentialBackoffStrategy": Members(nothing="factor jitter_range_in_seconds"),
+    "WaitTimeFromHeader": Members(read="header", nothing="regex max_waiting_time_in_seconds"),
+    "WaitUntilTimeFromHeader": Members(
+        read="header", nothing="regex min_wait max_waiting_time_in_seconds"
+    ),
+    "WaitTimeFromResponse": Members(
+        noted={"wait_time_in_seconds": _WAITS}, nothing="max_waiting_time_in_seconds"
+    ),
+    "HTTPAPIBudget": Members(
+        read="policies ratelimit_remaining_header ratelimit_reset_header"
+        " status_codes_for_ratelimit_hit"
+    ),
+    "FixedWindowCallRatePolicy": Members(read="call_limit period matchers"),
+    "MovingWindowCallRatePolicy": Members(read="rates matchers"),
+    "UnlimitedCallRatePolicy": Members(read="matchers"),
+    "Rate": Members(read="limit interval"),
+    # The connector
+    "Spec": Members(
+        read="connection_specification config_normalization_rules",
+        nothing="documentation_url advanced_auth",
+    ),
+    # Python of the connector's own
+    **dict.fromkeys(
+        (
+            *("CustomAuthenticator", "CustomBackoffStrategy", "CustomErrorHandler"),
+            *("CustomPaginationStrategy", "CustomRecordExtractor", "CustomRecordFilter"),
+            *("CustomRequester", "CustomRetriever", "CustomPartitionRouter", "CustomDecoder"),
+            *("CustomSchemaLoader", "CustomSchemaNormalization", "CustomStateMigration"),
+            *("CustomTransformation", "CustomValidationStrategy", "CustomConfigTransformation"),
+            "CustomIncrementalSync",
+        ),
+        _OWN,
+    ),
+}
+
+PARTS = frozenset(
+    (
+        *("AsyncJobStatusMap", "AsyncRetriever", "AuthFlow", "BlockSimultaneousSyncsAction"),
+        *("CheckDynamicStream", "CheckStream", "CombineMode", "ComplexFieldType"),
+        *("ComponentMappingDefinition", "ConcurrencyLevel", "ConfigAddFields"),
+        *("ConfigComponentsResolver", "ConfigMigration", "ConfigRemapField", "ConfigRemoveFields"),
+        *("DpathValidator", "DynamicStreamCheckConfig", "GroupByKeyMergeStrategy"),
+        *("HttpComponentsResolver", "HttpRequestRegexMatcher", "JsonSchemaPropertySelector"),
+        *("KeyTransformation", "LegacyToPerPartitionStateMigration", "OAuthConfigSpecification"),
+        *("PageSizeReduction", "PaginationReset", "PaginationResetLimits"),
+        *("ParametrizedComponentsResolver", "ParentFieldPath", "PredicateValidator", "PrimaryKey"),
+        *("PropertiesFromEndpoint", "PropertyChunking", "QuotaStatusSource"),
+        *("RequestWindowSplitting", "ResponseToFileExtractor", "SchemaNormalization"),
+        *("SchemaTypeIdentifier", "Schemas", "StreamConfig", "StreamGroup"),
+        *("StreamParametersDefinition", "TokenQuota", "TypesMap", "ValidateAdheresToSchema"),
+        "ValueType",
+    )
+)
+"""Parts of another component, whose member says what becomes of them as a whole."""
+
+_BY_ITSELF = frozenset({"type", "$parameters", "$ref", "description", "name"})
+_ELSEWHERE = frozenset({"schema", "stream", "schema_loader", "state_migrations"})
+"""Members that are data, or that are converted by themselves."""
+
+
+def note_unread(draft: Draft, component: Any) -> None:
+    """Say what each member of a stream's components did that is not converted."""
+    for kind, name, value in _members(component):
+        members = COMPONENTS[kind]
+        if name in members.lacks:
+            draft.need(members.lacks[name], f"{kind}.{name}", value)
+        elif name in members.noted:
+            draft.doubt(f"{kind}.{name} is left out: {members.noted[name]}")
+        elif name not in members.names:
+            draft.doubt(f"{kind}.{name} is not known here, and left out")
+
+
+def _members(component: Any) -> Iterator[tuple[str, str, Any]]:
+    """Of a component and of those inside the members that say something, with their kind."""
+    if isinstance(component, list):
+        for one in component:
+            yield from _members(one)
+    if not isinstance(component, dict):
+        return
+    kind = component.get("type")
+    known = isinstance(kind, str) and kind in COMPONENTS and "class_name" not in component
+    members = COMPONENTS[kind] if known else Members()
+    parameters: Component = component.get("$parameters") or {}
+    for name, value in component.items():
+        if name in _BY_ITSELF or name in _ELSEWHERE:
+            continue
+        handed_down = name in parameters and name not in members.names
+        if known and value not in (None, False, "", [], {}) and not handed_down:
+            yield str(kind), str(name), value
+        if isinstance(value, dict | list) and not handed_down:
+            yield from _members(value)
