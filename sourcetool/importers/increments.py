@@ -74,6 +74,9 @@ def finish(
     kind = _cursor_type(draft, sync, types.get(cursor))
     above = draft.columns.get(cursor)
     draft.columns[cursor] = {**above, "type": kind} if isinstance(above, dict) else kind
+    if isinstance(above, dict) and str(above.get("from")).startswith(("window.", "now")):
+        # A bound of the window itself, which is in no row: rows at its end would be outside.
+        draft.data["cursor"] = "window"
     if kind == "date" and window.get("resolution_s", 1) < _DAY_S:
         if window["format"] == "iso" or "%H" in window["format"] or "epoch" in window["format"]:
             draft.columns[cursor] = "timestamp[%Y-%m-%d]"

@@ -195,12 +195,15 @@ class ManifestApi:
         url = f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
         url = f"{url}?{query}" if query else url
         _next(one, body, headers, begin, end, end < len(rows), url)
-        return JSONResponse(body, headers=headers)
+        response = JSONResponse(body)
+        # As APIs write it: the peer tells Link from link.
+        response.raw_headers += [(k.encode(), v.encode()) for k, v in headers.items()]
+        return response
 
 
 def _asks_alike(one: Served, other: Served) -> bool:
     a, b = one.wanted, other.wanted
-    return (a.method, a.path, a.fixed) == (b.method, b.path, b.fixed)
+    return (a.method, a.path, a.fixed, a.bounds) == (b.method, b.path, b.fixed, b.bounds)
 
 
 def _body(place: list[str], rows: Any) -> Any:
@@ -275,11 +278,14 @@ def _next(
     link = f"{url}&_next={end}" if "?" in url else f"{url}?_next={end}"
     if "headers" in text:
         if more:
-            headers["link"] = f'<{link}>; rel="next"'
+            headers["Link"] = f'<{link}>; rel="next"'
         return
     if isinstance(body, list):
         return
     paths = paths_in(text)
+    for path in paths:
+        if len(path) > 1 and not _has(body, path[:-1]):
+            _put(body, path[:-1], {})
     if paths and _COUNTS.search(text) and more:
         _put(body, paths[0], begin // max(end - begin, 1) + 1)
     elif paths and more:

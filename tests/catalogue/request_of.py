@@ -137,8 +137,9 @@ class Wanted:
         return "/".join(part or "" for n, part in enumerate(found.groups(), 1) if n not in named)
 
     def agreeing(self, sent: Mapping[str, str]) -> int:
-        """How many of the fixed parameters a request has; -1 = it has others."""
+        """How many of its parameters a request has as they are; -1 = it has others."""
         same = [sent.get(name) == text for name, text in self.fixed.items()]
+        same += [bool(one.fullmatch(sent.get(name, ""))) for name, (one, _) in self.bounds.items()]
         return sum(same) if all(same) else -1
 
     def window(self, path: str, sent: Mapping[str, str]) -> Iterator[tuple[str, str, datetime]]:
