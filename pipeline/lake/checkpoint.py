@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.stores.base import ObjectStore, Part, compare_and_swap
+from pipeline.lake.stores.base import ObjectStore, Part, WriteConflict, compare_and_swap
 from pipeline.partitions.window import Window
 
 log = logging.getLogger("headrace.lake")
@@ -112,10 +112,10 @@ class StoredCheckpoint:
     @property
     def decision(self) -> "CommitDecision | None":
         """The commit that the checkpoint holds; None while batches are being staged."""
-        kept = self.checkpoint
-        if kept is None or kept.manifest is None:
+        checkpoint = self.checkpoint
+        if checkpoint is None or checkpoint.manifest is None:
             return None
-        return CommitDecision(kept.manifest, kept.base, kept.garbage, self.etag)
+        return CommitDecision(checkpoint.manifest, checkpoint.base, checkpoint.garbage, self.etag)
 
 
 @dataclass(frozen=True)
@@ -134,17 +134,17 @@ class CommitDecision:
 
 def load(lake: ObjectStore, place: PartitionPaths) -> StoredCheckpoint | None:
     """The partition's checkpoint, or None if no attempt is at work on it."""
-    found = lake.get(place.checkpoint)
-    if found is None:
+    stored = lake.get(place.checkpoint)
+    if stored is None:
         return None
-    checkpoint = Checkpoint.from_json(found.body)
+    checkpoint = Checkpoint.from_json(stored.body)
     if checkpoint is None:
         log.warning(
             "cannot resume %s (its checkpoint is not of version %d); restarting from page 1",
             place,
             _VERSION,
         )
-    return StoredCheckpoint(checkpoint, found.etag, found.modified)
+    return StoredCheckpoint(checkpoint, stored.etag, stored.modified)
 
 
 def save(
@@ -155,6 +155,23 @@ def save(
     :raises WriteConflict: another attempt wrote it meanwhile.
     """
     return compare_and_swap(lake, place.checkpoint, checkpoint.to_json(), replaces=replaces)
+
+
+def own(
+    lake: ObjectStore, place: PartitionPaths, mine: Checkpoint, *, replaces: str | None
+) -> str | None:
+    """Write the checkpoint that makes the work one's own.
+
+    :param replaces: the etag of the checkpoint that is fenced by it; None: there is none.
+    :return: its etag; None: another came first.
+    :raises LakeRefused: the store overlooks conditions, so that nothing would be one's own.
+    """
+    try:
+        etag = save(lake, place, mine, replaces=replaces)
+        lake.check_conditions(place.checkpoint, mine.to_json())
+    except WriteConflict:
+        return None
+    return etag
 
 
 def schema_to_text(schema: pa.Schema) -> str:

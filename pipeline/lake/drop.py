@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, save
+from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, own, save
 from pipeline.lake.commit import carry_out, clean_up, lost_race
 from pipeline.lake.index import committed_places, read_committed
 from pipeline.lake.manifest import Manifest, ManifestNotes
@@ -68,12 +68,14 @@ def states(
     work = lake.list(checkpoints_folder(source, endpoint))
     places = {*committed_places(lake, source, endpoint)}
     places |= {place for item in work if (place := paths_of_record(item.key)) is not None}
-    found = []
+    partitions = []
     for place in sorted(places, key=lambda each: each.partition):
         if first <= place.partition and (not last or place.partition <= last):
             held, committed = load(lake, place), read_committed(lake, place)
-            found.append(PartitionState(place, committed.manifest if committed else None, held))
-    return found
+            partitions.append(
+                PartitionState(place, committed.manifest if committed else None, held)
+            )
+    return partitions
 
 
 def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> Manifest | None:
@@ -90,7 +92,7 @@ def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> M
             continue
         if held is not None and not staged:
             raise lost_race(place)
-        etag = _own(lake, place, held)
+        etag = own(lake, place, _nobody(), replaces=held.etag if held else None)
         if etag is None:
             continue
         return _drop_owned(lake, place, held, etag)
@@ -102,15 +104,15 @@ def discard_staged(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpo
 
     Its owner is fenced first: should it be alive after all, it learns so before it can commit.
     """
-    etag = _own(lake, place, held)
+    etag = own(lake, place, _nobody(), replaces=held.etag)
     if etag is None:
         return False
-    found = read_committed(lake, place)
+    committed = read_committed(lake, place)
     clean_up(
         lake,
         place,
         batches=held.checkpoint.batches if held.checkpoint else (),
-        keep=found.manifest.paths if found else frozenset(),
+        keep=committed.manifest.paths if committed else frozenset(),
         checkpoint=etag,
     )
     return True
@@ -126,18 +128,8 @@ def drop_records(lake: ObjectStore, source: str, endpoint: str) -> int:
 # ---- below: how
 
 
-def _own(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint | None) -> str | None:
-    """Own the partition's work, without any of it; None if another was quicker."""
-    mine = _nobody()
-    try:
-        etag = save(lake, place, mine, replaces=held.etag if held else None)
-        lake.check_conditions(place.checkpoint, mine.to_json())
-    except WriteConflict:
-        return None
-    return etag
-
-
 def _nobody() -> Checkpoint:
+    """The checkpoint of an owner without any work."""
     now = datetime.now(UTC)
     return Checkpoint(
         owner=new_generation(now, secrets.token_hex(4)),
@@ -188,6 +180,6 @@ def _drop_owned(
     return current.manifest
 
 
-def in_use(found: Collection[PartitionState]) -> list[PartitionState]:
+def in_use(partitions: Collection[PartitionState]) -> list[PartitionState]:
     """The partitions that a run is writing, or has died writing."""
-    return [each for each in found if each.work is not None]
+    return [each for each in partitions if each.work is not None]

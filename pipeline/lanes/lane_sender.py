@@ -7,6 +7,7 @@ longest are closed when there are many: memory does not grow with the number of 
 
 import asyncio
 import json
+import logging
 import os
 import re
 from collections import OrderedDict
@@ -19,14 +20,15 @@ from typing import Any, Final, NamedTuple, TypeVar
 import httpx
 
 from pipeline.aws import wire
+from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.rates import bucket_of
 from pipeline.aws.regions import EVERY, GLOBAL, global_region, service_is_in
-from pipeline.aws.service_models import any_operation
+from pipeline.aws.service_models import AwsOperation, any_operation
 from pipeline.config.lanes import LaneAccess
 from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.source import Source
-from pipeline.decode.body_checks import BadBody
-from pipeline.errors import ConfigError, HeadraceError, RequestRefused
+from pipeline.decode.body_checks import BadBody, ThrottledInBody
+from pipeline.errors import AuthError, ConfigError, ContractBroken, HeadraceError, RequestRefused
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.retry import Breaker, BreakerState
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
@@ -36,6 +38,7 @@ from pipeline.messages import HttpRequest, HttpResponse, OperationCall, RequestC
 from pipeline.ratelimit import Budget, BudgetStats
 from pipeline.redaction import keep_secrets_out
 
+log = logging.getLogger("headrace.lanes")
 T = TypeVar("T")
 OpenBudget = Callable[[Source], Budget]
 _OPEN: Final = 256
@@ -84,25 +87,26 @@ class LaneBudgets:
 
     @property
     def stats(self) -> BudgetStats:
-        found = self._closed
+        total = self._closed
         for budget in self.open:
-            found = _sum(found, budget.stats)
-        return found
+            total = _sum(total, budget.stats)
+        return total
 
 
-def _sum(one: BudgetStats, other: BudgetStats) -> BudgetStats:
+def _sum(first: BudgetStats, second: BudgetStats) -> BudgetStats:
     return BudgetStats(
-        requests=one.requests + other.requests,
-        throttled=one.throttled + other.throttled,
-        waited_permit_s=one.waited_permit_s + other.waited_permit_s,
-        waited_slot_s=one.waited_slot_s + other.waited_slot_s,
+        requests=first.requests + second.requests,
+        throttled=first.throttled + second.throttled,
+        waited_permit_s=first.waited_permit_s + second.waited_permit_s,
+        waited_slot_s=first.waited_slot_s + second.waited_slot_s,
     )
 
 
 class LaneSender:
     """Sends the calls of all lanes of a source.
 
-    :ivar unknown: by account, why its regions are not known.
+    :ivar region_errors: by account, the error of listing its regions. Whatever is called in
+        ``EVERY`` region of such an account fails with it.
     """
 
     breaker_state: Final = BreakerState.CLOSED.value
@@ -119,7 +123,8 @@ class LaneSender:
         self.budget = LaneBudgets()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
         self._opening = asyncio.Lock()
-        self.unknown: dict[str, HeadraceError] = {}
+        self._regions_off: dict[tuple[str, str], bool] = {}
+        self.region_errors: dict[str, HeadraceError] = {}
 
     async def fetch(
         self,
@@ -135,7 +140,7 @@ class LaneSender:
         call = request.call
         if call is None:
             raise ConfigError("a source of kind `aws` calls operations, and no URLs")
-        if call.region == EVERY and (error := self.unknown.get(call.account)):
+        if call.region == EVERY and (error := self.region_errors.get(call.account)):
             raise copy(error)
         operation = operation_of(request)
 
@@ -146,8 +151,10 @@ class LaneSender:
                 raise BadBody(str(error)) from None
             return await read(page)
 
-        async with self._client(LaneKey(call.account, call.region, call.service)) as found:
-            made = wire.written(operation, json.loads(request.content or b"{}"), found.endpoint.url)
+        async with self._client(LaneKey(call.account, call.region, call.service)) as opened:
+            made = wire.written(
+                operation, json.loads(request.content or b"{}"), opened.endpoint.url
+            )
             wired = replace(
                 request,
                 method=made.method,
@@ -155,15 +162,17 @@ class LaneSender:
                 headers=made.headers,
                 content=made.content,
             )
-            return await found.client.fetch(wired, read_page, label, sent)
+            return await opened.client.fetch(wired, read_page, label, sent)
 
-    async def _page(self, operation: Any, response: HttpResponse, rows: str) -> HttpResponse:
+    async def _page(
+        self, operation: AwsOperation, response: HttpResponse, rows: str
+    ) -> HttpResponse:
         def page() -> HttpResponse:
-            said = wire.read(operation, response.status, response.headers, bytes(response.body))
-            following = wire.next_params(operation, said.members)
-            if following is None and not wire.has_rows(said.members, rows):
+            content = _read(operation, response)
+            following = wire.next_params(operation, content.members)
+            if following is None and not wire.has_rows(content.members, rows):
                 return replace(response, status=204, body=b"")  # a list that is there, and empty
-            return replace(response, body=wire.page_json(operation, said.members))
+            return replace(response, body=wire.page_json(operation, content.members))
 
         long = len(response.body) > _IN_THREAD
         return await asyncio.to_thread(page) if long else page()
@@ -179,13 +188,12 @@ class LaneSender:
 
         async def members(response: HttpResponse) -> Mapping[str, Any]:
             try:
-                body = bytes(response.body)
-                return wire.read(operation, response.status, response.headers, body).members
+                return _read(operation, response).members
             except ValueError as error:
                 raise BadBody(str(error)) from None
 
-        async with self._client(LaneKey(account, region, service)) as found:
-            made = wire.written(operation, params, found.endpoint.url)
+        async with self._client(LaneKey(account, region, service)) as opened:
+            made = wire.written(operation, params, opened.endpoint.url)
             request = HttpRequest(
                 made.method,
                 made.url,
@@ -194,20 +202,45 @@ class LaneSender:
                 call=OperationCall(service, api_name, account, region),
             )
             label = f"{self._source.source}, {service}:{api_name} ({account}/{region})"
-            return await found.client.fetch(request, members, label, RequestCounts())
+            return await opened.client.fetch(request, members, label, RequestCounts())
 
     async def pages(
         self, account: str, region: str, service: str, api_name: str
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """The responses of all pages of one operation."""
+        """The responses of all pages of one operation.
+
+        :raises ContractBroken: a page names itself as the next one.
+        """
         operation, params = any_operation(service, api_name), dict[str, Any]()
         while True:
-            said = await self.call(account, region, service, api_name, params)
-            yield said
-            following = wire.next_params(operation, said)
-            if following is None or following.items() <= params.items():
+            page = await self.call(account, region, service, api_name, params)
+            yield page
+            following = wire.next_params(operation, page)
+            if following is None:
                 return
+            if following.items() <= params.items():
+                raise ContractBroken(
+                    f"{service}:{api_name} ({account}/{region}): a page names itself as the next "
+                    "one, so that what follows can't be read"
+                )
             params = params | following
+
+    async def _region_is_off(self, key: LaneKey) -> bool:
+        """Whether an account has not switched a region on. False where that can't be known."""
+        home = self.access.home_region
+        if key.region in (GLOBAL, home):
+            return False
+        lane = (key.account, key.region)
+        if lane not in self._regions_off:
+            params = {"AllRegions": True, "RegionNames": [key.region]}
+            try:
+                page = await self.call(key.account, home, "ec2", "DescribeRegions", params)
+            except HeadraceError as error:
+                log.warning("%s: whether %s is on is not known: %s", *lane, error)
+                return False
+            states = [region.get("OptInStatus") for region in page.get("Regions", ())]
+            self._regions_off[lane] = states == ["not-opted-in"]
+        return self._regions_off[lane]
 
     async def _call_home(
         self, account: str, service: str, api_name: str, params: Mapping[str, Any]
@@ -216,15 +249,16 @@ class LaneSender:
 
     @asynccontextmanager
     async def _client(self, key: LaneKey) -> AsyncIterator[_OpenClient]:
+        # One lock for all keys: a client is opened once, and none is closed between look and use.
         async with self._opening:
-            found = self._clients.get(key) or await self._opened(key)
+            opened = self._clients.get(key) or await self._opened(key)
             self._clients.move_to_end(key)
-            found.users += 1
+            opened.users += 1
             await self._close_idle()
         try:
-            yield found
+            yield opened
         finally:
-            found.users -= 1
+            opened.users -= 1
 
     async def _opened(self, key: LaneKey) -> _OpenClient:
         region = global_region(self.access.home_region) if key.region == GLOBAL else key.region
@@ -242,6 +276,7 @@ class LaneSender:
         closing = AsyncExitStack()
         budget = await closing.enter_async_context(self._open_budget(source))
         self.budget.open.add(budget)
+        # Never closed itself: that would close the transport, whose connections all lanes share.
         http = httpx.AsyncClient(
             auth=LaneSigner(self.sessions, key.account, endpoint),
             headers={"User-Agent": "headrace"},
@@ -251,10 +286,16 @@ class LaneSender:
         )
         breaker = Breaker(source.breaker.failures, BreakerState.CLOSED)
         client = LaneClient(
-            source, http, budget, breaker, sessions=self.sessions, account=key.account
+            source,
+            http,
+            budget,
+            breaker,
+            sessions=self.sessions,
+            account=key.account,
+            region_is_off=lambda: self._region_is_off(key),
         )
-        found = self._clients[key] = _OpenClient(client, endpoint, closing)
-        return found
+        opened = self._clients[key] = _OpenClient(client, endpoint, closing)
+        return opened
 
     def _limits(self, key: LaneKey) -> LimitsConfig:
         limits = self.access.limits
@@ -268,20 +309,32 @@ class LaneSender:
         )
 
     async def _close_idle(self) -> None:
-        for key in [key for key, each in self._clients.items() if not each.users]:
-            if len(self._clients) <= _OPEN:
-                return
-            await self._close(key)
+        surplus = len(self._clients) - _OPEN
+        if surplus > 0:
+            idle = [key for key, each in self._clients.items() if not each.users]
+            for key in idle[:surplus]:
+                await self._close(key)
 
     async def _close(self, key: LaneKey) -> None:
-        found = self._clients.pop(key)
-        self.budget.closed(found.client.budget)
-        await found.closing.aclose()
+        opened = self._clients.pop(key)
+        self.budget.closed(opened.client.budget)
+        await opened.closing.aclose()
 
     async def aclose(self) -> None:
         """Close all clients, and give back what they hold."""
         for key in [*self._clients]:
             await self._close(key)
+
+
+def _read(operation: AwsOperation, response: HttpResponse) -> wire.WireResponse:
+    """A page. :raises ValueError: it is none. :raises BadBody: it is an error."""
+    page = wire.read(operation, response.status, response.headers, bytes(response.body))
+    if not page.error:
+        return page
+    sentence = f"AWS responded with {response.status}, and an error in it ({page.error})"
+    if meaning_of(page.error, response.status) is ErrorMeaning.THROTTLED:
+        raise ThrottledInBody(sentence)
+    raise BadBody(sentence)
 
 
 def _not_there(key: LaneKey, why: str) -> HeadraceError:
@@ -310,7 +363,13 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
     sender = LaneSender(source, transport, open_budget)
     try:
-        who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
+        try:
+            who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
+        except RequestRefused as error:
+            raise AuthError(
+                f"AWS refuses the credentials: {error}. Check: 1. the access key and its secret; "
+                "2. the session token, if they have one; 3. `profile`, AWS_PROFILE"
+            ) from None
         sender.sessions.own_account = str(who["Account"])
         yield sender
     finally:

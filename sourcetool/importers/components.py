@@ -281,8 +281,8 @@ def note_unread(draft: Draft, component: Any) -> None:
 def _members(component: Any) -> Iterator[tuple[str, str, Any]]:
     """Of a component and of those inside the members that say something, with their kind."""
     if isinstance(component, list):
-        for one in component:
-            yield from _members(one)
+        for item in component:
+            yield from _members(item)
     if not isinstance(component, dict):
         return
     kind = component.get("type")

@@ -19,80 +19,80 @@ _REFUSED = 400
 
 def components_in(value: Any) -> list[Component]:
     """The components of a list; nothing of what is none."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def error_handlers(requester: Component) -> Iterator[Component]:
     """The plain handlers of a requester."""
     waiting = [requester.get("error_handler")]
     while waiting:
-        here = waiting.pop(0)
-        if not isinstance(here, dict):
+        handler = waiting.pop(0)
+        if not isinstance(handler, dict):
             continue
-        if here.get("type") == "CompositeErrorHandler":
-            waiting += components_in(here.get("error_handlers"))
-        elif here:
-            yield here
+        if handler.get("type") == "CompositeErrorHandler":
+            waiting += components_in(handler.get("error_handlers"))
+        elif handler:
+            yield handler
 
 
 def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str]]:
     """``answers`` of the source, and what of the manifests' handlers is left out."""
-    found: dict[str, Counter[int]] = {
+    codes_of: dict[str, Counter[int]] = {
         "retry": Counter(),
         "throttled": Counter(),
         "success": Counter(),
     }
-    custom, looks = Counter[str](), Counter[str]()
+    custom, predicates = Counter[str](), Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
-            for one in components_in(handler.get("response_filters")):
-                _filter(one, found)
-                if one.get("predicate") and one.get("action") in _LOOKS:
-                    looks[" ".join(str(one["predicate"]).split())] += 1
-    bodies = found.pop("success")
+            for response_filter in components_in(handler.get("response_filters")):
+                _filter(response_filter, codes_of)
+                if response_filter.get("predicate") and response_filter.get("action") in _LOOKS:
+                    predicates[" ".join(str(response_filter["predicate"]).split())] += 1
+    bodies = codes_of.pop("success")
     most = len(requesters) / 2
-    said = {
+    common = {
         name: sorted(code for code, n in codes.items() if n >= most)
-        for name, codes in found.items()
+        for name, codes in codes_of.items()
         if any(n >= most for n in codes.values())
     }
-    left = [
+    left_out = [
         f"the manifest takes {code} for {_MEANS[name]}, in {n} endpoints only: it is an error here"
-        for name, codes in found.items()
+        for name, codes in codes_of.items()
         for code, n in codes.items()
         if n < most
     ]
-    left += [
+    left_out += [
         f"the manifest reads rows from a response with status {code}: it is an error here"
         for code in bodies
     ]
-    left += [
+    left_out += [
         f"the manifest looks for errors in responses ({text}): see errors_at and ok_when"
-        for text in looks
+        for text in predicates
     ]
-    left += [f"the error handler {name} is Python of the connector's own" for name in custom]
-    return said, left
+    left_out += [f"the error handler {name} is Python of the connector's own" for name in custom]
+    return common, left_out
 
 
-def _codes(one: Component) -> list[int]:
+def _codes(response_filter: Component) -> list[int]:
     """The statuses of a filter; what is no number is none."""
-    given = one.get("http_codes")
-    listed = given if isinstance(given, list) else [given]
+    codes = response_filter.get("http_codes")
+    listed = codes if isinstance(codes, list) else [codes]
     return [int(code) for code in listed if str(code).isdigit()]
 
 
-def _filter(one: Component, found: dict[str, Counter[int]]) -> None:
-    codes = _codes(one)
-    plain = not (one.get("predicate") or one.get("error_message_contains"))
-    action = one.get("action")
+def _filter(response_filter: Component, codes_of: dict[str, Counter[int]]) -> None:
+    codes = _codes(response_filter)
+    plain = not (response_filter.get("predicate") or response_filter.get("error_message_contains"))
+    action = response_filter.get("action")
     if action == "RETRY" and plain:
-        found["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
+        codes_of["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
     elif action == "SUCCESS" and plain:
-        found["success"].update(code for code in codes if code >= _REFUSED)
+        codes_of["success"].update(code for code in codes if code >= _REFUSED)
     elif action == "RATE_LIMITED" and plain:
-        found["throttled"].update(code for code in codes if code != 429)
+        codes_of["throttled"].update(code for code in codes if code != 429)
 
 
 _PAGES = frozenset({"RESET_PAGINATION", "REDUCE_PAGE_SIZE", "SPLIT_REQUEST_WINDOW"})
@@ -102,35 +102,37 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
     """``answers`` of one endpoint: what it takes for no rows, and what of that is left out."""
     codes: list[int] = []
     texts: list[str] = []
-    left: list[str] = []
+    left_out: list[str] = []
     for handler in error_handlers(requester):
-        for one in components_in(handler.get("response_filters")):
-            if str(one.get("action")) in _PAGES:
-                left.append(f"the manifest's action {one['action']} on a response: an error here")
-            if one.get("action") != "IGNORE":
+        for response_filter in components_in(handler.get("response_filters")):
+            if (action := str(response_filter.get("action"))) in _PAGES:
+                left_out.append(f"the manifest's action {action} on a response: an error here")
+            if action != "IGNORE":
                 continue
-            if one.get("predicate"):
-                what = f"a response with {one['predicate']!r}"
-                left.append(f"the manifest takes {what} for no rows: it is an error here")
-            elif text := one.get("error_message_contains"):
+            if response_filter.get("predicate"):
+                what = f"a response with {response_filter['predicate']!r}"
+                left_out.append(f"the manifest takes {what} for no rows: it is an error here")
+            elif text := response_filter.get("error_message_contains"):
                 texts.append(str(text))
             else:
-                codes += [code for code in _codes(one) if code >= _REFUSED]
+                codes += [code for code in _codes(response_filter) if code >= _REFUSED]
     if codes:
-        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
-        return {"empty": sorted(set(codes))}, left
+        left_out += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
+        return {"empty": sorted(set(codes))}, left_out
     if texts:
-        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts[1:]]
-        return {"empty_text": texts[0]}, left
-    return {}, left
+        left_out += [
+            f"the manifest takes a response with {t!r} for no rows, too" for t in texts[1:]
+        ]
+        return {"empty_text": texts[0]}, left_out
+    return {}, left_out
 
 
 def limits(
     requesters: list[Component], budget: Component | None
 ) -> tuple[dict[str, Any], list[str]]:
     """``limits`` of the source, and what is left out."""
-    found: dict[str, Any] = {}
-    left: list[str] = []
+    settings: dict[str, Any] = {}
+    left_out: list[str] = []
     for policy in components_in((budget or {}).get("policies")):
         rates = components_in(policy.get("rates"))
         if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
@@ -138,40 +140,42 @@ def limits(
                 per_s, requests = seconds(rate.get("interval")), rate.get("limit")
                 if per_s and isinstance(requests, int):
                     window = {"requests": requests, "per_s": per_s}
-                    found.setdefault("windows", []).append(window)
+                    settings.setdefault("windows", []).append(window)
         elif policy.get("type") == "FixedWindowCallRatePolicy" and not policy.get("matchers"):
             per_s, requests = seconds(policy.get("period")), policy.get("call_limit")
             if per_s and isinstance(requests, int):
-                found.setdefault("windows", []).append({"requests": requests, "per_s": per_s})
+                window = {"requests": requests, "per_s": per_s}
+                settings.setdefault("windows", []).append(window)
         elif policy.get("type") != "UnlimitedCallRatePolicy":
-            left.append("the rate limits of single endpoints (api_budget) are left out")
+            left_out.append("the rate limits of single endpoints (api_budget) are left out")
     for member in _BUDGET_HEADERS:
         if name := (budget or {}).get(member):
-            left.append(f"the manifest reads the limit from the header {name}: see limits.headers")
+            note = f"the manifest reads the limit from the header {name}: see limits.headers"
+            left_out.append(note)
     waits = Counter[float]()
     headers = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
-            for one in components_in(handler.get("backoff_strategies")):
-                _wait(one, waits, headers)
+            for strategy in components_in(handler.get("backoff_strategies")):
+                _wait(strategy, waits, headers)
     if waits:
-        found["throttle_wait_s"] = max(waits)
-    left += [
+        settings["throttle_wait_s"] = max(waits)
+    left_out += [
         f"the manifest waits as the header {name} says: name it in limits.headers"
         for name in headers
         if name.lower() != _RETRY_AFTER
     ]
-    return found, left
+    return settings, left_out
 
 
 _BUDGET_HEADERS = ("ratelimit_remaining_header", "ratelimit_reset_header")
 
 
-def _wait(one: Component, waits: Counter[float], headers: Counter[str]) -> None:
-    if one.get("type") == "ConstantBackoffStrategy":
+def _wait(strategy: Component, waits: Counter[float], headers: Counter[str]) -> None:
+    if strategy.get("type") == "ConstantBackoffStrategy":
         try:
-            waits[float(one["backoff_time_in_seconds"])] += 1
+            waits[float(strategy["backoff_time_in_seconds"])] += 1
         except (KeyError, TypeError, ValueError):
             return
-    elif one.get("type") in ("WaitTimeFromHeader", "WaitUntilTimeFromHeader"):
-        headers[str(one.get("header"))] += 1
+    elif strategy.get("type") in ("WaitTimeFromHeader", "WaitUntilTimeFromHeader"):
+        headers[str(strategy.get("header"))] += 1

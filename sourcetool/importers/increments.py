@@ -114,9 +114,9 @@ def format_of_moments(draft: Draft) -> None:
         return
     if len(formats) > 1:
         draft.need("window_formats", "HttpRequester", " and ".join(formats))
-    said = _EPOCHS.get(formats[0], formats[0])
-    draft.data["window"] = {"format": said}
-    if said != "iso" and (step := _written_s(said)) > 1:
+    written_as = _EPOCHS.get(formats[0], formats[0])
+    draft.data["window"] = {"format": written_as}
+    if written_as != "iso" and (step := _written_s(written_as)) > 1:
         draft.data["window"]["resolution_s"] = step
 
 
@@ -178,8 +178,8 @@ def _floor(draft: Draft, sync: Component) -> str | None:
 def _note_ends(draft: Draft, sync: Component) -> None:
     """Say where the manifest reads up to another instant than now, which the YAML always does."""
     for member in ("start_datetime", "end_datetime"):
-        given = sync.get(member)
-        bounds = given if isinstance(given, dict) else {"datetime": given}
+        instant = sync.get(member)
+        bounds = instant if isinstance(instant, dict) else {"datetime": instant}
         for name in ("min_datetime", "max_datetime"):
             if bounds.get(name):
                 draft.doubt(f"{member}.{name} is left out: {' '.join(str(bounds[name]).split())}")
@@ -189,8 +189,8 @@ def _note_ends(draft: Draft, sync: Component) -> None:
     written = written_moment(value)
     of_now = written is not None and not written[0].before_m
     if raw and not of_now:
-        said = " ".join(str(raw).split())
-        draft.doubt(f"the manifest reads rows up to {said}: all up to now are read here")
+        text = " ".join(str(raw).split())
+        draft.doubt(f"the manifest reads rows up to {text}: all up to now are read here")
 
 
 def _instant(value: Value) -> Value:
@@ -203,9 +203,9 @@ def _instant(value: Value) -> Value:
 
 def _cursor_type(draft: Draft, sync: Component, by_schema: str | None) -> str:
     formats = sync.get("cursor_datetime_formats") or [sync.get("datetime_format")]
-    kinds = [_column_type(str(text_of(draft, one, "cursor"))) for one in formats]
+    kinds = [_column_type(str(text_of(draft, kind, "cursor"))) for kind in formats]
     number = by_schema in ("int64", "double")
-    fitting = [one for one in kinds if (one in ("timestamp[s]", "timestamp[ms]")) == number]
+    fitting = [kind for kind in kinds if (kind in ("timestamp[s]", "timestamp[ms]")) == number]
     different = sorted(set(kinds))
     if len(different) > 1:
         draft.doubt(f"the manifest reads the cursor as {' or '.join(different)}")
