@@ -286,8 +286,8 @@ def _members(component: Any) -> Iterator[tuple[str, str, Any]]:
     if not isinstance(component, dict):
         return
     kind = component.get("type")
-    known = isinstance(kind, str) and kind in COMPONENTS and "class_name" not in component
-    members = COMPONENTS[kind] if known else Members()
+    members = COMPONENTS.get(str(kind), Members())
+    known = str(kind) in COMPONENTS and "class_name" not in component
     parameters: Component = component.get("$parameters") or {}
     for name, value in component.items():
         if name in _BY_ITSELF or name in _ELSEWHERE:

@@ -80,7 +80,7 @@ def _codes(response_filter: Component) -> list[int]:
     """The statuses of a filter; what is no number is none."""
     codes = response_filter.get("http_codes")
     listed = codes if isinstance(codes, list) else [codes]
-    return [int(code) for code in listed if str(code).isdigit()]
+    return [int(str(code)) for code in listed if str(code).isdigit()]
 
 
 def _filter(response_filter: Component, codes_of: dict[str, Counter[int]]) -> None:

@@ -253,7 +253,7 @@ def _slice(one: Served, sent: Mapping[str, str], rows: list[Row]) -> tuple[int, 
     elif _COUNTS.search(text):
         begin = (_number(token, 1) - 1) * size
     elif "last_record" in text:
-        path = [str(part) for part in paths_in(text, "last_record")[:1] for part in part]
+        path = next(iter(paths_in(text, "last_record")), [])
         behind = [n for n, row in enumerate(rows, 1) if token and str(_at_path(row, path)) == token]
         begin = behind[0] if behind else 0
     else:

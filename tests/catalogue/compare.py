@@ -144,7 +144,6 @@ def _name(data: Data, stream: Any) -> str:
 
 
 def _rows(theirs: list[Data], mine: list[Data], keys: list[str], spec: Data) -> Compared:
-    theirs = [one if isinstance(one, dict) else {"value": one} for one in theirs]
     own = spec["key"] if isinstance(spec["key"], list) else []
     if own and len(own) == len(keys):
         peers = {_key(row, keys): row for row in theirs}

@@ -38,11 +38,10 @@ class _Hole(ChainableUndefined):
     def get(self, *_: Any) -> "_Hole":
         return self
 
-    def _same(self, *_: Any) -> "_Hole":
-        return self
-
-    replace = split = strftime = lower = upper = strip = _same
-    __add__ = __radd__ = __mul__ = __sub__ = _same
+    def __getattr__(self, name: str) -> Any:
+        if name in ("replace", "split", "strftime", "lower", "upper", "strip"):
+            return lambda *_: self
+        return super().__getattr__(name)
 
 
 class _Bound(str):
