@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.aws.regions import EVERY
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
@@ -86,6 +87,10 @@ _NO_VALUES = (
 _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
+)
+_GONE_LANES = (
+    "no longer among the lanes: {}. Their rows are not in this partition. Has the account left, or "
+    "has it switched the region off?"
 )
 _TAIL = (
     "rows are added faster than their end can be confirmed: all rows that were there when the "
@@ -390,6 +395,8 @@ class StagedPartition:
             above = ", ".join(self.run.source.upstream(self.endpoint))
             filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
             return _NO_VALUES.format(above, filtered)
+        if gone_lanes := self._gone_lanes(newest):
+            return _GONE_LANES.format(_few(gone_lanes))
         if self.window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
             rows, before = self.attempt.staged_rows, newest.rows
             return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
@@ -418,6 +425,21 @@ class StagedPartition:
         summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
         worth = notes.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**notes, **summary} if worth else {}
+
+    def _gone_lanes(self, newest: Manifest | None) -> list[str]:
+        """The lanes of the newest partition that there are no more.
+
+        An account whose regions are not known has one lane in their place.
+        """
+        if self._spec.each is None or not self._spec.each.found_in_run:
+            return []
+        unknown = tuple(
+            name.removesuffix(EVERY)
+            for name in map(str, self._listed or ())
+            if name.endswith(f"/{EVERY}")
+        )
+        gone = self._gone_values(newest)
+        return [name for name in gone if not name.startswith(unknown)]
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""
