@@ -4,7 +4,6 @@ Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs tho
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
@@ -15,7 +14,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.backfill_policy import BackfillPolicyType
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventBatchMetadata, EngineEventData
 from dagster._core.storage.asset_check_execution_record import (
@@ -79,14 +78,16 @@ def names_a_partition(arguments: Sequence[str]) -> bool:
 
 def log_materializations(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    made: Sequence[dg.AssetMaterialization],
+    materializations: Sequence[dg.AssetMaterialization],
 ) -> None:
     """Log materializations together: a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets them in
     one transaction. They stay though the step fails. Any thread may call."""
     step, batch = context.get_step_execution_context(), str(uuid4())
-    for number, each in enumerate(made, start=1):
-        last = DagsterEventBatchMetadata(batch, is_end=number == len(made))
-        dg.DagsterEvent.asset_materialization(step, each, last if len(made) > 1 else None)
+    for number, each in enumerate(materializations, start=1):
+        last = DagsterEventBatchMetadata(batch, is_end=number == len(materializations))
+        dg.DagsterEvent.asset_materialization(
+            step, each, last if len(materializations) > 1 else None
+        )
 
 
 def log_checks(
@@ -135,11 +136,11 @@ def _latest_materialization(
 def last_passed(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
 ) -> set[dg.AssetCheckKey]:
-    """Those checks whose latest execution has passed."""
+    """The checks whose latest execution has passed."""
     storage = instance.event_log_storage
     records = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
-    done = AssetCheckExecutionRecordStatus.SUCCEEDED
-    return {key for key, record in records.items() if record.status is done}
+    succeeded = AssetCheckExecutionRecordStatus.SUCCEEDED
+    return {key for key, record in records.items() if record.status is succeeded}
 
 
 def planned_op_tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
@@ -159,9 +160,9 @@ def is_only_step(context: dg.AssetExecutionContext) -> bool:
 
 def has_check_results(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
     """Whether a check was ever evaluated."""
-    done = {*COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES}
+    completed = {*COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES}
     storage = instance.event_log_storage
-    return bool(storage.get_asset_check_execution_history(key, limit=1, status=done))
+    return bool(storage.get_asset_check_execution_history(key, limit=1, status=completed))
 
 
 def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
@@ -176,8 +177,8 @@ def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapp
 def recorded_generation(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
     """The generation that the latest materialization is of; empty if there is none."""
     latest = instance.get_latest_materialization_event(key)
-    made = latest.asset_materialization if latest else None
-    return ((made.tags or {}) if made else {}).get(GENERATION_TAG, "")
+    materialization = latest.asset_materialization if latest else None
+    return ((materialization.tags or {}) if materialization else {}).get(GENERATION_TAG, "")
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
@@ -190,17 +191,6 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
 def will_be_retried(run: dg.DagsterRun) -> bool:
     """Whether the daemon starts a run that has failed again: Dagster notes that when it fails."""
     return run.tags.get(WILL_RETRY_TAG) == "true"
-
-
-def report_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: FreshnessState) -> None:
-    """Say what Dagster's freshness daemon says of an asset. For tests of what follows from it."""
-    change = FreshnessStateChange(
-        key=key,
-        previous_state=FreshnessState.UNKNOWN,
-        new_state=state,
-        state_change_timestamp=time.time(),
-    )
-    instance._report_runless_asset_event(asset_event=change)
 
 
 def silence_missing_outputs(context: dg.AssetExecutionContext) -> None:

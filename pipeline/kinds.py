@@ -1,8 +1,8 @@
 """Families of kinds: a base, a file a kind, and one registry, which is the only list of them.
 
-Pagination, auth, decoders, budget stores, object stores and partition schemes are families. Who
-needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the base has.
-Nobody asks which kind it is.
+Pagination, bookmarks, auth, decoders, budget stores, object stores and partition schemes are
+families. Who needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the
+base has. Nobody asks which kind it is.
 
 A kind whose settings come from a source's YAML is a pydantic model with a member ``kind``:
 
@@ -56,9 +56,9 @@ class Kinds(Generic[T]):
         """
 
         def add(kind: K) -> K:
-            taken = self._kinds.get(name)
-            if taken is not None and taken.__qualname__ != kind.__qualname__:
-                raise ValueError(f"{self.family} {name!r} is {taken.__qualname__} already")
+            registered = self._kinds.get(name)
+            if registered is not None and registered.__qualname__ != kind.__qualname__:
+                raise ValueError(f"{self.family} {name!r} is {registered.__qualname__} already")
             self._kinds[name] = kind
             return kind
 
@@ -87,8 +87,15 @@ class Kinds(Generic[T]):
         """The sentence on a name that no kind has, with the nearest names first."""
         near = difflib.get_close_matches(str(name), self._kinds, n=1)
         maybe = f" (did you mean `{near[0]}`?)" if near else ""
-        known = ", ".join(f"`{each}`" for each in self._kinds)
-        return f"{self.family} has no kind `{name}`{maybe}: expected one of {known}"
+        names = ", ".join(f"`{each}`" for each in self._kinds)
+        return f"{self.family} has no kind `{name}`{maybe}: expected one of {names}"
+
+    def read(self, value: Any) -> Any:
+        """The value as one of this family: from YAML's mapping, or as it is.
+
+        :raises pydantic_core.PydanticCustomError, pydantic.ValidationError: it is none.
+        """
+        return KindField(self).read(value)
 
     @property
     def field(self) -> "KindField":
@@ -116,7 +123,7 @@ class KindField:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self._read,
+            self.read,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda value: value.model_dump() if isinstance(value, BaseModel) else value
             ),
@@ -142,7 +149,7 @@ class KindField:
             return {"anyOf": [choice, names]}
         return choice
 
-    def _read(self, value: Any) -> Any:
+    def read(self, value: Any) -> Any:
         if isinstance(value, self._kinds.base):
             return value
         if self._by_name and isinstance(value, str):

@@ -34,6 +34,8 @@ RARE: dict[tuple[str, str], Any] = {
     ("RowsOfEndpoint", "endpoint"): "accounts",
     ("RowsOfEndpoint", "values"): ["a", "b"],
     ("RowsOfEndpoint", "where"): {"state": "active"},
+    ("TokenCursor", "header"): "X-Next-Sync-Token",
+    ("LinkCursor", "header"): "X-Delta-Link",
     ("TokenBucket", "burst"): 100,
     ("TokenBucket", "per_s"): 20,
     ("ClientCredentialsAuth", "client_id_header"): "Client-ID",
@@ -130,7 +132,7 @@ def examples(schema: Schema, top: str) -> Examples:
 
 
 def _of_schema(spec: Schema) -> Any:
-    """What a schema itself says of a value: the only one, the first other than the default."""
+    """An example from the schema itself: the only value, or the first other than the default."""
     for each in (spec, *spec.get("anyOf", ())):
         if "const" in each:
             return each["const"]

@@ -1,6 +1,7 @@
 """Who may import whom, and how long a file and a function may be: read from the source."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.auth import AUTH
+from pipeline.bookmarks import BOOKMARKS
 from pipeline.decode.base import DECODERS
 from pipeline.kinds import Kinds
 from pipeline.lake.stores.base import STORES
@@ -38,11 +40,13 @@ NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
     "messages", "errors", "kinds", "model", "redaction", "runtime",
-    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "aws", "config",
-    "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
+    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "bookmarks", "aws",
+    "config", "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.
-FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES)
+FAMILIES: tuple[Kinds[Any], ...] = (
+    AUTH, BOOKMARKS, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES,
+)  # fmt: skip
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 # A name says what the thing holds, and not when it came: see "Names" in CONTRIBUTING.md.
 NO_NAMES = {
@@ -210,6 +214,19 @@ def test_a_name_says_what_the_thing_holds(layer: str) -> None:
         for name, line in [(file.stem, 0), *_bound_names(tree_of(file))]
         if name.strip("_") in NO_NAMES
     ]
+    assert bad == []
+
+
+@pytest.mark.parametrize("layer", NAMED)
+def test_a_docstring_explains_parameters_that_are_there(layer: str) -> None:
+    bad = []
+    for file in (file for file in files() if module_of(file).split(".")[0] == layer):
+        for node in ast.walk(tree_of(file)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            named = re.findall(r":(?:param|ivar|cvar) (\w+):", ast.get_docstring(node) or "")
+            own = {name for name, _ in _bound_names(ast.Module([node], []))} if named else set()
+            bad += [f"{file.relative_to(ROOT)}:{node.lineno} {n}" for n in named if n not in own]
     assert bad == []
 
 

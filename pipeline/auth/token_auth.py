@@ -1,7 +1,7 @@
 """A token that is fetched, by whatever grant, and the requests that carry it.
 
 The token is fetched once and shared by every request of the run. It is renewed before it runs out,
-and once more when the API answers 401 to it; again if it had run out by then. While one request
+and once more when the API responds with 401; again if it had run out by then. While one request
 fetches the token, the others wait: so the wait has a bound (``pipeline.http.transport``), and so
 has the length of the response, here. If no token can be had, all that waited fail: a request for
 each of them would take many times as long.
@@ -34,7 +34,8 @@ SIGNED_BY: Final = "headrace.number_of_the_token"
 """The extension of a request that says which token of the run has signed it, from 1 on."""
 _MOST_RENEWALS: Final = 4
 """For one request, whose tokens run out on their way."""
-_MOST_BYTES: Final = 2**16  # no API takes a header of that length
+MOST_TOKEN_BYTES: Final = 2**16
+"""Of a response with a token: no API takes a header of that length."""
 _AN_HOUR_S: Final = 3600.0
 _CREATED: Final = (200, 201)
 _REASONS: Final = ("error", "error_description", "message", "errors")
@@ -70,7 +71,7 @@ class TokenGrant:
     ) -> "AccessToken":
         """The token in a response of the endpoint.
 
-        :param given: the tokens that came before in this run.
+        :param request_secrets: the tokens that came before in this run.
         :raises AuthError: it has none.
         :raises ApiUnavailable: the endpoint is ill (5xx, 429).
         """
@@ -111,11 +112,11 @@ class AccessToken:
 
 
 def token_request(
-    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **sent: Any
+    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **content: Any
 ) -> httpx.Request:
     """A request that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
     return httpx.Request(
-        method, url, headers={"Accept": "application/json", **(headers or {})}, **sent
+        method, url, headers={"Accept": "application/json", **(headers or {})}, **content
     )
 
 
@@ -346,10 +347,10 @@ class _BoundedBody(httpx.AsyncByteStream):
         size = 0
         async for chunk in self._inner:
             size += len(chunk)
-            if size > _MOST_BYTES:
+            if size > MOST_TOKEN_BYTES:
                 raise AuthError(
-                    f"The response of the token endpoint is longer than {_MOST_BYTES:,} bytes. "
-                    "Expected a token in JSON. Check `auth.token_url`."
+                    "The response of the token endpoint is longer than "
+                    f"{MOST_TOKEN_BYTES:,} bytes. Expected a token in JSON. Check `auth.token_url`."
                 )
             yield chunk
 

@@ -40,7 +40,7 @@ def check_region(name: str) -> str:
 
 
 def global_region(of: str) -> str:
-    """Where global services are asked, by a region of the same partition: ``us-east-1``."""
+    """The region to call global services in, by a region of the same partition: ``us-east-1``."""
     for each in _partitions():
         if of in each["regions"]:
             return str(each["outputs"]["implicitGlobalRegion"])

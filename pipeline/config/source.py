@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -79,7 +80,7 @@ class Schedule(Model):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a source is defined.
+    """The file and the lines that a source is defined in.
 
     :ivar lines: the line of each endpoint, from 1.
     """
@@ -346,7 +347,13 @@ class Source(Model):
     def answers_of(self, endpoint: str) -> ResponsesConfig:
         """The meanings of statuses for an endpoint; for "" those of the source."""
         spec = self.endpoints.get(endpoint)
-        return self.answers.with_those_of(spec.answers) if spec else self.answers
+        if spec is None:
+            return self.answers
+        meanings = self.answers.with_those_of(spec.answers)
+        if spec.bookmark is None or not spec.bookmark.expires:
+            return meanings
+        dead = {*meanings.dead_page_token, HTTPStatus.GONE}
+        return meanings.model_copy(update={"dead_page_token": tuple(map(int, dead))})
 
     def margin_s(self, endpoint: str) -> float:
         """The safety margin of an endpoint, seconds."""
@@ -370,7 +377,7 @@ class Source(Model):
         )
         if self.hash_salt is not None and self.endpoints[endpoint].hash:
             text += f"|{self.hash_salt.get_secret_value()}"
-        named = sorted((name.lower(), value) for name, value in self.headers.items())
-        if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
-            text += f"|{json.dumps(sent)}"
+        headers = sorted((name.lower(), value) for name, value in self.headers.items())
+        if plain := [pair for pair in headers if pair[0] not in _CREDENTIALS]:
+            text += f"|{json.dumps(plain)}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

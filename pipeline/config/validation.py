@@ -26,6 +26,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _rows_have_their_form(endpoint)
     yield from _key_lands(endpoint)
     yield from _cursor_is_shown(endpoint)
+    if endpoint.bookmark is not None:
+        yield from endpoint.bookmark.problems(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from endpoint.paging.problems(endpoint)
@@ -49,12 +51,12 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
             "`window: {start: none, end: none}` and name the cursor, or leave `sort` out"
         )
     if isinstance(endpoint.request, HttpTemplate):
-        used = endpoint.placeholders or frozenset()
+        placeholders = endpoint.placeholders or frozenset()
         yield from _placeholders_are_known(endpoint.request)
         yield from _quotes_are_known(endpoint, endpoint.request)
         yield from _token_has_its_parameters(endpoint.request)
-        yield from _placeholders_are_filled(endpoint, used)
-        yield from _window_is_requested(endpoint, used)
+        yield from _placeholders_are_filled(endpoint, placeholders)
+        yield from _window_is_requested(endpoint, placeholders)
 
 
 def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
@@ -122,7 +124,7 @@ def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
     """A 304 makes an empty partition: right only where the unchanged response has nothing new."""
     if not endpoint.conditional:
         return
-    if endpoint.cursor is None:
+    if endpoint.cursor is None and endpoint.bookmark is None:
         yield (
             "`conditional` makes an empty partition of a 304, but a partition without a cursor is "
             "the whole collection: use `cache` instead, whose 304 serves the cached rows"
@@ -195,7 +197,7 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
 
 def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
     """A window without a cursor in the rows, or with one of several columns."""
-    by_window = endpoint.incremental and endpoint.cursor is None
+    by_window = endpoint.incremental and endpoint.cursor is None and endpoint.bookmark is None
     if by_window and {"start", "end"} - (endpoint.placeholders or frozenset()):
         yield (
             "`cursor: window` says that the API alone knows which rows lie in the window: put both "
@@ -279,8 +281,8 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
                         "time before it in days, hours or minutes: {now-7d}, {now-12h}, {now-30m}"
                     )
             if alone and not PLACEHOLDER.fullmatch(str(value)):
-                known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-                yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"
+                expected = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                yield f"`{name}` is `{value}`, which is no placeholder: expected one of {expected}"
 
 
 def _quotes_are_known(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
@@ -309,9 +311,11 @@ def _token_has_its_parameters(request: HttpTemplate) -> Iterator[str]:
         yield (f"`with_token` leaves the token itself out: name its parameter too, `{of_token[0]}`")
 
 
-def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
-    for name in sorted(used - endpoint.paging.fills):
-        fitting = [(len(kind.fills), known) for known, kind in PAGINATION if name in kind.fills]
+def _placeholders_are_filled(endpoint: "Endpoint", placeholders: frozenset[str]) -> Iterator[str]:
+    for name in sorted(placeholders - endpoint.paging.fills):
+        fitting = [
+            (len(kind.fills), kind_name) for kind_name, kind in PAGINATION if name in kind.fills
+        ]
         if fitting:  # the kind that is about it: it fills the fewest others
             yield (
                 f"the request has {{{name}}}, which paging of kind `{endpoint.paging.kind}` never "
@@ -319,25 +323,30 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iter
             )
 
 
-def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
+def _window_is_requested(endpoint: "Endpoint", placeholders: frozenset[str]) -> Iterator[str]:
     open_end = endpoint.window.end == "none"
     if endpoint.feed and endpoint.sweep:
         yield "a feed forgets its old rows: a sweep would take them for deleted: leave `sweep` out"
     if endpoint.window.start == "none":
-        if "start" in used:
+        if "start" in placeholders:
             yield "the request has {start}, but `window.start` is none: take one of them out"
         if endpoint.paging.window_parts > 1 or endpoint.window.max_s is not None:
             yield "without a lower bound (`window.start: none`) a window can't be read in slices"
-    if "end" in used and open_end:
+    if "end" in placeholders and open_end:
         yield "the request has {end}, but `window.end` is none: take one of them out"
     if not endpoint.incremental:
-        if {"start", "end"} & used:
+        if {"start", "end"} & placeholders:
             yield (
                 "the request has {start} or {end}, but the endpoint has no cursor: name the column "
                 "that moves when a row changes, as `cursor`"
             )
         return
-    if "start" in used and "end" not in used and not open_end:
+    if (
+        "start" in placeholders
+        and "end" not in placeholders
+        and not open_end
+        and endpoint.bookmark is None
+    ):
         yield (
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
             "`window: {end: none}` if the API has none (rows after the window are dropped then)"

@@ -4,21 +4,28 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
+from pipeline.decode import Format
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.placeholders import may_come
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, cut_bytes
 from pipeline.extract.seen_rows import row_digests
 from pipeline.extract.shared_keys import shared_key_of_page
+from pipeline.messages import Body
+from pipeline.model import split_path
 from pipeline.pagination import SharedRows
+from pipeline.pagination.base import whole_total
 from pipeline.pagination.page import Key, Keys, PageRequest
 from pipeline.partitions.base import is_folder_column
+from pipeline.partitions.bookmark import BookmarkSpan
+
+_PLACE: Final = "__place"
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -54,7 +61,7 @@ def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
 
 @dataclass(frozen=True)
 class PageEdges:
-    """Where the page after this one begins: by the cursor, or with the row that both have.
+    """The edges of a page, at which the next one begins: by the cursor, or the row that both have.
 
     :ivar cursor: the last one, ISO 8601; ``first_cursor`` the first one.
     :ivar first_keys: the key of the first row.
@@ -136,38 +143,40 @@ def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -
                 f"The rows have no column `{name}`, expected a value in each, since `key` names "
                 "it. Check: `key`"
             )
-        if pa.types.is_nested(table[name].type):
+        column = table[name]
+        if pa.types.is_nested(column.type):
             raise ContractBroken(
-                f"The key `{name}` is {table[name].type} in the rows, expected single values. "
+                f"The key `{name}` is {column.type} in the rows, expected single values. "
                 f"Check: 1. `key`; 2. the path to a member, e.g. columns: "
                 f"{{{name}: {{type: int64, path: {name}.id}}}}"
             )
-        if table[name].null_count:
-            at = pc.index(pc.is_null(table[name]), True).as_py()
+        if column.null_count:
+            at = pc.index(pc.is_null(column), True).as_py()
             raise ContractBroken(
                 f"The key `{name}` is null in row {at + 1} of the page, expected a value in each "
                 "row. Check: `key`"
             )
 
 
-def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
+def in_order_of(rows: pa.Table, transformed: pa.Table, endpoint: Endpoint) -> pa.Table:
     """The rows after the user's function, in the order in which pages go.
 
     :raises ContractBroken: pages go by the key, and it has made other keys of theirs: by these
         nobody could tell which rows have come already.
     """
     if not endpoint.proven or endpoint.transform is None:
-        return made
+        return transformed
     name = endpoint.key_of_rows[0]
-    known = pc.is_in(made[name], value_set=rows[name].combine_chunks())
-    at = pc.index(known, False).as_py()
+    is_known = pc.is_in(transformed[name], value_set=rows[name].combine_chunks())
+    at = pc.index(is_known, False).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"Pages go by `{name}`, and `{endpoint.transform}` made {made[name][at].as_py()!r} of "
-            f"it, which no row of the page has. Leave `{name}` as it is, and give the new value a "
-            "column of its own (in the key beside it, if a row becomes several)"
+            f"Pages go by `{name}`, and `{endpoint.transform}` made "
+            f"{transformed[name][at].as_py()!r} of it, which no row of the page has. Leave "
+            f"`{name}` as it is, and give the new value a column of its own (in the key beside it, "
+            "if a row becomes several)"
         )
-    return made.sort_by([(name, endpoint.order)])
+    return transformed.sort_by([(name, endpoint.order)])
 
 
 def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:
@@ -179,12 +188,23 @@ def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     ):
         return table
     keys = table[endpoint.key_of_rows[0]].combine_chunks()
+    if _each_after_the_last(keys, endpoint.order):
+        return table
     same = pc.fill_null(pc.equal(keys[1:], keys[:-1]), False)
     if not pc.any(same).as_py():
         return table
     rows = row_digests(table, table.column_names)
     keep = rows[1:] != rows[:-1]
     return table.filter(pa.array([True, *keep.tolist()]))
+
+
+def _each_after_the_last(keys: pa.Array, order: str) -> bool:
+    """Whether keys come as those of nearly every page do: none is null or comes twice."""
+    if pa.types.is_nested(keys.type) or keys.null_count:
+        return False
+    earlier, later = keys[:-1], keys[1:]
+    right = pc.greater(earlier, later) if order == "descending" else pc.less(earlier, later)
+    return bool(pc.all(right, min_count=0).as_py())
 
 
 def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> None:
@@ -194,8 +214,12 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
     """
     if not endpoint.by_key or table.num_rows == 0:
         return
+    name = endpoint.key_of_rows[0]
+    keys = table[name].combine_chunks() if name in table.column_names else pa.nulls(1)
+    if _each_after_the_last(keys, endpoint.order):
+        _bounds_kept(keys, request, endpoint)
+        return
     check_keys(table, endpoint, endpoint.key_of_rows)
-    keys = table[endpoint.key_of_rows[0]].combine_chunks()
     earlier, later = keys[:-1], keys[1:]
     descending = endpoint.order == "descending"
     wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
@@ -214,6 +238,8 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
 
 def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> None:
     """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    if request.after is None and request.before is None:
+        return
     first, last = keys[0].as_py(), keys[-1].as_py()
     low, high = (last, first) if endpoint.order == "descending" else (first, last)
     too_low = request.after is not None and (
@@ -239,7 +265,23 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
         )
 
 
-def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: datetime) -> pa.Table:
+def latest_of_page(table: pa.Table, endpoint: Endpoint) -> pa.Table:
+    """Of changes in the order in which they happened, the last one of each row."""
+    if endpoint.bookmark is None or not endpoint.bookmark.in_order or table.num_rows < 2:
+        return table
+    key = [*endpoint.key]
+    numbered = table.select(key).append_column(_PLACE, pa.arange(0, table.num_rows))
+    last = numbered.group_by(key).aggregate([(_PLACE, "max")])[f"{_PLACE}_max"]
+    return table if len(last) == table.num_rows else table.take(last.combine_chunks().sort())
+
+
+def inside(
+    table: pa.Table,
+    endpoint: Endpoint,
+    start: datetime | None,
+    end: datetime,
+    bookmarks: BookmarkSpan | None = None,
+) -> pa.Table:
     """The rows inside the window.
 
     A few rows after it are dropped: they have changed since the API's index found them by their old
@@ -247,6 +289,8 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
 
     :raises ContractBroken: a row lies before what was asked for, or many after it.
     """
+    if endpoint.bookmark is not None:
+        return endpoint.bookmark.inside(table, bookmarks)
     if endpoint.cursor is None or table.num_rows == 0:
         return table
     column = instants(table[endpoint.cursor], endpoint.window.zone)
@@ -395,13 +439,34 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
     """Whether every row lies inside the window: so it is with nearly every page."""
     if column.null_count and start is not None:
         return False
-    extremes = pc.min_max(column.cast(pa.int64()))
-    least, most = extremes["min"].as_py(), extremes["max"].as_py()
+    least, most = (extreme.value for extreme in pc.min_max(column).values())
     if least is None:
         return True
     begins = None if start is None else _instant(start).value
-    return most < _instant(end).value and (begins is None or begins <= least)
+    return bool(most < _instant(end).value and (begins is None or begins <= least))
 
 
 def _instant(moment: datetime) -> pa.Scalar:
     return pa.scalar(moment, INSTANT)
+
+
+def count_in(format: Format, body: Body, path: str) -> int | None:
+    """The count at a path of a response.
+
+    :raises BadBody: the body is not of the format. :raises ContractBroken: there is no count.
+    """
+    try:
+        value = format.value_at(body, split_path(path))
+    except (KeyError, TypeError):
+        raise _no_count(body, path) from None
+    try:
+        return whole_total(value)
+    except ContractBroken:
+        raise _no_count(body, path) from None
+
+
+def _no_count(body: Body, path: str) -> ContractBroken:
+    return ContractBroken(
+        f"The response to a count is {cut_bytes(body, 100)!r}, expected a number at `{path}`. "
+        "Check: 1. count.path; 2. count.at"
+    )

@@ -191,6 +191,7 @@ class ParsedPage:
         is what the API says.
     :ivar newer_than_reading: all of its rows changed after the reading began.
     :ivar tail: the reading ends here, as the rows grow faster than they are read.
+    :ivar bookmark: the change token that the page has.
     """
 
     request: PageRequest
@@ -208,10 +209,11 @@ class ParsedPage:
     looks_incomplete: str | None = None
     newer_than_reading: bool = False
     tail: TailEnd | None = None
+    bookmark: str | None = None
 
 
 class PageSource(Protocol):
-    """Where a reader gets its pages from."""
+    """The source of a reader's pages."""
 
     async def page(self, ask: PageRequest) -> ParsedPage:
         """The page that was requested. :raises ContractBroken: another one came."""

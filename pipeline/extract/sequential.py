@@ -76,9 +76,10 @@ class SequentialReader:
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
         self._search = search
+        self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
-        self._grew = 0  # passes in a row in which the API's count grew
+        self._grew = 0  # consecutive passes in which the API's count grew
         self._seen_rows = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
@@ -98,6 +99,7 @@ class SequentialReader:
             the position is of another reader.
         """
         start = SequentialPosition.of(position)
+        self.progress.bookmark = start.bookmark if start else None
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:
@@ -109,6 +111,7 @@ class SequentialReader:
                 start.counts.snapshot() if start else CountReconciliation(await self._count())
             )
             self.progress.total = self._counts.counted
+            self._missing = None
             async for batch in self._pass(start):
                 yield batch
             agrees = await self._agrees()
@@ -128,6 +131,7 @@ class SequentialReader:
             last = self.progress.passes == LIMITS.passes or self._grew == LIMITS.growing_passes
             if last or not self._key:
                 self._refuse_if_stuck()
+                self.progress.doubt = self.progress.doubt or self._missing
                 return
             self.progress.passes += 1
             start = None
@@ -153,7 +157,11 @@ class SequentialReader:
             proved = self._counts.steady and not self._counts.blind
             return self._counts.rows >= (counted or 0) if proved else None
         all_came = counted is not None and self._counts.rows == counted
-        return self._counts.agrees(await self._count() if all_came else None)
+        agrees = self._counts.agrees(await self._count() if all_came else None)
+        if agrees and self._search is not None:
+            self._missing = await self._search.missing(self._slices, self._counts.rows)
+            return self._missing is None
+        return agrees
 
     def _has_all_before(self) -> bool:
         """Whether no key of the pass before is missing in this one.
@@ -181,8 +189,8 @@ class SequentialReader:
         self._first_laps = [self._first_laps[1], self._lap]
         if self._previous and self._previous.boundary_keys:
             keys = zip(*self._previous.boundary_keys, strict=True)
-            known = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen_rows.remember(row_digests(known, self._key), self._lap)
+            boundary = pa.table([pa.array(of) for of in keys], names=[*self._key])
+            self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
@@ -243,7 +251,10 @@ class SequentialReader:
         self.progress.pages += 1
         self.progress.rows += table.num_rows
         slices = self._slices if self._search is not None else ()
-        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot(), slices)
+        self.progress.bookmark = page.bookmark
+        after = SequentialPosition(
+            index, following, LastPage.of(info), counts.snapshot(), slices, page.bookmark
+        )
         return PageBatch(table, after, page.arrow_bytes)
 
     def _note_tail(self, page: ParsedPage) -> None:

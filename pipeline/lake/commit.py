@@ -27,6 +27,7 @@ from pipeline.lake.stores.base import (
 )
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
+_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
 
 def upload(lake: ObjectStore, key: str, body: memoryview) -> tuple[str, tuple[Part, ...]]:
@@ -56,9 +57,6 @@ def upload(lake: ObjectStore, key: str, body: memoryview) -> tuple[str, tuple[Pa
         else:
             return upload_id, parts
     raise AssertionError("unreachable")
-
-
-_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
 
 class CommitResult(Enum):
@@ -92,12 +90,12 @@ def carry_out(
     if outcome.result is CommitResult.DONE:
         if decision.manifest.notes.dropped:
             lake.delete(sorted(decision.garbage))
-            _withdraw(lake, place, decision.manifest)
+            _remove_dropped(lake, place, decision.manifest)
         clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
     return outcome
 
 
-def _withdraw(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
+def _remove_dropped(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
     """Remove the manifest of a partition that was dropped, if it is still that one."""
     committed = read_committed(lake, place)
     if committed is not None and committed.manifest.generation == nothing.generation:
@@ -114,22 +112,22 @@ def publish(
 
     :raises LakeUnavailable: not known whether it is in place; the checkpoint stays for the next.
     """
-    planned = decision.manifest
+    decided = decision.manifest
     try:
-        body = planned.to_json().encode()
+        body = decided.to_json().encode()
         etag = compare_and_swap(lake, place.manifest, body, replaces=decision.base)
-        current: CommittedManifest | None = CommittedManifest(planned, etag)
+        current: CommittedManifest | None = CommittedManifest(decided, etag)
     except WriteConflict:
         current = read_committed(lake, place)
     if index is not None and current is not None and not current.manifest.notes.dropped:
         index.put(place, current)
-    if current is not None and current.manifest.generation == planned.generation:
-        return CommitOutcome(CommitResult.DONE, planned)
-    if current is None and planned.notes.dropped:  # carried out before, up to the checkpoint
-        return CommitOutcome(CommitResult.DONE, planned)
+    if current is not None and current.manifest.generation == decided.generation:
+        return CommitOutcome(CommitResult.DONE, decided)
+    if current is None and decided.notes.dropped:  # carried out before, up to the checkpoint
+        return CommitOutcome(CommitResult.DONE, decided)
     # Nobody can carry the decision out any more: what it refers to is gone for good.
-    needed = current.manifest.paths if current else frozenset()
-    clean_up(lake, place, files=planned.paths, keep=needed, checkpoint=decision.etag)
+    in_use = current.manifest.paths if current else frozenset()
+    clean_up(lake, place, files=decided.paths, keep=in_use, checkpoint=decision.etag)
     if current is None:
         raise LostRace(
             f"The manifest of {place} was removed while its successor was being written."

@@ -25,7 +25,8 @@ class LateRows(NamedTuple):
 
     :ivar margin_rows: rows whose cursor lies before the boundary.
     :ivar late_rows: those of them that the partition before does not have.
-    :ivar latest_late_s: how many seconds before the boundary the earliest of those lies.
+    :ivar latest_late_s: how many seconds, or numbers, before the boundary the earliest of those
+        lies.
     """
 
     margin_rows: int
@@ -54,7 +55,7 @@ def alive(
     """For each row, whether it is neither a tombstone nor a key that a sweep found gone.
 
     :param tombstones: keep rows with ``_deleted`` all the same.
-    :param gone: keys and ``_swept_at``; a row that was extracted after that has come back.
+    :param deletions: keys and ``_swept_at``; a row that was extracted after that has come back.
     """
     keep: pa.Array = pa.repeat(pa.scalar(True), rows.num_rows)
     if DELETED in rows.column_names and not tombstones:
@@ -72,7 +73,7 @@ def alive(
 
 
 def lateness(
-    margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime
+    margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime | int
 ) -> LateRows:
     """Count late rows.
 
@@ -90,12 +91,17 @@ def lateness(
     late = margin.join(before, keys=columns, join_type="left anti")
     if not late.num_rows:
         return LateRows(margin.num_rows, 0, None)
-    earliest = _instant(pc.min(late[cursor]))
-    return LateRows(margin.num_rows, late.num_rows, (boundary - earliest).total_seconds())
+    least = pc.min(late[cursor])
+    if isinstance(boundary, int):
+        return LateRows(margin.num_rows, late.num_rows, float(boundary - least.as_py()))
+    late_s = (boundary - _instant(least)).total_seconds()
+    return LateRows(margin.num_rows, late.num_rows, late_s)
 
 
-def cursor_value(instant: datetime, kind: pa.DataType) -> pa.Scalar:
-    """An instant as a value of a cursor column: an instant, a date, or unix seconds."""
+def cursor_value(instant: datetime | int, kind: pa.DataType) -> pa.Scalar:
+    """A bound in a cursor column: a number, or an instant as one, as a date, or as seconds."""
+    if isinstance(instant, int):
+        return pa.scalar(instant).cast(kind)
     if pa.types.is_timestamp(kind):
         utc = pa.scalar(instant.astimezone(UTC), INSTANT)
         return utc.cast(pa.timestamp("us", tz=kind.tz)).cast(kind, safe=False)
@@ -120,7 +126,7 @@ def _instant(value: pa.Scalar) -> datetime:
 def _typed_as(other: pa.Table, like: pa.Table) -> pa.Table:
     # Joins want equal types, and one partition's int may be the next one's double.
     for i, field in enumerate(other.schema):
-        wanted = like.schema.field(field.name).type if field.name in like.column_names else None
-        if wanted is not None and wanted != field.type:
-            other = other.set_column(i, field.name, other.column(i).cast(wanted, safe=False))
+        like_type = like.schema.field(field.name).type if field.name in like.column_names else None
+        if like_type is not None and like_type != field.type:
+            other = other.set_column(i, field.name, other.column(i).cast(like_type, safe=False))
     return other

@@ -30,6 +30,7 @@ from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody, ThrottledInBody
 from pipeline.errors import AuthError, ConfigError, ContractBroken, HeadraceError, RequestRefused
 from pipeline.http.network import Proxies, tls_context
+from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import Breaker, BreakerState
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
@@ -378,7 +379,8 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
     limits = source.lanes.limits
     wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
-    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
+    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
+    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s, body_limit)
     sender = LaneSender(source, transport, open_budget)
     try:
         try:

@@ -12,7 +12,7 @@ stage   ``Attempt``                  files on S3, unseen, with a checkpoint to r
 commit  ``StagedPartition.commit``   read back, verified, and shown all at once
 ======= ============================ ==============================================================
 
-``stage`` goes all of it but the commit, so that the next partition may be staged meanwhile.
+``stage`` does all of it but the commit, so that the next partition may be staged meanwhile.
 Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
 """
 
@@ -88,7 +88,7 @@ async def stage(
     opened = await asyncio.to_thread(
         open_partition, run, endpoint, partition, previous_in_run=previous_in_run
     )
-    before = await asyncio.to_thread(
+    of_previous = await asyncio.to_thread(
         validators_of_previous,
         run,
         endpoint,
@@ -97,7 +97,7 @@ async def stage(
         previous_in_run=previous_in_run,
     )
     followed = await asyncio.to_thread(_is_followed, run, endpoint, partition, next_in_run)
-    stager = _Stager(run, endpoint, partition, opened, reading, before, may_fail=not followed)
+    stager = _Stager(run, endpoint, partition, opened, reading, of_previous, may_fail=not followed)
     return await stager.run(began)
 
 
@@ -120,16 +120,19 @@ class _Stager:
         partition: str,
         opened: OpenedPartition,
         reading: ExtractionProgress,
-        before: Mapping[str, Any],
+        of_previous: Mapping[str, Any],
         *,
         may_fail: bool = True,
     ) -> None:
-        """:param may_fail: a value that fails is read again by the partition after this one."""
+        """:param of_previous: what ``validators_of_previous`` says of a conditional request.
+        :param may_fail: a value that fails is read again by the partition after this one.
+        """
         self._selection, attempt = opened.values, opened.attempt
         self._may_fail = may_fail
-        self._before = before
+        self._of_previous = of_previous
         self._extra: dict[str, Any] = {}
         self._filtered = 0
+        self._chain_began: int | None = None  # the page count; None: resumed behind its first page
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._reading = attempt, reading
         self._window = attempt.window
@@ -138,20 +141,23 @@ class _Stager:
         where = f"{run.source.source}/{endpoint}"
         shape = shape_of(self._spec, run.source.limits.max_body_bytes)
         self._reader = self._spec.format.decoder(shape, self._known(), label=where)
-        self._pages = PageFetcher(
-            run.sender,
-            run.source,
-            endpoint,
-            self._window,
-            self._reader,
-            self._sent,
-            began=run.now(),
-            newest_first=self._came_newest_first(),
-        )
+        self._pages = self._fetcher()
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
         self._values = self._with_windows()
+
+    def _fetcher(self) -> PageFetcher:
+        return PageFetcher(
+            self._run.sender,
+            self._run.source,
+            self._endpoint,
+            self._window,
+            self._reader,
+            self._sent,
+            began=self._run.now(),
+            newest_first=self._came_newest_first(),
+        )
 
     def _with_windows(self) -> tuple[PartitionValue, ...]:
         """The values that the partition is read for, each from its watermark on, in groups."""
@@ -183,7 +189,7 @@ class _Stager:
             await self._start_over()
         else:
             if position is None:
-                self._pages.ask_if_changed(self._before.get("validators", {}))
+                self._pages.ask_if_changed(self._of_previous.get("validators", {}))
             await self._read_from(position)
         return StagedPartition(
             run=self._run,
@@ -218,11 +224,17 @@ class _Stager:
     async def _begin_anew(self, error: PageTokenDead) -> None:
         """Read a chain whose token has expired from its first page, a few times.
 
+        If it is the first page that is refused, the bookmark of the partition before has expired:
+        all is read.
+
         :raises RequestRefused: the next tokens expire before the end, too.
         """
         for _ in range(_MOST_CHAINS - 1):
+            forgets = self._bookmark_is_dead
+            if forgets:
+                self._forget_bookmark()
             try:
-                return await self._start_over(error)
+                return await self._start_over(None if forgets else error)
             except PageTokenDead as another:
                 error = another
         raise RequestRefused(
@@ -231,6 +243,28 @@ class _Stager:
             "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
             error.status,
         )
+
+    @property
+    def _bookmark_is_dead(self) -> bool:
+        """Whether the chain that has just failed began with the bookmark, and had no page."""
+        span = self._window.bookmarks
+        began_there = self._chain_began == self._reading.pages
+        return began_there and span is not None and span.start is not None and not span.expired
+
+    def _forget_bookmark(self) -> None:
+        span, cursor = self._window.bookmarks, self._spec.bookmark
+        if span is None or cursor is None:
+            return
+        log.warning(
+            "%s/%s %s: the %s of %s has expired; all is read, and what is gone is recorded",
+            self._run.source.source,
+            self._endpoint,
+            self._partition,
+            cursor.noun,
+            span.partition,
+        )
+        self._window = replace(self._window, bookmarks=replace(span, expired=True))
+        self._pages = self._fetcher()
 
     @property
     def _resumable(self) -> bool:
@@ -276,7 +310,7 @@ class _Stager:
         """Drop what is staged once the first page came: if that is refused too, all of it stays."""
         async with aclosing(pages):
             first = await anext(pages, None)
-            await asyncio.to_thread(self._attempt.start_over)
+            await asyncio.to_thread(self._attempt.start_over, self._window)
             if first is not None:
                 yield first
                 async for batch in pages:
@@ -285,6 +319,7 @@ class _Stager:
     async def _read_pages(
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
+        self._chain_began = self._reading.pages if position is None else None
         extraction = self._extraction()
         extraction.progress = self._reading
         pages = extraction.run(position)
@@ -311,7 +346,7 @@ class _Stager:
             async for batch in batches:
                 buffer.add(self._landing_rows(batch))
                 self._check_max_rows()
-                await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                await asyncio.sleep(0)  # pages that are there already must not hold the loop up
                 if buffer.is_full:
                     await self._landing.end(buffer, self._counters())
                 elif buffer.is_group:
@@ -343,6 +378,8 @@ class _Stager:
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._reading.proof_basis.value
+        if self._reading.bookmark is not None:
+            self._extra["bookmark"] = self._reading.bookmark
         if self._pages.naive_columns:
             self._extra["naive_columns"] = sorted(self._pages.naive_columns)
         if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
@@ -356,7 +393,7 @@ class _Stager:
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
         if self._pages.not_modified:
-            self._extra |= {**self._before, "not_modified": True}
+            self._extra |= {**self._of_previous, "not_modified": True}
         else:
             self._extra |= self._pages.feed_facts()
 
