@@ -478,8 +478,7 @@ class StagedPartition:
             for name in map(str, self._listed or ())
             if name.endswith(f"/{EVERY}")
         )
-        gone = self._gone_values(newest)
-        return [name for name in gone if not name.startswith(unknown)]
+        return [name for name in self._gone_values(newest) if not name.startswith(unknown)]
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""
