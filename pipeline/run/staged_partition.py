@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.aws.regions import EVERY
 from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import describe
@@ -36,6 +35,7 @@ from pipeline.partitions.window import Window, falls_short
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
+from pipeline.run.kept_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
@@ -89,10 +89,6 @@ _NO_VALUES = (
 _GONE_VALUES = (
     "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
     "are lost to a day that is materialized again"
-)
-_GONE_LANES = (
-    "no longer among the lanes: {}. Their rows are not in this partition. Has the account left, or "
-    "has it switched the region off?"
 )
 _TAIL = (
     "rows are added faster than their end can be confirmed: all rows that were there when the "
@@ -436,7 +432,7 @@ class StagedPartition:
             filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
             return _NO_VALUES.format(above, filtered)
         if gone_lanes := self._gone_lanes(newest):
-            return _GONE_LANES.format(_few(gone_lanes))
+            return GONE_LANES.format(_few(gone_lanes))
         if self.window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
             rows, before = self.attempt.staged_rows, newest.rows
             return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
@@ -467,18 +463,10 @@ class StagedPartition:
         return {**notes, **summary} if worth else {}
 
     def _gone_lanes(self, newest: Manifest | None) -> list[str]:
-        """The lanes of the newest partition that there are no more.
-
-        An account whose regions are not known has one lane in their place.
-        """
+        """The lanes of the newest partition that there are no more."""
         if self._spec.each is None or not self._spec.each.found_in_run:
             return []
-        unknown = tuple(
-            name.removesuffix(EVERY)
-            for name in map(str, self._listed or ())
-            if name.endswith(f"/{EVERY}")
-        )
-        return [name for name in self._gone_values(newest) if not name.startswith(unknown)]
+        return without_unknown_regions(self._gone_values(newest), self._listed or ())
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""
