@@ -35,8 +35,8 @@ from pipeline.partitions.window import Window, falls_short
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
-from pipeline.run.kept_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.resume import behind_of, of_this_yaml
+from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
     Check,
