@@ -5,8 +5,8 @@ an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets o
 gone), ``not_loaded`` (what is shown of a source that can't be loaded), all together in
 ``source_definitions``, and as Dagster's components in ``component``. A step: ``executors`` (its
 process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
-``settings_seen`` (whether it has the settings of the process that planned it), ``step`` (the engine
-inside it), ``progress`` and ``counters`` (while it runs), ``materializations`` (what Dagster
+``settings_digests`` (whether it has the settings of the process that planned it), ``step`` (the
+engine inside it), ``progress`` and ``counters`` (while it runs), ``materializations`` (what Dagster
 records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``), ``failures``
 (how it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sync``
 (tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat`` has all that rests on

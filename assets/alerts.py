@@ -240,11 +240,11 @@ def alert_of_assets(keys: Sequence[str], ui: str | None) -> Alert:
     """The alert of assets that have become out of date."""
     named = "\n".join(keys[:_MOST_NAMED])
     more = len(keys) - _MOST_NAMED
-    one = len(keys) == 1
+    is_single = len(keys) == 1
     return Alert(
         "out_of_date",
-        f"Headrace: {keys[0] if one else f'{len(keys)} assets'} "
-        f"{'is' if one else 'are'} out of date",
+        f"Headrace: {keys[0] if is_single else f'{len(keys)} assets'} "
+        f"{'is' if is_single else 'are'} out of date",
         named + (f"\nand {more} more" if more > 0 else ""),
         f"{ui}/assets" if ui else None,
         {"assets": [*keys]},

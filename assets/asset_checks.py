@@ -91,12 +91,12 @@ def check_results(
     selected = {k.name for k in context.selected_asset_check_keys if k.asset_key == key}
     if not selected:
         return []
-    found = all_checks(source, lake, endpoint, results)
+    results_of_all = all_checks(source, lake, endpoint, results)
     if only_selected:
-        return [each for each in found if each.check_name in selected]
+        return [each for each in results_of_all if each.check_name in selected]
     return [
         each
-        for each in found
+        for each in results_of_all
         if each.check_name in selected
         or not each.passed
         or dg.AssetCheckKey(key, str(each.check_name)) not in passed
@@ -208,7 +208,7 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
     calendar = source.calendar
     listed = list(lake.list(f"{source.source}/{endpoint}/"))
     manifests = read_all(lake, source.source, endpoint, listed, save=True)
-    found = [each.manifest for place, each in sorted(manifests.committed.items(), key=_by_name)]
+    in_lake = [each.manifest for place, each in sorted(manifests.committed.items(), key=_by_name)]
     committed = sorted(p.partition for p in (*manifests.committed, *manifests.refused))
     keys = [key for key in committed if calendar.has(key)]
     missing = missing_partitions(source, endpoint, keys)
@@ -222,10 +222,10 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
             "from before it"
         )
     newest = {*keys[-_NEWEST:]}
-    near = [manifest for manifest in found if manifest.partition in newest]
+    near = [manifest for manifest in in_lake if manifest.partition in newest]
     gap_sentences = list(gaps(source, endpoint, near))
     damage = [str(error) for error in manifests.refused.values()]
-    damage += map(mend, damaged_files(lake, found, listed))
+    damage += map(mend, damaged_files(lake, in_lake, listed))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="coverage",
@@ -255,5 +255,7 @@ def missing_partitions(source: Source, endpoint: str, committed: Collection[str]
     """
     if not committed or not source.incremental(endpoint):
         return []
-    there, calendar = set(committed), source.calendar
-    return [key for key in calendar.between(calendar.first, max(there)) if key not in there]
+    partitions, calendar = set(committed), source.calendar
+    return [
+        key for key in calendar.between(calendar.first, max(partitions)) if key not in partitions
+    ]

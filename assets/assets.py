@@ -12,7 +12,7 @@ from assets.compat import BackfillPolicy, kept_connections
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
 from assets.heartbeat import heartbeat
-from assets.settings_seen import TAG, other_settings, settings_tag
+from assets.settings_digests import TAG, other_settings, settings_tag
 from assets.specs import asset_spec
 from assets.step import Step
 from pipeline.config.source import Source

@@ -193,7 +193,7 @@ def _bar_chart(
     values: Mapping[str, int],
     late: Mapping[str, int],
     words: Callable[[Sequence[str]], str],
-    one: Callable[[float], str],
+    size_of: Callable[[float], str],
 ) -> str:
     """:param words: the sum of partitions. :param one: the size of one bar."""
 
@@ -202,7 +202,7 @@ def _bar_chart(
         others = max((values.get(key, 0) for key in keys if key != baseline), default=0)
         top, beyond = max([*(values.get(key, 0) for key in keys), 1]), ""
         if baseline in keys and others and values.get(baseline, 0) > _TALL * others:
-            top, beyond = others, f"; the baseline, {one(values[baseline])}, goes beyond it"
+            top, beyond = others, f"; the baseline, {size_of(values[baseline])}, goes beyond it"
         step = max(3, min(_WIDEST, _WIDTH // len(keys)))
         heights = [min(top, values.get(key, 0)) for key in keys]
         lates = [min(top, late.get(key, 0)) for key in keys]
@@ -211,7 +211,7 @@ def _bar_chart(
             parts.append(_bars(lates, top, step, 0, _PLOT, "darkorange", least=4, gaps=gaps))
         parts.append(f"<path stroke='gray' d='M0,{_PLOT + 1}h{step * len(keys)}'/>")
         span = keys[0] if len(keys) == 1 else f"{keys[0]} … {keys[-1]}"
-        caption = f"{span}: {words(keys)}\n\nfull height: {one(top)}{beyond}"
+        caption = f"{span}: {words(keys)}\n\nfull height: {size_of(top)}{beyond}"
         return _markdown(what, step * len(keys), _PLOT + 2, parts, caption)
 
     return _first_that_fits(drawn(most, gaps) for most in _FEWER for gaps in (True, False))

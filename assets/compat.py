@@ -76,8 +76,8 @@ def names_a_partition(arguments: Sequence[str]) -> bool:
     """
     commands = ("asset", "materialize"), ("launch",)
     words = [word for word in arguments[1:] if not word.startswith("-")]
-    given = any(word.startswith("--partition") for word in arguments)
-    return given and any(tuple(words[: len(command)]) == command for command in commands)
+    is_named = any(word.startswith("--partition") for word in arguments)
+    return is_named and any(tuple(words[: len(command)]) == command for command in commands)
 
 
 @contextmanager
@@ -207,14 +207,14 @@ def _latest_materialization(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, key: dg.AssetKey | None
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
     assert key is not None
-    found = context.instance.fetch_materializations(AssetRecordsFilter(key), limit=1).records
+    records = context.instance.fetch_materializations(AssetRecordsFilter(key), limit=1).records
     return (
         AssetCheckEvaluationTargetMaterializationData(
-            storage_id=found[0].storage_id,
-            run_id=found[0].event_log_entry.run_id,
-            timestamp=found[0].timestamp,
+            storage_id=records[0].storage_id,
+            run_id=records[0].event_log_entry.run_id,
+            timestamp=records[0].timestamp,
         )
-        if found
+        if records
         else None
     )
 
@@ -224,9 +224,9 @@ def last_passed(
 ) -> set[dg.AssetCheckKey]:
     """Those checks whose latest execution has passed."""
     storage = instance.event_log_storage
-    found = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
+    records = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
     done = AssetCheckExecutionRecordStatus.SUCCEEDED
-    return {key for key, record in found.items() if record.status is done}
+    return {key for key, record in records.items() if record.status is done}
 
 
 def planned_op_tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
@@ -254,8 +254,10 @@ def has_check_results(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bo
 def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
     """By partition, the generation that its latest materialization is of; of others nothing."""
     kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-    found = instance.event_log_storage.get_latest_tags_by_partition(key, kind, [GENERATION_TAG])
-    return {partition: tags[GENERATION_TAG] for partition, tags in found.items()}
+    tags_by_partition = instance.event_log_storage.get_latest_tags_by_partition(
+        key, kind, [GENERATION_TAG]
+    )
+    return {partition: tags[GENERATION_TAG] for partition, tags in tags_by_partition.items()}
 
 
 def recorded_generation(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
@@ -269,7 +271,7 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
     """The ids of all runs that have not ended, and of the runs that they continue."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
     runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
-    return {found for run in runs for found in (run.run_id, run.root_run_id) if found}
+    return {run_id for run in runs for run_id in (run.run_id, run.root_run_id) if run_id}
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:

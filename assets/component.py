@@ -111,9 +111,11 @@ class SourceComponent(dg.Component):
         cls, attributes: BaseModel | None, context: dg.ComponentLoadContext
     ) -> "SourceComponent":
         """The component. :raises DagsterInvalidDefinitionError: what is wrong in the YAML."""
-        given = attributes if isinstance(attributes, SourceAttributes) else SourceAttributes()
+        of_component = (
+            attributes if isinstance(attributes, SourceAttributes) else SourceAttributes()
+        )
         try:
-            return cls(_source(given, Path(context.path)))
+            return cls(_source(of_component, Path(context.path)))
         except ConfigError as error:
             raise dg.DagsterInvalidDefinitionError(str(error)) from None
 
@@ -142,11 +144,11 @@ class OperationsComponent(dg.Component):
         )
 
 
-def _source(given: SourceAttributes, folder: Path) -> Source:
-    if given.file:
-        return load_source(folder / given.file, os.environ)
+def _source(of_component: SourceAttributes, folder: Path) -> Source:
+    if of_component.file:
+        return load_source(folder / of_component.file, os.environ)
     file = folder / "defs.yaml" if folder.is_dir() else folder
-    text = attributes_of(file, str((given.model_extra or {}).get("source", "")))
+    text = attributes_of(file, str((of_component.model_extra or {}).get("source", "")))
     return source_of_text(str(file), text, os.environ)
 
 

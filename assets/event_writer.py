@@ -18,8 +18,8 @@ import dagster as dg
 
 from assets.compat import log_checks, log_materializations
 
-FURTHER = "\n· "
-"""Before the second and each further line of an entry of the log."""
+LINE_BREAK = "\n· "
+"""Between two lines of one entry of the log: the demo's screen shows those that begin so."""
 _MOST_TOGETHER = 100
 _PREPARED_AT_ONCE = 4
 
@@ -153,6 +153,6 @@ def in_groups(events: Sequence[Event]) -> list[list[Event]]:
         else:
             made.append(event)
     lines: list[list[Event]] = [
-        [LogLine(FURTHER.join(texts), level)] for level, texts in levels.items()
+        [LogLine(LINE_BREAK.join(texts), level)] for level, texts in levels.items()
     ]
     return [*lines, *([made] if made else []), *checks]

@@ -49,18 +49,18 @@ def _load(reference: str) -> dg.ExecutorDefinition:
             f"`dagster_celery:celery_executor`, or `{NONE}`"
         )
     try:
-        found = getattr(import_module(module), attribute)
+        executor = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"HEADRACE_EXECUTOR is `{reference}`, which can't be loaded: {error}. Check: 1. the "
             "spelling; 2. that its package is installed wherever a run can start"
         ) from None
-    if not isinstance(found, dg.ExecutorDefinition):
+    if not isinstance(executor, dg.ExecutorDefinition):
         raise ConfigError(
-            f"HEADRACE_EXECUTOR is `{reference}`, a {type(found).__name__}: expected a Dagster "
+            f"HEADRACE_EXECUTOR is `{reference}`, a {type(executor).__name__}: expected a Dagster "
             "`ExecutorDefinition`"
         )
-    return found
+    return executor
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _validate(executor: dg.ExecutorDefinition, config: dict[str, Any], file: str
     try:
         dg.validate_run_config(nothing, {"execution": {"config": config}})
     except dg.DagsterInvalidConfigError as error:
-        reasons = "; ".join(one.message for one in error.errors)
+        reasons = "; ".join(problem.message for problem in error.errors)
         raise ConfigError(
             f"HEADRACE_EXECUTOR_CONFIG: {file} does not suit the executor: {reasons}"
         ) from None

@@ -59,10 +59,10 @@ def charts_of(source: Source, endpoint: str, lake: ObjectStore, now: datetime) -
     """
     try:
         listed = list(lake.list(manifests_folder(source.source, endpoint)))
-        found = read_all(lake, source.source, endpoint, listed[-MOST_PARTITIONS:])
+        read = read_all(lake, source.source, endpoint, listed[-MOST_PARTITIONS:])
     except HeadraceError:
         return {}
-    manifests = [each.manifest for each in found.committed.values()]
+    manifests = [each.manifest for each in read.committed.values()]
     counts_missing = source.incremental(endpoint)
     axis = PartitionAxis.of(source.calendar, manifests, now, counts_missing=counts_missing)
     drawn = {
@@ -150,25 +150,25 @@ def _lanes(values: Mapping[str, Any]) -> dict[str, Any]:
     """The metadata of lanes: their outcomes, by reason, and each lane without rows."""
     if "lanes" not in values:
         return {}
-    found: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
+    entries: dict[str, Any] = {f"lanes_{name}": n for name, n in values["lanes"].items()}
     if values["reasons"]:
         named = [
             {"outcome": outcome, "reason": code, "lanes": n}
             for outcome, code, n in values["reasons"]
         ]
-        found["lanes_by_reason"] = table(named)
+        entries["lanes_by_reason"] = table(named)
     if values["failures"]:
-        found["lanes_without_rows"] = table(
+        entries["lanes_without_rows"] = table(
             [_lane(each) for each in values["failures"]], cell_chars=_SENTENCE_CHARS
         )
-    return found
+    return entries
 
 
 def _lane(failure: Mapping[str, Any]) -> dict[str, Any]:
     account, _, region = str(failure["parent"]).partition("/")
     outcome = failure.get("outcome", "failed")
-    said = {"account": account, "region": region, "outcome": outcome}
-    return {**said, "reason": failure["kind"], "sentence": failure["reason"]}
+    lane = {"account": account, "region": region, "outcome": outcome}
+    return {**lane, "reason": failure["kind"], "sentence": failure["reason"]}
 
 
 def proof_in_words(manifest: Manifest) -> str:

@@ -87,14 +87,14 @@ def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bo
     stats = client.budget.stats
     share = f"{stats.share_used:.0%} of the budget, " if limited else ""
     rate = rows / passed_s if passed_s else 0.0
-    left = (total - rows) / rate if rate and total > rows else 0.0
+    left_s = (total - rows) / rate if rate and total > rows else 0.0
     return (
         f"{rows:,} of {counted(total, 'row')}, {rate:,.0f} rows/s, "
         f"{_values(outcome)}"
         f"{counted(stats.requests, 'request')}, "
         f"{share}{stats.throttled} throttled, "
         f"{counted(len(outcome.results), 'partition')} committed"
-        + (f", about {left:,.0f} s left" if left >= 1 else "")
+        + (f", about {left_s:,.0f} s left" if left_s >= 1 else "")
         + (f", breaker {client.breaker_state}" if client.breaker_state != "closed" else "")
     )
 

@@ -54,11 +54,11 @@ class Beat:
     description="Ends runs whose process or machine is gone; the daemon starts them again",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    here = context.code_location_origin
+    own_location = context.code_location_origin
     local = type(context.instance.run_launcher) is dg.DefaultRunLauncher
     ended = 0
-    if here is not None and local:
-        for run, pid in _without_process(context.instance, here.location_name):
+    if own_location is not None and local:
+        for run, pid in _without_process(context.instance, own_location.location_name):
             context.instance.report_run_failed(
                 run, f"The process of this run (pid {pid}) is gone, and its code server with it"
             )
@@ -77,9 +77,9 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         origin = now.remote_job_origin
         if (
             local
-            and here is not None
+            and own_location is not None
             and origin is not None
-            and origin.location_name == here.location_name
+            and origin.location_name == own_location.location_name
         ):
             _kill(context.instance, run_id)
     context.update_cursor(json.dumps(silent))
@@ -114,18 +114,18 @@ def oldest_beat(instance: dg.DagsterInstance, run_id: str) -> Beat | None:
     newest_first = instance.get_records_for_run(
         run_id, of_type=kinds, limit=_LOOKED_BACK, ascending=False
     )
-    seen: set[str] = set()
-    found: Beat | None = None
+    steps: set[str] = set()
+    oldest: Beat | None = None
     for record in newest_first.records:
         event = record.event_log_entry.dagster_event
-        if event is None or event.step_key is None or event.step_key in seen:
+        if event is None or event.step_key is None or event.step_key in steps:
             continue
         if event.event_type in _ENDS_OF_STEPS:
-            seen.add(event.step_key)
+            steps.add(event.step_key)
         elif MARK in event.engine_event_data.metadata:
-            seen.add(event.step_key)
-            found = Beat(event.step_key, record.storage_id)
-    return found
+            steps.add(event.step_key)
+            oldest = Beat(event.step_key, record.storage_id)
+    return oldest
 
 
 def _kill(instance: dg.DagsterInstance, run_id: str) -> None:

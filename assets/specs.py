@@ -107,10 +107,12 @@ def _metadata(source: Source, name: str, lake_url: str | None) -> dict[str, Any]
         metadata["dagster/uri"] = f"{lake_url.rstrip('/')}/{source.source}/{name}/"
     if source.origin is not None:
         file = str(Path(source.origin.file).resolve())
-        here = dg.LocalFileCodeReference(
+        reference = dg.LocalFileCodeReference(
             file_path=file, line_number=source.origin.lines[name], label="the YAML"
         )
-        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(code_references=[here])
+        metadata["dagster/code_references"] = dg.CodeReferencesMetadataValue(
+            code_references=[reference]
+        )
     return metadata
 
 

@@ -51,10 +51,10 @@ class SyncConfig(dg.Config):
 
 
 @dataclass
-class Told:
+class LakeComparison:
     """The result of one endpoint.
 
-    :ivar told: partitions that Dagster did not know at their generation.
+    :ivar to_record: partitions that Dagster did not know at their generation.
     :ivar known: how many it did know.
     :ivar in_work: of runs that are going on, which record them themselves.
     :ivar only_in_dagster: partitions that Dagster knows and the lake does not have.
@@ -63,7 +63,7 @@ class Told:
     :ivar newest: the newest committed partition that no run is at work on.
     """
 
-    told: list[Manifest] = field(default_factory=list)
+    to_record: list[Manifest] = field(default_factory=list)
     known: int = 0
     in_work: int = 0
     only_in_dagster: list[str] = field(default_factory=list)
@@ -96,14 +96,17 @@ def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
         with heartbeat(context):
             try:
                 opened = lake.open()
-                done = [one for source in chosen for one in _sync(context, source, opened)]
+                done = [report for source in chosen for report in _sync(context, source, opened)]
             except HeadraceError as error:
                 end(context, report_of_error(error, context.retry_number + 1))
-        told, known = sum(len(one.told) for one in done), sum(one.known for one in done)
-        context.log.info(
-            f"{counted(told, 'partition')} told, {counted(known, 'partition')} known before"
+        n_recorded, known = (
+            sum(len(report.to_record) for report in done),
+            sum(report.known for report in done),
         )
-        context.add_output_metadata({"told": told, "known_before": known})
+        context.log.info(
+            f"{counted(n_recorded, 'partition')} told, {counted(known, 'partition')} known before"
+        )
+        context.add_output_metadata({"told": n_recorded, "known_before": known})
 
     @dg.job(
         name=name,
@@ -115,13 +118,15 @@ def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
     return sync
 
 
-def _sync(context: dg.OpExecutionContext, source: Source, lake: ObjectStore) -> Iterator[Told]:
+def _sync(
+    context: dg.OpExecutionContext, source: Source, lake: ObjectStore
+) -> Iterator[LakeComparison]:
     for name in source.endpoints:
         done = compare(context.instance, source, name, lake)
         _tell(context, source, name, lake, done)
-        if done.told or done.in_work:
+        if done.to_record or done.in_work:
             context.log.info(
-                f"{source.source}/{name}: {counted(len(done.told), 'partition')} told, "
+                f"{source.source}/{name}: {counted(len(done.to_record), 'partition')} told, "
                 f"{done.known:,} known before, {done.in_work:,} left to the runs that record them"
             )
         for sentence in _warnings(source, name, lake, done):
@@ -129,27 +134,29 @@ def _sync(context: dg.OpExecutionContext, source: Source, lake: ObjectStore) -> 
         yield done
 
 
-def compare(instance: dg.DagsterInstance, source: Source, endpoint: str, lake: ObjectStore) -> Told:
+def compare(
+    instance: dg.DagsterInstance, source: Source, endpoint: str, lake: ObjectStore
+) -> LakeComparison:
     """The events of an endpoint to record, in order of its partitions. None is recorded yet.
 
     The lake is read first. A run that commits after that is either in work or known.
     """
     listed = list(lake.list(manifests_folder(source.source, endpoint)))
-    found = read_all(lake, source.source, endpoint, listed, save=True)
-    result = Told(refused=[str(error) for error in found.refused.values()])
-    places = sorted(found.committed, key=lambda place: place.partition)
+    committed_of = read_all(lake, source.source, endpoint, listed, save=True)
+    result = LakeComparison(refused=[str(error) for error in committed_of.refused.values()])
+    places = sorted(committed_of.committed, key=lambda place: place.partition)
     in_work, key = unfinished_runs(instance), asset_key(source, endpoint)
     if source.incremental(endpoint):
         recorded: dict[str | None, str] = dict(recorded_generations(instance, key).items())
         result.outside = [p.partition for p in places if not source.calendar.has(p.partition)]
-        there = {place.partition for place in (*places, *found.refused)}
-        result.only_in_dagster = sorted(k for k in recorded if k and k not in there)
+        in_lake = {place.partition for place in (*places, *committed_of.refused)}
+        result.only_in_dagster = sorted(k for k in recorded if k and k not in in_lake)
         places = [place for place in places if source.calendar.has(place.partition)]
     else:  # Dagster knows no partitions of a snapshot: the newest one is its state
         recorded = {None: recorded_generation(instance, key)}
         places = places[-1:]
     for place in places:
-        manifest = found.committed[place].manifest
+        manifest = committed_of.committed[place].manifest
         known = recorded.get(place.partition if source.incremental(endpoint) else None, "")
         if manifest.run_id in in_work:
             result.in_work += 1
@@ -158,7 +165,7 @@ def compare(instance: dg.DagsterInstance, source: Source, endpoint: str, lake: O
         if known == manifest.generation or not _still_there(lake, place, manifest, known):
             result.known += 1
         else:
-            result.told.append(manifest)
+            result.to_record.append(manifest)
     return result
 
 
@@ -174,10 +181,14 @@ def _still_there(lake: ObjectStore, place: PartitionPaths, manifest: Manifest, k
 
 
 def _tell(
-    context: dg.OpExecutionContext, source: Source, name: str, lake: ObjectStore, done: Told
+    context: dg.OpExecutionContext,
+    source: Source,
+    name: str,
+    lake: ObjectStore,
+    done: LakeComparison,
 ) -> None:
     """Materializations, then the checks: of what is told, or never recorded of what is known."""
-    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in done.told]
+    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in done.to_record]
     made = [materialization_of(result, source, lake) for result in results]
     for first in range(0, len(made), _TOGETHER):
         log_materializations(context, made[first : first + _TOGETHER])
@@ -188,7 +199,7 @@ def _tell(
         log_checks(context, all_checks(source, lake, name, results))
 
 
-def _warnings(source: Source, name: str, lake: ObjectStore, done: Told) -> Iterator[str]:
+def _warnings(source: Source, name: str, lake: ObjectStore, done: LakeComparison) -> Iterator[str]:
     of = f"{source.source}/{name}"
     yield from done.refused
     if done.only_in_dagster:

@@ -1,6 +1,7 @@
 """``./headrace COMMAND``: the arguments, and which module does the work."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,16 +13,17 @@ from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import HeadraceError
 from pipeline.lake.stores.base import ObjectStore, open_lake
+from pipeline.run.deletions import SweptKeys, keys_of_sweep, recorded_sweeps
 
 _LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. :return: its exit code."""
-    given = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = given.run
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = args.run
     try:
-        return run(given)
+        return run(args)
     except (HeadraceError, LocalError) as error:
         print(f"headrace: {error}", file=sys.stderr)
         return 2
@@ -49,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--all", action="store_true", help="every partition")
     verb.add_argument("--json", action="store_true", help="the manifests, one JSON object a line")
     verb.set_defaults(
-        run=lambda given: lake_table.show(
-            opened_lake(), given.what, None if given.all else given.last, as_json=given.json
+        run=lambda args: lake_table.show(
+            opened_lake(), args.what, None if args.all else args.last, as_json=args.json
         )
     )
 
@@ -66,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--json", action="store_true", help="one JSON object a row")
     verb.add_argument("--parquet", metavar="FILE", help="into a Parquet file")
     verb.set_defaults(
-        run=lambda given: query.run(
-            opened_lake(), given.sql, csv=given.csv, as_json=given.json, parquet=given.parquet
+        run=lambda args: query.run(
+            opened_lake(), args.sql, csv=args.csv, as_json=args.json, parquet=args.parquet
         )
     )
 
@@ -85,16 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.set_defaults(run=_load)
 
-    verb = _verb(
-        verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
-    )
-    verb.add_argument("what", metavar="SOURCE/ENDPOINT")
-    verb.set_defaults(run=lambda given: dagster_runs.sweep(given.what))
-
+    _add_sweep(verbs)
     _add_backfill(verbs)
     _add_sync(verbs)
     _add_state(verbs)
     return parser
+
+
+def _add_sweep(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _verb(
+        verbs, "sweep", "record the keys that are gone from the API", "sweep shop/customers"
+    )
+    verb.add_argument("what", metavar="SOURCE/ENDPOINT")
+    verb.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output: how many keys are gone, and back",
+    )
+    verb.set_defaults(run=_sweep)
 
 
 def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -105,7 +115,7 @@ def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "sync igdb",
     )
     verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
-    verb.set_defaults(run=lambda given: dagster_runs.sync(given.source))
+    verb.set_defaults(run=lambda args: dagster_runs.sync(args.source))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -121,7 +131,7 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     verb.add_argument("what", nargs="?", default="", metavar="SOURCE[/ENDPOINT]")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
-    verb.set_defaults(run=lambda given: state.show(opened_lake(), given.what, as_json=given.json))
+    verb.set_defaults(run=lambda args: state.show(opened_lake(), args.what, as_json=args.json))
     for name, about, example, does in (
         (
             "drop",
@@ -148,23 +158,40 @@ def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verb.set_defaults(run=partial(_change, does))
 
 
-def _change(does: Callable[..., int], given: argparse.Namespace) -> int:
+def _change(does: Callable[..., int], args: argparse.Namespace) -> int:
     return does(
         opened_lake(),
-        given.what,
-        given.days,
-        yes=given.yes,
-        staged=given.staged,
-        as_json=given.json,
+        args.what,
+        args.days,
+        yes=args.yes,
+        staged=args.staged,
+        as_json=args.json,
     )
 
 
-def _load(given: argparse.Namespace) -> int:
-    days = dagster_runs.partitions_of(given.what, given.days)  # once: midnight may pass
-    code = dagster_runs.load(given.what, "...".join(days), quiet=given.json)
-    if code or not given.json:
+def _load(args: argparse.Namespace) -> int:
+    days = dagster_runs.partitions_of(args.what, args.days)  # once: midnight may pass
+    code = dagster_runs.load(args.what, "...".join(days), quiet=args.json)
+    if code or not args.json:
         return code
-    return lake_table.show(opened_lake(), given.what, None, as_json=True, between=days)
+    return lake_table.show(opened_lake(), args.what, None, as_json=True, between=days)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    if not args.json:
+        return dagster_runs.sweep(args.what)
+    lake = opened_lake()
+    source, _, endpoint = args.what.partition("/")
+    earlier = recorded_sweeps(lake, source, endpoint)
+    code = dagster_runs.sweep(args.what, quiet=True)
+    if code:
+        return code
+    later = [at for at in recorded_sweeps(lake, source, endpoint) if at not in earlier]
+    keys = keys_of_sweep(lake, source, endpoint, later[-1]) if later else SweptKeys(0, 0)
+    swept_at = later[-1] if later else None
+    names = {"source": source, "endpoint": endpoint, "swept_at": swept_at}
+    print(json.dumps({**names, "gone": keys.deleted, "back": keys.back}))
+    return 0
 
 
 def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -176,7 +203,14 @@ def _add_backfill(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     verb.add_argument("source", metavar="SOURCE")
     verb.add_argument("--days", required=True, metavar="A...B")
-    verb.set_defaults(run=lambda given: dagster_runs.backfill(given.source, given.days))
+    verb.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output: the backfill's id and job",
+    )
+    verb.set_defaults(
+        run=lambda args: dagster_runs.backfill(args.source, args.days, quiet=args.json)
+    )
 
 
 def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -190,7 +224,7 @@ def _add_verify(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     verb.add_argument("--partition", action="append", default=[], help="only this one (repeatable)")
     verb.add_argument("--json", action="store_true", help="one JSON object an endpoint")
     verb.set_defaults(
-        run=lambda given: verify(opened_lake(), given.what, given.partition, as_json=given.json)
+        run=lambda args: verify(opened_lake(), args.what, args.partition, as_json=args.json)
     )
 
 

@@ -24,18 +24,18 @@ def source_named(name: str) -> Source:
     """
     places = [_from_root(place) for place in Settings.read(os.environ).sources]
     names = {file: name_in(file) for file in files_in(places)}
-    found = [file for file, named in names.items() if named == name]
-    if not found:  # a name may also come from a setting
+    matching = [file for file, named in names.items() if named == name]
+    if not matching:  # a name may also come from a setting
         loaded = {source.source: source for source in load_all(places, os.environ).sources}
         if name in loaded:
             return loaded[name]
         where = ", ".join(f"`{place}`" for place in places)
         others = sorted(set(names.values()))
         raise ConfigError(f"there is no source `{name}` in {where}{near(name, others)}")
-    if len(found) > 1:
-        files = " and ".join(f"`{file}`" for file in found)
+    if len(matching) > 1:
+        files = " and ".join(f"`{file}`" for file in matching)
         raise ConfigError(f"{files} define the source `{name}`: give one another name")
-    return load_source(found[0])
+    return load_source(matching[0])
 
 
 def endpoint_named(what: str) -> Source:

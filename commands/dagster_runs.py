@@ -18,6 +18,7 @@ from local.process import LocalError
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 
+_LAUNCHED = re.compile(r"Launched backfill job `(?P<id>\w+)`")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
 
 
@@ -45,15 +46,18 @@ def load(what: str, days: str | None, *, quiet: bool = False) -> int:
     return _run(["asset", "materialize", "-f", "definitions.py", *chosen], quiet=quiet)
 
 
-def sweep(what: str) -> int:
-    """Materialize the asset of the keys that are gone. :return: 1 if the run failed."""
+def sweep(what: str, *, quiet: bool = False) -> int:
+    """Materialize the asset of the keys that are gone. :return: 1 if the run failed.
+
+    :param quiet: the log goes to standard error, line by line.
+    """
     if "/" not in what:
         raise ConfigError(f"sweep reads one endpoint: expected SOURCE/ENDPOINT, found `{what}`")
     chosen = ["--select", selection(f"{what}_gone")]
     source, endpoint = choice.endpoint_named(what), what.partition("/")[2]
     if not source.endpoints[endpoint].sweep:
         raise ConfigError(f"`{what}` has no sweep: say `sweep: true` in its YAML")
-    return _run(["asset", "materialize", "-f", "definitions.py", *chosen])
+    return _run(["asset", "materialize", "-f", "definitions.py", *chosen], quiet=quiet)
 
 
 def sync(source: str) -> int:
@@ -69,12 +73,25 @@ def sync(source: str) -> int:
         return _run(["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)])
 
 
-def backfill(source: str, days: str) -> int:
-    """Queue a run a partition of the source's job. :return: 1 if Dagster refused."""
+def backfill(source: str, days: str, *, quiet: bool = False) -> int:
+    """Queue a run a partition of the source's job. :return: 1 if Dagster refused.
+
+    :param quiet: one JSON object on standard output: ``backfill`` (its id, as
+        `dagster job backfill` and the UI name it), ``job``, ``first``, ``last``.
+    """
     known = choice.source_named(source)
     first, last = choice.partitions_chosen(known, days)
     job = f"{source}_{known.partitions.frequency}"
-    return _run(["job", "backfill", "-j", job, "--from", first, "--to", last, "--noprompt"])
+    queue = ["job", "backfill", "-j", job, "--from", first, "--to", last, "--noprompt"]
+    if not quiet:
+        return _run(queue)
+    log: list[str] = []
+    code = _run(queue, quiet=True, log=log)
+    if code == 0:
+        launched = _LAUNCHED.search("".join(log))
+        backfill_id = launched["id"] if launched else None
+        print(json.dumps({"backfill": backfill_id, "job": job, "first": first, "last": last}))
+    return code
 
 
 def selection(what: str) -> str:
@@ -87,14 +104,19 @@ def selection(what: str) -> str:
     return f'key:"{what}"' if "/" in what else f"group:{what}"
 
 
-def _run(arguments: Sequence[str], *, quiet: bool = False) -> int:
-    """Run Dagster; the folder of its log stays if that failed, since the message names it."""
+def _run(arguments: Sequence[str], *, quiet: bool = False, log: list[str] | None = None) -> int:
+    """Run Dagster; the folder of its log stays if that failed, since the message names it.
+
+    :param log: gets the text of the log of a run that succeeded.
+    """
     Settings.read(os.environ)
     screen = partial(dagster_cli.PlainScreen, sys.stderr) if quiet else None
     folder = Path(tempfile.mkdtemp(prefix="headrace-"))
-    log, failed = folder / "dagster.log", False
+    file, failed = folder / "dagster.log", False
     try:
-        seconds = dagster_cli.run(dagster_cli.dagster(*arguments), environment(), log, screen)
+        seconds = dagster_cli.run(dagster_cli.dagster(*arguments), environment(), file, screen)
+        if log is not None:
+            log.append(file.read_text(errors="replace"))
     except LocalError as error:
         failed = True
         print(f"headrace: {error}", file=sys.stderr)

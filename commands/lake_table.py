@@ -114,12 +114,12 @@ def committed_endpoints(
     """The partitions of each ``(source, endpoint)`` that have a manifest, in order."""
     source, _, endpoint = what.partition("/")
     prefix = f"{source}/{endpoint}/_manifests/" if endpoint else f"{source}/" if source else ""
-    found = defaultdict[tuple[str, str], list[str]](list)
+    by_endpoint = defaultdict[tuple[str, str], list[str]](list)
     for item in lake.list(prefix):
         place = paths_of_record(item.key)
         if place is not None and item.key == place.manifest:
-            found[place.source, place.endpoint].append(place.partition)
-    return {name: sorted(partitions) for name, partitions in found.items()}
+            by_endpoint[place.source, place.endpoint].append(place.partition)
+    return {name: sorted(partitions) for name, partitions in by_endpoint.items()}
 
 
 def table(manifests: Sequence[Manifest], now: datetime) -> Table:

@@ -60,10 +60,10 @@ def run(
             missing = isinstance(error, duckdb.CatalogException)
             strangers = _not_there(sql, known) if missing else []
             empty = "".join(f" {text}" for text in strangers)
-            said = _UNTRUE.sub("", str(error)) if strangers else str(error)
-            said = said.rstrip(".!")
+            reason = _UNTRUE.sub("", str(error)) if strangers else str(error)
+            reason = reason.rstrip(".!")
             raise ReadRefused(
-                f"DuckDB refused the query: {said}.{empty} Tables: {tables}"
+                f"DuckDB refused the query: {reason}.{empty} Tables: {tables}"
             ) from None
     return 0
 

@@ -40,24 +40,24 @@ def show(lake: ObjectStore, what: str, *, as_json: bool) -> int:
     :param what: ``source/endpoint``, ``source``, or all of the lake.
     :return: 1 if nothing is there.
     """
-    found = {name: states(lake, *name) for name in _endpoints(lake, what)}
-    found = {name: parts for name, parts in found.items() if parts}
+    by_endpoint = {name: states(lake, *name) for name in _endpoints(lake, what)}
+    by_endpoint = {name: parts for name, parts in by_endpoint.items() if parts}
     now = datetime.now(UTC)
     if as_json:
-        for (source, endpoint), parts in found.items():
+        for (source, endpoint), parts in by_endpoint.items():
             print(json.dumps({"source": source, "endpoint": endpoint} | _summary(parts)))
-    elif found:
+    elif by_endpoint:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in _COLUMNS:
             table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
-        for (source, endpoint), parts in found.items():
+        for (source, endpoint), parts in by_endpoint.items():
             table.add_row(f"{source}/{endpoint}", *_cells(parts))
         _console().print(table)
-        for part in in_use([each for parts in found.values() for each in parts]):
+        for part in in_use([each for parts in by_endpoint.values() for each in parts]):
             print(f"{part.place}: {part.work_text(now)}")
-    if not found:
+    if not by_endpoint:
         print(_nothing(lake, what), file=sys.stderr)
-    return 0 if found else 1
+    return 0 if by_endpoint else 1
 
 
 def drop_partitions(
@@ -71,18 +71,18 @@ def drop_partitions(
     :return: 1 if there is nothing to drop.
     :raises ConfigError: a run is writing one of the partitions.
     """
-    found = _chosen(lake, what, days)
-    if not found:
+    partitions = _chosen(lake, what, days)
+    if not partitions:
         print(_nothing(lake, what, days), file=sys.stderr)
         return 1
-    _refuse_in_use(found, staged=staged)
-    _print_plan("drop", found, yes=yes, as_json=as_json)
+    _refuse_in_use(partitions, staged=staged)
+    _print_plan("drop", partitions, yes=yes, as_json=as_json)
     if not yes:
         return 0
-    for part in reversed(found):
+    for part in reversed(partitions):
         drop(lake, part.place, staged=staged)
     if days is None:
-        for source, endpoint in {(p.place.source, p.place.endpoint): None for p in found}:
+        for source, endpoint in {(p.place.source, p.place.endpoint): None for p in partitions}:
             drop_records(lake, source, endpoint)
     if not as_json:
         print(
@@ -103,20 +103,20 @@ def reload(
     :return: 1 if there is nothing to reload, or the run failed.
     :raises ConfigError: a run is writing one of the partitions.
     """
-    found = _chosen(lake, what, days)
-    if not found:
+    partitions = _chosen(lake, what, days)
+    if not partitions:
         print(_nothing(lake, what, days), file=sys.stderr)
         of_days = f" --days {days}" if days else ""
         print(f"To read it from the API: ./headrace load {what}{of_days}", file=sys.stderr)
         return 1
-    _refuse_in_use(found, staged=staged)
-    _print_plan("reload", found, yes=yes, as_json=as_json)
+    _refuse_in_use(partitions, staged=staged)
+    _print_plan("reload", partitions, yes=yes, as_json=as_json)
     if not yes:
         return 0
-    for part in in_use(found):
+    for part in in_use(partitions):
         if part.work is not None:
             discard_staged(lake, part.place, part.work)
-    names = sorted(part.place.partition for part in found)
+    names = sorted(part.place.partition for part in partitions)
     return dagster_runs.load(what, days or f"{names[0]}...{names[-1]}")
 
 
@@ -152,8 +152,8 @@ def _chosen(lake: ObjectStore, what: str, days: str | None) -> list[PartitionSta
     return [each for name in _endpoints(lake, what) for each in states(lake, *name, first, last)]
 
 
-def _refuse_in_use(found: Collection[PartitionState], *, staged: bool) -> None:
-    busy = [] if staged else in_use(found)
+def _refuse_in_use(partitions: Collection[PartitionState], *, staged: bool) -> None:
+    busy = [] if staged else in_use(partitions)
     if not busy:
         return
     now = datetime.now(UTC)
@@ -165,10 +165,10 @@ def _refuse_in_use(found: Collection[PartitionState], *, staged: bool) -> None:
     )
 
 
-def _print_plan(verb: str, found: Sequence[PartitionState], *, yes: bool, as_json: bool) -> None:
-    committed = [each.committed for each in found if each.committed is not None]
+def _print_plan(verb: str, chosen: Sequence[PartitionState], *, yes: bool, as_json: bool) -> None:
+    committed = [each.committed for each in chosen if each.committed is not None]
     if as_json:
-        for part in found:
+        for part in chosen:
             manifest = part.committed
             line = {
                 "source": part.place.source,
@@ -184,7 +184,7 @@ def _print_plan(verb: str, found: Sequence[PartitionState], *, yes: bool, as_jso
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("endpoint", "partition", "rows", "size", "staged"):
         table.add_column(column, justify="left" if column in ("endpoint", "partition") else "right")
-    for part in found:
+    for part in chosen:
         manifest = part.committed
         table.add_row(
             f"{part.place.source}/{part.place.endpoint}",
@@ -198,10 +198,10 @@ def _print_plan(verb: str, found: Sequence[PartitionState], *, yes: bool, as_jso
     does = {
         "drop": ("leaves the lake", "leave the lake"),
         "reload": ("is read again from the API", "are read again from the API"),
-    }[verb][len(found) > 1]
-    partitions, of_rows = counted(len(found), "partition"), counted(rows, "row")
-    said = f"{partitions} with {of_rows} ({size_text(size)}) {does}."
-    print(said if yes else f"{said} Nothing is changed yet: add --yes.", flush=True)
+    }[verb][len(chosen) > 1]
+    partitions, of_rows = counted(len(chosen), "partition"), counted(rows, "row")
+    sentence = f"{partitions} with {of_rows} ({size_text(size)}) {does}."
+    print(sentence if yes else f"{sentence} Nothing is changed yet: add --yes.", flush=True)
 
 
 def _cells(parts: Sequence[PartitionState]) -> list[str]:

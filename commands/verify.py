@@ -37,16 +37,16 @@ def _endpoint(
 ) -> int:
     """The number of damaged files and manifests of one endpoint, each printed as it is found."""
     listed = list(lake.list(manifests_folder(source, endpoint)))
-    found = read_all(lake, source, endpoint, listed)
-    files, problems = 0, [str(error) for error in found.refused.values()]
-    places = sorted(found.committed, key=str)
+    manifests = read_all(lake, source, endpoint, listed)
+    files, problems = 0, [str(error) for error in manifests.refused.values()]
+    places = sorted(manifests.committed, key=str)
     chosen = [place for place in places if not partitions or place.partition in partitions]
     console = Console(stderr=True)
     name = f"{source}/{endpoint}"
     for place in track(
         chosen, name, console=console, transient=True, disable=not console.is_terminal
     ):
-        manifest = found.committed[place].manifest
+        manifest = manifests.committed[place].manifest
         files += len(manifest.files)
         problems += map(mend, verify_files(lake, manifest))
     if as_json:
@@ -55,6 +55,6 @@ def _endpoint(
         return len(problems)
     for sentence in problems:
         print(sentence)
-    said = f"{len(problems)} damaged" if problems else "all as they were committed"
-    print(f"{name}: {counted(files, 'file')}, {said}")
+    verdict = f"{len(problems)} damaged" if problems else "all as they were committed"
+    print(f"{name}: {counted(files, 'file')}, {verdict}")
     return len(problems)

@@ -43,9 +43,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def cut_bytes(said: Body, most: int) -> str:
+def cut_bytes(body: Body, most: int) -> str:
     """The same for a body; its other bytes are not looked at."""
-    return cut(str(said[: most * 4], "utf-8", "replace"), most)
+    return cut(str(body[: most * 4], "utf-8", "replace"), most)
 
 
 def printable(text: str) -> str:
@@ -75,18 +75,18 @@ def machine_problem(error: BaseException | None) -> str:
     >>> machine_problem(OSError(errno.EMFILE, "Too many open files"))
     'this process has too many files open (EMFILE): raise `ulimit -n`'
     """
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting = [error]
     while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+        cause = waiting.pop()
+        if cause is None or id(cause) in visited:
             continue
-        seen.add(id(one))
-        if isinstance(one, OSError) and one.errno in _OF_THE_MACHINE:
-            return _OF_THE_MACHINE[one.errno]
-        named = (getattr(one, name, None) for name in ("os_error", "reason", "error"))
-        told = [each for each in (*named, *one.args) if isinstance(each, BaseException)]
-        waiting += [one.__cause__, one.__context__, *told]
+        visited.add(id(cause))
+        if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
+            return _OF_THE_MACHINE[cause.errno]
+        named = (getattr(cause, name, None) for name in ("os_error", "reason", "error"))
+        nested = [each for each in (*named, *cause.args) if isinstance(each, BaseException)]
+        waiting += [cause.__cause__, cause.__context__, *nested]
     return ""
 
 

@@ -36,7 +36,7 @@ def load_function(path: str, where: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
     try:
         _make_project_importable()
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{where} {path!r} can't be imported: {error}. Check: 1. that "
@@ -48,9 +48,9 @@ def load_function(path: str, where: str) -> Callable[..., Any]:
             f"{where} {path!r} can't be imported: its module fails with {type(error).__name__}: "
             f"{cut(str(error), 200)}"
         ) from None
-    if not callable(found):
+    if not callable(function):
         raise ConfigError(f"{where} {path!r} is not a function")
-    return found  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
 def _make_project_importable() -> None:
@@ -74,13 +74,13 @@ def transformed(
     :raises ContractBroken: the function fails, gives other columns, or leaves out a value.
     """
     try:
-        found = function(table)
+        result = function(table)
     except Exception as error:
         raise ContractBroken(f"transform {path} failed: {type(error).__name__}: {error}") from error
-    if not isinstance(found, pa.Table):
-        raise ContractBroken(f"transform {path}: expected a pyarrow.Table, got {type(found)}")
+    if not isinstance(result, pa.Table):
+        raise ContractBroken(f"transform {path}: expected a pyarrow.Table, got {type(result)}")
     try:
-        made = found.select(table.column_names).cast(table.schema)
+        made = result.select(table.column_names).cast(table.schema)
     except (KeyError, pa.ArrowException, ValueError) as error:
         raise ContractBroken(
             f"transform {path}: expected the columns {', '.join(table.column_names)} with their "

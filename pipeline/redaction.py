@@ -53,10 +53,10 @@ def secrets_in(value: object, path: str = "") -> dict[str, str]:
         members = value.items()
     elif isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
         members = enumerate(value)
-    found: dict[str, str] = {}
+    secrets: dict[str, str] = {}
     for name, member in members:
-        found |= secrets_in(member, f"{path}.{name}" if path else str(name))
-    return found
+        secrets |= secrets_in(member, f"{path}.{name}" if path else str(name))
+    return secrets
 
 
 def contains_secret(text: str, secrets: Iterable[str]) -> bool:
@@ -91,18 +91,18 @@ def redact(text: str, secrets: Iterable[str], *, withheld: str = STARS) -> str:
 
     :param withheld: what is said instead if a secret is there in a spelling that is not known.
     """
-    found = _longest_first(secrets)
-    for secret in found:
+    by_length = _longest_first(secrets)
+    for secret in by_length:
         for form in _written(secret):
             text = text.replace(form, STARS)
     spellings = [_IGNORED.sub("", each) for each in _decodings(text)]
-    forms = (form for secret in found for form in _comparable(secret))
+    forms = (form for secret in by_length for form in _comparable(secret))
     return withheld if any(form in each for form in forms for each in spellings) else text
 
 
 def _longest_first(secrets: Iterable[str]) -> list[str]:
     """Secrets, the longest first, since one may be a part of another."""
-    return sorted({one for one in secrets if len(one) >= SHORTEST}, key=len, reverse=True)
+    return sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
 
 
 @lru_cache(maxsize=256)

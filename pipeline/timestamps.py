@@ -73,16 +73,16 @@ def from_number(text: str, unit_us: int) -> int:
 
 def from_dotnet(text: str) -> int:
     """``/Date(1795132800000+0100)/``: milliseconds since 1970 UTC; the offset is for display."""
-    found = _DOTNET.fullmatch(text)
-    if found is None:
+    match = _DOTNET.fullmatch(text)
+    if match is None:
         raise ValueError("no date of .NET")
-    return in_years(int(found["ms"]) * 1_000)
+    return in_years(int(match["ms"]) * 1_000)
 
 
 def has_offset(text: str) -> bool:
     """Whether an ISO 8601 text says its offset from UTC."""
-    found = _ISO.fullmatch(text)
-    return found is not None and found["offset"] is not None
+    match = _ISO.fullmatch(text)
+    return match is not None and match["offset"] is not None
 
 
 def from_iso(text: str, zone: tzinfo = UTC) -> tuple[int, bool]:
@@ -91,21 +91,21 @@ def from_iso(text: str, zone: tzinfo = UTC) -> tuple[int, bool]:
 
     :param zone: of a text without an offset.
     """
-    found = _ISO.fullmatch(text)
-    if found is None:
+    match = _ISO.fullmatch(text)
+    if match is None:
         raise ValueError("not ISO 8601")
-    time, fraction = found["time"] or "00", found["fraction"] or ""
+    time, fraction = match["time"] or "00", match["fraction"] or ""
     if fraction and len(time.replace(":", "")) < 6:
         raise ValueError("a fraction of an hour or a minute")
     midnight = _MIDNIGHT.fullmatch(time) is not None and not fraction.strip("0")
     time = "00" if midnight else time
     leap = _LEAP.fullmatch(time)
     time = f"{leap['minute']}59" if leap else time
-    local = datetime.fromisoformat(f"{found['day']}T{time}").replace(tzinfo=UTC)
-    if found["offset"] is None:
+    local = datetime.fromisoformat(f"{match['day']}T{time}").replace(tzinfo=UTC)
+    if match["offset"] is None:
         away = local.replace(tzinfo=zone).utcoffset() or timedelta()
     else:
-        offset = found["offset"].upper().partition(" ")[0]  # Go: +0000 UTC
+        offset = match["offset"].upper().partition(" ")[0]  # Go: +0000 UTC
         offset = "Z" if offset in ("UTC", "GMT") else offset
         away = datetime.fromisoformat(f"2000-01-01T00:00{offset}").utcoffset() or timedelta()
     micros = (local - EPOCH - away) // _MICROSECOND + int(fraction[:6].ljust(6, "0"))
@@ -201,13 +201,13 @@ def from_day(text: str) -> date:
 
 def from_time(text: str) -> time:
     """A time of day, to the microsecond and without a zone, like 12:30 or 12:30:59.25."""
-    found = _TIME.fullmatch(text)
-    if found is None:
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise ValueError("not a time of day")
-    micros = (found["fraction"] or "").rstrip("0")
+    micros = (match["fraction"] or "").rstrip("0")
     if len(micros) > 6:
         raise ValueError("finer than a microsecond")
-    hour, minute, second = int(found["h"]), int(found["m"]), int(found["s"] or 0)
+    hour, minute, second = int(match["h"]), int(match["m"]), int(match["s"] or 0)
     return time(hour, minute, second, int(micros.ljust(6, "0")))
 
 

@@ -59,8 +59,8 @@ def default_budget_folder() -> str:
     with suppress(KeyError):
         home = Path(pwd.getpwuid(uid).pw_dir)
         folder = home / ".local" / "state" / "headrace" / "budgets"
-        there = next((at for at in (folder, *folder.parents) if at.is_dir()), home)
-        if home.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        existing = next((at for at in (folder, *folder.parents) if at.is_dir()), home)
+        if home.is_dir() and os.access(existing, os.W_OK | os.X_OK):
             return str(folder)
     return _own_folder(TEMPORARY / f"headrace-budgets-{uid}")
 
@@ -72,8 +72,8 @@ def _own_folder(folder: Path) -> str:
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigError(
             f"The budget's folder `{folder}` is not of this user alone. Expected a folder that "
             "this user owns, with mode 0700. Check: 1. who made it; 2. HEADRACE_BUDGET, which "

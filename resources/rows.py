@@ -62,13 +62,13 @@ class LakeRows(dg.ConfigurableIOManager):
 
     def _rows(self, context: dg.InputContext, *, lazy: bool) -> "pa.Table | pds.Dataset":
         source, endpoint = _names(context.asset_key)
-        said: Mapping[str, Any] = context.definition_metadata or {}
-        columns = list(said[COLUMNS]) if COLUMNS in said else None
+        definition: Mapping[str, Any] = context.definition_metadata or {}
+        columns = list(definition[COLUMNS]) if COLUMNS in definition else None
         lake = LakeResource(url=self.url, s3=self.s3).open()
         if not context.has_partition_key and not _is_range(context):
             return current(lake, source, endpoint, columns=columns)
         keys = context.asset_partition_keys if context.has_asset_partitions else None
-        if keys is not None and not said.get(ALLOW_MISSING):
+        if keys is not None and not definition.get(ALLOW_MISSING):
             _check(lake, source, endpoint, keys)
         if keys is None:  # a snapshot, which has no partitions for Dagster: its newest
             return current(lake, source, endpoint, columns=columns)
@@ -97,8 +97,8 @@ def _names(key: dg.AssetKey) -> tuple[str, str]:
 
 def _check(lake: ObjectStore, source: str, endpoint: str, keys: Sequence[str]) -> None:
     """Whether all partitions are committed: without one, rows would be missing and nobody told."""
-    found = {each.partition for each in manifests(lake, source, endpoint, keys)}
-    if missing := [key for key in keys if key not in found]:
+    committed = {each.partition for each in manifests(lake, source, endpoint, keys)}
+    if missing := [key for key in keys if key not in committed]:
         raise ReadRefused(
             f"{source}/{endpoint} is not committed for {', '.join(missing)}: materialize it first, "
             f"or say `metadata={{'{ALLOW_MISSING}': True}}` at the input"

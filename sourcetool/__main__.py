@@ -15,7 +15,7 @@ from sourcetool.catalogue import catalogue
 from sourcetool.check import Wanted, check
 from sourcetool.import_source import import_source
 from sourcetool.new import new
-from sourcetool.new_request import Given, Key
+from sourcetool.new_request import Key, RequestOptions
 from sourcetool.reference import reference
 from sourcetool.sweeps import sweeps
 from sourcetool.validate import validate
@@ -85,44 +85,48 @@ def _add_new(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.verb == "reference":
+    options = parser.parse_args(arguments)
+    if options.verb == "reference":
         sys.stdout.write(reference())
         return 0
     console = Console(soft_wrap=True)
-    if given.verb == "check":
-        wanted = Wanted(given.endpoint, given.pages, given.days, given.rows, given.into, given.json)
-        return check(given.source, wanted, console)
-    if given.verb == "validate":
+    if options.verb == "check":
+        wanted = Wanted(
+            options.endpoint, options.pages, options.days, options.rows, options.into, options.json
+        )
+        return check(options.source, wanted, console)
+    if options.verb == "validate":
         return validate(console)
-    if given.verb == "cache":
-        return cache(given.clear, given.source, given.pattern, console)
-    if given.verb == "sweeps":
-        return sweeps(given.endpoint, given.take_back, console)
-    if given.verb == "catalogue":
-        return catalogue(given.folder, given.form, console)
+    if options.verb == "cache":
+        return cache(options.clear, options.source, options.pattern, console)
+    if options.verb == "sweeps":
+        return sweeps(options.endpoint, options.take_back, console)
+    if options.verb == "catalogue":
+        return catalogue(options.folder, options.form, console)
     # `make new-source` hands them on so: a shell and make would each change a text with a $ in it.
-    given.url = given.url or os.environ.get("NEW_SOURCE_URL")
-    given.document = given.document or os.environ.get("NEW_SOURCE_FROM")
-    given.curl = given.curl or os.environ.get("NEW_SOURCE_CURL")
-    if given.document or given.curl:
-        only = [name.strip() for name in given.endpoints.split(",") if name.strip()]
-        return import_source(given.document, given.curl, given.name, given.folder, only, console)
-    if given.url and given.url.startswith(AWS):
-        return new_aws(given.url, console)
-    if not given.url:
+    options.url = options.url or os.environ.get("NEW_SOURCE_URL")
+    options.document = options.document or os.environ.get("NEW_SOURCE_FROM")
+    options.curl = options.curl or os.environ.get("NEW_SOURCE_CURL")
+    if options.document or options.curl:
+        only = [name.strip() for name in options.endpoints.split(",") if name.strip()]
+        return import_source(
+            options.document, options.curl, options.name, options.folder, only, console
+        )
+    if options.url and options.url.startswith(AWS):
+        return new_aws(options.url, console)
+    if not options.url:
         parser.error("new: expected a URL, --from FILE or --curl 'curl …'")
-    key = Key(given.key_header, given.key_setting) if given.key_setting else None
-    request = Given(
-        given.url,
+    key = Key(options.key_header, options.key_setting) if options.key_setting else None
+    request = RequestOptions(
+        options.url,
         key,
-        basic=given.basic,
-        headers=tuple(given.header),
-        json=given.json,
-        form=given.form,
-        method=given.method,
+        basic=options.basic,
+        headers=tuple(options.header),
+        json=options.json,
+        form=options.form,
+        method=options.method,
     )
-    return new(given.url, given.name, given.folder, console, request)
+    return new(options.url, options.name, options.folder, console, request)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ MOST_LANES = 3
 
 
 @dataclass(frozen=True)
-class LaneSeen:
+class LaneProbe:
     """What a lane said to an endpoint.
 
     :ivar outcome: rows, none, denied, throttled or failed; ``reason`` why.
@@ -51,7 +51,7 @@ def check_aws(
 ) -> int:
     """Look at endpoints; 1 if a lane failed, or nobody can be asked."""
     try:
-        lanes, own, seen = asyncio.run(_look(source, names, pages, days))
+        lanes, own, probes = asyncio.run(_look(source, names, pages, days))
     except HeadraceError as error:
         if json:
             console.print_json(data={"verdict": "broken", "mistakes": [str(error)]})
@@ -59,25 +59,25 @@ def check_aws(
             console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 1
     if json:
-        console.print_json(data=_as_json(lanes, own, seen))
+        console.print_json(data=_as_json(lanes, own, probes))
     else:
-        _show(console, lanes, own, seen)
-    return int(any(each.outcome in ("failed", "throttled") for each in seen))
+        _show(console, lanes, own, probes)
+    return int(any(each.outcome in ("failed", "throttled") for each in probes))
 
 
 async def _look(
     source: Source, names: Sequence[str], pages: int, days: float
-) -> tuple[Sequence[Lane], str, list[LaneSeen]]:
+) -> tuple[Sequence[Lane], str, list[LaneProbe]]:
     where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
     async with open_lanes(source, BudgetResource(where=where).open) as sender:
         lanes = await lanes_of(sender)
         own = sender.sessions.own_account
         values = values_of_lanes(source, lanes, own)
         look = _Look(source, sender, values, pages, days)
-        seen = [one for account in _accounts(lanes) for one in await look.account(account)]
+        probes = [probe for account in _accounts(lanes) for probe in await look.account(account)]
         for name in names:
-            seen += await look.endpoint(name)
-        return lanes, own, seen
+            probes += await look.endpoint(name)
+        return lanes, own, probes
 
 
 def _accounts(lanes: Sequence[Lane]) -> list[str]:
@@ -99,30 +99,30 @@ class _Look:
         self._pages, self._days = pages, days
         self._rows: dict[str, list[pa.Table]] = {}
 
-    async def account(self, account: str) -> list[LaneSeen]:
+    async def account(self, account: str) -> list[LaneProbe]:
         """Whether an account can be asked at all; said only if it can't."""
         try:
             await self._sender.sessions.credentials(account)
         except HeadraceError as error:
-            return [LaneSeen("(the account)", account, 0, "failed", str(error))]
+            return [LaneProbe("(the account)", account, 0, "failed", str(error))]
         return []
 
-    async def endpoint(self, name: str) -> list[LaneSeen]:
+    async def endpoint(self, name: str) -> list[LaneProbe]:
         values = self._values.get(name) or self._of_rows(name)
         if not values:
-            return [LaneSeen(name, "–", 0, "none", "no row of the endpoint above")]
+            return [LaneProbe(name, "–", 0, "none", "no row of the endpoint above")]
         step = max(1, len(values) // MOST_LANES)
         return [await self._lane(name, value) for value in values[::step][:MOST_LANES]]
 
     def _of_rows(self, name: str) -> Sequence[PartitionValue]:
-        (one,) = lists_of(self._source.endpoints[name])
-        tables = [table for table in self._rows.get(str(one.endpoint), ()) if table.num_rows]
+        (value_list,) = lists_of(self._source.endpoints[name])
+        tables = [table for table in self._rows.get(str(value_list.endpoint), ()) if table.num_rows]
         if not tables:
             return ()
         rows = pa.concat_tables(tables, promote_options="permissive")
-        return values_of(self._source, name, one, rows)
+        return values_of(self._source, name, value_list, rows)
 
-    async def _lane(self, name: str, value: PartitionValue) -> LaneSeen:
+    async def _lane(self, name: str, value: PartitionValue) -> LaneProbe:
         endpoint = self._source.endpoints[name]
         window = window_of(self._source, endpoint, datetime.now(UTC), self._days)
         decoder = endpoint.format.decoder(shape_of(endpoint), label=name)
@@ -140,11 +140,11 @@ class _Look:
                 request = following
         except HeadraceError as error:
             reason = error.code if error.outcome in ("none", "denied") else str(error)
-            return LaneSeen(name, lane, rows, error.outcome, reason)
-        return LaneSeen(name, lane, rows, "rows" if rows else "none")
+            return LaneProbe(name, lane, rows, error.outcome, reason)
+        return LaneProbe(name, lane, rows, "rows" if rows else "none")
 
 
-def _show(console: Console, lanes: Sequence[Lane], own: str, seen: Sequence[LaneSeen]) -> None:
+def _show(console: Console, lanes: Sequence[Lane], own: str, probes: Sequence[LaneProbe]) -> None:
     accounts = _accounts(lanes)
     regions = sorted({lane.region for lane in lanes})
     console.print(
@@ -156,19 +156,21 @@ def _show(console: Console, lanes: Sequence[Lane], own: str, seen: Sequence[Lane
     table = Table(box=None, pad_edge=False)
     for title in ("endpoint", "lane", "rows", "outcome", "reason"):
         table.add_column(title)
-    for one in seen:
-        table.add_row(one.endpoint, one.lane, f"{one.rows:,}", one.outcome, escape(one.reason))
+    for probe in probes:
+        table.add_row(
+            probe.endpoint, probe.lane, f"{probe.rows:,}", probe.outcome, escape(probe.reason)
+        )
     console.print(table, highlight=False)
-    counts = Counter(one.outcome for one in seen)
-    said = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-    console.print(f"{len(seen)} lanes of endpoints looked at: {said}", highlight=False)
+    counts = Counter(probe.outcome for probe in probes)
+    summary = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+    console.print(f"{len(probes)} lanes of endpoints looked at: {summary}", highlight=False)
 
 
-def _as_json(lanes: Sequence[Lane], own: str, seen: Sequence[LaneSeen]) -> dict[str, object]:
-    failed = any(one.outcome in ("failed", "throttled") for one in seen)
+def _as_json(lanes: Sequence[Lane], own: str, probes: Sequence[LaneProbe]) -> dict[str, object]:
+    failed = any(probe.outcome in ("failed", "throttled") for probe in probes)
     return {
         "verdict": "broken" if failed else "sound",
         "account": own,
         "lanes": [f"{lane.account_id}/{lane.region}" for lane in lanes],
-        "seen": [vars(one) for one in seen],
+        "seen": [vars(probe) for probe in probes],
     }

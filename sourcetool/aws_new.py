@@ -30,10 +30,12 @@ def new_aws(address: str, console: Console) -> int:
                 f"expected aws:SERVICE:OPERATION, e.g. aws:ec2:describe_volumes; {service} has "
                 f"{', '.join(names)}"
             )
-        found = operation(service, name)
-        shape, places = _shape_of(found)
+        aws_operation = operation(service, name)
+        shape, places = _shape_of(aws_operation)
         text = yaml.safe_dump(
-            {endpoint_name(found): endpoint(found, shape)}, sort_keys=False, width=100
+            {endpoint_name(aws_operation): endpoint(aws_operation, shape)},
+            sort_keys=False,
+            width=100,
         )
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
@@ -50,44 +52,50 @@ def new_aws(address: str, console: Console) -> int:
     return 0
 
 
-def _shape_of(found: AwsOperation) -> tuple[RowShape, tuple[str, ...]]:
+def _shape_of(aws_operation: AwsOperation) -> tuple[RowShape, tuple[str, ...]]:
     """The rows; if the response has several lists, its first one, and the names of all.
 
     :raises ConfigError: there is none.
     """
     try:
-        return row_shape(found, None), ()
+        return row_shape(aws_operation, None), ()
     except ConfigError:
-        members = found.model.output_shape.members if found.model.output_shape else {}
+        members = (
+            aws_operation.model.output_shape.members if aws_operation.model.output_shape else {}
+        )
         lists = tuple(name for name, of in members.items() if of.type_name == "list")
         if not lists:
             raise
-        return row_shape(found, lists[0]), lists
+        return row_shape(aws_operation, lists[0]), lists
 
 
-def endpoint_name(found: AwsOperation) -> str:
+def endpoint_name(aws_operation: AwsOperation) -> str:
     """``ec2_volumes`` for ``describe_volumes``."""
-    noun = next((found.name.removeprefix(v) for v in _VERBS if found.name.startswith(v)), "")
-    plain = found.service.replace("-", "_")
+    noun = next(
+        (aws_operation.name.removeprefix(v) for v in _VERBS if aws_operation.name.startswith(v)), ""
+    )
+    plain = aws_operation.service.replace("-", "_")
     return noun if noun.startswith(plain) else f"{plain}_{noun}"
 
 
-def endpoint(found: AwsOperation, shape: RowShape) -> dict[str, Any]:
+def endpoint(aws_operation: AwsOperation, shape: RowShape) -> dict[str, Any]:
     """The endpoint, as its YAML has it."""
-    required = found.model.input_shape.required_members if found.model.input_shape else ()
-    said: dict[str, Any] = {"service": found.service, "operation": found.name}
-    keys = found.paging.result_keys if found.paging else ()
+    required = (
+        aws_operation.model.input_shape.required_members if aws_operation.model.input_shape else ()
+    )
+    settings: dict[str, Any] = {"service": aws_operation.service, "operation": aws_operation.name}
+    keys = aws_operation.paging.result_keys if aws_operation.paging else ()
     if shape.path and keys != (shape.path,):
-        said["rows"] = shape.path
+        settings["rows"] = shape.path
     if required:
-        said["each"] = {"endpoint": "NAME_OF_AN_ENDPOINT", "column": "ITS_COLUMN"}
-        said["params"] = dict.fromkeys(required, "{each}")
-    if is_global(found.service):
-        said["global"] = True
-    said["key"] = key_of(shape) or "none"
-    if limit := _limit(found):
-        said["limit"] = limit
-    return said
+        settings["each"] = {"endpoint": "NAME_OF_AN_ENDPOINT", "column": "ITS_COLUMN"}
+        settings["params"] = dict.fromkeys(required, "{each}")
+    if is_global(aws_operation.service):
+        settings["global"] = True
+    settings["key"] = key_of(shape) or "none"
+    if limit := _limit(aws_operation):
+        settings["limit"] = limit
+    return settings
 
 
 def key_of(shape: RowShape) -> list[str]:
@@ -104,10 +112,14 @@ def key_of(shape: RowShape) -> list[str]:
     return []
 
 
-def _limit(found: AwsOperation) -> int | None:
+def _limit(aws_operation: AwsOperation) -> int | None:
     """The most rows of a page that the model allows, where it says so."""
-    if found.paging is None or not found.paging.limit_key or found.model.input_shape is None:
+    if (
+        aws_operation.paging is None
+        or not aws_operation.paging.limit_key
+        or aws_operation.model.input_shape is None
+    ):
         return None
-    shape = found.model.input_shape.members.get(found.paging.limit_key)
+    shape = aws_operation.model.input_shape.members.get(aws_operation.paging.limit_key)
     most = shape.metadata.get("max") if shape is not None else None
     return int(most) if most else None

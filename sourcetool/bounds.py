@@ -8,39 +8,39 @@ from collections.abc import Iterator
 
 from pipeline.config.each import lists_of
 from sourcetool.doubt import Doubt
-from sourcetool.probe import Seen
+from sourcetool.probe import ProbeResult
 
 _FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'The window'"
 
 
-def bounds(seen: Seen) -> Iterator[Doubt]:
+def bounds(probe: ProbeResult) -> Iterator[Doubt]:
     """Of a window that has rows."""
-    if seen.half is not None and seen.half.info.rows == 0:
+    if probe.half is not None and probe.half.info.rows == 0:
         yield Doubt(
             "requested a part of the window that has rows, the API gave none: every day that has "
             "ended would be empty",
             "correct the parameter that carries {end}, or window.format",
             breaks=True,
         )
-    if seen.later:
+    if probe.later:
         yield Doubt(
-            f"requested a part of the window, {seen.later:,} rows came that lie after its end: an "
+            f"requested a part of the window, {probe.later:,} rows came that lie after its end: an "
             "API that compares times as texts would leave out others at its start",
             "write the bounds as its rows are, e.g. window: {format: '%Y-%m-%d %H:%M:%S.000Z'}",
         )
-    yield from _without_start(seen)
+    yield from _without_start(probe)
 
 
-def _without_start(seen: Seen) -> Iterator[Doubt]:
-    if seen.ever_error is not None:
+def _without_start(probe: ProbeResult) -> Iterator[Doubt]:
+    if probe.ever_error is not None:
         yield Doubt(
-            f"requested everything up to now, as the first partition will be: {seen.ever_error}",
+            f"requested everything up to now, as the first partition will be: {probe.ever_error}",
             f"if the API wants a lower bound always, {_FLOOR}",
             breaks=True,
         )
-    if seen.ever is None:
+    if probe.ever is None:
         return
-    head, ever = seen.pages[0].info, seen.ever.info
+    head, ever = probe.pages[0].info, probe.ever.info
     ends = not (ever.token or ever.url)
     fewer = head.total is not None and ever.total is not None and ever.total < head.total
     if (ever.rows == 0 and ends) or fewer:
@@ -53,20 +53,22 @@ def _without_start(seen: Seen) -> Iterator[Doubt]:
         )
 
 
-def no_parent(seen: Seen) -> Doubt:
+def no_parent(probe: ProbeResult) -> Doubt:
     """Of children that nothing could be asked for."""
-    above = ", ".join(one.endpoint for one in lists_of(seen.endpoint) if one.endpoint)
+    above = ", ".join(
+        value_list.endpoint for value_list in lists_of(probe.endpoint) if value_list.endpoint
+    )
     return Doubt(
         f"no rows of {above} came, so that there was nothing to ask for",
         f"see what was said of {above}, or look further back: ARGS='--days 30'",
     )
 
 
-def nothing(seen: Seen) -> Doubt:
+def nothing(probe: ProbeResult) -> Doubt:
     """Of a window without rows."""
-    if seen.ever is None:
+    if probe.ever is None:
         return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
-    if seen.ever.info.rows:
+    if probe.ever.info.rows:
         return Doubt(
             "no rows came of these days, so that little could be checked",
             "look further back: ARGS='--days 30'",

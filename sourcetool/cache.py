@@ -21,12 +21,12 @@ def cache(clearing: bool, source: str | None, pattern: str | None, console: Cons
         if clearing:
             console.print(f"{clear(folder, source, pattern):,} removed", highlight=False)
             return 0
-        found = listed(folder, source, pattern)
+        entries = listed(folder, source, pattern)
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    for one in found:
-        size = f"{one.body_bytes:,} bytes, last used {one.unused_s:,.0f} s ago"
-        console.print(f"{escape(one.label)}  [dim]{size}[/]", highlight=False)
-    console.print(f"{len(found):,} answers", highlight=False)
+    for entry in entries:
+        size = f"{entry.body_bytes:,} bytes, last used {entry.unused_s:,.0f} s ago"
+        console.print(f"{escape(entry.label)}  [dim]{size}[/]", highlight=False)
+    console.print(f"{len(entries):,} answers", highlight=False)
     return 0

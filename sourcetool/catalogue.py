@@ -44,7 +44,7 @@ class Connector:
 
     @property
     def own_python(self) -> bool:
-        return any(need.ability == "python" for one in self.left_out.values() for need in one)
+        return any(need.ability == "python" for needs in self.left_out.values() for need in needs)
 
     def to_json(self) -> dict[str, Any]:
         reasons = {
@@ -67,14 +67,14 @@ class Connector:
 
 def connector(file: Path) -> Connector:
     """Convert and load one manifest."""
-    found = Connector(file.stem)
+    outcome = Connector(file.stem)
     try:
         manifest = read_manifest(file)
     except NoManifest as error:
-        found.problem = str(error)
-        return found
+        outcome.problem = str(error)
+        return outcome
     converted = convert(manifest)
-    found.streams = len(converted.streams) + len(converted.left_out)
+    outcome.streams = len(converted.streams) + len(converted.left_out)
     try:
         tried(converted, f"the manifest {file.name}")
     except ConfigError as error:
@@ -82,10 +82,10 @@ def connector(file: Path) -> Connector:
         for stream in converted.streams:
             converted.left_out[stream] = [reason]
         converted.streams.clear()
-    found.loaded = list(converted.streams)
-    found.left_out = converted.left_out
-    found.columns = sum(map(len, converted.omitted.values()))
-    return found
+    outcome.loaded = list(converted.streams)
+    outcome.left_out = converted.left_out
+    outcome.columns = sum(map(len, converted.omitted.values()))
+    return outcome
 
 
 def catalogue(folder: str, form: str, console: Console) -> int:
@@ -93,7 +93,7 @@ def catalogue(folder: str, form: str, console: Console) -> int:
 
     :param form: ``table``, ``json`` or ``markdown``.
     """
-    files = sorted(one for one in Path(folder).glob("*") if one.suffix in _ENDINGS)
+    files = sorted(manifest for manifest in Path(folder).glob("*") if manifest.suffix in _ENDINGS)
     if not files:
         console.print(
             f"[bold red]✗[/] {escape(folder)}: expected a folder with manifests "
@@ -101,54 +101,54 @@ def catalogue(folder: str, form: str, console: Console) -> int:
             highlight=False,
         )
         return 2
-    found = [connector(file) for file in files]
+    connectors = [connector(file) for file in files]
     if form == "json":
-        console.out(json.dumps(_json(found), indent=2, ensure_ascii=False), highlight=False)
+        console.out(json.dumps(_json(connectors), indent=2, ensure_ascii=False), highlight=False)
     elif form == "markdown":
-        console.out(markdown(found), highlight=False)
+        console.out(markdown(connectors), highlight=False)
     else:
-        _show(found, console)
+        _show(connectors, console)
     return 0
 
 
-def reasons(found: Sequence[Connector]) -> list[tuple[str, int, int]]:
+def reasons(connectors: Sequence[Connector]) -> list[tuple[str, int, int]]:
     """Each ability that is wanted, in how many streams and connectors; the commonest first."""
-    streams, connectors = Counter[str](), Counter[str]()
-    for one in found:
-        lists = [{need.ability for need in needs} for needs in one.left_out.values()]
-        streams.update(ability for abilities in lists for ability in abilities)
-        connectors.update({ability for abilities in lists for ability in abilities})
-    return [(name, n, connectors[name]) for name, n in streams.most_common()]
+    by_stream, by_connector = Counter[str](), Counter[str]()
+    for manifest in connectors:
+        lists = [{need.ability for need in needs} for needs in manifest.left_out.values()]
+        by_stream.update(ability for abilities in lists for ability in abilities)
+        by_connector.update({ability for abilities in lists for ability in abilities})
+    return [(name, n, by_connector[name]) for name, n in by_stream.most_common()]
 
 
-def totals(found: Sequence[Connector]) -> dict[str, int]:
+def totals(connectors: Sequence[Connector]) -> dict[str, int]:
     """The figures of all manifests."""
-    real = [one for one in found if not one.problem]
+    real = [manifest for manifest in connectors if not manifest.problem]
     python = sum(
         any(need.ability == "python" for need in needs)
-        for one in real
-        for needs in one.left_out.values()
+        for manifest in real
+        for needs in manifest.left_out.values()
     )
     return {
-        "files": len(found),
+        "files": len(connectors),
         "connectors": len(real),
-        "connectors_whole": sum(one.whole for one in real),
-        "connectors_with_own_python": sum(one.own_python for one in real),
-        "streams": sum(one.streams for one in real),
-        "streams_loaded": sum(len(one.loaded) for one in real),
+        "connectors_whole": sum(manifest.whole for manifest in real),
+        "connectors_with_own_python": sum(manifest.own_python for manifest in real),
+        "streams": sum(manifest.streams for manifest in real),
+        "streams_loaded": sum(len(manifest.loaded) for manifest in real),
         "streams_with_own_python": python,
-        "columns_left_out": sum(one.columns for one in real),
+        "columns_left_out": sum(manifest.columns for manifest in real),
     }
 
 
-def _json(found: Sequence[Connector]) -> dict[str, Any]:
+def _json(connectors: Sequence[Connector]) -> dict[str, Any]:
     return {
-        "totals": totals(found),
+        "totals": totals(connectors),
         "reasons": [
             {"ability": name, "title": ABILITIES[name].title, "streams": n, "connectors": m}
-            for name, n, m in reasons(found)
+            for name, n, m in reasons(connectors)
         ],
-        "connectors": [one.to_json() for one in found],
+        "connectors": [manifest.to_json() for manifest in connectors],
     }
 
 
@@ -156,70 +156,75 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def summary(found: Sequence[Connector]) -> list[str]:
+def summary(connectors: Sequence[Connector]) -> list[str]:
     """The figures in words."""
-    t = totals(found)
+    t = totals(connectors)
     plain = t["streams"] - t["streams_with_own_python"]
-    connectors = t["connectors"] - t["connectors_with_own_python"]
+    without_python = t["connectors"] - t["connectors_with_own_python"]
     lines = [
         f"{t['streams_loaded']:,} of {t['streams']:,} streams convert and load: "
         f"{_percent(t['streams_loaded'], plain)} of the {plain:,} without Python of their own",
         f"{t['connectors_whole']:,} of {t['connectors']:,} connectors do so whole: "
-        f"{_percent(t['connectors_whole'], connectors)} of the {connectors:,} without Python of "
-        "their own",
+        f"{_percent(t['connectors_whole'], without_python)} of the {without_python:,} without "
+        "Python of their own",
     ]
     if t["columns_left_out"]:
         lines.append(f"{t['columns_left_out']:,} columns of these are left out")
-    if broken := [one for one in found if one.problem]:
+    if broken := [connector_ for connector_ in connectors if connector_.problem]:
         lines.append(f"{len(broken):,} files are no manifests")
     return lines
 
 
-def _show(found: Sequence[Connector], console: Console) -> None:
+def _show(connectors: Sequence[Connector], console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title, justify in (("connector", "left"), ("streams", "right"), ("load", "right")):
         table.add_column(title, justify="right" if justify == "right" else "left", no_wrap=True)
     table.add_column("left out for", overflow="fold")
-    for one in found:
-        wanted = ", ".join(name for name, _, _ in reasons([one]))
-        said = one.problem or wanted or "[green]✓[/]"
-        table.add_row(one.name, str(one.streams), str(len(one.loaded)), said)
+    for manifest in connectors:
+        wanted = ", ".join(name for name, _, _ in reasons([manifest]))
+        verdict = manifest.problem or wanted or "[green]✓[/]"
+        table.add_row(manifest.name, str(manifest.streams), str(len(manifest.loaded)), verdict)
     console.print(table)
     console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("reason", "streams", "connectors"):
         table.add_column(title, justify="left" if title == "reason" else "right")
-    for name, n, m in reasons(found):
+    for name, n, m in reasons(connectors):
         table.add_row(f"{name}: {ABILITIES[name].title}", str(n), str(m))
     console.print(table)
     console.print()
-    for line in summary(found):
+    for line in summary(connectors):
         console.print(line, highlight=False)
 
 
-def markdown(found: Sequence[Connector]) -> str:
+def markdown(connectors: Sequence[Connector]) -> str:
     """The page ``docs/catalogue.md``."""
     lines = [
         "# What converts of a catalogue of connectors",
         "",
-        f"What `python -m sourcetool catalogue` says of {len(found)} declarative manifests of",
+        f"What `python -m sourcetool catalogue` says of {len(connectors)} declarative manifests of",
         "Airbyte. A stream counts if its endpoint stands in the YAML and the YAML loads. How",
         "manifests become sources: [Import a source](how-to/import.md).",
         "",
-        *(f"- {line}" for line in summary(found)),
+        *(f"- {line}" for line in summary(connectors)),
         "",
         "## Why the others don't",
         "",
         "| what the YAML can't say | streams | connectors |",
         "| --- | --- | --- |",
-        *(f"| {ABILITIES[name].title} (`{name}`) | {n} | {m} |" for name, n, m in reasons(found)),
+        *(
+            f"| {ABILITIES[name].title} (`{name}`) | {n} | {m} |"
+            for name, n, m in reasons(connectors)
+        ),
         "",
         "## By connector",
         "",
         "| connector | streams | load | left out for |",
         "| --- | --- | --- | --- |",
     ]
-    for one in found:
-        wanted = ", ".join(name for name, _, _ in reasons([one]))
-        lines.append(f"| {one.name} | {one.streams} | {len(one.loaded)} | {wanted} |")
+    for manifest in connectors:
+        wanted = ", ".join(name for name, _, _ in reasons([manifest]))
+        lines.append(
+            f"| {manifest.name} | {manifest.streams} | {len(manifest.loaded)} | {wanted} |"
+        )
     return "\n".join(lines)

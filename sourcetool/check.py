@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.folders import files_in, name_in
 from pipeline.errors import ConfigError, counted
 from pipeline.http.client import open_client
@@ -25,8 +26,8 @@ from resources.budget import BudgetResource, default_budget_folder
 from sourcetool.aws_check import check_aws
 from sourcetool.children import look_at_children
 from sourcetool.findings import doubts
-from sourcetool.probe import Seen, look, window_of
-from sourcetool.show import Looked, as_json, show
+from sourcetool.probe import ProbeResult, look, window_of
+from sourcetool.show import Inspection, as_json, show
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,10 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
     """Look at endpoints; 1 if one has a doubt that breaks, 2 if the YAML is wrong."""
     try:
         source = load_source(find(name, os.environ.get("HEADRACE_SOURCES") or "sources"))
-        for one in wanted.endpoints:
-            if one not in source.endpoints:
+        for endpoint in wanted.endpoints:
+            if endpoint not in source.endpoints:
                 known = ", ".join(list(source.endpoints)[:20])
-                raise ConfigError(f"{source.source} has no endpoint {one!r}: it has {known}")
+                raise ConfigError(f"{source.source} has no endpoint {endpoint!r}: it has {known}")
         names = list(wanted.endpoints or source.endpoints)
         if wanted.into and len(names) > 1:
             raise ConfigError(
@@ -90,50 +91,50 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
     if source.lanes is not None:
         names = _upstream_first(source, names)
         return check_aws(source, names, wanted.pages, wanted.days, console, json=wanted.as_json)
-    asked = f"{source.source} at {source.base_url}"
-    progress = None if wanted.as_json else LookProgress(console, asked)
+    label = f"{source.source} at {source.base_url}"
+    progress = None if wanted.as_json else LookProgress(console, label)
     with progress or nullcontext():
         looking = _look_at_all(source, _upstream_first(source, names), wanted, progress)
-        found = asyncio.run(looking)
+        inspections = asyncio.run(looking)
     if wanted.as_json:
-        console.print_json(data=as_json(source, found))
+        console.print_json(data=as_json(source, inspections))
     else:
-        show(console, source, found)
+        show(console, source, inspections)
     if wanted.into:
-        _write(found[-1].seen, wanted, console)
-    return int(any(each.verdict == "broken" for each in found))
+        _write(inspections[-1].probe, wanted, console)
+    return int(any(each.verdict == "broken" for each in inspections))
 
 
-def _write(seen: Seen, wanted: Wanted, console: Console) -> None:
+def _write(probe: ProbeResult, wanted: Wanted, console: Console) -> None:
     """The rows as they would land, into a Parquet file."""
-    tables = [table.drop_columns(_extracted(table)) for table in seen.came]
+    tables = [table.drop_columns(_extracted(table)) for table in probe.tables]
     rows = pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
     rows = rows.slice(0, wanted.rows or None)
     pq.write_table(rows, str(wanted.into), compression="zstd")
     if not wanted.as_json:
         are = "is" if rows.num_rows == 1 else "are"
         console.print(
-            f"{counted(rows.num_rows, 'row')} of {seen.name} {are} in {wanted.into}",
+            f"{counted(rows.num_rows, 'row')} of {probe.name} {are} in {wanted.into}",
             highlight=False,
         )
 
 
 def _extracted(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name == "_extracted_at"]
+    return [name for name in table.column_names if name == EXTRACTED_AT]
 
 
 def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
     """With the endpoints that were not named: their rows say what to ask for."""
-    found: dict[str, None] = {}
+    ordered: dict[str, None] = {}
 
     def add(name: str) -> None:
         for above in source.upstream(name):
             add(above)
-        found[name] = None
+        ordered[name] = None
 
     for name in names:
         add(name)
-    return list(found)
+    return list(ordered)
 
 
 class LookProgress:
@@ -142,13 +143,13 @@ class LookProgress:
     :param asked: the source and its address.
     """
 
-    def __init__(self, console: Console, asked: str) -> None:
-        self._asked = asked
+    def __init__(self, console: Console, label: str) -> None:
+        self._label = label
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), console=console, transient=True
         )
         self._drawn = console.is_terminal
-        self._task = self._bar.add_task(f"looking at {escape(asked)}", total=None)
+        self._task = self._bar.add_task(f"looking at {escape(label)}", total=None)
 
     def __enter__(self) -> Self:
         if self._drawn:
@@ -162,7 +163,7 @@ class LookProgress:
     def next(self, name: str, number: int, of: int) -> None:
         """:param number: of the endpoint that is looked at now, from 1."""
         if self._drawn:
-            text = f"looking at {escape(self._asked)}: {name}"
+            text = f"looking at {escape(self._label)}: {name}"
             self._bar.update(self._task, description=text, completed=number - 1, total=of)
         elif of > 1:
             print(f"looking at {name} ({number} of {of})", file=sys.stderr, flush=True)
@@ -170,9 +171,9 @@ class LookProgress:
 
 async def _look_at_all(
     source: Source, names: Sequence[str], wanted: Wanted, progress: LookProgress | None
-) -> list[Looked]:
+) -> list[Inspection]:
     where = os.environ.get("HEADRACE_BUDGET") or default_budget_folder()
-    looked, all_seen = list[Looked](), dict[str, Seen]()
+    inspections, probes = list[Inspection](), dict[str, ProbeResult]()
     async with (
         open_client(source, BudgetResource(where=where).open(source)) as client,
         batching(client, source) as sender,
@@ -182,11 +183,13 @@ async def _look_at_all(
                 progress.next(name, number, len(names))
             window = window_of(source, source.endpoints[name], datetime.now(UTC), wanted.days)
             if source.endpoints[name].fans_out:
-                seen = await look_at_children(
-                    source, name, all_seen, window, sender, wanted.pages, wanted.rows
+                probe = await look_at_children(
+                    source, name, probes, window, sender, wanted.pages, wanted.rows
                 )
             else:
-                seen = await look(source, name, sender, window, wanted.pages, most_rows=wanted.rows)
-            all_seen[name] = seen
-            looked.append(Looked(seen, doubts(source, seen)))
-    return looked
+                probe = await look(
+                    source, name, sender, window, wanted.pages, most_rows=wanted.rows
+                )
+            probes[name] = probe
+            inspections.append(Inspection(probe, doubts(source, probe)))
+    return inspections

@@ -12,7 +12,7 @@ from pipeline.extract.fan_out import PartitionValue, product_of, written_values
 from pipeline.messages import Sender
 from pipeline.partitions.window import Window
 from pipeline.run.values import check_column, values_of
-from sourcetool.probe import Seen, look
+from sourcetool.probe import ProbeResult, look
 
 _MOST_PARENTS = 5
 
@@ -20,42 +20,42 @@ _MOST_PARENTS = 5
 async def look_at_children(
     source: Source,
     name: str,
-    all_seen: Mapping[str, Seen],
+    probes: Mapping[str, ProbeResult],
     window: Window,
     sender: Sender,
     most_pages: int,
     most_rows: int = 0,
-) -> Seen:
+) -> ProbeResult:
     """The rows of a value that has some, if one of the first few has.
 
-    :param all_seen: what was seen of the endpoints whose rows the values are of.
+    :param probes: the results of the endpoints whose rows the values are of.
     """
     endpoint = source.endpoints[name]
     if endpoint.parents is not None and not endpoint.incremental:
-        window = all_seen[endpoint.parents.endpoint].window
-    seen = Seen(name, endpoint, window)
+        window = probes[endpoint.parents.endpoint].window
+    probe = ProbeResult(name, endpoint, window)
     try:
-        lists = [_shown(source, name, one, all_seen) for one in lists_of(endpoint)]
+        lists = [_shown(source, name, value_list, probes) for value_list in lists_of(endpoint)]
     except ContractBroken as error:
-        seen.error = error
-        return seen
+        probe.error = error
+        return probe
     values = lists[0] if len(lists) == 1 else [*islice(product_of(lists), _MOST_PARENTS)]
     for value in values[:_MOST_PARENTS]:
-        seen = await look(source, name, sender, window, most_pages, value, most_rows)
-        if seen.error or seen.came or not source.upstream(name):
+        probe = await look(source, name, sender, window, most_pages, value, most_rows)
+        if probe.error or probe.tables or not source.upstream(name):
             break
-    return seen
+    return probe
 
 
 def _shown(
-    source: Source, name: str, one: ValueList, all_seen: Mapping[str, Seen]
+    source: Source, name: str, value_list: ValueList, probes: Mapping[str, ProbeResult]
 ) -> Sequence[PartitionValue]:
     """The values of one list, of another endpoint's rows those of its first page."""
-    if one.endpoint is None:
-        return written_values(one)
-    above = all_seen[one.endpoint]
-    if not above.came:
+    if value_list.endpoint is None:
+        return written_values(value_list)
+    above = probes[value_list.endpoint]
+    if not above.tables:
         return ()
-    table = above.came[0]
-    check_column(source.source, one, one.column, table.column_names)
-    return values_of(source, name, one, table)
+    table = above.tables[0]
+    check_column(source.source, value_list, value_list.column, table.column_names)
+    return values_of(source, name, value_list, table)

@@ -37,10 +37,10 @@ def fetch(
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
         host = _host(url)
         raise ValueError(f"no answer from {host} ({type(error).__name__}): is it right?") from None
-    kept = [
+    decoded_headers = [
         (k, v) for k, v in named.multi_items() if k not in ("content-encoding", "content-length")
     ]
-    return httpx.Response(status, headers=kept, content=bytes(body))
+    return httpx.Response(status, headers=decoded_headers, content=bytes(body))
 
 
 def _host(url: str) -> str:

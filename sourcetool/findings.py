@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable, counted
@@ -13,37 +14,42 @@ from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
 from pipeline.extract.seen_rows import row_digests
-from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
 from sourcetool.doubt import Doubt
-from sourcetool.probe import Seen, number_in
+from sourcetool.probe import ProbeResult, number_in
 
 _RATE = ("ratelimit", "rate-limit", "retry-after")
 
 
-def doubts(source: Source, seen: Seen) -> list[Doubt]:
+def doubts(source: Source, probe: ProbeResult) -> list[Doubt]:
     """All doubts about one endpoint, those that break first."""
-    if seen.error is not None:
-        return [Doubt(str(seen.error), _remedy(seen.error), breaks=True)]
-    if not seen.pages:
-        return [no_parent(seen)]
-    found = [*_rows(seen), *_next_page(seen), *_keys(seen), *_types(seen), *_limits(source, seen)]
-    found += [*_validators(seen), *_zones_and_clocks(source, seen)]
-    return sorted(found, key=lambda doubt: not doubt.breaks)
+    if probe.error is not None:
+        return [Doubt(str(probe.error), _remedy(probe.error), breaks=True)]
+    if not probe.pages:
+        return [no_parent(probe)]
+    all_doubts = [
+        *_rows(probe),
+        *_next_page(probe),
+        *_keys(probe),
+        *_types(probe),
+        *_limits(source, probe),
+    ]
+    all_doubts += [*_validators(probe), *_zones_and_clocks(source, probe)]
+    return sorted(all_doubts, key=lambda doubt: not doubt.breaks)
 
 
-def _zones_and_clocks(source: Source, seen: Seen) -> Iterator[Doubt]:
-    naive = [name for name in seen.endpoint.columns if name in seen.naive_columns]
+def _zones_and_clocks(source: Source, probe: ProbeResult) -> Iterator[Doubt]:
+    naive = [name for name in probe.endpoint.columns if name in probe.naive_columns]
     if naive:
         yield Doubt(
             f"times without a time zone, read as UTC: {', '.join(naive[:8])}",
             "say in which zone the API writes them: window: {timezone: America/Chicago}, or UTC",
         )
-    own = seen.endpoint.safety_margin_s
-    said = margin_warning(source.safety_margin_s if own is None else own)
-    if said and seen.endpoint.incremental and seen.endpoint.window.resolution_s < DAY_S:
-        what, _, remedy = said.partition(". ")
+    own = probe.endpoint.safety_margin_s
+    warning = margin_warning(source.safety_margin_s if own is None else own)
+    if warning and probe.endpoint.incremental and probe.endpoint.window.resolution_s < DAY_S:
+        what, _, remedy = warning.partition(". ")
         yield Doubt(what, remedy)
 
 
@@ -56,15 +62,15 @@ def _remedy(error: HeadraceError) -> str:
     return "correct the YAML, or the API, and look again"
 
 
-def _rows(seen: Seen) -> Iterator[Doubt]:
-    head, limit = seen.pages[0].info, seen.endpoint.paging.limit
+def _rows(probe: ProbeResult) -> Iterator[Doubt]:
+    head, limit = probe.pages[0].info, probe.endpoint.paging.limit
     if head.rows == 0:
-        yield nothing(seen)
+        yield nothing(probe)
         return
-    yield from bounds(seen)
-    total = _total(seen)
+    yield from bounds(probe)
+    total = _total(probe)
     more = total is not None and total > head.rows
-    later = seen.pages[1].info.cursor if len(seen.pages) > 1 else head.cursor
+    later = probe.pages[1].info.cursor if len(probe.pages) > 1 else head.cursor
     if head.rows < limit and (more or head.token or head.url or later != head.cursor):
         yield Doubt(
             f"{limit:,} rows a page were requested, {head.rows:,} came, and there are more: "
@@ -76,31 +82,31 @@ def _rows(seen: Seen) -> Iterator[Doubt]:
             f"{limit:,} rows a page were requested, {head.rows:,} came: the API does not know the "
             "parameter of the page size",
             "correct the parameter that carries {limit}",
-            breaks=seen.endpoint.paging.holds_limit,
+            breaks=probe.endpoint.paging.holds_limit,
         )
 
 
-def _total(seen: Seen) -> int | None:
-    return seen.pages[0].info.total if seen.counted is None else seen.counted
+def _total(probe: ProbeResult) -> int | None:
+    return probe.pages[0].info.total if probe.counted is None else probe.counted
 
 
-def _next_page(seen: Seen) -> Iterator[Doubt]:
-    head, paging = seen.pages[0].info, seen.endpoint.paging
-    if len(seen.pages) > 1:
-        second = seen.pages[1].info
-        if same_rows(seen.pages[0], seen.pages[1], seen.endpoint.key):
+def _next_page(probe: ProbeResult) -> Iterator[Doubt]:
+    head, paging = probe.pages[0].info, probe.endpoint.paging
+    if len(probe.pages) > 1:
+        second = probe.pages[1].info
+        if same_rows(probe.pages[0], probe.pages[1], probe.endpoint.key):
             yield Doubt(
                 "the second page is the first one again: does the API know the paging parameter?",
                 "correct the parameter that carries the page",
                 breaks=True,
             )
-        elif head.rows >= paging.limit and second.rows == 0 and _total(seen) != head.rows:
+        elif head.rows >= paging.limit and second.rows == 0 and _total(probe) != head.rows:
             yield Doubt(
                 f"the first page is full ({head.rows:,} rows), and the second is empty: if there "
                 "are more rows than that, they would be lost",
                 "is the parameter that carries the page right, and does the API compare a key as "
                 "what it is, a number or a text?",
-                breaks=_total(seen) is not None,
+                breaks=_total(probe) is not None,
             )
     elif head.rows >= paging.limit and paging.names_next:
         yield Doubt(
@@ -114,11 +120,11 @@ def _next_page(seen: Seen) -> Iterator[Doubt]:
             f"exactly {head.rows} rows came in the one response, which looks like a page size",
             "see in the API's docs whether there are pages",
         )
-    yield from _total_is_small(seen)
+    yield from _total_is_small(probe)
     if paging.judged_by_looks:
-        yield from _counting(seen)
-    if paging.by_number and not seen.endpoint.proven:
-        yield from _count(seen)
+        yield from _counting(probe)
+    if paging.by_number and not probe.endpoint.proven:
+        yield from _count(probe)
 
 
 def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
@@ -128,8 +134,8 @@ def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
     if page.info.first is not None:
         return (page.info.first, page.info.last) == (other.info.first, other.info.last)
     mine, others = page.table, other.table
-    there = {*mine.column_names} & {*others.column_names} - {"_extracted_at"}
-    names = [name for name in key or sorted(there) if name in there]
+    shared = {*mine.column_names} & {*others.column_names} - {EXTRACTED_AT}
+    names = [name for name in key or sorted(shared) if name in shared]
     return bool(
         names
         and 0 < mine.num_rows == others.num_rows
@@ -137,27 +143,27 @@ def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
     )
 
 
-def _total_is_small(seen: Seen) -> Iterator[Doubt]:
+def _total_is_small(probe: ProbeResult) -> Iterator[Doubt]:
     """A total that counts the rows of a page, and not all that match."""
-    total, shared = _total(seen), len(seen.pages) - 1 if seen.endpoint.overlaps else 0
-    rows = sum(page.info.rows for page in seen.pages) - shared
-    key = seen.endpoint.key
-    again = any(same_rows(one, other, key) for one, other in pairwise(seen.pages))
+    total, shared = _total(probe), len(probe.pages) - 1 if probe.endpoint.overlaps else 0
+    rows = sum(page.info.rows for page in probe.pages) - shared
+    key = probe.endpoint.key
+    again = any(same_rows(earlier, later, key) for earlier, later in pairwise(probe.pages))
     if total is None or rows <= total or again:
         return
-    where = "count" if seen.counted is not None else seen.endpoint.paging.total_at
+    where = "count" if probe.counted is not None else probe.endpoint.paging.total_at
     yield Doubt(
         f"the API counts {total:,} rows, and {rows:,} came: what is at `{where}` is not the number "
         "of all rows",
         f"name the member that counts all of them, or leave `{where}` out"
-        if seen.counted is not None
+        if probe.counted is not None
         else "name the member that counts all of them as paging.total, or leave it out",
     )
 
 
-def _counting(seen: Seen) -> Iterator[Doubt]:
+def _counting(probe: ProbeResult) -> Iterator[Doubt]:
     """Tokens that grow by the rows of a page, or by one, are offsets or page numbers."""
-    facts = [page.info for page in seen.pages[:2]]
+    facts = [page.info for page in probe.pages[:2]]
     first, second = [number_in(each.token) for each in facts] if len(facts) == 2 else (None, None)
     if first is None or second is None or second - first not in (facts[1].rows, 1):
         return
@@ -169,11 +175,11 @@ def _counting(seen: Seen) -> Iterator[Doubt]:
     )
 
 
-def _count(seen: Seen) -> Iterator[Doubt]:
+def _count(probe: ProbeResult) -> Iterator[Doubt]:
     """Pages that can't overlap are held against a count."""
-    head = seen.pages[0].info
-    named = seen.endpoint.paging.total_at
-    if head.total is not None or seen.counted is not None:
+    head = probe.pages[0].info
+    named = probe.endpoint.paging.total_at
+    if head.total is not None or probe.counted is not None:
         return
     if named is None:
         yield Doubt(
@@ -189,16 +195,16 @@ def _count(seen: Seen) -> Iterator[Doubt]:
         )
 
 
-def _keys(seen: Seen) -> Iterator[Doubt]:
-    columns = list(seen.endpoint.key)
+def _keys(probe: ProbeResult) -> Iterator[Doubt]:
+    columns = list(probe.endpoint.key)
     if not columns:
         return
-    for number, page in enumerate(seen.pages, 1):
+    for number, page in enumerate(probe.pages, 1):
         if page.table.num_rows == 0:
             continue
-        yield from _shared(number, page.table, columns, seen.endpoint.cursor)
-    if len(seen.pages) > 1 and seen.endpoint.proven and seen.endpoint.overlaps:
-        last, first = seen.pages[0].info.last, seen.pages[1].info.first
+        yield from _shared(number, page.table, columns, probe.endpoint.cursor)
+    if len(probe.pages) > 1 and probe.endpoint.proven and probe.endpoint.overlaps:
+        last, first = probe.pages[0].info.last, probe.pages[1].info.first
         if last is not None and first is not None and last != first:
             yield Doubt(
                 f"the second page should begin with the last row of the first ({last}), it begins "
@@ -246,58 +252,60 @@ def _joins(last: Key, first: Key) -> bool:
         return False
 
 
-def _types(seen: Seen) -> Iterator[Doubt]:
-    table = seen.pages[0].table
-    declared = seen.endpoint.columns
+def _types(probe: ProbeResult) -> Iterator[Doubt]:
+    table = probe.pages[0].table
+    declared = probe.endpoint.columns
     nested = [f.name for f in table.schema if pa.types.is_nested(f.type) and f.name not in declared]
     if nested:
         yield Doubt(
             f"nested and not declared: {', '.join(nested[:8])}",
             "declare them as struct<…>, list<…>, or json where they have no stable shape",
         )
-    if odd := converted_in_part(seen):
+    if odd := converted_in_part(probe):
         of_each = ", ".join(f"{name} ({cells:,})" for name, cells in odd.items())
         yield Doubt(
             f"some cells had to be converted, and others not: {of_each}",
             "the API writes these in more than one way: is the declared type right?",
         )
-    there = sum(came.num_rows for came in seen.came)
-    cursor = seen.endpoint.cursor
+    rows = sum(table.num_rows for table in probe.tables)
+    cursor = probe.endpoint.cursor
     # What the user's function reads need not be in what it makes.
-    tables = [*seen.came, *seen.raw]
+    tables = [*probe.tables, *probe.raw]
     nowhere = [n for n in declared if n != cursor and all(_is_null(t, n) for t in tables)]
-    if there > 1 and nowhere:
+    if rows > 1 and nowhere:
         yield Doubt(
-            f"declared, and in none of {there:,} rows: {', '.join(nowhere[:8])}",
+            f"declared, and in none of {rows:,} rows: {', '.join(nowhere[:8])}",
             "is the name, or its path, spelt as in the rows? Without one the column stays null",
         )
-    if cursor and seen.came:
-        yield from _cursor(cursor, seen.came)
+    if cursor and probe.tables:
+        yield from _cursor(cursor, probe.tables)
 
 
-def converted_in_part(seen: Seen) -> dict[str, int]:
+def converted_in_part(probe: ProbeResult) -> dict[str, int]:
     """The columns of which some cells had to be converted, with how many: see `written_as_text`."""
-    whole = written_as_text(seen)
-    return {name: cells for name, cells in seen.converted.items() if name not in whole}
+    whole = written_as_text(probe)
+    return {name: cells for name, cells in probe.converted.items() if name not in whole}
 
 
-def written_as_text(seen: Seen) -> list[str]:
+def written_as_text(probe: ProbeResult) -> list[str]:
     """The columns whose every cell was converted: the API writes, say, all numbers as texts."""
     return [
         name
-        for name, cells in seen.converted.items()
-        if 0 < sum(len(t) - t[name].null_count for t in seen.raw if name in t.column_names) <= cells
+        for name, cells in probe.converted.items()
+        if 0
+        < sum(len(t) - t[name].null_count for t in probe.raw if name in t.column_names)
+        <= cells
     ]
 
 
-def _cursor(cursor: str, came: Sequence[pa.Table]) -> Iterator[Doubt]:
-    if all(_is_null(table, cursor) for table in came):
+def _cursor(cursor: str, tables: Sequence[pa.Table]) -> Iterator[Doubt]:
+    if all(_is_null(table, cursor) for table in tables):
         yield Doubt(
             f"no row has {cursor}: rows that change would be missed",
-            f"is it the right cursor? {_times(came[0])}",
+            f"is it the right cursor? {_times(tables[0])}",
             breaks=True,
         )
-    elif without := came[0][cursor].null_count:
+    elif without := tables[0][cursor].null_count:
         yield Doubt(
             f"{counted(without, 'row')} {'has' if without == 1 else 'have'} no {cursor}",
             "they land with the first partition only: is it the right cursor?",
@@ -312,19 +320,19 @@ def _times(table: pa.Table) -> str:
     """The columns that may be a cursor."""
     kinds = (pa.types.is_temporal, pa.types.is_integer, pa.types.is_string)
     looks = re.compile(r"(?:_at|_on|date|time|modified|changed|updated)$", re.IGNORECASE)
-    found = [
+    names = [
         field.name
         for field in table.schema
-        if field.name != "_extracted_at"
+        if field.name != EXTRACTED_AT
         and any(is_kind(field.type) for is_kind in kinds)
         and looks.search(field.name)
         and not _is_null(table, field.name)
     ]
-    return f"The rows have {', '.join(found[:8])}" if found else "No other column looks like one"
+    return f"The rows have {', '.join(names[:8])}" if names else "No other column looks like one"
 
 
-def _validators(seen: Seen) -> Iterator[Doubt]:
-    if seen.endpoint.conditional and not validators_of(seen.answers[0].headers):
+def _validators(probe: ProbeResult) -> Iterator[Doubt]:
+    if probe.endpoint.conditional and not validators_of(probe.responses[0].headers):
         yield Doubt(
             "`conditional` is set, but the response has no ETag, and no Last-Modified that lies "
             "before its Date: there can be no 304",
@@ -332,11 +340,11 @@ def _validators(seen: Seen) -> Iterator[Doubt]:
         )
 
 
-def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
+def _limits(source: Source, probe: ProbeResult) -> Iterator[Doubt]:
     if not source.limits.windows:
         yield Doubt("no rate limit is given", "add limits.windows from the API's docs")
-    told = rate_headers(seen.answers[-1].headers) if seen.answers else {}
-    remaining = [name for name in told if name.endswith("remaining")]
+    names = rate_headers(probe.responses[-1].headers) if probe.responses else {}
+    remaining = [name for name in names if name.endswith("remaining")]
     if remaining and source.limits.headers is None:
         yield Doubt(
             f"the API tells what is left of the quota in {remaining[0]}",
@@ -344,7 +352,7 @@ def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
         )
 
     limit, interval = (
-        next((n for n in told if n.endswith(e)), None) for e in ("-limit", "-interval")
+        next((n for n in names if n.endswith(e)), None) for e in ("-limit", "-interval")
     )
     if limit and interval and (source.limits.headers is None or not source.limits.headers.limit):
         yield Doubt(
@@ -355,5 +363,5 @@ def _limits(source: Source, seen: Seen) -> Iterator[Doubt]:
 
 
 def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What an answer says of the rate limit."""
+    """What a response says of the rate limit."""
     return {name: text for name, text in headers.items() if any(word in name for word in _RATE)}

@@ -26,10 +26,10 @@ def import_source(
     """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed."""
     try:
         if document:
-            found, text = import_document(Path(document), name, only)
+            converted, text = import_document(Path(document), name, only)
         else:
-            found, text = import_curl(command or "", name)
-        file = Path(folder) / f"{found.name}.yaml"
+            converted, text = import_curl(command or "", name)
+        file = Path(folder) / f"{converted.name}.yaml"
         if file.exists():
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,15 +41,15 @@ def import_source(
     except ConfigError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    _show(found, file, console)
-    _write_stubs(found, file.parent, console)
+    _show(converted, file, console)
+    _write_stubs(converted, file.parent, console)
     return 0
 
 
-def _write_stubs(found: Converted, folder: Path, console: Console) -> None:
+def _write_stubs(converted: Converted, folder: Path, console: Console) -> None:
     """A module for the components in Python, beside the YAML; one that is there stays."""
-    file = folder / f"{found.name}_components.py"
-    text = stubs(found, f"{folder.name}.{file.stem}")
+    file = folder / f"{converted.name}_components.py"
+    text = stubs(converted, f"{folder.name}.{file.stem}")
     if not text:
         return
     if file.exists():
@@ -63,26 +63,28 @@ def _write_stubs(found: Converted, folder: Path, console: Console) -> None:
     )
 
 
-def _show(found: Converted, file: Path, console: Console) -> None:
-    total = len(found.streams) + len(found.left_out)
+def _show(converted: Converted, file: Path, console: Console) -> None:
+    total = len(converted.streams) + len(converted.left_out)
     console.print(
-        f"[green]✓[/] {file}: {len(found.streams)} of {total} endpoints. Next: set "
-        f"{', '.join(_settings(found, file)) or 'nothing'}, then make check-source "
-        f"SOURCE={as_asked_for(file, found.name)}",
+        f"[green]✓[/] {file}: {len(converted.streams)} of {total} endpoints. Next: set "
+        f"{', '.join(_settings(converted, file)) or 'nothing'}, then make check-source "
+        f"SOURCE={as_asked_for(file, converted.name)}",
         highlight=False,
     )
     reasons = Counter(
-        need.reason for needs in found.left_out.values() for need in dict.fromkeys(needs)
+        need.reason for needs in converted.left_out.values() for need in dict.fromkeys(needs)
     )
     for reason, n in reasons.most_common():
         console.print(f"  [red]–[/] {n} left out: {escape(reason)}", highlight=False)
-    for doubt, n in Counter(d for one in found.doubts.values() for d in one).most_common():
+    for doubt, n in Counter(
+        d for doubts in converted.doubts.values() for d in doubts
+    ).most_common():
         times = f"{n} × " if n > 1 else ""
         console.print(f"  [yellow]?[/] {times}{escape(doubt)}", highlight=False)
 
 
-def _settings(found: Converted, file: Path) -> list[str]:
+def _settings(converted: Converted, file: Path) -> list[str]:
     """The settings that have no default."""
     text = file.read_text("utf-8")
-    names = [found.settings.variable(("start",)), *found.settings.used]
+    names = [converted.settings.variable(("start",)), *converted.settings.used]
     return [name for name in dict.fromkeys(names) if f"${{{name}}}" in text]

@@ -1,4 +1,4 @@
-"""What one answer shows of an API: where the rows are, how pages follow, key, types. Pure."""
+"""What one response shows of an API: where the rows are, how pages follow, key, types. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,19 +64,19 @@ class Guess:
 
 
 def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
-    """What an answer shows. :raises ValueError: there are no rows in it."""
+    """What a response shows. :raises ValueError: there are no rows in it."""
     path, rows = _rows(body)
-    found = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
-    rows = _flat(found, rows)
-    _columns(found, rows)
-    _paging(found, body, headers)
-    _window(found, rows)
-    found.doubts += [
+    inferred = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
+    rows = _flat(inferred, rows)
+    _columns(inferred, rows)
+    _paging(inferred, body, headers)
+    _window(inferred, rows)
+    inferred.doubts += [
         f"{name}={value} is sent with every request now: is it a bound of the window?"
-        for name, value in found.params.items()
+        for name, value in inferred.params.items()
         if has_time(value)
     ]
-    return found
+    return inferred
 
 
 def _rows(body: Any) -> tuple[tuple[str, ...], list[Row]]:
@@ -95,7 +95,7 @@ def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _lists(item, (*path, name))
 
 
-def _flat(found: Guess, rows: list[Row]) -> list[Row]:
+def _flat(inferred: Guess, rows: list[Row]) -> list[Row]:
     """The rows, with the members of one inner object among them where that holds most of a row."""
     few = len(rows[0]) <= 5
     objects = [n for n in rows[0] if all(isinstance(r.get(n), dict) for r in rows)]
@@ -103,28 +103,30 @@ def _flat(found: Guess, rows: list[Row]) -> list[Row]:
     if not (few and len(inner) == 1):
         return rows
     outer = inner[0]
-    found.paths = {name: _joined(outer, name) for row in rows for name in row[outer]}
+    inferred.paths = {name: _joined(outer, name) for row in rows for name in row[outer]}
     return [{**{k: v for k, v in row.items() if k != outer}, **row[outer]} for row in rows]
 
 
-def _columns(found: Guess, rows: list[Row]) -> None:
+def _columns(inferred: Guess, rows: list[Row]) -> None:
     # A column that was null in every row says no type: inferred, it takes what comes later.
     for name in dict.fromkeys(n for row in rows for n, value in row.items() if value is not None):
-        found.columns[name] = _type([row.get(name) for row in rows])
+        inferred.columns[name] = _type([row.get(name) for row in rows])
 
     def unique(name: str) -> bool:
         values = [str(row.get(name)) for row in rows]
         return len(set(values)) == len(rows) and all(row.get(name) is not None for row in rows)
 
-    plain = [n for n, kind in found.columns.items() if kind in ("int64", "string") and unique(n)]
+    plain = [n for n, kind in inferred.columns.items() if kind in ("int64", "string") and unique(n)]
     by_name = [n for n in plain if re.search(r"^(id|.*_id|uuid|key|code|doi)$", n.lower())]
-    found.key = next(iter(by_name + plain), None)
-    if found.key is None:
-        found.doubts.append(
+    inferred.key = next(iter(by_name + plain), None)
+    if inferred.key is None:
+        inferred.doubts.append(
             "no column is different in every row: set key to those that identify one"
         )
     elif not by_name:
-        found.doubts.append(f"{found.key!r} was different in every row of one page: is it the key?")
+        inferred.doubts.append(
+            f"{inferred.key!r} was different in every row of one page: is it the key?"
+        )
 
 
 def _type(values: list[Any]) -> str:
@@ -149,13 +151,13 @@ def _has_struct(kind: pa.DataType) -> bool:
     )
 
 
-def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
+def _paging(inferred: Guess, body: Any, headers: Mapping[str, str]) -> None:
     token = next((p for p, v in _scalars(body) if _is_token(p, v)), None)
     if token and _last(token).endswith("continue"):
-        found.prefix = _last(token).removesuffix("continue")
-    size = _put(found, LIMITS, "{limit}")
-    limit = int(size) if size and size.isdigit() else max(found.rows, 2)
-    total = next((p for p, v in _scalars(body) if _is_total(p, v, found.rows)), None)
+        inferred.prefix = _last(token).removesuffix("continue")
+    size = _put(inferred, LIMITS, "{limit}")
+    limit = int(size) if size and size.isdigit() else max(inferred.rows, 2)
+    total = next((p for p, v in _scalars(body) if _is_total(p, v, inferred.rows)), None)
     link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
     more: dict[str, Any] = {"total": total} if total else {}
     flags = [p for p, v in _scalars(body) if isinstance(v, bool) and _MORE.search(_last(p))]
@@ -164,91 +166,93 @@ def _paging(found: Guess, body: Any, headers: Mapping[str, str]) -> None:
     totals = [n.lower() for n, v in headers.items() if _TOTAL_HEADER.search(n) and v.isdigit()]
     counted = more or ({"total_header": totals[0]} if totals else {})
     if 'rel="next"' in headers.get("link", ""):
-        found.paging = {"kind": "link", "limit": limit} | counted
+        inferred.paging = {"kind": "link", "limit": limit} | counted
     elif link:
-        found.paging = {"kind": "link", "limit": limit, "next": link} | flag | counted
+        inferred.paging = {"kind": "link", "limit": limit, "next": link} | flag | counted
     elif header:
-        found.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
-    elif (begin := _put(found, OFFSETS, "{offset}")) is not None:
-        found.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
+        inferred.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
+    elif (begin := _put(inferred, OFFSETS, "{offset}")) is not None:
+        inferred.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
         if begin == "1":
-            found.paging["first"] = 1
-        found.doubts.append(
+            inferred.paging["first"] = 1
+        inferred.doubts.append(
             "are rows sorted by the key? Then overlap: true proves that none is lost"
         )
-    elif (first := _put(found, NUMBERS, "{page}")) is not None:
-        found.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
-    elif token and found.prefix and (above := token.rpartition(".")[0]):
-        found.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
+    elif (first := _put(inferred, NUMBERS, "{page}")) is not None:
+        inferred.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
+    elif token and inferred.prefix and (above := token.rpartition(".")[0]):
+        inferred.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
     elif token:
         name = _parameter_of(_last(token))
-        if _put(found, TOKENS, "{token}") is None:
-            found.params[name] = "{token}"
-            found.doubts.append(f"which parameter takes the token? {name} is a guess")
-        found.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
-    elif flag and found.key:
-        found.params["starting_after"] = "{token}"
-        found.paging = {"kind": "token", "limit": limit, "last": found.key} | flag | counted
-        found.doubts.append("which parameter goes on behind a row? starting_after is a guess")
+        if _put(inferred, TOKENS, "{token}") is None:
+            inferred.params[name] = "{token}"
+            inferred.doubts.append(f"which parameter takes the token? {name} is a guess")
+        inferred.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
+    elif flag and inferred.key:
+        inferred.params["starting_after"] = "{token}"
+        inferred.paging = {"kind": "token", "limit": limit, "last": inferred.key} | flag | counted
+        inferred.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
-        capped = _why_capped(found, body, headers)
+        capped = _why_capped(inferred, body, headers)
         if capped is not None:
-            found.params["page"] = "{page}"
-            found.paging = {"kind": "page", "limit": limit, "first": 1} | flag | counted
-        found.doubts.append(
+            inferred.params["page"] = "{page}"
+            inferred.paging = {"kind": "page", "limit": limit, "first": 1} | flag | counted
+        inferred.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
             if capped is None
             else f"{capped}: how do its pages follow? The parameter page is a guess, and the first "
             "run fails if the API has none of that name"
         )
-    if found.paging["kind"] in ("page", "offset") and not counted:
-        found.doubts.append(
+    if inferred.paging["kind"] in ("page", "offset") and not counted:
+        inferred.doubts.append(
             "no count of the rows was seen: without one nothing tells whether one was passed over"
         )
-    if found.paging["kind"] != "none" and size is None:
-        found.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
+    if inferred.paging["kind"] != "none" and size is None:
+        inferred.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
 
 
-def _why_capped(found: Guess, body: Any, headers: Mapping[str, str]) -> str | None:
+def _why_capped(inferred: Guess, body: Any, headers: Mapping[str, str]) -> str | None:
     """Why the page looks like the first of several; None if it need not be."""
     try:
         why = looks_capped(
-            found.rows,
+            inferred.rows,
             orjson.dumps(body),
             {name.lower(): value for name, value in headers.items()},
-            found.params.values(),
-            split_path(found.rows_path),
+            inferred.params.values(),
+            split_path(inferred.rows_path),
         )
     except ContractBroken as error:
         why = str(error)
     return why and why.partition(". Check")[0]
 
 
-def _window(found: Guess, rows: list[Row]) -> None:
-    times = {n: _instant_type(n, kind, rows) for n, kind in found.columns.items()}
+def _window(inferred: Guess, rows: list[Row]) -> None:
+    times = {n: _instant_type(n, kind, rows) for n, kind in inferred.columns.items()}
     named = [n for word in _CURSORS for n in times if times[n] and word in n.lower()]
     if not named and len(only := [name for name, kind in times.items() if kind]) == 1:
         named = only
-        found.doubts.append(f"does {only[0]} move whenever a row changes? Else it is no cursor")
+        inferred.doubts.append(f"does {only[0]} move whenever a row changes? Else it is no cursor")
     if not named:
-        found.doubts.append("no column looks like the time of the last change: this is a snapshot")
+        inferred.doubts.append(
+            "no column looks like the time of the last change: this is a snapshot"
+        )
         return
     cursor = min(named, key=lambda name: not re.search("gmt|utc", name.lower()))
-    start = _put_time(found, SINCE, "{start}", cursor)
-    end = _put_time(found, UNTIL, "{end}", cursor)
+    start = _put_time(inferred, SINCE, "{start}", cursor)
+    end = _put_time(inferred, UNTIL, "{end}", cursor)
     if start is None:
-        found.doubts.append(
+        inferred.doubts.append(
             f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
             f"{{end}} there, and add cursor: {cursor}"
         )
         return
-    found.cursor, found.columns[cursor] = cursor, str(times[cursor])
+    inferred.cursor, inferred.columns[cursor] = cursor, str(times[cursor])
     if end is None:
-        found.window["end"] = "none"
-    found.window |= written_time(start) or {}
+        inferred.window["end"] = "none"
+    inferred.window |= written_time(start) or {}
     if any(is_naive(str(row.get(cursor))) for row in rows):
-        found.doubts.append(f"{cursor} says no time zone, and is taken for UTC: is it?")
-    found.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
+        inferred.doubts.append(f"{cursor} says no time zone, and is taken for UTC: is it?")
+    inferred.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
 
 
 def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
@@ -258,28 +262,28 @@ def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
     return "timestamp[ms]" if value > 10**11 else "timestamp[s]" if value > 10**8 else None
 
 
-def _put_time(found: Guess, words: tuple[str, ...], placeholder: str, cursor: str) -> str | None:
+def _put_time(inferred: Guess, words: tuple[str, ...], placeholder: str, cursor: str) -> str | None:
     """Put a placeholder into a parameter with a time and one of these words in its name.
 
     One that has the cursor in its name comes first: others may be of other times.
     """
-    pairs = sorted(found.params.items(), key=lambda pair: cursor.lower() not in pair[0].lower())
+    pairs = sorted(inferred.params.items(), key=lambda pair: cursor.lower() not in pair[0].lower())
     for name, value in pairs:
-        plain = name.removeprefix(found.prefix)
+        plain = name.removeprefix(inferred.prefix)
         if {*map(str.lower, _WORD.findall(plain)), plain.lower()} & {*words} and written_time(
             value
         ):
-            found.params[name] = placeholder
+            inferred.params[name] = placeholder
             return value
     return None
 
 
-def _put(found: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
+def _put(inferred: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
     """Put a placeholder into the parameter of one of these names; what stood there."""
-    for name, value in found.params.items():
-        plain = name.lower().removeprefix(found.prefix).rstrip("]")
+    for name, value in inferred.params.items():
+        plain = name.lower().removeprefix(inferred.prefix).rstrip("]")
         if re.sub(r"[^\w$]+", "_", plain) in names and not value.startswith("{"):
-            found.params[name] = placeholder
+            inferred.params[name] = placeholder
             return value
     return None
 

@@ -21,7 +21,7 @@ from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
 from sourcetool.fetch import fetch
 from sourcetool.infer import Guess, guess
-from sourcetool.new_request import Given, Proposal, leaves, request_of, with_leaves
+from sourcetool.new_request import Proposal, RequestOptions, leaves, request_of, with_leaves
 
 MOST_DECLARED = 60
 _GUARDED_CHARS = 8
@@ -29,34 +29,36 @@ _GUARDED_CHARS = 8
 
 
 def new(
-    url: str, name: str | None, folder: str, console: Console, given: Given | None = None
+    url: str, name: str | None, folder: str, console: Console, options: RequestOptions | None = None
 ) -> int:
     """Write ``folder/name.yaml``; 0, or 2 if nothing could be proposed: then there is no file."""
     secrets: set[str] = set()
     try:
-        given = given or Given(url)
+        options = options or RequestOptions(url)
         source = name or _plain(host_of(url).removeprefix("api.").split(".")[0])
         file = Path(folder) / f"{source}.yaml"
         if file.exists():
             raise ConfigError(f"{file} is there already: take it away, or give another --name")
-        asked = request_of(given, source, os.environ)
-        secrets = asked.secrets
-        answer = _ask(asked)
-        found = guess(_json(answer.content), answer.headers, asked.visible())
-        text = propose(source, asked, found)
-        _write(file, text, asked)
+        proposal = request_of(options, source, os.environ)
+        secrets = proposal.secrets
+        response = _ask(proposal)
+        inferred = guess(_json(response.content), response.headers, proposal.visible())
+        text = propose(source, proposal, inferred)
+        _write(file, text, proposal)
     except (ConfigError, ValueError) as error:
-        said = redact(str(error) or type(error).__name__, secrets)
-        console.print(f"[bold red]✗[/] {escape(printable(said))}", highlight=False)
+        reason = redact(str(error) or type(error).__name__, secrets)
+        console.print(f"[bold red]✗[/] {escape(printable(reason))}", highlight=False)
         return 2
-    missing = [name for name in asked.settings if os.environ.get(name) != asked.settings[name]]
+    missing = [
+        name for name in proposal.settings if os.environ.get(name) != proposal.settings[name]
+    ]
     setting = f"set {', '.join(missing)} (what was in the request), then " if missing else ""
     console.print(
-        f"[green]✓[/] {file}: {counted(found.rows, 'row')} seen. Next: {setting}"
+        f"[green]✓[/] {file}: {counted(inferred.rows, 'row')} seen. Next: {setting}"
         f"make check-source SOURCE={as_asked_for(file, source)}",
         highlight=False,
     )
-    for doubt in [*found.doubts, _HOW_FAST]:
+    for doubt in [*inferred.doubts, _HOW_FAST]:
         console.print(
             f"  [yellow]?[/] {escape(printable(redact(doubt, secrets)))}", highlight=False
         )
@@ -74,23 +76,23 @@ _HINTS = {
 }
 
 
-def _ask(asked: Proposal) -> httpx.Response:
-    headers = {"Accept": DEFAULT_FORMAT.accept, "User-Agent": "headrace", **asked.sent_headers}
-    answer = fetch(asked.method, asked.url, headers, asked.content)
-    if answer.status_code != 200:
-        said = " ".join(answer.text[:100_000].split())
-        said = redact(said, asked.secrets, withheld="(it repeats a secret)")[:200]
-        hint = _HINTS.get(401 if answer.status_code == 403 else answer.status_code, "")
-        raise ValueError(f"the API responded {answer.status_code}: {said}{hint}")
-    return answer
+def _ask(proposal: Proposal) -> httpx.Response:
+    headers = {"Accept": DEFAULT_FORMAT.accept, "User-Agent": "headrace", **proposal.sent_headers}
+    response = fetch(proposal.method, proposal.url, headers, proposal.content)
+    if response.status_code != 200:
+        excerpt = " ".join(response.text[:100_000].split())
+        excerpt = redact(excerpt, proposal.secrets, withheld="(it repeats a secret)")[:200]
+        hint = _HINTS.get(401 if response.status_code == 403 else response.status_code, "")
+        raise ValueError(f"the API responded {response.status_code}: {excerpt}{hint}")
+    return response
 
 
-def _write(file: Path, text: str, asked: Proposal) -> None:
+def _write(file: Path, text: str, proposal: Proposal) -> None:
     """The file, once it has been loaded from elsewhere.
 
     :raises ConfigError: it would not load, or has a secret in it.
     """
-    long = {secret for secret in asked.secrets if len(secret) >= _GUARDED_CHARS}
+    long = {secret for secret in proposal.secrets if len(secret) >= _GUARDED_CHARS}
     if contains_secret(text, long):
         raise ConfigError(
             "a credential of the request is in the response's names too, and would be in the YAML: "
@@ -100,7 +102,7 @@ def _write(file: Path, text: str, asked: Proposal) -> None:
         draft = Path(folder) / file.name
         draft.write_text(text, encoding="utf-8")
         try:
-            load_source(draft, {**os.environ, **asked.settings})
+            load_source(draft, {**os.environ, **proposal.settings})
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(draft), "the proposal")) from None
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,7 @@ def host_of(url: str) -> str:
 
 
 def _json(body: bytes) -> Any:
-    """An answer's body.
+    """The body of a response.
 
     :raises ValueError: it is not JSON.
     """
@@ -139,38 +141,38 @@ def _json(body: bytes) -> Any:
         ) from None
 
 
-def propose(source: str, asked: Proposal, found: Guess) -> str:
+def propose(source: str, proposal: Proposal, inferred: Guess) -> str:
     """The YAML as text, its doubts as comments."""
-    endpoint: dict[str, Any] = {"path": asked.path}
-    if request := _request(asked, found):
+    endpoint: dict[str, Any] = {"path": proposal.path}
+    if request := _request(proposal, inferred):
         endpoint["request"] = request
-    if found.window:
-        endpoint["window"] = found.window
-    endpoint["paging"] = found.paging
-    if found.rows_path:
-        endpoint["rows"] = found.rows_path
-    endpoint["key"] = [found.key or next(iter(found.columns))]
-    if found.cursor:
-        endpoint["cursor"] = found.cursor
+    if inferred.window:
+        endpoint["window"] = inferred.window
+    endpoint["paging"] = inferred.paging
+    if inferred.rows_path:
+        endpoint["rows"] = inferred.rows_path
+    endpoint["key"] = [inferred.key or next(iter(inferred.columns))]
+    if inferred.cursor:
+        endpoint["cursor"] = inferred.cursor
     endpoint["columns"] = {
-        name: {"type": kind, "path": found.paths[name]} if name in found.paths else kind
-        for name, kind in list(found.columns.items())[:MOST_DECLARED]
+        name: {"type": kind, "path": inferred.paths[name]} if name in inferred.paths else kind
+        for name, kind in list(inferred.columns.items())[:MOST_DECLARED]
     }
-    if found.paging["kind"] == "offset":
+    if inferred.paging["kind"] == "offset":
         endpoint["order"] = "none"
-    name = _plain(asked.path.rstrip("/").split(".")[0]) or "rows"
-    data = {"endpoints": {"rows" if "${" in asked.path else name: endpoint}}
+    name = _plain(proposal.path.rstrip("/").split(".")[0]) or "rows"
+    data = {"endpoints": {"rows" if "${" in proposal.path else name: endpoint}}
     body = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-    auth = yaml.safe_dump({"auth": asked.auth}, sort_keys=False) if asked.auth else ""
+    auth = yaml.safe_dump({"auth": proposal.auth}, sort_keys=False) if proposal.auth else ""
     doubts = "".join(
-        f"# ? {' '.join(printable(doubt).split())}\n" for doubt in [*found.doubts, _HOW_FAST]
+        f"# ? {' '.join(printable(doubt).split())}\n" for doubt in [*inferred.doubts, _HOW_FAST]
     )
     return (
-        f"# Proposed from one page ({counted(found.rows, 'row')}). "
+        f"# Proposed from one page ({counted(inferred.rows, 'row')}). "
         "What the API's docs have to say:\n"
         f"{doubts}"
         f"source: {source}\n"
-        f"base_url: {asked.base_url}\n"
+        f"base_url: {proposal.base_url}\n"
         f"{auth}"
         "start: 2026-11-01 # the first day; everything before it lands there\n"
         "safety_margin_s: 3600\n"
@@ -178,24 +180,24 @@ def propose(source: str, asked: Proposal, found: Guess) -> str:
     )
 
 
-def _request(asked: Proposal, found: Guess) -> dict[str, Any]:
+def _request(proposal: Proposal, inferred: Guess) -> dict[str, Any]:
     """The request with the placeholders that were found; what is new goes where the others are."""
-    seen = dict(asked.visible())
-    of_body = {name for name, _ in leaves(asked.json or {})} | {*(asked.form or {})}
-    added = {n: v for n, v in found.params.items() if n not in seen}
-    params = {name: found.params.get(name, value) for name, value in asked.params.items()}
-    request: dict[str, Any] = {} if asked.method == "GET" else {"method": asked.method}
-    if asked.json is None and asked.form is None:
+    visible = dict(proposal.visible())
+    of_body = {name for name, _ in leaves(proposal.json or {})} | {*(proposal.form or {})}
+    added = {n: v for n, v in inferred.params.items() if n not in visible}
+    params = {name: inferred.params.get(name, value) for name, value in proposal.params.items()}
+    request: dict[str, Any] = {} if proposal.method == "GET" else {"method": proposal.method}
+    if proposal.json is None and proposal.form is None:
         params |= added
         added = {}
     if params := {name: value for name, value in params.items() if name not in of_body}:
         request["params"] = params
-    if asked.headers:
-        request["headers"] = asked.headers
-    if asked.json is not None:
-        request["json"] = with_leaves(asked.json, found.params) | added
-    if asked.form is not None:
-        request["form"] = {n: found.params.get(n, v) for n, v in asked.form.items()} | added
+    if proposal.headers:
+        request["headers"] = proposal.headers
+    if proposal.json is not None:
+        request["json"] = with_leaves(proposal.json, inferred.params) | added
+    if proposal.form is not None:
+        request["form"] = {n: inferred.params.get(n, v) for n, v in proposal.form.items()} | added
     return request
 
 

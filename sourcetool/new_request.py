@@ -32,7 +32,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Given:
+class RequestOptions:
     """The request as the command line says it.
 
     :ivar basic: ``USER_SETTING:PASSWORD_SETTING``: the two environment variables.
@@ -78,42 +78,44 @@ class Proposal:
         return [(name, str(value)) for name, value in pairs if "${" not in str(value)]
 
 
-def request_of(given: Given, source: str, env: Mapping[str, str]) -> Proposal:
+def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> Proposal:
     """What to send, and to say.
 
     :raises ConfigError: the URL is none, a setting is missing, the body is no JSON object.
     """
-    found, names = Proposal(), SettingNames(source)
-    parts = _parts(given.url)
+    proposal, names = Proposal(), SettingNames(source)
+    parts = _parts(options.url)
     netloc = parts.netloc.rpartition("@")[2]
-    _credentials(found, given, names, env)
-    if parts.username is not None and not found.auth:
+    _credentials(proposal, options, names, env)
+    if parts.username is not None and not proposal.auth:
         user, password = unquote(parts.username), unquote(parts.password or "")
-        found.auth = {
+        proposal.auth = {
             "kind": "basic",
-            "username": _setting(found, names, "username", user),
-            "password": _setting(found, names, "password", password),
+            "username": _setting(proposal, names, "username", user),
+            "password": _setting(proposal, names, "password", password),
         }
-        found.sent_headers["Authorization"] = _basic(user, password)
+        proposal.sent_headers["Authorization"] = _basic(user, password)
     path = "/".join(
-        _setting(found, names, "path_key", unquote(part)) if looks_secret(unquote(part)) else part
+        _setting(proposal, names, "path_key", unquote(part))
+        if looks_secret(unquote(part))
+        else part
         for part in parts.path.split("/")
     )
     above, _, last = path.rstrip("/").rpartition("/")
-    found.base_url = f"{parts.scheme}://{netloc}{above}"
-    found.path = last + "/" * path.endswith("/")
+    proposal.base_url = f"{parts.scheme}://{netloc}{above}"
+    proposal.path = last + "/" * path.endswith("/")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if is_secret_name(name) and value and not found.auth:
-            key = _setting(found, names, "key", value)
-            found.auth = {"kind": "api_key", "place": "query", "name": name, "key": key}
+        if is_secret_name(name) and value and not proposal.auth:
+            key = _setting(proposal, names, "key", value)
+            proposal.auth = {"kind": "api_key", "place": "query", "name": name, "key": key}
         else:
-            found.params[name] = _said(found, names, name, value)
-    found.url = f"{parts.scheme}://{netloc}{parts.path}" + (
+            proposal.params[name] = _as_yaml(proposal, names, name, value)
+    proposal.url = f"{parts.scheme}://{netloc}{parts.path}" + (
         f"?{parts.query}" if parts.query else ""
     )
-    _headers(found, given, names, env)
-    _body(found, given, names, env)
-    return found
+    _headers(proposal, options, names, env)
+    _body(proposal, options, names, env)
+    return proposal
 
 
 def _parts(url: str) -> Any:
@@ -130,68 +132,74 @@ def _parts(url: str) -> Any:
 
 
 def _credentials(
-    found: Proposal, given: Given, names: SettingNames, env: Mapping[str, str]
+    proposal: Proposal, options: RequestOptions, names: SettingNames, env: Mapping[str, str]
 ) -> None:
     """Those that are named by their settings."""
-    if given.key is not None:
-        named = f"${{{given.key.setting}}}"
-        value = _filled(found, named, env)
-        if given.key.header.lower() == "authorization" and " " not in value:
-            found.auth = {"kind": "bearer", "token": named}
+    if options.key is not None:
+        named = f"${{{options.key.setting}}}"
+        value = _filled(proposal, named, env)
+        if options.key.header.lower() == "authorization" and " " not in value:
+            proposal.auth = {"kind": "bearer", "token": named}
             value = f"Bearer {value}"
         else:
-            found.auth = {"kind": "api_key", "name": given.key.header, "key": named}
-        found.sent_headers[given.key.header] = value
-    if given.basic is not None:
-        settings = given.basic.split(":")
+            proposal.auth = {"kind": "api_key", "name": options.key.header, "key": named}
+        proposal.sent_headers[options.key.header] = value
+    if options.basic is not None:
+        settings = options.basic.split(":")
         if len(settings) != 2 or not all(re.fullmatch(r"[A-Za-z_]\w*", name) for name in settings):
             raise ConfigError(
                 "--basic: expected the names of two environment variables, as in "
                 "--basic SHOP_USER:SHOP_PASSWORD, and got something else"
             )
         user, password = (f"${{{name}}}" for name in settings)
-        found.auth = {"kind": "basic", "username": user, "password": password}
-        pair = [_filled(found, text, env) for text in (user, password)]
-        found.sent_headers["Authorization"] = _basic(*pair)
+        proposal.auth = {"kind": "basic", "username": user, "password": password}
+        pair = [_filled(proposal, text, env) for text in (user, password)]
+        proposal.sent_headers["Authorization"] = _basic(*pair)
 
 
-def _headers(found: Proposal, given: Given, names: SettingNames, env: Mapping[str, str]) -> None:
-    for line in given.headers:
+def _headers(
+    proposal: Proposal, options: RequestOptions, names: SettingNames, env: Mapping[str, str]
+) -> None:
+    for line in options.headers:
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or not name:
             raise ConfigError("--header: expected 'Name: value'")
-        found.headers[name] = _said(found, names, name, value)
-        found.sent_headers[name] = _filled(found, value, env)
+        proposal.headers[name] = _as_yaml(proposal, names, name, value)
+        proposal.sent_headers[name] = _filled(proposal, value, env)
 
 
-def _body(found: Proposal, given: Given, names: SettingNames, env: Mapping[str, str]) -> None:
-    found.method = (given.method or ("POST" if given.json or given.form else "GET")).upper()
-    if found.method not in ("GET", "POST"):
-        raise ConfigError(f"--method: expected GET or POST, got {found.method!r}")
-    if given.json:
+def _body(
+    proposal: Proposal, options: RequestOptions, names: SettingNames, env: Mapping[str, str]
+) -> None:
+    proposal.method = (
+        options.method or ("POST" if options.json or options.form else "GET")
+    ).upper()
+    if proposal.method not in ("GET", "POST"):
+        raise ConfigError(f"--method: expected GET or POST, got {proposal.method!r}")
+    if options.json:
         try:
-            body = orjson.loads(given.json)
+            body = orjson.loads(options.json)
         except orjson.JSONDecodeError as error:
             raise ConfigError(f"--json: this is not JSON: {error}") from None
         if not isinstance(body, dict):
             raise ConfigError("--json: expected a JSON object")
-        found.json = _said_in(found, names, body, "")
-        found.content = orjson.dumps(_filled_in(found, body, env))
-        found.sent_headers.setdefault("Content-Type", "application/json")
-    elif given.form:
-        pairs = parse_qsl(given.form, keep_blank_values=True)
-        found.form = {name: _said(found, names, name, value) for name, value in pairs}
-        filled = [(name, _filled(found, value, env)) for name, value in pairs]
-        found.content = urlencode(filled).encode()
-        found.sent_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        proposal.json = _as_yaml_in(proposal, names, body, "")
+        proposal.content = orjson.dumps(_filled_in(proposal, body, env))
+        proposal.sent_headers.setdefault("Content-Type", "application/json")
+    elif options.form:
+        pairs = parse_qsl(options.form, keep_blank_values=True)
+        proposal.form = {name: _as_yaml(proposal, names, name, value) for name, value in pairs}
+        filled = [(name, _filled(proposal, value, env)) for name, value in pairs]
+        proposal.content = urlencode(filled).encode()
+        proposal.sent_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The scalars of a JSON body, each by its name if no other has it, else by its path."""
     paths = list(_paths(value, path))
     last = [name.rpartition(".")[2] for name, _ in paths]
-    for (name, found), short in zip(paths, last, strict=True):
-        yield (short if last.count(short) == 1 else name), found
+    for (name, scalar), short in zip(paths, last, strict=True):
+        yield (short if last.count(short) == 1 else name), scalar
 
 
 def with_leaves(value: Any, changed: Mapping[str, str]) -> Any:
@@ -202,10 +210,10 @@ def with_leaves(value: Any, changed: Mapping[str, str]) -> Any:
         if name in changed and changed[name] != str(old)
     }
 
-    def put(here: Any, path: str) -> Any:
-        if isinstance(here, dict):
-            return {k: put(v, f"{path}.{k}" if path else k) for k, v in here.items()}
-        return by_path.get(path, here)
+    def put(member: Any, path: str) -> Any:
+        if isinstance(member, dict):
+            return {k: put(v, f"{path}.{k}" if path else k) for k, v in member.items()}
+        return by_path.get(path, member)
 
     return put(value, "")
 
@@ -218,47 +226,49 @@ def _paths(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _said(found: Proposal, names: SettingNames, name: str, value: str) -> str:
+def _as_yaml(proposal: Proposal, names: SettingNames, name: str, value: str) -> str:
     """A value as the YAML has it."""
     if names_in(value) or not is_secret(name, value):
         return value
-    return _setting(found, names, name, value)
+    return _setting(proposal, names, name, value)
 
 
-def _said_in(found: Proposal, names: SettingNames, value: Any, name: str) -> Any:
+def _as_yaml_in(proposal: Proposal, names: SettingNames, value: Any, name: str) -> Any:
     if isinstance(value, dict):
-        return {k: _said_in(found, names, v, k) for k, v in value.items()}
+        return {k: _as_yaml_in(proposal, names, v, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [_said_in(found, names, item, name) for item in value]
+        return [_as_yaml_in(proposal, names, item, name) for item in value]
     scalar = isinstance(value, str | int) and not isinstance(value, bool)
     return (
-        _said(found, names, name, str(value)) if scalar and is_secret(name, str(value)) else value
+        _as_yaml(proposal, names, name, str(value))
+        if scalar and is_secret(name, str(value))
+        else value
     )
 
 
-def _setting(found: Proposal, names: SettingNames, name: str, value: str) -> str:
+def _setting(proposal: Proposal, names: SettingNames, name: str, value: str) -> str:
     variable = names.variable((name,))
     number = 1
-    while found.settings.get(variable, value) != value:
+    while proposal.settings.get(variable, value) != value:
         number += 1
         variable = names.variable((name, str(number)))
-    found.settings[variable] = value
-    found.secrets.add(value)
+    proposal.settings[variable] = value
+    proposal.secrets.add(value)
     return f"${{{variable}}}"
 
 
-def _filled(found: Proposal, text: str, env: Mapping[str, str]) -> str:
+def _filled(proposal: Proposal, text: str, env: Mapping[str, str]) -> str:
     value = interpolate(text, env)
-    found.secrets.update(env[name] for name in names_in(text) if env.get(name))
+    proposal.secrets.update(env[name] for name in names_in(text) if env.get(name))
     return value
 
 
-def _filled_in(found: Proposal, value: Any, env: Mapping[str, str]) -> Any:
+def _filled_in(proposal: Proposal, value: Any, env: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {k: _filled_in(found, v, env) for k, v in value.items()}
+        return {k: _filled_in(proposal, v, env) for k, v in value.items()}
     if isinstance(value, list):
-        return [_filled_in(found, item, env) for item in value]
-    return _filled(found, value, env) if isinstance(value, str) else value
+        return [_filled_in(proposal, item, env) for item in value]
+    return _filled(proposal, value, env) if isinstance(value, str) else value
 
 
 def _basic(user: str, password: str) -> str:

@@ -31,11 +31,11 @@ DAY = timedelta(days=1)
 
 
 @dataclass
-class Seen:
+class ProbeResult:
     """What came of one endpoint.
 
     :ivar of: the one value of `each`, or of a parent's row, that it was asked for.
-    :ivar came: the rows of each page that has some, as they would land, and those outside the
+    :ivar tables: the rows of each page that has some, as they would land, and those outside the
         window too.
     :ivar raw: the same as the API gave them, before the user's function.
     :ivar half: a page of the same window that ends earlier, in the midst of the rows that came.
@@ -50,9 +50,9 @@ class Seen:
     window: Window
     of: Value | None = None
     pages: list[ParsedPage] = field(default_factory=list)
-    came: list[pa.Table] = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
     raw: list[pa.Table] = field(default_factory=list)
-    answers: list[HttpResponse] = field(default_factory=list)
+    responses: list[HttpResponse] = field(default_factory=list)
     half: ParsedPage | None = None
     later: int = 0
     ever: ParsedPage | None = None
@@ -65,15 +65,15 @@ class Seen:
     @property
     def rows(self) -> int:
         """How many rows came, as they would land."""
-        return sum(table.num_rows for table in self.came)
+        return sum(table.num_rows for table in self.tables)
 
 
 class Watching:
-    """A sender that remembers the answers."""
+    """A sender that remembers the responses."""
 
-    def __init__(self, inner: Sender, answers: list[HttpResponse]) -> None:
+    def __init__(self, inner: Sender, responses: list[HttpResponse]) -> None:
         self._inner = inner
-        self._answers = answers
+        self._responses = responses
 
     async def fetch(
         self,
@@ -82,9 +82,9 @@ class Watching:
         label: str,
         sent: RequestCounts,
     ) -> T:
-        async def watched(answer: HttpResponse) -> T:
-            self._answers.append(answer)
-            return await read(answer)
+        async def watched(response: HttpResponse) -> T:
+            self._responses.append(response)
+            return await read(response)
 
         return await self._inner.fetch(request, watched, label, sent)
 
@@ -120,24 +120,24 @@ def number_in(token: object) -> int | None:
     text = str(token)
     with suppress(ValueError):
         text = b64decode(text, validate=True).decode("ascii") if not text.isdigit() else text
-    found = re.findall(r"\d+", text)
-    return int(found[0]) if len(found) == 1 and len(found[0]) < 16 else None
+    numbers = re.findall(r"\d+", text)
+    return int(numbers[0]) if len(numbers) == 1 and len(numbers[0]) < 16 else None
 
 
-def half_of(seen: Seen) -> Window | None:
+def half_of(probe: ProbeResult) -> Window | None:
     """A window that some of the rows lie before, some after; None if there can't be one.
 
     The end of the first window is now, so that nothing shows whether the API knows the filter.
     """
-    cursor, table = seen.endpoint.cursor, seen.pages[0].table
-    if cursor is None or seen.endpoint.window.end == "none" or table.num_rows == 0:
+    cursor, table = probe.endpoint.cursor, probe.pages[0].table
+    if cursor is None or probe.endpoint.window.end == "none" or table.num_rows == 0:
         return None
     column = pc.cast(table[cursor], INSTANT)
-    first, last = (found.as_py() for found in pc.min_max(column).values())
-    step_s = max(1.0, seen.endpoint.window.resolution_s)
+    first, last = (bound.as_py() for bound in pc.min_max(column).values())
+    step_s = max(1.0, probe.endpoint.window.resolution_s)
     if first is None or (last - first).total_seconds() < 8 * step_s:
         return None
-    return replace(seen.window, end=floor(first + (last - first) / 2, step_s))
+    return replace(probe.window, end=floor(first + (last - first) / 2, step_s))
 
 
 def is_whole(endpoint: Endpoint, window: Window) -> bool:
@@ -154,14 +154,16 @@ def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
 
 
 async def _page(
-    pages: PageSource, ask: PageRequest, seen: Seen, paging: Paging
+    pages: PageSource, ask: PageRequest, probe: ProbeResult, paging: Paging
 ) -> ParsedPage | None:
     """A page; None if the API has no such page, behind as many rows as there are."""
     try:
         return await pages.page(ask)
     except RequestRefused as error:
-        total = seen.pages[0].info.total if seen.pages and seen.counted is None else seen.counted
-        if seen.pages and is_end(error, paging.first_request(), ask, total):
+        total = (
+            probe.pages[0].info.total if probe.pages and probe.counted is None else probe.counted
+        )
+        if probe.pages and is_end(error, paging.first_request(), ask, total):
             return None
         raise
 
@@ -174,52 +176,52 @@ async def look(
     most_pages: int = 2,
     of: PartitionValue | None = None,
     most_rows: int = 0,
-) -> Seen:
+) -> ProbeResult:
     """Count, then read up to ``most_pages`` pages, one after the other.
 
     :param most_rows: read on until so many rows have come.
     """
     endpoint = source.endpoints[name]
-    seen = Seen(name, endpoint, window, of.value if of else None)
+    probe = ProbeResult(name, endpoint, window, of.value if of else None)
     shape = shape_of(endpoint, source.limits.max_body_bytes)
     reader = endpoint.format.decoder(shape, label=f"{source.source}/{name}")
-    watching = Watching(sender, seen.answers)
+    watching = Watching(sender, probe.responses)
 
     def pages_in(part: Window) -> PageFetcher:
         return PageFetcher(watching, source, name, part, reader, RequestCounts())
 
-    def asked(pages: PageFetcher) -> PageSource:
+    def with_value(pages: PageFetcher) -> PageSource:
         return pages if of is None else PagesOfValue(pages, of)
 
     pages, paging = pages_in(window), paging_of(endpoint)
     first = first_request(paging, window)
     ask: PageRequest | None = first
     try:
-        seen.counted = await asked(pages).count(first)
-        while ask is not None and (len(seen.pages) < most_pages or seen.rows < most_rows):
-            page = await _page(asked(pages), ask, seen, paging)
+        probe.counted = await with_value(pages).count(first)
+        while ask is not None and (len(probe.pages) < most_pages or probe.rows < most_rows):
+            page = await _page(with_value(pages), ask, probe, paging)
             if page is None:
                 break
-            seen.pages.append(page)
+            probe.pages.append(page)
             if page.info.rows:
-                came = seen.answers[-1]
-                decoded = reader.read(came.body)
-                seen.raw.append(decoded.table)
-                seen.came.append(pages.made(decoded, page.request, came))
-            ask = _next(paging, ask, page.info, seen.counted) if page.info.rows else None
-        if (part := half_of(seen)) is not None:
-            seen.half = await asked(pages_in(part)).page(first_request(paging, part))
-            if seen.half.outside:
-                came = seen.answers[-1]
-                table = pages.made(reader.read(came.body), seen.half.request, came)
-                seen.later = later_than(table, endpoint, part)
+                response = probe.responses[-1]
+                decoded = reader.read(response.body)
+                probe.raw.append(decoded.table)
+                probe.tables.append(pages.made(decoded, page.request, response))
+            ask = _next(paging, ask, page.info, probe.counted) if page.info.rows else None
+        if (part := half_of(probe)) is not None:
+            probe.half = await with_value(pages_in(part)).page(first_request(paging, part))
+            if probe.half.outside:
+                response = probe.responses[-1]
+                table = pages.made(reader.read(response.body), probe.half.request, response)
+                probe.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):
             try:
-                seen.ever = await asked(pages_in(ever)).page(first_request(paging, ever))
+                probe.ever = await with_value(pages_in(ever)).page(first_request(paging, ever))
             except HeadraceError as error:
-                seen.ever_error = error
+                probe.ever_error = error
     except HeadraceError as error:
-        seen.error = error
-    seen.converted, seen.naive_columns = pages.converted, pages.naive_columns
-    return seen
+        probe.error = error
+    probe.converted, probe.naive_columns = pages.converted, pages.naive_columns
+    return probe

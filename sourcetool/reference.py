@@ -67,9 +67,11 @@ def _table(title: str, model: dict[str, Any], name: str, shown: Examples) -> Ite
 
 def _explained(model: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
     """A model whose keys without a meaning have that of the same key elsewhere."""
-    said = {k: v["description"] for k, v in twin["properties"].items() if "description" in v}
+    descriptions = {
+        k: v["description"] for k, v in twin["properties"].items() if "description" in v
+    }
     keys = {
-        key: {"description": said[key], **spec} if key in said else spec
+        key: {"description": descriptions[key], **spec} if key in descriptions else spec
         for key, spec in model["properties"].items()
     }
     return {**model, "properties": keys}
@@ -88,12 +90,12 @@ def _type(spec: dict[str, Any]) -> str:
     if "const" in spec:
         return f"`{spec['const']}`"
     if "enum" in spec:
-        return " or ".join(f"`{one}`" for one in spec["enum"])
+        return " or ".join(f"`{option}`" for option in spec["enum"])
     if "$ref" in spec:
         return f"[{_name(spec['$ref'])}](#{_name(spec['$ref']).lower()})"
     for choice in ("anyOf", "oneOf", "allOf"):
         if choice in spec:
-            kinds = [_type(one) for one in spec[choice] if one.get("type") != "null"]
+            kinds = [_type(option) for option in spec[choice] if option.get("type") != "null"]
             return " or ".join(dict.fromkeys(kinds))
     if spec.get("type") == "array":
         return f"list of {_type(spec.get('items', {}))}"

@@ -115,18 +115,18 @@ def examples(schema: Schema, top: str) -> Examples:
     :param schema: the JSON schema of a source's file.
     :param top: the name of its model.
     """
-    found: Examples = {}
+    by_key: Examples = {}
     models = {**schema.get("$defs", {}), top: schema}
     for text in _texts():
         data = yaml.load(text, _LOADER)  # noqa: S506 (the safe one, in C where there is one)
         if isinstance(data, dict):
-            _walk(_as_source(data, schema), {"$ref": top}, models, found)
+            _walk(_as_source(data, schema), {"$ref": top}, models, by_key)
     for name, model in models.items():
         for key, spec in model.get("properties", {}).items():
             value = RARE.get((name, key), _of_schema(spec))
             if value is not None:
-                _note(found, (name, key), value)
-    return found
+                _note(by_key, (name, key), value)
+    return by_key
 
 
 def _of_schema(spec: Schema) -> Any:
@@ -159,11 +159,11 @@ def _as_source(data: dict[str, Any], schema: Schema) -> dict[str, Any]:
     return data if data.keys() <= keys else {"endpoints": data}
 
 
-def _walk(data: Any, spec: Schema, models: Mapping[str, Any], found: Examples) -> None:
+def _walk(data: Any, spec: Schema, models: Mapping[str, Any], by_key: Examples) -> None:
     """Note the keys of an object and of what lies in it, where the schema knows them."""
     if isinstance(data, list):
         for item in data:
-            _walk(item, spec.get("items", {}), models, found)
+            _walk(item, spec.get("items", {}), models, by_key)
     if not isinstance(data, dict):
         return
     for name in _names(spec):
@@ -172,12 +172,12 @@ def _walk(data: Any, spec: Schema, models: Mapping[str, Any], found: Examples) -
             continue
         for key, value in data.items():
             if key in properties:
-                _note(found, (name, key), value)
-                _walk(value, _ENDPOINTS if key == "endpoints" else properties[key], models, found)
+                _note(by_key, (name, key), value)
+                _walk(value, _ENDPOINTS if key == "endpoints" else properties[key], models, by_key)
     inside = spec.get("additionalProperties")
     if isinstance(inside, dict):
         for value in data.values():
-            _walk(value, inside, models, found)
+            _walk(value, inside, models, by_key)
 
 
 def _names(spec: Schema) -> Iterator[str]:
@@ -200,15 +200,15 @@ def _fits(data: Mapping[str, Any], properties: Schema) -> bool:
     )
 
 
-def _note(found: Examples, key: tuple[str, str], value: Any) -> None:
+def _note(by_key: Examples, key: tuple[str, str], value: Any) -> None:
     text = yaml.safe_dump(
         value, default_flow_style=True, allow_unicode=True, width=1000, sort_keys=False
     )
     text = text.strip().removesuffix("\n...").strip()
     if (
         (value or value is False)
-        and key not in found
+        and key not in by_key
         and len(text) <= _LONGEST
         and "\n" not in text
     ):
-        found[key] = text
+        by_key[key] = text

@@ -15,17 +15,17 @@ from pipeline.decode.types import type_text
 from pipeline.errors import counted
 from sourcetool.doubt import Doubt
 from sourcetool.findings import rate_headers, written_as_text
-from sourcetool.probe import Seen
+from sourcetool.probe import ProbeResult
 
 _MARKS = {"broken": "[bold red]✗[/]", "doubtful": "[yellow]?[/]", "sound": "[green]✓[/]"}
 _VALUE_CHARS = 44
 
 
 @dataclass(frozen=True)
-class Looked:
+class Inspection:
     """An endpoint that was looked at, and what is doubtful about it."""
 
-    seen: Seen
+    probe: ProbeResult
     doubts: Sequence[Doubt]
 
     @property
@@ -37,60 +37,60 @@ class Looked:
 
     @property
     def rows(self) -> str:
-        return _rows(self.seen) if self.seen.pages else "no page"
+        return _rows(self.probe) if self.probe.pages else "no page"
 
 
-def show(console: Console, source: Source, found: Sequence[Looked]) -> None:
+def show(console: Console, source: Source, inspections: Sequence[Inspection]) -> None:
     """The verdict of each endpoint with its doubts, then the details."""
-    counts = Counter(each.verdict for each in found)
+    counts = Counter(each.verdict for each in inspections)
     worst = next((name for name in _MARKS if counts[name]), "sound")
-    of = f"{len(found)} endpoint{'s' * (len(found) != 1)}"
-    said = {
+    of = f"{len(inspections)} endpoint{'s' * (len(inspections) != 1)}"
+    sentences = {
         "broken": f"{counts['broken']} of {of} would lose or mix up rows",
         "doubtful": f"{counts['doubtful']} of {of} to look at again",
         "sound": f"nothing to doubt in {of}",
     }[worst]
-    console.print(f"{_MARKS[worst]} [bold]{source.source}[/]: {said}", highlight=False)
-    width = max((len(each.seen.name) for each in found), default=0)
-    for each in found:
-        name = f"{each.seen.name:<{width}}"
+    console.print(f"{_MARKS[worst]} [bold]{source.source}[/]: {sentences}", highlight=False)
+    width = max((len(each.probe.name) for each in inspections), default=0)
+    for each in inspections:
+        name = f"{each.probe.name:<{width}}"
         console.print(f"  {_MARKS[each.verdict]} {name}  {escape(each.rows)}", highlight=False)
         for doubt in each.doubts:
             mark = _MARKS["broken" if doubt.breaks else "doubtful"]
             console.print(f"      {mark} {escape(_printable(doubt.text))}", highlight=False)
             console.print(f"        [dim]→ {escape(_printable(doubt.remedy))}[/]", highlight=False)
-    for each in found:
-        _details(console, each.seen)
+    for each in inspections:
+        _details(console, each.probe)
 
 
-def as_json(source: Source, found: Sequence[Looked]) -> dict[str, Any]:
+def as_json(source: Source, inspections: Sequence[Inspection]) -> dict[str, Any]:
     """The same for programs."""
     order = [*_MARKS]
-    worst = min((each.verdict for each in found), key=order.index, default="sound")
+    worst = min((each.verdict for each in inspections), key=order.index, default="sound")
     return {
         "source": source.source,
         "base_url": source.base_url,
         "verdict": worst,
         "endpoints": [
             {
-                "name": each.seen.name,
+                "name": each.probe.name,
                 "verdict": each.verdict,
                 "doubts": [asdict(doubt) for doubt in each.doubts],
-                "rows": each.seen.rows,
-                "facts": dict(_facts(each.seen)),
-                "columns": {name: kind for name, kind, _, _ in _columns(each.seen)},
+                "rows": each.probe.rows,
+                "facts": dict(_facts(each.probe)),
+                "columns": {name: kind for name, kind, _, _ in _columns(each.probe)},
             }
-            for each in found
+            for each in inspections
         ],
     }
 
 
-def _details(console: Console, seen: Seen) -> None:
-    of = "" if seen.of is None else f" of {escape(str(seen.of))}"
-    console.rule(f"[bold]{seen.name}{of}", align="left")
-    for name, text in _facts(seen):
+def _details(console: Console, probe: ProbeResult) -> None:
+    of = "" if probe.of is None else f" of {escape(str(probe.of))}"
+    console.rule(f"[bold]{probe.name}{of}", align="left")
+    for name, text in _facts(probe):
         console.print(f"  [cyan]{name:<9}[/] {escape(_printable(text))}", highlight=False)
-    if not (rows := _columns(seen)):
+    if not (rows := _columns(probe)):
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     for title, least in (("column", 16), ("type", 14), ("", 8), ("first value", 8)):
@@ -105,43 +105,43 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _rows(seen: Seen) -> str:
-    head = seen.pages[0].info
-    total = head.total if seen.counted is None else seen.counted
+def _rows(probe: ProbeResult) -> str:
+    head = probe.pages[0].info
+    total = head.total if probe.counted is None else probe.counted
     of = f" of {total:,}" if total is not None else ""
-    rows = " + ".join(f"{page.info.rows:,}" for page in seen.pages)
-    return f"{rows}{of}, {seen.endpoint.paging.limit:,} a page requested"
+    rows = " + ".join(f"{page.info.rows:,}" for page in probe.pages)
+    return f"{rows}{of}, {probe.endpoint.paging.limit:,} a page requested"
 
 
-def _facts(seen: Seen) -> list[tuple[str, str]]:
-    statuses = Counter(answer.status for answer in seen.answers)
-    said = ", ".join(f"{n} × {status}" for status, n in statuses.items()) or "none"
-    size = sum(len(answer.body) for answer in seen.answers)
-    facts = [("responses", f"{said}, {size:,} bytes")]
-    if not seen.pages:
+def _facts(probe: ProbeResult) -> list[tuple[str, str]]:
+    statuses = Counter(response.status for response in probe.responses)
+    statuses_text = ", ".join(f"{n} × {status}" for status, n in statuses.items()) or "none"
+    size = sum(len(response.body) for response in probe.responses)
+    facts = [("responses", f"{statuses_text}, {size:,} bytes")]
+    if not probe.pages:
         return facts
-    head = seen.pages[0].info
-    total = head.total if seen.counted is None else seen.counted
-    facts.append(("rows", _rows(seen)))
-    facts.append(("key", f"{', '.join(seen.endpoint.key) or 'none'}: {_keys(seen)}"))
-    facts.append(("window", _window(seen)))
+    head = probe.pages[0].info
+    total = head.total if probe.counted is None else probe.counted
+    facts.append(("rows", _rows(probe)))
+    facts.append(("key", f"{', '.join(probe.endpoint.key) or 'none'}: {_keys(probe)}"))
+    facts.append(("window", _window(probe)))
     following = "a link" if head.url else "a token" if head.token else None
     by = "by count" if total is not None else "by the next number"
-    facts.append(("next", following or (by if len(seen.pages) > 1 else "none")))
-    told = rate_headers(seen.answers[-1].headers)
-    facts.append(("limits", ", ".join(f"{k}: {v}" for k, v in told.items()) or "none told"))
-    if texts := written_as_text(seen):
+    facts.append(("next", following or (by if len(probe.pages) > 1 else "none")))
+    limits = rate_headers(probe.responses[-1].headers)
+    facts.append(("limits", ", ".join(f"{k}: {v}" for k, v in limits.items()) or "none told"))
+    if texts := written_as_text(probe):
         facts.append(
             ("written", f"otherwise than declared, and read all the same: {', '.join(texts)}")
         )
     return facts
 
 
-def _keys(seen: Seen) -> str:
+def _keys(probe: ProbeResult) -> str:
     """The first and the last key of each page, all columns of it."""
-    names = [name for name in seen.endpoint.key if name not in seen.endpoint.value_columns]
+    names = [name for name in probe.endpoint.key if name not in probe.endpoint.value_columns]
     spans = []
-    for page in seen.pages:
+    for page in probe.pages:
         table = page.table
         if table.num_rows and all(name in table.column_names for name in names):
             ends = (
@@ -152,34 +152,34 @@ def _keys(seen: Seen) -> str:
     return "; ".join(spans) or "no row"
 
 
-def _window(seen: Seen) -> str:
-    cursor, window = seen.endpoint.cursor, seen.window
-    if seen.endpoint.parents is not None and not seen.endpoint.incremental:
-        return f"that of {seen.endpoint.parents.endpoint}"
+def _window(probe: ProbeResult) -> str:
+    cursor, window = probe.endpoint.cursor, probe.window
+    if probe.endpoint.parents is not None and not probe.endpoint.incremental:
+        return f"that of {probe.endpoint.parents.endpoint}"
     if cursor is None or window.start is None:
         return "a snapshot: the whole collection"
-    asked = f"{cursor} from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
-    tables = [page.table[cursor] for page in seen.pages if page.table.num_rows]
+    window_text = f"{cursor} from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
+    tables = [page.table[cursor] for page in probe.pages if page.table.num_rows]
     if not tables:
-        return f"{asked}: no row"
+        return f"{window_text}: no row"
     low = min(pc.min(column).as_py() for column in tables)
     high = max(pc.max(column).as_py() for column in tables)
-    beyond = sum(page.outside for page in seen.pages)
+    beyond = sum(page.outside for page in probe.pages)
     dropped = f", {counted(beyond, 'row')} beyond it dropped" if beyond > 0 else ""
-    return f"{asked}: rows from {low} to {high}{dropped}"
+    return f"{window_text}: rows from {low} to {high}{dropped}"
 
 
-def _columns(seen: Seen) -> list[tuple[str, str, str, str]]:
+def _columns(probe: ProbeResult) -> list[tuple[str, str, str, str]]:
     """Name, type, where the type is from, first value."""
-    found: list[tuple[str, str, str, str]] = []
-    table = next((page.table for page in seen.pages if page.table.num_rows), None)
+    columns: list[tuple[str, str, str, str]] = []
+    table = next((page.table for page in probe.pages if page.table.num_rows), None)
     if table is None:
-        return found
+        return columns
     for field in table.schema:
         if field.name.startswith("_extracted"):
             continue
-        how = "declared" if field.name in seen.endpoint.columns else "inferred"
+        how = "declared" if field.name in probe.endpoint.columns else "inferred"
         value = next((v.as_py() for v in table[field.name] if v.is_valid), None)
         shown = _printable(str(value))[: _VALUE_CHARS * 2]
-        found.append((field.name, type_text(field.type), how, shown))
-    return found
+        columns.append((field.name, type_text(field.type), how, shown))
+    return columns

@@ -27,11 +27,11 @@ def sweeps(endpoint: str, instant: str | None, console: Console) -> int:
             keys = take_back(lake, source, name, instant)
             console.print(f"sweep {escape(instant)} taken back: {keys:,} keys", highlight=False)
             return 0
-        found = recorded_sweeps(lake, source, name)
+        instants = recorded_sweeps(lake, source, name)
     except HeadraceError as error:
         console.print(f"[bold red]✗[/] {escape(str(error))}", highlight=False)
         return 2
-    for each in found:
+    for each in instants:
         console.print(escape(each), highlight=False)
-    console.print(f"{len(found):,} sweeps", highlight=False)
+    console.print(f"{len(instants):,} sweeps", highlight=False)
     return 0

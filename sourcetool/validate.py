@@ -12,11 +12,11 @@ from pipeline.errors import counted
 def validate(console: Console) -> int:
     """1 if one does not load; Dagster itself loads the others."""
     places = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
-    found = load_all([place for place in places if place], os.environ)
-    for source in found.sources:
+    loaded = load_all([place for place in places if place], os.environ)
+    for source in loaded.sources:
         endpoints = counted(len(source.endpoints), "endpoint")
         console.print(f"[green]✓[/] {source.source}: {endpoints}")
-    for broken in found.broken:
+    for broken in loaded.broken:
         console.print(f"[bold red]✗[/] {broken.name} does not load:", highlight=False)
         console.print(f"  {escape(broken.reason)}", highlight=False)
-    return int(bool(found.broken))
+    return int(bool(loaded.broken))

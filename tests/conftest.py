@@ -1,7 +1,15 @@
-"""One real S3 server for all tests of a session; each test has a lake of its own in it."""
+"""One real S3 server for all tests of a session; each test has a lake of its own in it.
 
+All temporary files of the tests, and of processes that they start and kill, lie in one folder. A
+session that passes removes it; after a failure it stays, and its name is said.
+"""
+
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +19,31 @@ from pipeline.lake.s3 import Lake
 from tests.support.identities import READER
 
 _numbers = count()
+_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session's processes a temporary folder; those of xdist inherit it."""
+    if hasattr(config, "workerinput") or config.option.basetemp:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+    config.stash[_FOLDER] = folder
+    (folder / "tmp").mkdir()
+    os.environ["TMPDIR"] = str(folder / "tmp")
+    tempfile.tempdir = None  # TMPDIR is read anew
+    config.option.basetemp = str(folder / "pytest")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove the folder, unless somebody will want to look into it."""
+    folder = session.config.stash.get(_FOLDER, None)
+    if folder is None:
+        return
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"\nThe files of these tests are in {folder}")
 
 
 @pytest.fixture(scope="session")

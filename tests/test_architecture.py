@@ -44,6 +44,12 @@ ENGINE = (
 # Their registries: a family that is not here is not held to its rule.
 FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES)
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
+# A name says what the thing holds, and not when it came: see "Names" in CONTRIBUTING.md.
+NO_NAMES = {
+    "found", "seen", "saw", "said", "told", "asked", "heard", "given", "got", "came", "kept",
+    "handed", "left", "gone", "one", "it", "here", "there",
+}  # fmt: skip
+NAMED = ("pipeline", "assets", "resources", "commands", "sourcetool", "definitions")
 PACKAGES = [
     file.parent
     for top in ("assets", "resources", "pipeline", "sourcetool", "commands", "docsite")
@@ -180,6 +186,31 @@ def test_no_module_outside_a_family_names_one_of_its_kinds(kinds: Kinds[Any]) ->
             name = getattr(node, "id", getattr(node, "attr", getattr(node, "name", None)))
             line = getattr(node, "lineno", 0)
             assert name not in names, f"{file.relative_to(ROOT)}:{line} names {name}"
+
+
+def _bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The names of functions, parameters, variables and attributes that a module makes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ExceptHandler):
+            yield node.name or "", node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+
+
+@pytest.mark.parametrize("layer", NAMED)
+def test_a_name_says_what_the_thing_holds(layer: str) -> None:
+    ours = [file for file in files() if module_of(file).split(".")[0] == layer]
+    bad = [
+        f"{file.relative_to(ROOT)}:{line} {name}"
+        for file in ours
+        for name, line in [(file.stem, 0), *_bound_names(tree_of(file))]
+        if name.strip("_") in NO_NAMES
+    ]
+    assert bad == []
 
 
 def test_no_public_class_name_stands_for_two_things() -> None:

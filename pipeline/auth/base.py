@@ -111,8 +111,8 @@ class Secrets:
     @property
     def known(self) -> frozenset[str]:
         """All of them, as of now."""
-        given = getattr(self._signer, "secrets", ())
-        return self._fixed.union(given, (str(getattr(self._signer, "token", "")),))
+        of_signer = getattr(self._signer, "secrets", ())
+        return self._fixed.union(of_signer, (str(getattr(self._signer, "token", "")),))
 
     def are_in(self, text: str) -> bool:
         """True if a text has one of them, in whatever spelling."""
@@ -183,9 +183,9 @@ def check_origin(url: str, base_url: str) -> None:
     tail = url[len(base) : len(base) + 1]
     if len(url) <= MAX_URL_CHARS and url.startswith(base) and tail in _ENDS:
         return  # the host ends where that of base_url does
-    found, expected = origin_of(url), origin_of(base_url)
-    if found != expected:
+    origin, expected = origin_of(url), origin_of(base_url)
+    if origin != expected:
         raise ContractBroken(
-            f"the next page's link leads to {found}, expected {expected}: it is not followed, "
+            f"the next page's link leads to {origin}, expected {expected}: it is not followed, "
             "since the credentials would go there"
         )

@@ -42,7 +42,7 @@ class CustomAuth(Auth):
         """
         module, _, name = self.path.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
+            signer = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"`auth.path` {self.path!r} can't be used ({type(error).__name__}). Expected an "
@@ -53,9 +53,9 @@ class CustomAuth(Auth):
                 f"`auth.path` {self.path!r} can't be used: its module fails with "
                 f"{type(error).__name__}. Expected an importable subclass of httpx.Auth."
             ) from None
-        if not (isinstance(found, type) and issubclass(found, httpx.Auth)):
+        if not (isinstance(signer, type) and issubclass(signer, httpx.Auth)):
             raise ConfigError(f"`auth.path` {self.path!r} is not a subclass of httpx.Auth")
-        return found
+        return signer
 
 
 class GuardedAuth(httpx.Auth):
@@ -96,6 +96,6 @@ class GuardedAuth(httpx.Auth):
         except Exception as error:
             text = f"`auth.path` {self._path!r} failed ({type(error).__name__}: {error})"
             withheld = f"`auth.path` {self._path!r} failed ({type(error).__name__})"
-            said = self._known.redacted(text, withheld=withheld)
+            redacted = self._known.redacted(text, withheld=withheld)
             kind = ApiUnavailable if isinstance(error, OSError) else AuthError
-            raise kind(said) from None
+            raise kind(redacted) from None

@@ -87,8 +87,8 @@ class LoginAuth(Auth):
         if self.form:
             sent["data"] = _revealed(self.form)
         if self.params:
-            given = httpx.URL(self.token_url).params
-            sent["params"] = given.merge(_revealed(self.params))
+            url_params = httpx.URL(self.token_url).params
+            sent["params"] = url_params.merge(_revealed(self.params))
         return token_request(self.token_url, self._sent_headers, self.method, **sent)
 
     @property

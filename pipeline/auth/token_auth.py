@@ -65,7 +65,9 @@ class TokenGrant:
     refreshes: bool = False
     file: TokenFile | None = None
 
-    async def token_of(self, response: httpx.Response, given: frozenset[str]) -> "AccessToken":
+    async def token_of(
+        self, response: httpx.Response, request_secrets: frozenset[str]
+    ) -> "AccessToken":
         """The token in a response of the endpoint.
 
         :param given: the tokens that came before in this run.
@@ -75,17 +77,19 @@ class TokenGrant:
         data = await _json_of(response)
         token = _at(data, self.token_at)
         if response.status_code not in _CREATED or not _is_token(token):
-            raise self._refusal(response, data, given)
+            raise self._refusal(response, data, request_secrets)
         members = data if isinstance(data, dict) else {}
         refresh = members.get("refresh_token") if self.refreshes else None
         lifetime_s = self.lifetime_s or _lifetime_s(members.get("expires_in"))
         return AccessToken(str(token), refresh if isinstance(refresh, str) else "", lifetime_s)
 
-    def _refusal(self, response: httpx.Response, data: object, given: frozenset[str]) -> AuthError:
+    def _refusal(
+        self, response: httpx.Response, data: object, request_secrets: frozenset[str]
+    ) -> AuthError:
         status = response.status_code
         members = data if isinstance(data, dict) else {}
         reason = cut(": ".join(str(members[name]) for name in _REASONS if members.get(name)), 200)
-        if reason and contains_secret(response.text, self.secrets.known | given):
+        if reason and contains_secret(response.text, self.secrets.known | request_secrets):
             reason = "not quoted, since the response repeats a secret"
         refused = f"refused the credentials with status {status}"
         if status in _CREATED:
@@ -139,7 +143,7 @@ class TokenAuth(httpx.Auth):
         self._extra = dict(extra_headers or {})
         self._token = ""
         self._refresh = ""  # what the endpoint gave in place of the source's refresh token
-        self._given: set[str] = set()
+        self._tokens: set[str] = set()
         self._good_until = float("-inf")
         self._lock = asyncio.Lock()
         self._refused: AuthError | None = None
@@ -167,7 +171,7 @@ class TokenAuth(httpx.Auth):
     @property
     def secrets(self) -> frozenset[str]:
         """All tokens of the run: a page may still be refused with the token before."""
-        return frozenset(self._given)
+        return frozenset(self._tokens)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -203,17 +207,17 @@ class TokenAuth(httpx.Auth):
             yield
             return
         async with self._grant.file.alone():
-            kept = await asyncio.to_thread(self._grant.file.read)
-            if kept is not None:
-                self._adopt(kept)
+            saved = await asyncio.to_thread(self._grant.file.read)
+            if saved is not None:
+                self._adopt(saved)
             yield
 
-    def _adopt(self, kept: KeptToken) -> None:
-        left_s = kept.good_until - self._wall()
-        self._refresh = kept.refresh
-        self._given |= {kept.refresh, kept.access}
-        if left_s > 0 and kept.access != self._token:
-            self._token, self._number = kept.access, self._number + 1
+    def _adopt(self, saved: KeptToken) -> None:
+        left_s = saved.good_until - self._wall()
+        self._refresh = saved.refresh
+        self._tokens |= {saved.refresh, saved.access}
+        if left_s > 0 and saved.access != self._token:
+            self._token, self._number = saved.access, self._number + 1
             self._good_until = self._clock() + left_s
 
     @property
@@ -270,10 +274,10 @@ class TokenAuth(httpx.Auth):
         self._warn_if_lost(token.refresh)
         self._token, self._number = token.text, self._number + 1
         self._refresh = token.refresh or self._refresh
-        self._given |= {self._token, self._refresh}
+        self._tokens |= {self._token, self._refresh}
         if self._grant.file is not None and token.refresh:
-            kept = KeptToken(token.refresh, token.text, self._wall() + left_s)
-            await asyncio.to_thread(self._grant.file.write, kept)
+            saved = KeptToken(token.refresh, token.text, self._wall() + left_s)
+            await asyncio.to_thread(self._grant.file.write, saved)
         self._good_until = self._clock() + left_s
 
     def _warn_if_lost(self, refresh: str) -> None:

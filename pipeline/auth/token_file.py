@@ -100,11 +100,11 @@ class TokenFile:
     def _prepare(self) -> None:
         with self._trouble():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.folder.stat()
-            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            status = self.folder.stat()
+            if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
                 raise ConfigError(
                     f"The folder `{self.folder}` of `auth.token_folder` is open to other users "
-                    f"(mode {stat.S_IMODE(found.st_mode):04o}), and a refresh token goes there. "
+                    f"(mode {stat.S_IMODE(status.st_mode):04o}), and a refresh token goes there. "
                     f"Expected a folder of this user alone: chmod 700 {self.folder}"
                 )
             if not os.access(self.folder, os.W_OK | os.X_OK):

@@ -117,8 +117,8 @@ _BY_CODE: Final = {code: meaning for meaning, codes in _MEANINGS.items() for cod
 
 def meaning_of(code: str, status: int) -> ErrorMeaning:
     """The meaning of an error: by its code, else by the status that it came with."""
-    if found := _BY_CODE.get(code):
-        return found
+    if meaning := _BY_CODE.get(code):
+        return meaning
     if status == 429:
         return ErrorMeaning.THROTTLED
     if status >= 500 or status in (408, 425):

@@ -59,8 +59,8 @@ def _resolver() -> EndpointResolver:
 
 def is_global(service: str) -> bool:
     """Whether a service has one place for all regions, by botocore's list of endpoints."""
-    found = loader().load_data("endpoints")["partitions"][0]["services"].get(service, {})
-    return found.get("isRegionalized") is False or service in ("ce", "health", "organizations")
+    entry = loader().load_data("endpoints")["partitions"][0]["services"].get(service, {})
+    return entry.get("isRegionalized") is False or service in ("ce", "health", "organizations")
 
 
 def service_is_in(service: str, region: str) -> bool:

@@ -121,13 +121,13 @@ def _below(operation: AwsOperation, shape: Any, part: str, above: str) -> Any:
 
 def columns_of(shape: Any) -> dict[str, dict[str, Any]]:
     """The members of a structure as declared columns: ``VolumeId`` is ``volume_id``."""
-    found: dict[str, dict[str, Any]] = {}
+    columns: dict[str, dict[str, Any]] = {}
     for name, member in shape.members.items():
         column: dict[str, Any] = {"type": _type(member), "path": name.replace(".", r"\.")}
         if text := description(member.documentation):
             column["description"] = text
-        found[_column_name(name, found)] = column
-    return found
+        columns[_column_name(name, columns)] = column
+    return columns
 
 
 def _column_name(name: str, taken: dict[str, Any]) -> str:

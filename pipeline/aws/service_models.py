@@ -120,9 +120,9 @@ def operation(service_name: str, name: str) -> AwsOperation:
 
     :raises ConfigError: there is no such service or operation, or it does not only read.
     """
-    found = service(service_name)
-    by_name = {xform_name(each): each for each in found.operation_names}
-    api_name = by_name.get(name) or next((n for n in found.operation_names if n == name), None)
+    model = service(service_name)
+    by_name = {xform_name(each): each for each in model.operation_names}
+    api_name = by_name.get(name) or next((n for n in model.operation_names if n == name), None)
     if api_name is None:
         readers = [each for each in by_name if _reads(service_name, each)]
         raise ConfigError(
@@ -139,7 +139,7 @@ def operation(service_name: str, name: str) -> AwsOperation:
             f"`operation: {snake}` of `{service_name}` may change something: an inventory only "
             f"reads, by operations that begin with {', '.join(READING[:-1])} or {READING[-1]}"
         )
-    if (found.operation_model(api_name).endpoint or {}).get("hostPrefix"):
+    if (model.operation_model(api_name).endpoint or {}).get("hostPrefix"):
         raise ConfigError(
             f"`operation: {snake}` of `{service_name}` is asked at a host of each account's own, "
             "which is not supported: use another operation"
@@ -150,12 +150,12 @@ def operation(service_name: str, name: str) -> AwsOperation:
 @cache
 def any_operation(service_name: str, api_name: str) -> AwsOperation:
     """An operation by AWS's own name, whatever it does: for sessions (``AssumeRole``)."""
-    found = service(service_name)
+    model = service(service_name)
     return AwsOperation(
         service_name,
         xform_name(api_name),
-        found.operation_model(api_name),
-        _paging(found, api_name),
+        model.operation_model(api_name),
+        _paging(model, api_name),
     )
 
 
@@ -175,21 +175,21 @@ def _paginators(service_name: str) -> Mapping[str, Any]:
         data = loader().load_service_model(service_name, "paginators-1")
     except (UnknownServiceError, DataNotFoundError):
         return {}
-    found: Mapping[str, Any] = data.get("pagination", {})
-    return found
+    paginators: Mapping[str, Any] = data.get("pagination", {})
+    return paginators
 
 
-def _paging(found: ServiceModel, api_name: str) -> OperationPaging | None:
+def _paging(model: ServiceModel, api_name: str) -> OperationPaging | None:
     """As the paginators say; else by the members that a paged operation has by AWS's convention."""
-    said = _paginators(found.service_name).get(api_name)
-    if said is None:
-        return _by_convention(found.operation_model(api_name))
+    entry = _paginators(model.service_name).get(api_name)
+    if entry is None:
+        return _by_convention(model.operation_model(api_name))
     return OperationPaging(
-        inputs=_listed(said["input_token"]),
-        outputs=_listed(said["output_token"]),
-        more=said.get("more_results", ""),
-        limit_key=said.get("limit_key", ""),
-        result_keys=_listed(said.get("result_key", ())),
+        inputs=_listed(entry["input_token"]),
+        outputs=_listed(entry["output_token"]),
+        more=entry.get("more_results", ""),
+        limit_key=entry.get("limit_key", ""),
+        result_keys=_listed(entry.get("result_key", ())),
     )
 
 
@@ -198,13 +198,13 @@ _LIMITS: Final = ("MaxResults", "maxResults", "MaxItems", "Limit", "limit", "Max
 
 
 def _by_convention(model: OperationModel) -> OperationPaging | None:
-    given = model.input_shape.members if model.input_shape else {}
-    said = model.output_shape.members if model.output_shape else {}
+    inputs = model.input_shape.members if model.input_shape else {}
+    outputs = model.output_shape.members if model.output_shape else {}
     for name in _TOKENS:
-        after = "NextMarker" if name == "Marker" and "NextMarker" in said else name
-        if name in given and after in said:
-            limit_key = next((limit for limit in _LIMITS if limit in given), "")
-            more = "IsTruncated" if "IsTruncated" in said else ""
+        after = "NextMarker" if name == "Marker" and "NextMarker" in outputs else name
+        if name in inputs and after in outputs:
+            limit_key = next((limit for limit in _LIMITS if limit in inputs), "")
+            more = "IsTruncated" if "IsTruncated" in outputs else ""
             return OperationPaging((name,), (after,), more, limit_key)
     return None
 

@@ -57,16 +57,16 @@ def service_endpoint(
     if override is not None:
         return ServiceEndpoint(override.rstrip("/"), name, region)
     rules, provider = _rules(service_name)
-    given: dict[str, Any] = {"Region": region}
+    parameters: dict[str, Any] = {"Region": region}
     defaults = {n: of["default"] for n, of in rules["parameters"].items() if "default" in of}
     try:
-        found = provider.resolve_endpoint(**{**defaults, **given})
+        endpoint = provider.resolve_endpoint(**{**defaults, **parameters})
     except BotoCoreError as error:
         raise ConfigError(f"`{service_name}` has no endpoint in `{region}`: {error}") from None
-    schemes: list[dict[str, Any]] = found.properties.get("authSchemes") or []
+    schemes: list[dict[str, Any]] = endpoint.properties.get("authSchemes") or []
     scheme = next((each for each in schemes if each.get("name") == "sigv4"), {})
     return ServiceEndpoint(
-        str(found.url).rstrip("/"),
+        str(endpoint.url).rstrip("/"),
         str(scheme.get("signingName", name)),
         str(scheme.get("signingRegion", region)),
     )
@@ -93,9 +93,9 @@ def written(operation: AwsOperation, params: Mapping[str, Any], endpoint_url: st
 
     :raises ConfigError: the parameters do not fit the operation.
     """
-    given = _fitted(operation, params)
+    members = _fitted(operation, params)
     try:
-        made = _serializer(operation.protocol).serialize_to_request(given, operation.model)
+        made = _serializer(operation.protocol).serialize_to_request(members, operation.model)
     except (BotoCoreError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(
             f"the parameters of `{operation.name}` do not fit it ({error}): check `params`"
@@ -163,15 +163,15 @@ def read(
     """
     raw = {"status_code": status, "headers": HeadersDict(headers), "body": body}
     try:
-        found = _parser(operation.protocol).parse(raw, operation.model.output_shape)
+        content = _parser(operation.protocol).parse(raw, operation.model.output_shape)
     except (ResponseParserError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise ValueError(f"the response can't be read ({type(error).__name__})") from None
-    said = found.pop("Error", None) or {}
-    found.pop("ResponseMetadata", None)
+    refusal = content.pop("Error", None) or {}
+    content.pop("ResponseMetadata", None)
     if status >= 300:
-        code = str(said.get("Code") or status).rpartition("#")[2].partition(":")[0]
-        return WireResponse({}, code, str(said.get("Message") or ""))
-    return WireResponse(_plain_policies(found) if operation.service == "iam" else found)
+        code = str(refusal.get("Code") or status).rpartition("#")[2].partition(":")[0]
+        return WireResponse({}, code, str(refusal.get("Message") or ""))
+    return WireResponse(_plain_policies(content) if operation.service == "iam" else content)
 
 
 def _plain_policies(value: Any) -> Any:
@@ -196,12 +196,12 @@ def next_params(operation: AwsOperation, members: Mapping[str, Any]) -> dict[str
     paging = operation.paging
     if paging is None or (paging.more and not _search(paging.more, members)):
         return None
-    found = {
+    following = {
         name: value
         for name, at in zip(paging.inputs, paging.outputs, strict=True)
         if (value := _search(at, members)) not in (None, "", [], {})
     }
-    return found or None
+    return following or None
 
 
 def _search(expression: str, members: Mapping[str, Any]) -> Any:
@@ -210,16 +210,16 @@ def _search(expression: str, members: Mapping[str, Any]) -> Any:
 
 def has_rows(members: Mapping[str, Any], path: str) -> bool:
     """Whether there is anything at the place of the rows."""
-    found: list[Any] = [members]
+    level: list[Any] = [members]
     for part in filter(None, path.split(".")):
         below: list[Any] = []
-        for value in found:
+        for value in level:
             if part == "*":
                 below += value.values() if isinstance(value, Mapping) else value or ()
             elif isinstance(value, Mapping) and value.get(part) is not None:
                 below.append(value[part])
-        found = below
-    return any(found)
+        level = below
+    return any(level)
 
 
 def page_json(operation: AwsOperation, members: Mapping[str, Any]) -> bytes:

@@ -132,20 +132,22 @@ class AwsEndpoint(Model):
     @model_validator(mode="after")
     def _operation_exists(self) -> Self:
         try:
-            found = self.found
-            row_shape(found, self.rows)
+            operation = self.aws_operation
+            row_shape(operation, self.rows)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if self.global_ and self.home:
             raise ValueError("`global` is once an account, and `home` once in all: keep one")
-        known = found.model.input_shape.members if found.model.input_shape else {}
+        known = operation.model.input_shape.members if operation.model.input_shape else {}
         unknown = next((name for name in self.params if name not in known), None)
         if unknown is not None:
             raise ValueError(
                 f"`params` has `{unknown}`, which `{self.operation}` has not: expected some of "
                 f"{', '.join(known) or 'none'}"
             )
-        missing = found.model.input_shape.required_members if found.model.input_shape else []
+        missing = (
+            operation.model.input_shape.required_members if operation.model.input_shape else []
+        )
         if lacking := [name for name in missing if name not in self.params]:
             raise ValueError(
                 f"`{self.operation}` needs `{lacking[0]}`: add it to `params`, e.g. "
@@ -154,7 +156,7 @@ class AwsEndpoint(Model):
         return self
 
     @property
-    def found(self) -> AwsOperation:
+    def aws_operation(self) -> AwsOperation:
         """:raises ConfigError: there is none."""
         return operation(self.service, self.operation)
 
@@ -164,14 +166,14 @@ class AwsEndpoint(Model):
 
     def as_endpoint(self, source: "AwsSource") -> dict[str, Any]:
         """The endpoint that the engine reads, as in the YAML of any source."""
-        found = self.found
-        shape = row_shape(found, self.rows)
+        operation = self.aws_operation
+        shape = row_shape(operation, self.rows)
         return {
-            "path": f"{self.service}/{found.api_name}",
-            "description": self.description or description(found.model.documentation) or None,
-            "request": self._request(found, shape),
-            "paging": self._paging(found),
-            "whole": found.paging is None,
+            "path": f"{self.service}/{operation.api_name}",
+            "description": self.description or description(operation.model.documentation) or None,
+            "request": self._request(operation, shape),
+            "paging": self._paging(operation),
+            "whole": operation.paging is None,
             "each": self._each(source),
             "rows": shape.path,
             "as": shape.form,
@@ -200,22 +202,22 @@ class AwsEndpoint(Model):
             return self.window
         return self.window.model_copy(update={"floor": source.start.isoformat()})
 
-    def _request(self, found: AwsOperation, shape: RowShape) -> OperationTemplate:
+    def _request(self, operation: AwsOperation, shape: RowShape) -> OperationTemplate:
         params = dict(self.params)
-        if self.limit is not None and found.paging and found.paging.limit_key:
-            params.setdefault(found.paging.limit_key, self.limit)
+        if self.limit is not None and operation.paging and operation.paging.limit_key:
+            params.setdefault(operation.paging.limit_key, self.limit)
         region = f"{{each.{self.each.region}}}" if self.each else "{each.region}"
         return OperationTemplate(
             method="POST",
             json=params,
             service=self.service,
-            operation=found.api_name,
+            operation=operation.api_name,
             region=region,
             rows=shape.path,
         )
 
-    def _paging(self, found: AwsOperation) -> dict[str, Any]:
-        if found.paging is None:
+    def _paging(self, operation: AwsOperation) -> dict[str, Any]:
+        if operation.paging is None:
             return {"kind": "none", "limit": _MANY}
         return {"kind": "token", "limit": _MANY, "next": NEXT, "as_params": True, "numbered": False}
 
@@ -363,8 +365,8 @@ class AwsSource(Model):
         same = {name: getattr(self, name) for name in _SAME}
         endpoints = {name: of.as_endpoint(self) for name, of in self.endpoints.items()}
         base_url = self.endpoint_url or "https://amazonaws.com"
-        found = Source.model_validate({**same, "base_url": base_url, "endpoints": endpoints})
-        return found.with_lanes(self.access).with_secrets(self._secret_texts())
+        source = Source.model_validate({**same, "base_url": base_url, "endpoints": endpoints})
+        return source.with_lanes(self.access).with_secrets(self._secret_texts())
 
     def _secret_texts(self) -> Iterator[str]:
         if self.external_id is not None:

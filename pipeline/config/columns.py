@@ -31,8 +31,8 @@ _ORDER: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 _OPERATORS: Final = (*_ORDER, "in", "not")
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    for column, condition in given.items():
+def _checked(conditions: dict[str, Any]) -> dict[str, Any]:
+    for column, condition in conditions.items():
         if isinstance(condition, list):
             raise ValueError(f"`{column}` is a list: write `{column}: {{in: {condition}}}`")
         for name, value in condition.items() if isinstance(condition, dict) else ():
@@ -42,7 +42,7 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
                 )
             if name == "in" and not isinstance(value, list):
                 raise ValueError(f"`{column}.in` is {value!r}: expected a list")
-    return given
+    return conditions
 
 
 RowFilter = Annotated[dict[str, Any], AfterValidator(_checked)]
@@ -71,7 +71,7 @@ def _holds(value: Any, wanted: Any, path: str) -> bool:
         return _same(value, wanted)
     for name, other in wanted.items():
         if name == "in":
-            holds = any(_same(value, one) for one in other)
+            holds = any(_same(value, choice) for choice in other)
         elif name == "not":
             holds = not _holds(value, other, path)
         else:
@@ -105,6 +105,10 @@ def _alike(value: Any, wanted: Any) -> Any:
 
 
 STAR: Final = "*"
+EXTRACTED_AT: Final = "_extracted_at"
+"""When the row was read: the last column of every row that lands."""
+DELETED: Final = "_deleted"
+"""True in a tombstone: the API says that the row was deleted."""
 STALE: Final = "_stale"
 """Of lanes: the row is of an earlier partition, since its lane could not be read in this one."""
 OF_VALUES: Final = ("parent", "each")
@@ -151,12 +155,12 @@ class ColumnSpec(Model):
     def _one_place(self) -> "ColumnSpec":
         places = [
             name
-            for name, there in (
+            for name, is_set in (
                 ("path", self.path is not None),
                 ("value", self.value is not None),
                 ("from", self.from_ is not None),
             )
-            if there
+            if is_set
         ]
         if len(places) > 1:
             raise ValueError(

@@ -37,11 +37,11 @@ def _listed(values: Any) -> Any:
 
 
 def _different(values: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    seen: set[str] = set()
+    texts: set[str] = set()
     for text in map(str, values):
-        if text in seen:
+        if text in texts:
             raise ValueError(f"{text!r} stands here twice: take one away")
-        seen.add(text)
+        texts.add(text)
     return values
 
 
@@ -198,9 +198,9 @@ def lists_of(endpoint: "Endpoint") -> tuple[ValueList, ...]:
 def used_columns(endpoint: "Endpoint", prefix: str) -> tuple[str, ...]:
     """The other columns of a list's rows that the request or the rows' columns take."""
     named = [*(endpoint.placeholders or ()), *endpoint.value_columns.values()]
-    found = (name.removeprefix(f"{prefix}.") for name in named if name.startswith(f"{prefix}."))
-    whole = {one.prefix for one in lists_of(endpoint)}
-    return tuple(sorted({name for name in found if f"{prefix}.{name}" not in whole}))
+    columns = (name.removeprefix(f"{prefix}.") for name in named if name.startswith(f"{prefix}."))
+    whole = {of.prefix for of in lists_of(endpoint)}
+    return tuple(sorted({name for name in columns if f"{prefix}.{name}" not in whole}))
 
 
 def _fits(value: str | int, kind: str) -> bool:
@@ -223,10 +223,10 @@ def problems_of_each(endpoint: "Endpoint") -> Iterator[str]:
         return
     name = "each" if endpoint.each else "parents"
     if of.group > 1 and endpoint.value_columns:
-        one = "parent" if endpoint.parents else "value"
+        noun = "parent" if endpoint.parents else "value"
         column = "column_here" if of.column_here else f"{next(iter(endpoint.value_columns))}.from"
-        yield f"`{name}.{column}` needs one {one} a request: set `group: 1`"
-    if of.group > 1 and any(used_columns(endpoint, one.prefix) for one in lists_of(endpoint)):
+        yield f"`{name}.{column}` needs one {noun} a request: set `group: 1`"
+    if of.group > 1 and any(used_columns(endpoint, part.prefix) for part in lists_of(endpoint)):
         yield (
             f"`{name}.group` puts several values into one request, which other columns of their "
             f"rows can't go into: set `group: 1`, or use {{{lists_of(endpoint)[0].prefix}}} alone"
@@ -254,45 +254,46 @@ _OF_LISTS = re.compile(r"(?:each|parent)(?:\.[\w.]+)?")
 
 def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
     """Each list is in the request, and each placeholder and column has its list."""
-    lists = [one.prefix for one in lists_of(endpoint)]
+    lists = [value_list.prefix for value_list in lists_of(endpoint)]
     wanted = {f"{{{n}}}": n for n in endpoint.placeholders or () if _OF_LISTS.fullmatch(n)}
     wanted |= {f"`from: {n}` of `{c}`": n for c, n in endpoint.value_columns.items()}
-    for said, name in wanted.items():
+    for spelling, name in wanted.items():
         if any(name == prefix or name.startswith(f"{prefix}.") for prefix in lists):
             continue
         top = name.partition(".")[0]
         owner = "each" if top == "each" else "parents"
-        place = "the request has" if said.startswith("{") else "a column has"
+        place = "the request has" if spelling.startswith("{") else "a column has"
         if not any(prefix.startswith(top) for prefix in lists):
             example = "`each: {values: […]}`" if top == "each" else "them"
-            yield f"{place} {said}, but the endpoint has no `{owner}`: add {example}"
+            yield f"{place} {spelling}, but the endpoint has no `{owner}`: add {example}"
         else:
             known = ", ".join(f"{{{prefix}}}" for prefix in lists)
-            yield f"{place} {said}, and no list of `each` has that name: expected {known}"
+            yield f"{place} {spelling}, and no list of `each` has that name: expected {known}"
     used = endpoint.placeholders or frozenset()
-    for one in lists_of(endpoint):
-        alone = one.values is not None
-        if alone and used_columns(endpoint, one.prefix):
-            column = used_columns(endpoint, one.prefix)[0]
+    for value_list in lists_of(endpoint):
+        prefix = value_list.prefix
+        alone = value_list.values is not None
+        if alone and used_columns(endpoint, prefix):
+            column = used_columns(endpoint, prefix)[0]
             yield (
-                f"{{{one.prefix}.{column}}} is a column of another endpoint's rows, and the values "
-                f"of `{one.prefix}` are written down: write {{{one.prefix}}}"
+                f"{{{prefix}.{column}}} is a column of another endpoint's rows, and the values "
+                f"of `{prefix}` are written down: write {{{prefix}}}"
             )
         if endpoint.each and not any(
-            name == one.prefix or name.startswith(f"{one.prefix}.") for name in used
+            name == prefix or name.startswith(f"{prefix}.") for name in used
         ):
             yield (
-                f"`{one.prefix}` requests the same for every value, since the request has no "
-                f"{{{one.prefix}}}: put it into `path` or `request`"
+                f"`{prefix}` requests the same for every value, since the request has no "
+                f"{{{prefix}}}: put it into `path` or `request`"
             )
 
 
 def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
     """Written values go where they are put: into the column, the path, a header."""
     in_header = str(endpoint.request.headers) if isinstance(endpoint.request, HttpTemplate) else ""
-    for one in lists_of(endpoint):
-        values = one.values or ()
-        for column in (c for c, name in endpoint.value_columns.items() if name == one.prefix):
+    for value_list in lists_of(endpoint):
+        prefix, values = value_list.prefix, value_list.values or ()
+        for column in (c for c, name in endpoint.value_columns.items() if name == prefix):
             kind = endpoint.columns[column].type if column in endpoint.columns else "string"
             bad = next((value for value in values if not _fits(value, kind)), None)
             if bad is not None:
@@ -300,22 +301,22 @@ def _values_fit(endpoint: "Endpoint") -> Iterator[str]:
                     f"column_here `{column}` is declared as `{kind}`, which can't hold the value "
                     f"{bad!r}: declare `{column}: string`"
                 )
-        leads_out = one.prefix in placeholders_in(endpoint.path or "") and next(
+        leads_out = prefix in placeholders_in(endpoint.path or "") and next(
             (value for value in values if {".", ".."} & {*str(value).split("/")}), None
         )
         if leads_out:
             yield (
-                f"the value {leads_out!r} of `{one.prefix}` would lead out of the path "
+                f"the value {leads_out!r} of `{prefix}` would lead out of the path "
                 f"`{endpoint.path}`: write it without . and .. as parts"
             )
-        unread = one.prefix in placeholders_in(in_header) and next(
+        unread = prefix in placeholders_in(in_header) and next(
             (v for v in values if not fits_header(str(v))), None
         )
         if unread:
             yield (
-                f"the value {unread!r} of `{one.prefix}` would go into a header, and has a line "
+                f"the value {unread!r} of `{prefix}` would go into a header, and has a line "
                 f"break or a letter beyond ASCII, which no API can read there: put "
-                f"{{{one.prefix}}} into `params`"
+                f"{{{prefix}}} into `params`"
             )
 
 
@@ -326,25 +327,25 @@ def problems_of_lists(
     sentence.
     """
     for name, endpoint in endpoints.items():
-        for one in lists_of(endpoint):
-            above = endpoints.get(one.endpoint or "")
+        for value_list in lists_of(endpoint):
+            above = endpoints.get(value_list.endpoint or "")
             if above is None:
                 continue
-            column = above.columns.get(one.column)
-            whose = "its parent" if endpoint.parents else f"`{one.prefix}`'s endpoint"
-            at = ("parents",) if endpoint.parents else tuple(one.prefix.split("."))
-            if column is None and not above.infer and not one.column.startswith("_"):
+            column = above.columns.get(value_list.column)
+            whose = "its parent" if endpoint.parents else f"`{value_list.prefix}`'s endpoint"
+            at = ("parents",) if endpoint.parents else tuple(value_list.prefix.split("."))
+            if column is None and not above.infer and not value_list.column.startswith("_"):
                 yield (
                     name,
                     (*at, "column"),
-                    f"{whose} `{one.endpoint}` has no column `{one.column}`, and `infer` "
-                    f"is false there: expected one of {', '.join(above.columns)}",
+                    f"{whose} `{value_list.endpoint}` has no column `{value_list.column}`, and "
+                    f"`infer` is false there: expected one of {', '.join(above.columns)}",
                 )
             if column is not None and column.type.startswith(("list", "struct")):
                 of = "its parent" if endpoint.parents else "the endpoint"
                 yield (
                     name,
                     (*at, "column"),
-                    f"`{one.column}` of {of} `{one.endpoint}` is declared as "
+                    f"`{value_list.column}` of {of} `{value_list.endpoint}` is declared as "
                     f"`{column.type}`: expected a column of single values",
                 )

@@ -73,7 +73,7 @@ class OkWhen(Model):
 
     def is_met(self, value: object) -> bool:
         """Whether a response with this value is a success: ``0`` and ``"0"`` are the same."""
-        return _as_text(value) in {_as_text(one) for one in self.values}
+        return _as_text(value) in {_as_text(success) for success in self.values}
 
 
 def _as_text(value: object) -> str:
@@ -274,9 +274,9 @@ class Endpoint(Model):
         """
         of = self.parents or self.each
         name = "parent" if self.parents else "each"
-        here = {of.column_here: name} if of and of.column_here else {}
+        of_list = {of.column_here: name} if of and of.column_here else {}
         named = {n: c.from_ for n, c in self.columns.items() if c.from_ and c.of_value}
-        return here | named
+        return of_list | named
 
     @cached_property
     def context_columns(self) -> tuple[str, ...]:
@@ -414,9 +414,9 @@ class Endpoint(Model):
         return self
 
     def _misfits(self) -> Iterator[str]:
-        here = next((name for name in self.value_columns if name not in self.columns), None)
-        if here is not None:
-            yield f"column_here `{here}` needs a declared type, e.g. `columns: {{{here}: int64}}`"
+        bare = next((name for name in self.value_columns if name not in self.columns), None)
+        if bare is not None:
+            yield f"column_here `{bare}` needs a declared type, e.g. `columns: {{{bare}: int64}}`"
         for cursor in self.cursors:
             if cursor not in self.columns:
                 yield (
@@ -465,8 +465,8 @@ class Endpoint(Model):
         lacking = (
             ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
         )
-        given = (request.params, request.headers, request.json_body, request.form, request.text)
-        for text in _texts([*given]):
+        templates = (request.params, request.headers, request.json_body, request.form, request.text)
+        for text in _texts([*templates]):
             always = placeholders_in(OPTIONAL.sub("", text))
             left_out = next((name for name in lacking if name in always), None)
             if not self.incremental or left_out is None or "end" not in always:

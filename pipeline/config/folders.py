@@ -41,14 +41,14 @@ def with_shared_limits(sources: Mapping[str, Source]) -> dict[str, Source]:
     by_budget: dict[str, list[Source]] = {}
     for source in sources.values():
         by_budget.setdefault(budget_name(source), []).append(source)
-    found = dict(sources)
+    by_name = dict(sources)
     for sharing in by_budget.values():
-        given = {_text(source.limits) for source in sharing}
-        if len(given) == 1:
+        limits_texts = {_text(source.limits) for source in sharing}
+        if len(limits_texts) == 1:
             continue
         for source in sharing:
             limits = stricter(source.limits, [other.limits for other in sharing])
-            found[source.source] = source.model_copy(update={"limits": limits})
+            by_name[source.source] = source.model_copy(update={"limits": limits})
         names = ", ".join(f"`{source.source}` ({_text(source.limits)})" for source in sharing)
         log.warning(
             "the sources %s share a budget, of one host and key, and say other limits: the "
@@ -57,7 +57,7 @@ def with_shared_limits(sources: Mapping[str, Source]) -> dict[str, Source]:
             names,
             _text(limits),
         )
-    return found
+    return by_name
 
 
 def stricter(own: LimitsConfig, all_limits: Sequence[LimitsConfig]) -> LimitsConfig:
@@ -159,7 +159,7 @@ def _named_apart(
     for each in broken:
         name = f"{each.name}_broken" if each.name in loaded else each.name
         reasons.setdefault(name, []).append(each.reason)
-    return tuple(BrokenSource(name, "\n".join(said)) for name, said in reasons.items())
+    return tuple(BrokenSource(name, "\n".join(sentences)) for name, sentences in reasons.items())
 
 
 def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source, ...]:
@@ -167,10 +167,10 @@ def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source,
 
     :raises ConfigError: all mistakes of all files, one a line.
     """
-    found = load_all(places, env)
-    if found.broken:
-        raise ConfigError(found.mistakes)
-    return found.sources
+    loaded = load_all(places, env)
+    if loaded.broken:
+        raise ConfigError(loaded.mistakes)
+    return loaded.sources
 
 
 def files_in(places: Sequence[str]) -> Iterator[Path]:
@@ -182,10 +182,10 @@ def files_in(places: Sequence[str]) -> Iterator[Path]:
 def name_in(file: Path) -> str:
     """The name of a source, as its file says; else as the file is called."""
     try:
-        said = _SOURCE.search(file.read_text(encoding="utf-8", errors="replace"))
+        match = _SOURCE.search(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
-        said = None
-    return said[1] if said and re.match(NAME, said[1]) else _plain(file.stem)
+        match = None
+    return match[1] if match and re.match(NAME, match[1]) else _plain(file.stem)
 
 
 def _files(place: str, broken: list[BrokenSource]) -> list[Path]:

@@ -55,20 +55,20 @@ def _schema_of(model: type[Model], endpoint: str) -> dict[str, Any]:
         "propertyNames": {"pattern": NAME},
         "additionalProperties": _or_null({"$ref": f"{_REFERENCE}{endpoint}"}),
     }
-    found: dict[str, Any] = _with_settings(schema)
-    return {key: value for key, value in found.items() if key != "title"}
+    filled: dict[str, Any] = _with_settings(schema)
+    return {key: value for key, value in filled.items() if key != "title"}
 
 
 def _reached(defs: Mapping[str, Any], name: str) -> set[str]:
     """The definitions that a definition is made of, itself included."""
-    found, waiting = set[str](), [name]
+    reached, waiting = set[str](), [name]
     while waiting:
-        here = waiting.pop()
-        if here not in found:
-            found.add(here)
-            text = json.dumps(defs[here])
+        definition = waiting.pop()
+        if definition not in reached:
+            reached.add(definition)
+            text = json.dumps(defs[definition])
             waiting += [other for other in defs if f'"{_REFERENCE}{other}"' in text]
-    return found
+    return reached
 
 
 def _partial(model: dict[str, Any]) -> dict[str, Any]:
@@ -111,18 +111,18 @@ def _with_settings(node: Any) -> Any:
         return [_with_settings(value) for value in node]
     if not isinstance(node, dict):
         return node
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in node.items():
         if key in ("properties", "$defs"):
-            found[key] = {name: _with_settings(part) for name, part in value.items()}
+            members[key] = {name: _with_settings(part) for name, part in value.items()}
         else:
-            found[key] = value if key in _AS_IS else _with_settings(value)
+            members[key] = value if key in _AS_IS else _with_settings(value)
     narrow = node.get("type") in _NARROW or "enum" in node
     text = node.get("type") == "string" and ("pattern" in node or "format" in node)
     if not (narrow or text) or node == _SETTING or "writeOnly" in node:
-        return found
-    about: dict[str, Any] = {k: found.pop(k) for k in _ABOUT if k in found}
-    return {**about, "anyOf": [found, dict(_SETTING)]}
+        return members
+    about: dict[str, Any] = {k: members.pop(k) for k in _ABOUT if k in members}
+    return {**about, "anyOf": [members, dict(_SETTING)]}
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ class RateHeadersConfig(Model):
 
     @model_validator(mode="after")
     def _limit_has_its_interval(self) -> "RateHeadersConfig":
-        given = (self.interval is not None) + (self.interval_s is not None)
-        if given != (self.limit is not None):
+        intervals = (self.interval is not None) + (self.interval_s is not None)
+        if intervals != (self.limit is not None):
             raise ValueError(
                 "a limit is a number of requests in a time: set `limit`, and one of `interval` (a "
                 "header) and `interval_s` (seconds)"

@@ -97,13 +97,13 @@ def _keys_at(path: Sequence[str], schema: _Schema, data: Any) -> list[str]:
         places = [inner for place in places for inner in _into(place, part, schema["$defs"])]
         data = data.get(part) if isinstance(data, Mapping) else None
         places = [_of_kind(place, data) for place in places]
-    found = {
+    keys = {
         key
         for place in places
         for each in _opened(place, schema["$defs"])
         for key in each.get("properties", {})
     }
-    return sorted(found | ({"defaults"} if not path else set()))
+    return sorted(keys | ({"defaults"} if not path else set()))
 
 
 def _of_kind(place: _Schema, data: Any) -> _Schema:
@@ -159,17 +159,17 @@ def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
     try:
         source = _source_of(merged, missing)
     except ValidationError as error:
-        found = [
+        sentences = [
             sentence
             for item in error.errors()
             for sentence in _sentences(file, lines, dict(item), filled, merged)
             if not (missing.of and (item["type"] == "value_error" or missing.at(sentence)))
         ]
-        found = sorted([*missing.sentences, *found], key=_line) if missing.of else found
-        raise ConfigError(_lines_of(file, [*dict.fromkeys(found)])) from None
-    found = missing.sentences or _misfits(file, lines, source)
-    if found:
-        raise ConfigError(_lines_of(file, found))
+        sentences = sorted([*missing.sentences, *sentences], key=_line) if missing.of else sentences
+        raise ConfigError(_lines_of(file, [*dict.fromkeys(sentences)])) from None
+    sentences = missing.sentences or _misfits(file, lines, source)
+    if sentences:
+        raise ConfigError(_lines_of(file, sentences))
     origin = Origin(file, {n: lines.nearest(("endpoints", n))[0] for n in source.endpoints})
     source = source.with_credentials_of(_for_credentials(lines, settings)).with_origin(origin)
     return source.with_secrets([*source.secrets, *_sent(lines, settings, source)])
@@ -187,10 +187,13 @@ def _source_of(data: dict[str, Any], missing: "_Missing") -> Source:
     return _aws_source().model_validate(data).as_source()
 
 
-def _lines_of(file: str, found: Sequence[str]) -> str:
+def _lines_of(file: str, sentences: Sequence[str]) -> str:
     """The first mistakes of a file, one a line, and how many more there are."""
-    more = len(found) - _MOST_MISTAKES
-    shown = [*found[:_MOST_MISTAKES], *([f"{file}: and {more} more mistakes"] if more > 0 else [])]
+    more = len(sentences) - _MOST_MISTAKES
+    shown = [
+        *sentences[:_MOST_MISTAKES],
+        *([f"{file}: and {more} more mistakes"] if more > 0 else []),
+    ]
     return "\n".join(shown)
 
 
@@ -224,8 +227,8 @@ class _Missing:
 
 
 def _line(sentence: str) -> int:
-    found = re.search(r":(\d+): ", sentence)
-    return int(found[1]) if found else 0
+    match = re.search(r":(\d+): ", sentence)
+    return int(match[1]) if match else 0
 
 
 def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
@@ -241,7 +244,7 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
 
 def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
     """Mistakes that show when endpoints are compared with each other, and with the user's code."""
-    found: list[tuple[tuple[str, ...], str]] = [
+    problems: list[tuple[tuple[str, ...], str]] = [
         (("endpoints", name, *key), sentence)
         for name, key, sentence in problems_of_lists(source.endpoints)
     ]
@@ -250,12 +253,12 @@ def _misfits(file: str, lines: Lines, source: Source) -> list[str]:
             if endpoint.transform:
                 load_function(endpoint.transform, "transform")
         except ConfigError as error:
-            found.append((("endpoints", name, "transform"), str(error)))
+            problems.append((("endpoints", name, "transform"), str(error)))
         try:
             endpoint.paging.fitted(endpoint.order)
         except ConfigError as error:
-            found.append((("endpoints", name, "paging", "path"), str(error)))
-    return [_at(file, lines, path, sentence) for path, sentence in found]
+            problems.append((("endpoints", name, "paging", "path"), str(error)))
+    return [_at(file, lines, path, sentence) for path, sentence in problems]
 
 
 def _at(file: str, lines: Lines, path: tuple[str, ...], sentence: str) -> str:
@@ -283,13 +286,13 @@ def _parse(
 
     def setting(value: str, line: int) -> str | None:
         try:
-            found = interpolate(value, env)
+            filled_in = interpolate(value, env)
         except MissingSetting as error:
             missing.of.setdefault(line, []).append(f"{file}:{line}: {error}")
             return None
-        if found != value and len(found) >= _SECRET_CHARS:
-            filled[found] = value
-        return found or None
+        if filled_in != value and len(filled_in) >= _SECRET_CHARS:
+            filled[filled_in] = value
+        return filled_in or None
 
     try:
         data, lines = read_yaml(text, setting)
@@ -312,10 +315,10 @@ def _problem(error: yaml.YAMLError, text: str) -> str:
     mark = getattr(error, "problem_mark", None)
     position = getattr(error, "position", None)
     line = mark.line + 1 if mark else text.count("\n", 0, position) + 1 if position else 1
-    said = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
-    if said.startswith(("found undefined alias", "could not determine a constructor")):
-        said = "a value that begins with * or ! needs quotes"
-    return f"{line}: this is not valid YAML: {said}"
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or error)
+    if problem.startswith(("found undefined alias", "could not determine a constructor")):
+        problem = "a value that begins with * or ! needs quotes"
+    return f"{line}: this is not valid YAML: {problem}"
 
 
 def merge_defaults(data: dict[str, Any]) -> dict[str, Any]:
@@ -387,26 +390,26 @@ def _sentence(
         message = _SENTENCES[error["type"]].format(**context, input=error.get("input"))
     if error["type"] == "string_pattern_mismatch":
         message = _PATTERNS.get(error["ctx"]["pattern"], message)
-    said = f"{where}: {message[:1].lower()}{message[1:]}"
+    sentence = f"{where}: {message[:1].lower()}{message[1:]}"
     offered = " ".join(str(text) for name, text in context.items() if name.startswith("expected"))
-    return f"{file}:{line}: {_without_settings(said, filled, offered)}"
+    return f"{file}:{line}: {_without_settings(sentence, filled, offered)}"
 
 
-def _without_settings(said: str, filled: Mapping[str, str], offered: str) -> str:
+def _without_settings(sentence: str, filled: Mapping[str, str], offered: str) -> str:
     """The YAML's own words for what came from settings, whole or in part.
 
     :param offered: what the sentence says is right, which stays.
     """
     for value in sorted(filled, key=len, reverse=True):
         for form in (value, repr(value)[1:-1]):
-            said = said.replace(form, filled[value])
+            sentence = sentence.replace(form, filled[value])
 
     def named(word: re.Match[str]) -> str:
         if word[0] in offered:
             return word[0]
         return next((filled[value] for value in filled if word[0] in value), word[0])
 
-    return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", named, said)
+    return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", named, sentence)
 
 
 _SECRET_CHARS = 6

@@ -165,10 +165,10 @@ class WindowFormat(Model):
         try:
             if self.format in _EPOCH_S and self.floor.lstrip("-").isdigit():
                 return datetime.fromtimestamp(int(self.floor) * _EPOCH_S[self.format], UTC)
-            found = datetime.fromisoformat(self.floor)
+            floor = datetime.fromisoformat(self.floor)
         except (ValueError, OverflowError, OSError):
             return None
-        return found.astimezone(UTC) if found.tzinfo else read_local(found, self.zone)
+        return floor.astimezone(UTC) if floor.tzinfo else read_local(floor, self.zone)
 
     @property
     def zone(self) -> tzinfo:

@@ -22,9 +22,9 @@ def interpolate(text: str, env: Mapping[str, str]) -> str:
 
     def value(match: re.Match[str]) -> str:
         name, default = match.group(1), match.group(2)
-        found = env.get(name)
-        if found:
-            return found
+        setting = env.get(name)
+        if setting:
+            return setting
         if default is None:
             raise MissingSetting(
                 f"the environment variable {name} is not set: set it, "

@@ -201,9 +201,9 @@ class Source(Model):
 
     def with_lanes(self, lanes: LaneAccess) -> "Source":
         """This source, which is read in lanes: accounts and regions, each with its own session."""
-        found = self.model_copy()
-        found._lanes = lanes
-        return found
+        source = self.model_copy()
+        source._lanes = lanes
+        return source
 
     @property
     def lanes(self) -> LaneAccess | None:
@@ -212,9 +212,9 @@ class Source(Model):
 
     def with_origin(self, origin: Origin) -> "Source":
         """This source, which can say in which lines of which file it stands."""
-        found = self.model_copy()
-        found._origin = origin
-        return found
+        source = self.model_copy()
+        source._origin = origin
+        return source
 
     @property
     def origin(self) -> Origin | None:
@@ -223,9 +223,9 @@ class Source(Model):
 
     def with_credentials_of(self, variables: Sequence[str]) -> "Source":
         """This source, which can say where its credentials come from."""
-        found = self.model_copy()
-        found._credentials = tuple(variables)
-        return found
+        source = self.model_copy()
+        source._credentials = tuple(variables)
+        return source
 
     @property
     def credentials(self) -> tuple[str, ...]:
@@ -234,9 +234,9 @@ class Source(Model):
 
     def with_secrets(self, values: Iterable[str]) -> "Source":
         """This source, with texts outside ``auth`` that must not be shown either."""
-        found = self.model_copy()
-        found._secrets = tuple(SecretStr(value) for value in values)
-        return found
+        source = self.model_copy()
+        source._secrets = tuple(SecretStr(value) for value in values)
+        return source
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -261,12 +261,14 @@ class Source(Model):
     @model_validator(mode="after")
     def _lists_exist(self) -> "Source":
         for name, endpoint in self.endpoints.items():
-            for one in lists_of(endpoint):
-                if one.endpoint is None or one.endpoint in self.endpoints:
+            for value_list in lists_of(endpoint):
+                if value_list.endpoint is None or value_list.endpoint in self.endpoints:
                     continue
-                whose = "its parent" if endpoint.parents else f"the endpoint of `{one.prefix}`,"
+                whose = (
+                    "its parent" if endpoint.parents else f"the endpoint of `{value_list.prefix}`,"
+                )
                 raise ValueError(
-                    f"endpoint {name}: {whose} {one.endpoint!r} is not an endpoint here"
+                    f"endpoint {name}: {whose} {value_list.endpoint!r} is not an endpoint here"
                 )
         for name in self.endpoints:
             self._no_circle(name, (name,))
@@ -284,8 +286,8 @@ class Source(Model):
 
     def upstream(self, name: str) -> tuple[str, ...]:
         """The endpoints whose committed rows an endpoint's values come from."""
-        found = (one.endpoint for one in lists_of(self.endpoints[name]))
-        return tuple(dict.fromkeys(above for above in found if above is not None))
+        parents = (value_list.endpoint for value_list in lists_of(self.endpoints[name]))
+        return tuple(dict.fromkeys(above for above in parents if above is not None))
 
     def depth(self, name: str) -> int:
         """How many endpoints, one above the other, are read before an endpoint."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.config.columns import problems_of_columns
+from pipeline.config.columns import DELETED, EXTRACTED_AT, problems_of_columns
 from pipeline.config.each import problems_of_each
 from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
 from pipeline.decode.row_selection import STAR, compiled
@@ -206,8 +206,8 @@ def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
             "`cursor: window` means that the rows do not show the time that the API filters by, "
             "and there is a column `window`: write `cursor: [window]` if it is that column"
         )
-    one = len(endpoint.cursors) == 1 or not endpoint.incremental
-    if not one and not isinstance(endpoint.request, HttpTemplate):
+    is_single = len(endpoint.cursors) == 1 or not endpoint.incremental
+    if not is_single and not isinstance(endpoint.request, HttpTemplate):
         yield "IGDB's dialect filters by one column: name it alone as `cursor`"
     if len(endpoint.cursors) > 1 and "_cursor" in endpoint.columns:
         yield "the column `_cursor` is added to rows whose cursor may come from several: rename it"
@@ -215,12 +215,12 @@ def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
 
 def _names_are_free(endpoint: "Endpoint") -> Iterator[str]:
     """Readers of the lake go by these columns."""
-    if "_extracted_at" in endpoint.columns:
+    if EXTRACTED_AT in endpoint.columns:
         yield (
             "the column `_extracted_at` is added to all rows: give the API's another name, e.g. "
             "`their_extracted_at: {type: json, path: _extracted_at}`"
         )
-    tombstone = endpoint.columns.get("_deleted")
+    tombstone = endpoint.columns.get(DELETED)
     if tombstone is not None and (endpoint.deleted or tombstone.type != "bool"):
         yield (
             "the column `_deleted` is true in a tombstone: name the member that says so as "
@@ -269,8 +269,8 @@ def _baseline_is_cut(endpoint: "Endpoint") -> Iterator[str]:
 
 def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
     """Braces inside other text may be the API's own."""
-    for name, given in [*request.params.items(), *request.headers.items()]:
-        for value in given if isinstance(given, list) else [given]:
+    for name, member in [*request.params.items(), *request.headers.items()]:
+        for value in member if isinstance(member, list) else [member]:
             alone = re.fullmatch(r"\{([\w.]+)\}", str(value))
             for near in re.findall(r"\{now[^{}|]*(?:\|\w*)?\}", str(value)):
                 if not PLACEHOLDER.fullmatch(near):

@@ -41,11 +41,11 @@ class Lines:
         return self.of.get(best, 1), best
 
     def _deepest(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        here: tuple[str, ...] = ()
+        deepest: tuple[str, ...] = ()
         for part in path:
-            if (*here, part) in self.of:
-                here = (*here, part)
-        return here
+            if (*deepest, part) in self.of:
+                deepest = (*deepest, part)
+        return deepest
 
 
 def read_yaml(text: str, setting: Setting) -> tuple[Any, Lines]:
@@ -97,7 +97,7 @@ class _Reader:
         return self._scalar(node, path, line)
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
@@ -107,20 +107,20 @@ class _Reader:
                 raise ValueError(
                     f"{line}: merge keys (<<) are not read: put what is shared under 'defaults'"
                 )
-            if key in found:
+            if key in members:
                 raise ValueError(f"{line}: the key {key!r} stands here twice: take one away")
             self._lines.of[(*path, key)] = line
-            found[key] = self.value(value_node, (*path, key))
-        return found
+            members[key] = self.value(value_node, (*path, key))
+        return members
 
     def _scalar(self, node: yaml.Node, path: tuple[str, ...], line: int) -> Any:
         if isinstance(node.value, str) and (names := names_in(node.value)):
             self._lines.variables[path] = names
-            found = self._setting(node.value, line)
-            return LEFT_OUT if found is None and _is_in_request(path) else found
+            value = self._setting(node.value, line)
+            return LEFT_OUT if value is None and _is_in_request(path) else value
         try:
-            found = self._constructor.construct_object(node, deep=True)
-            return node.value if _reads_otherwise(found, str(node.value)) else found
+            value = self._constructor.construct_object(node, deep=True)
+            return node.value if _reads_otherwise(value, str(node.value)) else value
         except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
             # 2026-02-30, too many digits, !!int x: what it is for says what is wrong.
             return node.value
@@ -146,11 +146,11 @@ def without_left_out(value: Any) -> Any:
     return value
 
 
-def _reads_otherwise(found: Any, text: str) -> bool:
+def _reads_otherwise(value: Any, text: str) -> bool:
     """Whether YAML 1.1 makes of a text what it does not say: ``no``, ``0123``, ``1:30``.
 
     It stays as it is written; where a number or a yes or no is wanted, it is made of it still.
     """
-    if isinstance(found, bool):
+    if isinstance(value, bool):
         return text.lower() not in ("true", "false")
-    return isinstance(found, int) and str(found) != text.removeprefix("+")
+    return isinstance(value, int) and str(value) != text.removeprefix("+")

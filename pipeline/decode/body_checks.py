@@ -106,12 +106,13 @@ def in_utf8(body: Body, charset: str | None) -> Body:
     """The body in UTF-8, which JSON is (RFC 8259, 8.1): older APIs write another charset.
 
     Some APIs name another charset and write UTF-8 all the same, so valid UTF-8 is left as it is. A
-    charset of two or four bytes a character is recognized by its mark, or believed.
+    charset of two or four bytes a character is recognized by its mark or by JSON's first bracket,
+    or believed.
 
     :param charset: of the Content-Type.
     """
     marked = next((name for mark, name in _WIDE.items() if body[: len(mark)] == mark), None)
-    name = marked or (charset or "").lower()
+    name = marked or _wide_json(body) or (charset or "").lower()
     wide = name.startswith(("utf-16", "utf-32", "utf16", "utf32"))
     if name in ("", "utf-8") or not (wide or not _is_utf8(body)):
         return body
@@ -119,6 +120,16 @@ def in_utf8(body: Body, charset: str | None) -> Body:
         return str(body, name).encode()
     except (LookupError, UnicodeError):
         return body
+
+
+def _wide_json(body: Body) -> str | None:
+    """UTF-16 without a mark: JSON begins in ASCII, and has no NUL (RFC 4627, 3)."""
+    start = bytes(body[:2])
+    if len(start) < 2 or len(body) % 2:
+        return None
+    return {b"[\0": "utf-16-le", b"{\0": "utf-16-le", b"\0[": "utf-16-be", b"\0{": "utf-16-be"}.get(
+        start
+    )
 
 
 def clean_utf8(body: Body, conversions: ConversionCounts) -> Body:
@@ -135,9 +146,9 @@ def clean_utf8(body: Body, conversions: ConversionCounts) -> Body:
 def _is_utf8(data: Body) -> bool:
     """As ``bytes.decode`` has it, without making the text, and outside the GIL."""
     offsets = pa.py_buffer(array("i", (0, len(data))))
-    one = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)])
+    as_binary = pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(data)])
     try:
-        one.cast(pa.string())
+        as_binary.cast(pa.string())
     except pa.ArrowInvalid:
         return False
     return True
@@ -226,6 +237,14 @@ def other_format(body: Body) -> str | None:
     return "CSV" if _is_csv(text) else None
 
 
+_FORMATS: Final = {
+    "CSV": ("`format: csv`, which reads it",),
+    "JSON Lines (NDJSON), one JSON document a line": ("`format: jsonl`, which reads it",),
+    "HTML": ("whether the credentials are right: the page may be that of a login",),
+}
+"""What else to check, by the format."""
+
+
 def refuse_other_format(body: Body, expected: str) -> None:
     """:raises OtherFormat: the body has a format that is recognized, and is not the expected one.
 
@@ -234,19 +253,19 @@ def refuse_other_format(body: Body, expected: str) -> None:
     name = other_format(body)
     if name is None:
         return
-    found = f"the body is {name}"
+    description = f"the body is {name}"
     if "HTML" in name:
         title = _TITLE.search(bytes(body[:4096]))
-        found = f"the body is HTML or XML: {_start_of(title[1].strip() if title else body)}"
+        description = f"the body is HTML or XML: {_start_of(title[1].strip() if title else body)}"
     elif name not in dict(_BINARY).values():
-        found += f": it starts with {_start_of(body)}"
+        description += f": it starts with {_start_of(body)}"
     checks = ["`base_url` and `path`", "whether the API has JSON by a parameter or by `Accept`"]
     if name in _PACKED:
         checks.append("whether the API says `Content-Encoding` of a body that it compresses")
     else:
-        checks.append("`format`, if Headrace reads this one")
+        checks.extend(_FORMATS.get(name, ()))
     numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-    raise OtherFormat(f"expected {expected}, {found}. Check: {numbered}")
+    raise OtherFormat(f"expected {expected}, {description}. Check: {numbered}")
 
 
 def _is_csv(text: bytes) -> bool:
@@ -318,8 +337,8 @@ def error_told(
     :param messages: a message alone counts as an error, too.
     """
     levels = list(_levels(body, rows))
-    sure = next((found for level in levels if (found := _sure(level))), None)
-    message = next((found for level in levels if (found := _message(level))), None)
+    sure = next((member for level in levels if (member := _sure(level))), None)
+    message = next((member for level in levels if (member := _message(level))), None)
     if sure is None:
         return message if messages else None
     says_more = isinstance(sure[1], str | list | Mapping) and sure[0].rpartition(".")[2] != "status"

@@ -146,23 +146,23 @@ def _whole(value: object, conversions: ConversionCounts) -> int | None:
 
 
 def _real(value: object, declared: DeclaredType, conversions: ConversionCounts) -> float:
-    given = value
+    original = value
     if isinstance(value, str) and value in _NO_NUMBERS:
         conversions.converted()
         value = NotJson(value)
     elif isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            raise CellRefused(given, "expected a number", "string")
+            raise CellRefused(original, "expected a number", "string")
         value = int(value) if _WHOLE.fullmatch(value) else ExactFloat(value)
         conversions.converted()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CellRefused(given, "expected a number", _fits(value))
+        raise CellRefused(original, "expected a number", _fits(value))
     number = float(pa.scalar(float(value), declared.arrow).as_py()) if _finite(value) else value
     if isinstance(number, int) or (isinf(number) and not isinstance(value, NotJson)):
-        raise CellRefused(given, f"the value is beyond the range of {declared.text}", "string")
+        raise CellRefused(original, f"the value is beyond the range of {declared.text}", "string")
     if isinstance(value, int) and int(number) != value:
         reason = f"the nearest {declared.text} is {int(number)}"
-        raise CellRefused(given, reason, "int64, uint64 or string")
+        raise CellRefused(original, reason, "int64, uint64 or string")
     return number
 
 
@@ -221,12 +221,12 @@ def _binary(value: object, declared: DeclaredType, conversions: ConversionCounts
     try:
         text = _as_text(value).translate(_URL_ALPHABET)
         whole = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
-        found = base64.b64decode(whole, validate=True)
-        if text not in (whole, whole.rstrip("=")) or base64.b64encode(found).decode() != whole:
+        decoded = base64.b64decode(whole, validate=True)
+        if text not in (whole, whole.rstrip("=")) or base64.b64encode(decoded).decode() != whole:
             raise ValueError("bits that are lost")
     except ValueError:  # binascii.Error is one
         raise CellRefused(value, "expected base64 text", "string") from None
-    return found
+    return decoded
 
 
 def _json(value: object, declared: DeclaredType, conversions: ConversionCounts) -> str:
@@ -290,12 +290,12 @@ def _forms(value: object, declared: DeclaredType, conversions: ConversionCounts)
         tried = ConversionCounts()
         tried.column = conversions.column
         try:
-            found = _RULES[form.json](value, form, tried)
+            instant = _RULES[form.json](value, form, tried)
         except CellRefused:
             continue
         conversions.update(tried)
         conversions.naive_columns |= tried.naive_columns
-        return int(str(found))
+        return int(str(instant))
     fitting = _time_that_fits(value, declared).split(",")[0].split(" ")[0]
     known = [text for text, _ in declared.members]
     remedy = f"[{', '.join([*known, fitting])}]" if fitting.startswith("timestamp") else "string"

@@ -98,9 +98,9 @@ def settled(old: pa.DataType) -> pa.DataType | None:
         item = settled(old.value_type)
         return None if item is None else pa.list_(item)
     if pa.types.is_struct(old):
-        kept = [(name, settled(member)) for name, member in members(old).items()]
-        kept = [(name, member) for name, member in kept if member is not None]
-        return pa.struct(kept) if kept else None
+        settled_members = [(name, settled(member)) for name, member in members(old).items()]
+        settled_members = [(name, member) for name, member in settled_members if member is not None]
+        return pa.struct(settled_members) if settled_members else None
     return old
 
 
@@ -109,8 +109,8 @@ def as_inferred(read: pa.DataType) -> pa.DataType:
     if pa.types.is_list(read) or pa.types.is_large_list(read):
         return pa.list_(as_inferred(read.value_type))
     if pa.types.is_struct(read):
-        found = members(read)
-        return pa.struct([(name, as_inferred(found[name])) for name in sorted(found)])
+        by_name = members(read)
+        return pa.struct([(name, as_inferred(by_name[name])) for name in sorted(by_name)])
     if pa.types.is_integer(read) and read != pa.uint64():
         return pa.int64()
     if pa.types.is_floating(read):
@@ -195,7 +195,7 @@ def map_items(array: pa.ListArray, change: Callable[[pa.Array], pa.Array]) -> pa
 def struct_array(like: pa.StructArray, children: list[pa.Array], of: pa.DataType) -> pa.Array:
     """A struct array with other members, null where ``like`` is."""
     if not children:
-        return pa.array([{} if there else None for there in like.is_valid().to_pylist()], of)
+        return pa.array([{} if is_valid else None for is_valid in like.is_valid().to_pylist()], of)
     return pa.StructArray.from_arrays(children, fields=list(of), mask=like.is_null())
 
 

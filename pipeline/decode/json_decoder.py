@@ -13,6 +13,7 @@ converted without loss and counted, or refused with a sentence.
     other types than the pages before it             see ``inferred_columns``
 """
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +38,7 @@ from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
 from pipeline.decode.shape import Shape, extra_in, pruned, table_of
 from pipeline.decode.types import from_arrow
-from pipeline.errors import CUT, ContractBroken, cut_bytes
+from pipeline.errors import CUT, ContractBroken, cut, cut_bytes
 from pipeline.messages import Body
 
 _BLANK: Final = b" \t\r\n"
@@ -72,8 +73,7 @@ class JsonFormat(Format):
         if first not in _FIRST_BYTES:
             refuse_other_format(body, "JSON")
         if first in _LAST_OF and last != _LAST_OF[first]:
-            end = repr(CUT + str(body[-40:], "utf-8", "replace"))
-            raise BadBody(f"the JSON ends early, after {len(body):,} bytes: {end}")
+            raise BadBody(_wrong_end(body))
         if first not in _FIRST_BYTES:
             raise BadBody(f"expected JSON, the body starts with {_start_of(body)}")
 
@@ -204,11 +204,11 @@ class JsonDecoder(Decoder):
 
     def _selected(self, value: object) -> SelectedRows:
         """The rows of a parsed body, without what no row keeps."""
-        found = rows_in(value, self.shape.rows, self.label)
+        selected = rows_in(value, self.shape.rows, self.label)
         excluded = self.shape.excluded_from_rows
         if not excluded:
-            return found
-        return replace(found, rows=[cast(Row, pruned(row, excluded)) for row in found.rows])
+            return selected
+        return replace(selected, rows=[cast(Row, pruned(row, excluded)) for row in selected.rows])
 
     def _current_plan(self) -> fast_path.FastReadPlan:
         with self._lock:
@@ -273,12 +273,12 @@ class JsonDecoder(Decoder):
         value = exact_json.parse(body, conversions)
         extras = self._extras(value)
         # A body with an error need not have rows: the caller reports the error.
-        found = SelectedRows([], 0) if extras.get("error") else self._selected(value)
+        selected = SelectedRows([], 0) if extras.get("error") else self._selected(value)
         table = exact_path.table_of_rows(
-            found.rows, self.shape, self.inferred, conversions, self.label
+            selected.rows, self.shape, self.inferred, conversions, self.label
         )
         self._learn(value, conversions.keys())
-        return table, extras, found.items
+        return table, extras, selected.items
 
 
 def _pages_of(
@@ -304,6 +304,18 @@ def _pages_of(
             starts, row_counts, extras, conversions, strict=False
         )
     ]
+
+
+def _wrong_end(body: Body) -> str:
+    """The sentence on a document whose last character is none of its kind."""
+    end = repr(CUT + str(body[-40:], "utf-8", "replace"))
+    text = str(body, "utf-8", "replace").lstrip("\ufeff \t\r\n")
+    try:
+        _, length = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return f"the JSON ends early, after {len(body):,} bytes: {end}"
+    follows = repr(cut(text[length:].strip(), 80))
+    return f"the JSON is whole after {length:,} characters, and text follows it: {follows}"
 
 
 def _named(body: Body, error: BadBody) -> BadBody:

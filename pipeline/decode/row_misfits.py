@@ -20,25 +20,25 @@ _FEW: Final = 20
 class RowsMisfit(Exception):
     """The rows are not where, or not in the form in which, they should be.
 
-    :param found: what was found; ``{at}`` in it is the place of the rows.
+    :param problem: what was found; ``{at}`` in it is the place of the rows.
     :param checks: what to check; ``{below}`` in it is the path of a member there, without its name.
-    :param expected: what was expected; None: ``found`` says it.
+    :param expected: what was expected; None: ``problem`` says it.
     """
 
-    def __init__(self, found: str, checks: Sequence[str], *, expected: str | None = None) -> None:
-        super().__init__(found)
-        self.found, self.checks, self.expected = found, list(checks), expected
+    def __init__(self, problem: str, checks: Sequence[str], *, expected: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.checks, self.expected = problem, list(checks), expected
 
     def sentence(self, label: str, body: object, where: str) -> ContractBroken:
         """The error for a user. :param where: the path to the rows, as the YAML says it."""
         at, below = (f"`{where}`", f"{where}.") if where else ("the body", "")
         place = f" at `{where}`" if where else ""
-        found = self.found.replace("{at}", at)
+        problem = self.problem.replace("{at}", at)
         if self.expected is not None:
-            found = f"expected {self.expected}{place}, but {found}"
+            problem = f"expected {self.expected}{place}, but {problem}"
         words = [w for w in ERROR_WORDS if w in body] if isinstance(body, dict) else []
         if words and isinstance(body, dict):
-            found += f"; the API says: {shorten(body[words[0]], 200)}"
+            problem += f"; the API says: {shorten(body[words[0]], 200)}"
         general = [
             "the request",
             f"`rows`, the path to the rows, in the YAML of {label.split('/')[0]}",
@@ -49,7 +49,7 @@ class RowsMisfit(Exception):
         if word is not None:
             checks.append(f"errors_at: {word}, if only an error has it")
         numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-        return ContractBroken(f"{label}: {found}. Check: {numbered}")
+        return ContractBroken(f"{label}: {problem}. Check: {numbered}")
 
 
 def missing_step(value: object, path: Sequence[str], depth: int, *, may_lack: bool) -> RowsMisfit:
@@ -60,14 +60,14 @@ def missing_step(value: object, path: Sequence[str], depth: int, *, may_lack: bo
     step, above = path[depth], ".".join(path[:depth])
     if isinstance(value, dict):
         members = ", ".join(f"`{name}`" for name in list(value)[:_FEW]) or "no members"
-        found = f"there is no `{step}` among {members}"
+        description = f"there is no `{step}` among {members}"
     else:
-        found = f"`{above}` is {shorten(value)}" if above else f"the body is {shorten(value)}"
+        description = f"`{above}` is {shorten(value)}" if above else f"the body is {shorten(value)}"
     checks = [*_other_steps(value, path, depth)]
     if may_lack:
         checks.append("rows_may_lack: true, if the API leaves the member out where it has no rows")
     rows = ".".join(path)
-    return RowsMisfit(f"expected a list of rows at `{rows}`, but {found}", checks)
+    return RowsMisfit(f"expected a list of rows at `{rows}`, but {description}", checks)
 
 
 def _other_steps(value: object, path: Sequence[str], depth: int) -> Iterator[str]:

@@ -104,8 +104,8 @@ def rows_in(body: object, selection: RowSelection, label: str) -> SelectedRows:
             rows += _rows_of_leaf(body, value, trail, selection)
     except RowsMisfit as misfit:
         raise misfit.sentence(label, body, selection.where) from None
-    there = [row for row in rows if row is not None]
-    return SelectedRows(there, len(rows) if items is None else items)
+    present = [row for row in rows if row is not None]
+    return SelectedRows(present, len(rows) if items is None else items)
 
 
 def at_path(body: object, path: Path, trail: _Trail = ()) -> list[object]:
@@ -114,12 +114,12 @@ def at_path(body: object, path: Path, trail: _Trail = ()) -> list[object]:
         return [body]
     step, rest = path[0], path[1:]
     if step != STAR:
-        there, value = step_into(body, step)
-        return at_path(value, rest, trail) if there else []
+        is_present, value = step_into(body, step)
+        return at_path(value, rest, trail) if is_present else []
     if trail:
-        there, value = step_into(body, str(trail[0]))
-        return at_path(value, rest, trail[1:]) if there else []
-    return [found for _, item in _items(body) for found in at_path(item, rest)]
+        is_present, value = step_into(body, str(trail[0]))
+        return at_path(value, rest, trail[1:]) if is_present else []
+    return [leaf for _, item in _items(body) for leaf in at_path(item, rest)]
 
 
 def step_into(value: object, step: str) -> tuple[bool, object]:
@@ -143,16 +143,16 @@ def compiled(expression: str) -> Any:
 
 def _searched(body: object, selection: RowSelection) -> object:
     try:
-        found = compiled(str(selection.jmespath)).search(body)
+        result = compiled(str(selection.jmespath)).search(body)
     except JMESPathError as error:
         text = str(error).replace("\n", " ")
         raise RowsMisfit(f"`rows` can't be evaluated on the body: {text}", []) from None
-    if found is None and not selection.may_lack:
+    if result is None and not selection.may_lack:
         raise RowsMisfit(
             "the expression `rows` finds nothing in the body",
             ["rows_may_lack: true, if a response without rows is like that"],
         )
-    return found
+    return result
 
 
 class _Walk:
@@ -170,8 +170,8 @@ class _Walk:
             if step == STAR:
                 yield from self._each(value, steps[number + 1 :], trail, depth)
                 return
-            there, inner = step_into(value, step)
-            if not there:
+            is_present, inner = step_into(value, step)
+            if not is_present:
                 if self._passes_over(value, trail):
                     return
                 lack = may_have_no_rows(self._body, value)
@@ -339,8 +339,8 @@ def _columns(
 
 
 def _names(body: object, trail: _Trail, path: Path) -> list[str]:
-    found = at_path(body, path, trail)
-    names = found[0] if len(found) == 1 and isinstance(found[0], list) else found
+    values = at_path(body, path, trail)
+    names = values[0] if len(values) == 1 and isinstance(values[0], list) else values
     if not names or not all(isinstance(name, str) for name in names):
         raise RowsMisfit(
             f"`names_at: {'.'.join(path)}` leads to {shorten(names)}, expected a list of names",

@@ -84,21 +84,21 @@ class Shape:
 
         :raises ContractBroken: two members make one column.
         """
-        found: dict[str, str] = {}
+        members_by_column: dict[str, str] = {}
         for member in members:
             if not self.infers(member) or (member,) in self.excluded:
                 continue
             name = in_snake_case(member) if self.snake_case else member
-            if name in found or (self.snake_case and name in self._columns):
-                other = found.get(name, name)
+            if name in members_by_column or (self.snake_case and name in self._columns):
+                other = members_by_column.get(name, name)
                 raise ContractBroken(
                     f"the members `{member}` and `{other}` of the rows both make a column `{name}` "
                     "(`names: snake_case`), expected one. Check: 1. declare one of them under a "
                     f"name of its own, e.g. columns: {{{name}_2: {{type: json, path: {member}}}}}; "
                     f"2. if `{name}` is declared, its path, e.g. `path: {member}`; 3. exclude"
                 )
-            found[name] = member
-        return found
+            members_by_column[name] = member
+        return members_by_column
 
     @cached_property
     def excluded_from_rows(self) -> frozenset[Path]:

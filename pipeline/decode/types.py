@@ -229,24 +229,24 @@ class _Parser:
         )
 
     def take(self, pattern: str) -> str | None:
-        found = re.compile(rf"\s*({pattern})").match(self.text, self.at)
-        if found is None:
+        match = re.compile(rf"\s*({pattern})").match(self.text, self.at)
+        if match is None:
             return None
-        self.at = found.end()
-        return found.group(1)
+        self.at = match.end()
+        return match.group(1)
 
     def forms(self) -> DeclaredType:
         """A type, or several forms of one instant."""
-        found = [self.type()]
+        forms = [self.type()]
         while self.take(r"\|"):
-            found.append(self.type())
-        if len(found) == 1:
-            return found[0]
-        other = next((form for form in found if form.arrow != INSTANT), None)
+            forms.append(self.type())
+        if len(forms) == 1:
+            return forms[0]
+        other = next((form for form in forms if form.arrow != INSTANT), None)
         if other is not None:
             raise self.error(f"several forms are for timestamps, and {other.text} is none")
-        text = " | ".join(form.text for form in found)
-        return DeclaredType(text, INSTANT, "forms", tuple((form.text, form) for form in found))
+        text = " | ".join(form.text for form in forms)
+        return DeclaredType(text, INSTANT, "forms", tuple((form.text, form) for form in forms))
 
     def type(self) -> DeclaredType:
         word = self.take(r"\w+") or ""

@@ -99,12 +99,12 @@ def _for_page(endpoint: Endpoint, request: HttpTemplate, page: PageRequest) -> H
     if not request.with_token or page.token is None or endpoint.paging.is_first(page):
         return request
     stays = {*request.with_token}
-    left = {
+    parts = {
         part: {name: value for name, value in members.items() if name in stays}
         for part in ("params", "json_body", "form")
         if (members := getattr(request, part))
     }
-    return request.model_copy(update=left)
+    return request.model_copy(update=parts)
 
 
 def _key_type(endpoint: Endpoint) -> str:
@@ -154,10 +154,10 @@ def _http(request: HttpTemplate, url: str, values: Values, accept: str) -> HttpR
     filled_url = "/".join(_segment(part, values) for part in url.split("/"))
     params: list[tuple[str, str]] = []
     for name, template in request.params.items():
-        for one in template if isinstance(template, list) else [template]:
-            text = fill(_text(one), values, name)
+        for item in template if isinstance(template, list) else [template]:
+            text = fill(_text(item), values, name)
             if text is not None:
-                raw = any(how == "raw" for _, how in PLACEHOLDER.findall(_text(one)))
+                raw = any(how == "raw" for _, how in PLACEHOLDER.findall(_text(item)))
                 params.append((name, RawText(text) if raw else text))
     headers = _headers(request, values, accept)
     content = _body(request, values, headers)
@@ -166,13 +166,13 @@ def _http(request: HttpTemplate, url: str, values: Values, accept: str) -> HttpR
 
 def _segment(template: str, values: Values) -> str:
     """A segment of the path: values are encoded, and stay inside of it."""
-    found = [*PLACEHOLDER.finditer(template)]
-    if not found:
+    matches = [*PLACEHOLDER.finditer(template)]
+    if not matches:
         return template
     filled = PLACEHOLDER.sub(
         lambda m: placeholders.path_part(m[1], m[2] or "", _text(values.get(m[1], ""))), template
     )
-    of_rows = next((m[1] for m in found if m[1].partition(".")[0] in ("parent", "each")), None)
+    of_rows = next((m[1] for m in matches if m[1].partition(".")[0] in ("parent", "each")), None)
     return filled if of_rows is None else placeholders.full_segment(of_rows, template, filled)
 
 
@@ -184,8 +184,8 @@ def _headers(request: HttpTemplate, values: Values, accept: str) -> dict[str, st
             f"what goes into the header {unread} has a line break or a letter beyond ASCII, which "
             "no API can read there: put the placeholder into params"
         )
-    given = {name.lower() for name in filled}
-    return ({} if "accept" in given else {"Accept": accept}) | filled
+    names = {name.lower() for name in filled}
+    return ({} if "accept" in names else {"Accept": accept}) | filled
 
 
 def _body(request: HttpTemplate, values: Values, headers: dict[str, str]) -> bytes | None:
@@ -215,23 +215,23 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
         known = all(values.get(name) is not None for name in placeholders_in(match[1]))
         return match[1] if known else ""
 
-    left = OPTIONAL.sub(part, template)
-    if left != template and not left.strip():
+    text = OPTIONAL.sub(part, template)
+    if text != template and not text.strip():
         return None
-    if any(values.get(name) is None for name in placeholders_in(left)):
+    if any(values.get(name) is None for name in placeholders_in(text)):
         return None
 
     def value(match: re.Match[str]) -> str:
-        found = values[match[1]]
-        if match.span() == (0, len(left)):  # the value alone
-            return _text(found) if match[2] in (None, "raw") else _quoted(match, found)
-        return _quoted(match, found)
+        filling = values[match[1]]
+        if match.span() == (0, len(text)):  # the value alone
+            return _text(filling) if match[2] in (None, "raw") else _quoted(match, filling)
+        return _quoted(match, filling)
 
-    def _quoted(match: re.Match[str], found: Any) -> str:
-        is_text = isinstance(found, str)
-        return placeholders.written(left, match, _text(found), place=place, is_text=is_text)
+    def _quoted(match: re.Match[str], filling: Any) -> str:
+        is_text = isinstance(filling, str)
+        return placeholders.written(text, match, _text(filling), place=place, is_text=is_text)
 
-    return PLACEHOLDER.sub(value, left)
+    return PLACEHOLDER.sub(value, text)
 
 
 def _filled(templates: Mapping[str, str], values: Values) -> dict[str, str]:
@@ -254,8 +254,8 @@ def _filled_json(value: Any, values: Values, place: str = "json") -> Any:
     if not isinstance(value, str):
         return value
     if (whole := PLACEHOLDER.fullmatch(value)) and not whole[2]:
-        found = values.get(whole[1], _DROP)
-        return orjson.Fragment(found.text) if isinstance(found, JsonToken) else found
+        filling = values.get(whole[1], _DROP)
+        return orjson.Fragment(filling.text) if isinstance(filling, JsonToken) else filling
     text = fill(value, values, place)
     return _DROP if text is None else text
 
@@ -282,7 +282,7 @@ def _moments(endpoint: Endpoint, window: Window) -> dict[str, Any]:
 def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str, Any]:
     """The placeholders that have a value in this request."""
     start, end = slice_of(window, page)
-    found = {
+    values = {
         "start": floor_of(form) if start is None else bound(form, start, is_end=False),
         "end": bound(form, end, is_end=True) if has_end(form, start) else None,
         "limit": page.limit,
@@ -295,4 +295,4 @@ def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str
         "each": page.parent,
         **page.fields,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}

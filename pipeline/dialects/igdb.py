@@ -111,7 +111,7 @@ def _cut(body: bytes | bytearray, names: Sequence[str]) -> list[Body] | None:
     marks.sort()
     view = memoryview(body)
     ends = [start for start, _, _ in marks[1:]] + [len(body)]
-    found: list[Body] = [b""] * len(names)
+    bodies: list[Body] = [b""] * len(names)
     for (_, after, index), end in zip(marks, ends, strict=True):
         value = _VALUE.match(body, after)
         close = body.rfind(b"}", after, end)
@@ -119,12 +119,12 @@ def _cut(body: bytes | bytearray, names: Sequence[str]) -> list[Body] | None:
             return None
         begin, last = value.end(), body.rfind(b"]", value.end(), close) + 1
         if value.group(1) == b"count":
-            found[index] = b'{"count":' + body[begin:close].strip() + b"}"
+            bodies[index] = b'{"count":' + body[begin:close].strip() + b"}"
         elif body[begin : begin + 1] == b"[" and not body[last:close].strip():
-            found[index] = view[begin:last]
+            bodies[index] = view[begin:last]
         else:
             return None
-    return found
+    return bodies
 
 
 def _parsed(body: bytes | bytearray, names: Sequence[str]) -> list[Body]:

@@ -69,8 +69,8 @@ def looks_capped(
     :param rows_at: the path of the rows, whose members are not looked at; () = all of the body.
     :raises ContractBroken: the response counts more rows than came.
     """
-    said = [*_members(body, rows_at), *headers.items()]
-    for name, value in said:
+    members = [*_members(body, rows_at), *headers.items()]
+    for name, value in members:
         number = _whole(value)
         if number is not None and number > rows and _TOTAL.fullmatch(name):
             raise ContractBroken(
@@ -81,15 +81,15 @@ def looks_capped(
             f"{rows:,} rows came, and the response says `Content-Range` = {ranged[0].strip()}. "
             f"{_REMEDY}"
         )
-    further = next((name for name, value in said if _goes_on(name, value)), None)
+    further = next((name for name, value in members if _goes_on(name, value)), None)
     if further is not None:
         return f"the response says that there is more (`{further}`). {_REMEDY}"
     if next_target(headers.get("link", "")):
         return f"the response names a next page (`Link`). {_REMEDY}"
     if status == 206:
         return f"the response has status 206, which means a part. {_REMEDY}"
-    asked = {int(str(value)) for value in _leaves(params) if str(value).isdecimal()}
-    if rows >= 10 and (rows in asked or rows in _COMMON or rows % 1000 == 0):
+    numbers = {int(str(value)) for value in _leaves(params) if str(value).isdecimal()}
+    if rows >= 10 and (rows in numbers or rows in _COMMON or rows % 1000 == 0):
         return f"{rows:,} rows came, as many as a page of several may have. {_REMEDY}"
     return None
 

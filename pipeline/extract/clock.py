@@ -22,24 +22,26 @@ def server_time(headers: Mapping[str, str]) -> datetime | None:
     :param headers: their names are in lower case.
     """
     try:
-        found = parsedate_to_datetime(headers.get("date", ""))
+        instant = parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError, OverflowError):
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    return instant.replace(tzinfo=instant.tzinfo or UTC).astimezone(UTC)
 
 
-def clock_warning(headers: Mapping[str, str], sent: datetime, received: datetime) -> str | None:
+def clock_warning(
+    headers: Mapping[str, str], sent_at: datetime, received_at: datetime
+) -> str | None:
     """The sentence on clocks that differ, or None.
 
-    :param sent: by the local clock, before the request; ``received`` after its response.
+    :param sent_at: by the local clock, before the request; ``received_at`` after its response.
     """
     server = server_time(headers)
     if server is None or headers.get("age", "0").strip() not in ("", "0"):
         return None  # a cache's response has the Date of the first time that it was sent
-    apart_s = max((sent - server).total_seconds(), (server - received).total_seconds())
+    apart_s = max((sent_at - server).total_seconds(), (server - received_at).total_seconds())
     if apart_s <= MOST_APART_S:
         return None
-    where = "behind" if server < sent else "ahead of"
+    where = "behind" if server < sent_at else "ahead of"
     return (
         f"the API's clock (Date) is {apart_s:,.0f} s {where} this machine's: the watermark is the "
         "earlier of both. Check: 1. this machine's time (NTP); 2. a safety_margin_s that is longer"

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.pages import ParsedPage
 from pipeline.pagination.page import Key, PageInfo, PageRequest
@@ -40,9 +41,6 @@ _MOST_IDLE_NAMED: Final = 10_000
 with a new token; a token that comes again goes round in a circle, and is noticed at once."""
 _MOST_EMPTY: Final = 20
 """Numbered pages in a row that are empty: the total that they are planned by is too high."""
-
-
-_STAMP: Final = "_extracted_at"
 
 
 class ProofBasis(StrEnum):
@@ -341,7 +339,7 @@ def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
 
 def _rows_of(page: ParsedPage) -> pa.Table:
     """As the API sent them: without when they came."""
-    return page.table.select([name for name in page.table.column_names if name != _STAMP])
+    return page.table.select([name for name in page.table.column_names if name != EXTRACTED_AT])
 
 
 def has_same_keys(previous: PageInfo, info: PageInfo) -> bool:

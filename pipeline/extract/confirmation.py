@@ -215,30 +215,32 @@ class ConfirmedEmptyPages:
 
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
-        info, previous = page.info, self._previous.pop(request, None)
+        previous = self._previous.pop(request, None)
         after_short = request in self._behind_short
         self._behind_short.discard(request)
-        explicit = info.explicit_empty or info.total is not None
-        goes_on = self._paging.next_request(request, info) is not None
-        if info.rows or explicit or (goes_on and not self._paging.by_number):
+        if self._stands(request, page.info):
             return self._remembered(request, page)
-        if self._of_parent and replace(request, window=None) == self._paging.first_request():
+        is_first = self._paging.is_first(request)
+        if is_first and self._of_parent:
             return page
         if previous is not None and await self._still_ends(previous):
             return page
-        is_first = replace(request, window=None, parent=None) == self._paging.first_request()
         for _ in range(1 if after_short or is_first else LIMITS.end):
             if not after_short:
                 await self._pause()
-            second = await self._pages.page(request)
-            if second.info.rows:
-                break
-        if not second.info.rows and not after_short:
-            second = replace(second, ends_by_empty=True)
-        behind_a_row = self._by_row and request.token != self._paging.first_request().token
-        if behind_a_row and not second.info.rows:
-            return replace(second, last_row_deleted=True)
-        return self._remembered(request, second)
+            page = await self._pages.page(request)
+            if page.info.rows:
+                return self._remembered(request, page)
+        page = replace(page, ends_by_empty=page.ends_by_empty or not after_short)
+        if self._by_row and request.token != self._paging.first_request().token:
+            return replace(page, last_row_deleted=True)
+        return self._remembered(request, page)
+
+    def _stands(self, request: PageRequest, info: PageInfo) -> bool:
+        """Whether a page needs no confirmation: it has rows, or says itself that there are none."""
+        goes_on = self._paging.next_request(request, info) is not None
+        explicit = info.explicit_empty or info.total is not None
+        return info.rows > 0 or explicit or (goes_on and not self._paging.by_number)
 
     def _remembered(self, request: PageRequest, page: ParsedPage) -> ParsedPage:
         following = self._paging.next_request(request, page.info) if page.info.rows else None

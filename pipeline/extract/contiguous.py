@@ -230,15 +230,17 @@ class ContiguousReader:
             self._at_end = self._coverage.confirmations >= self._enough_confirmations()
 
     def _lacks_shared_row(self, page: ParsedPage) -> bool:
-        """Whether an empty page should have the last row that came: else that row is deleted."""
+        """Whether an empty page by key should have the last row that came: else it is deleted."""
         after, covered = page.request.after, self._coverage.covered
-        return self._can_seek and covered is not None and after != covered
+        by_key = self._can_seek and page.request.offset is None
+        return by_key and covered is not None and after != covered
 
     async def _once_more(self, request: PageRequest) -> ParsedPage:
-        """The page again, by key if the API can seek."""
+        """The page again, by key if the API can seek: an offset moves where rows are deleted."""
         if not self._can_seek:
             return await self._pages.page(request)
-        return await self._seeker.page(request)
+        by_key = request if request.offset is None else self._request_onward(request)
+        return await self._seeker.page(by_key)
 
     async def _gap(self, page: ParsedPage) -> AsyncGenerator[ParsedPage, None]:
         """Pages from what is covered to a page that does not join."""

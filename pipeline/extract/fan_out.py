@@ -66,11 +66,11 @@ class PartitionValue:
         return cls(str(value), value, members=(str(value),))
 
 
-def written_values(one: ValueList) -> tuple[PartitionValue, ...]:
+def written_values(value_list: ValueList) -> tuple[PartitionValue, ...]:
     """The values that the YAML, or a setting, lists."""
     return tuple(
-        PartitionValue(str(value), value, {one.prefix: value}, (str(value),))
-        for value in one.values or ()
+        PartitionValue(str(value), value, {value_list.prefix: value}, (str(value),))
+        for value in value_list.values or ()
     )
 
 
@@ -88,9 +88,9 @@ def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
     :raises ValueError: one is of another endpoint's rows.
     """
     lists = lists_of(endpoint)
-    if not lists or any(one.endpoint is not None for one in lists):
+    if not lists or any(value_list.endpoint is not None for value_list in lists):
         raise ValueError("the values are not all in the YAML")
-    written = [written_values(one) for one in lists]
+    written = [written_values(value_list) for value_list in lists]
     return written[0] if len(written) == 1 else tuple(product_of(written))
 
 
@@ -201,7 +201,7 @@ class FanOutReader:
         start = FanOutPosition.of(position) or FanOutPosition()
         self._open, self._next = dict(start.open), start.next
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
-        if start.kept:
+        if start.has_stale_rows:
             raise CannotResume("rows of values that could not be read are staged")
         self._with_rows = start.with_rows
         self._take_up(start.failed)
@@ -218,11 +218,11 @@ class FanOutReader:
         self.progress.values = len(self._values)
         if self._failures is not None:
             self._failures.check(self.failed, len(self._values))
-        async for kept in self._kept_rows():
-            yield kept
+        async for earlier in self._stale_rows():
+            yield earlier
         self.progress.contiguous = self._proved and not self.failed_members
 
-    async def _kept_rows(self) -> AsyncGenerator[PageBatch, None]:
+    async def _stale_rows(self) -> AsyncGenerator[PageBatch, None]:
         """The rows that values which could not be read had before, once no other comes."""
         if self._keep is None:
             return
@@ -231,7 +231,7 @@ class FanOutReader:
             table = await asyncio.to_thread(self._keep, value)
             if table.num_rows:
                 batch = self._handed_on(table, table.nbytes)
-                yield replace(batch, position=replace(self._position, kept=True))
+                yield replace(batch, position=replace(self._position, has_stale_rows=True))
 
     def _take_up(self, failed: Sequence[FailedValue]) -> None:
         """Values that an earlier attempt has passed over: some are read again."""

@@ -86,10 +86,10 @@ class Feed:
                 "no row is known to be new. Check: 1. that `cursor` names the right column; 2. "
                 "that the name is spelt as in the rows"
             )
-        kept = self._validators if self._first_page_tells else None
+        validators = self._validators if self._first_page_tells else None
         return {
             "feed_from": self._reach.astimezone(UTC).isoformat() if self._reach else None,
-            **({"validators": kept} if kept else {}),
+            **({"validators": validators} if validators else {}),
             **({"newest_first": True} if self._shows_newest_first else {}),
         }
 
@@ -178,7 +178,7 @@ def _may_be_sent(value: str) -> bool:
 
 def _date(text: str) -> datetime | None:
     try:
-        found = parsedate_to_datetime(text)
+        instant = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
-    return found.replace(tzinfo=found.tzinfo or UTC)
+    return instant.replace(tzinfo=instant.tzinfo or UTC)

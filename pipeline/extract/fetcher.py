@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
@@ -275,7 +276,7 @@ class PageFetcher:
         self.converted.update(page.converted)
         self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
-        came, page = page.table.num_rows, _without_duplicates(page, self._endpoint)
+        rows_read, page = page.table.num_rows, _without_duplicates(page, self._endpoint)
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -306,13 +307,13 @@ class PageFetcher:
             info,
             _stamped(table),
             outside=outside,
-            duplicates=came - page.table.num_rows,
+            duplicates=rows_read - page.table.num_rows,
             arrow_bytes=arrow_bytes,
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
-            looks_incomplete=self._looks_incomplete(came, response),
+            looks_incomplete=self._looks_incomplete(rows_read, response),
             newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
         )
 
@@ -327,7 +328,7 @@ class PageFetcher:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return
-            meant = ", ".join(shorten(one, 40) for one in ok_when.values)
+            meant = ", ".join(shorten(success, 40) for success in ok_when.values)
             beside = self._error_beside(page, response)
             error = True
             sentence = (
@@ -463,15 +464,15 @@ def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
 def _stamped(table: pa.Table) -> pa.Table:
     """With when the rows came."""
     now = pa.scalar(datetime.now(UTC), INSTANT)
-    return table.append_column("_extracted_at", pa.repeat(now, table.num_rows))
+    return table.append_column(EXTRACTED_AT, pa.repeat(now, table.num_rows))
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:
     """The page in the user's words."""
     named = {"offset": request.offset, "page": request.page, "after": request.after}
     named["each" if endpoint.each else "parent"] = request.parent
-    given = [f"{name} {value}" for name, value in named.items() if value is not None]
-    return "page at " + ", ".join(given) if given else "page"
+    members = [f"{name} {value}" for name, value in named.items() if value is not None]
+    return "page at " + ", ".join(members) if members else "page"
 
 
 def count_in(format: Format, body: Body, path: str) -> int | None:

@@ -19,6 +19,7 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import RequestRefused
 from pipeline.extract.pages import PageSource, ParsedPage, TailEnd
 from pipeline.extract.seen_rows import row_digests
@@ -29,7 +30,6 @@ _FIRST_LOOK: Final = 8
 _ENOUGH: Final = 3
 _MOST_BEHIND: Final = 20
 """Pages, beyond twice the rows counted or of newer rows alone, before they are too many."""
-_STAMP: Final = "_extracted_at"
 _FASTER = (
     "rows are added faster than they are read: {found}, so that the reading ended there. Rows that "
     "are added later are the next partition's; whether one was passed over does not show. Check: "
@@ -88,9 +88,9 @@ class GrowingTail:
         self._counted(chain, page.info.total)
         chain.rows, chain.pages = chain.rows + page.info.rows, chain.pages + 1
         chain.newer = chain.newer + 1 if page.newer_than_reading else 0
-        found = await self._outrun(page, chain)
-        if found is not None:
-            return replace(page, tail=TailEnd(0, _FASTER.format(found=found)))
+        growth = await self._outrun(page, chain)
+        if growth is not None:
+            return replace(page, tail=TailEnd(0, _FASTER.format(found=growth)))
         if page.info.rows >= request.limit:
             chain.short, chain.look_at = 0, _FIRST_LOOK
             return page
@@ -113,9 +113,9 @@ class GrowingTail:
         return second.info.rows - page.info.rows if chain.grown >= _ENOUGH else None
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
-        names = self._key or [name for name in page.table.column_names if name != _STAMP]
-        wanted, found = (row_digests(one.table, names) for one in (page, second))
-        return bool(np.isin(wanted, found).all())
+        names = self._key or [name for name in page.table.column_names if name != EXTRACTED_AT]
+        wanted, digests = (row_digests(half.table, names) for half in (page, second))
+        return bool(np.isin(wanted, digests).all())
 
     async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
         """The evidence that rows are added faster than they are read; None if there is none."""

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.placeholders import may_come
@@ -260,8 +261,8 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
 
 
 _REMEDY = {
-    "_extracted_at": "",
-    "_deleted": "say deleted: _deleted if it marks rows that are gone, or ",
+    EXTRACTED_AT: "",
+    DELETED: "say deleted: _deleted if it marks rows that are gone, or ",
 }
 """Columns that mean something to readers of the lake."""
 
@@ -271,7 +272,7 @@ def check_names(table: pa.Table, endpoint: Endpoint) -> None:
 
     :raises ContractBroken: a member has the name of such a column.
     """
-    declared = {*endpoint.columns, "_deleted" if endpoint.deleted else ""}
+    declared = {*endpoint.columns, DELETED if endpoint.deleted else ""}
     for name in _REMEDY.keys() - declared:
         if name in table.column_names:
             raise ContractBroken(
@@ -394,8 +395,8 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
     """Whether every row lies inside the window: so it is with nearly every page."""
     if column.null_count and start is not None:
         return False
-    found = pc.min_max(column.cast(pa.int64()))
-    least, most = found["min"].as_py(), found["max"].as_py()
+    extremes = pc.min_max(column.cast(pa.int64()))
+    least, most = extremes["min"].as_py(), extremes["max"].as_py()
     if least is None:
         return True
     begins = None if start is None else _instant(start).value

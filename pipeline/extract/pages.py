@@ -66,9 +66,9 @@ def rows_that_meet(
             f"Check: 1. its name in `where` (the rows have {', '.join(rows.column_names[:20])}); "
             f"2. where rows may lack it, declare its type, e.g. `columns: {{{name}: string}}`"
         )
-    there = [name for name in rows.column_names if name in names]
-    mask = [meets(row, where) for row in rows.select(there).to_pylist()]
-    if not there:
+    present = [name for name in rows.column_names if name in names]
+    mask = [meets(row, where) for row in rows.select(present).to_pylist()]
+    if not present:
         mask = [meets({}, where)] * rows.num_rows
     return rows if all(mask) else rows.filter(pa.array(mask, pa.bool_()))
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
+from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
@@ -50,7 +51,7 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
     ]
     if endpoint.deleted:
         deleted = split_path(endpoint.deleted)
-        columns.append(Column("_deleted", parse_type("bool"), deleted, only=()))
+        columns.append(Column(DELETED, parse_type("bool"), deleted, only=()))
     return Shape(
         rows=endpoint.row_selection,
         columns=tuple(columns),

@@ -191,10 +191,10 @@ class FailedValue:
 
     def to_json(self) -> dict[str, Any]:
         """As manifests list it, where each value is a parent."""
-        found: dict[str, Any] = {"parent": self.value, "kind": self.kind, "reason": self.reason}
+        members: dict[str, Any] = {"parent": self.value, "kind": self.kind, "reason": self.reason}
         if self.outcome != "failed":
-            found["outcome"] = self.outcome
-        return found | ({"retryable": True} if self.retryable else {})
+            members["outcome"] = self.outcome
+        return members | ({"retryable": True} if self.retryable else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "FailedValue":
@@ -218,7 +218,7 @@ class FanOutPosition(ResumePosition):
     :ivar proved: the rows of all values that have ended are proved.
     :ivar proof_basis: what the proof of these rests on.
     :ivar with_rows: how many of these had rows.
-    :ivar kept: rows are staged of values that could not be read, as they were before.
+    :ivar has_stale_rows: rows are staged of values that could not be read, as they were before.
     """
 
     kind = "fan_out"
@@ -230,13 +230,13 @@ class FanOutPosition(ResumePosition):
     proved: bool = True
     proof_basis: ProofBasis = ProofBasis.ONE_PAGE
     with_rows: int = 0
-    kept: bool = False
+    has_stale_rows: bool = False
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
             "next": self.next,
             "with_rows": self.with_rows,
-            "kept": self.kept,
+            "kept": self.has_stale_rows,
             "open": [[index, at.to_json() if at else None] for index, at in self.open],
             "failed": [failed.to_json() for failed in self.failed],
             "proved": self.proved,

@@ -1,8 +1,8 @@
 """Chains of pages side by side, handed on in order or as they come, with bounded memory.
 
-A lane is one chain. The first lanes run ahead of the one that is being read, each at most
-``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding window, not
-a barrier, and memory does not grow with the number of pages.
+A chain is the pages of one segment. The first chains run ahead of the one that is being read, each
+at most ``_DEPTH`` pages; as one is used up the next begins. So requests in flight are a sliding
+window, not a barrier, and memory does not grow with the number of pages.
 
 Pages that wait for a thread are parsed together, since most of what a small page costs is the call.
 A thread that begins takes all pages that wait, up to a bound in bytes: the more pages wait, the
@@ -122,19 +122,19 @@ _GATHERING: Final = 10
 _BEGUN_AT_ONCE: Final = 16
 """In one turn of the loop: making a request takes half a millisecond."""
 _AHEAD_BYTES: Final = 32 * 2**20
-"""With a page a lane; a lane that is a chain may hold three."""
+"""Of one page a chain; a chain of several pages may hold three of them."""
 _LATEST: Final = 4 * FEW
 _MORE: Final = 1.5
 """Times as many as are under way: so they grow in number until something else is waited for."""
 
 
 def ahead_of(in_flight: int) -> int:
-    """How many lanes at most: one for each page in flight, and some that have a page and wait."""
+    """How many chains at most: one for each page in flight, and some that have a page and wait."""
     return max(FEW, in_flight + FEW // 2)
 
 
 class AdaptiveConcurrency:
-    """How many lanes may run now: a few, and as many more as pages are under way to and from the
+    """How many chains may run now: a few, and as many more as pages are under way to and from the
     API. So an API that responds slowly gets more requests at once, and pages that come faster than
     they are read do not pile up.
     """
@@ -173,11 +173,11 @@ async def in_order(
     An error in a segment is raised when its turn comes; all that still runs is then cancelled.
     """
     waiting = iter(segments)
-    running: deque[_Lane[P]] = deque()
+    running: deque[_RunningChain[P]] = deque()
     try:
         while True:
             while len(running) < max(1, ahead()) and (segment := next(waiting, None)) is not None:
-                running.append(_Lane(chain(segment)))
+                running.append(_RunningChain(chain(segment)))
                 if len(running) % _BEGUN_AT_ONCE == 0:
                     await asyncio.sleep(0)
             if not running:
@@ -188,7 +188,7 @@ async def in_order(
             else:
                 yield page
     finally:
-        await _ended(running)
+        await _cancel(running)
 
 
 async def as_they_come(
@@ -207,21 +207,21 @@ async def as_they_come(
                     yield page
 
     queue: _Queue[P] = asyncio.Queue(_DEPTH)
-    lanes = [_Lane(one_after_the_other(), queue) for _ in range(side_by_side)]
-    left = len(lanes)
+    chains = [_RunningChain(one_after_the_other(), queue) for _ in range(side_by_side)]
+    running = len(chains)
     try:
-        while left:
-            page = await lanes[0].next()
+        while running:
+            page = await chains[0].next()
             if page is None:
-                left -= 1
+                running -= 1
             else:
                 yield page
     finally:
-        await _ended(lanes)
+        await _cancel(chains)
 
 
-class _Lane(Generic[P]):
-    """:param queue: shared with other lanes, where it does not matter whose page is the next."""
+class _RunningChain(Generic[P]):
+    """:param queue: shared with other chains, where it does not matter whose page is the next."""
 
     def __init__(self, pages: AsyncGenerator[P, None], queue: "_Queue[P] | None" = None) -> None:
         self._queue: _Queue[P] = queue or asyncio.Queue(_DEPTH)
@@ -238,14 +238,14 @@ class _Lane(Generic[P]):
         await self._queue.put(end)
 
     async def next(self) -> P | None:
-        found = await self._queue.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
+        item = await self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
 
-async def _ended(lanes: Iterable[_Lane[P]]) -> None:
-    tasks = [lane.task for lane in lanes]
+async def _cancel(chains: Iterable[_RunningChain[P]]) -> None:
+    tasks = [chain.task for chain in chains]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -39,16 +39,16 @@ class SearchParts:
 
         :raises ContractBroken: no total came, or one step of time has as many rows as the cap.
         """
-        found: list[Slice] = []
+        small: list[Slice] = []
         waiting = [*reversed(self.whole)]
         while waiting:
             part = waiting.pop()
             total = await self._total(part)
             if total < self.cap:
-                found.append(part)
+                small.append(part)
             else:
                 waiting += reversed(self._halves(part, total))
-        return tuple(found)
+        return tuple(small)
 
     async def _total(self, part: Slice) -> int:
         request = replace(self.paging.first_request(), window=part)
@@ -57,8 +57,8 @@ class SearchParts:
             total = (await self.pages.page(request)).info.total
         if total is None:
             raise ContractBroken(
-                f"The search of {_said(part)} says no total, by which `search_cap` knows whether "
-                "all rows come. Check: 1. the path in `paging.total`; 2. `count`"
+                f"The search of {_part_text(part)} says no total, by which `search_cap` knows "
+                "whether all rows come. Check: 1. the path in `paging.total`; 2. `count`"
             )
         return total
 
@@ -74,12 +74,12 @@ class SearchParts:
                 cut = middle.isoformat()
                 return [(start, cut), (cut, end)]
         raise ContractBroken(
-            f"The search of {_said(part)} matches {total:,} rows and gives fewer than "
+            f"The search of {_part_text(part)} matches {total:,} rows and gives fewer than "
             f"{self.cap:,} (`search_cap`), and no part of it can be requested. Check: 1. "
             "`window.resolution_s`, if the API takes finer bounds; 2. a further filter, e.g. with "
             "`each`; 3. whether the API filters by the window at all"
         )
 
 
-def _said(part: Slice) -> str:
+def _part_text(part: Slice) -> str:
     return f"{part[0] or 'the beginning'} to {part[1]}"

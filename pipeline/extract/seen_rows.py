@@ -42,8 +42,8 @@ def row_digests(table: pa.Table, columns: Iterable[str]) -> Digests:
 def _as_one(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
-    one = column.combine_chunks()
-    return one if isinstance(one, pa.Array) else pa.concat_arrays(one.chunks)
+    array = column.combine_chunks()
+    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
 def _member(name: str, values: Digests) -> Digests:
@@ -63,17 +63,17 @@ def _values(array: pa.Array) -> Digests:
     if isinstance(array, pa.ExtensionArray):
         return _values(array.storage)
     if pa.types.is_struct(kind):
-        found: Digests = np.full(len(array), _SEED, np.uint64)
+        digests: Digests = np.full(len(array), _SEED, np.uint64)
         for field, child in zip(kind, array.flatten(), strict=True):
-            found += _member(field.name, _values(child))
+            digests += _member(field.name, _values(child))
     elif pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        found = _lists(array)
+        digests = _lists(array)
     else:
-        found = _plain(array)
-    found = _mixed(found) | np.uint64(1)
+        digests = _plain(array)
+    digests = _mixed(digests) | np.uint64(1)
     if array.null_count:
-        found[np.asarray(pc.is_null(array))] = 0
-    return found
+        digests[np.asarray(pc.is_null(array))] = 0
+    return digests
 
 
 def _plain(array: pa.Array) -> Digests:
@@ -176,16 +176,18 @@ class SeenRows:
         for run in self._runs:
             at = np.searchsorted(run.keys, keys)
             at[at == len(run.keys)] = 0
-            found = run.keys[at] == keys
-            if not found.any():
+            same_key = run.keys[at] == keys
+            if not same_key.any():
                 continue
-            place = at[found]
+            place = at[same_key]
             before = run.facts[place]
             row_before = before & ~_LAP_MASK
-            keep[found] &= (row_before != facts[found] & ~_LAP_MASK) & (row_before != _ANY_ROW)
-            in_lap[found] = (before & _LAP_MASK) == (facts[found] & _LAP_MASK)
-            known |= found
-            run.facts[place] = facts[found]
+            keep[same_key] &= (row_before != facts[same_key] & ~_LAP_MASK) & (
+                row_before != _ANY_ROW
+            )
+            in_lap[same_key] = (before & _LAP_MASK) == (facts[same_key] & _LAP_MASK)
+            known |= same_key
+            run.facts[place] = facts[same_key]
         self._append(keys[~known], facts[~known])
         return NewRows(keep, int((~in_lap).sum()), known & keep & ~in_lap, known & keep & in_lap)
 
@@ -225,5 +227,5 @@ def _first_of_each(values: Digests) -> npt.NDArray[np.bool_]:
 
 def _unique_last(keys: Digests) -> tuple[Digests, npt.NDArray[Any]]:
     """The keys in order, each once, and where each stood last."""
-    found, from_end = np.unique(keys[::-1], return_index=True)
-    return found, len(keys) - 1 - from_end
+    unique, from_end = np.unique(keys[::-1], return_index=True)
+    return unique, len(keys) - 1 - from_end

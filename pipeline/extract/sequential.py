@@ -11,10 +11,10 @@ every key of the one before it."""
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
 from pipeline.extract.confirmation import LIMITS, changed_page, check_last
@@ -33,13 +33,15 @@ from pipeline.extract.seen_rows import SeenRows, row_digests
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
 
-_STAMPS: Final = frozenset({"_extracted_at"})
-"""Columns of ours that are different each time a row comes."""
-
 
 @dataclass(frozen=True)
-class _Lane:
-    """A chain of pages, or one page if closed; ``previous`` is the page before its first."""
+class _ChainStart:
+    """The start of a chain of pages in a slice of the window.
+
+    :ivar index: of the slice. :ivar request: of the first page; None: the chain has no pages.
+    :ivar previous: the page before the first one, where it is known.
+    :ivar closed: the chain ends with its first page.
+    """
 
     index: int
     request: PageRequest | None
@@ -77,7 +79,7 @@ class SequentialReader:
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
         self._grew = 0  # passes in a row in which the API's count grew
-        self._seen = SeenRows()
+        self._seen_rows = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
         self._first_laps = [0, 0]  # of the pass before, and of this one
@@ -158,7 +160,7 @@ class SequentialReader:
 
         A row is passed over where one that was read is deleted: then that one is missing here.
         """
-        return not self._seen.any_last_in(*self._first_laps)
+        return not self._seen_rows.any_last_in(*self._first_laps)
 
     def _refuse_if_stuck(self) -> None:
         """:raises ContractBroken: rows are counted, but no page after the first one brings any."""
@@ -170,22 +172,22 @@ class SequentialReader:
                 "path to the total"
             )
 
-    async def _pass(self, start: SequentialPosition | None) -> AsyncGenerator[PageBatch, None]:
-        first = self._lanes(start)
-        lanes: Iterable[_Lane] = first
+    async def _pass(self, position: SequentialPosition | None) -> AsyncGenerator[PageBatch, None]:
+        first = self._chain_starts(position)
+        starts: Iterable[_ChainStart] = first
         self._loop_guard = LoopGuard()
-        self._previous = start.last.info if start and start.last else None
+        self._previous = position.last.info if position and position.last else None
         self._slice, self._lap = first[0].index, self._lap + 1
         self._first_laps = [self._first_laps[1], self._lap]
         if self._previous and self._previous.boundary_keys:
             keys = zip(*self._previous.boundary_keys, strict=True)
             known = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen.remember(row_digests(known, self._key), self._lap)
+            self._seen_rows.remember(row_digests(known, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
-            lanes = () if self._stopped else self._planned(first[0].index, head)
-        async with aclosing(in_order(lanes, self._chain, self._concurrency)) as pages:
+            starts = () if self._stopped else self._planned(first[0].index, head)
+        async with aclosing(in_order(starts, self._chain, self._concurrency)) as pages:
             async for index, page in pages:
                 yield await self._batch_of(index, page)
                 if self._stopped:
@@ -193,12 +195,14 @@ class SequentialReader:
                 if self._loop_guard.beyond_all_rows and self._info_of(page).total is not None:
                     return
 
-    def _planned(self, index: int, head: ParsedPage) -> Iterable[_Lane]:
-        """The lanes behind a first page: all numbered pages where their count is known."""
+    def _planned(self, index: int, head: ParsedPage) -> Iterable[_ChainStart]:
+        """The chains behind a first page: all numbered pages where their count is known."""
         planned = self._paging.planned(head.request, self._info_of(head))
         if planned is not None:
-            return (_Lane(index, s.request, None if s.closed else head, s.closed) for s in planned)
-        return [_Lane(index, self._next_request(head), head)]
+            return (
+                _ChainStart(index, s.request, None if s.closed else head, s.closed) for s in planned
+            )
+        return [_ChainStart(index, self._next_request(head), head)]
 
     def _info_of(self, page: ParsedPage) -> PageInfo:
         info, counted = page.info, self._counts.counted
@@ -255,7 +259,7 @@ class SequentialReader:
         self._counts.chained |= page.ends_by_empty
         if previous is not None and goes_back(previous, request):
             self._counts.joined = True
-        elif self._is_first(request):
+        elif self._paging.is_first(request):
             return
         elif previous is not None and previous.first_keys is not None:
             alone = previous.rows == 1 and info.rows == 0  # of one row none is left over
@@ -266,11 +270,7 @@ class SequentialReader:
         else:
             self._counts.chained = True
 
-    def _is_first(self, request: PageRequest) -> bool:
-        """Whether it is the first page of its slice."""
-        return replace(request, window=None, parent=None) == self._paging.first_request()
-
-    def _lanes(self, position: SequentialPosition | None) -> list[_Lane]:
+    def _chain_starts(self, position: SequentialPosition | None) -> list[_ChainStart]:
         first = self._paging.first_request()
         requests: list[PageRequest | None] = [replace(first, window=s) for s in self._slices] or [
             first
@@ -279,10 +279,10 @@ class SequentialReader:
         if position is not None:
             start = position.index
             requests = [position.request, *requests[start + 1 :]]
-        return [_Lane(index, request) for index, request in enumerate(requests, start)]
+        return [_ChainStart(index, request) for index, request in enumerate(requests, start)]
 
-    async def _chain(self, lane: _Lane) -> AsyncGenerator[tuple[int, ParsedPage], None]:
-        request, previous, moved = lane.request, lane.previous, False
+    async def _chain(self, start: _ChainStart) -> AsyncGenerator[tuple[int, ParsedPage], None]:
+        request, previous, moved = start.request, start.previous, False
         while request is not None:
             try:
                 page = await self._pages.page(request)
@@ -303,8 +303,8 @@ class SequentialReader:
                     "paging parameter; 2. the path to the next token"
                 )
             moved, previous, page = previous is not None, changed, changed
-            yield lane.index, page
-            request = None if lane.closed else self._next_request(page)
+            yield start.index, page
+            request = None if start.closed else self._next_request(page)
 
     def _total_at(self, page: ParsedPage) -> int | None:
         """The total that counts a page's rows: of slices each page only its own."""
@@ -320,14 +320,14 @@ class SequentialReader:
             self._slice, self._lap = index, self._lap + 1
         if not self._key or not table.num_rows:
             return table, table.num_rows
-        named = [name for name in table.column_names if name not in _STAMPS]
-        keys, rows = row_digests(table, self._key), row_digests(table, named)
-        found = self._seen.add(keys, rows, self._lap)
-        again = found.changed_since | (found.changed if shared else False)
+        names = [name for name in table.column_names if name != EXTRACTED_AT]
+        keys, rows = row_digests(table, self._key), row_digests(table, names)
+        novelty = self._seen_rows.add(keys, rows, self._lap)
+        again = novelty.changed_since | (novelty.changed if shared else False)
         if again.any():
             self.progress.reread_keys.append(keys[again])
-        dropped = table.num_rows - int(found.keep.sum())
+        dropped = table.num_rows - int(novelty.keep.sum())
         if not dropped:
-            return table, found.new_keys
+            return table, novelty.new_keys
         self.progress.duplicate_rows += max(0, dropped - shared)
-        return table.filter(pa.array(found.keep)), found.new_keys
+        return table.filter(pa.array(novelty.keep)), novelty.new_keys

@@ -85,8 +85,8 @@ def shared_key_of_page(pair: pa.Table, endpoint: Endpoint) -> ContractBroken:
 
 
 def _differing(pair: pa.Table) -> list[str]:
-    one, other = pair.to_pylist()
-    return [name for name in pair.column_names if one[name] != other[name]]
+    first, second = pair.to_pylist()
+    return [name for name in pair.column_names if first[name] != second[name]]
 
 
 def _shared_key(

@@ -69,7 +69,7 @@ class ListFailures:
             return FAIL_PARTITION
         if each.in_lanes:
             return LaneFailures(each.max_failed_share, each.timeout_s, parent="", key="each")
-        above = next((one.endpoint for one in lists_of(endpoint) if one.endpoint), "")
+        above = next((of.endpoint for of in lists_of(endpoint) if of.endpoint), "")
         return cls(each.max_failed_share, each.timeout_s, above, "each")
 
     def failed(self, name: str, error: Exception) -> FailedValue:
@@ -143,8 +143,8 @@ class LaneFailures(ListFailures):
         if not isinstance(error, HeadraceError):
             return replace(plain, retryable=True)
         kind = error.code or plain.kind
-        said = str(error).partition(f"each {name}: ")[2] or str(error)
-        reason = said[:_LONGEST_REASON] if error.outcome in ("failed", "throttled") else ""
+        message = str(error).partition(f"each {name}: ")[2] or str(error)
+        reason = message[:_LONGEST_REASON] if error.outcome in ("failed", "throttled") else ""
         retryable = isinstance(error, Retryable | Unreachable)
         return FailedValue(name, kind, reason, error.outcome, retryable)
 
@@ -180,16 +180,16 @@ class LaneFailures(ListFailures):
         raise ContractBroken(text)
 
 
-def lanes_in_words(found: Mapping[str, Any], lanes: Mapping[str, int]) -> str:
+def lanes_in_words(outcomes: Mapping[str, Any], lanes: Mapping[str, int]) -> str:
     """The outcomes of the lanes, for a check: how many of each, and why some have no rows."""
     counts = ", ".join(f"{number:,} {outcome}" for outcome, number in lanes.items() if number)
     reasons = ", ".join(
-        f"{count:,} {outcome} by {code}" for outcome, code, count in found.get("reasons", ())
+        f"{count:,} {outcome} by {code}" for outcome, code, count in outcomes.get("reasons", ())
     )
-    text = f"{found['asked']:,} lanes: {counts or 'none'}" + (f" ({reasons})" if reasons else "")
-    if not found.get("failed"):
+    text = f"{outcomes['asked']:,} lanes: {counts or 'none'}" + (f" ({reasons})" if reasons else "")
+    if not outcomes.get("failed"):
         return text
-    first = found["failures"][0]
+    first = outcomes["failures"][0]
     return (
         f"{text}; those that failed or were denied keep their rows of the partition before, marked "
         f"`_stale`; the first is `{first['parent']}`: {first['reason']}"

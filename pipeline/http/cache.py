@@ -80,7 +80,7 @@ class CachedResponse:
     def conditions(self) -> dict[str, str]:
         """The headers that ask whether the response still holds; none if the API gave no means."""
         pairs = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
-        return {asked: self.headers[name] for name, asked in pairs if name in self.headers}
+        return {condition: self.headers[name] for name, condition in pairs if name in self.headers}
 
 
 class ResponseStore:
@@ -406,8 +406,8 @@ class CachingSender:
             headers = {n: text for n, text in response.headers.items() if n not in _NOT_KEPT}
             if await asyncio.to_thread(self._may_be_kept, response.status, headers, response):
                 body = bytes(response.body)
-                kept = CachedResponse(fetch.key, response.status, headers, body, began_s)
-                await self._store.put(kept, ttl_s=fetch.ttl_s)
+                cacheable = CachedResponse(fetch.key, response.status, headers, body, began_s)
+                await self._store.put(cacheable, ttl_s=fetch.ttl_s)
             return result
 
         headers = {**fetch.request.headers, **conditions}

@@ -19,17 +19,14 @@ PERMANENT     every other status
 The errors about a response that no retry can mend, or about none, have the finding and the remedy.
 """
 
-import os
-import ssl
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from copy import copy
 from enum import Enum
 from typing import Final
 
-import aiohttp
 import httpx
 
-from pipeline.auth.token_auth import FOR_TOKENS
 from pipeline.config.limits import RateHeadersConfig, ResponsesConfig
 from pipeline.config.source import Source
 from pipeline.errors import (
@@ -105,6 +102,11 @@ def classify(
     )
 
 
+def is_conditional(headers: Mapping[str, str]) -> bool:
+    """Whether a request names an earlier response, so that 304 may be the response to it."""
+    return any(name.lower() in ("if-none-match", "if-modified-since") for name in headers)
+
+
 def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
     if meanings.empty_text is None:
         return status in meanings.empty
@@ -113,8 +115,8 @@ def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
 
 
 def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
-    left = number_in(headers.get(name.lower(), ""))
-    return left is not None and left <= 0
+    remaining = number_in(headers.get(name.lower(), ""))
+    return remaining is not None and remaining <= 0
 
 
 def asks_to_wait(headers: Mapping[str, str], meanings: ResponsesConfig, body: Body) -> bool:
@@ -167,12 +169,8 @@ def refusal(
     :param has_secret: the response contains a secret, so that nothing of it is quoted.
     """
     if 300 <= status < 400:
-        slash = headers.get("location", "").partition("?")[0].endswith("/")
-        return ContractBroken(
-            f"{page_label}: the API redirects ({status}) to another address. Headrace does not "
-            "follow, since the credentials would go there. Set `base_url` and `path` to the new "
-            "address" + (", which ends with a slash." if slash else ".")
-        )
+        location = "" if has_secret else headers.get("location", "")
+        return ContractBroken(f"{page_label}: {_redirect(status, location)}")
     quote = f". {NOT_QUOTED[:-1]}" if has_secret else _quote(headers, body)
     if kind is ResponseKind.AUTH:
         return AuthError(
@@ -180,83 +178,53 @@ def refusal(
             "and the secret are right, and allowed to read this."
         )
     remedy = _REMEDIES.get(status, "")
+    if status == 403 and (name := _quota_used_up(headers)):
+        reset = name.replace("remaining", "reset")
+        remedy = (
+            f". `{name}` is {headers[name][:20]!r}. If that means too many requests: "
+            f"`limits: {{headers: {{remaining: {name}, reset: {reset}}}}}`."
+        )
     refused = f"the API refused the request with status {status}{quote}{remedy}"
     kind_of_error = PageTokenDead if kind is ResponseKind.EXPIRED else RequestRefused
     return kind_of_error(f"{page_label}: {refused}", status)
 
 
-def no_response(error: httpx.HTTPError) -> str:
-    """Why there is no response, without the URL."""
-    of_token = is_of_token(error)
-    if isinstance(error, httpx.TimeoutException):
-        return "no response from the token endpoint in time" if of_token else "no response in time"
-    if isinstance(error, httpx.ConnectError):
-        return _no_connection(error)
-    if isinstance(error.__cause__, aiohttp.ClientHttpProxyError):
-        return f"the proxy refused the connection with status {error.__cause__.status}"
-    connection = "the connection to the token endpoint" if of_token else "the connection"
-    return f"{connection} failed ({type(error).__name__})"
+def _quota_used_up(headers: Mapping[str, str]) -> str | None:
+    """The header that says that no requests are left, by its usual names."""
+    names = (name for name in headers if re.search(r"rate-?limit-remaining", name))
+    return next((name for name in names if _is_used_up(headers, name)), None)
 
 
-def _no_connection(error: httpx.ConnectError) -> str:
-    host, cause = error.request.url.netloc.decode(), error.__cause__
-    if isinstance(cause, aiohttp.ClientProxyConnectionError):
-        return f"no connection to the proxy {cause.host}:{cause.port}"
-    if isinstance(cause, aiohttp.ClientConnectorDNSError):
-        return f"no connection to {host} (the name of the host is not known)"
-    if isinstance(cause, aiohttp.ClientConnectorError) and cause.errno:
-        return f"no connection to {host} ({os.strerror(cause.errno).lower()})"
-    return f"no connection to {host}"
+_LOGIN: Final = re.compile(r"log-?in|sign-?in|sso|oauth|auth|saml|session", re.IGNORECASE)
 
 
-def wrong_tls(error: httpx.HTTPError) -> str | None:
-    """The fault of a certificate, as a sentence; None for another error.
+def _redirect(status: int, location: str) -> str:
+    """The sentence on a redirect, which Headrace does not follow.
 
-    No retry changes it.
+    :param location: where it leads; empty: that is not known, or not to be shown.
     """
-    reason = next((text for each in _causes(error) if (text := _tls_reason(each))), None)
-    if reason is None:
-        return None
-    host = error.request.url.netloc.decode()
-    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return (
-            f"{host} ends the TLS handshake ({reason}). Check: 1. whether it wants a certificate "
-            "of the client: `tls: {cert, key}`; 2. `base_url`."
-        )
-    if "WRONG_VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason:
-        return (
-            f"{host} does not speak TLS ({reason}). Check: 1. whether `base_url` is http://; 2. "
-            "its port; 3. `proxy`."
-        )
-    return (
-        f"The certificate of {host} is not trusted ({reason}). Check: 1. `tls.ca`, or "
-        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE: a PEM file with the certificate of the authority, "
-        "also of a proxy that opens TLS; 2. `base_url`; 3. the clock of this machine."
+    address = httpx.URL(location).copy_with(query=None, fragment=None) if _is_url(location) else ""
+    named = f": `{cut(str(address), 200)}`" if address else ""
+    finding = (
+        f"the API redirects ({status}) to another address{named}. Headrace does not follow, since "
+        "the credentials would go there."
     )
+    if _LOGIN.search(str(address)):
+        return (
+            f"{finding} Check: 1. the credentials: that address looks like a login, to which an "
+            "API sends those that it does not know; 2. `base_url` and `path`."
+        )
+    if not address:
+        return f"{finding} Check `base_url` and `path`."
+    slash = ", which ends with a slash" if str(address).endswith("/") else ""
+    return f"{finding} Set `base_url` and `path` to the new address{slash}."
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those behind it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        inner = (getattr(seen, name, None) for name in ("certificate_error", "os_error"))
-        seen = next(filter(None, (*inner, seen.__cause__, seen.__context__)), None)
-
-
-def _tls_reason(error: BaseException) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return str(getattr(error, "verify_message", "")) or None
-    if isinstance(error, ssl.SSLError):
-        kinds = ("CERTIFICATE", "HANDSHAKE_FAILURE", "WRONG_VERSION_NUMBER", "HTTP_REQUEST")
-        reason = str(getattr(error, "reason", None) or "")
-        return reason if any(kind in reason for kind in kinds) else None
-    return None
-
-
-def is_of_token(error: httpx.HTTPError) -> bool:
-    """True if the request went to the token endpoint, and not to the API."""
-    return FOR_TOKENS in error.request.extensions
+def _is_url(text: str) -> bool:
+    try:
+        return bool(text) and not httpx.URL(text).userinfo
+    except httpx.InvalidURL:
+        return False
 
 
 def endpoint_name(source: Source, *, of_token: bool) -> str:
@@ -266,14 +234,40 @@ def endpoint_name(source: Source, *, of_token: bool) -> str:
     return f"The API at {httpx.URL(source.base_url).host}"
 
 
-def with_settings_named(error: HeadraceError, source: Source) -> HeadraceError:
-    """The error; if the credentials may be wrong, with the settings that they come from."""
-    of_credentials = isinstance(error, AuthError) or getattr(error, "status", None) == 403
-    if not (of_credentials and source.credentials):
+_TOO_MANY: Final = re.compile(
+    r"rate[ _-]?limit(?:ed| exceeded)?|too many requests|throttl(?:ed|ing)|slow down|"
+    r"enhance your calm|quota exceeded|requests? limit",
+    re.IGNORECASE,
+)
+
+
+def with_remedies(error: HeadraceError, source: Source) -> HeadraceError:
+    """The error, with what the YAML may say of it: the settings of credentials that may be wrong,
+    and the answer that means too many requests, where its words sound so."""
+    additions = []
+    status = getattr(error, "status", None)
+    if isinstance(error, RequestRefused | ContractBroken):
+        words = _TOO_MANY.search(str(error).partition(": ")[2])
+        beside = "" if isinstance(error, RequestRefused) else "`errors_at`, the path to it, and "
+        if words:
+            additions.append(
+                f"If it means too many requests: {beside}`answers: {{throttled_text: {words[0]}}}`."
+            )
+        elif status in _LIKE_429:
+            additions.append(
+                f"If it means too many requests: `answers: {{throttled: [{status}]}}`."
+            )
+    if source.credentials and (isinstance(error, AuthError) or status == 403):
+        additions.append(f"The credentials come from {', '.join(source.credentials)}.")
+    if not additions:
         return error
     longer = copy(error)  # a refusal of a token is kept, for all requests that wait for it
-    longer.args = (f"{error} The credentials come from {', '.join(source.credentials)}.",)
+    longer.args = (" ".join((f"{str(error).rstrip('.')}.", *additions)),)
     return longer
+
+
+_LIKE_429: Final = (420, 430)
+"""Twitter's and Shopify's of once."""
 
 
 def _quote(headers: Mapping[str, str], body: Body) -> str:

@@ -3,22 +3,19 @@
 ``fetch`` sends one request and hands the response to a reader; a body that the reader can't read
 counts as a failure of the request, which is retried. Messages name the page and the status, never a
 header, a URL or a body of a request.
-
-Cookies are off, unless the source says ``cookies: true``: then few are sent, and only those of the
-run. With cookies an API can change what later requests mean, or make them too large.
 """
 
 import asyncio
 import logging
+import math
 import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from time import monotonic
-from typing import Any, Final, TypeVar
-from urllib.request import Request
+from typing import Final, TypeVar
+from urllib.parse import urljoin
 
 import httpx
 
@@ -49,12 +46,20 @@ from pipeline.http.classify import (
     NOT_QUOTED,
     ResponseKind,
     endpoint_name,
-    is_of_token,
-    no_response,
+    is_conditional,
     refusal,
-    with_settings_named,
-    wrong_tls,
+    with_remedies,
 )
+from pipeline.http.connection_faults import (
+    is_of_proxy,
+    is_of_token,
+    is_unreadable,
+    no_response,
+    places_to_look,
+    says_nothing_of_the_api,
+    standing_fault,
+)
+from pipeline.http.cookies import CookieClient, cookie_jar
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import read_body
@@ -71,70 +76,7 @@ from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Budget
 from pipeline.redaction import keep_secrets_out
 
-MAX_COOKIE_BYTES: Final = 8192
-"""Of all cookies together: many servers refuse longer headers."""
-
-
-class _NoCookies(DefaultCookiePolicy):
-    """Takes none, and sends none."""
-
-    def set_ok(self, cookie: Cookie, request: Request) -> bool:
-        return False
-
-    def return_ok(self, cookie: Cookie, request: Request) -> bool:
-        return False
-
-
-class _FewCookies(DefaultCookiePolicy):
-    """Takes cookies that fit; by the rules of hosts and paths."""
-
-    jar: CookieJar
-
-    def set_ok(self, cookie: Cookie, request: Request) -> bool:
-        others = sum(_bytes(one) for one in self.jar if one.name != cookie.name)
-        return others + _bytes(cookie) <= MAX_COOKIE_BYTES and super().set_ok(cookie, request)
-
-
-class ResponseCookies(httpx.Cookies):
-    """The cookies of a client. httpx prepares the reading of cookies for responses without any."""
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        if "set-cookie" in response.headers:
-            super().extract_cookies(response)
-
-
-class CookieClient(httpx.AsyncClient):
-    """A client with ``ResponseCookies``."""
-
-    def __init__(self, jar: CookieJar, **settings: Any) -> None:
-        self._response_cookies = ResponseCookies(jar)
-        super().__init__(**settings)
-
-    @property
-    def cookies(self) -> httpx.Cookies:
-        return self._response_cookies
-
-    @cookies.setter
-    def cookies(self, cookies: Any) -> None:
-        self._response_cookies = ResponseCookies(cookies)
-
-
-def cookie_jar(*, sent_back: bool) -> CookieJar:
-    """The cookies of one run.
-
-    :param sent_back: what the API sets is sent back to it.
-    """
-    if not sent_back:
-        return CookieJar(_NoCookies())
-    policy = _FewCookies()
-    policy.jar = jar = CookieJar(policy)
-    return jar
-
-
-def _bytes(cookie: Cookie) -> int:
-    return len(cookie.name) + len(cookie.value or "")
-
-
+RETRIES_LOGGED_EVERY_S: Final = 30.0
 T = TypeVar("T")
 log = logging.getLogger("headrace.client")
 
@@ -159,6 +101,7 @@ class Client:
         self.spent = RetryBudget()
         self.requests = 0
         self._read_well: set[str] = set()
+        self._warned_at = -math.inf
         self.max_body_bytes = source.limits.max_body_bytes
 
     @property
@@ -189,7 +132,7 @@ class Client:
                     sent.retried += failed.kind is not FailureKind.THROTTLED
                     await self.back_off(failed, failures, label)
         except HeadraceError as error:
-            raise self._redacted(with_settings_named(error, self._source)) from None
+            raise self._redacted(with_remedies(error, self._source)) from None
 
     async def back_off(
         self, failed: AttemptFailed, failures: Counter[FailureKind], label: object
@@ -204,19 +147,35 @@ class Client:
         policy = self._source.retries
         wait_s = retry.wait_s(failed.kind, failures[failed.kind], self.spent, policy, random.random)
         if wait_s is None or self._breaker.state is BreakerState.OPEN:
-            if failed.kind is FailureKind.FORMAT:
-                endpoint = _endpoint_of(label)
-                raise WrongFormat(f"{label}: {str(failed).removeprefix(f'{endpoint}: ')}")
-            number = failures.total()
-            reason = f"{failed}, after {number} {'attempt' if number == 1 else 'attempts'}"
-            if failed.unconnected and not (self.spent.responded or self._known_before):
-                raise self._unreachable(label, reason, of_token=failed.of_token) from None
-            raise self._down(label, reason, of_token=failed.of_token) from None
-        first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
-        if not self.spent.responded and (failed.kind is FailureKind.TIMEOUT or first):
-            log.warning("%s: %s, and no response yet in this run; retrying", label, failed)
+            raise self._given_up(failed, failures.total(), label) from None
+        self._warn_of_retry(failed, label)
         self.spent.waited_s += wait_s
         await asyncio.sleep(wait_s)
+
+    def _given_up(self, failed: AttemptFailed, attempts: int, label: object) -> HeadraceError:
+        """The error of a page that is not requested again."""
+        reason = str(failed).removeprefix(f"{_endpoint_of(label)}: ")
+        if failed.kind is FailureKind.FORMAT:
+            return WrongFormat(f"{label}: {reason}")
+        reason = f"{reason}, after {attempts} {'attempt' if attempts == 1 else 'attempts'}"
+        if failed.kind is FailureKind.BODY:
+            checks = "1. `base_url` and `path`; 2. `format`; 3. whether another client gets a body"
+            return WrongFormat(f"{label}: {reason}. Check: {checks}.")
+        known = self.spent.responded or self._known_before
+        if failed.may_be_absent and not known and self._breaker.state is not BreakerState.OPEN:
+            return self._unreachable(label, reason, failed)
+        return self._down(label, reason, failed)
+
+    def _warn_of_retry(self, failed: AttemptFailed, label: object) -> None:
+        """Log a failure that took long, or may be the first of many: at most twice a minute."""
+        first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
+        known = self.spent.responded or failed.responded
+        never = "" if known else ", and no response yet in this run"
+        if not (failed.kind is FailureKind.TIMEOUT or (first and never)):
+            return
+        if monotonic() - self._warned_at >= RETRIES_LOGGED_EVERY_S:
+            self._warned_at = monotonic()
+            log.warning("%s: %s%s; retrying", label, failed, never)
 
     async def read(
         self, response: HttpResponse, read: Callable[[HttpResponse], Awaitable[T]], label: object
@@ -297,10 +256,13 @@ class Client:
             known = _endpoint_of(label) in self._read_well
             self._fared(up=not known)
             kind = FailureKind.ERROR if known else FailureKind.FORMAT
-            raise AttemptFailed(kind, str(error)) from None
+            raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
-            self._fared(up=isinstance(error, UnexpectedPage))
-            raise AttemptFailed(FailureKind.ERROR, str(error)) from None
+            other_page = isinstance(error, UnexpectedPage)
+            self._fared(up=other_page)
+            known = other_page or _endpoint_of(label) in self._read_well
+            kind = FailureKind.ERROR if known else FailureKind.BODY
+            raise AttemptFailed(kind, str(error), responded=True) from None
         self._fared(up=True)
         self._read_well.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)
@@ -333,13 +295,15 @@ class Client:
                 if isinstance(error, httpx.TimeoutException)
                 else FailureKind.ERROR
             )
-            if wrong := wrong_tls(error):
-                raise ConfigError(wrong) from None
+            if fault := standing_fault(error):
+                raise ConfigError(fault) from None
             raise AttemptFailed(
                 kind,
                 no_response(error),
                 of_token=is_of_token(error),
-                unconnected=isinstance(error, httpx.ConnectError),
+                of_proxy=is_of_proxy(error),
+                may_be_absent=says_nothing_of_the_api(error),
+                responded=is_unreadable(error),
             ) from None
         except ApiUnavailable as error:
             raise AttemptFailed(FailureKind.ERROR, str(error), of_token=True) from None
@@ -392,7 +356,9 @@ class Client:
         answers = self._source.answers_of(request.endpoint)
         kind = classify.classify(status, headers, answers, rate, body)
         self._rate_limits.observed(headers)
-        if kind in (ResponseKind.OK, ResponseKind.EMPTY, ResponseKind.NOT_MODIFIED):
+        if kind in (ResponseKind.OK, ResponseKind.EMPTY):
+            return
+        if kind is ResponseKind.NOT_MODIFIED and is_conditional(request.headers):
             return
         if kind is ResponseKind.THROTTLED:
             self._rate_limits.throttled(headers, response.left_at)
@@ -401,6 +367,12 @@ class Client:
             )
         if kind is ResponseKind.RETRY:
             raise AttemptFailed(FailureKind.ERROR, f"the API responded with {status}")
+        if kind is ResponseKind.NOT_MODIFIED:
+            text = "the API responded with 304 (not modified) to a request without a condition"
+            raise AttemptFailed(FailureKind.ERROR, text, responded=True)
+        if self._source.cookies and _sends_back(response):
+            text = f"the API redirects ({status}) to the same address, with a cookie"
+            raise AttemptFailed(FailureKind.ERROR, text, responded=True)
         if kind is ResponseKind.SIGNED_OUT:
             self._renew_token(response, f"the API responded with {status} (dead token)")
             kind = ResponseKind.AUTH
@@ -412,38 +384,42 @@ class Client:
             )
         raise error
 
-    def _unreachable(self, label: object, reason: str, *, of_token: bool) -> Unreachable:
+    def _unreachable(self, label: object, reason: str, failed: AttemptFailed) -> Unreachable:
         """Without Dagster's retries: nothing shows that the API is there at all."""
-        name = endpoint_name(self._source, of_token=of_token)
-        checks = [
-            "the address, `base_url`" if not of_token else "the address of the token endpoint"
-        ]
-        checks.append("that this machine may reach the host")
-        if unused := self.proxies.unused():
-            checks.append(f"whether a proxy is needed: {unused} is set, and `proxy: env` uses it")
-        else:
-            checks.append("whether a proxy is needed: `proxy: http://host:port`")
-        if self._source.base_url.startswith("https:") and not self._source.tls.cert:
-            checks.append("whether the API wants a certificate of the client: `tls: {cert, key}`")
-        numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
+        name = endpoint_name(self._source, of_token=failed.of_token)
+        checks = places_to_look(self._source, failed, self.proxies.unused())
         return Unreachable(
-            f"{label}: {reason}. {name} has not responded once in this run. Check: {numbered}."
+            f"{label}: {reason}. {name} has not responded once in this run. {checks}"
         )
 
-    def _down(self, label: object, reason: str, *, of_token: bool = False) -> ApiUnavailable:
+    def _down(
+        self, label: object, reason: str, failed: AttemptFailed | None = None
+    ) -> ApiUnavailable:
+        of_token = failed is not None and failed.of_token
         name = endpoint_name(self._source, of_token=of_token)
-        known = of_token or self.spent.responded
+        responded = failed is not None and failed.responded
+        known = of_token or responded or self.spent.responded
         never = "" if known else " No response has come in this run. Check the address."
+        breaker = f"(breaker {self._breaker.state.value})"
+        state = f"seems to be down or unreachable {breaker}."
+        if responded:
+            state = f"responds, but with nothing that can be read {breaker}."
         return ApiUnavailable(
-            f"{label}: {reason}. {name} seems to be down or unreachable "
-            f"(breaker {self._breaker.state.value}).{never}",
-            wait_s=self._source.breaker.open_s,
+            f"{label}: {reason}. {name} {state}{never}", wait_s=self._source.breaker.open_s
         )
 
 
 def _endpoint_of(label: object) -> str:
     """``source/endpoint`` of a page's label."""
     return str(label).partition(",")[0]
+
+
+def _sends_back(response: HttpResponse) -> bool:
+    """Whether a response redirects to where its request went, and sets a cookie for that."""
+    location = response.headers.get("location")
+    if not (300 <= response.status < 400 and location and "set-cookie" in response.headers):
+        return False
+    return urljoin(response.url, location) == response.url
 
 
 @asynccontextmanager

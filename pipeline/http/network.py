@@ -42,10 +42,10 @@ class Proxies:
         if self.named != "env":
             return self.named
         names = (f"{url.scheme.upper()}_PROXY", "ALL_PROXY")
-        name, found = next(((n, text) for n in names if (text := self._setting(n))), ("", ""))
-        if not found:
+        name, setting = next(((n, text) for n in names if (text := self._setting(n))), ("", ""))
+        if not setting:
             return None
-        proxy = found if "://" in found else f"http://{found}"
+        proxy = setting if "://" in setting else f"http://{setting}"
         if not proxy.startswith(("http://", "https://")):
             raise ConfigError(
                 f"{name} is a proxy of the kind `{proxy.partition('://')[0]}`. Expected http:// or "

@@ -6,9 +6,11 @@ says that nobody can use (a date that is over, words, nothing left and no time) 
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Final
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.config.source import Source
@@ -58,8 +60,8 @@ class RateLimitListener:
         said_s = retry_after_s(headers, _now)
         if said_s is None:
             self._warn_of_wait(headers)
-            left, reset_s = quota_left(headers, self._source.limits.headers, _now)
-            said_s = reset_s if left is not None and left <= 0 and reset_s else None
+            remaining, reset_s = quota_left(headers, self._source.limits.headers, _now)
+            said_s = reset_s if remaining is not None and remaining <= 0 and reset_s else None
         now, usual_s = self._clock(), self._budget.throttle_wait_s
         self._pace, wait_s = self._pace.refused(now, left_at, said_s, usual_s)
         self._budget.throttled(wait_s)
@@ -99,6 +101,8 @@ def quota_left(
     """The quota by the API's headers: requests left, and seconds until it is full again."""
     if rate is None:
         return None, None
+    if quota := structured(headers.get(rate.remaining.lower(), "")):
+        return math.floor(quota[0]), quota[1]
     remaining = _number(headers, rate.remaining)
     reset_s = wait_in(headers.get(rate.reset.lower(), ""), headers, now)
     if reset_s is not None and not math.isfinite(reset_s):
@@ -109,36 +113,60 @@ def quota_left(
     )
 
 
+_REMAINING: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d{1,15}(?:\.\d+)?)")
+_RESET: Final = re.compile(r"\b(?:t|reset)\s*=\s*(\d{1,15}(?:\.\d+)?)")
+
+
+def structured(text: str) -> tuple[float, float | None] | None:
+    """The quota of IETF's ``RateLimit``, of the policy with the least left: requests, and seconds
+    until it is full again.
+
+    >>> structured('"burst";r=0;t=4, "day";r=900;t=3600')
+    (0.0, 4.0)
+    >>> structured("limit=100, remaining=7, reset=30")
+    (7.0, 30.0)
+    """
+    quoted = text.lstrip()[:1] == '"'
+    policies = []
+    for policy in text[:1000].split(",") if quoted else [text[:1000]]:
+        remaining, reset = _REMAINING.search(policy), _RESET.search(policy)
+        if remaining:
+            policies.append((float(remaining[1]), float(reset[1]) if reset else None))
+    return min(policies, key=lambda policy: policy[0], default=None)
+
+
 def unread(
     headers: Mapping[str, str], rate: RateHeadersConfig | None, now: Callable[[], datetime]
 ) -> list[tuple[str, str]]:
     """Headers of the quota that say nothing usable: the name, and the sentence on it."""
     if rate is None:
         return []
-    found = []
+    if structured(headers.get(rate.remaining.lower(), "")):
+        return []
+    misfits = []
     for name in (rate.remaining, rate.limit):
         text = headers.get((name or "").lower(), "").strip()
         if name and text and _number(headers, name) is None:
-            found.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
+            misfits.append((name, f"`{name}` is {text[:60]!r}, expected a number; not heeded"))
     text = headers.get(rate.reset.lower(), "").strip()
-    left, reset_s = quota_left(headers, rate, now)
+    remaining, reset_s = quota_left(headers, rate, now)
     if text and reset_s is None:
-        found.append(
+        misfits.append(
             (
                 rate.reset,
                 f"`{rate.reset}` is {text[:60]!r}, expected seconds, a duration such as 17s, or an "
                 "instant; not heeded",
             )
         )
-    elif left is not None and left <= 0 and not reset_s:
-        found.append(
+    elif remaining is not None and remaining <= 0 and not reset_s:
+        misfits.append(
             (
                 rate.remaining,
-                f"`{rate.remaining}` is {left}, and `{rate.reset}` names no time to come. The pace "
-                "goes by `limits.windows`, and by the 429s that come",
+                f"`{rate.remaining}` is {remaining}, and `{rate.reset}` names no time to come. The "
+                "pace goes by `limits.windows`, and by the 429s that come",
             )
         )
-    return found
+    return misfits
 
 
 def reset_unit(reset: float) -> str:

@@ -255,11 +255,11 @@ def mixed_up(requests: Sequence[HttpRequest], bodies: Sequence[Body]) -> set[int
     """
     rows = [n for n, body in enumerate(bodies) if body[:1] == b"[" and len(body) > 2]
     mixed = (
-        (one, other)
-        for one, other in combinations(rows, 2)
-        if bodies[one] == bodies[other]  # mostly told by their lengths
-        and requests[one].url == requests[other].url
-        and requests[one].content != requests[other].content
+        (first, second)
+        for first, second in combinations(rows, 2)
+        if bodies[first] == bodies[second]  # mostly told by their lengths
+        and requests[first].url == requests[second].url
+        and requests[first].content != requests[second].content
     )
     return {number for pair in mixed for number in pair}
 

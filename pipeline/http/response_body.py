@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 
-from pipeline.decode.body_checks import in_utf8
+from pipeline.decode.body_checks import BadBody, OtherFormat, in_utf8
 from pipeline.errors import ContractBroken
 from pipeline.messages import Body, Incoming
 
@@ -19,22 +19,41 @@ async def read_body(response: httpx.Response, max_bytes: int, source: str) -> Bo
     """The whole body; afterwards the response holds nothing.
 
     :raises ContractBroken: it is larger than ``max_bytes``, or compressed more than once.
+    :raises BadBody: it is not compressed as its header says, or not to its end.
     """
     try:
         _refuse_layers(response, source)
         body = Incoming()
-        async for piece in _pieces(response):
-            body.add(piece)
-            if body.size > max_bytes:
-                raise ContractBroken(
-                    f"A response of {source} is larger than {max_bytes:,} bytes. Set fewer rows a "
-                    "page (`paging.limit`), or allow more (`limits.max_body_mb`)."
-                )
+        try:
+            async for piece in _pieces(response):
+                body.add(piece)
+                if body.size > max_bytes:
+                    raise ContractBroken(
+                        f"A response of {source} is larger than {max_bytes:,} bytes. Set fewer "
+                        "rows a page (`paging.limit`), or allow more (`limits.max_body_mb`)."
+                    )
+        except httpx.DecodingError as error:
+            raise _not_as_said(response, body.size, error) from None
     finally:
         await response.aclose()
         # The response and its stream hold each other, and the body of a batch, until collected.
         response.stream = _EMPTY
     return in_utf8(body.whole(), response.charset_encoding)
+
+
+def _not_as_said(response: httpx.Response, read_bytes: int, error: httpx.DecodingError) -> BadBody:
+    """The error of a body that can't be decompressed.
+
+    :param read_bytes: so many could be.
+    """
+    encoding = response.headers.get("content-encoding", "")
+    if read_bytes or "ends early" in str(error):
+        return BadBody(f"the {encoding} of the body is damaged or ends early ({error})")
+    return OtherFormat(
+        f"`Content-Encoding` is {encoding[:60]!r}, and the body is not compressed so ({error}). "
+        "Check: 1. a proxy or a cache between; 2. `headers: {Accept-Encoding: identity}`, which "
+        "asks for no compression"
+    )
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -4,7 +4,8 @@
 kind        what failed                              wait before the next attempt
 ==========  =======================================  =============================================
 TIMEOUT     connect, read or total time ran out      exponential with jitter, capped
-ERROR       5xx, lost connection, bad body           exponential with jitter, capped
+ERROR       5xx, lost connection                     exponential with jitter, capped
+BODY        a body that can't be read                the same
 FORMAT      a body of another format                 the same, once
 THROTTLED   429 and its kin                          the API's, else the fixed one; by the budget
 ==========  =======================================  =============================================
@@ -139,8 +140,8 @@ def instant_in(text: str) -> datetime | None:
     text = text.strip()
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            found = read(text)
-            return found if found.tzinfo else found.replace(tzinfo=UTC)
+            instant = read(text)
+            return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     return None
@@ -149,8 +150,8 @@ def instant_in(text: str) -> datetime | None:
 def clock_of(headers: Mapping[str, str]) -> datetime | None:
     """The time that the API's clock showed when it responded."""
     try:
-        found = parsedate_to_datetime(headers.get("date", ""))
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        instant = parsedate_to_datetime(headers.get("date", ""))
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
@@ -159,10 +160,10 @@ def _until(
     at_s: float, headers: Mapping[str, str], now: Callable[[], datetime], surely: bool
 ) -> float:
     """Seconds until an instant, by the API's clock if it is not ours."""
-    here = now()
-    there = clock_of(headers)
-    differs = there is not None and abs((there - here).total_seconds()) > AGREE_S
-    clock_s = (there if there is not None and differs else here).timestamp()
+    ours = now()
+    theirs = clock_of(headers)
+    differs = theirs is not None and abs((theirs - ours).total_seconds()) > AGREE_S
+    clock_s = (theirs if theirs is not None and differs else ours).timestamp()
     cut_off = (surely or differs) and at_s == int(at_s)
     return at_s - clock_s + (WHOLE_S if cut_off else 0.0)
 
@@ -261,6 +262,7 @@ SILENT = 1
 class FailureKind(Enum):
     TIMEOUT = "timeout"
     ERROR = "error"
+    BODY = "body"
     FORMAT = "format"
     THROTTLED = "throttled"
 
@@ -274,15 +276,21 @@ class AttemptFailed(Exception):
         reason: str,
         *,
         of_token: bool = False,
-        unconnected: bool = False,
+        of_proxy: bool = False,
+        may_be_absent: bool = False,
+        responded: bool = False,
     ) -> None:
-        """:param of_token: it was the token endpoint that failed, and not the API.
-        :param unconnected: there was no connection.
+        """:param of_token: the token endpoint failed, and not the API.
+        :param of_proxy: a proxy failed, on the way to the API.
+        :param may_be_absent: nothing shows that the API is there: no connection, or no HTTP.
+        :param responded: a whole response came, and can't be read.
         """
         super().__init__(reason)
         self.kind = kind
         self.of_token = of_token
-        self.unconnected = unconnected
+        self.of_proxy = of_proxy
+        self.may_be_absent = may_be_absent
+        self.responded = responded
 
 
 @dataclass

@@ -109,9 +109,11 @@ def _late(request: httpx.Request) -> httpx.ReadTimeout:
 
 @contextmanager
 def leaving(
-    request: httpx.Request, left: Callable[[], object], defaults: Mapping[str, Any] | None = None
+    request: httpx.Request,
+    on_leaving: Callable[[], object],
+    defaults: Mapping[str, Any] | None = None,
 ) -> Iterator[httpx.Request]:
-    """The request, with a trace that calls ``left`` when its headers go out.
+    """The request, with a trace that calls ``on_leaving`` when its headers go out.
 
     A retry may send the same request and trace it anew: its extensions are put back.
 
@@ -122,7 +124,7 @@ def leaving(
 
     async def trace(event: str, info: dict[str, Any]) -> None:
         if event.endswith(_LEFT):
-            left()
+            on_leaving()
         if theirs is not None:
             await theirs(event, info)
 
@@ -299,12 +301,12 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
                 sign(request)
             left_at = monotonic()
 
-            def left() -> None:
+            def on_leaving() -> None:
                 nonlocal left_at
                 left_at = monotonic()
                 self._budget.departed(grant)
 
-            with leaving(_final(request), left) as sent:
+            with leaving(_final(request), on_leaving) as sent:
                 response = await self._inner.handle_async_request(sent)
             response.extensions = {
                 **response.extensions,

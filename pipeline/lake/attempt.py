@@ -370,10 +370,10 @@ class Attempt:
 
     def winner(self) -> Manifest | None:
         """The manifest that another run has committed since this attempt was opened, or None."""
-        found = read_committed(self._lake, self.place)
-        if found is None or found.etag == self._checkpoint.base:
+        committed = read_committed(self._lake, self.place)
+        if committed is None or committed.etag == self._checkpoint.base:
             return None
-        return found.manifest
+        return committed.manifest
 
     # ---- below: how
 
@@ -463,12 +463,12 @@ class Attempt:
             raise lost_race(self.place)
 
     def _cut_back(self, index: int) -> None:
-        kept, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
-        losses = self._checkpoint.losses + (not kept)
-        self._save(self._checkpoint.next(batches=kept, losses=losses))
+        usable, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
+        losses = self._checkpoint.losses + (not usable)
+        self._save(self._checkpoint.next(batches=usable, losses=losses))
         self._others = None
         clean_up(self._lake, self.place, batches=lost)
-        if not kept and losses > 1:
+        if not usable and losses > 1:
             raise LakeRefused(
                 f"{self.place}: every staged file was gone from S3 before it could be committed,"
                 f" {losses} times now: unfinished uploads are removed from {self._lake.url()}"
@@ -477,7 +477,7 @@ class Attempt:
         rows = sum(batch.rows for batch in lost)
         raise LakeUnavailable(
             f"{self.place}: a staged file is gone from S3 before it was committed (a lifecycle"
-            f" rule that removes unfinished uploads?). {len(kept)} files are still there;"
+            f" rule that removes unfinished uploads?). {len(usable)} files are still there;"
             f" the next attempt fetches {rows} rows again.",
             wait_s=1,
         )

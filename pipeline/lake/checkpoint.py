@@ -112,10 +112,10 @@ class StoredCheckpoint:
     @property
     def decision(self) -> "CommitDecision | None":
         """The commit that the checkpoint holds; None while batches are being staged."""
-        kept = self.checkpoint
-        if kept is None or kept.manifest is None:
+        checkpoint = self.checkpoint
+        if checkpoint is None or checkpoint.manifest is None:
             return None
-        return CommitDecision(kept.manifest, kept.base, kept.garbage, self.etag)
+        return CommitDecision(checkpoint.manifest, checkpoint.base, checkpoint.garbage, self.etag)
 
 
 @dataclass(frozen=True)
@@ -134,17 +134,17 @@ class CommitDecision:
 
 def load(lake: ObjectStore, place: PartitionPaths) -> StoredCheckpoint | None:
     """The partition's checkpoint, or None if no attempt is at work on it."""
-    found = lake.get(place.checkpoint)
-    if found is None:
+    stored = lake.get(place.checkpoint)
+    if stored is None:
         return None
-    checkpoint = Checkpoint.from_json(found.body)
+    checkpoint = Checkpoint.from_json(stored.body)
     if checkpoint is None:
         log.warning(
             "cannot resume %s (its checkpoint is not of version %d); restarting from page 1",
             place,
             _VERSION,
         )
-    return StoredCheckpoint(checkpoint, found.etag, found.modified)
+    return StoredCheckpoint(checkpoint, stored.etag, stored.modified)
 
 
 def save(

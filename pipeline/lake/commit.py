@@ -99,9 +99,9 @@ def carry_out(
 
 def _withdraw(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
     """Remove the manifest of a partition that was dropped, if it is still that one."""
-    found = read_committed(lake, place)
-    if found is not None and found.manifest.generation == nothing.generation:
-        lake.delete_exactly(place.manifest, found.etag)
+    committed = read_committed(lake, place)
+    if committed is not None and committed.manifest.generation == nothing.generation:
+        lake.delete_exactly(place.manifest, committed.etag)
 
 
 def publish(

@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.decode.types import INSTANT
 from pipeline.timestamps import as_iso
 
-EXTRACTED_AT: Final = "_extracted_at"
-DELETED: Final = "_deleted"
 SWEPT_AT: Final = "_swept_at"
 BACK: Final = "_back"
 """In a sweep's record: the key was gone, and was seen again."""
@@ -50,7 +49,7 @@ def newest_of_each(rows: pa.Table, key: Sequence[str], cursor: str | None) -> pa
 
 
 def alive(
-    rows: pa.Table, key: Sequence[str], gone: pa.Table | None, *, tombstones: bool
+    rows: pa.Table, key: Sequence[str], deletions: pa.Table | None, *, tombstones: bool
 ) -> pa.Array:
     """For each row, whether it is neither a tombstone nor a key that a sweep found gone.
 
@@ -60,11 +59,11 @@ def alive(
     keep: pa.Array = pa.repeat(pa.scalar(True), rows.num_rows)
     if DELETED in rows.column_names and not tombstones:
         keep = pc.and_(keep, pc.invert(pc.fill_null(rows[DELETED], False)))
-    if gone is not None and gone.num_rows:
+    if deletions is not None and deletions.num_rows:
         numbered = rows.select([*key, EXTRACTED_AT]).append_column(
             _RANK, pa.arange(0, rows.num_rows)
         )
-        swept = gone.group_by(list(key)).aggregate([(SWEPT_AT, "max")])
+        swept = deletions.group_by(list(key)).aggregate([(SWEPT_AT, "max")])
         both = numbered.join(_typed_as(swept, numbered), keys=list(key), join_type="inner")
         dead = both.filter(pc.less_equal(both[EXTRACTED_AT], both[f"{SWEPT_AT}_max"]))[_RANK]
         numbers = pa.arange(0, rows.num_rows)

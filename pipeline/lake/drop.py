@@ -68,12 +68,14 @@ def states(
     work = lake.list(checkpoints_folder(source, endpoint))
     places = {*committed_places(lake, source, endpoint)}
     places |= {place for item in work if (place := paths_of_record(item.key)) is not None}
-    found = []
+    partitions = []
     for place in sorted(places, key=lambda each: each.partition):
         if first <= place.partition and (not last or place.partition <= last):
             held, committed = load(lake, place), read_committed(lake, place)
-            found.append(PartitionState(place, committed.manifest if committed else None, held))
-    return found
+            partitions.append(
+                PartitionState(place, committed.manifest if committed else None, held)
+            )
+    return partitions
 
 
 def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> Manifest | None:
@@ -105,12 +107,12 @@ def discard_staged(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpo
     etag = _own(lake, place, held)
     if etag is None:
         return False
-    found = read_committed(lake, place)
+    committed = read_committed(lake, place)
     clean_up(
         lake,
         place,
         batches=held.checkpoint.batches if held.checkpoint else (),
-        keep=found.manifest.paths if found else frozenset(),
+        keep=committed.manifest.paths if committed else frozenset(),
         checkpoint=etag,
     )
     return True
@@ -188,6 +190,6 @@ def _drop_owned(
     return current.manifest
 
 
-def in_use(found: Collection[PartitionState]) -> list[PartitionState]:
+def in_use(partitions: Collection[PartitionState]) -> list[PartitionState]:
     """The partitions that a run is writing, or has died writing."""
-    return [each for each in found if each.work is not None]
+    return [each for each in partitions if each.work is not None]

@@ -47,10 +47,10 @@ class CommittedManifest:
 
 def read_committed(lake: ObjectStore, place: PartitionPaths) -> CommittedManifest | None:
     """The partition's manifest as it is now, or None if it has never been committed."""
-    found = lake.get(place.manifest)
-    if found is None:
+    stored = lake.get(place.manifest)
+    if stored is None:
         return None
-    return CommittedManifest(believed(lake, place, found.body), found.etag)
+    return CommittedManifest(believed(lake, place, stored.body), stored.etag)
 
 
 def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Manifest:
@@ -62,23 +62,23 @@ def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Man
     manifest = Manifest.from_json(text, name=name)
     of = (manifest.source, manifest.endpoint, manifest.partition)
     if of != (place.source, place.endpoint, place.partition):
-        found = f"is the manifest of {of[0]}/{of[1]} {of[2]}, expected that of {place}"
+        contradiction = f"is the manifest of {of[0]}/{of[1]} {of[2]}, expected that of {place}"
     elif manifest.rows != (total := sum(file.rows for file in manifest.files)):
-        found = f"has {manifest.rows:,} rows, and its files have {total:,}"
+        contradiction = f"has {manifest.rows:,} rows, and its files have {total:,}"
     elif stray := [path for path in sorted(manifest.paths) if paths_of_part(path) != place]:
-        found = f"names `{stray[0]}`, expected files in `{place.folder}`"
+        contradiction = f"names `{stray[0]}`, expected files in `{place.folder}`"
     else:
         return manifest
     raise LakeRefused(
-        f"`{name}` {found}. Check whether a copy or a restore put it there: restore the object, or"
-        f" delete it and materialize {place.partition} again."
+        f"`{name}` {contradiction}. Check whether a copy or a restore put it there: restore the"
+        f" object, or delete it and materialize {place.partition} again."
     )
 
 
 def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:
     """The manifest of one partition as it is now, or None if it is not committed."""
-    found = read_committed(lake, PartitionPaths(source, endpoint, partition))
-    return found.manifest if found else None
+    committed = read_committed(lake, PartitionPaths(source, endpoint, partition))
+    return committed.manifest if committed else None
 
 
 def committed_places(lake: ObjectStore, source: str, endpoint: str) -> list[PartitionPaths]:
@@ -142,10 +142,10 @@ class ManifestIndex:
     def fresh(self, source: str, endpoint: str, partition: str) -> Manifest | None:
         """The manifest as it is now, other runs' commits included: one request."""
         place = PartitionPaths(source, endpoint, partition)
-        found = read_committed(self.lake, place)
-        if found is not None:
-            self.put(place, found)
-        return found.manifest if found else None
+        committed = read_committed(self.lake, place)
+        if committed is not None:
+            self.put(place, committed)
+        return committed.manifest if committed else None
 
     def get_then_fresh(
         self, source: str, endpoint: str, partition: str
@@ -269,7 +269,7 @@ def read_all(
         for item in listed
         if (place := paths_of_record(item.key)) is not None and item.key == place.manifest
     }
-    found = AllManifests()
+    manifests = AllManifests()
     archive = lake.get(archive_of(source, endpoint)) if len(wanted) > _FEW else None
     texts = _texts(archive)
     singly: list[PartitionPaths] = []
@@ -278,18 +278,18 @@ def read_all(
         try:
             if known != etag:
                 raise LakeRefused("not in the archive")
-            found.committed[place] = CommittedManifest(believed(lake, place, text), etag)
+            manifests.committed[place] = CommittedManifest(believed(lake, place, text), etag)
         except LakeRefused:
             singly.append(place)
     with ThreadPoolExecutor(_THREADS) as pool:
         for place, read in zip(singly, pool.map(lambda p: _read(lake, p), singly), strict=True):
             if isinstance(read, LakeRefused):
-                found.refused[place] = read
+                manifests.refused[place] = read
             elif read is not None and not read.manifest.notes.dropped:
-                found.committed[place] = read
+                manifests.committed[place] = read
     if save and len(singly) >= _MANY:
-        _save(lake, source, endpoint, found, archive)
-    return found
+        _save(lake, source, endpoint, manifests, archive)
+    return manifests
 
 
 def _read(lake: ObjectStore, place: PartitionPaths) -> CommittedManifest | LakeRefused | None:
@@ -312,13 +312,13 @@ def _save(
     lake: ObjectStore,
     source: str,
     endpoint: str,
-    found: AllManifests,
+    of_listing: AllManifests,
     archive: StoredObject | None,
 ) -> None:
     """Write the archive. Another one that came first is as good, and who may not write need not."""
     manifests = {
         place.partition: {"etag": each.etag, "text": each.manifest.to_json()}
-        for place, each in found.committed.items()
+        for place, each in of_listing.committed.items()
     }
     body = json.dumps({"version": _VERSION, "manifests": manifests}, ensure_ascii=False).encode()
     with suppress(HeadraceError):

@@ -46,12 +46,12 @@ class Damage:
     """A committed file that is not what its manifest says.
 
     :ivar path: of the file, relative to the lake.
-    :ivar found: what is wrong, as the end of a sentence: ``is missing``.
+    :ivar finding: what is wrong, as the end of a sentence: ``is missing``.
     """
 
     kind: DamageKind
     path: str
-    found: str
+    finding: str
 
     @property
     def partition(self) -> str:
@@ -59,7 +59,7 @@ class Damage:
         return str(paths_of_part(self.path) or "another program")
 
     def __str__(self) -> str:
-        return f"`{self.path}` {self.found}"
+        return f"`{self.path}` {self.finding}"
 
 
 def mend(damage: Damage) -> str:
@@ -72,8 +72,8 @@ def compare_sizes(manifest: Manifest, sizes: Mapping[str, int]) -> list[Damage]:
 
     :param sizes: bytes by key, of all objects in the partition's folder.
     """
-    found = (_by_size(file, sizes.get(file.path)) for file in manifest.files)
-    return [damage for damage in found if damage is not None]
+    damages = (_by_size(file, sizes.get(file.path)) for file in manifest.files)
+    return [damage for damage in damages if damage is not None]
 
 
 def damaged_files(
@@ -104,8 +104,8 @@ def missing_or_resized(lake: ObjectStore, files: Iterable[ManifestFile]) -> list
     named = list(files)
     with ThreadPoolExecutor(_THREADS) as pool:
         sizes = pool.map(lambda file: lake.size(file.path), named)
-        found = [_by_size(*each) for each in zip(named, sizes, strict=True)]
-    return [damage for damage in found if damage is not None]
+        damages = [_by_size(*each) for each in zip(named, sizes, strict=True)]
+    return [damage for damage in damages if damage is not None]
 
 
 def verify_files(lake: ObjectStore, manifest: Manifest) -> Iterator[Damage]:
@@ -122,14 +122,14 @@ def error_of_damage(lake: ObjectStore, files: Iterable[ManifestFile]) -> Headrac
     A file that is missing may have been replaced meanwhile, which another attempt finds out.
     """
     named = list(files)
-    found = missing_or_resized(lake, named)
-    if not found:
+    damages = missing_or_resized(lake, named)
+    if not damages:
         read = (_by_reading(lake, file) for file in named)
-        found = [damage for damage in read if damage is not None][:1]
-    if not found:
+        damages = [damage for damage in read if damage is not None][:1]
+    if not damages:
         return None
-    damage = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    damage = damages[0]
+    more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
     text = (
         f"{damage}{more}; tried twice. Materialize {damage.partition} again. Check what else"
         f" writes or deletes in {lake.url()}: lifecycle rules, copies"
@@ -141,8 +141,8 @@ def _by_size(file: ManifestFile, size: int | None) -> Damage | None:
     if size is None:
         return Damage("missing", file.path, "is missing")
     if size != file.bytes:
-        said = f"has {size:,} bytes, expected {file.bytes:,}"
-        return Damage("resized", file.path, said)
+        sentence = f"has {size:,} bytes, expected {file.bytes:,}"
+        return Damage("resized", file.path, sentence)
     return None
 
 
@@ -152,18 +152,18 @@ def _by_reading(lake: ObjectStore, file: ManifestFile) -> Damage | None:
     if stored is None or damage is not None:
         return damage
     if file.checksum and checksum_of(stored.body) != file.checksum:
-        said = f"has the checksum {checksum_of(stored.body)}, expected {file.checksum}"
-        return Damage("altered", file.path, said)
+        sentence = f"has the checksum {checksum_of(stored.body)}, expected {file.checksum}"
+        return Damage("altered", file.path, sentence)
     try:
         table = pq.read_table(
             io.BytesIO(stored.body), use_threads=False, page_checksum_verification=True
         )
     except (OSError, pa.ArrowException) as error:
-        said = f"can't be read as Parquet ({str(error).splitlines()[0][:200]})"
-        return Damage("unreadable", file.path, said)
+        sentence = f"can't be read as Parquet ({str(error).splitlines()[0][:200]})"
+        return Damage("unreadable", file.path, sentence)
     if table.num_rows != file.rows:
-        said = f"has {table.num_rows:,} rows, expected {file.rows:,}"
-        return Damage("altered", file.path, said)
+        sentence = f"has {table.num_rows:,} rows, expected {file.rows:,}"
+        return Damage("altered", file.path, sentence)
     return None
 
 
@@ -290,9 +290,9 @@ class _Endpoint:
         if manifests.refused:
             cleaner = replace(self, dry_run=True)
         records = {p for each in listed if (p := _checkpoint_of(each)) is not None}
-        here = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
-        found: list[Leftover] = []
-        for place in dict.fromkeys([*files, *here, *records]):
+        own_uploads = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
+        leftovers: list[Leftover] = []
+        for place in dict.fromkeys([*files, *own_uploads, *records]):
             if place in manifests.refused:
                 continue
             current = manifests.committed.get(place)
@@ -300,10 +300,12 @@ class _Endpoint:
             strays = [file for file in files.get(place, ()) if file.key not in used]
             idle = uploads.get(place, ())
             if strays or idle or place in records:
-                found += cleaner._leftovers(place, strays, idle, has_checkpoint=place in records)
+                leftovers += cleaner._leftovers(
+                    place, strays, idle, has_checkpoint=place in records
+                )
         known = (each.manifest for each in manifests.committed.values())
         return MaintenanceReport(
-            tuple(found),
+            tuple(leftovers),
             self.dry_run,
             tuple(damaged_files(self.lake, known, listed)),
             tuple(str(error) for error in manifests.refused.values()),
@@ -345,8 +347,8 @@ class _Endpoint:
         files: Sequence[ListedObject],
         uploads: Sequence[Upload],
     ) -> Iterator[Leftover]:
-        found = read_committed(self.lake, place)
-        used = set(found.manifest.paths) if found else set()
+        committed = read_committed(self.lake, place)
+        used = set(committed.manifest.paths) if committed else set()
         staged = held.checkpoint.batches if held and held.checkpoint else ()
         used |= {batch.key for batch in staged}
         if held is not None and held.decision is not None:

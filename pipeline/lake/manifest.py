@@ -149,8 +149,10 @@ class ManifestNotes:
             "doubt": self.warning or None,
             "dropped": self.dropped or None,
         }
-        found = {name: value for name, value in noted.items() if value is not None}
-        return found if self.key is None else {"key": [*self.key], "cursor": self.cursor} | found
+        members = {name: value for name, value in noted.items() if value is not None}
+        return (
+            members if self.key is None else {"key": [*self.key], "cursor": self.cursor} | members
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ManifestNotes":
@@ -314,8 +316,8 @@ def schema_changes(
         for name, kind in now.items()
         if was.get(name) != kind
     ]
-    gone = [SchemaChange(name, kind, None) for name, kind in was.items() if name not in now]
-    return (*changed, *gone)
+    removed = [SchemaChange(name, kind, None) for name, kind in was.items() if name not in now]
+    return (*changed, *removed)
 
 
 def _types(columns: Sequence[Mapping[str, str]]) -> dict[str, str]:

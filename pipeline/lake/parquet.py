@@ -74,13 +74,13 @@ def encode(table: pa.Table) -> pa.Buffer:
 def repetitive_columns(table: pa.Table) -> list[str]:
     """The leaf columns, by their path in Parquet, that a dictionary makes smaller."""
     sample = table.slice(0, _SAMPLE_ROWS)
-    found: list[str] = []
+    paths: list[str] = []
     for name in table.column_names:
         for path, values in _leaves(name, sample.column(name).combine_chunks()):
             present = len(values) - values.null_count
             if present and pc.count_distinct(values).as_py() <= max(1, present * _DISTINCT_PART):
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def _leaves(path: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
@@ -123,32 +123,32 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
     return pa.schema(list(types.items()))
 
 
-def no_common_type(found: object) -> ContractBroken:
+def no_common_type(problem: object) -> ContractBroken:
     """The error that a reader raises for partitions that don't go together."""
     return ContractBroken(
-        f"These partitions can't be read as one table: {found}. Check: 1. read the partitions"
+        f"These partitions can't be read as one table: {problem}. Check: 1. read the partitions"
         " apart; 2. declare the column's type and materialize the older partitions again."
     )
 
 
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    if one == other:
-        return one
-    if _is_list(one) and _is_list(other):
-        return pa.list_(_common(one.value_type, other.value_type))
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        members = {field.name: field.type for field in one}
-        for field in other:
+def _common(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    if first == second:
+        return first
+    if _is_list(first) and _is_list(second):
+        return pa.list_(_common(first.value_type, second.value_type))
+    if pa.types.is_struct(first) and pa.types.is_struct(second):
+        members = {field.name: field.type for field in first}
+        for field in second:
             members[field.name] = _common(members.get(field.name, field.type), field.type)
         return pa.struct(list(members.items()))
-    for text, value in ((one, other), (other, one)):
+    for text, value in ((first, second), (second, first)):
         if any(is_text(text) for is_text in _TEXTS) and any(has(value) for has in _HAVE_A_TEXT):
             return text
-    fields = [pa.schema([pa.field("x", each)]) for each in (one, other)]
+    fields = [pa.schema([pa.field("x", each)]) for each in (first, second)]
     try:
         return pa.unify_schemas(fields, promote_options="permissive").field("x").type
     except pa.ArrowTypeError:
-        raise pa.ArrowTypeError(f"its types are {one} and {other}") from None
+        raise pa.ArrowTypeError(f"its types are {first} and {second}") from None
 
 
 def _is_list(kind: pa.DataType) -> bool:

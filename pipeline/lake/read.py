@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.current_rows import (
     BACK,
-    DELETED,
-    EXTRACTED_AT,
     SWEPT_AT,
     LateRows,
     alive,
@@ -110,16 +109,17 @@ def manifests(
     lake: ObjectStore, source: str, endpoint: str, partitions: Partitions = None
 ) -> list[Manifest]:
     """The committed partitions, in order; of those asked for, the ones that are committed."""
-    asked = _asked_for(partitions)
+    partition_keys = _asked_for(partitions)
     listed = [
         item
         for item in lake.list(manifests_folder(source, endpoint))
-        if (place := paths_of_record(item.key)) and (asked is None or place.partition in asked)
+        if (place := paths_of_record(item.key))
+        and (partition_keys is None or place.partition in partition_keys)
     ]
-    found = read_all(lake, source, endpoint, listed)
-    for error in found.refused.values():
+    of_listing = read_all(lake, source, endpoint, listed)
+    for error in of_listing.refused.values():
         raise error
-    return [found.committed[place].manifest for place in sorted(found.committed, key=str)]
+    return [of_listing.committed[place].manifest for place in sorted(of_listing.committed, key=str)]
 
 
 def dataset(
@@ -168,30 +168,30 @@ def current(
     reading: list[Manifest] = []
 
     def read() -> pa.Table:
-        reading[:] = found = _some(lake, source, endpoint)
-        by, moves = (key, cursor) if key is not None else _key_and_cursor(found[-1], cursor)
+        reading[:] = manifests = _some(lake, source, endpoint)
+        by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
         by = [by] if isinstance(by, str) else by
-        if found[-1].endpoint_kind == "snapshot" or not by:
-            found = found[-1:]
-        rows = of_manifests(lake, found)
+        if manifests[-1].endpoint_kind == "snapshot" or not by:
+            manifests = manifests[-1:]
+        rows = of_manifests(lake, manifests)
         if not rows.schema.names:
             return rows.to_table()
         if not by:
             names = list(columns) if columns is not None else rows.schema.names
             _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
             return rows.to_table(columns=names)
-        asked = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
-        _check_columns(f"{source}/{endpoint}", rows.schema.names, asked)
+        names_by_use = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
+        _check_columns(f"{source}/{endpoint}", rows.schema.names, names_by_use)
         lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
         # Few bytes in many files: opening each once more costs more than to hold them.
-        at_once = sum(each.total_bytes for each in found) <= _AT_ONCE_BYTES
+        at_once = sum(each.total_bytes for each in manifests) <= _AT_ONCE_BYTES
         needed = {*columns, *lean} if columns is not None else {*rows.schema.names}
         wanted = needed if at_once else lean
         small = rows.to_table(columns=[name for name in rows.schema.names if name in wanted])
         winners = newest_of_each(small, by, moves)
         small = small.take(winners)
-        gone = None if swept else gone_keys(lake, source, endpoint, key=by)
-        living = alive(small, by, gone, tombstones=deleted)
+        deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
+        living = alive(small, by, deletions, tombstones=deleted)
         if at_once:
             names = list(columns) if columns is not None else rows.schema.names
             return small.filter(living).select(names)
@@ -211,8 +211,8 @@ def gone_keys(
     :param key: leave out sweeps from before the rows had this key.
     """
     listed = lake.list(sweeps_folder(source, endpoint))
-    found = [lake.get(item.key) for item in listed]
-    tables = [pq.read_table(io.BytesIO(each.body)) for each in found if each is not None]
+    records = [lake.get(item.key) for item in listed]
+    tables = [pq.read_table(io.BytesIO(each.body)) for each in records if each is not None]
     tables = [table for table in tables if set(key) <= set(table.column_names)]
     if not tables:
         return None
@@ -226,11 +226,13 @@ def _still_gone(records: pa.Table) -> pa.Table:
     is_back = pc.fill_null(records[BACK], False)
     records, back = records.drop_columns([BACK]), records.filter(is_back).drop_columns([BACK])
     keys = [name for name in records.column_names if name != SWEPT_AT]
-    seen = back.group_by(keys).aggregate([(SWEPT_AT, "max")])
-    gone = records.filter(pc.invert(is_back)).join(seen, keys=keys, join_type="left outer")
-    last_seen = gone[f"{SWEPT_AT}_max"]
-    gone = gone.filter(pc.fill_null(pc.greater(gone[SWEPT_AT], last_seen), True))
-    return gone.select(records.column_names)
+    last_back = back.group_by(keys).aggregate([(SWEPT_AT, "max")])
+    deletions = records.filter(pc.invert(is_back)).join(
+        last_back, keys=keys, join_type="left outer"
+    )
+    last_seen = deletions[f"{SWEPT_AT}_max"]
+    deletions = deletions.filter(pc.fill_null(pc.greater(deletions[SWEPT_AT], last_seen), True))
+    return deletions.select(records.column_names)
 
 
 # ---- below: how
@@ -239,21 +241,21 @@ def _still_gone(records: pa.Table) -> pa.Table:
 def _some(
     lake: ObjectStore, source: str, endpoint: str, partitions: Partitions = None
 ) -> list[Manifest]:
-    found = manifests(lake, source, endpoint, partitions)
-    if found:
-        return found
+    committed = manifests(lake, source, endpoint, partitions)
+    if committed:
+        return committed
     days = [each.partition for each in committed_places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
             f"{source}/{endpoint} has none of the requested partitions ({_named(partitions)}): "
             f"{len(days)} are committed, from {days[0]} to {days[-1]}"
         )
-    what, there = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
-    if endpoint in there:
+    what, folders = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
+    if endpoint in folders:
         raise ReadRefused(f"No partition of {what} is committed yet: materialize one first")
-    if not there:
-        what, there = f"the source {source}", sorted(lake.folders(""))
-    has = f"it has {', '.join(there)}" if there else "it is empty"
+    if not folders:
+        what, folders = f"the source {source}", sorted(lake.folders(""))
+    has = f"it has {', '.join(folders)}" if folders else "it is empty"
     raise ReadRefused(
         f"{lake.url()} has nothing of {what}: {has}. Is the name right, and is it materialized?"
     )
@@ -268,8 +270,10 @@ def _key_and_cursor(newest: Manifest, cursor: str | None) -> tuple[Sequence[str]
     return newest.notes.key, cursor or newest.notes.cursor
 
 
-def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence[str]]) -> None:
-    for meant, wanted in asked.items():
+def _check_columns(
+    what: str, names: Sequence[str], names_by_use: Mapping[str, Sequence[str]]
+) -> None:
+    for meant, wanted in names_by_use.items():
         if missing := [name for name in wanted if name not in names]:
             raise ContractBroken(
                 f"{what} can't be read by the {meant} {missing[0]!r}: the lake has the columns "
@@ -279,12 +283,12 @@ def _check_columns(what: str, names: Sequence[str], asked: Mapping[str, Sequence
 
 
 def of_manifests(
-    lake: ObjectStore, found: Sequence[Manifest], *, dt: bool = False
+    lake: ObjectStore, manifests: Sequence[Manifest], *, dt: bool = False
 ) -> pds.FileSystemDataset:
     """The rows of partitions as one Dataset; if they have none, the columns all the same."""
-    files = [(file, each.partition if dt else None) for each in found for file in each.files]
-    with_rows = [each for each in found if each.files]
-    schema = common_schema([_schema(lake, each) for each in with_rows or found[-1:]])
+    files = [(file, each.partition if dt else None) for each in manifests for file in each.files]
+    with_rows = [each for each in manifests if each.files]
+    schema = common_schema([_schema(lake, each) for each in with_rows or manifests[-1:]])
     if dt and "dt" in schema.names:
         raise ContractBroken(
             "These rows have a column dt of their own, so that the partition can't be added by that"
@@ -389,9 +393,9 @@ def again_if_vanished(
             raise
 
 
-def files_of(found: Iterable[Manifest]) -> list[ManifestFile]:
+def files_of(manifests: Iterable[Manifest]) -> list[ManifestFile]:
     """The files of all manifests, in order."""
-    return [file for each in found for file in each.files]
+    return [file for each in manifests for file in each.files]
 
 
 # ---- what is staged, and in no manifest yet
@@ -470,13 +474,13 @@ def late_rows(
     reading: list[Manifest] = []
 
     def before() -> pa.Table | None:
-        found = previous() if margin.num_rows else None
-        if found is None:
+        manifest = previous() if margin.num_rows else None
+        if manifest is None:
             return None
-        reading[:] = [found]
-        if not found.files:
+        reading[:] = [manifest]
+        if not manifest.files:
             return margin.schema.empty_table()
-        return margin_of(of_manifests(lake, [found]))
+        return margin_of(of_manifests(lake, [manifest]))
 
     try:
         earlier = again_if_vanished(lake, before, lambda: files_of(reading))

@@ -57,10 +57,10 @@ async def lanes_of(sender: LaneSender) -> tuple[Lane, ...]:
         async with permits:
             return await _regions(sender, account)
 
-    found = await asyncio.gather(*map(of_account, accounts))
+    regions_of = await asyncio.gather(*map(of_account, accounts))
     lanes = [
         Lane(account, region, name)
-        for (account, name), regions in zip(accounts.items(), found, strict=True)
+        for (account, name), regions in zip(accounts.items(), regions_of, strict=True)
         for region in regions
     ]
     return tuple(sorted(lanes))
@@ -94,29 +94,30 @@ def _home(lanes: Sequence[Lane], own_account: str) -> Iterable[Lane]:
 async def _accounts(sender: LaneSender) -> Mapping[str, str]:
     """The accounts' names by their ids."""
     access, own = sender.access, sender.sessions.own_account
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for profile in access.profiles:
+        # Until the profile's account is known, the profile's name stands for its id.
         sender.sessions.use_profile(profile, profile)
         region = access.home_region
         who = await sender.call(profile, region, "sts", "GetCallerIdentity", {})
         sender.sessions.use_profile(str(who["Account"]), profile)
-        found[str(who["Account"])] = profile
+        names[str(who["Account"])] = profile
     for account in access.accounts:
         if account == ORGANIZATION:
-            found |= await _of_organization(sender)
+            names |= await _of_organization(sender)
         else:
-            found.setdefault(own if account == OWN else account, "")
-    return {n: name for n, name in sorted(found.items()) if n not in access.exclude_accounts}
+            names.setdefault(own if account == OWN else account, "")
+    return {n: name for n, name in sorted(names.items()) if n not in access.exclude_accounts}
 
 
 async def _of_organization(sender: LaneSender) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     try:
-        async for said in sender.pages(OWN, GLOBAL, "organizations", "ListAccounts"):
-            for account in said.get("Accounts", ()):
+        async for page in sender.pages(OWN, GLOBAL, "organizations", "ListAccounts"):
+            for account in page.get("Accounts", ()):
                 state = account.get("State") or account.get("Status")
                 if state == "ACTIVE":
-                    found[str(account["Id"])] = str(account.get("Name", ""))
+                    names[str(account["Id"])] = str(account.get("Name", ""))
     except HeadraceError as error:
         if error.outcome == "failed":
             raise
@@ -125,19 +126,19 @@ async def _of_organization(sender: LaneSender) -> Mapping[str, str]:
             "credentials are of the management account, or of a delegated administrator; 2. "
             "`organizations:ListAccounts`; or list them in `accounts`."
         ) from None
-    return found
+    return names
 
 
 async def _regions(sender: LaneSender, account: str) -> Sequence[str]:
     wanted = sender.access.regions
     if ENABLED not in wanted:
         return wanted
-    home, found = sender.access.home_region, list[str]()
+    home, regions = sender.access.home_region, list[str]()
     try:
-        async for said in sender.pages(account, home, "ec2", "DescribeRegions"):
-            found += [str(region["RegionName"]) for region in said.get("Regions", ())]
+        async for page in sender.pages(account, home, "ec2", "DescribeRegions"):
+            regions += [str(region["RegionName"]) for region in page.get("Regions", ())]
     except HeadraceError as error:
-        sender.unknown[account] = error
+        sender.region_errors[account] = error
         log.warning("the regions of the account %s are not known: %s", account, error)
         return (EVERY,)
-    return found
+    return regions

@@ -77,19 +77,19 @@ class LaneClient(Client):
         if response.status < 300:
             return
         code, message = await self._error_in(request, response)
-        said = f"AWS responded with {response.status} ({code})"
+        sentence = f"AWS responded with {response.status} ({code})"
         meaning = meaning_of(code, response.status)
         if meaning is ErrorMeaning.THROTTLED:
             self._rate_limits.throttled(response.headers, response.left_at)
-            raise AttemptFailed(FailureKind.THROTTLED, said)
+            raise AttemptFailed(FailureKind.THROTTLED, sentence)
         if meaning is ErrorMeaning.RETRY:
-            raise AttemptFailed(FailureKind.ERROR, said)
+            raise AttemptFailed(FailureKind.ERROR, sentence)
         if meaning is ErrorMeaning.EXPIRED:
-            if self._sessions.expired(self._account, response.left_at):
-                raise AttemptFailed(FailureKind.ERROR, said, of_token=True)
-            raise AuthError(f"{label}: {said}: the credentials have expired. Renew them.")
+            if self._sessions.drop_expired(self._account, response.left_at):
+                raise AttemptFailed(FailureKind.ERROR, sentence, of_token=True)
+            raise AuthError(f"{label}: {sentence}: the credentials have expired. Renew them.")
         quoted = f": {cut(message, _MOST_SAID)}" if message else ""
-        error = RequestRefused(f"{label}: {said}{quoted}", response.status)
+        error = RequestRefused(f"{label}: {sentence}{quoted}", response.status)
         error.outcome = meaning.value
         error.code = code
         raise error
@@ -97,13 +97,13 @@ class LaneClient(Client):
     async def _error_in(self, request: HttpRequest, response: HttpResponse) -> tuple[str, str]:
         """The code and the words of an error; without a secret that AWS may have repeated."""
         try:
-            found = wire.read(
+            content = wire.read(
                 operation_of(request), response.status, response.headers, bytes(response.body)
             )
         except ValueError:
             return str(response.status), ""
         secret = await self._has_secret(response)
-        return found.error, "" if secret else found.message
+        return content.error, "" if secret else content.message
 
     async def back_off(
         self, failed: AttemptFailed, failures: Counter[FailureKind], label: object

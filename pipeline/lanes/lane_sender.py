@@ -84,25 +84,26 @@ class LaneBudgets:
 
     @property
     def stats(self) -> BudgetStats:
-        found = self._closed
+        total = self._closed
         for budget in self.open:
-            found = _sum(found, budget.stats)
-        return found
+            total = _sum(total, budget.stats)
+        return total
 
 
-def _sum(one: BudgetStats, other: BudgetStats) -> BudgetStats:
+def _sum(first: BudgetStats, second: BudgetStats) -> BudgetStats:
     return BudgetStats(
-        requests=one.requests + other.requests,
-        throttled=one.throttled + other.throttled,
-        waited_permit_s=one.waited_permit_s + other.waited_permit_s,
-        waited_slot_s=one.waited_slot_s + other.waited_slot_s,
+        requests=first.requests + second.requests,
+        throttled=first.throttled + second.throttled,
+        waited_permit_s=first.waited_permit_s + second.waited_permit_s,
+        waited_slot_s=first.waited_slot_s + second.waited_slot_s,
     )
 
 
 class LaneSender:
     """Sends the calls of all lanes of a source.
 
-    :ivar unknown: by account, why its regions are not known.
+    :ivar region_errors: by account, the error of listing its regions. Whatever is called in
+        ``EVERY`` region of such an account fails with it.
     """
 
     breaker_state: Final = BreakerState.CLOSED.value
@@ -119,7 +120,7 @@ class LaneSender:
         self.budget = LaneBudgets()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
         self._opening = asyncio.Lock()
-        self.unknown: dict[str, HeadraceError] = {}
+        self.region_errors: dict[str, HeadraceError] = {}
 
     async def fetch(
         self,
@@ -135,7 +136,7 @@ class LaneSender:
         call = request.call
         if call is None:
             raise ConfigError("a source of kind `aws` calls operations, and no URLs")
-        if call.region == EVERY and (error := self.unknown.get(call.account)):
+        if call.region == EVERY and (error := self.region_errors.get(call.account)):
             raise copy(error)
         operation = operation_of(request)
 
@@ -146,8 +147,10 @@ class LaneSender:
                 raise BadBody(str(error)) from None
             return await read(page)
 
-        async with self._client(LaneKey(call.account, call.region, call.service)) as found:
-            made = wire.written(operation, json.loads(request.content or b"{}"), found.endpoint.url)
+        async with self._client(LaneKey(call.account, call.region, call.service)) as opened:
+            made = wire.written(
+                operation, json.loads(request.content or b"{}"), opened.endpoint.url
+            )
             wired = replace(
                 request,
                 method=made.method,
@@ -155,15 +158,15 @@ class LaneSender:
                 headers=made.headers,
                 content=made.content,
             )
-            return await found.client.fetch(wired, read_page, label, sent)
+            return await opened.client.fetch(wired, read_page, label, sent)
 
     async def _page(self, operation: Any, response: HttpResponse, rows: str) -> HttpResponse:
         def page() -> HttpResponse:
-            said = wire.read(operation, response.status, response.headers, bytes(response.body))
-            following = wire.next_params(operation, said.members)
-            if following is None and not wire.has_rows(said.members, rows):
+            content = wire.read(operation, response.status, response.headers, bytes(response.body))
+            following = wire.next_params(operation, content.members)
+            if following is None and not wire.has_rows(content.members, rows):
                 return replace(response, status=204, body=b"")  # a list that is there, and empty
-            return replace(response, body=wire.page_json(operation, said.members))
+            return replace(response, body=wire.page_json(operation, content.members))
 
         long = len(response.body) > _IN_THREAD
         return await asyncio.to_thread(page) if long else page()
@@ -184,8 +187,8 @@ class LaneSender:
             except ValueError as error:
                 raise BadBody(str(error)) from None
 
-        async with self._client(LaneKey(account, region, service)) as found:
-            made = wire.written(operation, params, found.endpoint.url)
+        async with self._client(LaneKey(account, region, service)) as opened:
+            made = wire.written(operation, params, opened.endpoint.url)
             request = HttpRequest(
                 made.method,
                 made.url,
@@ -194,7 +197,7 @@ class LaneSender:
                 call=OperationCall(service, api_name, account, region),
             )
             label = f"{self._source.source}, {service}:{api_name} ({account}/{region})"
-            return await found.client.fetch(request, members, label, RequestCounts())
+            return await opened.client.fetch(request, members, label, RequestCounts())
 
     async def pages(
         self, account: str, region: str, service: str, api_name: str
@@ -202,9 +205,9 @@ class LaneSender:
         """The responses of all pages of one operation."""
         operation, params = any_operation(service, api_name), dict[str, Any]()
         while True:
-            said = await self.call(account, region, service, api_name, params)
-            yield said
-            following = wire.next_params(operation, said)
+            page = await self.call(account, region, service, api_name, params)
+            yield page
+            following = wire.next_params(operation, page)
             if following is None or following.items() <= params.items():
                 return
             params = params | following
@@ -216,15 +219,16 @@ class LaneSender:
 
     @asynccontextmanager
     async def _client(self, key: LaneKey) -> AsyncIterator[_OpenClient]:
+        # One lock for all keys: a client is opened once, and none is closed between look and use.
         async with self._opening:
-            found = self._clients.get(key) or await self._opened(key)
+            opened = self._clients.get(key) or await self._opened(key)
             self._clients.move_to_end(key)
-            found.users += 1
+            opened.users += 1
             await self._close_idle()
         try:
-            yield found
+            yield opened
         finally:
-            found.users -= 1
+            opened.users -= 1
 
     async def _opened(self, key: LaneKey) -> _OpenClient:
         region = global_region(self.access.home_region) if key.region == GLOBAL else key.region
@@ -242,6 +246,7 @@ class LaneSender:
         closing = AsyncExitStack()
         budget = await closing.enter_async_context(self._open_budget(source))
         self.budget.open.add(budget)
+        # Never closed itself: that would close the transport, whose connections all lanes share.
         http = httpx.AsyncClient(
             auth=LaneSigner(self.sessions, key.account, endpoint),
             headers={"User-Agent": "headrace"},
@@ -253,8 +258,8 @@ class LaneSender:
         client = LaneClient(
             source, http, budget, breaker, sessions=self.sessions, account=key.account
         )
-        found = self._clients[key] = _OpenClient(client, endpoint, closing)
-        return found
+        opened = self._clients[key] = _OpenClient(client, endpoint, closing)
+        return opened
 
     def _limits(self, key: LaneKey) -> LimitsConfig:
         limits = self.access.limits
@@ -274,9 +279,9 @@ class LaneSender:
             await self._close(key)
 
     async def _close(self, key: LaneKey) -> None:
-        found = self._clients.pop(key)
-        self.budget.closed(found.client.budget)
-        await found.closing.aclose()
+        opened = self._clients.pop(key)
+        self.budget.closed(opened.client.budget)
+        await opened.closing.aclose()
 
     async def aclose(self) -> None:
         """Close all clients, and give back what they hold."""

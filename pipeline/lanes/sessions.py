@@ -55,7 +55,7 @@ class AccountSessions:
         self.secrets: set[str] = set()
 
     def use_profile(self, account: str, profile: str) -> None:
-        """An account is asked with the credentials of a profile."""
+        """Sign the requests to an account with the credentials of a profile, and assume no role."""
         self._profiles[account] = profile
 
     async def credentials(self, account: str) -> ReadOnlyCredentials:
@@ -74,10 +74,12 @@ class AccountSessions:
                 known = self._assumed[account] = await self._assume(account)
             return known.credentials
 
-    def expired(self, account: str, left_at: float) -> bool:
-        """AWS says that the session of a request has ended. True if the next one gets another.
+    def drop_expired(self, account: str, left_at: float) -> bool:
+        """Drop the session that AWS has called expired in its response to a request.
 
-        :param left_at: when the request left, on the monotonic clock: several may hear the same.
+        :param left_at: when the request left, on the monotonic clock. A session that was opened
+            since stays: several requests in flight are refused for the one before it.
+        :return: whether the next request gets another session; the source's own can't be renewed.
         """
         if account in (OWN, self.own_account) or account in self._profiles:
             return False
@@ -101,26 +103,26 @@ class AccountSessions:
         if access.external_id is not None and access.external_id.get_secret_value():
             params["ExternalId"] = access.external_id.get_secret_value()
         try:
-            said = (await self._call(OWN, "sts", "AssumeRole", params))["Credentials"]
+            assumed = (await self._call(OWN, "sts", "AssumeRole", params))["Credentials"]
         except Permanent as error:
             raise self._keep(account, _not_assumed(params["RoleArn"], error)) from None
-        ends: datetime = said["Expiration"]
+        ends: datetime = assumed["Expiration"]
         life = ends - self._now()
-        found = ReadOnlyCredentials(
-            said["AccessKeyId"], said["SecretAccessKey"], said["SessionToken"]
+        credentials = ReadOnlyCredentials(
+            assumed["AccessKeyId"], assumed["SecretAccessKey"], assumed["SessionToken"]
         )
-        self.secrets |= {found.secret_key, str(found.token)}
+        self.secrets |= {credentials.secret_key, str(credentials.token)}
         renew_at = ends - min(timedelta(seconds=access.renew_before_s), life / 2)
-        return _Assumed(found, renew_at, monotonic())
+        return _Assumed(credentials, renew_at, monotonic())
 
     def _keep(self, account: str, error: Permanent) -> Permanent:
         self._refused[account] = error
         return error
 
     async def _base_of(self, profile: str | None) -> ReadOnlyCredentials:
-        found = await asyncio.to_thread(self._frozen, profile)
-        self.secrets |= {found.secret_key, str(found.token or found.secret_key)}
-        return found
+        credentials = await asyncio.to_thread(self._frozen, profile)
+        self.secrets |= {credentials.secret_key, str(credentials.token or credentials.secret_key)}
+        return credentials
 
     def _frozen(self, profile: str | None) -> ReadOnlyCredentials:
         keys = self._access.keys
@@ -136,13 +138,13 @@ class AccountSessions:
                 session = Session(profile=profile)
                 # The lake's endpoint is none of those that give credentials out.
                 session.set_config_variable("ignore_configured_endpoint_urls", True)
-                found = session.get_credentials()
-                if found is None:
+                credentials = session.get_credentials()
+                if credentials is None:
                     raise ConfigError(
                         "No credentials of AWS were found. Check: 1. AWS_PROFILE, or `profile`; 2. "
                         "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; 3. the role of the machine."
                     )
-                self._base[profile] = found
+                self._base[profile] = credentials
             frozen: ReadOnlyCredentials = self._base[profile].get_frozen_credentials()
             return frozen
         except BotoCoreError as error:
@@ -161,9 +163,9 @@ def role_arn(role: str, account: str, region: str) -> str:
 
 
 def _not_assumed(arn: str, error: HeadraceError) -> AuthError:
-    found = AuthError(
+    refusal = AuthError(
         f"The role `{arn}` can't be assumed: {error}. Check: 1. that it exists in this account; 2. "
         "that its trust policy names who asks; 3. `external_id`"
     )
-    found.code = f"AssumeRole:{error.code}" if error.code else "AssumeRole"
-    return found
+    refusal.code = f"AssumeRole:{error.code}" if error.code else "AssumeRole"
+    return refusal

@@ -429,9 +429,9 @@ def is_short(request: PageRequest, info: PageInfo) -> bool:
     return info.rows == 0 or (info.rows < request.limit and info.total is not None)
 
 
-def is_capped(request: PageRequest, info: PageInfo, left: int) -> bool:
-    """Whether the page is shorter than it should be, with ``left`` rows from its first row on."""
-    return 1 < info.rows < min(request.limit, left)
+def is_capped(request: PageRequest, info: PageInfo, rows_left: int) -> bool:
+    """Whether the page is shorter than it should be, with ``rows_left`` rows from its first on."""
+    return 1 < info.rows < min(request.limit, rows_left)
 
 
 def single_pages(

@@ -65,23 +65,23 @@ def checked(
 
     def next_request(request: PageRequest, info: PageInfo) -> PageRequest | None:
         try:
-            found = function(request, info)
+            following = function(request, info)
         except Exception as error:
             raise ContractBroken(
                 f"paging `{path}` failed: {type(error).__name__}: {error}"
             ) from error
-        if found is None:
+        if following is None:
             return None
-        if not isinstance(found, PageRequest):
+        if not isinstance(following, PageRequest):
             raise ContractBroken(
-                f"paging `{path}`: expected PageRequest or None, got {type(found)}"
+                f"paging `{path}`: expected PageRequest or None, got {type(following)}"
             )
         for name, kind in _TYPES.items():
-            value = getattr(found, name)
+            value = getattr(following, name)
             if not isinstance(value, kind):
                 raise ContractBroken(
                     f"paging `{path}`: expected `{name}` to be {kind}, got {type(value).__name__}"
                 )
-        return found
+        return following
 
     return next_request

@@ -70,8 +70,10 @@ class OffsetPaging(CountedNumbers):
         if info.total is None or info.rows == 0:
             return None
         start = self.first
-        left = info.total - (request.offset or start) + start
-        sized = replace(request, limit=info.rows) if is_capped(request, info, left) else request
+        rows_left = info.total - (request.offset or start) + start
+        sized = (
+            replace(request, limit=info.rows) if is_capped(request, info, rows_left) else request
+        )
         step = self._step(sized)
         end = start + info.total - (1 if self.overlap else 0)
         offsets = range((request.offset or start) + step, end, step)

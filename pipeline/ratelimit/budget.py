@@ -101,7 +101,7 @@ class Permits:
             )
         # Holders may wait for the next window, however long: that is no reason to end.
         most_s = max(MAX_PERMIT_WAIT_S, 1.1 * self._store.limits.longest_s)
-        if waited_s > (STOPPED_S if any(one.is_stopped for one in holders) else most_s):
+        if waited_s > (STOPPED_S if any(holder.is_stopped for holder in holders) else most_s):
             raise Retryable(
                 f"No permit came free for {waited_s:.0f} s. All {whole} of the budget "
                 f"`{self._store.name}` are held by {who}. Check: 1. whether one of these processes "

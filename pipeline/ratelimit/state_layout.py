@@ -102,10 +102,10 @@ def on_new_clock(
     return new
 
 
-def merged(one: Sends, two: Sends) -> Sends:
+def merged(first: Sends, two: Sends) -> Sends:
     """The sends of both states, each once, however often they are merged."""
     main, low = (
-        sorted((Counter(a) | Counter(b)).elements()) for a, b in zip(one, two, strict=True)
+        sorted((Counter(a) | Counter(b)).elements()) for a, b in zip(first, two, strict=True)
     )
     return main, low
 

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import Apicalypse
@@ -37,11 +38,11 @@ from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.plan import reader_of, shape_of
 from pipeline.extract.position import ExtractionProgress
-from pipeline.lake.current_rows import BACK, EXTRACTED_AT, SWEPT_AT
+from pipeline.lake.current_rows import BACK, SWEPT_AT
 from pipeline.lake.parquet import encode
 from pipeline.lake.paths import sweeps_folder
 from pipeline.lake.read import current, gone_keys
-from pipeline.lake.stores.base import ObjectStore, compare_and_swap
+from pipeline.lake.stores.base import ObjectStore, StoredObject, compare_and_swap
 from pipeline.messages import RequestCounts
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
@@ -102,15 +103,15 @@ async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> Swee
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
     api_keys = await _read_keys(run, source, name, at, sent, reading)
-    found = await asyncio.to_thread(_compared, run, name, api_keys, at)
-    if found.deleted.num_rows > max(FEW_GONE, MOST_GONE * found.living):
+    comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    if comparison.deleted.num_rows > max(FEW_GONE, MOST_GONE * comparison.living):
         log.warning(
             "%s/%s: the sweep misses %s of %s keys, more than a tenth: the API may be sick; all "
             "keys are read again in %.0f s, and only those missing then, too, are recorded",
             source.source,
             name,
-            f"{found.deleted.num_rows:,}",
-            f"{found.living:,}",
+            f"{comparison.deleted.num_rows:,}",
+            f"{comparison.living:,}",
             SECOND_READING_S,
         )
         await run.sleep(SECOND_READING_S)
@@ -118,10 +119,10 @@ async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> Swee
         api_keys = (
             pa.concat_tables([api_keys, second]).group_by(api_keys.column_names).aggregate([])
         )
-        found = await asyncio.to_thread(_compared, run, name, api_keys, at)
-    await asyncio.to_thread(_record, run.lake, run.source.source, name, found, at)
-    gone, back = found.deleted.num_rows, found.back.num_rows
-    return SweepResult(name, at, api_keys.num_rows, gone, back, sent.requests)
+        comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
+    await asyncio.to_thread(_record, run.lake, run.source.source, name, comparison, at)
+    n_deleted, back = comparison.deleted.num_rows, comparison.back.num_rows
+    return SweepResult(name, at, api_keys.num_rows, n_deleted, back, sent.requests)
 
 
 async def _read_keys(
@@ -148,9 +149,11 @@ async def _read_keys(
             tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
     if not reading.contiguous:
         raise ContractBroken(
-            f"{source.source}/{name}: the sweep's keys may be incomplete: the API's count and the "
-            "rows that came do not agree, or keys went missing between one pass and the next, or "
-            f"the count is {CAP:,}, where Elasticsearch stops. Nothing is recorded as gone"
+            f"{source.source}/{name}: the sweep's keys may be incomplete. Nothing is recorded as "
+            "gone. Check: 1. whether the API's count and the rows agree; 2. whether rows move "
+            "between pages while they are read: page by the key (`kind: keyset`); 3. whether the "
+            f"count is {CAP:,}, where Elasticsearch stops; 4. with `paging: none`, whether the "
+            "page is only the first of several: if it is all, say `whole: true`"
         )
     schema = reader.schema
     for field in ContextColumns(spec).fields:
@@ -181,11 +184,13 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     none = api_keys.schema.empty_table()
     if not run.index.partitions(source, name):
         return _Compared(0, none, none)
-    gone = gone_keys(run.lake, source, name, key=keys)
+    recorded = gone_keys(run.lake, source, name, key=keys)
     back = none
-    if gone is not None:
+    if recorded is not None:
         back = (
-            gone.select(keys).cast(api_keys.schema).join(api_keys, keys=keys, join_type="left semi")
+            recorded.select(keys)
+            .cast(api_keys.schema)
+            .join(api_keys, keys=keys, join_type="left semi")
         )
     rows = current(
         run.lake,
@@ -198,22 +203,24 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     if not rows.num_rows:
         return _Compared(0, none, back)
     before = rows.filter(pc.less(rows[EXTRACTED_AT], pa.scalar(at, INSTANT)))
-    for one in lists_of(spec):
-        for column in (c for c, name in spec.value_columns.items() if name == one.prefix):
+    for value_list in lists_of(spec):
+        for column in (c for c, name in spec.value_columns.items() if name == value_list.prefix):
             kind = before[column].type
-            listed = pa.array([pa.scalar(value).cast(kind) for value in one.values or ()], kind)
+            listed = pa.array(
+                [pa.scalar(value).cast(kind) for value in value_list.values or ()], kind
+            )
             before = before.filter(pc.is_in(before[column], listed))
     lake_keys = before.select(keys).cast(api_keys.schema)
     deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
     return _Compared(lake_keys.num_rows, deleted, back)
 
 
-def _record(lake: ObjectStore, source: str, name: str, found: _Compared, at: datetime) -> None:
+def _record(lake: ObjectStore, source: str, name: str, comparison: _Compared, at: datetime) -> None:
     rows = [
         keys.append_column(
             SWEPT_AT, pa.repeat(pa.scalar(at, INSTANT), keys.num_rows)
         ).append_column(BACK, pa.repeat(pa.scalar(back), keys.num_rows))
-        for keys, back in ((found.deleted, False), (found.back, True))
+        for keys, back in ((comparison.deleted, False), (comparison.back, True))
     ]
     table = pa.concat_tables(rows, promote_options="permissive")
     if table.num_rows:
@@ -224,8 +231,42 @@ def _record(lake: ObjectStore, source: str, name: str, found: _Compared, at: dat
 def recorded_sweeps(lake: ObjectStore, source: str, name: str) -> list[str]:
     """The instants of the sweeps that have a record, as ``take_back`` takes them, oldest first."""
     folder = sweeps_folder(source, name)
-    found = (item.key.removeprefix(folder) for item in lake.list(folder))
-    return sorted(key.removesuffix(".parquet") for key in found if key.endswith(".parquet"))
+    names = (item.key.removeprefix(folder) for item in lake.list(folder))
+    return sorted(key.removesuffix(".parquet") for key in names if key.endswith(".parquet"))
+
+
+@dataclass(frozen=True)
+class SweptKeys:
+    """How many keys a sweep misses, and how many that an earlier one missed are back."""
+
+    deleted: int
+    back: int
+
+
+def keys_of_sweep(lake: ObjectStore, source: str, name: str, instant: str) -> SweptKeys:
+    """What a recorded sweep says.
+
+    :param instant: when the sweep began, as in ``recorded_sweeps``.
+    :raises ReadRefused: there is no such record.
+    """
+    record = pq.read_table(io.BytesIO(_record_of(lake, source, name, instant).body))
+    back = pc.sum(record[BACK]).as_py() or 0
+    return SweptKeys(record.num_rows - back, back)
+
+
+def _record_of(lake: ObjectStore, source: str, name: str, instant: str) -> StoredObject:
+    record = lake.get(_key_of(source, name, instant))
+    if record is None:
+        recorded = ", ".join(recorded_sweeps(lake, source, name)[-10:]) or "none"
+        raise ReadRefused(
+            f"{source}/{name} has no sweep of {instant}. Expected one of the recorded ones: "
+            f"{recorded}"
+        )
+    return record
+
+
+def _key_of(source: str, name: str, instant: str) -> str:
+    return f"{sweeps_folder(source, name)}{instant}.parquet"
 
 
 def take_back(lake: ObjectStore, source: str, name: str, instant: str) -> int:
@@ -234,12 +275,6 @@ def take_back(lake: ObjectStore, source: str, name: str, instant: str) -> int:
     :param instant: when the sweep began, as in ``recorded_sweeps``.
     :raises ReadRefused: there is no such record.
     """
-    key = f"{sweeps_folder(source, name)}{instant}.parquet"
-    found = lake.get(key)
-    if found is None:
-        there = ", ".join(recorded_sweeps(lake, source, name)[-10:]) or "none"
-        raise ReadRefused(
-            f"{source}/{name} has no sweep of {instant}. Expected one of the recorded ones: {there}"
-        )
-    lake.delete_exactly(key, found.etag)
-    return int(pq.read_metadata(io.BytesIO(found.body)).num_rows)
+    record = _record_of(lake, source, name, instant)
+    lake.delete_exactly(_key_of(source, name, instant), record.etag)
+    return int(pq.read_metadata(io.BytesIO(record.body)).num_rows)

@@ -44,28 +44,28 @@ async def winner(
     :param since: when our own attempt began: an older manifest is no winner.
     """
     for _ in range(max(1, round(patience_s / POLL_S))):
-        found = await asyncio.to_thread(_would_do, run, endpoint, partition, since)
-        if found is not None:
-            return found
+        manifest = await asyncio.to_thread(_would_do, run, endpoint, partition, since)
+        if manifest is not None:
+            return manifest
         await asyncio.sleep(POLL_S)
     return None
 
 
 def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
     source, spec = run.source, run.source.endpoints[endpoint]
-    found = run.index.fresh(source.source, endpoint, partition)
-    if found is None or not found.extracted_at:
+    manifest = run.index.fresh(source.source, endpoint, partition)
+    if manifest is None or not manifest.extracted_at:
         return None
-    if datetime.fromisoformat(found.extracted_at) < since:
+    if datetime.fromisoformat(manifest.extracted_at) < since:
         return None
     if spec.parents is not None and not spec.incremental:
         # Made from the same parents, it has their window.
         of = run.index.fresh(source.source, spec.parents.endpoint, partition)
-        same = of and found.definition == fingerprint(source, endpoint, of.generation)
-        return found if same else None
+        same = of and manifest.definition == fingerprint(source, endpoint, of.generation)
+        return manifest if same else None
     needed = min(run.calendar.ends(partition), since.replace(microsecond=0))
-    same = of_this_yaml(found.definition, source, endpoint)  # a value that it lacks is new later
-    return found if same and found.window.end >= needed else None
+    same = of_this_yaml(manifest.definition, source, endpoint)  # a value that it lacks is new later
+    return manifest if same and manifest.window.end >= needed else None
 
 
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:
@@ -90,8 +90,8 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     second = None
     if ended_early and after not in in_this_run:
         second = run.index.fresh(mine.source, mine.endpoint, after)
-    for one, other in ((first, mine), (mine, second)):
-        if one and other and (between := _between(one, other)):
+    for earlier, later in ((first, mine), (mine, second)):
+        if earlier and later and (between := _between(earlier, later)):
             raise ReadAnew(
                 f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
                 f"has read the partition beside it meanwhile, and neither has all of {between}. "

@@ -28,6 +28,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
@@ -47,7 +48,6 @@ from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.context import RunContext
-from pipeline.run.kept_rows import keeper_of
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
     AFTER_END,
@@ -56,6 +56,7 @@ from pipeline.run.staged_partition import (
     FIRST_RESPONSE,
     StagedPartition,
 )
+from pipeline.run.stale_rows import keeper_of
 from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 
@@ -333,9 +334,9 @@ class _Stager:
         if not spec.where or not batch.table.num_rows:
             return batch
         table = rows_that_meet(batch.table, spec.where, spec.columns)
-        if (gone := batch.table.num_rows - table.num_rows) == 0:
+        if (excess := batch.table.num_rows - table.num_rows) == 0:
             return batch
-        self._filtered += gone
+        self._filtered += excess
         return replace(batch, table=table, arrow_bytes=table.nbytes)
 
     def _note_ends(self, extraction: EndpointReader) -> None:
@@ -361,10 +362,10 @@ class _Stager:
     @property
     def _failures(self) -> ListFailures | None:
         """The failure policy of values; in a partition that no other follows, none may fail."""
-        found = ListFailures.of(self._spec)
-        if found is None or not self._spec.incremental or self._may_fail:
-            return found
-        return replace(found, max_failed_share=0.0, followed=True)
+        policy = ListFailures.of(self._spec)
+        if policy is None or not self._spec.incremental or self._may_fail:
+            return policy
+        return replace(policy, max_failed_share=0.0, followed=True)
 
     def _extraction(self) -> EndpointReader:
         return reader_of(
@@ -396,7 +397,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {"_extracted_at", *self._spec.added_columns}
+        added = {EXTRACTED_AT, *self._spec.added_columns}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:

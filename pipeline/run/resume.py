@@ -89,8 +89,8 @@ def open_partition(
     """
     source = run.source
     values = select_values(run, endpoint, partition, previous_in_run=previous_in_run)
-    given = values.window if values else None
-    window = given or _window(run, endpoint, partition, previous_in_run)
+    common = values.window if values else None
+    window = common or _window(run, endpoint, partition, previous_in_run)
     wanted = fingerprint(source, endpoint, values.origin if values else "")
     committed = run.index.get(source.source, endpoint, partition)
     if (
@@ -155,8 +155,8 @@ def behind_of(
     previous = calendar.previous(partition)
     earlier = [key for key in run.index.partitions(name, endpoint) if key < partition]
     near = previous if previous in earlier else earlier[-1] if earlier else None
-    found = run.index.get(name, endpoint, near) if near else None
-    return ValueWatermarks.of(found).behind_now(v.name for v in values) if found else {}
+    newest = run.index.get(name, endpoint, near) if near else None
+    return ValueWatermarks.of(newest).behind_now(v.name for v in values) if newest else {}
 
 
 def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: bool) -> Window:
@@ -170,8 +170,8 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
     before: datetime | None = None
     previous = calendar.previous(partition)
     if previous is not None and not previous_in_run:
-        found = run.index.get(run.source.source, endpoint, previous)
-        before = found.watermark_at if found else None
+        manifest = run.index.get(run.source.source, endpoint, previous)
+        before = manifest.watermark_at if manifest else None
     return incremental(
         calendar,
         partition,
@@ -192,6 +192,6 @@ def fingerprint(source: Source, endpoint: str, values: str = "") -> str:
     return f"{yaml}-{values}" if values else yaml
 
 
-def of_this_yaml(found: str, source: Source, endpoint: str) -> bool:
+def of_this_yaml(definition: str, source: Source, endpoint: str) -> bool:
     """Whether a definition is of the YAML as it is now, whatever the values were."""
-    return found.partition("-")[0] == source.definition(endpoint)
+    return definition.partition("-")[0] == source.definition(endpoint)

@@ -257,14 +257,14 @@ class StagedPartition:
 
     def _values_read(self) -> Check:
         """Whether any value was passed over: a person has to see which, and what becomes of it."""
-        found = self.extra.get("fan_out", {})
-        failed, asked = found.get("failed", 0), found.get("asked", 0)
+        summary = self.extra.get("fan_out", {})
+        failed, total = summary.get("failed", 0), summary.get("asked", 0)
         noun = "parents" if self._spec.parents else "values"
-        if lanes := found.get("lanes"):
-            return Check("values_read", not failed, lanes_in_words(found, lanes), blocking=False)
+        if lanes := summary.get("lanes"):
+            return Check("values_read", not failed, lanes_in_words(summary, lanes), blocking=False)
         if not failed:
-            return Check("values_read", True, f"{asked:,} {noun} were read", blocking=False)
-        first = found["failures"][0]
+            return Check("values_read", True, f"{total:,} {noun} were read", blocking=False)
+        first = summary["failures"][0]
         later = (
             "the next partition reads their rows from where they ended"
             if self._spec.incremental
@@ -273,7 +273,7 @@ class StagedPartition:
         return Check(
             "values_read",
             False,
-            f"{failed:,} of {asked:,} {noun} failed, and {later}; the first is "
+            f"{failed:,} of {total:,} {noun} failed, and {later}; the first is "
             f"`{first['parent']}`: {first['reason']}",
             blocking=False,
         )
@@ -365,19 +365,19 @@ class StagedPartition:
     def _warning(self, newest: Manifest | None) -> str:
         """The warning for a user, though every row is proved to be there."""
         tail = self.extra.get("tail_rows", 0)
-        said = [*self._warnings_of_times(newest), self._on_rows(newest)]
-        return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *said]))
+        sentences = [*self._warnings_of_times(newest), self._on_rows(newest)]
+        return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *sentences]))
 
     def _checks_of_times(self) -> Iterator[Check]:
         """Checks of the window: only if it could not be kept, or is not known."""
         naive = self.extra.get("naive_columns", ())
         of_cursor = [name for name in self._spec.cursors if name in naive]
         if of_cursor:
-            said = _NAIVE_CURSOR.format(_few(of_cursor))
-            yield Check("cursor_has_a_zone", False, said, blocking=False)
+            sentence = _NAIVE_CURSOR.format(_few(of_cursor))
+            yield Check("cursor_has_a_zone", False, sentence, blocking=False)
         if rows := self.counters[AFTER_END]:
-            said = _AFTER_END.format(rows, as_iso(self.window.end))
-            yield Check("window_end_is_kept", False, said, blocking=False)
+            sentence = _AFTER_END.format(rows, as_iso(self.window.end))
+            yield Check("window_end_is_kept", False, sentence, blocking=False)
 
     def _warnings_of_times(self, newest: Manifest | None) -> Iterator[str]:
         yield from (check.detail for check in self._checks_of_times())
@@ -395,8 +395,8 @@ class StagedPartition:
             return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
         if self.window.kind == "baseline":
             return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
-        gone = self._gone_values(newest) if self.window.start is not None else []
-        return _GONE_VALUES.format(_few(gone)) if gone else ""
+        missing = self._gone_values(newest) if self.window.start is not None else []
+        return _GONE_VALUES.format(_few(missing)) if missing else ""
 
     @property
     def _listed(self) -> tuple[Any, ...] | None:
@@ -409,15 +409,15 @@ class StagedPartition:
     def _value_notes(self) -> dict[str, Any]:
         if self._listed is None or self.selection is None:
             return {}
-        found = noted(
+        notes = noted(
             self.values,
             self.extra.get("failed_values", ()),
             self.selection.behind if self._spec.incremental else {},
             self.window,
         )
         summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
-        worth = found.keys() - {"version"} or summary.get("failed") or "lanes" in summary
-        return {**found, **summary} if worth else {}
+        worth = notes.keys() - {"version"} or summary.get("failed") or "lanes" in summary
+        return {**notes, **summary} if worth else {}
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""

@@ -126,16 +126,16 @@ def noted(
 
     :param failed: the names of values that were passed over.
     """
-    left = {name: behind.get(name, window.start) for name in sorted(failed)}
+    left_behind = {name: behind.get(name, window.start) for name in sorted(failed)}
     begin = {
         member: value.window.start
         for value in values
         if value.window is not None
         for member in value.members
-        if member not in left
+        if member not in left_behind
     }
-    lists = {"behind": _to_json(left), "from": _to_json(begin)}
-    return {"version": _VERSION, **{name: found for name, found in lists.items() if found}}
+    lists = {"behind": _to_json(left_behind), "from": _to_json(begin)}
+    return {"version": _VERSION, **{name: instants for name, instants in lists.items() if instants}}
 
 
 def value_gaps(first: Manifest, second: Manifest) -> list[str]:
@@ -151,9 +151,9 @@ def value_gaps(first: Manifest, second: Manifest) -> list[str]:
 
 
 def _reads(after: ValueWatermarks, name: str, watermark: datetime | None) -> bool:
-    for kept in (after.behind, after.begin):
-        if name in kept:
-            since = kept[name]
+    for instants in (after.behind, after.begin):
+        if name in instants:
+            since = instants[name]
             return since is None or (watermark is not None and since <= watermark)
     return False
 
@@ -220,30 +220,30 @@ def parents_of(run: RunContext, name: str, partition: str) -> ValueSelection:
     reading: list[Manifest] = []
 
     def read() -> ValueSelection:
-        found = look()
-        reading[:] = [found] if found else []
-        if found is None:
+        manifest = look()
+        reading[:] = [manifest] if manifest else []
+        if manifest is None:
             raise WindowRefused(
                 f"The parent `{above}` is not committed for {partition}. Materialize "
                 f"`{run.source.source}/{above}` first, or both together"
             )
-        values = _of_partition(run, name, parents, found)
-        return ValueSelection(tuple(values), found.window, found.generation)
+        values = _of_partition(run, name, parents, manifest)
+        return ValueSelection(tuple(values), manifest.window, manifest.generation)
 
     return again_if_vanished(run.lake, read, lambda: files_of(reading))
 
 
 def _of_partition(
-    run: RunContext, name: str, parents: ValueList, found: Manifest
+    run: RunContext, name: str, parents: ValueList, manifest: Manifest
 ) -> list[PartitionValue]:
     """The manifest knows columns that no row of this one partition has: then it has no values."""
-    if not found.files:
+    if not manifest.files:
         return []
     wanted = _wanted(run.source.endpoints[name], parents)
-    known = [str(column["name"]) for column in found.columns]
+    known = [str(column["name"]) for column in manifest.columns]
     for column in wanted:
         check_column(run.source.source, parents, column, known)
-    rows = key_rows(run.lake, found.files, wanted)
+    rows = key_rows(run.lake, manifest.files, wanted)
     return values_of(run.source, name, parents, rows)
 
 
@@ -256,19 +256,19 @@ def listed_values(run: RunContext, name: str) -> tuple[PartitionValue, ...]:
     with run.values_lock:
         if name not in run.values:
             endpoint = run.source.endpoints[name]
-            lists = [list(_list(run, name, one)) for one in lists_of(endpoint)]
+            lists = [list(_list(run, name, value_list)) for value_list in lists_of(endpoint)]
             run.values[name] = tuple(lists[0] if len(lists) == 1 else product_of(lists))
         return run.values[name]
 
 
-def _list(run: RunContext, name: str, one: ValueList) -> Iterator[PartitionValue]:
-    if one.endpoint is None:
-        yield from written_values(one)
+def _list(run: RunContext, name: str, value_list: ValueList) -> Iterator[PartitionValue]:
+    if value_list.endpoint is None:
+        yield from written_values(value_list)
         return
-    source, above = run.source.source, one.endpoint
+    source, above = run.source.source, value_list.endpoint
     if not run.index.partitions(source, above):
         raise WindowRefused(
-            f"`{above}`, whose rows are the values of `{one.prefix}`, is not committed yet. "
+            f"`{above}`, whose rows are the values of `{value_list.prefix}`, is not committed yet. "
             f"Materialize `{source}/{above}` first, or both together"
         )
     endpoint = run.source.endpoints[above]
@@ -277,32 +277,40 @@ def _list(run: RunContext, name: str, one: ValueList) -> Iterator[PartitionValue
     except ReadRefused as error:
         raise ContractBroken(str(error)) from None
     if rows.num_rows:
-        for column in _wanted(run.source.endpoints[name], one):
-            check_column(source, one, column, rows.column_names)
-    yield from values_of(run.source, name, one, rows)
+        for column in _wanted(run.source.endpoints[name], value_list):
+            check_column(source, value_list, column, rows.column_names)
+    yield from values_of(run.source, name, value_list, rows)
 
 
 # ---- from rows to values
 
 
-def _wanted(endpoint: Endpoint, one: ValueList) -> list[str]:
+def _wanted(endpoint: Endpoint, value_list: ValueList) -> list[str]:
     """The columns of another endpoint's rows that are needed."""
-    paths = [one.column, *used_columns(endpoint, one.prefix), *(one.where or {})]
+    paths = [
+        value_list.column,
+        *used_columns(endpoint, value_list.prefix),
+        *(value_list.where or {}),
+    ]
     return list(dict.fromkeys(path.partition(".")[0] for path in paths))
 
 
-def check_column(source: str, one: ValueList, column: str, known: Sequence[str]) -> None:
+def check_column(source: str, value_list: ValueList, column: str, known: Sequence[str]) -> None:
     """:raises ContractBroken: the rows have no such column."""
     if column in known:
         return
-    key = "parents" if one.prefix == "parent" else one.prefix
-    said = f"{key}.column is `{column}`" if column == one.column else f"`{key}` uses `{column}`"
+    key = "parents" if value_list.prefix == "parent" else value_list.prefix
+    is_value = column == value_list.column
+    clause = f"{key}.column is `{column}`" if is_value else f"`{key}` uses `{column}`"
     raise ContractBroken(
-        f"{said}, expected a column of `{source}/{one.endpoint}`: one of {', '.join(known)}"
+        f"{clause}, expected a column of `{source}/{value_list.endpoint}`: "
+        f"one of {', '.join(known)}"
     )
 
 
-def values_of(source: Source, name: str, one: ValueList, rows: pa.Table) -> list[PartitionValue]:
+def values_of(
+    source: Source, name: str, value_list: ValueList, rows: pa.Table
+) -> list[PartitionValue]:
     """Each different value of the rows once, in order, with the other columns that are used.
 
     Rows without a value are left out.
@@ -312,55 +320,58 @@ def values_of(source: Source, name: str, one: ValueList, rows: pa.Table) -> list
     if not rows.num_rows:
         return []
     endpoint = source.endpoints[name]
-    column = rows[one.column]
-    _check_values(source, endpoint, one, column)
+    column = rows[value_list.column]
+    _check_values(source, endpoint, value_list, column)
     rows = rows.filter(column.is_valid())
-    if one.where:
+    if value_list.where:
         rows = rows.filter(
-            pa.array([meets(row, one.where) for row in rows.to_pylist()], pa.bool_())
+            pa.array([meets(row, value_list.where) for row in rows.to_pylist()], pa.bool_())
         )
-    used = used_columns(endpoint, one.prefix)
+    used = used_columns(endpoint, value_list.prefix)
     if not used:
-        plain = _ordered(rows[one.column])
-        return [_value(one, value, {}, (value,)) for value in plain]
-    names = list(dict.fromkeys(path.partition(".")[0] for path in (one.column, *used)))
-    told_apart = _told_apart(source.endpoints[str(one.endpoint)], one, used)
-    found: dict[tuple[Any, ...], PartitionValue] = {}
+        plain = _ordered(rows[value_list.column])
+        return [_value(value_list, value, {}, (value,)) for value in plain]
+    names = list(dict.fromkeys(path.partition(".")[0] for path in (value_list.column, *used)))
+    told_apart = _told_apart(source.endpoints[str(value_list.endpoint)], value_list, used)
+    by_identity: dict[tuple[Any, ...], PartitionValue] = {}
     for row in rows.select(names).to_pylist():
         fields = {path: member(row, path) for path in used}
-        value = _plain(row[one.column])
+        value = _plain(row[value_list.column])
         identity = (value, *(fields[path] for path in told_apart))
-        found.setdefault(tuple(map(str, identity)), _value(one, value, fields, identity))
-    return sorted(found.values(), key=lambda each: (_order(each.value), each.name))
+        by_identity.setdefault(
+            tuple(map(str, identity)), _value(value_list, value, fields, identity)
+        )
+    return sorted(by_identity.values(), key=lambda each: (_order(each.value), each.name))
 
 
-def _told_apart(above: Endpoint, one: ValueList, used: Sequence[str]) -> tuple[str, ...]:
+def _told_apart(above: Endpoint, value_list: ValueList, used: Sequence[str]) -> tuple[str, ...]:
     """The other columns by which two rows with one value are two: those of the key, if all of it is
     used, since then the rest follows from it.
     """
-    by_key = set(above.key) <= {one.column, *used}
-    return tuple(n for n in used if n != one.column and (n in above.key or not by_key))
+    by_key = set(above.key) <= {value_list.column, *used}
+    return tuple(n for n in used if n != value_list.column and (n in above.key or not by_key))
 
 
 def _value(
-    one: ValueList, value: Value, fields: Mapping[str, Any], identity: Sequence[Any]
+    value_list: ValueList, value: Value, fields: Mapping[str, Any], identity: Sequence[Any]
 ) -> PartitionValue:
     name = str(value) if len(identity) == 1 else json.dumps([str(part) for part in identity])
-    known = {one.prefix: value, **{f"{one.prefix}.{n}": v for n, v in fields.items()}}
+    known = {value_list.prefix: value, **{f"{value_list.prefix}.{n}": v for n, v in fields.items()}}
     return PartitionValue(name, value, known, (name,))
 
 
 def _check_values(
-    source: Source, endpoint: Endpoint, one: ValueList, column: pa.ChunkedArray
+    source: Source, endpoint: Endpoint, value_list: ValueList, column: pa.ChunkedArray
 ) -> None:
-    of, key = f"`{source.source}/{one.endpoint}`", one.prefix
-    key = "parents" if key == "parent" else key
+    prefix, name = value_list.prefix, value_list.column
+    above = f"{source.source}/{value_list.endpoint}"
+    key = "parents" if prefix == "parent" else prefix
     if pa.types.is_nested(column.type):
         raise ContractBroken(
-            f"{key}.column `{one.column}` of {of} is "
+            f"{key}.column `{name}` of `{above}` is "
             f"{column.type}, expected single values. Declare the member that goes into "
-            f"{{{one.prefix}}} as a column, e.g. {one.column}_id: {{type: int64, path: "
-            f"{one.column}.id}}"
+            f"{{{prefix}}} as a column, e.g. {name}_id: {{type: int64, path: "
+            f"{name}.id}}"
         )
     group = endpoint.parents.group if endpoint.parents else endpoint.each and endpoint.each.group
     if not group or group == 1 or pa.types.is_integer(column.type):
@@ -369,7 +380,7 @@ def _check_values(
     split = next((text for text in texts if "," in text), None)
     if split is not None:
         raise ContractBroken(
-            f"{key}.group joins the values of `{source.source}/{one.endpoint}.{one.column}` by "
+            f"{key}.group joins the values of `{above}.{name}` by "
             f"commas, and {cut(split, _LONGEST_QUOTE)!r} has one, so that the API would read "
             "two values. Set one: 1. group: 1; 2. a column without commas"
         )

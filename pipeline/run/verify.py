@@ -32,12 +32,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.decode.types import INSTANT, instants
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
 from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.shared_keys import shared_key_error
-from pipeline.lake.current_rows import EXTRACTED_AT
 from pipeline.lake.manifest import ManifestFile
 from pipeline.lake.read import key_rows, tables_of
 from pipeline.lake.stores.base import ObjectStore
@@ -91,22 +91,24 @@ def settle_shared_keys(
     :param hint: what to do where the key does not tell rows apart.
     :raises ContractBroken: rows of one key differ, and no cursor tells which is the latest.
     """
-    found = _candidates(lake, files, key, cursor)
-    if not len(found.rows):
+    candidates = _candidates(lake, files, key, cursor)
+    if not len(candidates.rows):
         return SettledKeys(files)
-    last = np.append(found.group[1:] != found.group[:-1], True)
+    last = np.append(candidates.group[1:] != candidates.group[:-1], True)
     size = int(last.sum())
-    newest = found.cursor[last][found.group] == found.cursor
+    newest = candidates.cursor[last][candidates.group] == candidates.cursor
     at_newest = np.unique(
-        np.stack([found.group[newest], found.digest[newest].view(np.int64)]), axis=1
+        np.stack([candidates.group[newest], candidates.digest[newest].view(np.int64)]), axis=1
     )
     unclear = np.flatnonzero(np.bincount(at_newest[0], minlength=size) > 1)
     if len(unclear):
-        _refuse_unless_reread(lake, files, key, found, unclear, reread, hint)
-    distinct = np.unique(np.stack([found.group, found.digest.view(np.int64)]), axis=1).shape[1]
-    dropped = np.sort(found.rows[~last])
-    left = _without(lake, files, dropped, rewrite)
-    return SettledKeys(left, len(found.rows) - distinct, distinct - size)
+        _refuse_unless_reread(lake, files, key, candidates, unclear, reread, hint)
+    distinct = np.unique(
+        np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1
+    ).shape[1]
+    dropped = np.sort(candidates.rows[~last])
+    files_left = _without(lake, files, dropped, rewrite)
+    return SettledKeys(files_left, len(candidates.rows) - distinct, distinct - size)
 
 
 def _candidates(
@@ -127,8 +129,8 @@ def _candidates(
     cursors = np.full(len(rows), _NO_CURSOR)
     if cursor is not None:
         cursors = _whole(pc.cast(table[cursor].take(pa.array(rows)), INSTANT))
-    came = _whole(table[EXTRACTED_AT].take(pa.array(rows)))
-    by = np.lexsort((rows, came, cursors, group))
+    extracted_at = _whole(table[EXTRACTED_AT].take(pa.array(rows)))
+    by = np.lexsort((rows, extracted_at, cursors, group))
     rows, group, cursors = rows[by], group[by], cursors[by]
     return _Candidates(rows, group, cursors, _digests(lake, files, rows))
 
@@ -142,10 +144,10 @@ def _digests(lake: ObjectStore, files: Sequence[ManifestFile], rows: Numbers) ->
     digests = np.zeros(len(rows), np.uint64)
     first = 0
     for file, read in zip(files, tables_of(lake, files), strict=True):
-        here = (rows >= first) & (rows < first + file.rows)
-        if here.any():
-            table = read().take(pa.array(rows[here] - first))
-            digests[here] = row_digests(table, _compared(table))
+        in_file = (rows >= first) & (rows < first + file.rows)
+        if in_file.any():
+            table = read().take(pa.array(rows[in_file] - first))
+            digests[in_file] = row_digests(table, _compared(table))
         first += file.rows
     return digests
 
@@ -158,20 +160,20 @@ def _refuse_unless_reread(
     lake: ObjectStore,
     files: Sequence[ManifestFile],
     key: Sequence[str],
-    found: _Candidates,
+    candidates: _Candidates,
     unclear: Numbers,
     reread: Digests,
     hint: str,
 ) -> None:
     """:raises ContractBroken: with two rows of a key that were not one row, read twice."""
-    firsts = found.rows[np.searchsorted(found.group, unclear)]
+    firsts = candidates.rows[np.searchsorted(candidates.group, unclear)]
     known = np.isin(row_digests(_rows(lake, files, firsts), key), reread)
     if known.all():
         return
     group = unclear[int(np.flatnonzero(~known)[0])]
-    numbers = np.flatnonzero(found.group == group)
-    other = numbers[found.digest[numbers] != found.digest[numbers[-1]]][-1]
-    pair = _rows(lake, files, found.rows[[other, numbers[-1]]])
+    numbers = np.flatnonzero(candidates.group == group)
+    other = numbers[candidates.digest[numbers] != candidates.digest[numbers[-1]]][-1]
+    pair = _rows(lake, files, candidates.rows[[other, numbers[-1]]])
     raise shared_key_error(pair.drop_columns([EXTRACTED_AT]), key, len(unclear), hint)
 
 
@@ -181,10 +183,10 @@ def _rows(lake: ObjectStore, files: Sequence[ManifestFile], numbers: Numbers) ->
     places: list[Numbers] = []
     first = 0
     for file, read in zip(files, tables_of(lake, files), strict=True):
-        here = np.flatnonzero((numbers >= first) & (numbers < first + file.rows))
-        if len(here):
-            parts.append(read().take(pa.array(numbers[here] - first)))
-            places.append(here)
+        in_file = np.flatnonzero((numbers >= first) & (numbers < first + file.rows))
+        if len(in_file):
+            parts.append(read().take(pa.array(numbers[in_file] - first)))
+            places.append(in_file)
         first += file.rows
     return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
 
@@ -193,18 +195,18 @@ def _without(
     lake: ObjectStore, files: Sequence[ManifestFile], dropped: Numbers, rewrite: Rewrite
 ) -> list[ManifestFile]:
     """The files, of which those that lose rows are written anew."""
-    left: list[ManifestFile] = []
+    files_left: list[ManifestFile] = []
     first = 0
     for index, (file, read) in enumerate(zip(files, tables_of(lake, files, own=True), strict=True)):
-        here = dropped[(dropped >= first) & (dropped < first + file.rows)] - first
+        in_file = dropped[(dropped >= first) & (dropped < first + file.rows)] - first
         first += file.rows
-        if not len(here):
-            left.append(file)
+        if not len(in_file):
+            files_left.append(file)
             continue
         keep = np.ones(file.rows, np.bool_)
-        keep[here] = False
-        left.append(rewrite(index, read().filter(pa.array(keep))))
-    return left
+        keep[in_file] = False
+        files_left.append(rewrite(index, read().filter(pa.array(keep))))
+    return files_left
 
 
 KeyRange = tuple[Any, Any]
@@ -235,12 +237,14 @@ class DroppedRows:
     older_versions: int = 0
 
     def __str__(self) -> str:
-        said = []
+        clauses = []
         if self.duplicates:
-            said.append(f"{self.duplicates:,} duplicates dropped, equal in all columns")
+            clauses.append(f"{self.duplicates:,} duplicates dropped, equal in all columns")
         if self.older_versions:
-            said.append(f"{self.older_versions:,} older versions of rows dropped, the latest kept")
-        return "".join(f"; {each}" for each in said)
+            clauses.append(
+                f"{self.older_versions:,} older versions of rows dropped, the latest kept"
+            )
+        return "".join(f"; {each}" for each in clauses)
 
 
 _UNPROVED: Final = (

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.base import Decoder
 from pipeline.decode.types import INSTANT
@@ -161,8 +162,8 @@ class RowBuffer:
     @property
     def is_full(self) -> bool:
         """By its rows or its age; or the run holds too much, and this batch no less than most."""
-        buffered, here = self._buffered, self._arrow_bytes + self._file_bytes
-        largest = buffered.over_limit and here * buffered.batches >= buffered.bytes
+        buffered, own_bytes = self._buffered, self._arrow_bytes + self._file_bytes
+        largest = buffered.over_limit and own_bytes * buffered.batches >= buffered.bytes
         old = bool(self.rows) and self._clock() - self._began >= MAX_S
         return self.rows >= self._max_rows or old or largest
 
@@ -347,9 +348,9 @@ class PartitionWriter:
             )
 
     def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
-        stamps = table["_extracted_at"]
-        rows = self._reader.conform(table.drop_columns(["_extracted_at"]), schema)
-        return rows.append_column("_extracted_at", stamps)
+        stamps = table[EXTRACTED_AT]
+        rows = self._reader.conform(table.drop_columns([EXTRACTED_AT]), schema)
+        return rows.append_column(EXTRACTED_AT, stamps)
 
     def schema_of(self, columns: pa.Schema) -> pa.Schema:
         """The schema as it lands: what the reader does not know of comes last."""
@@ -357,4 +358,4 @@ class PartitionWriter:
             columns = columns.append(field)
         if self._spec.cursor == FIRST_CURSOR:
             columns = columns.append(pa.field(FIRST_CURSOR, INSTANT))
-        return columns.append(pa.field("_extracted_at", INSTANT))
+        return columns.append(pa.field(EXTRACTED_AT, INSTANT))

@@ -54,10 +54,10 @@ class _Converter:
     def converted(self) -> Converted:
         for stream in self.manifest.streams:
             self.listed[self.stream_name(stream)] = self.draft_of(stream).name
-        for one in self.manifest.dynamic:
-            name = str(one.get("name") or "dynamic_streams")
+        for dynamic in self.manifest.dynamic:
+            name = str(dynamic.get("name") or "dynamic_streams")
             draft = Draft(plain(name), name, self.settings)
-            draft.need("dynamic", "dynamic_streams", one.get("type"))
+            draft.need("dynamic", "dynamic_streams", dynamic.get("type"))
             self.drafts[name] = draft
             self.listed[name] = draft.name
         self.place()
@@ -136,11 +136,11 @@ class _Converter:
     def types_of(self, draft: Draft, stream: Component) -> dict[str, str]:
         loader = stream.get("schema_loader") or {}
         loaders = loader if isinstance(loader, list) else [loader]
-        for one in loaders:
-            if "class_name" in one:
+        for schema_loader in loaders:
+            if "class_name" in schema_loader:
                 draft.doubt("the schema is Python of the connector's own: columns are inferred")
-            elif one.get("type") == "InlineSchemaLoader":
-                schema = one.get("schema")
+            elif schema_loader.get("type") == "InlineSchemaLoader":
+                schema = schema_loader.get("schema")
                 named = schema.get("properties") if isinstance(schema, dict) else None
                 draft.schema_names = frozenset(map(str, named or ()))
                 return column_types(schema)
@@ -156,12 +156,12 @@ class _Converter:
     def key(self, draft: Draft, stream: Component) -> None:
         raw = stream.get("primary_key")
         parts = raw if isinstance(raw, list) else [raw] if raw else []
-        flat = [part for one in parts for part in (one if isinstance(one, list) else [one])]
-        nested = any(isinstance(one, list) and len(one) > 1 for one in parts)
-        names = [str(text_of(draft, one, "primary_key")) for one in flat if one]
+        flat = [part for item in parts for part in (item if isinstance(item, list) else [item])]
+        nested = any(isinstance(item, list) and len(item) > 1 for item in parts)
+        names = [str(text_of(draft, item, "primary_key")) for item in flat if item]
         if nested:
             names = [
-                ".".join(map(str, one)) if isinstance(one, list) else str(one) for one in parts
+                ".".join(map(str, item)) if isinstance(item, list) else str(item) for item in parts
             ]
         if not names:
             draft.data["key"] = "none"
@@ -203,15 +203,15 @@ class _Converter:
 
     def place(self) -> None:
         """One base URL and one auth for all; those with others need an ability."""
-        drafts = [one for one in self.drafts.values() if one.base_url]
+        drafts = [other for other in self.drafts.values() if other.base_url]
         for draft in drafts:
             whole = re.match(r"(https?://[^/{}]+)/*(.*)", str(draft.data.get("path") or ""))
             if whole:
                 draft.base_url, draft.data["path"] = whole.groups()
-        origins = Counter(_origin(one.base_url) for one in drafts)
+        origins = Counter(_origin(other.base_url) for other in drafts)
         self.origin = origins.most_common(1)[0][0] if origins else ""
-        mine = [one for one in drafts if _origin(one.base_url) == self.origin]
-        bases = {_base(one.base_url) for one in mine}
+        mine = [other for other in drafts if _origin(other.base_url) == self.origin]
+        bases = {_base(other.base_url) for other in mine}
         self.base = bases.pop() if len(bases) == 1 else self.origin
         for draft in drafts:
             path = str(draft.data.get("path") or "")
@@ -223,8 +223,8 @@ class _Converter:
                 inner = _base(draft.base_url)[len(self.base) :].strip("/")
                 joined = "/".join(part for part in (inner, path.lstrip("/")) if part)
                 draft.data["path"] = joined
-        auth.spread([one for one in drafts if not _auth_needs(one)])
-        auths = Counter(repr(one.auth) for one in drafts if not _auth_needs(one))
+        auth.spread([other for other in drafts if not _auth_needs(other)])
+        auths = Counter(repr(other.auth) for other in drafts if not _auth_needs(other))
         self.auth = auths.most_common(1)[0][0] if auths else "{}"
         for draft in drafts:
             if repr(draft.auth) != self.auth and not _auth_needs(draft):
@@ -236,26 +236,26 @@ class _Converter:
             "base_url": self.base,
             "start": f"${{{self.settings.variable(('start',))}}}",
         }
-        kept = {name: d for name, d in self.drafts.items() if not self.reasons(d)}
-        auth_of = next((d.auth for d in kept.values() if repr(d.auth) == self.auth), {})
+        loaded = {name: d for name, d in self.drafts.items() if not self.reasons(d)}
+        auth_of = next((d.auth for d in loaded.values() if repr(d.auth) == self.auth), {})
         if auth_of:
             data["auth"] = auth_of
         requesters = [
             (stream.get("retriever") or {}).get("requester") or {}
             for stream in self.manifest.streams
-            if self.stream_name(stream) in kept
+            if self.stream_name(stream) in loaded
         ]
         for stream in self.manifest.streams:
-            draft = kept.get(self.stream_name(stream))
+            draft = loaded.get(self.stream_name(stream))
             requester = (stream.get("retriever") or {}).get("requester") or {}
             if draft is not None:
                 own, doubts = errors.ignored(requester)
                 draft.data |= {"answers": own} if own else {}
                 for doubt in doubts:
                     draft.doubt(doubt)
-        limits, left = errors.limits(requesters, self.manifest.budget)
+        limits, left_out = errors.limits(requesters, self.manifest.budget)
         if self.manifest.newer:
-            left.append(
+            left_out.append(
                 f"the manifest is of version {self.manifest.newer}, and those up to {NEWEST} are "
                 "known here: a component may mean something else"
             )
@@ -264,37 +264,37 @@ class _Converter:
             data["limits"] = limits
         if answers:
             data["answers"] = answers
-        data["endpoints"] = {d.name: endpoint_of(d) for d in kept.values()}
+        data["endpoints"] = {d.name: endpoint_of(d) for d in loaded.values()}
         return Converted(
             self.settings.source,
             data,
             self.settings,
-            {name: at for name, at in self.listed.items() if name in kept},
-            {name: self.reasons(self.drafts[name]) for name in self.listed if name not in kept},
-            {d.name: d.omitted for d in kept.values() if d.omitted},
-            {d.name: d.doubts for d in kept.values()},
-            [*left, *more],
+            {name: at for name, at in self.listed.items() if name in loaded},
+            {name: self.reasons(self.drafts[name]) for name in self.listed if name not in loaded},
+            {d.name: d.omitted for d in loaded.values() if d.omitted},
+            {d.name: d.doubts for d in loaded.values()},
+            [*left_out, *more],
         )
 
     def reasons(self, draft: Draft) -> list[Need]:
         """What is lacking, of the endpoint and of those above it."""
         return list(dict.fromkeys(self._reasons(draft, set())))
 
-    def _reasons(self, draft: Draft, seen: set[str]) -> Iterator[Need]:
-        if draft.name in seen:
+    def _reasons(self, draft: Draft, visited: set[str]) -> Iterator[Need]:
+        if draft.name in visited:
             return
         yield from lacking(draft.needs, self.known)
         of = draft.data.get("parents") or draft.data.get("each") or {}
         above = {of["endpoint"]} if "endpoint" in of else set()
         if not above and isinstance(of, dict):
             above = {
-                one["endpoint"]
-                for one in of.values()
-                if isinstance(one, dict) and "endpoint" in one
+                part["endpoint"]
+                for part in of.values()
+                if isinstance(part, dict) and "endpoint" in part
             }
         for other in self.drafts.values():
             if other.name in above:
-                yield from self._reasons(other, {*seen, draft.name})
+                yield from self._reasons(other, {*visited, draft.name})
 
 
 def _is_computed(need: Need | None) -> bool:
@@ -310,8 +310,8 @@ def _auth_needs(draft: Draft) -> bool:
 
 
 def _origin(url: str) -> str:
-    found = re.match(r"(https?://[^/]+|\$\{[^}]*\}[^/]*)", url)
-    return found.group(1) if found else url
+    match = re.match(r"(https?://[^/]+|\$\{[^}]*\}[^/]*)", url)
+    return match.group(1) if match else url
 
 
 def _base(url: str) -> str:

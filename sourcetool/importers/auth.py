@@ -29,10 +29,10 @@ def authenticate(draft: Draft, authenticator: Component | None) -> None:
 
 def spread(drafts: list[Draft]) -> None:
     """Keys that differ between endpoints go into their headers, where all of them are such keys."""
-    headers = [_as_header(one.auth) for one in drafts]
-    several = len({repr(one.auth) for one in drafts}) > 1
+    headers = [_as_header(keyed.auth) for keyed in drafts]
+    several = len({repr(keyed.auth) for keyed in drafts}) > 1
     if not several or any(
-        one.auth and header is None for one, header in zip(drafts, headers, strict=True)
+        keyed.auth and header is None for keyed, header in zip(drafts, headers, strict=True)
     ):
         return
     for draft, header in zip(drafts, headers, strict=True):
@@ -72,16 +72,16 @@ def _api_key(draft: Draft, component: Component) -> None:
         return
     token = _text(draft, component, "api_token")
     named = str(text_of(draft, name, "ApiKeyAuthenticator"))
-    found: dict[str, Any] = {"kind": "api_key"}
+    auth: dict[str, Any] = {"kind": "api_key"}
     if place == "request_parameter":
-        found["place"] = "query"
-    found["name"] = named
+        auth["place"] = "query"
+    auth["name"] = named
     prefix, dollar, rest = token.partition("${")
     if dollar and prefix:
-        found["prefix"] = prefix
+        auth["prefix"] = prefix
         token = dollar + rest
-    found["key"] = token
-    draft.auth = found
+    auth["key"] = token
+    draft.auth = auth
 
 
 def _key_in_body(draft: Draft, component: Component, place: str, name: str) -> None:
@@ -119,18 +119,20 @@ def _oauth(draft: Draft, component: Component) -> None:
     name = component.get("access_token_name") or "access_token"
     if name != "access_token":
         draft.need("auth_token_name", "OAuthAuthenticator", name)
-    found: dict[str, Any] = {
+    auth: dict[str, Any] = {
         "kind": "oauth2_client_credentials" if client else "oauth2_refresh_token",
         "token_url": _text(draft, component, "token_refresh_endpoint"),
     }
     for member in ("client_id", "client_secret") + (() if client else ("refresh_token",)):
-        found[member] = _needed(draft, component, member)
+        auth[member] = _needed(draft, component, member)
     if rotates:
         how = "a folder of this user alone: each refresh token is good once, the next is kept there"
-        found["token_folder"] = draft.settings.derived("token_folder", how)
+        auth["token_folder"] = draft.settings.derived("token_folder", how)
     if scopes := component.get("scopes"):
-        joined = " ".join(str(text_of(draft, one, "OAuthAuthenticator.scopes")) for one in scopes)
-        found["scope"] = joined
+        joined = " ".join(
+            str(text_of(draft, scope, "OAuthAuthenticator.scopes")) for scope in scopes
+        )
+        auth["scope"] = joined
     params = {
         str(name): str(text_of(draft, raw, "OAuthAuthenticator.refresh_request_body"))
         for name, raw in (component.get("refresh_request_body") or {}).items()
@@ -138,10 +140,10 @@ def _oauth(draft: Draft, component: Component) -> None:
     if client and grant != "client_credentials":
         params["grant_type"] = str(text_of(draft, grant, "OAuthAuthenticator.grant_type"))
     if params:
-        found["params"] = params
+        auth["params"] = params
     if component.get("refresh_request_headers"):
         draft.need("auth_computed", "OAuthAuthenticator.refresh_request_headers")
-    draft.auth = found
+    draft.auth = auth
 
 
 def _login(draft: Draft, component: Component) -> None:
@@ -181,34 +183,34 @@ _SENT = (
 
 def _sent_by_login(draft: Draft, requester: Component) -> dict[str, Any]:
     """What a login sends, by the YAML's names."""
-    found: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     for member, part in _SENT:
-        given = requester.get(member)
-        if given and not isinstance(given, dict):
+        member_value = requester.get(member)
+        if member_value and not isinstance(member_value, dict):
             draft.need("auth_login", "SessionTokenAuthenticator.login_requester", member)
-        elif given:
-            found[part] = {
+        elif member_value:
+            request[part] = {
                 str(name): str(text_of(draft, raw, "login_requester"))
-                for name, raw in given.items()
+                for name, raw in member_value.items()
             }
     inner = requester.get("authenticator") or {}
     kind = inner.get("type", "NoAuth")
     if kind == "BasicHttpAuthenticator":
-        found["username"] = _needed(draft, inner, "username")
-        found["password"] = _text(draft, inner, "password")
+        request["username"] = _needed(draft, inner, "username")
+        request["password"] = _text(draft, inner, "password")
     elif kind == "BearerAuthenticator":
         token = _needed(draft, inner, "api_token")
-        found.setdefault("headers", {})["Authorization"] = f"Bearer {token}"
+        request.setdefault("headers", {})["Authorization"] = f"Bearer {token}"
     elif kind == "ApiKeyAuthenticator" and (inner.get("inject_into") or {}).get(
         "inject_into", "header"
     ) in ("header", "request_parameter"):
         option = inner.get("inject_into") or {}
         part = "params" if option.get("inject_into") == "request_parameter" else "headers"
         name = str(option.get("field_name") or inner.get("header") or "Authorization")
-        found.setdefault(part, {})[name] = _needed(draft, inner, "api_token")
+        request.setdefault(part, {})[name] = _needed(draft, inner, "api_token")
     elif kind != "NoAuth":
         draft.need("auth_login", "SessionTokenAuthenticator.login_requester", kind)
-    return found
+    return request
 
 
 def _legacy_login(draft: Draft, component: Component) -> None:
@@ -232,7 +234,7 @@ def _selective(draft: Draft, component: Component) -> None:
     path = ".".join(map(str, component.get("authenticator_selection_path") or []))
     best: Draft | None = None
     chosen = ""
-    for name, one in choices.items():
+    for name, choice in choices.items():
         trial = Draft(
             draft.name,
             draft.component,
@@ -241,7 +243,7 @@ def _selective(draft: Draft, component: Component) -> None:
             known=draft.known,
         )
         trial.base_url = draft.base_url
-        authenticate(trial, one)
+        authenticate(trial, choice)
         if best is None or len(trial.needs) < len(best.needs):
             best, chosen = trial, str(name)
     if best is None:

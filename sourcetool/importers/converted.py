@@ -33,16 +33,16 @@ class Converted:
 
     def leave_out(self, endpoint: str, reason: Need) -> None:
         """Take an endpoint out again, and all that has it for a parent."""
-        gone = set(self._with_children(endpoint))
-        for name in gone:
+        removed = set(self._with_children(endpoint))
+        for name in removed:
             self.data["endpoints"].pop(name, None)
-        for stream in [s for s, at in self.streams.items() if at in gone]:
+        for stream in [s for s, at in self.streams.items() if at in removed]:
             del self.streams[stream]
             self.left_out[stream] = [reason]
 
     def _with_children(self, endpoint: str) -> Iterator[str]:
         yield endpoint
-        for name, said in self.data["endpoints"].items():
-            of = said.get("parents") or said.get("each") or {}
+        for name, members in self.data["endpoints"].items():
+            of = members.get("parents") or members.get("each") or {}
             if isinstance(of, dict) and of.get("endpoint") == endpoint and name != endpoint:
                 yield from self._with_children(name)

@@ -49,19 +49,19 @@ def parse_curl(command: str) -> RequestSample:
     if not words or words[0].rpartition("/")[2] != "curl":
         word = words[0] if words and re.fullmatch(r"[a-z]{1,12}", words[0]) else "something else"
         raise ConfigError(f"expected a command that begins with curl, got {word!r}")
-    said: dict[str, list[str]] = {}
+    options: dict[str, list[str]] = {}
     flags: set[str] = set()
     rest = iter(words[1:])
     for word in rest:
         name, value = _option(word)
         if not word.startswith("-") or word == "-":
-            said.setdefault("url", []).append(word)
+            options.setdefault("url", []).append(word)
         elif name in _VALUE or name in _PASSED_OVER:
             value = next(rest, "") if value is None else value
-            said.setdefault(_VALUE.get(name, "passed over"), []).append(value)
+            options.setdefault(_VALUE.get(name, "passed over"), []).append(value)
         else:
             flags.add(name)
-    return _sample(said, flags)
+    return _sample(options, flags)
 
 
 def _option(word: str) -> tuple[str, str | None]:
@@ -73,11 +73,11 @@ def _option(word: str) -> tuple[str, str | None]:
     return word, None
 
 
-def _sample(said: dict[str, list[str]], flags: set[str]) -> RequestSample:
-    urls = said.get("url", [])
+def _sample(options: dict[str, list[str]], flags: set[str]) -> RequestSample:
+    urls = options.get("url", [])
     if len(urls) != 1:
         raise ConfigError(f"expected one URL in the curl command, found {len(urls)}")
-    if "refused" in said:
+    if "refused" in options:
         raise ConfigError(
             "the curl command sends a file or a multipart form, which no YAML can say"
         )
@@ -87,30 +87,30 @@ def _sample(said: dict[str, list[str]], flags: set[str]) -> RequestSample:
             f"expected a URL that starts with http:// or https://, got {without_credentials(url)!r}"
         )
     headers = {}
-    for line in said.get("header", []):
+    for line in options.get("header", []):
         name, colon, value = line.partition(":")
         if colon:
             headers[name.strip()] = value.strip()
-    if "bearer" in said:
-        headers["Authorization"] = f"Bearer {said['bearer'][-1]}"
-    if "user" in said:
-        headers["Authorization"] = f"Basic {b64encode(said['user'][-1].encode()).decode()}"
-    if "cookie" in said:
-        headers["Cookie"] = said["cookie"][-1]
-    data = [*said.get("data", []), *map(_encoded, said.get("urlencode", []))]
-    body = "&".join(data) if data else "".join(said.get("json", [])) or None
+    if "bearer" in options:
+        headers["Authorization"] = f"Bearer {options['bearer'][-1]}"
+    if "user" in options:
+        headers["Authorization"] = f"Basic {b64encode(options['user'][-1].encode()).decode()}"
+    if "cookie" in options:
+        headers["Cookie"] = options["cookie"][-1]
+    data = [*options.get("data", []), *map(_encoded, options.get("urlencode", []))]
+    body = "&".join(data) if data else "".join(options.get("json", [])) or None
     if body and body.startswith("@"):
         raise ConfigError(f"the body is the file {body[1:]}: put its text into the command instead")
-    if flags & {"-G", "--get"} or "query" in said:
-        more = "&".join([*(data if flags & {"-G", "--get"} else []), *said.get("query", [])])
+    if flags & {"-G", "--get"} or "query" in options:
+        more = "&".join([*(data if flags & {"-G", "--get"} else []), *options.get("query", [])])
         url = f"{url}{'&' if '?' in url else '?'}{more}"
         body = None if flags & {"-G", "--get"} else body
-    method = said.get("method", ["POST" if body else "GET"])[-1].upper()
+    method = options.get("method", ["POST" if body else "GET"])[-1].upper()
     if method not in ("GET", "POST"):
         raise ConfigError(f"expected a GET or a POST, got {method}: no YAML can say another method")
     sample = RequestSample(method, url, headers)
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
-    with_body(sample, body, "json" if "json" in said else kind.lower())
+    with_body(sample, body, "json" if "json" in options else kind.lower())
     return sample
 
 
@@ -119,7 +119,7 @@ def _encoded(text: str) -> str:
     return f"{name}={quote(value)}" if equals else quote(name)
 
 
-def asked(sample: RequestSample) -> RequestSample:
+def with_response(sample: RequestSample) -> RequestSample:
     """The sample with its response; without one, ``missing`` says why."""
     headers = {**sample.headers, "User-Agent": "headrace"}
     headers.setdefault("Accept", "application/json")

@@ -9,7 +9,7 @@ import yaml
 from pipeline.errors import ConfigError
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.curl import asked, parse_curl
+from sourcetool.importers.curl import parse_curl, with_response
 from sourcetool.importers.draft import plain
 from sourcetool.importers.har import har_samples, is_har
 from sourcetool.importers.manifest import NoManifest, is_manifest, manifest_of
@@ -27,9 +27,9 @@ def import_document(file: Path, name: str | None, only: Sequence[str]) -> tuple[
     :raises ConfigError: it is none of the known ones, or nothing of it can be said.
     """
     data = _read(file)
-    found = _converted(data, file, plain(name or _stem(file)))
-    _choose(found, only, file)
-    return found, tried(found, f"{file.name}")
+    converted = _converted(data, file, plain(name or _stem(file)))
+    _choose(converted, only, file)
+    return converted, tried(converted, f"{file.name}")
 
 
 def import_curl(command: str, name: str | None) -> tuple[Converted, str]:
@@ -37,10 +37,10 @@ def import_curl(command: str, name: str | None) -> tuple[Converted, str]:
 
     :raises ConfigError: it is no curl command, or says what no YAML can.
     """
-    sample = asked(parse_curl(command))
+    sample = with_response(parse_curl(command))
     host = sample.origin.partition("://")[2].removeprefix("api.").split(".")[0].split(":")[0]
-    found = from_samples([sample], plain(name or host))
-    return found, tried(found, "a curl command")
+    converted = from_samples([sample], plain(name or host))
+    return converted, tried(converted, "a curl command")
 
 
 def _stem(file: Path) -> str:
@@ -77,24 +77,24 @@ def _converted(data: Any, file: Path, name: str) -> Converted:
         raise ConfigError(str(error)) from None
 
 
-def _choose(found: Converted, only: Sequence[str], file: Path) -> None:
+def _choose(converted: Converted, only: Sequence[str], file: Path) -> None:
     """Keep the endpoints that are asked for, and their parents."""
     if not only:
         return
-    endpoints = found.data["endpoints"]
-    known = {**found.streams, **{at: at for at in endpoints}}
+    endpoints = converted.data["endpoints"]
+    known = {**converted.streams, **{at: at for at in endpoints}}
     for name in only:
-        if name in found.left_out:
-            why = found.left_out[name][0].reason
+        if name in converted.left_out:
+            why = converted.left_out[name][0].reason
             raise ConfigError(f"{file}: {name} can't be said in the YAML: {why}")
         if name not in known:
             raise ConfigError(f"{file}: expected one of {', '.join(known)}, got {name!r}")
     wanted = {known[name] for name in only}
     while above := {_parent(endpoints[name]) for name in wanted} - wanted - {None}:
         wanted |= {name for name in above if name}
-    found.data["endpoints"] = {k: v for k, v in endpoints.items() if k in wanted}
-    found.streams = {s: at for s, at in found.streams.items() if at in wanted}
-    found.left_out = {}
+    converted.data["endpoints"] = {k: v for k, v in endpoints.items() if k in wanted}
+    converted.streams = {s: at for s, at in converted.streams.items() if at in wanted}
+    converted.left_out = {}
 
 
 def _parent(endpoint: dict[str, Any]) -> str | None:

@@ -76,11 +76,11 @@ class Draft:
         """Whether the engine has an ability."""
         return ability in self.known
 
-    def column(self, name: str, said: Any, ability: str, component: str, what: Any = "") -> None:
+    def column(self, name: str, spec: Any, ability: str, component: str, what: Any = "") -> None:
         """A column that takes an ability; without it the column is left out, the rows stay."""
         need = Need(ability, component, " ".join(str(what).split())[:160])
         if self.can(ability):
-            self.columns[name] = said
+            self.columns[name] = spec
             self.needs.append(need)
         else:
             self.columns.pop(name, None)
@@ -104,10 +104,10 @@ class Draft:
             named = ".".join(names)
             self.doubt(f"the optional {named} of {place} is left out (setting {value[2:-3]})")
             return
-        here = self.request.setdefault(place, {})
+        level = self.request.setdefault(place, {})
         for name in names[:-1]:
-            here = here.setdefault(name, {})
-        here[names[-1]] = value
+            level = level.setdefault(name, {})
+        level[names[-1]] = value
 
     def placeholders(self) -> set[str]:
         """The names in braces that path and request have."""
@@ -117,9 +117,9 @@ class Draft:
 
 def rename_folder_columns(draft: Draft) -> None:
     """A column with the name of the partitions' folders (``dt``) gets another name."""
-    for name in [one for one in draft.columns if is_folder_column(one)]:
-        said = draft.columns.pop(name)
-        of = dict(said) if isinstance(said, dict) else {"type": said}
+    for name in [column for column in draft.columns if is_folder_column(column)]:
+        spec = draft.columns.pop(name)
+        of = dict(spec) if isinstance(spec, dict) else {"type": spec}
         if not {"from", "value"} & set(of):
             of.setdefault("path", name)
         other = f"their_{name}"
@@ -127,7 +127,7 @@ def rename_folder_columns(draft: Draft) -> None:
         for member in ("key", "cursor"):
             now = draft.data.get(member)
             if isinstance(now, list):
-                draft.data[member] = [other if one == name else one for one in now]
+                draft.data[member] = [other if column == name else column for column in now]
             elif now == name:
                 draft.data[member] = other
 

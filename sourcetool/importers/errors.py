@@ -20,83 +20,87 @@ def error_handlers(requester: Component) -> Iterator[Component]:
     """The plain handlers of a requester."""
     waiting = [requester.get("error_handler")]
     while waiting:
-        here = waiting.pop(0)
-        if not isinstance(here, dict):
+        handler = waiting.pop(0)
+        if not isinstance(handler, dict):
             continue
-        if here.get("type") == "CompositeErrorHandler":
-            waiting += here.get("error_handlers") or []
-        elif here:
-            yield here
+        if handler.get("type") == "CompositeErrorHandler":
+            waiting += handler.get("error_handlers") or []
+        elif handler:
+            yield handler
 
 
 def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str]]:
     """``answers`` of the source, and what of the manifests' handlers is left out."""
-    found: dict[str, Counter[int]] = {"retry": Counter(), "throttled": Counter()}
+    codes_of: dict[str, Counter[int]] = {"retry": Counter(), "throttled": Counter()}
     custom = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
-            for one in handler.get("response_filters") or []:
-                if isinstance(one, dict):
-                    _filter(one, found)
+            for response_filter in handler.get("response_filters") or []:
+                if isinstance(response_filter, dict):
+                    _filter(response_filter, codes_of)
     most = len(requesters) / 2
-    said = {
+    common = {
         name: sorted(code for code, n in codes.items() if n >= most)
-        for name, codes in found.items()
+        for name, codes in codes_of.items()
         if any(n >= most for n in codes.values())
     }
-    left = [
+    left_out = [
         f"the manifest takes {code} for {_MEANS[name]}, in {n} endpoints only: it is an error here"
-        for name, codes in found.items()
+        for name, codes in codes_of.items()
         for code, n in codes.items()
         if n < most
     ]
-    left += [f"the error handler {name} is Python of the connector's own" for name in custom]
-    return said, left
+    left_out += [f"the error handler {name} is Python of the connector's own" for name in custom]
+    return common, left_out
 
 
-def _filter(one: Component, found: dict[str, Counter[int]]) -> None:
-    codes = [int(code) for code in one.get("http_codes") or []]
-    plain = not (one.get("predicate") or one.get("error_message_contains"))
-    action = one.get("action")
+def _filter(response_filter: Component, codes_of: dict[str, Counter[int]]) -> None:
+    codes = [int(code) for code in response_filter.get("http_codes") or []]
+    plain = not (response_filter.get("predicate") or response_filter.get("error_message_contains"))
+    action = response_filter.get("action")
     if action == "RETRY" and plain:
-        found["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
+        codes_of["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
     elif action == "RATE_LIMITED" and plain:
-        found["throttled"].update(code for code in codes if code != 429)
+        codes_of["throttled"].update(code for code in codes if code != 429)
 
 
 def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
     """``answers`` of one endpoint: what it takes for no rows, and what of that is left out."""
     codes: list[int] = []
     texts: list[str] = []
-    left: list[str] = []
+    left_out: list[str] = []
     for handler in error_handlers(requester):
-        for one in handler.get("response_filters") or []:
-            if not isinstance(one, dict) or one.get("action") != "IGNORE":
+        for response_filter in handler.get("response_filters") or []:
+            if not isinstance(response_filter, dict) or response_filter.get("action") != "IGNORE":
                 continue
-            if one.get("predicate"):
-                what = f"a response with {one['predicate']!r}"
-                left.append(f"the manifest takes {what} for no rows: it is an error here")
-            elif text := one.get("error_message_contains"):
+            if response_filter.get("predicate"):
+                what = f"a response with {response_filter['predicate']!r}"
+                left_out.append(f"the manifest takes {what} for no rows: it is an error here")
+            elif text := response_filter.get("error_message_contains"):
                 texts.append(str(text))
             else:
-                codes += [int(c) for c in one.get("http_codes") or [] if int(c) >= _REFUSED]
+                codes += [
+                    int(c) for c in response_filter.get("http_codes") or [] if int(c) >= _REFUSED
+                ]
     if codes:
-        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
-        return {"empty": sorted(set(codes))}, left
+        left_out += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
+        return {"empty": sorted(set(codes))}, left_out
     if texts:
-        left += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts[1:]]
-        return {"empty_text": texts[0]}, left
-    return {}, left
+        left_out += [
+            f"the manifest takes a response with {t!r} for no rows, too" for t in texts[1:]
+        ]
+        return {"empty_text": texts[0]}, left_out
+    return {}, left_out
 
 
 def limits(
     requesters: list[Component], budget: Component | None
 ) -> tuple[dict[str, Any], list[str]]:
     """``limits`` of the source, and what is left out."""
-    found: dict[str, Any] = {}
-    left: list[str] = []
+    settings: dict[str, Any] = {}
+    left_out: list[str] = []
     for policy in (budget or {}).get("policies") or []:
         rates = policy.get("rates") or []
         if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
@@ -104,31 +108,31 @@ def limits(
                 per_s, requests = seconds(rate.get("interval")), rate.get("limit")
                 if per_s and isinstance(requests, int):
                     window = {"requests": requests, "per_s": per_s}
-                    found.setdefault("windows", []).append(window)
+                    settings.setdefault("windows", []).append(window)
         else:
-            left.append("the rate limits of single endpoints (api_budget) are left out")
+            left_out.append("the rate limits of single endpoints (api_budget) are left out")
     waits = Counter[float]()
     headers = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
-            for one in handler.get("backoff_strategies") or []:
-                if isinstance(one, dict):
-                    _wait(one, waits, headers)
+            for strategy in handler.get("backoff_strategies") or []:
+                if isinstance(strategy, dict):
+                    _wait(strategy, waits, headers)
     if waits:
-        found["throttle_wait_s"] = max(waits)
-    left += [
+        settings["throttle_wait_s"] = max(waits)
+    left_out += [
         f"the manifest waits as the header {name} says: name it in limits.headers"
         for name in headers
         if name.lower() != _RETRY_AFTER
     ]
-    return found, left
+    return settings, left_out
 
 
-def _wait(one: Component, waits: Counter[float], headers: Counter[str]) -> None:
-    if one.get("type") == "ConstantBackoffStrategy":
+def _wait(strategy: Component, waits: Counter[float], headers: Counter[str]) -> None:
+    if strategy.get("type") == "ConstantBackoffStrategy":
         try:
-            waits[float(one["backoff_time_in_seconds"])] += 1
+            waits[float(strategy["backoff_time_in_seconds"])] += 1
         except (KeyError, TypeError, ValueError):
             return
-    elif one.get("type") in ("WaitTimeFromHeader", "WaitUntilTimeFromHeader"):
-        headers[str(one.get("header"))] += 1
+    elif strategy.get("type") in ("WaitTimeFromHeader", "WaitUntilTimeFromHeader"):
+        headers[str(strategy.get("header"))] += 1

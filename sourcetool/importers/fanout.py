@@ -34,9 +34,9 @@ class Parent:
 
 def routers_of(retriever: Component) -> list[Component]:
     """The routers of a stream, none or one or several."""
-    found = retriever.get("partition_router") or retriever.get("stream_slicer")
-    routers: list[Component] = found if isinstance(found, list) else [found] if found else []
-    return [one for one in routers if one.get("type") != "DatetimeBasedCursor"]
+    member = retriever.get("partition_router") or retriever.get("stream_slicer")
+    routers: list[Component] = member if isinstance(member, list) else [member] if member else []
+    return [router for router in routers if router.get("type") != "DatetimeBasedCursor"]
 
 
 def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: bool) -> None:
@@ -46,10 +46,12 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
     if not routers:
         return
     stream = {name: stream[name] for name in ("retriever", "transformations") if name in stream}
-    kept = [one for one in routers if _stands_for_all(draft, one, str(stream)) is None]
-    several = len(kept) > 1
+    varying = [
+        candidate for candidate in routers if _stands_for_all(draft, candidate, str(stream)) is None
+    ]
+    several = len(varying) > 1
     if several:
-        draft.need("fanout_product", "partition_router", len(kept))
+        draft.need("fanout_product", "partition_router", len(varying))
     for router in routers:
         kind = str(router.get("type", "")).removesuffix("Config")
         if kind == "ListPartitionRouter":
@@ -69,8 +71,10 @@ def drop_unused_list(draft: Draft) -> None:
     each = draft.data.get("each")
     if not each or not {"values", "endpoint"} & set(each) or "column_here" in each:
         return
-    froms = [said.get("from", "") for said in draft.columns.values() if isinstance(said, dict)]
-    if "each" in draft.placeholders() or any(str(one).startswith("each") for one in froms):
+    froms = [
+        column.get("from", "") for column in draft.columns.values() if isinstance(column, dict)
+    ]
+    if "each" in draft.placeholders() or any(str(source).startswith("each") for source in froms):
         return
     del draft.data["each"]
     draft.doubt("the manifest requests the same for each value of a list: it is read once")
@@ -88,13 +92,15 @@ def _stands_for_all(draft: Draft, router: Component, stream: str) -> Literal | N
     if not (isinstance(default, Literal) and isinstance(default.value, list)):
         return None
     field = str(router.get("cursor_field"))
-    one = default.value[0] if len(default.value) == 1 else None
+    only = default.value[0] if len(default.value) == 1 else None
     quote = r"[\\'\"\]]*"  # repr may set backslashes before quotes
-    pattern = rf"\b{re.escape(field)}\b{quote} *== *{quote}{re.escape(str(one))}\b"
-    if not isinstance(one, str) or not re.search(pattern, stream):
+    pattern = rf"\b{re.escape(field)}\b{quote} *== *{quote}{re.escape(str(only))}\b"
+    if not isinstance(only, str) or not re.search(pattern, stream):
         return None
-    draft.doubt(f"the setting of {field} is left out: what is read is that of its default, {one!r}")
-    return Literal(one)
+    draft.doubt(
+        f"the setting of {field} is left out: what is read is that of its default, {only!r}"
+    )
+    return Literal(only)
 
 
 def _from_list(draft: Draft, router: Component, several: bool, of_stream: str) -> None:
@@ -107,7 +113,7 @@ def _from_list(draft: Draft, router: Component, several: bool, of_stream: str) -
         text = needed(str(text_of(draft, values, "ListPartitionRouter.values")))
     field = str(text_of(draft, router.get("cursor_field"), "ListPartitionRouter.cursor_field"))
     each: dict[str, Any] = {
-        "values": [str(one) for one in text] if isinstance(text, list) else text
+        "values": [str(item) for item in text] if isinstance(text, list) else text
     }
     if several:
         draft.data.setdefault("each", {})[field] = each
@@ -156,13 +162,13 @@ def _from_parent(
         draft.need("rows_scalars", component, "the parent's rows are plain values")
         return
     column = column_of(parent.draft, ".".join(part for part in (key, *members[:1]) if part))
-    said: dict[str, Any] = {"endpoint": parent.draft.name, "column": column}
+    list_spec: dict[str, Any] = {"endpoint": parent.draft.name, "column": column}
     by_each = with_cursor or several
     name = field if several else "each" if with_cursor else "parent"
     if several:
-        draft.data.setdefault("each", {})[field] = said
+        draft.data.setdefault("each", {})[field] = list_spec
     else:
-        draft.data["each" if by_each else "parents"] = said
+        draft.data["each" if by_each else "parents"] = list_spec
     if with_cursor:
         draft.need("fanout_cursor", component, parent.draft.name)
     if not with_cursor and parent.incremental and not config.get("incremental_dependency"):
@@ -214,12 +220,12 @@ def _name_slots(
 
 def _members_used(field: str, stream: Component) -> list[str]:
     """The members of a partition value that is an object, as the stream uses them."""
-    found = re.findall(
+    uses = re.findall(
         rf"stream_(?:slice|partition|interval)(?:\.{field}|\[['\"]{field}['\"]\])((?:\.\w+|\[['\"][^'\"]+['\"]\])+)",
         str(stream),
     )
-    texts = [re.sub(r"\[['\"]|['\"]\]\[?['\"]?|\.", ".", one).strip(".") for one in found]
-    return [one for one in dict.fromkeys(texts) if not one.startswith(_METHODS)]
+    texts = [re.sub(r"\[['\"]|['\"]\]\[?['\"]?|\.", ".", text).strip(".") for text in uses]
+    return [text for text in dict.fromkeys(texts) if not text.startswith(_METHODS)]
 
 
 _METHODS = ("get", "split", "replace", "lower", "upper", "strip")

@@ -21,12 +21,12 @@ def har_samples(data: Mapping[str, Any]) -> list[RequestSample]:
 
     :raises ConfigError: there are none.
     """
-    found = list(_samples(data["log"].get("entries") or []))
-    if not found:
+    samples = list(_samples(data["log"].get("entries") or []))
+    if not samples:
         raise ConfigError(
             "the HAR file has no GET or POST whose response is JSON with a list of objects in it"
         )
-    return found
+    return samples
 
 
 def _samples(entries: list[Any]) -> Iterator[RequestSample]:
@@ -49,7 +49,7 @@ def _samples(entries: list[Any]) -> Iterator[RequestSample]:
 
 
 def _pairs(headers: Any) -> dict[str, str]:
-    return {str(one.get("name")): str(one.get("value")) for one in headers or []}
+    return {str(header.get("name")): str(header.get("value")) for header in headers or []}
 
 
 def _body(content: Mapping[str, Any]) -> Any:

@@ -109,9 +109,9 @@ def format_of_moments(draft: Draft) -> None:
         return
     if len(formats) > 1:
         draft.need("window_formats", "HttpRequester", " and ".join(formats))
-    said = _EPOCHS.get(formats[0], formats[0])
-    draft.data["window"] = {"format": said}
-    if said != "iso" and (step := _written_s(said)) > 1:
+    written_as = _EPOCHS.get(formats[0], formats[0])
+    draft.data["window"] = {"format": written_as}
+    if written_as != "iso" and (step := _written_s(written_as)) > 1:
         draft.data["window"]["resolution_s"] = step
 
 
@@ -180,9 +180,9 @@ def _instant(value: Value) -> Value:
 
 def _cursor_type(draft: Draft, sync: Component, by_schema: str | None) -> str:
     formats = sync.get("cursor_datetime_formats") or [sync.get("datetime_format")]
-    kinds = [_column_type(str(text_of(draft, one, "cursor"))) for one in formats]
+    kinds = [_column_type(str(text_of(draft, kind, "cursor"))) for kind in formats]
     number = by_schema in ("int64", "double")
-    fitting = [one for one in kinds if (one in ("timestamp[s]", "timestamp[ms]")) == number]
+    fitting = [kind for kind in kinds if (kind in ("timestamp[s]", "timestamp[ms]")) == number]
     different = sorted(set(kinds))
     if len(different) > 1:
         draft.doubt(f"the manifest reads the cursor as {' or '.join(different)}")

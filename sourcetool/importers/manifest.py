@@ -102,17 +102,18 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> ConnectorM
         )
     resolved = _Resolver(data).resolved({k: v for k, v in data.items() if k != "definitions"})
     streams = [
-        _with_parameters("streams", one, {}) for one in _mappings(resolved, "streams", where)
+        _with_parameters("streams", component, {})
+        for component in _mappings(resolved, "streams", where)
     ]
     dynamic = _mappings(resolved, "dynamic_streams", where)
     spec = resolved.get("spec")
     settings = spec.get("connection_specification") if isinstance(spec, dict) else None
     budget = resolved.get("api_budget")
-    flat = [one for stream in streams for one in _flattened(stream)]
+    flat = [component for stream in streams for component in _flattened(stream)]
     return ConnectorManifest(
         name,
         tuple(flat),
-        tuple(_with_parameters("", one, {}) for one in dynamic),
+        tuple(_with_parameters("", component, {}) for component in dynamic),
         settings if isinstance(settings, dict) else {},
         budget if isinstance(budget, dict) else None,
         _newer(data.get("version")),
@@ -125,10 +126,12 @@ def _newer(version: Any) -> str:
 
 
 def _mappings(document: Mapping[str, Any], member: str, where: str) -> list[Component]:
-    found = document.get(member) or []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    components = document.get(member) or []
+    if not isinstance(components, list) or not all(
+        isinstance(component, dict) for component in components
+    ):
         raise NoManifest(f"{where}: {member}: expected a list of mappings, found another thing")
-    return found
+    return components
 
 
 def is_manifest(data: Any) -> bool:
@@ -149,9 +152,9 @@ def _described(data: Any) -> str:
 def _flattened(stream: Component) -> list[Component]:
     """A stream, or the streams of one that chooses between two by a setting."""
     if stream.get("type") == "StateDelegatingStream":
-        return [one for one in [stream.get("incremental_stream")] if isinstance(one, dict)]
+        return [branch for branch in [stream.get("incremental_stream")] if isinstance(branch, dict)]
     if stream.get("type") == "ConditionalStreams":
-        return [one for one in stream.get("streams") or [] if isinstance(one, dict)]
+        return [branch for branch in stream.get("streams") or [] if isinstance(branch, dict)]
     return [stream]
 
 
@@ -179,21 +182,21 @@ class _Resolver:
 
     def at(self, reference: str) -> Any:
         """What a reference leads to; names in it may have slashes of their own."""
-        here: Any = self.document
-        left = reference.removeprefix("#/")
-        while left:
-            here, left = _step(here, left, reference)
-        return here
+        node: Any = self.document
+        path = reference.removeprefix("#/")
+        while path:
+            node, path = _step(node, path, reference)
+        return node
 
 
-def _step(here: Any, path: str, reference: str) -> tuple[Any, str]:
+def _step(node: Any, path: str, reference: str) -> tuple[Any, str]:
     parts = path.split("/")
     for taken in range(1, len(parts) + 1):
         name = "/".join(parts[:taken])
-        if isinstance(here, dict) and name in here:
-            return here[name], "/".join(parts[taken:])
-        if isinstance(here, list) and name.isdigit() and int(name) < len(here):
-            return here[int(name)], "/".join(parts[taken:])
+        if isinstance(node, dict) and name in node:
+            return node[name], "/".join(parts[taken:])
+        if isinstance(node, list) and name.isdigit() and int(name) < len(node):
+            return node[int(name)], "/".join(parts[taken:])
     raise NoManifest(f"the reference {reference!r} leads nowhere: {parts[0]!r} is missing")
 
 
@@ -201,23 +204,23 @@ def _with_parameters(member: str, component: Any, above: Mapping[str, Any]) -> A
     """A component with the parameters of those above it as its own members, and its type."""
     if not isinstance(component, dict):
         return component
-    found = dict(component)
-    if "type" not in found and (kind := _TYPES.get(member)) and "class_name" not in found:
-        found["type"] = kind
-    if "type" not in found or not isinstance(found["type"], str):
-        return found
-    own = found.pop("$parameters", None)
+    members = dict(component)
+    if "type" not in members and (kind := _TYPES.get(member)) and "class_name" not in members:
+        members["type"] = kind
+    if "type" not in members or not isinstance(members["type"], str):
+        return members
+    own = members.pop("$parameters", None)
     parameters = {**above, **(own if isinstance(own, dict) else {})}
     for name, value in parameters.items():
-        found[name] = found.get(name) or value
-    for name, value in found.items():
+        members[name] = members.get(name) or value
+    for name, value in members.items():
         if name in _DATA or (name in parameters and not isinstance(value, dict | list)):
             continue
         below = {key: item for key, item in parameters.items() if key != name}
         if isinstance(value, list):
-            found[name] = [_with_parameters(name, item, below) for item in value]
+            members[name] = [_with_parameters(name, item, below) for item in value]
         else:
-            found[name] = _with_parameters(name, value, below)
+            members[name] = _with_parameters(name, value, below)
     if parameters:
-        found["$parameters"] = parameters
-    return found
+        members["$parameters"] = parameters
+    return members

@@ -35,13 +35,13 @@ def moment(name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
     return Now() if name == "now_utc" else Now(None)
 
 
-def moved(operator: str, left: Value, right: Value) -> Value:
+def moved(operator: str, first: Value, second: Value) -> Value:
     """An instant less a duration."""
-    by = right.value if isinstance(right, Literal) else None
+    by = second.value if isinstance(second, Literal) else None
     by_s = by.seconds if isinstance(by, Duration) else None
-    if operator != "-" or not isinstance(left, Now) or by_s is None or by_s % 60:
+    if operator != "-" or not isinstance(first, Now) or by_s is None or by_s % 60:
         return Now(None)
-    return Now(None if left.before_m is None else left.before_m + by_s // 60)
+    return Now(None if first.before_m is None else first.before_m + by_s // 60)
 
 
 def placeholder(now: Now) -> str | None:

@@ -38,17 +38,19 @@ class Document:
                 continue
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
             answer, headers = self.answer(operation)
-            if (found := self.rows(answer)) is not None:
-                parameters = [self.schema(one) for one in both]
-                yield Operation(path, _name(path), parameters, *found, answer, headers)
+            if (rows := self.rows(answer)) is not None:
+                parameters = [self.schema(parameter) for parameter in both]
+                yield Operation(path, _name(path), parameters, *rows, answer, headers)
 
     def answer(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         responses = operation.get("responses") or {}
-        said = self.schema(responses.get("200") or responses.get(200) or responses.get("2XX") or {})
-        content = said.get("content") or {}
+        response = self.schema(
+            responses.get("200") or responses.get(200) or responses.get("2XX") or {}
+        )
+        content = response.get("content") or {}
         kinds = [kind for kind in content if "json" in kind or kind == "*/*"]
         schema = self.schema((content[kinds[0]] or {}).get("schema") or {}) if kinds else {}
-        return schema, said.get("headers") or {}
+        return schema, response.get("headers") or {}
 
     def rows(
         self, schema: Mapping[str, Any], path: tuple[str, ...] = ()
@@ -62,33 +64,33 @@ class Document:
             return list(path), row
         inner = {str(k): self.schema(v) for k, v in (schema.get("properties") or {}).items()}
         for wanted in ("array", "object"):
-            for name, said in inner.items():
-                kind = "array" if "items" in said or said.get("type") == "array" else "object"
-                if kind == wanted and len(path) < 3 and (f := self.rows(said, (*path, name))):
+            for name, member in inner.items():
+                kind = "array" if "items" in member or member.get("type") == "array" else "object"
+                if kind == wanted and len(path) < 3 and (f := self.rows(member, (*path, name))):
                     return f
         return None
 
-    def schema(self, said: Any, depth: int = 0) -> dict[str, Any]:
+    def schema(self, node: Any, depth: int = 0) -> dict[str, Any]:
         """A schema with its references followed, and ``allOf`` put together."""
-        if not isinstance(said, dict) or depth > _MOST_NESTED:
+        if not isinstance(node, dict) or depth > _MOST_NESTED:
             return {}
-        if isinstance(said.get("$ref"), str):
-            return self.schema(self.at(said["$ref"]), depth + 1)
-        found = dict(said)
-        for part in found.pop("allOf", None) or []:
-            one = self.schema(part, depth + 1)
-            properties = {**(one.get("properties") or {}), **(found.get("properties") or {})}
-            found = {**one, **found}
+        if isinstance(node.get("$ref"), str):
+            return self.schema(self.at(node["$ref"]), depth + 1)
+        resolved = dict(node)
+        for part in resolved.pop("allOf", None) or []:
+            merged = self.schema(part, depth + 1)
+            properties = {**(merged.get("properties") or {}), **(resolved.get("properties") or {})}
+            resolved = {**merged, **resolved}
             if properties:
-                found["properties"] = properties
-        return found
+                resolved["properties"] = properties
+        return resolved
 
     def at(self, reference: str) -> Any:
-        here: Any = self.data
+        node: Any = self.data
         for part in reference.removeprefix("#/").split("/"):
             name = part.replace("~1", "/").replace("~0", "~")
-            here = here.get(name) if isinstance(here, dict) else None
-        return here
+            node = node.get(name) if isinstance(node, dict) else None
+        return node
 
 
 def _name(path: str) -> str:

@@ -291,8 +291,8 @@ def _ends_by_itself(value: Value, at: Value) -> bool:
     if isinstance(value, Choice) and value.test == value.then:
         value = Applied("or", (value.test, value.otherwise))
     if isinstance(value, Applied) and value.name in ("and", "or"):
-        if any(_ends_by_itself(one, at) for one in value.values):
+        if any(_ends_by_itself(part, at) for part in value.values):
             return True
-        flags = [_flag(one) for one in value.values if not _is_comparison(one)]
+        flags = [_flag(part) for part in value.values if not _is_comparison(part)]
         return all(flag is not None and _lies_above(flag, at) for flag in flags)
     return isinstance(at, Member) and at.of == "headers"

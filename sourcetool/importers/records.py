@@ -67,17 +67,17 @@ def _decode(draft: Draft, decoder: Component) -> None:
     if kind in ("JsonlDecoder", "JsonLineParser"):
         draft.data["format"] = "jsonl"
     elif kind in ("CsvDecoder", "CsvParser"):
-        said = {"kind": "csv"}
+        spec = {"kind": "csv"}
         if (mark := decoder.get("delimiter")) and mark != ",":
-            said["delimiter"] = str(mark)
-        draft.data["format"] = said if len(said) > 1 else "csv"
+            spec["delimiter"] = str(mark)
+        draft.data["format"] = spec if len(spec) > 1 else "csv"
     elif kind not in (*_JSON, "JsonParser"):
         draft.need("format", "decoder", kind)
 
 
 def _path(extractor: Component) -> list[Any]:
-    found = extractor.get("field_path") or extractor.get("field_pointer") or []
-    return found if isinstance(found, list) else [found]
+    path = extractor.get("field_path") or extractor.get("field_pointer") or []
+    return path if isinstance(path, list) else [path]
 
 
 def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
@@ -139,8 +139,8 @@ def _is_window(value: Value) -> bool:
         parts = (value.then, value.otherwise)
     elif isinstance(value, Applied) and value.name == "and":
         parts = value.values
-    if of_rows := [one for one in parts if "record" in reads(one)]:
-        return all(_is_window(one) for one in of_rows)
+    if of_rows := [part for part in parts if "record" in reads(part)]:
+        return all(_is_window(part) for part in of_rows)
     return (
         isinstance(value, Applied)
         and value.name in ("gteq", "gt")
@@ -155,7 +155,7 @@ def conditions(value: Value) -> dict[str, Any]:
     """A condition as ``where`` says it: ``{column: value}``, ``{column: {gt: 0}}``."""
     if isinstance(value, Applied):
         if value.name == "and":
-            return {k: v for one in value.values for k, v in conditions(one).items()}
+            return {k: v for conjunct in value.values for k, v in conditions(conjunct).items()}
         first, rest = value.values[0], value.values[1:]
         if isinstance(first, Member) and first.of == "record":
             column = dotted([str(part) for part in first.path])
@@ -179,11 +179,11 @@ def conditions(value: Value) -> dict[str, Any]:
     return {"…": "see the manifest"}
 
 
-def _negated(found: dict[str, Any]) -> dict[str, Any]:
+def _negated(condition: dict[str, Any]) -> dict[str, Any]:
     """The opposite of a condition on one column; of several it is no conjunction."""
-    if len(found) != 1 or "…" in found:
+    if len(condition) != 1 or "…" in condition:
         return {"…": "see the manifest"}
-    ((column, wanted),) = found.items()
+    ((column, wanted),) = condition.items()
     if wanted == {"not": None}:
         return {column: None}
     return {column: {"not": wanted}}
@@ -199,15 +199,15 @@ def _path_of(value: Value) -> tuple[Any, ...]:
 
 def transform(draft: Draft, transformations: list[Component], types: Mapping[str, str]) -> None:
     """Added, removed and renamed members."""
-    for one in transformations:
-        kind = str(one.get("type", ""))
-        if "class_name" in one:
-            draft.need("python", "transformations", one["class_name"])
+    for transformation in transformations:
+        kind = str(transformation.get("type", ""))
+        if "class_name" in transformation:
+            draft.need("python", "transformations", transformation["class_name"])
         elif kind == "AddFields":
-            for added in one.get("fields") or []:
+            for added in transformation.get("fields") or []:
                 _added(draft, added, types)
         elif kind == "RemoveFields":
-            pointers = one.get("field_pointers") or []
+            pointers = transformation.get("field_pointers") or []
             excluded = draft.data.setdefault("exclude", [])
             excluded += [dotted([str(part) for part in pointer]) for pointer in pointers]
             draft.need("exclude", "RemoveFields", ", ".join(map(str, excluded[:5])))
@@ -241,16 +241,16 @@ def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
     if isinstance(value, Member) and value.of == "record" and value.path:
         if list(value.path) != path:
             inner = [str(part) for part in value.path]
-            said = {"type": kind, "path": dotted(inner)}
+            column = {"type": kind, "path": dotted(inner)}
             if any(isinstance(part, int) for part in value.path):
-                draft.column(name, said, "column_index", "AddFields", raw)
+                draft.column(name, column, "column_index", "AddFields", raw)
             else:
-                draft.columns[name] = said
+                draft.columns[name] = column
         return
     if isinstance(value, Literal) or only_settings(value):
         text = text_of(draft, raw, "AddFields.value")
-        said = {"type": kind, "value": text}
-        draft.column(name, said, "column_constant", "AddFields", name)
+        column = {"type": kind, "value": text}
+        draft.column(name, column, "column_constant", "AddFields", name)
         return
     if isinstance(value, Member) and value.of in ("slice", "interval"):
         _from_around(draft, name, value, raw, types)
@@ -274,25 +274,25 @@ def _from_around(
     slot = draft.slots.get(field)
     if field in ("start_time", "end_time") or (slot and slot.text in ("{start}", "{end}")):
         bound = "start" if "start" in field or (slot and slot.text == "{start}") else "end"
-        said = {"type": "timestamp[iso]", "from": f"window.{bound}"}
-        draft.column(name, said, "column_window", "AddFields", name)
+        column = {"type": "timestamp[iso]", "from": f"window.{bound}"}
+        draft.column(name, column, "column_window", "AddFields", name)
     elif slot is None:
         draft.column(name, None, "computed", "AddFields", raw)
     elif slot.text in ("{parent}", "{each}") and land_partition_value(draft, name, types):
         return
     else:
-        said = {"type": "string", "from": slot.text.strip("{}")}
-        draft.column(name, said, "fanout_columns", "AddFields", name)
+        column = {"type": "string", "from": slot.text.strip("{}")}
+        draft.column(name, column, "fanout_columns", "AddFields", name)
 
 
 def _computed(draft: Draft, name: str, kind: str, value: Value, raw: Any) -> None:
     of = reads(value)
     if isinstance(value, Now) or of == {"now"}:
-        said = {"type": "timestamp[iso]", "from": "now"}
-        draft.column(name, said, "column_now", "AddFields", f"{name}; _extracted_at has it")
+        column = {"type": "timestamp[iso]", "from": "now"}
+        draft.column(name, column, "column_now", "AddFields", f"{name}; _extracted_at has it")
     elif isinstance(value, Member) and value.of in ("response", "headers"):
         path = dotted([str(part) for part in value.path])
-        said = {"type": kind, "from": f"{value.of}.{path}"}
-        draft.column(name, said, "column_response", "AddFields", name)
+        column = {"type": kind, "from": f"{value.of}.{path}"}
+        draft.column(name, column, "column_response", "AddFields", name)
     else:
         draft.column(name, None, "computed", "AddFields", raw)

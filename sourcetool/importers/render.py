@@ -95,16 +95,16 @@ _Dumper.add_representer(list, _list)
 
 def _in_lines(endpoint: dict[str, Any]) -> dict[str, Any]:
     """An endpoint whose small parts stand on a line each."""
-    found = dict(endpoint)
+    lines = dict(endpoint)
     for name in ("paging", "window", "parents", "each", "where"):
-        if isinstance(found.get(name), dict):
-            found[name] = _Line(found[name])
-    if "columns" in found:
-        found["columns"] = {
-            name: _Line(said) if isinstance(said, dict) else said
-            for name, said in found["columns"].items()
+        if isinstance(lines.get(name), dict):
+            lines[name] = _Line(lines[name])
+    if "columns" in lines:
+        lines["columns"] = {
+            name: _Line(spec) if isinstance(spec, dict) else spec
+            for name, spec in lines["columns"].items()
         }
-    return found
+    return lines
 
 
 def _dump(data: dict[str, Any]) -> str:

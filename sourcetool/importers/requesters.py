@@ -72,14 +72,14 @@ def _path(draft: Draft, requester: Component) -> None:
 
 def _mapping(draft: Draft, requester: Component, member: str, place: str) -> None:
     component = f"HttpRequester.{member}"
-    given = requester.get(member)
-    if isinstance(given, str):
-        text = text_of(draft, given, component)
+    members = requester.get(member)
+    if isinstance(members, str):
+        text = text_of(draft, members, component)
         pairs = parse_qsl(str(text or ""), keep_blank_values=True)
-        given = None
+        members = None
         for name, value in pairs:
             draft.put(place, [name], value)
-    for name, raw in (given or {}).items():
+    for name, raw in (members or {}).items():
         value = text_of(draft, raw, component)
         if value is None or value == "" or raw in ({}, []):
             continue
@@ -100,17 +100,17 @@ def _plain(value: Any, place: str) -> Any:
 
 def _body(draft: Draft, requester: Component) -> None:
     component = "HttpRequester.request_body_json"
-    given = requester.get("request_body_json")
-    if isinstance(given, str) and given.strip():
-        read = read_template(given, draft.parameters)
-        given = _literal(read.value) if isinstance(read, Literal) else given
-    if isinstance(given, str) and given.strip():
-        draft.request["text"] = str(text_of(draft, given, component))
+    body = requester.get("request_body_json")
+    if isinstance(body, str) and body.strip():
+        read = read_template(body, draft.parameters)
+        body = _literal(read.value) if isinstance(read, Literal) else body
+    if isinstance(body, str) and body.strip():
+        draft.request["text"] = str(text_of(draft, body, component))
         draft.put("headers", ["Content-Type"], "application/json")
-    elif isinstance(given, list) and given:
+    elif isinstance(body, list) and body:
         draft.need("body_list", component)
-    elif isinstance(given, dict) and given:
-        draft.request["json"] = _nested(draft, given, component)
+    elif isinstance(body, dict) and body:
+        draft.request["json"] = _nested(draft, body, component)
     data = requester.get("request_body_data")
     if isinstance(data, str) and data.strip():
         draft.request["text"] = str(text_of(draft, data, "HttpRequester.request_body_data"))

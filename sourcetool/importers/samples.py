@@ -56,15 +56,15 @@ class RequestSample:
 def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
     """The source of some requests to one host."""
     settings = SettingNames(name)
-    found = Converted(name, {"source": name}, settings)
+    converted = Converted(name, {"source": name}, settings)
     first = samples[0]
-    found.data["base_url"] = first.origin
-    found.data["start"] = f"${{{settings.variable(('start',))}}}"
+    converted.data["base_url"] = first.origin
+    converted.data["start"] = f"${{{settings.variable(('start',))}}}"
     auth, sent = _auth(first, settings)
     if auth:
-        found.data["auth"] = auth
+        converted.data["auth"] = auth
     endpoints: dict[str, Any] = {}
-    found.data["endpoints"] = endpoints
+    converted.data["endpoints"] = endpoints
     for sample in samples:
         parts = urlsplit(sample.url)
         endpoint = plain(unquote(parts.path.rstrip("/").rpartition("/")[2].split(".")[0]) or "rows")
@@ -72,14 +72,14 @@ def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
             continue
         if sample.origin != first.origin:
             need = Need("host_per_endpoint", "request", sample.origin)
-            found.left_out.setdefault(endpoint, []).append(need)
+            converted.left_out.setdefault(endpoint, []).append(need)
             continue
-        endpoints[endpoint], found.doubts[endpoint] = _endpoint(sample, settings, sent)
-        found.streams[endpoint] = endpoint
-    found.notes.append(
+        endpoints[endpoint], converted.doubts[endpoint] = _endpoint(sample, settings, sent)
+        converted.streams[endpoint] = endpoint
+    converted.notes.append(
         "how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}"
     )
-    return found
+    return converted
 
 
 def _endpoint(
@@ -90,7 +90,7 @@ def _endpoint(
         settings.text(("path_key",)) if looks_secret(unquote(part)) else part
         for part in parts.path.split("/")
     )
-    said: dict[str, Any] = {"path": path.lstrip("/")}
+    draft: dict[str, Any] = {"path": path.lstrip("/")}
     query = {k: v for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in sent}
     request: dict[str, Any] = {"method": "POST"} if sample.method == "POST" else {}
     headers = _headers(sample, settings, sent)
@@ -101,24 +101,24 @@ def _endpoint(
     try:
         if sample.missing:
             raise ValueError(sample.missing)
-        seen = guess(sample.body, sample.response_headers, list(shown.items()))
+        inferred = guess(sample.body, sample.response_headers, list(shown.items()))
     except ValueError as error:
         doubts.append(f"{error}: rows, key, paging and types are not known")
-        said |= {"key": ["id"]}
+        draft |= {"key": ["id"]}
         changed: Mapping[str, str] = shown
     else:
-        doubts += seen.doubts
-        said |= {"window": seen.window} if seen.window else {}
-        said["paging"] = seen.paging
-        said |= {"rows": seen.rows_path} if seen.rows_path else {}
-        said["key"] = [seen.key or next(iter(seen.columns))]
-        said |= {"cursor": seen.cursor} if seen.cursor else {}
-        said |= {"order": "none"} if seen.paging["kind"] == "offset" else {}
-        said["columns"] = {
-            name: {"type": kind, "path": seen.paths[name]} if name in seen.paths else kind
-            for name, kind in seen.columns.items()
+        doubts += inferred.doubts
+        draft |= {"window": inferred.window} if inferred.window else {}
+        draft["paging"] = inferred.paging
+        draft |= {"rows": inferred.rows_path} if inferred.rows_path else {}
+        draft["key"] = [inferred.key or next(iter(inferred.columns))]
+        draft |= {"cursor": inferred.cursor} if inferred.cursor else {}
+        draft |= {"order": "none"} if inferred.paging["kind"] == "offset" else {}
+        draft["columns"] = {
+            name: {"type": kind, "path": inferred.paths[name]} if name in inferred.paths else kind
+            for name, kind in inferred.columns.items()
         }
-        changed = seen.params
+        changed = inferred.params
     params = {
         k: _setting(k, v, settings) for k, v in changed.items() if k not in body and k not in form
     }
@@ -134,8 +134,8 @@ def _endpoint(
         request["text"] = sample.text
         doubts.append("the body is sent as it is: has it the window, the page or a secret in it?")
     if request:
-        said = {"path": said.pop("path"), "request": request, **said}
-    return said, doubts
+        draft = {"path": draft.pop("path"), "request": request, **draft}
+    return draft, doubts
 
 
 def _is_scalar(value: Any) -> bool:
@@ -202,20 +202,20 @@ def _is_basic(text: str) -> bool:
 
 
 def _headers(sample: RequestSample, settings: SettingNames, sent: Sequence[str]) -> dict[str, str]:
-    found = {}
+    headers = {}
     for name, value in sample.headers.items():
         low = name.lower()
         if low in sent or (low == "accept" and value in _PLAIN_ACCEPT):
             continue
         if low == "content-type" and sample.text is not None:
-            found[name] = value
+            headers[name] = value
         elif _NOISE.match(low):
             continue
         elif is_secret(name, value):
-            found[name] = settings.text((name,))
+            headers[name] = settings.text((name,))
         else:
-            found[name] = value
-    return found
+            headers[name] = value
+    return headers
 
 
 def with_body(sample: RequestSample, text: str | None, kind: str) -> None:

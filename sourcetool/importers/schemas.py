@@ -12,7 +12,7 @@ def column_types(schema: Any) -> dict[str, str]:
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     if not isinstance(properties, Mapping):
         return {}
-    types = {str(name): column_type(said) for name, said in properties.items()}
+    types = {str(name): column_type(spec) for name, spec in properties.items()}
     return {name: kind for name, kind in types.items() if kind is not None}
 
 
@@ -20,11 +20,13 @@ def column_type(schema: Any) -> str | None:
     """The type of one column; None if the schema does not say it."""
     if not isinstance(schema, Mapping):
         return None
-    forms = [one for one in schema.get("oneOf") or schema.get("anyOf") or [] if one != _NULL]
+    forms = [form for form in schema.get("oneOf") or schema.get("anyOf") or [] if form != _NULL]
     if forms and "type" not in schema:
         return column_type(forms[0]) if len(forms) == 1 else None
-    said = schema.get("type")
-    kinds = [kind for kind in (said if isinstance(said, list) else [said]) if kind != "null"]
+    declared = schema.get("type")
+    kinds = [
+        kind for kind in (declared if isinstance(declared, list) else [declared]) if kind != "null"
+    ]
     if len(kinds) != 1:
         return None
     kind = kinds[0]

@@ -30,11 +30,11 @@ class SettingNames:
     def text(self, path: tuple[str, ...], default: Any = None) -> str:
         """``${NAME}``, or ``${NAME:-default}`` where the setting may lack."""
         name = self.variable(path)
-        said = self.described(path)
-        self.used.setdefault(name, str(said.get("title") or ".".join(path)))
-        self.samples.setdefault(name, _sample(said, name))
+        spec = self.described(path)
+        self.used.setdefault(name, str(spec.get("title") or ".".join(path)))
+        self.samples.setdefault(name, _sample(spec, name))
         if default is None:
-            default = said.get("default")
+            default = spec.get("default")
         if default is None and self.optional(path):
             default = ""
         if isinstance(default, bool):
@@ -56,10 +56,10 @@ class SettingNames:
 
     def described(self, path: tuple[str, ...]) -> Mapping[str, Any]:
         """What the specification says of a member; the first of several forms."""
-        here: Any = self.spec
+        node: Any = self.spec
         for part in path:
-            here = _member(here, part)
-        return here if isinstance(here, Mapping) else {}
+            node = _member(node, part)
+        return node if isinstance(node, Mapping) else {}
 
     def optional(self, path: tuple[str, ...]) -> bool:
         """Whether a connector works without it; unknown members are needed."""
@@ -74,9 +74,9 @@ def _member(schema: Any, name: str) -> Any:
     if not isinstance(schema, Mapping):
         return {}
     for form in [schema, *(schema.get("oneOf") or []), *(schema.get("anyOf") or [])]:
-        found = (form.get("properties") or {}).get(name) if isinstance(form, Mapping) else None
-        if found is not None:
-            return found
+        member = (form.get("properties") or {}).get(name) if isinstance(form, Mapping) else None
+        if member is not None:
+            return member
     return {}
 
 
@@ -84,13 +84,13 @@ _KINDS = {"integer": "1", "number": "1", "boolean": "true", "array": "a,b"}
 _TIMES = re.compile(r"date|start|since|(?:^|_)from(?:$|_)|(?:^|_)time(?:$|_)|until", re.IGNORECASE)
 
 
-def _sample(said: Mapping[str, Any], name: str) -> str:
+def _sample(spec: Mapping[str, Any], name: str) -> str:
     """A value that a setting may have."""
-    offered = [said.get("default"), *(said.get("examples") or []), *(said.get("enum") or [])]
+    offered = [spec.get("default"), *(spec.get("examples") or []), *(spec.get("enum") or [])]
     for value in offered:
         if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
             return str(value)
-    kind = said.get("type")
+    kind = spec.get("type")
     if kind in _KINDS:
         return _KINDS[str(kind)]
     return "2024-01-01" if _TIMES.search(name) else "sample"

@@ -35,35 +35,35 @@ def simplified(value: Value) -> Value:
 
 
 def _joined(value: Joined) -> Value:
-    found: list[Value] = []
+    merged: list[Value] = []
     for item in map(simplified, value.values):
         parts = item.values if isinstance(item, Joined) else (item,)
         for part in parts:
-            last = found[-1] if found else None
+            last = merged[-1] if merged else None
             if isinstance(part, Literal) and isinstance(last, Literal):
-                found[-1] = Literal(f"{_text(last.value)}{_text(part.value)}")
+                merged[-1] = Literal(f"{_text(last.value)}{_text(part.value)}")
             elif not (isinstance(part, Literal) and part.value in ("", None)):
-                found.append(part)
-            _offset_with_colon(found)
-    if not found:
+                merged.append(part)
+            _offset_with_colon(merged)
+    if not merged:
         return Literal("")
     # A template of one expression has that expression's value; blanks around it don't count.
     solid = [
-        one for one in found if not (isinstance(one, Literal) and not _text(one.value).strip())
+        each for each in merged if not (isinstance(each, Literal) and not _text(each.value).strip())
     ]
-    return solid[0] if len(solid) == 1 else Joined(tuple(found))
+    return solid[0] if len(solid) == 1 else Joined(tuple(merged))
 
 
-def _offset_with_colon(found: list[Value]) -> None:
+def _offset_with_colon(parts: list[Value]) -> None:
     """``x[:-2] + ":" + x[-2:]`` puts the colon into +0000: one value in place of three."""
-    if len(found) < 3 or found[-2] != Literal(":"):
+    if len(parts) < 3 or parts[-2] != Literal(":"):
         return
-    head, tail = found[-3], found[-1]
+    head, tail = parts[-3], parts[-1]
     if not (isinstance(head, Applied) and isinstance(tail, Applied)):
         return
     ends = (Literal(None), Literal(-2)), (Literal(-2), Literal(None))
     if head.name == tail.name == "slice" and (head.values[1:], tail.values[1:]) == ends:
-        found[-3:] = [Applied("offset with colon", (head.values[0],))]
+        parts[-3:] = [Applied("offset with colon", (head.values[0],))]
 
 
 def _text(value: Any) -> str:

@@ -113,12 +113,12 @@ def _parts(converted: Converted, module: str) -> Iterator[str]:
 def _free(name: str, taken: set[str]) -> str:
     plain = re.sub(r"\W", "_", name)
     plain = plain if plain[:1].isalpha() else f"Own{plain}"
-    found, n = plain, 1
-    while found in taken:
+    free, n = plain, 1
+    while free in taken:
         n += 1
-        found = f"{plain}{n}"
-    taken.add(found)
-    return found
+        free = f"{plain}{n}"
+    taken.add(free)
+    return free
 
 
 def _snake(name: str) -> str:
@@ -126,7 +126,7 @@ def _snake(name: str) -> str:
 
 
 def _named(streams: list[str]) -> str:
-    names = [" ".join(one.split()) for one in streams[:3]]
+    names = [" ".join(stream.split()) for stream in streams[:3]]
     return ", ".join(names) + (f" and {len(streams) - 3} more" if len(streams) > 3 else "")
 
 

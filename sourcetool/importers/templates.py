@@ -74,17 +74,17 @@ class _Reader:
 
     def body(self, body: list[nodes.Node]) -> Value:
         """The texts and statements of a template, joined."""
-        found: list[Value] = []
+        parts: list[Value] = []
         for node in body:
             if isinstance(node, nodes.Output):
-                found += [self.value(item) for item in node.nodes]
+                parts += [self.value(item) for item in node.nodes]
             elif isinstance(node, nodes.If):
-                found.append(self.choice(node))
+                parts.append(self.choice(node))
             elif isinstance(node, nodes.Assign) and isinstance(node.target, nodes.Name):
                 self.variables[node.target.name] = self.value(node.node)
             else:
-                found.append(Unknown(f"the statement {type(node).__name__.lower()}"))
-        return found[0] if len(found) == 1 else Joined(tuple(found))
+                parts.append(Unknown(f"the statement {type(node).__name__.lower()}"))
+        return parts[0] if len(parts) == 1 else Joined(tuple(parts))
 
     def choice(self, node: nodes.If) -> Value:
         otherwise: Value = self.body(node.else_) if node.else_ else Literal("")
@@ -163,13 +163,13 @@ class _Reader:
         self, of: Value, name: str, values: list[Value], named: Mapping[str, Value]
     ) -> Value:
         if name == "get" and values:
-            found = self.member(of, values[0])
+            member = self.member(of, values[0])
             default = values[1] if len(values) > 1 else Literal(None)
-            if isinstance(found, Setting) and isinstance(default, Literal):
-                return Setting(found.path, default.value)
-            if isinstance(found, Literal) and found.value is None:
+            if isinstance(member, Setting) and isinstance(default, Literal):
+                return Setting(member.path, default.value)
+            if isinstance(member, Literal) and member.value is None:
                 return default
-            return found
+            return member
         if name in ("strftime", "isoformat") and reads_an_instant(of):
             pattern = values[0] if name == "strftime" and values else Literal("iso")
             if isinstance(pattern, Literal):
@@ -232,30 +232,30 @@ class _Reader:
         return Literal(-of.value) if isinstance(of, Literal) else Applied("-", (of,))
 
     def binary(self, node: nodes.BinExpr) -> Value:
-        left, right = self.value(node.left), self.value(node.right)
-        if isinstance(left, Now) or isinstance(right, Now):
-            return moved(node.operator, left, right)
-        if node.operator == "+" and (_is_text(left) or _is_text(right)):
-            return Joined((left, right))
-        return Applied(node.operator, (left, right))
+        first, second = self.value(node.left), self.value(node.right)
+        if isinstance(first, Now) or isinstance(second, Now):
+            return moved(node.operator, first, second)
+        if node.operator == "+" and (_is_text(first) or _is_text(second)):
+            return Joined((first, second))
+        return Applied(node.operator, (first, second))
 
     def comparison(self, node: nodes.Compare) -> Value:
-        found, left = [], self.value(node.expr)
-        for one in node.ops:
-            right = self.value(one.expr)
-            found.append(Applied(one.op, (left, right)))
-            left = right
-        return found[0] if len(found) == 1 else Applied("and", tuple(found))
+        comparisons, first = [], self.value(node.expr)
+        for operand in node.ops:
+            second = self.value(operand.expr)
+            comparisons.append(Applied(operand.op, (first, second)))
+            first = second
+        return comparisons[0] if len(comparisons) == 1 else Applied("and", tuple(comparisons))
 
     def mapping(self, node: nodes.Dict) -> Value:
         pairs = [(self.value(item.key), self.value(item.value)) for item in node.items]
-        found = {
+        members = {
             key.value: value.value
             for key, value in pairs
             if isinstance(key, Literal) and isinstance(value, Literal)
         }
-        if len(found) == len(pairs):
-            return Literal(found)
+        if len(members) == len(pairs):
+            return Literal(members)
         return Applied("dict", tuple(part for pair in pairs for part in pair))
 
 

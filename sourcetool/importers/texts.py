@@ -141,12 +141,12 @@ def _now(draft: Draft, now: tuple[Now, str], component: str, raw: Any) -> str:
 def _unless_set(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
     """A setting, or a time relative to now where it is empty: the latter."""
     branches = [value.then, value.otherwise]
-    relative = [one for one in branches if "now" in reads(one)]
+    relative = [branch for branch in branches if "now" in reads(branch)]
     settings = [part for part in value.parts() if isinstance(part, Setting)]
     if len(relative) != 1 or not settings or value.test != settings[0]:
         draft.need("now_computed", component, raw)
         return "{now}"
-    names = ", ".join(dict.fromkeys(".".join(one.path) for one in settings))
+    names = ", ".join(dict.fromkeys(".".join(branch.path) for branch in settings))
     draft.doubt(f"the manifest's setting {names}, in place of a time before now, is left out")
     return written(draft, relative[0], component, raw)
 

@@ -48,26 +48,26 @@ def _refused(text: str, converted: Converted) -> dict[str, str]:
         try:
             load_source(file, sample_settings(text, converted))
         except ConfigError as error:
-            found: dict[str, str] = {}
+            sentences: dict[str, str] = {}
             for line in str(error).splitlines():
                 named = _ENDPOINT.match(line)
                 name = next((part for part in named.groups() if part), "") if named else ""
                 if name not in converted.data["endpoints"]:
                     raise
-                found.setdefault(name, line.partition(": ")[2])
-            return found
+                sentences.setdefault(name, line.partition(": ")[2])
+            return sentences
     return {}
 
 
 def sample_settings(text: str, converted: Converted) -> dict[str, str]:
     """A made-up value for each setting that has to be there."""
     named = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "sample")
-    found = named | {k: v for k, v in converted.settings.samples.items() if k in named}
-    found[converted.settings.variable(("start",))] = "2024-01-01"
+    values = named | {k: v for k, v in converted.settings.samples.items() if k in named}
+    values[converted.settings.variable(("start",))] = "2024-01-01"
     for name in _ADDRESS.findall(text):
-        if not found.get(name, "").startswith("http"):
-            found[name] = _SAMPLE_URL
-    return found
+        if not values.get(name, "").startswith("http"):
+            values[name] = _SAMPLE_URL
+    return values
 
 
 def _most_common(converted: Converted) -> str:

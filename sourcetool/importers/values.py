@@ -118,17 +118,17 @@ class Unknown(Value):
 
 def reads(value: Value) -> frozenset[str]:
     """What a value depends on: settings, now, unknown, or what :class:`Member` reads."""
-    found = set()
+    sources = set()
     for part in value.parts():
         if isinstance(part, Setting):
-            found.add("settings")
+            sources.add("settings")
         elif isinstance(part, Now):
-            found.add("now")
+            sources.add("now")
         elif isinstance(part, Unknown):
-            found.add("unknown")
+            sources.add("unknown")
         elif isinstance(part, Member):
-            found.add(part.of)
-    return frozenset(found)
+            sources.add(part.of)
+    return frozenset(sources)
 
 
 def only_settings(value: Value) -> bool:

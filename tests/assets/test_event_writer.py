@@ -122,6 +122,7 @@ def test_what_is_refused_for_good_takes_nothing_else_down() -> None:
         assert recorded(instance) == ["2"]
 
 
+@pytest.mark.slow
 def test_an_event_behind_the_end_does_not_hold_the_end_up() -> None:
     """Another thread puts an event while the step closes the writer: both come in one batch."""
 

@@ -132,6 +132,7 @@ def status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus:
     return run.status
 
 
+@pytest.mark.slow
 def test_a_step_that_has_ended_or_never_beat_is_not_waited_for() -> None:
     seen: list[object] = []
 

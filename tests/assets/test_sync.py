@@ -135,7 +135,7 @@ def test_requests_to_the_store_are_a_listing_and_the_manifests(
     assert headrace.run(["games"], RANGE[0], RANGE[-1]).success
     counted = CountedLake(headrace.s3, headrace.url)
     found = compare(instance, headrace.source, "games", counted.lake)
-    assert [each.partition for each in found.told] == RANGE
+    assert [each.partition for each in found.to_record] == RANGE
     listings = [one for one in counted.sent if "list-type" in one]
     others = [one for one in counted.sent if "list-type" not in one]
     assert len(listings) == 1

@@ -127,6 +127,7 @@ def test_an_endpoint_without_data_is_named_with_the_command_that_loads_it(
     assert "Did you mean" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("committed")
 def test_a_misspelt_table_gets_the_nearest_one_and_no_load_of_what_no_source_has(
     capsys: pytest.CaptureFixture[str],
@@ -147,6 +148,7 @@ def test_a_misspelt_table_gets_the_nearest_one_and_no_load_of_what_no_source_has
     )
 
 
+@pytest.mark.slow
 def test_partitions_that_are_missing_between_the_first_and_the_last_are_named(
     committed: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:

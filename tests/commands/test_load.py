@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster import DagsterInstance, RunsFilter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from commands.__main__ import main
 from local.services import S3
 from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
+from pipeline.run.deletions import recorded_sweeps
 from tests.support.responses import json_answer
 from tests.support.runs import serving
 
@@ -31,6 +33,7 @@ endpoints:
     request: {{params: {{from: "{{start}}", to: "{{end}}"}}}}
     key: [id]
     cursor: at
+    sweep: true
     columns: {{id: int64, at: "timestamp[iso]", name: string}}
 """
 
@@ -96,6 +99,41 @@ def test_days_are_loaded_and_one_is_read_again(
     found = json.loads(capsys.readouterr().out)
     assert found == {"source": "shop", "endpoint": "things", "files": 2, "damaged": []}
     assert [*(tmp_path / "temporary").iterdir()] == [], "a success leaves nothing behind"
+
+
+def test_a_sweep_says_to_a_program_how_many_keys_are_gone_and_back(
+    lake: Lake, rows: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swept() -> dict[str, object]:
+        capsys.readouterr()
+        assert main(["sweep", "shop/things", "--json"]) == 0
+        [line] = capsys.readouterr().out.splitlines()
+        return dict(json.loads(line))
+
+    rows.extend(
+        {"id": n, "at": f"{DAYS[0]}T12:00:00Z", "name": "old"} for n in range(10, 32)
+    )  # a sweep that misses more than a tenth reads again minutes later
+    assert main(["load", "shop/things", "--days", "...".join(DAYS)]) == 0
+    one = rows.pop()
+    first = swept()
+    assert (first["source"], first["endpoint"]) == ("shop", "things")
+    assert (first["gone"], first["back"]) == (1, 0)
+    assert first["swept_at"] in recorded_sweeps(lake, "shop", "things")
+    assert swept() == first | {"swept_at": None, "gone": 0}, "nothing new, nothing recorded"
+    rows.append(one)
+    assert swept() | {"swept_at": None} == first | {"swept_at": None, "gone": 0, "back": 1}
+
+
+def test_a_backfill_says_to_a_program_what_it_is_called(
+    lake: Lake, rows: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["backfill", "shop", "--days", "...".join(DAYS), "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    queued = json.loads(line)
+    assert (queued["job"], queued["first"], queued["last"]) == ("shop_daily", *DAYS)
+    with DagsterInstance.get() as instance:
+        runs = instance.get_runs(RunsFilter(tags={"dagster/backfill": queued["backfill"]}))
+    assert sorted(run.tags["dagster/partition"] for run in runs) == DAYS
 
 
 def test_a_run_that_fails_ends_with_its_sentences_and_keeps_its_log(

@@ -44,6 +44,7 @@ def test_what_is_kept_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "show", "shop/nothing")[0] == 1
 
 
+@pytest.mark.slow
 def test_a_drop_says_first_what_it_would_do(
     committed: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_reload_of_what_is_dropped_names_the_command_that_loads_it(
     assert f"To read it from the API: ./headrace load shop/things --days {DAYS[0]}" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["drop", "reload"])
 def test_what_a_run_is_writing_is_refused(
     committed: Lake, verb: str, capsys: pytest.CaptureFixture[str]
@@ -88,6 +90,7 @@ def test_what_a_run_is_writing_is_refused(
     assert f"shop/things {DAYS[1]}: run 4711" in run(capsys, "show")[1]
 
 
+@pytest.mark.slow
 def test_what_a_dead_run_has_staged_goes_too_if_that_is_said(
     committed: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,7 @@ def read(model: Moving, limit: int, position: Any = None, stop_after: int = 0) -
     return asyncio.run(asyncio.wait_for(keys(), 20))
 
 
+@pytest.mark.slow
 @settings(max_examples=150 * THOROUGH, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -96,7 +96,8 @@ def models(draw: st.DrawFn) -> tuple[Moving, Paging, int, bool, int]:
     return model, paging, draw(st.integers(1, 12)), can_seek, changes
 
 
-@settings(max_examples=100 * THOROUGH, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=400 * THOROUGH, deadline=None)
 @given(models())
 def test_rows_that_were_there_throughout_arrive_once_in_order(
     case: tuple[Moving, Paging, int, bool, int],
@@ -110,6 +111,15 @@ def test_rows_that_were_there_throughout_arrive_once_in_order(
     assert reader.progress.rows == len(keys)
     assert model.requests <= most_requests(model, rows, paging.first_request().limit - 1, changes)
     assert model.most_open <= max(2, ahead)
+
+
+@pytest.mark.parametrize("seed", [5, 23, 71, 83])
+def test_an_offset_behind_deleted_rows_is_gone_on_with_by_the_key(seed: int) -> None:
+    rng = random.Random(seed)
+    model = Moving(rng.sample(range(1, 400), 19), rng, changes=7, most_delay=1)
+    reader = extraction(model, OffsetPaging(limit=5), ahead=1, can_seek=True)
+    keys, _ = read_all(reader)
+    check(model, keys)
 
 
 @settings(max_examples=40 * THOROUGH, deadline=None)

@@ -115,6 +115,7 @@ def read(model: Growing, of: EndpointReader) -> tuple[list[int], ExtractionProgr
     return asyncio.run(asyncio.wait_for(run(), 30)), of.progress
 
 
+@pytest.mark.slow
 @settings(max_examples=40 * THOROUGH, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),

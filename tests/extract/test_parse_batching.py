@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,6 +80,7 @@ def same(
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(SHAPES),
@@ -97,6 +99,7 @@ def test_together_they_are_what_they_are_alone(
         assert same(together, alone[2:], reader, other)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(SHAPES[:3]), st.lists(BENT | st.just(b'[{"id":5}]'), min_size=2, max_size=4))
 def test_no_body_reaches_into_the_next(shape: Shape, bodies: list[bytes]) -> None:

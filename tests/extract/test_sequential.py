@@ -112,6 +112,7 @@ def read_all(
     return asyncio.run(asyncio.wait_for(read(), 20))
 
 
+@pytest.mark.slow
 @settings(max_examples=60 * THOROUGH, deadline=None)
 @given(
     count=st.integers(0, 60),
@@ -245,6 +246,7 @@ def test_token_chains_bring_what_was_there_throughout_once_also_in_two_tries(
     assert not model.throughout - set(keys)
 
 
+@pytest.mark.slow
 @settings(max_examples=60 * THOROUGH, deadline=None)
 @given(
     count=st.integers(0, 60),

@@ -254,7 +254,7 @@ def test_a_server_that_is_restarted(lake: Lake, pack: int) -> None:
             "the API responded with 500, after 9 attempts",
         ),
         ({"kind": "html_200"}, ApiUnavailable, "the body is HTML or XML: 'Just a moment'"),
-        ({"kind": "drop"}, ApiUnavailable, "the connection failed"),
+        ({"kind": "drop"}, ApiUnavailable, "closed the connection without a response"),
         ({"kind": "status", "status": 403, "message": "No."}, RequestRefused, "status 403.*No"),
         ({"kind": "empty_page"}, ContractBroken, r"counts \d+ rows, but its first page is empty"),
     ],

@@ -58,6 +58,7 @@ def test_late_rows_are_counted_with_the_largest_lateness(
     assert table.num_rows == len(api.rows("release_dates")) - 1
 
 
+@pytest.mark.slow
 def test_a_row_later_than_the_margin_comes_when_its_day_is_loaded_again(
     api: Emulator, lake: Lake
 ) -> None:

@@ -61,3 +61,26 @@ def test_a_refusal_says_that_the_api_sets_cookies() -> None:
                     return str(error)
 
     assert "The API sets cookies: `cookies: true` sends them back" in asyncio.run(run())
+
+
+def test_an_api_that_redirects_to_the_same_address_to_set_a_cookie_is_read() -> None:
+    """The remedy of its refusal, followed."""
+
+    def answering(number: int, seen: Seen) -> bytes:
+        if "cookie" in seen.headers:
+            return answer([{"id": 1}])
+        return answer(status=302, head=f"Location: {seen.target}\nSet-Cookie: known=1; Path=/")
+
+    async def run(more: str) -> Any:
+        async with serving(answering) as wire:
+            source = quick(wire.url, more=more)
+            async with client_of(source) as client:
+                try:
+                    return await client.fetch(
+                        things(source), read_json, "api/things", RequestCounts()
+                    )
+                except HeadraceError as error:
+                    return error
+
+    assert "`cookies: true` sends them back" in str(asyncio.run(run("")))
+    assert asyncio.run(run("cookies: true")) == [{"id": 1}]

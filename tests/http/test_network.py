@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,10 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pipeline.config import Source
 from pipeline.errors import ConfigError, HeadraceError, Unreachable
 from pipeline.http.network import PROXIES, Proxies
 from pipeline.messages import HttpRequest, RequestCounts
-from tests.support.wire import Seen, Wire, answer, client_of, read_json, serving
+from tests.support.wire import DROP, STALL, Seen, Wire, answer, client_of, read_json, serving
 from tests.support.yaml_sources import quick, source_of
 
 GOOD = answer([{"id": 1}])
@@ -31,39 +33,60 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of localhost that nobody has signed, with its key."""
+Key = ec.EllipticCurvePrivateKey
+Signed = tuple[Key, x509.Certificate]
+
+
+def signed(
+    file: Path, name: str = "localhost", by: Signed | None = None, days: tuple[int, int] = (-1, 1)
+) -> Signed:
+    """A certificate with its key, in a file; its own authority unless another one signs it.
+
+    :param days: from when and until when it is valid, from today.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(by[1].subject if by else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
+        .sign(by[0] if by else key, hashes.SHA256())
     )
-    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    file.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return key, certificate
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of localhost that nobody has signed, with its key."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    signed(file)
     return file
 
 
 @asynccontextmanager
-async def tls_server(pem: Path, *, client: bool = False) -> AsyncIterator[str]:
+async def tls_server(
+    pem: Path, *, client: bool = False, only: ssl.TLSVersion | None = None
+) -> AsyncIterator[str]:
     """One good response a connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
+    if only:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            context.minimum_version = context.maximum_version = only
     if client:
         context.verify_mode = ssl.CERT_REQUIRED
         context.maximum_version = ssl.TLSVersion.TLSv1_2  # a later one refuses behind the handshake
@@ -80,19 +103,24 @@ async def tls_server(pem: Path, *, client: bool = False) -> AsyncIterator[str]:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
 
 
-async def outcome_at(url: str, more: str = "", base: str | None = None) -> Any:
-    source = quick(base or url, more=more)
+async def outcome_at(url: str, more: str = "") -> Any:
+    return await outcome_of(quick(url, more=more))
+
+
+async def outcome_of(source: Source) -> Any:
     try:
         async with client_of(source) as client:
-            request = HttpRequest("GET", f"{base or url}/things")
+            request = HttpRequest("GET", f"{source.base_url}/things")
             return await client.fetch(request, read_json, "api/things, page", RequestCounts())
     except HeadraceError as error:
         return error
 
 
-def over_tls(pem: Path, more: str = "", *, client: bool = False) -> Any:
+def over_tls(
+    pem: Path, more: str = "", *, client: bool = False, only: ssl.TLSVersion | None = None
+) -> Any:
     async def run() -> Any:
-        async with tls_server(pem, client=client) as url:
+        async with tls_server(pem, client=client, only=only) as url:
             return await outcome_at(url, more)
 
     return asyncio.run(run())
@@ -115,6 +143,32 @@ def test_it_is_trusted_by_the_environment(
 ) -> None:
     monkeypatch.setenv(name, str(pem))
     assert over_tls(pem) == [{"id": 1}]
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "reason", "check"),
+    [
+        ("localhost", (-9, -1), "certificate has expired", "1. the clock of this machine"),
+        ("localhost", (1, 9), "certificate is not yet valid", "1. the clock of this machine"),
+        ("other.test", (-1, 1), "Hostname mismatch", "1. `base_url`: the certificate is of anoth"),
+    ],
+)
+def test_a_certificate_that_tls_ca_does_not_mend_names_another_check(
+    tmp_path: Path, name: str, days: tuple[int, int], reason: str, check: str
+) -> None:
+    authority = signed(tmp_path / "ca.pem", "authority")
+    signed(tmp_path / "api.pem", name, by=authority, days=days)
+    error = over_tls(tmp_path / "api.pem", f"tls: {{ca: {tmp_path}/ca.pem}}")
+    assert isinstance(error, ConfigError)
+    assert f"is not trusted ({reason}" in str(error)
+    assert check in str(error)
+    assert "`tls.ca`" not in str(error)
+
+
+def test_tls_of_once_ends_with_what_the_api_may_want(pem: Path) -> None:
+    error = over_tls(pem, f"tls: {{ca: {pem}}}", only=ssl.TLSVersion.TLSv1)
+    assert isinstance(error, Unreachable)
+    assert "ended the TLS handshake" in str(error)
 
 
 def test_a_certificate_of_the_client_is_shown(pem: Path) -> None:
@@ -202,6 +256,63 @@ def test_a_proxy_without_a_server_is_named() -> None:
     found = asyncio.run(outcome_at("http://api.shop.test", "proxy: 'http://127.0.0.1:9'"))
     assert isinstance(found, Unreachable)
     assert "no connection to the proxy 127.0.0.1:9" in str(found)
+
+
+def test_an_unknown_name_of_a_proxy_is_not_that_of_the_api() -> None:
+    found = asyncio.run(outcome_at("http://api.shop.test", "proxy: 'http://proxy.invalid:3128'"))
+    assert isinstance(found, Unreachable)
+    assert "no connection to the proxy proxy.invalid:3128 (the name" in str(found)
+    assert "Check: 1. the address of the proxy, `proxy`; " in str(found)
+
+
+@pytest.mark.parametrize(
+    ("status", "requests", "check"),
+    [
+        (407, 1, "1. whether `proxy` has a user and a password: http://user:password@host:port"),
+        (403, 1, "1. whether the proxy allows this host"),
+        (502, 4, "with status 502, after 4 attempts"),
+    ],
+)
+def test_a_proxy_that_refuses_is_asked_again_only_if_that_may_help(
+    status: int, requests: int, check: str
+) -> None:
+    """Status and number of requests: a proxy between two networks has its own bad days."""
+
+    async def run() -> tuple[Any, Wire]:
+        async with serving(lambda *_: answer([], status)) as wire:
+            return await outcome_at("https://api.shop.test", f"proxy: '{wire.url}'"), wire
+
+    found, wire = asyncio.run(run())
+    assert isinstance(found, ConfigError if requests == 1 else Unreachable)
+    assert "proxy refused the connection" in str(found)
+    assert f"with status {status}" in str(found)
+    assert check in str(found)
+    assert len(wire.seen) == requests
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (DROP, "closed the connection without a response"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "breaks the rules of HTTP (Bad status line"),
+        (STALL, "no response in time"),
+    ],
+)
+def test_a_host_that_speaks_no_http_ends_without_dagsters_retries(
+    given: bytes, sentence: str
+) -> None:
+    async def run() -> Any:
+        async with serving(lambda *_: given) as wire:
+            source = quick(wire.url)
+            short = source.timeouts.model_copy(update={"read_s": 0.1})
+            return await outcome_of(source.model_copy(update={"timeouts": short}))
+
+    found = asyncio.run(run())
+    assert isinstance(found, Unreachable)
+    assert sentence in str(found)
+    assert "has not responded once in this run. Check: 1. the address, `base_url`" in str(found)
+    assert "whether it speaks TLS: https:// in place of http://" in str(found)
+    assert ("whether it takes longer than `timeouts` allow" in str(found)) == (given == STALL)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.config.limits import BreakerConfig
 from pipeline.errors import ApiUnavailable, ContractBroken
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
@@ -40,7 +41,7 @@ class Api:
         return Response(body, headers=self.headers)
 
 
-def source_at(url: str, more: str = "") -> Any:
+def source_at(url: str, more: str = "", format: str = "json") -> Any:
     return source_of(
         f"""
         source: api
@@ -50,7 +51,7 @@ def source_at(url: str, more: str = "") -> Any:
         breaker: {{failures: 2}}
         {more}
         endpoints:
-          things: {{key: [id], whole: true, columns: {{id: int64}}}}
+          things: {{key: [id], whole: true, format: {format}, columns: {{id: int64}}}}
         """
     )
 
@@ -76,7 +77,6 @@ FORMATS = {
     "zlib": (zlib.compress(JSON), "the body is zlib (deflate)"),
     "orc": (b"ORC\n\x0b", "the body is ORC"),
     "messagepack": (b"\x92\x81\xa2id\x01\x81\xa2id\x02", "no text, but binary"),
-    "utf-16 without a mark": (JSON.decode().encode("utf-16-le"), "UTF-16"),
     "yaml": (b"---\n- id: 1\n- id: 2\n", "the body is YAML"),
     "python": (b"[{'id': 1, 'ok': True}]", "a literal of Python or JavaScript"),
     "comments": (b"// rows\n" + JSON, "JSON with comments"),
@@ -100,6 +100,70 @@ def test_another_format_is_told_after_one_retry(lake: Lake, name: str) -> None:
     assert "Check: 1. `base_url` and `path`" in str(error)
     assert "seems to be down" not in str(error)
     assert api.requests == 2
+
+
+def ended(lake: Lake, api: Api) -> str:
+    """The sentence of a first run that no rows came in."""
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(source_at(url), lake, "things", DAY, NOW)
+    error = outcome.failed[0].error
+    assert isinstance(error, ContractBroken), "Dagster would try again"
+    assert "seems to be down" not in str(error)
+    return str(error)
+
+
+@pytest.mark.parametrize(("body", "read_by"), [(b"id,text\n1,a\n2,b\n", "csv"), (LINES, "jsonl")])
+def test_a_format_that_can_be_read_is_named(lake: Lake, body: bytes, read_by: str) -> None:
+    api = Api(body)
+    assert f"`format: {read_by}`" in ended(lake, api)
+    with serving(api.app) as url:
+        source = source_at(url, format=read_by)
+        (manifest,) = extract(source, lake, "things", DAY, NOW)
+    assert manifest.rows == len(body.splitlines()) - (read_by == "csv")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_that_is_not_compressed_as_it_says_is_told_after_one_retry(
+    lake: Lake, encoding: str
+) -> None:
+    api = Api(JSON, headers={"content-encoding": encoding})
+    assert "and the body is not compressed so" in ended(lake, api)
+    assert api.requests == 2
+
+
+def test_what_asks_for_no_compression_is_sent(lake: Lake) -> None:
+    """The remedy of that refusal: an API that compresses wrongly does so where it is asked to."""
+
+    async def respond(request: Request) -> Response:
+        lies = "gzip" in request.headers["accept-encoding"]
+        return Response(JSON, headers={"content-encoding": "gzip"} if lies else {})
+
+    with serving(Starlette(routes=[Route("/things", respond)])) as url:
+        source = source_at(url, "headers: {Accept-Encoding: identity}")
+        (manifest,) = extract(source, lake, "things", DAY, NOW)
+    assert manifest.rows == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "expected JSON, the body is empty, after 5 attempts. Check: 1. `base_url`"),
+        (b"Overloaded, come back", "the body starts with 'Overloaded, come back'"),
+        (b'[{"id": 1}]\n<!-- 3 ms -->', "the JSON is whole after 11 characters, and text follows"),
+        (b'[{"id": 1}, {"id"', "the JSON ends early, after 17 bytes"),
+    ],
+)
+def test_a_body_that_is_never_read_is_no_api_that_is_down(
+    lake: Lake, body: bytes, sentence: str
+) -> None:
+    api = Api(body)
+    with serving(api.app) as url:
+        patient = source_at(url).model_copy(update={"breaker": BreakerConfig()})
+        outcome, _ = outcome_of(patient, lake, "things", DAY, NOW)
+    error = outcome.failed[0].error
+    assert isinstance(error, ContractBroken)
+    assert sentence in str(error)
+    assert api.requests == 5
 
 
 def test_an_error_page_in_place_of_rows_that_had_come_before_is_an_outage(lake: Lake) -> None:

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from pipeline.config.limits import RateHeadersConfig
 from pipeline.http.client import open_client
-from pipeline.http.rate_limit_headers import advertised_limit
+from pipeline.http.rate_limit_headers import advertised_limit, odd_unit, quota_left, unread
 from pipeline.messages import RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget
 from tests.support.wire import Seen, answer, read_json, serving, things
 from tests.support.yaml_sources import source_of
+
+NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,23 @@ def test_the_limit_that_the_api_says(
     assert (
         advertised_limit(headers, RateHeadersConfig(limit="X-Limit", interval="X-Interval")) == told
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "reset_s"),
+    [
+        ('"default";r=0;t=4', 0, 4.0),
+        ('"burst";r=9;t=1, "day";r=3;t=3600', 3, 3600.0),
+        ("limit=100, remaining=7, reset=30", 7, 30.0),
+        ('"default";r=50', 50, None),
+    ],
+)
+def test_the_quota_in_the_forms_of_ietf(text: str, left: int, reset_s: float | None) -> None:
+    rate = RateHeadersConfig(remaining="RateLimit", reset="RateLimit", reset_is="seconds")
+    headers = {"ratelimit": text}
+    assert quota_left(headers, rate, lambda: NOW) == (left, reset_s)
+    assert unread(headers, rate, lambda: NOW) == []
+    assert odd_unit(headers, rate) is None
 
 
 def test_the_limit_without_a_header_for_its_interval() -> None:

@@ -168,7 +168,7 @@ def test_maintenance_and_coverage_name_missing_and_resized_files(
     harm(lake, first.files[0])
     [damage] = cleaned(lake, dry_run=False).damaged
     assert (damage.path, damage.partition) == (first.files[0].path, f"shop/items {FIRST}")
-    assert found in damage.found
+    assert found in damage.finding
     check = coverage(source, lake, "items")
     assert not check.passed
     assert first.files[0].path in str(check.description)

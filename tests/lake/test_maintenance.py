@@ -101,6 +101,7 @@ def test_the_owner_of_an_old_checkpoint_learns_that_it_was_taken_away(lake: Lake
     check_clean(lake)
 
 
+@pytest.mark.slow
 def test_wherever_a_run_dies_maintenance_cleans_up(lake: Lake) -> None:
     number = 0
     while True:

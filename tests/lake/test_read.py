@@ -259,6 +259,7 @@ def test_each_key_once_the_latest_cursor_first(lake: Lake) -> None:
     assert current(lake, "s", "e", key=["id"], cursor="at", columns=["id"]).column_names == ["id"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("of_any_size")
 def test_tombstones_and_swept_keys_are_left_out(lake: Lake) -> None:
     a, b = at("2026-01-01"), at("2026-01-02")

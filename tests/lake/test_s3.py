@@ -157,6 +157,7 @@ def test_no_credentials_at_all(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no credentials were found" in _refused(lake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [("If-Match",), ("If-Match", "If-None-Match")])
 def test_an_s3_that_overlooks_conditions_is_refused_before_a_row_is_staged(
     s3: S3, new_lake: Callable[[], Lake], lost: tuple[str, ...]

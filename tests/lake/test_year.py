@@ -27,6 +27,7 @@ def requests_of(lake: Lake, operation: Callable[[], Any]) -> int:
     return len(sent)
 
 
+@pytest.mark.slow
 def test_all_of_a_lake_is_looked_at_in_a_few_requests(grown: Lake) -> None:
     named = operations(grown, source_of_endpoints(["a", "b"]))
     first = {name: requests_of(grown, operation) for name, operation in named.items()}

@@ -109,6 +109,7 @@ def test_why_pip_failed_is_one_sentence(line: str, said: str) -> None:
     assert reason(["Collecting aiohttp", line, "ERROR: see above"][:2]).startswith(said)
 
 
+@pytest.mark.slow
 def test_an_index_that_nobody_serves_is_said_by_pip_and_in_one_sentence(tmp_path: Path) -> None:
     """Real pip, in a folder of a project that needs a package which is nowhere."""
     (tmp_path / "pyproject.toml").write_text(

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from assets.event_writer import LINE_BREAK
 from local.compare import compare, latest_in_lake
 from local.dagster_cli import shown
 from local.manifests import Committed, split_lake
@@ -90,7 +91,8 @@ def test_the_screen_gets_what_the_assets_say_and_not_dagsters_own_events() -> No
     assert shown(said) == "    500 of 20,000 rows - and more"
     assert shown(event) is None
     assert shown("Traceback (most recent call last):") is None
-    assert shown("· 20 of 20 rows") == "    20 of 20 rows"
+    _first, *further = LINE_BREAK.join(["the first line", "20 of 20 rows"]).splitlines()
+    assert [shown(line) for line in further] == ["    20 of 20 rows"]
 
 
 def test_the_lake_is_a_bucket_and_a_prefix() -> None:

@@ -104,6 +104,7 @@ def test_text_keys_are_quoted() -> None:
     assert statement == 'fields *; where slug > "a\\"; é\\\\"; sort slug asc; limit 5;'
 
 
+@pytest.mark.slow
 @given(
     st.integers(946_684_800_000_000, 2_208_988_800_000_000).map(instant),
     st.timedeltas(timedelta(0), timedelta(days=3)),
@@ -313,6 +314,7 @@ def read_back(form: str, text: str) -> datetime:
     return datetime.strptime(text, form).replace(tzinfo=UTC)
 
 
+@pytest.mark.slow
 @settings(max_examples=300 * THOROUGH, deadline=None)
 @given(st.data())
 def test_the_interval_asked_for_covers_the_window_and_neighbours_double_nothing(

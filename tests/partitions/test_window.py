@@ -40,6 +40,7 @@ def today(calendar: Calendar, now: datetime) -> date:
     return date.fromisoformat(calendar.of(now))
 
 
+@pytest.mark.slow
 @settings(max_examples=200 * THOROUGH, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),

@@ -121,6 +121,7 @@ def test_a_run_that_comes_at_any_moment_has_its_part_at_once_and_evenly(
         assert at - comes_at <= k * world.each_s + late_s
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     window=st.sampled_from(LONG),

@@ -82,6 +82,7 @@ def read_day(api: Posts, source: Source, lake: Lake, day: int) -> tuple[Any, int
     return outcome.results[0].manifest, api.requests - before
 
 
+@pytest.mark.slow
 def test_a_feed_that_has_come_newest_first_is_read_to_the_first_older_page(lake: Lake) -> None:
     api = Posts()
     with serving(api.app) as url:

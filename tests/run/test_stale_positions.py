@@ -217,6 +217,7 @@ def test_a_refusal_behind_the_first_page_is_no_stale_position(lake: Lake) -> Non
     assert api.asked == [20, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["token", "link"])
 def test_a_row_that_is_staged_and_comes_again_costs_a_retry_and_no_more(
     kind: str, lake: Lake
@@ -238,6 +239,7 @@ def test_a_row_that_is_staged_and_comes_again_costs_a_retry_and_no_more(
     assert (manifest.rows, manifest.resumed_pages, api.asked[0]) == (ROWS, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_parent_that_failed_in_the_try_before_is_asked_again(lake: Lake) -> None:
     """Its failure is kept with what is staged, and would be held against every try to come."""
     sick = {3}

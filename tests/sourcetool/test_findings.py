@@ -17,7 +17,7 @@ from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
 from sourcetool.check import Wanted, check
 from sourcetool.new import new
-from sourcetool.new_request import Given, Key, request_of
+from sourcetool.new_request import Key, RequestOptions, request_of
 from tests.support.responses import json_answer
 from tests.support.runs import outcome_of, serving
 
@@ -137,7 +137,7 @@ def proposed(api: str, tmp_path: Path, key: Key | None) -> tuple[int, str]:
         "shop",
         str(tmp_path),
         console,
-        Given(f"{api}/v1/orders?size=20&page=1", key),
+        RequestOptions(f"{api}/v1/orders?size=20&page=1", key),
     )
     assert isinstance(console.file, io.StringIO)
     return code, console.file.getvalue()
@@ -172,7 +172,7 @@ def test_a_key_for_authorization_is_a_bearers_unless_it_says_another_scheme(
     value: str, sent: str, auth: dict[str, str]
 ) -> None:
     key = Key("Authorization", "SHOP_KEY")
-    found = request_of(Given("https://api.test/v1/x", key), "shop", {"SHOP_KEY": value})
+    found = request_of(RequestOptions("https://api.test/v1/x", key), "shop", {"SHOP_KEY": value})
     assert found.sent_headers == {"Authorization": sent}
     assert found.auth == auth
 

@@ -8,7 +8,7 @@ import yaml
 from pipeline.config import load_source
 from sourcetool.infer import Guess, guess
 from sourcetool.new import propose
-from sourcetool.new_request import Given, request_of
+from sourcetool.new_request import RequestOptions, request_of
 
 TIMES = ("2026-11-02T10:00:00", "2026-11-03T11:30:00")
 
@@ -26,7 +26,7 @@ def guessed(body: Any, params: str = "limit=2", **headers: str) -> Guess:
 def endpoint_of(found: Guess, url: str, tmp_path: Any) -> dict[str, Any]:
     """What is proposed loads, too."""
     file = tmp_path / "x.yaml"
-    file.write_text(propose("x", request_of(Given(url), "x", {}), found))
+    file.write_text(propose("x", request_of(RequestOptions(url), "x", {}), found))
     load_source(file)
     (endpoint,) = yaml.safe_load(file.read_text())["endpoints"].values()
     return dict(endpoint)

@@ -17,7 +17,7 @@ from local.paths import ROOT
 from pipeline.config import Source, load_source
 from sourcetool import fetch
 from sourcetool.new import new
-from sourcetool.new_request import Given
+from sourcetool.new_request import RequestOptions
 from tests.support.responses import json_answer
 from tests.support.runs import serving
 
@@ -64,7 +64,7 @@ def url(api: Api) -> Iterator[str]:
         yield found
 
 
-def run(tmp_path: Path, given: Given) -> tuple[int, str, Path]:
+def run(tmp_path: Path, given: RequestOptions) -> tuple[int, str, Path]:
     console = Console(file=io.StringIO(), width=300, soft_wrap=True)
     code = new(given.url, "shop", str(tmp_path), console, given)
     assert isinstance(console.file, io.StringIO)
@@ -82,7 +82,7 @@ def run(tmp_path: Path, given: Given) -> tuple[int, str, Path]:
      "subscription-key", "client_secret", "X-Auth", "auth", "code"],
 )  # fmt: skip
 def test_a_key_in_the_query_becomes_auth(api: Api, url: str, tmp_path: Path, name: str) -> None:
-    code, said, file = run(tmp_path, Given(f"{url}/v1/items?{name}={CANARY}&limit=10"))
+    code, said, file = run(tmp_path, RequestOptions(f"{url}/v1/items?{name}={CANARY}&limit=10"))
     assert code == 0, said
     assert "set SHOP_KEY" in said
     source = load_source(file, {"SHOP_KEY": CANARY})
@@ -95,7 +95,7 @@ def test_what_looks_like_a_key_becomes_a_setting_whatever_its_name(
     url: str, tmp_path: Path
 ) -> None:
     long = f"{CANARY}e5f60718293a"
-    code, said, file = run(tmp_path, Given(f"{url}/v1/{long}/items?q={long}&limit=10"))
+    code, said, file = run(tmp_path, RequestOptions(f"{url}/v1/{long}/items?q={long}&limit=10"))
     assert code == 0, said
     assert long not in file.read_text()
     env = dict.fromkeys(("SHOP_Q", "SHOP_PATH_KEY"), long)
@@ -105,7 +105,7 @@ def test_what_looks_like_a_key_becomes_a_setting_whatever_its_name(
 
 def test_user_and_password_in_the_url_become_basic(api: Api, url: str, tmp_path: Path) -> None:
     at = url.replace("http://", f"http://bob:{CANARY}%21@")
-    code, said, file = run(tmp_path, Given(f"{at}/v1/items?limit=10"))
+    code, said, file = run(tmp_path, RequestOptions(f"{at}/v1/items?limit=10"))
     assert code == 0, said
     source = load_source(file, {"SHOP_USERNAME": "bob", "SHOP_PASSWORD": f"{CANARY}!"})
     assert (source.auth.kind, source.base_url) == ("basic", f"{url}/v1")
@@ -118,7 +118,7 @@ def test_basic_and_headers_are_given_by_their_settings(
     monkeypatch.setenv("SHOP_USER", "bob")
     monkeypatch.setenv("SHOP_PASS", CANARY)
     monkeypatch.setenv("SHOP_TENANT", "acme")
-    given = Given(
+    given = RequestOptions(
         f"{url}/v1/items?limit=10",
         basic="SHOP_USER:SHOP_PASS",
         headers=("X-Tenant: ${SHOP_TENANT}", "X-Requested-With: x", f"X-Session: {CANARY}"),
@@ -136,7 +136,7 @@ def test_a_post_with_a_body(api: Api, url: str, tmp_path: Path) -> None:
     body = (
         f'{{"filter": {{"kind": "a"}}, "page": {{"limit": 10, "offset": 0}}, "apiKey": "{CANARY}"}}'
     )
-    code, said, file = run(tmp_path, Given(f"{url}/v1/items", json=body))
+    code, said, file = run(tmp_path, RequestOptions(f"{url}/v1/items", json=body))
     assert code == 0, said
     assert api.seen[0][0] == "POST"
     endpoint = load_source(file, {"SHOP_API_KEY": "k"}).endpoints["items"]
@@ -151,7 +151,9 @@ def test_a_post_with_a_body(api: Api, url: str, tmp_path: Path) -> None:
 
 
 def test_a_post_of_a_form(api: Api, url: str, tmp_path: Path) -> None:
-    code, said, file = run(tmp_path, Given(f"{url}/v1/items", form=f"limit=10&page=1&pwd={CANARY}"))
+    code, said, file = run(
+        tmp_path, RequestOptions(f"{url}/v1/items", form=f"limit=10&page=1&pwd={CANARY}")
+    )
     assert code == 0, said
     request = load_source(file, {"SHOP_PWD": "p"}).endpoints["items"].request.model_dump()
     assert request["form"] == {"limit": "{limit}", "page": "{page}", "pwd": "p"}
@@ -160,27 +162,27 @@ def test_a_post_of_a_form(api: Api, url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        Given("{url}/echo?api_key=" + CANARY),
-        Given("{url}/echo?q=1", headers=(f"X-Api-Key: {CANARY}",)),
-        Given("{url}/echo", json=f'{{"password": "{CANARY}"}}'),
-        Given("ftp://bob:" + CANARY + "@host/x"),
-        Given("api.example.org/items?api_key=" + CANARY),
-        Given("http://127.0.0.1:9/x?token=" + CANARY),
-        Given("http://[bad/x?token=" + CANARY),
-        Given("http://a b/x?token=" + CANARY),
-        Given("http://host:99999/x?token=" + CANARY),
-        Given("{url}/named?api_key=" + CANARY),
-        Given("{url}/endless?api_key=" + CANARY),
-        Given("{url}/v1/items?limit=10", basic=f"bob:{CANARY}:x"),
-        Given("{url}/v1/items?limit=10", headers=(CANARY,)),
+        RequestOptions("{url}/echo?api_key=" + CANARY),
+        RequestOptions("{url}/echo?q=1", headers=(f"X-Api-Key: {CANARY}",)),
+        RequestOptions("{url}/echo", json=f'{{"password": "{CANARY}"}}'),
+        RequestOptions("ftp://bob:" + CANARY + "@host/x"),
+        RequestOptions("api.example.org/items?api_key=" + CANARY),
+        RequestOptions("http://127.0.0.1:9/x?token=" + CANARY),
+        RequestOptions("http://[bad/x?token=" + CANARY),
+        RequestOptions("http://a b/x?token=" + CANARY),
+        RequestOptions("http://host:99999/x?token=" + CANARY),
+        RequestOptions("{url}/named?api_key=" + CANARY),
+        RequestOptions("{url}/endless?api_key=" + CANARY),
+        RequestOptions("{url}/v1/items?limit=10", basic=f"bob:{CANARY}:x"),
+        RequestOptions("{url}/v1/items?limit=10", headers=(CANARY,)),
     ],
     ids=lambda given: given.url[:24],
 )
 def test_a_refused_proposal_leaves_no_file_and_says_no_secret(
-    url: str, tmp_path: Path, given: Given, monkeypatch: pytest.MonkeyPatch
+    url: str, tmp_path: Path, given: RequestOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "MOST_BYTES", 200_000)
-    filled = Given(**{**vars(given), "url": given.url.replace("{url}", url)})
+    filled = RequestOptions(**{**vars(given), "url": given.url.replace("{url}", url)})
     code, said, _ = run(tmp_path, filled)
     assert code == 2
     assert "\x1b" not in said

@@ -315,10 +315,10 @@ def compare_and_swap(lake: ObjectStore, key: str, body: bytes, *, replaces: str 
             return lake.put(key, body, replaces=replaces)
         except (WriteConflict, LakeUnavailable) as error:
             failure = error
-        found = lake.get(key)
-        if found is not None and found.body == body:
-            return found.etag
-        if (found.etag if found else None) != replaces:
+        stored = lake.get(key)
+        if stored is not None and stored.body == body:
+            return stored.etag
+        if (stored.etag if stored else None) != replaces:
             raise WriteConflict(f"{lake.url(key)} was changed by another run") from failure
     raise LakeUnavailable(
         f"{lake.address} did not say whether `{lake.url(key)}` was written. The next attempt finds"

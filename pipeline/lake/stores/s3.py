@@ -166,10 +166,10 @@ def classify(
 
 def unreadable(error: OSError, *, lake: str, bucket: str) -> HeadraceError:
     """The engine's error for what Arrow's file system raised, twice: S3's code is in its text."""
-    found = _ARROW_CODE.search(str(error))
+    match = _ARROW_CODE.search(str(error))
     code = type(error).__name__
-    if found:
-        code = found[2] or "".join(map(str.capitalize, found[1].split("_")))
+    if match:
+        code = match[2] or "".join(map(str.capitalize, match[1].split("_")))
     if code in _REFUSED:
         text = _REFUSED[code].format(
             bucket=bucket,
@@ -381,9 +381,9 @@ class S3Store(ObjectStore):
                 Body=body,
             )
         # AWS refuses to complete an upload made with checksums if they are not given again.
-        kept = {k: v for k, v in response.items() if k == "ETag" or k.startswith("Checksum")}
-        kept.pop("ChecksumType", None)
-        return {"PartNumber": number, **kept}
+        receipt = {k: v for k, v in response.items() if k == "ETag" or k.startswith("Checksum")}
+        receipt.pop("ChecksumType", None)
+        return {"PartNumber": number, **receipt}
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Make the object appear. :raises UploadGone: perhaps because it was completed before."""
@@ -408,12 +408,12 @@ class S3Store(ObjectStore):
 
     def uploads(self, folder: str) -> Sequence[Upload]:
         """The unfinished uploads of keys under a folder."""
-        found: list[Upload] = []
+        unfinished: list[Upload] = []
         for page in self._pages("list_uploads", "list_multipart_uploads", folder):
             for item in page.get("Uploads", ()):
                 key = self._relative(item["Key"])
-                found.append(Upload(key, item["UploadId"], item["Initiated"]))
-        return found
+                unfinished.append(Upload(key, item["UploadId"], item["Initiated"]))
+        return unfinished
 
     # ---- how Arrow reads it
 

@@ -210,7 +210,7 @@ class StateStore(BudgetStore):
         """Keep to the windows in the cells: the user that opened the budget last set them."""
         self.limits = replace(self.limits, windows=state_layout.windows(cells))
 
-    def saw(self, now: float, full_seen_at: float) -> None:
+    def note_full(self, now: float, full_seen_at: float) -> None:
         """Note when a user with the whole share was active: two times on the store's clock."""
         self.full_seen_at = monotonic() - now + full_seen_at
 
@@ -218,7 +218,7 @@ class StateStore(BudgetStore):
         def change(cells: memoryview[float], now: float) -> Reservation:
             taken = reservation.take(cells, self.limits, now, ticket, self.share)
             self.margin = cells[state_layout.MARGIN]
-            self.saw(now, cells[state_layout.FULL_SEEN_AT])
+            self.note_full(now, cells[state_layout.FULL_SEEN_AT])
             return taken
 
         return await self.update(change)
@@ -257,14 +257,14 @@ class StateStore(BudgetStore):
         return permit
 
     async def look(self) -> None:
-        await self.update(lambda cells, now: self.saw(now, cells[state_layout.FULL_SEEN_AT]))
+        await self.update(lambda cells, now: self.note_full(now, cells[state_layout.FULL_SEEN_AT]))
 
     async def want_permit(self) -> None:
         """A user with the whole share waits for a permit: small shares are to free what is lent."""
 
         def change(cells: memoryview[float], now: float) -> None:
             cells[state_layout.FULL_SEEN_AT] = max(cells[state_layout.FULL_SEEN_AT], now)
-            self.saw(now, cells[state_layout.FULL_SEEN_AT])
+            self.note_full(now, cells[state_layout.FULL_SEEN_AT])
 
         if monotonic() - self.full_seen_at > reservation.LENT_BACK_S / 4:
             await self.update(change)

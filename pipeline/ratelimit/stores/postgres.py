@@ -147,7 +147,7 @@ class PostgresStore(StateStore):
             cursor = await connection.execute(_FULL_SEEN, (at, self.name), binary=True)
             row = await cursor.fetchone()
         if row is not None and len(row[0]) == 8:
-            self.saw(row[1], memoryview(row[0]).cast("d")[0])
+            self.note_full(row[1], memoryview(row[0]).cast("d")[0])
 
     async def _lock_one(self, connection: Any, first: int | None = None) -> int | None:
         """Lock a number that is free, ``first`` if possible."""

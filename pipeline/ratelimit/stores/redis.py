@@ -236,8 +236,8 @@ class RedisStore(BudgetStore):
             try:
                 return await script(keys=keys, args=args)
             except (self._redis.RedisError, OSError) as error:
-                gone = isinstance(error, self._redis.ConnectionError)
-                if not gone or monotonic() > until:
+                is_lost = isinstance(error, self._redis.ConnectionError)
+                if not is_lost or monotonic() > until:
                     raise Retryable(_FAILS.format(type(error).__name__)) from error
             await asyncio.sleep(server.AGAIN_S)
 
@@ -257,8 +257,8 @@ class RedisStore(BudgetStore):
                 parts = [client.mget([key + part for key in keys]) for part in _PARTS]
         except (redis.RedisError, OSError) as error:
             raise Retryable(_FAILS.format(type(error).__name__)) from error
-        found = [[float(value or 0) for value in part] for part in parts]
+        columns = [[float(value or 0) for value in part] for part in parts]
         return now, [
             Minute(60.0 * minute, int(requests), int(throttled), waited_s)
-            for minute, requests, throttled, waited_s in zip(minutes, *found, strict=True)
+            for minute, requests, throttled, waited_s in zip(minutes, *columns, strict=True)
         ]

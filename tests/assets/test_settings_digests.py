@@ -9,7 +9,7 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from assets import source_assets
-from assets.settings_seen import settings_tag
+from assets.settings_digests import settings_tag
 from tests.assets.support import Headrace, day
 from tests.support.yaml_sources import quick
 

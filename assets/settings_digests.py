@@ -28,10 +28,10 @@ def settings_tag(source: Source, settings: Mapping[str, str]) -> str:
 
     :param settings: of the deployment. Passwords in URLs are left out.
     """
-    seen = {name: _USER_INFO.sub("//", value) for name, value in settings.items()}
-    seen[f"the YAML of `{source.source}`"] = source.model_dump_json()  # secrets are stars in it
-    seen["Headrace's code"] = _code()
-    return json.dumps({name: _digest(value) for name, value in seen.items()})
+    values = {name: _USER_INFO.sub("//", value) for name, value in settings.items()}
+    values[f"the YAML of `{source.source}`"] = source.model_dump_json()  # secrets are stars in it
+    values["Headrace's code"] = _code()
+    return json.dumps({name: _digest(value) for name, value in values.items()})
 
 
 def other_settings(context: dg.AssetExecutionContext) -> str | None:

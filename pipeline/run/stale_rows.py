@@ -49,8 +49,8 @@ def keeper_of(
         before = before_this()
         if before is None or not before.files:
             return _NOTHING
-        found: Manifest = before
-        return again_if_vanished(run.lake, lambda: _rows(run, found, named), lambda: found.files)
+        newest: Manifest = before
+        return again_if_vanished(run.lake, lambda: _rows(run, newest, named), lambda: newest.files)
 
     return keep
 
