@@ -30,7 +30,6 @@ _STRIP: Final = 12
 _WIDEST: Final = 26
 _CELL: Final = 12
 _STEP: Final = _CELL + 2
-_ACROSS: Final = 18
 _DAY: Final = timedelta(days=1)
 _TALL: Final = 3.0
 """A baseline that is so many times as tall as every other bar goes beyond the picture."""

@@ -4,7 +4,6 @@ Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs tho
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
@@ -18,7 +17,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.backfill_policy import BackfillPolicyType
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.events import DagsterEventBatchMetadata, EngineEventData
 from dagster._core.storage.asset_check_execution_record import (
@@ -291,17 +290,6 @@ def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
 def will_be_retried(run: dg.DagsterRun) -> bool:
     """Whether the daemon starts a run that has failed again: Dagster notes that when it fails."""
     return run.tags.get(WILL_RETRY_TAG) == "true"
-
-
-def report_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: FreshnessState) -> None:
-    """Say what Dagster's freshness daemon says of an asset. For tests of what follows from it."""
-    change = FreshnessStateChange(
-        key=key,
-        previous_state=FreshnessState.UNKNOWN,
-        new_state=state,
-        state_change_timestamp=time.time(),
-    )
-    instance._report_runless_asset_event(asset_event=change)
 
 
 def silence_missing_outputs(context: dg.AssetExecutionContext) -> None:

@@ -1,11 +1,13 @@
 """An inventory of AWS, side by side with the usual way: boto3 in a pool of 20 threads.
 
-    python -m benchmarks.aws [ACCOUNTS [REGIONS [PEER]]]     default: 200 accounts, 17 regions, both
+    python -m benchmarks.aws limits
+    python -m benchmarks.aws inventory [ACCOUNTS [REGIONS]]     default: 200 accounts, 17 regions
 
-Two cases, against one emulated AWS with token buckets (``aws_server``): ``inventory``, one page of
-ten operations in each lane, and ``limit``, 10 operations of many pages in one lane, whose bucket is
-what there is to use. Each peer is a process of its own; both write Parquet. What is compared: rows,
-seconds, throttled calls, and the memory of the process at its peak.
+Two cases, against one emulated AWS with the token buckets that the source has for AWS's services
+(``aws_server``, a process of its own). ``inventory``: one page of ten operations in each lane.
+``limits``: one service after the other, many pages in one lane, whose bucket is what there is to
+use. Each peer is a process of its own; both write Parquet. What is compared: rows, seconds, seconds
+of CPU, throttled calls, and the memory of the process at its peak.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ import httpx
 
 from benchmarks.aws_server import EC2, JSON, rows_of
 from local.services import seaweedfs
+from pipeline.aws.rates import bucket_of
 
 RESULT = Path(__file__).parent / "results" / "aws.json"
 REGIONS = (
@@ -45,7 +48,10 @@ OPERATIONS = {
     "secrets": ("secretsmanager", "list_secrets", "SecretList", "arn"),
     "functions": ("lambda", "list_functions", "Functions", "function_arn"),
 }
-PAGED = ("volumes", "vpcs", "subnets", "groups")
+PAGE = 5
+"""Rows of a page, where there are several."""
+FOR_S = 20
+"""Seconds for which a service's bucket is drawn on, behind its first burst."""
 KEYS = {"access_key_id": "AKIABENCH", "secret_access_key": "a-secret-of-the-benchmark"}
 
 
@@ -173,75 +179,86 @@ def _measured(peer: str, job: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(took_s, 1),
         "requests": counts.get("requests", 0),
         "throttled": counts.get("throttled", 0),
+        "passed": counts.get("passed", 0),
         "sessions": counts.get("sts", 0),
         "sent_s": round(sent_s, 2),
-        "passed_per_s": round(counts.get("passed", 0) / max(sent_s, 0.01), 1),
     }
 
 
 # ---- the cases
 
 
-def wanted() -> list[str]:
-    """The peers that take part."""
-    return sys.argv[3:4] or list(PEERS)
-
-
-def _yaml(url: str, accounts: list[str], regions: list[str], names: list[str], bucket: str) -> str:
+def _yaml(url: str, accounts: list[str], regions: list[str], names: list[str]) -> str:
     lines = [
-        f"  {name}: {{service: {service}, operation: {operation}, key: [{key}]}}"
+        f"  {name}: {{service: {service}, operation: {operation}, key: [{key}], limit: {PAGE}}}"
         for name in names
         for service, operation, _, key in [OPERATIONS[name]]
     ]
-    services = sorted({OPERATIONS[name][0] for name in names})
-    buckets = ", ".join(f"{service}: {bucket}" for service in services)
     quoted = ", ".join(f'"{account}"' for account in accounts)
     return (
         "kind: aws\nsource: aws\nstart: 2026-01-01\nrole: audit\n"
         f"accounts: [{quoted}]\nregions: [{', '.join(regions)}]\nendpoint_url: {url}\n"
         f"credentials: {{access_key_id: {KEYS['access_key_id']}, secret_access_key: "
-        f"{KEYS['secret_access_key']}}}\nlimits: {{services: {{{buckets}}}}}\nendpoints:\n"
-        + "\n".join(lines)
-        + "\n"
+        f"{KEYS['secret_access_key']}}}\nendpoints:\n" + "\n".join(lines) + "\n"
     )
+
+
+def _rates() -> dict[str, tuple[float, float]]:
+    """The buckets of the services, as the source has them."""
+    services = {service for service, *_ in OPERATIONS.values()}
+    buckets = {service: bucket_of(service, {}) for service in sorted(services)}
+    return {service: (bucket.burst, bucket.per_s) for service, bucket in buckets.items()}
+
+
+def _compared(
+    folder: Path, s3: dict[str, str], accounts: list[str], regions: list[str], names: list[str],
+    **options: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Both peers, one after the other, against one emulated AWS."""
+    with serving(folder, rates=_rates(), **options) as url:
+        job = {
+            "url": url,
+            "yaml": _yaml(url, accounts, regions, names),
+            "accounts": accounts,
+            "regions": regions,
+            "operations": names,
+            "folder": str(folder),
+            "s3": s3,
+            "prefix": "-".join(names),
+            "budget": "memory",
+            "apart": len(accounts) == 1,
+        }
+        return {peer: _measured(peer, job) for peer in PEERS}
 
 
 def inventory(folder: Path, s3: dict[str, str], accounts: int, regions: int) -> dict[str, Any]:
     """One page of ten operations in every lane."""
     ids = [f"{n:012d}" for n in range(1, accounts + 1)]
     places, names = list(REGIONS[:regions]), list(OPERATIONS)
-    actions = [*EC2, *JSON, "ListFunctions"]
-    expected = sum(len(rows_of(a, r, o, 3)) for a in ids for r in places for o in actions)
-    with serving(folder, burst=100, per_s=20, most=3) as url:
-        yaml = _yaml(url, ids, places, names, "{burst: 100, per_s: 20}")
-        job = {
-            "url": url, "yaml": yaml, "accounts": ids, "regions": places, "operations": names,
-            "folder": str(folder), "s3": s3, "prefix": "inventory", "budget": "memory",
-            "apart": False,
-        }  # fmt: skip
-        found = {peer: _measured(peer, job) for peer in wanted()}
+    expected = sum(len(rows_of(a, r, o, 3)) for a in ids for r in places for o in [*EC2, *JSON])
+    found = _compared(folder, s3, ids, places, names, most=3)
     lanes = accounts * regions * len(names)
     return {"accounts": accounts, "regions": regions, "lanes": lanes, "rows": expected, **found}
 
 
-def limit(folder: Path, s3: dict[str, str]) -> dict[str, Any]:
-    """Many pages of four operations in one lane: 600 requests of one bucket of 100, 20 a second."""
-    ids, places, names = ["000000000001"], ["eu-west-1"], list(PAGED)
-    with serving(folder, burst=100, per_s=20, most=5, pages=150) as url:
-        yaml = _yaml(url, ids, places, names, "{burst: 100, per_s: 20}")
-        job = {
-            "url": url, "yaml": yaml, "accounts": ids, "regions": places, "operations": names,
-            "folder": str(folder), "s3": s3, "prefix": "limit", "budget": "memory", "apart": True,
-        }  # fmt: skip
-        found = {peer: _measured(peer, job) for peer in wanted()}
-    for each in found.values():  # of what the bucket gives for long: the first burst comes on top
-        each["share_of_limit"] = round(each["passed_per_s"] / 20, 3)
-    return {"rows": 4 * 150 * 5, "per_s": 20, "burst": 100, **found}
+def limits(folder: Path, s3: dict[str, str]) -> dict[str, Any]:
+    """The whole bucket of each service, for a while, in one lane."""
+    found: dict[str, Any] = {}
+    for service, (burst, per_s) in _rates().items():
+        names = [name for name, (of, *_) in OPERATIONS.items() if of == service]
+        pages = round((burst + FOR_S * per_s) / len(names))
+        peers = _compared(
+            folder, s3, ["000000000001"], ["eu-west-1"], names, most=PAGE, pages=pages
+        )
+        for peer in peers.values():  # of all that the bucket has given in that time
+            peer["share_of_limit"] = round(peer["passed"] / (burst + per_s * peer["sent_s"]), 3)
+        rows = PAGE * pages * len(names)
+        found[service] = {"burst": burst, "per_s": per_s, "rows": rows, **peers}
+    return found
 
 
 def main() -> None:
-    accounts = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    regions = int(sys.argv[2]) if len(sys.argv) > 2 else len(REGIONS)
+    case, sizes = sys.argv[1], [int(word) for word in sys.argv[2:]]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with seaweedfs(folder / "s3", buckets=["lake"]) as server:
@@ -251,19 +268,21 @@ def main() -> None:
                 "aws_secret_access_key": server.secret_key,
                 "region_name": "us-east-1",
             }
-            found = {
-                "limit": limit(folder, s3),
-                "inventory": inventory(folder, s3, accounts, regions),
-            }
-    text = json.dumps(found, indent=1)
-    RESULT.write_text(text + "\n")
-    print(text)
+            if case == "limits":
+                found = limits(folder, s3)
+            else:
+                accounts, regions = [*sizes, *(200, len(REGIONS))[len(sizes) :]]
+                found = inventory(folder, s3, accounts, regions)
+    before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    RESULT.write_text(json.dumps({**before, case: found}, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["peer"]:
         done = PEERS[sys.argv[2]](json.load(sys.stdin))
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({**done, "peak_mb": round(peak_mb)}))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s, peak_mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+        print(json.dumps({**done, "peak_mb": round(peak_mb), "cpu_s": round(cpu_s, 1)}))
     else:
         main()

@@ -31,6 +31,7 @@ JSON = {
     "ListQueues": ("QueueUrls", None, "NextToken", "NextToken"),
     "ListKeys": ("Keys", "KeyId", "NextMarker", "Marker"),
     "ListSecrets": ("SecretList", "ARN", "NextToken", "NextToken"),
+    "ListFunctions": ("Functions", "FunctionArn", "NextMarker", "Marker"),
 }
 
 
@@ -62,11 +63,11 @@ class Bucket:
 class EmulatedAws:
     """What it has, and what came.
 
+    :ivar rates: the bucket of each service: requests at once, and a second.
     :ivar pages: of each operation in each lane, each with ``most`` rows; 0: one page.
     """
 
-    burst: float = 100
-    per_s: float = 20
+    rates: dict[str, tuple[float, float]] = field(default_factory=dict)
     most: int = 3
     pages: int = 0
     latency_s: float = 0.0
@@ -95,7 +96,8 @@ class EmulatedAws:
         if target:
             action, params = target[1], json.loads(body or b"{}")
         elif path.startswith("/2015-03-31/functions"):
-            action, params = "ListFunctions", {}
+            query = parse_qs(path.partition("?")[2])
+            action, params = "ListFunctions", {name: v[0] for name, v in query.items()}
         else:
             params = {n: v[0] for n, v in parse_qs(body.decode()).items()}
             action = params.get("Action", "")
@@ -110,7 +112,8 @@ class EmulatedAws:
             return 200, "text/xml", _sts(action, params)
         bucket = self.buckets.get((account, region, service))
         if bucket is None:
-            bucket = Bucket(self.burst, self.per_s, self.burst, now)
+            burst, per_s = self.rates.get(service, (100, 20))
+            bucket = Bucket(burst, per_s, burst, now)
             self.buckets[account, region, service] = bucket
         self.counts["requests"] += 1
         self.first = self.first or now
@@ -134,14 +137,11 @@ class EmulatedAws:
         self.counts["rows"] += len(ids)
         if action in EC2:
             return "text/xml", _ec2(action, ids, following)
-        if action in JSON:
-            name, member, token, _ = JSON[action]
-            items = [{member: each} for each in ids] if member else ids
-            return "application/x-amz-json-1.0", json.dumps(
-                {name: items, **({token: following} if following else {})}
-            )
-        functions = [{"FunctionArn": each, "FunctionName": each} for each in ids]
-        return "application/json", json.dumps({"Functions": functions})
+        name, member, token, _ = JSON[action]
+        items = [{member: each} for each in ids] if member else ids
+        return "application/x-amz-json-1.0", json.dumps(
+            {name: items, **({token: following} if following else {})}
+        )
 
 
 def _ec2(action: str, ids: list[str], following: str | None) -> str:

@@ -36,6 +36,15 @@ class Auth(Model):
     redacted in each text, and the budget of the API is named by it, with nothing more to do. A kind
     that sends a key and the hour that it is used in:
 
+        from datetime import UTC, datetime
+        from typing import Literal
+
+        import httpx
+        from pydantic import SecretStr
+
+        from pipeline.auth.base import AUTH, Auth, AuthContext, for_header
+
+
         @AUTH.register("key_of_the_hour")
         class KeyOfTheHour(Auth):
             kind: Literal["key_of_the_hour"]

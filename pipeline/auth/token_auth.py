@@ -34,7 +34,8 @@ SIGNED_BY: Final = "headrace.number_of_the_token"
 """The extension of a request that says which token of the run has signed it, from 1 on."""
 _MOST_RENEWALS: Final = 4
 """For one request, whose tokens run out on their way."""
-_MOST_BYTES: Final = 2**16  # no API takes a header of that length
+MOST_TOKEN_BYTES: Final = 2**16
+"""Of a response with a token: no API takes a header of that length."""
 _AN_HOUR_S: Final = 3600.0
 _CREATED: Final = (200, 201)
 _REASONS: Final = ("error", "error_description", "message", "errors")
@@ -346,10 +347,10 @@ class _BoundedBody(httpx.AsyncByteStream):
         size = 0
         async for chunk in self._inner:
             size += len(chunk)
-            if size > _MOST_BYTES:
+            if size > MOST_TOKEN_BYTES:
                 raise AuthError(
-                    f"The response of the token endpoint is longer than {_MOST_BYTES:,} bytes. "
-                    "Expected a token in JSON. Check `auth.token_url`."
+                    "The response of the token endpoint is longer than "
+                    f"{MOST_TOKEN_BYTES:,} bytes. Expected a token in JSON. Check `auth.token_url`."
                 )
             yield chunk
 

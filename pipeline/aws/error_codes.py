@@ -4,9 +4,12 @@
 outcome     codes                                    what is done
 ==========  =======================================  ===========================================
 none        what is not there, or not switched on    the lane has no rows; counted by code
+refused     the credentials are not known there      none if its region is off; else failed
 denied      no permission                            the lane has no new rows; counted by code
 throttled   too many requests                        all processes of the lane's budget wait
 expired     the session has ended                    a new one, once; then failed
+skewed      the signature's time is not AWS's        failed; what the clocks say
+page ended  the page's token has expired             the lane is read from its first page
 retry       AWS is ill                               the request is retried, bounded
 failed      every other code                         listed; too many fail the partition
 ==========  =======================================  ===========================================
@@ -18,9 +21,12 @@ from typing import Final
 
 class ErrorMeaning(Enum):
     NONE = "none"
+    REFUSED = "refused"
     DENIED = "denied"
     THROTTLED = "throttled"
     EXPIRED = "expired"
+    SKEWED = "skewed"
+    PAGE_ENDED = "page ended"
     RETRY = "retry"
     FAILED = "failed"
 
@@ -41,9 +47,6 @@ _DENIED: Final = {
 }
 _NONE: Final = {
     "AWSOrganizationsNotInUseException",
-    "AuthFailure",  # EC2, in a region that the account has not switched on
-    "InvalidClientTokenId",  # the others, there
-    "UnrecognizedClientException",
     "OptInRequired",
     "OptInRequiredException",
     "RegionDisabledException",
@@ -69,6 +72,14 @@ _NONE: Final = {
     "OwnershipControlsNotFoundError",
     "NotFoundException",
 }
+_REFUSED: Final = {
+    "AuthFailure",  # EC2
+    "InvalidAccessKeyId",  # S3
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "UnrecognizedClientException",
+}
+"""Of a region that the account has not switched on, and of credentials that are no more."""
 _THROTTLED: Final = {
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -93,6 +104,21 @@ _EXPIRED: Final = {
     "RequestExpired",
     "TokenRefreshRequired",
 }
+_SKEWED: Final = {
+    "InvalidSignatureException",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
+_PAGE_ENDED: Final = {
+    "ExpiredNextTokenException",
+    "InvalidMarker",
+    "InvalidMarkerException",
+    "InvalidNextToken",
+    "InvalidNextTokenException",
+    "InvalidPaginationToken",
+    "InvalidPaginationTokenException",
+}
 _RETRY: Final = {
     "InternalError",
     "InternalErrorException",
@@ -108,8 +134,11 @@ _RETRY: Final = {
 _MEANINGS: Final = {
     ErrorMeaning.DENIED: _DENIED,
     ErrorMeaning.NONE: _NONE,
+    ErrorMeaning.REFUSED: _REFUSED,
     ErrorMeaning.THROTTLED: _THROTTLED,
     ErrorMeaning.EXPIRED: _EXPIRED,
+    ErrorMeaning.SKEWED: _SKEWED,
+    ErrorMeaning.PAGE_ENDED: _PAGE_ENDED,
     ErrorMeaning.RETRY: _RETRY,
 }
 _BY_CODE: Final = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes}

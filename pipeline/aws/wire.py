@@ -5,6 +5,7 @@ decides on budgets, retries and deadlines, and botocore's own retries have no pa
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -162,16 +163,64 @@ def read(
     :raises ValueError: it can't be read as the service's protocol has it.
     """
     raw = {"status_code": status, "headers": HeadersDict(headers), "body": body}
+    failed, unread = status >= 300, ""
+    members: dict[str, Any] = {}
     try:
-        content = _parser(operation.protocol).parse(raw, operation.model.output_shape)
+        members = _parser(operation.protocol).parse(raw, operation.model.output_shape)
     except (ResponseParserError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise ValueError(f"the response can't be read ({type(error).__name__})") from None
-    refusal = content.pop("Error", None) or {}
-    content.pop("ResponseMetadata", None)
-    if status >= 300:
+        unread = f"the response can't be read ({type(error).__name__})"
+    members.pop("ResponseMetadata", None)
+    refusal = members.get("Error", {}) if failed else _error_in_page(operation, members, body)
+    if failed or refusal:
         code = str(refusal.get("Code") or status).rpartition("#")[2].partition(":")[0]
         return WireResponse({}, code, str(refusal.get("Message") or ""))
-    return WireResponse(_plain_policies(content) if operation.service == "iam" else content)
+    if unread:
+        raise ValueError(unread)
+    return WireResponse(_plain_policies(members) if operation.service == "iam" else members)
+
+
+_XML_ERROR: Final = re.compile(rb"<Code>([^<]*)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+
+
+def _error_in_page(
+    operation: AwsOperation, members: Mapping[str, Any], body: bytes
+) -> dict[str, str]:
+    """The error in a body whose status says that it is a page; empty if it is one.
+
+    Else an error would be read as a page without rows, and all rows as deleted.
+
+    :raises ValueError: the body is not of this operation.
+    """
+    shape = operation.model.output_shape
+    if shape is None or any(members.get(name) not in (None, [], {}) for name in shape.members):
+        return {}
+    if not body.strip():
+        raise ValueError("the response is empty")
+    if operation.protocol in ("json", "rest-json"):
+        return _error_in_json(shape.members, body)
+    root = re.search(rb"<(?:\w+:)?([A-Za-z]\w*)", body)
+    name = root[1].decode() if root else ""
+    if name.endswith(("Response", "Result")) and name not in ("Response", "ErrorResponse"):
+        return {}
+    if code := _XML_ERROR.search(body):
+        return {"Code": code[1].decode(), "Message": (code[2] or b"").decode("utf-8", "replace")}
+    raise ValueError(f"the response is `{name}`, expected `{operation.api_name}Response`")
+
+
+def _error_in_json(known: Mapping[str, Any], body: bytes) -> dict[str, str]:
+    """:raises ValueError: the body is an object of something else."""
+    try:
+        page = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ValueError("the response is no JSON") from None
+    names = {*page} if isinstance(page, dict) else set()
+    if code := names & {"__type", "code"} - {*known}:
+        message = page.get("message") or page.get("Message") or ""
+        return {"Code": str(page[code.pop()]), "Message": str(message)}
+    wire_names = {shape.serialization.get("name", name) for name, shape in known.items()}
+    if names and not names & wire_names:
+        raise ValueError(f"the response has `{min(names)}`, expected some of {', '.join(known)}")
+    return {}
 
 
 def _plain_policies(value: Any) -> Any:
@@ -192,7 +241,10 @@ def _parser(protocol: str) -> Any:
 
 
 def next_params(operation: AwsOperation, members: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The parameters of the next page beside those of this one; None at the end."""
+    """The parameters of the next page beside those of this one; None at the end.
+
+    :raises ValueError: more pages follow, and the page does not say how to ask for them.
+    """
     paging = operation.paging
     if paging is None or (paging.more and not _search(paging.more, members)):
         return None
@@ -201,6 +253,11 @@ def next_params(operation: AwsOperation, members: Mapping[str, Any]) -> dict[str
         for name, at in zip(paging.inputs, paging.outputs, strict=True)
         if (value := _search(at, members)) not in (None, "", [], {})
     }
+    if paging.more and not following:
+        raise ValueError(
+            f"the page says that more follow (`{paging.more}`), and has no "
+            f"`{', '.join(paging.outputs)}` to ask for them"
+        )
     return following or None
 
 

@@ -39,7 +39,6 @@ from pipeline.errors import ConfigError
 from pipeline.model import DottedPath, HostUrl, Model, Name, RowsPath
 from pipeline.partitions import SCHEMES, PartitionScheme
 
-KIND = "aws"
 ENABLED = "enabled"
 _OF_LANES: Mapping[str, dict[str, Any]] = {
     "account_id": {
@@ -219,7 +218,8 @@ class AwsEndpoint(Model):
     def _paging(self, operation: AwsOperation) -> dict[str, Any]:
         if operation.paging is None:
             return {"kind": "none", "limit": _MANY}
-        return {"kind": "token", "limit": _MANY, "next": NEXT, "as_params": True, "numbered": False}
+        limit = self.limit or _MANY
+        return {"kind": "token", "limit": limit, "next": NEXT, "as_params": True, "numbered": False}
 
     def _each(self, source: "AwsSource") -> LaneEach:
         share = source.max_failed_share if self.max_failed_share is None else self.max_failed_share

@@ -309,7 +309,7 @@ class Endpoint(Model):
         shares = self.overlaps or paging.shared_rows is SharedRows.SAME_CURSOR
         return self.proven or shares or paging.by_row
 
-    @property
+    @cached_property
     def row_selection(self) -> RowSelection:
         """Where the rows of a body are, and in which form."""
         query = self.rows.removeprefix(JMESPATH) if self.rows.startswith(JMESPATH) else None

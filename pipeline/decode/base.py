@@ -6,6 +6,16 @@ that they have so far.
 
 The whole of a kind, for rows like ``id;name`` with a line of names above them:
 
+    from typing import ClassVar, Literal
+
+    import pyarrow as pa
+
+    from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
+    from pipeline.decode.body_checks import BadBody
+    from pipeline.decode.shape import Shape
+    from pipeline.messages import Body
+
+
     @DECODERS.register("semicolons")
     class SemicolonFormat(Format):
         kind: Literal["semicolons"] = "semicolons"

@@ -186,6 +186,8 @@ def type_text(kind: pa.DataType) -> str:
 
 def instants(column: pa.ChunkedArray | pa.Array, zone: tzinfo) -> pa.ChunkedArray | pa.Array:
     """The values of a cursor as instants: a day is the first instant of it in the zone."""
+    if column.type == INSTANT:
+        return column
     if not pa.types.is_date(column.type) or str(zone) == "UTC":
         return pc.cast(column, INSTANT)
     days = pc.unique(column)

@@ -112,6 +112,8 @@ def says_partial(body: Body, rows_at: tuple[str, ...] | None) -> str | None:
 
     :param rows_at: as in ``looks_capped``.
     """
+    if rows_at == ():
+        return None
     if not any(_PARTIAL_WORD.search(edge) for edge in (body[:_EDGE], body[-_EDGE:])):
         return None
     name = next(

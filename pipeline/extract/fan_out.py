@@ -9,6 +9,12 @@ page by page    as they come: a long value holds up no other, and is resumed ins
                 again from there, by the next partition.
 as a whole      a value that can fail, of a partition that nothing reads again: its rows are held
                 until it has ended, so that none of a failed value is handed on.
+
+A value whose rows before stand in for it when it fails (a lane) is held up to ``HELD_BYTES`` or
+``HELD_PAGES`` only: a long one takes no more memory than that, and is resumed inside, too. If it
+fails after rows of it were handed on, these are newer than the rows before: the commit keeps them,
+and of the rows before those with other keys. Such a value is read anew from its first page, without
+the others, where its page token has expired, or the position of an earlier attempt is refused.
 """
 
 import asyncio
@@ -23,7 +29,7 @@ import pyarrow as pa
 
 from pipeline.config.each import ValueList, lists_of
 from pipeline.config.endpoint import Endpoint
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
@@ -36,11 +42,18 @@ from pipeline.extract.position import (
     ResumePosition,
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order
+from pipeline.extract.seen_rows import row_digests
 from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
 Value = str | int
+HELD_BYTES: Final = 4 * 2**20
+"""Arrow bytes of a value's rows that are held, where its rows before stand in for it."""
+HELD_PAGES: Final = 100
+"""Pages of them: so many calls, at most, are made again when the process is killed."""
+_MOST_READINGS: Final = 4
+"""Readings of a value whose page tokens expire."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,32 @@ class _ValueBatch:
     ended: _Ended | None = None
 
 
+@dataclass
+class _HeldRows:
+    """The rows of one value that are not handed on yet.
+
+    :ivar position: behind them.
+    """
+
+    tables: list[pa.Table] = field(default_factory=list)
+    arrow_bytes: int = 0
+    position: ResumePosition | None = None
+
+    def add(self, batch: PageBatch) -> None:
+        self.tables.append(batch.table)
+        self.arrow_bytes += batch.arrow_bytes
+        self.position = batch.position
+
+    @property
+    def is_long(self) -> bool:
+        return self.arrow_bytes >= HELD_BYTES or len(self.tables) >= HELD_PAGES
+
+    def part(self, index: int) -> _ValueBatch:
+        """:raises ContractBroken: the pages can't be read as one table."""
+        table = self.tables[0] if len(self.tables) == 1 else _as_one(self.tables)
+        return _ValueBatch(index, table, self.arrow_bytes, self.position)
+
+
 class FanOutReader:
     """Reads the values in the order of the list, some of them at the same time.
 
@@ -159,6 +198,7 @@ class FanOutReader:
         as_a_whole: bool | None = None,
         gate: AbstractAsyncContextManager[object] | None = None,
         keep: Callable[[PartitionValue], pa.Table] | None = None,
+        key: Sequence[str] = (),
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
         :param concurrency: values at the same time.
@@ -168,9 +208,10 @@ class FanOutReader:
         :param as_a_whole: see the module; None: if a value may fail.
         :param gate: is passed before a value is read; other readers share it.
         :param keep: the rows that a value had before, for those that could not be read.
+        :param key: the columns that identify a row; empty: none do.
         """
         self._gate = gate or nullcontext()
-        self._keep = keep
+        self._keep, self._key = keep, key
         self._errors = failures.errors if failures else ListFailures.errors
         self._with_rows = 0
         self._pages = pages
@@ -180,9 +221,11 @@ class FanOutReader:
         self._ahead = ahead
         self._failures = failures
         self._ordered = ordered
-        whole = failures is not FAIL_PARTITION if as_a_whole is None else as_a_whole
-        self._chain = self._as_a_whole if whole else self._page_by_page
+        self._whole = failures is not FAIL_PARTITION if as_a_whole is None else as_a_whole
+        self._in_parts = self._whole and keep is not None and bool(key)
+        self._anew = failures is not FAIL_PARTITION and failures.reread and bool(key)
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
+        self._cut_off: dict[int, ResumePosition] = {}  # how far those that failed had come
         self._next = 0
         self._reading: dict[int, ExtractionProgress] = {}
         self._pages_of_ended = 0
@@ -200,6 +243,7 @@ class FanOutReader:
         """
         start = FanOutPosition.of(position) or FanOutPosition()
         self._open, self._next = dict(start.open), start.next
+        self._cut_off = dict(start.cut_off)
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
         if start.has_stale_rows:
             raise CannotResume("rows of values that could not be read are staged")
@@ -227,9 +271,13 @@ class FanOutReader:
         if self._keep is None:
             return
         failed = self.failed_members
-        for value in (value for value in self._values if failed.issuperset(value.members)):
+        for index, value in enumerate(self._values):
+            if not failed.issuperset(value.members):
+                continue
             table = await asyncio.to_thread(self._keep, value)
             if table.num_rows:
+                if index in self._cut_off:
+                    self._note_reread(table)
                 batch = self._handed_on(table, table.nbytes)
                 yield replace(batch, position=replace(self._position, has_stale_rows=True))
 
@@ -240,7 +288,11 @@ class FanOutReader:
             again = set()
         self.failed += [each for each in failed if each.value not in again]
         for index in (n for n, value in enumerate(self._values) if value.name in again):
-            self._open[index] = None
+            self._open[index] = self._cut_off.pop(index, None)
+
+    def _note_reread(self, table: pa.Table) -> None:
+        """Rows that are handed on besides newer or older ones with their keys."""
+        self.progress.reread_keys.append(row_digests(table, self._key))
 
     @property
     def failed_members(self) -> frozenset[str]:
@@ -265,15 +317,30 @@ class FanOutReader:
             self._open[self._next - 1] = None
             yield self._next - 1
 
-    async def _page_by_page(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
+    async def _chain(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
+        """The rows of one value, and its end."""
+        position, reading = self._open[index], 1
         async with self._gate:
-            async for batch in self._pages_of(index):
-                yield batch
+            while True:
+                try:
+                    async for batch in self._pages_of(index, position, reading):
+                        yield batch
+                    return
+                except (CannotResume, PageTokenDead):
+                    if not self._anew or reading == _MOST_READINGS:
+                        raise
+                position, reading = None, reading + 1
 
-    async def _pages_of(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
-        position = self._open[index]
+    async def _pages_of(
+        self, index: int, position: ResumePosition | None, reading: int
+    ) -> AsyncGenerator[_ValueBatch, None]:
+        """:param reading: over 1: rows of an earlier reading may have been handed on.
+
+        :raises CannotResume: the position is refused.
+        :raises PageTokenDead: the next reading may come to the end.
+        """
         reader = self._reader_of(index)
-        ended: _Ended | None = None
+        held, ended = _HeldRows(), None
         timeout_s = self._failures.timeout_s if self._failures else None
         deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         try:
@@ -283,35 +350,31 @@ class FanOutReader:
                         batch = await anext(batches, None)
                     if batch is None:
                         break
-                    yield _ValueBatch(index, batch.table, batch.arrow_bytes, batch.position)
+                    if reading > 1:
+                        self._note_reread(batch.table)
+                    held.add(batch)
+                    if not self._whole or (self._in_parts and held.is_long):
+                        yield held.part(index)
+                        held = _HeldRows()
+            last = held.part(index) if held.tables else _ValueBatch(index)
         except self._errors as error:
-            if position is not None and reader.progress.pages == 0:
-                raise CannotResume(f"value {self._values[index].name}") from error
-            if self._failures is FAIL_PARTITION:
+            of_token = self._anew and isinstance(error, PageTokenDead)
+            if of_token and reading < _MOST_READINGS:
                 raise
+            if self._refuses_position(error, position, reader):
+                raise CannotResume(f"value {self._values[index].name}") from error
             ended = self._failed(index, error)
-        # A position that has the failure in it goes out with the end, also if no row does.
-        last = pa.table({}) if ended else None
-        yield _ValueBatch(index, last, ended=ended or _proof_of(reader))
+            # A position that has the failure in it goes out with the end, also if no row does.
+            last = _ValueBatch(index, pa.table({}))
+        yield replace(last, ended=ended or _proof_of(reader))
 
-    async def _as_a_whole(self, index: int) -> AsyncGenerator[_ValueBatch, None]:
-        async with self._gate:
-            yield await self._whole(index)
-
-    async def _whole(self, index: int) -> _ValueBatch:
-        reader = self._reader_of(index)
-        tables: list[pa.Table] = []
-        arrow_bytes = 0
-        timeout_s = self._failures.timeout_s if self._failures else None
-        try:
-            async with asyncio.timeout(timeout_s), aclosing(reader.run(None)) as batches:
-                async for batch in batches:
-                    tables.append(batch.table)
-                    arrow_bytes += batch.arrow_bytes
-            table = _as_one(tables)
-        except self._errors as error:
-            return _ValueBatch(index, pa.table({}), ended=self._failed(index, error))
-        return _ValueBatch(index, table, arrow_bytes, ended=_proof_of(reader))
+    def _refuses_position(
+        self, error: Exception, position: ResumePosition | None, reader: EndpointReader
+    ) -> bool:
+        """Whether the position of an earlier attempt may be all that is refused."""
+        if position is None or reader.progress.pages:
+            return False
+        return not self._anew or isinstance(error, RequestRefused | ContractBroken)
 
     def _failed(self, index: int, error: Exception) -> _Ended:
         if self._failures is FAIL_PARTITION:
@@ -342,14 +405,17 @@ class FanOutReader:
             proved=self._proved,
             proof_basis=self.progress.proof_basis,
             with_rows=self._with_rows,
+            cut_off=tuple(self._cut_off.items()),
         )
 
     def _end(self, index: int, ended: _Ended) -> None:
-        del self._open[index]
+        position = self._open.pop(index)
         self.progress.values = self._next - len(self._open)
         if ended.failed is not None:
             self.failed.append(ended.failed)
-        elif self._reading[index].rows:
+            if position is not None:
+                self._cut_off[index] = position
+        elif self._reading[index].rows or position is not None:
             self._with_rows += 1
         total, of_value = self.progress, self._reading.pop(index)
         self._proved &= ended.contiguous

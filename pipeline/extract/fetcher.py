@@ -192,6 +192,7 @@ class PageFetcher:
         if (
             error.status not in (400, 404, 410, 422)
             or isinstance(error, PageTokenDead)
+            or error.code  # of a lane: what it means is known
             or request.token is None
             or self._endpoint.paging.is_first(request)
         ):
@@ -323,8 +324,10 @@ class PageFetcher:
         :raises ThrottledInBody: the error means too many requests.
         """
         ok_when, error = self._endpoint.ok_when, page.extras.get("error")
-        sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
-        if not error and ok_when is not None:
+        sentence = ""
+        if error:
+            sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
+        elif ok_when is not None:
             value = page.extras.get("ok")
             if ok_when.is_met(value):
                 return

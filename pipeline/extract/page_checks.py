@@ -136,14 +136,15 @@ def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -
                 f"The rows have no column `{name}`, expected a value in each, since `key` names "
                 "it. Check: `key`"
             )
-        if pa.types.is_nested(table[name].type):
+        column = table[name]
+        if pa.types.is_nested(column.type):
             raise ContractBroken(
-                f"The key `{name}` is {table[name].type} in the rows, expected single values. "
+                f"The key `{name}` is {column.type} in the rows, expected single values. "
                 f"Check: 1. `key`; 2. the path to a member, e.g. columns: "
                 f"{{{name}: {{type: int64, path: {name}.id}}}}"
             )
-        if table[name].null_count:
-            at = pc.index(pc.is_null(table[name]), True).as_py()
+        if column.null_count:
+            at = pc.index(pc.is_null(column), True).as_py()
             raise ContractBroken(
                 f"The key `{name}` is null in row {at + 1} of the page, expected a value in each "
                 "row. Check: `key`"
@@ -179,12 +180,23 @@ def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:
     ):
         return table
     keys = table[endpoint.key_of_rows[0]].combine_chunks()
+    if _each_after_the_last(keys, endpoint.order):
+        return table
     same = pc.fill_null(pc.equal(keys[1:], keys[:-1]), False)
     if not pc.any(same).as_py():
         return table
     rows = row_digests(table, table.column_names)
     keep = rows[1:] != rows[:-1]
     return table.filter(pa.array([True, *keep.tolist()]))
+
+
+def _each_after_the_last(keys: pa.Array, order: str) -> bool:
+    """Whether keys come as those of nearly every page do: none is null or comes twice."""
+    if pa.types.is_nested(keys.type) or keys.null_count:
+        return False
+    earlier, later = keys[:-1], keys[1:]
+    right = pc.greater(earlier, later) if order == "descending" else pc.less(earlier, later)
+    return bool(pc.all(right, min_count=0).as_py())
 
 
 def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> None:
@@ -194,8 +206,12 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
     """
     if not endpoint.by_key or table.num_rows == 0:
         return
+    name = endpoint.key_of_rows[0]
+    keys = table[name].combine_chunks() if name in table.column_names else pa.nulls(1)
+    if _each_after_the_last(keys, endpoint.order):
+        _bounds_kept(keys, request, endpoint)
+        return
     check_keys(table, endpoint, endpoint.key_of_rows)
-    keys = table[endpoint.key_of_rows[0]].combine_chunks()
     earlier, later = keys[:-1], keys[1:]
     descending = endpoint.order == "descending"
     wrong = pc.less_equal(earlier, later) if descending else pc.greater_equal(earlier, later)
@@ -214,6 +230,8 @@ def check_order(table: pa.Table, endpoint: Endpoint, request: PageRequest) -> No
 
 def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> None:
     """The rows after (before) a key were asked for: one at or beyond it means a filter ignored."""
+    if request.after is None and request.before is None:
+        return
     first, last = keys[0].as_py(), keys[-1].as_py()
     low, high = (last, first) if endpoint.order == "descending" else (first, last)
     too_low = request.after is not None and (
@@ -395,12 +413,11 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
     """Whether every row lies inside the window: so it is with nearly every page."""
     if column.null_count and start is not None:
         return False
-    extremes = pc.min_max(column.cast(pa.int64()))
-    least, most = extremes["min"].as_py(), extremes["max"].as_py()
+    least, most = (extreme.value for extreme in pc.min_max(column).values())
     if least is None:
         return True
     begins = None if start is None else _instant(start).value
-    return most < _instant(end).value and (begins is None or begins <= least)
+    return bool(most < _instant(end).value and (begins is None or begins <= least))
 
 
 def _instant(moment: datetime) -> pa.Scalar:

@@ -125,6 +125,7 @@ def reader_of(
         as_a_whole=whole,
         gate=gate,
         keep=keep if whole else None,
+        key=endpoint.key,
     )
 
 

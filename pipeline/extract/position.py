@@ -219,6 +219,8 @@ class FanOutPosition(ResumePosition):
     :ivar proof_basis: what the proof of these rests on.
     :ivar with_rows: how many of these had rows.
     :ivar has_stale_rows: rows are staged of values that could not be read, as they were before.
+    :ivar cut_off: of the values that failed after rows of theirs were handed on, by their index,
+        the position behind these.
     """
 
     kind = "fan_out"
@@ -231,6 +233,7 @@ class FanOutPosition(ResumePosition):
     proof_basis: ProofBasis = ProofBasis.ONE_PAGE
     with_rows: int = 0
     has_stale_rows: bool = False
+    cut_off: tuple[tuple[int, ResumePosition], ...] = ()
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -241,6 +244,7 @@ class FanOutPosition(ResumePosition):
             "failed": [failed.to_json() for failed in self.failed],
             "proved": self.proved,
             "proof_basis": self.proof_basis.value,
+            **({"cut_off": [[n, at.to_json()] for n, at in self.cut_off]} if self.cut_off else {}),
         }
 
     @classmethod
@@ -253,6 +257,7 @@ class FanOutPosition(ResumePosition):
             ProofBasis(data["proof_basis"]),
             int(data["with_rows"]),
             bool(data["kept"]),
+            tuple((int(index), _begun(at)) for index, at in data.get("cut_off", ())),
         )
 
 
@@ -272,8 +277,11 @@ def position_from_json(data: Mapping[str, Any]) -> ResumePosition | None:
 
 def _of_value(data: Mapping[str, Any] | None) -> ResumePosition | None:
     """:raises ValueError: the value's position is of another version, and so is the whole."""
-    if data is None:
-        return None
+    return None if data is None else _begun(data)
+
+
+def _begun(data: Mapping[str, Any]) -> ResumePosition:
+    """:raises ValueError: as ``_of_value``."""
     position = position_from_json(data)
     if position is None:
         raise ValueError("the position of a value is of another version")

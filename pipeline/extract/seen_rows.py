@@ -32,9 +32,9 @@ _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 def row_digests(table: pa.Table, columns: Iterable[str]) -> Digests:
     """A digest of each row over these columns; a column that is not there has no value."""
     total: Digests = np.zeros(table.num_rows, np.uint64)
+    names = set(table.column_names)
     for name in columns:
-        if name in table.column_names and table.num_rows:
-            column = table[name]
+        if name in names and (column := table[name]).null_count < table.num_rows:
             total += _member(name, _values(_as_one(column)))
     return _mixed(total)
 
@@ -65,7 +65,8 @@ def _values(array: pa.Array) -> Digests:
     if pa.types.is_struct(kind):
         digests: Digests = np.full(len(array), _SEED, np.uint64)
         for field, child in zip(kind, array.flatten(), strict=True):
-            digests += _member(field.name, _values(child))
+            if child.null_count < len(child):
+                digests += _member(field.name, _values(child))
     elif pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         digests = _lists(array)
     else:

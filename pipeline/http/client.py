@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from time import monotonic
 from typing import Final, TypeVar
 from urllib.parse import urljoin
@@ -62,12 +63,15 @@ from pipeline.http.connection_faults import (
 from pipeline.http.cookies import CookieClient, cookie_jar
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener
-from pipeline.http.response_body import read_body
+from pipeline.http.response_body import BodyLimit, read_body
 from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
 from pipeline.http.transport import (
     LATE,
     LATENCY_S,
+    LEFT_AT,
+    RESPONDED,
     WAITED_SLOT_S,
+    WHOLE,
     AiohttpTransport,
     BudgetedTransport,
     DeadlineTransport,
@@ -102,7 +106,7 @@ class Client:
         self.requests = 0
         self._read_well: set[str] = set()
         self._warned_at = -math.inf
-        self.max_body_bytes = source.limits.max_body_bytes
+        self._body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
 
     @property
     def breaker_state(self) -> str:
@@ -321,26 +325,33 @@ class Client:
         check_origin(request.url, self._source.base_url)
         built = self._http.build_request(
             request.method,
-            request.whole_url,
+            _url(request.whole_url),
             headers=dict(request.headers),
             content=request.content,
         )
+        built.extensions[RESPONDED] = self._responded
         if request.late is not None:
-            built.extensions = {**built.extensions, LATE: request.late}
+            built.extensions[LATE] = request.late
         return built
+
+    def _responded(self) -> None:
+        self.spent.responded = True
 
     async def _read_body(self, request: httpx.Request) -> HttpResponse:
         response = await self._http.send(request, stream=True)
-        latency_s = response.extensions.get(LATENCY_S, 0.0)
-        left_at = monotonic() - latency_s
-        self.spent.responded = True
-        body = await read_body(response, self.max_body_bytes, self._source.source)
-        headers, url = dict(response.headers), str(response.url)
+        facts = response.extensions
+        body = await read_body(response, facts[WHOLE], self._body_limit)
+        headers = dict(response.headers)
         self._sets_cookies = self._sets_cookies or "set-cookie" in headers
-        waited_s = response.extensions.get(WAITED_SLOT_S, 0.0)
-        number = request.extensions.get(SIGNED_BY, 0)
         return HttpResponse(
-            response.status_code, headers, body, url, latency_s, left_at, waited_s, number
+            response.status_code,
+            headers,
+            body,
+            str(response.url),
+            latency_s=facts[LATENCY_S],
+            left_at=facts[LEFT_AT],
+            waited_slot_s=facts.get(WAITED_SLOT_S, 0.0),
+            token_number=request.extensions.get(SIGNED_BY, 0),
         )
 
     def _renew_token(self, response: HttpResponse, reason: str) -> None:
@@ -409,6 +420,12 @@ class Client:
         )
 
 
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx.URL:
+    """The URL, read once: of pages that are asked for in a body it is always the same."""
+    return httpx.URL(text)
+
+
 def _endpoint_of(label: object) -> str:
     """``source/endpoint`` of a page's label."""
     return str(label).partition(",")[0]
@@ -441,7 +458,8 @@ async def open_client(
         proxies = Proxies.of(source, os.environ)
         transport = AiohttpTransport(source.limits.in_flight + 2, tls, proxies)
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
-    timed = DeadlineTransport(transport, stages, t.total_s)
+    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
+    timed = DeadlineTransport(transport, stages, t.total_s, body_limit)
     http = CookieClient(
         cookie_jar(sent_back=source.cookies),
         auth=source.auth.make(AuthContext()),

@@ -1,7 +1,8 @@
-"""The body of a response as it arrives: bounded, decompressed once, in UTF-8."""
+"""The body of a response: bounded, decompressed once, in UTF-8."""
 
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import httpx
@@ -15,29 +16,44 @@ _PIECE_BYTES: Final = 2**20
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-async def read_body(response: httpx.Response, max_bytes: int, source: str) -> Body:
-    """The whole body; afterwards the response holds nothing.
+@dataclass(frozen=True)
+class BodyLimit:
+    """How long a body of a source may be, as it comes and decompressed."""
 
-    :raises ContractBroken: it is larger than ``max_bytes``, or compressed more than once.
+    source: str
+    max_bytes: int
+
+    def check(self, size: int) -> None:
+        """:raises ContractBroken: so many bytes are too many."""
+        if size > self.max_bytes:
+            raise ContractBroken(
+                f"A response of {self.source} is larger than {self.max_bytes:,} bytes. Set fewer "
+                "rows a page (`paging.limit`), or allow more (`limits.max_body_mb`)."
+            )
+
+
+async def read_body(response: httpx.Response, raw: Body, limit: BodyLimit) -> Body:
+    """The whole body, decompressed; afterwards the response holds nothing.
+
+    :param raw: the body as it came.
+    :raises ContractBroken: it is too long, or compressed more than once.
     :raises BadBody: it is not compressed as its header says, or not to its end.
     """
     try:
-        _refuse_layers(response, source)
+        if "content-encoding" not in response.headers:
+            return in_utf8(raw, response.charset_encoding)
+        _refuse_layers(response, limit.source)
         body = Incoming()
         try:
             async for piece in _pieces(response):
                 body.add(piece)
-                if body.size > max_bytes:
-                    raise ContractBroken(
-                        f"A response of {source} is larger than {max_bytes:,} bytes. Set fewer "
-                        "rows a page (`paging.limit`), or allow more (`limits.max_body_mb`)."
-                    )
+                limit.check(body.size)
         except httpx.DecodingError as error:
             raise _not_as_said(response, body.size, error) from None
     finally:
         await response.aclose()
         # The response and its stream hold each other, and the body of a batch, until collected.
-        response.stream = _EMPTY
+        response.stream, response.extensions = _EMPTY, {}
     return in_utf8(body.whole(), response.charset_encoding)
 
 

@@ -1,8 +1,8 @@
 """The transports below the client: the budget, then the deadlines, then the connections.
 
 *Budget*: each request to the API takes a permit and a send slot. The permit is held from before the
-send slot until the body has been read or dropped, so that the budget counts what the server sees.
-The budget is told when the headers leave: late if there was a connection to open first.
+send slot until the body has come, so that the budget counts what the server sees. The budget is
+told when the headers leave: late if there was a connection to open first.
 
 Every request to the API's origin counts, whatever its path: a next link may lead out of
 ``base_url``'s. Requests for tokens pass, also where the token endpoint is at the same origin, and
@@ -10,7 +10,8 @@ so do those to other hosts.
 
 *Deadlines*, for each stage of a request, and for the whole response from when the request left,
 stand behind the budget, whose waits are no fault of the API. Requests that an auth makes come
-without timeouts of their own, and get the same ones.
+without timeouts of their own, and get the same ones. The body is read here, as it comes and up to
+its bound: one timer a response, and no layer around each piece of it.
 
 *Connections* are aiohttp's: a page costs 5 ms less CPU than over httpcore's. The behaviour is that
 of httpx's own: no proxies but the one named, no cookies, no redirects, no request sent twice, URLs
@@ -22,7 +23,8 @@ docs/decisions/0007-fast-path.md.
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
+from functools import lru_cache
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any, Final
@@ -31,26 +33,56 @@ import aiohttp
 import httpx
 import yarl
 
-from pipeline.auth.token_auth import FOR_TOKENS, SIGN
+from pipeline.auth.token_auth import FOR_TOKENS, MOST_TOKEN_BYTES, SIGN
 from pipeline.http.network import Proxies
-from pipeline.messages import LateRequest
+from pipeline.http.response_body import BodyLimit
+from pipeline.messages import Body, Incoming, LateRequest
 from pipeline.ratelimit import Budget
 
 _LEFT = "send_request_headers.complete"  # the trace's event, of HTTP/1.1 and of HTTP/2
+
+
+WHOLE: Final = "headrace.whole_body"
+"""The extension of a response: its body as it came, which the stream gives too."""
+LEFT_AT: Final = "headrace.left_at"
+"""The extension of a response: when its request left, on the monotonic clock."""
+LATENCY_S: Final = "headrace.latency_s"
+"""The extension of a response: seconds from when its request left until its headers came."""
+RESPONDED: Final = "headrace.responded"
+"""The extension of a request: a function that is called when the headers of its response came."""
+_PIECE_BYTES: Final = 2**16
+"""Of a body that is decompressed: a piece may become a thousand times as long."""
+
+
+class WholeBody(httpx.AsyncByteStream):
+    """A body that has come, in pieces."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for at in range(0, len(self._body), _PIECE_BYTES):
+            yield bytes(self._body[at : at + _PIECE_BYTES])
 
 
 class DeadlineTransport(httpx.AsyncBaseTransport):
     """A transport whose responses have come as a whole in time, or are an ``httpx.ReadTimeout``."""
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, stages: httpx.Timeout, total_s: float
+        self,
+        inner: httpx.AsyncBaseTransport,
+        stages: httpx.Timeout,
+        total_s: float,
+        body_limit: BodyLimit,
     ) -> None:
         """:param stages: timeouts of a request that has none of its own."""
         self._inner = inner
         self._stages = stages.as_dict()
         self._total_s = total_s
+        self._body_limit = body_limit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """:raises ContractBroken: the body is longer than allowed."""
         try:
             return await self._respond(request)
         except httpx.TransportError as error:
@@ -60,44 +92,43 @@ class DeadlineTransport(httpx.AsyncBaseTransport):
 
     async def _respond(self, request: httpx.Request) -> httpx.Response:
         now = asyncio.get_running_loop().time
+        left_at = 0.0
         try:
             async with asyncio.timeout(None) as limit:
 
                 def start() -> None:
+                    nonlocal left_at
+                    left_at = monotonic()
                     limit.reschedule(now() + self._total_s)
 
                 with leaving(request, start, {"timeout": self._stages}) as sent:
                     response = await self._inner.handle_async_request(sent)
+                if limit.when() is None:  # a transport may tell no event
+                    start()
+                if responded := request.extensions.get(RESPONDED):
+                    responded()
+                timed = {LEFT_AT: left_at, LATENCY_S: monotonic() - left_at}
+                body = await self._body(response, of_token=FOR_TOKENS in request.extensions)
         except TimeoutError:
             raise _late(request) from None
-        until = limit.when() or now() + self._total_s  # a transport may tell no event
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _BodyWithDeadline(until, response.stream, request)
+        response.extensions = {**response.extensions, **timed, WHOLE: body}
+        response.stream = WholeBody(body)
         return response
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class _BodyWithDeadline(httpx.AsyncByteStream):
-    """A body that ends before an instant of the loop's clock."""
-
-    def __init__(self, until: float, inner: httpx.AsyncByteStream, request: httpx.Request) -> None:
-        self._until = until
-        self._inner = inner
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        chunks = aiter(self._inner)
-        while True:
-            try:
-                async with asyncio.timeout_at(self._until):
-                    chunk = await anext(chunks, None)
-            except TimeoutError:
-                raise _late(self._request) from None
-            if chunk is None:
-                return
-            yield chunk
+    async def _body(self, response: httpx.Response, *, of_token: bool) -> Body:
+        """The body as it comes. A token's that is too long is cut: ``token_auth`` refuses it."""
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        body = Incoming()
+        try:
+            async for piece in response.stream:
+                body.add(piece)
+                if not of_token:
+                    self._body_limit.check(body.size)
+                elif body.size > MOST_TOKEN_BYTES:
+                    break
+        finally:
+            await response.stream.aclose()
+        return body.whole()
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -192,7 +223,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         body = await request.aread() or None
         return await self._open_session().request(
             request.method,
-            yarl.URL(str(request.url), encoded=True),
+            _wire_url(str(request.url)),
             headers=list(request.headers.multi_items()),
             data=body,
             skip_auto_headers=_ADDED_BY_AIOHTTP,
@@ -242,6 +273,12 @@ class _Body(httpx.AsyncByteStream):
         self._response.close()  # a connection whose response was read to its end is back already
 
 
+@lru_cache(maxsize=256)
+def _wire_url(url: str) -> yarl.URL:
+    """The URL as it is written. Of pages that are asked for in a body it is always the same."""
+    return yarl.URL(url, encoded=True)
+
+
 def _tracing() -> aiohttp.TraceConfig:
     config = aiohttp.TraceConfig()
     config.on_request_headers_sent.append(_headers_left)
@@ -268,15 +305,16 @@ def _as_httpx(request: httpx.Request) -> Iterator[None]:
 
 LATE: Final = "headrace.late"
 """The extension of a request whose content is decided when it may go: its ``LateRequest``."""
-LATENCY_S: Final = "headrace.latency_s"
-"""The extension of a response: seconds from when its request left until its headers came."""
 WAITED_SLOT_S: Final = "headrace.waited_slot_s"
 """The extension of a response: seconds that its request waited for a send slot."""
 _OF_THE_BODY = frozenset({"content-length", "content-type", "transfer-encoding"})
 
 
 class BudgetedTransport(httpx.AsyncBaseTransport):
-    """A transport that sends within the budget."""
+    """A transport that sends within the budget.
+
+    :param inner: gives whole responses: the permit is free as soon as one has come.
+    """
 
     def __init__(
         self,
@@ -295,28 +333,14 @@ class BudgetedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if not self.counts(request):
             return await self._inner.handle_async_request(request)
-        async with AsyncExitStack() as stack:
-            grant = await stack.enter_async_context(self._budget.request())
+        async with self._budget.request() as grant:
             if sign := request.extensions.get(SIGN):
                 sign(request)
-            left_at = monotonic()
-
-            def on_leaving() -> None:
-                nonlocal left_at
-                left_at = monotonic()
-                self._budget.departed(grant)
-
-            with leaving(_final(request), on_leaving) as sent:
+            with leaving(_final(request), lambda: self._budget.departed(grant)) as sent:
                 response = await self._inner.handle_async_request(sent)
-            response.extensions = {
-                **response.extensions,
-                LATENCY_S: monotonic() - left_at,
-                WAITED_SLOT_S: grant.waited_slot_s,
-            }
+            response.extensions[WAITED_SLOT_S] = grant.waited_slot_s
             if self._free_304 and response.status_code == 304:
                 self._budget.not_counted(grant)
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            response.stream = _PermitBody(response.stream, stack.pop_all())
         return response
 
     def counts(self, request: httpx.Request) -> bool:
@@ -336,31 +360,15 @@ def _final(request: httpx.Request) -> httpx.Request:
     late: LateRequest | None = request.extensions.get(LATE)
     if late is None:
         return request
-    decided = late.final()
+    decided, known = late.final(), request.extensions
     final = httpx.Request(
         decided.method,
         decided.whole_url,
         headers=dict(decided.headers),
         content=decided.content,
-        extensions={"timeout": request.extensions.get("timeout", {})},
+        extensions={n: known[n] for n in ("timeout", RESPONDED) if n in known},
     )
     for name, value in request.headers.items():
         if name not in _OF_THE_BODY:
             final.headers[name] = value
     return final
-
-
-class _PermitBody(httpx.AsyncByteStream):
-    """A body that gives its permit back when it is closed."""
-
-    def __init__(self, inner: httpx.AsyncByteStream, held: AsyncExitStack) -> None:
-        self._inner = inner
-        self._held = held
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._inner:
-            yield chunk
-
-    async def aclose(self) -> None:
-        async with self._held:
-            await self._inner.aclose()

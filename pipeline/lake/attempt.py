@@ -1,9 +1,8 @@
-"""The attempt at a partition: take the work over, stage batches, commit them all at once.
+"""The attempt at a partition: stage batches, commit them all at once. It begins in ``takeover``.
 
-The protocol, its crash points and why it holds: docs/decisions/0003-commit.md. In short: all
-ownership is the checkpoint's etag, and an attempt that writes the checkpoint fences the one that
-wrote it before. A batch counts once the checkpoint names it. A commit is decided once the
-checkpoint holds its manifest; from then on any run may carry it out, any number of times.
+The protocol, its crash points and why it holds: docs/decisions/0003-commit.md. In short: a batch
+counts once the checkpoint names it. A commit is decided once the checkpoint holds its manifest;
+from then on any run may carry it out, any number of times.
 """
 
 import base64
@@ -30,7 +29,6 @@ from pipeline.lake.checkpoint import (
 from pipeline.lake.commit import (
     CommitOutcome,
     CommitResult,
-    carry_out,
     clean_up,
     lost_race,
     publish,
@@ -50,135 +48,12 @@ from pipeline.partitions.window import Window
 
 INLINE_BYTES: Final = 2**20
 """A day's only file, if it is no larger, is staged in the checkpoint: two requests less."""
-_OPEN_ATTEMPTS: Final = 20
-
-
-# ---- take over
-
-
-def open_attempt(
-    lake: ObjectStore,
-    source: str,
-    endpoint: str,
-    partition: str,
-    *,
-    definition: str,
-    window: Window,
-    run_id: str,
-    index: ManifestIndex | None = None,
-) -> "Attempt":
-    """Take the partition's work over, from an earlier attempt if there was one.
-
-    An earlier attempt of the same definition is resumed: its window, its staged batches. One of
-    another definition, or of before the latest commit, is dropped. A commit that was decided is
-    carried out; the attempt then says ``committed``.
-
-    :param definition: a digest of all that makes staged rows usable by another attempt.
-    :param index: of this run. A partition that nobody worked on when the run looked is then begun
-        without looking again: the checkpoint's conditional write tells if that has changed.
-    :raises LostRace: others keep taking the partition over at the same time.
-    """
-    place = PartitionPaths(source, endpoint, partition)
-    for number in range(_OPEN_ATTEMPTS):
-        fresh = Checkpoint(
-            owner=new_generation(datetime.now(UTC), secrets.token_hex(4)),
-            run_id=run_id,
-            definition=definition,
-            base=None,
-            window=window,
-        )
-        if number == 0 and index is not None and index.untouched(place):
-            return _begin(lake, place, fresh, index)
-        if (attempt := _take_over(lake, place, fresh, index)) is not None:
-            return attempt
-    raise lost_race(place)
-
-
-def _begin(
-    lake: ObjectStore, place: PartitionPaths, fresh: Checkpoint, index: ManifestIndex
-) -> "Attempt":
-    """Begin a partition that nobody worked on when the run looked.
-
-    The first checkpoint is written with the first batch, and makes the work one's own: until then
-    nothing of it is in the lake. Of two that begin so at the same time, the second one is fenced.
-    """
-    index.touched(place)
-    mine = replace(fresh, base=index.etag(place))
-    lake.check_conditions(place.checkpoint, mine.to_json())
-    return Attempt(
-        lake,
-        place,
-        mine,
-        None,
-        resumed=False,
-        index=index,
-        others=index.files(place),
-        idle=index.uploads(place),
-    )
-
-
-def _take_over(
-    lake: ObjectStore, place: PartitionPaths, fresh: Checkpoint, index: ManifestIndex | None
-) -> "Attempt | None":
-    """Own the work that is there, or start afresh; None if that changed meanwhile: look again."""
-    # This order matters. Uploads listed before the takeover can't be a later owner's; the
-    # manifest read after the checkpoint can't be older than the end of a work it shows.
-    uploads = lake.uploads(place.folder)
-    held = load(lake, place)
-    current = read_committed(lake, place)
-    before = held.checkpoint if held else None
-    if index is not None and current is not None:
-        index.put(place, current)
-    if held and before and held.decision:
-        with suppress(LostRace):
-            outcome = carry_out(lake, place, held.decision, index)
-            if (
-                outcome.result is CommitResult.DONE
-                and outcome.manifest.definition == fresh.definition
-            ):
-                return Attempt(lake, place, before, held.etag, resumed=True, index=index)
-        return None
-    base = current.etag if current else None
-    if before and (before.base, before.definition) == (base, fresh.definition):
-        mine, dropped = before.next(owner=fresh.owner, run_id=fresh.run_id), None
-    else:
-        mine, dropped = replace(fresh, base=base), before
-    etag = _own(lake, place, mine, replaces=held.etag if held else None)
-    if etag is None:
-        return None
-    recorded = {(batch.key, batch.upload_id) for batch in mine.batches}
-    clean_up(
-        lake,
-        place,
-        uploads=[each for each in uploads if (each.key, each.upload_id) not in recorded],
-        batches=dropped.batches if dropped else (),
-        keep=current.manifest.paths if current else frozenset(),
-    )
-    return Attempt(lake, place, mine, etag, resumed=mine.writes > 0, index=index)
-
-
-def _own(
-    lake: ObjectStore, place: PartitionPaths, mine: Checkpoint, *, replaces: str | None
-) -> str | None:
-    """Write the checkpoint that makes the work one's own: its etag, or None if another came first.
-
-    :raises LakeRefused: the store overlooks conditions, so that nothing would be one's own.
-    """
-    try:
-        etag = save(lake, place, mine, replaces=replaces)
-        lake.check_conditions(place.checkpoint, mine.to_json())
-    except WriteConflict:
-        return None
-    return etag
-
-
-# ---- stage and commit
 
 
 class Attempt:
     """An attempt at a partition, the owner of its checkpoint until another takes it over.
 
-    For one thread at a time. Built by `open_attempt` only.
+    For one thread at a time. Opened by `takeover.open_attempt` only.
 
     :param etag: of its checkpoint; None: it is written with the first batch.
     :param others: the files that lay in the partition's folder; None: to be listed.
@@ -354,7 +229,7 @@ class Attempt:
             decision = self._decide(build)
         except LostRace:
             with suppress(LakeUnavailable, LakeRefused):
-                self._withdraw()
+                self._remove_inline_file()
             winner = self.winner()
             if winner is None:
                 raise
@@ -399,7 +274,7 @@ class Attempt:
         listed = self._lake.list(self.place.folder)
         return frozenset(item.key for item in listed if paths_of_part(item.key) == self.place)
 
-    def _withdraw(self) -> None:
+    def _remove_inline_file(self) -> None:
         """Remove the file of a fenced attempt that was staged in its checkpoint, if nobody has it.
 
         An upload that the winner has aborted can't be completed; a file that is written can be.

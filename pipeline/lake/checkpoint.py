@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.stores.base import ObjectStore, Part, compare_and_swap
+from pipeline.lake.stores.base import ObjectStore, Part, WriteConflict, compare_and_swap
 from pipeline.partitions.window import Window
 
 log = logging.getLogger("headrace.lake")
@@ -155,6 +155,23 @@ def save(
     :raises WriteConflict: another attempt wrote it meanwhile.
     """
     return compare_and_swap(lake, place.checkpoint, checkpoint.to_json(), replaces=replaces)
+
+
+def own(
+    lake: ObjectStore, place: PartitionPaths, mine: Checkpoint, *, replaces: str | None
+) -> str | None:
+    """Write the checkpoint that makes the work one's own.
+
+    :param replaces: the etag of the checkpoint that is fenced by it; None: there is none.
+    :return: its etag; None: another came first.
+    :raises LakeRefused: the store overlooks conditions, so that nothing would be one's own.
+    """
+    try:
+        etag = save(lake, place, mine, replaces=replaces)
+        lake.check_conditions(place.checkpoint, mine.to_json())
+    except WriteConflict:
+        return None
+    return etag
 
 
 def schema_to_text(schema: pa.Schema) -> str:

@@ -27,6 +27,7 @@ from pipeline.lake.stores.base import (
 )
 
 PART_BYTES: Final = 16 * 2**20  # S3: at least 5 MiB, but for the last part
+_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
 
 def upload(lake: ObjectStore, key: str, body: memoryview) -> tuple[str, tuple[Part, ...]]:
@@ -56,9 +57,6 @@ def upload(lake: ObjectStore, key: str, body: memoryview) -> tuple[str, tuple[Pa
         else:
             return upload_id, parts
     raise AssertionError("unreachable")
-
-
-_LOST_WAIT_S: Final = 60.0  # time for the winner to commit, so that two runs do not take turns
 
 
 class CommitResult(Enum):
@@ -92,12 +90,12 @@ def carry_out(
     if outcome.result is CommitResult.DONE:
         if decision.manifest.notes.dropped:
             lake.delete(sorted(decision.garbage))
-            _withdraw(lake, place, decision.manifest)
+            _remove_dropped(lake, place, decision.manifest)
         clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
     return outcome
 
 
-def _withdraw(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
+def _remove_dropped(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
     """Remove the manifest of a partition that was dropped, if it is still that one."""
     committed = read_committed(lake, place)
     if committed is not None and committed.manifest.generation == nothing.generation:

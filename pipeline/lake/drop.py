@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, save
+from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, own, save
 from pipeline.lake.commit import carry_out, clean_up, lost_race
 from pipeline.lake.index import committed_places, read_committed
 from pipeline.lake.manifest import Manifest, ManifestNotes
@@ -92,7 +92,7 @@ def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> M
             continue
         if held is not None and not staged:
             raise lost_race(place)
-        etag = _own(lake, place, held)
+        etag = own(lake, place, _nobody(), replaces=held.etag if held else None)
         if etag is None:
             continue
         return _drop_owned(lake, place, held, etag)
@@ -104,7 +104,7 @@ def discard_staged(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpo
 
     Its owner is fenced first: should it be alive after all, it learns so before it can commit.
     """
-    etag = _own(lake, place, held)
+    etag = own(lake, place, _nobody(), replaces=held.etag)
     if etag is None:
         return False
     committed = read_committed(lake, place)
@@ -128,18 +128,8 @@ def drop_records(lake: ObjectStore, source: str, endpoint: str) -> int:
 # ---- below: how
 
 
-def _own(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint | None) -> str | None:
-    """Own the partition's work, without any of it; None if another was quicker."""
-    mine = _nobody()
-    try:
-        etag = save(lake, place, mine, replaces=held.etag if held else None)
-        lake.check_conditions(place.checkpoint, mine.to_json())
-    except WriteConflict:
-        return None
-    return etag
-
-
 def _nobody() -> Checkpoint:
+    """The checkpoint of an owner without any work."""
     now = datetime.now(UTC)
     return Checkpoint(
         owner=new_generation(now, secrets.token_hex(4)),

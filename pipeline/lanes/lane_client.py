@@ -5,7 +5,8 @@ a region that is ill slows no other down.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import httpx
 
@@ -14,7 +15,8 @@ from pipeline.aws import wire
 from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.service_models import AwsOperation, any_operation
 from pipeline.config.source import Source
-from pipeline.errors import ApiUnavailable, AuthError, RequestRefused, cut
+from pipeline.errors import ApiUnavailable, AuthError, PageTokenDead, RequestRefused, cut
+from pipeline.extract.clock import server_time
 from pipeline.http.client import Client
 from pipeline.http.retry import AttemptFailed, Breaker, FailureKind
 from pipeline.lanes.sessions import AccountSessions
@@ -22,6 +24,8 @@ from pipeline.messages import HttpRequest, HttpResponse
 from pipeline.ratelimit import Budget
 
 _MOST_SAID = 200
+_APART_S = 240.0
+"""Seconds between two clocks; AWS takes signatures that are up to five minutes off."""
 _SIGNED_LATER = {"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"}
 
 
@@ -68,9 +72,12 @@ class LaneClient(Client):
         *,
         sessions: AccountSessions,
         account: str,
+        region_is_off: Callable[[], Awaitable[bool]],
     ) -> None:
+        """:param region_is_off: asks whether the account has not switched the region on."""
         super().__init__(source, http, budget, breaker)
         self._sessions, self._account = sessions, account
+        self._region_is_off = region_is_off
 
     async def _judge(self, request: HttpRequest, response: HttpResponse, label: object) -> None:
         """Raise unless the response has a page."""
@@ -79,6 +86,9 @@ class LaneClient(Client):
         code, message = await self._error_in(request, response)
         sentence = f"AWS responded with {response.status} ({code})"
         meaning = meaning_of(code, response.status)
+        apart_s = _apart_s(response)
+        if meaning is ErrorMeaning.EXPIRED and apart_s > _APART_S:
+            meaning = ErrorMeaning.SKEWED
         if meaning is ErrorMeaning.THROTTLED:
             self._rate_limits.throttled(response.headers, response.left_at)
             raise AttemptFailed(FailureKind.THROTTLED, sentence)
@@ -88,10 +98,17 @@ class LaneClient(Client):
             if self._sessions.drop_expired(self._account, response.left_at):
                 raise AttemptFailed(FailureKind.ERROR, sentence, of_token=True)
             raise AuthError(f"{label}: {sentence}: the credentials have expired. Renew them.")
+        if meaning is ErrorMeaning.PAGE_ENDED:
+            raise PageTokenDead(f"{label}: {sentence}: the page token has expired", response.status)
+        if meaning is ErrorMeaning.SKEWED:
+            refused = AuthError(f"{label}: {sentence}. {_on_signature(apart_s)}")
+            refused.code = code
+            raise refused
         quoted = f": {cut(message, _MOST_SAID)}" if message else ""
         error = RequestRefused(f"{label}: {sentence}{quoted}", response.status)
-        error.outcome = meaning.value
-        error.code = code
+        error.code, error.outcome = code, meaning.value
+        if meaning is ErrorMeaning.REFUSED:
+            error.outcome = "none" if await self._region_is_off() else "failed"
         raise error
 
     async def _error_in(self, request: HttpRequest, response: HttpResponse) -> tuple[str, str]:
@@ -115,6 +132,21 @@ class LaneClient(Client):
             if failed.kind is FailureKind.THROTTLED:
                 error.outcome, error.code = "throttled", "Throttling"
             raise
+
+
+def _apart_s(response: HttpResponse) -> float:
+    """Seconds between AWS's clock and this machine's; 0 if AWS does not say."""
+    of_aws = server_time(response.headers)
+    return abs((datetime.now(UTC) - of_aws).total_seconds()) if of_aws else 0.0
+
+
+def _on_signature(apart_s: float) -> str:
+    if apart_s > _APART_S:
+        return (
+            f"This machine's clock and AWS's are {apart_s:,.0f} s apart, and at most 300 s are "
+            "allowed: set the clock (NTP)"
+        )
+    return "Check: 1. the secret access key; 2. this machine's clock (NTP)"
 
 
 def operation_of(request: HttpRequest) -> AwsOperation:

@@ -7,6 +7,7 @@ longest are closed when there are many: memory does not grow with the number of 
 
 import asyncio
 import json
+import logging
 import os
 import re
 from collections import OrderedDict
@@ -19,15 +20,17 @@ from typing import Any, Final, NamedTuple, TypeVar
 import httpx
 
 from pipeline.aws import wire
+from pipeline.aws.error_codes import ErrorMeaning, meaning_of
 from pipeline.aws.rates import bucket_of
 from pipeline.aws.regions import EVERY, GLOBAL, global_region, service_is_in
-from pipeline.aws.service_models import any_operation
+from pipeline.aws.service_models import AwsOperation, any_operation
 from pipeline.config.lanes import LaneAccess
 from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.source import Source
-from pipeline.decode.body_checks import BadBody
-from pipeline.errors import ConfigError, HeadraceError, RequestRefused
+from pipeline.decode.body_checks import BadBody, ThrottledInBody
+from pipeline.errors import AuthError, ConfigError, ContractBroken, HeadraceError, RequestRefused
 from pipeline.http.network import Proxies, tls_context
+from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import Breaker, BreakerState
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
@@ -36,6 +39,7 @@ from pipeline.messages import HttpRequest, HttpResponse, OperationCall, RequestC
 from pipeline.ratelimit import Budget, BudgetStats
 from pipeline.redaction import keep_secrets_out
 
+log = logging.getLogger("headrace.lanes")
 T = TypeVar("T")
 OpenBudget = Callable[[Source], Budget]
 _OPEN: Final = 256
@@ -120,6 +124,7 @@ class LaneSender:
         self.budget = LaneBudgets()
         self._clients: OrderedDict[LaneKey, _OpenClient] = OrderedDict()
         self._opening = asyncio.Lock()
+        self._regions_off: dict[tuple[str, str], bool] = {}
         self.region_errors: dict[str, HeadraceError] = {}
 
     async def fetch(
@@ -160,9 +165,11 @@ class LaneSender:
             )
             return await opened.client.fetch(wired, read_page, label, sent)
 
-    async def _page(self, operation: Any, response: HttpResponse, rows: str) -> HttpResponse:
+    async def _page(
+        self, operation: AwsOperation, response: HttpResponse, rows: str
+    ) -> HttpResponse:
         def page() -> HttpResponse:
-            content = wire.read(operation, response.status, response.headers, bytes(response.body))
+            content = _read(operation, response)
             following = wire.next_params(operation, content.members)
             if following is None and not wire.has_rows(content.members, rows):
                 return replace(response, status=204, body=b"")  # a list that is there, and empty
@@ -182,8 +189,7 @@ class LaneSender:
 
         async def members(response: HttpResponse) -> Mapping[str, Any]:
             try:
-                body = bytes(response.body)
-                return wire.read(operation, response.status, response.headers, body).members
+                return _read(operation, response).members
             except ValueError as error:
                 raise BadBody(str(error)) from None
 
@@ -202,15 +208,40 @@ class LaneSender:
     async def pages(
         self, account: str, region: str, service: str, api_name: str
     ) -> AsyncIterator[Mapping[str, Any]]:
-        """The responses of all pages of one operation."""
+        """The responses of all pages of one operation.
+
+        :raises ContractBroken: a page names itself as the next one.
+        """
         operation, params = any_operation(service, api_name), dict[str, Any]()
         while True:
             page = await self.call(account, region, service, api_name, params)
             yield page
             following = wire.next_params(operation, page)
-            if following is None or following.items() <= params.items():
+            if following is None:
                 return
+            if following.items() <= params.items():
+                raise ContractBroken(
+                    f"{service}:{api_name} ({account}/{region}): a page names itself as the next "
+                    "one, so that what follows can't be read"
+                )
             params = params | following
+
+    async def _region_is_off(self, key: LaneKey) -> bool:
+        """Whether an account has not switched a region on. False where that can't be known."""
+        home = self.access.home_region
+        if key.region in (GLOBAL, home):
+            return False
+        lane = (key.account, key.region)
+        if lane not in self._regions_off:
+            params = {"AllRegions": True, "RegionNames": [key.region]}
+            try:
+                page = await self.call(key.account, home, "ec2", "DescribeRegions", params)
+            except HeadraceError as error:
+                log.warning("%s: whether %s is on is not known: %s", *lane, error)
+                return False
+            states = [region.get("OptInStatus") for region in page.get("Regions", ())]
+            self._regions_off[lane] = states == ["not-opted-in"]
+        return self._regions_off[lane]
 
     async def _call_home(
         self, account: str, service: str, api_name: str, params: Mapping[str, Any]
@@ -256,7 +287,13 @@ class LaneSender:
         )
         breaker = Breaker(source.breaker.failures, BreakerState.CLOSED)
         client = LaneClient(
-            source, http, budget, breaker, sessions=self.sessions, account=key.account
+            source,
+            http,
+            budget,
+            breaker,
+            sessions=self.sessions,
+            account=key.account,
+            region_is_off=lambda: self._region_is_off(key),
         )
         opened = self._clients[key] = _OpenClient(client, endpoint, closing)
         return opened
@@ -273,10 +310,11 @@ class LaneSender:
         )
 
     async def _close_idle(self) -> None:
-        for key in [key for key, each in self._clients.items() if not each.users]:
-            if len(self._clients) <= _OPEN:
-                return
-            await self._close(key)
+        surplus = len(self._clients) - _OPEN
+        if surplus > 0:
+            idle = [key for key, each in self._clients.items() if not each.users]
+            for key in idle[:surplus]:
+                await self._close(key)
 
     async def _close(self, key: LaneKey) -> None:
         opened = self._clients.pop(key)
@@ -287,6 +325,17 @@ class LaneSender:
         """Close all clients, and give back what they hold."""
         for key in [*self._clients]:
             await self._close(key)
+
+
+def _read(operation: AwsOperation, response: HttpResponse) -> wire.WireResponse:
+    """A page. :raises ValueError: it is none. :raises BadBody: it is an error."""
+    page = wire.read(operation, response.status, response.headers, bytes(response.body))
+    if not page.error:
+        return page
+    sentence = f"AWS responded with {response.status}, and an error in it ({page.error})"
+    if meaning_of(page.error, response.status) is ErrorMeaning.THROTTLED:
+        raise ThrottledInBody(sentence)
+    raise BadBody(sentence)
 
 
 def _not_there(key: LaneKey, why: str) -> HeadraceError:
@@ -312,10 +361,17 @@ async def open_lanes(source: Source, open_budget: OpenBudget) -> AsyncIterator[L
     tls = await asyncio.to_thread(tls_context, source.tls, os.environ)
     limits = source.lanes.limits
     wires = AiohttpTransport(2 * limits.lanes_at_once + 2, tls, Proxies.of(source, os.environ))
-    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s)
+    body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
+    transport = DeadlineTransport(wires, stages_of(source), source.timeouts.total_s, body_limit)
     sender = LaneSender(source, transport, open_budget)
     try:
-        who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
+        try:
+            who = await sender.call(OWN, source.lanes.home_region, "sts", "GetCallerIdentity", {})
+        except RequestRefused as error:
+            raise AuthError(
+                f"AWS refuses the credentials: {error}. Check: 1. the access key and its secret; "
+                "2. the session token, if they have one; 3. `profile`, AWS_PROFILE"
+            ) from None
         sender.sessions.own_account = str(who["Account"])
         yield sender
     finally:

@@ -3,12 +3,14 @@
 ``base`` (what a scheme is: the family's base and registry), ``days`` (the kind that there is),
 ``calendar`` (the partitions of one source: a scheme from a start, in a time zone), ``window`` (the
 window of a partition).
+
+A new kind is one file like ``days``, imported here.
 """
 
-from pipeline.partitions import days as _days  # registers its kind
+# Each kind registers itself.
+# ruff: noqa: F401
+from pipeline.partitions import days
 from pipeline.partitions.base import SCHEMES, PartitionScheme
 from pipeline.partitions.calendar import Calendar
 
 __all__ = ["SCHEMES", "Calendar", "PartitionScheme"]
-
-_ = _days

@@ -21,7 +21,10 @@ class PartitionScheme(BaseModel, ABC):
 
     A whole kind, for partitions of an hour:
 
+        from datetime import datetime, timedelta
         from typing import ClassVar, Literal
+
+        from pipeline.partitions.base import SCHEMES, PartitionScheme
 
         @SCHEMES.register("hours")
         class Hours(PartitionScheme):

@@ -251,7 +251,8 @@ class _Stager:
             dies = self._spec.paging.token_dies
             return dies and self._reading.pages > 0 and isinstance(error, RequestRefused)
         if isinstance(position, FanOutPosition) and self._failures is not None:
-            return bool(position.failed)  # of the earlier attempt: they may be well by now
+            # Of the earlier attempt: they may be well by now, unless they were read again already.
+            return bool(position.failed) and not self._failures.reread
         return self._reading.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:

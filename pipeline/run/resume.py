@@ -18,8 +18,9 @@ from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
-from pipeline.lake.attempt import Attempt, open_attempt
+from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.takeover import open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.context import RunContext
 from pipeline.run.values import (

@@ -152,11 +152,11 @@ class StagedPartition:
             # A child that comes under two parents is refused: dropped, it would lose one of them.
             if self._spec.key and not self._spec.parents and not checks[0].passed:
                 settled = self._settled(files)
-                if self.resumed_pages and settled.duplicates:
+                if self.resumed_pages and settled.moved:
                     # Rows moved past the seam: others may have come before it meanwhile.
                     raise ContractBroken(
-                        f"keys_unique: {settled.duplicates:,} rows that an earlier attempt staged "
-                        "came again."
+                        f"keys_unique: {settled.moved:,} rows that an earlier attempt staged came "
+                        "again."
                     )
                 checks[:] = self._checks(settled)
             what = f"{self.run.source.source}/{self.endpoint} {self.partition}"

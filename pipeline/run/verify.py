@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +54,13 @@ class SettledKeys:
 
     :ivar duplicates: rows that are equal to one that is kept.
     :ivar older_versions: rows whose key has a later one.
+    :ivar moved: of the duplicates those whose key was not read again by design.
     """
 
     files: Sequence[ManifestFile]
     duplicates: int = 0
     older_versions: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,14 @@ class _Candidates:
     """The rows that share a key, ordered by key, cursor, and when they came.
 
     :ivar rows: their numbers in all files. :ivar group: alike for rows of one key.
+    :ivar keys: their keys, as ``reread`` has them.
     """
 
     rows: Numbers
     group: Numbers
     cursor: Numbers
     digest: Digests
+    keys: Digests
 
 
 def settle_shared_keys(
@@ -101,14 +105,16 @@ def settle_shared_keys(
         np.stack([candidates.group[newest], candidates.digest[newest].view(np.int64)]), axis=1
     )
     unclear = np.flatnonzero(np.bincount(at_newest[0], minlength=size) > 1)
-    if len(unclear):
-        _refuse_unless_reread(lake, files, key, candidates, unclear, reread, hint)
-    distinct = np.unique(
-        np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1
-    ).shape[1]
+    by_design = np.isin(candidates.keys[last], reread)
+    if not by_design[unclear].all():
+        _refuse(lake, files, key, candidates, unclear, by_design, hint)
+    distinct = np.unique(np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1)[0]
+    of_group = np.bincount(candidates.group, minlength=size)
+    equal = of_group - np.bincount(distinct, minlength=size)
     dropped = np.sort(candidates.rows[~last])
     files_left = _without(lake, files, dropped, rewrite)
-    return SettledKeys(files_left, len(candidates.rows) - distinct, distinct - size)
+    older, moved = len(distinct) - size, int(equal[~by_design].sum())
+    return SettledKeys(files_left, int(equal.sum()), older, moved)
 
 
 def _candidates(
@@ -132,7 +138,8 @@ def _candidates(
     extracted_at = _whole(table[EXTRACTED_AT].take(pa.array(rows)))
     by = np.lexsort((rows, extracted_at, cursors, group))
     rows, group, cursors = rows[by], group[by], cursors[by]
-    return _Candidates(rows, group, cursors, _digests(lake, files, rows))
+    keys = row_digests(table.select([*key]).take(pa.array(rows)), key)
+    return _Candidates(rows, group, cursors, _digests(lake, files, rows), keys)
 
 
 def _whole(instants: pa.ChunkedArray) -> Numbers:
@@ -156,21 +163,17 @@ def _compared(table: pa.Table) -> list[str]:
     return [name for name in table.column_names if name != EXTRACTED_AT]
 
 
-def _refuse_unless_reread(
+def _refuse(
     lake: ObjectStore,
     files: Sequence[ManifestFile],
     key: Sequence[str],
     candidates: _Candidates,
     unclear: Numbers,
-    reread: Digests,
+    by_design: npt.NDArray[np.bool_],
     hint: str,
-) -> None:
+) -> NoReturn:
     """:raises ContractBroken: with two rows of a key that were not one row, read twice."""
-    firsts = candidates.rows[np.searchsorted(candidates.group, unclear)]
-    known = np.isin(row_digests(_rows(lake, files, firsts), key), reread)
-    if known.all():
-        return
-    group = unclear[int(np.flatnonzero(~known)[0])]
+    group = unclear[int(np.flatnonzero(~by_design[unclear])[0])]
     numbers = np.flatnonzero(candidates.group == group)
     other = numbers[candidates.digest[numbers] != candidates.digest[numbers[-1]]][-1]
     pair = _rows(lake, files, candidates.rows[[other, numbers[-1]]])

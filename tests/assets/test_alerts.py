@@ -1,6 +1,7 @@
 """Alerts to a webhook of the test, over a socket; by Dagster's own daemon, and by its sensors."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,13 +10,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessStateChange
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from assets.alerts import ATTEMPTS, Alert, Webhook, alert_sensors
-from assets.compat import FreshnessState, report_freshness
+from assets.compat import FreshnessState
 from assets.specs import freshness_policy
 from emulator.testing import Emulator
 from local.services import S3
@@ -31,6 +33,17 @@ POLICY = dg.FreshnessPolicy.time_window(timedelta(hours=26))
 DEFS = dg.Definitions(
     assets=[dg.AssetSpec(GAMES, freshness_policy=POLICY), dg.AssetSpec(["igdb", "genres"])]
 )
+
+
+def report_freshness(instance: dg.DagsterInstance, key: dg.AssetKey, state: FreshnessState) -> None:
+    """Say what Dagster's freshness daemon says of an asset."""
+    change = FreshnessStateChange(
+        key=key,
+        previous_state=FreshnessState.UNKNOWN,
+        new_state=state,
+        state_change_timestamp=time.time(),
+    )
+    instance._report_runless_asset_event(asset_event=change)
 
 
 @dataclass

@@ -167,6 +167,13 @@ def error(code: str, status: int = 400, service: str = "ec2", message: str = "no
     return Response(json.dumps({"__type": code, "message": message}), status)
 
 
+def region_state(state: str) -> Response:
+    """What `DescribeRegions` says of one region: ``opted-in``, ``not-opted-in``, …"""
+    item = f"<item><regionName>x</regionName><optInStatus>{state}</optInStatus></item>"
+    inner = f"<regionInfo>{item}</regionInfo>"
+    return Response(f"<DescribeRegionsResponse>{inner}</DescribeRegionsResponse>")
+
+
 def refusing(response: Callable[[], Response], **wanted: str) -> Rule:
     """A rule for the calls whose members are as wanted: ``account``, ``region``, ``action``."""
 
@@ -194,10 +201,10 @@ def hanging(until: Event, **wanted: str) -> Rule:
 
 
 @contextmanager
-def proxied(moto: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy in front of moto, and its URL."""
+def proxied(moto: str, *, date_header: bool = True) -> Iterator[tuple[Proxy, str]]:
+    """A proxy in front of moto, and its URL. :param date_header: False: a rule may send one."""
     proxy = Proxy(moto)
-    with serving(proxy.app()) as url:
+    with serving(proxy.app(), date_header=date_header) as url:
         yield proxy, url
 
 

@@ -20,6 +20,7 @@ from tests.aws.support import (
     inventory,
     read,
     refusing,
+    region_state,
     with_instances,
     with_volumes,
 )
@@ -130,14 +131,15 @@ def test_too_many_failed_lanes_commit_nothing_and_the_next_attempt_reads_these_a
     assert result.manifest.notes.values["lanes"]["rows"] == 4
 
 
-def test_a_region_that_is_off_and_an_unknown_operation_there_are_no_failures(
+def test_a_region_that_is_off_is_no_failure(
     aws: Aws, moto: str, lake: Lake, tmp_path: Path
 ) -> None:
     proxy, url = aws
     with_volumes(moto, ACCOUNTS[0], REGIONS[0], 2)
-    proxy.rules.append(
-        refusing(lambda: error("AuthFailure", 401), region=REGIONS[1], service="ec2")
-    )
+    proxy.rules += [
+        refusing(lambda: error("AuthFailure", 401), region=REGIONS[1], service="ec2"),
+        refusing(lambda: region_state("not-opted-in"), action="DescribeRegions"),
+    ]
     source = inventory(url, ACCOUNTS[:1], REGIONS[:2], tmp_path, more="max_failed_share: 0.0")
     (result,) = read(source, lake, DAYS[0]).results
     values = result.manifest.notes.values

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from commands.__main__ import main
-from pipeline.lake.attempt import open_attempt
 from pipeline.lake.index import manifest_of
 from pipeline.lake.read import dataset
 from pipeline.lake.s3 import Lake
+from pipeline.lake.takeover import open_attempt
 from pipeline.partitions.window import Window
 from tests.commands.test_commands import DAYS, committed
 

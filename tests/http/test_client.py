@@ -53,9 +53,10 @@ def fetched(
         sent = RequestCounts()
         async with serving(answering) as wire:
             source = quick(wire.url, more=more)
+            if max_body:
+                limits = source.limits.model_copy(update={"max_body_mb": max_body / 2**20})
+                source = source.model_copy(update={"limits": limits})
             async with client_of(source, half_open=half_open) as client:
-                if max_body:
-                    client.max_body_bytes = max_body
                 try:
                     found = await client.fetch(things(source), read_json, "api/things, page", sent)
                 except HeadraceError as error:

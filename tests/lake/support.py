@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from pipeline.lake.attempt import Attempt, open_attempt
+from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitOutcome, CommitResult
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest, ManifestFile, ManifestProof
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.lake.takeover import open_attempt
 from pipeline.partitions.window import Window
 
 DAY = "2026-01-02"

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
-from pipeline.lake.attempt import open_attempt
 from pipeline.lake.current_rows import newest_of_each
 from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import Between, current, dataset, key_rows, late_rows, manifests
 from pipeline.lake.s3 import Lake
+from pipeline.lake.takeover import open_attempt
 from pipeline.partitions.window import WindowKind
 from tests.lake.support import WINDOW
 
