@@ -44,8 +44,16 @@ def check_specs(source: Source, name: str) -> list[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(check, asset=asset_key(source, name), description=text)
         for check, text in CHECKS.items()
-        if check != "margin" or source.endpoints[name].incremental
+        if check != "margin" or _has_margin(source, name)
     ]
+
+
+def _has_margin(source: Source, name: str) -> bool:
+    """Whether late rows are looked for: a change token brings what is late as another change."""
+    endpoint = source.endpoints[name]
+    if endpoint.bookmark is not None:
+        return endpoint.bookmark.margin is not None
+    return endpoint.incremental
 
 
 def checks_alone(
@@ -112,7 +120,7 @@ def all_checks(
         schema(source, endpoint, results),
         coverage(source, lake, endpoint),
     ]
-    if source.endpoints[endpoint].incremental:
+    if _has_margin(source, endpoint):
         checks.append(margin(source, endpoint, results))
     return checks
 
@@ -180,6 +188,8 @@ def margin(
     source: Source, endpoint: str, results: Sequence[PartitionResult]
 ) -> dg.AssetCheckResult:
     """Whether the latest of the late rows lay well inside the safety margin."""
+    if (bookmark := source.endpoints[endpoint].bookmark) is not None:
+        return _margin_of_numbers(source, endpoint, results, bookmark.margin or 0)
     margin_s = source.margin_s(endpoint)
     latest_s = max((r.manifest.latest_late_s or 0.0 for r in results), default=0.0)
     late = sum(result.manifest.late_rows for result in results)
@@ -195,6 +205,25 @@ def margin(
         severity=dg.AssetCheckSeverity.WARN,
         description=lateness if wide else lateness + wider,
         metadata={"late_rows": late, "latest_late_s": latest_s, "safety_margin_s": margin_s},
+    )
+
+
+def _margin_of_numbers(
+    source: Source, endpoint: str, results: Sequence[PartitionResult], margin: int
+) -> dg.AssetCheckResult:
+    """The same, where the cursor is a number and not a time."""
+    latest = max((result.manifest.notes.late_by or 0 for result in results), default=0)
+    late = sum(result.manifest.late_rows for result in results)
+    wide = latest <= NEAR * margin
+    lateness = f"{late:,} late rows, the latest by {latest:,} of a margin of {margin:,} numbers"
+    wider = f". Rows may come later than that: set cursor.safety_margin to {2 * latest}"
+    return dg.AssetCheckResult(
+        asset_key=asset_key(source, endpoint),
+        check_name="margin",
+        passed=wide,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=lateness if wide else lateness + wider,
+        metadata={"late_rows": late, "latest_late_by": latest, "safety_margin": margin},
     )
 
 
@@ -234,7 +263,8 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
         description="; ".join(
             [*damage[:_MOST_NAMED], *sentences[: len(missing)], *gap_sentences[:_MOST_NAMED]]
         )
-        or f"{counted(len(keys), source.partitions.noun)}, none missing",
+        or f"{counted(len(keys), source.partitions.noun)}, none missing"
+        + _starts_where_it_ended(source, endpoint),
         metadata={
             "committed": len(keys),
             "missing": len(missing),
@@ -242,6 +272,13 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
             "damaged": len(damage),
         },
     )
+
+
+def _starts_where_it_ended(source: Source, endpoint: str) -> str:
+    bookmark, noun = source.endpoints[endpoint].bookmark, source.partitions.noun
+    if bookmark is None:
+        return ""
+    return f"; each {noun} starts with the {bookmark.noun} that the {noun} before it ended with"
 
 
 def _by_name(item: tuple[PartitionPaths, object]) -> str:

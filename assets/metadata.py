@@ -18,6 +18,7 @@ from assets.charts import (
 from assets.compat import GENERATION_TAG
 from assets.partitions import recorded_partition
 from assets.specs import asset_key, column_schema, table_name
+from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, printable
 from pipeline.extract.completeness import ProofBasis
@@ -129,7 +130,20 @@ def metadata_of(
         metadata |= {"parents_asked": parents["asked"], "parents_failed": parents["failed"]}
         if parents["failures"]:
             metadata["failures"] = table(parents["failures"])
-    return metadata | _values(manifest)
+    return metadata | _bookmarks(manifest, endpoint) | _values(manifest)
+
+
+def _bookmarks(manifest: Manifest, endpoint: Endpoint) -> dict[str, Any]:
+    """Where a partition starts and ends whose cursor is no time."""
+    notes, span, metadata = manifest.notes, manifest.window.bookmarks, dict[str, Any]()
+    if endpoint.bookmark is not None and notes.bookmark is not None and span is not None:
+        metadata["starts_with"] = endpoint.bookmark.in_words(span.start)
+        metadata["ends_with"] = endpoint.bookmark.in_words(notes.bookmark)
+    if notes.late_by is not None:
+        metadata["latest_late_by"] = notes.late_by
+    if notes.deletions is not None:
+        metadata["deletions"] = notes.deletions
+    return metadata
 
 
 def _values(manifest: Manifest) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _metadata(source: Source, name: str, lake_url: str | None) -> dict[str, Any]
         "dagster/column_schema": declared_schema(endpoint),
         "dagster/table_name": table_name(source, name),
         "key": ", ".join(endpoint.key),
-        "cursor": endpoint.cursor or "none: read whole",
+        "cursor": _cursor(endpoint),
         "safety_margin_s": source.margin_s(name),
     }
     if lake_url is not None:
@@ -114,6 +114,12 @@ def _metadata(source: Source, name: str, lake_url: str | None) -> dict[str, Any]
             code_references=[reference]
         )
     return metadata
+
+
+def _cursor(endpoint: Endpoint) -> str:
+    if endpoint.bookmark is not None:
+        return f"{endpoint.bookmark.noun} ({endpoint.bookmark.of})"
+    return endpoint.cursor or "none: read whole"
 
 
 def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:
@@ -148,6 +154,8 @@ def _description(source: Source, name: str) -> str:
     if endpoint.parents:
         of = endpoint.parents.endpoint.replace("_", " ")
         return f"{title}: those of the {of} that the same partition has."
+    if endpoint.bookmark is not None:
+        return f"{title}: what came since the {noun} before, by the {endpoint.bookmark.noun}."
     if endpoint.incremental:
         return f"{title}: the rows whose `{endpoint.cursor}` lies in the {noun}."
     return f"{title}: all rows, as they are when the run reads them."

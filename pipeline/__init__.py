@@ -14,6 +14,7 @@ what           meaning
 ``auth``       credentials, one kind a file, and the origin that they are for
 ``hooks``      the user's own functions: transform, pager, auth
 ``pagination`` how pages follow each other, and the proof that no row lies between two of them
+``bookmarks``  where a partition starts and ends whose cursor is a number or a change token
 ``config``     what an API is, from its YAML
 ``dialects``   the HTTP request of a page, in the API's own words
 ``ratelimit``  when a request may go, over all processes

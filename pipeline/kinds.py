@@ -1,8 +1,8 @@
 """Families of kinds: a base, a file a kind, and one registry, which is the only list of them.
 
-Pagination, auth, decoders, budget stores, object stores and partition schemes are families. Who
-needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the base has.
-Nobody asks which kind it is.
+Pagination, bookmarks, auth, decoders, budget stores, object stores and partition schemes are
+families. Who needs one of a kind asks the family's ``Kinds`` for it by its name, and calls what the
+base has. Nobody asks which kind it is.
 
 A kind whose settings come from a source's YAML is a pydantic model with a member ``kind``:
 
@@ -90,6 +90,13 @@ class Kinds(Generic[T]):
         known = ", ".join(f"`{each}`" for each in self._kinds)
         return f"{self.family} has no kind `{name}`{maybe}: expected one of {known}"
 
+    def read(self, value: Any) -> Any:
+        """The value as one of this family: from YAML's mapping, or as it is.
+
+        :raises pydantic_core.PydanticCustomError, pydantic.ValidationError: it is none.
+        """
+        return KindField(self).read(value)
+
     @property
     def field(self) -> "KindField":
         """The annotation of a model's member that holds one of this family."""
@@ -116,7 +123,7 @@ class KindField:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self._read,
+            self.read,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda value: value.model_dump() if isinstance(value, BaseModel) else value
             ),
@@ -142,7 +149,7 @@ class KindField:
             return {"anyOf": [choice, names]}
         return choice
 
-    def _read(self, value: Any) -> Any:
+    def read(self, value: Any) -> Any:
         if isinstance(value, self._kinds.base):
             return value
         if self._by_name and isinstance(value, str):

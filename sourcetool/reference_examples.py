@@ -34,6 +34,8 @@ RARE: dict[tuple[str, str], Any] = {
     ("RowsOfEndpoint", "endpoint"): "accounts",
     ("RowsOfEndpoint", "values"): ["a", "b"],
     ("RowsOfEndpoint", "where"): {"state": "active"},
+    ("TokenCursor", "header"): "X-Next-Sync-Token",
+    ("LinkCursor", "header"): "X-Delta-Link",
     ("TokenBucket", "burst"): 100,
     ("TokenBucket", "per_s"): 20,
     ("ClientCredentialsAuth", "client_id_header"): "Client-ID",

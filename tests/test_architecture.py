@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.auth import AUTH
+from pipeline.bookmarks import BOOKMARKS
 from pipeline.decode.base import DECODERS
 from pipeline.kinds import Kinds
 from pipeline.lake.stores.base import STORES
@@ -38,11 +39,13 @@ NEEDS_NO_DAGSTER = ("pipeline", "emulator")
 # The engine in the order in which it is read. Each uses only those before it.
 ENGINE = (
     "messages", "errors", "kinds", "model", "redaction", "runtime",
-    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "aws", "config",
-    "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
+    "timestamps", "decode", "partitions", "auth", "hooks", "pagination", "bookmarks", "aws",
+    "config", "dialects", "ratelimit", "http", "extract", "lanes", "lake", "run",
 )  # fmt: skip
 # Their registries: a family that is not here is not held to its rule.
-FAMILIES: tuple[Kinds[Any], ...] = (AUTH, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES)
+FAMILIES: tuple[Kinds[Any], ...] = (
+    AUTH, BOOKMARKS, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES,
+)  # fmt: skip
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
 # A name says what the thing holds, and not when it came: see "Names" in CONTRIBUTING.md.
 NO_NAMES = {

@@ -16,7 +16,8 @@ MEANINGS = {
     "generation": "the id of this materialization; a part of each file's name",
     "endpoint_kind": "`baseline`, `incremental` or `snapshot`",
     "window": "`start` (null: no lower bound), `end`, `safety_margin_s` in seconds, and "
-    "`boundary`: rows before it may be in the previous partition too",
+    "`boundary`: rows before it may be in the previous partition too; `bookmarks` of a cursor that "
+    "is no time: `start`, of which `partition`, `until` (the start of the next), `expired`",
     "watermark": "until when the partition is complete",
     "rows": "rows of all files",
     "late_rows": "rows inside the safety margin that the previous partition lacks",

@@ -48,6 +48,15 @@ def _checked(conditions: dict[str, Any]) -> dict[str, Any]:
 RowFilter = Annotated[dict[str, Any], AfterValidator(_checked)]
 
 
+class DeletedMark(Model):
+    """The member of a row that says that it is deleted, where it is not true or false."""
+
+    at: DottedPath = Field(description="the member, e.g. '@removed' or status")
+    values: tuple[bool | int | float | str, ...] = Field(
+        (), description="those that mean deleted, e.g. [cancelled]; default: all but null and false"
+    )
+
+
 def meets(row: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
     """Whether a row meets all conditions.
 

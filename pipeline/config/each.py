@@ -165,6 +165,26 @@ class EachConfig(EachList):
         return self
 
 
+class ParentsConfig(Model):
+    """This endpoint's requests are made from the rows of another one: those of the same partition;
+    with a ``cursor`` of its own, from the newest committed rows of all.
+    """
+
+    endpoint: Name
+    column: str = Field("id", description="the parent's column that goes into {parent}")
+    group: int = Field(1, ge=1, description="how many parents one request names, joined by ,")
+    column_here: str | None = Field(
+        None, description="a column of the child rows that gets the parent's value"
+    )
+    concurrency: int = Field(8, ge=1, description="parents that are read side by side")
+    timeout_s: float | None = Field(
+        None, gt=0, description="a parent that takes longer has failed, where some may"
+    )
+    max_failed_share: float = Field(
+        0.0, ge=0, le=1, description="the partition commits while at most this share failed"
+    )
+
+
 @dataclass(frozen=True)
 class ValueList:
     """A list that an endpoint fans out over.

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeGuard
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.config.columns import Columns, HashKind, RowFilter
-from pipeline.config.each import EachConfig
-from pipeline.config.limits import ResponsesConfig
+from pipeline.bookmarks import BOOKMARKS, BookmarkCursor
+from pipeline.config.columns import Columns, DeletedMark, HashKind, RowFilter
+from pipeline.config.each import EachConfig, ParentsConfig
+from pipeline.config.limits import OkWhen, ResponsesConfig
 from pipeline.config.request import (
     DAY_S,
     OPTIONAL,
@@ -22,18 +23,33 @@ from pipeline.config.request import (
 from pipeline.config.validation import problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
-from pipeline.model import JMESPATH, DottedPath, Model, Name, RowsPath, split_path
+from pipeline.decode.types import INTEGERS
+from pipeline.model import JMESPATH, DottedPath, Model, RowsPath, split_path
 from pipeline.pagination import PAGINATION, Paging, SharedRows
 
 BY_WINDOW: Final = "window"
 FIRST_CURSOR: Final = "_cursor"
 """The column that is added to the rows where several columns may have their cursor."""
 _ONE_PAGE = PAGINATION["none"].model_validate({"kind": "none"})
+_WHOLE = INTEGERS - {"uint64"}
 CACHE_LEVELS_S = {"low": 300.0, "medium": 3600.0, "high": 86_400.0}
 
 
 def _cursor(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if _is_map(value):
+        return BOOKMARKS.read(value)
+    if value is None or isinstance(value, BookmarkCursor) or (value and isinstance(value, str)):
+        return value
+    if value and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    raise ValueError(
+        "expected the name of a column, a list of names, or a bookmark, e.g. {kind: token, at: "
+        "nextSyncToken}"
+    )
+
+
+def _is_map(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, Mapping)
 
 
 def _key(value: Any) -> Any:
@@ -41,45 +57,6 @@ def _key(value: Any) -> Any:
     if value in ([], ()):
         raise ValueError("name the columns that identify a row, or say `key: none` if none do")
     return () if value == "none" else value
-
-
-class ParentsConfig(Model):
-    """This endpoint's requests are made from the rows of another one: those of the same partition;
-    with a ``cursor`` of its own, from the newest committed rows of all.
-    """
-
-    endpoint: Name
-    column: str = Field("id", description="the parent's column that goes into {parent}")
-    group: int = Field(1, ge=1, description="how many parents one request names, joined by ,")
-    column_here: str | None = Field(
-        None, description="a column of the child rows that gets the parent's value"
-    )
-    concurrency: int = Field(8, ge=1, description="parents that are read side by side")
-    timeout_s: float | None = Field(
-        None, gt=0, description="a parent that takes longer has failed, where some may"
-    )
-    max_failed_share: float = Field(
-        0.0, ge=0, le=1, description="the partition commits while at most this share failed"
-    )
-
-
-class OkWhen(Model):
-    """A response is a success if the member ``at`` has one of ``values``; else it is an error."""
-
-    at: DottedPath = Field(description="a member outside the rows, e.g. `status`")
-    values: tuple[bool | int | float | str, ...] = Field(
-        min_length=1, description="those that mean success, e.g. `[ok, success]`"
-    )
-
-    def is_met(self, value: object) -> bool:
-        """Whether a response with this value is a success: ``0`` and ``"0"`` are the same."""
-        return _as_text(value) in {_as_text(success) for success in self.values}
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().lower()
 
 
 class Endpoint(Model):
@@ -127,15 +104,24 @@ class Endpoint(Model):
         "has another list in its place, is refused still",
     )
     cursor_spec: Annotated[
-        str | tuple[str, ...] | None,
-        BeforeValidator(_cursor, json_schema_input_type=str | list[str] | None),
+        Annotated[str, Field(min_length=1)]
+        | Annotated[tuple[str, ...], Field(min_length=1)]
+        | Annotated[BookmarkCursor, BOOKMARKS.field]
+        | None,
+        BeforeValidator(
+            _cursor,
+            json_schema_input_type=Annotated[str, Field(min_length=1)]
+            | Annotated[list[str], Field(min_length=1)]
+            | Annotated[BookmarkCursor, BOOKMARKS.field]
+            | None,
+        ),
     ] = Field(
         None,
         alias="cursor",
-        min_length=1,
-        description="the column that moves when a row changes; a list: the first of them that a "
-        "row has (a time of change that is null until then, and the time of creation); `window`: "
-        "the API filters by a time that its rows do not show",
+        description="the column that moves when a row changes: a time, or a number that only "
+        "rises; a list: the first of them that a row has (a time of change that is null until "
+        "then, and the time of creation); `window`: the API filters by a time that its rows do not "
+        "show; a bookmark (`kind`): a number, or a change token that the API gives",
     )
     key: Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])] = (
         Field(
@@ -188,8 +174,10 @@ class Endpoint(Model):
     safety_margin_s: float | None = Field(
         None, ge=0, le=86_400 * 366, description="in place of the source's"
     )
-    deleted: DottedPath | None = Field(
-        None, description="the member that is true in a tombstone: the row lands with _deleted"
+    deleted: DottedPath | DeletedMark | None = Field(
+        None,
+        description="the member that is true in a tombstone: the row lands with _deleted; `{at, "
+        "values}` where another value than true, or that it is there, means so",
     )
     sweep: bool = Field(
         False, description="an asset that reads only the keys, and records which are gone"
@@ -240,18 +228,41 @@ class Endpoint(Model):
         "empty partition",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers_rise(cls, data: Any) -> Any:
+        """`cursor: id` is a bookmark in short where `id` is declared as a whole number."""
+        if not _is_map(data) or not isinstance(cursor := data.get("cursor"), str):
+            return data
+        column = columns.get(cursor) if _is_map(columns := data.get("columns")) else None
+        kind = column.get("type") if _is_map(column) else column
+        rises = isinstance(kind, str) and kind in _WHOLE
+        return {**data, "cursor": {"kind": "number", "column": cursor}} if rises else data
+
+    @property
+    def bookmark(self) -> BookmarkCursor | None:
+        """How partitions follow each other where the cursor is no time; None where it is one."""
+        return self.cursor_spec if isinstance(self.cursor_spec, BookmarkCursor) else None
+
+    @property
+    def latest_by(self) -> str | None:
+        """The column by which the latest of the rows with one key is known."""
+        return self.bookmark.column if self.bookmark else self.cursor
+
     @cached_property
     def cursor(self) -> str | None:
-        """The column that has a row's cursor; None: there is none, or the rows do not show it."""
+        """The column with a row's time; None: there is none, or the rows do not show it."""
+        if self.bookmark is not None:
+            return None
         if isinstance(self.cursor_spec, tuple):
             return self.cursor_spec[0] if len(self.cursor_spec) == 1 else FIRST_CURSOR
-        return None if self.cursor_spec == BY_WINDOW else self.cursor_spec
+        return None if self.cursor_spec in (None, BY_WINDOW) else str(self.cursor_spec)
 
     @cached_property
     def cursors(self) -> tuple[str, ...]:
         """The API's columns that a row's cursor may come from, the first that it has."""
         of = self.cursor_spec
-        return of if isinstance(of, tuple) else () if of in (None, BY_WINDOW) else (str(of),)
+        return of if isinstance(of, tuple) else (self.cursor,) if self.cursor else ()
 
     @property
     def incremental(self) -> bool:
@@ -437,7 +448,7 @@ class Endpoint(Model):
                 yield (
                     f"the cursor `{cursor}` is declared as `{kind}`: expected `date` or a "
                     "timestamp, e.g. `timestamp[s]` for seconds since 1970, `timestamp[iso]` for "
-                    "text"
+                    "text; or `int64`, for a number that only rises"
                 )
             if kind == "date" and self.window.resolution_s < DAY_S:
                 yield (
@@ -447,7 +458,7 @@ class Endpoint(Model):
 
     def _placeholders_fit(self, request: HttpTemplate) -> Iterator[str]:
         used = self.placeholders or frozenset()
-        has_window = bool({"start", "end"} & used) or self.feed
+        has_window = bool({"start", "end"} & used) or self.feed or self.bookmark is not None
         if self.incremental and not has_window:
             yield (
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "

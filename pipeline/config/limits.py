@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from pipeline.model import Model, Name
+from pipeline.model import DottedPath, Model, Name
 
 
 class RateWindowConfig(Model):
@@ -148,6 +148,25 @@ class ResponsesConfig(Model):
         if own is None:
             return self
         return self.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+class OkWhen(Model):
+    """A response is a success if the member ``at`` has one of ``values``; else it is an error."""
+
+    at: DottedPath = Field(description="a member outside the rows, e.g. `status`")
+    values: tuple[bool | int | float | str, ...] = Field(
+        min_length=1, description="those that mean success, e.g. `[ok, success]`"
+    )
+
+    def is_met(self, value: object) -> bool:
+        """Whether a response with this value is a success: ``0`` and ``"0"`` are the same."""
+        return _as_text(value) in {_as_text(success) for success in self.values}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().lower()
 
 
 class RetriesConfig(Model):

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -346,7 +347,13 @@ class Source(Model):
     def answers_of(self, endpoint: str) -> ResponsesConfig:
         """The meanings of statuses for an endpoint; for "" those of the source."""
         spec = self.endpoints.get(endpoint)
-        return self.answers.with_those_of(spec.answers) if spec else self.answers
+        if spec is None:
+            return self.answers
+        meanings = self.answers.with_those_of(spec.answers)
+        if spec.bookmark is None or not spec.bookmark.expires:
+            return meanings
+        dead = {*meanings.dead_page_token, HTTPStatus.GONE}
+        return meanings.model_copy(update={"dead_page_token": tuple(map(int, dead))})
 
     def margin_s(self, endpoint: str) -> float:
         """The safety margin of an endpoint, seconds."""

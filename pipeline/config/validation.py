@@ -26,6 +26,8 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from _rows_have_their_form(endpoint)
     yield from _key_lands(endpoint)
     yield from _cursor_is_shown(endpoint)
+    if endpoint.bookmark is not None:
+        yield from endpoint.bookmark.problems(endpoint)
     yield from _names_are_free(endpoint)
     yield from _key_compares(endpoint)
     yield from endpoint.paging.problems(endpoint)
@@ -122,7 +124,7 @@ def _unchanged_is_empty(endpoint: "Endpoint") -> Iterator[str]:
     """A 304 makes an empty partition: right only where the unchanged response has nothing new."""
     if not endpoint.conditional:
         return
-    if endpoint.cursor is None:
+    if endpoint.cursor is None and endpoint.bookmark is None:
         yield (
             "`conditional` makes an empty partition of a 304, but a partition without a cursor is "
             "the whole collection: use `cache` instead, whose 304 serves the cached rows"
@@ -195,7 +197,7 @@ def _key_lands(endpoint: "Endpoint") -> Iterator[str]:
 
 def _cursor_is_shown(endpoint: "Endpoint") -> Iterator[str]:
     """A window without a cursor in the rows, or with one of several columns."""
-    by_window = endpoint.incremental and endpoint.cursor is None
+    by_window = endpoint.incremental and endpoint.cursor is None and endpoint.bookmark is None
     if by_window and {"start", "end"} - (endpoint.placeholders or frozenset()):
         yield (
             "`cursor: window` says that the API alone knows which rows lie in the window: put both "
@@ -337,7 +339,7 @@ def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator
                 "that moves when a row changes, as `cursor`"
             )
         return
-    if "start" in used and "end" not in used and not open_end:
+    if "start" in used and "end" not in used and not open_end and endpoint.bookmark is None:
         yield (
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
             "`window: {end: none}` if the API has none (rows after the window are dropped then)"

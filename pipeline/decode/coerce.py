@@ -119,6 +119,13 @@ def _bool(value: object, declared: DeclaredType, conversions: ConversionCounts) 
     raise CellRefused(value, "expected true or false", "json")
 
 
+def _mark(value: object, declared: DeclaredType, conversions: ConversionCounts) -> bool:
+    if not declared.marks:
+        return value is not False
+    text = str(value).lower()
+    return any(text == str(mark).lower() for mark in declared.marks)
+
+
 def _int(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     number = _whole(value, conversions)
     if number is None:
@@ -395,6 +402,7 @@ def _fits(value: object) -> str:
 _RULES: Final[Mapping[str, Callable[[object, DeclaredType, ConversionCounts], object]]] = {
     "null": _null,
     "bool": _bool,
+    "mark": _mark,
     **dict.fromkeys(INTEGERS, _int),
     "float": _real,
     "double": _real,

@@ -95,6 +95,7 @@ class DeclaredType:
         ``struct``, or ``null`` (inferred, no value seen yet).
     :param members: of a struct by name; of a list one, named ``item``; of several forms each.
     :param zone: of times without an offset; None: it is not known, and they are read as UTC.
+    :param marks: of a mark (see ``mark_of``), the values that mean true.
     """
 
     text: str
@@ -102,6 +103,7 @@ class DeclaredType:
     json: str
     members: tuple[tuple[str, "DeclaredType"], ...] = ()
     zone: tzinfo | None = None
+    marks: tuple[object, ...] = ()
 
     def in_zone(self, zone: tzinfo | None) -> "DeclaredType":
         """This type, whose times without an offset are of a zone."""
@@ -110,8 +112,8 @@ class DeclaredType:
 
     @property
     def holds_json(self) -> bool:
-        """Whether values anywhere inside are kept as JSON text."""
-        return self.json == "json" or any(member.holds_json for _, member in self.members)
+        """Whether values anywhere inside are kept as JSON text, or may be of any kind."""
+        return self.json in ("json", "mark") or any(member.holds_json for _, member in self.members)
 
     @property
     def has_forms(self) -> bool:
@@ -138,6 +140,14 @@ def parse_type(text: str) -> DeclaredType:
     if parser.rest():
         raise parser.error(f"the type ends after {declared.text}, but {parser.rest()!r} follows")
     return declared
+
+
+def mark_of(values: tuple[object, ...]) -> DeclaredType:
+    """The type of a member of any kind that marks a row: true for these values.
+
+    :param values: empty: all but null and false.
+    """
+    return DeclaredType("bool", pa.bool_(), "mark", marks=values)
 
 
 def list_of(item: DeclaredType) -> DeclaredType:

@@ -55,11 +55,13 @@ def build_page_request(
     if isinstance(endpoint.request, Apicalypse):
         body = statement(endpoint, endpoint.request, window, page)
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
+    values = {**_values(endpoint, window, page), **_moments(endpoint, window)}
     if isinstance(endpoint.request, OperationTemplate):
         return _operation(base_url, name, endpoint, endpoint.request, page, values)
     values["limit"] = page.limit + endpoint.paging.extra_rows(page)
     accept = endpoint.format.accept
+    if endpoint.bookmark and endpoint.paging.is_first(page):
+        page = replace(page, url=endpoint.bookmark.url(window.bookmarks))
     if page.url is not None:
         headers = _headers(endpoint.request, values, accept)
         if not endpoint.paging.posts_links:
@@ -128,7 +130,7 @@ def build_count_request(
         where = condition(endpoint, endpoint.request, window, page)
         body = f"where {where};" if where else ""
         return HttpRequest("POST", url, headers=_TEXT, content=body.encode())
-    values = {**values_of(endpoint.window, window, page), **_moments(endpoint, window)}
+    values = {**_values(endpoint, window, page), **_moments(endpoint, window)}
     for unwanted in ("limit", "offset", "page", "token"):
         values.pop(unwanted, None)
     return _http(endpoint.request, url, values, endpoint.format.accept)
@@ -277,6 +279,16 @@ def _moments(endpoint: Endpoint, window: Window) -> dict[str, Any]:
         for name, by in ago.items()
         if by is not None
     }
+
+
+def _values(endpoint: Endpoint, window: Window, page: PageRequest) -> dict[str, Any]:
+    """The placeholders that have a value; of a bookmark ``{start}`` alone is one of the window."""
+    of_window = values_of(endpoint.window, window, page)
+    if endpoint.bookmark is None:
+        return of_window
+    start = {"start": endpoint.bookmark.sent(window.bookmarks)}
+    rest = {name: value for name, value in of_window.items() if name not in ("start", "end")}
+    return {**rest, **{name: value for name, value in start.items() if value is not None}}
 
 
 def values_of(form: WindowFormat, window: Window, page: PageRequest) -> dict[str, Any]:

@@ -188,8 +188,8 @@ class ConfirmedEmptyPages:
     chain is requested again, and what comes the second time is believed.
 
     Behind a full page, which has named this one, it takes two more. A response whose status says
-    that there is nothing is enough by itself, and so is one with a total: all rows that came have
-    to agree with it. The first page of a parent needs no
+    that there is nothing is enough by itself, and so is one with a change token, and one with a
+    total: all rows that came have to agree with it. The first page of a parent needs no
     confirmation either, since most parents have no children. After a page that is shorter than
     others the second request follows at once, else after a pause.
 
@@ -218,7 +218,7 @@ class ConfirmedEmptyPages:
         previous = self._previous.pop(request, None)
         after_short = request in self._behind_short
         self._behind_short.discard(request)
-        if self._stands(request, page.info):
+        if page.bookmark is not None or self._stands(request, page.info):
             return self._remembered(request, page)
         is_first = self._paging.is_first(request)
         if is_first and self._of_parent:

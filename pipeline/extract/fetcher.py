@@ -16,14 +16,13 @@ from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
-from pipeline.decode import Format
 from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.placeholders import slice_of
-from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused, cut_bytes
+from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
@@ -33,11 +32,13 @@ from pipeline.extract.page_checks import (
     check_keys,
     check_names,
     check_order,
+    count_in,
     edges_of,
     ends,
     in_order_of,
     inside,
     key_before_last,
+    latest_of_page,
     newer_than,
     with_first_cursor,
     without_bounds,
@@ -54,9 +55,8 @@ from pipeline.http.classify import (
     is_dead_page_token,
     is_dead_token,
 )
-from pipeline.messages import Body, CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
-from pipeline.model import fits_header, split_path
-from pipeline.pagination.base import whole_total
+from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
+from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
 from pipeline.partitions.window import Window
 
@@ -286,12 +286,12 @@ class PageFetcher:
         info = self._info(content, page.items)
         made = self.made(page, request, response)
         check_keys(made, self._endpoint)
-        made = in_order_of(rows, made, self._endpoint)
+        made = in_order_of(rows, latest_of_page(made, self._endpoint), self._endpoint)
         is_last = False
         if feed and self._endpoint.cursor is not None and made.num_rows:
             is_last = feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
         bounds = slice_of(self._window, request)
-        table = inside(made, self._endpoint, *bounds)
+        table = inside(made, self._endpoint, *bounds, self._window.bookmarks)
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
         if table.column_names != self._checked_names:
@@ -316,6 +316,7 @@ class PageFetcher:
             older_than_window=is_last,
             looks_incomplete=self._looks_incomplete(rows_read, response),
             newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
+            bookmark=bookmark.of_page(content) if (bookmark := self._endpoint.bookmark) else None,
         )
 
     def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
@@ -476,25 +477,3 @@ def _where(request: PageRequest, endpoint: Endpoint) -> str:
     named["each" if endpoint.each else "parent"] = request.parent
     members = [f"{name} {value}" for name, value in named.items() if value is not None]
     return "page at " + ", ".join(members) if members else "page"
-
-
-def count_in(format: Format, body: Body, path: str) -> int | None:
-    """The count at a path of a response.
-
-    :raises BadBody: the body is not of the format. :raises ContractBroken: there is no count.
-    """
-    try:
-        value = format.value_at(body, split_path(path))
-    except (KeyError, TypeError):
-        raise _no_count(body, path) from None
-    try:
-        return whole_total(value)
-    except ContractBroken:
-        raise _no_count(body, path) from None
-
-
-def _no_count(body: Body, path: str) -> ContractBroken:
-    return ContractBroken(
-        f"The response to a count is {cut_bytes(body, 100)!r}, expected a number at `{path}`. "
-        "Check: 1. count.path; 2. count.at"
-    )

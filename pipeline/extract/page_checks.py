@@ -4,21 +4,28 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
+from pipeline.decode import Format
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.placeholders import may_come
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, cut_bytes
 from pipeline.extract.seen_rows import row_digests
 from pipeline.extract.shared_keys import shared_key_of_page
+from pipeline.messages import Body
+from pipeline.model import split_path
 from pipeline.pagination import SharedRows
+from pipeline.pagination.base import whole_total
 from pipeline.pagination.page import Key, Keys, PageRequest
 from pipeline.partitions.base import is_folder_column
+from pipeline.partitions.bookmark import BookmarkSpan
+
+_PLACE: Final = "__place"
 
 
 def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
@@ -257,7 +264,23 @@ def _bounds_kept(keys: pa.Array, request: PageRequest, endpoint: Endpoint) -> No
         )
 
 
-def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: datetime) -> pa.Table:
+def latest_of_page(table: pa.Table, endpoint: Endpoint) -> pa.Table:
+    """Of changes in the order in which they happened, the last one of each row."""
+    if endpoint.bookmark is None or not endpoint.bookmark.in_order or table.num_rows < 2:
+        return table
+    key = [*endpoint.key]
+    numbered = table.select(key).append_column(_PLACE, pa.arange(0, table.num_rows))
+    last = numbered.group_by(key).aggregate([(_PLACE, "max")])[f"{_PLACE}_max"]
+    return table if len(last) == table.num_rows else table.take(last.combine_chunks().sort())
+
+
+def inside(
+    table: pa.Table,
+    endpoint: Endpoint,
+    start: datetime | None,
+    end: datetime,
+    bookmarks: BookmarkSpan | None = None,
+) -> pa.Table:
     """The rows inside the window.
 
     A few rows after it are dropped: they have changed since the API's index found them by their old
@@ -265,6 +288,8 @@ def inside(table: pa.Table, endpoint: Endpoint, start: datetime | None, end: dat
 
     :raises ContractBroken: a row lies before what was asked for, or many after it.
     """
+    if endpoint.bookmark is not None:
+        return endpoint.bookmark.inside(table, bookmarks)
     if endpoint.cursor is None or table.num_rows == 0:
         return table
     column = instants(table[endpoint.cursor], endpoint.window.zone)
@@ -422,3 +447,25 @@ def _all_between(column: pa.ChunkedArray, start: datetime | None, end: datetime)
 
 def _instant(moment: datetime) -> pa.Scalar:
     return pa.scalar(moment, INSTANT)
+
+
+def count_in(format: Format, body: Body, path: str) -> int | None:
+    """The count at a path of a response.
+
+    :raises BadBody: the body is not of the format. :raises ContractBroken: there is no count.
+    """
+    try:
+        value = format.value_at(body, split_path(path))
+    except (KeyError, TypeError):
+        raise _no_count(body, path) from None
+    try:
+        return whole_total(value)
+    except ContractBroken:
+        raise _no_count(body, path) from None
+
+
+def _no_count(body: Body, path: str) -> ContractBroken:
+    return ContractBroken(
+        f"The response to a count is {cut_bytes(body, 100)!r}, expected a number at `{path}`. "
+        "Check: 1. count.path; 2. count.at"
+    )

@@ -191,6 +191,7 @@ class ParsedPage:
         is what the API says.
     :ivar newer_than_reading: all of its rows changed after the reading began.
     :ivar tail: the reading ends here, as the rows grow faster than they are read.
+    :ivar bookmark: the change token that the page has.
     """
 
     request: PageRequest
@@ -208,6 +209,7 @@ class ParsedPage:
     looks_incomplete: str | None = None
     newer_than_reading: bool = False
     tail: TailEnd | None = None
+    bookmark: str | None = None
 
 
 class PageSource(Protocol):

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from pipeline.config.columns import DELETED
+from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.shape import Column, Shape
-from pipeline.decode.types import parse_type
+from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
     CursorPages,
@@ -50,8 +50,7 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
         if name not in added
     ]
     if endpoint.deleted:
-        deleted = split_path(endpoint.deleted)
-        columns.append(Column(DELETED, parse_type("bool"), deleted, only=()))
+        columns.append(_deleted_column(endpoint.deleted))
     return Shape(
         rows=endpoint.row_selection,
         columns=tuple(columns),
@@ -65,9 +64,17 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
     )
 
 
+def _deleted_column(deleted: str | DeletedMark) -> Column:
+    if isinstance(deleted, str):
+        return Column(DELETED, parse_type("bool"), split_path(deleted), only=())
+    return Column(DELETED, mark_of(deleted.values), split_path(deleted.at))
+
+
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     """The members of a body that are read beside its rows."""
     named = dict(endpoint.paging.references())
+    if endpoint.bookmark:
+        named |= endpoint.bookmark.references()
     if endpoint.errors_at:
         named["error"] = endpoint.errors_at
     if endpoint.ok_when:
@@ -159,8 +166,11 @@ def _extraction(
         whole = window_slices(window, 1, form.max_s, form.floor_at) or (window.as_text,)
         step_s = form.resolution_s
         search = SearchParts(pages, paging, endpoint.search_cap, whole, form.floor_at, step_s)
+    confirmed = _confirmed(endpoint, paging, pages, pause)
+    told_end = endpoint.bookmark is not None and endpoint.bookmark.in_order
     return SequentialReader(
-        GrowingTail(_confirmed(endpoint, paging, pages, pause), pages, paging, endpoint.key),
+        # A chain of changes ends with the page that has the token, however fast rows change.
+        confirmed if told_end else GrowingTail(confirmed, pages, paging, endpoint.key),
         paging,
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,

@@ -139,6 +139,7 @@ class SequentialPosition(ResumePosition):
     :ivar request: the next page of that slice; None if the slice has ended.
     :ivar counts: what this pass has read, and what the API says that there is.
     :ivar slices: of a capped search, the parts of the window, as they were found.
+    :ivar bookmark: the change token that the last page has.
     """
 
     kind = "sequential"
@@ -149,6 +150,7 @@ class SequentialPosition(ResumePosition):
     last: LastPage | None
     counts: CountReconciliation
     slices: tuple[tuple[str | None, str], ...] = ()
+    bookmark: str | None = None
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -157,6 +159,7 @@ class SequentialPosition(ResumePosition):
             "last": self.last.to_json() if self.last else None,
             "counts": self.counts.to_json(),
             **({"slices": self.slices} if self.slices else {}),
+            **({"bookmark": self.bookmark} if self.bookmark else {}),
         }
 
     @classmethod
@@ -168,6 +171,7 @@ class SequentialPosition(ResumePosition):
             LastPage.from_json(last) if last else None,
             CountReconciliation.from_json(data["counts"]),
             tuple((start, str(end)) for start, end in data.get("slices", ())),
+            data.get("bookmark"),
         )
 
 
@@ -301,6 +305,7 @@ class ExtractionProgress:
         than an end can be confirmed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
     :ivar doubt: why it is not proved, if one page says so.
+    :ivar bookmark: the change token of the last page.
     """
 
     total: int | None = None
@@ -316,6 +321,7 @@ class ExtractionProgress:
     contiguous: bool = False
     doubt: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS
+    bookmark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 ``search_cap: 10000``: Elasticsearch, GitHub and many others count all rows that match, and give the
 first thousands. A part of the window that reaches the cap is cut in two, down to the step in which
 the API's bounds are written. The parts are read as slices of the window: the rows of each have to
-agree with its own total.
+agree with its own total, and those of all parts with the total of the whole window: a row between
+two parts (an API that takes neither of two bounds) has no other sign.
 """
 
 from dataclasses import dataclass, replace
@@ -49,6 +50,26 @@ class SearchParts:
             else:
                 waiting += reversed(self._halves(part, total))
         return tuple(small)
+
+    async def missing(self, parts: tuple[Slice, ...], rows: int) -> str | None:
+        """Whether fewer rows came of the parts than the whole window has: a sentence on it.
+
+        Nothing is known of a window that was not cut, or whose total is the cap: many APIs count no
+        further. More rows are no sign: a row at an inclusive end is in two parts.
+
+        :raises ContractBroken: no total came.
+        """
+        if len(parts) == len(self.whole):
+            return None
+        totals = [await self._total(part) for part in self.whole]
+        if self.cap in totals or rows >= sum(totals):
+            return None
+        return (
+            f"the parts of the search (`search_cap`) have {rows:,} rows together, and the search "
+            f"of the whole window matches {sum(totals):,}: rows lie in no part. Is the API's upper "
+            "bound exclusive, and its lower one inclusive (window.start: exclusive if it is not)? "
+            "Does `window.resolution_s` fit the bounds?"
+        )
 
     async def _total(self, part: Slice) -> int:
         request = replace(self.paging.first_request(), window=part)

@@ -76,6 +76,7 @@ class SequentialReader:
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
         self._search = search
+        self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
         self._grew = 0  # passes in a row in which the API's count grew
@@ -98,6 +99,7 @@ class SequentialReader:
             the position is of another reader.
         """
         start = SequentialPosition.of(position)
+        self.progress.bookmark = start.bookmark if start else None
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:
@@ -109,6 +111,7 @@ class SequentialReader:
                 start.counts.snapshot() if start else CountReconciliation(await self._count())
             )
             self.progress.total = self._counts.counted
+            self._missing = None
             async for batch in self._pass(start):
                 yield batch
             agrees = await self._agrees()
@@ -128,6 +131,7 @@ class SequentialReader:
             last = self.progress.passes == LIMITS.passes or self._grew == LIMITS.growing_passes
             if last or not self._key:
                 self._refuse_if_stuck()
+                self.progress.doubt = self.progress.doubt or self._missing
                 return
             self.progress.passes += 1
             start = None
@@ -153,7 +157,11 @@ class SequentialReader:
             proved = self._counts.steady and not self._counts.blind
             return self._counts.rows >= (counted or 0) if proved else None
         all_came = counted is not None and self._counts.rows == counted
-        return self._counts.agrees(await self._count() if all_came else None)
+        agrees = self._counts.agrees(await self._count() if all_came else None)
+        if agrees and self._search is not None:
+            self._missing = await self._search.missing(self._slices, self._counts.rows)
+            return self._missing is None
+        return agrees
 
     def _has_all_before(self) -> bool:
         """Whether no key of the pass before is missing in this one.
@@ -243,7 +251,10 @@ class SequentialReader:
         self.progress.pages += 1
         self.progress.rows += table.num_rows
         slices = self._slices if self._search is not None else ()
-        after = SequentialPosition(index, following, LastPage.of(info), counts.snapshot(), slices)
+        self.progress.bookmark = page.bookmark
+        after = SequentialPosition(
+            index, following, LastPage.of(info), counts.snapshot(), slices, page.bookmark
+        )
         return PageBatch(table, after, page.arrow_bytes)
 
     def _note_tail(self, page: ParsedPage) -> None:

@@ -24,7 +24,7 @@ def check_shared_keys(table: pa.Table, endpoint: Endpoint) -> None:
     key = [name for name in endpoint.key if name in table.column_names]
     if not key or table.num_rows < 2 or len(key) < len(endpoint.key):
         return
-    cursor = endpoint.cursor if endpoint.cursor in table.column_names else None
+    cursor = endpoint.latest_by if endpoint.latest_by in table.column_names else None
     by = [*dict.fromkeys([*key, *([cursor] if cursor else [])])]
     if table.select(by).group_by(by, use_threads=False).aggregate([]).num_rows == table.num_rows:
         return

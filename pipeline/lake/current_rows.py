@@ -25,7 +25,8 @@ class LateRows(NamedTuple):
 
     :ivar margin_rows: rows whose cursor lies before the boundary.
     :ivar late_rows: those of them that the partition before does not have.
-    :ivar latest_late_s: how many seconds before the boundary the earliest of those lies.
+    :ivar latest_late_s: how many seconds, or numbers, before the boundary the earliest of those
+        lies.
     """
 
     margin_rows: int
@@ -72,7 +73,7 @@ def alive(
 
 
 def lateness(
-    margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime
+    margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime | int
 ) -> LateRows:
     """Count late rows.
 
@@ -90,12 +91,17 @@ def lateness(
     late = margin.join(before, keys=columns, join_type="left anti")
     if not late.num_rows:
         return LateRows(margin.num_rows, 0, None)
-    earliest = _instant(pc.min(late[cursor]))
-    return LateRows(margin.num_rows, late.num_rows, (boundary - earliest).total_seconds())
+    least = pc.min(late[cursor])
+    if isinstance(boundary, int):
+        return LateRows(margin.num_rows, late.num_rows, float(boundary - least.as_py()))
+    late_s = (boundary - _instant(least)).total_seconds()
+    return LateRows(margin.num_rows, late.num_rows, late_s)
 
 
-def cursor_value(instant: datetime, kind: pa.DataType) -> pa.Scalar:
-    """An instant as a value of a cursor column: an instant, a date, or unix seconds."""
+def cursor_value(instant: datetime | int, kind: pa.DataType) -> pa.Scalar:
+    """A bound in a cursor column: a number, or an instant as one, as a date, or as seconds."""
+    if isinstance(instant, int):
+        return pa.scalar(instant).cast(kind)
     if pa.types.is_timestamp(kind):
         utc = pa.scalar(instant.astimezone(UTC), INSTANT)
         return utc.cast(pa.timestamp("us", tz=kind.tz)).cast(kind, safe=False)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pipeline.errors import LakeRefused
+from pipeline.partitions.bookmark import Bookmark
 from pipeline.partitions.window import Window, WindowKind
 from pipeline.timestamps import EPOCH
 
@@ -105,6 +106,11 @@ class ManifestNotes:
     :ivar filtered_rows: rows that came and that ``where`` did not keep; None where there is none.
     :ivar each: the values that the partition was asked for; None if it has none.
     :ivar warning: what a user should look at though all is proved (``doubt`` in the manifest).
+    :ivar bookmark: of an endpoint whose cursor is no time, where the partition ended: the next one
+        starts there. Where it started is in the window.
+    :ivar late_by: of a number as the cursor, by how much the latest of the late rows lies before
+        the start.
+    :ivar deletions: keys that were gone when all was read anew, since the bookmark had expired.
     :ivar dropped: the partition was taken out of the lake, and the manifest is about to go, too.
     """
 
@@ -124,6 +130,9 @@ class ManifestNotes:
     filtered_rows: int | None = None
     each: tuple[Any, ...] | None = None
     warning: str = ""
+    bookmark: Bookmark | None = None
+    late_by: int | None = None
+    deletions: int | None = None
     dropped: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +156,9 @@ class ManifestNotes:
             "filtered_rows": self.filtered_rows,
             "each": None if self.each is None else list(self.each),
             "doubt": self.warning or None,
+            "bookmark": self.bookmark.to_json() if self.bookmark else None,
+            "late_by": self.late_by,
+            "deletions": self.deletions,
             "dropped": self.dropped or None,
         }
         members = {name: value for name, value in noted.items() if value is not None}
@@ -167,6 +179,7 @@ class ManifestNotes:
             schema_changes=changes,
             each=tuple(data["each"]) if "each" in data else None,
             warning=data.get("doubt", ""),
+            bookmark=Bookmark.from_json(mark) if (mark := data.get("bookmark")) else None,
             **plain,
         )
 
@@ -185,6 +198,8 @@ _PLAIN_NOTES: Final = frozenset(
         "older_versions",
         "tail_rows",
         "filtered_rows",
+        "late_by",
+        "deletions",
         "dropped",
     }
 )

@@ -447,14 +447,15 @@ def late_rows(
     *,
     key: Sequence[str],
     cursor: str,
-    boundary: datetime,
+    boundary: datetime | int,
     on_damage: Callable[[HeadraceError], None],
 ) -> LateRows:
     """Count the rows of new files, not committed yet, before the boundary, and the late rows.
 
     :param previous: reads the manifest of the partition before; None if it isn't committed. That
         one may be replaced while it is read, and is then asked for again.
-    :param boundary: where the margin ends: the window's start plus the safety margin.
+    :param boundary: where the margin ends: the window's start plus the safety margin; a number
+        where the cursor is one.
     :param on_damage: called with the error if the partition before can't be read. No row is
         counted as late then: a statistic must not keep this partition from being committed.
     """

@@ -2,7 +2,7 @@
 
 ``base`` (what a scheme is: the family's base and registry), ``days`` (the kind that there is),
 ``calendar`` (the partitions of one source: a scheme from a start, in a time zone), ``window`` (the
-window of a partition).
+window of a partition), ``bookmark`` (where a partition ended, in the API's own terms).
 
 A new kind is one file like ``days``, imported here.
 """

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 from pipeline.errors import WindowRefused
+from pipeline.partitions.bookmark import BookmarkSpan
 from pipeline.partitions.calendar import Calendar
 from pipeline.timestamps import EPOCH, as_iso, doubled_hour, read_local
 
@@ -34,6 +35,7 @@ class Window:
     :ivar safety_margin_s: by how many seconds ``start`` reaches back.
     :ivar boundary: where the margin ends: rows before it may be in the previous partition.
     :ivar complete: the partition of an incremental window had ended when it was made.
+    :ivar bookmarks: of an endpoint whose cursor is a bookmark, where it is read from.
     """
 
     kind: WindowKind
@@ -42,6 +44,7 @@ class Window:
     safety_margin_s: float
     boundary: datetime | None = None
     complete: bool = field(default=False, compare=False)
+    bookmarks: BookmarkSpan | None = None
 
     @property
     def as_text(self) -> tuple[str | None, str]:
@@ -55,6 +58,7 @@ class Window:
             "end": _iso(self.end),
             "safety_margin_s": self.safety_margin_s,
             "boundary": _iso(self.boundary),
+            **({"bookmarks": self.bookmarks.to_json()} if self.bookmarks else {}),
         }
 
     @classmethod
@@ -65,6 +69,7 @@ class Window:
             end=datetime.fromisoformat(data["end"]),
             safety_margin_s=data["safety_margin_s"],
             boundary=_instant(data["boundary"]),
+            bookmarks=BookmarkSpan.from_json(spans) if (spans := data.get("bookmarks")) else None,
         )
 
 

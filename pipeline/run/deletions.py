@@ -197,7 +197,7 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
         source,
         name,
         key=spec.key,
-        cursor=spec.cursor,
+        cursor=spec.latest_by,
         columns=list(dict.fromkeys([*keys, *of_value, EXTRACTED_AT])),
     )
     if not rows.num_rows:

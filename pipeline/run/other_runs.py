@@ -21,6 +21,7 @@ from pipeline.config.source import Source
 from pipeline.errors import ReadAnew, cut
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import gap
+from pipeline.run.bookmarks import unread_between
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint, of_this_yaml
 from pipeline.run.values import value_gaps
@@ -91,7 +92,7 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     if ended_early and after not in in_this_run:
         second = run.index.fresh(mine.source, mine.endpoint, after)
     for earlier, later in ((first, mine), (mine, second)):
-        if earlier and later and (between := _between(earlier, later)):
+        if earlier and later and (between := _between(run.source, earlier, later)):
             raise ReadAnew(
                 f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
                 f"has read the partition beside it meanwhile, and neither has all of {between}. "
@@ -126,7 +127,7 @@ def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterat
     children = spec.parents is not None and not spec.incremental
     for first, second in pairwise(committed):
         follow_each_other = second.partition == source.calendar.next(first.partition)
-        if follow_each_other and (between := _between(first, second)):
+        if follow_each_other and (between := _between(source, first, second)):
             remedy = first if children else second  # its parents have them, or can have them
             yield f"not read in full: {between}: materialize {remedy.partition} again"
         if follow_each_other and (values := value_gaps(first, second)):
@@ -136,7 +137,9 @@ def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterat
             )
 
 
-def _between(first: Manifest, second: Manifest) -> str | None:
+def _between(source: Source, first: Manifest, second: Manifest) -> str | None:
+    if bookmark := source.endpoints[first.endpoint].bookmark:
+        return unread_between(bookmark, first, second)
     interval = gap(replace(first.window, end=_complete_until(first)), second.window)
     return " to ".join(map(as_iso, interval)) if interval else None
 

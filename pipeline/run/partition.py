@@ -130,6 +130,7 @@ class _Stager:
         self._before = before
         self._extra: dict[str, Any] = {}
         self._filtered = 0
+        self._chain_began: int | None = None  # the page count; None: resumed behind its first page
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._reading = attempt, reading
         self._window = attempt.window
@@ -138,20 +139,23 @@ class _Stager:
         where = f"{run.source.source}/{endpoint}"
         shape = shape_of(self._spec, run.source.limits.max_body_bytes)
         self._reader = self._spec.format.decoder(shape, self._known(), label=where)
-        self._pages = PageFetcher(
-            run.sender,
-            run.source,
-            endpoint,
-            self._window,
-            self._reader,
-            self._sent,
-            began=run.now(),
-            newest_first=self._came_newest_first(),
-        )
+        self._pages = self._fetcher()
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
         self._values = self._with_windows()
+
+    def _fetcher(self) -> PageFetcher:
+        return PageFetcher(
+            self._run.sender,
+            self._run.source,
+            self._endpoint,
+            self._window,
+            self._reader,
+            self._sent,
+            began=self._run.now(),
+            newest_first=self._came_newest_first(),
+        )
 
     def _with_windows(self) -> tuple[PartitionValue, ...]:
         """The values that the partition is read for, each from its watermark on, in groups."""
@@ -218,11 +222,17 @@ class _Stager:
     async def _begin_anew(self, error: PageTokenDead) -> None:
         """Read a chain whose token has expired from its first page, a few times.
 
+        If it is the first page that is refused, the bookmark of the partition before has expired:
+        all is read.
+
         :raises RequestRefused: the next tokens expire before the end, too.
         """
         for _ in range(_MOST_CHAINS - 1):
+            forgets = self._bookmark_is_dead
+            if forgets:
+                self._forget_bookmark()
             try:
-                return await self._start_over(error)
+                return await self._start_over(None if forgets else error)
             except PageTokenDead as another:
                 error = another
         raise RequestRefused(
@@ -231,6 +241,28 @@ class _Stager:
             "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
             error.status,
         )
+
+    @property
+    def _bookmark_is_dead(self) -> bool:
+        """Whether the chain that has just failed began with the bookmark, and had no page."""
+        span = self._window.bookmarks
+        began_there = self._chain_began == self._reading.pages
+        return began_there and span is not None and span.start is not None and not span.expired
+
+    def _forget_bookmark(self) -> None:
+        span, cursor = self._window.bookmarks, self._spec.bookmark
+        if span is None or cursor is None:
+            return
+        log.warning(
+            "%s/%s %s: the %s of %s has expired; all is read, and what is gone is recorded",
+            self._run.source.source,
+            self._endpoint,
+            self._partition,
+            cursor.noun,
+            span.partition,
+        )
+        self._window = replace(self._window, bookmarks=replace(span, expired=True))
+        self._pages = self._fetcher()
 
     @property
     def _resumable(self) -> bool:
@@ -276,7 +308,7 @@ class _Stager:
         """Drop what is staged once the first page came: if that is refused too, all of it stays."""
         async with aclosing(pages):
             first = await anext(pages, None)
-            await asyncio.to_thread(self._attempt.start_over)
+            await asyncio.to_thread(self._attempt.start_over, self._window)
             if first is not None:
                 yield first
                 async for batch in pages:
@@ -285,6 +317,7 @@ class _Stager:
     async def _read_pages(
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
+        self._chain_began = self._reading.pages if position is None else None
         extraction = self._extraction()
         extraction.progress = self._reading
         pages = extraction.run(position)
@@ -343,6 +376,8 @@ class _Stager:
     def _note_ends(self, extraction: EndpointReader) -> None:
         """Note what the manifest has besides the rows, once all pages came."""
         self._extra["rests_on"] = self._reading.proof_basis.value
+        if self._reading.bookmark is not None:
+            self._extra["bookmark"] = self._reading.bookmark
         if self._pages.naive_columns:
             self._extra["naive_columns"] = sorted(self._pages.naive_columns)
         if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:

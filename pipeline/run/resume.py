@@ -12,7 +12,7 @@ own validators are never used for itself (docs/decisions/0011-conditional-reques
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.takeover import open_attempt
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
+from pipeline.run.bookmarks import span_of
 from pipeline.run.context import RunContext
 from pipeline.run.values import (
     ValueSelection,
@@ -92,7 +93,7 @@ def open_partition(
     values = select_values(run, endpoint, partition, previous_in_run=previous_in_run)
     common = values.window if values else None
     window = common or _window(run, endpoint, partition, previous_in_run)
-    wanted = fingerprint(source, endpoint, values.origin if values else "")
+    wanted = fingerprint(source, endpoint, _origin(values, window))
     committed = run.index.get(source.source, endpoint, partition)
     if (
         committed is not None
@@ -120,6 +121,14 @@ def open_partition(
         goes_on = decided.end < window.end and window.kind != "snapshot"
         if not goes_on and not falls_short(decided, window):
             raise AlreadyCommitted(attempt.committed)
+
+
+def _origin(values: ValueSelection | None, window: Window) -> str:
+    """What decides which rows there are besides the YAML: the values, or the bookmark."""
+    if window.bookmarks is None:
+        return values.origin if values else ""
+    start = window.bookmarks.start
+    return digest_of([start.kind, start.of, start.value]) if start else ""
 
 
 def select_values(
@@ -168,20 +177,22 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
         return snapshot(calendar, partition, now=now)
     calendar.check(partition)
     form = run.source.endpoints[endpoint].window
+    bookmarks = span_of(run, endpoint, partition)
     before: datetime | None = None
     previous = calendar.previous(partition)
     if previous is not None and not previous_in_run:
         manifest = run.index.get(run.source.source, endpoint, previous)
         before = manifest.watermark_at if manifest else None
-    return incremental(
+    window = incremental(
         calendar,
         partition,
         now=now,
-        safety_margin_s=run.source.margin_s(endpoint),
+        safety_margin_s=0.0 if bookmarks else run.source.margin_s(endpoint),
         watermark_before=before,
         step_s=form.resolution_s,
         zone=form.zone,
     )
+    return replace(window, bookmarks=bookmarks)
 
 
 def fingerprint(source: Source, endpoint: str, values: str = "") -> str:

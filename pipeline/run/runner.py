@@ -193,8 +193,12 @@ def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> Hea
 
 
 def _staged_ahead(run: RunContext, name: str) -> int:
-    """Where a value may fail, the next partition can begin only once it is known which did."""
+    """Where a value may fail, the next partition can begin only once it is known which did; with a
+    bookmark, once it is known where the one before ended.
+    """
     spec = run.source.endpoints[name]
+    if spec.bookmark is not None:
+        return 1
     failures = ListFailures.of(spec) if spec.incremental else None
     return 1 if failures is not None and failures.max_failed_share else STAGED_AHEAD
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
@@ -21,7 +22,6 @@ from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitResult
-from pipeline.lake.current_rows import LateRows
 from pipeline.lake.manifest import (
     Manifest,
     ManifestFile,
@@ -30,9 +30,11 @@ from pipeline.lake.manifest import (
     schema_changes,
 )
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import again_if_vanished, key_batches, late_rows
+from pipeline.lake.read import again_if_vanished, key_batches
 from pipeline.partitions.window import Window, falls_short
+from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.context import PartitionResult, RunContext
+from pipeline.run.late import late_rows_of
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
@@ -93,7 +95,6 @@ _TAIL = (
     "left to the next one, with those that came since. Where their cursor lies before its safety "
     "margin, materialize this partition again"
 )
-_NOT_COUNTED = "late rows are not counted, since {} can't be read: {}"
 _MOST_SAID: Final = 300
 _TRY = "Is 'key' right, and does the API honour the filter?"
 _SHARED = (
@@ -145,13 +146,15 @@ class StagedPartition:
         checks: list[Check] = []
 
         self._refuse_if_further_back()
+        self._refuse_if_moved()
 
         def build(files: list[ManifestFile]) -> Manifest:
-            settled = SettledKeys(files)
+            end = self._bookmark_end(files)
+            settled = SettledKeys(end.files if end else files)
             checks[:] = self._checks(settled)
             # A child that comes under two parents is refused: dropped, it would lose one of them.
             if self._spec.key and not self._spec.parents and not checks[0].passed:
-                settled = self._settled(files)
+                settled = self._settled(settled.files)
                 if self.resumed_pages and settled.moved:
                     # Rows moved past the seam: others may have come before it meanwhile.
                     raise ContractBroken(
@@ -161,7 +164,7 @@ class StagedPartition:
                 checks[:] = self._checks(settled)
             what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
             refuse_if_broken(checks, what, hint=_hint(self._spec))
-            return self._manifest(settled, checks)
+            return self._manifest(settled, [*checks, *([end.check] if end else [])], end)
 
         try:
             outcome = self.attempt.commit(build)
@@ -178,14 +181,7 @@ class StagedPartition:
             self.attempt.start_over()
             raise ReadAnew(f"{error}. The next attempt reads all pages again") from error
         if outcome.left_over:
-            log.warning(
-                "%s/%s %s is committed, but the files that it replaces are not all removed; the "
-                "next attempt removes them: %s",
-                self.run.source.source,
-                self.endpoint,
-                self.partition,
-                outcome.left_over,
-            )
+            self._warn_of_left_over(outcome.left_over)
         lost = outcome.result is CommitResult.LOST
         if lost and falls_short(outcome.manifest.window, self.window):
             raise ReadAnew(
@@ -202,21 +198,49 @@ class StagedPartition:
             preview=self.preview,
         )
 
+    def _warn_of_left_over(self, reason: str) -> None:
+        log.warning(
+            "%s/%s %s is committed, but the files that it replaces are not all removed; the "
+            "next attempt removes them: %s",
+            self.run.source.source,
+            self.endpoint,
+            self.partition,
+            reason,
+        )
+
+    def _bookmark_end(self, files: Sequence[ManifestFile]) -> BookmarkEnd | None:
+        """:raises ContractBroken: the next partition could not start where this one ended."""
+        if self.window.bookmarks is None:
+            return None
+        return end_of(
+            self.run,
+            self.endpoint,
+            self.window.bookmarks,
+            files,
+            of_page=self.extra.get("bookmark"),
+            proved=self.contiguous,
+            rewrite=self._rewrite,
+        )
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether of rows with one key the one that came last is the latest."""
+        return self._spec.bookmark is not None and self._spec.bookmark.in_order
+
+    def _rewrite(self, index: int, table: pa.Table) -> ManifestFile:
+        return self.attempt.replace_file(index, encode(table), rows=table.num_rows)
+
     def _settled(self, files: Sequence[ManifestFile]) -> SettledKeys:
         """The files with one row of each key. :raises ContractBroken: no row of a key is later."""
         spec, what = self._spec, f"{self.run.source.source}/{self.endpoint} {self.partition}"
-
-        def rewrite(index: int, table: pa.Table) -> ManifestFile:
-            return self.attempt.replace_file(index, encode(table), rows=table.num_rows)
-
         try:
             return settle_shared_keys(
                 self.run.lake,
                 files,
                 key=spec.key,
-                cursor=spec.cursor,
-                reread=self.reread_keys,
-                rewrite=rewrite,
+                cursor=spec.latest_by,
+                reread=None if self._in_order else self.reread_keys,
+                rewrite=self._rewrite,
                 hint=_hint(spec),
             )
         except ContractBroken as error:
@@ -296,20 +320,33 @@ class StagedPartition:
                 "not read them: the next attempt does"
             )
 
+    def _refuse_if_moved(self) -> None:
+        """:raises ReadAnew: the partition before was committed meanwhile: this one starts there."""
+        span = self.window.bookmarks
+        reason = moved(self.run, self.endpoint, self.partition, span) if span else None
+        if reason is not None:
+            raise ReadAnew(f"{self.run.source.source}/{self.endpoint} {self.partition}: {reason}")
+
     def _dropped(self, settled: SettledKeys) -> DroppedRows:
         """The rows dropped while pages came, and before the commit."""
         return DroppedRows(self.counters["duplicates"] + settled.duplicates, settled.older_versions)
 
-    def _manifest(self, settled: SettledKeys, checks: Sequence[Check]) -> Manifest:
-        (late, damage), dropped = self._late(settled.files), self._dropped(settled)
+    def _manifest(
+        self, settled: SettledKeys, checks: Sequence[Check], end: BookmarkEnd | None
+    ) -> Manifest:
+        late, damage = late_rows_of(
+            self.run, self.endpoint, self.partition, self.window, self.values, settled.files
+        )
+        dropped = self._dropped(settled)
         newest = self.run.index.latest(self.run.source.source, self.endpoint)
-        columns = self._columns(newest)
+        columns = self._columns(newest, tombstones=bool(end and end.deletions))
+        late_by = late.latest_late_s
         return Manifest(
             endpoint_kind=self.window.kind,
             watermark=as_iso(self._watermark),
             late_rows=late.late_rows,
             margin_rows=late.margin_rows,
-            latest_late_s=late.latest_late_s,
+            latest_late_s=None if end else late_by,
             proof=ManifestProof(
                 contiguous=self.contiguous,
                 rests_on=self._rests_on.value if self.contiguous else None,
@@ -325,7 +362,10 @@ class StagedPartition:
             checks=[check.to_json() for check in checks],
             notes=ManifestNotes(
                 key=tuple(self._spec.key),
-                cursor=self._spec.cursor,
+                cursor=self._spec.latest_by,
+                bookmark=end.bookmark if end else None,
+                late_by=int(late_by) if end and late_by is not None else None,
+                deletions=end.deletions if end else None,
                 validators=self.extra.get("validators", {}),
                 feed_from=self.extra.get("feed_from"),
                 not_modified="not_modified" in self.extra,
@@ -425,40 +465,21 @@ class StagedPartition:
         now = {*map(str, known if listed is None else listed)}
         return [str(value) for value in known if str(value) not in now]
 
-    def _columns(self, newest: Manifest | None) -> list[Mapping[str, str]]:
+    def _columns(
+        self, newest: Manifest | None, *, tombstones: bool = False
+    ) -> list[Mapping[str, str]]:
         """The columns of the rows, and those of earlier partitions that no row of this one has.
 
         A day without rows, or read beside the day before it, would forget what was inferred.
         """
         mine = describe(self.schema)
+        if tombstones and DELETED not in self.schema.names:
+            mine.append({"name": DELETED, "type": "bool"})
         source = self.run.source
         if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]
-
-    def _late(self, files: Sequence[ManifestFile]) -> tuple[LateRows, str]:
-        """The late rows, and a sentence if they can't be counted."""
-        run, spec, boundary = self.run, self._spec, self.window.boundary
-        further_back = any(value.window is not None for value in self.values)
-        if spec.cursor is None or boundary is None or not files or further_back or not spec.key:
-            return LateRows(0, 0, None), ""  # rows of values read from further back are not late
-        previous = run.calendar.previous(self.partition)
-        if previous is None:
-            return LateRows(0, 0, None), ""
-        look = run.index.get_then_fresh(run.source.source, self.endpoint, previous)
-        sentences: list[str] = []
-
-        late = late_rows(
-            run.lake,
-            files,
-            look,
-            key=spec.key,
-            cursor=spec.cursor,
-            boundary=boundary,
-            on_damage=lambda error: sentences.append(_NOT_COUNTED.format(previous, error)),
-        )
-        return late, "; ".join(sentences)
 
     @property
     def _spec(self) -> Endpoint:

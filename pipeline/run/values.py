@@ -273,7 +273,7 @@ def _list(run: RunContext, name: str, value_list: ValueList) -> Iterator[Partiti
         )
     endpoint = run.source.endpoints[above]
     try:
-        rows = current(run.lake, source, above, key=endpoint.key, cursor=endpoint.cursor)
+        rows = current(run.lake, source, above, key=endpoint.key, cursor=endpoint.latest_by)
     except ReadRefused as error:
         raise ContractBroken(str(error)) from None
     if rows.num_rows:

@@ -15,7 +15,8 @@ they differ, and so do their cursors              the latest by the cursor is ke
 they differ at the latest cursor, or without one  one row that was read again by design (a page that
                                                   overlaps, another pass) has changed meanwhile: the
                                                   one that was read last is kept. Else the key does
-                                                  not tell the rows apart: refused
+                                                  not tell the rows apart: refused. Of changes in
+                                                  the order in which they happened the last is kept
 ================================================  =================================================
 
 The files are whole on S3, and in no manifest yet. A file that loses rows is written anew.
@@ -84,13 +85,14 @@ def settle_shared_keys(
     *,
     key: Sequence[str],
     cursor: str | None,
-    reread: Digests,
+    reread: Digests | None,
     rewrite: Rewrite,
     hint: str,
 ) -> SettledKeys:
     """Leave one row of each key.
 
-    :param reread: digests of keys whose row was read again by design, and had changed.
+    :param reread: digests of keys whose row was read again by design, and had changed; None: rows
+        are changes in the order in which they happened, and the last one of a key is the latest.
     :param rewrite: puts a table in place of the file of that number.
     :param hint: what to do where the key does not tell rows apart.
     :raises ContractBroken: rows of one key differ, and no cursor tells which is the latest.
@@ -105,7 +107,8 @@ def settle_shared_keys(
         np.stack([candidates.group[newest], candidates.digest[newest].view(np.int64)]), axis=1
     )
     unclear = np.flatnonzero(np.bincount(at_newest[0], minlength=size) > 1)
-    by_design = np.isin(candidates.keys[last], reread)
+    keys = candidates.keys[last]
+    by_design = np.ones(size, np.bool_) if reread is None else np.isin(keys, reread)
     if not by_design[unclear].all():
         _refuse(lake, files, key, candidates, unclear, by_design, hint)
     distinct = np.unique(np.stack([candidates.group, candidates.digest.view(np.int64)]), axis=1)[0]
@@ -134,7 +137,9 @@ def _candidates(
     group = np.cumsum(~np.append(False, same)[shares]) - 1
     cursors = np.full(len(rows), _NO_CURSOR)
     if cursor is not None:
-        cursors = _whole(pc.cast(table[cursor].take(pa.array(rows)), INSTANT))
+        values = table[cursor].take(pa.array(rows))
+        is_number = pa.types.is_integer(values.type)
+        cursors = _whole(values if is_number else pc.cast(values, INSTANT))
     extracted_at = _whole(table[EXTRACTED_AT].take(pa.array(rows)))
     by = np.lexsort((rows, extracted_at, cursors, group))
     rows, group, cursors = rows[by], group[by], cursors[by]

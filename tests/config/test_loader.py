@@ -148,8 +148,8 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
         "'timestamp[s]'}`",
     ),
     "cursor that is no time": (
-        HEAD + "endpoints:\n  a: {key: [id], cursor: n, columns: {n: int64}}\n",
-        "5: endpoints.a: the cursor `n` is declared as `int64`: expected `date` or a timestamp",
+        HEAD + "endpoints:\n  a: {key: [id], cursor: n, columns: {n: double}}\n",
+        "5: endpoints.a: the cursor `n` is declared as `double`: expected `date` or a timestamp",
     ),
     "cursor without a window": (
         HEAD + "endpoints:\n  a: {key: [id], cursor: n, columns: {n: 'timestamp[s]'}}\n",

@@ -20,17 +20,18 @@ END = datetime(2026, 11, 10, tzinfo=UTC)
 
 
 class Posts:
-    """A post an hour for ten days, the newest first."""
+    """A post an hour for ``hours`` before ``END``, and on after it: the newest first."""
 
     def __init__(self) -> None:
         self.now = END
+        self.hours = 240
         self.old_on_top: int | None = None
         self.changed: dict[int, str] = {}
         self.requests = 0
         self.app = Starlette(routes=[Route("/posts", self.answer)])
 
     def rows(self) -> list[dict[str, Any]]:
-        made = [(n, END - timedelta(hours=240 - n)) for n in range(240)]
+        made = [(n, END - timedelta(hours=self.hours - n)) for n in range(self.hours + 240)]
         rows = [
             {"id": n, "at": self.changed.get(n, at.isoformat().replace("+00:00", "Z"))}
             for n, at in made
@@ -125,3 +126,18 @@ def test_the_yaml_may_say_so_and_a_pinned_row_on_top_makes_the_feed_be_read_whol
         manifest, requests = read_day(api, source, lake, 7)
         assert requests >= 10
         assert manifest.rows == 25
+
+
+@pytest.mark.slow
+def test_nine_days_of_a_long_feed_cost_at_most_four_requests_each(lake: Lake) -> None:
+    """Read to its end every day, 150 pages a day, they would cost 1,350 requests."""
+    api, pages = Posts(), 150
+    with serving(api.app) as url:
+        source = source_at(url, more="sort: newest_first")
+        api.hours = 24 * 6 + PAGE * pages
+        _, baseline = read_day(api, source, lake, 5)
+        assert baseline > pages
+        costs = [read_day(api, source, lake, day)[1] for day in range(6, 15)]
+    assert max(costs) <= 4
+    ids = dataset(lake, "api", "posts").to_table()["id"].to_pylist()
+    assert {*ids} == {row["id"] for row in api.rows() if row["at"] < "2026-11-15"}

@@ -27,10 +27,14 @@ class Search:
     """Rows that come in bursts. A search has pages up to the cap, and refuses what lies behind.
 
     ``capped_total``: it counts no further than the cap. ``inclusive``: its end belongs to it.
+    ``exclusive``: neither of its bounds does.
     """
 
-    def __init__(self, *, capped_total: bool = False, inclusive: bool = False) -> None:
+    def __init__(
+        self, *, capped_total: bool = False, inclusive: bool = False, exclusive: bool = False
+    ) -> None:
         self.capped_total, self.inclusive = capped_total, inclusive
+        self.exclusive = exclusive
         steady = [START + timedelta(minutes=11 * n) for n in range(480)]
         burst = [START + timedelta(hours=30, seconds=7 * n) for n in range(150)]
         midnight = [datetime(2026, 11, 2, tzinfo=UTC)] * 30
@@ -53,7 +57,8 @@ class Search:
         found = [
             {"id": n, "at": at.isoformat()}
             for n, at in self.rows.items()
-            if low <= at and (at <= high if self.inclusive else at < high)
+            if (low < at if self.exclusive else low <= at)
+            and (at <= high if self.inclusive else at < high)
         ]
         if PAGE * page > CAP:
             return JSONResponse({"message": f"Only the first {CAP} results are available"}, 422)
@@ -138,6 +143,24 @@ def test_a_part_that_grows_to_the_cap_is_cut_by_the_next_pass(lake: Lake) -> Non
     assert not outcome.failed
     assert not api.late
     check(api, lake, [outcome.results[0].manifest])
+
+
+def test_rows_that_lie_in_no_part_are_told_by_the_total_of_the_whole(lake: Lake) -> None:
+    """Each part agrees with its own total, and a row at each cut is lost all the same."""
+    api = Search(exclusive=True)
+    api.rows = {n: START + timedelta(seconds=n) for n in range(300)}
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(source_at(url), lake, "things", DAYS[:1], NOW)
+        (manifest,) = [result.manifest for result in outcome.results]
+        assert 0 < manifest.rows < 300
+        (said,) = [c["detail"] for c in manifest.checks if not c["passed"]]
+        assert f"have {manifest.rows} rows together, and the search of the whole window" in said
+        assert "matches 300" in said
+        with_remedy = source_at(url, ", start: exclusive")
+        outcome, _ = outcome_of(with_remedy, lake, "things", DAYS[:1], NOW)
+    (manifest,) = [result.manifest for result in outcome.results]
+    assert manifest.rows == 300
+    assert all(check["passed"] for check in manifest.checks)
 
 
 def test_a_second_with_more_rows_than_the_cap_is_refused(lake: Lake) -> None:

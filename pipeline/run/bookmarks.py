@@ -1,0 +1,228 @@
+"""Bookmarks from partition to partition: where one starts, whether it still does, and what is gone.
+
+A partition starts with the bookmark of the newest one before it that is committed. Days between
+the two that were missed, or dropped, lose nothing: their rows are in this partition. Materialized
+later, they start where the one before them ended, and have of numbers those alone that the
+partition after them has not.
+
+The API may have forgotten a change token: then all is read, and the keys of the lake that did not
+come are gone. They are recorded as rows with ``_deleted``, in the partition itself, so that they
+are committed with the rows or not at all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.bookmarks import BookmarkCursor
+from pipeline.config.columns import DELETED, EXTRACTED_AT
+from pipeline.config.endpoint import Endpoint
+from pipeline.decode.types import INSTANT
+from pipeline.errors import ContractBroken, WindowRefused
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.read import current, key_rows, tables_of
+from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
+from pipeline.run.context import RunContext
+from pipeline.run.deletions import FEW_GONE, MOST_GONE
+from pipeline.run.verify import Check
+
+CHECK: Final = "bookmark"
+
+
+def span_of(run: RunContext, endpoint: str, partition: str) -> BookmarkSpan | None:
+    """Where a partition is read from, and up to which number; None if its cursor is a time.
+
+    :raises WindowRefused: it is not the first one, and none before it has a bookmark.
+    """
+    cursor, source = run.source.endpoints[endpoint].bookmark, run.source.source
+    if cursor is None:
+        return None
+    keys = [key for key in run.index.partitions(source, endpoint) if run.calendar.has(key)]
+    until = None
+    for key in (key for key in keys if key > partition):
+        later = run.index.get(source, endpoint, key)
+        span = later.window.bookmarks if later else None
+        if span and span.start and not span.expired and _is_of(span.start, cursor):
+            until = span.start
+            break
+    for key in reversed([key for key in keys if key < partition]):
+        before = run.index.get(source, endpoint, key)
+        if before and (start := before.notes.bookmark) and _is_of(start, cursor):
+            return BookmarkSpan(start, key, until)
+    first = run.calendar.first
+    if partition != first:
+        raise WindowRefused(
+            f"Partition `{partition}` starts with the {cursor.noun} of the one before it, and none "
+            f"before it that is committed has one of `{cursor.of}`. Materialize `{first}` first, "
+            f"which reads all that there is now; the {run.calendar.scheme.noun}s between may stay "
+            "missing"
+        )
+    return BookmarkSpan(until=until)
+
+
+def _is_of(bookmark: Bookmark, cursor: BookmarkCursor) -> bool:
+    return (bookmark.kind, bookmark.of) == (cursor.kind, cursor.of)
+
+
+def moved(run: RunContext, endpoint: str, partition: str, span: BookmarkSpan) -> str | None:
+    """Why a partition has to be read anew: the one before it was committed meanwhile."""
+    previous = run.calendar.previous(partition)
+    cursor = run.source.endpoints[endpoint].bookmark
+    if previous is None or cursor is None:
+        return None
+    before = run.index.fresh(run.source.source, endpoint, previous)
+    now = before.notes.bookmark if before else None
+    if now is None or not _is_of(now, cursor):
+        return None
+    if span.start is not None and now.value == span.start.value:
+        return None
+    return (
+        f"{previous} was committed meanwhile, and ends with {cursor.in_words(now)}; this attempt "
+        f"has read from {cursor.in_words(span.start)} on: the next attempt starts there"
+    )
+
+
+def unread_between(cursor: BookmarkCursor, first: Manifest, second: Manifest) -> str | None:
+    """What lies between two partitions that follow each other; None if they join."""
+    span, ended = second.window.bookmarks, first.notes.bookmark
+    if span is None or span.start is None or span.expired or ended is None:
+        return None
+    if not _is_of(ended, cursor) or ended.reaches(span.start):
+        return None
+    return f"{cursor.in_words(ended)} to {cursor.in_words(span.start)}"
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The keys of the lake that did not come when all was read anew.
+
+    :ivar living: how many keys the lake had.
+    """
+
+    keys: pa.Table
+    living: int
+
+    @property
+    def many(self) -> bool:
+        return int(self.keys.num_rows) > max(FEW_GONE, MOST_GONE * self.living)
+
+
+def gone_since(
+    run: RunContext, endpoint: str, spec: Endpoint, files: Sequence[ManifestFile]
+) -> Gone:
+    """The keys of the current state that none of these files has.
+
+    :raises ContractBroken: no row came at all, though the lake has many.
+    """
+    source, key = run.source.source, [*spec.key]
+    alive = current(run.lake, source, endpoint, key=key, cursor=spec.latest_by, columns=key)
+    if not files and alive.num_rows > FEW_GONE:
+        raise ContractBroken(
+            f"The {spec.bookmark.noun if spec.bookmark else 'bookmark'} had expired, all was read, "
+            f"and no row came, expected most of the {alive.num_rows:,} keys that the lake has. "
+            "Check: 1. that the API gives all rows to a request without it; 2. if all of them are "
+            f"deleted, drop the partitions: ./headrace state drop {source}/{endpoint}"
+        )
+    present = key_rows(run.lake, files, key).cast(alive.schema) if files else alive.slice(0, 0)
+    return Gone(alive.join(present, keys=key, join_type="left anti"), alive.num_rows)
+
+
+def with_tombstones(
+    run: RunContext,
+    files: Sequence[ManifestFile],
+    gone_keys: pa.Table,
+    at: datetime,
+    rewrite: Callable[[int, pa.Table], ManifestFile],
+) -> list[ManifestFile]:
+    """The files, the last of which has a row with ``_deleted`` for each key that is gone.
+
+    :param at: by the clock that stamps rows when they come.
+    """
+    if not gone_keys.num_rows or not files:
+        return [*files]
+    *others, last = tables_of(run.lake, files, own=True)
+    rows, number = last(), gone_keys.num_rows
+    marks = gone_keys.append_column(DELETED, pa.repeat(pa.scalar(True), number)).append_column(
+        EXTRACTED_AT, pa.repeat(pa.scalar(at, INSTANT), number)
+    )
+    marks = marks.cast(
+        pa.schema([rows.schema.field(n) if n in rows.schema.names else marks.schema.field(n)
+                   for n in marks.schema.names])
+    )  # fmt: skip
+    table = pa.concat_tables([rows, marks], promote_options="default")
+    return [*files[: len(others)], rewrite(len(others), table)]
+
+
+@dataclass(frozen=True)
+class BookmarkEnd:
+    """What a partition ends with, for its manifest.
+
+    :ivar files: those of the partition, with the rows of keys that are gone.
+    :ivar deletions: how many keys are gone, of a partition whose bookmark had expired.
+    """
+
+    files: Sequence[ManifestFile]
+    bookmark: Bookmark
+    check: Check
+    deletions: int | None = None
+
+
+def end_of(
+    run: RunContext,
+    endpoint: str,
+    span: BookmarkSpan,
+    files: Sequence[ManifestFile],
+    *,
+    of_page: str | None,
+    proved: bool,
+    rewrite: Callable[[int, pa.Table], ManifestFile],
+) -> BookmarkEnd | None:
+    """The end of a partition whose files are complete; None if its cursor is a time.
+
+    :param of_page: the change token of the last page. :param proved: all rows are known to be here.
+    :param rewrite: puts a table in place of the file of that number.
+    :raises ContractBroken: the API gave no bookmark, or no row though it should have had all.
+    """
+    spec, now = run.source.endpoints[endpoint], run.now()
+    if (cursor := spec.bookmark) is None:
+        return None
+    value = cursor.ended(span, of_page=of_page, greatest=_greatest(run, cursor, files))
+    end = Bookmark(cursor.kind, cursor.of, value, now)
+    missing = gone_since(run, endpoint, spec, files) if span.expired and proved else None
+    check = _check(cursor, span, end, missing)
+    if missing is None:
+        return BookmarkEnd(files, end, check)
+    marked = with_tombstones(run, files, missing.keys, datetime.now(UTC), rewrite)
+    return BookmarkEnd(marked, end, check, missing.keys.num_rows)
+
+
+def _greatest(run: RunContext, cursor: BookmarkCursor, files: Sequence[ManifestFile]) -> int | None:
+    """The greatest number in the rows, as they were read back."""
+    if cursor.column is None or not files:
+        return None
+    value = pc.max(key_rows(run.lake, files, [cursor.column])[cursor.column]).as_py()
+    return None if value is None else int(value)
+
+
+def _check(
+    cursor: BookmarkCursor, span: BookmarkSpan, end: Bookmark, missing: Gone | None
+) -> Check:
+    """From where to where a partition was read, and what became of a bookmark that had expired."""
+    if not span.expired:
+        before = f" of {span.partition}" if span.partition else ""
+        read = f"from {cursor.in_words(span.start)}{before} to {cursor.in_words(end)}"
+        return Check(CHECK, True, read, blocking=False)
+    detail = f"the {cursor.noun} of {span.partition} had expired, and all was read"
+    if missing is None:
+        detail += "; which rows are deleted is not known, since not all rows are proved to be here"
+        return Check(CHECK, False, detail, blocking=False)
+    detail += (
+        f": {missing.keys.num_rows:,} of {missing.living:,} keys are gone, and recorded as deleted"
+    )
+    if missing.many:
+        detail += ", more than a tenth: check whether the API is well, and materialize it again"
+    return Check(CHECK, not missing.many, detail, blocking=False)
