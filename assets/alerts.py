@@ -78,7 +78,7 @@ _SLACKS_HOST: Final = "hooks.slack.com"
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where alerts go.
+    """The address that alerts go to.
 
     :ivar form: one of ``FORMS``.
     :ivar ui: the address of Dagster's UI, for links to it.
@@ -238,14 +238,14 @@ def _out_of_date(webhook: Webhook) -> dg.SensorDefinition:
 
 def alert_of_assets(keys: Sequence[str], ui: str | None) -> Alert:
     """The alert of assets that have become out of date."""
-    named = "\n".join(keys[:_MOST_NAMED])
+    names = "\n".join(keys[:_MOST_NAMED])
     more = len(keys) - _MOST_NAMED
     is_single = len(keys) == 1
     return Alert(
         "out_of_date",
         f"Headrace: {keys[0] if is_single else f'{len(keys)} assets'} "
         f"{'is' if is_single else 'are'} out of date",
-        named + (f"\nand {more} more" if more > 0 else ""),
+        names + (f"\nand {more} more" if more > 0 else ""),
         f"{ui}/assets" if ui else None,
         {"assets": [*keys]},
     )

@@ -235,15 +235,15 @@ def wider_margin_s(latest_s: float) -> int:
 def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckResult:
     """Partitions up to the latest committed one that are missing, damaged, or leave a gap."""
     calendar = source.calendar
-    listed = list(lake.list(f"{source.source}/{endpoint}/"))
-    manifests = read_all(lake, source.source, endpoint, listed, save=True)
+    objects = list(lake.list(f"{source.source}/{endpoint}/"))
+    manifests = read_all(lake, source.source, endpoint, objects, save=True)
     in_lake = [each.manifest for place, each in sorted(manifests.committed.items(), key=_by_name)]
     committed = sorted(p.partition for p in (*manifests.committed, *manifests.refused))
     keys = [key for key in committed if calendar.has(key)]
     missing = missing_partitions(source, endpoint, keys)
-    named = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
+    names = ", ".join(missing[:_MOST_NAMED]) + (" …" if len(missing) > _MOST_NAMED else "")
     sentences = [
-        f"missing: {named} ({counted(len(missing), source.partitions.noun)}): materialize them"
+        f"missing: {names} ({counted(len(missing), source.partitions.noun)}): materialize them"
     ]
     if missing[:1] == [calendar.first]:
         sentences[0] += (
@@ -254,7 +254,7 @@ def coverage(source: Source, lake: ObjectStore, endpoint: str) -> dg.AssetCheckR
     near = [manifest for manifest in in_lake if manifest.partition in newest]
     gap_sentences = list(gaps(source, endpoint, near))
     damage = [str(error) for error in manifests.refused.values()]
-    damage += map(mend, damaged_files(lake, in_lake, listed))
+    damage += map(mend, damaged_files(lake, in_lake, objects))
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="coverage",

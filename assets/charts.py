@@ -194,7 +194,7 @@ def _bar_chart(
     words: Callable[[Sequence[str]], str],
     size_of: Callable[[float], str],
 ) -> str:
-    """:param words: the sum of partitions. :param one: the size of one bar."""
+    """:param words: the sum of partitions. :param size_of: the size of one bar."""
 
     def drawn(most: int, gaps: bool) -> str:
         keys, baseline = axis.last(most).keys, axis.calendar.first
@@ -266,7 +266,7 @@ def _cells(places: Sequence[tuple[int, int]]) -> str:
 def _grid(
     axis: PartitionAxis,
 ) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]], int, int]:
-    """Where each partition's cell is, the names of months, and the width and height of it all."""
+    """The grid of a calendar: the partitions' cells, the months' names, the width and height."""
     calendar = axis.calendar
     names = dict[str, tuple[int, int]]()
     if abs(calendar.ends(axis.keys[-1]) - calendar.begins(axis.keys[-1]) - _DAY) >= _DAY / 12:

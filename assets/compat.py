@@ -170,7 +170,7 @@ _KEPT: Final[Mapping[str, Callable[[Any], AbstractContextManager[None]]]] = {
 
 def log_materializations(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
-    made: Sequence[dg.AssetMaterialization],
+    materializations: Sequence[dg.AssetMaterialization],
 ) -> None:
     """Log materializations; a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets those of one
     asset in one transaction. They stay though the step fails. Any thread may call.
@@ -180,7 +180,7 @@ def log_materializations(
     """
     step = context.get_step_execution_context()
     by_asset: dict[dg.AssetKey, list[dg.AssetMaterialization]] = {}
-    for each in made:
+    for each in materializations:
         by_asset.setdefault(each.asset_key, []).append(each)
     for of_asset in by_asset.values():
         batch = str(uuid4())
@@ -235,11 +235,11 @@ def _latest_materialization(
 def last_passed(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]
 ) -> set[dg.AssetCheckKey]:
-    """Those checks whose latest execution has passed."""
+    """The checks whose latest execution has passed."""
     storage = instance.event_log_storage
     records = storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
-    done = AssetCheckExecutionRecordStatus.SUCCEEDED
-    return {key for key, record in records.items() if record.status is done}
+    succeeded = AssetCheckExecutionRecordStatus.SUCCEEDED
+    return {key for key, record in records.items() if record.status is succeeded}
 
 
 def planned_op_tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
@@ -259,9 +259,9 @@ def is_only_step(context: dg.AssetExecutionContext) -> bool:
 
 def has_check_results(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
     """Whether a check was ever evaluated."""
-    done = {*COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES}
+    completed = {*COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES}
     storage = instance.event_log_storage
-    return bool(storage.get_asset_check_execution_history(key, limit=1, status=done))
+    return bool(storage.get_asset_check_execution_history(key, limit=1, status=completed))
 
 
 def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, str]:
@@ -276,8 +276,8 @@ def recorded_generations(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapp
 def recorded_generation(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
     """The generation that the latest materialization is of; empty if there is none."""
     latest = instance.get_latest_materialization_event(key)
-    made = latest.asset_materialization if latest else None
-    return ((made.tags or {}) if made else {}).get(GENERATION_TAG, "")
+    materialization = latest.asset_materialization if latest else None
+    return ((materialization.tags or {}) if materialization else {}).get(GENERATION_TAG, "")
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:

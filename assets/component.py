@@ -51,7 +51,7 @@ class SourceAttributes(BaseModel):
 
     @classmethod
     def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
-        """What `dg check yaml` and editors hold the attributes against."""
+        """The schema that `dg check yaml` and editors hold the attributes against."""
         source = source_schema()
         file = {
             "type": "object",
@@ -131,7 +131,7 @@ class SourceComponent(dg.Component):
 
 
 class OperationsComponent(dg.Component):
-    """What belongs to no source: ends lost runs, cleans the lake, sends alerts. One a project."""
+    """The parts of a project that belong to no source: lost runs, maintenance, alerts."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         settings = _settings()

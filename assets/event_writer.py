@@ -130,9 +130,11 @@ class EventWriter:
                     self._refused.extend(together)
 
     def _write(self, together: Sequence[Event]) -> None:
-        made = [event for event in together if isinstance(event, dg.AssetMaterialization)]
-        if made:
-            log_materializations(self._context, made)
+        materializations = [
+            event for event in together if isinstance(event, dg.AssetMaterialization)
+        ]
+        if materializations:
+            log_materializations(self._context, materializations)
         for event in together:
             if isinstance(event, LogLine):
                 self._context.log.log(event.level, event.text)
@@ -141,9 +143,9 @@ class EventWriter:
 
 
 def in_groups(events: Sequence[Event]) -> list[list[Event]]:
-    """What is written together: lines of a level as one, materializations, checks one by one."""
+    """Group events that are written together: lines of a level, materializations, each check."""
     levels: dict[int, list[str]] = {}
-    made: list[Event] = []
+    materializations: list[Event] = []
     checks: list[list[Event]] = []
     for event in events:
         if isinstance(event, LogLine):
@@ -151,8 +153,8 @@ def in_groups(events: Sequence[Event]) -> list[list[Event]]:
         elif isinstance(event, CheckResults):
             checks.append([event])
         else:
-            made.append(event)
+            materializations.append(event)
     lines: list[list[Event]] = [
         [LogLine(LINE_BREAK.join(texts), level)] for level, texts in levels.items()
     ]
-    return [*lines, *([made] if made else []), *checks]
+    return [*lines, *([materializations] if materializations else []), *checks]

@@ -120,8 +120,8 @@ def _endpoints(source: str, failed: Sequence[PartitionFailed]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
-    shown = ", ".join(names[:_MOST_NAMED])
-    return f"{shown} and {more} more" if more > 0 else shown
+    listing = ", ".join(names[:_MOST_NAMED])
+    return f"{listing} and {more} more" if more > 0 else listing
 
 
 def _committed(count: int) -> list[str]:

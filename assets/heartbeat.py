@@ -30,14 +30,14 @@ def heartbeat(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iter
     """
     key = context.get_step_execution_context().step.key
     instance, run = context.instance, context.run
-    done = threading.Event()
+    ended = threading.Event()
 
     def beat() -> None:
         data = EngineEventData(metadata={MARK: key})
         while True:
             with suppress(Exception):  # the storage may be away: the next beat may find it
                 instance.report_engine_event(f"Step `{key}` is at work", run, data, step_key=key)
-            if done.wait(EVERY_S):
+            if ended.wait(EVERY_S):
                 return
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
@@ -45,5 +45,5 @@ def heartbeat(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iter
     try:
         yield
     finally:
-        done.set()
+        ended.set()
         thread.join(_LAST_BEAT_S)

@@ -49,16 +49,16 @@ def clean_lake(
             )
         except HeadraceError as error:
             end(context, report_of_error(error, context.retry_number + 1))
-    done = "found (dry run: nothing removed)" if report.dry_run else "removed"
+    outcome = "found (dry run: nothing removed)" if report.dry_run else "removed"
     for each in report.leftovers[:_MOST_LISTED]:
-        context.log.info(f"{done}: {each.kind} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
+        context.log.info(f"{outcome}: {each.kind} {each.key}, {each.age_s / _HOUR_S:.1f} h old")
     for sentence in [*report.refused, *map(mend, report.damaged)][:_MOST_LISTED]:
         context.log.warning(sentence)
     if report.refused:
         context.log.warning(
             "nothing was removed of the endpoints whose manifests can't be believed"
         )
-    context.log.info(f"{len(report.leftovers)} leftovers {done}, {report.bytes:,} bytes")
+    context.log.info(f"{len(report.leftovers)} leftovers {outcome}, {report.bytes:,} bytes")
     context.add_output_metadata(
         {
             "left_over": len(report.leftovers),
@@ -72,15 +72,15 @@ def clean_lake(
 
 def _progress(log: Callable[[str], None]) -> Callable[[str, int], None]:
     """Logs how many endpoints are done: the first and the last one, and every few seconds."""
-    done, logged_at = 0, 0.0
+    count, logged_at = 0, 0.0
 
     def on_endpoint(name: str, of: int) -> None:
-        nonlocal done, logged_at
-        done += 1
+        nonlocal count, logged_at
+        count += 1
         now = time.monotonic()
-        if done in {1, of} or now - logged_at >= _LINE_EVERY_S:
+        if count in {1, of} or now - logged_at >= _LINE_EVERY_S:
             logged_at = now
-            log(f"{done:,} of {of:,} endpoints looked at, now {name}")
+            log(f"{count:,} of {of:,} endpoints looked at, now {name}")
 
     return on_endpoint
 

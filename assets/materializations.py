@@ -65,12 +65,12 @@ class MaterializationRecorder:
 
     def record_checks(self, lake: ObjectStore, endpoint: str) -> None:
         """Record the checks of what is committed of an endpoint, unless they are."""
-        key, done = asset_key(self._source, endpoint), list(self._done[endpoint])
-        as_before = all(each.outcome == ALREADY_COMMITTED for each in done)
+        key, results = asset_key(self._source, endpoint), list(self._done[endpoint])
+        as_before = all(each.outcome == ALREADY_COMMITTED for each in results)
         if key in self._checked or (as_before and key in self._checked_before):
             return
         self._checked.add(key)
-        self._writer.put(lambda: self._checks_of(lake, endpoint, done))
+        self._writer.put(lambda: self._checks_of(lake, endpoint, results))
 
     def record_all_checks(self, lake: ObjectStore) -> None:
         """Record checks of endpoints that are not done as well, in a step that fails for good."""
@@ -95,10 +95,10 @@ class MaterializationRecorder:
         return [materialization_of(result, self._source, lake, shared, charts)]
 
     def _checks_of(
-        self, lake: ObjectStore, endpoint: str, done: Sequence[PartitionResult]
+        self, lake: ObjectStore, endpoint: str, results: Sequence[PartitionResult]
     ) -> Sequence[Event]:
         checks = check_results(
-            self._context, self._source, lake, endpoint, done, passed=self._passed_before
+            self._context, self._source, lake, endpoint, results, passed=self._passed_before
         )
         # Dagster itself logs the name of one that fails, and no reason.
         texts = [f"{endpoint}: {c.check_name}: {c.description}" for c in checks if not c.passed]

@@ -114,7 +114,7 @@ def too_fast(stats: BudgetStats, *, limited: bool) -> str | None:
 def _rows(outcome: RunOutcome) -> tuple[int, int]:
     """Rows so far, and how many there will be: an ended partition has no more, whatever was
     counted."""
-    ended = {(done.endpoint, done.manifest.partition) for done in outcome.results}
+    ended = {(result.endpoint, result.manifest.partition) for result in outcome.results}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
     rows = total = 0
     for partition, reading in outcome.readings.items():

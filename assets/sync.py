@@ -97,12 +97,12 @@ def sync_job(sources: Sequence[Source], name: str = "sync") -> dg.JobDefinition:
         with heartbeat(context):
             try:
                 opened = lake.open()
-                done = [report for source in chosen for report in _sync(context, source, opened)]
+                reports = [report for source in chosen for report in _sync(context, source, opened)]
             except HeadraceError as error:
                 end(context, report_of_error(error, context.retry_number + 1))
         n_recorded, known = (
-            sum(len(report.to_record) for report in done),
-            sum(report.known for report in done),
+            sum(len(report.to_record) for report in reports),
+            sum(report.known for report in reports),
         )
         context.log.info(
             f"{counted(n_recorded, 'partition')} told, {counted(known, 'partition')} known before"
@@ -123,16 +123,17 @@ def _sync(
     context: dg.OpExecutionContext, source: Source, lake: ObjectStore
 ) -> Iterator[LakeComparison]:
     for name in source.endpoints:
-        done = compare(context.instance, source, name, lake)
-        _tell(context, source, name, lake, done)
-        if done.to_record or done.in_work:
+        report = compare(context.instance, source, name, lake)
+        _tell(context, source, name, lake, report)
+        if report.to_record or report.in_work:
             context.log.info(
-                f"{source.source}/{name}: {counted(len(done.to_record), 'partition')} told, "
-                f"{done.known:,} known before, {done.in_work:,} left to the runs that record them"
+                f"{source.source}/{name}: {counted(len(report.to_record), 'partition')} told, "
+                f"{report.known:,} known before, {report.in_work:,} left to the runs that record "
+                "them"
             )
-        for sentence in _warnings(source, name, lake, done):
+        for sentence in _warnings(source, name, lake, report):
             context.log.warning(sentence)
-        yield done
+        yield report
 
 
 def compare(
@@ -142,8 +143,8 @@ def compare(
 
     The lake is read first. A run that commits after that is either in work or known.
     """
-    listed = list(lake.list(manifests_folder(source.source, endpoint)))
-    committed_of = read_all(lake, source.source, endpoint, listed, save=True)
+    objects = list(lake.list(manifests_folder(source.source, endpoint)))
+    committed_of = read_all(lake, source.source, endpoint, objects, save=True)
     result = LakeComparison(refused=[str(error) for error in committed_of.refused.values()])
     places = sorted(committed_of.committed, key=lambda place: place.partition)
     in_work, key = unfinished_runs(instance), asset_key(source, endpoint)
@@ -158,24 +159,26 @@ def compare(
         places = places[-1:]
     for place in places:
         manifest = committed_of.committed[place].manifest
-        known = recorded.get(place.partition if source.incremental(endpoint) else None, "")
+        generation = recorded.get(place.partition if source.incremental(endpoint) else None, "")
         if manifest.run_id in in_work:
             result.in_work += 1
             continue
         result.newest = manifest
-        if known == manifest.generation or not _still_there(lake, place, manifest, known):
+        if generation == manifest.generation or not _still_there(lake, place, manifest, generation):
             result.known += 1
         else:
             result.to_record.append(manifest)
     return result
 
 
-def _still_there(lake: ObjectStore, place: PartitionPaths, manifest: Manifest, known: str) -> bool:
+def _still_there(
+    lake: ObjectStore, place: PartitionPaths, manifest: Manifest, generation: str
+) -> bool:
     """False if a run has replaced the generation since it was listed, and has recorded that.
 
     A lake that was restored from a copy has older generations than Dagster knows, and stays so.
     """
-    if known < manifest.generation:
+    if generation < manifest.generation:
         return True
     now = read_committed(lake, place)
     return now is not None and now.manifest.generation == manifest.generation
@@ -186,41 +189,43 @@ def _tell(
     source: Source,
     name: str,
     lake: ObjectStore,
-    done: LakeComparison,
+    report: LakeComparison,
 ) -> None:
     """Materializations, then the checks: of what is told, or never recorded of what is known."""
-    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in done.to_record]
+    results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in report.to_record]
     charts = charts_of(source, name, lake, datetime.now(UTC)) if results else {}
-    made = [
+    materializations = [
         # The newest materialization is the one that the asset's page shows.
         materialization_of(result, source, lake, charts=charts if result is results[-1] else {})
         for result in results
     ]
-    for first in range(0, len(made), _TOGETHER):
-        log_materializations(context, made[first : first + _TOGETHER])
+    for first in range(0, len(materializations), _TOGETHER):
+        log_materializations(context, materializations[first : first + _TOGETHER])
     check = dg.AssetCheckKey(asset_key(source, name), EACH_RUN)
-    if not results and done.newest and not has_check_results(context.instance, check):
-        results = [PartitionResult(name, done.newest, TOLD_BY_SYNC)]
+    if not results and report.newest and not has_check_results(context.instance, check):
+        results = [PartitionResult(name, report.newest, TOLD_BY_SYNC)]
     if results:
         log_checks(context, all_checks(source, lake, name, results))
 
 
-def _warnings(source: Source, name: str, lake: ObjectStore, done: LakeComparison) -> Iterator[str]:
+def _warnings(
+    source: Source, name: str, lake: ObjectStore, report: LakeComparison
+) -> Iterator[str]:
     of, key = f"{source.source}/{name}", asset_key(source, name)
-    yield from done.refused
-    if done.only_in_dagster:
+    yield from report.refused
+    if report.only_in_dagster:
         where = lake.url().rstrip("/")
         yield (
-            f"{of}: Dagster knows {counted(len(done.only_in_dagster), 'partition')} that "
-            f"`{where}` does not have: {_some(done.only_in_dagster)}. Check: 1. that "
+            f"{of}: Dagster knows {counted(len(report.only_in_dagster), 'partition')} that "
+            f"`{where}` does not have: {_some(report.only_in_dagster)}. Check: 1. that "
             "HEADRACE_LAKE is the lake that they were written to; 2. whether somebody removed "
             "them; then materialize them again, or have Dagster forget them: "
             f"`dagster asset wipe '{key.to_string()}'`, then `./headrace sync {source.source}`"
         )
-    if done.outside:
+    if report.outside:
         yield (
-            f"{of}: the lake has {counted(len(done.outside), 'partition')} that the source does "
-            f"not have: {_some(done.outside)}. They are not told. Check `start` and `timezone` "
+            f"{of}: the lake has {counted(len(report.outside), 'partition')} that the source does "
+            f"not have: {_some(report.outside)}. They are not told. Check `start` and `timezone` "
             "in the YAML"
         )
 

@@ -24,7 +24,7 @@ def source_named(name: str) -> Source:
     """
     places = [_from_root(place) for place in Settings.read(os.environ).sources]
     names = {file: name_in(file) for file in files_in(places)}
-    matching = [file for file, named in names.items() if named == name]
+    matching = [file for file, source_name in names.items() if source_name == name]
     if not matching:  # a name may also come from a setting
         loaded = {source.source: source for source in load_all(places, os.environ).sources}
         if name in loaded:
@@ -46,8 +46,8 @@ def endpoint_named(what: str) -> Source:
     name, _, endpoint = what.partition("/")
     source = source_named(name)
     if endpoint and endpoint not in source.endpoints:
-        known = [f"{name}/{each}" for each in source.endpoints]
-        raise ConfigError(f"there is no endpoint `{what}`{near(what, known)}")
+        names = [f"{name}/{each}" for each in source.endpoints]
+        raise ConfigError(f"there is no endpoint `{what}`{near(what, names)}")
     return source
 
 
@@ -102,7 +102,7 @@ def partitions_chosen(
     return first, last
 
 
-def near(name: str, known: Sequence[str]) -> str:
+def near(name: str, names: Sequence[str]) -> str:
     """The end of the sentence that there is no such name: those it may have meant, or some.
 
     >>> near("parts/part", ["parts/parts", "parts/makers"])
@@ -113,14 +113,14 @@ def near(name: str, known: Sequence[str]) -> str:
     '; there is none'
     """
     prefix = f"{name.partition('/')[0]}/" if "/" in name else ""
-    own = {each.removeprefix(prefix): each for each in known}
-    if meant := difflib.get_close_matches(name.removeprefix(prefix), list(own), n=3):
-        return f": did you mean {' or '.join(f'`{own[each]}`' for each in meant)}?"
-    if not known:
+    own = {each.removeprefix(prefix): each for each in names}
+    if nearest := difflib.get_close_matches(name.removeprefix(prefix), list(own), n=3):
+        return f": did you mean {' or '.join(f'`{own[each]}`' for each in nearest)}?"
+    if not names:
         return "; there is none"
-    more = len(known) - _MOST_NAMED
-    listed = ", ".join(f"`{each}`" for each in known[:_MOST_NAMED])
-    return f"; there {'is' if len(known) == 1 else 'are'}: {listed}" + (
+    more = len(names) - _MOST_NAMED
+    listing = ", ".join(f"`{each}`" for each in names[:_MOST_NAMED])
+    return f"; there {'is' if len(names) == 1 else 'are'}: {listing}" + (
         f" and {more} more" if more > 0 else ""
     )
 

@@ -79,9 +79,9 @@ def backfill(source: str, days: str, *, quiet: bool = False) -> int:
     :param quiet: one JSON object on standard output: ``backfill`` (its id, as
         `dagster job backfill` and the UI name it), ``job``, ``first``, ``last``.
     """
-    known = choice.source_named(source)
-    first, last = choice.partitions_chosen(known, days)
-    job = f"{source}_{known.partitions.frequency}"
+    chosen = choice.source_named(source)
+    first, last = choice.partitions_chosen(chosen, days)
+    job = f"{source}_{chosen.partitions.frequency}"
     queue = ["job", "backfill", "-j", job, "--from", first, "--to", last, "--noprompt"]
     if not quiet:
         return _run(queue)

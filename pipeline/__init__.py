@@ -15,11 +15,13 @@ what           meaning
 ``hooks``      the user's own functions: transform, pager, auth
 ``pagination`` how pages follow each other, and the proof that no row lies between two of them
 ``bookmarks``  where a partition starts and ends whose cursor is a number or a change token
+``aws``        AWS's operations by their models: names, rows, requests and responses
 ``config``     what an API is, from its YAML
 ``dialects``   the HTTP request of a page, in the API's own words
 ``ratelimit``  when a request may go, over all processes
 ``http``       the only sender
 ``extract``    all pages of one window, side by side and in order
+``lanes``      AWS, an account and a region at a time
 ``lake``       S3: staged, committed all at once, read
 ``run``        one partition, and all partitions of a run
 ============== ==================================================================================

@@ -7,7 +7,7 @@
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
     │   │   └── PageTokenDead    a page token has expired: the chain begins anew a few times first
-    │   ├── ContractBroken       the answer is not what the source's YAML says it would be
+    │   ├── ContractBroken       the response is not what the source's YAML says it would be
     │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
     │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
@@ -16,7 +16,7 @@
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
         ├── RateLimited          the quota is used up for longer than a run should wait
-        ├── LakeUnavailable      S3 did not answer as it should, after boto3's own retries
+        ├── LakeUnavailable      S3 did not respond as it should, after boto3's own retries
         ├── LostRace             another run took this partition over and has not finished it
         └── ReadAnew             what came does not fit what an earlier try or another run has read
 
@@ -44,7 +44,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def cut_bytes(body: Body, most: int) -> str:
-    """The same for a body; its other bytes are not looked at."""
+    """Cut a body, as ``cut`` does a text; its bytes beyond are not looked at."""
     return cut(str(body[: most * 4], "utf-8", "replace"), most)
 
 
@@ -84,8 +84,8 @@ def machine_problem(error: BaseException | None) -> str:
         visited.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE:
             return _OF_THE_MACHINE[cause.errno]
-        named = (getattr(cause, name, None) for name in ("os_error", "reason", "error"))
-        nested = [each for each in (*named, *cause.args) if isinstance(each, BaseException)]
+        attributes = (getattr(cause, name, None) for name in ("os_error", "reason", "error"))
+        nested = [each for each in (*attributes, *cause.args) if isinstance(each, BaseException)]
         waiting += [cause.__cause__, cause.__context__, *nested]
     return ""
 
@@ -134,7 +134,7 @@ class PageTokenDead(RequestRefused):
 
 
 class ContractBroken(Permanent):
-    """The API's answer breaks what the source's YAML says of it."""
+    """The API's response breaks what the source's YAML says of it."""
 
 
 class WrongFormat(ContractBroken):

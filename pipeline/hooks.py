@@ -66,11 +66,11 @@ def transformed(
     table: pa.Table,
     function: Callable[[pa.Table], Any],
     path: str,
-    needed: Collection[str] = (),
+    required: Collection[str] = (),
 ) -> pa.Table:
     """The rows as the user's function makes them, with the columns and types that they had.
 
-    :param needed: columns that must have a value in every row that it makes.
+    :param required: columns that must have a value in every row that it makes.
     :raises ContractBroken: the function fails, gives other columns, or leaves out a value.
     """
     try:
@@ -80,17 +80,17 @@ def transformed(
     if not isinstance(result, pa.Table):
         raise ContractBroken(f"transform {path}: expected a pyarrow.Table, got {type(result)}")
     try:
-        made = result.select(table.column_names).cast(table.schema)
+        typed = result.select(table.column_names).cast(table.schema)
     except (KeyError, pa.ArrowException, ValueError) as error:
         raise ContractBroken(
             f"transform {path}: expected the columns {', '.join(table.column_names)} with their "
             f"types, got others ({error}): declare computed columns in 'columns'"
         ) from None
-    for name in made.column_names:
-        if name in needed and made[name].null_count:
-            at = made[name].combine_chunks().is_null().index(True).as_py()
+    for name in typed.column_names:
+        if name in required and typed[name].null_count:
+            at = typed[name].combine_chunks().is_null().index(True).as_py()
             raise ContractBroken(
                 f"transform {path}: expected a value of {name} in every row, since it is in the "
                 f"key or declared nullable: false; row {at} of those that came back has none"
             )
-    return made
+    return typed

@@ -56,9 +56,9 @@ class Kinds(Generic[T]):
         """
 
         def add(kind: K) -> K:
-            taken = self._kinds.get(name)
-            if taken is not None and taken.__qualname__ != kind.__qualname__:
-                raise ValueError(f"{self.family} {name!r} is {taken.__qualname__} already")
+            registered = self._kinds.get(name)
+            if registered is not None and registered.__qualname__ != kind.__qualname__:
+                raise ValueError(f"{self.family} {name!r} is {registered.__qualname__} already")
             self._kinds[name] = kind
             return kind
 
@@ -87,8 +87,8 @@ class Kinds(Generic[T]):
         """The sentence on a name that no kind has, with the nearest names first."""
         near = difflib.get_close_matches(str(name), self._kinds, n=1)
         maybe = f" (did you mean `{near[0]}`?)" if near else ""
-        known = ", ".join(f"`{each}`" for each in self._kinds)
-        return f"{self.family} has no kind `{name}`{maybe}: expected one of {known}"
+        names = ", ".join(f"`{each}`" for each in self._kinds)
+        return f"{self.family} has no kind `{name}`{maybe}: expected one of {names}"
 
     def read(self, value: Any) -> Any:
         """The value as one of this family: from YAML's mapping, or as it is.

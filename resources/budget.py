@@ -17,12 +17,12 @@ from pipeline.errors import ConfigError
 from pipeline.lake.budget_record import BudgetUse
 
 NO_LIMIT = ratelimit.RateWindow(requests=10_000, per_s=1.0)
-"""For an API without a rate limit, which only has places in flight: more than it can answer."""
+"""For an API without a rate limit, which only has places in flight: more than it can serve."""
 TEMPORARY = Path("/tmp")  # noqa: S108 - a folder in it is looked at before it is used
 
 
 class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
-    """Where budgets are shared."""
+    """The place where processes share budgets."""
 
     where: str = Field(
         repr=False,  # a URL may hold a password
@@ -54,7 +54,7 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
     def usage(self, source: Source) -> tuple[ratelimit.Minute, ...]:
         """The usage of the source's budget by all users, in each minute of the last hour.
 
-        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        :raises ConfigError, Retryable: the store can't be used, or does not respond.
         """
         return ratelimit.usage(self.where, budget_name(source))
 

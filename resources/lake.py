@@ -8,7 +8,7 @@ from pipeline.lake.stores.base import ObjectStore, open_lake
 
 
 class LakeResource(dg.ConfigurableResource["LakeResource"]):
-    """Where partitions are committed.
+    """The object store that partitions are committed in.
 
     What ``s3`` leaves open (credentials, region, endpoint) boto3 finds by itself:
     ``AWS_ENDPOINT_URL_S3``, ``AWS_ACCESS_KEY_ID``, profiles, roles, ….

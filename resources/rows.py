@@ -50,11 +50,11 @@ class LakeRows(dg.ConfigurableIOManager):
 
         :raises dagster.Failure: one of the partitions is not committed, or the lake can't be read.
         """
-        wanted = context.dagster_type.typing_type
-        name = f"{getattr(wanted, '__module__', '').partition('.')[0]}.{wanted.__name__}"
+        annotation = context.dagster_type.typing_type
+        name = f"{getattr(annotation, '__module__', '').partition('.')[0]}.{annotation.__name__}"
         if name not in _FORMS and name not in _NO_FORM:
-            known = ", ".join(f"`{form}`" for form in _FORMS)
-            raise dg.Failure(f"The input is annotated as `{name}`: expected one of {known}")
+            forms = ", ".join(f"`{form}`" for form in _FORMS)
+            raise dg.Failure(f"The input is annotated as `{name}`: expected one of {forms}")
         try:
             return _FORMS.get(name, _table)(self._rows(context, lazy=name in _LAZY))
         except HeadraceError as error:

@@ -3,7 +3,7 @@
 Each command is a module. ``check``: ``probe`` fetches a few pages as a run would, ``findings`` and
 ``bounds`` judge what came (each ``doubt`` with its remedy), ``show`` prints it; ``children`` asks
 for some of what the parents' rows named. ``new``: ``new_request`` is what is sent, and what the
-YAML says of it without ``credentials``; ``fetch`` bounds the answer, ``infer`` reads it (and
+YAML says of it without ``credentials``; ``fetch`` bounds the response, ``infer`` reads it (and
 ``times`` how times are written in it), and the YAML is proposed. Of AWS, ``aws_new`` makes an
 endpoint of an operation's model, and ``aws_check`` looks into a few lanes. ``import_source``: the
 YAML from a document of others, by ``importers``; ``catalogue``: how much of a folder of manifests

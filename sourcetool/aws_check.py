@@ -34,7 +34,7 @@ MOST_LANES = 3
 
 @dataclass(frozen=True)
 class LaneProbe:
-    """What a lane said to an endpoint.
+    """The response of a lane to an endpoint: how many rows, or the error.
 
     :ivar outcome: rows, none, denied, throttled or failed; ``reason`` why.
     """

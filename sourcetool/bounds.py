@@ -14,7 +14,7 @@ _FLOOR = "window: {floor: '1970-01-01'} gives {start} a value there too; see 'Th
 
 
 def bounds(probe: ProbeResult) -> Iterator[Doubt]:
-    """Of a window that has rows."""
+    """The doubts about the bounds of a window that has rows."""
     if probe.half is not None and probe.half.info.rows == 0:
         yield Doubt(
             "requested a part of the window that has rows, the API gave none: every day that has "
@@ -54,7 +54,7 @@ def _without_start(probe: ProbeResult) -> Iterator[Doubt]:
 
 
 def no_parent(probe: ProbeResult) -> Doubt:
-    """Of children that nothing could be asked for."""
+    """The doubt about an endpoint of children whose parents have no rows."""
     above = ", ".join(
         value_list.endpoint for value_list in lists_of(probe.endpoint) if value_list.endpoint
     )
@@ -65,7 +65,7 @@ def no_parent(probe: ProbeResult) -> Doubt:
 
 
 def nothing(probe: ProbeResult) -> Doubt:
-    """Of a window without rows."""
+    """The doubt about a window without rows."""
     if probe.ever is None:
         return Doubt("no rows came, so that nothing could be checked", "is the path to rows right?")
     if probe.ever.info.rows:

@@ -22,7 +22,7 @@ _ENDINGS = (".yaml", ".yml", ".json")
 
 @dataclass
 class Connector:
-    """What became of one manifest.
+    """The result of converting and loading one manifest.
 
     :ivar streams: how many it has.
     :ivar loaded: the names of those that convert and load.

@@ -32,7 +32,7 @@ from sourcetool.show import Inspection, as_json, show
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to look at.
+    """The options of a check: which endpoints, how many pages and days, and where the rows go.
 
     :ivar rows: read until so many rows of each endpoint have come.
     :ivar into: a Parquet file for the rows of one endpoint.
@@ -63,7 +63,8 @@ def find(name: str, folders: str) -> Path:
 
 
 def as_asked_for(file: Path, source: str) -> str:
-    """What `make check-source` takes: the name, where it looks for sources; else the file."""
+    """The argument of `make check-source` for a source: its name if the file lies where sources are
+    looked for, else the file."""
     folders = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
     return source if file in files_in([each for each in folders if each]) else str(file)
 
@@ -124,7 +125,7 @@ def _extracted(table: pa.Table) -> list[str]:
 
 
 def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
-    """With the endpoints that were not named: their rows say what to ask for."""
+    """The endpoints in the order to look at them, with those added whose rows are their values."""
     ordered: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -138,9 +139,9 @@ def _upstream_first(source: Source, names: Sequence[str]) -> list[str]:
 
 
 class LookProgress:
-    """How many endpoints have been looked at: a bar on a terminal, else lines for standard error.
+    """Shows how many endpoints have been looked at: a bar on a terminal, else lines.
 
-    :param asked: the source and its address.
+    :param label: the source and its address.
     """
 
     def __init__(self, console: Console, label: str) -> None:

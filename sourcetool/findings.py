@@ -54,7 +54,7 @@ def _zones_and_clocks(source: Source, probe: ProbeResult) -> Iterator[Doubt]:
 
 
 def _remedy(error: HeadraceError) -> str:
-    """What to do about an error: not all are the YAML's."""
+    """The remedy for an error: not all of them lie in the YAML."""
     if isinstance(error, AuthError):
         return "correct auth, or the settings that hold the key or the secret, and look again"
     if isinstance(error, Retryable):
@@ -363,5 +363,5 @@ def _limits(source: Source, probe: ProbeResult) -> Iterator[Doubt]:
 
 
 def rate_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What a response says of the rate limit."""
+    """The headers of a response that are about the rate limit."""
     return {name: text for name, text in headers.items() if any(word in name for word in _RATE)}

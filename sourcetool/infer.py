@@ -44,7 +44,7 @@ _URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
 
 @dataclass
 class Guess:
-    """What the YAML may say.
+    """A guess at an endpoint's YAML, from one page.
 
     :ivar doubts: what a person has to look up.
     :ivar prefix: what parameters begin with (MediaWiki: rc, as its token is called rccontinue).
@@ -64,7 +64,7 @@ class Guess:
 
 
 def guess(body: Any, headers: Mapping[str, str], params: Sequence[tuple[str, str]]) -> Guess:
-    """What a response shows. :raises ValueError: there are no rows in it."""
+    """Guess an endpoint's YAML from a response. :raises ValueError: it has no rows."""
     path, rows = _rows(body)
     inferred = Guess(rows_path=_joined(*path), rows=len(rows), params=dict(params))
     rows = _flat(inferred, rows)
@@ -212,7 +212,7 @@ def _paging(inferred: Guess, body: Any, headers: Mapping[str, str]) -> None:
 
 
 def _why_capped(inferred: Guess, body: Any, headers: Mapping[str, str]) -> str | None:
-    """Why the page looks like the first of several; None if it need not be."""
+    """The reason to take the page for the first of several; None if it need not be."""
     try:
         why = looks_capped(
             inferred.rows,
@@ -309,7 +309,7 @@ def _scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _parameter_of(token: str) -> str:
-    """Which parameter takes a token of that name: Google's ``nextPageToken`` goes to pageToken."""
+    """The parameter that takes a token of that name: ``pageToken`` for ``nextPageToken``."""
     plain = re.sub(r"^next_?", "", token, flags=re.IGNORECASE)
     plain = plain[:1].lower() + plain[1:]
     return plain if plain.lower() in TOKENS else token

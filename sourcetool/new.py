@@ -202,6 +202,6 @@ def _request(proposal: Proposal, inferred: Guess) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str:
-    """As a name: lower case letters, digits and _, starting with a letter."""
+    """A text as a name: lower case letters, digits and _, starting with a letter."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     return name if name[:1].isalpha() else f"api_{name}" if name else ""

@@ -79,7 +79,7 @@ class Proposal:
 
 
 def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> Proposal:
-    """What to send, and to say.
+    """The request to send, and its parts as the YAML has them.
 
     :raises ConfigError: the URL is none, a setting is missing, the body is no JSON object.
     """
@@ -134,7 +134,7 @@ def _parts(url: str) -> Any:
 def _credentials(
     proposal: Proposal, options: RequestOptions, names: SettingNames, env: Mapping[str, str]
 ) -> None:
-    """Those that are named by their settings."""
+    """Put in the credentials that the options name by their settings."""
     if options.key is not None:
         named = f"${{{options.key.setting}}}"
         value = _filled(proposal, named, env)

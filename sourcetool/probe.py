@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class ProbeResult:
-    """What came of one endpoint.
+    """The result of looking at one endpoint: its first pages, and what they show.
 
     :ivar of: the one value of `each`, or of a parent's row, that it was asked for.
     :ivar tables: the rows of each page that has some, as they would land, and those outside the
@@ -64,7 +64,7 @@ class ProbeResult:
 
     @property
     def rows(self) -> int:
-        """How many rows came, as they would land."""
+        """The number of rows that came, as they would land."""
         return sum(table.num_rows for table in self.tables)
 
 
@@ -147,7 +147,7 @@ def is_whole(endpoint: Endpoint, window: Window) -> bool:
 
 
 def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:
-    """How many rows lie after all that the API was asked for."""
+    """The number of rows that lie after the window that the API was asked for."""
     latest = may_come(endpoint.window, window.start, window.end)[1]
     column = pc.cast(table[endpoint.cursor], INSTANT)
     return pc.sum(pc.greater(column, pa.scalar(latest, INSTANT))).as_py() or 0

@@ -132,7 +132,7 @@ def examples(schema: Schema, top: str) -> Examples:
 
 
 def _of_schema(spec: Schema) -> Any:
-    """What a schema itself says of a value: the only one, the first other than the default."""
+    """An example from the schema itself: the only value, or the first other than the default."""
     for each in (spec, *spec.get("anyOf", ())):
         if "const" in each:
             return each["const"]

@@ -64,7 +64,7 @@ def show(console: Console, source: Source, inspections: Sequence[Inspection]) ->
 
 
 def as_json(source: Source, inspections: Sequence[Inspection]) -> dict[str, Any]:
-    """The same for programs."""
+    """The verdict and the details of each endpoint, for programs."""
     order = [*_MARKS]
     worst = min((each.verdict for each in inspections), key=order.index, default="sound")
     return {

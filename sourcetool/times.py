@@ -18,7 +18,7 @@ _TIMES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def written_time(value: str) -> dict[str, Any] | None:
-    """How a parameter's value is written, if it is a time."""
+    """The ``window`` of the YAML by which a parameter's value is written; None if it is no time."""
     return next((form for pattern, form in _TIMES if re.fullmatch(pattern, value)), None)
 
 

@@ -10,7 +10,7 @@ from pipeline.errors import counted
 
 
 def validate(console: Console) -> int:
-    """1 if one does not load; Dagster itself loads the others."""
+    """Load all sources, and print which do not load. :return: 1 if one does not."""
     places = (os.environ.get("HEADRACE_SOURCES") or "sources").split(":")
     loaded = load_all([place for place in places if place], os.environ)
     for source in loaded.sources:

@@ -1,6 +1,7 @@
 """Who may import whom, and how long a file and a function may be: read from the source."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -213,6 +214,19 @@ def test_a_name_says_what_the_thing_holds(layer: str) -> None:
         for name, line in [(file.stem, 0), *_bound_names(tree_of(file))]
         if name.strip("_") in NO_NAMES
     ]
+    assert bad == []
+
+
+@pytest.mark.parametrize("layer", NAMED)
+def test_a_docstring_explains_parameters_that_are_there(layer: str) -> None:
+    bad = []
+    for file in (file for file in files() if module_of(file).split(".")[0] == layer):
+        for node in ast.walk(tree_of(file)):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            named = re.findall(r":(?:param|ivar|cvar) (\w+):", ast.get_docstring(node) or "")
+            own = {name for name, _ in _bound_names(ast.Module([node], []))} if named else set()
+            bad += [f"{file.relative_to(ROOT)}:{node.lineno} {n}" for n in named if n not in own]
     assert bad == []
 
 

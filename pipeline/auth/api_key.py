@@ -41,7 +41,7 @@ class ApiKeyAuth(Auth):
 
 
 class HeaderSigner(httpx.Auth):
-    """The same header in each request; none if its value is empty."""
+    """Signs each request with the same header; none if its value is empty."""
 
     def __init__(self, name: str, value: str) -> None:
         self._name = name

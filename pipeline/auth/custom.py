@@ -25,9 +25,9 @@ class CustomAuth(Auth):
 
     def make(self, context: AuthContext) -> httpx.Auth:
         options = {key: value.get_secret_value() for key, value in self.options.items()}
-        made = self._class()
+        signer = self._class()
         try:
-            return GuardedAuth(made(**options), self.path, self)
+            return GuardedAuth(signer(**options), self.path, self)
         except Exception as error:
             reason = Secrets(self).redacted(str(error), withheld="its message repeats a secret")
             raise ConfigError(

@@ -81,15 +81,15 @@ class LoginAuth(Auth):
         return TokenAuth(grant, self.renew_before_s, context.clock)
 
     def _request(self, refresh: str) -> httpx.Request:
-        sent: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if self.body:
-            sent["json"] = _revealed(self.body)
+            arguments["json"] = _revealed(self.body)
         if self.form:
-            sent["data"] = _revealed(self.form)
+            arguments["data"] = _revealed(self.form)
         if self.params:
             url_params = httpx.URL(self.token_url).params
-            sent["params"] = url_params.merge(_revealed(self.params))
-        return token_request(self.token_url, self._sent_headers, self.method, **sent)
+            arguments["params"] = url_params.merge(_revealed(self.params))
+        return token_request(self.token_url, self._sent_headers, self.method, **arguments)
 
     @property
     def _sent_headers(self) -> dict[str, str]:

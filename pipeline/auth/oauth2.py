@@ -76,10 +76,10 @@ class OAuth2(Auth):
     def _form(self, of_kind: Mapping[str, str]) -> httpx.Request:
         client = {"client_id": self.client_id, "client_secret": self.client_secret}
         basic = self._client_in_header
-        known = {} if basic else {name: value for name, value in client.items() if value}
+        credentials = {} if basic else {name: value for name, value in client.items() if value}
         headers = {"Authorization": f"Basic {basic}"} if basic else {}
         scope = {"scope": self.scope} if self.scope else {}
-        form = {**_revealed(known), **of_kind, **scope, **_revealed(self.params)}
+        form = {**_revealed(credentials), **of_kind, **scope, **_revealed(self.params)}
         return token_request(self.token_url, data=form, headers=headers)
 
 

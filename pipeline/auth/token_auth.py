@@ -1,7 +1,7 @@
 """A token that is fetched, by whatever grant, and the requests that carry it.
 
 The token is fetched once and shared by every request of the run. It is renewed before it runs out,
-and once more when the API answers 401 to it; again if it had run out by then. While one request
+and once more when the API responds with 401; again if it had run out by then. While one request
 fetches the token, the others wait: so the wait has a bound (``pipeline.http.transport``), and so
 has the length of the response, here. If no token can be had, all that waited fail: a request for
 each of them would take many times as long.
@@ -71,7 +71,7 @@ class TokenGrant:
     ) -> "AccessToken":
         """The token in a response of the endpoint.
 
-        :param given: the tokens that came before in this run.
+        :param request_secrets: the tokens that came before in this run.
         :raises AuthError: it has none.
         :raises ApiUnavailable: the endpoint is ill (5xx, 429).
         """
@@ -112,11 +112,11 @@ class AccessToken:
 
 
 def token_request(
-    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **sent: Any
+    url: str, headers: Mapping[str, str] | None = None, method: str = "POST", **content: Any
 ) -> httpx.Request:
     """A request that asks for JSON: some endpoints send a form if they are not told (GitHub's)."""
     return httpx.Request(
-        method, url, headers={"Accept": "application/json", **(headers or {})}, **sent
+        method, url, headers={"Accept": "application/json", **(headers or {})}, **content
     )
 
 

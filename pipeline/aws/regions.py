@@ -40,7 +40,7 @@ def check_region(name: str) -> str:
 
 
 def global_region(of: str) -> str:
-    """Where global services are asked, by a region of the same partition: ``us-east-1``."""
+    """The region to call global services in, by a region of the same partition: ``us-east-1``."""
     for each in _partitions():
         if of in each["regions"]:
             return str(each["outputs"]["implicitGlobalRegion"])
@@ -65,5 +65,5 @@ def is_global(service: str) -> bool:
 
 def service_is_in(service: str, region: str) -> bool:
     """Whether botocore's list of endpoints has a service in a region; True where it has no list."""
-    known = _resolver().get_available_endpoints(service, partition_of(region))
-    return not known or region in known
+    regions = _resolver().get_available_endpoints(service, partition_of(region))
+    return not regions or region in regions

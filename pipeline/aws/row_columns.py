@@ -34,7 +34,7 @@ _TAG = re.compile(r"<[^>]+>")
 
 @dataclass(frozen=True)
 class RowShape:
-    """Where the rows of a response are, and what they look like.
+    """The rows of a response: where they are, and their columns.
 
     :ivar path: as in the YAML: ``Reservations.*.Instances``.
     :ivar form: ``list``, ``object`` or ``scalars``, as the YAML's ``as``.
@@ -110,11 +110,11 @@ def _below(operation: AwsOperation, shape: Any, part: str, above: str) -> Any:
         )
     members = shape.members if shape is not None and shape.type_name == "structure" else {}
     if part not in members:
-        known = ", ".join(f"`{name}`" for name in members) or "none"
+        names = ", ".join(f"`{name}`" for name in members) or "none"
         raise ConfigError(
             f"`rows` of `{operation.name}`: there is no `{part}`"
             + (f" in `{above}`" if above else " in the response")
-            + f": expected one of {known}"
+            + f": expected one of {names}"
         )
     return members[part]
 
@@ -130,9 +130,9 @@ def columns_of(shape: Any) -> dict[str, dict[str, Any]]:
     return columns
 
 
-def _column_name(name: str, taken: dict[str, Any]) -> str:
+def _column_name(name: str, columns: dict[str, Any]) -> str:
     plain = re.sub(r"\W", "_", xform_name(name))
-    return f"aws_{plain}" if plain in taken or plain in _OURS else plain
+    return f"aws_{plain}" if plain in columns or plain in _OURS else plain
 
 
 def _type(shape: Any, depth: int = 0, above: tuple[str, ...] = ()) -> str:

@@ -213,7 +213,7 @@ def _listed(value: Any) -> tuple[str, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (str(value),)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3)
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=3)
     quoted = [f"`{each}`" for each in near]
     return f" (the nearest are {', '.join(quoted)})" if quoted else ""

@@ -34,7 +34,7 @@ _UNQUOTED: Final = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
 
 @dataclass(frozen=True)
 class ServiceEndpoint:
-    """Where a service is in a region, and what its signatures name.
+    """The endpoint of a service in a region: its URL, and the names that signatures have.
 
     :ivar url: without a path.
     """
@@ -96,21 +96,21 @@ def written(operation: AwsOperation, params: Mapping[str, Any], endpoint_url: st
     """
     members = _fitted(operation, params)
     try:
-        made = _serializer(operation.protocol).serialize_to_request(members, operation.model)
+        request = _serializer(operation.protocol).serialize_to_request(members, operation.model)
     except (BotoCoreError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(
             f"the parameters of `{operation.name}` do not fit it ({error}): check `params`"
         ) from None
-    url = endpoint_url + str(made["url_path"])
-    if query := made.get("query_string"):
+    url = endpoint_url + str(request["url_path"])
+    if query := request.get("query_string"):
         text = query if isinstance(query, str) else urlencode(query, doseq=True)
         url += ("&" if "?" in url else "?") + text
-    headers = {str(name): str(value) for name, value in made["headers"].items()}
-    body = made["body"]
+    headers = {str(name): str(value) for name, value in request["headers"].items()}
+    body = request["body"]
     if isinstance(body, Mapping):
         body = urlencode(body, doseq=True)
     content = body.encode() if isinstance(body, str) else bytes(body or b"")
-    return WireRequest(str(made["method"]), url, headers, content)
+    return WireRequest(str(request["method"]), url, headers, content)
 
 
 def _fitted(operation: AwsOperation, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,12 +137,12 @@ class AwsEndpoint(Model):
             raise ValueError(str(error)) from None
         if self.global_ and self.home:
             raise ValueError("`global` is once an account, and `home` once in all: keep one")
-        known = operation.model.input_shape.members if operation.model.input_shape else {}
-        unknown = next((name for name in self.params if name not in known), None)
+        parameters = operation.model.input_shape.members if operation.model.input_shape else {}
+        unknown = next((name for name in self.params if name not in parameters), None)
         if unknown is not None:
             raise ValueError(
                 f"`params` has `{unknown}`, which `{self.operation}` has not: expected some of "
-                f"{', '.join(known) or 'none'}"
+                f"{', '.join(parameters) or 'none'}"
             )
         missing = (
             operation.model.input_shape.required_members if operation.model.input_shape else []

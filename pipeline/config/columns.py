@@ -62,7 +62,7 @@ def meets(row: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
 
     :raises ContractBroken: a value can't be compared with that of the condition.
     """
-    return all(_holds(member(row, path), wanted, path) for path, wanted in conditions.items())
+    return all(_holds(member(row, path), condition, path) for path, condition in conditions.items())
 
 
 def member(row: Mapping[str, Any], path: str) -> Any:
@@ -75,10 +75,10 @@ def member(row: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _holds(value: Any, wanted: Any, path: str) -> bool:
-    if not isinstance(wanted, Mapping):
-        return _same(value, wanted)
-    for name, other in wanted.items():
+def _holds(value: Any, condition: Any, path: str) -> bool:
+    if not isinstance(condition, Mapping):
+        return _same(value, condition)
+    for name, other in condition.items():
         if name == "in":
             holds = any(_same(value, choice) for choice in other)
         elif name == "not":
@@ -90,25 +90,25 @@ def _holds(value: Any, wanted: Any, path: str) -> bool:
     return True
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(value, bool) or isinstance(wanted, bool):
-        return value is wanted
-    return bool(_alike(value, wanted) == wanted)
+def _same(value: Any, expected: Any) -> bool:
+    if isinstance(value, bool) or isinstance(expected, bool):
+        return value is expected
+    return bool(_alike(value, expected) == expected)
 
 
-def _ordered(name: str, value: Any, wanted: Any, path: str) -> bool:
+def _ordered(name: str, value: Any, bound: Any, path: str) -> bool:
     try:
-        return bool(_ORDER[name](_alike(value, wanted), wanted))
+        return bool(_ORDER[name](_alike(value, bound), bound))
     except TypeError:
         raise ContractBroken(
-            f"`where` compares `{path}` = {value!r} with {wanted!r} by `{name}`, expected two "
+            f"`where` compares `{path}` = {value!r} with {bound!r} by `{name}`, expected two "
             "numbers or two texts. Check: 1. the type of the column; 2. quotes in `where`"
         ) from None
 
 
-def _alike(value: Any, wanted: Any) -> Any:
+def _alike(value: Any, other: Any) -> Any:
     """A time is compared with a text as ISO 8601."""
-    if isinstance(value, datetime | date) and isinstance(wanted, str):
+    if isinstance(value, datetime | date) and isinstance(other, str):
         return value.isoformat()
     return value
 

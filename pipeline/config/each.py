@@ -88,8 +88,8 @@ class EachList(Model):
 
 def _product_in_schema(schema: dict[str, Any]) -> None:
     """Named lists stand beside the other keys."""
-    named = schema["properties"].pop("lists")
-    (schema["additionalProperties"],) = named["patternProperties"].values()
+    lists = schema["properties"].pop("lists")
+    (schema["additionalProperties"],) = lists["patternProperties"].values()
 
 
 class EachConfig(EachList):
@@ -120,13 +120,13 @@ class EachConfig(EachList):
         """Mappings by other names than the keys' are the lists of a product."""
         if not isinstance(data, Mapping):
             return data
-        named = {
+        lists = {
             name: part
             for name, part in data.items()
             if name not in cls.model_fields and isinstance(part, Mapping | EachList)
         }
-        rest = {name: part for name, part in data.items() if name not in named}
-        return {**rest, "lists": {**rest.get("lists", {}), **named}} if named else data
+        rest = {name: part for name, part in data.items() if name not in lists}
+        return {**rest, "lists": {**rest.get("lists", {}), **lists}} if lists else data
 
     @property
     def found_in_run(self) -> bool:
@@ -208,17 +208,17 @@ def lists_of(endpoint: "Endpoint") -> tuple[ValueList, ...]:
         return (ValueList("parent", None, parents.endpoint, parents.column),)
     if each is None:
         return ()
-    named = {f"each.{name}": part for name, part in each.lists.items()} or {"each": each}
+    by_prefix = {f"each.{name}": part for name, part in each.lists.items()} or {"each": each}
     return tuple(
         ValueList(prefix, part.values, part.endpoint, part.column or "", part.where)
-        for prefix, part in named.items()
+        for prefix, part in by_prefix.items()
     )
 
 
 def used_columns(endpoint: "Endpoint", prefix: str) -> tuple[str, ...]:
     """The other columns of a list's rows that the request or the rows' columns take."""
-    named = [*(endpoint.placeholders or ()), *endpoint.value_columns.values()]
-    columns = (name.removeprefix(f"{prefix}.") for name in named if name.startswith(f"{prefix}."))
+    names = [*(endpoint.placeholders or ()), *endpoint.value_columns.values()]
+    columns = (name.removeprefix(f"{prefix}.") for name in names if name.startswith(f"{prefix}."))
     whole = {of.prefix for of in lists_of(endpoint)}
     return tuple(sorted({name for name in columns if f"{prefix}.{name}" not in whole}))
 
@@ -275,9 +275,9 @@ _OF_LISTS = re.compile(r"(?:each|parent)(?:\.[\w.]+)?")
 def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
     """Each list is in the request, and each placeholder and column has its list."""
     lists = [value_list.prefix for value_list in lists_of(endpoint)]
-    wanted = {f"{{{n}}}": n for n in endpoint.placeholders or () if _OF_LISTS.fullmatch(n)}
-    wanted |= {f"`from: {n}` of `{c}`": n for c, n in endpoint.value_columns.items()}
-    for spelling, name in wanted.items():
+    names = {f"{{{n}}}": n for n in endpoint.placeholders or () if _OF_LISTS.fullmatch(n)}
+    names |= {f"`from: {n}` of `{c}`": n for c, n in endpoint.value_columns.items()}
+    for spelling, name in names.items():
         if any(name == prefix or name.startswith(f"{prefix}.") for prefix in lists):
             continue
         top = name.partition(".")[0]
@@ -287,9 +287,9 @@ def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
             example = "`each: {values: […]}`" if top == "each" else "them"
             yield f"{place} {spelling}, but the endpoint has no `{owner}`: add {example}"
         else:
-            known = ", ".join(f"{{{prefix}}}" for prefix in lists)
-            yield f"{place} {spelling}, and no list of `each` has that name: expected {known}"
-    used = endpoint.placeholders or frozenset()
+            expected = ", ".join(f"{{{prefix}}}" for prefix in lists)
+            yield f"{place} {spelling}, and no list of `each` has that name: expected {expected}"
+    placeholders = endpoint.placeholders or frozenset()
     for value_list in lists_of(endpoint):
         prefix = value_list.prefix
         alone = value_list.values is not None
@@ -300,7 +300,7 @@ def _placeholders_have_lists(endpoint: "Endpoint") -> Iterator[str]:
                 f"of `{prefix}` are written down: write {{{prefix}}}"
             )
         if endpoint.each and not any(
-            name == prefix or name.startswith(f"{prefix}.") for name in used
+            name == prefix or name.startswith(f"{prefix}.") for name in placeholders
         ):
             yield (
                 f"`{prefix}` requests the same for every value, since the request has no "

@@ -286,8 +286,8 @@ class Endpoint(Model):
         of = self.parents or self.each
         name = "parent" if self.parents else "each"
         of_list = {of.column_here: name} if of and of.column_here else {}
-        named = {n: c.from_ for n, c in self.columns.items() if c.from_ and c.of_value}
-        return of_list | named
+        declared = {n: c.from_ for n, c in self.columns.items() if c.from_ and c.of_value}
+        return of_list | declared
 
     @cached_property
     def context_columns(self) -> tuple[str, ...]:
@@ -322,7 +322,7 @@ class Endpoint(Model):
 
     @cached_property
     def row_selection(self) -> RowSelection:
-        """Where the rows of a body are, and in which form."""
+        """The selection of rows in a body: where they are, and in which form."""
         query = self.rows.removeprefix(JMESPATH) if self.rows.startswith(JMESPATH) else None
         outer = {n: c.response_path for n, c in self.columns.items() if c.is_outer}
         return RowSelection(
@@ -457,8 +457,8 @@ class Endpoint(Model):
                 )
 
     def _placeholders_fit(self, request: HttpTemplate) -> Iterator[str]:
-        used = self.placeholders or frozenset()
-        has_window = bool({"start", "end"} & used) or self.feed or self.bookmark is not None
+        placeholders = self.placeholders or frozenset()
+        has_window = bool({"start", "end"} & placeholders) or self.feed or self.bookmark is not None
         if self.incremental and not has_window:
             yield (
                 "an endpoint with a cursor needs the window in its request: put {start} and {end} "

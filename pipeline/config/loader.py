@@ -114,7 +114,7 @@ def _of_kind(place: _Schema, data: Any) -> _Schema:
 
 
 def _into(place: _Schema, part: str, models: _Schema) -> Iterator[_Schema]:
-    """Where one part of a path leads from a place."""
+    """The schemas that one part of a path leads to from a place."""
     tags = place.get("discriminator", {}).get("mapping", {})
     if part in tags:
         yield {"$ref": tags[part]}
@@ -148,7 +148,7 @@ def load_source(file: Path | str, env: Mapping[str, str] | None = None) -> Sourc
 
 
 def source_of_text(file: str, text: str, settings: Mapping[str, str]) -> Source:
-    """One source from YAML that is at hand.
+    """Load one source from a YAML text.
 
     :param file: where it stands, for messages.
     :raises ConfigError: as ``load_source``.
@@ -190,24 +190,24 @@ def _source_of(data: dict[str, Any], missing: "_Missing") -> Source:
 def _lines_of(file: str, sentences: Sequence[str]) -> str:
     """The first mistakes of a file, one a line, and how many more there are."""
     more = len(sentences) - _MOST_MISTAKES
-    shown = [
+    lines = [
         *sentences[:_MOST_MISTAKES],
         *([f"{file}: and {more} more mistakes"] if more > 0 else []),
     ]
-    return "\n".join(shown)
+    return "\n".join(lines)
 
 
 def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
     """The values of settings that requests carry: they are secrets, unless others show them."""
     names = {
         name
-        for path, named in lines.variables.items()
+        for path, variables in lines.variables.items()
         if path[0] == "headers" or "request" in path
-        for name in named
+        for name in variables
     }
-    shown = [source.base_url, source.source, *source.endpoints]
+    public = [source.base_url, source.source, *source.endpoints]
     values = {value for name in names if len(value := env.get(name, "")) >= _SECRET_CHARS}
-    return sorted(value for value in values if not any(value in text for text in shown))
+    return sorted(value for value in values if not any(value in text for text in public))
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,9 @@ def _for_credentials(lines: Lines, env: Mapping[str, str]) -> list[str]:
     """The variables that may hold what the API knows the user by, for a sentence."""
     names = dict.fromkeys(
         name
-        for path, named in lines.variables.items()
+        for path, variables in lines.variables.items()
         if path[0] in ("auth", "headers") and path[-1] != "token_url"
-        for name in named
+        for name in variables
     )
     return [name if env.get(name) else f"{name} (not set)" for name in names]
 
@@ -391,25 +391,25 @@ def _sentence(
     if error["type"] == "string_pattern_mismatch":
         message = _PATTERNS.get(error["ctx"]["pattern"], message)
     sentence = f"{where}: {message[:1].lower()}{message[1:]}"
-    offered = " ".join(str(text) for name, text in context.items() if name.startswith("expected"))
-    return f"{file}:{line}: {_without_settings(sentence, filled, offered)}"
+    expected = " ".join(str(text) for name, text in context.items() if name.startswith("expected"))
+    return f"{file}:{line}: {_without_settings(sentence, filled, expected)}"
 
 
-def _without_settings(sentence: str, filled: Mapping[str, str], offered: str) -> str:
+def _without_settings(sentence: str, filled: Mapping[str, str], expected: str) -> str:
     """The YAML's own words for what came from settings, whole or in part.
 
-    :param offered: what the sentence says is right, which stays.
+    :param expected: what the sentence says is right, which stays.
     """
     for value in sorted(filled, key=len, reverse=True):
         for form in (value, repr(value)[1:-1]):
             sentence = sentence.replace(form, filled[value])
 
-    def named(word: re.Match[str]) -> str:
-        if word[0] in offered:
+    def unfilled(word: re.Match[str]) -> str:
+        if word[0] in expected:
             return word[0]
         return next((filled[value] for value in filled if word[0] in value), word[0])
 
-    return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", named, sentence)
+    return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", unfilled, sentence)
 
 
 _SECRET_CHARS = 6

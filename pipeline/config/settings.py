@@ -47,7 +47,7 @@ class Settings:
     :ivar lake: ``s3://bucket/prefix`` (``HEADRACE_LAKE``).
     :ivar sources: YAML files and folders of them (``HEADRACE_SOURCES``, ``:``-separated).
     :ivar budget: where budgets are shared (``HEADRACE_BUDGET``); None = a folder on this machine.
-    :ivar cache: the folder of cached answers (``HEADRACE_CACHE``); None = the process's memory.
+    :ivar cache: the folder of cached responses (``HEADRACE_CACHE``); None = the process's memory.
     :ivar executor: ``module:attribute`` (``HEADRACE_EXECUTOR``); None = the project's own.
     :ivar executor_config: a YAML file (``HEADRACE_EXECUTOR_CONFIG``).
     :ivar alert_url: a webhook that is told of failures (``HEADRACE_ALERT_URL``); None = nobody is.

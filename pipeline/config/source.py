@@ -80,7 +80,7 @@ class Schedule(Model):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a source is defined.
+    """The file and the lines that a source is defined in.
 
     :ivar lines: the line of each endpoint, from 1.
     """
@@ -377,7 +377,7 @@ class Source(Model):
         )
         if self.hash_salt is not None and self.endpoints[endpoint].hash:
             text += f"|{self.hash_salt.get_secret_value()}"
-        named = sorted((name.lower(), value) for name, value in self.headers.items())
-        if sent := [pair for pair in named if pair[0] not in _CREDENTIALS]:
-            text += f"|{json.dumps(sent)}"
+        headers = sorted((name.lower(), value) for name, value in self.headers.items())
+        if plain := [pair for pair in headers if pair[0] not in _CREDENTIALS]:
+            text += f"|{json.dumps(plain)}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]

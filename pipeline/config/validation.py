@@ -51,12 +51,12 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
             "`window: {start: none, end: none}` and name the cursor, or leave `sort` out"
         )
     if isinstance(endpoint.request, HttpTemplate):
-        used = endpoint.placeholders or frozenset()
+        placeholders = endpoint.placeholders or frozenset()
         yield from _placeholders_are_known(endpoint.request)
         yield from _quotes_are_known(endpoint, endpoint.request)
         yield from _token_has_its_parameters(endpoint.request)
-        yield from _placeholders_are_filled(endpoint, used)
-        yield from _window_is_requested(endpoint, used)
+        yield from _placeholders_are_filled(endpoint, placeholders)
+        yield from _window_is_requested(endpoint, placeholders)
 
 
 def _rows_have_their_form(endpoint: "Endpoint") -> Iterator[str]:
@@ -281,8 +281,8 @@ def _placeholders_are_known(request: HttpTemplate) -> Iterator[str]:
                         "time before it in days, hours or minutes: {now-7d}, {now-12h}, {now-30m}"
                     )
             if alone and not PLACEHOLDER.fullmatch(str(value)):
-                known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
-                yield f"`{name}` is `{value}`, which is no placeholder: expected one of {known}"
+                expected = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                yield f"`{name}` is `{value}`, which is no placeholder: expected one of {expected}"
 
 
 def _quotes_are_known(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
@@ -311,9 +311,11 @@ def _token_has_its_parameters(request: HttpTemplate) -> Iterator[str]:
         yield (f"`with_token` leaves the token itself out: name its parameter too, `{of_token[0]}`")
 
 
-def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
-    for name in sorted(used - endpoint.paging.fills):
-        fitting = [(len(kind.fills), known) for known, kind in PAGINATION if name in kind.fills]
+def _placeholders_are_filled(endpoint: "Endpoint", placeholders: frozenset[str]) -> Iterator[str]:
+    for name in sorted(placeholders - endpoint.paging.fills):
+        fitting = [
+            (len(kind.fills), kind_name) for kind_name, kind in PAGINATION if name in kind.fills
+        ]
         if fitting:  # the kind that is about it: it fills the fewest others
             yield (
                 f"the request has {{{name}}}, which paging of kind `{endpoint.paging.kind}` never "
@@ -321,25 +323,30 @@ def _placeholders_are_filled(endpoint: "Endpoint", used: frozenset[str]) -> Iter
             )
 
 
-def _window_is_requested(endpoint: "Endpoint", used: frozenset[str]) -> Iterator[str]:
+def _window_is_requested(endpoint: "Endpoint", placeholders: frozenset[str]) -> Iterator[str]:
     open_end = endpoint.window.end == "none"
     if endpoint.feed and endpoint.sweep:
         yield "a feed forgets its old rows: a sweep would take them for deleted: leave `sweep` out"
     if endpoint.window.start == "none":
-        if "start" in used:
+        if "start" in placeholders:
             yield "the request has {start}, but `window.start` is none: take one of them out"
         if endpoint.paging.window_parts > 1 or endpoint.window.max_s is not None:
             yield "without a lower bound (`window.start: none`) a window can't be read in slices"
-    if "end" in used and open_end:
+    if "end" in placeholders and open_end:
         yield "the request has {end}, but `window.end` is none: take one of them out"
     if not endpoint.incremental:
-        if {"start", "end"} & used:
+        if {"start", "end"} & placeholders:
             yield (
                 "the request has {start} or {end}, but the endpoint has no cursor: name the column "
                 "that moves when a row changes, as `cursor`"
             )
         return
-    if "start" in used and "end" not in used and not open_end and endpoint.bookmark is None:
+    if (
+        "start" in placeholders
+        and "end" not in placeholders
+        and not open_end
+        and endpoint.bookmark is None
+    ):
         yield (
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
             "`window: {end: none}` if the API has none (rows after the window are dropped then)"

@@ -304,8 +304,8 @@ def _forms(value: object, declared: DeclaredType, conversions: ConversionCounts)
         conversions.naive_columns |= tried.naive_columns
         return int(str(instant))
     fitting = _time_that_fits(value, declared).split(",")[0].split(" ")[0]
-    known = [text for text, _ in declared.members]
-    remedy = f"[{', '.join([*known, fitting])}]" if fitting.startswith("timestamp") else "string"
+    forms = [text for text, _ in declared.members]
+    remedy = f"[{', '.join([*forms, fitting])}]" if fitting.startswith("timestamp") else "string"
     raise CellRefused(value, "expected one of these forms", remedy)
 
 

@@ -30,9 +30,11 @@ def table_of_rows(
     for column in shape.columns:
         columns[column.name] = declared_column(rows, column, conversions, label)
     for name, member in shape.inferred_members(set().union(*rows)).items():
-        known = inferred.known(name)
+        type_so_far = inferred.known(name)
         excluded = shape.nested_exclusions.get(member, ())
-        columns[name] = _inferred_column(rows, name, member, excluded, known, conversions, label)
+        columns[name] = _inferred_column(
+            rows, name, member, excluded, type_so_far, conversions, label
+        )
     return table_of(columns, shape, len(rows))
 
 
@@ -62,7 +64,7 @@ def _inferred_column(
     name: str,
     member: str,
     excluded: Collection[Path],
-    known: pa.DataType,
+    type_so_far: pa.DataType,
     conversions: ConversionCounts,
     label: str,
 ) -> pa.Array:
@@ -70,7 +72,7 @@ def _inferred_column(
     conversions.column = name
     values = [pruned(row.get(member), excluded) if excluded else row.get(member) for row in rows]
     ids = [row.get("id") for row in rows]
-    check_joins(values, ids, known, name, label)
+    check_joins(values, ids, type_so_far, name, label)
     of: pa.DataType = pa.null()
     for value in values:
         of = inferred_columns.join(of, inferred_columns.type_of(value))

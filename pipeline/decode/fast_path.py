@@ -113,10 +113,10 @@ def separable(shape: Shape) -> tuple[Column, ...]:
     parents: set[tuple[str, ...]] = set()
     for column in shape.columns:
         above = {column.path[:n] for n in range(1, len(column.path))}
-        taken = column.path in ends | parents or above & ends
+        overlaps = column.path in ends | parents or above & ends
         numbered = any(step.isdecimal() for step in column.path[1:])  # an item of a list, maybe
         odd = numbered or column.type.holds_json or column.type.has_forms
-        if not taken and not odd:
+        if not overlaps and not odd:
             columns.append(column)
             ends.add(column.path)
             parents |= above

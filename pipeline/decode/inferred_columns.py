@@ -165,8 +165,10 @@ def adapt(array: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_struct(array.type) and pa.types.is_struct(target):
         have = members(array.type)
         children = [
-            adapt(array.field(name), wanted) if name in have else pa.nulls(len(array), wanted)
-            for name, wanted in members(target).items()
+            adapt(array.field(name), member_type)
+            if name in have
+            else pa.nulls(len(array), member_type)
+            for name, member_type in members(target).items()
         ]
         return struct_array(array, children, target)
     if array.type == pa.int64() and target == pa.float64():
@@ -262,7 +264,7 @@ class InferredColumns:
 
 
 def check_joins(
-    values: Sequence[object], ids: Sequence[object], known: pa.DataType, name: str, label: str
+    values: Sequence[object], ids: Sequence[object], type_so_far: pa.DataType, name: str, label: str
 ) -> None:
     """Check that the type of each value joins to the known one.
 
@@ -270,16 +272,16 @@ def check_joins(
     """
     for row, value in enumerate(values):
         try:
-            known = join(known, type_of(value))
+            type_so_far = join(type_so_far, type_of(value))
         except TypeConflict as conflict:
             raise _changed(conflict, name, row, value, ids[row], label) from None
 
 
-def _check_column_joins(table: pa.Table, name: str, known: pa.DataType, label: str) -> None:
+def _check_column_joins(table: pa.Table, name: str, type_so_far: pa.DataType, label: str) -> None:
     """As ``check_joins``, for a column of a table."""
     values = table.column(name).to_pylist()
     ids = table.column("id").to_pylist() if "id" in table.column_names else [None] * len(values)
-    check_joins(values, ids, known, name, label)
+    check_joins(values, ids, type_so_far, name, label)
 
 
 def _check_frozen(

@@ -215,36 +215,38 @@ class JsonDecoder(Decoder):
             version = self.inferred.version
             if self._plan is None or self._plan_version != version:
                 types = self.inferred.settled().items()
-                known = {name: of for name, of in types if inferred_columns.inferable(of)}
+                inferable = {name: of for name, of in types if inferred_columns.inferable(of)}
                 if self.shape.snake_case:  # members have other names, and are learned by reading
-                    known = {}
-                self._plan = fast_path.plan(self.shape, self._separable, known, self._extra_types)
+                    inferable = {}
+                self._plan = fast_path.plan(
+                    self.shape, self._separable, inferable, self._extra_types
+                )
                 self._plan_version = version
             return self._plan
 
     def _learn(self, value: object, odd: Collection[str]) -> None:
         """Prepare the fast way for pages like one that took the exact way: for speed only."""
         types = {name: _SCALARS.get(type(extra)) for name, extra in self._extras(value).items()}
-        known = {name: of for name, of in types.items() if of is not None}
+        settled = {name: of for name, of in types.items() if of is not None}
         with self._lock:
-            self._extra_types = self._extra_types | known
+            self._extra_types = self._extra_types | settled
             self._separable = tuple(c for c in self._separable if c.name not in odd)
             self._plan = None
 
     def _extras(self, value: object) -> dict[str, object]:
         return {name: extra_in(value, path) for name, path in self.shape.extras.items()}
 
-    def _read_bytes(self, bodies: Sequence[Body], known: pa.DataType) -> pa.Array:
+    def _read_bytes(self, bodies: Sequence[Body], type_so_far: pa.DataType) -> pa.Array:
         """The bodies as pyarrow reads them; an error at values that don't fit or can't be inferred.
 
         New members are learned from one body alone.
         """
         shape, raw = self.shape, self._raw
         if not shape.infer:
-            return fast_path.read_bytes(bodies, known, "ignore")
+            return fast_path.read_bytes(bodies, type_so_far, "ignore")
         if raw is not None:
             try:
-                return fast_path.read_bytes(bodies, self._expected(raw, known), "error")
+                return fast_path.read_bytes(bodies, self._expected(raw, type_so_far), "error")
             except pa.ArrowException:
                 pass  # something new
         if len(bodies) > 1:
@@ -254,17 +256,17 @@ class JsonDecoder(Decoder):
             body, max_depth=shape.max_depth, max_columns=shape.max_columns
         ):
             raise fast_path.NotFastReadable("too deep or too wide to infer")
-        read = fast_path.read_bytes(bodies, known, "infer")
+        read = fast_path.read_bytes(bodies, type_so_far, "infer")
         if inferred_columns.guessed_time(read.type):
             read = fast_path.read_bytes(bodies, inferred_columns.as_text(read.type), "error")
         self._raw = fast_path.remember(raw, read.type, shape.max_columns)
         return read
 
-    def _expected(self, raw: pa.DataType, known: pa.DataType) -> pa.DataType:
+    def _expected(self, raw: pa.DataType, type_so_far: pa.DataType) -> pa.DataType:
         """The type of a body like those so far; made anew when one of the two is another."""
         overlaid = self._overlaid
-        if overlaid is None or overlaid[0] is not raw or overlaid[1] is not known:
-            self._overlaid = overlaid = (raw, known, fast_path.overlay(raw, known))
+        if overlaid is None or overlaid[0] is not raw or overlaid[1] is not type_so_far:
+            self._overlaid = overlaid = (raw, type_so_far, fast_path.overlay(raw, type_so_far))
         return overlaid[2]
 
     def _exact(

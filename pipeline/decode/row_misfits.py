@@ -43,8 +43,8 @@ class RowsMisfit(Exception):
             "the request",
             f"`rows`, the path to the rows, in the YAML of {label.split('/')[0]}",
         ]
-        known = [check.replace("{below}", below) for check in self.checks]
-        checks = [*general, *known] if words else [*known, *general]
+        own = [check.replace("{below}", below) for check in self.checks]
+        checks = [*general, *own] if words else [*own, *general]
         word = next((word for word in _ERRORS if word in words), None)
         if word is not None:
             checks.append(f"errors_at: {word}, if only an error has it")

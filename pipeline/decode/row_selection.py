@@ -38,7 +38,7 @@ _Trail = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class RowSelection:
-    """Where the rows of a body are, and in which form.
+    """The place of the rows in a body, and their form.
 
     :ivar path: to the rows; () = the body itself. :ivar jmespath: an expression in place of it.
     :ivar form: one of ``FORMS``.

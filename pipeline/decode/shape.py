@@ -195,8 +195,8 @@ def remedy_for(column: Column, remedy: str) -> tuple[str, str]:
     """The types of a remedy that the column may have, and what to do where there are none."""
     if column.only is None or not remedy:
         return remedy, ""
-    offered = re.split(r", (?:or )?| or ", remedy) if not remedy.startswith("[") else [remedy]
-    allowed = [text for text in offered if text.startswith(column.only)]
+    types = re.split(r", (?:or )?| or ", remedy) if not remedy.startswith("[") else [remedy]
+    allowed = [text for text in types if text.startswith(column.only)]
     if allowed:
         return " or ".join(allowed), ""
     if not column.only:

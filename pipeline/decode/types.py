@@ -332,6 +332,6 @@ class _Parser:
 
 def _not_a_type(word: str) -> str:
     low = word.lower()
-    meant = _SYNONYMS.get(low) or "".join(difflib.get_close_matches(low, _SCALARS, 1))
-    remedy = f": did you mean {meant}?" if meant else ""
+    nearest = _SYNONYMS.get(low) or "".join(difflib.get_close_matches(low, _SCALARS, 1))
+    remedy = f": did you mean {nearest}?" if nearest else ""
     return (f"{word!r} is not a type" if word else "a type is missing") + remedy

@@ -214,8 +214,8 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
     """
 
     def part(match: re.Match[str]) -> str:
-        known = all(values.get(name) is not None for name in placeholders_in(match[1]))
-        return match[1] if known else ""
+        has_values = all(values.get(name) is not None for name in placeholders_in(match[1]))
+        return match[1] if has_values else ""
 
     text = OPTIONAL.sub(part, template)
     if text != template and not text.strip():

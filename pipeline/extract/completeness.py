@@ -37,10 +37,10 @@ _NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
 _MOST_IDLE: Final = 200
 _MOST_IDLE_NAMED: Final = 10_000
-"""Pages in a row without a new row, by number and by name. Some APIs send many empty pages, each
+"""Consecutive pages without a new row, by number and by name. Some APIs send many empty pages, each
 with a new token; a token that comes again goes round in a circle, and is noticed at once."""
 _MOST_EMPTY: Final = 20
-"""Numbered pages in a row that are empty: the total that they are planned by is too high."""
+"""Consecutive numbered pages that are empty: the total that they are planned by is too high."""
 
 
 class ProofBasis(StrEnum):
@@ -78,7 +78,7 @@ class Coverage:
 
     :ivar covered: every row there throughout with a key up to this one has been read.
     :ivar ended: a page reached to the end of the rows.
-    :ivar confirmations: so many pages in a row say that there is no more: a page that is short,
+    :ivar confirmations: so many consecutive pages say that there is no more: a page that is short,
         also beside those before it, since an API may cap its pages; then each that brings nothing.
     :ivar most_rows: of a page.
     """
@@ -147,7 +147,7 @@ class Coverage:
 
 
 def earlier_request(request: PageRequest, attempt: int, first_offset: int) -> PageRequest:
-    """Where keys can't be sought: the same page from further back, twice as far each time."""
+    """The request for the page from further back, twice as far each time; no key can be sought."""
     distance = max(1, request.limit // 2) << attempt
     return replace(request, offset=max(first_offset, (request.offset or 0) - distance))
 
@@ -331,8 +331,8 @@ def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
     """
     if previous is None or goes_back(previous.info, page.request):
         return False
-    rows, named = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
-    if rows == 0 or rows != previous.table.num_rows or (rows == 1 and named):
+    rows, by_token = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
+    if rows == 0 or rows != previous.table.num_rows or (rows == 1 and by_token):
         return False
     return bool(_rows_of(page).equals(_rows_of(previous)))
 

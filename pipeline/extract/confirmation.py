@@ -49,15 +49,17 @@ class ConfirmationLimits:
     :ivar shared_row_attempts: retries of an empty page that should begin with the last row that
         came: that row is deleted, or the API is away.
     :ivar empty_pages_in_gap: empty pages that show that a gap has no rows.
-    :ivar cursor_page_retries: retries of a page by cursor, until two responses in a row are alike.
-    :ivar one_row_page_attempts: how often in a row rows that move may look like an API that gives
-        one row a page.
+    :ivar cursor_page_retries: retries of a page by cursor, until two consecutive responses are
+        alike.
+    :ivar one_row_page_attempts: how many consecutive times rows that move may look like an API that
+        gives one row a page.
     :ivar end: confirmations that take the place of a count at the end.
-    :ivar unchanged_pages: pages in a row with the same keys: the API ignores the paging parameter.
+    :ivar unchanged_pages: consecutive pages with the same keys: the API ignores the paging
+        parameter.
     :ivar end_wait_s: seconds between an empty page that suggests the end and its confirmation; up
         to half as much is added by chance.
     :ivar passes: passes over all pages, until the rows and the count agree.
-    :ivar growing_passes: passes in a row in which rows came: another one would agree no better.
+    :ivar growing_passes: consecutive passes in which rows came: another one would agree no better.
     """
 
     broken_page_retries: int = 2
@@ -114,9 +116,9 @@ class KeySeeker:
     async def page(self, request: PageRequest) -> ParsedPage:
         """A page by key. An empty page is believed if the API counts no row there either.
 
-        While the API counts rows there, the page is requested again: a sick API sends empty pages
-        in a row. A count that ignores the filter is never 0: then so many empty pages are believed
-        without it.
+        While the API counts rows there, the page is requested again: a sick API sends several
+        empty pages. A count that ignores the filter is never 0: then so many empty pages are
+        believed without it.
 
         :raises ContractBroken: the rows are not the requested ones.
         """
@@ -319,7 +321,8 @@ class CursorPages:
     the cursor, does not mind. Rows that two pages have are dropped by their key.
 
     The end takes two confirmations, since a sick API sends an empty page, or the first row of one:
-    a page that brings nothing after a short one, or two in a row that bring nothing and are alike.
+    a page that brings nothing after a short one, or two consecutive ones that bring nothing and are
+    alike.
     """
 
     def __init__(self, pages: PageSource, resolution_s: float, pause: Pause = no_pause) -> None:

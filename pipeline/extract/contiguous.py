@@ -2,10 +2,12 @@
 
 Each page handed on joins the ones before it. A page that does not join leaves a gap, which is
 fetched again: by key where the API can seek, else by walking back until a page joins. Rows that are
-covered are dropped, so that no row comes twice. The end takes two confirmations (a short page and
-the count, a short page and one that brings nothing, two that bring nothing, of which the count of
-what follows knows nothing), since a sick API sends odd pages and wrong counts. So does the end of a
-range, or the range is read on without an upper bound.
+covered are dropped, so that no row comes twice.
+
+The end takes two confirmations, since a sick API sends odd pages and wrong counts: a short page and
+the count, a short page and a page that brings nothing, or two pages that bring nothing and behind
+which nothing is counted. A range of keys whose end is not confirmed is read on without an upper
+bound.
 """
 
 import asyncio
@@ -107,8 +109,9 @@ class ContiguousReader:
     async def _head(self, request: PageRequest) -> tuple[ParsedPage, int | None]:
         """The first page and the count, requested again while they do not fit together.
 
-        A page that stays shorter than requested while more rows match: a silently capped size.
-        Where an earlier attempt is resumed, the total may count the rows before it, too.
+        A page that stays shorter than requested while more rows match has a silently capped size:
+        it is taken as it is. Where an earlier attempt is resumed, the total may count the rows
+        before it, too.
         """
         previous: int | None = None
         for _ in range(LIMITS.key_page_attempts):
@@ -148,9 +151,9 @@ class ContiguousReader:
             previous, info = page, page.info
             yield page
             total = self.progress.total if info.total is None else info.total
-            known = replace(info, total=total)
+            corrected = replace(info, total=total)
             ends = segment.closed or page.tail is not None
-            following = None if ends else self._paging.next_request(request, known)
+            following = None if ends else self._paging.next_request(request, corrected)
             request = following and self._with_shared_row(following, page)
 
     def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:
@@ -261,7 +264,7 @@ class ContiguousReader:
     async def _walk(
         self, start: ParsedPage, target: ParsedPage | None
     ) -> AsyncGenerator[ParsedPage, None]:
-        """Where keys can't be sought: back by offset until a page joins, then on to ``target``.
+        """Walk back by offset until a page joins, then on to ``target``: no key can be sought.
 
         Without a target, on until a page is short and brings nothing new.
         """

@@ -103,8 +103,8 @@ def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
     lists = lists_of(endpoint)
     if not lists or any(value_list.endpoint is not None for value_list in lists):
         raise ValueError("the values are not all in the YAML")
-    written = [written_values(value_list) for value_list in lists]
-    return written[0] if len(written) == 1 else tuple(product_of(written))
+    values = [written_values(value_list) for value_list in lists]
+    return values[0] if len(values) == 1 else tuple(product_of(values))
 
 
 _NONE_FAILED: Final = ListFailures(0.0, None, "")

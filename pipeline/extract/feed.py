@@ -131,8 +131,8 @@ def validators_of(headers: Mapping[str, str]) -> dict[str, str]:
     if etag and _may_be_sent(etag):
         return {"If-None-Match": etag}
     modified = headers.get("last-modified", "").strip()
-    changed, answered = _date(modified), _date(headers.get("date", ""))
-    if changed is None or answered is None or answered - changed < timedelta(seconds=1):
+    changed, responded = _date(modified), _date(headers.get("date", ""))
+    if changed is None or responded is None or responded - changed < timedelta(seconds=1):
         return {}
     return {"If-Modified-Since": modified} if _may_be_sent(modified) else {}
 
@@ -156,7 +156,7 @@ def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
 def all_reach_back(
     feeds: Mapping[str, tuple[str | None, str | None]],
 ) -> tuple[bool, str]:
-    """The same of a feed for each value, which are named: how far back each reached and had to."""
+    """Whether the feeds of all values reach back far enough, and the sentence on it."""
     short: list[str] = []
     first = ""
     for value, (feed_from, begins) in feeds.items():
@@ -168,8 +168,8 @@ def all_reach_back(
             first = first or detail
     if not short:
         return True, f"{len(feeds):,} feeds reach back to before the window"
-    named = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
-    return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {named}. {first}"
+    names = ", ".join(short[:_MOST_NAMED]) + (" …" if len(short) > _MOST_NAMED else "")
+    return False, f"of {len(feeds):,} feeds {len(short):,} may have lost rows: {names}. {first}"
 
 
 def _may_be_sent(value: str) -> bool:

@@ -2,12 +2,12 @@
 
 An end is confirmed by pages behind it that bring nothing. Where rows are added at every request,
 each of these pages brings some, and a reader would follow the tail for ever. So after
-``_FIRST_LOOK`` short pages in a row the last of them is requested again. A response that has all
-rows of the one before it, and more, shows that the API had no more rows when it sent the first: it
-had room for them. After ``_ENOUGH`` such pages in a row the reading ends: all rows that were there
-when it came to the end have been read, and later ones are the next partition's. Pages that an API
-keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they were;
-they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
+``_FIRST_LOOK`` consecutive short pages the last of them is requested again. If the second response
+has all rows of the first one, and more, the API had no more rows when it sent the first: there was
+room for them. After ``_ENOUGH`` consecutive pages of that kind the reading ends: all rows that were
+there when it came to the end have been read, and later ones are the next partition's. Pages that an
+API keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they
+were; they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
 
 Where more rows are added than a page holds, no page is short. Then the reading ends without a
 proof, and says so: once twice as many rows came as the API counted at the beginning and its count
@@ -42,11 +42,12 @@ _FASTER = (
 class _Chain:
     """The pages of one slice of the window so far.
 
-    :ivar short: pages in a row that were not full and brought rows; ``look_at``: so many of them
-        are looked at next.
-    :ivar grown: pages in a row that had more rows when they were requested again.
+    :ivar short: the latest consecutive pages that were not full and brought rows.
+    :ivar look_at: the number of such pages at which the last one is requested again.
+    :ivar grown: the latest consecutive pages that had more rows when they were requested again.
     :ivar rows: of all pages. :ivar counted: at the beginning; None if nothing counts them.
-    :ivar pages: with rows; ``newer``: in a row, with rows alone that changed since the beginning.
+    :ivar pages: those with rows.
+    :ivar newer: the latest consecutive pages of rows that all changed since the beginning.
     :ivar trusted: the count may keep up with the rows.
     """
 
@@ -114,8 +115,8 @@ class GrowingTail:
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
         names = self._key or [name for name in page.table.column_names if name != EXTRACTED_AT]
-        wanted, digests = (row_digests(half.table, names) for half in (page, second))
-        return bool(np.isin(wanted, digests).all())
+        expected, digests = (row_digests(half.table, names) for half in (page, second))
+        return bool(np.isin(expected, digests).all())
 
     async def _outrun(self, page: ParsedPage, chain: _Chain) -> str | None:
         """The evidence that rows are added faster than they are read; None if there is none."""

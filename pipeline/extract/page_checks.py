@@ -61,7 +61,7 @@ def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:
 
 @dataclass(frozen=True)
 class PageEdges:
-    """Where the page after this one begins: by the cursor, or with the row that both have.
+    """The edges of a page, at which the next one begins: by the cursor, or the row that both have.
 
     :ivar cursor: the last one, ISO 8601; ``first_cursor`` the first one.
     :ivar first_keys: the key of the first row.
@@ -158,24 +158,25 @@ def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -
             )
 
 
-def in_order_of(rows: pa.Table, made: pa.Table, endpoint: Endpoint) -> pa.Table:
+def in_order_of(rows: pa.Table, transformed: pa.Table, endpoint: Endpoint) -> pa.Table:
     """The rows after the user's function, in the order in which pages go.
 
     :raises ContractBroken: pages go by the key, and it has made other keys of theirs: by these
         nobody could tell which rows have come already.
     """
     if not endpoint.proven or endpoint.transform is None:
-        return made
+        return transformed
     name = endpoint.key_of_rows[0]
-    known = pc.is_in(made[name], value_set=rows[name].combine_chunks())
-    at = pc.index(known, False).as_py()
+    is_known = pc.is_in(transformed[name], value_set=rows[name].combine_chunks())
+    at = pc.index(is_known, False).as_py()
     if at >= 0:
         raise ContractBroken(
-            f"Pages go by `{name}`, and `{endpoint.transform}` made {made[name][at].as_py()!r} of "
-            f"it, which no row of the page has. Leave `{name}` as it is, and give the new value a "
-            "column of its own (in the key beside it, if a row becomes several)"
+            f"Pages go by `{name}`, and `{endpoint.transform}` made "
+            f"{transformed[name][at].as_py()!r} of it, which no row of the page has. Leave "
+            f"`{name}` as it is, and give the new value a column of its own (in the key beside it, "
+            "if a row becomes several)"
         )
-    return made.sort_by([(name, endpoint.order)])
+    return transformed.sort_by([(name, endpoint.order)])
 
 
 def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:

@@ -213,7 +213,7 @@ class ParsedPage:
 
 
 class PageSource(Protocol):
-    """Where a reader gets its pages from."""
+    """The source of a reader's pages."""
 
     async def page(self, ask: PageRequest) -> ParsedPage:
         """The page that was requested. :raises ContractBroken: another one came."""

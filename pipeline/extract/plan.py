@@ -72,14 +72,14 @@ def _deleted_column(deleted: str | DeletedMark) -> Column:
 
 def _extras(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
     """The members of a body that are read beside its rows."""
-    named = dict(endpoint.paging.references())
+    references = dict(endpoint.paging.references())
     if endpoint.bookmark:
-        named |= endpoint.bookmark.references()
+        references |= endpoint.bookmark.references()
     if endpoint.errors_at:
-        named["error"] = endpoint.errors_at
+        references["error"] = endpoint.errors_at
     if endpoint.ok_when:
-        named["ok"] = endpoint.ok_when.at
-    paths = {name: split_path(path) for name, path in named.items()}
+        references["ok"] = endpoint.ok_when.at
+    paths = {name: split_path(path) for name, path in references.items()}
     for column in endpoint.columns.values():
         if column.response_path is not None and not column.is_outer:
             paths[str(column.from_)] = column.response_path
@@ -204,8 +204,8 @@ def window_slices(
     if begins is None or begins >= window.end:
         return ()
     length_s = (window.end - begins).total_seconds()
-    needed = int(-(-length_s // max_s)) if max_s else 1
-    count = max(1, min(max(parts, needed), int(length_s)))
+    least = int(-(-length_s // max_s)) if max_s else 1
+    count = max(1, min(max(parts, least), int(length_s)))
     if count == 1:
         return ()
     cuts = [begins + timedelta(seconds=int(length_s * i / count)) for i in range(count)]

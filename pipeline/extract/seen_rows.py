@@ -48,9 +48,9 @@ def _as_one(column: pa.ChunkedArray) -> pa.Array:
 
 def _member(name: str, values: Digests) -> Digests:
     """The share of one column or member; 0 where it is null, as where it is missing."""
-    named = _mixed(values + np.uint64(hash(name) & 0xFFFFFFFFFFFFFFFF))
-    named[values == 0] = 0
-    return named
+    shares = _mixed(values + np.uint64(hash(name) & 0xFFFFFFFFFFFFFFFF))
+    shares[values == 0] = 0
+    return shares
 
 
 def _values(array: pa.Array) -> Digests:
@@ -172,7 +172,7 @@ class SeenRows:
         """Take up the rows of a page."""
         facts = (rows & ~_LAP_MASK) | np.uint64(lap & int(_LAP_MASK))
         keep = _first_of_each(keys * _GOLDEN + facts)
-        known = np.zeros(len(keys), np.bool_)
+        has_key = np.zeros(len(keys), np.bool_)
         in_lap = np.zeros(len(keys), np.bool_)
         for run in self._runs:
             at = np.searchsorted(run.keys, keys)
@@ -187,10 +187,12 @@ class SeenRows:
                 row_before != _ANY_ROW
             )
             in_lap[same_key] = (before & _LAP_MASK) == (facts[same_key] & _LAP_MASK)
-            known |= same_key
+            has_key |= same_key
             run.facts[place] = facts[same_key]
-        self._append(keys[~known], facts[~known])
-        return NewRows(keep, int((~in_lap).sum()), known & keep & ~in_lap, known & keep & in_lap)
+        self._append(keys[~has_key], facts[~has_key])
+        return NewRows(
+            keep, int((~in_lap).sum()), has_key & keep & ~in_lap, has_key & keep & in_lap
+        )
 
     def remember(self, keys: Digests, lap: int) -> None:
         """Take up keys whose rows an earlier attempt has: the next row of each is dropped."""

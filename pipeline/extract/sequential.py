@@ -79,7 +79,7 @@ class SequentialReader:
         self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
-        self._grew = 0  # passes in a row in which the API's count grew
+        self._grew = 0  # consecutive passes in which the API's count grew
         self._seen_rows = SeenRows()
         self._slice = -1  # the one that is being read
         self._lap = 0  # counts the slices that were read, over all passes
@@ -189,8 +189,8 @@ class SequentialReader:
         self._first_laps = [self._first_laps[1], self._lap]
         if self._previous and self._previous.boundary_keys:
             keys = zip(*self._previous.boundary_keys, strict=True)
-            known = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen_rows.remember(row_digests(known, self._key), self._lap)
+            boundary = pa.table([pa.array(of) for of in keys], names=[*self._key])
+            self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)

@@ -29,10 +29,10 @@ def check_shared_keys(table: pa.Table, endpoint: Endpoint) -> None:
     if table.select(by).group_by(by, use_threads=False).aggregate([]).num_rows == table.num_rows:
         return
     first: dict[int, tuple[int, int]] = {}
-    named = row_digests(table, by)
+    keys = row_digests(table, by)
     rows = row_digests(table, table.column_names)
     pairs = []
-    for at, (name, row) in enumerate(zip(named.tolist(), rows.tolist(), strict=True)):
+    for at, (name, row) in enumerate(zip(keys.tolist(), rows.tolist(), strict=True)):
         earlier = first.setdefault(name, (at, row))
         if earlier[1] != row:
             pairs.append((earlier[0], at))
@@ -92,15 +92,16 @@ def _differing(pair: pa.Table) -> list[str]:
 def _shared_key(
     pair: pa.Table, key: Sequence[str], number: int, expected: str, remedies: Sequence[str]
 ) -> ContractBroken:
-    named = pair.select(list(key)).slice(0, 1).to_pylist()[0]
+    key_values = pair.select(list(key)).slice(0, 1).to_pylist()[0]
     differs = _differing(pair)
-    shown = [*dict.fromkeys([*key, *differs])][:_MOST_SHOWN]
-    rows = " and ".join(f"`{_plain({n: row[n] for n in shown})}`" for row in pair.to_pylist())
+    columns = [*dict.fromkeys([*key, *differs])][:_MOST_SHOWN]
+    rows = " and ".join(f"`{_plain({n: row[n] for n in columns})}`" for row in pair.to_pylist())
     more = f" ({number:,} such rows)" if number > 1 else ""
-    listed = "; ".join(f"{number}. {remedy}" for number, remedy in enumerate(remedies, 1))
+    checks = "; ".join(f"{number}. {remedy}" for number, remedy in enumerate(remedies, 1))
     return ContractBroken(
-        f"Two rows share the key `{_plain(named)}` and differ in `{'`, `'.join(differs[:8])}`: "
-        f"{cut(rows, 400)}{more}; expected {expected}. Check: {listed}"
+        f"Two rows share the key `{_plain(key_values)}` and differ in "
+        f"`{'`, `'.join(differs[:8])}`: {cut(rows, 400)}{more}; expected {expected}. Check: "
+        f"{checks}"
     )
 
 

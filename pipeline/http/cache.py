@@ -320,7 +320,7 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True)
 class _Fetch:
-    """A request that the store could not answer, and where its response goes."""
+    """A request whose response is not in the store, and where it goes."""
 
     request: HttpRequest
     label: str

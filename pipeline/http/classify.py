@@ -242,8 +242,8 @@ _TOO_MANY: Final = re.compile(
 
 
 def with_remedies(error: HeadraceError, source: Source) -> HeadraceError:
-    """The error, with what the YAML may say of it: the settings of credentials that may be wrong,
-    and the answer that means too many requests, where its words sound so."""
+    """The error, with what to look at in the YAML: the settings of the credentials that may be
+    wrong, and the key under ``answers`` for too many requests, where its words sound like that."""
     additions = []
     status = getattr(error, "status", None)
     if isinstance(error, RequestRefused | ContractBroken):

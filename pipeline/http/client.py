@@ -195,11 +195,11 @@ class Client:
             text = str(error)
             start = f"{label}: " if text.startswith(f"{label}: ") else ""
             withheld = f"{start}can't use the response ({response.status}). {NOT_QUOTED}"
-            shown = self.secrets.redacted(text, withheld=withheld)
-            is_cut = CUT in shown or self.secrets.are_partly_in(shown)
+            redacted = self.secrets.redacted(text, withheld=withheld)
+            is_cut = CUT in redacted or self.secrets.are_partly_in(redacted)
             if is_cut and await self._has_secret(response):
-                shown = withheld
-            error.args = (shown,)
+                redacted = withheld
+            error.args = (redacted,)
             raise
 
     async def _has_secret(self, response: HttpResponse) -> bool:
@@ -257,15 +257,15 @@ class Client:
             raise AttemptFailed(FailureKind.THROTTLED, f"{error} (too many requests)") from None
         except OtherFormat as error:
             # An endpoint that had the right format before has an outage, and shows its page.
-            known = _endpoint_of(label) in self._read_well
-            self._fared(up=not known)
-            kind = FailureKind.ERROR if known else FailureKind.FORMAT
+            was_read = _endpoint_of(label) in self._read_well
+            self._fared(up=not was_read)
+            kind = FailureKind.ERROR if was_read else FailureKind.FORMAT
             raise AttemptFailed(kind, str(error), responded=True) from None
         except BadBody as error:
             other_page = isinstance(error, UnexpectedPage)
             self._fared(up=other_page)
-            known = other_page or _endpoint_of(label) in self._read_well
-            kind = FailureKind.ERROR if known else FailureKind.BODY
+            was_read = other_page or _endpoint_of(label) in self._read_well
+            kind = FailureKind.ERROR if was_read else FailureKind.BODY
             raise AttemptFailed(kind, str(error), responded=True) from None
         self._fared(up=True)
         self._read_well.add(_endpoint_of(label))

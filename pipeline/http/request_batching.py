@@ -219,8 +219,8 @@ class RequestBatcher:
 
     async def _failed(self, pages: Sequence[PendingPage], error: HeadraceError) -> None:
         if len(pages) > 1 and isinstance(error, RequestRefused):
-            passed = [await self._send_alone(page) for page in pages]
-            if all(passed):
+            settled = [await self._send_alone(page) for page in pages]
+            if all(settled):
                 self.size = 1
         elif (
             len(pages) > 1

@@ -170,7 +170,7 @@ def _until(
 
 THROTTLED_FIRST_S: Final = 1.0
 AS_ADVERTISED: Final = 2
-"""Refusals in a row that wait as said."""
+"""Consecutive refusals that wait as the API said."""
 LONG_BURST_S: Final = 4.0
 """A burst that lasts longer has taught something."""
 LEARNED_FOR_S: Final = 600.0

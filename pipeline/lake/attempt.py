@@ -271,20 +271,20 @@ class Attempt:
         return CommitDecision(manifest, self._checkpoint.base, garbage, etag)
 
     def _listed(self) -> frozenset[str]:
-        listed = self._lake.list(self.place.folder)
-        return frozenset(item.key for item in listed if paths_of_part(item.key) == self.place)
+        objects = self._lake.list(self.place.folder)
+        return frozenset(item.key for item in objects if paths_of_part(item.key) == self.place)
 
     def _remove_inline_file(self) -> None:
         """Remove the file of a fenced attempt that was staged in its checkpoint, if nobody has it.
 
         An upload that the winner has aborted can't be completed; a file that is written can be.
         """
-        held = load(self._lake, self.place)
+        stored = load(self._lake, self.place)
         current = read_committed(self._lake, self.place)
-        staged = held.checkpoint.batches if held and held.checkpoint else ()
-        named = {batch.key for batch in staged} | (current.manifest.paths if current else set())
+        staged = stored.checkpoint.batches if stored and stored.checkpoint else ()
+        in_use = {batch.key for batch in staged} | (current.manifest.paths if current else set())
         own = {batch.key for batch in self._checkpoint.batches if batch.body}
-        clean_up(self._lake, self.place, files=own - named)
+        clean_up(self._lake, self.place, files=own - in_use)
 
     def _save(self, checkpoint: Checkpoint) -> str:
         """Write the checkpoint, if the work is still one's own; its etag."""

@@ -92,8 +92,8 @@ class Checkpoint:
                 StagedBatch(**{**item, "parts": tuple(item["parts"])})
                 for item in data.pop("batches")
             )
-            planned = data.pop("manifest")
-            manifest = Manifest.from_json(planned) if planned else None
+            decided = data.pop("manifest")
+            manifest = Manifest.from_json(decided) if decided else None
             garbage = tuple(data.pop("garbage"))
             window = Window.from_json(data.pop("window"))
             return cls(window=window, batches=batches, manifest=manifest, garbage=garbage, **data)

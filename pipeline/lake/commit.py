@@ -112,22 +112,22 @@ def publish(
 
     :raises LakeUnavailable: not known whether it is in place; the checkpoint stays for the next.
     """
-    planned = decision.manifest
+    decided = decision.manifest
     try:
-        body = planned.to_json().encode()
+        body = decided.to_json().encode()
         etag = compare_and_swap(lake, place.manifest, body, replaces=decision.base)
-        current: CommittedManifest | None = CommittedManifest(planned, etag)
+        current: CommittedManifest | None = CommittedManifest(decided, etag)
     except WriteConflict:
         current = read_committed(lake, place)
     if index is not None and current is not None and not current.manifest.notes.dropped:
         index.put(place, current)
-    if current is not None and current.manifest.generation == planned.generation:
-        return CommitOutcome(CommitResult.DONE, planned)
-    if current is None and planned.notes.dropped:  # carried out before, up to the checkpoint
-        return CommitOutcome(CommitResult.DONE, planned)
+    if current is not None and current.manifest.generation == decided.generation:
+        return CommitOutcome(CommitResult.DONE, decided)
+    if current is None and decided.notes.dropped:  # carried out before, up to the checkpoint
+        return CommitOutcome(CommitResult.DONE, decided)
     # Nobody can carry the decision out any more: what it refers to is gone for good.
-    needed = current.manifest.paths if current else frozenset()
-    clean_up(lake, place, files=planned.paths, keep=needed, checkpoint=decision.etag)
+    in_use = current.manifest.paths if current else frozenset()
+    clean_up(lake, place, files=decided.paths, keep=in_use, checkpoint=decision.etag)
     if current is None:
         raise LostRace(
             f"The manifest of {place} was removed while its successor was being written."

@@ -55,7 +55,7 @@ def alive(
     """For each row, whether it is neither a tombstone nor a key that a sweep found gone.
 
     :param tombstones: keep rows with ``_deleted`` all the same.
-    :param gone: keys and ``_swept_at``; a row that was extracted after that has come back.
+    :param deletions: keys and ``_swept_at``; a row that was extracted after that has come back.
     """
     keep: pa.Array = pa.repeat(pa.scalar(True), rows.num_rows)
     if DELETED in rows.column_names and not tombstones:
@@ -126,7 +126,7 @@ def _instant(value: pa.Scalar) -> datetime:
 def _typed_as(other: pa.Table, like: pa.Table) -> pa.Table:
     # Joins want equal types, and one partition's int may be the next one's double.
     for i, field in enumerate(other.schema):
-        wanted = like.schema.field(field.name).type if field.name in like.column_names else None
-        if wanted is not None and wanted != field.type:
-            other = other.set_column(i, field.name, other.column(i).cast(wanted, safe=False))
+        like_type = like.schema.field(field.name).type if field.name in like.column_names else None
+        if like_type is not None and like_type != field.type:
+            other = other.set_column(i, field.name, other.column(i).cast(like_type, safe=False))
     return other

@@ -45,15 +45,16 @@ class PartitionState:
     @property
     def staged_rows(self) -> int:
         """Rows that a run has staged, and not committed."""
-        known = self.work.checkpoint if self.work else None
-        return sum(batch.rows for batch in known.batches) if known else 0
+        checkpoint = self.work.checkpoint if self.work else None
+        return sum(batch.rows for batch in checkpoint.batches) if checkpoint else 0
 
     def work_text(self, now: datetime) -> str:
         """Which run works on the partition, and when it gave its last sign."""
         if self.work is None:
             return ""
-        known = self.work.checkpoint
-        run = f"run {known.run_id}" if known and known.run_id else "another version of Headrace"
+        checkpoint = self.work.checkpoint
+        run_id = checkpoint.run_id if checkpoint else ""
+        run = f"run {run_id}" if run_id else "another version of Headrace"
         minutes = max(0.0, (now - self.work.modified).total_seconds()) / 60
         return f"{run}, {self.staged_rows:,} rows staged, last sign {minutes:,.0f} min ago"
 
@@ -71,9 +72,9 @@ def states(
     partitions = []
     for place in sorted(places, key=lambda each: each.partition):
         if first <= place.partition and (not last or place.partition <= last):
-            held, committed = load(lake, place), read_committed(lake, place)
+            stored, committed = load(lake, place), read_committed(lake, place)
             partitions.append(
-                PartitionState(place, committed.manifest if committed else None, held)
+                PartitionState(place, committed.manifest if committed else None, stored)
             )
     return partitions
 
@@ -86,32 +87,32 @@ def drop(lake: ObjectStore, place: PartitionPaths, *, staged: bool = False) -> M
     :raises LostRace: a run works on the partition, or takes it over at the same time.
     """
     for _ in range(_ATTEMPTS):
-        held = load(lake, place)
-        if held is not None and held.decision is not None:  # it can't be taken back: finish it
-            carry_out(lake, place, held.decision)
+        stored = load(lake, place)
+        if stored is not None and stored.decision is not None:  # it can't be taken back: finish it
+            carry_out(lake, place, stored.decision)
             continue
-        if held is not None and not staged:
+        if stored is not None and not staged:
             raise lost_race(place)
-        etag = own(lake, place, _nobody(), replaces=held.etag if held else None)
+        etag = own(lake, place, _nobody(), replaces=stored.etag if stored else None)
         if etag is None:
             continue
-        return _drop_owned(lake, place, held, etag)
+        return _drop_owned(lake, place, stored, etag)
     raise lost_race(place)
 
 
-def discard_staged(lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint) -> bool:
+def discard_staged(lake: ObjectStore, place: PartitionPaths, stored: StoredCheckpoint) -> bool:
     """Remove a checkpoint and what it has staged. :return: False if it was taken over meanwhile.
 
     Its owner is fenced first: should it be alive after all, it learns so before it can commit.
     """
-    etag = own(lake, place, _nobody(), replaces=held.etag)
+    etag = own(lake, place, _nobody(), replaces=stored.etag)
     if etag is None:
         return False
     committed = read_committed(lake, place)
     clean_up(
         lake,
         place,
-        batches=held.checkpoint.batches if held.checkpoint else (),
+        batches=stored.checkpoint.batches if stored.checkpoint else (),
         keep=committed.manifest.paths if committed else frozenset(),
         checkpoint=etag,
     )
@@ -141,11 +142,11 @@ def _nobody() -> Checkpoint:
 
 
 def _drop_owned(
-    lake: ObjectStore, place: PartitionPaths, held: StoredCheckpoint | None, etag: str
+    lake: ObjectStore, place: PartitionPaths, stored: StoredCheckpoint | None, etag: str
 ) -> Manifest | None:
     # Listed by the owner before its decision, as a commit does it: see docs/decisions/0003-commit.
     current = read_committed(lake, place)
-    batches = held.checkpoint.batches if held and held.checkpoint else ()
+    batches = stored.checkpoint.batches if stored and stored.checkpoint else ()
     files = frozenset(
         item.key for item in lake.list(place.folder) if paths_of_part(item.key) == place
     )

@@ -83,8 +83,8 @@ def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -
 
 def committed_places(lake: ObjectStore, source: str, endpoint: str) -> list[PartitionPaths]:
     """The partitions that have a manifest now, in order."""
-    listed = lake.list(manifests_folder(source, endpoint))
-    return [place for item in listed if (place := paths_of_record(item.key))]
+    objects = lake.list(manifests_folder(source, endpoint))
+    return [place for item in objects if (place := paths_of_record(item.key))]
 
 
 @dataclass
@@ -119,19 +119,19 @@ class ManifestIndex:
 
     def partitions(self, source: str, endpoint: str) -> list[str]:
         """The committed partitions, in order."""
-        known = self._known(source, endpoint)
-        with known.lock:
-            return sorted(place.partition for place in known.etags)
+        view = self._known(source, endpoint)
+        with view.lock:
+            return sorted(place.partition for place in view.etags)
 
     def get(self, source: str, endpoint: str, partition: str) -> Manifest | None:
         """The manifest of one partition, or None if it was not committed when the run looked."""
         place = PartitionPaths(source, endpoint, partition)
-        known = self._known(source, endpoint)
-        with known.lock:
-            if place not in known.etags:
+        view = self._known(source, endpoint)
+        with view.lock:
+            if place not in view.etags:
                 return None
-            if place in known.manifests:
-                return known.manifests[place]
+            if place in view.manifests:
+                return view.manifests[place]
         return self.fresh(source, endpoint, partition)
 
     def latest(self, source: str, endpoint: str) -> Manifest | None:
@@ -164,50 +164,50 @@ class ManifestIndex:
 
     def put(self, place: PartitionPaths, committed: CommittedManifest) -> None:
         """Take up what is known to be committed now."""
-        known = self._endpoints[place.source, place.endpoint]
-        with known.lock:
-            known.etags[place] = committed.etag
-            known.manifests[place] = committed.manifest
+        view = self._endpoints[place.source, place.endpoint]
+        with view.lock:
+            view.etags[place] = committed.etag
+            view.manifests[place] = committed.manifest
 
     def untouched(self, place: PartitionPaths) -> bool:
         """Whether no attempt was at work on the partition when the run looked."""
-        known = self._known(place.source, place.endpoint)
-        with known.lock:
-            return place not in known.in_work
+        view = self._known(place.source, place.endpoint)
+        with view.lock:
+            return place not in view.in_work
 
     def touched(self, place: PartitionPaths) -> None:
         """Take up that an attempt is, or was, at work on the partition."""
-        known = self._known(place.source, place.endpoint)
-        with known.lock:
-            known.in_work.add(place)
+        view = self._known(place.source, place.endpoint)
+        with view.lock:
+            view.in_work.add(place)
 
     def uploads(self, place: PartitionPaths) -> tuple[Upload, ...]:
         """The unfinished uploads of the partition that were there when the run looked."""
-        known = self._known(place.source, place.endpoint)
-        with known.lock:
-            return tuple(known.uploads[place])
+        view = self._known(place.source, place.endpoint)
+        with view.lock:
+            return tuple(view.uploads[place])
 
     def files(self, place: PartitionPaths) -> frozenset[str]:
         """The keys of the partition's files that were there when the run looked."""
-        known = self._known(place.source, place.endpoint)
-        with known.lock:
-            return frozenset(known.files[place])
+        view = self._known(place.source, place.endpoint)
+        with view.lock:
+            return frozenset(view.files[place])
 
     def etag(self, place: PartitionPaths) -> str | None:
         """The etag of the partition's manifest, or None if it is not committed."""
-        known = self._known(place.source, place.endpoint)
-        with known.lock:
-            return known.etags.get(place)
+        view = self._known(place.source, place.endpoint)
+        with view.lock:
+            return view.etags.get(place)
 
     def _known(self, source: str, endpoint: str) -> _Endpoint:
-        known = self._endpoints[source, endpoint]
-        with known.lock:
-            if not known.listed:
-                self._look(known, source, endpoint)
-                known.listed = True
-        return known
+        view = self._endpoints[source, endpoint]
+        with view.lock:
+            if not view.listed:
+                self._look(view, source, endpoint)
+                view.listed = True
+        return view
 
-    def _look(self, known: _Endpoint, source: str, endpoint: str) -> None:
+    def _look(self, view: _Endpoint, source: str, endpoint: str) -> None:
         """List what there is: manifests, checkpoints and files lie side by side, and uploads apart.
 
         The two listings go side by side: which of an upload and a checkpoint came first does not
@@ -218,15 +218,15 @@ class ManifestIndex:
             uploads = beside.submit(self.lake.uploads, folder)
             for item in self.lake.list(folder):
                 if (place := paths_of_part(item.key)) is not None:
-                    known.files[place].add(item.key)
+                    view.files[place].add(item.key)
                 elif (place := paths_of_record(item.key)) is not None:
                     if item.key == place.checkpoint:
-                        known.in_work.add(place)
+                        view.in_work.add(place)
                     else:
-                        known.etags.setdefault(place, item.etag)
+                        view.etags.setdefault(place, item.etag)
             for upload in uploads.result():
                 if (of := paths_of_part(upload.key)) is not None:
-                    known.uploads[of].append(upload)
+                    view.uploads[of].append(upload)
 
 
 _VERSION: Final = 1
@@ -264,19 +264,19 @@ def read_all(
     :param listed: other objects than manifests are passed over.
     :param save: write the archive if many manifests were not in it. For programs that may write.
     """
-    wanted = {
+    etags = {
         place: item.etag
         for item in listed
         if (place := paths_of_record(item.key)) is not None and item.key == place.manifest
     }
     manifests = AllManifests()
-    archive = lake.get(archive_of(source, endpoint)) if len(wanted) > _FEW else None
+    archive = lake.get(archive_of(source, endpoint)) if len(etags) > _FEW else None
     texts = _texts(archive)
     singly: list[PartitionPaths] = []
-    for place, etag in wanted.items():
-        known, text = texts.get(place.partition, (None, ""))
+    for place, etag in etags.items():
+        archived_etag, text = texts.get(place.partition, (None, ""))
         try:
-            if known != etag:
+            if archived_etag != etag:
                 raise LakeRefused("not in the archive")
             manifests.committed[place] = CommittedManifest(believed(lake, place, text), etag)
         except LakeRefused:

@@ -101,10 +101,10 @@ def _confirmed(
 
 def missing_or_resized(lake: ObjectStore, files: Iterable[ManifestFile]) -> list[Damage]:
     """The files that are not there in their size: a request for each, side by side."""
-    named = list(files)
+    all_files = list(files)
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = pool.map(lambda file: lake.size(file.path), named)
-        damages = [_by_size(*each) for each in zip(named, sizes, strict=True)]
+        sizes = pool.map(lambda file: lake.size(file.path), all_files)
+        damages = [_by_size(*each) for each in zip(all_files, sizes, strict=True)]
     return [damage for damage in damages if damage is not None]
 
 
@@ -121,10 +121,10 @@ def error_of_damage(lake: ObjectStore, files: Iterable[ManifestFile]) -> Headrac
 
     A file that is missing may have been replaced meanwhile, which another attempt finds out.
     """
-    named = list(files)
-    damages = missing_or_resized(lake, named)
+    all_files = list(files)
+    damages = missing_or_resized(lake, all_files)
     if not damages:
-        read = (_by_reading(lake, file) for file in named)
+        read = (_by_reading(lake, file) for file in all_files)
         damages = [damage for damage in read if damage is not None][:1]
     if not damages:
         return None
@@ -296,18 +296,18 @@ class _Endpoint:
             if place in manifests.refused:
                 continue
             current = manifests.committed.get(place)
-            used = current.manifest.paths if current else frozenset()
-            strays = [file for file in files.get(place, ()) if file.key not in used]
+            in_use = current.manifest.paths if current else frozenset()
+            strays = [file for file in files.get(place, ()) if file.key not in in_use]
             idle = uploads.get(place, ())
             if strays or idle or place in records:
                 leftovers += cleaner._leftovers(
                     place, strays, idle, has_checkpoint=place in records
                 )
-        known = (each.manifest for each in manifests.committed.values())
+        committed_manifests = (each.manifest for each in manifests.committed.values())
         return MaintenanceReport(
             tuple(leftovers),
             self.dry_run,
-            tuple(damaged_files(self.lake, known, listed)),
+            tuple(damaged_files(self.lake, committed_manifests, listed)),
             tuple(str(error) for error in manifests.refused.values()),
         )
 
@@ -320,41 +320,41 @@ class _Endpoint:
         has_checkpoint: bool,
     ) -> Iterator[Leftover]:
         # Read after all was listed, the manifest after the checkpoint: a commit may have come.
-        held = load(self.lake, place)
-        yield from self._strays(place, held, strays, idle)
-        if held is not None and has_checkpoint:
-            yield from self._checkpoint(place, held)
+        stored = load(self.lake, place)
+        yield from self._strays(place, stored, strays, idle)
+        if stored is not None and has_checkpoint:
+            yield from self._checkpoint(place, stored)
 
-    def _checkpoint(self, place: PartitionPaths, held: StoredCheckpoint) -> Iterator[Leftover]:
+    def _checkpoint(self, place: PartitionPaths, stored: StoredCheckpoint) -> Iterator[Leftover]:
         # As it was read: since it was listed, a run may have taken it over.
-        if not self._is_old(held.modified):
+        if not self._is_old(stored.modified):
             return
-        age_s = self._age_s(held.modified)
-        staged = sum(batch.bytes for batch in held.checkpoint.batches) if held.checkpoint else 0
-        if held.decision is not None:
+        age_s = self._age_s(stored.modified)
+        staged = sum(batch.bytes for batch in stored.checkpoint.batches) if stored.checkpoint else 0
+        if stored.decision is not None:
             yield Leftover("commit", place.checkpoint, age_s, staged)
             if not self.dry_run:
-                carry_out(self.lake, place, held.decision)
+                carry_out(self.lake, place, stored.decision)
             return
         yield Leftover("checkpoint", place.checkpoint, age_s, staged)
         if not self.dry_run:
-            discard_staged(self.lake, place, held)
+            discard_staged(self.lake, place, stored)
 
     def _strays(
         self,
         place: PartitionPaths,
-        held: StoredCheckpoint | None,
+        stored: StoredCheckpoint | None,
         files: Sequence[ListedObject],
         uploads: Sequence[Upload],
     ) -> Iterator[Leftover]:
         committed = read_committed(self.lake, place)
-        used = set(committed.manifest.paths) if committed else set()
-        staged = held.checkpoint.batches if held and held.checkpoint else ()
-        used |= {batch.key for batch in staged}
-        if held is not None and held.decision is not None:
-            used |= {*held.decision.garbage, *held.decision.manifest.paths}
+        in_use = set(committed.manifest.paths) if committed else set()
+        staged = stored.checkpoint.batches if stored and stored.checkpoint else ()
+        in_use |= {batch.key for batch in staged}
+        if stored is not None and stored.decision is not None:
+            in_use |= {*stored.decision.garbage, *stored.decision.manifest.paths}
         ids = {batch.upload_id for batch in staged}
-        orphans = [f for f in files if f.key not in used and self._is_old(f.modified)]
+        orphans = [f for f in files if f.key not in in_use and self._is_old(f.modified)]
         idle = [u for u in uploads if u.upload_id not in ids and self._is_old(u.initiated)]
         for file in orphans:
             yield Leftover("orphan", file.key, self._age_s(file.modified), file.size)

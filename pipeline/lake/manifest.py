@@ -92,7 +92,7 @@ class ManifestNotes:
     :ivar cursor: the column that moves when a row changes.
     :ivar validators: of a feed, the headers by which the next partition asks whether it changed.
     :ivar feed_from: of a feed, the earliest instant that its response reached back to.
-    :ivar not_modified: the partition was answered by a 304.
+    :ivar not_modified: the API responded with a 304: nothing had changed.
     :ivar newest_first: of a feed, all of its rows that were read came so.
     :ivar parents: of children, how many parents were asked, and which failed.
     :ivar values: of a fan-out, versioned: those that failed, and by name the watermarks of those
@@ -141,7 +141,7 @@ class ManifestNotes:
             {"column": each.column, "was": each.before, "is": each.after}
             for each in self.schema_changes
         ]
-        noted: dict[str, Any] = {
+        notes: dict[str, Any] = {
             "validators": dict(self.validators) or None,
             "feed_from": self.feed_from,
             "not_modified": self.not_modified or None,
@@ -161,7 +161,7 @@ class ManifestNotes:
             "deletions": self.deletions,
             "dropped": self.dropped or None,
         }
-        members = {name: value for name, value in noted.items() if value is not None}
+        members = {name: value for name, value in notes.items() if value is not None}
         return (
             members if self.key is None else {"key": [*self.key], "cursor": self.cursor} | members
         )

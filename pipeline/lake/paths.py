@@ -43,7 +43,7 @@ def segment(text: str) -> str:
 
 @dataclass(frozen=True)
 class PartitionPaths:
-    """Where one partition of one endpoint lives."""
+    """The keys in the lake of one partition of one endpoint."""
 
     source: str
     endpoint: str

@@ -92,8 +92,8 @@ def _named(partitions: Partitions) -> str:
     """For messages."""
     if partitions is None or isinstance(partitions, (str, Between)):
         return str(partitions or "all")
-    shown = ", ".join(sorted(partitions)[:_MOST_NAMED])
-    return shown + (" …" if len(partitions) > _MOST_NAMED else "") or "an empty list"
+    names = ", ".join(sorted(partitions)[:_MOST_NAMED])
+    return names + (" …" if len(partitions) > _MOST_NAMED else "") or "an empty list"
 
 
 def _day(day: object) -> str:
@@ -185,9 +185,9 @@ def current(
         lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
         # Few bytes in many files: opening each once more costs more than to hold them.
         at_once = sum(each.total_bytes for each in manifests) <= _AT_ONCE_BYTES
-        needed = {*columns, *lean} if columns is not None else {*rows.schema.names}
-        wanted = needed if at_once else lean
-        small = rows.to_table(columns=[name for name in rows.schema.names if name in wanted])
+        selected = {*columns, *lean} if columns is not None else {*rows.schema.names}
+        first_columns = selected if at_once else lean
+        small = rows.to_table(columns=[name for name in rows.schema.names if name in first_columns])
         winners = newest_of_each(small, by, moves)
         small = small.take(winners)
         deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
@@ -273,11 +273,11 @@ def _key_and_cursor(newest: Manifest, cursor: str | None) -> tuple[Sequence[str]
 def _check_columns(
     what: str, names: Sequence[str], names_by_use: Mapping[str, Sequence[str]]
 ) -> None:
-    for meant, wanted in names_by_use.items():
-        if missing := [name for name in wanted if name not in names]:
+    for use, columns in names_by_use.items():
+        if missing := [name for name in columns if name not in names]:
             raise ContractBroken(
-                f"{what} can't be read by the {meant} {missing[0]!r}: the lake has the columns "
-                f"{', '.join(names)}. Is {meant!r} right? If it is new, materialize the partitions "
+                f"{what} can't be read by the {use} {missing[0]!r}: the lake has the columns "
+                f"{', '.join(names)}. Is {use!r} right? If it is new, materialize the partitions "
                 "again"
             )
 
@@ -417,7 +417,7 @@ def key_rows(lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence
 def key_batches(
     lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The same, one after the other, so that the memory does not depend on how many there are."""
+    """Rows of a few columns as batches, so that memory does not depend on how many there are."""
     if files:
         yield from of_files(lake, files).to_batches(
             columns=list(dict.fromkeys(columns)),

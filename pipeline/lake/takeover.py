@@ -90,26 +90,26 @@ def _take_over(
     # This order matters. Uploads listed before the takeover can't be a later owner's; the
     # manifest read after the checkpoint can't be older than the end of a work it shows.
     uploads = lake.uploads(place.folder)
-    held = load(lake, place)
+    stored = load(lake, place)
     current = read_committed(lake, place)
-    before = held.checkpoint if held else None
+    before = stored.checkpoint if stored else None
     if index is not None and current is not None:
         index.put(place, current)
-    if held and before and held.decision:
+    if stored and before and stored.decision:
         with suppress(LostRace):
-            outcome = carry_out(lake, place, held.decision, index)
+            outcome = carry_out(lake, place, stored.decision, index)
             if (
                 outcome.result is CommitResult.DONE
                 and outcome.manifest.definition == fresh.definition
             ):
-                return Attempt(lake, place, before, held.etag, resumed=True, index=index)
+                return Attempt(lake, place, before, stored.etag, resumed=True, index=index)
         return None
     base = current.etag if current else None
     if before and (before.base, before.definition) == (base, fresh.definition):
         mine, dropped = before.next(owner=fresh.owner, run_id=fresh.run_id), None
     else:
         mine, dropped = replace(fresh, base=base), before
-    etag = own(lake, place, mine, replaces=held.etag if held else None)
+    etag = own(lake, place, mine, replaces=stored.etag if stored else None)
     if etag is None:
         return None
     recorded = {(batch.key, batch.upload_id) for batch in mine.batches}

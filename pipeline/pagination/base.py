@@ -294,7 +294,7 @@ class Paging(Model):
         )
 
     def token_before_last(self, content: PageContent) -> tuple[PageToken, int]:
-        """Where rows are the tokens: that of a row before the last one, and how many lie behind.
+        """The token of a row before the last one, and how many rows lie behind it.
 
         None if no row of the page has another one, or rows are no tokens.
         """

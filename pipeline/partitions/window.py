@@ -105,7 +105,7 @@ def incremental(
 def begin_of(
     boundary: datetime, safety_margin_s: float, step_s: float, zone: tzinfo = UTC
 ) -> datetime:
-    """Where a window begins whose rows up to a boundary are read: a safety margin before it."""
+    """The begin of a window whose rows up to a boundary are read: a safety margin before it."""
     start = floor(boundary - timedelta(seconds=safety_margin_s), step_s, zone)
     twice = doubled_hour(start, zone)
     return floor(twice[0], step_s, zone) if twice else start

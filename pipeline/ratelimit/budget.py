@@ -408,7 +408,7 @@ def usage(location: str | None, name: str) -> tuple[Minute, ...]:
     Blocks for as long as a look into the store takes: call it from an asset or a page, not from an
     event loop that sends requests.
 
-    :raises ConfigError, Retryable: the store can't be used, or does not answer.
+    :raises ConfigError, Retryable: the store can't be used, or does not respond.
     """
     _check_name(name)
     now, minutes = _kind(location).usage(name, location or "memory")

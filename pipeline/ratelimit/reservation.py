@@ -25,7 +25,7 @@ granted only for an immediate send and reserves nothing, so it delays no other u
 
 *The ring* has the last send times, in order; each step on it is O(users), not O(N).
 Other users' reservations lie in the future, so an entry is put in its place from the newest end.
-Where the ring has forgotten, its oldest entry stands in: the answer errs on the late side.
+Where the ring has forgotten, its oldest entry stands in: the slot errs on the late side.
 
 *The send margin* is how far the pace stays behind the limit, learned from the 429s by AIMD.
 A server that counts a sliding window sees requests when they arrive, not when they are sent: it

@@ -161,7 +161,7 @@ def entries(count: int, cap: int) -> range:
 
 
 def ring_starts(cells: memoryview[float]) -> tuple[int, int]:
-    """Where the ring of all sends begins, and that of what counts as the part of small shares."""
+    """The first cells of the two rings: of all sends, and of those that count for small shares."""
     return RINGS, RINGS + int(cells[CAP])
 
 

@@ -45,7 +45,7 @@ class Minute(NamedTuple):
 
 
 class MinuteBin(NamedTuple):
-    """Where the cells of a minute are."""
+    """The places of the cells of a minute."""
 
     minute: int
     requests: int

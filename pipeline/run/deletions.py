@@ -206,10 +206,10 @@ def _compared(run: RunContext, name: str, api_keys: pa.Table, at: datetime) -> _
     for value_list in lists_of(spec):
         for column in (c for c, name in spec.value_columns.items() if name == value_list.prefix):
             kind = before[column].type
-            listed = pa.array(
+            values = pa.array(
                 [pa.scalar(value).cast(kind) for value in value_list.values or ()], kind
             )
-            before = before.filter(pc.is_in(before[column], listed))
+            before = before.filter(pc.is_in(before[column], values))
     lake_keys = before.select(keys).cast(api_keys.schema)
     deleted = lake_keys.join(api_keys, keys=keys, join_type="left anti")
     return _Compared(lake_keys.num_rows, deleted, back)
@@ -244,7 +244,7 @@ class SweptKeys:
 
 
 def keys_of_sweep(lake: ObjectStore, source: str, name: str, instant: str) -> SweptKeys:
-    """What a recorded sweep says.
+    """The counts of a recorded sweep.
 
     :param instant: when the sweep began, as in ``recorded_sweeps``.
     :raises ReadRefused: there is no such record.

@@ -64,9 +64,9 @@ def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -
         of = run.index.fresh(source.source, spec.parents.endpoint, partition)
         same = of and manifest.definition == fingerprint(source, endpoint, of.generation)
         return manifest if same else None
-    needed = min(run.calendar.ends(partition), since.replace(microsecond=0))
+    least_end = min(run.calendar.ends(partition), since.replace(microsecond=0))
     same = of_this_yaml(manifest.definition, source, endpoint)  # a value that it lacks is new later
-    return manifest if same and manifest.window.end >= needed else None
+    return manifest if same and manifest.window.end >= least_end else None
 
 
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:
@@ -110,8 +110,10 @@ def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None
     """
     if run.source.endpoints[mine.endpoint].fans_out:
         return None
-    known = run.index.get(mine.source, mine.endpoint, previous)
-    return known if known and _complete_until(known) >= run.calendar.ends(previous) else None
+    manifest = run.index.get(mine.source, mine.endpoint, previous)
+    if manifest is None or _complete_until(manifest) < run.calendar.ends(previous):
+        return None
+    return manifest
 
 
 def gaps(source: Source, endpoint: str, committed: Sequence[Manifest]) -> Iterator[str]:

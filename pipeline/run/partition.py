@@ -12,7 +12,7 @@ stage   ``Attempt``                  files on S3, unseen, with a checkpoint to r
 commit  ``StagedPartition.commit``   read back, verified, and shown all at once
 ======= ============================ ==============================================================
 
-``stage`` goes all of it but the commit, so that the next partition may be staged meanwhile.
+``stage`` does all of it but the commit, so that the next partition may be staged meanwhile.
 Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
 """
 
@@ -88,7 +88,7 @@ async def stage(
     opened = await asyncio.to_thread(
         open_partition, run, endpoint, partition, previous_in_run=previous_in_run
     )
-    before = await asyncio.to_thread(
+    of_previous = await asyncio.to_thread(
         validators_of_previous,
         run,
         endpoint,
@@ -97,7 +97,7 @@ async def stage(
         previous_in_run=previous_in_run,
     )
     followed = await asyncio.to_thread(_is_followed, run, endpoint, partition, next_in_run)
-    stager = _Stager(run, endpoint, partition, opened, reading, before, may_fail=not followed)
+    stager = _Stager(run, endpoint, partition, opened, reading, of_previous, may_fail=not followed)
     return await stager.run(began)
 
 
@@ -120,14 +120,16 @@ class _Stager:
         partition: str,
         opened: OpenedPartition,
         reading: ExtractionProgress,
-        before: Mapping[str, Any],
+        of_previous: Mapping[str, Any],
         *,
         may_fail: bool = True,
     ) -> None:
-        """:param may_fail: a value that fails is read again by the partition after this one."""
+        """:param of_previous: what ``validators_of_previous`` says of a conditional request.
+        :param may_fail: a value that fails is read again by the partition after this one.
+        """
         self._selection, attempt = opened.values, opened.attempt
         self._may_fail = may_fail
-        self._before = before
+        self._of_previous = of_previous
         self._extra: dict[str, Any] = {}
         self._filtered = 0
         self._chain_began: int | None = None  # the page count; None: resumed behind its first page
@@ -187,7 +189,7 @@ class _Stager:
             await self._start_over()
         else:
             if position is None:
-                self._pages.ask_if_changed(self._before.get("validators", {}))
+                self._pages.ask_if_changed(self._of_previous.get("validators", {}))
             await self._read_from(position)
         return StagedPartition(
             run=self._run,
@@ -344,7 +346,7 @@ class _Stager:
             async for batch in batches:
                 buffer.add(self._landing_rows(batch))
                 self._check_max_rows()
-                await asyncio.sleep(0)  # pages in a row must not hold the loop up
+                await asyncio.sleep(0)  # pages that are there already must not hold the loop up
                 if buffer.is_full:
                     await self._landing.end(buffer, self._counters())
                 elif buffer.is_group:
@@ -391,7 +393,7 @@ class _Stager:
             self._extra["fan_out"] = extraction.summary()
             self._extra["failed_values"] = sorted(extraction.failed_members)
         if self._pages.not_modified:
-            self._extra |= {**self._before, "not_modified": True}
+            self._extra |= {**self._of_previous, "not_modified": True}
         else:
             self._extra |= self._pages.feed_facts()
 

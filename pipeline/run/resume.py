@@ -93,11 +93,11 @@ def open_partition(
     values = select_values(run, endpoint, partition, previous_in_run=previous_in_run)
     common = values.window if values else None
     window = common or _window(run, endpoint, partition, previous_in_run)
-    wanted = fingerprint(source, endpoint, _origin(values, window))
+    definition = fingerprint(source, endpoint, _origin(values, window))
     committed = run.index.get(source.source, endpoint, partition)
     if (
         committed is not None
-        and (committed.run_id, committed.definition) == (run.run_id, wanted)
+        and (committed.run_id, committed.definition) == (run.run_id, definition)
         and not falls_short(committed.window, window)
     ):
         raise AlreadyCommitted(committed)
@@ -107,7 +107,7 @@ def open_partition(
             source.source,
             endpoint,
             partition,
-            definition=wanted,
+            definition=definition,
             window=window,
             run_id=run.run_id,
             index=run.index,

@@ -75,11 +75,11 @@ def wanted_partitions(
     """
     keys = sorted(partitions)
     incremental = [name for name in endpoints if run.source.incremental(name)]
-    wanted: dict[str, Sequence[str]] = dict.fromkeys(incremental, keys)
+    by_endpoint: dict[str, Sequence[str]] = dict.fromkeys(incremental, keys)
     newest = newest_snapshot(run.calendar, keys)
     past = is_past(run.calendar, newest, run.now())
     for name in endpoints:
-        if name in wanted:
+        if name in by_endpoint:
             continue
         if past and incremental:
             outcome.skipped.append(
@@ -92,8 +92,8 @@ def wanted_partitions(
             outcome.skipped.append(
                 f"{name} {others}: a snapshot is of the newest {noun} only, {newest}"
             )
-        wanted[name] = [newest]
-    return wanted
+        by_endpoint[name] = [newest]
+    return by_endpoint
 
 
 def _span(keys: Sequence[str]) -> str:
@@ -106,11 +106,11 @@ async def run_source(
     endpoints: Sequence[str],
     partitions: Sequence[str],
     outcome: RunOutcome,
-    done: Callable[[PartitionResult], None] = lambda _: None,
+    on_result: Callable[[PartitionResult], None] = lambda _: None,
 ) -> None:
     """Materialize all partitions; ``outcome`` has what came of each, also if this is cancelled.
 
-    :param done: called after each commit.
+    :param on_result: called after each commit.
     :raises ExceptionGroup: of unexpected errors, once everything else is done.
     """
     bugs: list[Exception] = []
@@ -119,22 +119,22 @@ async def run_source(
     async def endpoint(name: str, keys: Sequence[str]) -> None:
         async with permits:
             try:
-                await _endpoint(run, name, keys, outcome, done)
+                await _endpoint(run, name, keys, outcome, on_result)
             except Exception as error:
                 error.add_note(f"while {run.source.source}/{name} was materialized")
                 bugs.append(error)
 
     try:
-        wanted = outcome.wanted = wanted_partitions(run, endpoints, partitions, outcome)
+        by_endpoint = outcome.wanted = wanted_partitions(run, endpoints, partitions, outcome)
     except WindowRefused as error:
         outcome.failed.append(PartitionFailed("(all)", partitions[0], error))
         return
-    depths = {name: run.source.depth(name) for name in wanted}
+    depths = {name: run.source.depth(name) for name in by_endpoint}
     with settled():
         for depth in sorted({*depths.values()}):  # whose rows are values of others goes first
             async with asyncio.TaskGroup() as group:
-                for name in (name for name in wanted if depths[name] == depth):
-                    group.create_task(endpoint(name, wanted[name]))
+                for name in (name for name in by_endpoint if depths[name] == depth):
+                    group.create_task(endpoint(name, by_endpoint[name]))
     if bugs:
         raise ExceptionGroup("unexpected errors", bugs)
 
@@ -144,10 +144,10 @@ async def _endpoint(
     name: str,
     keys: Sequence[str],
     outcome: RunOutcome,
-    done: Callable[[PartitionResult], None],
+    on_result: Callable[[PartitionResult], None],
 ) -> None:
     """All partitions of one endpoint, in order, up to the first one that fails."""
-    to_stage, wanted = deque(keys), set(keys)
+    to_stage, own_keys = deque(keys), set(keys)
     staging: deque[tuple[str, datetime, asyncio.Task[StagedPartition]]] = deque()
     ahead = _staged_ahead(run, name)
     try:
@@ -161,8 +161,8 @@ async def _endpoint(
                         name,
                         key,
                         reading=reading,
-                        previous_in_run=ahead > 1 and run.calendar.previous(key) in wanted,
-                        next_in_run=run.calendar.next(key) in wanted,
+                        previous_in_run=ahead > 1 and run.calendar.previous(key) in own_keys,
+                        next_in_run=run.calendar.next(key) in own_keys,
                     )
                 )
                 staging.append((key, run.now(), task))
@@ -170,8 +170,8 @@ async def _endpoint(
             try:
                 result = await _result(run, name, key, began, task)
                 outcome.results.append(result)
-                done(result)
-                await asyncio.to_thread(check_joined, run, result.manifest, wanted)
+                on_result(result)
+                await asyncio.to_thread(check_joined, run, result.manifest, own_keys)
             except (Unreachable, WrongFormat) as error:
                 reason = await asyncio.to_thread(_retryable_if_known, run, name, error)
                 outcome.failed.append(PartitionFailed(name, key, reason))
@@ -193,8 +193,8 @@ def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> Hea
 
 
 def _staged_ahead(run: RunContext, name: str) -> int:
-    """Where a value may fail, the next partition can begin only once it is known which did; with a
-    bookmark, once it is known where the one before ended.
+    """The partitions to stage at once: one, where the next has to know which values of this one
+    failed, or at which bookmark it ended.
     """
     spec = run.source.endpoints[name]
     if spec.bookmark is not None:

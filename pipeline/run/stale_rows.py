@@ -40,26 +40,28 @@ def keeper_of(
         return run.index.get(name, endpoint, earlier[-1]) if earlier else None
 
     def keep(value: PartitionValue) -> pa.Table:
-        named = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
+        columns = {column: value.fields.get(of) for column, of in spec.value_columns.items()}
         # A name may have changed since, and a region may not be known.
-        named = {column: of for column, of in named.items() if of not in (None, EVERY)}
-        named.pop("account_name", None)
+        columns = {column: of for column, of in columns.items() if of not in (None, EVERY)}
+        columns.pop("account_name", None)
         if spec.each and spec.each.endpoint and "each" not in spec.value_columns.values():
             return _NOTHING
         before = before_this()
         if before is None or not before.files:
             return _NOTHING
         newest: Manifest = before
-        return again_if_vanished(run.lake, lambda: _rows(run, newest, named), lambda: newest.files)
+        return again_if_vanished(
+            run.lake, lambda: _rows(run, newest, columns), lambda: newest.files
+        )
 
     return keep
 
 
-def _rows(run: RunContext, before: Manifest, named: dict[str, object]) -> pa.Table:
+def _rows(run: RunContext, before: Manifest, columns: dict[str, object]) -> pa.Table:
     dataset = of_manifests(run.lake, [before])
-    if not named or not {*named} <= {*dataset.schema.names}:
+    if not columns or not {*columns} <= {*dataset.schema.names}:
         return _NOTHING
-    conditions = [pc.field(column) == pa.scalar(value) for column, value in named.items()]
+    conditions = [pc.field(column) == pa.scalar(value) for column, value in columns.items()]
     rows = dataset.to_table(filter=reduce(lambda a, b: a & b, conditions))
     if STALE in rows.column_names:
         rows = rows.drop_columns([STALE])

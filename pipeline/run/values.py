@@ -70,12 +70,12 @@ class ValueWatermarks:
     @classmethod
     def of(cls, manifest: Manifest) -> "ValueWatermarks":
         """As a manifest has them; one from before there were any has none behind."""
-        noted = manifest.notes.values
-        known = noted if noted.get("version") == _VERSION else {}
+        notes = manifest.notes.values
+        lists = notes if notes.get("version") == _VERSION else {}
         return cls(
             frozenset(map(str, manifest.notes.each or ())),
-            _from_json(known.get("behind", ())),
-            _from_json(known.get("from", ())),
+            _from_json(lists.get("behind", ())),
+            _from_json(lists.get("from", ())),
         )
 
     def behind_now(self, names: Iterable[str]) -> dict[str, datetime | None]:
@@ -163,7 +163,7 @@ def _to_json(instants: Instants) -> list[list[Any]]:
     names: dict[str | None, list[str]] = defaultdict(list)
     for name, instant in instants.items():
         names[None if instant is None else as_iso(instant)].append(name)
-    return [[instant, listed] for instant, listed in names.items()]
+    return [[instant, group] for instant, group in names.items()]
 
 
 def _from_json(data: Iterable[Any]) -> dict[str, datetime | None]:
@@ -239,11 +239,11 @@ def _of_partition(
     """The manifest knows columns that no row of this one partition has: then it has no values."""
     if not manifest.files:
         return []
-    wanted = _wanted(run.source.endpoints[name], parents)
-    known = [str(column["name"]) for column in manifest.columns]
-    for column in wanted:
-        check_column(run.source.source, parents, column, known)
-    rows = key_rows(run.lake, manifest.files, wanted)
+    columns = _wanted(run.source.endpoints[name], parents)
+    names = [str(column["name"]) for column in manifest.columns]
+    for column in columns:
+        check_column(run.source.source, parents, column, names)
+    rows = key_rows(run.lake, manifest.files, columns)
     return values_of(run.source, name, parents, rows)
 
 
@@ -295,16 +295,16 @@ def _wanted(endpoint: Endpoint, value_list: ValueList) -> list[str]:
     return list(dict.fromkeys(path.partition(".")[0] for path in paths))
 
 
-def check_column(source: str, value_list: ValueList, column: str, known: Sequence[str]) -> None:
+def check_column(source: str, value_list: ValueList, column: str, names: Sequence[str]) -> None:
     """:raises ContractBroken: the rows have no such column."""
-    if column in known:
+    if column in names:
         return
     key = "parents" if value_list.prefix == "parent" else value_list.prefix
     is_value = column == value_list.column
     clause = f"{key}.column is `{column}`" if is_value else f"`{key}` uses `{column}`"
     raise ContractBroken(
         f"{clause}, expected a column of `{source}/{value_list.endpoint}`: "
-        f"one of {', '.join(known)}"
+        f"one of {', '.join(names)}"
     )
 
 
@@ -327,15 +327,15 @@ def values_of(
         rows = rows.filter(
             pa.array([meets(row, value_list.where) for row in rows.to_pylist()], pa.bool_())
         )
-    used = used_columns(endpoint, value_list.prefix)
-    if not used:
+    paths = used_columns(endpoint, value_list.prefix)
+    if not paths:
         plain = _ordered(rows[value_list.column])
         return [_value(value_list, value, {}, (value,)) for value in plain]
-    names = list(dict.fromkeys(path.partition(".")[0] for path in (value_list.column, *used)))
-    told_apart = _told_apart(source.endpoints[str(value_list.endpoint)], value_list, used)
+    names = list(dict.fromkeys(path.partition(".")[0] for path in (value_list.column, *paths)))
+    told_apart = _told_apart(source.endpoints[str(value_list.endpoint)], value_list, paths)
     by_identity: dict[tuple[Any, ...], PartitionValue] = {}
     for row in rows.select(names).to_pylist():
-        fields = {path: member(row, path) for path in used}
+        fields = {path: member(row, path) for path in paths}
         value = _plain(row[value_list.column])
         identity = (value, *(fields[path] for path in told_apart))
         by_identity.setdefault(
@@ -344,20 +344,23 @@ def values_of(
     return sorted(by_identity.values(), key=lambda each: (_order(each.value), each.name))
 
 
-def _told_apart(above: Endpoint, value_list: ValueList, used: Sequence[str]) -> tuple[str, ...]:
+def _told_apart(above: Endpoint, value_list: ValueList, paths: Sequence[str]) -> tuple[str, ...]:
     """The other columns by which two rows with one value are two: those of the key, if all of it is
     used, since then the rest follows from it.
     """
-    by_key = set(above.key) <= {value_list.column, *used}
-    return tuple(n for n in used if n != value_list.column and (n in above.key or not by_key))
+    by_key = set(above.key) <= {value_list.column, *paths}
+    return tuple(n for n in paths if n != value_list.column and (n in above.key or not by_key))
 
 
 def _value(
     value_list: ValueList, value: Value, fields: Mapping[str, Any], identity: Sequence[Any]
 ) -> PartitionValue:
     name = str(value) if len(identity) == 1 else json.dumps([str(part) for part in identity])
-    known = {value_list.prefix: value, **{f"{value_list.prefix}.{n}": v for n, v in fields.items()}}
-    return PartitionValue(name, value, known, (name,))
+    fields_by_name = {
+        value_list.prefix: value,
+        **{f"{value_list.prefix}.{n}": v for n, v in fields.items()},
+    }
+    return PartitionValue(name, value, fields_by_name, (name,))
 
 
 def _check_values(

@@ -116,7 +116,7 @@ class Need:
 
     @property
     def reason(self) -> str:
-        """As a comment says it."""
+        """The sentence on this need in a comment of the YAML."""
         if self.ability == "python":
             return f"{self.component} is Python of the connector's own ({self.what}): {self._door}"
         detail = f" ({self.what})" if self.what else ""
@@ -128,5 +128,5 @@ class Need:
 
 
 def lacking(needs: list[Need], known: frozenset[str] = KNOWN) -> list[Need]:
-    """Those that the engine can't do."""
+    """The needs that the engine can't meet, each once."""
     return [need for need in dict.fromkeys(needs) if need.ability not in known]

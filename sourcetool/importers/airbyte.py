@@ -202,7 +202,7 @@ class _Converter:
         return Parent(draft, fields, is_incremental(stream))
 
     def place(self) -> None:
-        """One base URL and one auth for all; those with others need an ability."""
+        """Choose the source's base URL and auth; endpoints with others need an ability."""
         drafts = [other for other in self.drafts.values() if other.base_url]
         for draft in drafts:
             whole = re.match(r"(https?://[^/{}]+)/*(.*)", str(draft.data.get("path") or ""))
@@ -277,7 +277,7 @@ class _Converter:
         )
 
     def reasons(self, draft: Draft) -> list[Need]:
-        """What is lacking, of the endpoint and of those above it."""
+        """The abilities that an endpoint, or one above it, lacks."""
         return list(dict.fromkeys(self._reasons(draft, set())))
 
     def _reasons(self, draft: Draft, visited: set[str]) -> Iterator[Need]:
@@ -327,7 +327,7 @@ _ORDER = (
 
 
 def endpoint_of(draft: Draft) -> dict[str, Any]:
-    """What the YAML says of an endpoint, in the order in which people read it."""
+    """The keys of an endpoint in the YAML, in the order in which people read them."""
     data = dict(draft.data)
     if draft.request:
         data["request"] = draft.request

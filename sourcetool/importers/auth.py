@@ -182,7 +182,7 @@ _SENT = (
 
 
 def _sent_by_login(draft: Draft, requester: Component) -> dict[str, Any]:
-    """What a login sends, by the YAML's names."""
+    """The parts of the request of a login, by the YAML's names."""
     request: dict[str, Any] = {}
     for member, part in _SENT:
         member_value = requester.get(member)

@@ -133,12 +133,12 @@ def with_response(sample: RequestSample) -> RequestSample:
     elif sample.text is not None:
         content = sample.text.encode()
     try:
-        answer = fetch(sample.method, sample.url, headers, content)
-        sample.response_headers = dict(answer.headers)
-        if answer.status_code != 200:
-            sample.missing = f"the API responded {answer.status_code}"
+        response = fetch(sample.method, sample.url, headers, content)
+        sample.response_headers = dict(response.headers)
+        if response.status_code != 200:
+            sample.missing = f"the API responded {response.status_code}"
         else:
-            sample.body = orjson.loads(answer.content)
+            sample.body = orjson.loads(response.content)
     except orjson.JSONDecodeError:
         sample.missing = "the response is not JSON"
     except ValueError as error:

@@ -16,7 +16,7 @@ EMPTY = re.compile(r"\$\{\w+:-\}")
 
 @dataclass(frozen=True)
 class Slot:
-    """What stands for a member of the partition value.
+    """The placeholder that stands for a member of the partition value.
 
     :ivar text: the placeholder, e.g. ``{parent}``.
     :ivar ability: that its use needs, if any.
@@ -28,7 +28,7 @@ class Slot:
 
 @dataclass
 class Draft:
-    """One endpoint.
+    """An endpoint while it is converted: its parts of the YAML, its needs and doubts.
 
     :ivar component: the stream's name in the manifest.
     :ivar needs: the abilities that it took.
@@ -138,7 +138,7 @@ def needed(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """As a name: lower case letters, digits and _, starting with a letter."""
+    """A text as a name: lower case letters, digits and _, starting with a letter."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text)
     name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")[:60]
     return name if name[:1].isalpha() else f"x_{name}" if name else "rows"

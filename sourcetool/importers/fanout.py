@@ -24,7 +24,6 @@ class Parent:
     """A parent endpoint that was converted before its child.
 
     :ivar fields: the names of its own partition values, whose columns its rows can have.
-    :ivar key_type: of a column by the manifest's schema.
     """
 
     draft: Draft
@@ -67,7 +66,7 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
 
 
 def drop_unused_list(draft: Draft) -> None:
-    """One list of which neither the request nor a column has a value: it is the same for all."""
+    """Drop a list whose value neither the request nor a column has: the rows are the same."""
     each = draft.data.get("each")
     if not each or not {"values", "endpoint"} & set(each) or "column_here" in each:
         return

@@ -120,7 +120,7 @@ def _by_option(sync: Component) -> bool:
 
 
 def _written_s(pattern: str) -> int:
-    """In which steps a pattern writes times."""
+    """The seconds between two times that a pattern tells apart."""
     if pattern.startswith("epoch") or any(part in pattern for part in ("%S", "%T", "%f", "%X")):
         return 1
     if "%M" in pattern:
@@ -129,7 +129,7 @@ def _written_s(pattern: str) -> int:
 
 
 def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str]) -> None:
-    """Which bounds the request has, and where a baseline begins."""
+    """Note which bounds the request has, and where a baseline begins."""
     whole_days = window.get("resolution_s", 1) >= _DAY_S
     if "start" not in used and "end" not in used:
         window |= {"start": "none", "end": "none"}

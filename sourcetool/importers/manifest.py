@@ -181,7 +181,7 @@ class _Resolver:
         return {**base, **rest} if isinstance(base, dict) else base
 
     def at(self, reference: str) -> Any:
-        """What a reference leads to; names in it may have slashes of their own."""
+        """The part of the document that a reference leads to; names in it may have slashes."""
         node: Any = self.document
         path = reference.removeprefix("#/")
         while path:

@@ -23,7 +23,7 @@ class Duration:
 
 
 def moment(name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
-    """What a function gives: the instant, or a text of it."""
+    """The result of a function of time: the instant, or a text of it."""
     if name == "today_utc":
         return Formatted(Now(), _DAY)
     if name == "day_delta":
@@ -45,7 +45,7 @@ def moved(operator: str, first: Value, second: Value) -> Value:
 
 
 def placeholder(now: Now) -> str | None:
-    """As a request says it: ``{now}``, ``{now-7d}``."""
+    """The placeholder of an instant in a request: ``{now}``, ``{now-7d}``."""
     before_m = now.before_m
     if before_m is None:
         return None

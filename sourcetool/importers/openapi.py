@@ -238,9 +238,9 @@ def _paging(operation: Operation, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _references(operation: Operation) -> tuple[str | None, str | None, str | None]:
-    """Where the response says how many rows match, what the next page is, and if there is one."""
+    """The paths in a response to the total, to the next page, and to whether there is one."""
     total = token = more = None
-    for path, spec in _scalars(operation.answer):
+    for path, spec in _scalars(operation.response):
         last = path.rpartition(".")[2]
         kind = spec.get("type")
         if kind == "integer" and last.lower() in _TOTALS:

@@ -1,4 +1,4 @@
-"""The operations of an OpenAPI document that answer lists, with all references followed."""
+"""The operations of an OpenAPI document that return lists, with all references followed."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,10 @@ _MOST_NESTED = 12
 
 @dataclass
 class Operation:
-    """A GET that answers a list.
+    """A GET that returns a list.
 
-    :ivar rows: the path to the rows; ``row`` the schema of one; ``answer`` that of the response.
+    :ivar rows: the path to the rows.
+    :ivar row: the schema of a row; ``response`` that of the whole body.
     """
 
     path: str
@@ -22,7 +23,7 @@ class Operation:
     parameters: list[dict[str, Any]]
     rows: list[str]
     row: Mapping[str, Any]
-    answer: Mapping[str, Any]
+    response: Mapping[str, Any]
     headers: Mapping[str, Any]
     doubts: list[str] = field(default_factory=list)
 
@@ -37,12 +38,12 @@ class Document:
             if not isinstance(operation, dict):
                 continue
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
-            answer, headers = self.answer(operation)
-            if (rows := self.rows(answer)) is not None:
+            response, headers = self.response(operation)
+            if (rows := self.rows(response)) is not None:
                 parameters = [self.schema(parameter) for parameter in both]
-                yield Operation(path, _name(path), parameters, *rows, answer, headers)
+                yield Operation(path, _name(path), parameters, *rows, response, headers)
 
-    def answer(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def response(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         responses = operation.get("responses") or {}
         response = self.schema(
             responses.get("200") or responses.get(200) or responses.get("2XX") or {}

@@ -171,7 +171,7 @@ def _is_url(value: Value) -> bool:
 
 
 def _place(draft: Draft, paging: dict[str, Any], value: Member, by_path: bool) -> bool:
-    """Where the page names the next one."""
+    """The path in a page, or the header, that names the next one."""
     path = [str(part) for part in value.path]
     rows = str(draft.data.get("rows") or "").split(".")
     if value.of == "response" and value.path[:-1] == (*filter(None, rows), -1):

@@ -55,7 +55,7 @@ class SettingNames:
         return f"${{{name}:-{default}}}" if fits else f"${{{name}}}"
 
     def described(self, path: tuple[str, ...]) -> Mapping[str, Any]:
-        """What the specification says of a member; the first of several forms."""
+        """The specification's schema of a member; of several forms the first one."""
         node: Any = self.spec
         for part in path:
             node = _member(node, part)

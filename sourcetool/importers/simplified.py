@@ -20,7 +20,7 @@ def either(first: Value, second: Value) -> Value:
 
 
 def simplified(value: Value) -> Value:
-    """The same with what is known put in: settings with their defaults, joined texts."""
+    """The value with all that is known put in: settings with their defaults, joined texts."""
     if isinstance(value, Joined):
         return _joined(value)
     if isinstance(value, Choice):

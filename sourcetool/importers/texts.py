@@ -22,7 +22,7 @@ from sourcetool.importers.values import (
 
 
 def text_of(draft: Draft, raw: Any, component: str) -> Any:
-    """What the YAML says for a text of the manifest; None = it is left out.
+    """The YAML's text for a text of the manifest; None = it is left out.
 
     An ability that is needed for it is noted in the draft. What depends on settings alone, and is
     more than one of them, becomes a setting of its own.
@@ -55,7 +55,7 @@ def written(draft: Draft, value: Value, component: str, raw: Any) -> Any:
 
 
 def _operation(draft: Draft, value: Applied, component: str, raw: Any) -> str | None:
-    """What the YAML says in its own way: an offset that counts from one, +00:00."""
+    """The YAML's own way to say an operation: an offset that counts from one, +00:00."""
     first = value.values[0] if value.values else None
     if value.name == "offset with colon" and isinstance(first, Member):
         draft.offset_colon = True
@@ -152,7 +152,7 @@ def _unless_set(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
 
 
 def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
-    """One of two: where one is the window's bound, it is; a default of now is the window's end."""
+    """The YAML's text for one value or the other: the window's bound, where one of them is that."""
     of = reads(value)
     if "now" in of and of <= {"now", "settings"}:
         return _unless_set(draft, value, component, raw)
@@ -171,7 +171,7 @@ def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
 
 
 def _of_default(draft: Draft, value: Choice) -> Value | None:
-    """What holds for the value that stands for all of a list, where the choice is about it."""
+    """The branch that holds for the value that stands for all of a list."""
     test = value.test
     if not (isinstance(test, Applied) and test.name == "eq" and isinstance(test.values[0], Member)):
         return None

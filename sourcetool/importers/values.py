@@ -14,7 +14,7 @@ class Value:
     """A part of an expression."""
 
     def parts(self) -> Iterator["Value"]:
-        """This value and all that it is made of."""
+        """Iterate over this value and all that it is made of."""
         yield self
 
 
@@ -97,7 +97,7 @@ class Applied(Value):
 
 @dataclass(frozen=True)
 class Choice(Value):
-    """One value or the other, by a condition."""
+    """A choice between two values, by a condition."""
 
     test: Value
     then: Value
@@ -111,13 +111,13 @@ class Choice(Value):
 
 @dataclass(frozen=True)
 class Unknown(Value):
-    """What is beyond the subset of Jinja that is read here."""
+    """A part of a template that is beyond the subset of Jinja that is read here."""
 
     why: str
 
 
 def reads(value: Value) -> frozenset[str]:
-    """What a value depends on: settings, now, unknown, or what :class:`Member` reads."""
+    """The sources that a value depends on: settings, now, unknown, or those of :class:`Member`."""
     sources = set()
     for part in value.parts():
         if isinstance(part, Setting):

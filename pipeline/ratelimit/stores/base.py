@@ -106,7 +106,7 @@ class BudgetStore(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """:raises ConfigError, Retryable: the store can't be used, or does not answer."""
+        """:raises ConfigError, Retryable: the store can't be used, or does not respond."""
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -177,7 +177,7 @@ class BudgetStore(ABC):
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
         """The store's clock, and each minute of the last hour on it. Blocks.
 
-        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        :raises ConfigError, Retryable: the store can't be used, or does not respond.
         """
 
     @classmethod

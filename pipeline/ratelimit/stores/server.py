@@ -22,7 +22,7 @@ log = logging.getLogger("headrace.budget")
 T = TypeVar("T")
 
 RESPONSE_S = 10.0
-"""For one call: a server that is cut off from the network neither answers nor hangs up. Calls to a
+"""For one call: a server that is cut off from the network neither responds nor hangs up. Calls to a
 server that is down are retried for as long: a server that is restarted is up in seconds."""
 AGAIN_S = 0.1
 
