@@ -46,7 +46,9 @@ ABILITIES: dict[str, Ability] = {
     "rename": Ability("names of all columns by a rule"),
     "flatten": Ability("members of an object as columns, by a rule"),
     # Increments
-    "cursor_number": Ability("an increasing number as the cursor"),
+    "cursor_number": Ability(
+        "an increasing number as the cursor, of each parent or not in the request"
+    ),
     "window_formats": Ability("bounds of the window in two formats in one request"),
     "window_slices": Ability("a request for each step of the window, whose rows don't say when"),
     # Requests

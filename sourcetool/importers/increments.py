@@ -47,7 +47,8 @@ def begin(draft: Draft, sync: Component | None) -> None:
     end = str(text_of(draft, sync.get("partition_field_end") or "end_time", "cursor"))
     draft.slots.setdefault(start, Slot("{start}"))
     draft.slots.setdefault(end, Slot("{end}"))
-    for member, text in (("start_time_option", "{start}"), ("end_time_option", "{end}")):
+    options = ("start_time_option", "start_value_option", "end_time_option")
+    for member, text in zip(options, ("{start}", "{start}", "{end}"), strict=True):
         if option := sync.get(member):
             put_option(draft, option, text, f"cursor.{member}")
 
@@ -62,7 +63,7 @@ def finish(
         draft.need("python", "incremental_sync", sync["class_name"])
         return
     if sync.get("type") == "IncrementingCountCursor":
-        draft.need("cursor_number", "IncrementingCountCursor", sync.get("cursor_field"))
+        _number(draft, sync, retriever)
         return
     if sync.get("type") != "DatetimeBasedCursor":
         draft.need("component", "incremental_sync", sync.get("type"))
@@ -84,6 +85,23 @@ def finish(
     if routers_of(retriever) and window.get("start") == "none":
         draft.need("fanout_feed", "incremental_sync")
     draft.data["window"] = window
+
+
+def _number(draft: Draft, sync: Component, retriever: Component) -> None:
+    """A number that only rises: the partition before says from where on."""
+    cursor = str(text_of(draft, sync.get("cursor_field"), "cursor.cursor_field"))
+    if "start" not in draft.placeholders() or routers_of(retriever):
+        draft.need("cursor_number", "IncrementingCountCursor", cursor)
+        return
+    draft.data["cursor"] = cursor
+    if first := text_of(draft, sync.get("start_value"), "cursor.start_value"):
+        draft.doubt(
+            f"the manifest begins with the number {first}, and the first partition here has all: "
+            f"cursor: {{kind: number, column: {cursor}, start: …}} begins behind a number"
+        )
+    above = draft.columns.get(cursor)
+    draft.columns[cursor] = {**above, "type": "int64"} if isinstance(above, dict) else "int64"
+    draft.doubt("numbers that show after greater ones are lost without cursor.safety_margin")
 
 
 def _window(draft: Draft, sync: Component) -> dict[str, Any]:

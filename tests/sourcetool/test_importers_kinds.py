@@ -1,5 +1,7 @@
 """What manifests say in ways of their own becomes what the YAML has for it, with a comment."""
 
+from typing import Any
+
 import pytest
 
 from sourcetool.importers.trial import tried
@@ -306,3 +308,23 @@ def test_names_in_snake_case() -> None:
         incremental_sync=window(cursor_field="changed_at"),
     )
     assert [need.ability for need in made(moved).left_out["things"]] == ["rename"]
+
+
+def _counting(**changes: Any) -> Data:
+    cursor = {
+        "type": "IncrementingCountCursor",
+        "cursor_field": "number",
+        "start_value": 100,
+        "start_value_option": option("since_id"),
+    }
+    return {name: value for name, value in (cursor | changes).items() if value is not None}
+
+
+def test_a_number_that_only_rises_is_a_bookmark() -> None:
+    converted = endpoint(stream(incremental_sync=_counting()))
+    assert converted["cursor"] == "number"
+    assert converted["columns"]["number"] == "int64"
+    assert converted["request"]["params"]["since_id"] == "{start}"
+    assert "begins with the number 100" in doubts(stream(incremental_sync=_counting()))
+    unasked = made(stream(incremental_sync=_counting(start_value_option=None)))
+    assert [need.ability for need in unasked.left_out["things"]] == ["cursor_number"]
