@@ -30,11 +30,11 @@ def api_spec(source: Source) -> dg.AssetSpec:
     return dg.AssetSpec(
         api_key(source),
         group_name=source.source,
-        description=source.description or f"The API at {source.base_url}",
+        description=source.description or f"The API at {source.shown_url}",
         kinds={"aws" if source.lanes else "rest"},
         owners=source.owners,
         tags=dict(source.tags),
-        metadata={"dagster/uri": source.base_url},
+        metadata={"dagster/uri": source.shown_url},
     )
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.soak --minutes 30
     python -m benchmarks.soak --minutes 5 --faults 0.2 --seed 7
+    python -m benchmarks.soak --minutes 10 --away 0.3 5 --apart 1 4
 
 Two workers read the same three endpoints day after day, each into a lake of its own: ``steady``
 lives as long as the soak, and its memory is looked at; ``killed`` gets a SIGKILL every few seconds,
@@ -29,7 +30,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.meter import memory_mb
-from benchmarks.soak_api import FIRST_DAY, KINDS, PAGE, SoakApi, rows_of, soak_api
+from benchmarks.soak_api import FIRST_DAY, KINDS, PAGE, Away, SoakApi, rows_of, soak_api
 from local.s3 import S3
 from local.services import seaweedfs
 from pipeline import ratelimit
@@ -175,13 +176,13 @@ def _client() -> Any:
     return S3(*(os.environ[name] for name in names)).client()
 
 
-def soak(minutes: float, share: float, seed: int) -> int:
+def soak(minutes: float, share: float, seed: int, away: Away) -> int:
     """Run it, print what came of it; the exit status."""
     rng, began = random.Random(seed), time.time()
     with (
         tempfile.TemporaryDirectory(prefix="headrace-soak-") as folder,
         seaweedfs(Path(folder), buckets=["lake"]) as s3,
-        soak_api(share, seed) as (api, url),
+        soak_api(share, seed, away) as (api, url),
     ):
         steady, killed = (Worker(name, folder, url, s3) for name in ("steady", "killed"))
         steady.start()
@@ -262,8 +263,16 @@ def main() -> None:
         "--faults", type=float, default=0.1, help="share of the requests with a fault"
     )
     parser.add_argument("--seed", type=int, default=1)
+    for name, default, told in (
+        ("--away", Away.lasts_s, "how long all pages are empty now and then, seconds"),
+        ("--apart", Away.apart_s, "how long after that they are so again, seconds"),
+    ):
+        parser.add_argument(
+            name, type=float, nargs=2, default=default, metavar=("LEAST", "MOST"), help=told
+        )
     given = parser.parse_args()
-    sys.exit(soak(given.minutes, given.faults, given.seed))
+    away = Away(tuple(given.away), tuple(given.apart))
+    sys.exit(soak(given.minutes, given.faults, given.seed, away))
 
 
 if __name__ == "__main__":

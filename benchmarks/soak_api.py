@@ -9,9 +9,8 @@ path           how its pages follow
 =============  ===================================================================================
 
 A fault is a 500, a 429 with ``Retry-After``, a body that is cut, a connection that is closed, HTML
-with status 200, or a page that comes late. Besides, every page is empty for a moment now and then:
-such moments are some seconds apart, since an API that is away again when its empty page is
-confirmed is believed (docs/reliability.md).
+with status 200, or a page that comes late. Besides, every page is empty for a while now and then
+(``Away``), also where it is the confirmation of an end.
 """
 
 import json
@@ -21,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -30,9 +30,21 @@ KINDS: Final = ("keyset", "offset", "token")
 FIRST_DAY: Final = date(2020, 1, 1)
 PAGE: Final = 100
 FAULTS: Final = ("500", "429", "cut body", "closed connection", "HTML", "slow page")
-_AWAY_S: Final = 0.2
-"""How long all pages are empty, once that begins."""
-_APART_S: Final = (4.0, 8.0)
+
+
+_FIRST_AWAY_S: Final = 20.0
+"""Until then some day has come: of an endpoint that never had rows nothing tells an outage."""
+
+
+@dataclass(frozen=True)
+class Away:
+    """How long all pages are empty, once that begins, and how long after that they are again.
+
+    :ivar lasts_s: at least and at most, as ``apart_s``; by chance between them.
+    """
+
+    lasts_s: tuple[float, float] = (0.2, 3.0)
+    apart_s: tuple[float, float] = (2.0, 6.0)
 
 
 def rows_of(day: date) -> range:
@@ -52,18 +64,20 @@ class SoakApi:
     :ivar faults: those that happened, by kind. :ivar requests: all of them.
     """
 
-    def __init__(self, share: float, seed: int) -> None:
+    def __init__(self, share: float, seed: int, away: Away = Away()) -> None:
         """:param share: of the requests, in which something goes wrong."""
         self.share, self.faults, self.requests = share, Counter[str](), 0
-        self._rng, self._lock = random.Random(seed), threading.Lock()
-        self._away_at = time.monotonic() + _APART_S[0]
+        self._rng, self._lock, self._away = random.Random(seed), threading.Lock(), away
+        self._away_at = time.monotonic() + _FIRST_AWAY_S
+        self._back_at = self._away_at + self._rng.uniform(*away.lasts_s)
 
     def next_fault(self) -> str | None:
         with self._lock:
             self.requests += 1
             now = time.monotonic()
-            if now > self._away_at + _AWAY_S:
-                self._away_at = now + self._rng.uniform(*_APART_S)
+            if now > self._back_at:
+                self._away_at = now + self._rng.uniform(*self._away.apart_s)
+                self._back_at = self._away_at + self._rng.uniform(*self._away.lasts_s)
             if now >= self._away_at:
                 self.faults["empty pages"] += 1
                 return "empty pages"
@@ -138,9 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def soak_api(share: float, seed: int) -> Iterator[tuple[SoakApi, str]]:
+def soak_api(share: float, seed: int, away: Away = Away()) -> Iterator[tuple[SoakApi, str]]:
     """The API on loopback, and its URL, as long as the ``with`` lasts."""
-    api = SoakApi(share, seed)
+    api = SoakApi(share, seed, away)
     handler = type("Handler", (_Handler,), {"api": api})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

@@ -150,7 +150,7 @@ def _joined(pair: re.Match[str]) -> str:
 def keep_secrets_out() -> None:
     """Add the filters. A filter that is there already is not added twice."""
     log = logging.getLogger("httpx")
-    log.addFilter(_without_query)
+    log.addFilter(_origin_only)
     if log.level == logging.NOTSET:
         log.setLevel(logging.WARNING)  # a line a request is noise
     for name in ("httpcore.http11", "httpcore.http2"):
@@ -159,11 +159,12 @@ def keep_secrets_out() -> None:
         logging.getLogger(name).addFilter(_without_details)
 
 
-def _without_query(record: logging.LogRecord) -> bool:
-    """httpx logs each URL with its query."""
+def _origin_only(record: logging.LogRecord) -> bool:
+    """httpx logs each URL with its path and its query, either of which may carry a key."""
     if isinstance(record.args, tuple):
         record.args = tuple(
-            a.copy_with(query=None) if isinstance(a, httpx.URL) else a for a in record.args
+            arg.copy_with(path="/", query=None) if isinstance(arg, httpx.URL) else arg
+            for arg in record.args
         )
     return True
 

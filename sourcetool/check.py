@@ -92,7 +92,7 @@ def check(name: str, wanted: Wanted, console: Console) -> int:
     if source.lanes is not None:
         names = _upstream_first(source, names)
         return check_aws(source, names, wanted.pages, wanted.days, console, json=wanted.as_json)
-    label = f"{source.source} at {source.base_url}"
+    label = f"{source.source} at {source.shown_url}"
     progress = None if wanted.as_json else LookProgress(console, label)
     with progress or nullcontext():
         looking = _look_at_all(source, _upstream_first(source, names), wanted, progress)

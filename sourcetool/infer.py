@@ -13,7 +13,7 @@ from pipeline.decode.types import type_text
 from pipeline.errors import ContractBroken
 from pipeline.extract.capped_page import looks_capped
 from pipeline.model import split_path
-from sourcetool.times import has_time, is_instant, is_naive, written_time
+from sourcetool.times import form_of, has_time, is_naive, written_time
 
 Row = dict[str, Any]
 LIMITS = (
@@ -83,8 +83,45 @@ def _rows(body: Any) -> tuple[tuple[str, ...], list[Row]]:
     """The longest list of objects, the nearest to the top of those."""
     lists = list(_lists(body, ()))
     if not lists:
-        raise ValueError("the response has no list of objects: is this the URL of a collection?")
+        raise ValueError(_no_list(body))
     return max(lists, key=lambda pair: (len(pair[1]), -len(pair[0])))
+
+
+def _no_list(body: Any) -> str:
+    """The sentence on a response without a list of objects, with the form that it may have."""
+    finding = "the response has no list of objects"
+    if not body:
+        return f"{finding}, as it is empty: give a URL that responds with some rows"
+    if isinstance(body, list):
+        form = "values" if all(isinstance(item, list) for item in body) else "scalars"
+        kind = "arrays" if form == "values" else "single values"
+        return f"{finding}, but one of {kind}: write its YAML by hand, with `as: {form}`"
+    if not isinstance(body, dict):
+        return f"{finding}: is this the URL of a collection?"
+    forms = next(_forms(body, ()), "with `as: object`, if it is one row")
+    return f"{finding}. Is this the URL of a collection? If so, write its YAML by hand, {forms}"
+
+
+def _forms(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """The forms of rows inside of an object, the nearest to the top first."""
+    at = f"`rows: {_joined(*path)}` and " if path else ""
+    inner = [item for item in value.values() if isinstance(item, dict)]
+    if len(value) > 1 and len(inner) == len(value):
+        yield f"with {at}`as: map`, if each member is a row"
+    for name, item in value.items():
+        if isinstance(item, list) and item:
+            form = "columns" if all(isinstance(each, list) for each in item) else "scalars"
+            names = "`as: columns` and `names_at`" if form == "columns" else "`as: scalars`"
+            if form == "scalars" and any(
+                isinstance(other, list) and other and isinstance(other[0], list)
+                for other in value.values()
+            ):
+                continue  # the names of the columns beside them
+            yield f"with `rows: {_joined(*path, name)}` and {names}"
+    if len(path) < 3:
+        for name, item in value.items():
+            if isinstance(item, dict):
+                yield from _forms(item, (*path, name))
 
 
 def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
@@ -137,8 +174,8 @@ def _type(values: list[Any]) -> str:
     except TypeConflict:
         return "json"
     texts = [value for value in values if isinstance(value, str)]
-    if texts and pa.types.is_string(kind) and all(is_instant(text) for text in texts):
-        return "timestamp[iso]"
+    if texts and pa.types.is_string(kind) and (form := form_of(texts)):
+        return form
     done = settled(kind)
     if done is None:
         return "json" if any(isinstance(value, dict | list) for value in values) else "string"

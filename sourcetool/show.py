@@ -69,7 +69,7 @@ def as_json(source: Source, inspections: Sequence[Inspection]) -> dict[str, Any]
     worst = min((each.verdict for each in inspections), key=order.index, default="sound")
     return {
         "source": source.source,
-        "base_url": source.base_url,
+        "base_url": source.shown_url,
         "verdict": worst,
         "endpoints": [
             {

@@ -1,6 +1,7 @@
 """How times are written in an API's rows, and in the parameters that filter by them. Pure."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,24 @@ def is_instant(text: str) -> bool:
         return bool(_ISO.match(text)) and datetime.fromisoformat(text) is not None
     except ValueError:
         return False
+
+
+_JAVA_ZONE = re.compile(r"\[[\w/+-]{1,40}\]$")
+_DOTNET = re.compile(r"/Date\(-?\d{1,15}(?:[+-]\d{4})?\)/")
+_EPOCH = re.compile(r"[12]\d{9}\.\d{1,9}")
+
+
+def form_of(texts: Sequence[str]) -> str | None:
+    """The declared type that reads a column's texts as times; None if they are no times.
+
+    >>> form_of(["/Date(1795132800000)/"])
+    'timestamp[dotnet]'
+    """
+    if all(is_instant(_JAVA_ZONE.sub("", text)) for text in texts):
+        return "timestamp[iso]"
+    if all(_DOTNET.fullmatch(text) for text in texts):
+        return "timestamp[dotnet]"
+    return "timestamp[s]" if all(_EPOCH.fullmatch(text) for text in texts) else None
 
 
 def is_naive(text: str) -> bool:

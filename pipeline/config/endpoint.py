@@ -62,7 +62,7 @@ def _key(value: Any) -> Any:
 class Endpoint(Model):
     """A collection of rows. Incremental if it has a ``cursor``, else a snapshot."""
 
-    path: str | None = Field(None, description="path below base_url; default: the endpoint's name")
+    path: str | None = Field(None, repr=False, description="below base_url; default: the name")
     description: str | None = Field(None, description="shown at the asset")
     request: Request = Field(HttpTemplate(), description="what is sent")
     paging: Annotated[Paging, PAGINATION.field] = Field(

@@ -105,7 +105,11 @@ class LimitsConfig(Model):
 class ResponsesConfig(Model):
     """Meanings of the API's statuses where they differ from the common one."""
 
-    empty: tuple[int, ...] = Field((), description="no rows match (some APIs respond with 404)")
+    empty: tuple[int, ...] = Field(
+        (),
+        description="no rows match (some APIs respond with 404); 200 means so only where the "
+        "response has no body",
+    )
     empty_text: str | None = Field(
         None,
         min_length=1,

@@ -198,16 +198,22 @@ def _lines_of(file: str, sentences: Sequence[str]) -> str:
 
 
 def _sent(lines: Lines, env: Mapping[str, str], source: Source) -> list[str]:
-    """The values of settings that requests carry: they are secrets, unless others show them."""
-    names = {
-        name
-        for path, variables in lines.variables.items()
-        if path[0] == "headers" or "request" in path
-        for name in variables
-    }
+    """The values of settings that requests carry: they are secrets, unless others show them.
+
+    Most settings in an address are no secret, and often quoted: there only those are whose names
+    say that they are.
+    """
+    names, in_address = set[str](), set[str]()
+    for path, variables in lines.variables.items():
+        if path[0] == "headers" or "request" in path:
+            names.update(variables)
+        if path[0] == "base_url" or path[-1] == "path":
+            in_address.update(name for name in variables if _SECRET_NAME.search(name))
     public = [source.base_url, source.source, *source.endpoints]
-    values = {value for name in names if len(value := env.get(name, "")) >= _SECRET_CHARS}
-    return sorted(value for value in values if not any(value in text for text in public))
+    values = {name: value for name, value in env.items() if len(value) >= _SECRET_CHARS}
+    hidden = {values[name] for name in in_address if name in values}
+    sent = {values[name] for name in names if name in values}
+    return sorted(hidden | {value for value in sent if not any(value in text for text in public)})
 
 
 @dataclass(frozen=True)
@@ -412,6 +418,7 @@ def _without_settings(sentence: str, filled: Mapping[str, str], expected: str) -
     return re.sub(rf"[^\s'\"]{{{_SECRET_CHARS},}}", unfilled, sentence)
 
 
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|PWD|CREDENTIAL|SIGNATURE|HOOK|(^|_)AUTH")
 _SECRET_CHARS = 6
 """A setting of fewer characters, as a number, is no secret, and may be a part of any sentence."""
 

@@ -226,5 +226,5 @@ class WindowFormat(Model):
 class CountConfig(Model):
     """A request whose response says how many rows match."""
 
-    path: str = Field("{path}/count", description="{path} is the endpoint's own path")
+    path: str = Field("{path}/count", repr=False, description="{path} is the endpoint's own path")
     at: DottedPath = Field("count", description="where the response has the count")

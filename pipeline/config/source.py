@@ -26,6 +26,7 @@ from pipeline.config.limits import (
 from pipeline.config.request import DAY_S, Apicalypse
 from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
+from pipeline.redaction import redact
 
 
 def _is_proxy(value: SecretStr) -> SecretStr:
@@ -124,6 +125,7 @@ class Source(Model):
     source: Name
     description: str | None = Field(None, description="shown at all assets of the source")
     base_url: HostUrl = Field(
+        repr=False,
         pattern=BASE_URL,
         description="the address that every `path` begins with; credentials go to its origin only",
     )
@@ -241,8 +243,13 @@ class Source(Model):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The values of settings in headers and requests: a key may be among them."""
+        """The values of settings in headers, requests and addresses: a key may be among them."""
         return tuple(secret.get_secret_value() for secret in self._secrets)
+
+    @property
+    def shown_url(self) -> str:
+        """``base_url`` without the secrets in it, as in ``https://api.telegram.org/bot***``."""
+        return redact(self.base_url, self.secrets)
 
     @property
     def pack(self) -> int:

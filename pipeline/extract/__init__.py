@@ -8,6 +8,7 @@ In the order in which a page goes through them:
   API's own time.
 - ``confirmation`` requests odd pages and ends a second time; ``growing_tail`` ends rows that grow
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
+  ``outages`` tells an outage with empty pages from the end, by a page that had rows;
   ``capped_page`` doubts a page that says that rows are missing, or that should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
   which rows came already; ``search_parts`` cuts the

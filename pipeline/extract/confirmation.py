@@ -9,15 +9,17 @@ pages                  which page needs a confirmation              what confirm
 =====================  ===========================================  ===============================
 ``KeySeeker``          by key: empty, or other keys than requested  a count of 0, or a fitting page
 ``CursorPages``        by cursor: the end, or a late first row      the same page twice
-``ConfirmedEmpty-      tokens, links, numbers: an empty last page   the page again, or the last row
-Pages``                                                             of the page before
+``OutageGuard``        any: an empty first page                     the page again, and a page that
+(``outages``)                                                       had rows
+``ConfirmedEmpty-      tokens, links, numbers: an empty last page   the page again, or the page
+Pages``                                                             before, or its last row
 ``OverlappingPages``   overlapping offsets: the shared row alone    a short page, or the page again
 ``changed_page``       any chain: the rows of the page before       the page again
 =====================  ===========================================  ===============================
 
 An end that an empty page suggests, after a full page or as the first one, may be an outage of a
-moment: its confirmation waits (``pause_of``), so that the two are of different instants. The end
-then rests on what the API says, like a chain, and not on keys.
+moment: its confirmation waits, and is believed as long as the API sends rows elsewhere
+(``outages``). The end then rests on what the API says, like a chain, and not on keys.
 
 The readers use ``LIMITS`` for the confirmations that need their own state: ``fetcher`` (a page that
 breaks the contract), ``contiguous`` (gaps and the end), ``sequential`` (passes).
@@ -29,11 +31,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import Coverage, has_same_rows
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.pagination import Paging
-from pipeline.pagination.page import PageInfo, PageRequest
+from pipeline.pagination.page import PageInfo, PageRequest, PageToken
 from pipeline.partitions.window import floor
 
 
@@ -58,6 +60,10 @@ class ConfirmationLimits:
         parameter.
     :ivar end_wait_s: seconds between an empty page that suggests the end and its confirmation; up
         to half as much is added by chance.
+    :ivar outage_probes: requests of a page that had rows, while the API sends none for it; the
+        waits between them double.
+    :ivar late_confirmations: how often a page that confirms an end is requested anew as it came
+        late.
     :ivar passes: passes over all pages, until the rows and the count agree.
     :ivar growing_passes: consecutive passes in which rows came: another one would agree no better.
     """
@@ -71,6 +77,8 @@ class ConfirmationLimits:
     one_row_page_attempts: int = 8
     end: int = 2
     end_wait_s: float = 1.0
+    outage_probes: int = 5
+    late_confirmations: int = 2
     unchanged_pages: int = 5
     passes: int = 3
     growing_passes: int = 2
@@ -185,58 +193,67 @@ class KeySeeker:
         return None
 
 
+@dataclass(frozen=True)
+class _PageBefore:
+    """The page that an empty one came behind.
+
+    :ivar short: it had fewer rows than a page can have.
+    :ivar earlier_row: as in ``ParsedPage``.
+    """
+
+    request: PageRequest
+    info: PageInfo
+    short: bool
+    earlier_row: tuple[PageToken, int]
+
+
 class ConfirmedEmptyPages:
     """Pages of ``pages``, which follow each other by ``paging``: an empty page that would end the
-    chain is requested again, and what comes the second time is believed.
+    chain is confirmed; the first one has been (``outages``).
 
-    Behind a full page, which has named this one, it takes two more. A response whose status says
-    that there is nothing is enough by itself, and so is one with a change token, and one with a
-    total: all rows that came have to agree with it. The first page of a parent needs no
-    confirmation either, since most parents have no children. After a page that is shorter than
-    others the second request follows at once, else after a pause.
+    Behind a page that is shorter than others, that page is requested once more: if it has the same
+    number of rows, the API is there, and that was the last one. If it has more, it was cut off, or
+    has grown: it is handed on in place of the empty one, and the next page is requested anew.
+
+    Behind a full page, which has named this one, the empty one is requested twice more, each time
+    after a pause. A response whose status says that there is nothing is enough by itself, and so is
+    one with a change token, and one with a total: all rows that came have to agree with it.
 
     Where pages go on behind the last row (``by_row``), some APIs send nothing once that row is
     deleted (Dagster). So an empty page is believed if the last row comes again behind one before
     it.
     """
 
-    def __init__(
-        self, pages: PageSource, paging: Paging, *, of_parent: bool, pause: Pause = no_pause
-    ) -> None:
+    def __init__(self, pages: PageSource, paging: Paging, *, pause: Pause = no_pause) -> None:
         self._pages = pages
         self._pause = pause
-        self._behind_short: set[PageRequest] = set()
         self._most_rows = 0
         self._paging = paging
-        self._of_parent = of_parent
         self._by_row = paging.by_row
-        self._previous: dict[PageRequest, ParsedPage] = {}  # by the request behind it
+        self._before: dict[PageRequest, _PageBefore] = {}  # by the request behind it
 
     async def count(self, request: PageRequest) -> int | None:
         return await self._pages.count(request)
 
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
-        previous = self._previous.pop(request, None)
-        after_short = request in self._behind_short
-        self._behind_short.discard(request)
+        before = self._before.pop(request, None)
         if page.bookmark is not None or self._stands(request, page.info):
-            return self._remembered(request, page)
-        is_first = self._paging.is_first(request)
-        if is_first and self._of_parent:
+            return self._remembered(page)
+        if self._paging.is_first(request):
             return page
-        if previous is not None and await self._still_ends(previous):
+        if before is not None and self._by_row and await self._still_ends(before):
             return page
-        for _ in range(1 if after_short or is_first else LIMITS.end):
-            if not after_short:
-                await self._pause()
+        if before is not None and before.short and not self._by_row:
+            now = await self._once_more(before)
+            if now is not None and now.info.rows:
+                return page if now.info.rows <= before.info.rows else self._remembered(now)
+        for _ in range(LIMITS.end):
+            await self._pause()
             page = await self._pages.page(request)
             if page.info.rows:
-                return self._remembered(request, page)
-        page = replace(page, ends_by_empty=page.ends_by_empty or not after_short)
-        if self._by_row and request.token != self._paging.first_request().token:
-            return replace(page, last_row_deleted=True)
-        return self._remembered(request, page)
+                return self._remembered(page)
+        return replace(page, ends_by_empty=True, last_row_deleted=self._by_row)
 
     def _stands(self, request: PageRequest, info: PageInfo) -> bool:
         """Whether a page needs no confirmation: it has rows, or says itself that there are none."""
@@ -244,22 +261,28 @@ class ConfirmedEmptyPages:
         explicit = info.explicit_empty or info.total is not None
         return info.rows > 0 or explicit or (goes_on and not self._paging.by_number)
 
-    def _remembered(self, request: PageRequest, page: ParsedPage) -> ParsedPage:
-        following = self._paging.next_request(request, page.info) if page.info.rows else None
-        if following is not None:
-            if page.info.rows < (self._most_rows or request.limit):
-                self._behind_short.add(following)
-            if self._by_row:
-                self._previous[following] = page
-        self._most_rows = max(self._most_rows, page.info.rows)
+    def _remembered(self, page: ParsedPage) -> ParsedPage:
+        request, info = page.request, page.info
+        following = self._paging.next_request(request, info) if info.rows else None
+        if following is not None and info.total is None:
+            short = info.rows < (self._most_rows or request.limit)
+            self._before[following] = _PageBefore(request, info, short, page.earlier_row)
+        self._most_rows = max(self._most_rows, info.rows)
         return page
 
-    async def _still_ends(self, page: ParsedPage) -> bool:
+    async def _once_more(self, before: _PageBefore) -> ParsedPage | None:
+        """The page again; None if the API refuses it now, as a token that was used has expired."""
+        try:
+            return await self._pages.page(before.request)
+        except RequestRefused:
+            return None
+
+    async def _still_ends(self, before: _PageBefore) -> bool:
         """Whether the row that a page ended with is there, and none behind it."""
-        token, rows_behind = page.earlier_row
-        request = page.request if token is None else replace(page.request, token=token)
+        token, rows_behind = before.earlier_row
+        request = before.request if token is None else replace(before.request, token=token)
         now = (await self._pages.page(request)).info
-        return (now.rows, now.last) == (rows_behind, page.info.last)
+        return (now.rows, now.last) == (rows_behind, before.info.last)
 
 
 class OverlappingPages:
@@ -322,12 +345,12 @@ class CursorPages:
 
     The end takes two confirmations, since a sick API sends an empty page, or the first row of one:
     a page that brings nothing after a short one, or two consecutive ones that bring nothing and are
-    alike.
+    alike. An empty page, which lacks even the rows with the last cursor, has been confirmed
+    (``outages``).
     """
 
-    def __init__(self, pages: PageSource, resolution_s: float, pause: Pause = no_pause) -> None:
+    def __init__(self, pages: PageSource, resolution_s: float) -> None:
         self._pages = pages
-        self._pause = pause
         self._resolution_s = resolution_s
         self._chains: dict[str, _ChainState] = {}
         """By the end of the slice of the window that a chain reads."""
@@ -357,10 +380,8 @@ class CursorPages:
     async def _confirmed(self, request: PageRequest, chain: _ChainState | None) -> ParsedPage:
         page = await self._pages.page(request)
         for _ in range(LIMITS.cursor_page_retries):
-            if not _needs_confirmation(request, page.info, chain):
+            if page.ends_by_empty or not _needs_confirmation(request, page.info, chain):
                 return page
-            if page.info.rows == 0:
-                await self._pause()
             first, page = page, await self._pages.page(request)
             if _to_be_alike(request, page.info) == _to_be_alike(request, first.info):
                 return page

@@ -64,6 +64,7 @@ class ContiguousReader:
         self._seeker = KeySeeker(pages, key, self._all_rows_came, descending=descending)
         self._first_offset = paging.first_request().offset or 0
         self._offset = self._first_offset
+        self._last_request: PageRequest | None = None  # that brought rows
         self._earlier_rows = 0
         self._at_end = False
         self._coverage = Coverage(descending=descending)
@@ -148,8 +149,11 @@ class ContiguousReader:
             )
             if unchanged == LIMITS.unchanged_pages:
                 raise unchanged_pages(page)
+            shared_alone = previous is not None and _has_last_row_alone(page, previous)
             previous, info = page, page.info
             yield page
+            if shared_alone:
+                return
             total = self.progress.total if info.total is None else info.total
             corrected = replace(info, total=total)
             ends = segment.closed or page.tail is not None
@@ -157,14 +161,18 @@ class ContiguousReader:
             request = following and self._with_shared_row(following, page)
 
     def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:
-        """The page after a full one, from the row before its last one on.
+        """The page after another, from the row before its last one on.
 
         Else a row with the key of the last one would lie on neither page. Now the page after has
-        both, and is refused as two rows of one key are.
+        both, and is refused as two rows of one key are. At the end it has the last row alone, which
+        no API sends that is away.
         """
-        info = page.info
-        full = info.rows >= max(page.request.limit, _LEAST_TO_SHARE)
-        if not full or following.after != info.last or info.before_last is None:
+        info, limit = page.info, page.request.limit
+        if info.rows < limit:
+            shares = following.before is None and self.progress.total is None
+        else:
+            shares = info.rows >= _LEAST_TO_SHARE
+        if not shares or following.after != info.last or info.before_last is None:
             return following
         return replace(following, after=info.before_last)
 
@@ -209,10 +217,19 @@ class ContiguousReader:
 
         Where offsets overlap, an empty page is always odd: rows are gone, so it confirms nothing.
         """
-        self._at_end = self._at_end or self._ended(int(page.request.offset is None))
-        if self._at_end:
-            return
         is_counted = self._is_counted
+        self._at_end = self._at_end or page.ends_by_empty
+        if self._at_end:
+            if page.ends_by_empty and not is_counted:
+                self.progress.proof_basis = ProofBasis.CHAIN
+            return
+        if self._ended(int(page.request.offset is None)):
+            before = None if is_counted or self._ended() else await self._page_before()
+            if before is None or before.info.rows:
+                self._at_end = before is None or not self._coverage.brings(before.info)
+                if before is not None and not self._at_end and self._joins(before):
+                    yield self._batch_of(before)
+                return
         second = page
         for _ in range(LIMITS.shared_row_attempts if self._lacks_shared_row(page) else 1):
             if not is_counted:
@@ -231,6 +248,10 @@ class ContiguousReader:
             async for current in self._walk(second, None):
                 yield self._batch_of(current)
             self._at_end = self._coverage.confirmations >= self._enough_confirmations()
+
+    async def _page_before(self) -> ParsedPage | None:
+        """The last page that brought rows, once more: is the API there, and was that all of it?"""
+        return None if self._last_request is None else await self._pages.page(self._last_request)
 
     def _lacks_shared_row(self, page: ParsedPage) -> bool:
         """Whether an empty page by key should have the last row that came: else it is deleted."""
@@ -388,6 +409,7 @@ class ContiguousReader:
         if page.request.offset is not None and self._coverage.brings(page.info):
             self._offset = page.request.offset + page.info.rows - 1
         if self._coverage.brings(page.info):
+            self._last_request = page.request
             self.progress.duplicate_rows += page.duplicates
             self._earlier_rows += page.duplicates
         self._coverage = self._coverage.extended(page.request, page.info)
@@ -405,3 +427,9 @@ class ContiguousReader:
             rows=self._earlier_rows + self.progress.rows,
         )
         return PageBatch(table, position, page.arrow_bytes)
+
+
+def _has_last_row_alone(page: ParsedPage, previous: ParsedPage) -> bool:
+    """Whether a page by key has nothing but the last row of the one before it, which both share."""
+    by_key = page.request.offset is None
+    return by_key and page.info.rows == 1 and page.info.last == previous.info.last

@@ -21,6 +21,7 @@ from pipeline.extract.confirmation import (
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
+from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource
 from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
@@ -29,6 +30,7 @@ from pipeline.extract.sequential import SequentialReader
 from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
 
@@ -103,28 +105,30 @@ def reader_of(
     pause: Pause = no_pause,
     gate: AbstractAsyncContextManager[object] | None = None,
     keep: Callable[[PartitionValue], pa.Table] | None = None,
+    earlier: PageRequest | None = None,
 ) -> EndpointReader:
     """The reader of the endpoint's pages, ``ahead`` of them at the same time.
 
     :param values: of an endpoint that fans out; None: those that the YAML lists.
     :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
-    :param pause: waits before the confirmation of an end.
+    :param pause: waits before the confirmation of an end. :param earlier: a page that had rows.
     :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
-    of = endpoint.parents or endpoint.each
+    known, of = KnownPages(pages, earlier), endpoint.parents or endpoint.each
+    kind = {"of_value": of is not None, "of_parent": endpoint.parents is not None}
+
+    def reader(pages: PageSource, window: Window, share: Ahead) -> EndpointReader:
+        guard = OutageGuard(pages, paging_of(endpoint), pause, known, **kind)
+        return _extraction(endpoint, guard, window, share, until_sure, guard.pause)
+
     if of is None:
-        return _extraction(endpoint, pages, window, lambda: ahead, until_sure, pause)
-
-    def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> EndpointReader:
-        own = value.window or window
-        return _extraction(endpoint, of_value, own, share, until_sure, pause)
-
+        return reader(pages, window, lambda: ahead)
     whole = failures is not FAIL_PARTITION and not endpoint.incremental
     return FanOutReader(
         pages,
         values_in_yaml(endpoint) if values is None else values,
-        reader,
+        lambda of_value, value, share: reader(of_value, value.window or window, share),
         concurrency=of.concurrency,
         ahead=ahead,
         failures=failures,
@@ -145,8 +149,6 @@ def _extraction(
     pause: Pause,
 ) -> EndpointReader:
     paging = paging_of(endpoint)
-    if endpoint.parents is not None:
-        pause = no_pause  # most parents have no children: a second each would be hours
     if endpoint.proven:
         return ContiguousReader(
             GrowingTail(pages, pages, paging, endpoint.key),
@@ -184,13 +186,13 @@ def _extraction(
 def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:
     """The pages, of which a page that may be the end by mistake is requested a second time."""
     if paging.shared_rows is SharedRows.SAME_CURSOR:
-        return CursorPages(pages, endpoint.window.resolution_s, pause)
+        return CursorPages(pages, endpoint.window.resolution_s)
     if paging.shared_rows is SharedRows.LAST:
         first = paging.first_request().offset or 0
         return pages if endpoint.counted else OverlappingPages(pages, first)
     if endpoint.count is not None:
         return pages
-    return ConfirmedEmptyPages(pages, paging, of_parent=endpoint.parents is not None, pause=pause)
+    return ConfirmedEmptyPages(pages, paging, pause=pause)
 
 
 def window_slices(

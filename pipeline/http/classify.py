@@ -102,12 +102,18 @@ def classify(
     )
 
 
+_OF_ROWS: Final = (200, 203, 206)
+
+
 def is_conditional(headers: Mapping[str, str]) -> bool:
     """Whether a request names an earlier response, so that 304 may be the response to it."""
     return any(name.lower() in ("if-none-match", "if-modified-since") for name in headers)
 
 
 def _means_empty(status: int, meanings: ResponsesConfig, body: Body) -> bool:
+    """Whether a response means no rows. That of rows does only if it has no body at all."""
+    if status in _OF_ROWS and bytes(body[:1000]).strip():
+        return False
     if meanings.empty_text is None:
         return status in meanings.empty
     fits = status in meanings.empty if meanings.empty else 400 <= status < 500

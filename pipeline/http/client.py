@@ -106,6 +106,7 @@ class Client:
         self.requests = 0
         self._read_well: set[str] = set()
         self._warned_at = -math.inf
+        self._last_failure: AttemptFailed | None = None
         self._body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
 
     @property
@@ -146,6 +147,7 @@ class Client:
         :param failures: of this page so far, by kind; this one is added.
         :raises ApiUnavailable: there is no next attempt, for this page or for the run.
         """
+        self._last_failure = failed
         failures[failed.kind] += 1
         self.spent.failures[failed.kind] += 1
         policy = self._source.retries
@@ -158,15 +160,20 @@ class Client:
 
     def _given_up(self, failed: AttemptFailed, attempts: int, label: object) -> HeadraceError:
         """The error of a page that is not requested again."""
-        reason = str(failed).removeprefix(f"{_endpoint_of(label)}: ")
+        reason = str(failed).removeprefix(f"{_endpoint_of(label)}: ").removesuffix(".")
         if failed.kind is FailureKind.FORMAT:
             return WrongFormat(f"{label}: {reason}")
         reason = f"{reason}, after {attempts} {'attempt' if attempts == 1 else 'attempts'}"
         if failed.kind is FailureKind.BODY:
             checks = "1. `base_url` and `path`; 2. `format`; 3. whether another client gets a body"
+            if "the body is empty" in reason:
+                checks += "; 4. `answers: {empty: [200]}`, if no body means no rows"
             return WrongFormat(f"{label}: {reason}. Check: {checks}.")
+        return self._absent_or_down(label, reason, failed)
+
+    def _absent_or_down(self, label: object, reason: str, failed: AttemptFailed) -> HeadraceError:
         known = self.spent.responded or self._known_before
-        if failed.may_be_absent and not known and self._breaker.state is not BreakerState.OPEN:
+        if failed.may_be_absent and not known:
             return self._unreachable(label, reason, failed)
         return self._down(label, reason, failed)
 
@@ -226,7 +233,10 @@ class Client:
                 if self._breaker.state is BreakerState.HALF_OPEN:
                     return await self._once(request, read, label, sent)
         if self._breaker.state is BreakerState.OPEN:
-            raise self._down(label, "the API failed too often in a row")
+            reason = "the API failed too often in a row"
+            if self._last_failure is None:
+                raise self._down(label, reason)
+            raise self._absent_or_down(label, reason, self._last_failure)
         return await self._once(request, read, label, sent)
 
     async def _once(

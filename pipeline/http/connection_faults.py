@@ -91,7 +91,9 @@ def is_of_proxy(error: httpx.HTTPError) -> bool:
     cause, url = error.__cause__, error.request.url
     if not isinstance(cause, aiohttp.ClientConnectorError):
         return False
-    return cause.host.strip("[]") not in (url.host, url.raw_host.decode("ascii"))
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    hosts = (url.host, url.raw_host.decode("ascii"))
+    return cause.host.strip("[]") not in hosts or cause.port != port
 
 
 def standing_fault(error: httpx.HTTPError) -> str | None:

@@ -51,6 +51,11 @@ class Window:
         """The bounds as the request of a page has them: ISO 8601."""
         return self.start.isoformat() if self.start else None, self.end.isoformat()
 
+    @property
+    def length_s(self) -> float:
+        """Seconds; without a lower bound without end."""
+        return (self.end - self.start).total_seconds() if self.start else float("inf")
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": self.kind,

@@ -16,6 +16,7 @@ from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.messages import Sender
 from pipeline.partitions import Calendar
+from pipeline.partitions.window import Window
 from pipeline.run.verify import Check
 from pipeline.run.writer import BufferedBytes
 
@@ -28,6 +29,7 @@ class RunContext:
     :ivar held: the bytes of all rows that are not written yet.
     :ivar values: of endpoints whose values come from committed rows, by their names: read once.
     :ivar warned: warnings that a run logs once.
+    :ivar windows_with_rows: the last window in which an endpoint had rows, by its name.
     :ivar lanes: is passed before a lane of the source is read: so many at once; None: as many as
         come.
     :ivar sleep: waits so many seconds, such as between an end and its confirmation.
@@ -42,6 +44,7 @@ class RunContext:
     values: dict[str, tuple[PartitionValue, ...]] = field(default_factory=dict)
     values_lock: threading.Lock = field(default_factory=threading.Lock)
     warned: set[str] = field(default_factory=set)
+    windows_with_rows: dict[str, Window] = field(default_factory=dict)
     lanes: asyncio.Semaphore | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 

@@ -35,7 +35,7 @@ from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.pages import rows_that_meet
-from pipeline.extract.plan import reader_of, shape_of
+from pipeline.extract.plan import paging_of, reader_of, shape_of
 from pipeline.extract.position import (
     CannotResume,
     EndpointReader,
@@ -47,6 +47,7 @@ from pipeline.extract.position import (
 from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
+from pipeline.pagination.page import PageRequest
 from pipeline.run.context import RunContext
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
@@ -61,6 +62,8 @@ from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 
 log = logging.getLogger("headrace.run")
+_LOOK_BACK: Final = 10
+"""Partitions among which one with rows is looked for."""
 _MOST_CHAINS: Final = 4
 """Readings of a partition whose page tokens expire."""
 
@@ -320,7 +323,7 @@ class _Stager:
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
         self._chain_began = self._reading.pages if position is None else None
-        extraction = self._extraction()
+        extraction = self._extraction(resumes=position is not None)
         extraction.progress = self._reading
         pages = extraction.run(position)
         if in_place_of_staged:
@@ -336,6 +339,8 @@ class _Stager:
                         await self._landing.end(buffer, self._counters())
                     raise
                 self._note_ends(extraction)
+                if self._reading.rows:
+                    self._run.windows_with_rows[self._endpoint] = self._window
                 if buffer.rows:
                     end = ReadingEnd(self._reading.contiguous, self._extra)
                     await self._landing.end(buffer, self._counters(), end)
@@ -405,7 +410,7 @@ class _Stager:
             return policy
         return replace(policy, max_failed_share=0.0, followed=True)
 
-    def _extraction(self) -> EndpointReader:
+    def _extraction(self, *, resumes: bool) -> EndpointReader:
         return reader_of(
             self._spec,
             self._pages,
@@ -416,7 +421,28 @@ class _Stager:
             pause=pause_of(self._run.sleep),
             gate=self._gate,
             keep=keeper_of(self._run, self._endpoint, self._partition),
+            earlier=self._page_with_rows(resumes=resumes),
         )
+
+    def _page_with_rows(self, *, resumes: bool) -> PageRequest | None:
+        """The request of a page that had rows: the first one of this partition, or of another.
+
+        None if none is known, or the window does not tell one partition from another.
+        """
+        spec, source = self._spec, self._run.source.source
+        if not spec.incremental or spec.feed or spec.fans_out:
+            return None
+        known = self._window if resumes else self._run.windows_with_rows.get(self._endpoint)
+        if known is None:
+            committed = self._run.index.partitions(source, self._endpoint)[: -_LOOK_BACK - 1 : -1]
+            manifests = (self._run.index.get(source, self._endpoint, key) for key in committed)
+            known = next(
+                (manifest.window for manifest in manifests if manifest and manifest.rows), None
+            )
+        most_s = spec.window.max_s
+        if known is None or (most_s is not None and known.length_s > most_s):
+            return None
+        return replace(paging_of(spec).first_request(), window=known.as_text)
 
     @property
     def _gate(self) -> AbstractAsyncContextManager[object] | None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from assets.specs import api_spec
 from pipeline.errors import ConfigError, HeadraceError
 from pipeline.lake.stores.s3 import keep_aws_secrets_out
-from pipeline.messages import RequestCounts
-from tests.support.wire import answer, client_of, read_json, serving, things
+from pipeline.messages import HttpRequest, RequestCounts
+from tests.support.wire import Seen, answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick, source_of
 
 KEY = "k3y-of-the-shop"
@@ -50,6 +51,48 @@ def test_a_setting_in_a_request_is_a_secret(place: str) -> None:
     said = asyncio.run(run())
     assert "status 400" in said
     assert KEY not in said
+
+
+BOT = """
+    source: bot
+    base_url: {url}/bot${{BOT_TOKEN}}
+    start: 2026-11-01
+    endpoints:
+      updates: {{key: [id], path: "getUpdates/${{SHOP_KEY}}"}}
+    """
+"""As Telegram's: the token is a part of each address."""
+
+
+def test_a_token_in_an_address_is_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """In what an API says, in a library's log, and where the address is shown."""
+    secrets = {"BOT_TOKEN": "110201543:AAHdqTcvCH1v", "SHOP_KEY": KEY}
+    caplog.set_level(logging.DEBUG)
+
+    async def run() -> tuple[Any, str]:
+        def responding(number: int, seen: Seen) -> bytes:
+            return answer({"message": f"no {seen.target}"}, 404)
+
+        async with serving(responding) as wire:
+            source = source_of(BOT.format(url=wire.url), secrets)
+            url = f"{source.base_url}/{source.endpoints['updates'].path}"
+            async with client_of(source) as client:
+                logging.getLogger("httpx").setLevel(logging.DEBUG)
+                try:
+                    request = HttpRequest("GET", url)
+                    await client.fetch(request, read_json, "bot/updates, page", RequestCounts())
+                except HeadraceError as error:
+                    return source, str(error)
+        raise AssertionError("a 404 is an error")
+
+    try:
+        source, sentence = asyncio.run(run())
+    finally:
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+    assert "status 404" in sentence
+    assert source.shown_url.endswith("/bot***")
+    spec = api_spec(source)
+    texts = (sentence, caplog.text, repr(source), str(spec.description), str(spec.metadata))
+    assert not [text for text in texts for secret in secrets.values() if secret in text]
 
 
 def test_a_setting_of_the_address_is_no_secret() -> None:

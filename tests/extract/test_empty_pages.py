@@ -87,13 +87,39 @@ def test_an_empty_page_that_comes_for_once_ends_no_chain(
     assert sorted(rows["id"].to_pylist()) == list(range(47))
 
 
+class CutOff:
+    """Pages of ten rows that name the next one; the last full one is cut off, and empty pages
+    follow, until a page that came is requested again."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.away, self.requests = ROWS[:rows], False, list[int]()
+
+    async def things(self, request: Request) -> Response:
+        first = int(request.query_params.get("first", 0))
+        self.away = self.away and first not in self.requests
+        rows = [] if self.away else self.rows[first : first + 10]
+        if first == 30 and first not in self.requests:
+            self.away, rows = True, rows[:3]
+        self.requests.append(first)
+        return JSONResponse(rows, headers={"Next": str(first + 10)} if rows else {})
+
+
+@pytest.mark.parametrize("rows", [38, 40, 47])
+def test_a_page_that_was_cut_off_before_an_empty_one_is_read_again(lake: Lake, rows: int) -> None:
+    api = CutOff(rows)
+    with serving(Starlette(routes=[Route("/things", api.things)])) as url:
+        source = source_at(url, *PAGINGS["token"])
+        manifest = extract(source, lake, "things", DAYS, NOW)[0]
+    assert manifest.rows == rows
+
+
 def test_all_in_one_answer_is_not_nothing_since_one_answer_was_empty(lake: Lake) -> None:
     api = Sick(0)
     with serving(api.app()) as url:
         source = source_at(url, "kind: none", whole="whole: true")
         assert extract(source, lake, "things", DAYS, NOW)[0].rows == 10
-        api.sick = [0, 0]
-        assert extract(source, lake, "things", DAYS, NOW)[0].rows == 0, "it was empty twice"
+        api.sick = [0, 0, 0]  # twice, and where it had rows
+        assert extract(source, lake, "things", DAYS, NOW)[0].rows == 10, "it had rows before"
 
 
 def test_a_status_that_says_that_there_is_nothing_is_asked_for_once(lake: Lake) -> None:

@@ -71,7 +71,7 @@ def reader_of(
         )
     by_number, by_token = NumberedPaging(limit=limit), TokenPaging(limit=limit, next="next")
     following: Paging = by_number if kind == "page" else by_token
-    pages = ConfirmedEmptyPages(pages, following, of_parent=False)
+    pages = ConfirmedEmptyPages(pages, following)
     return SequentialReader(pages, following, key=("id",), ahead=share)
 
 

@@ -98,7 +98,7 @@ def reader(model: Growing, kind: str, ahead: int = 4) -> EndpointReader:
     if kind == "two columns":
         confirmed: Any = model if model.counts else OverlappingPages(model, 0)
     else:
-        confirmed = model if model.counts else ConfirmedEmptyPages(model, paging, of_parent=False)
+        confirmed = model if model.counts else ConfirmedEmptyPages(model, paging)
     return SequentialReader(
         GrowingTail(confirmed, model, paging, key), paging, key=key, ahead=lambda: ahead
     )

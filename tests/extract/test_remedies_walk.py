@@ -32,6 +32,12 @@ def always(body: Any, status: int = 200) -> Respond:
     return lambda params, headers: said(body, status)
 
 
+def in_turn(refusal: Response, times: int) -> Respond:
+    """The refusal so many times, then a row."""
+    responses = iter([refusal] * times)
+    return lambda params, headers: next(responses, said([{"id": 1}]))
+
+
 @dataclass(frozen=True)
 class Walk:
     """One refusal, and the way out of it.
@@ -177,8 +183,10 @@ WALKS: dict[str, Walk] = {
         "+rows_may_lack: true",
         0,
     ),
-    "lines": Walk(always(b'{"id": 1}\n{"id": 2}\n'), "key: [id]", "`format`", "+format: jsonl", 2),
-    "csv": Walk(always(b"id,n\n1,a\n2,b\n"), "key: [id]", "`format`", "+format: csv", 2),
+    "lines": Walk(
+        always(b'{"id": 1}\n{"id": 2}\n'), "key: [id]", "`format: jsonl`", "+format: jsonl", 2
+    ),
+    "csv": Walk(always(b"id,n\n1,a\n2,b\n"), "key: [id]", "`format: csv`", "+format: csv", 2),
     "a delimiter": Walk(
         always(b"id;n\n1;a,x\n2;b\n"),
         "key: [id]\nformat: csv",
@@ -405,6 +413,27 @@ WALKS: dict[str, Walk] = {
         99,
         source="limits: {max_body_mb: 0.01}",
         source_mended="limits: {max_body_mb: 1}",
+    ),
+    "more columns than a table has": Walk(
+        always([{"id": 1, **{f"c{n}": n for n in range(2_001)}}]),
+        "key: [id]\nwhole: true",
+        "infer: false, to land only declared columns",
+        "+columns: {id: int64}\ninfer: false",
+        1,
+    ),
+    "a map with more members than a table has columns": Walk(
+        always([{"id": 1, "counts": {f"c{n}": n for n in range(2_001)}}]),
+        "key: [id]\nwhole: true",
+        "objects that are really maps, to be declared as json",
+        "+columns: {counts: json}",
+        1,
+    ),
+    "too many requests by another status": Walk(
+        in_turn(said({"message": "Rate limit exceeded"}, 403), 2),
+        "key: [id]\nwhole: true",
+        "`answers: {throttled_text: Rate limit exceeded}`",
+        "+answers: {throttled_text: Rate limit exceeded}",
+        1,
     ),
     "a quote inside of quotes": Walk(
         of_filter,

@@ -315,6 +315,23 @@ def test_a_host_that_speaks_no_http_ends_without_dagsters_retries(
     assert ("whether it takes longer than `timeouts` allow" in str(found)) == (given == STALL)
 
 
+def test_many_requests_to_no_api_end_alike_though_the_breaker_opens() -> None:
+    """Else the run of a source with many endpoints would get Dagster's retries."""
+
+    async def run() -> list[Any]:
+        source = quick("http://127.0.0.1:9", more="breaker: {failures: 5}")
+        async with client_of(source) as client:
+            request = HttpRequest("GET", f"{source.base_url}/things")
+            sent = RequestCounts()
+            each = (client.fetch(request, read_json, f"api/e{n}, page", sent) for n in range(12))
+            errors = await asyncio.gather(*each, return_exceptions=True)
+            with pytest.raises(Unreachable, match="failed too often in a row") as caught:
+                await client.fetch(request, read_json, "api/last, page", sent)
+            return [*errors, caught.value]
+
+    assert {type(error) for error in asyncio.run(run())} == {Unreachable}
+
+
 @pytest.mark.parametrize(
     ("no_proxy", "url", "passes_by"),
     [

@@ -166,6 +166,16 @@ def test_a_body_that_is_never_read_is_no_api_that_is_down(
     assert api.requests == 5
 
 
+def test_a_200_without_a_body_may_mean_no_rows_and_one_with_rows_never_does(lake: Lake) -> None:
+    api = Api(b" \n")
+    assert "4. `answers: {empty: [200]}`, if no body means no rows" in ended(lake, api)
+    for body, rows in ((b" \n", 0), (JSON, 200)):
+        with serving(Api(body).app) as url:
+            source = source_at(url, "answers: {empty: [200]}")
+            outcome, _ = outcome_of(source, lake, "things", DAY, NOW)
+        assert [result.manifest.rows for result in outcome.results] == [rows]
+
+
 def test_an_error_page_in_place_of_rows_that_had_come_before_is_an_outage(lake: Lake) -> None:
     """A retry in minutes may help: so it is no broken contract."""
     days = ["2026-11-02", "2026-11-03"]

@@ -133,7 +133,7 @@ def test_every_row_of_every_value_and_day(lake: Lake, tmp_path: Path, paging: st
     assert manifests[1].notes.each == tuple(values)
     assert manifests[1].proof.pages >= len(
         [1 for _, given in forge.asked if given.get("from", "").startswith(DAYS[1])]
-    ) - len(REPOSITORIES)
+    ) - 2 * len(REPOSITORIES)
 
 
 def test_values_are_read_side_by_side(lake: Lake, tmp_path: Path) -> None:

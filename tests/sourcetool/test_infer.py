@@ -205,3 +205,37 @@ def test_a_fixed_time_in_a_snapshot_is_doubted() -> None:
     rows = [{"metric": {"host": host}, "values": [[1795219200, "9.5"]]} for host in "ab"]
     found = guessed({"data": {"result": rows}}, "query=cpu&start=2026-11-21T00:00:00Z")
     assert any("start=2026-11-21T00:00:00Z is sent with every request" in d for d in found.doubts)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("/Date(1795132800000)/", "timestamp[dotnet]"),
+        ("/Date(1795132800000+0100)/", "timestamp[dotnet]"),
+        ("1795132800.25", "timestamp[s]"),
+        ("2026-11-20T00:00:00Z[UTC]", "timestamp[iso]"),
+        ("2026-11-20T00:00:00+01:00[Europe/Berlin]", "timestamp[iso]"),
+        ("20.11.2026", "string"),
+        ("1795132800", "string"),
+    ],
+)
+def test_times_as_apis_write_them_are_proposed_as_times(value: str, kind: str) -> None:
+    assert guessed([{"id": 1, "at": value}]).columns["at"] == kind
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ([], "as it is empty"),
+        (["a", "b"], "`as: scalars`"),
+        ([[1, "a"], [2, "b"]], "`as: values`"),
+        ({"id": 1, "name": "x"}, "`as: object`, if it is one row"),
+        ({"r": {"results": {"a": {"x": 1}, "b": {"x": 2}}}}, "`rows: r.results` and `as: map`"),
+        ({"fields": ["id", "v"], "data": [[1, "a"]]}, "`rows: data` and `as: columns` and `nam"),
+        ({"data": {"ids": [1, 2]}}, "`rows: data.ids` and `as: scalars`"),
+    ],
+)
+def test_rows_of_another_form_are_named(body: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match="no list of objects") as caught:
+        guessed(body)
+    assert sentence in str(caught.value)

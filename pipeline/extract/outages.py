@@ -1,0 +1,170 @@
+"""Outages in which an API sends empty pages with status 200, told from the end of the rows.
+
+An empty page looks the same whether there are no more rows or the API is away, and so does each
+that confirms it during one outage. So right behind an empty page that confirms an end, a page that
+had rows is requested once more: as long as that one is empty, too, the API is away, and no empty
+page is believed. The page is of the same reading, or, where none of it had rows yet, of an earlier
+partition that had some. An API that sends no rows for half a minute is an error, and Dagster starts
+the step again later.
+
+Where no page is known to have rows, an empty first page is confirmed by a second one after a longer
+pause: all that is known then is what the API says.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Final
+
+from pipeline.errors import ApiUnavailable, ContractBroken, RequestRefused
+from pipeline.extract.confirmation import LIMITS, Pause
+from pipeline.extract.pages import PageSource, ParsedPage
+from pipeline.pagination import Paging
+from pipeline.pagination.page import PageRequest
+
+_UNKNOWN_FACTOR: Final = 3
+"""How many pauses an empty first page waits for its confirmation where nothing else is known."""
+_AWAY_WAIT_S: Final = 60.0
+_LATE_S: Final = 1.0
+"""An API that sends rows so much later than an empty page may have come back in between."""
+
+
+class KnownPages:
+    """The pages of an endpoint that had rows, by which the API is seen to be there.
+
+    Those of all values of a fan-out are one: the API is one.
+    """
+
+    def __init__(
+        self,
+        pages: PageSource,
+        earlier: PageRequest | None = None,
+        clock_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """:param pages: where a page is requested again.
+        :param earlier: a page of another partition that had rows.
+        :param clock_s: seconds, of any origin.
+        """
+        self._pages, self._clock_s = pages, clock_s
+        self._earlier = earlier
+        self._newest: PageRequest | None = None
+        self._fullest: PageRequest | None = None  # the rows of the newest may be gone meanwhile
+        self._most_rows = 0
+        self._rows_came_s = float("-inf")
+        self._probing = asyncio.Lock()
+
+    @property
+    def requests(self) -> list[PageRequest]:
+        """Their requests; those of this reading hide the one of an earlier partition."""
+        of_reading = [known for known in (self._newest, self._fullest) if known is not None]
+        return of_reading or ([self._earlier] if self._earlier is not None else [])
+
+    def note(self, page: ParsedPage) -> None:
+        """Note a page that came, and whether it has rows."""
+        rows = page.info.rows
+        if not rows:
+            return
+        self._rows_came_s, self._newest = self._clock_s(), page.request
+        if rows > self._most_rows:
+            self._fullest, self._most_rows = page.request, rows
+
+    async def send_rows(self, attempt: int) -> tuple[bool, bool]:
+        """Whether a page that had rows has some now; whether that came late.
+
+        True where no such page is known. Values that ask at the same time share one request.
+        """
+        asked_s = self._clock_s()
+        async with self._probing:
+            while self._rows_came_s < asked_s and (known := self.requests):
+                request = known[attempt % len(known)]
+                try:
+                    page = await self._pages.page(request)
+                except (RequestRefused, ContractBroken):
+                    self._forget(request)
+                else:
+                    self.note(page)
+                    if not page.info.rows:
+                        return False, False
+        return True, bool(self.requests) and self._rows_came_s > asked_s + _LATE_S
+
+    def _forget(self, request: PageRequest) -> None:
+        """Forget what the API refuses now, such as the page of a token that has expired."""
+        self._newest, self._fullest, self._earlier = (
+            None if known == request else known
+            for known in (self._newest, self._fullest, self._earlier)
+        )
+
+
+class OutageGuard:
+    """Pages of ``pages``, of which an empty one behind a pause is believed only as long as the API
+    sends rows elsewhere.
+
+    An empty first page is confirmed here, for every kind of paging. A status that says that there
+    is nothing is enough by itself, and so is a change token, and the first page of a parent: most
+    have no children. Of a value of ``each`` a total is.
+    """
+
+    def __init__(
+        self,
+        pages: PageSource,
+        paging: Paging,
+        pause: Pause,
+        known: KnownPages,
+        *,
+        of_value: bool = False,
+        of_parent: bool = False,
+    ) -> None:
+        """:param pause: waits a second or so.
+        :param of_value: the pages are those of one value of many.
+        """
+        self._pages, self._paging, self._wait = pages, paging, pause
+        self._known, self._of_value, self._of_parent = known, of_value, of_parent
+        self._confirms = False  # a pause was made, and no page with rows came since
+
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._pages.count(request)
+
+    async def pause(self) -> None:
+        """Wait, so that the next page is of another instant, and hold that one against another."""
+        if not self._of_parent:  # of these a second each would be hours
+            await self._wait()
+        self._confirms = True
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        page = await self._confirmed(request)
+        info, says_none = page.info, self._of_value and page.info.total is not None
+        says_none = says_none or info.explicit_empty or page.bookmark is not None
+        is_enough = says_none or self._of_parent
+        if info.rows or is_enough or not self._paging.is_first(request):
+            return page
+        if not (self._known.requests or self._of_value):
+            for _ in range(_UNKNOWN_FACTOR - 1):
+                await self._wait()
+        await self.pause()
+        second = await self._confirmed(request)
+        return second if second.info.rows else replace(second, ends_by_empty=True)
+
+    async def _confirmed(self, request: PageRequest) -> ParsedPage:
+        """The page. :raises ApiUnavailable: the API sends no rows for half a minute."""
+        attempts = late = 0
+        while attempts < LIMITS.outage_probes:
+            page = await self._pages.page(request)
+            self._known.note(page)
+            self._confirms = self._confirms and not page.info.rows
+            if page.info.explicit_empty or page.bookmark is not None or not self._confirms:
+                return page
+            is_there, is_late = await self._known.send_rows(attempts)
+            if is_there and (not is_late or late == LIMITS.late_confirmations):
+                return page
+            late += is_late
+            for _ in range(0 if is_there else 2**attempts):
+                await self._wait()
+            attempts += not is_there
+        raise ApiUnavailable(
+            f"The API sends empty pages with status 200, {LIMITS.outage_probes} times in a row "
+            "also for a page that had rows: it seems to be away, and until it is back no empty "
+            "page is believed to be the end. If these rows are really gone, the next attempt finds "
+            "the end",
+            wait_s=_AWAY_WAIT_S,
+        )
