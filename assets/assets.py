@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import dagster as dg
 
 from assets.asset_checks import check_specs, checks_alone
-from assets.compat import BackfillPolicy
+from assets.compat import BackfillPolicy, kept_connections
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
 from assets.heartbeat import heartbeat
@@ -54,7 +54,7 @@ def source_assets(
         context: dg.AssetExecutionContext, lake: LakeResource, api: ApiResource
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         end_with_the_run()
-        with heartbeat(context):
+        with kept_connections(context.instance), heartbeat(context):
             if warning := other_settings(context):
                 context.log.warning(warning)
             if context.selected_asset_keys:

@@ -4,11 +4,14 @@ Each has its test in ``tests/assets/test_compat.py``: who moves the pin runs tho
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 import dagster as dg
+import sqlalchemy
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
@@ -22,6 +25,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.tags import WILL_RETRY_TAG
 
 if TYPE_CHECKING:
@@ -76,18 +80,113 @@ def names_a_partition(arguments: Sequence[str]) -> bool:
     return is_named and any(tuple(words[: len(command)]) == command for command in commands)
 
 
+@contextmanager
+def kept_connections(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Keep this process's connections to Dagster's event log open until the block ends.
+
+    Dagster opens one or more for each event. Postgres asks for a login each time, and SQLite writes
+    its whole log back into the file whenever the last connection closes: most of the time that an
+    event takes (docs/decisions/0016-what-dagster-is-told.md). Enter it in the process of the step:
+    an open connection must not be forked. Another storage is left as it is.
+    """
+    storage = instance.event_log_storage
+    keep = _KEPT.get(type(storage).__name__)
+    with ExitStack() as stack:
+        if keep is not None:
+            stack.enter_context(keep(storage))
+        yield
+
+
+@contextmanager
+def _kept_in_postgres(storage: Any) -> Iterator[None]:
+    from dagster_postgres.utils import create_pg_engine
+
+    engine = create_pg_engine(
+        storage.postgres_url,
+        storage._token_provider,
+        isolation_level="AUTOCOMMIT",
+        pool_size=2,  # an event asks with one whether a table is there, and writes with the other
+        pool_pre_ping=True,  # Postgres may have restarted since
+    )
+    before, storage._engine = storage._engine, engine
+    storage.has_table = cache(storage.has_table)  # asked for each event
+    try:
+        yield
+    finally:
+        del storage.has_table
+        storage._engine = before
+        engine.dispose()
+
+
+@contextmanager
+def _kept_in_sqlite(storage: Any) -> Iterator[None]:
+    as_ever, engines = storage._connect, dict[str, sqlalchemy.Engine]()
+
+    @contextmanager
+    def connect(shard: str) -> Iterator[sqlalchemy.Connection]:
+        if shard not in storage._initialized_dbs:
+            with as_ever(shard):  # makes the tables
+                pass
+        with storage._db_lock:  # Dagster's own: one thread at a time
+            if shard not in engines:
+                engines[shard] = sqlalchemy.create_engine(
+                    storage.conn_string_for_shard(shard),
+                    poolclass=sqlalchemy.StaticPool,
+                    connect_args={
+                        "timeout": SQLITE_BUSY_TIMEOUT_SECONDS,
+                        "check_same_thread": False,
+                    },
+                )
+                sqlalchemy.event.listen(engines[shard], "connect", _syncs_less)
+            with engines[shard].connect() as connection, connection.begin():
+                yield connection
+
+    storage._connect = connect  # hides the method of the class
+    storage.has_table = cache(storage.has_table)  # asked for each event
+    try:
+        yield
+    finally:
+        with storage._db_lock:
+            del storage._connect, storage.has_table
+            for engine in engines.values():
+                engine.dispose()
+
+
+def _syncs_less(connection: Any, _record: object) -> None:
+    """Have a commit not wait for the disk. What it writes survives the end of every process.
+
+    Of a machine that loses power the last events are lost, and with it the run, whose successor
+    records anew. The end of a run is written by a connection that waits, for all before it too.
+    """
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+_KEPT: Final[Mapping[str, Callable[[Any], AbstractContextManager[None]]]] = {
+    "PostgresEventLogStorage": _kept_in_postgres,
+    "SqliteEventLogStorage": _kept_in_sqlite,
+}
+"""By the name of the storage's class: that of Postgres is in a package that need not be there."""
+
+
 def log_materializations(
     context: dg.AssetExecutionContext | dg.OpExecutionContext,
     materializations: Sequence[dg.AssetMaterialization],
 ) -> None:
-    """Log materializations together: a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets them in
-    one transaction. They stay though the step fails. Any thread may call."""
-    step, batch = context.get_step_execution_context(), str(uuid4())
-    for number, each in enumerate(materializations, start=1):
-        last = DagsterEventBatchMetadata(batch, is_end=number == len(materializations))
-        dg.DagsterEvent.asset_materialization(
-            step, each, last if len(materializations) > 1 else None
-        )
+    """Log materializations; a storage that can (``DAGSTER_EVENT_BATCH_SIZE``) gets those of one
+    asset in one transaction. They stay though the step fails. Any thread may call.
+
+    A batch is of one asset: Dagster's Postgres storage notes the latest materialization of the last
+    event's asset alone, and the catalog would show those of the others as they were before.
+    """
+    step = context.get_step_execution_context()
+    by_asset: dict[dg.AssetKey, list[dg.AssetMaterialization]] = {}
+    for each in materializations:
+        by_asset.setdefault(each.asset_key, []).append(each)
+    for of_asset in by_asset.values():
+        batch = str(uuid4())
+        for number, each in enumerate(of_asset, start=1):
+            last = DagsterEventBatchMetadata(batch, is_end=number == len(of_asset))
+            dg.DagsterEvent.asset_materialization(step, each, last if len(of_asset) > 1 else None)
 
 
 def log_checks(

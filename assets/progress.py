@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from assets.charts import RequestBins, request_chart
 from pipeline.errors import counted
+from pipeline.extract.position import ExtractionProgress
 from pipeline.ratelimit.usage_stats import BudgetStats
 from pipeline.run.runner import RunOutcome
 from resources.api import ApiClient
@@ -87,7 +88,7 @@ def line(outcome: RunOutcome, client: ApiClient, passed_s: float, *, limited: bo
     stats = client.budget.stats
     share = f"{stats.share_used:.0%} of the budget, " if limited else ""
     rate = rows / passed_s if passed_s else 0.0
-    left_s = (total - rows) / rate if rate and total > rows else 0.0
+    left_s = (total - rows) / rate if rate and total > rows else _values_left_s(outcome, passed_s)
     return (
         f"{rows:,} of {counted(total, 'row')}, {rate:,.0f} rows/s, "
         f"{_values(outcome)}"
@@ -125,12 +126,25 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
 
 
 def _values(outcome: RunOutcome) -> str:
-    """The progress in values: how many were read, children by their parents."""
-    readings = [reading for reading in outcome.readings.values() if reading.of_values]
+    """The progress in values: how many were read, and have failed; children by their parents."""
+    readings = _fan_outs(outcome)
     if not readings:
         return ""
     read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
-    return f"{read:,} of {of_all:,} parents or values read, "
+    nouns = " or ".join(sorted({reading.value_noun for reading in readings}))
+    failed = sum(reading.failed_values for reading in readings)
+    return f"{read:,} of {of_all:,} {nouns} read, " + (f"{failed:,} failed, " if failed else "")
+
+
+def _values_left_s(outcome: RunOutcome, passed_s: float) -> float:
+    """Seconds for the values that are left, if they take as long as those before."""
+    readings = _fan_outs(outcome)
+    read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
+    return passed_s * (of_all - read) / read if read else 0.0
+
+
+def _fan_outs(outcome: RunOutcome) -> list[ExtractionProgress]:
+    return [reading for reading in outcome.readings.values() if reading.of_values]
 
 
 def requests_over_time(

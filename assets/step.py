@@ -34,6 +34,7 @@ from assets.progress import (
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, counted
+from pipeline.lake import budget_record
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult, RunContext
@@ -78,6 +79,7 @@ class Step:
             now=datetime.now(UTC),
         )
         self._shared: dict[str, Any] = {}
+        self._other_budgets: dict[str, str] = {}
         self._shared_at = 0.0
         self._read_s = 0.0
         self._count: Callable[[Manifest], None] = lambda _: None
@@ -159,6 +161,8 @@ class Step:
                 values=dict(api.values),
                 lanes=api.lanes,
             )
+            if self._source.lanes is None:
+                await asyncio.to_thread(self._note_budget, lake)
             began = time.monotonic()
             progress = asyncio.create_task(self._report(client))
             try:
@@ -169,6 +173,14 @@ class Step:
                 self._info(line(self._outcome, client, passed_s, limited=self._limited))
                 if warning := too_fast(client.budget.stats, limited=self._limited):
                     self._warn(warning)
+
+    def _note_budget(self, lake: ObjectStore) -> None:
+        """Warn of other budgets of the API key that runs of this lake use. No reason to fail."""
+        with suppress(HeadraceError):
+            use = self._api.budget.use(self._source, datetime.now(UTC))
+            if use and (text := budget_record.warning(use, budget_record.note_use(lake, use))):
+                self._warn(text)
+                self._other_budgets = {"other_budgets": text}
 
     async def _read(self, lake: ObjectStore, client: ApiClient, run: RunContext) -> None:
         """All partitions, with counters for whoever watches."""
@@ -236,6 +248,7 @@ class Step:
             "run_waited_permit_s": round(stats.waited_permit_s, 3),
             "run_throttled_429": stats.throttled,
             "breaker": client.breaker_state,
+            **self._other_budgets,
             "requests_over_time": dg.MetadataValue.md(plot),
         }
         return self._shared

@@ -11,6 +11,7 @@ lists once more where something is told.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import Field
@@ -27,7 +28,7 @@ from assets.compat import (
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, fail, report_of_error
 from assets.heartbeat import heartbeat
-from assets.metadata import materialization_of
+from assets.metadata import charts_of, materialization_of
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, counted
@@ -192,7 +193,12 @@ def _tell(
 ) -> None:
     """Materializations, then the checks: of what is told, or never recorded of what is known."""
     results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in report.to_record]
-    materializations = [materialization_of(result, source, lake) for result in results]
+    charts = charts_of(source, name, lake, datetime.now(UTC)) if results else {}
+    materializations = [
+        # The newest materialization is the one that the asset's page shows.
+        materialization_of(result, source, lake, charts=charts if result is results[-1] else {})
+        for result in results
+    ]
     for first in range(0, len(materializations), _TOGETHER):
         log_materializations(context, materializations[first : first + _TOGETHER])
     check = dg.AssetCheckKey(asset_key(source, name), EACH_RUN)
@@ -205,7 +211,7 @@ def _tell(
 def _warnings(
     source: Source, name: str, lake: ObjectStore, report: LakeComparison
 ) -> Iterator[str]:
-    of = f"{source.source}/{name}"
+    of, key = f"{source.source}/{name}", asset_key(source, name)
     yield from report.refused
     if report.only_in_dagster:
         where = lake.url().rstrip("/")
@@ -213,7 +219,8 @@ def _warnings(
             f"{of}: Dagster knows {counted(len(report.only_in_dagster), 'partition')} that "
             f"`{where}` does not have: {_some(report.only_in_dagster)}. Check: 1. that "
             "HEADRACE_LAKE is the lake that they were written to; 2. whether somebody removed "
-            "them; then materialize them again"
+            "them; then materialize them again, or have Dagster forget them: "
+            f"`dagster asset wipe '{key.to_string()}'`, then `./headrace sync {source.source}`"
         )
     if report.outside:
         yield (

@@ -131,16 +131,17 @@ class EmulatedAws:
             ids, following = rows_of(account, region, action, self.most), None
         else:
             names = ("NextToken", "ExclusiveStartTableName", "Marker")
-            at = int(next((params[name] for name in names if params.get(name)), 0))
+            token = next((params[name] for name in names if params.get(name)), "page-0")
+            at = int(token.removeprefix("page-"))
             ids = [f"{action.lower()}-{region}-{at}-{n}" for n in range(self.most)]
-            following = str(at + 1) if at + 1 < self.pages else None
+            following = f"page-{at + 1}" if at + 1 < self.pages else None
         self.counts["rows"] += len(ids)
         if action in EC2:
             return "text/xml", _ec2(action, ids, following)
         name, member, token, _ = JSON[action]
         items = [{member: each} for each in ids] if member else ids
         return "application/x-amz-json-1.0", json.dumps(
-            {name: items, **({token: following} if following else {})}
+            {name: items, **({token: following, "Truncated": True} if following else {})}
         )
 
 

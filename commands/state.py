@@ -87,7 +87,8 @@ def drop_partitions(
     if not as_json:
         print(
             "Dagster's UI shows these partitions as materialized until they are loaded again;"
-            " the check `coverage` names them as missing."
+            " the check `coverage` names them as missing. To have Dagster forget them:"
+            f" {_forgets(partitions)}; ./headrace sync {what.partition('/')[0]}"
         )
     return 0
 
@@ -163,6 +164,12 @@ def _refuse_in_use(partitions: Collection[PartitionState], *, staged: bool) -> N
         f"runs are writing {named}{more}: wait for them, or end them. If they are dead, --staged"
         " takes what they have staged, too"
     )
+
+
+def _forgets(partitions: Sequence[PartitionState]) -> str:
+    """The command by which Dagster forgets all materializations of these endpoints."""
+    keys = dict.fromkeys((part.place.source, part.place.endpoint) for part in partitions)
+    return "dagster asset wipe " + " ".join(f"'{json.dumps(list(key))}'" for key in keys)
 
 
 def _print_plan(verb: str, chosen: Sequence[PartitionState], *, yes: bool, as_json: bool) -> None:

@@ -155,6 +155,8 @@ def keep_secrets_out() -> None:
         log.setLevel(logging.WARNING)  # a line a request is noise
     for name in ("httpcore.http11", "httpcore.http2"):
         logging.getLogger(name).addFilter(_without_headers)
+    for name in ("botocore.auth", "botocore.parsers", "botocore.endpoint"):
+        logging.getLogger(name).addFilter(_without_details)
 
 
 def _origin_only(record: logging.LogRecord) -> bool:
@@ -165,6 +167,11 @@ def _origin_only(record: logging.LogRecord) -> bool:
             for arg in record.args
         )
     return True
+
+
+def _without_details(record: logging.LogRecord) -> bool:
+    """botocore's details are what it signs and what comes: session tokens, keys of roles."""
+    return record.levelno > logging.DEBUG
 
 
 def _without_headers(record: logging.LogRecord) -> bool:

@@ -4,6 +4,7 @@ import os
 import pwd
 import stat
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ from pipeline import ratelimit
 from pipeline.config.folders import budget_name
 from pipeline.config.source import Source
 from pipeline.errors import ConfigError
+from pipeline.lake.budget_record import BudgetUse
 
 NO_LIMIT = ratelimit.RateWindow(requests=10_000, per_s=1.0)
 """For an API without a rate limit, which only has places in flight: more than it can serve."""
@@ -37,6 +39,17 @@ class BudgetResource(dg.ConfigurableResource["BudgetResource"]):
         windows = windows or (NO_LIMIT,)
         limits = ratelimit.Limits(windows, source.limits.in_flight, source.limits.throttle_wait_s)
         return ratelimit.open_budget(budget_name(source), limits, self.where, share=share)
+
+    def use(self, source: Source, now: datetime) -> BudgetUse | None:
+        """The use of the source's budget by a run that has opened it; None where users of the store
+        can't be told apart. Blocks.
+
+        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        """
+        identity = ratelimit.identity(self.where)
+        if not identity:
+            return None
+        return BudgetUse(budget_name(source), identity, ratelimit.place(self.where), now)
 
     def usage(self, source: Source) -> tuple[ratelimit.Minute, ...]:
         """The usage of the source's budget by all users, in each minute of the last hour.

@@ -18,6 +18,8 @@ from pipeline.errors import ConfigError
 PREFIX: Final = "aws:"
 _VERBS: Final = ("list_", "describe_", "get_", "lookup_", "search_")
 _MOST_NAMED: Final = 200
+_ACCOUNT: Final = "AccountId"
+"""A parameter that each lane knows by itself."""
 
 
 def new_aws(address: str, console: Console) -> int:
@@ -87,9 +89,12 @@ def endpoint(aws_operation: AwsOperation, shape: RowShape) -> dict[str, Any]:
     keys = aws_operation.paging.result_keys if aws_operation.paging else ()
     if shape.path and keys != (shape.path,):
         settings["rows"] = shape.path
-    if required:
+    of_rows = [name for name in required if name != _ACCOUNT]
+    if of_rows:
         settings["each"] = {"endpoint": "NAME_OF_AN_ENDPOINT", "column": "ITS_COLUMN"}
-        settings["params"] = dict.fromkeys(required, "{each}")
+    if required:
+        values = {**dict.fromkeys(of_rows, "{each}"), _ACCOUNT: "{each.account_id}"}
+        settings["params"] = {name: values[name] for name in required}
     if is_global(aws_operation.service):
         settings["global"] = True
     settings["key"] = key_of(shape) or "none"

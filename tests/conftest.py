@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.basetemp:
         return
     folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
+    folder.chmod(0o711)  # Postgres runs as a user of its own, and has its folder in here
     config.stash[_FOLDER] = folder
     (folder / "tmp").mkdir()
     os.environ["TMPDIR"] = str(folder / "tmp")

@@ -1,8 +1,9 @@
 """How many requests AWS takes of one account in one region, by service: token buckets. Pure.
 
 AWS fills a bucket of ``burst`` tokens by ``per_s`` a second, and a request takes one. Where AWS
-documents a bucket it stands here; the others get a small one, since an inventory shares the account
-with everything else that runs in it. ``limits.services`` of the YAML sets another one.
+documents a limit, ``PUBLISHED`` has the page that does, and no higher one; the buckets in
+``ASSUMED`` are assumptions, low ones, since an inventory shares the account with everything else
+that runs in it. ``limits.services`` of the YAML sets another one.
 
 As a window: at most ``burst`` requests in any ``burst / per_s`` seconds. That is never more than
 the bucket gives, for the bucket is full again after such a time, and as much over a longer one.
@@ -27,31 +28,42 @@ class TokenBucket(Model):
         return self.burst / self.per_s
 
 
-USUAL: Final = TokenBucket(burst=20, per_s=10)
-BY_SERVICE: Final = {
-    "acm": TokenBucket(burst=8, per_s=8),
-    "autoscaling": TokenBucket(burst=20, per_s=10),
-    "ce": TokenBucket(burst=5, per_s=1),
-    "cloudtrail": TokenBucket(burst=2, per_s=2),
-    "cloudwatch": TokenBucket(burst=9, per_s=9),
-    "dynamodb": TokenBucket(burst=10, per_s=10),
-    "ec2": TokenBucket(burst=100, per_s=20),
-    "ecs": TokenBucket(burst=50, per_s=20),
-    "eks": TokenBucket(burst=10, per_s=5),
-    "health": TokenBucket(burst=5, per_s=5),
-    "iam": TokenBucket(burst=30, per_s=15),
-    "kms": TokenBucket(burst=50, per_s=50),
-    "lambda": TokenBucket(burst=15, per_s=15),
-    "logs": TokenBucket(burst=10, per_s=10),
-    "organizations": TokenBucket(burst=8, per_s=4),
-    "route53": TokenBucket(burst=5, per_s=5),
-    "s3": TokenBucket(burst=100, per_s=100),
-    "secretsmanager": TokenBucket(burst=40, per_s=40),
-    "sns": TokenBucket(burst=30, per_s=30),
-    "sts": TokenBucket(burst=100, per_s=100),
+def _bucket(burst: int, per_s: float) -> TokenBucket:
+    return TokenBucket(burst=burst, per_s=per_s)
+
+
+USUAL: Final = _bucket(20, 10)
+"""An assumption, for services without a bucket of their own."""
+PUBLISHED: Final[dict[str, tuple[TokenBucket, str]]] = {
+    "acm": (_bucket(1, 1), "acm/latest/userguide/acm-limits.html"),
+    "cloudtrail": (_bucket(2, 2), "awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html"),
+    "cloudwatch": (_bucket(9, 9), "AmazonCloudWatch/latest/monitoring/cloudwatch_limits.html"),
+    "ec2": (_bucket(100, 20), "ec2/latest/devguide/ec2-api-throttling.html"),
+    "ecs": (_bucket(50, 20), "AmazonECS/latest/APIReference/request-throttling.html"),
+    "kms": (_bucket(50, 50), "kms/latest/developerguide/requests-per-second.html"),
+    "lambda": (_bucket(15, 15), "lambda/latest/dg/gettingstarted-limits.html"),
+    "logs": (_bucket(10, 10), "AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html"),
+    "route53": (_bucket(5, 5), "Route53/latest/DeveloperGuide/DNSLimitations.html"),
+    "secretsmanager": (_bucket(40, 40), "secretsmanager/latest/userguide/reference_limits.html"),
+    "sns": (_bucket(30, 30), "general/latest/gr/sns.html"),
+    "sts": (_bucket(100, 100), "IAM/latest/UserGuide/reference_iam-quotas.html"),
 }
+"""With the page at docs.aws.amazon.com: of several limits of a service the lowest that an inventory
+meets, or less."""
+ASSUMED: Final = {
+    "autoscaling": _bucket(20, 10),
+    "ce": _bucket(5, 1),
+    "dynamodb": _bucket(10, 10),
+    "eks": _bucket(10, 5),
+    "health": _bucket(5, 5),
+    "iam": _bucket(30, 15),
+    "organizations": _bucket(8, 4),
+    "s3": _bucket(100, 100),
+}
+"""Of these AWS publishes no limit of the operations that list."""
 
 
 def bucket_of(service: str, own: dict[str, TokenBucket]) -> TokenBucket:
-    """The bucket of a service: the YAML's, else AWS's, else a usual one."""
-    return own.get(service) or BY_SERVICE.get(service) or USUAL
+    """The bucket of a service: the YAML's, else AWS's, else an assumed one."""
+    published = PUBLISHED.get(service)
+    return own.get(service) or (published[0] if published else ASSUMED.get(service, USUAL))

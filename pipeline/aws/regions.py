@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from botocore.regions import EndpointResolver
 
-from pipeline.aws.service_models import loader
+from pipeline.aws.service_models import loader, service
 from pipeline.errors import ConfigError
 
 GLOBAL: Final = "global"
@@ -57,13 +57,24 @@ def _resolver() -> EndpointResolver:
     return EndpointResolver(loader().load_data("endpoints"))
 
 
-def is_global(service: str) -> bool:
+def is_global(service_name: str) -> bool:
     """Whether a service has one place for all regions, by botocore's list of endpoints."""
-    entry = loader().load_data("endpoints")["partitions"][0]["services"].get(service, {})
-    return entry.get("isRegionalized") is False or service in ("ce", "health", "organizations")
+    services = loader().load_data("endpoints")["partitions"][0]["services"]
+    entry = services.get(service(service_name).endpoint_prefix, {})
+    listed = entry.get("isRegionalized") is False
+    return listed or service_name in ("ce", "health", "organizations")
 
 
-def service_is_in(service: str, region: str) -> bool:
-    """Whether botocore's list of endpoints has a service in a region; True where it has no list."""
-    regions = _resolver().get_available_endpoints(service, partition_of(region))
-    return not regions or region in regions
+def service_is_in(service_name: str, region: str) -> bool:
+    """Whether botocore's list of endpoints has a service in a region.
+
+    True where the list tells nothing: of a service that it has not, and of a region that is newer
+    than the list, in which it has not even EC2.
+    """
+    places = _places(service(service_name).endpoint_prefix, partition_of(region))
+    return not places or region in places or region not in _places("ec2", partition_of(region))
+
+
+@cache
+def _places(endpoint_prefix: str, partition: str) -> frozenset[str]:
+    return frozenset(_resolver().get_available_endpoints(endpoint_prefix, partition))

@@ -109,6 +109,11 @@ class AwsOperation:
         return first or str(self.model.service_model.resolved_protocol)
 
     @property
+    def host_prefix(self) -> str:
+        """What stands before the service's host: empty, ``api.``, or ``{AccountId}.``."""
+        return str((self.model.endpoint or {}).get("hostPrefix", ""))
+
+    @property
     def api_name(self) -> str:
         """As AWS writes it: ``DescribeVolumes``."""
         return str(self.model.name)
@@ -139,9 +144,9 @@ def operation(service_name: str, name: str) -> AwsOperation:
             f"`operation: {snake}` of `{service_name}` may change something: an inventory only "
             f"reads, by operations that begin with {', '.join(READING[:-1])} or {READING[-1]}"
         )
-    if (model.operation_model(api_name).endpoint or {}).get("hostPrefix"):
+    if "{" in any_operation(service_name, api_name).host_prefix.replace("{AccountId}", ""):
         raise ConfigError(
-            f"`operation: {snake}` of `{service_name}` is asked at a host of each account's own, "
+            f"`operation: {snake}` of `{service_name}` is asked at a host of each resource's own, "
             "which is not supported: use another operation"
         )
     return any_operation(service_name, api_name)

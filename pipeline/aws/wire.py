@@ -46,11 +46,12 @@ class ServiceEndpoint:
 
 @cache
 def service_endpoint(
-    service_name: str, region: str, override: str | None = None
+    service_name: str, region: str, override: str | None = None, host_prefix: str = ""
 ) -> ServiceEndpoint:
     """The endpoint of a service in a region, by botocore's rules.
 
     :param override: the URL to send to in place of AWS's own, such as an emulator's.
+    :param host_prefix: stands before the host that the rules have.
     :raises ConfigError: the rules have none.
     """
     model = service(service_name)
@@ -67,7 +68,7 @@ def service_endpoint(
     schemes: list[dict[str, Any]] = endpoint.properties.get("authSchemes") or []
     scheme = next((each for each in schemes if each.get("name") == "sigv4"), {})
     return ServiceEndpoint(
-        str(endpoint.url).rstrip("/"),
+        str(endpoint.url).rstrip("/").replace("://", f"://{host_prefix}", 1),
         str(scheme.get("signingName", name)),
         str(scheme.get("signingRegion", region)),
     )

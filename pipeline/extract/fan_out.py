@@ -251,6 +251,7 @@ class FanOutReader:
         self._take_up(start.failed)
         self._pages_of_ended = self.progress.pages
         self.progress.of_values = len(self._values)
+        self.progress.value_noun = self._failures.noun if self._failures else "values"
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 if batch.ended is None:
@@ -287,6 +288,7 @@ class FanOutReader:
         if self._failures is FAIL_PARTITION or not self._failures.reread:
             again = set()
         self.failed += [each for each in failed if each.value not in again]
+        self.progress.failed_values = sum(each.has_failed for each in self.failed)
         for index in (n for n, value in enumerate(self._values) if value.name in again):
             self._open[index] = self._cut_off.pop(index, None)
 
@@ -413,6 +415,7 @@ class FanOutReader:
         self.progress.values = self._next - len(self._open)
         if ended.failed is not None:
             self.failed.append(ended.failed)
+            self.progress.failed_values += ended.failed.has_failed
             if position is not None:
                 self._cut_off[index] = position
         elif self._reading[index].rows or position is not None:

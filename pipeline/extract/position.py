@@ -297,7 +297,8 @@ class ExtractionProgress:
     """The pages and rows that a reader has read so far: progress while it runs, proof when it ends.
 
     :ivar total: rows that the API says there are; None if unknown.
-    :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all.
+    :ivar values: of a fan-out, how many values have been read; ``of_values``: there are in all;
+        ``failed_values``: how many of those read have failed; ``value_noun``: what they are.
     :ivar duplicate_rows: rows that came again, equal in all columns, and not by design.
     :ivar reread_keys: digests of keys whose row was read again by design (a page that overlaps,
         another pass), and had changed.
@@ -318,6 +319,8 @@ class ExtractionProgress:
     tail_rows: int = 0
     values: int = 0
     of_values: int = 0
+    failed_values: int = 0
+    value_noun: str = "values"
     contiguous: bool = False
     doubt: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS

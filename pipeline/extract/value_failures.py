@@ -72,6 +72,11 @@ class ListFailures:
         above = next((of.endpoint for of in lists_of(endpoint) if of.endpoint), "")
         return cls(each.max_failed_share, each.timeout_s, above, "each")
 
+    @property
+    def noun(self) -> str:
+        """What the values are, for messages."""
+        return "parents" if self.key == "parents" else "values"
+
     def failed(self, name: str, error: Exception) -> FailedValue:
         """A value that an error has ended."""
         kind, reason = type(error).__name__, str(error)
@@ -100,7 +105,7 @@ class ListFailures:
             return
         first = failed[0]
         dot = "" if first.reason.endswith((".", "?")) else "."
-        noun = "parents" if self.key == "parents" else "values"
+        noun = self.noun
         leaves = (
             f" {noun.capitalize()} that are deleted at the API leave the list when `{self.parent}` "
             "is materialized again" + (" for this day" if self.key == "parents" else "")
@@ -137,6 +142,10 @@ class LaneFailures(ListFailures):
         RateLimited,
     )
     reread: ClassVar[bool] = True
+
+    @property
+    def noun(self) -> str:
+        return "lanes"
 
     def failed(self, name: str, error: Exception) -> FailedValue:
         plain = super().failed(name, error)

@@ -51,11 +51,15 @@ _IN_THREAD: Final = 32 * 1024
 
 
 class LaneKey(NamedTuple):
-    """The key by which AWS counts requests."""
+    """The key by which AWS counts requests.
+
+    :ivar host_prefix: stands before the service's host; not counted by itself.
+    """
 
     account: str
     region: str
     service: str
+    host_prefix: str = ""
 
     @property
     def budget(self) -> str:
@@ -63,7 +67,8 @@ class LaneKey(NamedTuple):
 
         An account whose id is not known yet goes by its profile's name, which may have any letter.
         """
-        return _NO_NAME.sub("_", "_".join(["aws", *self]).lower())[:_BUDGET_CHARS]
+        parts = ["aws", self.account, self.region, self.service]
+        return _NO_NAME.sub("_", "_".join(parts).lower())[:_BUDGET_CHARS]
 
 
 @dataclass(eq=False)
@@ -152,7 +157,9 @@ class LaneSender:
                 raise BadBody(str(error)) from None
             return await read(page)
 
-        async with self._client(LaneKey(call.account, call.region, call.service)) as opened:
+        prefix = operation.host_prefix.replace("{AccountId}", call.account)
+        key = LaneKey(call.account, call.region, call.service, prefix)
+        async with self._client(key) as opened:
             made = wire.written(
                 operation, json.loads(request.content or b"{}"), opened.endpoint.url
             )
@@ -264,11 +271,13 @@ class LaneSender:
     async def _opened(self, key: LaneKey) -> _OpenClient:
         region = global_region(self.access.home_region) if key.region == GLOBAL else key.region
         try:
-            endpoint = wire.service_endpoint(key.service, region, self.access.endpoint_url)
+            url = self.access.endpoint_url
+            endpoint = wire.service_endpoint(key.service, region, url, key.host_prefix)
         except ConfigError as error:
             raise _not_there(key, str(error)) from None
         of_aws = self.access.endpoint_url is None and key.region != GLOBAL
-        if of_aws and not service_is_in(key.service, region):
+        listed = not of_aws or service_is_in(key.service, region)
+        if not listed and not await has_host(endpoint.url):
             raise _not_there(key, f"`{key.service}` is not in `{region}`")
         source = self._source.model_copy(
             update={"base_url": endpoint.url, "limits": self._limits(key)}
@@ -336,6 +345,15 @@ def _read(operation: AwsOperation, response: HttpResponse) -> wire.WireResponse:
     if meaning_of(page.error, response.status) is ErrorMeaning.THROTTLED:
         raise ThrottledInBody(sentence)
     raise BadBody(sentence)
+
+
+async def has_host(url: str) -> bool:
+    """Whether the host of a URL has an address: botocore's list may be older than a service."""
+    try:
+        await asyncio.get_running_loop().getaddrinfo(httpx.URL(url).host, None)
+    except OSError:
+        return False
+    return True
 
 
 def _not_there(key: LaneKey, why: str) -> HeadraceError:

@@ -416,6 +416,21 @@ def usage(location: str | None, name: str) -> tuple[Minute, ...]:
     return tuple(minute._replace(at=minute.at + offset) for minute in minutes)
 
 
+def identity(location: str | None) -> str:
+    """What the store of opened budgets says of itself, the same for all its users. Blocks.
+
+    Empty: not known, or a store of one process.
+
+    :raises ConfigError, Retryable: the store can't be used, or does not answer.
+    """
+    return _kind(location).identity(location or "memory")
+
+
+def place(location: str | None) -> str:
+    """The location of budgets without secrets, for a person."""
+    return _kind(location).place(location or "memory")
+
+
 def _kind(location: str | None) -> type[BudgetStore]:
     """The store of a location, which no error repeats: a URL may hold a password."""
     if location is None or location in ("", "memory"):

@@ -36,6 +36,7 @@ from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
 from pipeline.run.resume import behind_of, of_this_yaml
+from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
     Check,
@@ -430,6 +431,8 @@ class StagedPartition:
             above = ", ".join(self.run.source.upstream(self.endpoint))
             filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
             return _NO_VALUES.format(above, filtered)
+        if gone_lanes := self._gone_lanes(newest):
+            return GONE_LANES.format(_few(gone_lanes))
         if self.window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
             rows, before = self.attempt.staged_rows, newest.rows
             return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
@@ -458,6 +461,12 @@ class StagedPartition:
         summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
         worth = notes.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**notes, **summary} if worth else {}
+
+    def _gone_lanes(self, newest: Manifest | None) -> list[str]:
+        """The lanes of the newest partition that there are no more."""
+        if self._spec.each is None or not self._spec.each.found_in_run:
+            return []
+        return without_unknown_regions(self._gone_values(newest), self._listed or ())
 
     def _gone_values(self, earlier: Manifest | None) -> list[str]:
         """The values that an earlier partition was read for, and this one is not."""

@@ -5,7 +5,7 @@ the partition has them as they were, with ``_stale`` true and the ``_extracted_a
 were read. A lane that is read again replaces them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, reduce
 from typing import Final
 
@@ -20,6 +20,22 @@ from pipeline.lake.read import again_if_vanished, of_manifests
 from pipeline.run.context import RunContext
 
 _NOTHING: Final = pa.table({})
+
+
+GONE_LANES: Final = (
+    "no longer among the lanes: {}. Their rows are not in this partition. Has the account left, or "
+    "has it switched the region off?"
+)
+
+
+def without_unknown_regions(names: Iterable[str], listed: Iterable[object]) -> list[str]:
+    """The lanes without those of accounts whose regions are not known: one stands in their place.
+
+    :param listed: the lanes that there are.
+    """
+    every = f"/{EVERY}"
+    unknown = tuple(name.removesuffix(EVERY) for name in map(str, listed) if name.endswith(every))
+    return [name for name in names if not name.startswith(unknown)]
 
 
 def keeper_of(

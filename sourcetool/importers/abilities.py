@@ -21,7 +21,6 @@ class Ability:
 ABILITIES: dict[str, Ability] = {
     # Keys and shapes of rows
     "key_none": Ability("rows without a key", known=True),
-    "rows_object": Ability("a response that is one row", known=True),
     "rows_scalars": Ability("rows that are plain values", known=True),
     "rows_either": Ability("rows that are a list or one object", known=True),
     "rows_nested": Ability("rows at a path with *, in a list or a map", known=True),
@@ -43,6 +42,7 @@ ABILITIES: dict[str, Ability] = {
     "column_index": Ability("a column from an item of a list", known=True),
     "column_nested": Ability("a column that is added inside another one"),
     "exclude": Ability("members of rows that are left out", known=True),
+    "expanded": Ability("rows that are made of a list in each row, beside members of that row"),
     "rename": Ability("names of all columns by a rule"),
     "flatten": Ability("members of an object as columns, by a rule"),
     # Increments
@@ -66,6 +66,9 @@ ABILITIES: dict[str, Ability] = {
     "paging_stop": Ability("an end of the pages that is computed"),
     "paging_computed": Ability("a next page that is computed"),
     "paging_first": Ability("numbered pages that begin beyond 1", known=True),
+    "paging_reset": Ability(
+        "pages that begin anew, or a window that is cut, where an API ends them"
+    ),
     "paging_place": Ability("a token in a place where the YAML puts none"),
     # Credentials
     "auth_rotating": Ability("a refresh token that is used once", known=True),

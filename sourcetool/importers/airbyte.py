@@ -11,6 +11,7 @@ from typing import Any
 
 from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
+from sourcetool.importers.components import note_unread
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import Draft, plain, rename_folder_columns
 from sourcetool.importers.fanout import Parent, drop_unused_list, fan_out, routers_of
@@ -21,10 +22,10 @@ from sourcetool.importers.increments import (
     format_of_moments,
     is_incremental,
 )
-from sourcetool.importers.manifest import NEWEST, Component, ConnectorManifest
+from sourcetool.importers.manifest import CHOSEN, NEWEST, Component, ConnectorManifest
 from sourcetool.importers.pagination import paginate
-from sourcetool.importers.records import select, transform
-from sourcetool.importers.requesters import check_body, request
+from sourcetool.importers.records import check_filter, select, transform
+from sourcetool.importers.requesters import check_body, keep_with_token, request
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.texts import text_of
@@ -98,6 +99,11 @@ class _Converter:
         if retriever.get("type") == "AsyncRetriever":
             draft.need("export", "AsyncRetriever")
             return
+        if retriever.get("type") != "SimpleRetriever":
+            draft.need("component", "retriever", retriever.get("type"))
+            return
+        for text in stream.get(CHOSEN) or []:
+            draft.doubt(text)
         requester = retriever.get("requester") or {}
         sync = stream.get("incremental_sync")
         types = self.types_of(draft, stream)
@@ -115,9 +121,14 @@ class _Converter:
         paginate(draft, retriever.get("paginator"))
         transform(draft, stream.get("transformations") or [], types)
         finish(draft, sync, types, retriever)
+        check_filter(draft)
+        keep_with_token(draft, retriever)
         format_of_moments(draft)
         check_body(draft)
         drop_unused_list(draft)
+        note_unread(draft, {name: part for name, part in stream.items() if part is not sync})
+        if sync:
+            note_unread(draft, sync)
         self.without_cursor(draft)
         of_rows = (draft.data.get("cursor"), (draft.data.get("paging") or {}).get("last"))
         if "names" in draft.data and any("_" in str(name or "") for name in of_rows):
@@ -168,11 +179,11 @@ class _Converter:
             draft.need("key_none", "primary_key")
             return
         computed = next((n for n in names if _is_computed(draft.omitted.get(n))), None)
-        if computed is not None:
+        if computed is not None or _same_for_all(draft, names):
             draft.data["key"] = "none"
             draft.doubt(
-                f"the manifest's key {computed} is computed, and left out: key: none keeps all "
-                "rows; name the columns that identify a row, if the API has some"
+                f"the manifest's key {computed or ', '.join(names)} is computed, and identifies no "
+                "row: key: none keeps all rows; name the columns that do, if the API has some"
             )
             return
         draft.data["key"] = [self.key_column(draft, name) for name in dict.fromkeys(names)]
@@ -241,15 +252,14 @@ class _Converter:
         if auth_of:
             data["auth"] = auth_of
         requesters = [
-            (stream.get("retriever") or {}).get("requester") or {}
+            _requester_of(stream)
             for stream in self.manifest.streams
             if self.stream_name(stream) in loaded
         ]
         for stream in self.manifest.streams:
             draft = loaded.get(self.stream_name(stream))
-            requester = (stream.get("retriever") or {}).get("requester") or {}
             if draft is not None:
-                own, doubts = errors.ignored(requester)
+                own, doubts = errors.ignored(_requester_of(stream))
                 draft.data |= {"answers": own} if own else {}
                 for doubt in doubts:
                     draft.doubt(doubt)
@@ -297,8 +307,21 @@ class _Converter:
                 yield from self._reasons(other, {*visited, draft.name})
 
 
+def _requester_of(stream: Component) -> Component:
+    retriever = stream.get("retriever")
+    requester = retriever.get("requester") if isinstance(retriever, dict) else None
+    return requester if isinstance(requester, dict) else {}
+
+
 def _is_computed(need: Need | None) -> bool:
     return need is not None and need.ability == "computed"
+
+
+def _same_for_all(draft: Draft, names: list[str]) -> bool:
+    """Whether a key is the time of the request, or constants alone."""
+    columns = [column for name in names if isinstance(column := draft.columns.get(name), dict)]
+    constants = [column for column in columns if "value" in column]
+    return any(column.get("from") == "now" for column in columns) or len(constants) == len(names)
 
 
 def _auth_needs(draft: Draft) -> bool:

@@ -119,6 +119,7 @@ def _oauth(draft: Draft, component: Component) -> None:
     name = component.get("access_token_name") or "access_token"
     if name != "access_token":
         draft.need("auth_token_name", "OAuthAuthenticator", name)
+    _check_oauth_names(draft, component)
     auth: dict[str, Any] = {
         "kind": "oauth2_client_credentials" if client else "oauth2_refresh_token",
         "token_url": _text(draft, component, "token_refresh_endpoint"),
@@ -146,6 +147,25 @@ def _oauth(draft: Draft, component: Component) -> None:
     draft.auth = auth
 
 
+_OAUTH_NAMES = {
+    "client_id_name": "client_id",
+    "client_secret_name": "client_secret",
+    "refresh_token_name": "refresh_token",
+    "grant_type_name": "grant_type",
+}
+
+
+def _check_oauth_names(draft: Draft, component: Component) -> None:
+    """Parameters of the token's request under other names than the standard's, and other places."""
+    for member, standard in _OAUTH_NAMES.items():
+        if (name := component.get(member) or standard) != standard:
+            draft.need("auth_token_name", f"OAuthAuthenticator.{member}", name)
+    if component.get("use_profile_assertion") or component.get("profile_assertion"):
+        draft.need("auth_jwt", "OAuthAuthenticator.profile_assertion")
+    if component.get("send_refresh_request_as_query_params"):
+        draft.need("auth_computed", "OAuthAuthenticator.send_refresh_request_as_query_params")
+
+
 def _login(draft: Draft, component: Component) -> None:
     requester = component.get("login_requester") or {}
     method = str(requester.get("http_method") or "GET").upper()
@@ -156,6 +176,8 @@ def _login(draft: Draft, component: Component) -> None:
     base = str(text_of(draft, requester.get("url_base") or "", "login_requester")).strip()
     path = str(text_of(draft, requester.get("path") or "", "login_requester")).strip()
     at = [str(part) for part in component.get("session_token_path") or []]
+    if (decoder := (component.get("decoder") or {}).get("type", "JsonDecoder")) != "JsonDecoder":
+        draft.need("auth_login", "SessionTokenAuthenticator.decoder", decoder)
     draft.auth = {
         "kind": "login",
         "token_url": "/".join(part for part in (base.rstrip("/"), path.lstrip("/")) if part),

@@ -43,17 +43,17 @@ def parse_curl(command: str) -> RequestSample:
     :raises ConfigError: it is no curl command, or sends files.
     """
     try:
-        words = shlex.split(command.replace("\\\n", " "))
+        words = shlex.split(_plain(command))
     except ValueError as error:
         raise ConfigError(f"the curl command can't be read: {error}: is a quote missing?") from None
-    if not words or words[0].rpartition("/")[2] != "curl":
+    if not words or words[0].rpartition("/")[2] not in ("curl", "curl.exe"):
         word = words[0] if words and re.fullmatch(r"[a-z]{1,12}", words[0]) else "something else"
         raise ConfigError(f"expected a command that begins with curl, got {word!r}")
     options: dict[str, list[str]] = {}
     flags: set[str] = set()
     rest = iter(words[1:])
     for word in rest:
-        name, value = _option(word)
+        name, value = _option(word, flags)
         if not word.startswith("-") or word == "-":
             options.setdefault("url", []).append(word)
         elif name in _VALUE or name in _PASSED_OVER:
@@ -64,13 +64,44 @@ def parse_curl(command: str) -> RequestSample:
     return _sample(options, flags)
 
 
-def _option(word: str) -> tuple[str, str | None]:
+def _plain(command: str) -> str:
+    """A command as a POSIX shell reads it: of prompts, of Windows' carets, of ``$'…'``."""
+    text = re.sub(r"^\s*[$>#]\s+(?=\S*curl)", "", command).replace("\r\n", "\n")
+    if '^"' in text or "^\n" in text:
+        text = re.sub(r"\^(.)", r"\1", text.replace("^\n", " "))
+    text = text.replace("\\\n", " ")
+    return re.sub(r"(?<![\w'\"])\$'((?:[^'\\]|\\.)*)'", _ansi, text)
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "'": "'", '"': '"', "\\": "\\", "?": "?"}
+
+
+def _ansi(quoted: re.Match[str]) -> str:
+    """A text of ``$'…'``, with its escapes, as one word."""
+
+    def plain(escape: re.Match[str]) -> str:
+        code = escape.group(1)
+        if code[0] in "xuU":
+            return chr(int(code[1:], 16))
+        return _ESCAPES.get(code, escape.group(0))
+
+    pattern = r"\\(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,6}|.)"
+    return shlex.quote(re.sub(pattern, plain, quoted.group(1), flags=re.DOTALL))
+
+
+def _option(word: str, flags: set[str]) -> tuple[str, str | None]:
+    """An option and its value, if it has that within; short flags before it go to ``flags``."""
     if word.startswith("--"):
         name, equals, value = word.partition("=")
         return name, value if equals else None
-    if len(word) > 2 and word[1] in _SHORT:
-        return word[:2], word[2:]
-    return word, None
+    if not word.startswith("-"):
+        return word, None
+    for at, letter in enumerate(word[1:], 1):
+        if letter in _SHORT:
+            return f"-{letter}", word[at + 1 :] or None
+        if at < len(word) - 1:
+            flags.add(f"-{letter}")
+    return f"-{word[-1]}", None
 
 
 def _sample(options: dict[str, list[str]], flags: set[str]) -> RequestSample:

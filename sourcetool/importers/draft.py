@@ -1,7 +1,7 @@
 """An endpoint in the making: what the YAML will say, what was needed for it, what is doubtful."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,13 @@ class Slot:
 
     :ivar text: the placeholder, e.g. ``{parent}``.
     :ivar ability: that its use needs, if any.
+    :ivar land: makes a column of the parent's rows of it, where it is one that the parent has from
+        its own parents.
     """
 
     text: str
     ability: str | None = None
+    land: Callable[[], None] | None = None
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Draft:
     :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
     :ivar offset_colon: bounds are written with +00:00 where the format has %z.
     :ivar alone: of a list whose default is one value that stands for all: that value, by its name.
+    :ivar transformed_first: the filter looks at rows that are transformed already.
     :ivar untyped: columns of the schema whose members have other names in the rows.
     :ivar routed: a router gives partition values.
     :ivar schema_names: the members of a row that the manifest's schema names; none: not known.
@@ -63,6 +67,7 @@ class Draft:
     untyped: frozenset[str] = frozenset()
     routed: bool = False
     schema_names: frozenset[str] = frozenset()
+    transformed_first: bool = False
     alone: dict[str, Value] = field(default_factory=dict)
     base_url: str = ""
     auth: dict[str, Any] = field(default_factory=dict)

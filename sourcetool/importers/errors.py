@@ -12,8 +12,14 @@ from sourcetool.importers.manifest import Component
 
 _RETRIED_ANYWAY = frozenset({429, *range(500, 600)})
 _MEANS = {"retry": "a failure that passes", "throttled": "too many requests"}
+_LOOKS = ("FAIL", "RETRY", "RATE_LIMITED")
 _RETRY_AFTER = "retry-after"
 _REFUSED = 400
+
+
+def components_in(value: Any) -> list[Component]:
+    """The components of a list; nothing of what is none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def error_handlers(requester: Component) -> Iterator[Component]:
@@ -24,22 +30,28 @@ def error_handlers(requester: Component) -> Iterator[Component]:
         if not isinstance(handler, dict):
             continue
         if handler.get("type") == "CompositeErrorHandler":
-            waiting += handler.get("error_handlers") or []
+            waiting += components_in(handler.get("error_handlers"))
         elif handler:
             yield handler
 
 
 def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str]]:
     """``answers`` of the source, and what of the manifests' handlers is left out."""
-    codes_of: dict[str, Counter[int]] = {"retry": Counter(), "throttled": Counter()}
-    custom = Counter[str]()
+    codes_of: dict[str, Counter[int]] = {
+        "retry": Counter(),
+        "throttled": Counter(),
+        "success": Counter(),
+    }
+    custom, predicates = Counter[str](), Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             if "class_name" in handler:
                 custom[str(handler["class_name"])] += 1
-            for response_filter in handler.get("response_filters") or []:
-                if isinstance(response_filter, dict):
-                    _filter(response_filter, codes_of)
+            for response_filter in components_in(handler.get("response_filters")):
+                _filter(response_filter, codes_of)
+                if response_filter.get("predicate") and response_filter.get("action") in _LOOKS:
+                    predicates[" ".join(str(response_filter["predicate"]).split())] += 1
+    bodies = codes_of.pop("success")
     most = len(requesters) / 2
     common = {
         name: sorted(code for code, n in codes.items() if n >= most)
@@ -52,18 +64,38 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
         for code, n in codes.items()
         if n < most
     ]
+    left_out += [
+        f"the manifest reads rows from a response with status {code}: it is an error here"
+        for code in bodies
+    ]
+    left_out += [
+        f"the manifest looks for errors in responses ({text}): see errors_at and ok_when"
+        for text in predicates
+    ]
     left_out += [f"the error handler {name} is Python of the connector's own" for name in custom]
     return common, left_out
 
 
+def _codes(response_filter: Component) -> list[int]:
+    """The statuses of a filter; what is no number is none."""
+    codes = response_filter.get("http_codes")
+    listed = codes if isinstance(codes, list) else [codes]
+    return [int(str(code)) for code in listed if str(code).isdigit()]
+
+
 def _filter(response_filter: Component, codes_of: dict[str, Counter[int]]) -> None:
-    codes = [int(code) for code in response_filter.get("http_codes") or []]
+    codes = _codes(response_filter)
     plain = not (response_filter.get("predicate") or response_filter.get("error_message_contains"))
     action = response_filter.get("action")
     if action == "RETRY" and plain:
         codes_of["retry"].update(code for code in codes if code not in _RETRIED_ANYWAY)
+    elif action == "SUCCESS" and plain:
+        codes_of["success"].update(code for code in codes if code >= _REFUSED)
     elif action == "RATE_LIMITED" and plain:
         codes_of["throttled"].update(code for code in codes if code != 429)
+
+
+_PAGES = frozenset({"RESET_PAGINATION", "REDUCE_PAGE_SIZE", "SPLIT_REQUEST_WINDOW"})
 
 
 def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
@@ -72,8 +104,10 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
     texts: list[str] = []
     left_out: list[str] = []
     for handler in error_handlers(requester):
-        for response_filter in handler.get("response_filters") or []:
-            if not isinstance(response_filter, dict) or response_filter.get("action") != "IGNORE":
+        for response_filter in components_in(handler.get("response_filters")):
+            if (action := str(response_filter.get("action"))) in _PAGES:
+                left_out.append(f"the manifest's action {action} on a response: an error here")
+            if action != "IGNORE":
                 continue
             if response_filter.get("predicate"):
                 what = f"a response with {response_filter['predicate']!r}"
@@ -81,9 +115,7 @@ def ignored(requester: Component) -> tuple[dict[str, Any], list[str]]:
             elif text := response_filter.get("error_message_contains"):
                 texts.append(str(text))
             else:
-                codes += [
-                    int(c) for c in response_filter.get("http_codes") or [] if int(c) >= _REFUSED
-                ]
+                codes += [code for code in _codes(response_filter) if code >= _REFUSED]
     if codes:
         left_out += [f"the manifest takes a response with {t!r} for no rows, too" for t in texts]
         return {"empty": sorted(set(codes))}, left_out
@@ -101,23 +133,31 @@ def limits(
     """``limits`` of the source, and what is left out."""
     settings: dict[str, Any] = {}
     left_out: list[str] = []
-    for policy in (budget or {}).get("policies") or []:
-        rates = policy.get("rates") or []
+    for policy in components_in((budget or {}).get("policies")):
+        rates = components_in(policy.get("rates"))
         if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
             for rate in rates:
                 per_s, requests = seconds(rate.get("interval")), rate.get("limit")
                 if per_s and isinstance(requests, int):
                     window = {"requests": requests, "per_s": per_s}
                     settings.setdefault("windows", []).append(window)
-        else:
+        elif policy.get("type") == "FixedWindowCallRatePolicy" and not policy.get("matchers"):
+            per_s, requests = seconds(policy.get("period")), policy.get("call_limit")
+            if per_s and isinstance(requests, int):
+                window = {"requests": requests, "per_s": per_s}
+                settings.setdefault("windows", []).append(window)
+        elif policy.get("type") != "UnlimitedCallRatePolicy":
             left_out.append("the rate limits of single endpoints (api_budget) are left out")
+    for member in _BUDGET_HEADERS:
+        if name := (budget or {}).get(member):
+            note = f"the manifest reads the limit from the header {name}: see limits.headers"
+            left_out.append(note)
     waits = Counter[float]()
     headers = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
-            for strategy in handler.get("backoff_strategies") or []:
-                if isinstance(strategy, dict):
-                    _wait(strategy, waits, headers)
+            for strategy in components_in(handler.get("backoff_strategies")):
+                _wait(strategy, waits, headers)
     if waits:
         settings["throttle_wait_s"] = max(waits)
     left_out += [
@@ -126,6 +166,9 @@ def limits(
         if name.lower() != _RETRY_AFTER
     ]
     return settings, left_out
+
+
+_BUDGET_HEADERS = ("ratelimit_remaining_header", "ratelimit_reset_header")
 
 
 def _wait(strategy: Component, waits: Counter[float], headers: Counter[str]) -> None:

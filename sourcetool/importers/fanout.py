@@ -7,6 +7,7 @@ child has a cursor; ``ListPartitionRouter`` is ``each: {values: …}``; several 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sourcetool.importers.draft import Draft, Slot, needed
@@ -208,13 +209,26 @@ def _name_slots(
         named = Slot(f"{{{outer}.{column}}}", "fanout_columns")
         draft.slots[f"extra_fields.{'.'.join(map(str, extra))}"] = named
     for above in parent.fields:
-        draft.slots.setdefault(above, Slot(f"{{{outer}.{above}}}", "fanout_columns"))
+        land = partial(_land_above, parent.draft, above)
+        draft.slots.setdefault(above, Slot(f"{{{outer}.{above}}}", "fanout_columns", land))
     draft.slots[field] = slot
     if len(members) == 1:
         draft.slots[f"{field}.{members[0]}"] = slot
     for member in members if len(members) > 1 else []:
         column = column_of(parent.draft, ".".join(part for part in (key, member) if part))
         draft.slots[f"{field}.{member}"] = Slot(f"{{{outer}.{column}}}", "fanout_columns")
+
+
+def _land_above(parent: Draft, field: str) -> None:
+    """Have the parent's rows keep a partition value of their own, which a child names."""
+    slot = parent.slots.get(field)
+    if slot is None or field in parent.columns:
+        return
+    if slot.land is not None:
+        slot.land()
+    if slot.text in ("{parent}", "{each}") and land_partition_value(parent, field, {}):
+        return
+    parent.columns[field] = {"type": "string", "from": slot.text.strip("{}")}
 
 
 def _members_used(field: str, stream: Component) -> list[str]:

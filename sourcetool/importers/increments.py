@@ -8,6 +8,7 @@ from sourcetool.importers.draft import Draft, Slot, needed
 from sourcetool.importers.durations import seconds
 from sourcetool.importers.fanout import routers_of
 from sourcetool.importers.manifest import Component
+from sourcetool.importers.moments import written_moment
 from sourcetool.importers.requesters import put_option
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of
@@ -74,6 +75,9 @@ def finish(
     kind = _cursor_type(draft, sync, types.get(cursor))
     above = draft.columns.get(cursor)
     draft.columns[cursor] = {**above, "type": kind} if isinstance(above, dict) else kind
+    if isinstance(above, dict) and str(above.get("from")).startswith(("window.", "now")):
+        # A bound of the window itself, which is in no row: rows at its end would be outside.
+        draft.data["cursor"] = "window"
     if kind == "date" and window.get("resolution_s", 1) < _DAY_S:
         if window["format"] == "iso" or "%H" in window["format"] or "epoch" in window["format"]:
             draft.columns[cursor] = "timestamp[%Y-%m-%d]"
@@ -82,6 +86,7 @@ def finish(
     _bounds(draft, sync, window, used)
     if lookback := seconds(text_of(draft, sync.get("lookback_window"), "cursor.lookback_window")):
         draft.data["safety_margin_s"] = min(lookback, 366 * _DAY_S)
+    _note_ends(draft, sync)
     if routers_of(retriever) and window.get("start") == "none":
         draft.need("fanout_feed", "incremental_sync")
     draft.data["window"] = window
@@ -186,6 +191,24 @@ def _floor(draft: Draft, sync: Component) -> str | None:
     return draft.settings.derived(
         "start_date", "from when on the baseline is asked for", "1970-01-01"
     )
+
+
+def _note_ends(draft: Draft, sync: Component) -> None:
+    """Say where the manifest reads up to another instant than now, which the YAML always does."""
+    for member in ("start_datetime", "end_datetime"):
+        instant = sync.get(member)
+        bounds = instant if isinstance(instant, dict) else {"datetime": instant}
+        for name in ("min_datetime", "max_datetime"):
+            if bounds.get(name):
+                draft.doubt(f"{member}.{name} is left out: {' '.join(str(bounds[name]).split())}")
+    end = sync.get("end_datetime")
+    raw = end.get("datetime") if isinstance(end, dict) else end
+    value = read_template(raw, draft.parameters)
+    written = written_moment(value)
+    of_now = written is not None and not written[0].before_m
+    if raw and not of_now:
+        text = " ".join(str(raw).split())
+        draft.doubt(f"the manifest reads rows up to {text}: all up to now are read here")
 
 
 def _instant(value: Value) -> Value:

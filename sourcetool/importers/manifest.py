@@ -44,6 +44,8 @@ _TYPES = {
 _DATA = frozenset({"schema", "spec", "metadata", "schemas", "definitions"})
 """Members that hold data, and no components."""
 
+CHOSEN = "$chosen"
+"""The member of a stream that says how it was chosen among others."""
 _MOST_NESTED = 60
 NEWEST = 7
 """The newest major version of declarative manifests whose components are known here."""
@@ -150,11 +152,19 @@ def _described(data: Any) -> str:
 
 
 def _flattened(stream: Component) -> list[Component]:
-    """A stream, or the streams of one that chooses between two by a setting."""
-    if stream.get("type") == "StateDelegatingStream":
-        return [branch for branch in [stream.get("incremental_stream")] if isinstance(branch, dict)]
-    if stream.get("type") == "ConditionalStreams":
-        return [branch for branch in stream.get("streams") or [] if isinstance(branch, dict)]
+    """A stream, or the streams of one that chooses between some by a setting or by its state."""
+    kind = stream.get("type")
+    if kind == "StateDelegatingStream":
+        branch = stream.get("incremental_stream")
+        note = "the manifest reads its first run by another stream (full_refresh_stream)"
+        if (retention := stream.get("api_retention_period")) is not None:
+            note += f", and again once its state is older than {retention}"
+        return [branch | {CHOSEN: [note]}] if isinstance(branch, dict) else []
+    if kind == "ConditionalStreams":
+        condition = " ".join(str(stream.get("condition")).split())
+        note = f"the manifest has this stream only where {condition}"
+        branches = [branch for branch in stream.get("streams") or [] if isinstance(branch, dict)]
+        return [flat | {CHOSEN: [note]} for branch in branches for flat in _flattened(branch)]
     return [stream]
 
 

@@ -1,4 +1,4 @@
-"""An OpenAPI 3 document: its operations that are lists become endpoints.
+"""An OpenAPI 3 document, or a Swagger 2 one: its operations that are lists become endpoints.
 
 Key, cursor and paging are proposed from the parameters and the schemas; what the document does not
 say is a doubt.
@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
-from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
-from sourcetool.importers.openapi_document import Document, Operation
+from sourcetool.importers.openapi_document import Document, Operation, as_openapi_3
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import SettingNames
 from sourcetool.infer import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
@@ -36,8 +35,10 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     :raises ConfigError: it is of another version, or has no lists.
     """
     version = str(data.get("openapi") or data.get("swagger"))
-    if not version.startswith("3"):
-        raise ConfigError(f"expected an OpenAPI 3 document, found version {version}")
+    if version.startswith("2"):
+        data = as_openapi_3(data)
+    elif not version.startswith("3"):
+        raise ConfigError(f"expected an OpenAPI 3 or Swagger 2 document, found version {version}")
     reader = Document(data)
     settings = SettingNames(name)
     converted = Converted(name, {"source": name}, settings)
@@ -55,10 +56,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     operations = sorted(reader.lists(), key=lambda operation: operation.path.count("{"))
     for operation in operations:
         endpoint = operation.name if operation.name not in endpoints else plain(operation.path)
-        need = _propose(operation, endpoint, endpoints, operations, settings)
-        if need is not None:
-            converted.left_out.setdefault(endpoint, []).append(need)
-            continue
+        _propose(operation, endpoint, endpoints, operations, settings)
         converted.streams[endpoint] = endpoint
         converted.doubts[endpoint] = operation.doubts
     if not operations:
@@ -119,17 +117,15 @@ def _propose(
     endpoints: dict[str, Any],
     operations: list[Operation],
     settings: SettingNames,
-) -> Need | None:
-    """Put an endpoint among the others, or say why not."""
+) -> None:
+    """Put an endpoint among the others."""
     columns = column_types({"properties": operation.row["properties"]})
     draft: dict[str, Any] = {"path": operation.path.lstrip("/")}
-    if "{" in operation.path and (
-        need := _parents(operation, draft, endpoints, operations, settings)
-    ):
-        return need
+    if "{" in operation.path:
+        _parents(operation, draft, endpoints, operations, settings)
     key = _key(operation, list(operation.row["properties"]))
     if key is None:
-        return Need("key_none", "schema", f"of {operation.path}")
+        operation.doubts.append("which columns identify a row? key: none keeps all rows")
     params: dict[str, Any] = {}
     paging = _paging(operation, params)
     cursor = None if "parents" in draft else _window(operation, columns, params)
@@ -145,14 +141,13 @@ def _propose(
     draft["paging"] = paging
     if operation.rows:
         draft["rows"] = ".".join(part.replace(".", "\\.") for part in operation.rows)
-    draft["key"] = [key]
+    draft["key"] = [key] if key else "none"
     if cursor:
         draft["cursor"] = cursor[0]
     if paging["kind"] == "offset":
         draft["order"] = "none"
     draft["columns"] = columns
     endpoints[endpoint] = draft
-    return None
 
 
 def _parents(
@@ -161,24 +156,23 @@ def _parents(
     endpoints: dict[str, Any],
     operations: list[Operation],
     settings: SettingNames,
-) -> Need | None:
+) -> None:
     """A parameter in the path is a row of the list that the path begins with, or a setting."""
     names = re.findall(r"\{([^}]+)\}", operation.path)
     above = operation.path.partition("{")[0].rstrip("/")
     parent = next((other for other in operations if other.path.rstrip("/") == above), None)
-    if len(names) == 1 and parent is not None and parent.name in endpoints:
-        key = endpoints[parent.name]["key"][0]
+    of = endpoints.get(parent.name) if parent is not None else None
+    if len(names) == 1 and parent is not None and of is not None and of["key"] != "none":
+        key = of["key"][0]
         draft["path"] = draft["path"].replace(f"{{{names[0]}}}", "{parent}")
         draft["parents"] = {"endpoint": parent.name, "column": key}
         operation.doubts.append(f"is {{{names[0]}}} the {key} of {parent.name}?")
-        return None
-    if len(names) == 1 and parent is None:
-        draft["path"] = draft["path"].replace(f"{{{names[0]}}}", settings.text((names[0],)))
+        return
+    for name in names:
+        draft["path"] = draft["path"].replace(f"{{{name}}}", settings.text((name,)))
         operation.doubts.append(
-            f"{{{names[0]}}} of the path is a setting: each: {{values: …}} for many"
+            f"{{{name}}} of the path is a setting: each: {{values: …}} for many"
         )
-        return None
-    return Need("fanout_columns", "path", operation.path)
 
 
 def _key(operation: Operation, names: list[str]) -> str | None:

@@ -34,7 +34,8 @@ class Document:
 
     def lists(self) -> Iterator[Operation]:
         for path, item in (self.data.get("paths") or {}).items():
-            operation = (item or {}).get("get")
+            item = self.schema(item)
+            operation = item.get("get")
             if not isinstance(operation, dict):
                 continue
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
@@ -77,7 +78,10 @@ class Document:
             return {}
         if isinstance(node.get("$ref"), str):
             return self.schema(self.at(node["$ref"]), depth + 1)
-        resolved = dict(node)
+        resolved = _one_kind(dict(node))
+        if (inner := _only_form(resolved)) is not None:
+            rest = {name: item for name, item in resolved.items() if name not in _FORMS}
+            return {**self.schema(inner, depth + 1), **rest}
         for part in resolved.pop("allOf", None) or []:
             merged = self.schema(part, depth + 1)
             properties = {**(merged.get("properties") or {}), **(resolved.get("properties") or {})}
@@ -92,6 +96,81 @@ class Document:
             name = part.replace("~1", "/").replace("~0", "~")
             node = node.get(name) if isinstance(node, dict) else None
         return node
+
+
+_FORMS = ("anyOf", "oneOf")
+
+
+def _one_kind(node: dict[str, Any]) -> dict[str, Any]:
+    """A schema of OpenAPI 3.1 with its type as one word: ``[string, "null"]`` is a string."""
+    kinds = node.get("type")
+    if isinstance(kinds, list):
+        real = [kind for kind in kinds if kind != "null"]
+        node["type"] = real[0] if len(real) == 1 else None
+    return node
+
+
+def _only_form(node: Mapping[str, Any]) -> Any:
+    """The only form of a schema that may be null as well; None = it has several, or none."""
+    for member in _FORMS:
+        forms = node.get(member)
+        if isinstance(forms, list):
+            real = [form for form in forms if isinstance(form, dict) and form.get("type") != "null"]
+            return real[0] if len(real) == 1 else None
+    return None
+
+
+def as_openapi_3(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A Swagger 2.0 document in the form of an OpenAPI 3 document; references stay as they are."""
+    schemes = data.get("schemes") or ["https"]
+    scheme = "https" if "https" in schemes else schemes[0]
+    host, base = data.get("host"), str(data.get("basePath") or "/")
+    servers = [{"url": f"{scheme}://{host}{base.rstrip('/')}" if host else base}]
+    paths = {
+        path: {method: _operation_of_2(part) for method, part in item.items()}
+        for path, item in (data.get("paths") or {}).items()
+        if isinstance(item, dict)
+    }
+    definitions = data.get("securityDefinitions") or {}
+    components = {"securitySchemes": {name: _scheme_of_2(s) for name, s in definitions.items()}}
+    return {
+        **data,
+        "openapi": "3.0.0",
+        "servers": servers,
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _operation_of_2(operation: Any) -> Any:
+    if isinstance(operation, list):
+        return [_parameter_of_2(parameter) for parameter in operation]
+    if not isinstance(operation, dict):
+        return operation
+    responses = {
+        status: {**response, "content": {"application/json": {"schema": response.get("schema")}}}
+        for status, response in (operation.get("responses") or {}).items()
+        if isinstance(response, dict)
+    }
+    parameters = [_parameter_of_2(parameter) for parameter in operation.get("parameters") or []]
+    return {**operation, "responses": responses, "parameters": parameters}
+
+
+def _parameter_of_2(parameter: Any) -> Any:
+    if not isinstance(parameter, dict) or "schema" in parameter or "$ref" in parameter:
+        return parameter
+    return {**parameter, "schema": parameter}
+
+
+def _scheme_of_2(scheme: Any) -> Any:
+    if not isinstance(scheme, dict):
+        return {}
+    if scheme.get("type") == "basic":
+        return {"type": "http", "scheme": "basic"}
+    if scheme.get("type") == "oauth2":
+        flow = {"application": "clientCredentials"}.get(str(scheme.get("flow")), "implicit")
+        return {"type": "oauth2", "flows": {flow: scheme}}
+    return scheme
 
 
 def _name(path: str) -> str:

@@ -29,6 +29,7 @@ _RULES = {
     "DpathFlattenFields": "flatten",
 }
 _JSON = (None, "JsonDecoder")
+_UTF_8 = ("utf-8", "utf8", "utf-8-sig", "ascii")
 
 
 def select(draft: Draft, retriever: Component) -> None:
@@ -44,8 +45,14 @@ def select(draft: Draft, retriever: Component) -> None:
         if "class_name" in part:
             draft.need("python", name, part["class_name"])
             return
+    if extractor and extractor.get("type") not in (None, "DpathExtractor"):
+        draft.need("component", "extractor", extractor.get("type"))
     path = [text_of(draft, part, "DpathExtractor.field_path") for part in _path(extractor)]
     parts = [str(part) for part in path if part not in (None, "")]
+    if decoder.get("type") == "JsonItemsDecoder":
+        parts = [*str(decoder.get("items_path") or "").removesuffix(".item").split("."), *parts]
+        parts = [part for part in parts if part]
+    parts = _expanded(draft, parts, extractor.get("record_expander"))
     if any("*" in part for part in parts) or any(part.isdigit() for part in parts):
         draft.need("rows_nested", "DpathExtractor.field_path", ".".join(parts))
     if "format" in draft.data:
@@ -56,6 +63,8 @@ def select(draft: Draft, retriever: Component) -> None:
     _one_object(draft, retriever, parts)
     if condition := selector.get("record_filter"):
         keep_where(draft, condition)
+        if selector.get("transform_before_filtering"):
+            draft.transformed_first = True
 
 
 def _decode(draft: Draft, decoder: Component) -> None:
@@ -71,8 +80,26 @@ def _decode(draft: Draft, decoder: Component) -> None:
         if (mark := decoder.get("delimiter")) and mark != ",":
             spec["delimiter"] = str(mark)
         draft.data["format"] = spec if len(spec) > 1 else "csv"
-    elif kind not in (*_JSON, "JsonParser"):
+        if (encoding := str(decoder.get("encoding") or "utf-8").lower()) not in _UTF_8:
+            draft.need("format", "CsvDecoder.encoding", encoding)
+        if empty := [text for text in decoder.get("set_values_to_none") or [] if text != ""]:
+            draft.doubt(f"the manifest reads {empty} as no value: they are kept as they are")
+    elif kind not in (*_JSON, "JsonParser", "JsonItemsDecoder"):
         draft.need("format", "decoder", kind)
+
+
+def _expanded(draft: Draft, parts: list[str], expander: Component | None) -> list[str]:
+    """The path of rows that are the items of a list in each row."""
+    if not expander:
+        return parts
+    inner = [str(part) for part in expander.get("expand_records_from_field") or []]
+    beside = ("remain_original_record", "merge_parent", "parent_fields")
+    beyond = [name for name in beside if expander.get(name)]
+    if str(expander.get("on_no_records") or "skip") != "skip":
+        beyond.append("on_no_records")
+    if beyond or not inner:
+        draft.need("expanded", "RecordExpander", ", ".join(beyond))
+    return [*parts, "*", *inner]
 
 
 def _path(extractor: Component) -> list[Any]:
@@ -81,16 +108,11 @@ def _path(extractor: Component) -> list[Any]:
 
 
 def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
-    """Without pages an object may come, not a list; with a parent in the path's end, it does."""
+    """Without pages an object may come in place of a list; a manifest takes both."""
     several = retriever.get("paginator") or any("*" in part for part in parts)
     if several or "format" in draft.data:
         return
-    path = str(draft.data.get("path") or "").rstrip("/")
-    last = path.rpartition("/")[2]
-    if not parts and last.startswith("{parent") and last.endswith("}"):
-        draft.data["as"] = "object"
-        draft.need("rows_object", "DpathExtractor", f"{path} is one of many")
-    elif draft.can("rows_either"):
+    if draft.can("rows_either"):
         draft.data["as"] = "object_or_list"
     else:
         draft.doubt("one object or a list of rows? The manifest does not say; a list is expected")
@@ -117,6 +139,20 @@ def keep_where(draft: Draft, component: Component) -> None:
         draft.need("computed" if beyond else "where", "RecordFilter", raw)
     else:
         draft.need("computed", "RecordFilter", raw)
+
+
+def check_filter(draft: Draft) -> None:
+    """Whether the filter is by members that a transformation makes, where it comes after them."""
+    made = {
+        name
+        for name, column in draft.columns.items()
+        if isinstance(column, dict) and {"path", "from", "value"} & set(column)
+    } | set(draft.omitted)
+    looked_at = {str(name).partition(".")[0] for name in draft.data.get("where") or ()}
+    if draft.transformed_first and made & looked_at:
+        draft.need(
+            "computed", "RecordFilter", f"by {', '.join(sorted(made & looked_at))}, made here"
+        )
 
 
 def _unless_empty(value: Value) -> str | None:
@@ -205,7 +241,12 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             draft.need("python", "transformations", transformation["class_name"])
         elif kind == "AddFields":
             for added in transformation.get("fields") or []:
-                _added(draft, added, types)
+                if transformation.get("condition"):
+                    _added_where(draft, added, transformation["condition"])
+                else:
+                    _added(draft, added, types)
+        elif kind == "RemoveFields" and (condition := transformation.get("condition")):
+            draft.doubt(f"RemoveFields keeps its members here: the condition {condition}")
         elif kind == "RemoveFields":
             pointers = transformation.get("field_pointers") or []
             excluded = draft.data.setdefault("exclude", [])
@@ -219,6 +260,12 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             draft.need("component", "transformations", kind)
 
 
+def _added_where(draft: Draft, added: Component, condition: Any) -> None:
+    """A column that some rows get: it is left out, unless its rows have one of that name."""
+    name = "_".join(str(text_of(draft, part, "AddFields.path")) for part in added["path"])
+    draft.column(name, None, "computed", "AddFields.condition", condition)
+
+
 def _snake_case(draft: Draft, types: Mapping[str, str]) -> None:
     """``names: snake_case``; the schema has the new names, and rows have those of the API."""
     draft.data["names"] = "snake_case"
@@ -227,12 +274,15 @@ def _snake_case(draft: Draft, types: Mapping[str, str]) -> None:
         draft.doubt("types of columns with _ in their names are inferred: rows have other names")
 
 
+_VALUE_TYPES = {"integer": "int64", "number": "double", "boolean": "bool"}
+
+
 def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
     path = [str(text_of(draft, part, "AddFields.path")) for part in added.get("path") or []]
     raw = added.get("value")
     value = _unquoted(read_template(raw, draft.parameters))
     name = "_".join(path)
-    kind = types.get(path[0]) or "string"
+    kind = types.get(path[0]) or _VALUE_TYPES.get(str(added.get("value_type"))) or "string"
     if len(path) > 1:
         draft.column(name, {"type": kind}, "column_nested", "AddFields", ".".join(path))
         return
@@ -241,6 +291,8 @@ def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
     if isinstance(value, Member) and value.of == "record" and value.path:
         if list(value.path) != path:
             inner = [str(part) for part in value.path]
+            if inner[0] not in types and inner[0] not in draft.columns and len(inner) > 1:
+                draft.columns[inner[0]] = "json"  # a member that is read from inside stays a column
             column = {"type": kind, "path": dotted(inner)}
             if any(isinstance(part, int) for part in value.path):
                 draft.column(name, column, "column_index", "AddFields", raw)
@@ -281,6 +333,8 @@ def _from_around(
     elif slot.text in ("{parent}", "{each}") and land_partition_value(draft, name, types):
         return
     else:
+        if slot.land is not None:
+            slot.land()
         column = {"type": "string", "from": slot.text.strip("{}")}
         draft.column(name, column, "fanout_columns", "AddFields", name)
 

@@ -1,6 +1,7 @@
 """Requesters: path, method, parameters, headers and body, and what options put into them."""
 
 import ast
+import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -53,10 +54,27 @@ def check_body(draft: Draft) -> None:
         draft.need("body_of_get", "HttpRequester")
 
 
+_OF_SLICES = re.compile(r"\{(?:start|end|parent|each)\b")
+
+
+def keep_with_token(draft: Draft, retriever: Component) -> None:
+    """Parameters of slices that a manifest sends with the first page alone."""
+    if not retriever.get("ignore_stream_slicer_parameters_on_paginated_requests"):
+        return
+    params = draft.request.get("params") or {}
+    stays = [name for name, value in params.items() if not _OF_SLICES.search(str(value))]
+    by_token = (draft.data.get("paging") or {}).get("kind") == "token"
+    if by_token and len(stays) < len(params) and any(params[n] == "{token}" for n in stays):
+        draft.request["with_token"] = stays
+
+
 def _path(draft: Draft, requester: Component) -> None:
     component = "HttpRequester.path"
     base = str(text_of(draft, requester.get("url_base") or "", "HttpRequester.url_base") or "")
     raw = requester.get("path")
+    if not base and requester.get("url"):
+        base, raw = _origin_and_path(str(text_of(draft, requester["url"], "HttpRequester.url")))
+        requester = {**requester, "$parameters": {}}
     path = str(text_of(draft, raw, component) or "").strip() if raw is not None else ""
     draft.base_url = base.strip()
     path, _, query = path.partition("?")
@@ -70,6 +88,12 @@ def _path(draft: Draft, requester: Component) -> None:
     draft.data["path"] = path
 
 
+def _origin_and_path(url: str) -> tuple[str, str]:
+    """A whole URL in two."""
+    match = re.match(r"(https?://[^/?]+|\$\{[^}]*\})(.*)", url)
+    return (match.group(1), match.group(2)) if match else (url, "")
+
+
 def _mapping(draft: Draft, requester: Component, member: str, place: str) -> None:
     component = f"HttpRequester.{member}"
     members = requester.get(member)
@@ -80,11 +104,23 @@ def _mapping(draft: Draft, requester: Component, member: str, place: str) -> Non
         for name, value in pairs:
             draft.put(place, [name], value)
     for name, raw in (members or {}).items():
+        if isinstance(raw, dict) and raw.get("type") == "QueryProperties":
+            raw = _properties(draft, raw)
         value = text_of(draft, raw, component)
         if value is None or value == "" or raw in ({}, []):
             continue
         named = str(text_of(draft, name, component))
         draft.put(place, [named], _plain(value, place))
+
+
+def _properties(draft: Draft, component: Component) -> Any:
+    """The names of the members that a request wants, where the manifest lists them."""
+    listed = component.get("property_list")
+    if not isinstance(listed, list):
+        draft.need("computed", "QueryProperties.property_list", "made from a response")
+        return None
+    names = [*map(str, component.get("always_include_properties") or []), *map(str, listed)]
+    return ",".join(dict.fromkeys(names))
 
 
 def _plain(value: Any, place: str) -> Any:
@@ -100,6 +136,7 @@ def _plain(value: Any, place: str) -> Any:
 
 def _body(draft: Draft, requester: Component) -> None:
     component = "HttpRequester.request_body_json"
+    requester = {**requester, **_of_kind(draft, requester)}
     body = requester.get("request_body_json")
     if isinstance(body, str) and body.strip():
         read = read_template(body, draft.parameters)
@@ -116,6 +153,22 @@ def _body(draft: Draft, requester: Component) -> None:
         draft.request["text"] = str(text_of(draft, data, "HttpRequester.request_body_data"))
     elif isinstance(data, dict) and data:
         _mapping(draft, requester, "request_body_data", "form")
+
+
+def _of_kind(draft: Draft, requester: Component) -> Component:
+    """The body of a ``request_body``, under the names that older manifests have for its kinds."""
+    body = requester.get("request_body")
+    if body is None:
+        return {}
+    kind, value = (body.get("type"), body.get("value")) if isinstance(body, dict) else (None, body)
+    if kind in ("RequestBodyJsonObject", "RequestBodyGraphQL"):
+        if kind == "RequestBodyGraphQL" and isinstance(value, dict):
+            value = {name: item for name, item in value.items() if name != "type"}
+        return {"request_body_json": value}
+    if kind in ("RequestBodyUrlEncodedForm", "RequestBodyPlainText"):
+        return {"request_body_data": value}
+    draft.need("component", "HttpRequester.request_body", kind)
+    return {}
 
 
 def _nested(draft: Draft, value: Any, component: str) -> Any:

@@ -131,7 +131,7 @@ def _endpoint(
     if form:
         request["form"] = {k: _setting(k, changed.get(k, v), settings) for k, v in form.items()}
     if sample.text:
-        request["text"] = sample.text
+        request["text"] = _text_without_secrets(sample.text, settings)
         doubts.append("the body is sent as it is: has it the window, the page or a secret in it?")
     if request:
         draft = {"path": draft.pop("path"), "request": request, **draft}
@@ -162,6 +162,19 @@ def _without_secrets(value: Any, settings: SettingNames) -> Any:
     if isinstance(value, list):
         return [_without_secrets(item, settings) for item in value]
     return value
+
+
+def _text_without_secrets(text: str, settings: SettingNames) -> str:
+    """A body that is no JSON object, with settings in place of what looks like credentials."""
+    try:
+        return orjson.dumps(_without_secrets(orjson.loads(text), settings)).decode()
+    except orjson.JSONDecodeError:
+        return _WORD.sub(
+            lambda word: settings.text(("body_key",)) if looks_secret(word[0]) else word[0], text
+        )
+
+
+_WORD = re.compile(r"[A-Za-z0-9_\-+/=~:.]{20,}")
 
 
 def _auth(sample: RequestSample, settings: SettingNames) -> tuple[dict[str, Any], list[str]]:

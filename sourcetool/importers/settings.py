@@ -63,7 +63,7 @@ class SettingNames:
 
     def optional(self, path: tuple[str, ...]) -> bool:
         """Whether a connector works without it; unknown members are needed."""
-        if not self.described(path):
+        if not path or not self.described(path):
             return False
         above = self.spec if len(path) == 1 else self.described(path[:-1])
         forms = [above, *above.get("oneOf", [])]

@@ -20,6 +20,8 @@ from sourcetool.importers.values import (
     reads,
 )
 
+_COMPUTED = (Applied, Choice, Formatted)
+
 
 def text_of(draft: Draft, raw: Any, component: str) -> Any:
     """The YAML's text for a text of the manifest; None = it is left out.
@@ -37,6 +39,8 @@ def written(draft: Draft, value: Value, component: str, raw: Any) -> Any:
     if isinstance(value, Setting):
         return draft.settings.text(value.path, value.default)
     if isinstance(value, Joined):
+        if only_settings(value) and any(isinstance(part, _COMPUTED) for part in value.values):
+            return _derived(draft, value, component, raw)
         parts = [written(draft, part, component, raw) for part in value.values]
         return "".join("" if part is None else str(part) for part in parts)
     if (now := written_moment(value)) is not None:
@@ -90,6 +94,8 @@ def _member(draft: Draft, value: Member, component: str, raw: Any) -> str:
         if slot is not None:
             if slot.ability:
                 draft.need(slot.ability, component, raw)
+            if slot.land is not None:
+                slot.land()
             return slot.text
     if value.of == "interval" and path and path[0] in ("start_time", "end_time"):
         return "{start}" if path[0] == "start_time" else "{end}"

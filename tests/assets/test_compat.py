@@ -3,9 +3,12 @@
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy
 from dagster._utils import start_termination_thread
 
 from assets.compat import (
@@ -13,6 +16,7 @@ from assets.compat import (
     WITHOUT_MATERIALIZATION,
     AssetJob,
     BackfillPolicy,
+    kept_connections,
     log_checks,
     names_a_partition,
     with_executor_config,
@@ -142,3 +146,40 @@ def test_the_threads_beside_which_a_step_is_forked_are_called_so() -> None:
     queue.close()
     queue.join_thread()
     assert names == HARMLESS_THREADS
+
+
+def written(instance: dg.DagsterInstance) -> set[str | None]:
+    found = instance.fetch_materializations(dg.AssetKey("things"), limit=100).records
+    return {each.partition_key for each in found}
+
+
+def test_connections_to_sqlite_are_kept_for_all_threads_and_given_back(tmp_path: Path) -> None:
+    opened: list[object] = []
+
+    def opens(connection: object, _record: object) -> None:
+        opened.append(connection)
+
+    def write(partition: str) -> None:
+        made = dg.AssetMaterialization("things", partition=partition)
+        instance.report_runless_asset_event(made)
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        write("before")
+        sqlalchemy.event.listen(sqlalchemy.Pool, "connect", opens)
+        try:
+            with kept_connections(instance), ThreadPoolExecutor(4) as threads:
+                list(threads.map(write, map(str, range(12))))
+                assert len(opened) <= 3 + 12  # the shards, and Dagster's look at its tables
+                assert written(instance) == {"before", *map(str, range(12))}
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.Pool, "connect", opens)
+        write("after")
+        assert "_connect" not in vars(instance.event_log_storage)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as other:
+        assert written(other) == {"before", "after", *map(str, range(12))}
+
+
+def test_another_storage_keeps_its_own_way() -> None:
+    with dg.DagsterInstance.ephemeral() as instance, kept_connections(instance):
+        instance.report_runless_asset_event(dg.AssetMaterialization("things", partition="1"))
+        assert written(instance) == {"1"}

@@ -93,6 +93,17 @@ def test_never_more_rows_than_there_are() -> None:
     assert "left" not in said
 
 
+def test_lanes_are_counted_with_those_that_failed_and_the_time_that_is_left() -> None:
+    outcome = RunOutcome()
+    for name in ("volumes", "vpcs"):
+        outcome.readings[name, "2026-11-01"] = ExtractionProgress(
+            rows=7, values=25, of_values=100, failed_values=2, value_noun="lanes"
+        )
+    shown = line_of(outcome, limited=False)
+    assert "50 of 200 lanes read, 4 failed, " in shown
+    assert "about 3 s left" in shown
+
+
 def test_waits_and_429s_are_drawn_when_they_came() -> None:
     sends = [(100.0 + second, 1) for second in range(4)]
     timeline = RequestTimeline()

@@ -63,6 +63,7 @@ def test_a_new_instance_learns_what_an_old_lake_has_and_learns_it_once(
     assert made.metadata["generation"].value == manifest.generation
     assert made.metadata["dagster/partition_row_count"].value == manifest.rows
     assert made.metadata["outcome"].value == TOLD_BY_SYNC
+    assert made.metadata.keys() >= {"rows_by_partition", "coverage_calendar", "bytes_by_partition"}
     checks = result.checks()
     assert {name for of, name in checks if of == "games"} == {*CHECKS}
     assert all(each.passed for each in checks.values())
@@ -127,6 +128,19 @@ def test_what_the_lake_does_not_have_is_said(
     assert (
         f"igdb/games: Dagster knows 1 partition that `{headrace.url}` does not have: " in result.log
     )
+    # The remedy that the sentence names; `dagster asset wipe` does the same.
+    key = dg.AssetKey(["igdb", "games"])
+    assert f"dagster asset wipe '{key.to_string()}'" in result.log
+    assert dg.AssetKey.from_db_string(key.to_string()) == key
+    instance.wipe_assets([key])
+    assert synced(headrace, instance).materialized() == [("games", RANGE[0])]
+    assert instance.get_materialized_partitions(key) == {RANGE[0]}
+
+
+def test_dagster_can_not_forget_single_partitions(instance: dg.DagsterInstance) -> None:
+    """Why docs/how-to/undo.md wipes an endpoint: when this fails, `drop` can tell Dagster."""
+    with pytest.raises(NotImplementedError):
+        instance.wipe_asset_partitions(dg.AssetKey("things"), ["1"])
 
 
 def test_requests_to_the_store_are_a_listing_and_the_manifests(

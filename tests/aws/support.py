@@ -94,6 +94,7 @@ class Proxy:
     :ivar rules: the first that responds wins.
     :ivar calls: that came, by service and action.
     :ivar sessions: assumed so far, by account.
+    :ivar secrets: the keys and tokens of these.
     """
 
     moto: str
@@ -101,6 +102,7 @@ class Proxy:
     calls: list[Call] = field(default_factory=list)
     sessions: Counter[str] = field(default_factory=Counter)
     accounts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
 
     def app(self) -> Starlette:
         methods = ["GET", "POST", "PUT", "HEAD"]
@@ -131,6 +133,7 @@ class Proxy:
         account = call.params["RoleArn"].split(":")[4]
         key = re.search(r"<AccessKeyId>(\w+)<", text)
         assert key is not None
+        self.secrets |= set(re.findall(r"<(?:SecretAccessKey|SessionToken)>([^<]+)<", text))
         self.sessions[account] += 1
         self.accounts[key[1]] = (account, self.sessions[account])
 

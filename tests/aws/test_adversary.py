@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 
+from pipeline.extract import fan_out
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
 from tests.aws.support import DAYS, Call, Proxy, error, inventory, proxied, read, region_state
@@ -169,6 +170,28 @@ def test_what_does_not_heal_is_said_and_its_rows_stay_as_stale(
     stale = {region: True for region, (_, outcome, _) in BROKEN.items() if outcome != "none"}
     assert volumes(lake) == wanted({**stale, "sa-east-1": False})
     assert sum(values["lanes"].values()) == len(BROKEN) + 1
+
+
+def test_a_long_lane_that_fails_has_each_row_once_the_new_ones_and_of_the_old_ones_the_others(
+    aws: tuple[Proxy, str], lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "HELD_PAGES", 2)
+    proxy, url = aws
+    regions = ["us-east-1", "us-west-2"]
+    source = inventory(url, [ACCOUNT], regions, tmp_path, more="max_failed_share: 0.9")
+    proxy.rules.append(ill({}))
+    read(source, lake, DAYS[0])
+    assert volumes(lake) == wanted(dict.fromkeys(regions, False))
+    odd = always(lambda: error("UnauthorizedOperation", 403), at=3)
+    proxy.rules[:] = [ill({"us-east-1": odd})]
+    (result,) = read(source, lake, DAYS[1]).results
+    expected = wanted({"us-west-2": False})
+    for region, name, _ in wanted({"us-east-1": False}):
+        expected[region, name, name.split("-")[-2] not in "01"] += 1
+    assert volumes(lake) == expected, "pages 0 and 1 had landed, 2 was held, 3 was denied"
+    assert result.manifest.rows == 2 * PAGES * ROWS
+    assert result.manifest.notes.older_versions == 2 * ROWS
+    assert result.manifest.notes.values["lanes"]["denied"] == 1
 
 
 def test_pages_that_never_end_end_with_the_time_of_their_lane(

@@ -1,15 +1,18 @@
 """A file of kind aws: what it becomes, and what is wrong in it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from local.paths import ROOT
-from pipeline.aws import service_models
-from pipeline.aws.rates import BY_SERVICE
+from pipeline.aws import service_models, wire
+from pipeline.aws.rates import ASSUMED, PUBLISHED, USUAL, bucket_of
+from pipeline.aws.regions import partition_of, regions, service_is_in
 from pipeline.aws.row_columns import row_shape
 from pipeline.config import load_all, load_source
 from pipeline.errors import ConfigError
+from pipeline.lanes.lane_sender import has_host
 
 SHIPPED = ROOT / "sources" / "aws.yaml"
 HEAD = "kind: aws\nsource: inventory\nstart: 2026-11-01\n"
@@ -155,5 +158,43 @@ def test_rows_and_columns_of_whole_services_can_be_declared(service: str) -> Non
 
 
 def test_the_buckets_of_aws_are_windows_that_never_ask_for_more() -> None:
-    for service, bucket in BY_SERVICE.items():
+    for service in (*PUBLISHED, *ASSUMED):
+        bucket = bucket_of(service, {})
         assert bucket.burst / bucket.window_s == pytest.approx(bucket.per_s), service
+
+
+def test_the_docs_name_each_bucket_and_where_it_comes_from() -> None:
+    rows = {
+        cells[1].strip(" `"): [cell.strip() for cell in cells[2:5]]
+        for line in (ROOT / "docs" / "aws.md").read_text().splitlines()
+        if len(cells := line.split("|")) == 6 and "`" in cells[1]
+    }
+    for service, (bucket, page) in PUBLISHED.items():
+        where = f"[published](https://docs.aws.amazon.com/{page})"
+        assert rows[service] == [f"{bucket.burst}", f"{bucket.per_s:g}", where], service
+    for service, bucket in {**ASSUMED, "any other": USUAL}.items():
+        assert rows[service] == [f"{bucket.burst}", f"{bucket.per_s:g}", "assumed"], service
+
+
+def test_an_account_s_own_host_is_the_account_s() -> None:
+    operation = service_models.operation("s3control", "list_access_points")
+    prefix = operation.host_prefix.replace("{AccountId}", "111122223333")
+    endpoint = wire.service_endpoint("s3control", "eu-west-1", None, prefix)
+    assert endpoint.url == "https://111122223333.s3-control.eu-west-1.amazonaws.com"
+    assert (endpoint.signing_name, endpoint.signing_region) == ("s3", "eu-west-1")
+    with pytest.raises(ConfigError, match="a host of each resource's own"):
+        service_models.operation("neptune-graph", "get_graph_summary")
+
+
+def test_a_region_that_is_newer_than_the_list_of_endpoints_is_asked() -> None:
+    """Else its rows would be missing until botocore is upgraded, and the run green."""
+    assert not service_is_in("health", "eu-west-1")
+    assert service_is_in("ec2", "eu-west-1")
+    assert service_is_in("ec2", "xx-new-9")
+    unlisted = [name for name in regions() if partition_of(name) == "aws"]
+    assert all(service_is_in("ec2", name) for name in unlisted)
+
+
+def test_a_service_that_is_not_listed_is_left_out_only_if_it_has_no_host() -> None:
+    assert asyncio.run(has_host("https://localhost:1/"))
+    assert not asyncio.run(has_host("https://nothing.invalid/"))

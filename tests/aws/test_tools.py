@@ -39,6 +39,11 @@ def printed(run: Any) -> tuple[int, str]:
     [
         ("aws:ec2:describe_volumes", "ec2_volumes", {"key": ["volume_id"]}),
         ("aws:iam:list_roles", "iam_roles", {"key": ["role_id"], "global": True, "limit": 1000}),
+        (
+            "aws:s3control:list_access_points",
+            "s3control_access_points",
+            {"key": ["name"], "params": {"AccountId": "{each.account_id}"}},
+        ),
         ("aws:sqs:list_queues", "sqs_queues", {"key": ["queue_url"]}),
         ("aws:dynamodb:list_tables", "dynamodb_tables", {"key": ["table_name"], "limit": 100}),
     ],

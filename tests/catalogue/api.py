@@ -1,72 +1,62 @@
-"""A local API made from a manifest: its paths, pages, parents and bounds, over generated rows.
+"""A local API made from a manifest: its paths, pages, parents and bounds, over generated rows."""
 
-It is made from the manifest's own components, and from nothing of the importer but the reading of
-references and parameters: so that what is read from it is the same for whoever reads it right.
-"""
-
+import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from itertools import product
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from jinja2 import ChainableUndefined, Environment, TemplateError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.catalogue.rows import Row, rows_of
+from tests.catalogue.request_of import (
+    Unservable,
+    Wanted,
+    columns_for_children,
+    flat,
+    option_name,
+    parents,
+    rendered,
+    wanted_of,
+)
+from tests.catalogue.rows import Row, key_of, read_as, rows_of, written_as
 
 MOST_ROWS = 23
-_HOLE = "\x00"
-_HOLES = re.compile(f"{_HOLE}+")
-
-
-class Unservable(Exception):
-    """What of a stream this API can't play."""
-
-
-class _Hole(ChainableUndefined):
-    """Whatever is known at run time only: a value in a path."""
-
-    def __str__(self) -> str:
-        return _HOLE
-
-    def get(self, *_: Any) -> "_Hole":
-        return self
-
-
-def rendered(text: Any, config: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
-    """A text of a manifest with the configuration in it; a hole where a value comes at run time."""
-    if not isinstance(text, str):
-        return "" if text is None else str(text)
-    try:
-        template = Environment(undefined=_Hole, autoescape=False).from_string(text)  # noqa: S701
-        return str(template.render(config=config, parameters=parameters, options=parameters))
-    except (TemplateError, TypeError, ValueError) as error:
-        raise Unservable(f"{text!r}: {error}") from None
+CHILDREN = 3
+PARENTS = 4
 
 
 @dataclass
 class Served:
     """One stream.
 
-    :ivar path: a pattern of the path, with a group for each value that comes at run time.
+    :ivar streams: those that ask the same; rows have the members of all.
     :ivar place: where the rows are in the response.
+    :ivar more: members of its rows that children read.
+    :ivar beside: streams that read other members of the same response.
     :ivar rows: by partition value; made when they are asked for.
+    :ivar sent: what a client put into its requests, to look at when rows differ.
     """
 
-    stream: dict[str, Any]
-    method: str
-    path: re.Pattern[str]
+    streams: list[Mapping[str, Any]]
+    wanted: Wanted
     place: list[str]
-    paginator: dict[str, Any]
+    paginator: Mapping[str, Any]
     parameters: Mapping[str, Any]
+    config: Mapping[str, Any]
+    more: set[str] = field(default_factory=set)
+    beside: list["Served"] = field(default_factory=list)
     rows: dict[str, list[Row]] = field(default_factory=dict)
-    requests: int = 0
+    sent: list[str] = field(default_factory=list)
+
+    @property
+    def stream(self) -> Mapping[str, Any]:
+        return self.streams[0]
 
     @property
     def all_rows(self) -> list[Row]:
@@ -76,63 +66,65 @@ class Served:
     def size(self) -> int:
         raw = (self.paginator.get("pagination_strategy") or {}).get("page_size")
         try:
-            return int(rendered(raw, {}, self.parameters))
+            return int(rendered(raw, self.config, self.parameters))
         except (ValueError, Unservable):
-            return 10
+            return 3
+
+    @property
+    def one_each(self) -> bool:
+        """Whether the key is the partition value itself: there is one row of each."""
+        made = [
+            str(field["path"][0])
+            for one in self.stream.get("transformations") or []
+            for field in (one.get("fields") or [] if one.get("type") == "AddFields" else [])
+            if "stream_" in str(field.get("value"))
+        ]
+        return bool(key_of(self.stream)) and set(key_of(self.stream)) <= set(made)
 
     def rows_for(self, value: str) -> list[Row]:
         if value not in self.rows:
-            made = sum(map(len, self.rows.values()))
-            number = min(2 * self.size + 1, MOST_ROWS) if not value else 3
-            self.rows[value] = rows_of(self.stream, number, value, made)
+            number = min(2 * self.size + 1, MOST_ROWS) if not value else CHILDREN
+            number = min(number, self.size + 1, PARENTS) if self.more else number
+            number = 1 if value and self.one_each else number
+            made = [rows_of(one, number, value, sorted(self.more)) for one in self.streams]
+            self.rows[value] = [
+                {name: item for row in reversed(same) for name, item in row.items()}
+                for same in zip(*made, strict=True)
+            ]
         return self.rows[value]
 
 
-def serve(stream: dict[str, Any], config: Mapping[str, Any]) -> Served:
+def serve(stream: Mapping[str, Any], config: Mapping[str, Any]) -> Served:
     """A stream as it is served. :raises Unservable: it is beyond this API."""
+    wanted = wanted_of(stream, config)
     retriever = stream.get("retriever") or {}
-    requester = retriever.get("requester") or {}
-    if retriever.get("type") != "SimpleRetriever" or requester.get("type") != "HttpRequester":
-        raise Unservable("a component that is no HTTP request")
-    parameters = requester.get("$parameters") or {}
-    base = rendered(requester.get("url_base"), config, parameters)
-    path = rendered(requester.get("path"), config, parameters)
-    url = urlsplit(f"{base.rstrip('/')}/{path.lstrip('/')}".strip())
-    pattern = _HOLES.sub("([^/]+)", "".join(c if c == _HOLE else re.escape(c) for c in url.path))
     extractor = (retriever.get("record_selector") or {}).get("extractor") or {}
-    place = [
-        rendered(p, config, extractor.get("$parameters") or {})
-        for p in extractor.get("field_path") or []
-    ]
-    if any("*" in part for part in place):
-        raise Unservable("a path with *")
+    raw = extractor.get("field_path") or extractor.get("field_pointer") or []
+    parameters = extractor.get("$parameters") or {}
+    parts = [rendered(one, config, parameters) for one in (raw if isinstance(raw, list) else [raw])]
+    place = [part for part in parts if part]
     paginator = retriever.get("paginator") or {}
     strategy = paginator.get("pagination_strategy") or {}
-    if not any(place) and "response" in str(strategy.get("cursor_value")):
+    if not place and "response" in str(strategy.get("cursor_value")):
         paginator = {}  # a list has no place for the next page's name
-    asked = {k: v for k, v in requester.items() if k.startswith("request_")}
-    if "stream_interval" in str(asked) or re.search(
-        r"stream_\w+.{1,4}(start|end)_time", str(asked)
-    ):
-        raise Unservable("a window in a text of the request")
     return Served(
-        stream,
-        str(requester.get("http_method") or "GET").upper(),
-        re.compile(pattern),
-        [part for part in place if part],
+        [stream],
+        wanted,
+        place,
         paginator if paginator.get("type") == "DefaultPaginator" else {},
         paginator.get("$parameters") or {},
+        config,
     )
 
 
 class ManifestApi:
     """All streams of a manifest, behind one address."""
 
-    def __init__(self, streams: list[dict[str, Any]], config: Mapping[str, Any]) -> None:
-        self.config = config
+    def __init__(self, streams: list[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
         self.served: dict[str, Served] = {}
         self.unservable: dict[str, str] = {}
-        for stream in [*streams, *_parents(streams)]:
+        children = columns_for_children(streams)
+        for stream in [*streams, *parents(streams)]:
             name = str(stream.get("name"))
             if name in self.served or name in self.unservable:
                 continue
@@ -141,135 +133,140 @@ class ManifestApi:
             except Unservable as error:
                 self.unservable[name] = str(error)
                 continue
-            same = [
-                k for k, o in self.served.items() if (o.path, o.method) == (one.path, one.method)
-            ]
-            if same:
-                self.unservable[name] = f"asks as {same[0]} does"
-                continue
-            self.served[name] = one
+            one.more = children.get(name, set())
+            same = [o for o in self.served.values() if _asks_alike(o, one)]
+            if same and same[0].place == one.place:
+                same[0].streams.append(stream)
+                self.served[name] = same[0]
+            elif same and one.place[:1] and same[0].place[:1] and not one.paginator:
+                same[0].beside.append(one)
+                self.served[name] = one
+            elif same:
+                self.unservable[name] = f"asks as {same[0].stream.get('name')} does"
+            else:
+                self.served[name] = one
 
     def app(self) -> Starlette:
-        async def answer(request: Request) -> Response:
-            return await self.answer(request)
+        async def respond(request: Request) -> Response:
+            return await self.response(request)
 
-        return Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+        return Starlette(routes=[Route("/{path:path}", respond, methods=["GET", "POST", "PUT"])])
 
-    async def answer(self, request: Request) -> Response:
+    async def response(self, request: Request) -> Response:
         sent = dict(parse_qsl(request.url.query, keep_blank_values=True))
+        sent |= {f"header {name}": text for name, text in request.headers.items()}
         body = await request.body()
-        if request.method == "POST" and body:
+        if body:
             try:
-                sent |= _flat(json.loads(body))
+                sent |= flat(json.loads(body))
             except ValueError:
-                sent |= dict(parse_qsl(body.decode()))
-        for one in sorted(self.served.values(), key=lambda o: o.path.pattern.count("(")):
-            found = one.path.fullmatch(request.url.path)
-            if found and one.method == request.method:
-                one.requests += 1
-                return self.page(one, "/".join(found.groups()), sent, request)
-        return JSONResponse({"message": f"no such path: {request.url.path}"}, 404)
+                sent |= dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        path = re.sub("/+", "/", request.url.path)
+        matching = []
+        for served in self.served.values():
+            if any(served in one.beside for one in self.served.values()):
+                continue
+            value = served.wanted.matches(request.method, path)
+            if value is not None:
+                wanted = served.wanted
+                whole = wanted.path.fullmatch(path) is not None
+                rank = (whole, wanted.agreeing(sent), -wanted.path.pattern.count("(["))
+                matching.append((rank, served, value))
+        if not matching:
+            return JSONResponse({"message": f"no such path: {request.url.path}"}, 404)
+        _, served, value = max(matching, key=lambda found: found[0])
+        served.sent.append(f"{request.method} {request.url.path} {sent}")
+        return self.page(served, value, sent, request)
 
     def page(self, one: Served, value: str, sent: Mapping[str, str], request: Request) -> Response:
-        if _option(one.stream, value, sent):
-            value = _option(one.stream, value, sent)
-        rows = [row for row in one.rows_for(value) if _inside(one.stream, row, sent)]
-        body: Any = {}
+        named = [sent[name] for name in one.wanted.values if sent.get(name)]
+        value = "/".join([*([value] if value else []), *named])
+        rows = [
+            row
+            for row in one.rows_for(value)
+            if _inside(one, row, re.sub("/+", "/", request.url.path), sent)
+        ]
         headers: dict[str, str] = {}
         begin, end = _slice(one, sent, rows)
-        if one.place:
-            _put(body, one.place, rows[begin:end])
-        else:
-            body = rows[begin:end]
-        _next(one, body, headers, end if end < len(rows) else None, request)
-        return JSONResponse(body, headers=headers)
+        body = _body(one.place, rows[begin:end])
+        for other in one.beside:
+            body = _body(other.place, other.rows_for(value)) | body
+        query = "&".join(p for p in request.url.query.split("&") if p and "_next=" not in p)
+        url = f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
+        url = f"{url}?{query}" if query else url
+        _next(one, body, headers, begin, end, end < len(rows), url)
+        response = JSONResponse(body)
+        # As APIs write it: the peer tells Link from link.
+        response.raw_headers += [(k.encode(), v.encode()) for k, v in headers.items()]
+        return response
 
 
-def _parents(streams: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for stream in streams:
-        router = (stream.get("retriever") or {}).get("partition_router") or []
-        for one in router if isinstance(router, list) else [router]:
-            for config in one.get("parent_stream_configs") or []:
-                yield config["stream"]
-                yield from _parents([config["stream"]])
+def _asks_alike(one: Served, other: Served) -> bool:
+    a, b = one.wanted, other.wanted
+    return (a.method, a.path, a.fixed, a.bounds) == (b.method, b.path, b.fixed, b.bounds)
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, item in value.items() if isinstance(value, dict) else ():
-        here = f"{path}.{name}" if path else str(name)
-        found |= _flat(item, here) if isinstance(item, dict) else {here: str(item)}
-    return found
+def _body(place: list[str], rows: Any) -> Any:
+    """A response with rows at a path; each `*` stands for the items of a list."""
+    if not place:
+        return rows
+    first, rest = place[0], place[1:]
+    if first == "*":
+        return [_body(rest, row) for row in rows] if rest and "*" not in rest else rows
+    return {first: _body(rest, rows)}
 
 
-def _name(option: Any) -> str:
-    if not isinstance(option, dict):
-        return ""
-    return ".".join(map(str, option.get("field_path") or [option.get("field_name") or ""]))
-
-
-def _option(stream: dict[str, Any], value: str, sent: Mapping[str, str]) -> str:
-    """The partition value where it comes as a parameter."""
-    retriever = stream.get("retriever") or {}
-    router = retriever.get("partition_router") or []
-    found = [value] if value else []
-    for member in ("request_parameters", "request_body_json", "request_body_data"):
-        given = (retriever.get("requester") or {}).get(member)
-        for name, text in given.items() if isinstance(given, dict) else ():
-            if "stream_slice" in str(text) or "stream_partition" in str(text):
-                found += [sent[name]] if name in sent else []
-    for one in router if isinstance(router, list) else [router]:
-        options = [one.get("request_option")]
-        options += [c.get("request_option") for c in one.get("parent_stream_configs") or []]
-        found += [sent[_name(o)] for o in options if o and _name(o) in sent]
-    return "/".join(found)
-
-
-def _inside(stream: dict[str, Any], row: Row, sent: Mapping[str, str]) -> bool:
-    """Whether a row lies between the bounds that options carry; both bounds are included."""
-    sync = stream.get("incremental_sync") or {}
-    pattern = str(sync.get("datetime_format"))
-    at = row.get(str(sync.get("cursor_field")))
-    for member, low in (("start_time_option", True), ("end_time_option", False)):
-        text = sent.get(_name(sync.get(member)))
-        if not text or at is None:
-            continue
-        written = (sync.get("cursor_datetime_formats") or [pattern])[0]
-        bound, mine = _at(text, pattern), _at(str(at), written)
-        if (mine < bound) if low else (mine > bound):
+def _inside(one: Served, row: Row, path: str, sent: Mapping[str, str]) -> bool:
+    """Whether a row lies between the bounds of a request; both are included."""
+    sync = one.stream.get("incremental_sync") or {}
+    pattern = (sync.get("cursor_datetime_formats") or [sync.get("datetime_format")])[0]
+    text = row.get(str(sync.get("cursor_field")))
+    mine = read_as(str(pattern), str(text)) if text is not None else None
+    if mine is None:
+        return True
+    for side, written, bound in one.wanted.window(path, sent):
+        coarse = read_as(written, str(written_as(written, mine))) or mine
+        if (coarse < bound) if side == "low" else (coarse > bound):
             return False
     return True
 
 
-def _at(text: str, pattern: str) -> datetime:
-    if pattern in ("%s", "%s_as_float"):
-        return datetime.fromtimestamp(float(text), UTC)
-    if pattern in ("%ms", "%_ms"):
-        return datetime.fromtimestamp(float(text) / 1000, UTC)
-    found = datetime.strptime(text, pattern)  # noqa: DTZ007 - UTC is put in
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+def _number(text: Any, otherwise: int) -> int:
+    try:
+        return int(float(str(text).removeprefix("t")))
+    except ValueError:
+        return otherwise
 
 
 def _slice(one: Served, sent: Mapping[str, str], rows: list[Row]) -> tuple[int, int]:
     strategy = one.paginator.get("pagination_strategy")
     if not strategy:
         return 0, len(rows)
-    size = int(sent.get(_name(one.paginator.get("page_size_option"))) or one.size)
-    token = sent.get(_name(one.paginator.get("page_token_option"))) or sent.get("_next")
-    if strategy["type"] == "PageIncrement":
-        first = int(strategy.get("start_from_page") or 0)
-        begin = (int(token) - first) * size if token else 0
-    elif "last_record" in str(strategy.get("cursor_value")):
-        path = _path(str(strategy["cursor_value"]), "last_record")
+    size = _number(sent.get(option_name(one.paginator.get("page_size_option"))), one.size) or 1
+    token = sent.get(option_name(one.paginator.get("page_token_option")))
+    text = str(strategy.get("cursor_value"))
+    if "_next" in sent:
+        begin = _number(sent["_next"], 0)
+    elif strategy["type"] == "PageIncrement":
+        first = _number(rendered(strategy.get("start_from_page"), one.config, {}), 0)
+        begin = (_number(token, first) - first) * size if token else 0
+    elif _COUNTS.search(text):
+        begin = (_number(token, 1) - 1) * size
+    elif "last_record" in text:
+        path = next(iter(paths_in(text, "last_record")), [])
         behind = [n for n, row in enumerate(rows, 1) if token and str(_at_path(row, path)) == token]
         begin = behind[0] if behind else 0
     else:
-        begin = int(str(token).removeprefix("t")) if token else 0
+        begin = _number(token, 0) if token else 0
     return begin, begin + size
 
 
+_COUNTS = re.compile(r"\+ *1\b")
+"""A page that names its own number, to which the cursor value adds one."""
+
+
 def _next(
-    one: Served, body: Any, headers: dict[str, str], after: int | None, request: Request
+    one: Served, body: Any, headers: dict[str, str], begin: int, end: int, more: bool, url: str
 ) -> None:
     """Say where the next page is, as the cursor value and the end look for it."""
     strategy = one.paginator.get("pagination_strategy") or {}
@@ -278,19 +275,45 @@ def _next(
     text = str(strategy.get("cursor_value"))
     option = one.paginator.get("page_token_option") or {}
     by_path = option.get("type") == "RequestPath" or "regex_search" in text
-    url = f"{request.url.scheme}://{request.url.netloc}{request.url.path}?_next={after}"
+    link = f"{url}&_next={end}" if "?" in url else f"{url}?_next={end}"
     if "headers" in text:
-        if after is not None:
-            headers["link"] = f'<{url}>; rel="next"'
+        if more:
+            headers["Link"] = f'<{link}>; rel="next"'
         return
-    path = _path(text)
-    if not path or isinstance(body, list):
+    if isinstance(body, list):
         return
-    if after is not None:
-        _put(body, path, url if by_path else f"t{after}")
-    stop = _path(str(strategy.get("stop_condition") or ""))
-    if stop and stop != path and stop[: len(path)] != path and path[: len(stop)] != stop:
-        _put(body, stop, after is not None)
+    paths = paths_in(text)
+    for path in paths:
+        if len(path) > 1 and not _has(body, path[:-1]):
+            _put(body, path[:-1], {})
+    if paths and _COUNTS.search(text) and more:
+        _put(body, paths[0], begin // max(end - begin, 1) + 1)
+    elif paths and more:
+        _put(body, paths[0], link if by_path else f"t{end}")
+    stop = str(strategy.get("stop_condition") or "")
+    free = [path for path in paths_in(stop) if path not in paths and not _has(body, path)]
+    for values in product((True, False, None, 1, 2), repeat=min(len(free), 3)):
+        trial = copy.deepcopy(body)
+        for path, value in zip(free, values, strict=False):
+            _put(trial, path, value)
+        if free and _stops(stop, trial, one.config) != more:
+            for path, value in zip(free, values, strict=False):
+                _put(body, path, value)
+            return
+
+
+def _stops(condition: str, body: Any, config: Mapping[str, Any]) -> bool:
+    names = {"response": body, "headers": {}, "last_record": {}, "last_page_size": 1}
+    try:
+        return rendered(condition, config, {}, names).strip() not in (
+            "",
+            "False",
+            "{}",
+            "[]",
+            "None",
+        )
+    except Unservable:
+        return False
 
 
 def _at_path(row: Any, path: list[str]) -> Any:
@@ -299,22 +322,40 @@ def _at_path(row: Any, path: list[str]) -> Any:
     return row
 
 
-def _path(text: str, of: str = "response") -> list[str]:
-    """The members of the response, or of the last row, that an expression reads first."""
-    found = re.search(
-        of + r"((?:\.get\(['\"][^'\"]+['\"][^)]*\)|\[['\"][^'\"]+['\"]\]|\.\w+)+)", text
-    )
-    if found is None:
-        return []
-    parts = re.findall(
-        r"\.get\(['\"]([^'\"]+)['\"]|\[['\"]([^'\"]+)['\"]\]|\.(\w+)", found.group(1)
-    )
-    return [part for one in parts for part in one if part and part != "get"]
+def _has(body: Any, path: list[str]) -> bool:
+    """Whether a member is there, or something else stands in its way."""
+    for part in path:
+        if not isinstance(body, dict):
+            return True
+        if part not in body:
+            return False
+        body = body[part]
+    return True
+
+
+_CHAIN = r"((?:\.get\(['\"][^'\"]+['\"][^)]*\)|\[['\"][^'\"]+['\"]\]|\.\w+)+)"
+_PART = re.compile(r"\.get\(['\"]([^'\"]+)['\"]|\[['\"]([^'\"]+)['\"]\]|\.(\w+)")
+_WITHIN = re.compile(r"['\"](\w+)['\"] +(?:not +)?in +(response" + _CHAIN + "?)")
+
+
+def paths_in(text: str, of: str = "response") -> list[list[str]]:
+    """The members of the response, or of the last row, that an expression reads."""
+    found = [
+        [part for one in _PART.findall(chain) for part in one if part and part != "get"]
+        for chain in re.findall(of + _CHAIN, text)
+    ]
+    for name, _, chain in _WITHIN.findall(text):
+        inner = [part for one in _PART.findall(chain) for part in one if part and part != "get"]
+        found = [path for path in found if path != inner] + [[*inner, name]]
+    return [list(path) for path in dict.fromkeys(map(tuple, found)) if path]
 
 
 def _put(body: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
         inner = body.get(part)
+        if isinstance(inner, list):
+            return
         body[part] = inner if isinstance(inner, dict) else {}
         body = body[part]
-    body[path[-1]] = value
+    if not isinstance(body.get(path[-1]), list):
+        body[path[-1]] = value

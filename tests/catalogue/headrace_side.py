@@ -10,16 +10,19 @@ from typing import Any
 import yaml
 
 from pipeline.config import load_source
-from pipeline.lake.read import key_rows
+from pipeline.lake.read import of_files
 from pipeline.lake.s3 import Lake
 from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.manifest import ConnectorManifest
 from sourcetool.importers.trial import tried
+from tests.catalogue.rows import DAYS, first_day
 from tests.support.runs import outcome_of
 
-DAY = "2024-04-01"
-"""The only partition: the baseline, which all generated rows lie before."""
+
+def day() -> str:
+    """The only partition: the baseline, which all generated rows lie before."""
+    return (first_day() + timedelta(DAYS - 1)).strftime("%Y-%m-%d")
 
 
 def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> dict[str, str]:
@@ -31,11 +34,12 @@ def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> d
             for name, item in value.items():
                 walk(item, (*path, str(name)))
         else:
-            said = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            plain = str(value).lower() if isinstance(value, bool) else str(value)
+            said = ",".join(map(str, value)) if isinstance(value, list) else plain
             found[converted.settings.variable(path)] = said
 
     walk(config, ())
-    found[converted.settings.variable(("start",))] = DAY
+    found[converted.settings.variable(("start",))] = day()
     for name in re.findall(r"\$\{(\w+)\}", text):
         found.setdefault(name, converted.settings.samples.get(name, "sample"))
     return found
@@ -49,7 +53,7 @@ def converted_for(manifest: ConnectorManifest, base_url: str) -> tuple[Converted
     data["base_url"] = re.sub(r"^(https?://[^/]+|\$\{[^}]*\}[^/]*)", base_url, data["base_url"])
     data.pop("auth", None)
     data.pop("limits", None)
-    data["retries"] = {"errors": 0, "timeouts": 0}
+    data["retries"] = {"errors": 2, "timeouts": 2}
     return converted, yaml.safe_dump(data, sort_keys=False)
 
 
@@ -60,16 +64,15 @@ def read(
     file = folder / f"{converted.name}.yaml"
     file.write_text(text)
     source = load_source(file, settings_of(converted, text, config))
-    now = datetime.fromisoformat(DAY).replace(tzinfo=UTC) + timedelta(days=1, hours=3)
-    outcome, _ = outcome_of(source, lake, list(source.endpoints), [DAY], now)
+    now = datetime.fromisoformat(day()).replace(tzinfo=UTC) + timedelta(days=1, hours=3)
+    outcome, _ = outcome_of(source, lake, list(source.endpoints), [day()], now)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for receipt in outcome.results:
-        spec = source.endpoints[receipt.manifest.endpoint]
-        names = list(dict.fromkeys([*spec.key, *spec.columns]))
-        table = key_rows(lake, receipt.manifest.files, names)
-        rows[receipt.manifest.endpoint] = [
-            {name: _plain(value, spec.columns.get(name)) for name, value in row.items()}
-            for row in table.to_pylist()
+    for result in outcome.results:
+        files = result.manifest.files
+        columns = source.endpoints[result.manifest.endpoint].columns
+        table = of_files(lake, files).to_table().to_pylist() if files else []
+        rows[result.manifest.endpoint] = [
+            {name: _plain(value, columns.get(name)) for name, value in row.items()} for row in table
         ]
     failed = {str(one.endpoint): str(one.error) for one in outcome.failed}
     return rows, failed

@@ -1,93 +1,144 @@
 """Generated rows of a stream, by its schema, its key and its cursor."""
 
 import re
+import zlib
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
-FIRST = datetime(2024, 3, 10, tzinfo=UTC)
-"""The cursor of the first row; each row after it is a minute later."""
+DAYS = 9
+"""So many days before today a configuration's dates lie; rows begin a day later."""
+_STEP = timedelta(hours=7)
+_MOST_VALUES = 2_000_000
+_MOST_ROWS = 1_000
 
 
-def rows_of(stream: dict[str, Any], number: int, of: str, offset: int) -> list[Row]:
+def first_day() -> datetime:
+    """Where all dates of a configuration begin."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(DAYS)
+
+
+def rows_of(
+    stream: Mapping[str, Any], number: int, of: str, more: Collection[str] = ()
+) -> list[Row]:
     """Rows whose keys are different in all of the stream.
 
-    :param of: the partition value, which stands in texts.
-    :param offset: how many rows other partition values have had.
+    :param more: members that the schema may lack, and children read; paths with dots.
+    :param of: the partition value, which the rows are made from; empty = there is none.
     """
     schema = (stream.get("schema_loader") or {}).get("schema") or {}
-    properties = schema.get("properties") or {}
-    keys = key_of(stream)
+    properties = (schema.get("properties") or {}) if isinstance(schema, dict) else {}
     cursor = (stream.get("incremental_sync") or {}).get("cursor_field")
     added = places(stream)
-    found = []
+    offset = zlib.crc32(of.encode()) % _MOST_VALUES * _MOST_ROWS if of else 0
+    made: list[Row] = []
     for n in range(offset + 1, offset + number + 1):
-        row = {str(name): _value(str(name), said, n) for name, said in properties.items()}
-        for key in keys:
-            place = added.get(key) or key.split(".")
+        row = {
+            str(name): _value(str(name), said, n, n - offset) for name, said in properties.items()
+        }
+        for key in key_of(stream):
+            place = added.get(key) or re.split(r"[./]", key)
             _put(row, place, _key(properties.get(key), n, of))
         if cursor:
-            _put(
-                row,
-                added.get(str(cursor)) or [str(cursor)],
-                _written(stream["incremental_sync"], n),
-            )
-        found.append(row)
-    return found
+            place = added.get(str(cursor)) or [str(cursor)]
+            _put(row, place, written(stream["incremental_sync"], n - offset))
+        for name, place in added.items():
+            if row.get(name) is not None or name not in properties:
+                _put(row, place, row.get(name, f"{name}{n}"))
+        for path in more:
+            first, *inner = re.split(r"[.]", path)
+            if not inner and first in row and first not in added:
+                continue
+            _put(row, added.get(first, [first]) + inner, f"{path.replace('.', '_')}{n}")
+        made.append(row or {"n": n})
+    return made
 
 
-def places(stream: dict[str, Any]) -> dict[str, list[str]]:
+def places(stream: Mapping[str, Any]) -> dict[str, list[str]]:
     """Members that a transformation makes of others: where they come from."""
     found = {}
     for one in stream.get("transformations") or []:
         for field in one.get("fields") or [] if one.get("type") == "AddFields" else []:
-            parts = re.findall(r"\[['\"]([^'\"]+)['\"]\]|\.(\w+)", str(field.get("value")))
-            if "record" in str(field.get("value")) and "get" not in str(field.get("value")):
-                found[str(field["path"][0])] = [a or b for a, b in parts]
+            text = str(field.get("value"))
+            parts = re.findall(r"\[['\"]([^'\"]+)['\"]\]|get\(['\"]([^'\"]+)['\"]|\.(\w+)", text)
+            path = [part for one in parts for part in one if part and part != "get"]
+            if re.fullmatch(r"\{\{ *record[^|+~]*\}\}", text) and path:
+                found[str(field["path"][0])] = path
     return found
 
 
-def key_of(stream: dict[str, Any]) -> list[str]:
+def key_of(stream: Mapping[str, Any]) -> list[str]:
     """The columns of the key, by their names."""
     raw = stream.get("primary_key") or []
     parts = raw if isinstance(raw, list) else [raw]
     return [str(p) for one in parts for p in (one if isinstance(one, list) else [one])]
 
 
+def at(n: int) -> datetime:
+    """The cursor of a row, by its number within its partition value."""
+    return first_day() + timedelta(days=1) + _STEP * n
+
+
+def written(sync: Mapping[str, Any], n: int) -> Any:
+    """The cursor of a row as the API writes it."""
+    pattern = (sync.get("cursor_datetime_formats") or [sync.get("datetime_format")])[0]
+    return written_as(str(pattern), at(n))
+
+
+def written_as(pattern: str, instant: datetime) -> Any:
+    if pattern in ("%s", "%s_as_float"):
+        return int(instant.timestamp())
+    if pattern in ("%ms", "%_ms"):
+        return int(instant.timestamp() * 1000)
+    if pattern == "%epoch_microseconds":
+        return int(instant.timestamp() * 1_000_000)
+    return instant.strftime(pattern)
+
+
+def read_as(pattern: str, text: str) -> datetime | None:
+    """An instant as a request or a row writes it; None if the pattern is another."""
+    try:
+        if pattern in ("%s", "%s_as_float"):
+            return datetime.fromtimestamp(float(text), UTC)
+        if pattern in ("%ms", "%_ms"):
+            return datetime.fromtimestamp(float(text) / 1000, UTC)
+        if pattern == "%epoch_microseconds":
+            return datetime.fromtimestamp(float(text) / 1_000_000, UTC)
+        found = datetime.strptime(text, pattern.replace("%_ms", "%f"))  # noqa: DTZ007 - UTC is put in
+    except (ValueError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _kind(said: Any) -> str:
     kinds = said.get("type") if isinstance(said, dict) else None
-    return (
-        next((k for k in (kinds if isinstance(kinds, list) else [kinds]) if k != "null"), "") or ""
-    )
+    listed = kinds if isinstance(kinds, list) else [kinds]
+    return next((k for k in listed if k != "null"), "") or ""
 
 
 def _key(said: Any, n: int, of: str) -> Any:
-    return n if _kind(said) in ("integer", "number") else f"k{of}{n}"
+    plain = re.sub(r"\W", "", of)[-30:]
+    return n if _kind(said) in ("integer", "number") else f"k{plain}{n}"
 
 
-def _value(name: str, said: Any, n: int) -> Any:
+def _value(name: str, said: Any, n: int, within: int) -> Any:
     kind, form = _kind(said), said.get("format") if isinstance(said, dict) else None
-    if form in ("date-time", "date"):
-        at = FIRST + timedelta(minutes=n)
-        return at.strftime("%Y-%m-%d" if form == "date" else "%Y-%m-%dT%H:%M:%SZ")
+    if form in ("date-time", "date") and kind in ("", "string"):
+        return at(within).strftime("%Y-%m-%d" if form == "date" else "%Y-%m-%dT%H:%M:%SZ")
+    if kind == "object" and isinstance(said.get("properties"), dict):
+        inner = said["properties"].items()
+        return {str(key): _value(str(key), of, n, within) for key, of in inner} or {"a": n}
     made: dict[str, Any] = {
         "integer": n,
         "number": n + 0.5,
         "boolean": n % 2 == 0,
-        "array": [n],
         "object": {"a": n},
     }
+    if kind == "array":
+        items = said.get("items")
+        return [_value(name, items, n, within)] if isinstance(items, dict) and items else [n]
     return made.get(kind, f"{name} {n}")
-
-
-def _written(sync: dict[str, Any], n: int) -> Any:
-    at = FIRST + timedelta(minutes=n)
-    pattern = (sync.get("cursor_datetime_formats") or [sync.get("datetime_format")])[0]
-    if pattern in ("%s", "%s_as_float"):
-        return int(at.timestamp())
-    if pattern in ("%ms", "%_ms"):
-        return int(at.timestamp() * 1000)
-    return at.strftime(str(pattern))
 
 
 def _put(row: Row, path: list[str], value: Any) -> None:

@@ -1,36 +1,27 @@
-"""What Headrace reads of a manifest's API against the rows there are, and against the peer's.
+"""What Headrace reads of a manifest's API against what the peer (``airbyte-cdk``) reads of it.
 
-The manifests here are our own. What the peer (``airbyte-cdk``) reads of them is recorded in
-``peer_rows.json``, as a digest of the keys. ``HEADRACE_PEER`` names the Python of an environment
-that has the peer, which reads anew then (``install`` sets one up as for the benchmarks), and
-``HEADRACE_RECORD=1`` records it. ``HEADRACE_CATALOGUE`` names a folder of other manifests, all of
-which are read as well.
+The manifests here are our own. What the peer reads of them is recorded in ``peer_rows.json``, as a
+digest of the keys. ``HEADRACE_PEER`` names the Python of an environment that has the peer, which
+reads anew then (``install`` sets one up as for the benchmarks), and ``HEADRACE_RECORD=1`` records
+it. ``python -m tests.catalogue FOLDER`` does the same for a folder of manifests.
 """
 
 import hashlib
 import json
 import os
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.peers import PEERS, python_of
-from pipeline.errors import ConfigError
 from pipeline.lake.s3 import Lake
-from sourcetool.importers.manifest import ConnectorManifest, manifest_of, read_manifest
-from tests.catalogue.api import ManifestApi, rendered
-from tests.catalogue.configuration import configuration
-from tests.catalogue.headrace_side import converted_for, read
-from tests.catalogue.rows import key_of, places
+from tests.catalogue.compare import Peer, compared, with_small_pages
 from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
-from tests.support.runs import serving
 
 pytestmark = pytest.mark.slow
 RECORDED = Path(__file__).with_name("peer_rows.json")
-HOST = "http://127.0.0.1:1"
-FOLDER = os.environ.get("HEADRACE_CATALOGUE", "")
 PEER = os.environ.get("HEADRACE_PEER", "")
 if PEER == "install":
     PEER = python_of(PEERS["airbyte"])
@@ -141,73 +132,35 @@ KINDS: dict[str, list[Data]] = {
 }  # fmt: skip
 
 
-def manifests() -> list[Any]:
-    ours = [pytest.param(manifest_of(manifest(*s), "shop"), id=k) for k, s in KINDS.items()]
-    files = sorted(Path(FOLDER).glob("*.yaml")) if FOLDER else []
-    return [*ours, *(pytest.param(read_manifest(file), id=file.stem) for file in files)]
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer | None]:
+    peer = Peer(PEER) if PEER else None
+    yield peer
+    if peer is not None:
+        peer.close()
 
 
-@pytest.mark.parametrize("given", manifests())
-def test_each_row_is_read_once(
-    given: ConnectorManifest, lake: Lake, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    config = configuration(given.spec)
-    try:
-        converted, text = converted_for(given, HOST)
-    except ConfigError as error:
-        pytest.skip(str(error)[:200])
-    api = ManifestApi(list(given.streams), config)
-    with serving(api.app()) as url:
-        rows, failed = read(converted, text.replace(HOST, url), config, lake, tmp_path)
-        peer = _peer(given, config, url, list(converted.streams)) if PEER else {}
-    differences = {}
-    for name, endpoint in converted.streams.items():
-        if name in api.unservable:
-            continue
-        keys = key_of(api.served[name].stream)
-        added = places(api.served[name].stream)
-        origins = [".".join(added.get(key, [key])) for key in keys]
-        truth = sorted(_key(row, origins) for row in api.served[name].all_rows)
-        mine = converted.data["endpoints"][endpoint]["key"]
-        found = sorted(_key(row, mine) for row in rows.get(endpoint, []))
-        if mine == "none":  # without a key as many rows are all that can be compared
-            truth, found = [f"{len(truth)} rows"], [f"{len(rows.get(endpoint, []))} rows"]
-        if "record_filter" in api.served[name].stream["retriever"]["record_selector"]:
-            truth = [key for key in truth if key in found]  # the peer says which ones are kept
-        if endpoint in failed or truth != found:
-            differences[name] = failed.get(endpoint) or f"{len(truth)} rows, {len(found)} read"
-        if name in peer and "rows" in peer[name]:
-            theirs = {_key(row, keys) for row in peer[name]["rows"]}
-            if theirs != set(found):
-                differences[name] = f"the peer read {len(theirs)} rows, Headrace {len(found)}"
-        elif PEER and not FOLDER:
-            differences[name] = f"the peer failed: {peer.get(name)}"
-        if name in found_by_kind(request.node.callspec.id):
-            differences |= _as_recorded(request.node.callspec.id, name, found)
-    assert differences == {}
-    assert FOLDER or sum(map(len, rows.values())) > 0
-
-
-def found_by_kind(kind: str) -> dict[str, Any]:
-    """What the peer read of a manifest of ours, by stream; of all streams while it is recorded."""
-    recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    if os.environ.get("HEADRACE_RECORD") and kind in KINDS:
-        return {str(one["name"]): {} for one in KINDS[kind]}
-    return dict(recorded.get(kind, {}))
-
-
-def _as_recorded(kind: str, name: str, found: list[str]) -> dict[str, str]:
-    """What is different from the peer's recorded rows; while recording, nothing is."""
-    digest = hashlib.sha256("\n".join(sorted(set(found))).encode()).hexdigest()[:16]
-    now = {"rows": len(set(found)), "keys": digest}
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_is_read_once(kind: str, lake: Lake, tmp_path: Path, peer: Peer | None) -> None:
+    found = compared(manifest(*KINDS[kind]), "shop", lake, tmp_path, peer)
+    if peer is not None:
+        assert {name: (one.verdict, one.why) for name, one in found.items()} == dict.fromkeys(
+            found, ("same", "")
+        )
+    read = {name: _digest(one.keys) for name, one in found.items()}
     if os.environ.get("HEADRACE_RECORD"):
-        assert PEER, "set HEADRACE_PEER: what is recorded is what the peer reads"
-        every = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-        every.setdefault(kind, {})[name] = now
+        assert peer is not None, "set HEADRACE_PEER: what is recorded is what the peer reads"
+        every = json.loads(RECORDED.read_text())
+        every[kind] = read
         RECORDED.write_text(json.dumps(every, indent=1, sort_keys=True) + "\n")
-        return {}
-    was = found_by_kind(kind)[name]
-    return {} if now == was else {name: f"the peer's recorded rows are {was}, Headrace's {now}"}
+    assert read == json.loads(RECORDED.read_text())[kind]
+    assert sum(one["rows"] for one in read.values()) > 0
+
+
+def _digest(keys: list[str]) -> dict[str, Any]:
+    """Keys as they are recorded: how many, each of them once, and a digest of them."""
+    assert len(keys) == len(set(keys))
+    return {"rows": len(keys), "keys": hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]}
 
 
 def test_the_peers_rows_are_recorded_for_each_manifest_of_ours() -> None:
@@ -215,35 +168,7 @@ def test_the_peers_rows_are_recorded_for_each_manifest_of_ours() -> None:
     assert len(KINDS) >= 15
 
 
-def _key(row: dict[str, Any], names: list[str]) -> str:
-    def at(path: str) -> Any:
-        here: Any = row
-        for part in path.split(".") if path not in row else [path]:
-            here = here.get(part) if isinstance(here, dict) else None
-        return here
-
-    return json.dumps([str(at(name)) for name in names])
-
-
-def _peer(given: ConnectorManifest, config: Data, url: str, names: list[str]) -> dict[str, Any]:
-    """What the peer reads, by stream."""
-    streams = [_elsewhere(one, url, config) for one in given.streams if one["name"] in names]
-    job = {"manifest": manifest(*streams), "config": config, "streams": names}
-    script = Path(__file__).with_name("peer.py")
-    done = subprocess.run(
-        [PEER, str(script)], input=json.dumps(job), capture_output=True, text=True, timeout=280
-    )
-    return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
-
-
-def _elsewhere(value: Any, url: str, config: Data) -> Any:
-    """A component with the local API in place of its host, and without credentials."""
-    if isinstance(value, list):
-        return [_elsewhere(item, url, config) for item in value]
-    if not isinstance(value, dict):
-        return value
-    found = {k: _elsewhere(v, url, config) for k, v in value.items() if k != "authenticator"}
-    if isinstance(found.get("url_base"), str):
-        base = rendered(found["url_base"], config, found.get("$parameters") or {})
-        found["url_base"] = url + "/" + base.partition("://")[2].partition("/")[2]
-    return found
+def test_pages_of_a_manifest_are_small_unless_a_text_counts_them() -> None:
+    by_number = {"type": "OffsetIncrement", "page_size": "500"}
+    counted = {"page_size": 500, "stop_condition": "{{ last_page_size < 500 }}"}
+    assert with_small_pages([by_number, counted]) == [by_number | {"page_size": 3}, counted]

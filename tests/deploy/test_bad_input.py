@@ -5,27 +5,25 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
-from subprocess import run
+from subprocess import CompletedProcess, run
 
 import dagster as dg
 import pytest
+import sqlalchemy
 from dagster_postgres.utils import DagsterPostgresException
 
 from local.ports import free_port
-from local.process import running
 from local.services import S3
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from tests.deploy.compose import DEPLOY
+from tests.deploy.conftest import Open
 from tests.deploy.image import build
-from tests.deploy.postgres import Postgres, binary
 from tests.support.shop import DAYS, shop
 
 pytestmark = pytest.mark.slow
-Open = Callable[[], dg.DagsterInstance]
-PASSWORD = "n0t2guess"
 YAML = """source: shop
 base_url: {url}
 start: {start}
@@ -36,32 +34,6 @@ endpoints:
     cursor: at
     columns: {{id: int64, at: "timestamp[iso]"}}
 """
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Postgres of these tests alone."""
-    postgres, port = Postgres("dagster", PASSWORD, "dagster"), free_port()
-    log = tmp_path_factory.mktemp("postgres") / "log"
-    ready = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "30"]
-    try:
-        with running(postgres.command(port), env=dict(os.environ), log=log):
-            while run(ready, check=False).returncode:
-                pass
-            yield port
-    finally:
-        postgres.remove()
-
-
-@pytest.fixture
-def opened(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens the instance of deploy/dagster.yaml, by what is in the environment."""
-    found = {"HOST": "127.0.0.1", "PORT": str(port), "USER": "dagster", "PASSWORD": PASSWORD}
-    for name, value in {**found, "DB": "dagster"}.items():
-        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)
-    (tmp_path / "dagster.yaml").write_text((DEPLOY / "dagster.yaml").read_text())
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(dg.DagsterInstance.from_config(str(tmp_path)))
 
 
 @dg.job
@@ -98,6 +70,61 @@ def test_a_wrong_password_is_said_and_not_shown(
     reason = str(why.value.__cause__)
     assert 'password authentication failed for user "dagster"' in reason
     assert "wr0ngpassword" not in reason
+
+
+def test_a_postgres_of_an_older_dagster_works_and_is_migrated(opened: Open, home: Path) -> None:
+    instance = opened()
+    assert nothing.execute_in_process(instance=instance).success
+    with postgres_of(instance) as change:
+        change("ALTER TABLE concurrency_limits DROP COLUMN using_default_limit")
+        change("UPDATE alembic_version SET version_num = '6b7fb194ff9c'")
+        assert nothing.execute_in_process(instance=opened()).success
+        assert migrated(home).returncode == 0
+        change("SELECT using_default_limit FROM concurrency_limits")
+
+
+def test_a_postgres_of_a_newer_dagster_is_said(opened: Open, home: Path) -> None:
+    """After one has gone back to an older image."""
+    instance = opened()
+    assert nothing.execute_in_process(instance=instance).success
+    with postgres_of(instance) as change:
+        change("UPDATE alembic_version SET version_num = 'f00000000000'")
+        change("ALTER TABLE event_logs RENAME COLUMN step_key TO step")
+        with pytest.raises(sqlalchemy.exc.ProgrammingError, match="UndefinedColumn"):
+            nothing.execute_in_process(instance=opened())
+        done = migrated(home)
+        change("ALTER TABLE event_logs RENAME COLUMN step TO step_key")
+    assert done.returncode
+    said = "Can't locate revision identified by 'f00000000000'"
+    assert said in done.stdout + done.stderr
+    assert "`Can't locate revision identified by" in (DEPLOY / "README.md").read_text()
+
+
+@contextmanager
+def postgres_of(instance: dg.DagsterInstance) -> Iterator[Callable[[str], object]]:
+    """Changes the tables to those of another release; the revision is put back."""
+    engine = sqlalchemy.create_engine(
+        instance.event_log_storage.postgres_url,  # type: ignore[attr-defined]
+        isolation_level="AUTOCOMMIT",
+    )
+    with engine.connect() as connection:
+        revision = connection.execute(sqlalchemy.text(REVISION)).scalar_one()
+        yield lambda change: connection.execute(sqlalchemy.text(change))
+        connection.execute(
+            sqlalchemy.text(f"UPDATE alembic_version SET version_num = '{revision}'")
+        )
+    engine.dispose()
+
+
+REVISION = "SELECT version_num FROM alembic_version"
+
+
+def migrated(home: Path) -> CompletedProcess[str]:
+    """The remedy of deploy/README.md."""
+    assert "dagster instance migrate" in (DEPLOY / "README.md").read_text()
+    command = [sys.executable, "-m", "dagster", "instance", "migrate"]
+    env = {**os.environ, "DAGSTER_HOME": str(home)}
+    return run(command, env=env, check=False, capture_output=True, text=True)
 
 
 def test_a_code_location_whose_folder_can_not_be_written_runs(s3: S3, folder: Path) -> None:

@@ -54,10 +54,13 @@ def folders() -> set[Path]:
 
 
 @pytest.fixture
-def demo(folders: set[Path], mark: str) -> Iterator["subprocess.Popen[str]"]:
+def demo(
+    request: pytest.FixtureRequest, folders: set[Path], mark: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """The demo; its parameter are the words behind it."""
     with tempfile.TemporaryDirectory(prefix="demo-") as own:  # what is killed can't clean up
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "demo"],
+            [sys.executable, "-m", "local", "demo", *getattr(request, "param", ())],
             cwd=ROOT,
             env={**os.environ, MARK: mark, "PYTHONUNBUFFERED": "1", "TMPDIR": own},
             stdout=subprocess.PIPE,
@@ -107,3 +110,20 @@ def test_it_shows_that_nothing_is_missing(demo: "subprocess.Popen[str]") -> None
     output, _ = demo.communicate(timeout=LONGEST_S)
     assert demo.returncode == 0, output
     assert "20,000 rows in the API: 0 missing in the lake, 0 there in an older version" in output
+
+
+@pytest.mark.parametrize("demo", [["aws"]], indirect=True)
+def test_it_shows_an_inventory_of_aws_lane_by_lane(
+    demo: "subprocess.Popen[str]", folders: set[Path]
+) -> None:
+    output, _ = demo.communicate(timeout=2 * LONGEST_S)
+    assert demo.returncode == 0, output
+    assert "3 accounts × 4 regions" in output
+    lanes = [line.split() for line in output.splitlines() if " ec2_volumes " in line]
+    # partition, endpoint, rows, lanes, with rows, none, denied, failed
+    counted = [(cells[3], cells[-2:]) for cells in lanes]
+    assert counted == [("12", ["0", "0"])] * 2, output
+    assert int(lanes[1][2]) == int(lanes[0][2]) + 2, "one volume is deleted, and three come"
+    assert "the lake has exactly the" in output
+    assert "docs/aws.md" in output
+    assert set(STATE.glob("demo-*")) <= folders

@@ -431,12 +431,6 @@ DOUBLED = {"type": "CursorPagination", "cursor_value": "{{ response.a * 2 }}"}
 CANNOT: list[tuple[str, Data]] = [
     ("key_none", stream(primary_key=None)),
     ("rows_nested", stream(rows=["data", "*", "row"])),
-    (
-        "rows_object",
-        stream(
-            path="teams/{{ stream_slice.of }}", rows=[], partition_router=children(stream("teams"))
-        ),
-    ),
     ("exclude", stream(transformations=[{"type": "RemoveFields", "field_pointers": [["a"]]}])),
     ("where", stream(where="{{ record['kind'] == 'file' and record.size > 0 }}")),
     ("now", stream(request_parameters={"to": "{{ now_utc().strftime('%Y-%m-%d') }}"})),

@@ -143,25 +143,76 @@ def test_children_come_from_the_list_above_and_others_from_a_setting(tmp_path: P
     assert found["endpoints"]["things_parts"]["path"] == "things/{parent}/parts"
     assert found["endpoints"]["things_parts"]["parents"] == {"endpoint": "things", "column": "id"}
     assert found["endpoints"]["shops_staff"]["path"] == "shops/${SHOP_SHOP}/staff"
-    assert sorted(found["endpoints"]) == ["shops_staff", "things", "things_parts"]
-    assert "# a_c_things: path: the YAML can't say several columns of the parent" in text
+    assert sorted(found["endpoints"]) == ["a_c_things", "shops_staff", "things", "things_parts"]
+    assert found["endpoints"]["a_c_things"]["path"] == "a/${SHOP_B}/c/${SHOP_D}/things"
+    assert "{d} of the path is a setting" in text
     found, _ = made(document(paths), tmp_path, "things_parts")
     assert sorted(found["endpoints"]) == ["things", "things_parts"]
 
 
-def test_a_row_without_a_key_is_left_out_and_two_names_stay_apart(tmp_path: Path) -> None:
+def test_rows_without_a_key_are_kept_and_two_names_stay_apart(tmp_path: Path) -> None:
     rates = {"type": "array", "items": {"properties": {"day": {"type": "string"}}}}
     plain = {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}
     paths = {"/rates": answers(rates), "/v1/things": answers(plain), "/v2/things": answers(plain)}
     found, text = made(document(paths), tmp_path)
-    assert sorted(found["endpoints"]) == ["things", "v2_things"]
-    assert "# rates: schema: the YAML can't say rows without a key (of /rates)" in text
+    assert sorted(found["endpoints"]) == ["rates", "things", "v2_things"]
+    assert found["endpoints"]["rates"]["key"] == "none"
+    assert "which columns identify a row?" in text
+
+
+def test_schemas_of_openapi_3_1_that_may_be_null(tmp_path: Path) -> None:
+    thing = {
+        "type": ["object", "null"],
+        "properties": {
+            "id": {"type": ["integer", "null"]},
+            "at": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]},
+        },
+    }
+    rows = {"type": ["array", "null"], "items": {"oneOf": [thing, {"type": "null"}]}}
+    found, _ = made(document({"/things": answers(rows)}) | {"openapi": "3.1.0"}, tmp_path)
+    columns = found["endpoints"]["things"]["columns"]
+    assert columns == {"id": "int64", "at": "timestamp[iso]"}
+
+
+def test_a_swagger_2_document(tmp_path: Path) -> None:
+    swagger = {
+        "swagger": "2.0",
+        "host": "api.example.com",
+        "basePath": "/v1",
+        "schemes": ["http", "https"],
+        "securityDefinitions": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+        "definitions": {"Thing": {"type": "object", "properties": {"id": {"type": "integer"}}}},
+        "parameters": {"page": {"name": "page", "in": "query", "type": "integer"}},
+        "paths": {
+            "/things": {
+                "parameters": [{"$ref": "#/parameters/page"}],
+                "get": {
+                    "parameters": [
+                        {"name": "per_page", "in": "query", "type": "integer", "maximum": 50}
+                    ],
+                    "responses": {
+                        "200": {
+                            "schema": {"type": "array", "items": {"$ref": "#/definitions/Thing"}}
+                        }
+                    },
+                },
+            }
+        },
+    }
+    found, _ = made(swagger, tmp_path)
+    assert found["base_url"] == "https://api.example.com/v1"
+    assert found["auth"] == {"kind": "api_key", "name": "X-Key", "key": "${SHOP_API_KEY}"}
+    things = found["endpoints"]["things"]
+    assert things["paging"] == {"kind": "page", "limit": 50}
+    assert things["request"] == {"params": {"per_page": "{limit}", "page": "{page}"}}
+    assert things["key"] == ["id"]
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"swagger": "2.0"}, "expected an OpenAPI 3 document, found version 2.0"),
+        ({"swagger": "1.2"}, "expected an OpenAPI 3 or Swagger 2 document, found version 1.2"),
+        ({"swagger": "2.0"}, "no GET of the OpenAPI document returns a list"),
         (document({"/x": answers(ROW)}), "no GET of the OpenAPI document returns a list"),
         ({"a": 1}, "expected a declarative manifest .* found a"),
         ([], "found no mapping"),

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from pipeline.errors import ConfigError
 from sourcetool.importers.curl import parse_curl
 from sourcetool.importers.documents import import_curl, import_document
+from sourcetool.importers.samples import from_samples
 from tests.support.runs import serving
 
 SECRET = "v3ry-s3cret"
@@ -102,6 +103,45 @@ def test_what_is_no_such_command_is_one_sentence(command: str, said: str) -> Non
     with pytest.raises(ConfigError, match=said) as error:
         parse_curl(command)
     assert "\n" not in str(error.value)
+
+
+COPIES = [
+    ("$ curl -sSL -H 'X-A: b' https://h/p", "https://h/p", {"X-A": "b"}, None),
+    ("curl.exe -skXPOST https://h/p -d '{}'", "https://h/p", {}, {}),
+    (
+        "curl $'https://h/p?q=\\x41' \\\n  -H 'a: b' \\\n  "
+        '--data-raw $\'{"a":"it\\\'s \\u00e9"}\'',
+        "https://h/p?q=A",
+        {"a": "b"},
+        {"a": "it's é"},
+    ),
+    (
+        'curl ^"https://h/p?a=1^&b=2^" ^\r\n  -H ^"a: b^" ^\r\n  --data-raw ^"^{^\\^"c^\\^":1^}^"',
+        "https://h/p?a=1&b=2",
+        {"a": "b"},
+        {"c": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "url", "headers", "body"), COPIES)
+def test_commands_as_docs_and_browsers_copy_them(
+    command: str, url: str, headers: dict[str, str], body: Any
+) -> None:
+    sample = parse_curl(command)
+    assert (sample.url, sample.headers, sample.json) == (url, headers, body)
+    assert sample.method == ("GET" if body is None else "POST")
+
+
+@pytest.mark.parametrize("body", ['[{"token": "SECRET"}]', "q=1;SECRET", "<a>SECRET</a>"])
+def test_a_body_that_is_no_object_has_no_secret(body: str) -> None:
+    secret = "9f86d081884c7d659a2feaa0c55ad015"
+    sample = parse_curl(f"curl http://127.0.0.1:1/x -H 'Content-Type: text/plain' -d '{body}'")
+    sample.text = body.replace("SECRET", secret)
+    sample.json = sample.form = None
+    converted = from_samples([sample], "shop")
+    assert secret not in str(converted.data)
+    assert "${SHOP_" in converted.data["endpoints"]["x"]["request"]["text"]
 
 
 def test_options_in_their_short_and_long_forms() -> None:

@@ -49,6 +49,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.kinds import Kinds
 from pipeline.ratelimit import reservation, state_layout
@@ -178,6 +179,26 @@ class BudgetStore(ABC):
 
         :raises ConfigError, Retryable: the store can't be used, or does not respond.
         """
+
+    @classmethod
+    def identity(cls, location: str) -> str:
+        """What an opened store says of itself, the same for all its users whatever they call it.
+        Blocks. Empty: not known, or a store of one process.
+
+        :raises ConfigError, Retryable: the store can't be used, or does not answer.
+        """
+        return ""
+
+    @classmethod
+    def place(cls, location: str) -> str:
+        """The location without secrets, for a person."""
+        return without_secrets(location)
+
+
+def without_secrets(url: str) -> str:
+    """Scheme, host, port and path of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 BUDGET_STORES: Final[Kinds[BudgetStore]] = Kinds("budget store", BudgetStore)  # type: ignore[type-abstract]

@@ -23,6 +23,8 @@ import fcntl
 import logging
 import mmap
 import os
+import platform
+import secrets
 import struct
 import tempfile
 import zlib
@@ -321,6 +323,18 @@ class FolderStore(StateStore):
 
     def _permit_path(self, permit: int) -> Path:
         return self.folder / f"{self.name}.permit-{permit}"
+
+    @classmethod
+    def identity(cls, location: str) -> str:
+        file = Path(location).expanduser() / ".identity"
+        with _usable(file.parent, ConfigError):
+            with suppress(FileExistsError), file.open("x") as new:
+                new.write(secrets.token_hex(8))
+            return file.read_text()
+
+    @classmethod
+    def place(cls, location: str) -> str:
+        return f"{Path(location).expanduser().absolute()} of {platform.node() or 'this machine'}"
 
     @classmethod
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:

@@ -69,6 +69,10 @@ class MemoryStore(StateStore):
         self._state.permits.discard(permit)
 
     @classmethod
+    def place(cls, location: str) -> str:
+        return "the memory of each process"
+
+    @classmethod
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
         now, state = monotonic(), cls._all.get(name)
         return now, last_hour(state.cells if state else state_layout.EMPTY, now)

@@ -11,6 +11,7 @@ with the old one. A pooler in transaction mode would lose such locks: connect to
 from __future__ import annotations
 
 import asyncio
+import secrets
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -49,6 +50,13 @@ SELECT state, extract(epoch FROM clock_timestamp())::float8 FROM headrace_budget
 _FULL_SEEN = """
 SELECT substring(state FROM %s FOR 8), extract(epoch FROM clock_timestamp())::float8
 FROM headrace_budgets WHERE name = %s
+"""
+_OWN_ROW = "headrace:identity"  # no budget can have this name
+_IDENTITY = """
+WITH new AS (
+    INSERT INTO headrace_budgets VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING state
+)
+SELECT state FROM new UNION ALL SELECT state FROM headrace_budgets WHERE name = %s LIMIT 1
 """
 _WRITE = "UPDATE headrace_budgets SET state = %s WHERE name = %s"
 _UNREADABLE = "HEADRACE_BUDGET is not a valid Postgres URL."
@@ -236,15 +244,28 @@ class PostgresStore(StateStore):
 
     @classmethod
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
-        psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
-        try:
-            with psycopg.connect(location, connect_timeout=int(server.RESPONSE_S)) as connection:
-                row = connection.execute(_LOOK, (name,), binary=True).fetchone()
-        except psycopg.errors.UndefinedTable:
-            row = None  # no budget was opened yet
-        except psycopg.Error as error:
-            if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-                raise ConfigError(_UNREADABLE) from None  # its text may hold a part of the password
-            raise Retryable(_FAILS.format(type(error).__name__)) from None
+        row = _row(location, _LOOK, (name,))
         state, now = (row[0], row[1]) if row else (b"", time())
         return now, last_hour(readable(state, now), now)
+
+    @classmethod
+    def identity(cls, location: str) -> str:
+        row = _row(location, _IDENTITY, (_OWN_ROW, secrets.token_bytes(8), _OWN_ROW))
+        return bytes(row[0]).hex() if row else ""
+
+
+def _row(location: str, statement: str, values: tuple[object, ...]) -> Any:
+    """The first row of a statement, over a connection of its own; None where no budget was opened.
+
+    :raises ConfigError, Retryable: the store can't be used, or does not answer.
+    """
+    psycopg = client_package("psycopg", "Postgres", "psycopg[binary]")
+    try:
+        with psycopg.connect(location, connect_timeout=int(server.RESPONSE_S)) as connection:
+            return connection.execute(statement, values, binary=True).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+            raise ConfigError(_UNREADABLE) from None  # its text may hold a part of the password
+        raise Retryable(_FAILS.format(type(error).__name__)) from None

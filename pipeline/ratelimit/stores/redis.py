@@ -12,8 +12,8 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -64,6 +64,7 @@ _CONSTANTS = json.dumps(
 _OWN = 1  # a permit of the share's part; 2: a lent one
 _UNKNOWN = -1.0  # a wait that the script computes
 _PARTS = ("", ":throttled", ":waited")
+_IDENTITY = "headrace:identity"
 _UNREADABLE = "HEADRACE_BUDGET is not a valid Redis URL."
 _FORGOTTEN_S = 60.0
 """A window that is shorter is over before a server is up again."""
@@ -243,22 +244,38 @@ class RedisStore(BudgetStore):
 
     @classmethod
     def usage(cls, name: str, location: str) -> tuple[float, list[Minute]]:
-        redis = client_package("redis", "Redis", "redis")
-        try:
-            client = redis.from_url(location, **_TIMEOUTS)
-        except ValueError:  # its text may hold a part of the password
-            raise ConfigError(_UNREADABLE) from None
-        try:
-            with client:
-                seconds, micros = client.time()
-                now = seconds + micros / 1e6
-                minutes = range(int(now // 60) - 59, int(now // 60) + 1)
-                keys = [f"headrace:{{{name}}}:minute:{minute}" for minute in minutes]
-                parts = [client.mget([key + part for key in keys]) for part in _PARTS]
-        except (redis.RedisError, OSError) as error:
-            raise Retryable(_FAILS.format(type(error).__name__)) from error
+        with _client(location) as client:
+            seconds, micros = client.time()
+            now = seconds + micros / 1e6
+            minutes = range(int(now // 60) - 59, int(now // 60) + 1)
+            keys = [f"headrace:{{{name}}}:minute:{minute}" for minute in minutes]
+            parts = [client.mget([key + part for key in keys]) for part in _PARTS]
         columns = [[float(value or 0) for value in part] for part in parts]
         return now, [
             Minute(60.0 * minute, int(requests), int(throttled), waited_s)
             for minute, requests, throttled, waited_s in zip(minutes, *columns, strict=True)
         ]
+
+    @classmethod
+    def identity(cls, location: str) -> str:
+        with _client(location) as client:
+            client.set(_IDENTITY, secrets.token_hex(8), nx=True)
+            return str(client.get(_IDENTITY).decode())
+
+
+@contextmanager
+def _client(location: str) -> Iterator[Any]:
+    """A client without an event loop.
+
+    :raises ConfigError, Retryable: the store can't be used, or does not answer.
+    """
+    redis = client_package("redis", "Redis", "redis")
+    try:
+        client = redis.from_url(location, **_TIMEOUTS)
+    except ValueError:  # its text may hold a part of the password
+        raise ConfigError(_UNREADABLE) from None
+    try:
+        with client:
+            yield client
+    except (redis.RedisError, OSError) as error:
+        raise Retryable(_FAILS.format(type(error).__name__)) from error

@@ -1,0 +1,189 @@
+"""Components that newer manifests have, and members that change rows or requests."""
+
+from typing import Any
+
+import pytest
+
+from sourcetool.importers.airbyte import convert
+from sourcetool.importers.converted import Converted
+from sourcetool.importers.manifest import manifest_of
+from sourcetool.importers.trial import tried
+from tests.sourcetool.manifests import Data, children, manifest, option, pages, stream, window
+
+
+def made(*streams: Data, **more: Any) -> Converted:
+    converted = convert(manifest_of(manifest(*streams, **more), "shop"))
+    if converted.data["endpoints"]:
+        tried(converted, "a manifest")
+    return converted
+
+
+def endpoint(*streams: Data) -> Data:
+    """The last stream's endpoint, after the whole source was loaded."""
+    converted = made(*streams)
+    assert converted.left_out == {}
+    return dict(list(converted.data["endpoints"].values())[-1])
+
+
+def test_a_whole_url_is_base_and_path() -> None:
+    one = stream(url="https://api.example.com/v2/things?kind=a", path=None, url_base=None)
+    converted = made(one)
+    assert converted.data["base_url"] == "https://api.example.com"
+    assert converted.data["endpoints"]["things"]["path"] == "v2/things"
+    assert converted.data["endpoints"]["things"]["request"] == {"params": {"kind": "a"}}
+
+
+BODIES: list[tuple[Data, Data]] = [
+    ({"type": "RequestBodyJsonObject", "value": {"a": 1}}, {"json": {"a": 1}}),
+    ({"type": "RequestBodyUrlEncodedForm", "value": {"a": "b"}}, {"form": {"a": "b"}}),
+    ({"type": "RequestBodyPlainText", "value": "a=b"}, {"text": "a=b"}),
+    (
+        {
+            "type": "RequestBodyGraphQL",
+            "value": {"type": "RequestBodyGraphQlQuery", "query": "query { a }"},
+        },
+        {"json": {"query": "query { a }"}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), BODIES, ids=[one[0]["type"] for one in BODIES])
+def test_a_body_by_its_kind(body: Data, said: Data) -> None:
+    request = endpoint(stream(http_method="POST", request_body=body))["request"]
+    assert request == {"method": "POST", **said}
+
+
+def test_query_properties_that_are_listed_are_one_parameter() -> None:
+    listed = {"type": "QueryProperties", "property_list": ["a", "b"]}
+    always = listed | {"always_include_properties": ["id"]}
+    assert endpoint(stream(request_parameters={"fields": always}))["request"] == {
+        "params": {"fields": "id,a,b"}
+    }
+    made_of_a_response = listed | {"property_list": {"type": "PropertiesFromEndpoint"}}
+    left_out = made(stream(request_parameters={"fields": made_of_a_response})).left_out
+    assert [need.ability for need in left_out["things"]] == ["computed"]
+
+
+def test_rows_that_are_the_items_of_a_list_in_each_row() -> None:
+    one = stream()
+    expander: Data = {"type": "RecordExpander", "expand_records_from_field": ["lines", "data"]}
+    one["retriever"]["record_selector"]["extractor"]["record_expander"] = expander
+    assert endpoint(one)["rows"] == "data.*.lines.data"
+    expander["remain_original_record"] = True
+    (need,) = made(one).left_out["things"]
+    assert need.ability == "expanded"
+
+
+def test_an_extractor_of_another_kind_is_no_path_to_the_rows() -> None:
+    one = stream()
+    one["retriever"]["record_selector"]["extractor"] = {"type": "CombinedExtractor"}
+    assert [need.component for need in made(one).left_out["things"]] == ["extractor"]
+
+
+def test_a_condition_on_added_or_removed_members_is_not_taken_for_none() -> None:
+    added = {
+        "type": "AddFields",
+        "condition": "{{ record.kind == 'a' }}",
+        "fields": [{"path": ["mark"], "value": "{{ record.b }}"}],
+    }
+    removed = {"type": "RemoveFields", "condition": "{{ x }}", "field_pointers": [["name"]]}
+    converted = made(stream(transformations=[added, removed]))
+    assert converted.omitted["things"]["mark"].component == "AddFields.condition"
+    assert "exclude" not in converted.data["endpoints"]["things"]
+    assert any("RemoveFields" in doubt for doubt in converted.doubts["things"])
+
+
+def test_a_filter_by_a_member_that_is_made_before_it_is_left_out() -> None:
+    added = {"type": "AddFields", "fields": [{"path": ["kind"], "value": "{{ record.a.kind }}"}]}
+    one = stream(where="{{ record.kind == 'a' }}", transformations=[added])
+    assert made(one).left_out == {}
+    one["retriever"]["record_selector"]["transform_before_filtering"] = True
+    assert [need.component for need in made(one).left_out["things"]] == ["RecordFilter"]
+
+
+def test_a_member_that_a_column_reads_from_inside_stays_a_column() -> None:
+    added = {"type": "AddFields", "fields": [{"path": ["of"], "value": "{{ record.owner.id }}"}]}
+    columns = endpoint(stream(transformations=[added]))["columns"]
+    assert columns["owner"] == "json"
+    assert columns["of"] == {"type": "string", "path": "owner.id"}
+
+
+@pytest.mark.parametrize("value", ["{{ now_utc() }}", "everything"])
+def test_a_key_that_is_the_same_for_all_rows_is_none(value: str) -> None:
+    added = {"type": "AddFields", "fields": [{"path": ["uid"], "value": value}]}
+    converted = made(stream(primary_key=["uid"], transformations=[added]))
+    assert converted.data["endpoints"]["things"]["key"] == "none"
+    assert any("identifies no row" in doubt for doubt in converted.doubts["things"])
+
+
+def test_a_value_of_the_grandparents_is_a_column_of_the_parents() -> None:
+    teams = stream("teams")
+    members = stream(
+        "members", path="{{ stream_slice.team }}/m", partition_router=children(teams, field="team")
+    )
+    path = "{{ stream_slice.parent_slice.team }}/{{ stream_slice.member }}/things"
+    things = stream(path=path, partition_router=children(members, field="member"))
+    endpoints = made(teams, members, things).data["endpoints"]
+    assert endpoints["members"]["parents"]["column_here"] == "team"
+    assert endpoints["things"]["path"] == "v1/{parent.team}/{parent}/things".removeprefix("v1/")
+
+
+def test_an_address_of_computed_parts_is_one_setting() -> None:
+    parts = "{{ 'by/' ~ config['region'][:2] ~ '/' ~ config['region'][2:4] }}"
+    assert endpoint(stream(path=parts))["path"] == "${SHOP_THINGS_PATH}"
+
+
+def test_parameters_of_slices_go_with_the_first_page_alone() -> None:
+    strategy = {"type": "CursorPagination", "cursor_value": "{{ response.next }}"}
+    one = stream(paginator=pages(strategy, option("t")), incremental_sync=window())
+    assert "with_token" not in endpoint(one)["request"]
+    one["retriever"]["ignore_stream_slicer_parameters_on_paginated_requests"] = True
+    assert endpoint(one)["request"]["with_token"] == ["t"]
+
+
+def test_an_end_of_the_rows_before_now_has_a_comment() -> None:
+    ends = {"{{ now_utc().strftime('%Y-%m-%d') }}": False, "{{ day_delta(-2) }}": True}
+    for end, doubtful in ends.items():
+        doubts = made(stream(incremental_sync=window(end_datetime=end))).doubts["things"]
+        assert any("reads rows up to" in doubt for doubt in doubts) == doubtful
+
+
+def test_a_stream_that_is_chosen_says_among_which() -> None:
+    delegating = {
+        "type": "StateDelegatingStream",
+        "name": "things",
+        "incremental_stream": stream(incremental_sync=window()),
+        "full_refresh_stream": stream(),
+        "api_retention_period": "P30D",
+    }
+    conditional = {
+        "type": "ConditionalStreams",
+        "condition": "{{ config['region'] }}",
+        "streams": [stream("teams")],
+    }
+    doubts = made(delegating, conditional).doubts
+    assert any("full_refresh_stream" in one and "P30D" in one for one in doubts["things"])
+    assert any("only where" in one for one in doubts["teams"])
+
+
+def test_names_and_places_of_a_tokens_request_that_the_yaml_has_no_word_for() -> None:
+    oauth = {
+        "type": "OAuthAuthenticator",
+        "token_refresh_endpoint": "https://api.example.com/token",
+        "client_id": "{{ config['token'] }}",
+        "client_secret": "{{ config['token'] }}",
+        "refresh_token": "{{ config['token'] }}",
+    }
+    assert made(stream(authenticator=oauth)).left_out == {}
+    for more in ({"client_id_name": "app"}, {"send_refresh_request_as_query_params": True}):
+        assert made(stream(authenticator=oauth | more)).left_out.keys() == {"things"}
+
+
+def test_a_fixed_rate_window_is_a_limit_and_errors_in_responses_have_a_comment() -> None:
+    policy = {"type": "FixedWindowCallRatePolicy", "call_limit": 60, "period": "PT1M"}
+    look = {"action": "FAIL", "predicate": "{{ response.bad }}"}
+    odd = {"action": {}, "http_codes": "{{ x }}"}
+    handler = {"type": "DefaultErrorHandler", "response_filters": [look, odd, None]}
+    converted = made(stream(error_handler=handler), api_budget={"policies": [policy]})
+    assert converted.data["limits"] == {"windows": [{"requests": 60, "per_s": 60.0}]}
+    assert any("response.bad" in note for note in converted.notes)
