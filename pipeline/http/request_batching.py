@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 from pipeline.config.source import Source
 from pipeline.decode.body_checks import BadBody
 from pipeline.dialects.igdb import multiquery, split
-from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused
+from pipeline.errors import ApiUnavailable, HeadraceError, RequestRefused, WrongFormat
 from pipeline.http.client import Client
 from pipeline.http.retry import AttemptFailed, FailureKind
 from pipeline.messages import Body, HttpRequest, HttpResponse, RequestCounts, Sender
@@ -224,7 +224,7 @@ class RequestBatcher:
                 self.size = 1
         elif (
             len(pages) > 1
-            and isinstance(error, ApiUnavailable)
+            and isinstance(error, ApiUnavailable | WrongFormat)
             and self._client.breaker_state != "open"
         ):
             self.size = max(1, len(pages) // 2)

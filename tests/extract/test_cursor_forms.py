@@ -114,7 +114,7 @@ def test_a_window_that_the_rows_do_not_show(lake: Lake, tmp_path: Path) -> None:
     [
         ('until: "{end}", ', "", r"`cursor: window` says that the API alone knows"),
         ("cursor: window", "cursor: [changed, gone]", "the cursor `gone` needs a declared type"),
-        ("cursor: window", "cursor: []", "at least 1"),
+        ("cursor: window", "cursor: []", "expected the name of a column, a list of names"),
     ],
 )
 def test_cursors_that_do_not_fit(tmp_path: Path, old: str, new: str, said: str) -> None:
