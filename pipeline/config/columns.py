@@ -244,6 +244,13 @@ def problems_of_columns(endpoint: "Endpoint") -> Iterator[str]:
             f"the cursor `{of_value}` is of the partition value, the same in all its rows: "
             "name a column that moves when a row changes"
         )
+    for name in endpoint.cursors:
+        column = endpoint.columns.get(name)
+        if column is not None and column.from_ in _TIMES:
+            yield (
+                f"the cursor `{name}` comes from `{column.from_}`, which tells nothing of when a "
+                "row changed: `cursor: window` says that the API alone knows"
+            )
     around = next((name for name in endpoint.cursors if name in endpoint.context_columns), None)
     if len(endpoint.cursors) > 1 and around is not None:
         yield (

@@ -114,6 +114,12 @@ def test_a_window_that_the_rows_do_not_show(lake: Lake, tmp_path: Path) -> None:
     [
         ('until: "{end}", ', "", r"`cursor: window` says that the API alone knows"),
         ("cursor: window", "cursor: [changed, gone]", "the cursor `gone` needs a declared type"),
+        (
+            'cursor: window\n    columns: {id: int64, changed: "timestamp[iso]"',
+            "cursor: changed\n    columns: {id: int64, "
+            'changed: {type: "timestamp[iso]", from: window.end}',
+            "the cursor `changed` comes from `window.end`.*`cursor: window`",
+        ),
         ("cursor: window", "cursor: []", "expected the name of a column, a list of names"),
     ],
 )
