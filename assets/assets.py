@@ -3,6 +3,7 @@
 A Dagster process costs seconds before it does anything, and one process can use a whole quota.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
@@ -33,13 +34,16 @@ def source_assets(
         Dagster otherwise.
     """
     names = list(source.endpoints)
+    with warnings.catch_warnings():  # two of them for each endpoint would hide all others
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        specs = [
+            asset_spec(source, name, lake_url=lake_url, by_partition=snapshots_by_partition)
+            for name in names
+        ]
 
     @dg.multi_asset(
         name=source.source,
-        specs=[
-            asset_spec(source, name, lake_url=lake_url, by_partition=snapshots_by_partition)
-            for name in names
-        ],
+        specs=specs,
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,
         backfill_policy=BackfillPolicy(source.backfill.days_per_run),

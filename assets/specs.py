@@ -1,6 +1,7 @@
 """The spec of an endpoint's asset: key, group, tags, columns, lineage; also before a run."""
 
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def _metadata(source: Source, name: str, lake_url: str | None) -> dict[str, Any]
     if lake_url is not None:
         metadata["dagster/uri"] = f"{lake_url.rstrip('/')}/{source.source}/{name}/"
     if source.origin is not None:
-        file = str(Path(source.origin.file).resolve())
+        file = _absolute(source.origin.file)
         reference = dg.LocalFileCodeReference(
             file_path=file, line_number=source.origin.lines[name], label="the YAML"
         )
@@ -120,6 +121,11 @@ def _cursor(endpoint: Endpoint) -> str:
     if endpoint.bookmark is not None:
         return f"{endpoint.bookmark.noun} ({endpoint.bookmark.of})"
     return endpoint.cursor or "none: read whole"
+
+
+@lru_cache(maxsize=1024)
+def _absolute(file: str) -> str:
+    return str(Path(file).resolve())
 
 
 def column_schema(manifest: Manifest, endpoint: Endpoint) -> dg.TableSchema:

@@ -29,7 +29,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import pyarrow as pa
@@ -133,8 +133,12 @@ class DeclaredType:
         return self.text[len("timestamp[") : -1]
 
 
+@lru_cache(maxsize=4096)
 def parse_type(text: str) -> DeclaredType:
-    """The type that a YAML text names; ValueError with what was expected, what came, the remedy."""
+    """The type that a YAML text names; ValueError with what was expected, what came, the remedy.
+
+    A deployment names few types, many times each: thousands of endpoints load in seconds.
+    """
     parser = _Parser(text)
     declared = parser.forms()
     if parser.rest():
@@ -176,6 +180,7 @@ def from_arrow(arrow: pa.DataType) -> DeclaredType:
     return _scalar(str(arrow))
 
 
+@lru_cache(maxsize=4096)
 def type_text(kind: pa.DataType) -> str:
     """A landed type in the words of the YAML, but for instants: ``timestamp[us, UTC]``."""
     if kind == INSTANT:
