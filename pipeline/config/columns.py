@@ -245,10 +245,10 @@ def problems_of_columns(endpoint: "Endpoint") -> Iterator[str]:
             "name a column that moves when a row changes"
         )
     for name in endpoint.cursors:
-        column = endpoint.columns.get(name)
-        if column is not None and column.from_ in _TIMES:
+        spec = endpoint.columns.get(name)
+        if spec is not None and spec.from_ in _TIMES:
             yield (
-                f"the cursor `{name}` comes from `{column.from_}`, which tells nothing of when a "
+                f"the cursor `{name}` comes from `{spec.from_}`, which tells nothing of when a "
                 "row changed: `cursor: window` says that the API alone knows"
             )
     around = next((name for name in endpoint.cursors if name in endpoint.context_columns), None)

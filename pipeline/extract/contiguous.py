@@ -414,8 +414,9 @@ class ContiguousReader:
             self._offset = page.request.offset + page.info.rows - 1
         if self._coverage.brings(page.info):
             self._last_request = page.request
-            self.progress.duplicate_rows += page.duplicates
-            self._earlier_rows += page.duplicates
+            duplicates = page.duplicates - (page.duplicates_of_first if first else 0)
+            self.progress.duplicate_rows += duplicates
+            self._earlier_rows += duplicates
         self._coverage = self._coverage.extended(page.request, page.info)
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1

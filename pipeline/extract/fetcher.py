@@ -33,6 +33,7 @@ from pipeline.extract.page_checks import (
     check_names,
     check_order,
     count_in,
+    duplicates_of_first,
     edges_of,
     ends,
     in_order_of,
@@ -277,7 +278,7 @@ class PageFetcher:
         self.converted.update(page.converted)
         self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
-        rows_read, page = page.table.num_rows, _without_duplicates(page, self._endpoint)
+        read, page = page.table, _without_duplicates(page, self._endpoint)
         rows = without_bounds(page.table, self._endpoint, request)
         check_order(rows, self._endpoint, request)
         # Pages go by the API's own rows.
@@ -308,13 +309,14 @@ class PageFetcher:
             info,
             _stamped(table),
             outside=outside,
-            duplicates=rows_read - page.table.num_rows,
+            duplicates=read.num_rows - page.table.num_rows,
+            duplicates_of_first=duplicates_of_first(read, page.table, self._endpoint),
             arrow_bytes=arrow_bytes,
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
-            looks_incomplete=self._looks_incomplete(rows_read, response),
+            looks_incomplete=self._looks_incomplete(read.num_rows, response),
             newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
             bookmark=bookmark.of_page(content) if (bookmark := self._endpoint.bookmark) else None,
         )

@@ -430,7 +430,8 @@ class _Stager:
         None if none is known, or the window does not tell one partition from another.
         """
         spec, source = self._spec, self._run.source.source
-        if not spec.incremental or spec.feed or spec.fans_out:
+        no_window = spec.bookmark is not None  # what a token or a number brought may come no more
+        if not spec.incremental or spec.feed or spec.fans_out or no_window:
             return None
         known = self._window if resumes else self._run.windows_with_rows.get(self._endpoint)
         if known is None:

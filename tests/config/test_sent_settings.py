@@ -141,8 +141,15 @@ def test_control_characters_of_an_api_never_reach_a_terminal() -> None:
     assert said.isprintable()
 
 
-def test_boto_s_logs_show_no_credentials(caplog: pytest.LogCaptureFixture) -> None:
+def test_boto_s_logs_show_no_credentials(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep_aws_secrets_out()
+    for name in ("botocore", "botocore.auth", "botocore.endpoint", "botocore.parsers"):
+        # A test before this one may have had logging configured anew.
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        caplog.set_level(logging.DEBUG, name)
     with caplog.at_level(logging.DEBUG, "botocore"):
         logging.getLogger("botocore.auth").debug(
             "CanonicalRequest:\n%s", "host:s3\nx-amz-security-token:TOKEN+a/b=\nx-amz-date:1"
