@@ -75,7 +75,7 @@ install() {
 install() {
     case $extra in
         demo) say "Installing the packages of the demo (some 780 MB; a minute or two the first time) …" ;;
-        *) say "Installing all packages (some 1.2 GB; a few minutes the first time) …" ;;
+        *) say "Installing all packages (some 1.5 GB; a few minutes the first time) …" ;;
     esac
     quiet=--quiet # what uv draws on a terminal says how far it is
     if [ -t 2 ]; then quiet=''; fi

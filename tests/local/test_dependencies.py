@@ -4,9 +4,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -56,6 +58,19 @@ def test_no_version_with_a_known_vulnerability_is_taken(name: str) -> None:
     for each in bounds:
         least = max(Version(one.version) for one in each.specifier if one.operator != "<")
         assert least >= Version(LEAST[name])
+
+
+def test_each_package_runs_on_the_oldest_python_that_the_readme_names() -> None:
+    """Debian's Python 3.11 is 3.11.2: a package for 3.11.5 can't be installed there."""
+    oldest = next(iter(SpecifierSet(PROJECT["requires-python"]))).version + ".0"
+    newer = {
+        each.metadata["Name"]: wanted
+        for each in distributions()
+        if (wanted := each.metadata["Requires-Python"])
+        and canonicalize_name(each.metadata["Name"]) in constraints()
+        and not SpecifierSet(wanted).contains(oldest)
+    }
+    assert newer == {}
 
 
 @pytest.mark.slow
