@@ -187,43 +187,30 @@ def schema(
 def margin(
     source: Source, endpoint: str, results: Sequence[PartitionResult]
 ) -> dg.AssetCheckResult:
-    """Whether the latest of the late rows lay well inside the safety margin."""
-    if (bookmark := source.endpoints[endpoint].bookmark) is not None:
-        return _margin_of_numbers(source, endpoint, results, bookmark.margin or 0)
-    margin_s = source.margin_s(endpoint)
-    latest_s = max((r.manifest.latest_late_s or 0.0 for r in results), default=0.0)
+    """Whether the latest of the late rows lay well inside the safety margin, in its own unit."""
     late = sum(result.manifest.late_rows for result in results)
-    wide = latest_s <= NEAR * margin_s
-    lateness = (
-        f"{late:,} late rows, the latest by {latest_s:,.0f} s of a margin of {margin_s:,.0f} s"
-    )
-    wider = f". Rows may come later than that: set safety_margin_s to {wider_margin_s(latest_s)}"
+    bookmark = source.endpoints[endpoint].bookmark
+    if bookmark is None:
+        latest = max((result.manifest.latest_late_s or 0.0 for result in results), default=0.0)
+        allowed = source.margin_s(endpoint)
+        by = f"by {latest:,.0f} s of a margin of {allowed:,.0f} s"
+        remedy = f"safety_margin_s to {wider_margin_s(latest)}"
+        measured = {"latest_late_s": latest, "safety_margin_s": allowed}
+    else:
+        latest = max((result.manifest.notes.late_by or 0 for result in results), default=0)
+        allowed = bookmark.margin or 0
+        by = f"by {latest:,} of a margin of {allowed:,} numbers"
+        remedy = f"cursor.safety_margin to {2 * latest}"
+        measured = {"latest_late_by": latest, "safety_margin": allowed}
+    lateness = f"{late:,} late rows, the latest {by}"
+    wide, wider = latest <= NEAR * allowed, f". Rows may come later than that: set {remedy}"
     return dg.AssetCheckResult(
         asset_key=asset_key(source, endpoint),
         check_name="margin",
         passed=wide,
         severity=dg.AssetCheckSeverity.WARN,
-        description=lateness if wide else lateness + wider,
-        metadata={"late_rows": late, "latest_late_s": latest_s, "safety_margin_s": margin_s},
-    )
-
-
-def _margin_of_numbers(
-    source: Source, endpoint: str, results: Sequence[PartitionResult], margin: int
-) -> dg.AssetCheckResult:
-    """The same, where the cursor is a number and not a time."""
-    latest = max((result.manifest.notes.late_by or 0 for result in results), default=0)
-    late = sum(result.manifest.late_rows for result in results)
-    wide = latest <= NEAR * margin
-    lateness = f"{late:,} late rows, the latest by {latest:,} of a margin of {margin:,} numbers"
-    wider = f". Rows may come later than that: set cursor.safety_margin to {2 * latest}"
-    return dg.AssetCheckResult(
-        asset_key=asset_key(source, endpoint),
-        check_name="margin",
-        passed=wide,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=lateness if wide else lateness + wider,
-        metadata={"late_rows": late, "latest_late_by": latest, "safety_margin": margin},
+        description=lateness if wide else f"{lateness}{wider}",
+        metadata={"late_rows": late, **measured},
     )
 
 
