@@ -25,6 +25,7 @@ names of settings, statuses and bodies that are ``cut``, never from headers or U
 """
 
 import errno
+from collections.abc import Iterable
 
 from pipeline.messages import Body
 
@@ -41,6 +42,11 @@ def cut(text: str, most: int) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 row``, ``2,000 rows``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def numbered(checks: Iterable[str]) -> str:
+    """``1. the address; 2. the key``: what an error says to check."""
+    return "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
 
 
 def cut_bytes(body: Body, most: int) -> str:

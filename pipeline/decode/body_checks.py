@@ -29,11 +29,11 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import pyarrow as pa
 
-from pipeline.errors import cut_bytes
+from pipeline.errors import cut_bytes, numbered
 from pipeline.messages import Body
 
 BOM: Final = b"\xef\xbb\xbf"
@@ -48,7 +48,22 @@ _NO_UNICODE: Final = "(invalid Unicode)"
 
 
 class BadBody(Exception):
-    """The body is not of its format, or only a part of it: a retry may help."""
+    """The body is not of its format, or only a part of it: a retry may help.
+
+    :ivar checks: what to check if no retry helps.
+    """
+
+    checks: ClassVar[tuple[str, ...]] = (
+        "`base_url` and `path`",
+        "`format`",
+        "whether another client gets a body",
+    )
+
+
+class EmptyBody(BadBody):
+    """There is no body."""
+
+    checks = (*BadBody.checks, "`answers: {empty: [200]}`, if no body means no rows")
 
 
 class CutShort(BadBody):
@@ -268,8 +283,7 @@ def refuse_other_format(body: Body, expected: str) -> None:
         checks.append("whether the API says `Content-Encoding` of a body that it compresses")
     else:
         checks.extend(_FORMATS.get(name, ()))
-    numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-    raise OtherFormat(f"expected {expected}, {description}. Check: {numbered}")
+    raise OtherFormat(f"expected {expected}, {description}. Check: {numbered(checks)}")
 
 
 def _is_csv(text: bytes) -> bool:

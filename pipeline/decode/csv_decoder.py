@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from pipeline.decode.base import DECODERS, DecodedPage, Decoder, Format
-from pipeline.decode.body_checks import BadBody, ConversionCounts, clean_utf8
+from pipeline.decode.body_checks import BadBody, ConversionCounts, EmptyBody, clean_utf8
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.row_selection import Row
 from pipeline.decode.shape import Shape
@@ -47,7 +47,7 @@ class CsvFormat(Format):
         """Check that the body is text, and no page of HTML or JSON."""
         start = bytes(body[:256]).lstrip()
         if not start and self.header:
-            raise BadBody("expected CSV with a line of names, the body is empty")
+            raise EmptyBody("expected CSV with a line of names, the body is empty")
         if start[:1] in (b"<", b"{", b"[") or b"\x00" in start:
             raise BadBody(f"expected CSV, the body starts with {cut_bytes(body, 80)!r}")
 

@@ -30,6 +30,7 @@ from pipeline.decode.body_checks import (
     BadBody,
     ConversionCounts,
     CutShort,
+    EmptyBody,
     OtherFormat,
     clean_utf8,
     error_told,
@@ -70,7 +71,7 @@ class JsonFormat(Format):
         first = (bytes(body[:256]).lstrip(_BLANK + BOM) or bytes(body).lstrip(_BLANK + BOM))[:1]
         last = (bytes(body[-256:]).rstrip(_BLANK) or bytes(body).rstrip(_BLANK))[-1:]
         if not first:
-            raise BadBody("expected JSON, the body is empty")
+            raise EmptyBody("expected JSON, the body is empty")
         if first not in _FIRST_BYTES:
             refuse_other_format(body, "JSON")
         if first in _LAST_OF and last != _LAST_OF[first]:

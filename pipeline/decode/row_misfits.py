@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pipeline.decode.exact_json import shorten
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, numbered
 
 _ERRORS: Final = ("error", "errors")
 ERROR_WORDS: Final = (
@@ -48,8 +48,7 @@ class RowsMisfit(Exception):
         word = next((word for word in _ERRORS if word in words), None)
         if word is not None:
             checks.append(f"errors_at: {word}, if only an error has it")
-        numbered = "; ".join(f"{number}. {check}" for number, check in enumerate(checks, 1))
-        return ContractBroken(f"{label}: {problem}. Check: {numbered}")
+        return ContractBroken(f"{label}: {problem}. Check: {numbered(checks)}")
 
 
 def missing_step(value: object, path: Sequence[str], depth: int, *, may_lack: bool) -> RowsMisfit:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.config.endpoint import Endpoint
-from pipeline.errors import ContractBroken, cut
+from pipeline.errors import ContractBroken, cut, numbered
 from pipeline.extract.seen_rows import row_digests
 
 _MOST_SHOWN: Final = 8
@@ -97,11 +97,10 @@ def _shared_key(
     columns = [*dict.fromkeys([*key, *differs])][:_MOST_SHOWN]
     rows = " and ".join(f"`{_plain({n: row[n] for n in columns})}`" for row in pair.to_pylist())
     more = f" ({number:,} such rows)" if number > 1 else ""
-    checks = "; ".join(f"{number}. {remedy}" for number, remedy in enumerate(remedies, 1))
     return ContractBroken(
         f"Two rows share the key `{_plain(key_values)}` and differ in "
         f"`{'`, `'.join(differs[:8])}`: {cut(rows, 400)}{more}; expected {expected}. Check: "
-        f"{checks}"
+        f"{numbered(remedies)}"
     )
 
 

@@ -42,6 +42,7 @@ from pipeline.errors import (
     Retryable,
     Unreachable,
     WrongFormat,
+    numbered,
 )
 from pipeline.http import classify, retry
 from pipeline.http.classify import (
@@ -166,10 +167,7 @@ class Client:
             return WrongFormat(f"{label}: {reason}")
         reason = f"{reason}, after {attempts} {'attempt' if attempts == 1 else 'attempts'}"
         if failed.kind is FailureKind.BODY:
-            checks = "1. `base_url` and `path`; 2. `format`; 3. whether another client gets a body"
-            if "the body is empty" in reason:
-                checks += "; 4. `answers: {empty: [200]}`, if no body means no rows"
-            return WrongFormat(f"{label}: {reason}. Check: {checks}.")
+            return WrongFormat(f"{label}: {reason}. Check: {numbered(failed.checks)}.")
         return self._absent_or_down(label, reason, failed)
 
     def _absent_or_down(self, label: object, reason: str, failed: AttemptFailed) -> HeadraceError:
@@ -278,7 +276,7 @@ class Client:
             is_outage = other_page or isinstance(error, CutShort)
             is_outage = is_outage or _endpoint_of(label) in self._read_well
             kind = FailureKind.ERROR if is_outage else FailureKind.BODY
-            raise AttemptFailed(kind, str(error), responded=True) from None
+            raise AttemptFailed(kind, str(error), responded=True, checks=error.checks) from None
         self._fared(up=True)
         self._read_well.add(_endpoint_of(label))
         self._rate_limits.passed(response.left_at)

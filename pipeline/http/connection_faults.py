@@ -27,7 +27,7 @@ import httpx
 
 from pipeline.auth.token_auth import FOR_TOKENS
 from pipeline.config.source import Source
-from pipeline.errors import printable
+from pipeline.errors import numbered, printable
 from pipeline.http.retry import AttemptFailed, FailureKind
 
 
@@ -116,7 +116,7 @@ def places_to_look(source: Source, failed: AttemptFailed, unused_proxy: str | No
     """
     of_token = failed.of_token
     if failed.of_proxy:
-        return _numbered(["the address of the proxy, `proxy`", "that this machine may reach it"])
+        return _to_check(["the address of the proxy, `proxy`", "that this machine may reach it"])
     checks = ["the address of the token endpoint" if of_token else "the address, `base_url`"]
     checks.append("that this machine may reach the host")
     if unused_proxy:
@@ -131,7 +131,7 @@ def places_to_look(source: Source, failed: AttemptFailed, unused_proxy: str | No
         checks.append("whether the API wants a certificate of the client: `tls: {cert, key}`")
     if failed.kind is FailureKind.TIMEOUT:
         checks.append("whether it takes longer than `timeouts` allow")
-    return _numbered(checks)
+    return _to_check(checks)
 
 
 _TRANSIENT: Final = (408, 425, 429)
@@ -192,11 +192,11 @@ def _untrusted(reason: str, host: str) -> str:
 
 
 def _checked(finding: str, checks: Sequence[str]) -> str:
-    return f"{finding}. {_numbered(checks)}"
+    return f"{finding}. {_to_check(checks)}"
 
 
-def _numbered(checks: Sequence[str]) -> str:
-    return f"Check: {'; '.join(f'{n}. {check}' for n, check in enumerate(checks, 1))}."
+def _to_check(checks: Sequence[str]) -> str:
+    return f"Check: {numbered(checks)}."
 
 
 def _no_connection(error: httpx.ConnectError) -> str:

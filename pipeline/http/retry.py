@@ -60,7 +60,7 @@ process: its breaker begins half open.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -279,11 +279,13 @@ class AttemptFailed(Exception):
         of_proxy: bool = False,
         may_be_absent: bool = False,
         responded: bool = False,
+        checks: Sequence[str] = (),
     ) -> None:
         """:param of_token: the token endpoint failed, and not the API.
         :param of_proxy: a proxy failed, on the way to the API.
         :param may_be_absent: nothing shows that the API is there: no connection, or no HTTP.
         :param responded: a whole response came, and can't be read.
+        :param checks: what to check if no retry helps.
         """
         super().__init__(reason)
         self.kind = kind
@@ -291,6 +293,7 @@ class AttemptFailed(Exception):
         self.of_proxy = of_proxy
         self.may_be_absent = may_be_absent
         self.responded = responded
+        self.checks = checks
 
 
 @dataclass
