@@ -147,6 +147,14 @@ def _joined(pair: re.Match[str]) -> str:
     return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
+# The loggers of botocore, by their names: a filter holds for one logger and not for those below it.
+_OF_BOTOCORE: Final = (
+    "args", "auth", "awsrequest", "client", "credentials", "endpoint", "handlers", "hooks",
+    "httpchecksum", "httpsession", "parsers", "regions", "response", "retryhandler", "session",
+    "signers", "tokens", "utils",
+)  # fmt: skip
+
+
 def keep_secrets_out() -> None:
     """Add the filters. A filter that is there already is not added twice."""
     log = logging.getLogger("httpx")
@@ -155,8 +163,8 @@ def keep_secrets_out() -> None:
         log.setLevel(logging.WARNING)  # a line a request is noise
     for name in ("httpcore.http11", "httpcore.http2"):
         logging.getLogger(name).addFilter(_without_headers)
-    for name in ("botocore.auth", "botocore.parsers", "botocore.endpoint"):
-        logging.getLogger(name).addFilter(_without_details)
+    for name in _OF_BOTOCORE:
+        logging.getLogger(f"botocore.{name}").addFilter(_without_details)
 
 
 def _origin_only(record: logging.LogRecord) -> bool:

@@ -1,29 +1,31 @@
-"""What botocore logs at DEBUG shows no credentials."""
+"""What botocore logs shows no credentials."""
 
 import logging
 
 import pytest
 
-from pipeline.lake.stores.s3 import keep_aws_secrets_out
+from pipeline.redaction import keep_secrets_out
+
+SIGNED = "host:s3\nx-amz-security-token:TOKEN+a/b=\nx-amz-date:1"
+SENT = {"X-Amz-Security-Token": b"TOKEN+a/b=", "Authorization": b"AWS4 SIGNED"}
+ANSWERED = "<SessionToken>TOKEN+a/b=</SessionToken>"
 
 
-def test_boto_s_logs_show_no_credentials(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("logger", "details"),
+    [
+        ("botocore.auth", SIGNED),
+        ("botocore.endpoint", SENT),
+        ("botocore.hooks", SENT),
+        ("botocore.parsers", ANSWERED),
+        ("botocore.handlers", SENT),
+    ],
+)
+def test_boto_s_details_are_in_no_log(
+    logger: str, details: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keep_aws_secrets_out()
-    for name in ("botocore", "botocore.auth", "botocore.endpoint", "botocore.parsers"):
-        # A test before this one may have had logging configured anew.
-        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
-        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
-        caplog.set_level(logging.DEBUG, name)
-    with caplog.at_level(logging.DEBUG, "botocore"):
-        logging.getLogger("botocore.auth").debug(
-            "CanonicalRequest:\n%s", "host:s3\nx-amz-security-token:TOKEN+a/b=\nx-amz-date:1"
-        )
-        logging.getLogger("botocore.endpoint").debug(
-            "Sending %s", {"X-Amz-Security-Token": b"TOKEN+a/b=", "Authorization": b"AWS4 SIGNED"}
-        )
-        logging.getLogger("botocore.parsers").debug("<SessionToken>TOKEN+a/b=</SessionToken>")
-    assert "x-amz-date:1" in caplog.text
-    assert "TOKEN" not in caplog.text
-    assert "SIGNED" not in caplog.text
+    keep_secrets_out()
+    with caplog.at_level(logging.DEBUG, logger):
+        logging.getLogger(logger).debug("Details: %s", details)
+        logging.getLogger(logger).warning("The clock is 20 minutes off.")
+    assert [record.getMessage() for record in caplog.records] == ["The clock is 20 minutes off."]

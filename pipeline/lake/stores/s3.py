@@ -6,7 +6,6 @@ own text or headers, which may hold an access key or a signed URL; a filter keep
 boto's logs.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,31 +36,7 @@ from pipeline.lake.stores.base import (
     UploadGone,
     WriteConflict,
 )
-
-_OF_BOTOCORE = (
-    "auth", "awsrequest", "client", "credentials", "endpoint", "hooks", "httpsession", "parsers",
-    "regions", "retryhandler", "session", "signers", "tokens", "utils",
-)  # fmt: skip
-_AWS_SECRET = re.compile(
-    r"((?:x-amz-security-token|session_?token|secret_?access_?key|aws_secret\w*|authorization)"
-    r"[\"']?(?:\s*[:=,]\s*|>)b?[\"']?)[^\"'<>}\n]+",
-    re.IGNORECASE,
-)
-
-
-def keep_aws_secrets_out() -> None:
-    """Filters for botocore, which at DEBUG logs what it signs with."""
-    for name in _OF_BOTOCORE:
-        logging.getLogger(f"botocore.{name}").addFilter(_without_aws_secrets)
-
-
-def _without_aws_secrets(record: logging.LogRecord) -> bool:
-    text = record.getMessage()
-    redacted = _AWS_SECRET.sub(r"\1***", text)
-    if redacted != text:
-        record.msg, record.args = redacted, ()
-    return True
-
+from pipeline.redaction import keep_secrets_out
 
 _PERMISSION: Final = {
     "get": "s3:GetObject (and s3:ListBucket)",
@@ -242,7 +217,7 @@ class S3Store(ObjectStore):
         super().__init__(url)
         rest = self.root.removeprefix("s3://")
         self.check_url(rest if rest != self.root else "")
-        keep_aws_secrets_out()
+        keep_secrets_out()
         self.client = client
         client.meta.events.register("needs-retry.s3", _retry_garbled, unique_id="headrace-garbled")
         self.bucket, _, self.prefix = rest.partition("/")
