@@ -67,6 +67,7 @@ class ContiguousReader:
         self._offset = self._first_offset
         self._last_request: PageRequest | None = None  # that brought rows
         self._earlier_rows = 0
+        self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
         self._coverage = Coverage(descending=descending)
         self.progress = ExtractionProgress()
@@ -414,7 +415,11 @@ class ContiguousReader:
             self._offset = page.request.offset + page.info.rows - 1
         if self._coverage.brings(page.info):
             self._last_request = page.request
-            duplicates = page.duplicates - (page.duplicates_of_first if first else 0)
+            of_first, of_last = page.duplicates_at_edges
+            by_key = page.request.offset is None  # all rows of the last key come again
+            again = min(of_first, self._duplicates_of_last) if first and by_key else 0
+            duplicates = page.duplicates - again
+            self._duplicates_of_last = of_last
             self.progress.duplicate_rows += duplicates
             self._earlier_rows += duplicates
         self._coverage = self._coverage.extended(page.request, page.info)

@@ -179,16 +179,17 @@ def in_order_of(rows: pa.Table, transformed: pa.Table, endpoint: Endpoint) -> pa
     return transformed.sort_by([(name, endpoint.order)])
 
 
-def duplicates_of_first(read: pa.Table, distinct: pa.Table, endpoint: Endpoint) -> int:
-    """How many rows ``without_duplicates`` has dropped that are equal to the page's first one."""
+def duplicates_at_edges(read: pa.Table, distinct: pa.Table, endpoint: Endpoint) -> tuple[int, int]:
+    """How many rows with the first and with the last key ``without_duplicates`` has dropped."""
     if read.num_rows == distinct.num_rows:
-        return 0
-    first = read[endpoint.key_of_rows[0]][0]
-    counts = [
-        pc.sum(pc.equal(table[endpoint.key_of_rows[0]], first)).as_py() or 0
-        for table in (read, distinct)
-    ]
-    return int(counts[0] - counts[1])
+        return 0, 0
+    name = endpoint.key_of_rows[0]
+
+    def dropped(key: pa.Scalar) -> int:
+        counts = [pc.sum(pc.equal(table[name], key)).as_py() or 0 for table in (read, distinct)]
+        return int(counts[0] - counts[1])
+
+    return dropped(read[name][0]), dropped(read[name][-1])
 
 
 def without_duplicates(table: pa.Table, endpoint: Endpoint) -> pa.Table:

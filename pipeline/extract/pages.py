@@ -179,8 +179,8 @@ class ParsedPage:
 
     :ivar outside: rows that the API had to give, since its bounds are coarser than the window.
     :ivar duplicates: rows that were dropped, as the one before each is equal in all columns.
-    :ivar duplicates_of_first: those of them that are equal to the first row, which the page may
-        share with the one before it.
+    :ivar duplicates_at_edges: those of them with the key of the first and of the last row, which
+        the page may share with the one before it and the one behind it.
     :ivar arrow_bytes: size of the table as parsed.
     :ivar body_bytes: size of the response's body.
     :ivar latency_s: seconds from the request to the response, as the client measures them.
@@ -201,7 +201,7 @@ class ParsedPage:
     table: pa.Table
     outside: int = 0
     duplicates: int = 0
-    duplicates_of_first: int = 0
+    duplicates_at_edges: tuple[int, int] = (0, 0)
     arrow_bytes: int = 0
     body_bytes: int = 0
     latency_s: float = 0.0

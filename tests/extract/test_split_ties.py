@@ -58,9 +58,14 @@ def test_two_rows_of_one_key_on_two_pages_are_refused_and_not_passed_over(lake: 
     assert "add it to `key`, with another kind of paging" in str(failed.error)
 
 
-@pytest.mark.parametrize("copies", [1, 2])
-def test_rows_that_are_equal_or_alone_cost_one_row_a_page(copies: int, lake: Lake) -> None:
-    outcome, requests = read(rows_with(*[{"id": PAGE, "country": "DE"}] * copies), lake)
+@pytest.mark.parametrize("at", [PAGE - 1, PAGE, PAGE + 1])
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_rows_that_are_equal_or_alone_cost_one_row_a_page(copies: int, at: int, lake: Lake) -> None:
+    rows = [
+        *rows_with({"id": PAGE, "country": "DE"}),
+        *[{"id": at, "country": "DE"}] * (copies - 1),
+    ]
+    outcome, requests = read(sorted(rows, key=lambda row: row["id"]), lake)
     (receipt,) = outcome.results
     assert receipt.manifest.rows == 35
     assert receipt.manifest.proof.rests_on == "keys"
