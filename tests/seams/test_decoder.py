@@ -147,7 +147,12 @@ def test_a_registered_format_lands_and_resumes(lake: Lake, format: str) -> None:
     ("page", "price", "error", "text"),
     [
         (None, "dear", ContractBroken, "column `price` is declared double, but row 0 .* number"),
-        ("no rows", "", ApiUnavailable, "shop/things: expected rows with semicolons, found none"),
+        (
+            "no rows",
+            "",
+            ApiUnavailable,
+            "shop/things, page: expected rows with semicolons, found none",
+        ),
     ],
 )
 @pytest.mark.usefixtures("semicolons")
