@@ -160,6 +160,7 @@ class Step:
                 lambda: datetime.now(UTC),
                 values=dict(api.values),
                 lanes=api.lanes,
+                attempt=self._attempts,
             )
             if self._source.lanes is None:
                 await asyncio.to_thread(self._note_budget, lake)

@@ -3,16 +3,17 @@
 An empty page looks the same whether there are no more rows or the API is away, and so does each
 that confirms it during one outage. So right behind an empty page that confirms an end, a page that
 had rows is requested once more: as long as that one is empty, too, the API is away, and no empty
-page is believed. The page is of the same reading, or, where none of it had rows yet, of an earlier
-partition that had some. An API that sends no rows for half a minute is an error, and Dagster starts
-the step again later.
+page is believed. The page is of the same reading, or else of an earlier partition that had rows,
+whose rows may have changed or gone since; so the first page of all that there is comes after them.
+An API that sends no rows for half a minute is an error, and Dagster starts the step again later.
+The third attempt believes an API that still sends none, and says so: all rows may be deleted.
 
 Where no page is known to have rows, an empty first page is confirmed by a second one after a longer
 pause: all that is known then is what the API says.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final
@@ -26,6 +27,12 @@ from pipeline.pagination.page import PageRequest
 _UNKNOWN_FACTOR: Final = 3
 """How many pauses an empty first page waits for its confirmation where nothing else is known."""
 _AWAY_WAIT_S: Final = 60.0
+_BELIEVED_FROM: Final = 3
+"""The attempt from which on an API that sends no rows anywhere is believed: minutes have passed."""
+_NO_ROWS: Final = (
+    "the API sends no rows for any page that had some, in several attempts: either all of them are "
+    "deleted, or the API is away. Materialize the partition again if rows are missing"
+)
 _LATE_S: Final = 1.0
 """An API that sends rows so much later than an empty page may have come back in between."""
 
@@ -39,15 +46,19 @@ class KnownPages:
     def __init__(
         self,
         pages: PageSource,
-        earlier: PageRequest | None = None,
+        others: Sequence[PageRequest] = (),
+        *,
+        attempt: int = 1,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         """:param pages: where a page is requested again.
-        :param earlier: a page of another partition that had rows.
+        :param others: pages that should have rows, of other windows, the likeliest first.
+        :param attempt: of the orchestrator, from 1: a later one believes that no page has rows.
         :param clock_s: seconds, of any origin.
         """
-        self._pages, self._clock_s = pages, clock_s
-        self._earlier = earlier
+        self._pages, self._clock_s, self._attempt = pages, clock_s, attempt
+        self._others = [*others]
+        self.doubt: str | None = None
         self._newest: PageRequest | None = None
         self._fullest: PageRequest | None = None  # the rows of the newest may be gone meanwhile
         self._most_rows = 0
@@ -56,9 +67,9 @@ class KnownPages:
 
     @property
     def requests(self) -> list[PageRequest]:
-        """Their requests; those of this reading hide the one of an earlier partition."""
+        """Their requests, each once: those of this reading come first."""
         of_reading = [known for known in (self._newest, self._fullest) if known is not None]
-        return of_reading or ([self._earlier] if self._earlier is not None else [])
+        return [*dict.fromkeys([*of_reading, *self._others])]
 
     def note(self, page: ParsedPage) -> None:
         """Note a page that came, and whether it has rows."""
@@ -90,10 +101,17 @@ class KnownPages:
 
     def _forget(self, request: PageRequest) -> None:
         """Forget what the API refuses now, such as the page of a token that has expired."""
-        self._newest, self._fullest, self._earlier = (
-            None if known == request else known
-            for known in (self._newest, self._fullest, self._earlier)
+        self._newest, self._fullest = (
+            None if known == request else known for known in (self._newest, self._fullest)
         )
+        self._others = [known for known in self._others if known != request]
+
+    def believe_no_rows(self) -> bool:
+        """Whether an API that sends no rows anywhere is believed, with a doubt."""
+        if self._attempt < _BELIEVED_FROM:
+            return False
+        self.doubt = _NO_ROWS
+        return True
 
 
 class OutageGuard:
@@ -161,10 +179,12 @@ class OutageGuard:
             for _ in range(0 if is_there else 2**attempts):
                 await self._wait()
             attempts += not is_there
+        if self._known.believe_no_rows():
+            return page
         raise ApiUnavailable(
             f"The API sends empty pages with status 200, {LIMITS.outage_probes} times in a row "
-            "also for a page that had rows: it seems to be away, and until it is back no empty "
-            "page is believed to be the end. If these rows are really gone, the next attempt finds "
-            "the end",
+            "also for a page that had rows. It seems to be away: no empty page is believed to be "
+            f"the end. If all rows are deleted, attempt {_BELIEVED_FROM} believes it, with a "
+            "warning",
             wait_s=_AWAY_WAIT_S,
         )

@@ -30,7 +30,6 @@ from pipeline.extract.sequential import SequentialReader
 from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
-from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
 
@@ -105,17 +104,18 @@ def reader_of(
     pause: Pause = no_pause,
     gate: AbstractAsyncContextManager[object] | None = None,
     keep: Callable[[PartitionValue], pa.Table] | None = None,
-    earlier: PageRequest | None = None,
+    known: KnownPages | None = None,
 ) -> EndpointReader:
     """The reader of the endpoint's pages, ``ahead`` of them at the same time.
 
     :param values: of an endpoint that fans out; None: those that the YAML lists.
     :param failures: what a value that can't be read does.
     :param until_sure: pages that may have shifted are read until two passes show the same.
-    :param pause: waits before the confirmation of an end. :param earlier: a page that had rows.
+    :param pause: waits before the confirmation of an end.
+    :param known: pages by which the API is seen to be there; None: those of this reading alone.
     :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
-    known, of = KnownPages(pages, earlier), endpoint.parents or endpoint.each
+    known, of = known or KnownPages(pages), endpoint.parents or endpoint.each
     kind = {"of_value": of is not None, "of_parent": endpoint.parents is not None}
 
     def reader(pages: PageSource, window: Window, share: Ahead) -> EndpointReader:

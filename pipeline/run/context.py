@@ -32,6 +32,7 @@ class RunContext:
     :ivar windows_with_rows: the last window in which an endpoint had rows, by its name.
     :ivar lanes: is passed before a lane of the source is read: so many at once; None: as many as
         come.
+    :ivar attempt: of the orchestrator at this run's step, from 1.
     :ivar sleep: waits so many seconds, such as between an end and its confirmation.
     """
 
@@ -46,6 +47,7 @@ class RunContext:
     warned: set[str] = field(default_factory=set)
     windows_with_rows: dict[str, Window] = field(default_factory=dict)
     lanes: asyncio.Semaphore | None = None
+    attempt: int = 1
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     @cached_property

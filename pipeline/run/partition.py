@@ -20,7 +20,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, closing
 from dataclasses import replace
 from typing import Any, Final
@@ -34,6 +34,7 @@ from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestR
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
+from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import paging_of, reader_of, shape_of
 from pipeline.extract.position import (
@@ -48,6 +49,7 @@ from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.pagination.page import PageRequest
+from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
@@ -323,7 +325,12 @@ class _Stager:
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
         self._chain_began = self._reading.pages if position is None else None
-        extraction = self._extraction(resumes=position is not None)
+        known = KnownPages(
+            self._pages,
+            [*self._pages_with_rows(resumes=position is not None)],
+            attempt=self._run.attempt,
+        )
+        extraction = self._extraction(known)
         extraction.progress = self._reading
         pages = extraction.run(position)
         if in_place_of_staged:
@@ -338,6 +345,8 @@ class _Stager:
                     if buffer.rows and self._spec.resumable:
                         await self._landing.end(buffer, self._counters())
                     raise
+                if known.doubt is not None:
+                    self._reading.doubt, self._reading.contiguous = known.doubt, False
                 self._note_ends(extraction)
                 if self._reading.rows:
                     self._run.windows_with_rows[self._endpoint] = self._window
@@ -410,7 +419,7 @@ class _Stager:
             return policy
         return replace(policy, max_failed_share=0.0, followed=True)
 
-    def _extraction(self, *, resumes: bool) -> EndpointReader:
+    def _extraction(self, known: KnownPages) -> EndpointReader:
         return reader_of(
             self._spec,
             self._pages,
@@ -421,18 +430,19 @@ class _Stager:
             pause=pause_of(self._run.sleep),
             gate=self._gate,
             keep=keeper_of(self._run, self._endpoint, self._partition),
-            earlier=self._page_with_rows(resumes=resumes),
+            known=known,
         )
 
-    def _page_with_rows(self, *, resumes: bool) -> PageRequest | None:
-        """The request of a page that had rows: the first one of this partition, or of another.
+    def _pages_with_rows(self, *, resumes: bool) -> Iterator[PageRequest]:
+        """Pages that should have rows: the first one of this partition, or of another; then the
+        first one of all that there is, since those rows may have changed or gone.
 
-        None if none is known, or the window does not tell one partition from another.
+        None if none is known, or the window does not tell one partition from another. What a
+        bookmark brought comes only once.
         """
         spec, source = self._spec, self._run.source.source
-        no_window = spec.bookmark is not None  # what a token or a number brought may come no more
-        if not spec.incremental or spec.feed or spec.fans_out or no_window:
-            return None
+        if not spec.incremental or spec.feed or spec.fans_out or spec.bookmark is not None:
+            return
         known = self._window if resumes else self._run.windows_with_rows.get(self._endpoint)
         if known is None:
             committed = self._run.index.partitions(source, self._endpoint)[: -_LOOK_BACK - 1 : -1]
@@ -440,10 +450,12 @@ class _Stager:
             known = next(
                 (manifest.window for manifest in manifests if manifest and manifest.rows), None
             )
-        most_s = spec.window.max_s
-        if known is None or (most_s is not None and known.length_s > most_s):
-            return None
-        return replace(paging_of(spec).first_request(), window=known.as_text)
+        if known is None:
+            return
+        all_rows = Window("baseline", spec.window.floor_at, self._run.now(), 0.0)
+        for window in (known, all_rows):
+            if spec.window.max_s is None or window.length_s <= spec.window.max_s:
+                yield replace(paging_of(spec).first_request(), window=window.as_text)
 
     @property
     def _gate(self) -> AbstractAsyncContextManager[object] | None:

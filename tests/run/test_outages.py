@@ -16,6 +16,7 @@ from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, ReadRefused
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.read import current, key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
@@ -87,6 +88,16 @@ def source_at(url: str, kind: str, more: str = "") -> Source:
     )
 
 
+def manifest_of(api: Shard, kind: str, lake: Lake) -> Manifest:
+    """The manifest of the one day that is read."""
+    with serving(api.app) as url:
+        outcome, _ = outcome_of(
+            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
+        )
+    (result,) = outcome.results
+    return result.manifest
+
+
 class Days:
     """Three rows in each of the first two days, by ``since`` and ``until``."""
 
@@ -145,12 +156,8 @@ def days_of(url: str, kind: str) -> Source:
 @pytest.mark.parametrize("kind", PAGINGS)
 def test_an_outage_of_a_moment_ends_no_partition(kind: str, away_at: int, lake: Lake) -> None:
     api = Shard(away_at)
-    with serving(api.app) as url:
-        outcome, _ = outcome_of(
-            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
-        )
-    (receipt,) = outcome.results
-    rows = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
+    manifest = manifest_of(api, kind, lake)
+    rows = key_rows(lake, manifest.files, ["id"])["id"].to_pylist()
     assert sorted(rows) == list(range(ROWS))
     assert all(1.0 <= wait_s <= 1.5 for wait_s in api.slept)
     # Pages ahead were requested in the outage, too; a first page waits thrice, if none is known.
@@ -165,12 +172,8 @@ def test_an_outage_that_outlasts_the_confirmations_ends_no_partition(
     kind: str, away_at: int, lake: Lake
 ) -> None:
     api = Shard(away_at, waits=9)
-    with serving(api.app) as url:
-        outcome, _ = outcome_of(
-            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
-        )
-    (receipt,) = outcome.results
-    rows = key_rows(lake, receipt.manifest.files, ["id"])["id"].to_pylist()
+    manifest = manifest_of(api, kind, lake)
+    rows = key_rows(lake, manifest.files, ["id"])["id"].to_pylist()
     assert sorted(rows) == list(range(ROWS))
 
 
@@ -204,33 +207,66 @@ def test_an_api_that_stays_away_with_empty_pages_is_tried_again_later(lake: Lake
     assert "also for a page that had rows" in str(failed.error)
 
 
+@pytest.mark.parametrize("kind", ["keyset", "page", "cursor", "none"])
+def test_rows_that_have_moved_out_of_every_earlier_day_make_no_outage(
+    kind: str, lake: Lake
+) -> None:
+    """A day is loaded after the rows of the one before have changed: the API still has them."""
+    api = Days()
+    del api.rows[3:]
+    with serving(api.app) as url:
+        source = days_of(url, kind)
+        outcome_of(source, lake, "things", ["2026-11-01"], NOW, sleep=api.sleep)
+        for row in api.rows:
+            row["at"] = "2026-11-03T01:00:00Z"
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW, sleep=api.sleep)
+    [result] = outcome.results
+    assert result.manifest.rows == 0
+    assert result.manifest.proof.contiguous
+
+
+@pytest.mark.parametrize("kind", ["keyset", "page", "cursor", "none"])
+def test_an_api_whose_rows_are_all_deleted_is_believed_by_the_third_attempt_with_a_warning(
+    kind: str, lake: Lake
+) -> None:
+    api = Days()
+    with serving(api.app) as url:
+        source = days_of(url, kind)
+        outcome_of(source, lake, "things", ["2026-11-01"], NOW, sleep=api.sleep)
+        api.rows.clear()
+        for attempt in (1, 2, 3):
+            outcome, _ = outcome_of(
+                source, lake, "things", ["2026-11-02"], NOW, sleep=api.sleep, attempt=attempt
+            )
+            assert bool(outcome.failed) == (attempt < 3)
+    [result] = outcome.results
+    assert result.manifest.rows == 0
+    assert not result.manifest.proof.contiguous
+    [check] = [check for check in result.manifest.checks if check["name"] == "pages_contiguous"]
+    assert not check["passed"]
+    assert "either all of them are deleted, or the API is away" in check["detail"]
+
+
 @pytest.mark.parametrize("away_at", [2, 4, 6])
 @pytest.mark.parametrize("kind", ["offset", "counted"])
 def test_offsets_that_walk_back_in_an_outage_believe_no_empty_page(
     kind: str, away_at: int, lake: Lake
 ) -> None:
     api = Shard(away_at, waits=3)
-    with serving(api.app) as url:
-        outcome, _ = outcome_of(
-            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
-        )
-    (receipt,) = outcome.results
-    assert receipt.manifest.rows == ROWS
-    assert receipt.manifest.proof.contiguous
+    manifest = manifest_of(api, kind, lake)
+    assert manifest.rows == ROWS
+    assert manifest.proof.contiguous
 
 
 @pytest.mark.parametrize("kind", PAGINGS)
 def test_an_end_by_empty_pages_after_a_full_one_rests_on_no_keys(kind: str, lake: Lake) -> None:
     api = Shard()
-    with serving(api.app) as url:
-        outcome, _ = outcome_of(
-            source_at(url, kind), lake, "things", ["2026-11-03"], NOW, sleep=api.sleep
-        )
-    rests_on = outcome.results[0].manifest.proof.rests_on
+    manifest = manifest_of(api, kind, lake)
+    rests_on = manifest.proof.rests_on
     # The last page has the last row of the full one, where pages overlap: that is no empty page.
     overlap = kind in ("keyset", "offset", "counted")
     assert rests_on in (("keys",) if overlap else ("chain", None))
-    assert outcome.results[0].manifest.rows == ROWS
+    assert manifest.rows == ROWS
 
 
 def test_an_end_by_a_short_page_waits_for_nothing(lake: Lake) -> None:

@@ -76,11 +76,12 @@ def outcome_of(
     now: datetime,
     run_id: str | None = None,
     sleep: Callable[[float], Awaitable[None]] = at_once,
+    attempt: int = 1,
 ) -> tuple[RunOutcome, int]:
     """Run the engine: what came of it, and how many requests that took.
 
     :param run_id: of an earlier try of the same run; else a run of its own.
-    :param sleep: the pauses between an end and its confirmation.
+    :param sleep: the pauses between an end and its confirmation. :param attempt: at this step.
     """
 
     async def main() -> tuple[RunOutcome, int]:
@@ -89,7 +90,13 @@ def outcome_of(
             source, ratelimit.open_budget(source.source, LIMITS, "memory")
         ) as client:
             run = RunContext(
-                source, lake, client, run_id or f"run-{next(_numbers)}", lambda: now, sleep=sleep
+                source,
+                lake,
+                client,
+                run_id or f"run-{next(_numbers)}",
+                lambda: now,
+                sleep=sleep,
+                attempt=attempt,
             )
             names = [endpoint] if isinstance(endpoint, str) else endpoint
             await run_source(run, names, days, outcome)
