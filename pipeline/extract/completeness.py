@@ -35,7 +35,7 @@ CAP: Final = 10_000
 """Elasticsearch counts no further, and gives no row beyond: such a total agrees with itself."""
 _REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
 """Rows beyond which APIs often give none by an offset."""
-_NO_SUCH_PAGE: Final = (400, 404, 416, 422)
+NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
 _MOST_IDLE: Final = 200
 _MOST_IDLE_NAMED: Final = 10_000
@@ -310,7 +310,7 @@ def is_end(
 
     :raises RequestRefused: nothing counts the rows, so this can't be told from a wrong request.
     """
-    if error.status not in _NO_SUCH_PAGE or (request.page, request.offset) == (None, None):
+    if error.status not in NO_SUCH_PAGE or (request.page, request.offset) == (None, None):
         return False
     if total is None:
         hint = "If this is the page behind the last one, name the count (paging.total)"

@@ -12,6 +12,12 @@ were; they are looked at after 8, 16, 32, … pages, so that they cost hardly a 
 Where more rows are added than a page holds, no page is short. Then the reading ends without a
 proof, and says so: once twice as many rows came as the API counted at the beginning and its count
 keeps up with them, or once half of all pages have only rows that changed after the reading began.
+
+Where nothing counts the rows, and pages go by a place (a key, an offset, a page number), the end is
+looked for after ``_FIRST_CHASE`` pages: pages 1, 2, 4, … pages ahead, until one is empty. A reader
+that comes there has read all rows that were there then. The end is looked for once more: if it is
+nearer than the time before, the reader goes on; if it is no nearer, the rows outrun the reader, and
+the reading ends. So a chase reads at most twice the distance that the end had at first.
 """
 
 from dataclasses import dataclass, replace
@@ -20,14 +26,22 @@ from typing import Final
 import numpy as np
 
 from pipeline.config.columns import EXTRACTED_AT
-from pipeline.errors import RequestRefused
+from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract.completeness import NO_SUCH_PAGE
+from pipeline.extract.confirmation import Pause, no_pause
 from pipeline.extract.pages import PageSource, ParsedPage, TailEnd
 from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination import Paging
-from pipeline.pagination.page import PageRequest
+from pipeline.pagination.page import Key, PageRequest
 
 _FIRST_LOOK: Final = 8
 _ENOUGH: Final = 3
+_FIRST_CHASE: Final = 32
+"""Pages without a count before their end is looked for, twice as many after each vain search."""
+_FAR: Final = 3
+"""Doublings of the distance from which on rows outrun a reader; nearer ones show on short pages."""
+_FARTHEST: Final = 20
+"""Doublings of the distance at which the end is looked for: a million pages."""
 _MOST_BEHIND: Final = 20
 """Pages, beyond twice the rows counted or of newer rows alone, before they are too many."""
 _FASTER = (
@@ -49,6 +63,8 @@ class _Chain:
     :ivar pages: those with rows.
     :ivar newer: the latest consecutive pages of rows that all changed since the beginning.
     :ivar trusted: the count may keep up with the rows.
+    :ivar chase_at: the number of pages at which the end is looked for.
+    :ivar end: as it was found last.
     """
 
     short: int = 0
@@ -59,6 +75,19 @@ class _Chain:
     pages: int = 0
     newer: int = 0
     trusted: bool = True
+    chase_at: int = _FIRST_CHASE
+    end: "_End | None" = None
+
+
+@dataclass(frozen=True)
+class _End:
+    """A place that no row lay behind when the end was looked for.
+
+    :ivar place: that a page is requested by. :ivar doublings: of a page's length, from the reader.
+    """
+
+    place: Key
+    doublings: int
 
 
 class GrowingTail:
@@ -66,12 +95,18 @@ class GrowingTail:
 
     :param again: where a page is requested a second time: without what confirms ends.
     :param key: the columns that identify a row; empty: all of them.
+    :param pause: waits before an empty page is believed.
     """
 
     def __init__(
-        self, pages: PageSource, again: PageSource, paging: Paging, key: tuple[str, ...]
+        self,
+        pages: PageSource,
+        again: PageSource,
+        paging: Paging,
+        key: tuple[str, ...],
+        pause: Pause = no_pause,
     ) -> None:
-        self._pages, self._again = pages, again
+        self._pages, self._again, self._pause = pages, again, pause
         self._paging, self._key = paging, key
         self._chains: dict[str | None, _Chain] = {}  # by the end of its slice of the window
 
@@ -92,6 +127,8 @@ class GrowingTail:
         growth = await self._outrun(page, chain)
         if growth is not None:
             return replace(page, tail=TailEnd(0, _FASTER.format(found=growth)))
+        if chain.counted is None and (tail := await self._chased(page, chain)) is not None:
+            return replace(page, tail=tail)
         if page.info.rows >= request.limit:
             chain.short, chain.look_at = 0, _FIRST_LOOK
             return page
@@ -112,6 +149,42 @@ class GrowingTail:
         else:
             chain.grown, chain.look_at = 0, 2 * chain.short
         return second.info.rows - page.info.rows if chain.grown >= _ENOUGH else None
+
+    async def _chased(self, page: ParsedPage, chain: _Chain) -> TailEnd | None:
+        """Why the reading ends here: the end is no nearer than when it was looked for last."""
+        place, before = _place_of(page.request), chain.end
+        is_there = before is not None and place is not None and place >= before.place  # type: ignore[operator]
+        if place is None or not (is_there or (before is None and chain.pages >= chain.chase_at)):
+            return None
+        chain.chase_at, chain.end = 2 * chain.pages, await self._end_ahead(page, place)
+        if before is None or chain.end is None or before.doublings > chain.end.doublings:
+            return None
+        following = self._paging.next_request(page.request, page.info)
+        rows_left = (await self._again.page(following)).info.rows if following else 0
+        by_key = page.request.offset is None and page.request.page is None
+        found = f"after {chain.pages:,} pages the end is as far ahead as before"
+        return TailEnd(rows_left, None if by_key else _FASTER.format(found=found))
+
+    async def _end_ahead(self, page: ParsedPage, place: Key) -> _End | None:
+        """A place that no row lies behind; None if none is found, or it is near."""
+        for doublings in range(_FARTHEST):
+            far = _ahead(page, place, 1 << doublings)
+            if far is None:
+                return None
+            request = _at_place(page.request, far)
+            try:
+                if (await self._again.page(request)).info.rows:
+                    continue
+                await self._pause()
+                if (await self._again.page(request)).info.rows:
+                    continue
+            except ContractBroken:
+                return None
+            except RequestRefused as error:
+                if error.status not in NO_SUCH_PAGE:
+                    return None
+            return _End(far, doublings) if doublings >= _FAR else None
+        return None
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
         names = self._key or [name for name in page.table.column_names if name != EXTRACTED_AT]
@@ -141,3 +214,34 @@ class GrowingTail:
     def _counted(chain: _Chain, counted: int | None) -> None:
         if chain.counted is None:
             chain.counted = counted
+
+
+def _place_of(request: PageRequest) -> Key:
+    """The place among the rows that a page is requested by; None if the request has none."""
+    if request.url is not None or request.token is not None:
+        return None
+    places = (request.offset, request.page, request.after)
+    return next((place for place in places if place is not None), None)
+
+
+def _at_place(request: PageRequest, place: Key) -> PageRequest:
+    """The same request at another place."""
+    if request.offset is not None:
+        return replace(request, offset=place)  # type: ignore[arg-type]
+    if request.page is not None:
+        return replace(request, page=place)  # type: ignore[arg-type]
+    return replace(request, after=place)
+
+
+def _ahead(page: ParsedPage, place: Key, pages: int) -> Key:
+    """The place so many pages ahead, if pages are as long as this one; None if it is not known."""
+    if page.request.page is not None:
+        return place + pages  # type: ignore[operator]
+    if page.request.offset is not None:
+        return place + pages * max(1, page.info.rows)  # type: ignore[operator]
+    first, last = page.info.first, page.info.last
+    try:
+        is_ascending = not isinstance(last, str | bool) and last > first  # type: ignore[operator]
+        return last + pages * (last - first) if is_ascending else None  # type: ignore[operator,return-value]
+    except (TypeError, OverflowError):
+        return None

@@ -151,7 +151,7 @@ def _extraction(
     paging = paging_of(endpoint)
     if endpoint.proven:
         return ContiguousReader(
-            GrowingTail(pages, pages, paging, endpoint.key),
+            GrowingTail(pages, pages, paging, endpoint.key, pause),
             paging,
             key=endpoint.key_of_rows[0],
             ahead=ahead,
@@ -172,7 +172,7 @@ def _extraction(
     told_end = endpoint.bookmark is not None and endpoint.bookmark.in_order
     return SequentialReader(
         # A chain of changes ends with the page that has the token, however fast rows change.
-        confirmed if told_end else GrowingTail(confirmed, pages, paging, endpoint.key),
+        confirmed if told_end else GrowingTail(confirmed, pages, paging, endpoint.key, pause),
         paging,
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,

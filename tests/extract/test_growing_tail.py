@@ -203,6 +203,30 @@ def test_rows_that_are_all_newer_than_the_reading_end_with_a_doubt() -> None:
     assert "newer than the reading" in str(progress.doubt)
 
 
+@pytest.mark.parametrize("kind", ["keyset", "offset", "two columns", "no overlap", "page"])
+def test_rows_that_nothing_counts_and_that_outrun_the_reader_end_behind_those_that_were_there(
+    kind: str,
+) -> None:
+    model = Growing([*range(1, 1001)], random.Random(1), counts=False)
+    model.change = lambda: model.rows.extend(range(model.rows[-1] + 1, model.rows[-1] + 31))  # type: ignore[method-assign]
+    keys, progress = read(model, reader(model, kind, ahead=1))
+    assert set(range(1, 1001)) <= set(keys)
+    assert keys == [*range(1, len(keys) + 1)]
+    assert model.requests < 250
+    assert progress.tail_rows > 0
+    assert progress.contiguous is (kind == "keyset"), "a place by number moves with the rows"
+    assert progress.doubt is None or "faster than they are read" in progress.doubt
+
+
+@pytest.mark.parametrize("kind", ["keyset", "page"])
+def test_the_end_of_rows_that_stay_is_looked_for_once(kind: str) -> None:
+    model = Growing([*range(1, 4001)], random.Random(1), counts=False)
+    keys, progress = read(model, reader(model, kind, ahead=1))
+    assert keys == [*range(1, 4001)]
+    assert progress.tail_rows == 0
+    assert model.requests <= progress.pages + 14
+
+
 class GrowingApi:
     """Sixty rows come with every request, behind all others, with cursors inside the window."""
 
