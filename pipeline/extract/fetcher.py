@@ -46,6 +46,7 @@ from pipeline.extract.page_checks import (
     without_duplicates,
 )
 from pipeline.extract.pages import ContextColumns, PageContext, ParsedPage, with_hashed_columns
+from pipeline.extract.plan import reaching_back
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
 from pipeline.hooks import load_function, transformed
@@ -90,7 +91,7 @@ class PageFetcher:
         self._sender = sender
         self._source = source
         self._name = name
-        self._endpoint: Endpoint = source.endpoints[name]
+        self._endpoint: Endpoint = reaching_back(source.endpoints[name], window)
         self._answers = source.answers_of(name)
         self._window = window
         self._reader = reader

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
+from pipeline.config.request import DAY_S
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
@@ -92,6 +93,24 @@ def paging_of(endpoint: Endpoint) -> Paging:
     return endpoint.paging.fitted(endpoint.row_order)
 
 
+def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
+    """The endpoint, whose lower bounds are written a step earlier where no other request has the
+    rows at them: at a cut within the window, and at its begin without a safety margin.
+
+    An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
+    default. Rows before the bound are dropped on arrival. Pages by the cursor show it themselves,
+    and so do the totals of a capped search; a step of a day would read a day twice.
+    """
+    form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
+    shows = endpoint.paging.needs_window or endpoint.search_cap is not None
+    if shows or form.start != "inclusive" or form.resolution_s >= DAY_S or endpoint.bookmark:
+        return endpoint
+    if has_margin and form.max_s is None and endpoint.paging.window_parts == 1:
+        return endpoint
+    earlier = form.model_copy(update={"start": "exclusive"})
+    return endpoint.model_copy(update={"window": earlier})
+
+
 def reader_of(
     endpoint: Endpoint,
     pages: PageSource,
@@ -159,8 +178,8 @@ def _extraction(
             descending=endpoint.order == "descending",
             pause=pause,
         )
-    form = endpoint.window
-    slices = window_slices(window, paging.window_parts, form.max_s, form.floor_at)
+    form, max_s = endpoint.window, _longest_slice_s(endpoint, window)
+    slices = window_slices(window, paging.window_parts, max_s, form.floor_at)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     search = None
@@ -177,10 +196,18 @@ def _extraction(
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
         slices=slices,
-        counted_by=window_slices(window, 1, form.max_s, form.floor_at),
+        counted_by=window_slices(window, 1, max_s, form.floor_at),
         until_sure=until_sure,
         search=search,
     )
+
+
+def _longest_slice_s(endpoint: Endpoint, window: Window) -> float | None:
+    """The longest slice whose request is no longer than the API accepts."""
+    form = reaching_back(endpoint, window).window
+    if form.max_s is None or form.start != "exclusive":
+        return form.max_s
+    return max(form.max_s - form.resolution_s, form.resolution_s)
 
 
 def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:

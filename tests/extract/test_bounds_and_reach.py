@@ -1,6 +1,6 @@
 """APIs that leave out the rows at the bound, or give no row beyond an offset."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.config import Source
+from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.runner import RunOutcome
 from tests.support.runs import outcome_of, serving
@@ -80,6 +81,65 @@ def test_as_many_rows_as_an_offset_reaches_are_no_proof(
     assert manifest.proof.contiguous is is_proof
     (check,) = [check for check in manifest.checks if check["name"] == "pages_contiguous"]
     assert is_proof or "exactly 1,000 rows came by an offset" in check["detail"]
+
+
+class Filtered:
+    """A row every five minutes, those on the bounds of each day and hour among them; ``longest`` is
+    the longest window that was requested."""
+
+    def __init__(self) -> None:
+        self.longest = timedelta(0)
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def answer(self, request: Request) -> Response:
+        since, until = (datetime.fromisoformat(request.query_params[n]) for n in ("since", "until"))
+        self.longest = max(self.longest, until - since)
+        at = [datetime(2026, 11, 2, tzinfo=UTC) + timedelta(minutes=5 * n) for n in range(576)]
+        rows = [{"id": n, "at": a.isoformat()} for n, a in enumerate(at) if since < a < until]
+        first = 300 * (int(request.query_params.get("page", "1")) - 1)
+        return JSONResponse({"rows": rows[first : first + 300]})
+
+
+@pytest.mark.parametrize(
+    ("margin_s", "window", "paging"),
+    [
+        (0, "{}", "kind: page, limit: 300"),
+        (900, "{max_s: 29100}", "kind: token, limit: 300, header: next"),
+        (900, "{}", "kind: token, limit: 300, header: next, slices: 3"),
+    ],
+)
+def test_rows_on_a_bound_come_though_the_api_leaves_them_out_and_the_yaml_does_not_say_so(
+    margin_s: int, window: str, paging: str, lake: Lake
+) -> None:
+    api = Filtered()
+    number = "page" if "page" in paging else "token"
+    with serving(api.app) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            safety_margin_s: {margin_s}
+            endpoints:
+              things:
+                request:
+                  params: {{since: "{{start}}", until: "{{end}}", {number}: "{{{number}}}"}}
+                rows: rows
+                paging: {{{paging}}}
+                window: {window}
+                key: [id]
+                cursor: at
+                columns: {{id: int64, at: "timestamp[iso]"}}
+            """
+        )
+        days = ["2026-11-01", "2026-11-02", "2026-11-03"]
+        now = datetime(2026, 11, 5, tzinfo=UTC)
+        outcome, _ = outcome_of(source, lake, "things", days[1:], now)
+    manifests = [result.manifest for result in outcome.results]
+    read = [key_rows(lake, m.files, ["id"])["id"].to_pylist() for m in manifests]
+    assert sorted({*read[0], *read[1]}) == list(range(576))
+    if "max_s" in window:
+        assert api.longest <= timedelta(seconds=29_100)
 
 
 WINDOW = ("cursor: at", "window: {end: none}")

@@ -22,7 +22,7 @@ from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, recorded_sweeps, sweep, take_back
 from sourcetool.__main__ import main
-from tests.support.runs import LIMITS, outcome_of, serving
+from tests.support.runs import LIMITS, instant, outcome_of, serving
 from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
@@ -191,8 +191,9 @@ def test_a_day_whose_first_page_comes_in_an_outage_is_held_against_a_day_with_ro
         api.requests.clear()
         outcome, _ = outcome_of(source, lake, "things", ["2026-11-03"], NOW, sleep=api.sleep)
     assert [receipt.manifest.rows for receipt in outcome.results] == [0]
-    starts = [request["since"][:10] for request in api.requests]
-    assert starts[:3] == ["2026-11-03", "2026-11-03", "2026-11-02"], "a day with rows is looked at"
+    days = [instant(request["until"]) - timedelta(seconds=1) for request in api.requests]
+    wanted = ["2026-11-03", "2026-11-03", "2026-11-02"]
+    assert [f"{day:%Y-%m-%d}" for day in days[:3]] == wanted, "a day with rows is looked at"
 
 
 def test_an_api_that_stays_away_with_empty_pages_is_tried_again_later(lake: Lake) -> None:
