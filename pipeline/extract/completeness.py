@@ -37,10 +37,12 @@ _REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
 """Rows beyond which APIs often give none by an offset."""
 NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
-_MOST_IDLE: Final = 200
-_MOST_IDLE_NAMED: Final = 10_000
-"""Consecutive pages without a new row, by number and by name. Some APIs send many empty pages, each
-with a new token; a token that comes again goes round in a circle, and is noticed at once."""
+_MOST_IDLE: Final = 20
+_MOST_OLD_KEYS: Final = 200
+_MOST_EMPTY_NAMED: Final = 1_000
+"""Consecutive pages without a new row: by number, or with rows that all came before; whose rows are
+new versions of rows that came; empty ones by name. Some APIs send many empty pages, each with a new
+token; a token that comes again goes round in a circle, and is noticed at once."""
 _MOST_EMPTY: Final = 20
 """Consecutive numbered pages that are empty: the total that they are planned by is too high."""
 
@@ -278,27 +280,43 @@ class LoopGuard:
     def beyond_all_rows(self) -> bool:
         return self._empty >= _MOST_EMPTY
 
-    def record(self, index: int, request: PageRequest, info: PageInfo, new_rows: int) -> None:
+    def record(
+        self, index: int, request: PageRequest, info: PageInfo, new_keys: int, new_rows: int
+    ) -> None:
         """Note what a page brought.
 
         :param index: of the slice: many of them may be empty.
+        :param new_keys: rows with a key that no page had. :param new_rows: also new versions.
         :raises ContractBroken: too many pages brought nothing, or one came again.
         """
         by_number = (request.page, request.offset) != (None, None)
-        self.useful += new_rows > 0
+        self.useful += new_keys > 0
         self._empty = self._empty + 1 if by_number and info.rows == 0 else 0
-        if new_rows or index != self._slice:
+        if new_keys or index != self._slice:
             self._slice = index
             self._idle.clear()
             return
-        most = _MOST_IDLE if by_number else _MOST_IDLE_NAMED
-        if request in self._idle or len(self._idle) == most:
+        most = _MOST_OLD_KEYS if new_rows else _MOST_IDLE
+        if not (by_number or info.rows):
+            most = _MOST_EMPTY_NAMED
+        if request in self._idle or len(self._idle) >= most:
             raise ContractBroken(
                 f"{len(self._idle)} pages in a row brought no new row, so that the pages seem to "
-                "go round in a circle. Check: 1. the paging parameter; 2. the path to the next "
-                "token"
+                f"go round in a circle. {_CIRCLE_BY_NUMBER if by_number else _CIRCLE_BY_NAME}"
             )
         self._idle.add(request)
+
+
+_CIRCLE_BY_NUMBER: Final = (
+    "Check: 1. the paging parameter; 2. `paging.more`: leave it out if the API says on each page "
+    "that another one follows, and an empty page is the end; 3. `paging.total` or `paging.pages`, "
+    "if the API counts"
+)
+_CIRCLE_BY_NAME: Final = (
+    "Check: 1. the path to the next token; 2. `until_short: true` in token paging, if the API "
+    "names a next page for ever: then an empty page is the end; 3. `window.max_s`, if a filter "
+    "leaves many pages empty: then each part has fewer"
+)
 
 
 def is_end(

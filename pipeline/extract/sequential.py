@@ -242,7 +242,7 @@ class SequentialReader:
         self._compare_with_previous(index, page)
         table, new = self._new_rows(page.table, index, shared)
         counts.record_rows(index, new + page.outside)
-        self._loop_guard.record(index, page.request, info, new)
+        self._loop_guard.record(index, page.request, info, new, table.num_rows)
         if info.total is not None:
             counts.record_total(index, info.total)
             counts.steady &= not self._is_capped(page)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from pipeline import ratelimit
 from pipeline.config import Source
 from pipeline.errors import ContractBroken, RequestRefused
+from pipeline.extract import completeness
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.read import current
@@ -315,3 +316,41 @@ def test_what_rests_on_least_is_said_of_all_parents(lake: Lake, tmp_path: Path) 
         manifest = manifest_of(lake, source, "2026-03-03")
     assert manifest.rows == 11
     assert (manifest.proof.contiguous, manifest.proof.rests_on) == (True, "count")
+
+
+FOR_EVER = {
+    "empty pages by number": ('page: "{page}"', "kind: page, more: more", False, 130),
+    "empty pages by token": ('token: "{token}"', "kind: token, next: next", False, 50),
+    "old rows by token": ('token: "{token}"', "kind: token, next: next", True, 35),
+}
+
+
+@pytest.mark.parametrize("form", FOR_EVER)
+def test_a_next_page_that_is_named_for_ever_is_refused_soon_and_the_remedy_reads_all(
+    form: str, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completeness, "_MOST_EMPTY_NAMED", 30)
+    params, paging, wraps, most = FOR_EVER[form]
+
+    def answer(given: Params, number: int) -> Any:
+        at = int(given.get("token", 0)) or 5 * (int(given.get("page", 1)) - 1)
+        rows = [{"id": n % 25 if wraps else n, "at": AT} for n in range(at, at + 5)]
+        return {"data": rows if wraps or at < 25 else [], "next": at + 5, "more": True}
+
+    shop = Shop(answer)
+    with (
+        shop.source(tmp_path, endpoint(params, paging)) as source,
+        pytest.raises(ContractBroken, match="pages in a row brought no new row") as refused,
+    ):
+        manifest_of(lake, source, "2026-03-03")
+    assert len(shop.asked) < most
+    if wraps:
+        return
+    remedy = (
+        paging.replace(", more: more", "") if "more" in paging else f"{paging}, until_short: true"
+    )
+    assert ("`paging.more`: leave it out" if "more" in paging else "until_short") in str(
+        refused.value
+    )
+    with Shop(answer).source(tmp_path, endpoint(params, remedy)) as source:
+        assert ids(lake, manifest_of(lake, source, "2026-03-03")) == list(range(25))
