@@ -38,11 +38,13 @@ _REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
 NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
 _MOST_IDLE: Final = 20
-_MOST_OLD_KEYS: Final = 200
 _MOST_EMPTY_NAMED: Final = 1_000
-"""Consecutive pages without a new row: by number, or with rows that all came before; whose rows are
-new versions of rows that came; empty ones by name. Some APIs send many empty pages, each with a new
-token; a token that comes again goes round in a circle, and is noticed at once."""
+_MOST_OTHER: Final = 200
+_MOST_OTHER_NAMED: Final = 10_000
+"""Consecutive pages without a new key: by number, or with rows that all came before; empty ones by
+name; with new versions of rows, or rows outside the window, by number and by name. Some APIs send
+many empty pages, each with a new token; a token that comes again goes round in a circle, and is
+noticed at once."""
 _MOST_EMPTY: Final = 20
 """Consecutive numbered pages that are empty: the total that they are planned by is too high."""
 
@@ -196,7 +198,20 @@ class CountReconciliation:
     @property
     def capped(self) -> bool:
         """True if there may be more rows than the numbered pages reach."""
+        if self.at_reach is not None:
+            return True
         return bool(self.blind) and CAP in (self.counted, *self.totals.values())
+
+    @property
+    def at_reach(self) -> int | None:
+        """A slice's rows, where they agree with a total that many APIs count up to, and no further.
+
+        A count of its own request is an API's aggregate, and not looked at.
+        """
+        if self.counted is not None:
+            return None
+        rows = (self.received.get(index, 0) for index, t in self.totals.items() if t in _REACHES)
+        return next((n for n in rows if n in self.totals.values() and n in _REACHES), None)
 
     @property
     def proof_basis(self) -> ProofBasis:
@@ -226,10 +241,16 @@ class CountReconciliation:
             return False
         if self.counted is not None and self.counted != CAP:
             return self.rows == self.counted == counted_after
-        totals = {index: total for index, total in self.totals.items() if total != CAP}
+        totals = {index: t for index, t in self.totals.items() if not self._is_capped(index, t)}
         if any(self.received.get(index, 0) != total for index, total in totals.items()):
             return False
+        if self.at_reach is not None:
+            return None
         return None if self.blind - totals.keys() else True
+
+    def _is_capped(self, index: int, total: int) -> bool:
+        """Whether a total is where the API stops counting: it tells nothing of the rows beyond."""
+        return total == CAP or (total in _REACHES and self.received.get(index, 0) > total)
 
     def snapshot(self) -> "CountReconciliation":
         """As it is now: a copy that further pages do not change."""
@@ -286,7 +307,9 @@ class LoopGuard:
         """Note what a page brought.
 
         :param index: of the slice: many of them may be empty.
-        :param new_keys: rows with a key that no page had. :param new_rows: also new versions.
+        :param new_keys: rows with a key that no page had.
+        :param new_rows: rows that are not known to have come before: new versions of rows, too, and
+            rows outside the window.
         :raises ContractBroken: too many pages brought nothing, or one came again.
         """
         by_number = (request.page, request.offset) != (None, None)
@@ -296,9 +319,10 @@ class LoopGuard:
             self._slice = index
             self._idle.clear()
             return
-        most = _MOST_OLD_KEYS if new_rows else _MOST_IDLE
-        if not (by_number or info.rows):
-            most = _MOST_EMPTY_NAMED
+        if new_rows:
+            most = _MOST_OTHER if by_number else _MOST_OTHER_NAMED
+        else:
+            most = _MOST_IDLE if by_number or info.rows else _MOST_EMPTY_NAMED
         if request in self._idle or len(self._idle) >= most:
             raise ContractBroken(
                 f"{len(self._idle)} pages in a row brought no new row, so that the pages seem to "
@@ -338,18 +362,28 @@ def is_end(
     return (request.offset or 0) - (first.offset or 0) >= total
 
 
-def reach_doubt(rows: int, total: int | None) -> str | None:
+def reach_doubt(rows: int, counted: int | None) -> str | None:
     """Why rows that came by an offset may not be all: as many came as APIs often reach at most.
 
-    :param total: as many rows as the API counts; one of ``CAP`` is where Elasticsearch stops.
+    :param counted: by a request of its own; one of ``CAP`` is where Elasticsearch stops. A total on
+        the pages stops where the pages do.
     """
-    if rows not in _REACHES or (total is not None and total != CAP):
+    if rows not in _REACHES or (counted is not None and counted != CAP):
         return None
-    return (
-        f"exactly {rows:,} rows came by an offset, and many APIs give none beyond that: more may "
-        "be there. Set one: 1. a filter by the key ({after}), and `paging: {kind: keyset}`; 2. "
-        f"`window.max_s`, so that each part has fewer; 3. `search_cap: {rows}`"
-    )
+    return _REACHED.format(rows=rows, how=" by an offset")
+
+
+def total_doubt(counts: CountReconciliation) -> str | None:
+    """Why a total that agrees with the rows of a slice may be no proof; None if it is one."""
+    rows = counts.at_reach
+    return None if rows is None else _REACHED.format(rows=rows, how=", as many as the API counts")
+
+
+_REACHED: Final = (
+    "exactly {rows:,} rows came{how}, and many APIs give none beyond that: more may be there. Set "
+    "one: 1. a filter by the key ({{after}}), and `paging: {{kind: keyset}}`; 2. `window.max_s`, "
+    "so that each part has fewer; 3. `search_cap: {rows}`"
+)
 
 
 def goes_back(previous: PageInfo, request: PageRequest) -> bool:

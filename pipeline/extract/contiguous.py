@@ -67,6 +67,7 @@ class ContiguousReader:
         self._offset = self._first_offset
         self._last_request: PageRequest | None = None  # that brought rows
         self._earlier_rows = 0
+        self._counted: int | None = None  # by a request of its own
         self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
         self._coverage = Coverage(descending=descending)
@@ -100,7 +101,7 @@ class ContiguousReader:
             await self._seeker.check_filter(head)
         if not self._can_seek:
             rows = self._earlier_rows + self.progress.rows
-            self.progress.doubt = self.progress.doubt or reach_doubt(rows, self.progress.total)
+            self.progress.doubt = self.progress.doubt or reach_doubt(rows, self._counted)
         self.progress.contiguous = self.progress.doubt is None
 
     def _resumed(self, first: PageRequest, position: ContiguousPosition | None) -> PageRequest:
@@ -124,6 +125,7 @@ class ContiguousReader:
             page, counted = await asyncio.gather(
                 self._pages.page(request), self._pages.count(request)
             )
+            self._counted = counted
             total = page.info.total if counted is None else counted
             resumed = request.after is not None or (request.offset or 0) > self._first_offset
             rows = page.info.rows

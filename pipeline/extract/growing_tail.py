@@ -162,8 +162,8 @@ class GrowingTail:
         following = self._paging.next_request(page.request, page.info)
         rows_left = (await self._again.page(following)).info.rows if following else 0
         by_key = page.request.offset is None and page.request.page is None
-        found = f"after {chain.pages:,} pages the end is as far ahead as before"
-        return TailEnd(rows_left, None if by_key else _FASTER.format(found=found))
+        evidence = f"after {chain.pages:,} pages the end is as far ahead as before"
+        return TailEnd(rows_left, None if by_key else _FASTER.format(found=evidence))
 
     async def _end_ahead(self, page: ParsedPage, place: Key) -> _End | None:
         """A place that no row lies behind; None if none is found, or it is near."""

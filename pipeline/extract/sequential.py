@@ -16,7 +16,13 @@ import pyarrow as pa
 
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.completeness import CountReconciliation, LoopGuard, goes_back, is_end
+from pipeline.extract.completeness import (
+    CountReconciliation,
+    LoopGuard,
+    goes_back,
+    is_end,
+    total_doubt,
+)
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
 from pipeline.extract.pages import PageSource, ParsedPage
@@ -116,6 +122,8 @@ class SequentialReader:
             async for batch in self._pass(start):
                 yield batch
             agrees = await self._agrees()
+            if self._search is None:
+                self.progress.doubt = self.progress.doubt or total_doubt(self._counts)
             if self._until_sure and self._counts.shifts:
                 may_agree = agrees is not False and not self._counts.capped
                 agrees, agreed = may_agree and agreed and self._has_all_before(), may_agree
@@ -242,7 +250,8 @@ class SequentialReader:
         self._compare_with_previous(index, page)
         table, new = self._new_rows(page.table, index, shared)
         counts.record_rows(index, new + page.outside)
-        self._loop_guard.record(index, page.request, info, new, table.num_rows)
+        outside = info.rows - page.table.num_rows
+        self._loop_guard.record(index, page.request, info, new, table.num_rows + outside)
         if info.total is not None:
             counts.record_total(index, info.total)
             counts.steady &= not self._is_capped(page)

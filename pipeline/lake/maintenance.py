@@ -219,7 +219,8 @@ def clean(
     """Report what is left over for longer than ``older_than_s``; remove it unless ``dry_run``.
 
     Committed files are held against their manifests besides: damage is reported, and nothing of an
-    endpoint is removed while one of its manifests can't be believed.
+    endpoint is removed while one of its manifests can't be believed, nor of a partition while a
+    file of it is missing or has another size.
 
     :param older_than_s: longer than any run is silent, waits for its API included: a run whose
         checkpoint is taken away has to begin again.
@@ -286,9 +287,9 @@ class _Endpoint:
         listed = list(self.lake.list(f"{self.source}/{self.endpoint}/"))
         files = _by_place(listed)
         manifests = read_all(self.lake, self.source, self.endpoint, listed, save=True)
-        cleaner = self
-        if manifests.refused:
-            cleaner = replace(self, dry_run=True)
+        committed_manifests = [each.manifest for each in manifests.committed.values()]
+        damaged = [*damaged_files(self.lake, committed_manifests, listed)]
+        incomplete = {paths_of_part(each.path) for each in damaged}
         records = {p for each in listed if (p := _checkpoint_of(each)) is not None}
         own_uploads = (p for p in uploads if (p.source, p.endpoint) == (self.source, self.endpoint))
         leftovers: list[Leftover] = []
@@ -297,17 +298,20 @@ class _Endpoint:
                 continue
             current = manifests.committed.get(place)
             in_use = current.manifest.paths if current else frozenset()
+            # What looks left over may be the rows of a newer manifest, in place of which an older
+            # one was restored.
+            keep = manifests.refused or place in incomplete
+            cleaner = replace(self, dry_run=True) if keep else self
             strays = [file for file in files.get(place, ()) if file.key not in in_use]
             idle = uploads.get(place, ())
             if strays or idle or place in records:
                 leftovers += cleaner._leftovers(
                     place, strays, idle, has_checkpoint=place in records
                 )
-        committed_manifests = (each.manifest for each in manifests.committed.values())
         return MaintenanceReport(
             tuple(leftovers),
             self.dry_run,
-            tuple(damaged_files(self.lake, committed_manifests, listed)),
+            tuple(damaged),
             tuple(str(error) for error in manifests.refused.values()),
         )
 

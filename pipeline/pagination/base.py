@@ -419,7 +419,8 @@ def whole_total(total: Any, where: str = "paging.total", what: str = "matching r
         number = int(total)
     except (TypeError, ValueError, OverflowError):
         raise ContractBroken(
-            f"expected the number of {what}, got {cut(str(total), 80)!r}: is `{where}` right?"
+            f"expected the number of {what} at `{where}`, got {cut(str(total), 80)!r}. Check: 1. "
+            "the path; 2. leave it out, if the API has the number in words alone"
         ) from None
     return number if number >= 0 else None
 

@@ -83,6 +83,46 @@ def test_as_many_rows_as_an_offset_reaches_are_no_proof(
     assert is_proof or "exactly 1,000 rows came by an offset" in check["detail"]
 
 
+@pytest.mark.parametrize("kind", ["offset", "page", "token"])
+@pytest.mark.parametrize(("rows", "total", "is_proof"), [(1500, 1000, False), (1001, None, True)])
+def test_a_total_that_ends_where_the_pages_do_is_no_proof(
+    kind: str, rows: int, total: int | None, is_proof: bool, lake: Lake
+) -> None:
+    """The API counts no further than it gives rows, or counts all and gives all."""
+    most = rows if total is None else total
+
+    async def answer(request: Request) -> Response:
+        query = request.query_params
+        first = int(query.get("offset", query.get("token", 0)))
+        first = 250 * (int(query["page"]) - 1) if "page" in query else first
+        ids = range(first, min(first + 250, most))
+        token = str(first + 250) if first + 250 < most else None
+        return JSONResponse({"rows": [{"id": n} for n in ids], "total": most, "next": token})
+
+    places = ", next: next" if kind == "token" else ""
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            endpoints:
+              things:
+                request: {{params: {{{kind}: "{{{kind}}}"}}}}
+                rows: rows
+                paging: {{kind: {kind}, limit: 250, total: total{places}}}
+                key: [id]
+                columns: {{id: int64}}
+            """
+        )
+        (result,) = outcome_of(source, lake, "things", ["2026-11-03"], NOW)[0].results
+    manifest = result.manifest
+    assert manifest.rows == most
+    assert manifest.proof.contiguous is is_proof
+    (check,) = [check for check in manifest.checks if check["name"] == "pages_contiguous"]
+    assert is_proof or "search_cap: 1000" in check["detail"]
+
+
 class Filtered:
     """A row every five minutes, those on the bounds of each day and hour among them; ``longest`` is
     the longest window that was requested."""

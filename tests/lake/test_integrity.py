@@ -177,6 +177,24 @@ def test_maintenance_and_coverage_name_missing_and_resized_files(
     assert coverage(source, lake, "items").passed
 
 
+def test_maintenance_keeps_the_files_of_a_manifest_in_place_of_which_an_older_one_was_restored(
+    lake: Lake, source: Source
+) -> None:
+    key = f"shop/items/_manifests/dt={FIRST}.json"
+    bodies = []
+    for _ in range(2):
+        committed(source, lake, FIRST)
+        stored = lake.get(key)
+        assert stored is not None
+        bodies.append(stored.body)
+    for body in bodies:
+        lake.delete([key])
+        lake.put(key, body, replaces=None)
+        if body == bodies[0]:
+            assert [each.kind for each in cleaned(lake, dry_run=False).damaged] == ["missing"]
+    assert current(lake, "shop", "items").num_rows == 24
+
+
 def swapped(lake: Lake, source: Source) -> tuple[Manifest, Manifest]:
     """The first day's manifest lies at the second one's name."""
     first, second = committed(source, lake, FIRST, SECOND)
