@@ -165,8 +165,8 @@ _KEPT: Final[Mapping[str, Callable[[Any], AbstractContextManager[None]]]] = {
     "PostgresEventLogStorage": _kept_in_postgres,
     "SqliteEventLogStorage": _kept_in_sqlite,
 }
-"""By the name of the storage's class, or of a base of it: that of Postgres is in a package that need
-not be there."""
+"""By the name of the storage's class, or of a base of it: that of Postgres is in a package that
+need not be there."""
 
 
 def log_materializations(
