@@ -4,6 +4,7 @@ Any format whose rows can be parsed into dicts of Python values can take it.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 import pyarrow as pa
 
@@ -82,6 +83,13 @@ def _inferred_column(
         raise misfit(label, name, f"holds {of}", ids[refused.row], refused) from None
 
 
+_NO_NULL: Final = (
+    "the column is in the key, or declared nullable: false. Set one: 1. a column that every row "
+    "has as `key`; 2. `key: none`, if no column tells rows apart; 3. `nullable: true`, if it is "
+    "declared false"
+)
+
+
 def check_nulls(table: pa.Table, columns: Sequence[Column], label: str) -> None:
     """Raise ContractBroken at the first null in a column that must have none."""
     for column in columns:
@@ -92,8 +100,6 @@ def check_nulls(table: pa.Table, columns: Sequence[Column], label: str) -> None:
             continue
         row = array.is_null().index(True).as_py()
         key = table.column("id")[row].as_py() if "id" in table.column_names else None
-        refused = coerce.CellRefused(
-            None, "the column is in the key, or declared nullable: false", "", row
-        )
+        refused = coerce.CellRefused(None, _NO_NULL, "", row)
         text = f"is declared {column.type.text}"
         raise misfit(label, column.name, text, key, refused)

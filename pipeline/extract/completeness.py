@@ -333,8 +333,8 @@ class LoopGuard:
 
 _CIRCLE_BY_NUMBER: Final = (
     "Check: 1. the paging parameter; 2. `paging.more`: leave it out if the API says on each page "
-    "that another one follows, and an empty page is the end; 3. `paging.total` or `paging.pages`, "
-    "if the API counts"
+    "that another one follows, and an empty page is the end, or name the value that means so, as "
+    "in {at: more, value: Y}; 3. `paging.pages`: leave it out if it is no number of pages"
 )
 _CIRCLE_BY_NAME: Final = (
     "Check: 1. the path to the next token; 2. `until_short: true` in token paging, if the API "
@@ -344,19 +344,30 @@ _CIRCLE_BY_NAME: Final = (
 
 
 def is_end(
-    error: RequestRefused, first: PageRequest, request: PageRequest, total: int | None
+    error: RequestRefused,
+    first: PageRequest,
+    request: PageRequest,
+    total: int | None,
+    *,
+    says_end: bool = False,
 ) -> bool:
     """Whether a refusal says that a page by number lies behind as many rows as there are.
 
     That page is requested all the same: rows may have come meanwhile. Some APIs have no such page.
 
+    :param says_end: the page before says that none follows.
     :raises RequestRefused: nothing counts the rows, so this can't be told from a wrong request.
     """
     if error.status not in NO_SUCH_PAGE or (request.page, request.offset) == (None, None):
         return False
+    if says_end:
+        return True
     if total is None:
-        hint = "If this is the page behind the last one, name the count (paging.total)"
-        raise RequestRefused(f"{error}. {hint}", error.status) from None
+        hint = (
+            "If this is the page behind the last one, name the count (paging.total), or say "
+            f"`answers: {{empty: [{error.status}]}}` at the endpoint, if the API has none"
+        )
+        raise RequestRefused(f"{str(error).rstrip('.')}. {hint}", error.status) from None
     if request.page is not None:
         return (request.page - (first.page or 0)) * request.limit >= total
     return (request.offset or 0) - (first.offset or 0) >= total

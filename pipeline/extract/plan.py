@@ -99,13 +99,16 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
 
     An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
     default. Rows before the bound are dropped on arrival. Pages by the cursor show it themselves,
-    and so do the totals of a capped search; a step of a day would read a day twice.
+    and so do the totals of a capped search; a step of a day would read a day twice, and a part that
+    is as long as ``max_s`` has no room for a step.
     """
     form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
     shows = endpoint.paging.needs_window or endpoint.search_cap is not None
     if shows or form.start != "inclusive" or form.resolution_s >= DAY_S or endpoint.bookmark:
         return endpoint
     if has_margin and form.max_s is None and endpoint.paging.window_parts == 1:
+        return endpoint
+    if form.max_s is not None and _longest_part_s(endpoint, window) > form.max_s:
         return endpoint
     earlier = form.model_copy(update={"start": "exclusive"})
     return endpoint.model_copy(update={"window": earlier})
@@ -178,7 +181,7 @@ def _extraction(
             descending=endpoint.order == "descending",
             pause=pause,
         )
-    form, max_s = endpoint.window, _longest_slice_s(endpoint, window)
+    form, max_s = endpoint.window, _longest_slice_s(endpoint)
     slices = window_slices(window, paging.window_parts, max_s, form.floor_at)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
@@ -202,9 +205,20 @@ def _extraction(
     )
 
 
-def _longest_slice_s(endpoint: Endpoint, window: Window) -> float | None:
+def _longest_part_s(endpoint: Endpoint, window: Window) -> float:
+    """The longest part of a window that one request is for, if it is asked from a step earlier."""
+    form = endpoint.window
+    begins = window.start or form.floor_at
+    if begins is None:
+        return 0.0
+    slices = window_slices(window, endpoint.paging.window_parts, form.max_s, form.floor_at)
+    length_s = (window.end - begins).total_seconds() / max(1, len(slices))
+    return length_s + form.resolution_s + (1.0 if slices else 0.0)
+
+
+def _longest_slice_s(endpoint: Endpoint) -> float | None:
     """The longest slice whose request is no longer than the API accepts."""
-    form = reaching_back(endpoint, window).window
+    form = endpoint.window
     if form.max_s is None or form.start != "exclusive":
         return form.max_s
     return max(form.max_s - form.resolution_s, form.resolution_s)

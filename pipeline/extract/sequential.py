@@ -309,7 +309,11 @@ class SequentialReader:
                 page = await self._pages.page(request)
             except RequestRefused as error:
                 if previous and is_end(
-                    error, self._paging.first_request(), request, self._total_at(previous)
+                    error,
+                    self._paging.first_request(),
+                    request,
+                    self._total_at(previous),
+                    says_end=previous.info.follows is False,
                 ):
                     return
                 raise

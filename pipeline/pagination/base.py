@@ -400,11 +400,14 @@ class CountedNumbers(CountedPaging):
         """Whether the page with this number, from 0 on, is the last.
 
         What the page says of itself wins over its size: a page whose rows are all filtered out is
-        empty, and others follow.
+        empty, and others follow. But that none follows is not believed of a full page that nothing
+        counts: a flag that means something else says so of each page.
         """
         if info.pages is not None:
             return number + 1 >= info.pages
-        return is_short(request, info) if info.follows is None else not info.follows
+        if info.follows is None:
+            return is_short(request, info)
+        return not info.follows and (info.rows < request.limit or info.total is not None)
 
 
 def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:

@@ -120,6 +120,13 @@ def test_a_flag_or_a_count_of_pages_ends_numbered_pages(
     assert sorted(query["page"] for _, query, _ in api.requests) == ["10", "11", *"789"]
 
 
+def test_a_flag_that_says_of_each_page_that_it_is_the_last_ends_no_full_page(
+    url: str, lake: Lake
+) -> None:
+    end = "more: {at: state, value: of something else}"
+    assert rows_of(paged(url, f"{{kind: page, limit: {SIZE}, first: 7, {end}}}"), lake) == IDS
+
+
 @pytest.mark.parametrize("end", ["more: has_more", "pages: n"])
 def test_a_page_whose_rows_are_all_filtered_out_is_not_the_end(
     api: Api, url: str, lake: Lake, end: str

@@ -130,7 +130,39 @@ def of_filter(params: Mapping[str, str], headers: Mapping[str, str]) -> Response
 VERSIONS = [{"id": n // 2, "at": f"2026-11-04T0{n % 2}:00:00Z", "state": n % 2} for n in range(6)]
 IDS = [{"id": n} for n in range(1, 8)]
 TOKENS = "paging: {kind: token, limit: 2, next: next}\nrows: data\nkey: [id]"
+
+
+def numbered(missing: Response, **beside: str) -> Respond:
+    """Two full pages of two rows; behind them ``missing``. Each has what stands ``beside``."""
+
+    def respond(params: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+        page = int(params["page"])
+        rows = [{"id": 2 * page}, {"id": 2 * page + 1}]
+        flags = {name: values[page - 1] for name, values in beside.items() if page < 3}
+        return said({"data": rows, **flags}) if page < 3 else missing
+
+    return respond
+
+
+PAGES = 'request: {params: {page: "{page}"}}\nrows: data\nkey: [id]\npaging: {kind: page, limit: 2'
 WALKS: dict[str, Walk] = {
+    "a key that is null": Walk(
+        always([{"id": 1}, {"id": None}]), "key: [id]", "2. `key: none`", "key: none", 2
+    ),
+    "no page behind the last one, and no count": Walk(
+        numbered(said({"detail": "Invalid page."}, 404)),
+        PAGES + "}",
+        "`answers: {empty: [404]}` at the endpoint",
+        "+answers: {empty: [404]}",
+        4,
+    ),
+    "a flag in other words": Walk(
+        numbered(said({"data": [], "more": "Y"}), more="YN"),
+        PAGES + ", more: more}",
+        "as in {at: more, value: Y}",
+        PAGES + ", more: {at: more, value: Y}}",
+        4,
+    ),
     "an object for a list": Walk(
         always({"data": {"id": 1}}), "rows: data\nkey: [id]", "`as: object`", "+as: object", 1
     ),
