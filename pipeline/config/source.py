@@ -300,6 +300,10 @@ class Source(Model):
         parents = (value_list.endpoint for value_list in lists_of(self.endpoints[name]))
         return tuple(dict.fromkeys(above for above in parents if above is not None))
 
+    def tables(self, endpoint: str) -> tuple[str, ...]:
+        """The child tables of an endpoint, as ``endpoint/table``."""
+        return tuple(f"{endpoint}/{table}" for table in self.endpoints[endpoint].tables)
+
     def depth(self, name: str) -> int:
         """How many endpoints, one above the other, are read before an endpoint."""
         return max((1 + self.depth(above) for above in self.upstream(name)), default=0)

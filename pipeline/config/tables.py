@@ -149,15 +149,15 @@ def problems_of_tables(endpoint: "Endpoint") -> Iterator[str]:
 
 
 def _problems(name: str, table: TableConfig, endpoint: "Endpoint") -> Iterator[str]:
-    of_parent = {column: here for here, column in table.parent_key.items()}
+    of_parent = {column: child for child, column in table.parent_key.items()}
     for column in (c for c in endpoint.key if c not in of_parent):
         kind = endpoint.columns[column].type if column in endpoint.columns else "int64"
         yield (
             f"its rows belong to the row with a `{column}`, and no column has that: add it, e.g. "
             f"`columns: {{parent_{column}: {{type: {kind}, from: parent.{column}}}}}`"
         )
-    for here, column in table.parent_key.items():
-        yield from _fits_parent(here, column, table, endpoint)
+    for child, column in table.parent_key.items():
+        yield from _fits_parent(child, column, table, endpoint)
     for column in (c for c in table.key if c not in table.columns and not table.infer):
         yield (
             f"the key `{column}` is not among its columns, and `infer` is false: declare it, e.g. "
@@ -190,18 +190,20 @@ def _problems(name: str, table: TableConfig, endpoint: "Endpoint") -> Iterator[s
         yield "`key_column` gets the name of a member of an object: say `as: map`, or leave it out"
 
 
-def _fits_parent(here: str, column: str, table: TableConfig, endpoint: "Endpoint") -> Iterator[str]:
+def _fits_parent(
+    child: str, column: str, table: TableConfig, endpoint: "Endpoint"
+) -> Iterator[str]:
     spec = endpoint.columns.get(column)
     if spec is None and column not in endpoint.key:
         yield (
-            f"`{here}` comes from `parent.{column}`, and the endpoint declares no such column: "
+            f"`{child}` comes from `parent.{column}`, and the endpoint declares no such column: "
             f"declare its type there, e.g. `columns: {{{column}: string}}`"
         )
-    kind = table.columns[here].type
+    kind = table.columns[child].type
     if spec is not None and parse_type(spec.type).arrow != parse_type(kind).arrow:
         yield (
-            f"`{here}` is declared as `{kind}`, and `{column}` of the endpoint as `{spec.type}`: "
-            f"write `{here}: {{type: {spec.type}, from: parent.{column}}}`"
+            f"`{child}` is declared as `{kind}`, and `{column}` of the endpoint as `{spec.type}`: "
+            f"write `{child}: {{type: {spec.type}, from: parent.{column}}}`"
         )
 
 

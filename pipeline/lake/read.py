@@ -201,15 +201,14 @@ def _current_of_table(
     deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
     living = small.filter(alive(small, by, deletions, tombstones=deleted)).select(["dt", *by])
     newest = next(each for each in reversed(parents) if table in each.tables)
-    here = {column: of for of, column in newest.tables[table].parent.items() if column in by}
+    child_names = {column: of for of, column in newest.tables[table].parent.items() if column in by}
     rows = of_manifests(lake, of_table, dt=True)
     names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
     _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
-    linked = {"dt", *here.values(), *names}
+    linked = {"dt", *child_names.values(), *names}
     children = rows.to_table(columns=[n for n in rows.schema.names if n in linked])
-    return children_of(children, living.rename_columns(["dt", *(here[n] for n in by)])).select(
-        names
-    )
+    living = living.rename_columns(["dt", *(child_names[column] for column in by)])
+    return children_of(children, living).select(names)
 
 
 def gone_keys(

@@ -76,25 +76,27 @@ def rows_of_table(parents: pa.Table, endpoint: Endpoint, name: str) -> pa.Table:
     """The rows of a table: those of the first parent first, each list in its order.
 
     :param parents: rows with the column of the table.
-    :raises ContractBroken: a value of the parent does not fit the type of its column here.
+    :raises ContractBroken: a value of the parent does not fit the type of its column.
     """
-    column = parents.column(list_column(name)).combine_chunks()
-    lists = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
+    chunks = parents.column(list_column(name)).combine_chunks()
+    lists = chunks if isinstance(chunks, pa.Array) else pa.concat_arrays(chunks.chunks)
     items = lists.flatten()
     own = {field.name: items.field(field.name) for field in items.type}
     numbers, of_parent = own.pop(ROW_NUMBER), pc.list_parent_indices(lists)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-    for here, spec in endpoint.tables[name].columns.items():
+    for column, spec in endpoint.tables[name].columns.items():
         if spec.parent_column is not None:
-            columns[here] = _of_parent(here, spec, parents.column(spec.parent_column), of_parent)
+            columns[column] = _of_parent(
+                column, spec, parents.column(spec.parent_column), of_parent
+            )
         elif spec.from_ == POSITION:
-            columns[here] = numbers.cast(parse_type(spec.type).arrow)
+            columns[column] = numbers.cast(parse_type(spec.type).arrow)
         elif spec.value is not None:
             kind = parse_type(spec.type)
             value = pa.scalar(cell(spec.value, kind, ConversionCounts()), kind.arrow)
-            columns[here] = pa.repeat(value, len(items))
+            columns[column] = pa.repeat(value, len(items))
         else:
-            columns[here] = own.pop(here)
+            columns[column] = own.pop(column)
     return pa.table({**columns, **own, EXTRACTED_AT: parents.column(EXTRACTED_AT).take(of_parent)})
 
 
