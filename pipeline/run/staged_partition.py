@@ -359,7 +359,7 @@ class StagedPartition:
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
-            tables=tables.manifest(self.schema, newest),
+            tables=tables.manifest(self.schema, newest if self._same_yaml(newest) else None),
             checks=[check.to_json() for check in checks],
             notes=ManifestNotes(
                 key=tuple(self._spec.key),
@@ -484,11 +484,14 @@ class StagedPartition:
         mine = describe(without_lists(self.schema, self._spec.tables))
         if tombstones and DELETED not in self.schema.names:
             mine.append({"name": DELETED, "type": "bool"})
-        source = self.run.source
-        if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
+        if newest is None or not self._same_yaml(newest):
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]
+
+    def _same_yaml(self, earlier: Manifest | None) -> bool:
+        source = self.run.source
+        return earlier is not None and of_this_yaml(earlier.definition, source, self.endpoint)
 
     @property
     def _spec(self) -> Endpoint:
