@@ -103,6 +103,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("TableColumn", "value"): "eu",
     ("TableConfig", "key_column"): "currency",
     ("TableConfig", "exclude"): ["_links"],
+    ("TableConfig", "hash"): {"sold_by": "sha256"},
     ("TableConfig", "description"): "the lines of each order",
     ("TlsConfig", "ca"): "company.pem",
     ("TlsConfig", "cert"): "me.pem",
