@@ -99,6 +99,7 @@ def test_a_table_is_an_asset_that_comes_with_its_endpoint(
             assert metadata["dagster/partition_row_count"].value == n_rows
             assert event.asset_materialization.partition == _DAY
         schema = metadata["dagster/column_schema"].value
+        assert isinstance(schema, dg.TableSchema)
         assert [c.name for c in schema.columns] == ["order_id", "line", "_extracted_at"]
         assert schema.columns[1].description == "place"
         assert metadata["dagster/table_name"].value == "shop.orders_items"
