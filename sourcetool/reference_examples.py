@@ -38,6 +38,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("LinkCursor", "header"): "X-Delta-Link",
     ("TokenBucket", "burst"): 100,
     ("TokenBucket", "per_s"): 20,
+    ("BackfillConfig", "days_per_run"): 10,
     ("ClientCredentialsAuth", "client_id_header"): "Client-ID",
     ("CustomPaging", "limit"): 100,
     ("CustomPaging", "path"): "my_api:Pages",
