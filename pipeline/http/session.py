@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import httpx
 
-from pipeline.http.cookies import ResponseCookies
+from pipeline.http.cookies import ResponseCookies, cookie_jar
 
 _DEFAULT_HEADERS: Final = {
     "Accept": "*/*",
@@ -29,14 +29,18 @@ class HttpSession:
         self,
         transport: httpx.AsyncBaseTransport,
         auth: httpx.Auth,
-        headers: Mapping[str, str],
-        cookies: ResponseCookies,
+        headers: Mapping[str, str] | None = None,
+        cookies: ResponseCookies | None = None,
     ) -> None:
-        """:param headers: of every request; a request's own go before them."""
+        """:param headers: of every request; a request's own go before them.
+        :param cookies: none are taken or sent by default.
+        """
         self.auth = auth
         self._transport = transport
+        if cookies is None:  # an empty one is false
+            cookies = ResponseCookies(cookie_jar(sent_back=False))
         self._cookies = cookies
-        self._headers = _by_lower_name(_DEFAULT_HEADERS) | _by_lower_name(headers)
+        self._headers = _by_lower_name(_DEFAULT_HEADERS) | _by_lower_name(headers or {})
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
