@@ -46,7 +46,7 @@ def source_assets(
         specs=specs,
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,
-        backfill_policy=BackfillPolicy(source.backfill.days_per_run),
+        backfill_policy=BackfillPolicy(source.partitions_per_run),
         retry_policy=CRASH_RETRIES,
         op_tags={
             "headrace/source": source.source,

@@ -90,10 +90,10 @@ def kept_connections(instance: dg.DagsterInstance) -> Iterator[None]:
     an open connection must not be forked. Another storage is left as it is.
     """
     storage = instance.event_log_storage
-    keep = _KEPT.get(type(storage).__name__)
+    names = [base.__name__ for base in type(storage).__mro__]
     with ExitStack() as stack:
-        if keep is not None:
-            stack.enter_context(keep(storage))
+        for name in _KEPT.keys() & names:
+            stack.enter_context(_KEPT[name](storage))
         yield
 
 
@@ -165,7 +165,8 @@ _KEPT: Final[Mapping[str, Callable[[Any], AbstractContextManager[None]]]] = {
     "PostgresEventLogStorage": _kept_in_postgres,
     "SqliteEventLogStorage": _kept_in_sqlite,
 }
-"""By the name of the storage's class: that of Postgres is in a package that need not be there."""
+"""By the name of the storage's class, or of a base of it: that of Postgres is in a package that
+need not be there."""
 
 
 def log_materializations(

@@ -1,9 +1,10 @@
 """A sensor that ends runs whose process or machine is gone. The daemon starts them again.
 
-A run is lost if its process was one of this machine and is gone, as after a reboot; or if a step of
-it has stopped to beat (``heartbeat``), whichever launcher and executor it has. Beats are counted in
-ticks of the sensor that saw no new one: no clock is compared, and a time in which nothing ran
-(a laptop that slept, a storage that was down) counts for nothing.
+A run is lost if its process was one of this machine and is gone, as after a reboot; if a step of it
+has stopped to beat (``heartbeat``), whichever launcher and executor it has; or if it has not begun
+and nothing is logged of it any more, because the process that planned or launched it is gone.
+Silence is counted in ticks of the sensor that saw no new event: no clock is compared, and a time in
+which nothing ran (a laptop that slept, a storage that was down) counts for nothing.
 """
 
 import json
@@ -23,6 +24,10 @@ from assets.heartbeat import MARK
 EVERY_S = 30
 LOST_AFTER_TICKS = 30
 """Ticks without a new beat, at least 15 minutes: a beat is due every minute."""
+BEGINS_WITHIN_TICKS = 10
+"""Ticks without a new event of a run that has not begun, at least 5 minutes: while it is planned it
+gets one for each endpoint and partition, and once it is launched as a process it begins within a
+minute. Other launchers may wait for a machine: Dagster's ``start_timeout_seconds`` is theirs."""
 CLOCK_SET_S = 60.0
 """A clock that was set forward makes a process look younger than the messages it has logged."""
 _LOOKED_BACK = 200
@@ -56,55 +61,76 @@ class Beat:
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     own_location = context.code_location_origin
     local = type(context.instance.run_launcher) is dg.DefaultRunLauncher
+    location = own_location.location_name if local and own_location is not None else None
     ended = 0
-    if own_location is not None and local:
-        for run, pid in _without_process(context.instance, own_location.location_name):
-            context.instance.report_run_failed(
-                run, f"The process of this run (pid {pid}) is gone, and its code server with it"
-            )
-            ended += 1
-    silent = silent_ticks(context.instance, json.loads(context.cursor or "{}"))
-    for run_id, (step, _, ticks) in silent.items():
-        now = context.instance.get_run_by_id(run_id)  # it may have ended since it was listed
-        if ticks < LOST_AFTER_TICKS or now is None or now.status is not _STARTED:
-            continue
+    for run, pid in _without_process(context.instance, location):
         context.instance.report_run_failed(
-            now,
-            f"Step `{step}` has given no sign of life for {ticks * EVERY_S / 60:.0f} minutes; one "
-            f"is due every {BEAT_EVERY_S:.0f} s. Its machine is taken for dead",
+            run, f"The process of this run (pid {pid}) is gone, and its code server with it"
         )
         ended += 1
-        origin = now.remote_job_origin
-        if (
-            local
-            and own_location is not None
-            and origin is not None
-            and origin.location_name == own_location.location_name
-        ):
+    silent = silent_ticks(context.instance, json.loads(context.cursor or "{}"), location)
+    for run_id, (step, _, ticks) in silent.items():
+        if ticks < (LOST_AFTER_TICKS if step else BEGINS_WITHIN_TICKS):
+            continue
+        now = context.instance.get_run_by_id(run_id)  # it may have gone on since it was listed
+        if now is None or now.status not in ([_STARTED] if step else _NOT_BEGUN):
+            continue
+        context.instance.report_run_failed(now, _reason(step, ticks))
+        ended += 1
+        if step and _is_of(now, location):
             _kill(context.instance, run_id)
     context.update_cursor(json.dumps(silent))
     return dg.SkipReason(f"{ended} runs were lost" if ended else "No run is lost")
 
 
 _STARTED = dg.DagsterRunStatus.STARTED
+_NOT_BEGUN = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 Silence = tuple[str, int, int]
-"""A step, its last beat, and how many ticks in a row have seen no later one."""
+"""A step, its last beat, and how many ticks in a row have seen no later one. Of a run that has not
+begun: no step, and its last event."""
 
 
-def silent_ticks(instance: dg.DagsterInstance, before: Mapping[str, Silence]) -> dict[str, Silence]:
+def _reason(step: str, ticks: int) -> str:
+    minutes = f"{ticks * EVERY_S / 60:.0f} minutes"
+    if not step:
+        return (
+            f"The run has not begun, and nothing was logged of it for {minutes}: the process that "
+            "planned or launched it is taken for dead"
+        )
+    return (
+        f"Step `{step}` has given no sign of life for {minutes}; one is due every "
+        f"{BEAT_EVERY_S:.0f} s. Its machine is taken for dead"
+    )
+
+
+def _is_of(run: dg.DagsterRun, location: str | None) -> bool:
+    """Whether a run was planned for this code location, and not by a command."""
+    origin = run.remote_job_origin
+    return origin is not None and origin.location_name == location
+
+
+def silent_ticks(
+    instance: dg.DagsterInstance, before: Mapping[str, Silence], location: str | None = None
+) -> dict[str, Silence]:
     """By run, the step that has been silent for longest; runs without a step that beats are left
     out: those of others, and those between two steps.
 
     :param before: what the tick before has returned.
+    :param location: that whose runs count before they have begun, too; None for none.
     """
-    now: dict[str, Silence] = {}
+    last: dict[str, Beat] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=[_STARTED])):
-        beat = oldest_beat(instance, run.run_id)
-        if beat is None:
-            continue
-        step, number, ticks = before.get(run.run_id, ("", 0, 0))
+        if beat := oldest_beat(instance, run.run_id):
+            last[run.run_id] = beat
+    for run in instance.get_runs(dg.RunsFilter(statuses=_NOT_BEGUN)) if location else ():
+        if _is_of(run, location):
+            newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+            last[run.run_id] = Beat("", newest[0].storage_id if newest else 0)
+    now: dict[str, Silence] = {}
+    for run_id, beat in last.items():
+        step, number, ticks = before.get(run_id, ("", -1, 0))
         same = (step, number) == (beat.step, beat.number)
-        now[run.run_id] = (beat.step, beat.number, ticks + 1 if same else 0)
+        now[run_id] = (beat.step, beat.number, ticks + 1 if same else 0)
     return now
 
 
@@ -137,18 +163,18 @@ def _kill(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _without_process(
-    instance: dg.DagsterInstance, location: str
+    instance: dg.DagsterInstance, location: str | None
 ) -> Iterator[tuple[dg.DagsterRun, int]]:
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    for run in instance.get_runs(started):
-        origin = run.remote_job_origin
-        if origin is None or origin.location_name != location:
+    """The runs of this code location whose process is gone, with its pid."""
+    started = dg.RunsFilter(statuses=[_STARTED])
+    for run in instance.get_runs(started) if location else ():
+        if not _is_of(run, location):
             continue  # started by a command or a server that may be on another machine
         process = _process(instance, run.run_id)
         if process is None or lives(*process):
             continue
         now = instance.get_run_by_id(run.run_id)  # it may have ended since it was listed
-        if now is not None and now.status is dg.DagsterRunStatus.STARTED:
+        if now is not None and now.status is _STARTED:
             yield now, process[0]
 
 

@@ -93,9 +93,28 @@ class Origin:
 class BackfillConfig(Model):
     """How Dagster cuts a backfill into runs."""
 
-    days_per_run: int = Field(
-        30, ge=1, le=10_000, description="partitions of one run of a backfill that the UI starts"
+    days_per_run: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="partitions of one run of a backfill that the UI starts; default: 30, and "
+        "fewer for more than 16 endpoints: together 500 partitions of endpoints",
     )
+
+    def partitions_per_run(self, endpoints: int) -> int:
+        """Partitions of one run.
+
+        Dagster's daemon writes an event for each endpoint and partition before a run begins, 20 to
+        50 ms each.
+
+        :param endpoints: those that are read by partition.
+        """
+        fewer = max(1, _PLANNED_PER_RUN // max(1, endpoints))
+        return self.days_per_run or min(_DAYS_PER_RUN, fewer)
+
+
+_DAYS_PER_RUN = 30
+_PLANNED_PER_RUN = 500
 
 
 class Freshness(Model):
@@ -245,6 +264,12 @@ class Source(Model):
     def secrets(self) -> tuple[str, ...]:
         """The values of settings in headers, requests and addresses: a key may be among them."""
         return tuple(secret.get_secret_value() for secret in self._secrets)
+
+    @property
+    def partitions_per_run(self) -> int:
+        """Partitions of one run of a backfill."""
+        by_partition = [name for name in self.endpoints if self.incremental(name)]
+        return self.backfill.partitions_per_run(len(by_partition))
 
     @property
     def shown_url(self) -> str:

@@ -15,7 +15,7 @@ import pytest
 from assets.failures import MAX_RETRIES
 from assets.partitions import partitions_of
 from pipeline.config import load_sources
-from pipeline.config.source import Source
+from pipeline.config.source import BackfillConfig, Source
 from tests.assets.support import IGDB, ROOT, day
 
 pytestmark = pytest.mark.slow
@@ -78,6 +78,20 @@ def test_partitions_go_from_the_start_to_today(
     assert partitions is not None
     assert list(partitions.get_partition_keys()) == [day(3), day(2), day(1), day(0)]
     assert graph.get(dg.AssetKey(["igdb", "covers"])).partitions_def is None, "a snapshot"
+    policy = graph.get(dg.AssetKey(["igdb", "games"])).backfill_policy
+    assert policy is not None
+    assert policy.max_partitions_per_run == 10, "of 49 endpoints that have partitions"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "days_per_run", "partitions"),
+    [(0, None, 30), (16, None, 30), (49, None, 10), (900, None, 1), (900, 7, 7)],
+)
+def test_a_run_of_a_backfill_plans_no_more_partitions_than_the_daemon_writes_in_seconds(
+    endpoints: int, days_per_run: int | None, partitions: int
+) -> None:
+    backfill = BackfillConfig(days_per_run=days_per_run)
+    assert backfill.partitions_per_run(endpoints) == partitions
 
 
 def test_an_asset_says_where_its_files_and_its_yaml_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,7 +239,7 @@ def test_what_is_downstream_of_a_retried_step_runs(headrace: Headrace) -> None:
     @dg.asset(
         deps=[dg.AssetKey(["igdb", "genres"])],
         partitions_def=partitions_of(headrace.source),
-        backfill_policy=dg.BackfillPolicy.multi_run(headrace.source.backfill.days_per_run),
+        backfill_policy=dg.BackfillPolicy.multi_run(headrace.source.partitions_per_run),
     )
     def report(context: dg.AssetExecutionContext) -> None:
         ran_of.append(context.partition_key)

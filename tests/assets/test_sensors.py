@@ -1,5 +1,6 @@
 """Runs whose process or machine is gone together with all that would have noticed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,21 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from assets import heartbeat, lost_runs
-from assets.sensors import CLOCK_SET_S, LOST_AFTER_TICKS, lives, oldest_beat
+from assets.sensors import (
+    BEGINS_WITHIN_TICKS,
+    CLOCK_SET_S,
+    LOST_AFTER_TICKS,
+    lives,
+    oldest_beat,
+)
 from emulator.testing import Emulator, running
 from local.guard import descendants
 from local.services import S3
@@ -152,6 +165,61 @@ def test_a_step_that_has_ended_or_never_beat_is_not_waited_for() -> None:
     with dg.instance_for_test() as instance:
         assert job.execute_in_process(instance=instance).success
     assert seen == [None]
+
+
+@dg.job
+def nothing() -> None: ...
+
+
+def location_named(name: str) -> ManagedGrpcPythonEnvCodeLocationOrigin:
+    target = LoadableTargetOrigin(python_file="definitions.py")
+    return ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=name)
+
+
+def test_a_run_that_does_not_begin_is_ended_and_one_that_is_still_planned_is_not() -> None:
+    """As after a daemon, a webserver or a code server that died between planning and launching."""
+    here = location_named("here")
+    with dg.instance_for_test() as instance:
+
+        def planned(location: str, status: dg.DagsterRunStatus) -> str:
+            of = RemoteRepositoryOrigin(location_named(location), "__repository__")
+            origin = RemoteJobOrigin(of, "nothing")
+            run = instance.create_run_for_job(nothing, status=status, remote_job_origin=origin)
+            return run.run_id
+
+        def status_of(run_id: str) -> dg.DagsterRunStatus | None:
+            run = instance.get_run_by_id(run_id)
+            return run.status if run else None
+
+        def plan_more(run_id: str) -> None:
+            instance.report_engine_event("one more", job_name="nothing", run_id=run_id)
+
+        def tick_here(cursor: str | None) -> str | None:
+            context = dg.SensorEvaluationContext(
+                instance_ref=None, last_tick_completion_time=None, last_run_key=None,
+                cursor=cursor, repository_name=None, code_location_origin=here, instance=instance,
+            )  # fmt: skip
+            lost_runs(context)
+            return context.cursor
+
+        launched = planned("here", dg.DagsterRunStatus.STARTING)
+        growing = planned("here", dg.DagsterRunStatus.NOT_STARTED)
+        of_others = planned("elsewhere", dg.DagsterRunStatus.NOT_STARTED)
+        queued = planned("here", dg.DagsterRunStatus.QUEUED)
+        silences = json.loads(tick_here(None) or "{}")
+        assert silences.keys() == {launched, growing}
+        for silence in silences.values():
+            silence[-1] = BEGINS_WITHIN_TICKS - 2
+        cursor = tick_here(json.dumps(silences))
+        assert status_of(launched) is dg.DagsterRunStatus.STARTING
+        plan_more(growing)
+        tick_here(cursor)
+        assert status_of(launched) is dg.DagsterRunStatus.FAILURE
+        reasons = [entry.message for entry in instance.all_logs(launched)]
+        assert any("nothing was logged of it for 5 minutes" in reason for reason in reasons)
+        assert status_of(growing) is dg.DagsterRunStatus.NOT_STARTED
+        assert status_of(of_others) is dg.DagsterRunStatus.NOT_STARTED
+        assert status_of(queued) is dg.DagsterRunStatus.QUEUED
 
 
 def test_a_process_lives_until_it_ends_and_another_one_with_its_pid_is_not_it() -> None:

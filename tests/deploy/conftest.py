@@ -92,5 +92,6 @@ def opener(port: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[O
     for name, value in {**found, "DB": "dagster"}.items():
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)
     (home / "dagster.yaml").write_text((DEPLOY / "dagster.yaml").read_text())
+    monkeypatch.syspath_prepend(DEPLOY)
     with ExitStack() as stack:
         yield lambda: stack.enter_context(dg.DagsterInstance.from_config(str(home)))

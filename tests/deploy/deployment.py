@@ -92,6 +92,7 @@ class Deployment:
             "HOME": str(home),
             "TZ": "UTC",
             "DAGSTER_HOME": str(home),
+            "PYTHONPATH": here("/opt/headrace/deploy"),
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "ignore",  # Dagster's hints to newer commands
         }

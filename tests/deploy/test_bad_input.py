@@ -123,7 +123,7 @@ def migrated(home: Path) -> CompletedProcess[str]:
     """The remedy of deploy/README.md."""
     assert "dagster instance migrate" in (DEPLOY / "README.md").read_text()
     command = [sys.executable, "-m", "dagster", "instance", "migrate"]
-    env = {**os.environ, "DAGSTER_HOME": str(home)}
+    env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(DEPLOY)}
     return run(command, env=env, check=False, capture_output=True, text=True)
 
 

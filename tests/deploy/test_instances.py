@@ -62,7 +62,8 @@ def test_dagsters_dialog_and_telemetry_are_off(config: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("config", [COMPOSE, CHART], ids=["compose", "chart"])
 def test_postgres_is_spoken_to_by_psycopg2(config: dict[str, Any]) -> None:
-    database = config["storage"]["postgres"]["postgres_db"]
+    (storage,) = config["storage"].values()
+    database = storage.get("config", storage)["postgres_db"]
     assert database["scheme"] == "postgresql+psycopg2"
 
 
