@@ -91,9 +91,7 @@ log = logging.getLogger("headrace.client")
 class Client:
     """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
-    def __init__(
-        self, source: Source, http: HttpSession, budget: Budget, breaker: Breaker
-    ) -> None:
+    def __init__(self, source: Source, http: HttpSession, budget: Budget, breaker: Breaker) -> None:
         self._source = source
         self._http = http
         self._breaker = breaker
