@@ -161,10 +161,10 @@ class ContiguousReader:
             yield page
             if shared_alone:
                 return
-            total = self.progress.total if info.total is None else info.total
-            corrected = replace(info, total=total)
+            if info.total is None and self.progress.total is not None:
+                info = replace(info, total=self.progress.total)
             ends = segment.closed or page.tail is not None
-            following = None if ends else self._paging.next_request(request, corrected)
+            following = None if ends else self._paging.next_request(request, info)
             request = following and self._with_shared_row(following, page)
 
     def _with_shared_row(self, following: PageRequest, page: ParsedPage) -> PageRequest:

@@ -37,6 +37,7 @@ from pipeline.extract.page_checks import (
     edges_of,
     ends,
     in_order_of,
+    in_strict_order,
     inside,
     key_before_last,
     latest_of_page,
@@ -113,7 +114,7 @@ class PageFetcher:
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._under_way: set[object] = set()
-        self._checked_names: list[str] = []
+        self._checked_schema: pa.Schema | None = None
         self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
@@ -152,7 +153,8 @@ class PageFetcher:
             self._source.base_url, self._name, self._endpoint, self._window, request
         )
         conditions, self._conditions = self._conditions, {}
-        http_request = replace(http_request, headers={**http_request.headers, **conditions})
+        if conditions:
+            http_request = replace(http_request, headers={**http_request.headers, **conditions})
         subject = f"{self._source.source}/{self._name}, {_where(request, self._endpoint)}"
 
         requested_at = datetime.now(UTC)
@@ -279,11 +281,14 @@ class PageFetcher:
         self.converted.update(page.converted)
         self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
-        read, page = page.table, _without_duplicates(page, self._endpoint)
+        ordered = in_strict_order(page.table, self._endpoint)
+        read, page = page.table, page if ordered else _without_duplicates(page, self._endpoint)
         rows = without_bounds(page.table, self._endpoint, request)
-        check_order(rows, self._endpoint, request)
+        check_order(rows, self._endpoint, request, ordered=ordered)
         # Pages go by the API's own rows.
-        page = replace(page, table=rows, items=page.items - (page.table.num_rows - rows.num_rows))
+        if rows is not page.table:
+            others = page.table.num_rows - rows.num_rows
+            page = replace(page, table=rows, items=page.items - others)
         content = self._content(page, response)
         info = self._info(content, page.items)
         made = self.made(page, request, response)
@@ -296,9 +301,9 @@ class PageFetcher:
         table = inside(made, self._endpoint, *bounds, self._window.bookmarks)
         if table is not made:
             self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
-        if table.column_names != self._checked_names:
+        if table.schema != self._checked_schema:
             check_names(table, self._endpoint)
-            self._checked_names = table.column_names
+            self._checked_schema = table.schema
         if not self._endpoint.by_key:
             check_shared_keys(table, self._endpoint)
         outside = page.items - table.num_rows

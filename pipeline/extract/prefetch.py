@@ -119,6 +119,8 @@ _DEPTH = 2
 FEW: Final = 16
 _GATHERING: Final = 10
 """Beside those under way: a pack (IGDB) that gathers, or pages that are being read."""
+_GATHERING_SMALL: Final = 24
+"""The same of small pages: so many wait for their slots that a group of them can gather."""
 _BEGUN_AT_ONCE: Final = 16
 """In one turn of the loop: making a request takes half a millisecond."""
 _AHEAD_BYTES: Final = 32 * 2**20
@@ -130,7 +132,7 @@ _MORE: Final = 1.5
 
 def ahead_of(in_flight: int) -> int:
     """How many chains at most: one for each page in flight, and some that have a page and wait."""
-    return max(FEW, in_flight + FEW // 2)
+    return max(FEW, in_flight + FEW)
 
 
 class AdaptiveConcurrency:
@@ -143,14 +145,20 @@ class AdaptiveConcurrency:
         self._ahead = ahead
         self._clock = clock
         self._page_bytes = 0
-        self._latest: deque[tuple[float, float]] = deque(maxlen=_LATEST)
+        self._latest: deque[tuple[float, float]] = deque()
+        self._latest_latency_s = 0.0
         self._wanted = _GATHERING
 
     def record(self, page_bytes: int, latency_s: float) -> None:
         """A page of so many bytes was handed on, whose response took so long."""
         self._page_bytes = max(self._page_bytes, page_bytes)
         self._latest.append((self._clock(), latency_s))
-        self._wanted = _GATHERING + math.ceil(_MORE * self._under_way())
+        self._latest_latency_s += latency_s
+        if len(self._latest) > _LATEST:
+            self._latest_latency_s -= self._latest.popleft()[1]
+        in_groups = 2 * _GROUP_BYTES // max(1, self._page_bytes)
+        gathering = min(_GATHERING_SMALL, max(_GATHERING, in_groups))
+        self._wanted = gathering + math.ceil(_MORE * self._under_way())
 
     def __call__(self) -> int:
         fit = _AHEAD_BYTES // self._page_bytes if self._page_bytes else 0
@@ -161,7 +169,7 @@ class AdaptiveConcurrency:
         if len(self._latest) < 2:
             return 0.0
         lasted_s = max(self._latest[-1][0] - self._latest[0][0], 1e-3)
-        latency_s = sum(latency_s for _, latency_s in self._latest) / len(self._latest)
+        latency_s = max(0.0, self._latest_latency_s) / len(self._latest)
         return (len(self._latest) - 1) / lasted_s * latency_s
 
 

@@ -3,8 +3,8 @@
 From the outside in: ``cache`` and ``request_batching`` stand before ``client`` and have its
 interface; ``client`` sends, by ``classify`` (the meaning of a response, and the errors) and
 ``retry`` (the waits, and the breaker); ``rate_limit_headers`` reports the quota to the budget.
-Below it ``transport`` takes a permit and a send slot, bounds the wait, and has the connections, by
-the proxy and the certificates of ``network``, with the ``cookies`` of the run; ``response_body``
-reads a body, and ``connection_faults`` says why there is none. Requests are signed by
-``pipeline.auth``.
+Below it ``session`` builds each request, with the ``cookies`` of the run, and has it signed by
+``pipeline.auth``; ``transport`` takes a permit and a send slot, bounds the wait, and has the
+connections, by the proxy and the certificates of ``network``; ``response_body`` reads a body, and
+``connection_faults`` says why there is none.
 """

@@ -62,11 +62,12 @@ from pipeline.http.connection_faults import (
     says_nothing_of_the_api,
     standing_fault,
 )
-from pipeline.http.cookies import CookieClient, cookie_jar
+from pipeline.http.cookies import ResponseCookies, cookie_jar
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.rate_limit_headers import RateLimitListener
 from pipeline.http.response_body import BodyLimit, read_body
 from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
+from pipeline.http.session import HttpSession
 from pipeline.http.transport import (
     LATE,
     LATENCY_S,
@@ -90,9 +91,7 @@ log = logging.getLogger("headrace.client")
 class Client:
     """The client of a source's API, opened inside the run's event loop by ``open_client``."""
 
-    def __init__(
-        self, source: Source, http: httpx.AsyncClient, budget: Budget, breaker: Breaker
-    ) -> None:
+    def __init__(self, source: Source, http: HttpSession, budget: Budget, breaker: Breaker) -> None:
         self._source = source
         self._http = http
         self._breaker = breaker
@@ -333,11 +332,8 @@ class Client:
         :raises ContractBroken: it leads elsewhere.
         """
         check_origin(request.url, self._source.base_url)
-        built = self._http.build_request(
-            request.method,
-            _url(request.whole_url),
-            headers=dict(request.headers),
-            content=request.content,
+        built = self._http.built(
+            request.method, _url(request.whole_url), request.headers, request.content
         )
         built.extensions[RESPONDED] = self._responded
         if request.late is not None:
@@ -348,7 +344,7 @@ class Client:
         self.spent.responded = True
 
     async def _read_body(self, request: httpx.Request) -> HttpResponse:
-        response = await self._http.send(request, stream=True)
+        response = await self._http.send(request)
         facts = response.extensions
         body = await read_body(response, facts[WHOLE], self._body_limit)
         headers = dict(response.headers)
@@ -470,13 +466,11 @@ async def open_client(
     stages = httpx.Timeout(t.read_s, connect=t.connect_s, pool=None)
     body_limit = BodyLimit(source.source, source.limits.max_body_bytes)
     timed = DeadlineTransport(transport, stages, t.total_s, body_limit)
-    http = CookieClient(
-        cookie_jar(sent_back=source.cookies),
-        auth=source.auth.make(AuthContext()),
-        headers={"User-Agent": "headrace", **source.headers},
-        timeout=stages,
-        transport=BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
-        follow_redirects=False,
+    http = HttpSession(
+        BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
+        source.auth.make(AuthContext()),
+        source.headers,
+        ResponseCookies(cookie_jar(sent_back=source.cookies)),
     )
     state = BreakerState.HALF_OPEN if half_open else BreakerState.CLOSED
     async with budget, http:

@@ -5,7 +5,7 @@ run. With cookies an API can change what later requests mean, or make them too l
 """
 
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Final
 from urllib.request import Request
 
 import httpx
@@ -35,27 +35,11 @@ class _FewCookies(DefaultCookiePolicy):
 
 
 class ResponseCookies(httpx.Cookies):
-    """The cookies of a client. httpx prepares the reading of cookies for responses without any."""
+    """The cookies of a session. httpx prepares the reading of cookies for responses without any."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         if "set-cookie" in response.headers:
             super().extract_cookies(response)
-
-
-class CookieClient(httpx.AsyncClient):
-    """A client with ``ResponseCookies``."""
-
-    def __init__(self, jar: CookieJar, **settings: Any) -> None:
-        self._response_cookies = ResponseCookies(jar)
-        super().__init__(**settings)
-
-    @property
-    def cookies(self) -> httpx.Cookies:
-        return self._response_cookies
-
-    @cookies.setter
-    def cookies(self, cookies: Any) -> None:
-        self._response_cookies = ResponseCookies(cookies)
 
 
 def cookie_jar(*, sent_back: bool) -> CookieJar:

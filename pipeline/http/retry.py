@@ -234,6 +234,9 @@ class BreakerState(Enum):
     HALF_OPEN = "half open"
 
 
+_ALL_WELL: Final = (BreakerState.CLOSED, 0)
+
+
 @dataclass(frozen=True)
 class Breaker:
     """A state and the failures in a row that led to it."""
@@ -244,7 +247,7 @@ class Breaker:
 
     def succeeded(self) -> "Breaker":
         """A response came from an API that is up (any that isn't a failure)."""
-        if self.state is BreakerState.OPEN:
+        if self.state is BreakerState.OPEN or (self.state, self.failures) == _ALL_WELL:
             return self
         return replace(self, state=BreakerState.CLOSED, failures=0)
 

@@ -19,6 +19,7 @@ from pipeline.errors import ApiUnavailable, AuthError, PageTokenDead, RequestRef
 from pipeline.extract.clock import server_time
 from pipeline.http.client import Client
 from pipeline.http.retry import AttemptFailed, Breaker, FailureKind
+from pipeline.http.session import HttpSession
 from pipeline.lanes.sessions import AccountSessions
 from pipeline.messages import HttpRequest, HttpResponse
 from pipeline.ratelimit import Budget
@@ -66,7 +67,7 @@ class LaneClient(Client):
     def __init__(
         self,
         source: Source,
-        http: httpx.AsyncClient,
+        http: HttpSession,
         budget: Budget,
         breaker: Breaker,
         *,

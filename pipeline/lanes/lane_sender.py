@@ -32,6 +32,7 @@ from pipeline.errors import AuthError, ConfigError, ContractBroken, HeadraceErro
 from pipeline.http.network import Proxies, tls_context
 from pipeline.http.response_body import BodyLimit
 from pipeline.http.retry import Breaker, BreakerState
+from pipeline.http.session import HttpSession
 from pipeline.http.transport import AiohttpTransport, BudgetedTransport, DeadlineTransport
 from pipeline.lanes.lane_client import LaneClient, LaneSigner, operation_of
 from pipeline.lanes.sessions import OWN, AccountSessions
@@ -122,7 +123,6 @@ class LaneSender:
         self, source: Source, transport: httpx.AsyncBaseTransport, open_budget: OpenBudget
     ) -> None:
         assert source.lanes is not None
-        self._stages = stages_of(source)
         self._source, self._transport, self._open_budget = source, transport, open_budget
         self.access: LaneAccess = source.lanes
         self.sessions = AccountSessions(self.access, self._call_home)
@@ -287,12 +287,9 @@ class LaneSender:
         budget = await closing.enter_async_context(self._open_budget(source))
         self.budget.open.add(budget)
         # Never closed itself: that would close the transport, whose connections all lanes share.
-        http = httpx.AsyncClient(
-            auth=LaneSigner(self.sessions, key.account, endpoint),
-            headers={"User-Agent": "headrace"},
-            timeout=self._stages,
-            transport=BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
-            follow_redirects=False,
+        http = HttpSession(
+            BudgetedTransport(self._transport, budget, httpx.URL(endpoint.url)),
+            LaneSigner(self.sessions, key.account, endpoint),
         )
         breaker = Breaker(source.breaker.failures, BreakerState.CLOSED)
         client = LaneClient(
