@@ -14,7 +14,7 @@ from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES
 from assets.heartbeat import heartbeat
 from assets.settings_digests import TAG, other_settings, settings_tag
-from assets.specs import asset_spec
+from assets.specs import asset_spec, table_spec
 from assets.step import Step
 from pipeline.config.source import Source
 from resources import ApiResource, LakeResource
@@ -40,10 +40,15 @@ def source_assets(
             asset_spec(source, name, lake_url=lake_url, by_partition=snapshots_by_partition)
             for name in names
         ]
+        tables = [
+            table_spec(source, table, spec, lake_url)
+            for name, spec in zip(names, specs, strict=True)
+            for table in source.tables(name)
+        ]
 
     @dg.multi_asset(
         name=source.source,
-        specs=specs,
+        specs=[*specs, *tables],
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,
         backfill_policy=BackfillPolicy(source.partitions_per_run),

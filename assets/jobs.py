@@ -17,7 +17,8 @@ def job_name(source: Source) -> str:
 
 def source_job(source: Source) -> AssetJob:
     """All endpoints of a source, by partition. The daemon retries a run whose process dies."""
-    assets = dg.AssetSelection.assets(*(asset_key(source, name) for name in source.endpoints))
+    names = [each for name in source.endpoints for each in (name, *source.tables(name))]
+    assets = dg.AssetSelection.assets(*(asset_key(source, name) for name in names))
     checks = [dg.AssetCheckKey(asset_key(source, name), EACH_RUN) for name in source.endpoints]
     return dg.define_asset_job(
         job_name(source),

@@ -21,7 +21,7 @@ from assets.compat import (
     silence_missing_outputs,
 )
 from assets.event_writer import CheckResults, Event, EventWriter, LogLine
-from assets.metadata import charts_of, materialization_of
+from assets.metadata import charts_of, materialization_of, tables_of
 from assets.partitions import recorded_partition
 from assets.specs import asset_key
 from pipeline.config.source import Source
@@ -56,6 +56,8 @@ class MaterializationRecorder:
         partition = recorded_partition(self._source, result.endpoint, result.manifest.partition)
         if (key, partition) not in self._recorded:
             self._recorded.add((key, partition))
+            for table in tables_of(result, self._source, lake):  # first: see `sync`
+                self._writer.put(table)
             if last:
                 self._writer.put(lambda: self._with_charts(lake, result, shared))
             else:
@@ -82,10 +84,11 @@ class MaterializationRecorder:
         silence_missing_outputs(self._context)
         if is_only_step(self._context):  # nothing waits for a result, and each is one more event
             return
-        for name in self._done:
-            yield dg.MaterializeResult(
-                asset_key=asset_key(self._source, name), metadata=WITHOUT_MATERIALIZATION
-            )
+        selected = self._context.selected_asset_keys
+        names = [each for name in self._done for each in (name, *self._source.tables(name))]
+        for key in (asset_key(self._source, name) for name in names):
+            if key in selected:  # of a table alone its endpoint is read, and not selected
+                yield dg.MaterializeResult(asset_key=key, metadata=WITHOUT_MATERIALIZATION)
 
     def _with_charts(
         self, lake: ObjectStore, result: PartitionResult, shared: Mapping[str, Any]

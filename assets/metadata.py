@@ -1,7 +1,7 @@
 """The metadata of one committed partition, in the order in which a person reads them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,7 @@ from assets.charts import (
 )
 from assets.compat import GENERATION_TAG
 from assets.partitions import recorded_partition
-from assets.specs import asset_key, column_schema, table_name
+from assets.specs import asset_key, column_schema, table_name, table_schema
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, printable
@@ -51,6 +51,40 @@ def materialization_of(
         metadata={**charts, **metadata_of(result, source, lake), **shared},
         tags={GENERATION_TAG: result.manifest.generation},
     )
+
+
+def tables_of(
+    result: PartitionResult, source: Source, lake: ObjectStore
+) -> Iterator[dg.AssetMaterialization]:
+    """The events of the child tables of one committed partition."""
+    manifest = result.manifest
+    place = PartitionPaths(manifest.source, manifest.endpoint, manifest.partition)
+    for name, table in manifest.tables.items():
+        of = f"{result.endpoint}/{name}"
+        if of not in source.tables(result.endpoint):  # of a YAML that had it
+            continue
+        types = {column["name"]: column["type"] for column in table.columns}
+        count = "partition_row_count" if source.incremental(result.endpoint) else "row_count"
+        metadata: dict[str, Any] = {
+            f"dagster/{count}": table.rows,
+            "dagster/table_name": table_name(source, of),
+            "dagster/uri": lake.url(place.table_folder(name)),
+            "dagster/column_schema": table_schema(source, of, types),
+            "partition": manifest.partition,
+            "rows_of_endpoint": manifest.rows,
+            "files": len(table.files),
+            "bytes": sum(file.bytes for file in table.files),
+            "generation": manifest.generation,
+            "outcome": result.outcome,
+        }
+        if table.filtered_rows:
+            metadata["filtered_rows"] = table.filtered_rows
+        yield dg.AssetMaterialization(
+            asset_key(source, of),
+            partition=recorded_partition(source, result.endpoint, manifest.partition),
+            metadata=metadata,
+            tags={GENERATION_TAG: manifest.generation},
+        )
 
 
 def charts_of(source: Source, endpoint: str, lake: ObjectStore, now: datetime) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The spec of an endpoint's asset: key, group, tags, columns, lineage; also before a run."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,8 @@ _DAY_MINUTES = 24 * 60
 
 
 def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
-    """``{source}/{endpoint}``."""
-    return dg.AssetKey([source.source, endpoint])
+    """``{source}/{endpoint}``; of a child table ``{source}/{endpoint}/{table}``."""
+    return dg.AssetKey([source.source, *endpoint.split("/")])
 
 
 def api_key(source: Source) -> dg.AssetKey:
@@ -64,6 +65,54 @@ def asset_spec(
     )
 
 
+def table_spec(source: Source, name: str, spec: dg.AssetSpec, lake_url: str | None) -> dg.AssetSpec:
+    """A child table as an asset, which a run materializes with its endpoint.
+
+    :param name: ``endpoint/table``. :param spec: of the endpoint.
+    """
+    endpoint, _, table = name.partition("/")
+    config = source.endpoints[endpoint].tables[table]
+    typed = {n: type_text(parse_type(column.type).arrow) for n, column in config.columns.items()}
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": table_schema(source, name, typed),
+        "dagster/table_name": table_name(source, name),
+        "key": ", ".join(config.key),
+        "rows": f"`{config.rows}` of {endpoint}",
+    }
+    if lake_url is not None:
+        folder = f"{lake_url.rstrip('/')}/{source.source}/{endpoint}"
+        metadata["dagster/uri"] = f"{folder}/dt=*/_tables/{table}/"
+    return spec.replace_attributes(
+        key=asset_key(source, name),
+        deps=[asset_key(source, endpoint)],
+        description=config.description
+        or f"{table.replace('_', ' ').capitalize()} of {endpoint.replace('_', ' ')}: the rows at "
+        f"`{config.rows}` of each, committed with it.",
+        metadata=metadata,
+    )
+
+
+def table_schema(source: Source, name: str, types: Mapping[str, str]) -> dg.TableSchema:
+    """The columns of a child table, with what the YAML says of them."""
+    endpoint, _, table = name.partition("/")
+    config = source.endpoints[endpoint].tables[table]
+    specs = {n: config.columns.get(n) for n in types}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                column,
+                types[column],
+                description=spec.description if spec else None,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column not in config.key and (spec is None or spec.nullable),
+                    unique=config.key == (column,),
+                ),
+            )
+            for column, spec in specs.items()
+        ]
+    )
+
+
 def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
     """When an asset of a source is out of date: some time after a tick of the schedule without a
     materialization since then, or a fixed time after the last one.
@@ -85,8 +134,8 @@ def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
 
 
 def table_name(source: Source, endpoint: str) -> str:
-    """The name of an endpoint's table, as an engine would call it."""
-    return f"{source.source}.{endpoint}"
+    """The name of an endpoint's table, or of a child table, as an engine would call it."""
+    return f"{source.source}.{endpoint.replace('/', '_')}"
 
 
 def _upstream(source: Source, name: str) -> list[dg.AssetKey]:

@@ -71,7 +71,11 @@ class Step:
         self._recorder = MaterializationRecorder(context, source, self._writer)
         self._attempts = context.retry_number + 1
         keys = context.selected_asset_keys
-        self._endpoints = [n for n in source.endpoints if asset_key(source, n) in keys]
+        self._endpoints = [
+            name
+            for name in source.endpoints
+            if any(asset_key(source, each) in keys for each in (name, *source.tables(name)))
+        ]
         self._partitions = requested_partitions(
             context,
             source,
@@ -226,6 +230,8 @@ class Step:
             f"{counted(manifest.rows, 'row')}{late} in {counted(len(manifest.files), 'file')}, "
             f"generation {manifest.generation}"
         )
+        for name, table in manifest.tables.items():
+            self._info(f"{result.endpoint}/{name}: {counted(table.rows, 'row')} with them")
         if result.outcome == "committed":
             self._count(manifest)
         if warning := manifest.notes.warning:

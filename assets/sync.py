@@ -28,7 +28,7 @@ from assets.compat import (
 from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, fail, report_of_error
 from assets.heartbeat import heartbeat
-from assets.metadata import charts_of, materialization_of
+from assets.metadata import charts_of, materialization_of, tables_of
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, counted
@@ -194,7 +194,9 @@ def _tell(
     """Materializations, then the checks: of what is told, or never recorded of what is known."""
     results = [PartitionResult(name, each, TOLD_BY_SYNC) for each in report.to_record]
     charts = charts_of(source, name, lake, datetime.now(UTC)) if results else {}
-    materializations = [
+    # Those of tables first: an endpoint that is known has its tables known, too.
+    materializations = [table for each in results for table in tables_of(each, source, lake)]
+    materializations += [
         # The newest materialization is the one that the asset's page shows.
         materialization_of(result, source, lake, charts=charts if result is results[-1] else {})
         for result in results

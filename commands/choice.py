@@ -39,14 +39,15 @@ def source_named(name: str) -> Source:
 
 
 def endpoint_named(what: str) -> Source:
-    """The source of ``source`` or ``source/endpoint``, which has that endpoint.
+    """The source of ``source``, ``source/endpoint`` or ``source/endpoint/table``, which has that.
 
     :raises ConfigError: as ``source_named``, or the source has no such endpoint.
     """
     name, _, endpoint = what.partition("/")
     source = source_named(name)
-    if endpoint and endpoint not in source.endpoints:
-        names = [f"{name}/{each}" for each in source.endpoints]
+    known = [each for of in source.endpoints for each in (of, *source.tables(of))]
+    if endpoint and endpoint not in known:
+        names = [f"{name}/{each}" for each in known]
         raise ConfigError(f"there is no endpoint `{what}`{near(what, names)}")
     return source
 

@@ -19,7 +19,7 @@ from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 
 _LAUNCHED = re.compile(r"Launched backfill job `(?P<id>\w+)`")
-_NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)?")
+_NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){0,2}")
 
 
 def partitions_of(what: str, days: str | None) -> tuple[str, str]:
@@ -55,7 +55,7 @@ def sweep(what: str, *, quiet: bool = False) -> int:
         raise ConfigError(f"sweep reads one endpoint: expected SOURCE/ENDPOINT, found `{what}`")
     chosen = ["--select", selection(f"{what}_gone")]
     source, endpoint = choice.endpoint_named(what), what.partition("/")[2]
-    if not source.endpoints[endpoint].sweep:
+    if endpoint not in source.endpoints or not source.endpoints[endpoint].sweep:
         raise ConfigError(f"`{what}` has no sweep: say `sweep: true` in its YAML")
     return _run(["asset", "materialize", "-f", "definitions.py", *chosen], quiet=quiet)
 
@@ -97,7 +97,7 @@ def backfill(source: str, days: str, *, quiet: bool = False) -> int:
 def selection(what: str) -> str:
     """Dagster's selection of a source's assets, or of one of them.
 
-    :raises ConfigError: it can't be the name of a source or an endpoint.
+    :raises ConfigError: it can't be the name of a source, an endpoint or a table.
     """
     if not _NAME.fullmatch(what):
         raise ConfigError(f"expected SOURCE or SOURCE/ENDPOINT, found `{what}`")

@@ -32,29 +32,34 @@ def show(
 ) -> int:
     """Print the newest partitions of each endpoint.
 
-    :param what: ``source/endpoint``, ``source``, or all of the lake.
+    :param what: ``source/endpoint``, of a child table ``source/endpoint/table``, ``source``, or
+        all of the lake.
     :param last: so many partitions of each endpoint; None: all.
     :param between: only these, both included.
     :return: 1 if nothing is committed there.
     """
-    index, shown = ManifestIndex(lake), list[Manifest]()
+    index, shown, n_partitions = ManifestIndex(lake), list[Manifest](), 0
+    table_name = (what.split("/", 2) + [""] * 2)[2]
     endpoints = committed_endpoints(lake, what)
     for (source, endpoint), partitions in sorted(endpoints.items()):
         for partition in partitions[-last if last else 0 :]:
             if between and not between[0] <= partition <= between[1]:
                 continue
             if manifest := index.get(source, endpoint, partition):
-                shown.append(manifest)
+                names = [table_name] if table_name else [] if as_json else [*manifest.tables]
+                shown += [] if table_name else [manifest]
+                shown += filter(None, map(manifest.of_table, names))
+                n_partitions += 1
     if as_json:
         for manifest in shown:
             sys.stdout.write(" ".join(manifest.to_json().split()) + "\n")
     elif shown:
         Console(width=None if sys.stdout.isatty() else 160).print(table(shown, datetime.now(UTC)))
-        left_out = sum(map(len, endpoints.values())) - len(shown)
+        left_out = sum(map(len, endpoints.values())) - n_partitions
         if left_out:
             are = "is" if left_out == 1 else "are"
             print(f"{counted(left_out, 'older partition')} {are} not shown; --all shows them.")
-        for sentence in gaps(shown):
+        for sentence in gaps([m for m in shown if "/" not in m.endpoint] or shown):
             print(sentence)
     if not shown:
         where = f" of {what}" if what else ""
@@ -112,7 +117,7 @@ def committed_endpoints(
     lake: ObjectStore, what: str = ""
 ) -> Mapping[tuple[str, str], Sequence[str]]:
     """The partitions of each ``(source, endpoint)`` that have a manifest, in order."""
-    source, _, endpoint = what.partition("/")
+    source, endpoint = (*what.split("/"), "")[:2]
     prefix = f"{source}/{endpoint}/_manifests/" if endpoint else f"{source}/" if source else ""
     by_endpoint = defaultdict[tuple[str, str], list[str]](list)
     for item in lake.list(prefix):

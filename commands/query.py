@@ -1,7 +1,8 @@
 """``query``: SQL over exactly the committed files, by DuckDB.
 
 ``source.endpoint`` has the rows of all committed partitions, with their ``dt``;
-``source.endpoint_current`` has one row a key. Only the tables that the SQL names are opened.
+``source.endpoint_current`` has one row a key; a child table is ``source.endpoint_table``. Only the
+tables that the SQL names are opened.
 """
 
 import difflib
@@ -9,7 +10,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow.csv as pa_csv
@@ -17,10 +19,12 @@ import pyarrow.csv as pa_csv
 from commands.choice import is_endpoint
 from commands.lake_table import committed_endpoints
 from pipeline.errors import ConfigError, ReadRefused
+from pipeline.lake.index import ManifestIndex
 from pipeline.lake.read import current, dataset
 from pipeline.lake.stores.base import ObjectStore
 
 _CURRENT = "_current"
+_AT_ONCE = 16
 _UNTRUE = re.compile(r' because schema "[^"]*" does not exist|!?\nDid you mean "[^"]*"\?')
 """What DuckDB says of a table that is not there: only the tables of the SQL are made known to it,
 so that a schema that is missing, or a table of its own, is no reason and no remedy."""
@@ -71,12 +75,13 @@ def run(
 def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
     """Make a view of each table that the SQL names. :return: the names of all tables there are."""
     names = []
-    for source, endpoint in sorted(committed_endpoints(lake)):
-        for table in (endpoint, endpoint + _CURRENT):
+    for source, endpoint in _with_tables(lake):
+        name = endpoint.replace("/", "_")
+        for table in (name, name + _CURRENT):
             names.append(f"{source}.{table}")
             if not _is_named(sql, source, table):
                 continue
-            if table == endpoint:
+            if table == name:
                 rows: Any = dataset(lake, source, endpoint, dt=True)
             else:
                 rows = current(lake, source, endpoint)
@@ -87,6 +92,18 @@ def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
                 f"SELECT * FROM {_quoted(f'__{source}__{table}')}"
             )
     return names
+
+
+def _with_tables(lake: ObjectStore) -> Iterator[tuple[str, str]]:
+    """The endpoints that are committed, each before the tables of its newest partition."""
+    index, endpoints = ManifestIndex(lake), committed_endpoints(lake)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        names = sorted(endpoints)
+        newest = pool.map(lambda name: index.get(name[0], name[1], endpoints[name][-1]), names)
+        for (source, endpoint), manifest in zip(names, newest, strict=True):
+            yield source, endpoint
+            for table in manifest.tables if manifest else ():
+                yield source, f"{endpoint}/{table}"
 
 
 def _not_there(sql: str, known: Sequence[str]) -> list[str]:

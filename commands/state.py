@@ -133,6 +133,12 @@ def _endpoints(lake: ObjectStore, what: str) -> list[tuple[str, str]]:
         dagster_runs.selection(what)
     source, _, endpoint = what.partition("/")
     sources = [source] if source else sorted(filter(is_segment, lake.folders("")))
+    endpoint, _, table = endpoint.partition("/")
+    if table:
+        raise ConfigError(
+            f"`{what}` is a table of `{source}/{endpoint}`, whose partitions have it: name "
+            f"`{source}/{endpoint}`"
+        )
     if endpoint:
         return [(source, endpoint)]
     return [

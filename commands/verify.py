@@ -47,7 +47,7 @@ def _endpoint(
         chosen, name, console=console, transient=True, disable=not console.is_terminal
     ):
         manifest = manifests.committed[place].manifest
-        files += len(manifest.files)
+        files += len(manifest.all_files)
         problems += map(mend, verify_files(lake, manifest))
     if as_json:
         of = {"source": source, "endpoint": endpoint, "files": files, "damaged": problems}

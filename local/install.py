@@ -1,29 +1,69 @@
 """`python local/install.py EXTRA`: install the project's packages with pip, and say how far it is.
 
+pip reads the index of each package and unpacks it on one core, one after the other. So several of
+them install side by side what `constraints.txt` pins, without a look at what needs what. Then one
+holds that against `pyproject.toml`, and brings what is missing.
+
 Runs with the new environment's own Python, before any package is there: only the standard library.
-On a terminal one line changes in place; elsewhere a line comes every `_EVERY` packages.
+On a terminal one line changes in place; elsewhere a line comes now and then.
 """
 
 import os
+import queue
 import re
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
+import tomllib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-PACKAGES = {"demo": 117, "dev": 225}
-"""About how many packages an extra brings: pip tells only when all are found."""
 _COLLECTING = re.compile(r"^Collecting ([A-Za-z0-9_.-]+)")
 _SIZE = re.compile(r"^\s+(?:Downloading|Using cached) \S+ \(([\d.]+) ([kMG])B\)")
 _UNITS = {"k": 1e-3, "M": 1.0, "G": 1e3}
-_ALL = re.compile(r"^Installing collected packages: (.*)")
-_EVERY = 25
+_SECTION = re.compile(r"^# (\w+): ")
+_OF_PROJECT = re.compile(r"^headrace\[(.*)\]$")
+_EVERY = 50
 _POLL_S = 0.5
 _LAST_LINES = 60
+_AT_ONCE = 3
+
+
+def pins(constraints: str, extra: str) -> list[str]:
+    """The packages of an extra at their versions: its section, and those above it.
+
+    >>> pins("# demo: both\\na==1\\n\\n# dev: besides\\nb==2", "demo")
+    ['a==1']
+    """
+    packages: list[str] = []
+    section = ""
+    for line in constraints.splitlines():
+        if match := _SECTION.match(line):
+            if section == extra:
+                break
+            section = match[1]
+        elif "==" in line:
+            packages.append(line.strip())
+    return packages
+
+
+def requirements(pyproject: str, extra: str) -> list[str]:
+    """What the project and an extra need, as ``pyproject.toml`` says it."""
+    project = tomllib.loads(pyproject)["project"]
+    extras = project.get("optional-dependencies", {})
+
+    def of(name: str) -> Iterator[str]:
+        for text in extras[name]:
+            if match := _OF_PROJECT.match(text):
+                for other in match[1].split(","):
+                    yield from of(other.strip())
+            else:
+                yield text
+
+    return [*project.get("dependencies", ()), *of(extra)]
 
 
 class InstallProgress:
@@ -34,39 +74,33 @@ class InstallProgress:
     True
     >>> progress.take("  Downloading pyarrow-25.0.0-cp311-cp311-manylinux.whl (47.7 MB)")
     True
-    >>> progress.text
-    '1 of about 96 packages, 48 MB: pyarrow'
+    >>> progress.text(12)
+    '1 of 96 packages, 48 MB, 12 unpacked: pyarrow'
     """
 
-    def __init__(self, about: int) -> None:
-        self.about = about
-        self.found = 0
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.packages = 0
         self.megabytes = 0.0
         self.name = ""
-        self.unpacking = 0
 
     def take(self, line: str) -> bool:
         """Take a line of pip's. :return: whether it says something new."""
         if match := _COLLECTING.match(line):
-            self.found, self.name = self.found + 1, match[1]
+            self.packages, self.name = self.packages + 1, match[1]
         elif match := _SIZE.match(line):
             self.megabytes += float(match[1]) * _UNITS[match[2]]
-        elif match := _ALL.match(line):
-            self.unpacking = match[1].count(",") + 1
         else:
             return False
         return True
 
-    @property
-    def text(self) -> str:
+    def text(self, unpacked: int) -> str:
         """One line, without its end."""
-        about = max(self.about, self.found)
-        return f"{self.found} of about {about} packages, {self.megabytes:,.0f} MB: {self.name}"
-
-
-def unpacked(site: Path) -> int:
-    """How many packages lie in the environment."""
-    return sum(1 for _ in site.glob("*.dist-info"))
+        total = max(self.total, self.packages)
+        return (
+            f"{self.packages} of {total} packages, {self.megabytes:,.0f} MB, "
+            f"{unpacked} unpacked: {self.name}"
+        )
 
 
 class Screen:
@@ -78,7 +112,7 @@ class Screen:
         self._shown = 0
 
     def show(self, number: int, text: str) -> None:
-        """:param number: of packages: elsewhere than on a terminal some are passed over."""
+        """:param number: of steps so far: elsewhere than on a terminal some are passed over."""
         if self._terminal:
             self._write(f"\r\x1b[K  {text}")
         elif number // _EVERY > self._shown // _EVERY:
@@ -91,31 +125,82 @@ class Screen:
         self._shown = 0
 
 
-def follow(lines: Iterable[str], progress: InstallProgress, screen: Screen, site: Path) -> None:
-    """Show what pip does until it ends."""
-    ended = threading.Event()
-    watcher: threading.Thread | None = None
+def follow(
+    lines: Iterable[str | None], progress: InstallProgress, screen: Screen, site: Path
+) -> None:
+    """Show what pip does until it ends.
+
+    :param lines: what it prints, and None where it has printed nothing for a while.
+    :param site: the folder of the packages: while pip unpacks, it says nothing.
+    """
+    before = sum(1 for _ in site.glob("*.dist-info"))
     try:
         for line in lines:
-            if progress.take(line):
-                screen.show(progress.found, progress.text)
-            if progress.unpacking and watcher is None:
-                screen.end()
-                of = (ended, progress.unpacking, unpacked(site), screen, site)
-                watcher = threading.Thread(target=_watch, args=of)
-                watcher.start()
+            if line is None or progress.take(line):
+                unpacked = sum(1 for _ in site.glob("*.dist-info")) - before
+                screen.show(progress.packages + unpacked, progress.text(unpacked))
     finally:
-        ended.set()
-        if watcher is not None:
-            watcher.join()
         screen.end()
 
 
-def _watch(ended: threading.Event, total: int, before: int, screen: Screen, site: Path) -> None:
-    """While pip unpacks, it says nothing: count what lies there."""
-    while not ended.wait(_POLL_S):
-        done = min(total, unpacked(site) - before)
-        screen.show(done, f"unpacking: {done} of {total} packages")
+class Pips:
+    """Several of pip's installs side by side.
+
+    :ivar last_lines: the last ones of all, for a sentence on what went wrong.
+    """
+
+    def __init__(self, installs: Sequence[Sequence[str]]) -> None:
+        """:param installs: the arguments of each."""
+        self.last_lines = deque[str](maxlen=_LAST_LINES)
+        self._installs = installs
+        self._failed = 0
+
+    def lines(self) -> Iterator[str | None]:
+        """Run them; what they print as it comes, and None where nothing comes for a while."""
+        printed: queue.SimpleQueue[str | int] = queue.SimpleQueue()
+        threads = [
+            threading.Thread(target=self._run, args=(install, printed))
+            for install in self._installs
+        ]
+        for thread in threads:
+            thread.start()
+        running = len(threads)
+        while running:
+            try:
+                line = printed.get(timeout=_POLL_S)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(line, int):
+                running -= 1
+                self._failed += line != 0
+            else:
+                self.last_lines.append(line)
+                yield line
+        for thread in threads:
+            thread.join()
+
+    @property
+    def failed(self) -> bool:
+        return self._failed > 0
+
+    def _run(self, install: Sequence[str], printed: "queue.SimpleQueue[str | int]") -> None:
+        command = [
+            sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile",
+            "--progress-bar", "off", *install,
+        ]  # fmt: skip
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "PIP_NO_INPUT": "1"},
+        ) as pip:
+            assert pip.stdout is not None
+            for line in pip.stdout:
+                printed.put(line)
+        printed.put(pip.returncode)
 
 
 _REASONS = (
@@ -142,48 +227,41 @@ _REASONS = (
 )
 
 
+def known_reason(lines: Iterable[str]) -> str | None:
+    """One sentence on what keeps pip from working here, whatever it installs."""
+    text = "\n".join(lines)
+    return next((sentence for pattern, sentence in _REASONS if re.search(pattern, text)), None)
+
+
 def reason(lines: Iterable[str]) -> str:
     """One sentence on why pip failed, or its own last words."""
-    said = [line.strip() for line in lines]
-    for pattern, sentence in _REASONS:
-        if any(re.search(pattern, line) for line in said):
-            return sentence
-    errors = [line for line in said if line.startswith("ERROR")] or said[-3:]
-    return "; ".join(errors[-2:])
-
-
-def remembered(lines: Iterable[str], last: deque[str]) -> Iterator[str]:
-    """The lines, of which the last ones are kept for a sentence on what went wrong."""
-    for line in lines:
-        last.append(line)
-        yield line
+    last = [line.strip() for line in lines]
+    errors = [line for line in last if line.startswith("ERROR")] or last[-3:]
+    return known_reason(last) or "; ".join(errors[-2:])
 
 
 def main(extra: str) -> int:
-    """Install an extra. :return: pip's exit code."""
-    command = [
-        sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile",
-        "--progress-bar", "off", "--constraint", "constraints.txt", f".[{extra}]",
-    ]  # fmt: skip
-    began, last = time.monotonic(), deque[str](maxlen=_LAST_LINES)
+    """Install an extra of the project in the working folder. :return: 0, or 1 if pip failed."""
+    began = time.monotonic()
+    packages = pins(Path("constraints.txt").read_text("utf-8"), extra)
+    site = Path(sysconfig.get_path("purelib"))
+    progress = InstallProgress(len(packages))
     screen = Screen(sys.stderr.write, terminal=sys.stderr.isatty())
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "PIP_NO_INPUT": "1"},
-    ) as pip:
-        assert pip.stdout is not None
-        progress = InstallProgress(PACKAGES.get(extra, PACKAGES["dev"]))
-        lines = remembered(pip.stdout, last)
-        follow(lines, progress, screen, Path(sysconfig.get_path("purelib")))
-    if pip.returncode:
-        print(f"{reason(last)}. `make setup` tries again.", file=sys.stderr)
-        return pip.returncode
-    said = f"{progress.unpacking} packages" if progress.unpacking else "Nothing new"
-    print(f"  {said} in {time.monotonic() - began:.0f} s.", file=sys.stderr)
+    parts = [part for at in range(_AT_ONCE) if (part := packages[at::_AT_ONCE])]
+    side_by_side = Pips([["--no-deps", *part] for part in parts])
+    follow(side_by_side.lines(), progress, screen, site)
+    # What one of them can't install, on this machine or at all, is for the next one to say.
+    why = known_reason(side_by_side.last_lines) if side_by_side.failed else None
+    if not why:
+        needed = requirements(Path("pyproject.toml").read_text("utf-8"), extra)
+        whole = Pips([["--constraint", "constraints.txt", *needed]])
+        follow(whole.lines(), progress, screen, site)
+        why = reason(whole.last_lines) if whole.failed else None
+    if why:
+        print(f"{why}. `make setup` tries again.", file=sys.stderr)
+        return 1
+    what = f"{progress.packages} packages" if progress.packages else "Nothing new"
+    print(f"  {what} in {time.monotonic() - began:.0f} s.", file=sys.stderr)
     return 0
 
 

@@ -57,22 +57,6 @@ pip_install() {
 }
 
 install() {
-    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null
-    failed="$venv/pip-failed"
-    rm -f "$failed"
-    terminal=0
-    if [ -t 2 ]; then terminal=1; fi
-    { "$venv/bin/python" -m pip install --disable-pip-version-check --no-compile \
-        --progress-bar off --constraint constraints.txt ".[$extra]" || : >"$failed"; } |
-        count_packages "$terminal"
-    say ""
-    if [ -e "$failed" ]; then
-        rm -f "$failed"
-        return 1
-    fi
-}
-
-install() {
     case $extra in
         demo) say "Installing the packages of the demo (some 780 MB; a minute or two the first time) …" ;;
         *) say "Installing all packages (some 1.5 GB; a few minutes the first time) …" ;;

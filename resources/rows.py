@@ -88,11 +88,12 @@ def _is_range(context: dg.InputContext) -> bool:
 
 
 def _names(key: dg.AssetKey) -> tuple[str, str]:
-    if len(key.path) != 2:
+    if not 2 <= len(key.path) <= 3:
         raise dg.Failure(
-            f"`{key.to_user_string()}` is no endpoint: expected an asset key SOURCE/ENDPOINT"
+            f"`{key.to_user_string()}` is no endpoint: expected an asset key SOURCE/ENDPOINT, or "
+            "SOURCE/ENDPOINT/TABLE"
         )
-    return key.path[0], key.path[1]
+    return key.path[0], "/".join(key.path[1:])
 
 
 def _check(lake: ObjectStore, source: str, endpoint: str, keys: Sequence[str]) -> None:

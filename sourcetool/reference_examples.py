@@ -38,6 +38,7 @@ RARE: dict[tuple[str, str], Any] = {
     ("LinkCursor", "header"): "X-Delta-Link",
     ("TokenBucket", "burst"): 100,
     ("TokenBucket", "per_s"): 20,
+    ("BackfillConfig", "days_per_run"): 10,
     ("ClientCredentialsAuth", "client_id_header"): "Client-ID",
     ("CustomPaging", "limit"): 100,
     ("CustomPaging", "path"): "my_api:Pages",
@@ -97,6 +98,14 @@ RARE: dict[tuple[str, str], Any] = {
     ("Source", "retries"): {"errors": 3},
     ("Source", "tags"): {"tier": "1"},
     ("Source", "tls"): {"ca": "company.pem"},
+    ("Endpoint", "tables"): {"items": {"rows": "lines", "key": "none"}},
+    ("TableColumn", "description"): "the number in the list",
+    ("TableColumn", "path"): "price.amount",
+    ("TableColumn", "value"): "eu",
+    ("TableConfig", "key_column"): "currency",
+    ("TableConfig", "exclude"): ["_links"],
+    ("TableConfig", "hash"): {"sold_by": "sha256"},
+    ("TableConfig", "description"): "the lines of each order",
     ("TlsConfig", "ca"): "company.pem",
     ("TlsConfig", "cert"): "me.pem",
     ("TlsConfig", "key"): "me.key",
@@ -176,10 +185,11 @@ def _walk(data: Any, spec: Schema, models: Mapping[str, Any], by_key: Examples) 
             if key in properties:
                 _note(by_key, (name, key), value)
                 _walk(value, _ENDPOINTS if key == "endpoints" else properties[key], models, by_key)
-    inside = spec.get("additionalProperties")
-    if isinstance(inside, dict):
-        for value in data.values():
-            _walk(value, inside, models, by_key)
+    inside = [spec.get("additionalProperties"), *spec.get("patternProperties", {}).values()]
+    for of_member in inside:
+        if isinstance(of_member, dict):
+            for value in data.values():
+                _walk(value, of_member, models, by_key)
 
 
 def _names(spec: Schema) -> Iterator[str]:

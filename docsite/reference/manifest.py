@@ -5,7 +5,13 @@ from datetime import UTC, datetime
 
 from docsite.reference.fields import meanings
 from docsite.reference.markdown import code, table
-from pipeline.lake.manifest import Manifest, ManifestFile, ManifestNotes, ManifestProof
+from pipeline.lake.manifest import (
+    Manifest,
+    ManifestFile,
+    ManifestNotes,
+    ManifestProof,
+    ManifestTable,
+)
 from pipeline.partitions.window import Window
 
 MEANINGS = {
@@ -34,6 +40,15 @@ MEANINGS = {
     "run_id": "the run of Dagster",
     "definition": "the fingerprint: a digest of what decides which rows there are",
     "extra": "what else is noted: below",
+    "tables": "the child tables of the rows, by name: below",
+}
+OF_TABLES = {
+    "rows": "rows of all files of the table",
+    "files": "as of the partition",
+    "columns": "as of the partition",
+    "key": "the columns that identify a row; empty: none do",
+    "parent": "the columns that come from the parent's row, each with its name there",
+    "filtered_rows": "rows that came and that its `where` did not keep",
 }
 OF_PROOF = {
     "contiguous": "no row lies between two pages, as far as `rests_on` can tell",
@@ -63,6 +78,12 @@ def page() -> str:
         "## In `proof`",
         "",
         *table(("field", "meaning"), [(code(name), text) for name, text in OF_PROOF.items()]),
+        "",
+        "## In `tables`",
+        "",
+        "Of an endpoint with `tables`, for each:",
+        "",
+        *table(("field", "meaning"), [(code(name), text) for name, text in OF_TABLES.items()]),
         "",
         "## In `extra`",
         "",
@@ -107,4 +128,18 @@ def example() -> Manifest:
         run_id="5a0b8b4e",
         definition="6f1d",
         notes=ManifestNotes(key=("id",), cursor="updated_at", duplicate_rows=1),
+        tables={
+            "items": _table(f"shop/orders/dt=2026-11-03/_tables/items/part-00000-{generation}")
+        },
+    )
+
+
+def _table(path: str) -> ManifestTable:
+    columns = ({"name": "order_id", "type": "int64"}, {"name": "line", "type": "int64"})
+    return ManifestTable(
+        rows=611,
+        files=(ManifestFile(f"{path}.parquet", 611, 20_104, "crc32:90c1d4e2"),),
+        columns=columns,
+        key=("order_id", "line"),
+        parent={"order_id": "id"},
     )

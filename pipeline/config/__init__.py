@@ -2,9 +2,10 @@
 
 ``source`` holds the whole, with its way through the network, ``endpoint`` one collection of rows,
 ``request`` its request, ``each`` its values, ``columns`` the columns that land and conditions on
-rows, ``limits`` the pace; ``validation`` says whether the parts of an endpoint fit together. How
-pages follow each other is ``pipeline.pagination``'s. ``folders`` loads all sources, each by itself,
-and finds those that share a budget. ``loader`` reads the YAML (``yaml_lines``), puts ``settings``
+rows, ``tables`` the tables of lists in its rows, ``limits`` the pace; ``validation`` says whether
+the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
+``folders`` loads all sources, each by itself, and finds those that share a budget.
+``loader`` reads the YAML (``yaml_lines``), puts ``settings``
 in and turns each mistake into one sentence with file, line and a hint for a wrong key.
 ``json_schema`` describes the YAML to an editor. ``aws_source`` is the YAML of the kind ``aws``, and
 ``lanes`` what the engine knows of it: accounts and regions, each with a session of its own.

@@ -212,11 +212,20 @@ class ColumnSpec(Model):
         return self.from_ is not None and self.from_.partition(".")[0] in OF_VALUES
 
 
-def _column(value: Any) -> Any:
+def short_column(value: Any) -> Any:
+    """``name: int64`` is short for ``name: {type: int64}``."""
     return {"type": value} if isinstance(value, str | list) else value
 
 
-Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(_column)]]
+def _key(value: Any) -> Any:
+    """``none`` is written where rows have no key; an empty list is a mistake."""
+    if value in ([], ()):
+        raise ValueError("name the columns that identify a row, or say `key: none` if none do")
+    return () if value == "none" else value
+
+
+Key = Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])]
+Columns = dict[str, Annotated[ColumnSpec, BeforeValidator(short_column)]]
 HashKind = Literal["sha256"]
 
 

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Final, Literal, TypeGuard
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.bookmarks import BOOKMARKS, BookmarkCursor
-from pipeline.config.columns import Columns, DeletedMark, HashKind, RowFilter
+from pipeline.config.columns import Columns, DeletedMark, HashKind, Key, RowFilter
 from pipeline.config.each import EachConfig, ParentsConfig
 from pipeline.config.limits import OkWhen, ResponsesConfig
 from pipeline.config.request import (
     DAY_S,
-    OPTIONAL,
     Apicalypse,
     CountConfig,
     HttpTemplate,
@@ -20,7 +19,8 @@ from pipeline.config.request import (
     WindowFormat,
     placeholders_in,
 )
-from pipeline.config.validation import problems
+from pipeline.config.tables import Tables
+from pipeline.config.validation import baseline_keeps_its_end, problems
 from pipeline.decode import DECODERS, DEFAULT_FORMAT, Format
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.types import INTEGERS
@@ -50,13 +50,6 @@ def _cursor(value: Any) -> Any:
 
 def _is_map(value: Any) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
-
-
-def _key(value: Any) -> Any:
-    """``none`` is written where rows have no key; an empty list is a mistake."""
-    if value in ([], ()):
-        raise ValueError("name the columns that identify a row, or say `key: none` if none do")
-    return () if value == "none" else value
 
 
 class Endpoint(Model):
@@ -123,13 +116,11 @@ class Endpoint(Model):
         "then, and the time of creation); `window`: the API filters by a time that its rows do not "
         "show; a bookmark (`kind`): a number, or a change token that the API gives",
     )
-    key: Annotated[tuple[str, ...], BeforeValidator(_key, Literal["none"] | tuple[str, ...])] = (
-        Field(
-            description="the columns that identify a row. Of rows with one key the latest by the "
-            "cursor is kept; rows that differ, with equal cursors or none, or in pages that go by "
-            "the key, are refused. none: rows have no key, all of them are kept, and a partition "
-            "is replaced as a whole"
-        )
+    key: Key = Field(
+        description="the columns that identify a row. Of rows with one key the latest by the "
+        "cursor is kept; rows that differ, with equal cursors or none, or in pages that go by "
+        "the key, are refused. none: rows have no key, all of them are kept, and a partition "
+        "is replaced as a whole"
     )
     whole: bool = Field(
         False, description="of paging none: the page is all there is, though it looks capped"
@@ -163,6 +154,11 @@ class Endpoint(Model):
     )
     names: Literal["snake_case"] | None = Field(
         None, description="inferred columns get the names of their members in snake_case"
+    )
+    tables: Tables = Field(
+        {},
+        description="child tables by name: the rows in a list that each row has, committed with "
+        "the rows themselves, as `endpoint/name`",
     )
     infer: bool = Field(True, description="members that are not declared become columns too")
     contract: Literal["evolve", "freeze"] = Field(
@@ -243,6 +239,11 @@ class Endpoint(Model):
     def bookmark(self) -> BookmarkCursor | None:
         """How partitions follow each other where the cursor is no time; None where it is one."""
         return self.cursor_spec if isinstance(self.cursor_spec, BookmarkCursor) else None
+
+    @property
+    def hashes(self) -> bool:
+        """Whether a column of its rows, or of a table's, is hashed."""
+        return bool(self.hash) or any(table.hash for table in self.tables.values())
 
     @property
     def latest_by(self) -> str | None:
@@ -467,33 +468,4 @@ class Endpoint(Model):
             )
         if self.path is not None and set(self.path) & set("?#"):
             yield ("`path` has a ? or #: put the query into `request.params`")
-        yield from self._baseline_keeps_its_end(request)
-
-    def _baseline_keeps_its_end(self, request: HttpTemplate) -> Iterator[str]:
-        """A text with a placeholder without a value is left out, and the others in it as well."""
-        together = self.window.together or self.window.floor is not None
-        first = self.paging.first_request().token is not None
-        lacking = (
-            ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
-        )
-        templates = (request.params, request.headers, request.json_body, request.form, request.text)
-        for text in _texts([*templates]):
-            always = placeholders_in(OPTIONAL.sub("", text))
-            left_out = next((name for name in lacking if name in always), None)
-            if not self.incremental or left_out is None or "end" not in always:
-                continue
-            what = "a baseline" if left_out == "start" else "a first page"
-            floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
-            yield (
-                f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
-                f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
-                f"`[[changed >= {{{left_out}}} and ]]changed < {{end}}`"
-            )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
+        yield from baseline_keeps_its_end(self, request)

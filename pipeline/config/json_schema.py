@@ -7,7 +7,7 @@ may be its type alone; a number, a day or a word of a list may be a text with ``
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pipeline.config.aws_source import AwsSource
 from pipeline.config.source import Source
@@ -18,6 +18,8 @@ _NARROW = frozenset({"integer", "number", "boolean"})
 _ABOUT = ("title", "description", "default")
 _AS_IS = frozenset({"default", "enum", "const", "propertyNames"})
 _REFERENCE = "#/$defs/"
+_SHORT_COLUMNS: Final = {"Column": "ColumnSpec", "ColumnOfTable": "TableColumn"}
+"""What a column is in the YAML: a type, or all that is said of it."""
 
 
 def source_schema() -> dict[str, Any]:
@@ -43,7 +45,9 @@ def _schema_of(model: type[Model], endpoint: str) -> dict[str, Any]:
     defs: dict[str, Any] = schema["$defs"]
     for name in _reached(defs, endpoint):
         defs[name] = _partial(defs[name])
-    defs["Column"] = {"anyOf": [{"type": "string"}, {"$ref": f"{_REFERENCE}ColumnSpec"}]}
+    for name, spec in _SHORT_COLUMNS.items():
+        if spec in defs:
+            defs[name] = {"anyOf": [{"type": "string"}, {"$ref": f"{_REFERENCE}{spec}"}]}
     _short_columns(defs)
     schema["properties"]["defaults"] = {
         "$ref": f"{_REFERENCE}{endpoint}",
@@ -96,8 +100,9 @@ def _or_null(part: dict[str, Any]) -> dict[str, Any]:
 def _short_columns(node: Any) -> None:
     """Wherever columns are, a column may be its type alone, or null."""
     if isinstance(node, dict):
-        if node.get("additionalProperties") == {"$ref": f"{_REFERENCE}ColumnSpec"}:
-            node["additionalProperties"] = _or_null({"$ref": f"{_REFERENCE}Column"})
+        for name, spec in _SHORT_COLUMNS.items():
+            if node.get("additionalProperties") == {"$ref": f"{_REFERENCE}{spec}"}:
+                node["additionalProperties"] = _or_null({"$ref": f"{_REFERENCE}{name}"})
         for value in node.values():
             _short_columns(value)
     elif isinstance(node, list):

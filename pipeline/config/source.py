@@ -24,6 +24,7 @@ from pipeline.config.limits import (
     TimeoutsConfig,
 )
 from pipeline.config.request import DAY_S, Apicalypse
+from pipeline.config.tables import problems_of_names
 from pipeline.model import HeaderName, HeaderText, HostUrl, Model, Name
 from pipeline.partitions import SCHEMES, Calendar, PartitionScheme
 from pipeline.redaction import redact
@@ -305,6 +306,8 @@ class Source(Model):
                 )
         for name in self.endpoints:
             self._no_circle(name, (name,))
+        for sentence in problems_of_names(self.endpoints):
+            raise ValueError(sentence)
         return self
 
     def _no_circle(self, name: str, way: tuple[str, ...]) -> None:
@@ -322,13 +325,17 @@ class Source(Model):
         parents = (value_list.endpoint for value_list in lists_of(self.endpoints[name]))
         return tuple(dict.fromkeys(above for above in parents if above is not None))
 
+    def tables(self, endpoint: str) -> tuple[str, ...]:
+        """The child tables of an endpoint, as ``endpoint/table``."""
+        return tuple(f"{endpoint}/{table}" for table in self.endpoints[endpoint].tables)
+
     def depth(self, name: str) -> int:
         """How many endpoints, one above the other, are read before an endpoint."""
         return max((1 + self.depth(above) for above in self.upstream(name)), default=0)
 
     @model_validator(mode="after")
     def _hashes_have_salt(self) -> "Source":
-        hashing = next((name for name, of in self.endpoints.items() if of.hash), None)
+        hashing = next((name for name, of in self.endpoints.items() if of.hashes), None)
         if hashing is not None and not (self.hash_salt and self.hash_salt.get_secret_value()):
             raise ValueError(
                 f"endpoint {hashing}: `hash` without a salt could be undone by hashing all likely "
@@ -399,7 +406,9 @@ class Source(Model):
         not mix. Credentials may rotate: ``auth`` is left out, and the headers that HTTP has for
         them. A key in another header is no more than hashed; with a new one, work is done again.
         """
-        spec = self.endpoints[endpoint].model_dump_json(by_alias=True, exclude=_NO_MATTER)
+        of = self.endpoints[endpoint]
+        tables: Any = {"__all__": {"description"}} if of.tables else True
+        spec = of.model_dump_json(by_alias=True, exclude=_NO_MATTER | {"tables": tables})
         text = "|".join(
             [
                 self.base_url,
@@ -407,7 +416,7 @@ class Source(Model):
                 f"{self.margin_s(endpoint)}|{spec}",
             ]
         )
-        if self.hash_salt is not None and self.endpoints[endpoint].hash:
+        if self.hash_salt is not None and self.endpoints[endpoint].hashes:
             text += f"|{self.hash_salt.get_secret_value()}"
         headers = sorted((name.lower(), value) for name, value in self.headers.items())
         if plain := [pair for pair in headers if pair[0] not in _CREDENTIALS]:

@@ -5,11 +5,19 @@ Each misfit is one sentence with its remedy. What one model can see by itself is
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT, problems_of_columns
 from pipeline.config.each import problems_of_each
-from pipeline.config.request import PLACEHOLDER, PLACEHOLDERS, QUOTES, HttpTemplate
+from pipeline.config.request import (
+    OPTIONAL,
+    PLACEHOLDER,
+    PLACEHOLDERS,
+    QUOTES,
+    HttpTemplate,
+    placeholders_in,
+)
+from pipeline.config.tables import problems_of_tables
 from pipeline.decode.row_selection import STAR, compiled
 from pipeline.pagination import PAGINATION, SharedRows
 from pipeline.partitions.base import is_folder_column
@@ -23,6 +31,7 @@ def problems(endpoint: "Endpoint") -> Iterator[str]:
     yield from problems_of_each(endpoint)
     yield from _keyless_fits(endpoint)
     yield from problems_of_columns(endpoint)
+    yield from problems_of_tables(endpoint)
     yield from _rows_have_their_form(endpoint)
     yield from _key_lands(endpoint)
     yield from _cursor_is_shown(endpoint)
@@ -351,3 +360,31 @@ def _window_is_requested(endpoint: "Endpoint", placeholders: frozenset[str]) -> 
             "the request has {start}, but no {end}: add the parameter of the upper bound, or say "
             "`window: {end: none}` if the API has none (rows after the window are dropped then)"
         )
+
+
+def baseline_keeps_its_end(endpoint: "Endpoint", request: HttpTemplate) -> Iterator[str]:
+    """A text with a placeholder without a value is left out, and the others in it as well."""
+    together = endpoint.window.together or endpoint.window.floor is not None
+    first = endpoint.paging.first_request().token is not None
+    lacking = ([] if together else ["start"]) + ["after", "before"] + ([] if first else ["token"])
+    templates = (request.params, request.headers, request.json_body, request.form, request.text)
+    for text in _texts([*templates]):
+        always = placeholders_in(OPTIONAL.sub("", text))
+        left_out = next((name for name in lacking if name in always), None)
+        if not endpoint.incremental or left_out is None or "end" not in always:
+            continue
+        what = "a baseline" if left_out == "start" else "a first page"
+        floor = "set `window.floor`, e.g. '1970-01-01', or " if left_out == "start" else ""
+        yield (
+            f"{what} has no {{{left_out}}}, so that {text!r} would be left out with its "
+            f"{{end}}: {floor}put the part that it may lack into [[ ]], e.g. "
+            f"`[[changed >= {{{left_out}}} and ]]changed < {{end}}`"
+        )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value

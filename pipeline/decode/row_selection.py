@@ -108,6 +108,12 @@ def rows_in(body: object, selection: RowSelection, label: str) -> SelectedRows:
     return SelectedRows(present, len(rows) if items is None else items)
 
 
+def rows_of_value(value: object, selection: RowSelection) -> list[Row]:
+    """The rows of a value that has them by itself. :raises RowsMisfit: of another form."""
+    rows = _checked(FORMS[selection.form](value, value, (), selection), selection.may_lack)
+    return [row for row in rows if row is not None]
+
+
 def at_path(body: object, path: Path, trail: _Trail = ()) -> list[object]:
     """The values at a path: one, unless it has more ``*`` than ``trail``; none if absent."""
     if not path:

@@ -24,6 +24,7 @@ class Column:
     """A declared column. ``path`` leads to it inside a row; default: the member of its name.
 
     :ivar hidden: its values stand in no error, since they are hashed before they land.
+    :ivar aside: what it is made of is there for other columns, too.
     :param only: the beginnings of the types that its use allows, of a cursor those of times; None:
         all types.
     """
@@ -33,6 +34,7 @@ class Column:
     path: tuple[str, ...] = ()
     nullable: bool = True
     hidden: bool = False
+    aside: bool = False
     only: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +125,8 @@ class Shape:
 
     @cached_property
     def _declared(self) -> frozenset[str]:
-        return self.ours.union(name for c in self.columns for name in (c.name, c.path[0]))
+        names = ((c.name,) if c.aside else (c.name, c.path[0]) for c in self.columns)
+        return self.ours.union(*names)
 
 
 _HUMP = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

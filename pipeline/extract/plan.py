@@ -1,7 +1,8 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -9,6 +10,9 @@ import pyarrow as pa
 
 from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.base import Decoder
+from pipeline.decode.nested_tables import ROW_NUMBER, NestedTable, NestedTablesDecoder
+from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
 from pipeline.extract.confirmation import (
@@ -22,7 +26,7 @@ from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard
-from pipeline.extract.pages import PageSource
+from pipeline.extract.pages import PageSource, with_hashed_columns
 from pipeline.extract.position import EndpointReader
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.search_parts import SearchParts
@@ -62,6 +66,62 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
         contract=endpoint.contract,
         extras=_extras(endpoint),
         max_body_bytes=max_body_bytes,
+    )
+
+
+def decoder_of(
+    endpoint: Endpoint,
+    max_body_bytes: int,
+    known: pa.Schema | None,
+    known_tables: Mapping[str, pa.Schema],
+    *,
+    label: str,
+    salt: str = "",
+) -> Decoder:
+    """The decoder of an endpoint's pages, with the rows of its child tables.
+
+    :param known: the schema so far. :param known_tables: the same, by table.
+    :param salt: goes before each value of a table that is hashed.
+    """
+    shape = shape_of(endpoint, max_body_bytes)
+    if not endpoint.tables:
+        return endpoint.format.decoder(shape, known, label=label)
+    tables = [_nested_table(endpoint, name, salt) for name in endpoint.tables]
+    columns = (*shape.columns, *(table.column for table in tables))
+    rows = endpoint.format.decoder(replace(shape, columns=columns), known, label=label)
+    return NestedTablesDecoder(rows, tables, known_tables)
+
+
+def _nested_table(endpoint: Endpoint, name: str, salt: str) -> NestedTable:
+    table = endpoint.tables[name]
+    zone = endpoint.window.zone if endpoint.window.timezone else None
+    columns = (
+        Column(
+            name=column,
+            type=parse_type(spec.type).in_zone(zone),
+            path=split_path(spec.path) if spec.path else (column,),
+            nullable=column not in table.key and spec.nullable,
+            hidden=column in table.hash,
+        )
+        for column, spec in table.columns.items()
+        if column not in table.added
+    )
+    shape = Shape(
+        rows=RowSelection(
+            form=table.rows_as,
+            may_lack=True,
+            key_column=table.key_column,
+            value_column=table.value_column,
+        ),
+        columns=tuple(columns),
+        infer=table.infer,
+        ours=table.added | {ROW_NUMBER},
+        excluded=frozenset(split_path(path) for path in table.exclude),
+        snake_case=table.names == "snake_case",
+        contract=table.contract,
+    )
+    return NestedTable(
+        name, table.path, shape, lambda rows: with_hashed_columns(rows, table.hash, salt)
     )
 
 

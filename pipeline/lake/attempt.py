@@ -9,7 +9,7 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from pipeline.lake.checkpoint import (
     Checkpoint,
     CommitDecision,
     StagedBatch,
+    StagedFile,
+    StagedTable,
     load,
     save,
     schema_from_text,
@@ -35,7 +37,7 @@ from pipeline.lake.commit import (
     upload,
 )
 from pipeline.lake.index import ManifestIndex, read_committed
-from pipeline.lake.manifest import Manifest, ManifestFile, checksum_of
+from pipeline.lake.manifest import Manifest, ManifestFile, ManifestTable, checksum_of
 from pipeline.lake.paths import PartitionPaths, new_generation, paths_of_part
 from pipeline.lake.stores.base import (
     ObjectStore,
@@ -45,6 +47,16 @@ from pipeline.lake.stores.base import (
     compare_and_swap,
 )
 from pipeline.partitions.window import Window
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """Rows of a child table, as a Parquet file. :ivar filtered_rows: those that are left out."""
+
+    body: Any
+    rows: int
+    filtered_rows: int = 0
+
 
 INLINE_BYTES: Final = 2**20
 """A day's only file, if it is no larger, is staged in the checkpoint: two requests less."""
@@ -191,6 +203,50 @@ class Attempt:
         self._lake.complete_upload(batch.key, upload_id, parts)
         return ManifestFile(batch.key, rows, view.nbytes, checksum)
 
+    def split_file(self, index: int, body: Any, tables: Mapping[str, TableFile]) -> None:
+        """Put a file without the rows of child tables in the place of one that has them, and stage
+        and complete the files of these tables beside it.
+
+        :param index: of the batch. :param body: as for ``stage``; the rows are as many as before.
+        :raises LostRace: another attempt has taken the partition over.
+        """
+        batch, view = self._checkpoint.batches[index], memoryview(body).cast("B")
+        bodies = {name: memoryview(table.body).cast("B") for name, table in tables.items()}
+        uploads: list[tuple[str, str]] = []
+
+        def sent(key: str, part: memoryview) -> dict[str, Any]:
+            upload_id, parts = upload(self._lake, key, part)
+            uploads.append((key, upload_id))
+            of = {"upload_id": upload_id, "parts": parts, "bytes": part.nbytes}
+            return {**of, "checksum": checksum_of(part)}
+
+        try:
+            staged: dict[str, StagedTable] = {}
+            for name, part in bodies.items():
+                key, table = self.place.table_part(name, index, self.generation), tables[name]
+                staged[name] = StagedTable(
+                    key=key,
+                    rows=table.rows,
+                    filtered_rows=table.filtered_rows,
+                    **sent(key, part),
+                )
+            changed = replace(batch, **sent(batch.key, view), tables=staged, body="")
+            batches = (*self._checkpoint.batches[:index], changed)
+            rest = self._checkpoint.batches[index + 1 :]
+            self._save(self._checkpoint.next(batches=(*batches, *rest)))
+        except HeadraceError:
+            with suppress(HeadraceError):
+                for key, upload_id in uploads:
+                    self._lake.abort_upload(key, upload_id)
+            raise
+        for file in changed.files:
+            self._lake.complete_upload(file.key, file.upload_id, file.parts)
+
+    def table_files(self, table: str) -> list[ManifestFile]:
+        """The files of a child table, in order."""
+        staged = (each.tables.get(table) for each in self._checkpoint.batches)
+        return [ManifestFile(f.key, f.rows, f.bytes, f.checksum) for f in staged if f is not None]
+
     def start_over(self, window: Window | None = None) -> None:
         """Throw away what is staged, earlier attempts' batches included: nothing is staged then.
 
@@ -282,7 +338,9 @@ class Attempt:
         stored = load(self._lake, self.place)
         current = read_committed(self._lake, self.place)
         staged = stored.checkpoint.batches if stored and stored.checkpoint else ()
-        in_use = {batch.key for batch in staged} | (current.manifest.paths if current else set())
+        in_use = {file.key for batch in staged for file in batch.files} | (
+            current.manifest.paths if current else set()
+        )
         own = {batch.key for batch in self._checkpoint.batches if batch.body}
         clean_up(self._lake, self.place, files=own - in_use)
 
@@ -302,14 +360,14 @@ class Attempt:
     def _complete_uploads(self) -> list[ManifestFile]:
         files: list[ManifestFile] = []
         for index, batch in enumerate(self._checkpoint.batches):
-            if not self._completed(batch):
+            if not all(map(self._completed, batch.files)):
                 self._leave_to_the_winner()
                 self._cut_back(index)
             files.append(ManifestFile(batch.key, batch.rows, batch.bytes, batch.checksum))
         return files
 
-    def _completed(self, batch: StagedBatch) -> bool:
-        """Make the file of a batch appear; False if what it was made of is gone."""
+    def _completed(self, batch: StagedFile) -> bool:
+        """Make a staged file appear; False if what it was made of is gone."""
         try:
             if batch.body:
                 body = base64.b64decode(batch.body)
@@ -338,6 +396,8 @@ class Attempt:
             raise lost_race(self.place)
 
     def _cut_back(self, index: int) -> None:
+        if any(batch.tables for batch in self._checkpoint.batches):
+            index = 0  # its children are apart from it: a row that comes again would miss them
         usable, lost = self._checkpoint.batches[:index], self._checkpoint.batches[index:]
         losses = self._checkpoint.losses + (not usable)
         self._save(self._checkpoint.next(batches=usable, losses=losses))
@@ -368,8 +428,19 @@ class Attempt:
             window=self.window,
             rows=self.staged_rows,
             files=tuple(files),
+            tables={name: self._filled_table(name, table) for name, table in facts.tables.items()},
             columns=tuple(facts.columns or (describe(self.schema) if self.schema else ())),
             checks=tuple(facts.checks),
             run_id=checkpoint.run_id,
             definition=checkpoint.definition,
+        )
+
+    def _filled_table(self, name: str, facts: ManifestTable) -> ManifestTable:
+        staged = [each.tables[name] for each in self._checkpoint.batches if name in each.tables]
+        files = self.table_files(name)
+        return replace(
+            facts,
+            files=tuple(files),
+            rows=sum(file.rows for file in files),
+            filtered_rows=sum(file.filtered_rows for file in staged),
         )

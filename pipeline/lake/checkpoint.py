@@ -25,8 +25,8 @@ log = logging.getLogger("headrace.lake")
 _VERSION: Final = 2
 
 
-@dataclass(frozen=True)
-class StagedBatch:
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
     """A staged Parquet file: a multipart upload whose parts are all there, not completed.
 
     :ivar checksum: of its bytes, as the manifest will have it.
@@ -39,9 +39,32 @@ class StagedBatch:
     rows: int
     bytes: int
     checksum: str
+    body: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedTable(StagedFile):
+    """A staged file of a child table. :ivar filtered_rows: those that ``where`` did not keep."""
+
+    filtered_rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedBatch(StagedFile):
+    """A staged file of an endpoint's rows.
+
+    :ivar progress: where a later attempt resumes behind it.
+    :ivar tables: the files of child tables that were taken out of it, by table.
+    """
+
     progress: Mapping[str, Any]
     counters: Mapping[str, int]
-    body: str = ""
+    tables: Mapping[str, StagedTable] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[StagedFile, ...]:
+        """Its own file, and those of its child tables."""
+        return (self, *self.tables.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +102,9 @@ class Checkpoint:
         data = asdict(self)
         data["window"] = self.window.to_json()
         data["manifest"] = self.manifest.to_json() if self.manifest else None
+        for batch in data["batches"]:
+            if not batch["tables"]:
+                del batch["tables"]
         return json.dumps({"version": _VERSION, **data}, indent=1, allow_nan=False).encode()
 
     @classmethod
@@ -88,10 +114,7 @@ class Checkpoint:
             data = json.loads(text)
             if data.pop("version") != _VERSION:
                 return None
-            batches = tuple(
-                StagedBatch(**{**item, "parts": tuple(item["parts"])})
-                for item in data.pop("batches")
-            )
+            batches = tuple(map(_batch, data.pop("batches")))
             decided = data.pop("manifest")
             manifest = Manifest.from_json(decided) if decided else None
             garbage = tuple(data.pop("garbage"))
@@ -99,6 +122,14 @@ class Checkpoint:
             return cls(window=window, batches=batches, manifest=manifest, garbage=garbage, **data)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def _batch(item: Mapping[str, Any]) -> StagedBatch:
+    tables = {
+        name: StagedTable(**{**file, "parts": tuple(file["parts"])})
+        for name, file in item.get("tables", {}).items()
+    }
+    return StagedBatch(**{**item, "parts": tuple(item["parts"]), "tables": tables})
 
 
 @dataclass(frozen=True)

@@ -153,12 +153,12 @@ def clean_up(
     :param keep: files that stay, whoever names them.
     :param checkpoint: its etag; the checkpoint goes last, if it is still that one.
     """
-    staged = tuple(batches)
+    staged = [file for batch in batches for file in batch.files]
     unfinished = [(each.key, each.upload_id) for each in uploads]
-    for key, upload_id in (*unfinished, *((each.key, each.upload_id) for each in staged)):
+    for key, upload_id in (*unfinished, *((file.key, file.upload_id) for file in staged)):
         if upload_id:
             lake.abort_upload(key, upload_id)
-    lake.delete(sorted({*files, *(batch.key for batch in staged)} - keep))
+    lake.delete(sorted({*files, *(file.key for file in staged)} - keep))
     if checkpoint is not None:
         lake.delete_exactly(place.checkpoint, checkpoint)
 

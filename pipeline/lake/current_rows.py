@@ -72,6 +72,18 @@ def alive(
     return keep
 
 
+def children_of(children: pa.Table, parents: pa.Table) -> pa.Table:
+    """The rows that belong to one of the parents, in their order.
+
+    :param parents: the columns by which they belong together, by the children's names.
+    """
+    names = parents.column_names
+    numbered = children.select(names).append_column(_RANK, pa.arange(0, children.num_rows))
+    both = numbered.join(_typed_as(parents, numbered), keys=names, join_type="left semi")
+    ranks = both[_RANK].combine_chunks()
+    return children.take(ranks.take(pc.sort_indices(ranks)))
+
+
 def lateness(
     margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime | int
 ) -> LateRows:

@@ -164,6 +164,7 @@ def _drop_owned(
         latest_late_s=None,
         watermark=None,
         files=(),
+        tables={},
         checks=(),
         definition="",
         notes=ManifestNotes(

@@ -65,6 +65,8 @@ def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Man
         contradiction = f"is the manifest of {of[0]}/{of[1]} {of[2]}, expected that of {place}"
     elif manifest.rows != (total := sum(file.rows for file in manifest.files)):
         contradiction = f"has {manifest.rows:,} rows, and its files have {total:,}"
+    elif table := _miscounted(manifest):
+        contradiction = f"has a table `{table}` with other rows than its files"
     elif stray := [path for path in sorted(manifest.paths) if paths_of_part(path) != place]:
         contradiction = f"names `{stray[0]}`, expected files in `{place.folder}`"
     else:
@@ -73,6 +75,12 @@ def believed(lake: ObjectStore, place: PartitionPaths, text: str | bytes) -> Man
         f"`{name}` {contradiction}. Check whether a copy or a restore put it there: restore the"
         f" object, or delete it and materialize {place.partition} again."
     )
+
+
+def _miscounted(manifest: Manifest) -> str | None:
+    """The name of a child table whose rows are not those of its files."""
+    of = manifest.tables.items()
+    return next((name for name, t in of if t.rows != sum(f.rows for f in t.files)), None)
 
 
 def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:

@@ -72,7 +72,7 @@ def compare_sizes(manifest: Manifest, sizes: Mapping[str, int]) -> list[Damage]:
 
     :param sizes: bytes by key, of all objects in the partition's folder.
     """
-    damages = (_by_size(file, sizes.get(file.path)) for file in manifest.files)
+    damages = (_by_size(file, sizes.get(file.path)) for file in manifest.all_files)
     return [damage for damage in damages if damage is not None]
 
 
@@ -96,7 +96,7 @@ def _confirmed(
     if not suspected:
         return []
     current = read_committed(lake, place)
-    return [] if current is None else missing_or_resized(lake, current.manifest.files)
+    return [] if current is None else missing_or_resized(lake, current.manifest.all_files)
 
 
 def missing_or_resized(lake: ObjectStore, files: Iterable[ManifestFile]) -> list[Damage]:
@@ -111,7 +111,7 @@ def missing_or_resized(lake: ObjectStore, files: Iterable[ManifestFile]) -> list
 def verify_files(lake: ObjectStore, manifest: Manifest) -> Iterator[Damage]:
     """Read every file of a manifest whole, and hold it against its size, checksum and rows."""
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        for damage in pool.map(lambda file: _by_reading(lake, file), manifest.files):
+        for damage in pool.map(lambda file: _by_reading(lake, file), manifest.all_files):
             if damage is not None:
                 yield damage
 
@@ -330,7 +330,11 @@ class _Endpoint:
         if not self._is_old(stored.modified):
             return
         age_s = self._age_s(stored.modified)
-        staged = sum(batch.bytes for batch in stored.checkpoint.batches) if stored.checkpoint else 0
+        staged = (
+            sum(file.bytes for batch in stored.checkpoint.batches for file in batch.files)
+            if stored.checkpoint
+            else 0
+        )
         if stored.decision is not None:
             yield Leftover("commit", place.checkpoint, age_s, staged)
             if not self.dry_run:
@@ -350,10 +354,10 @@ class _Endpoint:
         committed = read_committed(self.lake, place)
         in_use = set(committed.manifest.paths) if committed else set()
         staged = stored.checkpoint.batches if stored and stored.checkpoint else ()
-        in_use |= {batch.key for batch in staged}
+        in_use |= {file.key for batch in staged for file in batch.files}
         if stored is not None and stored.decision is not None:
             in_use |= {*stored.decision.garbage, *stored.decision.manifest.paths}
-        ids = {batch.upload_id for batch in staged}
+        ids = {file.upload_id for batch in staged for file in batch.files}
         orphans = [f for f in files if f.key not in in_use and self._is_old(f.modified)]
         idle = [u for u in uploads if u.upload_id not in ids and self._is_old(u.initiated)]
         for file in orphans:

@@ -7,7 +7,7 @@ Values are JSON's own: times are ISO 8601 in UTC, as text. Paths are relative to
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -32,6 +32,44 @@ class ManifestFile:
     rows: int
     bytes: int
     checksum: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestTable:
+    """A child table of a partition: the rows in a list that each row of the endpoint has.
+
+    :ivar key: the columns that identify a row.
+    :ivar parent: the columns that come from the parent's row, each with its name there.
+    :ivar filtered_rows: rows that came and that ``where`` did not keep.
+    """
+
+    rows: int = 0
+    files: Sequence[ManifestFile] = ()
+    columns: Sequence[Mapping[str, str]] = ()
+    key: tuple[str, ...] = ()
+    parent: Mapping[str, str] = field(default_factory=dict)
+    filtered_rows: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "files": [asdict(file) for file in self.files],
+            "columns": [dict(column) for column in self.columns],
+            "key": [*self.key],
+            "parent": dict(self.parent),
+            **({"filtered_rows": self.filtered_rows} if self.filtered_rows else {}),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ManifestTable":
+        return cls(
+            rows=int(data["rows"]),
+            files=tuple(map(_file, data["files"])),
+            columns=tuple(data["columns"]),
+            key=tuple(data["key"]),
+            parent=dict(data["parent"]),
+            filtered_rows=int(data.get("filtered_rows", 0)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +274,7 @@ class Manifest:
     run_id: str = ""
     definition: str = ""
     notes: ManifestNotes = ManifestNotes()
+    tables: Mapping[str, ManifestTable] = field(default_factory=dict)
 
     @property
     def watermark_at(self) -> datetime | None:
@@ -245,12 +284,36 @@ class Manifest:
     @property
     def total_bytes(self) -> int:
         """The size of all files."""
-        return sum(file.bytes for file in self.files)
+        return sum(file.bytes for file in self.all_files)
+
+    @property
+    def all_files(self) -> Sequence[ManifestFile]:
+        """The files of the rows, and those of the child tables."""
+        return (*self.files, *(f for table in self.tables.values() for f in table.files))
 
     @property
     def paths(self) -> frozenset[str]:
         """The files' keys, relative to the lake."""
-        return frozenset(file.path for file in self.files)
+        return frozenset(file.path for file in self.all_files)
+
+    def of_table(self, name: str) -> "Manifest | None":
+        """The partition of a child table, ``endpoint/name``; None if it was committed without."""
+        table = self.tables.get(name)
+        if table is None:
+            return None
+        return replace(
+            self,
+            endpoint=f"{self.endpoint}/{name}",
+            rows=table.rows,
+            files=table.files,
+            columns=table.columns,
+            late_rows=0,
+            margin_rows=0,
+            latest_late_s=None,
+            checks=(),
+            notes=ManifestNotes(key=table.key, filtered_rows=table.filtered_rows or None),
+            tables={},
+        )
 
     def to_json(self) -> str:
         """The manifest as text; the same manifest is always the same text."""
@@ -260,6 +323,8 @@ class Manifest:
             "files": [asdict(file) for file in self.files],
             "extra": data.pop("notes").to_json(),
         }
+        if tables := data.pop("tables"):
+            data["tables"] = {name: table.to_json() for name, table in tables.items()}
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -277,6 +342,8 @@ class Manifest:
                 data["window"] = Window.from_json(data["window"])
                 data["proof"] = ManifestProof.from_json(data.get("proof", {}))
                 data["notes"] = ManifestNotes.from_json(data.get("extra", {}))
+                tables = data.get("tables", {}).items()
+                data["tables"] = {name: ManifestTable.from_json(of) for name, of in tables}
                 return cls(**{n: _frozen(data[n]) for n in _names(cls) & data.keys()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise LakeRefused(

@@ -1,6 +1,7 @@
 """Which key holds what: the names of a partition's objects. Pure; keys are relative to the lake.
 
     {source}/{endpoint}/dt={partition}/part-{NNNNN}-{generation}.parquet
+    {source}/{endpoint}/dt={partition}/_tables/{table}/part-{NNNNN}-{generation}.parquet
     {source}/{endpoint}/_manifests/dt={partition}.json
     {source}/{endpoint}/_checkpoints/dt={partition}.json
     {source}/{endpoint}/_sweeps/{instant}.parquet
@@ -19,7 +20,9 @@ from pipeline.errors import ConfigError
 _LONGEST: Final = 200  # characters; S3 takes 1,024 bytes for all of a key
 _UNSAFE: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]|\.\.|^\.")
 _GENERATION: Final = r"\d{8}T\d{9}-[0-9a-f]{8}"
-_PART: Final = re.compile(rf"([^/]+)/([^/]+)/dt=([^/]+)/part-\d{{5,}}-{_GENERATION}\.parquet")
+_PART: Final = re.compile(
+    rf"([^/]+)/([^/]+)/dt=([^/]+)/(?:_tables/[^/]+/)?part-\d{{5,}}-{_GENERATION}\.parquet"
+)
 _RECORD: Final = re.compile(r"([^/]+)/([^/]+)/(?:_manifests|_checkpoints)/dt=([^/]+)\.json")
 
 
@@ -75,6 +78,14 @@ class PartitionPaths:
         """The key of one Parquet file."""
         return f"{self.folder}part-{number:05d}-{generation}.parquet"
 
+    def table_folder(self, table: str) -> str:
+        """The folder of the files of a child table, with its slash."""
+        return f"{self.folder}_tables/{segment(table)}/"
+
+    def table_part(self, table: str, number: int, generation: str) -> str:
+        """The key of one Parquet file of a child table."""
+        return f"{self.table_folder(table)}part-{number:05d}-{generation}.parquet"
+
 
 def new_generation(now: datetime, random: str) -> str:
     """A name that sorts by time and is never used twice.
@@ -105,7 +116,7 @@ def sweeps_folder(source: str, endpoint: str) -> str:
 
 
 def paths_of_part(key: str) -> PartitionPaths | None:
-    """Whose Parquet file this is; None if it is not one that Headrace wrote."""
+    """Whose Parquet file this is, child tables included; None if Headrace did not write it."""
     return _place(_PART.fullmatch(key))
 
 

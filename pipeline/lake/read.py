@@ -5,12 +5,11 @@ manifests once more. A Dataset reads lazily: if a file has been replaced, build 
 """
 
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,88 +17,32 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT
-from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
 from pipeline.lake.current_rows import (
     BACK,
     SWEPT_AT,
     LateRows,
     alive,
+    children_of,
     cursor_value,
     lateness,
     newest_of_each,
 )
+from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
 from pipeline.lake.index import committed_places, read_all
-from pipeline.lake.maintenance import error_of_damage
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.parquet import common_schema, no_common_type
+from pipeline.lake.parquet import no_common_type
+from pipeline.lake.partition_choice import Between, Partitions, named, requested
 from pipeline.lake.paths import manifests_folder, paths_of_record, sweeps_folder
 from pipeline.lake.stores.base import ObjectStore
-from pipeline.partitions.base import is_key_of_any
 
-__all__ = ["Between", "current", "dataset", "gone_keys", "manifests"]
+__all__ = [
+    "Between", "again_if_vanished", "current", "dataset", "files_of", "gone_keys", "manifests",
+    "of_files", "of_manifests",
+]  # fmt: skip
 
-_FORMAT: Final = pds.ParquetFileFormat(
-    # A bit that a disk has flipped is an error then, and not another value.
-    default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
 _FILES_AT_ONCE: Final = 4  # whole files in memory
 _AT_ONCE_BYTES: Final = 16 * 2**20  # of Parquet: some 100 MB as a table
-_MOST_NAMED: Final = 10
-_T = TypeVar("_T")
-
-
-# ---- which partitions: what can't be one is refused, rather than never found
-
-
-@dataclass(frozen=True)
-class Between:
-    """Partitions from ``first`` to ``last``, both included."""
-
-    first: str
-    last: str
-
-    def __post_init__(self) -> None:
-        if _day(self.first) > _day(self.last):
-            raise ReadRefused(
-                f"There is no day from {self.first} to {self.last}: the earlier day comes first, "
-                f"as in Between({self.last!r}, {self.first!r})"
-            )
-
-    def __contains__(self, partition: str) -> bool:
-        return self.first <= partition <= self.last
-
-    def __str__(self) -> str:
-        return f"{self.first} to {self.last}"
-
-
-Partitions = str | Between | Collection[str] | None
-"""A day, a range of days, some days, or all."""
-
-
-def _asked_for(partitions: Partitions) -> Between | frozenset[str] | None:
-    """The partitions that the reader requests; None: all.
-
-    :raises ReadRefused: one of them can't be a partition.
-    """
-    if partitions is None or isinstance(partitions, Between):
-        return partitions
-    days = [partitions] if isinstance(partitions, str) else partitions
-    return frozenset(_day(day) for day in days)
-
-
-def _named(partitions: Partitions) -> str:
-    """For messages."""
-    if partitions is None or isinstance(partitions, (str, Between)):
-        return str(partitions or "all")
-    names = ", ".join(sorted(partitions)[:_MOST_NAMED])
-    return names + (" …" if len(partitions) > _MOST_NAMED else "") or "an empty list"
-
-
-def _day(day: object) -> str:
-    if isinstance(day, str) and is_key_of_any(day):
-        return day
-    raise ReadRefused(f"{day!r} is no partition: expected a day as text, such as '2026-11-20'")
 
 
 # ---- what is committed
@@ -108,8 +51,11 @@ def _day(day: object) -> str:
 def manifests(
     lake: ObjectStore, source: str, endpoint: str, partitions: Partitions = None
 ) -> list[Manifest]:
-    """The committed partitions, in order; of those asked for, the ones that are committed."""
-    partition_keys = _asked_for(partitions)
+    """The committed partitions, in order; of those asked for, the ones that are committed.
+
+    :param endpoint: or a child table, ``endpoint/table``: of partitions that have it.
+    """
+    partition_keys, (endpoint, _, table) = requested(partitions), endpoint.partition("/")
     listed = [
         item
         for item in lake.list(manifests_folder(source, endpoint))
@@ -119,7 +65,9 @@ def manifests(
     of_listing = read_all(lake, source, endpoint, listed)
     for error in of_listing.refused.values():
         raise error
-    return [of_listing.committed[place].manifest for place in sorted(of_listing.committed, key=str)]
+    places = sorted(of_listing.committed, key=str)
+    in_order = [of_listing.committed[place].manifest for place in places]
+    return [of for each in in_order if (of := each.of_table(table))] if table else in_order
 
 
 def dataset(
@@ -155,7 +103,8 @@ def current(
     swept: bool = False,
 ) -> pa.Table:
     """The current state: one row a key, without what is deleted. Of a snapshot, and of rows without
-    a key (`key: none`), the newest partition.
+    a key (`key: none`), the newest partition. Of a child table, ``endpoint/table``, the rows whose
+    parent is in the current state, as they came with it.
 
     :param key: None: that of the source's YAML, and its cursor, unless another one is given.
     :param cursor: the latest of it wins; with a key and none, the latest extraction.
@@ -168,39 +117,98 @@ def current(
     reading: list[Manifest] = []
 
     def read() -> pa.Table:
-        reading[:] = manifests = _some(lake, source, endpoint)
-        by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
-        by = [by] if isinstance(by, str) else by
-        if manifests[-1].endpoint_kind == "snapshot" or not by:
-            manifests = manifests[-1:]
-        rows = of_manifests(lake, manifests)
-        if not rows.schema.names:
-            return rows.to_table()
-        if not by:
-            names = list(columns) if columns is not None else rows.schema.names
-            _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
-            return rows.to_table(columns=names)
-        names_by_use = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
-        _check_columns(f"{source}/{endpoint}", rows.schema.names, names_by_use)
-        lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
-        # Few bytes in many files: opening each once more costs more than to hold them.
-        at_once = sum(each.total_bytes for each in manifests) <= _AT_ONCE_BYTES
-        selected = {*columns, *lean} if columns is not None else {*rows.schema.names}
-        first_columns = selected if at_once else lean
-        small = rows.to_table(columns=[name for name in rows.schema.names if name in first_columns])
-        winners = newest_of_each(small, by, moves)
-        small = small.take(winners)
-        deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
-        living = alive(small, by, deletions, tombstones=deleted)
-        if at_once:
-            names = list(columns) if columns is not None else rows.schema.names
-            return small.filter(living).select(names)
-        return _take(rows, winners.filter(living), columns)
+        if "/" not in endpoint:
+            of = (key, cursor)
+            return _current(lake, source, endpoint, of, columns, reading, deleted, swept)
+        if key is not None or cursor is not None:
+            raise ReadRefused(
+                f"{source}/{endpoint} follows the rows of its endpoint: leave key and cursor out"
+            )
+        return _current_of_table(lake, source, endpoint, columns, reading, deleted, swept)
 
     try:
         return again_if_vanished(lake, read, lambda: files_of(reading))
     except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
         raise no_common_type(error) from error
+
+
+def _current(
+    lake: ObjectStore,
+    source: str,
+    endpoint: str,
+    key_and_cursor: tuple[Sequence[str] | None, str | None],
+    columns: Sequence[str] | None,
+    reading: list[Manifest],
+    deleted: bool,
+    swept: bool,
+) -> pa.Table:
+    key, cursor = key_and_cursor
+    reading[:] = manifests = _some(lake, source, endpoint)
+    by, moves = (key, cursor) if key is not None else _key_and_cursor(manifests[-1], cursor)
+    by = [by] if isinstance(by, str) else by
+    if manifests[-1].endpoint_kind == "snapshot" or not by:
+        manifests = manifests[-1:]
+    rows = of_manifests(lake, manifests)
+    if not rows.schema.names:
+        return rows.to_table()
+    if not by:
+        names = list(columns) if columns is not None else rows.schema.names
+        _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
+        return rows.to_table(columns=names)
+    names_by_use = {"key": by, "cursor": [moves] if moves else [], "columns": columns or []}
+    _check_columns(f"{source}/{endpoint}", rows.schema.names, names_by_use)
+    lean = {*by, moves, EXTRACTED_AT, DELETED} & set(rows.schema.names)
+    # Few bytes in many files: opening each once more costs more than to hold them.
+    at_once = sum(file.bytes for each in manifests for file in each.files) <= _AT_ONCE_BYTES
+    selected = {*columns, *lean} if columns is not None else {*rows.schema.names}
+    first_columns = selected if at_once else lean
+    small = rows.to_table(columns=[name for name in rows.schema.names if name in first_columns])
+    winners = newest_of_each(small, by, moves)
+    small = small.take(winners)
+    deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
+    living = alive(small, by, deletions, tombstones=deleted)
+    if at_once:
+        names = list(columns) if columns is not None else rows.schema.names
+        return small.filter(living).select(names)
+    return _take(rows, winners.filter(living), columns)
+
+
+def _current_of_table(
+    lake: ObjectStore,
+    source: str,
+    name: str,
+    columns: Sequence[str] | None,
+    reading: list[Manifest],
+    deleted: bool,
+    swept: bool,
+) -> pa.Table:
+    """The rows of a child table that belong to the newest version of their parent.
+
+    A partition has a parent once, so that its children there are those of one version.
+    """
+    endpoint, _, table = name.partition("/")
+    reading[:] = parents = _some(lake, source, endpoint)
+    of_table = _some(lake, source, name)
+    by, moves = _key_and_cursor(parents[-1], None)
+    if parents[-1].endpoint_kind == "snapshot" or not by:
+        of_table = [each for each in of_table[-1:] if each.partition == parents[-1].partition]
+        rows = of_manifests(lake, of_table) if of_table else None
+        return pa.table({}) if rows is None else rows.to_table(columns=columns or rows.schema.names)
+    parent_rows = of_manifests(lake, parents, dt=True)
+    lean = {*by, moves, EXTRACTED_AT, DELETED, "dt"} & {*parent_rows.schema.names}
+    small = parent_rows.to_table(columns=[n for n in parent_rows.schema.names if n in lean])
+    small = small.take(newest_of_each(small, by, moves))
+    deletions = None if swept else gone_keys(lake, source, endpoint, key=by)
+    living = small.filter(alive(small, by, deletions, tombstones=deleted)).select(["dt", *by])
+    newest = next(each for each in reversed(parents) if table in each.tables)
+    child_names = {column: of for of, column in newest.tables[table].parent.items() if column in by}
+    rows = of_manifests(lake, of_table, dt=True)
+    names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
+    _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
+    linked = {"dt", *child_names.values(), *names}
+    children = rows.to_table(columns=[n for n in rows.schema.names if n in linked])
+    living = living.rename_columns(["dt", *(child_names[column] for column in by)])
+    return children_of(children, living).select(names)
 
 
 def gone_keys(
@@ -244,10 +252,16 @@ def _some(
     committed = manifests(lake, source, endpoint, partitions)
     if committed:
         return committed
+    endpoint, _, table = endpoint.partition("/")
+    if table and manifests(lake, source, endpoint, partitions):
+        raise ReadRefused(
+            f"{source}/{endpoint} has no table `{table}` in any of its partitions: is it in "
+            "`tables`, and is a partition materialized since?"
+        )
     days = [each.partition for each in committed_places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
-            f"{source}/{endpoint} has none of the requested partitions ({_named(partitions)}): "
+            f"{source}/{endpoint} has none of the requested partitions ({named(partitions)}): "
             f"{len(days)} are committed, from {days[0]} to {days[-1]}"
         )
     what, folders = f"{source}/{endpoint}", sorted(lake.folders(f"{source}/"))
@@ -282,65 +296,6 @@ def _check_columns(
             )
 
 
-def of_manifests(
-    lake: ObjectStore, manifests: Sequence[Manifest], *, dt: bool = False
-) -> pds.FileSystemDataset:
-    """The rows of partitions as one Dataset; if they have none, the columns all the same."""
-    files = [(file, each.partition if dt else None) for each in manifests for file in each.files]
-    with_rows = [each for each in manifests if each.files]
-    schema = common_schema([_schema(lake, each) for each in with_rows or manifests[-1:]])
-    if dt and "dt" in schema.names:
-        raise ContractBroken(
-            "These rows have a column dt of their own, so that the partition can't be added by that"
-            " name: read them without it (dt=False)."
-        )
-    return _assemble(lake, files, schema.append(pa.field("dt", pa.string())) if dt else schema)
-
-
-def of_files(lake: ObjectStore, files: Sequence[ManifestFile]) -> pds.FileSystemDataset:
-    schema = common_schema([_footer(lake, file) for file in files])
-    return _assemble(lake, [(file, None) for file in files], schema)
-
-
-def _assemble(
-    lake: ObjectStore, files: Sequence[tuple[ManifestFile, str | None]], schema: pa.Schema
-) -> pds.FileSystemDataset:
-    """The files as one lazy Dataset.
-
-    Arrow asks for the size of each. Told the one of the manifest, it takes what memory happens to
-    hold for the end of a file that was cut.
-
-    :param files: each with its partition, if that is to be a column.
-    """
-    filesystem = lake.filesystem()
-    fragments = [
-        _FORMAT.make_fragment(
-            lake.arrow_path(file.path),
-            filesystem,
-            partition_expression=None if partition is None else pc.field("dt") == partition,
-        )
-        for file, partition in files
-    ]
-    return pds.FileSystemDataset(fragments, schema, _FORMAT, filesystem)
-
-
-def _schema(lake: ObjectStore, manifest: Manifest) -> pa.Schema:
-    try:
-        schema = schema_of(manifest.columns)
-        if describe(schema) == list(manifest.columns):
-            return schema
-    except (HeadraceError, ValueError, KeyError):
-        pass
-    # Types that the columns' text does not tell exactly: ask the files, a request for each.
-    return common_schema([_footer(lake, file) for file in manifest.files])
-
-
-def _footer(lake: ObjectStore, file: ManifestFile) -> pa.Schema:
-    path = lake.arrow_path(file.path)
-    schema = _FORMAT.make_fragment(path, lake.filesystem()).physical_schema
-    return schema.remove_metadata()
-
-
 def _take(
     rows: pds.FileSystemDataset, numbers: pa.Array, columns: Sequence[str] | None
 ) -> pa.Table:
@@ -362,40 +317,6 @@ def _take(
 
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
-
-
-def again_if_vanished(
-    lake: ObjectStore,
-    read: Callable[[], _T],
-    files: Callable[[], Iterable[ManifestFile]] = tuple,
-) -> _T:
-    """The result of ``read``, called once more if a file can't be read.
-
-    :param read: of manifests and their files, which may be replaced between the two.
-    :param files: those that ``read`` has read: the error names which of them is damaged.
-    :raises LakeUnavailable, LakeRefused: the files can't be read, twice.
-    :raises pyarrow.ArrowInvalid: they can, but their values don't go together.
-    """
-    try:
-        return read()
-    except (OSError, pa.ArrowInvalid):
-        try:
-            return read()
-        except (OSError, pa.ArrowInvalid) as error:
-            try:
-                damage = error_of_damage(lake, files())
-            except HeadraceError as away:  # what keeps the files from being read, most likely
-                damage = None if isinstance(error, OSError) else away
-            if damage is not None:
-                raise damage from error
-            if isinstance(error, OSError):
-                raise lake.unreadable(error) from error
-            raise
-
-
-def files_of(manifests: Iterable[Manifest]) -> list[ManifestFile]:
-    """The files of all manifests, in order."""
-    return [file for each in manifests for file in each.files]
 
 
 # ---- what is staged, and in no manifest yet

@@ -112,7 +112,7 @@ def _take_over(
     etag = own(lake, place, mine, replaces=stored.etag if stored else None)
     if etag is None:
         return None
-    recorded = {(batch.key, batch.upload_id) for batch in mine.batches}
+    recorded = {(file.key, file.upload_id) for batch in mine.batches for file in batch.files}
     clean_up(
         lake,
         place,

@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config.columns import EXTRACTED_AT
+from pipeline.decode.nested_tables import list_column
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
@@ -36,7 +37,7 @@ from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
-from pipeline.extract.plan import paging_of, reader_of, shape_of
+from pipeline.extract.plan import paging_of, reader_of
 from pipeline.extract.position import (
     CannotResume,
     EndpointReader,
@@ -50,6 +51,7 @@ from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
+from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
 from pipeline.run.staged_partition import (
@@ -143,9 +145,7 @@ class _Stager:
         self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
-        where = f"{run.source.source}/{endpoint}"
-        shape = shape_of(self._spec, run.source.limits.max_body_bytes)
-        self._reader = self._spec.format.decoder(shape, self._known(), label=where)
+        self._reader = decoder_with_tables(run, endpoint, attempt.schema, self._known())
         self._pages = self._fetcher()
         self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
@@ -474,7 +474,7 @@ class _Stager:
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
             schema = schema_of(latest.columns) if latest and latest.columns else None
-        added = {EXTRACTED_AT, *self._spec.added_columns}
+        added = {EXTRACTED_AT, *self._spec.added_columns, *map(list_column, self._spec.tables)}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
     def _counters(self) -> Counter[str]:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
 from pipeline.extract.completeness import ProofBasis
@@ -33,6 +34,7 @@ from pipeline.lake.parquet import encode
 from pipeline.lake.read import again_if_vanished, key_batches
 from pipeline.partitions.window import Window, falls_short
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
+from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
 from pipeline.run.resume import behind_of, of_this_yaml
@@ -42,6 +44,7 @@ from pipeline.run.verify import (
     Check,
     DroppedRows,
     SettledKeys,
+    hint_of,
     refuse_if_broken,
     settle_shared_keys,
     verify,
@@ -97,10 +100,6 @@ _TAIL = (
     "margin, materialize this partition again"
 )
 _MOST_SAID: Final = 300
-_TRY = "Is 'key' right, and does the API honour the filter?"
-_SHARED = (
-    "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
-)
 
 
 def _few(values: Sequence[str]) -> str:
@@ -110,13 +109,6 @@ def _few(values: Sequence[str]) -> str:
 def _later(read: datetime | None, wanted: datetime | None) -> bool:
     """Whether a value was read from later on than it has to be; None is the beginning."""
     return read is not None and (wanted is None or wanted < read)
-
-
-def _hint(spec: Endpoint) -> str:
-    """The hint where to look if a partition is not sound."""
-    if spec.parents:
-        return _SHARED.format("parent", "parents.column_here, with group: 1")
-    return _SHARED.format("value", "each.column_here") if spec.each else _TRY
 
 
 @dataclass(frozen=True)
@@ -164,8 +156,11 @@ class StagedPartition:
                     )
                 checks[:] = self._checks(settled)
             what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-            refuse_if_broken(checks, what, hint=_hint(self._spec))
-            return self._manifest(settled, [*checks, *([end.check] if end else [])], end)
+            refuse_if_broken(checks, what, hint=hint_of(self._spec))
+            tables = ChildTables(self.run.lake, self._spec, self.attempt, what)
+            tables.split(settled.files)
+            checks[0] = replace(checks[0], detail=checks[0].detail + tables.check())
+            return self._manifest(settled, [*checks, *([end.check] if end else [])], end, tables)
 
         try:
             outcome = self.attempt.commit(build)
@@ -242,7 +237,7 @@ class StagedPartition:
                 cursor=spec.latest_by,
                 reread=None if self._in_order else self.reread_keys,
                 rewrite=self._rewrite,
-                hint=_hint(spec),
+                hint=hint_of(spec),
             )
         except ContractBroken as error:
             raise ContractBroken(
@@ -333,7 +328,11 @@ class StagedPartition:
         return DroppedRows(self.counters["duplicates"] + settled.duplicates, settled.older_versions)
 
     def _manifest(
-        self, settled: SettledKeys, checks: Sequence[Check], end: BookmarkEnd | None
+        self,
+        settled: SettledKeys,
+        checks: Sequence[Check],
+        end: BookmarkEnd | None,
+        tables: ChildTables,
     ) -> Manifest:
         late, damage = late_rows_of(
             self.run, self.endpoint, self.partition, self.window, self.values, settled.files
@@ -360,6 +359,7 @@ class StagedPartition:
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
+            tables=tables.manifest(self.schema, newest if self._same_yaml(newest) else None),
             checks=[check.to_json() for check in checks],
             notes=ManifestNotes(
                 key=tuple(self._spec.key),
@@ -380,7 +380,7 @@ class StagedPartition:
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
                 tail_rows=self.extra.get("tail_rows", 0),
-                warning="; ".join(filter(None, (self._warning(newest), damage))),
+                warning="; ".join(filter(None, (self._warning(newest), damage, *tables.warnings))),
             ),
         )
 
@@ -481,14 +481,17 @@ class StagedPartition:
 
         A day without rows, or read beside the day before it, would forget what was inferred.
         """
-        mine = describe(self.schema)
+        mine = describe(without_lists(self.schema, self._spec.tables))
         if tombstones and DELETED not in self.schema.names:
             mine.append({"name": DELETED, "type": "bool"})
-        source = self.run.source
-        if newest is None or not of_this_yaml(newest.definition, source, self.endpoint):
+        if newest is None or not self._same_yaml(newest):
             return [*mine]
         names = {column["name"] for column in mine}
         return [*mine, *(column for column in newest.columns if column["name"] not in names)]
+
+    def _same_yaml(self, earlier: Manifest | None) -> bool:
+        source = self.run.source
+        return earlier is not None and of_this_yaml(earlier.definition, source, self.endpoint)
 
     @property
     def _spec(self) -> Endpoint:

@@ -34,6 +34,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config.columns import EXTRACTED_AT
+from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT, instants
 from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
@@ -45,6 +46,10 @@ from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import Window
 
 _NO_CURSOR: Final = np.iinfo(np.int64).min
+_TRY = "Is 'key' right, and does the API honour the filter?"
+_SHARED = (
+    "Is 'key' right? If one row may come under several {0}s: put the {0}'s column into 'key' ({1})"
+)
 Rewrite = Callable[[int, pa.Table], ManifestFile]
 Numbers = npt.NDArray[np.int64]
 
@@ -321,6 +326,13 @@ def verify(
             blocking=False,
         ),
     )
+
+
+def hint_of(spec: Endpoint) -> str:
+    """The hint where to look if a partition is not sound."""
+    if spec.parents:
+        return _SHARED.format("parent", "parents.column_here, with group: 1")
+    return _SHARED.format("value", "each.column_here") if spec.each else _TRY
 
 
 def refuse_if_broken(checks: Sequence[Check], what: str, *, hint: str) -> None:

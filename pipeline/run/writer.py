@@ -28,6 +28,7 @@ import pyarrow as pa
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.endpoint import FIRST_CURSOR, Endpoint
 from pipeline.decode.base import Decoder
+from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import INSTANT
 from pipeline.extract.pages import ContextColumns
 from pipeline.extract.position import PageBatch, ResumePosition, position_from_json
@@ -324,7 +325,8 @@ class PartitionWriter:
         in_order = spec.by_key and spec.order == "ascending" and not spec.fans_out
         table = in_key_order(table, self._spec.key, sorted_already=in_order)
         if not self.preview:
-            self.preview = tuple(table.slice(0, PREVIEW_ROWS).to_pylist())
+            shown = without_lists(table.schema, spec.tables).names
+            self.preview = tuple(table.select(shown).slice(0, PREVIEW_ROWS).to_pylist())
         file = file or self._new_file(table)
         file.add(table)
         return file

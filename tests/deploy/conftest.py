@@ -4,23 +4,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from subprocess import run
 
 import dagster as dg
 import pytest
 
 from emulator.testing import running
-from local import process
 from local.ports import free_port
 from local.services import S3
 from tests.assets.support import FIRST_BACK, SECRET, day
-from tests.deploy.compose import DEPLOY
+from tests.deploy.compose import DEPLOY, load
 from tests.deploy.postgres import Postgres, binary
-from tests.deploy.project import PASSWORD, Machines, machines_up
+from tests.deploy.project import LAKE, PASSWORD, Machines, machines_up
+from tests.deploy.service import Service
 
 GAMES = 9_000
+OWNER = ("dagster", PASSWORD, "dagster")
+"""User, password and database of `postgres`."""
 Open = Callable[[], dg.DagsterInstance]
 
 
@@ -44,32 +45,20 @@ def machines(folder: Path, s3: S3) -> Iterator[Machines]:
         yield found
 
 
-@contextmanager
-def data_folder() -> Iterator[Postgres]:
-    """A fresh data folder of Postgres."""
-    postgres = Postgres("dagster", PASSWORD, "dagster")
-    try:
-        yield postgres
-    finally:
-        postgres.remove()
-
-
-@contextmanager
-def serving(postgres: Postgres, port: int, log: Path) -> Iterator[process.Child]:
-    """Postgres answers at the port while the block lasts."""
-    ready = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "30"]
-    with process.running(postgres.command(port), env=dict(os.environ), log=log) as child:
-        while run(ready, check=False).returncode:
-            pass
-        yield child
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Postgres of these tests alone."""
-    port, log = free_port(), tmp_path_factory.mktemp("postgres") / "log"
-    with data_folder() as postgres, serving(postgres, port, log):
-        yield port
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A Postgres without a deployment, which a test may kill and start again."""
+    spec = load({"POSTGRES_PASSWORD": PASSWORD, "HEADRACE_LAKE": LAKE})["postgres"]
+    home, port, data = tmp_path_factory.mktemp("postgres"), free_port(), Postgres(*OWNER)
+    ready = [binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    service = Service(
+        spec, data.command(port), ready, dict(os.environ), home, home / "log", port
+    )  # fmt: skip
+    service.start()
+    service.wait_until_healthy()
+    yield service
+    service.stop()
+    data.remove()
 
 
 @pytest.fixture
@@ -79,17 +68,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(port: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+def opened(postgres: Service, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens the instance of deploy/dagster.yaml, by what is in the environment."""
-    with opener(port, home, monkeypatch) as found:
-        yield found
-
-
-@contextmanager
-def opener(port: int, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
-    """Opens the instance of deploy/dagster.yaml at a Postgres; all are closed with the block."""
-    found = {"HOST": "127.0.0.1", "PORT": str(port), "USER": "dagster", "PASSWORD": PASSWORD}
-    for name, value in {**found, "DB": "dagster"}.items():
+    user, password, database = OWNER
+    values = {"HOST": "127.0.0.1", "PORT": str(postgres.port), "USER": user, "PASSWORD": password}
+    for name, value in {**values, "DB": database}.items():
         monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", value)
     (home / "dagster.yaml").write_text((DEPLOY / "dagster.yaml").read_text())
     monkeypatch.syspath_prepend(DEPLOY)

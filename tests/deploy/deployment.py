@@ -10,7 +10,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ class Deployment:
         self.settings = dict(settings)
         self.ports = {port: str(free_port()) for port in PORTS}
         self._services: dict[str, Service] = {}
-        image.build(folder / "opt")
+        image.built(folder / "opt")
         database = load(self.settings)["postgres"].environment
         self._postgres = Postgres(
             database["POSTGRES_USER"], database["POSTGRES_PASSWORD"], database["POSTGRES_DB"]
@@ -69,23 +68,21 @@ class Deployment:
         del self._services[name]
         self[name].start()
 
-    def second_webserver(self, instance: Mapping[str, Any]) -> tuple[Service, str]:
-        """A webserver beside the other, with an instance of its own; its URL."""
-        ports = {**self.ports, "3000": str(free_port())}
-        spec = replace(load(self.settings)["webserver"], name="webserver-2")
-        service = self._service(spec, ports)
-        (self.folder / "home" / spec.name / "dagster.yaml").write_text(yaml.safe_dump(instance))
-        self._services[spec.name] = service
-        return service, f"http://127.0.0.1:{ports['3000']}"
+    def another_instance(self, instance: Mapping[str, Any]) -> dict[str, str]:
+        """The code server's environment, with an instance of Dagster over the same Postgres."""
+        home = self.folder / "home" / "another"
+        home.mkdir(parents=True)
+        (home / "dagster.yaml").write_text(yaml.safe_dump(instance))
+        return self["code"].env | {"DAGSTER_HOME": str(home)}
 
     def close(self) -> None:
         for service in reversed(self._services.values()):
             service.stop()
         self._postgres.remove()
 
-    def _service(self, spec: ServiceSpec, ports: Mapping[str, str] | None = None) -> Service:
+    def _service(self, spec: ServiceSpec) -> Service:
         home = self._home(spec)
-        here = partial(self._here, home=home, ports=ports or self.ports)
+        here = partial(self._here, home=home)
         programs = [Path(sys.executable).parent, Path(binary("initdb")).parent]
         base = {
             "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
@@ -104,6 +101,7 @@ class Deployment:
             {**base, **spec.from_file, **own},
             self.folder / "opt" / "headrace" if spec.image.startswith("headrace") else home,
             self.folder / f"{spec.name}.log",
+            next((int(here(port.rpartition(":")[2])) for port in spec.ports), None),
         )
 
     def _command(self, spec: ServiceSpec, here: Callable[[str], str]) -> list[str]:
@@ -124,8 +122,8 @@ class Deployment:
                 shutil.copyfile(DEPLOY / source, home / Path(target).name)
         return home
 
-    def _here(self, text: str, home: Path, ports: Mapping[str, str]) -> str:
+    def _here(self, text: str, home: Path) -> str:
         text = text.replace("/opt/dagster", str(home))
         text = text.replace("/opt/headrace", str(self.folder / "opt" / "headrace"))
         text = HOSTS.sub("127.0.0.1", text)
-        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: ports[port[1]], text)
+        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self.ports[port[1]], text)

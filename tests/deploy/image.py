@@ -54,3 +54,10 @@ def build(folder: Path) -> None:
                 into.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / source, into)
     assert compileall.compile_dir(folder, quiet=1, workers=0)
+
+
+def built(folder: Path) -> Path:
+    """The image's ``/opt/headrace`` in a folder: built there by whoever comes first."""
+    if not folder.exists():
+        build(folder)
+    return folder / "headrace"

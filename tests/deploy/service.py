@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ class Service:
     env: dict[str, str]
     cwd: Path
     log: Path
+    port: int | None = None
     child: Child | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -59,12 +61,19 @@ class Service:
         return done.returncode == 0
 
     def wait_until_healthy(self) -> None:
+        """Until the healthcheck succeeds: it costs seconds, and so waits for the port."""
         deadline = time.monotonic() + HEALTHY_S
-        while not self.is_healthy():
+        while not (self._listens() and self.is_healthy()):
             assert self.child is not None
             assert self.child.exit_code() is None, f"{self.spec.name} ended; {self.said(30)}"
             assert time.monotonic() < deadline, f"{self.spec.name} is not healthy; {self.said(30)}"
             time.sleep(0.1)
+
+    def _listens(self) -> bool:
+        if self.port is None:
+            return True
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self.port)) == 0
 
     def said(self, lines: int = 100_000) -> str:
         """The end of the log."""

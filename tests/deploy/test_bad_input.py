@@ -20,7 +20,7 @@ from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from tests.deploy.compose import DEPLOY
 from tests.deploy.conftest import Open
-from tests.deploy.image import build
+from tests.deploy.image import built
 from tests.support.shop import DAYS, shop
 
 pytestmark = pytest.mark.slow
@@ -131,16 +131,14 @@ def test_a_code_location_whose_folder_can_not_be_written_runs(s3: S3, folder: Pa
     """As `read_only: true` of a container has it."""
     if os.getuid() != 0:
         pytest.skip("only root can mount a folder read-only")
-    code, home = folder / "readonly", folder / "readonly-home"
-    build(code)
+    root, home = built(folder / "opt"), folder / "readonly"
     home.mkdir()
-    root = code / "headrace"
     with shop() as source:
-        yaml = YAML.format(url=source.base_url, start=DAYS[0])
-        (root / "sources" / "shop.yaml").write_text(yaml)
+        yaml = home / "shop.yaml"
+        yaml.write_text(YAML.format(url=source.base_url, start=DAYS[0]))
         settings = {
             "DAGSTER_HOME": str(home), "HEADRACE_LAKE": "s3://lake/readonly",
-            "HEADRACE_SOURCES": "sources/shop.yaml", "HEADRACE_BUDGET": str(home / "budget"),
+            "HEADRACE_SOURCES": str(yaml), "HEADRACE_BUDGET": str(home / "budget"),
             "PYTHONPATH": str(root),
         }  # fmt: skip
         mount = f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && ! touch {root}/x"

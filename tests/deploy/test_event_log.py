@@ -1,9 +1,7 @@
 """What the daemon and a step write to Postgres, and by how many statements and connections."""
 
-import os
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -12,9 +10,8 @@ import sqlalchemy
 import yaml
 
 from assets.compat import kept_connections, log_materializations
-from local.guard import descendants
-from local.ports import free_port
-from tests.deploy.conftest import Open, data_folder, opener, serving
+from tests.deploy.conftest import Open
+from tests.deploy.service import Service
 
 pytestmark = pytest.mark.slow
 NAMES = ("first", "second", "third")
@@ -142,27 +139,19 @@ def write(instance: dg.DagsterInstance, *partitions: str) -> None:
 
 
 def test_connections_are_kept_and_made_anew_when_postgres_has_restarted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, postgres: Service
 ) -> None:
-    port, log = free_port(), tmp_path / "log"
-    with (
-        data_folder() as postgres,
-        opener(port, tmp_path, monkeypatch) as opened,
-        ExitStack() as first,
-    ):
-        child = first.enter_context(serving(postgres, port, log))
-        instance = opened()
-        write(instance, "0")
-        with kept_connections(instance), logins() as before:
-            write(instance, "1", "2", "3", "4")
-            assert len(before) <= 2
-            for pid in descendants(child.guard.pid):
-                os.kill(pid, signal.SIGKILL)
-            first.close()
-            with serving(postgres, port, log):
-                write(instance, "5")
-                recorded = instance.fetch_materializations(dg.AssetKey("things"), limit=100).records
-                assert {each.partition_key for each in recorded} == {*"012345"}
-                before.clear()
-                write(instance, "6")
-                assert not before
+    instance = opened()
+    write(instance, "0")
+    with kept_connections(instance), logins() as connections:
+        write(instance, "1", "2", "3", "4")
+        assert len(connections) <= 2
+        postgres.kill()
+        postgres.start()
+        postgres.wait_until_healthy()
+        write(instance, "5")
+        recorded = instance.fetch_materializations(dg.AssetKey("things"), limit=100).records
+        assert {each.partition_key for each in recorded} == {*"012345"}
+        connections.clear()
+        write(instance, "6")
+        assert not connections

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 from tests.deploy import chart
-from tests.deploy.compose import DEPLOY, ROOT
+from tests.deploy.compose import DEPLOY, ROOT, load
 
 ONE_MACHINE = yaml.safe_load((ROOT / "dagster.yaml").read_text())
 COMPOSE = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
 CHART = chart.instance_config()
+VALUES = {"POSTGRES_PASSWORD": "unused", "HEADRACE_LAKE": "s3://lake"}
 ALL = pytest.mark.parametrize(
     "config", [ONE_MACHINE, COMPOSE, CHART], ids=["one machine", "compose", "chart"]
 )
@@ -45,6 +47,31 @@ def test_a_killed_run_is_started_again_and_a_failed_step_is_not(config: dict[str
         "max_retries": 3,
         "retry_on_asset_or_op_failure": False,
     }
+
+
+@ALL
+def test_queued_runs_wait_for_a_code_server_that_is_away(config: dict[str, Any]) -> None:
+    waits = {"max_user_code_failure_retries": 60, "user_code_failure_retry_delay": 30}
+    assert config["run_queue"] == waits
+
+
+def test_dagster_takes_both_parts_of_the_queue(tmp_path: Path) -> None:
+    queue_alone = {name: COMPOSE[name] for name in ("run_queue", "concurrency")}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(queue_alone))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert queue.max_user_code_failure_retries == 60
+    assert queue.max_concurrent_runs == COMPOSE["concurrency"]["runs"]["max_concurrent_runs"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [load(VALUES)["daemon"].environment, chart.VALUES["dagsterDaemon"]["env"]],
+    ids=["compose", "chart"],
+)
+def test_a_backfill_waits_for_a_code_server_that_is_away(environment: dict[str, str]) -> None:
+    assert environment["DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR"] == "1"
 
 
 @ALL

@@ -3,6 +3,7 @@
 The tests use one deployment, one after the other. Its schedule ticks while the first of them run.
 """
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ from pipeline.lake.read import manifests
 from tests.assets.support import FIRST_BACK, day
 from tests.deploy import chart
 from tests.deploy.compose import DEPLOY
-from tests.deploy.graphql import Webserver, wait_for
+from tests.deploy.graphql import JOB, wait_for
 from tests.deploy.kubernetes import cluster
 from tests.deploy.project import Machines
 from tests.deploy.service import Service
@@ -39,22 +40,17 @@ def step_pid(code: Service, run_id: str) -> int:
     return int(found[1])
 
 
-def test_a_run_goes_on_when_its_step_is_killed(machines: Machines) -> None:
-    run = machines.begin(day(FIRST_BACK))
-    os.kill(step_pid(machines.deployment["code"], run), signal.SIGKILL)
-    assert machines.web.wait(run) == "SUCCESS"
-    assert manifests(machines.lake, "igdb", "games", [day(FIRST_BACK)])
-
-
-def test_a_run_survives_a_crash_of_postgres(machines: Machines) -> None:
-    machines.touch(day(5))
-    run = machines.begin(day(5))
+def test_a_run_goes_on_when_its_step_is_killed_and_postgres_crashes(machines: Machines) -> None:
+    run, code = machines.begin(day(FIRST_BACK)), machines.deployment["code"]
+    os.kill(step_pid(code, run), signal.SIGKILL)
+    machines.api.reset()
+    wait_for(lambda: machines.api.stats()["requests"] >= 2, code)
     postgres = machines.deployment["postgres"]
     postgres.kill()
     postgres.start()
     postgres.wait_until_healthy()
     assert machines.web.wait(run) == "SUCCESS"
-    assert machines.is_whole(day(5))
+    assert machines.is_whole(day(FIRST_BACK))
 
 
 def test_a_backfill_is_finished_by_the_next_daemon(machines: Machines) -> None:
@@ -100,27 +96,20 @@ def test_a_run_resumes_when_its_code_server_was_killed(machines: Machines) -> No
 def test_a_job_of_kubernetes_runs_what_its_launcher_says(
     machines: Machines, tmp_path: Path
 ) -> None:
-    deployment = machines.deployment
+    code, tags = machines.deployment["code"], json.dumps({"dagster/partition": day(FIRST_BACK)})
+    launch = ["dagster", "job", "launch", "-w", "deploy/workspace.yaml", "-j", JOB, "--tags", tags]
     with cluster(tmp_path) as (kubeconfig, jobs):
-        service, url = deployment.second_webserver(instance_of_kubernetes(kubeconfig))
-        service.start()
-        service.wait_until_healthy()
-        web = Webserver(url, service)
-        web.wait_for_location()
-        run = web.launch(["genres"], day(FIRST_BACK))
-        wait_for(lambda: jobs, service)
+        env = machines.deployment.another_instance(instance_of_kubernetes(kubeconfig))
+        subprocess.run(launch, env=env, cwd=code.cwd, check=True, timeout=120, capture_output=True)
     (container,) = jobs[0]["spec"]["template"]["spec"]["containers"]
     given = {next(iter(one.values()))["name"] for one in container["envFrom"]}
     assert given == {"headrace"}
     assert container["image"] == IMAGE
     # As a pod would: the Job's arguments, with the environment of the code server.
-    code = deployment["code"]
     subprocess.run(
-        container["args"], env=code.env | {"DAGSTER_HOME": service.env["DAGSTER_HOME"]},
-        cwd=code.cwd, check=True, timeout=120, capture_output=True,
-    )  # fmt: skip
-    assert web.status(run) == "SUCCESS"
-    service.stop()
+        container["args"], env=env, cwd=code.cwd, check=True, timeout=120, capture_output=True
+    )
+    assert machines.web.status(jobs[0]["metadata"]["labels"]["dagster/run-id"]) == "SUCCESS"
 
 
 def instance_of_kubernetes(kubeconfig: Path) -> dict[str, Any]:

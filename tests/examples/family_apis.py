@@ -390,7 +390,12 @@ def mlflow(call: Call) -> Any:
     assert call.body["order_by"] == ["attributes.start_time ASC"]
     rows = by_seconds(int(wanted[1]) if wanted[1] else None, int(wanted[2]), 1000.0)
     page = [
-        {"info": {"run_id": o.key, "run_name": o.name, "start_time": o.s * 1000}}
+        {
+            "info": {"run_id": o.key, "run_name": o.name, "start_time": o.s * 1000},
+            "data": {
+                "metrics": [{"key": "loss", "value": 0.5, "timestamp": o.s * 1000, "step": 1}]
+            },
+        }
         for o in rows[: call.body["max_results"]]
     ]
     return {"runs": page} if page else {}

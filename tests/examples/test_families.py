@@ -48,4 +48,5 @@ def test_a_family_is_read_day_by_day(
         truth = wanted(window.start, window.end) if incremental else iter(ORDERS)
         assert sorted(rows) == sorted(order.name for order in truth)
         assert len(rows) > 20, "more than a page"
+        assert all(table.rows == len(rows) for table in manifest.tables.values())
     assert {m.proof.rests_on for m in manifests} <= {"keys", "count", "chain", "one page"}

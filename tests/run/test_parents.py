@@ -1,20 +1,17 @@
 """Children endpoints against a real server over a socket, into a real S3."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.ports import free_block
-from local.services import S3, seaweedfs
+from local.services import S3
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
@@ -26,6 +23,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.other_runs import winner
 from pipeline.run.runner import RunOutcome, run_source
 from tests.support.clock import at_once
+from tests.support.runs import serving as serving_app
 from tests.support.wire import answer, client_of, serving
 from tests.support.yaml_sources import quick
 
@@ -98,27 +96,13 @@ async def scores(request: Request) -> Response:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    port = free_block(1)
     routes = [
         Route("/posts", posts),
         Route("/posts/{post}/likes", likes),
         Route("/scores", scores),
     ]
-    config = uvicorn.Config(Starlette(routes=routes), port=port, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with seaweedfs(tmp_path_factory.mktemp("s3"), buckets=["lake"]) as running:
-        yield running
+    with serving_app(Starlette(routes=routes)) as url:
+        yield url
 
 
 def source_at(url: str, folder: Path, share: float, column: str = "id") -> Source:
@@ -144,7 +128,7 @@ def materialize(
 
 
 def test_the_children_of_each_parent_come_once(url: str, s3: S3, tmp_path: Path) -> None:
-    lake = Lake(s3.client(), "s3://lake/once")
+    lake = Lake(s3.client(), "s3://lake/parents-once")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes", "scores"])
     assert not outcome.failed
     got = dataset(lake, "blog", "likes").to_table().select(["post_id", "user"]).to_pylist()
@@ -162,7 +146,7 @@ def test_the_children_of_each_parent_come_once(url: str, s3: S3, tmp_path: Path)
 def test_a_failing_parent_is_listed_and_does_not_fail_the_others(
     url: str, s3: S3, tmp_path: Path
 ) -> None:
-    lake = Lake(s3.client(), "s3://lake/listed")
+    lake = Lake(s3.client(), "s3://lake/parents-listed")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"])
     manifest = {r.endpoint: r.manifest for r in outcome.results}["likes"]
     found = manifest.notes.parents
@@ -173,7 +157,7 @@ def test_a_failing_parent_is_listed_and_does_not_fail_the_others(
 
 
 def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_path: Path) -> None:
-    lake = Lake(s3.client(), "s3://lake/many")
+    lake = Lake(s3.client(), "s3://lake/parents-many")
     outcome = materialize(source_at(url, tmp_path, 0.0), lake, ["posts", "likes"])
     [failed] = outcome.failed
     assert isinstance(failed.error, ContractBroken)
@@ -195,7 +179,7 @@ def test_more_failures_than_allowed_fail_the_partition(url: str, s3: S3, tmp_pat
 def test_a_column_that_the_parent_does_not_have_is_said(
     url: str, s3: S3, tmp_path: Path, column: str, said: str
 ) -> None:
-    lake = Lake(s3.client(), f"s3://lake/column-{column}")
+    lake = Lake(s3.client(), f"s3://lake/parents-column-{column}")
     source = source_at(url, tmp_path, 0.1, column)
     outcome = materialize(source, lake, ["posts", "likes", "scores"])
     [failed] = outcome.failed
@@ -208,7 +192,7 @@ def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
     url: str, s3: S3, tmp_path: Path
 ) -> None:
     """Another day had it: the manifest goes on naming it."""
-    lake = Lake(s3.client(), "s3://lake/nobody")
+    lake = Lake(s3.client(), "s3://lake/parents-nobody")
     source = source_at(url, tmp_path, 0.1, "guest")
     materialize(source, lake, ["posts"], "2026-03-01")
     outcome = materialize(source, lake, ["posts", "likes"])
@@ -218,7 +202,7 @@ def test_a_column_that_no_row_of_the_day_has_is_nobody_to_ask(
 
 
 def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) -> None:
-    lake = Lake(s3.client(), "s3://lake/alone")
+    lake = Lake(s3.client(), "s3://lake/parents-alone")
     outcome = materialize(source_at(url, tmp_path, 0.0), lake, ["likes"])
     assert "The parent `posts` is not committed" in str(outcome.failed[0].error)
 
@@ -226,7 +210,7 @@ def test_without_its_parent_a_child_says_so(url: str, s3: S3, tmp_path: Path) ->
 def test_the_loser_of_a_race_for_a_child_takes_what_is_made_from_the_parents_that_are_there(
     url: str, s3: S3, tmp_path: Path
 ) -> None:
-    lake = Lake(s3.client(), "s3://lake/race")
+    lake = Lake(s3.client(), "s3://lake/parents-race")
     source = source_at(url, tmp_path, 0.1)
 
     async def of_another_run(now: datetime) -> Manifest | None:
@@ -252,7 +236,7 @@ def test_a_child_s_columns_are_known_though_its_day_has_none_of_them(
     url: str, s3: S3, tmp_path: Path
 ) -> None:
     """And though it was read beside the day that had."""
-    lake = Lake(s3.client(), "s3://lake/known")
+    lake = Lake(s3.client(), "s3://lake/parents-known")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"], DAY, NEXT_DAY)
     manifest = {r.endpoint: r.manifest for r in outcome.results}["likes"]
     assert (manifest.partition, manifest.rows) == (NEXT_DAY, 11)

@@ -2,12 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from emulator.testing import running
-from local.services import seaweedfs
 from pipeline import ratelimit
 from pipeline.config import load_source
 from pipeline.http.client import open_client
@@ -24,14 +22,10 @@ LATER = datetime(2026, 3, 3, 9, tzinfo=UTC)
 
 
 @pytest.mark.slow
-def test_the_hours_after_an_early_try_are_read(tmp_path: Path) -> None:
+def test_the_hours_after_an_early_try_are_read(lake: Lake) -> None:
     """The same run: the day at noon, and both days on the morning after."""
-    with (
-        seaweedfs(tmp_path / "s3", buckets=["lake"]) as s3,
-        running(games=300, rate=0, until=BASELINE) as api,
-    ):
+    with running(games=300, rate=0, until=BASELINE) as api:
         source = load_source("sources/igdb.yaml", {**api.env(), "IGDB_START": BASELINE})
-        lake = Lake(s3.client(), "s3://lake/cut")
 
         def materialize(days: list[str], now: datetime) -> RunOutcome:
             async def main() -> RunOutcome:

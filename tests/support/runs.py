@@ -4,9 +4,8 @@ import asyncio
 import json
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -30,6 +29,38 @@ LIMITS = ratelimit.Limits((ratelimit.RateWindow(10_000, 1.0),), in_flight=8, thr
 _numbers = count()
 
 
+class _Server(uvicorn.Server):
+    """uvicorn without its waits of tenths of a second, which are minutes for all the tests."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        ticks = count()
+        await self.on_tick(next(ticks))
+        self.is_up.set()
+        while not self._end.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._end.wait(), 0.1)
+            await self.on_tick(next(ticks))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        for task in self.server_state.tasks:
+            task.cancel()
+
+    def end(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._end.set)
+
+
 @contextmanager
 def serving(app: Starlette, *, date_header: bool = True) -> Iterator[str]:
     """The app on loopback while the `with` lasts: its base URL.
@@ -37,7 +68,7 @@ def serving(app: Starlette, *, date_header: bool = True) -> Iterator[str]:
     :param date_header: the server sends its time; False: the app may send another one.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app, log_level="error", access_log=False, lifespan="off", date_header=date_header
         )
@@ -45,11 +76,10 @@ def serving(app: Starlette, *, date_header: bool = True) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.01)
+        assert server.is_up.wait(30)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.end()
         thread.join(10)
         listener.close()
 
