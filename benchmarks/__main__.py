@@ -1,12 +1,13 @@
 """Measure the pipeline on this machine, beside others that do the same work.
 
     make bench                                      everything; some twenty minutes
+    make bench ARGS="--short --save"                what decides, a quarter of an hour
     make bench ARGS="--quick"                       small sizes: whether it runs, not how fast
     make bench ARGS="--only fast counts --peers headrace reference"
     make bench ARGS="--save"                        write benchmarks/results and the table in README
 
 Scenarios: ``fast``, ``igdb``, ``hundred``, ``faults`` (see race), ``memory``, ``counts``,
-``runs``, ``budget``, ``startup``, ``year``. Where CPU goes has a program of its own:
+``runs``, ``budget``, ``startup``, ``year``, ``day``. Where CPU goes has a program of its own:
 ``benchmarks.parts``.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 from benchmarks.budget import budget
 from benchmarks.counts import counts
+from benchmarks.day import day
 from benchmarks.machine import machine
 from benchmarks.peers import PEERS, Skipped, versions_of
 from benchmarks.race import SCENARIOS, Scenario, race
@@ -31,7 +33,11 @@ from local.s3 import S3
 from local.services import seaweedfs
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("memory", "counts", "runs", "budget", "startup", "year")
+OTHERS = ("memory", "counts", "runs", "budget", "startup", "year", "day")
+SHORT = ("fast", "hundred", "counts", "startup", "year", "day")
+"""Scenarios that show what a page, a request, a day and a year cost; of the peers those that are
+close. The others take the other ten minutes."""
+SHORT_PEERS = ("headrace", "headrace-single", "reference")
 MEMORY_ROWS = (30_000, 60_000, 300_000, 600_000)
 """Of 30,000, ten pages a request, six answers are all: fewer than are on their way later."""
 MEMORY_PARTS = {
@@ -43,6 +49,8 @@ MEMORY_PARTS = {
 
 def main() -> None:
     args = arguments()
+    if args.short:
+        args.only, args.peers = list(SHORT), list(SHORT_PEERS)
     found: dict[str, Any] = {"machine": machine(), "quick": args.quick}
     # Others are installed only for a race.
     racing = args.peers if SCENARIOS.keys() & set(args.only) else ["headrace"]
@@ -71,6 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SCENARIO")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--rows", type=int, help="of every scenario; else each has its own number")
+    parser.add_argument("--short", action="store_true", help="what decides")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--save", action="store_true", help="keep the figures, and show them")
     return parser.parse_args()
@@ -97,6 +106,9 @@ def measured(name: str, s3: S3, args: argparse.Namespace) -> dict[str, Any]:
         "budget": lambda: budget(quick=args.quick),
         "startup": lambda: startup(s3, 1 if args.quick else 3),
         "year": lambda: year(s3, *(24, 3) if args.quick else (365, 70)),
+        "day": lambda: day(
+            s3, 200 if args.quick else 4_000, args.peers, endpoints=5 if args.quick else None
+        ),
     }
     if name in others:
         return others[name]()

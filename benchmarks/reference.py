@@ -51,15 +51,19 @@ class Reference:
             first = offsets.stop
 
     async def _page(self, offset: int) -> list[dict[str, Any]]:
-        body = (
+        return await self.page(
+            "/games",
             f"fields *; where updated_at < {LAST_UPDATE_S} | updated_at = null; sort id asc; "
-            f"limit {self._job.page}; offset {offset};"
+            f"limit {self._job.page}; offset {offset};",
         )
+
+    async def page(self, path: str, body: str) -> list[dict[str, Any]]:
+        """The rows of one page, retried with backoff."""
         for tries in range(TRIES):
             try:
                 async with self._places, self._limiter:
                     self.requests += 1
-                    response = await self._http.post("/games", content=body)
+                    response = await self._http.post(path, content=body)
                 response.raise_for_status()
                 return list(response.json())
             except (httpx.HTTPError, ValueError):
@@ -69,23 +73,29 @@ class Reference:
         raise AssertionError("unreachable")
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        sink = pa.BufferOutputStream()
-        table = pa.Table.from_pylist(rows, SCHEMA)
-        pq.write_table(table, sink, compression="zstd", compression_level=1)
-        key = f"{self._job.prefix}/games/part-{self.files:05}.parquet"
-        self._s3.put_object(Bucket=self._job.bucket, Key=key, Body=sink.getvalue().to_pybytes())
+        self.put(pa.Table.from_pylist(rows, SCHEMA), f"games/part-{self.files:05}.parquet")
         self.files += 1
         self.rows += len(rows)
 
+    def put(self, table: pa.Table, name: str) -> None:
+        """Write a Parquet file to S3."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", compression_level=1)
+        key = f"{self._job.prefix}/{name}"
+        self._s3.put_object(Bucket=self._job.bucket, Key=key, Body=sink.getvalue().to_pybytes())
 
-async def work(job: Job) -> dict[str, Any]:
+
+async def signed_in(job: Job, http: httpx.AsyncClient) -> None:
+    """Fetch a token, and let the client send it."""
     credentials = {"client_id": job.options["client_id"], "grant_type": "client_credentials"}
     credentials["client_secret"] = job.options["client_secret"]
+    token = (await http.post(job.token_url, data=credentials)).json()["access_token"]
+    http.headers.update({"Client-ID": job.options["client_id"], "Authorization": f"Bearer {token}"})
+
+
+async def work(job: Job) -> dict[str, Any]:
     async with httpx.AsyncClient(base_url=job.base_url, timeout=30) as http:
-        token = (await http.post(job.token_url, data=credentials)).json()["access_token"]
-        http.headers.update(
-            {"Client-ID": job.options["client_id"], "Authorization": f"Bearer {token}"}
-        )
+        await signed_in(job, http)
         reference = Reference(job, http)
         await reference.run()
     return {"requests": reference.requests, "rows": reference.rows}

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks import budget
+from benchmarks import budget, day
 from benchmarks.peers import PEERS
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +27,7 @@ def table(found: dict[str, Any]) -> str:
         "budget": _budget,
         "startup": _startup,
         "year": _year,
+        "day": day.table,
     }
     parts += [make(found[name]) for name, make in makers.items() if name in found]
     return "\n\n".join(parts)

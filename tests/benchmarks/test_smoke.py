@@ -13,6 +13,7 @@ import pytest
 from benchmarks import pages, report
 from benchmarks.budget import budget
 from benchmarks.counts import sweep_case
+from benchmarks.day import day
 from benchmarks.job import COLUMNS
 from benchmarks.race import SCENARIOS, middle, race
 from benchmarks.server import static_server
@@ -120,3 +121,14 @@ def test_the_soak_s_api_has_all_rows_of_a_day_however_they_are_paged() -> None:
         assert keys == list(rows_of(day))
         assert page["total"] == len(keys)
     assert api.page("token", window, empty=True)["rows"] == []
+
+
+@pytest.mark.slow
+def test_a_day_with_faults_and_a_kill_is_exact(s3: S3) -> None:
+    killed_at = {"headrace-single": 3, "reference": 2}
+    figures = day(s3, 60, [*killed_at], endpoints=3, killed_at=killed_at)
+    for name, each in figures["peers"].items():
+        assert each["killed"], (name, each)
+        assert each["exact"], (name, each)
+        assert each["rows"] >= 3 * 20, (name, each)
+    assert "| Headrace, a page a request |" in report.table({"day": figures})
