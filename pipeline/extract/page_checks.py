@@ -159,7 +159,8 @@ def check_keys(table: pa.Table, endpoint: Endpoint, names: Sequence[str] = ()) -
             at = pc.index(pc.is_null(column), True).as_py()
             raise ContractBroken(
                 f"The key `{name}` is null in row {at + 1} of the page, expected a value in each "
-                "row. Check: `key`"
+                "row. Set one: 1. a column that every row has as `key`; 2. `key: none`, if no "
+                "column tells rows apart"
             )
 
 

@@ -305,6 +305,7 @@ class SequentialReader:
     async def _chain(self, start: _ChainStart) -> AsyncGenerator[tuple[int, ParsedPage], None]:
         request, previous, moved = start.request, start.previous, False
         while request is not None:
+            was_end = previous is not None and previous.info.follows is False  # by its own flag
             try:
                 page = await self._pages.page(request)
             except RequestRefused as error:
@@ -313,7 +314,7 @@ class SequentialReader:
                     self._paging.first_request(),
                     request,
                     self._total_at(previous),
-                    says_end=previous.info.follows is False,
+                    says_end=was_end,
                 ):
                     return
                 raise
@@ -329,7 +330,8 @@ class SequentialReader:
                 )
             moved, previous, page = previous is not None, changed, changed
             yield start.index, page
-            request = None if start.closed else self._next_request(page)
+            ended = start.closed or (was_end and page.info.rows == 0)
+            request = None if ended else self._next_request(page)
 
     def _total_at(self, page: ParsedPage) -> int | None:
         """The total that counts a page's rows: of slices each page only its own."""

@@ -73,8 +73,7 @@ class HttpSession:
         try:
             signed = await anext(flow)
             while True:
-                response = await self._transport.handle_async_request(signed)
-                response.request = signed
+                response = await self._response(signed)
                 self._cookies.extract_cookies(response)
                 try:
                     signed = await flow.asend(response)
@@ -83,6 +82,16 @@ class HttpSession:
                 await response.aread()
         finally:
             await flow.aclose()
+
+    async def _response(self, request: httpx.Request) -> httpx.Response:
+        """The response, or the error, of which each knows its request."""
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        response.request = request
+        return response
 
 
 def _by_lower_name(headers: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -249,7 +249,7 @@ def test_a_total_that_is_far_too_high_costs_few_pages(
         manifest = manifest_of(lake, source, "2026-03-03")
     assert ids(lake, manifest) == list(range(100))
     assert not manifest.proof.contiguous
-    assert len(shop.asked) < 3 * (20 + 20 + 16), "twenty pages, twenty empty ones, those in flight"
+    assert len(shop.asked) < 3 * (20 + 20 + 24), "twenty pages, twenty empty ones, those ahead"
 
 
 def scanned(params: Params, number: int) -> Any:
