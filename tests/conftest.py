@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give the session's processes a temporary folder; those of xdist inherit it."""
     if hasattr(config, "workerinput") or config.option.basetemp:
         return
+    for name in ("ARGS", "MAKEFLAGS", "MAKELEVEL"):  # of the make that runs the tests
+        os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="headrace-tests-"))
     folder.chmod(0o711)  # Postgres runs as a user of its own, and has its folder in here
     config.stash[_FOLDER] = folder

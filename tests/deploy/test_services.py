@@ -122,7 +122,7 @@ def instance_of_kubernetes(kubeconfig: Path) -> dict[str, Any]:
     }
     launcher = {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": config}
     coordinator = {"module": "dagster.core.run_coordinator", "class": "DefaultRunCoordinator"}
-    del instance["concurrency"]
+    del instance["concurrency"], instance["run_queue"]
     return {**instance, "run_launcher": launcher, "run_coordinator": coordinator}
 
 
