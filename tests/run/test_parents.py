@@ -74,10 +74,14 @@ def likes_of(post: int) -> list[dict[str, object]]:
 async def posts(request: Request) -> Response:
     if "since" not in request.query_params:
         return JSONResponse([{"id": -1, "changed": "2026-03-01T10:00:00Z", "guest": 1}])
-    if request.query_params["since"].startswith(NEXT_DAY):
-        return JSONResponse([{"id": -1, "changed": f"{NEXT_DAY}T10:00:00Z"}])
+    since = request.query_params["since"]
     changed = f"{DAY}T10:00:00Z"
-    return JSONResponse([{"id": n, "changed": changed, "tags": ["a"]} for n in range(POSTS)])
+    rows: list[dict[str, object]] = [
+        {"id": n, "changed": changed, "tags": ["a"]} for n in range(POSTS)
+    ]
+    rows.append({"id": -1, "changed": f"{NEXT_DAY}T10:00:00Z"})
+    until = request.query_params["until"]
+    return JSONResponse([row for row in rows if since <= str(row["changed"]) < until])
 
 
 async def likes(request: Request) -> Response:
@@ -238,6 +242,7 @@ def test_a_child_s_columns_are_known_though_its_day_has_none_of_them(
     """And though it was read beside the day that had."""
     lake = Lake(s3.client(), "s3://lake/parents-known")
     outcome = materialize(source_at(url, tmp_path, 0.1), lake, ["posts", "likes"], DAY, NEXT_DAY)
+    assert not outcome.failed
     of = {(each.endpoint, each.manifest.partition): each.manifest for each in outcome.results}
     manifest = of["likes", NEXT_DAY]
     assert manifest.rows == 11
