@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-_COLLECTING = re.compile(r"^Collecting ([A-Za-z0-9_.-]+)")
+_PACKAGE = re.compile(r"^(?:Collecting ([\w.-]+)|Processing .*/([\w.-]+?)-\d)")
 _SIZE = re.compile(r"^\s+(?:Downloading|Using cached) \S+ \(([\d.]+) ([kMG])B\)")
 _UNITS = {"k": 1e-3, "M": 1.0, "G": 1e3}
 _SECTION = re.compile(r"^# (\w+): ")
@@ -86,8 +86,8 @@ class InstallProgress:
 
     def take(self, line: str) -> bool:
         """Take a line of pip's. :return: whether it says something new."""
-        if match := _COLLECTING.match(line):
-            self.packages, self.name = self.packages + 1, match[1]
+        if match := _PACKAGE.match(line):
+            self.packages, self.name = self.packages + 1, match[1] or match[2]
         elif match := _SIZE.match(line):
             self.megabytes += float(match[1]) * _UNITS[match[2]]
         else:

@@ -21,7 +21,7 @@ Collecting aiohttp>=3.14.3 (from headrace==0.1.0)
   Using cached aiohttp-3.14.3-cp311-cp311-manylinux_2_17_x86_64.whl (1.7 MB)
 Collecting dagster==1.13.27 (from -c constraints.txt (line 31))
   Downloading dagster-1.13.27-py3-none-any.whl (2.1 MB)
-Collecting pyyaml>=6.0.1
+Processing /an/index/of/your/own/PyYAML-6.0.3-cp311.whl
   Downloading PyYAML-6.0.3.whl (806 kB)
 Installing collected packages: pyyaml, aiohttp, dagster
 """
@@ -50,7 +50,7 @@ def test_what_pip_prints_becomes_a_line_of_progress(
     assert f"{progress.megabytes:.3f}" == "4.606"
     text = "".join(written)
     assert "2 of 3 packages, 2 MB, 0 unpacked: dagster" in text
-    assert ("3 of 3 packages, 5 MB, 2 unpacked: pyyaml" in text) == terminal
+    assert ("3 of 3 packages, 5 MB, 2 unpacked: PyYAML" in text) == terminal
     assert ("\r" in text) == terminal
     assert text.count("\n") == (0 if terminal else 2)
 
