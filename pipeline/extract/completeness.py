@@ -37,14 +37,18 @@ _REACHES: Final = frozenset({1_000, 5_000, CAP, 20_000, 50_000, 100_000})
 """Rows beyond which APIs often give none by an offset."""
 NO_SUCH_PAGE: Final = (400, 404, 416, 422)
 """The status that APIs send for a page behind the last one (WordPress: 400)."""
-_MOST_IDLE: Final = 20
-_MOST_EMPTY_NAMED: Final = 1_000
-_MOST_OTHER: Final = 200
-_MOST_OTHER_NAMED: Final = 10_000
-"""Consecutive pages without a new key: by number, or with rows that all came before; empty ones by
-name; with new versions of rows, or rows outside the window, by number and by name. Some APIs send
+_MOST_OF_KIND: Final = {
+    ("other", True): 200,
+    ("other", False): 10_000,
+    ("repeated", True): 20,
+    ("repeated", False): 20,
+    ("empty", True): 20,
+    ("empty", False): 1_000,
+}
+"""Consecutive pages of one kind without a new key, by number and by name: those with new versions
+of rows, or rows outside the window; those whose rows all came before; empty ones. Some APIs send
 many empty pages, each with a new token; a token that comes again goes round in a circle, and is
-noticed at once."""
+noticed at once. Pages of several kinds in turn are as many together as of the first kind."""
 _MOST_EMPTY: Final = 20
 """Consecutive numbered pages that are empty: the total that they are planned by is too high."""
 
@@ -210,8 +214,8 @@ class CountReconciliation:
         """
         if self.counted is not None:
             return None
-        rows = (self.received.get(index, 0) for index, t in self.totals.items() if t in _REACHES)
-        return next((n for n in rows if n in self.totals.values() and n in _REACHES), None)
+        totals = self.totals.items()
+        return next((t for i, t in totals if t in _REACHES and self.received.get(i, 0) == t), None)
 
     @property
     def proof_basis(self) -> ProofBasis:
@@ -296,6 +300,8 @@ class LoopGuard:
     _slice: int = -1
     _empty: int = 0
     _idle: set[PageRequest] = field(default_factory=set)
+    _kind: str = ""
+    _of_kind: int = 0
 
     @property
     def beyond_all_rows(self) -> bool:
@@ -318,25 +324,36 @@ class LoopGuard:
         if new_keys or index != self._slice:
             self._slice = index
             self._idle.clear()
+            self._kind, self._of_kind = "", 0
             return
-        if new_rows:
-            most = _MOST_OTHER if by_number else _MOST_OTHER_NAMED
-        else:
-            most = _MOST_IDLE if by_number or info.rows else _MOST_EMPTY_NAMED
-        if request in self._idle or len(self._idle) >= most:
-            raise ContractBroken(
-                f"{len(self._idle)} pages in a row brought no new row, so that the pages seem to "
-                f"go round in a circle. {_CIRCLE_BY_NUMBER if by_number else _CIRCLE_BY_NAME}"
-            )
+        kind = "other" if new_rows else "repeated" if info.rows else "empty"
+        self._of_kind = self._of_kind + 1 if kind == self._kind else 1
+        self._kind = kind
+        self._hold(request, by_number=by_number)
         self._idle.add(request)
+
+    def _hold(self, request: PageRequest, *, by_number: bool) -> None:
+        """:raises ContractBroken: the page came before, or one too many brought nothing."""
+        pages = len(self._idle)
+        if request in self._idle:
+            raise ContractBroken(
+                f"A page was named a second time after {pages} pages in a row brought no new row: "
+                f"the pages go round in a circle. {_CIRCLE_BY_NUMBER if by_number else _CIRCLE}"
+            )
+        most_of_kind = _MOST_OF_KIND[self._kind, by_number]
+        if self._of_kind > most_of_kind or pages >= _MOST_OF_KIND["other", by_number]:
+            raise ContractBroken(
+                f"{pages} pages in a row brought no new row, and each names another one. "
+                f"{_CIRCLE_BY_NUMBER if by_number else _CIRCLE}"
+            )
 
 
 _CIRCLE_BY_NUMBER: Final = (
     "Check: 1. the paging parameter; 2. `paging.more`: leave it out if the API says on each page "
-    "that another one follows, and an empty page is the end, or name the value that means so, as "
+    "that another one follows, and an empty page is the end, or name the value that says so, as "
     "in {at: more, value: Y}; 3. `paging.pages`: leave it out if it is no number of pages"
 )
-_CIRCLE_BY_NAME: Final = (
+_CIRCLE: Final = (
     "Check: 1. the path to the next token; 2. `until_short: true` in token paging, if the API "
     "names a next page for ever: then an empty page is the end; 3. `window.max_s`, if a filter "
     "leaves many pages empty: then each part has fewer"

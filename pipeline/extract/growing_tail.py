@@ -83,10 +83,10 @@ class _Chain:
 class _End:
     """A place that no row lay behind when the end was looked for.
 
-    :ivar place: that a page is requested by. :ivar doublings: of a page's length, from the reader.
+    :ivar request: of the page there. :ivar doublings: of a page's length, from the reader.
     """
 
-    place: Key
+    request: PageRequest
     doublings: int
 
 
@@ -153,7 +153,7 @@ class GrowingTail:
     async def _chased(self, page: ParsedPage, chain: _Chain) -> TailEnd | None:
         """Why the reading ends here: the end is no nearer than when it was looked for last."""
         place, before = _place_of(page.request), chain.end
-        is_there = before is not None and place is not None and place >= before.place  # type: ignore[operator]
+        is_there = before is not None and _reaches(page.request, before.request)
         if place is None or not (is_there or (before is None and chain.pages >= chain.chase_at)):
             return None
         chain.chase_at, chain.end = 2 * chain.pages, await self._end_ahead(page, place)
@@ -183,7 +183,7 @@ class GrowingTail:
             except RequestRefused as error:
                 if error.status not in NO_SUCH_PAGE:
                     return None
-            return _End(far, doublings) if doublings >= _FAR else None
+            return _End(request, doublings) if doublings >= _FAR else None
         return None
 
     def _has_all(self, second: ParsedPage, page: ParsedPage) -> bool:
@@ -222,6 +222,24 @@ def _place_of(request: PageRequest) -> Key:
         return None
     places = (request.offset, request.page, request.after)
     return next((place for place in places if place is not None), None)
+
+
+def _reaches(request: PageRequest, end: PageRequest) -> bool:
+    """Whether a page lies at an end or behind it; False if one goes by a key, one by a number.
+
+    Behind a gap a reader goes on by the key of its last row, and the end was found by a number.
+    """
+    place, place_of_end = _place_of(request), _place_of(end)
+    if place is None or place_of_end is None or _goes_by(request) != _goes_by(end):
+        return False
+    try:
+        return bool(place >= place_of_end)  # type: ignore[operator]
+    except TypeError:  # keys of two types
+        return False
+
+
+def _goes_by(request: PageRequest) -> tuple[bool, bool]:
+    return request.offset is not None, request.page is not None
 
 
 def _at_place(request: PageRequest, place: Key) -> PageRequest:

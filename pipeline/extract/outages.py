@@ -107,8 +107,11 @@ class KnownPages:
         self._others = [known for known in self._others if known != request]
 
     def believe_no_rows(self) -> bool:
-        """Whether an API that sends no rows anywhere is believed, with a doubt."""
-        if self._attempt < _BELIEVED_FROM:
+        """Whether an API that sends no rows anywhere is believed, with a doubt.
+
+        It is not where it sent rows in this attempt: all of them can't be deleted since.
+        """
+        if self._attempt < _BELIEVED_FROM or self._most_rows:
             return False
         self.doubt = _NO_ROWS
         return True
@@ -184,7 +187,7 @@ class OutageGuard:
         raise ApiUnavailable(
             f"The API sends empty pages with status 200, {LIMITS.outage_probes} times in a row "
             "also for a page that had rows. It seems to be away: no empty page is believed to be "
-            f"the end. If all rows are deleted, attempt {_BELIEVED_FROM} believes it, with a "
-            "warning",
+            f"the end. If all rows are deleted, they are believed to be so in attempt "
+            f"{_BELIEVED_FROM} or later, with a warning",
             wait_s=_AWAY_WAIT_S,
         )

@@ -251,10 +251,10 @@ def _extraction(
         step_s = form.resolution_s
         search = SearchParts(pages, paging, endpoint.search_cap, whole, form.floor_at, step_s)
     confirmed = _confirmed(endpoint, paging, pages, pause)
-    told_end = endpoint.bookmark is not None and endpoint.bookmark.in_order
+    ends_by_token = endpoint.bookmark is not None and endpoint.bookmark.in_order
     return SequentialReader(
         # A chain of changes ends with the page that has the token, however fast rows change.
-        confirmed if told_end else GrowingTail(confirmed, pages, paging, endpoint.key, pause),
+        confirmed if ends_by_token else GrowingTail(confirmed, pages, paging, endpoint.key, pause),
         paging,
         key=endpoint.key,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,

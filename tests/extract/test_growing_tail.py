@@ -227,6 +227,31 @@ def test_the_end_of_rows_that_stay_is_looked_for_once(kind: str) -> None:
     assert model.requests <= progress.pages + 14
 
 
+@pytest.mark.parametrize("at", [40, 46])
+def test_a_gap_behind_an_end_that_was_looked_for_by_number_is_read_by_key(at: int) -> None:
+    """Keys are far higher than offsets: a page by key must not seem to lie behind the end."""
+    model = Growing([*range(100_000, 102_000)], random.Random(1), counts=False)
+
+    def change() -> None:
+        if model.requests == at:
+            del model.rows[:45]
+
+    model.change = change  # type: ignore[method-assign]
+    paging = OffsetPaging(limit=LIMIT)
+    of = ContiguousReader(
+        GrowingTail(model, model, paging, ("id",)),
+        paging,
+        key="id",
+        ahead=lambda: 1,
+        can_seek=True,
+        descending=False,
+    )
+    keys, progress = read(model, of)
+    assert {*range(100_045, 102_000)} <= {*keys}
+    assert progress.contiguous
+    assert progress.tail_rows == 0
+
+
 class GrowingApi:
     """Sixty rows come with every request, behind all others, with cursors inside the window."""
 

@@ -329,7 +329,7 @@ FOR_EVER = {
 def test_a_next_page_that_is_named_for_ever_is_refused_soon_and_the_remedy_reads_all(
     form: str, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completeness, "_MOST_EMPTY_NAMED", 30)
+    monkeypatch.setitem(completeness._MOST_OF_KIND, ("empty", False), 30)
     params, paging, wraps, most = FOR_EVER[form]
 
     def answer(given: Params, number: int) -> Any:
