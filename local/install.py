@@ -189,18 +189,24 @@ class Pips:
             sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile",
             "--progress-bar", "off", *install,
         ]  # fmt: skip
-        with subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={**os.environ, "PIP_NO_INPUT": "1"},
-        ) as pip:
-            assert pip.stdout is not None
-            for line in pip.stdout:
-                printed.put(line)
-        printed.put(pip.returncode)
+        status = 1  # whatever happens, its end is told: the reader waits for it
+        try:
+            with subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={**os.environ, "PIP_NO_INPUT": "1"},
+            ) as pip:
+                assert pip.stdout is not None
+                for line in pip.stdout:
+                    printed.put(line)
+            status = pip.returncode
+        except OSError as error:
+            printed.put(f"ERROR: pip can't be started: {error}\n")
+        finally:
+            printed.put(status)
 
 
 _REASONS = (
@@ -250,7 +256,7 @@ def main(extra: str) -> int:
     parts = [part for at in range(_AT_ONCE) if (part := packages[at::_AT_ONCE])]
     side_by_side = Pips([["--no-deps", *part] for part in parts])
     follow(side_by_side.lines(), progress, screen, site)
-    # What one of them can't install, on this machine or at all, is for the next one to say.
+    # What would keep the next one from working, too, is said now; else that one tries it all again.
     why = known_reason(side_by_side.last_lines) if side_by_side.failed else None
     if not why:
         needed = requirements(Path("pyproject.toml").read_text("utf-8"), extra)

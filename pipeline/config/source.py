@@ -102,15 +102,15 @@ class BackfillConfig(Model):
         "fewer for more than 16 endpoints: together 500 partitions of endpoints",
     )
 
-    def partitions_per_run(self, endpoints: int) -> int:
+    def partitions_per_run(self, assets: int) -> int:
         """Partitions of one run.
 
-        Dagster's daemon writes an event for each endpoint and partition before a run begins, 20 to
+        Dagster's daemon writes an event for each asset and partition before a run begins, 20 to
         50 ms each.
 
-        :param endpoints: those that are read by partition.
+        :param assets: endpoints that are read by partition, and their child tables.
         """
-        fewer = max(1, _PLANNED_PER_RUN // max(1, endpoints))
+        fewer = max(1, _PLANNED_PER_RUN // max(1, assets))
         return self.days_per_run or min(_DAYS_PER_RUN, fewer)
 
 
@@ -269,8 +269,8 @@ class Source(Model):
     @property
     def partitions_per_run(self) -> int:
         """Partitions of one run of a backfill."""
-        by_partition = [name for name in self.endpoints if self.incremental(name)]
-        return self.backfill.partitions_per_run(len(by_partition))
+        by_partition = [of for name, of in self.endpoints.items() if self.incremental(name)]
+        return self.backfill.partitions_per_run(sum(1 + len(of.tables) for of in by_partition))
 
     @property
     def shown_url(self) -> str:
@@ -407,7 +407,8 @@ class Source(Model):
         them. A key in another header is no more than hashed; with a new one, work is done again.
         """
         of = self.endpoints[endpoint]
-        tables: Any = {"__all__": {"description"}} if of.tables else True
+        of_columns = {"columns": {"__all__": {"description"}}}
+        tables: Any = {"__all__": {"description": True, **of_columns}} if of.tables else True
         spec = of.model_dump_json(by_alias=True, exclude=_NO_MATTER | {"tables": tables})
         text = "|".join(
             [

@@ -30,6 +30,7 @@ from pipeline.config.columns import (
     RowFilter,
     short_column,
 )
+from pipeline.decode.nested_tables import list_column
 from pipeline.decode.types import parse_type
 from pipeline.model import DottedPath, Model, Name, split_path
 from pipeline.partitions.base import is_folder_column
@@ -170,7 +171,7 @@ def _problems(name: str, table: TableConfig, endpoint: "Endpoint") -> Iterator[s
         )
     for column in filter(is_folder_column, table.columns):
         yield f"the column `{column}` has the name of the partitions' folders (dt=…): rename it"
-    for column in (c for c in table.columns if c == EXTRACTED_AT or c.startswith("_table_")):
+    for column in (c for c in table.columns if c == EXTRACTED_AT or c.startswith(list_column(""))):
         yield f"the column `{column}` has a meaning of its own in the lake: rename it"
     for column in table.hash:
         spec = table.columns.get(column)

@@ -15,7 +15,10 @@ from pipeline.http.cookies import ResponseCookies, cookie_jar
 
 _DEFAULT_HEADERS: Final = {
     "Accept": "*/*",
-    "Accept-Encoding": httpx.AsyncClient().headers["Accept-Encoding"],
+    # A transport: without one the environment's proxies and certificates are read at import.
+    "Accept-Encoding": httpx.AsyncClient(transport=httpx.AsyncBaseTransport()).headers[
+        "Accept-Encoding"
+    ],
     "Connection": "keep-alive",
     "User-Agent": "headrace",
 }

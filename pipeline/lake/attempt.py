@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from pipeline.decode.types import describe
-from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable, LostRace
+from pipeline.errors import ContractBroken, HeadraceError, LakeRefused, LakeUnavailable, LostRace
 from pipeline.lake.checkpoint import (
     Checkpoint,
     CommitDecision,
@@ -123,6 +123,12 @@ class Attempt:
         return sum(batch.rows for batch in self._checkpoint.batches)
 
     @property
+    def files(self) -> list[ManifestFile]:
+        """The files of all batches, in order, as they are now."""
+        batches = self._checkpoint.batches
+        return [ManifestFile(each.key, each.rows, each.bytes, each.checksum) for each in batches]
+
+    @property
     def schema(self) -> pa.Schema | None:
         """The schema stored with the last staged batch."""
         return schema_from_text(self._checkpoint.schema) if self._checkpoint.schema else None
@@ -172,75 +178,53 @@ class Attempt:
                     self._lake.abort_upload(key, upload_id)
             raise
 
-    def replace_file(self, index: int, body: Any, *, rows: int) -> ManifestFile:
+    def replace_file(
+        self, index: int, body: Any, *, rows: int, tables: Mapping[str, TableFile] | None = None
+    ) -> ManifestFile:
         """Put another Parquet file in the place of one that is complete, before the commit.
 
         :param index: of the batch. :param body: as for ``stage``.
+        :param tables: the rows of child tables that leave the file, for files of their own.
+        :raises ContractBroken: they have left it before: children would stay without their rows.
         :raises LostRace: another attempt has taken the partition over.
         """
-        batch, view = self._checkpoint.batches[index], memoryview(body).cast("B")
-        upload_id, parts = upload(self._lake, batch.key, view)
-        checksum = checksum_of(view)
-        changed = replace(
-            batch,
-            upload_id=upload_id,
-            parts=parts,
-            rows=rows,
-            bytes=view.nbytes,
-            checksum=checksum,
-            body="",
-        )
-        batches = (*self._checkpoint.batches[:index], changed)
-        try:
-            self._save(
-                self._checkpoint.next(batches=(*batches, *self._checkpoint.batches[index + 1 :]))
+        batch = self._checkpoint.batches[index]
+        if batch.tables:
+            raise ContractBroken(
+                f"{self.place}: rows that came again replace others in a file whose child tables "
+                "an earlier attempt had taken out."
             )
-        except LostRace:
-            with suppress(HeadraceError):
-                self._lake.abort_upload(batch.key, upload_id)
-            raise
-        # The checkpoint names the upload by now: a later attempt completes it if this one dies.
-        self._lake.complete_upload(batch.key, upload_id, parts)
-        return ManifestFile(batch.key, rows, view.nbytes, checksum)
-
-    def split_file(self, index: int, body: Any, tables: Mapping[str, TableFile]) -> None:
-        """Put a file without the rows of child tables in the place of one that has them, and stage
-        and complete the files of these tables beside it.
-
-        :param index: of the batch. :param body: as for ``stage``; the rows are as many as before.
-        :raises LostRace: another attempt has taken the partition over.
-        """
-        batch, view = self._checkpoint.batches[index], memoryview(body).cast("B")
-        bodies = {name: memoryview(table.body).cast("B") for name, table in tables.items()}
         uploads: list[tuple[str, str]] = []
-
-        def sent(key: str, part: memoryview) -> dict[str, Any]:
-            upload_id, parts = upload(self._lake, key, part)
-            uploads.append((key, upload_id))
-            of = {"upload_id": upload_id, "parts": parts, "bytes": part.nbytes}
-            return {**of, "checksum": checksum_of(part)}
-
         try:
+            changed = replace(batch, rows=rows, **self._sent(batch.key, body, uploads), body="")
             staged: dict[str, StagedTable] = {}
-            for name, part in bodies.items():
-                key, table = self.place.table_part(name, index, self.generation), tables[name]
+            for name, table in (tables or {}).items():
+                key = self.place.table_part(name, index, self.generation)
+                of_upload = self._sent(key, table.body, uploads)
                 staged[name] = StagedTable(
-                    key=key,
-                    rows=table.rows,
-                    filtered_rows=table.filtered_rows,
-                    **sent(key, part),
+                    key=key, rows=table.rows, filtered_rows=table.filtered_rows, **of_upload
                 )
-            changed = replace(batch, **sent(batch.key, view), tables=staged, body="")
-            batches = (*self._checkpoint.batches[:index], changed)
-            rest = self._checkpoint.batches[index + 1 :]
-            self._save(self._checkpoint.next(batches=(*batches, *rest)))
-        except HeadraceError:
+            changed = replace(changed, tables=staged)
+            before, behind = self._checkpoint.batches[:index], self._checkpoint.batches[index + 1 :]
+            self._save(self._checkpoint.next(batches=(*before, changed, *behind)))
+        except LostRace:
+            # After another error the checkpoint may name them: the next attempt finds out.
             with suppress(HeadraceError):
                 for key, upload_id in uploads:
                     self._lake.abort_upload(key, upload_id)
             raise
+        # The checkpoint names the uploads by now: a later attempt completes them if this one dies.
         for file in changed.files:
             self._lake.complete_upload(file.key, file.upload_id, file.parts)
+        return ManifestFile(changed.key, rows, changed.bytes, changed.checksum)
+
+    def _sent(self, key: str, body: Any, uploads: list[tuple[str, str]]) -> dict[str, Any]:
+        """What a checkpoint says of a file that is brought to S3, unseen; noted in ``uploads``."""
+        view = memoryview(body).cast("B")
+        upload_id, parts = upload(self._lake, key, view)
+        uploads.append((key, upload_id))
+        of_upload = {"upload_id": upload_id, "parts": parts}
+        return {**of_upload, "bytes": view.nbytes, "checksum": checksum_of(view)}
 
     def table_files(self, table: str) -> list[ManifestFile]:
         """The files of a child table, in order."""
@@ -310,11 +294,7 @@ class Attempt:
 
     def _decide(self, build: Callable[[list[ManifestFile]], Manifest]) -> CommitDecision:
         facts = build(self._complete_uploads())
-        files = [
-            ManifestFile(each.key, each.rows, each.bytes, each.checksum)
-            for each in self._checkpoint.batches
-        ]
-        manifest = self._filled_in(facts, files)
+        manifest = self._filled_in(facts, self.files)
         # Listed by the owner before its decision: if that write succeeds, all of this belongs to
         # the generation before or to fenced attempts, and none of it can come to life again.
         others = self._listed() if self._others is None else self._others
@@ -358,13 +338,11 @@ class Attempt:
         return etag
 
     def _complete_uploads(self) -> list[ManifestFile]:
-        files: list[ManifestFile] = []
         for index, batch in enumerate(self._checkpoint.batches):
             if not all(map(self._completed, batch.files)):
                 self._leave_to_the_winner()
                 self._cut_back(index)
-            files.append(ManifestFile(batch.key, batch.rows, batch.bytes, batch.checksum))
-        return files
+        return self.files
 
     def _completed(self, batch: StagedFile) -> bool:
         """Make a staged file appear; False if what it was made of is gone."""

@@ -188,12 +188,17 @@ def _current_of_table(
     """
     endpoint, _, table = name.partition("/")
     reading[:] = parents = _some(lake, source, endpoint)
-    of_table = _some(lake, source, name)
     by, moves = _key_and_cursor(parents[-1], None)
     if parents[-1].endpoint_kind == "snapshot" or not by:
-        of_table = [each for each in of_table[-1:] if each.partition == parents[-1].partition]
-        rows = of_manifests(lake, of_table) if of_table else None
-        return pa.table({}) if rows is None else rows.to_table(columns=columns or rows.schema.names)
+        parents = parents[-1:]
+    of_table = [of for each in parents if (of := each.of_table(table))]
+    if not of_table:
+        raise _no_table(source, name)
+    rows = of_manifests(lake, of_table, dt=True)
+    names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
+    _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
+    if not by:
+        return rows.to_table(columns=names)
     parent_rows = of_manifests(lake, parents, dt=True)
     lean = {*by, moves, EXTRACTED_AT, DELETED, "dt"} & {*parent_rows.schema.names}
     small = parent_rows.to_table(columns=[n for n in parent_rows.schema.names if n in lean])
@@ -202,13 +207,18 @@ def _current_of_table(
     living = small.filter(alive(small, by, deletions, tombstones=deleted)).select(["dt", *by])
     newest = next(each for each in reversed(parents) if table in each.tables)
     child_names = {column: of for of, column in newest.tables[table].parent.items() if column in by}
-    rows = of_manifests(lake, of_table, dt=True)
-    names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
-    _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
     linked = {"dt", *child_names.values(), *names}
     children = rows.to_table(columns=[n for n in rows.schema.names if n in linked])
     living = living.rename_columns(["dt", *(child_names[column] for column in by)])
     return children_of(children, living).select(names)
+
+
+def _no_table(source: str, name: str) -> ReadRefused:
+    endpoint, _, table = name.partition("/")
+    return ReadRefused(
+        f"{source}/{endpoint} has no table `{table}` in the partitions that it is read from: is it "
+        "in `tables`, and is a partition materialized since?"
+    )
 
 
 def gone_keys(
@@ -254,10 +264,7 @@ def _some(
         return committed
     endpoint, _, table = endpoint.partition("/")
     if table and manifests(lake, source, endpoint, partitions):
-        raise ReadRefused(
-            f"{source}/{endpoint} has no table `{table}` in any of its partitions: is it in "
-            "`tables`, and is a partition materialized since?"
-        )
+        raise _no_table(source, f"{endpoint}/{table}")
     days = [each.partition for each in committed_places(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(

@@ -5,7 +5,7 @@ has to keep the two together. Files are taken apart in order, each by one write 
 file without the column has been taken apart by an earlier attempt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,15 +24,16 @@ from pipeline.errors import ContractBroken
 from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import decoder_of
 from pipeline.lake.attempt import Attempt, TableFile
-from pipeline.lake.manifest import Manifest, ManifestFile, ManifestTable
+from pipeline.lake.manifest import Manifest, ManifestTable
 from pipeline.lake.parquet import encode
 from pipeline.lake.read import again_if_vanished, key_batches, tables_of
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
-from pipeline.run.verify import Check, verify
+from pipeline.run.verify import Check, refuse_if_broken, verify
 
 _NO_LISTS: Final = (
-    "none of the {:,} rows has `{}`: is `rows` of the table `{}` right? It has no rows then"
+    "none of the {:,} rows has a list at `{}`, so that the table `{}` has no rows. Check: its "
+    "`rows`"
 )
 
 
@@ -108,9 +109,9 @@ def _of_parent(
         return values.take(of_parent).cast(kind)
     except pa.ArrowException as error:
         raise ContractBroken(
-            f"The column `{name}` is declared as `{spec.type}`, and `{spec.parent_column}` of the "
-            f"parent's row is {values.type}: {str(error).splitlines()[0]}. Check: its type in "
-            "`tables`"
+            f"The column `{name}` is declared as `{spec.type}`, and the column "
+            f"`{spec.parent_column}` of its endpoint is {values.type}: "
+            f"{str(error).splitlines()[0]}. Check: its type in `tables`"
         ) from None
 
 
@@ -128,15 +129,16 @@ class ChildTables:
     """``source/endpoint`` and the partition, for errors."""
     warnings: tuple[str, ...] = ()
 
-    def split(self, files: Sequence[ManifestFile]) -> None:
+    def split(self) -> None:
         """Take the files apart.
 
         :raises LostRace: another attempt has taken the partition over.
         """
         if self.endpoint.tables:
-            again_if_vanished(self.lake, lambda: self._split(files), lambda: files)
+            again_if_vanished(self.lake, self._split, lambda: self.attempt.files)
 
-    def _split(self, files: Sequence[ManifestFile]) -> None:
+    def _split(self) -> None:
+        files = self.attempt.files
         without_list = {*self.endpoint.tables} if files else set[str]()
         for index, read in enumerate(tables_of(self.lake, files, own=True)):
             parents = read()
@@ -146,7 +148,7 @@ class ChildTables:
                 continue
             tables = dict(self._taken_out(parents, without_list))
             rest = parents.drop_columns([*map(list_column, self.endpoint.tables)])
-            self.attempt.split_file(index, encode(rest), tables)
+            self.attempt.replace_file(index, encode(rest), rows=rest.num_rows, tables=tables)
         count = sum(file.rows for file in files)
         self.warnings = tuple(
             _NO_LISTS.format(count, self.endpoint.tables[name].rows, name)
@@ -187,15 +189,13 @@ class ChildTables:
             )
 
         unique, not_null, *_ = again_if_vanished(self.lake, read, lambda: files)
-        broken = next((check for check in (unique, not_null) if not check.passed), None)
-        if broken is None:
-            return unique.detail
-        raise ContractBroken(
-            f"{self.label}: not committed, the generation before stays: {broken.name} of the table "
-            f"`{name}`: {broken.detail}. Its key is `{'`, `'.join(key)}`. Check: 1. whether that "
-            "tells the rows of all parents apart: put the parent's key into it, or the number in "
-            f"the list (`from: position`); 2. `tables.{name}.key: none`, if its rows have no key"
+        hint = (
+            f"The key of the table `{name}` is `{'`, `'.join(key)}`. Check: 1. whether that tells "
+            "the rows of all parents apart: put the parent's key into it, or the number in the "
+            f"list (`from: position`); 2. `tables.{name}.key: none`, if its rows have no key"
         )
+        refuse_if_broken((unique, not_null), f"{self.label}, table `{name}`", hint=hint)
+        return unique.detail
 
     def manifest(self, schema: pa.Schema, newest: Manifest | None) -> dict[str, ManifestTable]:
         """What the manifest says of the tables, but for their files.

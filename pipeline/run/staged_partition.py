@@ -158,7 +158,8 @@ class StagedPartition:
             what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
             refuse_if_broken(checks, what, hint=hint_of(self._spec))
             tables = ChildTables(self.run.lake, self._spec, self.attempt, what)
-            tables.split(settled.files)
+            tables.split()
+            settled = replace(settled, files=self.attempt.files)
             checks[0] = replace(checks[0], detail=checks[0].detail + tables.check())
             return self._manifest(settled, [*checks, *([end.check] if end else [])], end, tables)
 

@@ -375,6 +375,20 @@ def test_what_is_said_of_an_endpoint_changes_none_of_its_rows() -> None:
     assert plain == told != other
 
 
+def test_what_is_said_of_a_child_table_changes_none_of_its_rows() -> None:
+    of = "{{key: [id], columns: {{id: int64}}, tables: {{t: {{rows: l, key: none, {}}}}}}}"
+    column = "columns: {{p: {{type: {}, from: parent.id}}, n: {}}}"
+    plain, told, other = (
+        source_of(f"{HEAD}endpoints:\n  a: {of.format(text)}\n").definition("a")
+        for text in (
+            column.format("int64", "string"),
+            f"description: lines, {column.format('int64', '{type: string, description: a name}')}",
+            column.format("int64", "int64"),
+        )
+    )
+    assert plain == told != other
+
+
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     found = said(tmp_path, HEAD + "a: 1\nb: 2\ntimezone: X\n" + TAIL)
     assert [line.split(":")[0] for line in sorted(found.splitlines())] == ["4", "5", "6"]

@@ -91,3 +91,13 @@ def test_an_index_that_nobody_serves_is_said_by_pip_and_in_one_sentence(tmp_path
     )  # fmt: skip
     assert ran.returncode == 1
     assert ran.stderr.startswith("The package index can't be reached"), ran.stderr
+
+
+def test_a_pip_that_cannot_be_started_ends_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    pips = install.Pips([["a"], ["b"]])
+    follow(pips.lines(), InstallProgress(2), Screen(lambda text: None, terminal=False), tmp_path)
+    assert pips.failed
+    assert "pip can't be started" in reason(pips.last_lines)

@@ -18,7 +18,7 @@ from pipeline.errors import ConfigError, ContractBroken, ReadRefused
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.drop import drop
 from pipeline.lake.maintenance import clean, verify_files
-from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import current, dataset, manifests
 from pipeline.lake.s3 import Lake
@@ -27,6 +27,7 @@ from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 5, tzinfo=UTC)
 DAYS = ["2026-11-01", "2026-11-02"]
+BY_OFFSET = "kind: offset, limit: 4"
 ITEMS = """
         tables:
           items:
@@ -45,7 +46,10 @@ def order(number: int, at: str, prices: Any, **more: Any) -> dict[str, Any]:
 
 
 class Shop:
-    """Orders by offset, filtered by `updated_at`. :ivar fails_at: an offset that is refused."""
+    """Orders by offset or token, filtered by `updated_at`.
+
+    :ivar fails_at: an offset that is refused.
+    """
 
     def __init__(self, *orders: dict[str, Any]) -> None:
         self.orders = deepcopy([*orders])
@@ -54,18 +58,21 @@ class Shop:
 
     async def respond(self, request: Request) -> Response:
         given = request.query_params
-        begin, limit = int(given["offset"]), int(given["limit"])
+        begin, limit = int(given.get("token") or given.get("offset") or 0), int(given["limit"])
         if begin == self.fails_at:
             return JSONResponse({}, 403)
         start, end = given.get("start") or "", given.get("end") or "9"
         orders = sorted(self.orders, key=lambda row: row["id"]) if self.sorted else self.orders
         some = [row for row in orders if start <= str(row.get("updated_at", "1")) < end]
-        return JSONResponse({"data": some[begin : begin + limit]})
+        page = some[begin : begin + limit]
+        return JSONResponse({"data": page, "next": begin + len(page)})
 
     @contextmanager
-    def source(self, yaml: str = "", tables: str = ITEMS, order: str = "") -> Iterator[Source]:
+    def source(
+        self, yaml: str = "", tables: str = ITEMS, paging: str = BY_OFFSET
+    ) -> Iterator[Source]:
         with serving(Starlette(routes=[Route("/{path:path}", self.respond)])) as url:
-            yield shop_of(url, yaml, tables, order)
+            yield shop_of(url, yaml, tables, paging)
 
 
 CURSOR = """
@@ -80,7 +87,7 @@ SNAPSHOT = """
 """
 
 
-def shop_of(url: str, yaml: str, tables: str = ITEMS, order: str = "") -> Source:
+def shop_of(url: str, yaml: str, tables: str = ITEMS, paging: str = BY_OFFSET) -> Source:
     return source_of(
         f"""
     source: shop
@@ -94,7 +101,7 @@ def shop_of(url: str, yaml: str, tables: str = ITEMS, order: str = "") -> Source
         rows: data
         key: [id]
         batch_rows: 10
-        paging: {{kind: offset, limit: 4{order}}}
+        paging: {{{paging}}}
 {yaml or CURSOR}{tables}
 """
     )
@@ -166,7 +173,9 @@ def test_of_rows_with_one_key_the_children_of_the_latest_land(lake: Lake) -> Non
     others = FIRST[:4] + FIRST[5:30]
     shop = Shop(old, *others, new, FIRST[0])
     shop.sorted = False
-    with shop.source(CURSOR + "        order: none\n", order=", overlap: false") as source:
+    with shop.source(
+        CURSOR + "        order: none\n", paging=BY_OFFSET + ", overlap: false"
+    ) as source:
         outcome, _ = outcome_of(source, lake, "orders", DAYS[:1], NOW)
     (manifest,) = [each.manifest for each in outcome.results]
     assert (manifest.notes.older_versions, manifest.notes.duplicate_rows) == (1, 1)
@@ -201,18 +210,18 @@ def test_a_commit_that_dies_while_files_are_taken_apart_is_finished(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, files_before: int
 ) -> None:
     """Nothing is shown until both are; the next attempt takes apart what is left."""
-    split, decide = Attempt.split_file, Attempt._filled_in
+    take_apart, decide = Attempt.replace_file, Attempt._filled_in
 
-    def dies(self: Attempt, index: int, *more: Any) -> None:
+    def dies(self: Attempt, index: int, *args: Any, **more: Any) -> ManifestFile:
         if index == files_before:
             raise Killed
-        split(self, index, *more)
+        return take_apart(self, index, *args, **more)
 
     def dies_behind(self: Attempt, *more: Any) -> Manifest:
         raise Killed
 
     with Shop(*FIRST).source() as source, monkeypatch.context() as patch:
-        patch.setattr(Attempt, "split_file", dies)
+        patch.setattr(Attempt, "replace_file", dies)
         patch.setattr(Attempt, "_filled_in", dies_behind if files_before == 99 else decide)
         with pytest.raises(BaseExceptionGroup):
             outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
@@ -223,6 +232,43 @@ def test_a_commit_that_dies_while_files_are_taken_apart_is_finished(
     assert outcome.results[0].manifest.rows == len(FIRST)
     landed = dataset(lake, "shop", "orders/items").to_table()
     assert rows(landed, "order_id", "line") == lines_of(*FIRST)
+    assert not clean(lake, older_than_s=0, now=datetime.now(UTC) + timedelta(1)).leftovers
+
+
+def test_a_row_that_changes_while_files_are_taken_apart_takes_its_children_along(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process dies in the commit, and the next attempt finds a later version of a row whose
+    children have left its file."""
+    take_apart = Attempt.replace_file
+
+    def dies(self: Attempt, index: int, *args: Any, **more: Any) -> ManifestFile:
+        if index == 1:
+            raise Killed
+        return take_apart(self, index, *args, **more)
+
+    shop = Shop(*FIRST)
+    shop.sorted = False
+    changed = order(2, "2026-11-01T11:00:00Z", ["7.00"] * 3)
+    by_token = CURSOR.replace('offset: "{offset}"', 'token: "{token}"')
+    with shop.source(
+        by_token, paging="kind: token, limit: 4, next: next, until_short: true"
+    ) as source:
+        with monkeypatch.context() as patch:
+            patch.setattr(Attempt, "replace_file", dies)
+            with pytest.raises(BaseExceptionGroup):
+                outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
+        shop.orders.append(changed)
+        for attempt in (2, 3):
+            outcome, _ = outcome_of(
+                source, lake, "orders", DAYS[:1], NOW, run_id="one", attempt=attempt
+            )
+            if not outcome.failed:
+                break
+    assert not outcome.failed
+    landed = dataset(lake, "shop", "orders/items").to_table()
+    assert rows(landed, "order_id", "line") == lines_of(FIRST[0], *FIRST[2:], changed)
+    assert dict(rows(landed, "order_id", "price"))[2] == Decimal("7.00")
     assert not clean(lake, older_than_s=0, now=datetime.now(UTC) + timedelta(1)).leftovers
 
 
@@ -302,13 +348,13 @@ def test_a_key_that_two_parents_have_is_refused_and_no_list_is_told(lake: Lake) 
     with Shop(*FIRST[1:3]).source(SNAPSHOT, tables) as source:
         outcome, _ = outcome_of(source, lake, "orders", DAYS[:1], now)
     with pytest.raises(
-        ContractBroken, match=r"keys_unique of the table `items`: .*`tables\.items\.key"
+        ContractBroken, match=r"table `items`: .*keys_unique: .*`tables\.items\.key"
     ):
         raise outcome.failed[0].error
     assert keys_in(lake) == []
     with Shop(*FIRST[1:3]).source(SNAPSHOT, ITEMS.replace("rows: lines", "rows: linse")) as source:
         outcome, _ = outcome_of(source, lake, "orders", DAYS[:1], now)
-    assert "none of the 2 rows has `linse`" in outcome.results[0].manifest.notes.warning
+    assert "none of the 2 rows has a list at `linse`" in outcome.results[0].manifest.notes.warning
 
 
 TAGS = "tables: {tags: {rows: tags, key: none, columns: {order: {type: int64, from: parent.id}}}}"
