@@ -7,23 +7,26 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import (
-    Webhook,
-    alert_sensors,
-    check_metrics,
-    chosen_executor,
-    lost_runs,
-    maintenance,
-    maintenance_schedule,
-    not_loaded,
-    source_definitions,
-    sync_job,
-)
-from pipeline.config import load_all
-from pipeline.config.settings import Settings
-from pipeline.errors import ConfigError
-from pipeline.lake.stores.base import check_lake_url
-from resources import deployment_resources
+from pipeline.runtime import loading
+
+with loading():
+    from assets import (
+        Webhook,
+        alert_sensors,
+        check_metrics,
+        chosen_executor,
+        lost_runs,
+        maintenance,
+        maintenance_schedule,
+        not_loaded,
+        source_definitions,
+        sync_job,
+    )
+    from pipeline.config import load_all
+    from pipeline.config.settings import Settings
+    from pipeline.errors import ConfigError
+    from pipeline.lake.stores.base import check_lake_url
+    from resources import deployment_resources
 
 HERE = Path(__file__).resolve().parent
 log = logging.getLogger("headrace.definitions")
@@ -65,7 +68,8 @@ def _from_here(folder: str) -> str:
 
 
 try:
-    defs = build(os.environ)
+    with loading():
+        defs = build(os.environ)
 except ConfigError as error:
     # Without the engine's frames: a wrong setting is the user's, and one sentence is enough.
     raise dg.DagsterInvalidDefinitionError(str(error)) from None

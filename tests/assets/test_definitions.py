@@ -1,5 +1,6 @@
 """The composition root: what Dagster gets to see of the sources, and of wrong settings."""
 
+import gc
 import os
 import runpy
 import subprocess
@@ -286,6 +287,32 @@ def test_loading_imports_nothing_that_only_some_runs_need() -> None:
     loaded = done.stdout.split()
     assert "pipeline" in loaded
     assert not set(WHERE_WANTED).intersection(loaded)
+
+
+def test_the_collector_rests_while_the_definitions_load_and_passes_over_them_afterwards() -> None:
+    # What Dagster's own import takes is Dagster's.
+    say = """
+import gc, dagster
+passes = []
+gc.callbacks.append(lambda phase, info: passes.append(info["generation"]))
+import pipeline.runtime
+before = len(passes)
+import definitions
+gc.callbacks.clear()
+frozen = gc.get_freeze_count()
+print(passes[before:].count(2), gc.isenabled(), frozen > 10 * len(gc.get_objects()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", say], env=os.environ | SETTINGS, cwd=ROOT, capture_output=True,
+        text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0", "True", "True"]
+
+
+def test_settings_that_are_wrong_leave_the_collector_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(dg.DagsterInvalidDefinitionError):
+        load(monkeypatch, {})
+    assert gc.isenabled()
 
 
 def test_an_api_that_is_down_ends_a_run_within_two_minutes(source: Source) -> None:
