@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 180.0
@@ -49,7 +50,7 @@ class Emulator:
         reply = self._http.request(verb, f"/_control/{path}", json=payload)
         if reply.status_code >= 400:
             raise ValueError(f"{verb} /_control/{path}: {reply.status_code} {reply.text}")
-        return reply.json()
+        return orjson.loads(reply.content)
 
     def stats(self) -> dict[str, Any]:
         """Counts since the start or the last reset."""

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from local.paths import DEFAULT_HOME, ROOT
-from local.process import LocalError
+from local.dagster_host import dagster_host
+from local.paths import DEFAULT_HOME, ROOT, passing_folder
+from local.process import LocalError, python_env
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -39,9 +40,7 @@ def _run(options: argparse.Namespace) -> None:
 
         demo_aws()
     elif options.command == "demo":
-        from local.demo import demo
-
-        demo()
+        _demo()
     elif options.command == "ui":
         from local.ui import ui
 
@@ -50,6 +49,17 @@ def _run(options: argparse.Namespace) -> None:
         from local.instance import create_storage
 
         create_storage(Path(os.environ.get("DAGSTER_HOME") or DEFAULT_HOME))
+
+
+def _demo() -> None:
+    """The demo's own imports, and the start of its services, go on beside those of Dagster."""
+    with (
+        passing_folder("demo-") as folder,
+        dagster_host(["assets"], os.environ | python_env(), folder / "dagster.log") as start,
+    ):
+        from local.demo import demo
+
+        demo(folder, start)
 
 
 def _of_the_machine(error: OSError) -> str:

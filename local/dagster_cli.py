@@ -8,14 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from local.paths import ROOT
-from local.process import LocalError, running
+from local.dagster_host import Start, as_a_shell_does
+from local.process import LocalError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_S = 0.2
-GRACE_S = 6.0
 WIDTH = 150
 EVENT = re.compile(
     r" - dagster - (?P<level>[A-Z]+) - \S+ - [0-9a-f-]{36} - "
@@ -138,16 +137,18 @@ def run(
     env: Mapping[str, str],
     log: Path,
     screen: Callable[[], PlainScreen] | None = None,
+    start: Start = as_a_shell_does,
 ) -> float:
     """Run to the end; the seconds it took. Raises LocalError with the log's name and the reasons.
 
     :param screen: shows the log; None: a bar on a terminal, plain lines elsewhere.
+    :param start: of a `dagster_host`; else the command is a process of its own from the beginning.
     """
     started = time.monotonic()
     log.touch()
     show = (screen or (BarScreen if sys.stdout.isatty() else PlainScreen))()
     try:
-        with running(command, env=env, cwd=ROOT, log=log, grace_s=GRACE_S) as child:
+        with start(command, env, log) as child:
             with log.open(errors="replace") as lines:
                 ended, rest = False, ""
                 while not ended:

@@ -6,9 +6,7 @@ the lake are held against those that AWS itself lists.
 """
 
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ import pyarrow.parquet as pq
 from local.dagster_cli import materialize, run
 from local.instance import prepare_home
 from local.manifests import download, manifests_under, read_manifests
-from local.paths import ROOT, STATE
+from local.paths import ROOT, passing_folder
 from local.ports import LOOPBACK, free_port
 from local.process import LocalError, running, tail
 from local.s3 import S3, child_env
@@ -68,32 +66,23 @@ class AwsStage:
 @contextmanager
 def aws_stage(first: date) -> Iterator[AwsStage]:
     """S3 and an emulated AWS on loopback, in a folder that stays only when something failed."""
-    STATE.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="demo-aws-", dir=STATE))
     port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
-    log = folder / "moto.log"
-    try:
-        with (
-            seaweedfs(folder / "s3", buckets=[BUCKET]) as s3,
-            running(command, env=child_env(KEYS), log=log) as moto,
-        ):
-            _wait(url, lambda: moto.exit_code() is None, log)
-            api = {
-                "HEADRACE_AWS_ACCOUNTS": "organization",
-                "HEADRACE_AWS_REGIONS": ",".join(REGIONS),
-                "HEADRACE_AWS_ENDPOINT": url,
-            }
-            home = prepare_home(folder / "dagster")
-            env = dagster_env(s3, api, home, first, "sources/aws.yaml")
-            yield AwsStage(folder, s3, url, env, _organization(url))
-    except Exception:
-        raise  # what failed can be looked into: its logs stay
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
+    with (
+        passing_folder("demo-aws-") as folder,
+        seaweedfs(folder / "s3", buckets=[BUCKET]) as s3,
+        running(command, env=child_env(KEYS), log=folder / "moto.log") as moto,
+    ):
+        _wait(url, lambda: moto.exit_code() is None, folder / "moto.log")
+        api = {
+            "HEADRACE_AWS_ACCOUNTS": "organization",
+            "HEADRACE_AWS_REGIONS": ",".join(REGIONS),
+            "HEADRACE_AWS_ENDPOINT": url,
+        }
+        home = prepare_home(folder / "dagster")
+        env = dagster_env(s3, api, home, first, "sources/aws.yaml")
+        yield AwsStage(folder, s3, url, env, _organization(url))
 
 
 def _wait(url: str, lives: Any, log: Path) -> None:

@@ -9,10 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
+from local.paths import ROOT
+
+A = TypeVar("A")
+B = TypeVar("B")
 GUARD = Path(__file__).with_name("guard.py")
 STARTER_MARGIN_S = 5.0
 
@@ -53,6 +58,7 @@ def _start(
     cwd: Path | None,
     output: IO[bytes] | int | None,
     grace_s: float,
+    stdin: int,
 ) -> Child:
     read_fd, write_fd = os.pipe()
     try:
@@ -60,7 +66,7 @@ def _start(
             [sys.executable, "-S", "-E", str(GUARD), str(read_fd), str(grace_s), *command],
             pass_fds=(read_fd,),
             start_new_session=True,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
             env=dict(env),
@@ -82,11 +88,15 @@ def running(
     cwd: Path | None = None,
     log: Path | None = None,
     grace_s: float = 5.0,
+    stdin: int = subprocess.DEVNULL,
 ) -> Iterator[Child]:
-    """Run a command for the length of a `with`; its output goes to `log`, or to our own."""
+    """Run a command for the length of a `with`; its output goes to `log`, or to our own.
+
+    :param stdin: what it reads: a file descriptor; by default nothing.
+    """
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("ab")) if log else None
-        child = _start(command, env, cwd, output, grace_s)
+        child = _start(command, env, cwd, output, grace_s, stdin)
         stack.callback(child.stop)
         yield child
 
@@ -96,3 +106,29 @@ def tail(path: Path, lines: int = 5) -> str:
     if not path.exists():
         return ""
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+
+def python_env() -> dict[str, str]:
+    """How a Python finds the project and its commands, wherever it is started."""
+    scripts = str(Path(sys.executable).parent)
+    return {
+        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        # Dagster's hints to use a newer command would hide what the demo shows.
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+@contextlib.contextmanager
+def side_by_side(
+    first: contextlib.AbstractContextManager[A], second: contextlib.AbstractContextManager[B]
+) -> Iterator[tuple[A, B]]:
+    """Enter two at once, each of which waits until a process is ready; `second` in a thread."""
+    with contextlib.ExitStack() as stack:
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        others = stack.enter_context(contextlib.ExitStack())
+        entering = thread.submit(others.enter_context, second)
+        stack.callback(wait, [entering])  # what is half entered can't be left
+        entered = stack.enter_context(first)
+        yield entered, entering.result()

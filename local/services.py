@@ -18,6 +18,7 @@ import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -74,9 +75,8 @@ def _command(data: Path, config: Path, buckets: Sequence[str], first_port: int) 
     ]
 
 
-def _answers(s3: S3, buckets: Sequence[str]) -> bool:
+def _answers(client: Any, buckets: Sequence[str]) -> bool:
     """Whether it is our server (it knows our key) and all the buckets are there."""
-    client = s3.client(timeout_s=2.0)
     try:
         there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     except (BotoCoreError, ClientError):
@@ -86,11 +86,12 @@ def _answers(s3: S3, buckets: Sequence[str]) -> bool:
 
 def _became_ready(child: Child, s3: S3, buckets: Sequence[str]) -> bool:
     """False when the process ended first, as it does when it lost a port to somebody else."""
+    client = s3.client(timeout_s=2.0)
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         if child.exit_code() is not None:
             return False
-        if _answers(s3, buckets):
+        if _answers(client, buckets):
             return True
         time.sleep(POLL_S)
     raise LocalError(f"The local S3 server did not respond within {READY_S:.0f} s.")

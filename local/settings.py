@@ -1,12 +1,10 @@
 """The environment in which Dagster sees the local services, and nothing of the user's own."""
 
-import os
-import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from local.paths import ROOT
+from local.process import python_env
 from local.s3 import S3, child_env
 
 BUCKET = "lake"
@@ -21,10 +19,10 @@ def dagster_env(
 
     :param sources: what loads. A source of the user's own may need settings that are not there.
     """
-    scripts = str(Path(sys.executable).parent)
     return child_env(
         s3.env(),
         api,
+        python_env(),
         {
             "DAGSTER_HOME": str(home),
             "HEADRACE_LAKE": LAKE,
@@ -32,10 +30,5 @@ def dagster_env(
             "HEADRACE_SOURCES": sources,
             "IGDB_START": start.isoformat(),
             "IGDB_SAFETY_MARGIN_S": str(SAFETY_MARGIN_S),
-            "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
-            # Dagster's hints to use a newer command would hide what the demo shows.
-            "PYTHONWARNINGS": "ignore",
         },
     )
