@@ -27,7 +27,7 @@ SHORTEST: Final = 4
 STARS: Final = "***"
 _MOST_ROUNDS: Final = 8
 _EATEN: Final = 4
-_ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrtvf])")
+_ESCAPED: Final = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|[nrtvf])")
 _SURROGATES: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _IGNORED: Final = re.compile(r"[\s+\\]+")
 """A blank is also a ``+`` in a form, and lines are put together; a backslash escapes the next."""

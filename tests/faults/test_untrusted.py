@@ -132,6 +132,17 @@ def test_deep_nesting(odd: tuple[Odd, str], lake: Lake, tmp_path: Path) -> None:
     assert "the body is nested over 1,000 levels deep" in said
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_long_row_of_backslashes_is_looked_through_once(
+    status: int, odd: tuple[Odd, str], lake: Lake, tmp_path: Path
+) -> None:
+    """It is looked for secrets before it is quoted: quadratic work would hold the step for hours."""
+    odd[0].body, odd[0].status = b"no JSON: " + b"\\" * 200_000, status
+    said = refused(tried(odd, lake, tmp_path), lake, HeadraceError)
+    assert "no JSON" in said
+
+
 @pytest.mark.parametrize("where", ["body", "header"])
 @pytest.mark.parametrize("target", ["http://{other}/items", "https://{own}/items", "//{other}/x"])
 def test_a_next_link_to_elsewhere(
