@@ -376,11 +376,12 @@ class PageFetcher:
     def _looks_incomplete(self, rows: int, response: HttpResponse) -> str | None:
         """Why rows may be missing in a page; what a feed reaches back to is a check of its own."""
         endpoint = self._endpoint
-        if endpoint.whole or not rows:
+        if endpoint.whole or not (rows or endpoint.paging.one_page):
             return None
         selection = endpoint.row_selection
         rows_at = None if selection.jmespath else selection.path
-        if endpoint.errors_at is None and (partial := says_partial(response.body, rows_at)):
+        told = rows > 0 and endpoint.errors_at is None  # an error beside no rows is one for certain
+        if told and (partial := says_partial(response.body, rows_at)):
             return partial
         if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
             return None

@@ -217,3 +217,34 @@ def test_a_full_looking_page_is_no_proof_unless_the_yaml_says_that_it_is_whole(
     )
     assert requests == (1 if rows else 2)
     assert proved or "say `whole: true`" in checks["pages_contiguous"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "more", "refused"),
+    [
+        ({"total": 10}, "", True),
+        ({"total": 10}, ", whole: true", False),
+        ({"total": 0, "next": None}, "", False),
+    ],
+)
+def test_no_rows_beside_a_total_of_some_are_no_empty_day(
+    beside: dict[str, Any], more: str, refused: bool, lake: Lake
+) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(json.dumps({"rows": []} | beside))
+
+    with serving(Starlette(routes=[Route("/things", answer)])) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-02
+            retries: {{first_wait_s: 0.001, max_wait_s: 0.002}}
+            endpoints: {{things: {{key: [id], rows: rows{more}}}}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-02"], NOW)
+    if refused:
+        assert "0 rows came, and the response says `total` = 10" in str(outcome.failed[0].error)
+    else:
+        assert [receipt.manifest.rows for receipt in outcome.results] == [0]

@@ -137,7 +137,7 @@ def test_deep_nesting(odd: tuple[Odd, str], lake: Lake, tmp_path: Path) -> None:
 def test_a_long_row_of_backslashes_is_looked_through_once(
     status: int, odd: tuple[Odd, str], lake: Lake, tmp_path: Path
 ) -> None:
-    """It is looked for secrets before it is quoted: quadratic work would hold the step for hours."""
+    """Before it is quoted, secrets are looked for: quadratic work would hold the step for hours."""
     odd[0].body, odd[0].status = b"no JSON: " + b"\\" * 200_000, status
     said = refused(tried(odd, lake, tmp_path), lake, HeadraceError)
     assert "no JSON" in said
