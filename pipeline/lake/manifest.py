@@ -344,16 +344,52 @@ class Manifest:
                 data["notes"] = ManifestNotes.from_json(data.get("extra", {}))
                 tables = data.get("tables", {}).items()
                 data["tables"] = {name: ManifestTable.from_json(of) for name, of in tables}
-                return cls(**{n: _frozen(data[n]) for n in _names(cls) & data.keys()})
+                manifest = cls(**{n: _frozen(data[n]) for n in _names(cls) & data.keys()})
+                _check_members(manifest)
+                return manifest
         except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error) if isinstance(error, _Misfit) else type(error).__name__
             raise LakeRefused(
-                f"{name} is not a manifest of Headrace ({type(error).__name__}): restore the"
+                f"{name} is not a manifest of Headrace ({reason}): restore the"
                 " object, or delete it and materialize the partition again."
             ) from error
         raise LakeRefused(
             f"{name} is of version {version}; this Headrace reads up to version {VERSION}:"
             " upgrade Headrace."
         )
+
+
+class _Misfit(ValueError):
+    """A member of a manifest is not what it has to be: somebody has edited it."""
+
+
+def _check_members(manifest: Manifest) -> None:
+    """Look at what runs and readers compute with.
+
+    :raises _Misfit: a member is of another type, or contradicts another one.
+    """
+    for name in ("source", "endpoint", "partition", "generation", "run_id", "definition"):
+        if not isinstance(getattr(manifest, name), str):
+            raise _Misfit(f"`{name}` is no text")
+    if type(manifest.rows) is not int:
+        raise _Misfit("`rows` is no whole number")
+    tables = manifest.tables.values()
+    if not all(map(_is_column, [*manifest.columns, *(c for of in tables for c in of.columns)])):
+        raise _Misfit("`columns` is no list of names and types")
+    window, watermark = manifest.window, manifest.watermark_at
+    instants = {"watermark": watermark, "window.start": window.start, "window.end": window.end}
+    for name, instant in instants.items():
+        if instant is not None and instant.tzinfo is None:
+            raise _Misfit(f"`{name}` has no time zone")
+    if watermark is not None and watermark > window.end:
+        raise _Misfit("`watermark` is later than `window.end`")
+    if window.start is not None and window.start > window.end:
+        raise _Misfit("`window.start` is later than `window.end`")
+
+
+def _is_column(column: Any) -> bool:
+    is_mapping = isinstance(column, Mapping)
+    return is_mapping and all(isinstance(column.get(name), str) for name in ("name", "type"))
 
 
 def _names(of: type) -> set[str]:

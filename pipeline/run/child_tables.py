@@ -6,6 +6,7 @@ file without the column has been taken apart by an earlier attempt.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,8 +69,9 @@ def _known_tables(
             known[name] = pa.schema([*staged.field(column).type.value_type])
         elif newest is not None and name in newest.tables:
             ours = {*table.added, EXTRACTED_AT}
-            columns = schema_of(newest.tables[name].columns)
-            known[name] = pa.schema([field for field in columns if field.name not in ours])
+            with suppress(ValueError):  # somebody has edited it: the types are inferred anew
+                columns = schema_of(newest.tables[name].columns)
+                known[name] = pa.schema([field for field in columns if field.name not in ours])
     return known
 
 

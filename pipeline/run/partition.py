@@ -21,7 +21,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, closing
+from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -473,7 +473,8 @@ class _Stager:
         schema = self._attempt.schema
         if schema is None:
             latest = self._run.index.latest(self._run.source.source, self._endpoint)
-            schema = schema_of(latest.columns) if latest and latest.columns else None
+            with suppress(ValueError):  # somebody has edited the manifest: types are inferred anew
+                schema = schema_of(latest.columns) if latest and latest.columns else None
         added = {EXTRACTED_AT, *self._spec.added_columns, *map(list_column, self._spec.tables)}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 

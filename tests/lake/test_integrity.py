@@ -1,5 +1,6 @@
 """What is damaged after its commit: the next day lands, and everybody who looks names the file."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -254,6 +255,50 @@ def test_a_manifest_that_is_not_its_name_s_is_not_believed(
     assert {item.key for item in lake.list("shop/items/dt=")} == {
         path for each in manifests(lake, "shop", "items") for path in each.paths
     }
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "found"),
+    [
+        ("watermark", "x", "ValueError"),
+        ("watermark", "2026-11-01T23:00:00", "`watermark` has no time zone"),
+        ("watermark", "2026-11-09T00:00:00+00:00", "`watermark` is later than `window.end`"),
+        ("window.end", "2026-11-02T00:00:00", "`window.end` has no time zone"),
+        ("window.end", "2026-11-01T00:00:00+00:00", "`watermark` is later than `window.end`"),
+        ("rows", "7", "`rows` is no whole number"),
+        ("definition", None, "`definition` is no text"),
+        ("columns", [{"name": "id"}], "`columns` is no list of names and types"),
+    ],
+)
+def test_a_manifest_that_somebody_has_edited_is_refused_with_its_member(
+    lake: Lake, source: Source, member: str, value: object, found: str
+) -> None:
+    committed(source, lake, FIRST)
+    key = f"shop/items/_manifests/dt={FIRST}.json"
+    stored = lake.get(key)
+    assert stored is not None
+    data = json.loads(stored.body)
+    outer, _, inner = member.rpartition(".")
+    (data[outer] if outer else data)[inner] = value
+    lake.delete([key])
+    lake.put(key, json.dumps(data).encode(), replaces=None)
+    outcome, _ = outcome_of(source, lake, "items", [SECOND], NOW)
+    [failed] = outcome.failed
+    assert isinstance(failed.error, LakeRefused)
+    assert found in str(failed.error)
+    assert "restore the object, or delete it" in str(failed.error)
+
+
+def test_types_that_somebody_has_edited_in_a_manifest_are_inferred_anew(
+    lake: Lake, source: Source
+) -> None:
+    [first] = committed(source, lake, FIRST)
+    key = f"shop/items/_manifests/dt={FIRST}.json"
+    odd = [{**column, "type": "2026"} for column in first.columns]
+    lake.delete([key])
+    lake.put(key, replace(first, columns=odd).to_json().encode(), replaces=None)
+    [second] = committed(source, lake, SECOND)
+    assert list(second.columns) == list(first.columns)
 
 
 @pytest.mark.slow
