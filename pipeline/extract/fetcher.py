@@ -380,8 +380,10 @@ class PageFetcher:
             return None
         selection = endpoint.row_selection
         rows_at = None if selection.jmespath else selection.path
-        told = rows > 0 and endpoint.errors_at is None  # an error beside no rows is one for certain
-        if told and (partial := says_partial(response.body, rows_at)):
+        may_lack = (
+            rows > 0 and endpoint.errors_at is None
+        )  # an error beside no rows is one for certain
+        if may_lack and (partial := says_partial(response.body, rows_at)):
             return partial
         if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
             return None
