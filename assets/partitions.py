@@ -8,6 +8,7 @@ days would never be complete. In the lake its history lies by partition all the 
 """
 
 from datetime import datetime
+from functools import lru_cache
 
 import dagster as dg
 
@@ -21,11 +22,20 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 def partitions_of(source: Source) -> dg.TimeWindowPartitionsDefinition:
     """The partitions of all endpoints of a source, as its scheme cuts them."""
     calendar = source.calendar
+    scheme = calendar.scheme
+    return _partitions(calendar.first, scheme.key_format, scheme.cron, source.timezone)
+
+
+@lru_cache
+def _partitions(
+    first: str, key_format: str, cron: str, timezone: str
+) -> dg.TimeWindowPartitionsDefinition:
+    """One object for all endpoints of all sources whose partitions are the same."""
     return dg.TimeWindowPartitionsDefinition(
-        start=calendar.first,
-        fmt=calendar.scheme.key_format,
-        cron_schedule=calendar.scheme.cron,
-        timezone=source.timezone,
+        start=first,
+        fmt=key_format,
+        cron_schedule=cron,
+        timezone=timezone,
         end_offset=1,
     )
 

@@ -19,6 +19,7 @@ import time
 import tomllib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 _PACKAGE = re.compile(r"^(?:Collecting ([\w.-]+)|Processing .*/([\w.-]+?)-\d)")
@@ -30,6 +31,8 @@ _EVERY = 50
 _POLL_S = 0.5
 _LAST_LINES = 60
 _AT_ONCE = 3
+_NEVER_IMPORTED = "/(tests?|pip|setuptools|pkg_resources)/"
+"""As ``setup.sh`` has it."""
 
 
 def pins(constraints: str, extra: str) -> list[str]:
@@ -246,6 +249,28 @@ def reason(lines: Iterable[str]) -> str:
     return known_reason(last) or "; ".join(errors[-2:])
 
 
+@contextmanager
+def compiling(site: Path) -> Iterator[None]:
+    """Compile what is there, while this holds at least: pip's last look takes one core alone.
+
+    ``setup.sh`` compiles what is missing then. Its output is not shown: some packages have files
+    for other versions of Python.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "compileall",
+        "-q",
+        "-j",
+        "0",
+        "-x",
+        _NEVER_IMPORTED,
+        str(site),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        yield
+
+
 def main(extra: str) -> int:
     """Install an extra of the project in the working folder. :return: 0, or 1 if pip failed."""
     began = time.monotonic()
@@ -261,7 +286,8 @@ def main(extra: str) -> int:
     if not why:
         needed = requirements(Path("pyproject.toml").read_text("utf-8"), extra)
         whole = Pips([["--constraint", "constraints.txt", *needed]])
-        follow(whole.lines(), progress, screen, site)
+        with nullcontext() if side_by_side.failed else compiling(site):
+            follow(whole.lines(), progress, screen, site)
         why = reason(whole.last_lines) if whole.failed else None
     if why:
         print(f"{why}. `make setup` tries again.", file=sys.stderr)

@@ -410,7 +410,7 @@ class Endpoint(Model):
         """The parameters and the body of the request, as in the YAML; none of Apicalypse."""
         return self.request.templates if isinstance(self.request, HttpTemplate) else ()
 
-    @property
+    @cached_property
     def placeholders(self) -> frozenset[str] | None:
         """The placeholders in the request and the path; None if the request's dialect has none."""
         if isinstance(self.request, Apicalypse):

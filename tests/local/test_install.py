@@ -101,3 +101,13 @@ def test_a_pip_that_cannot_be_started_ends_with_its_reason(
     follow(pips.lines(), InstallProgress(2), Screen(lambda text: None, terminal=False), tmp_path)
     assert pips.failed
     assert "pip can't be started" in reason(pips.last_lines)
+
+
+def test_packages_are_compiled_beside_the_last_pip(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "tests").mkdir(parents=True)
+    for file in (package / "module.py", package / "tests" / "test_module.py"):
+        file.write_text("x = 1\n")
+    with install.compiling(tmp_path):
+        pass
+    assert [file.name.split(".")[0] for file in tmp_path.rglob("*.pyc")] == ["module"]
