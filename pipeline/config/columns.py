@@ -8,11 +8,13 @@ operators: ``gt``, ``gte``, ``lt``, ``lte``, ``in``, ``not``. A dotted name is a
 object. Of null, ``gt`` and the like never hold.
 """
 
+import json
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import pyarrow as pa
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.decode.body_checks import ConversionCounts
@@ -63,6 +65,16 @@ def meets(row: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
     :raises ContractBroken: a value can't be compared with that of the condition.
     """
     return all(_holds(member(row, path), condition, path) for path, condition in conditions.items())
+
+
+def rows_of(table: pa.Table, declared: Mapping[str, "ColumnSpec"]) -> list[dict[str, Any]]:
+    """The rows of a table; a column that is declared ``json`` holds its value, not the text."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for name, column in declared.items():
+        if column.type == "json" and name in table.column_names:
+            for row in rows:
+                row[name] = None if row[name] is None else json.loads(row[name])
+    return rows
 
 
 def member(row: Mapping[str, Any], path: str) -> Any:

@@ -29,7 +29,8 @@ def table_of_rows(
     """
     columns = {}
     for column in shape.columns:
-        columns[column.name] = declared_column(rows, column, conversions, label)
+        inside = shape.exclusions_inside(column)
+        columns[column.name] = declared_column(rows, column, inside, conversions, label)
     for name, member in shape.inferred_members(set().union(*rows)).items():
         type_so_far = inferred.known(name)
         excluded = shape.nested_exclusions.get(member, ())
@@ -40,14 +41,22 @@ def table_of_rows(
 
 
 def declared_column(
-    rows: Sequence[Row], column: Column, conversions: ConversionCounts, label: str
+    rows: Sequence[Row],
+    column: Column,
+    excluded: Collection[Path],
+    conversions: ConversionCounts,
+    label: str,
 ) -> pa.Array:
-    """A declared column of the rows; ContractBroken names the cell that doesn't fit."""
+    """A declared column of the rows; ContractBroken names the cell that doesn't fit.
+
+    :param excluded: paths inside its values that no row keeps.
+    """
     conversions.column = column.name
     values: list[object] = []
     try:
         for row in rows:
-            values.append(dig(row, column.path))
+            value = dig(row, column.path)
+            values.append(pruned(value, excluded) if excluded else value)
         return coerce.column(values, column.type, conversions)
     except coerce.CellRefused as refused:
         if refused.row < 0:  # the path leads through something that is no object

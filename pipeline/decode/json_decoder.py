@@ -184,7 +184,7 @@ class JsonDecoder(Decoder):
             for column in shape.columns:
                 if column.name not in columns:
                     columns[column.name] = exact_path.declared_column(
-                        parsed, column, conversions, self.label
+                        parsed, column, shape.exclusions_inside(column), conversions, self.label
                     )
         for name, member in shape.inferred_members(members).items():
             conversions.column = name

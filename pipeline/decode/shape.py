@@ -110,6 +110,11 @@ class Shape:
             path for path in self.excluded if all(of[: len(path)] != path for of in made_of)
         )
 
+    def exclusions_inside(self, column: Column) -> frozenset[Path]:
+        """The paths inside the values of a declared column that no row keeps."""
+        n = len(column.path)
+        return frozenset(path[n:] for path in self.excluded if path[:n] == column.path and path[n:])
+
     @cached_property
     def nested_exclusions(self) -> Mapping[str, frozenset[Path]]:
         """By member of a row: the paths inside it that no row keeps."""

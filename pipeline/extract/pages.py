@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config.columns import ColumnSpec, meets
+from pipeline.config.columns import ColumnSpec, meets, rows_of
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.body_checks import ConversionCounts
 from pipeline.decode.coerce import CellRefused, cell
@@ -50,7 +50,7 @@ def _digest(salt: str, value: str | None) -> str | None:
 
 
 def rows_that_meet(
-    rows: pa.Table, where: Mapping[str, object], declared: Mapping[str, object]
+    rows: pa.Table, where: Mapping[str, object], declared: Mapping[str, ColumnSpec]
 ) -> pa.Table:
     """The rows that meet ``where``.
 
@@ -67,7 +67,7 @@ def rows_that_meet(
             f"2. where rows may lack it, declare its type, e.g. `columns: {{{name}: string}}`"
         )
     present = [name for name in rows.column_names if name in names]
-    mask = [meets(row, where) for row in rows.select(present).to_pylist()]
+    mask = [meets(row, where) for row in rows_of(rows.select(present), declared)]
     if not present:
         mask = [meets({}, where)] * rows.num_rows
     return rows if all(mask) else rows.filter(pa.array(mask, pa.bool_()))

@@ -37,7 +37,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.config.columns import meets, member
+from pipeline.config.columns import meets, member, rows_of
 from pipeline.config.each import ValueList, lists_of, used_columns
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
@@ -323,10 +323,10 @@ def values_of(
     column = rows[value_list.column]
     _check_values(source, endpoint, value_list, column)
     rows = rows.filter(column.is_valid())
+    declared = source.endpoints[str(value_list.endpoint)].columns
     if value_list.where:
-        rows = rows.filter(
-            pa.array([meets(row, value_list.where) for row in rows.to_pylist()], pa.bool_())
-        )
+        kept = [meets(row, value_list.where) for row in rows_of(rows, declared)]
+        rows = rows.filter(pa.array(kept, pa.bool_()))
     paths = used_columns(endpoint, value_list.prefix)
     if not paths:
         plain = _ordered(rows[value_list.column])
@@ -334,8 +334,9 @@ def values_of(
     names = list(dict.fromkeys(path.partition(".")[0] for path in (value_list.column, *paths)))
     told_apart = _told_apart(source.endpoints[str(value_list.endpoint)], value_list, paths)
     by_identity: dict[tuple[Any, ...], PartitionValue] = {}
-    for row in rows.select(names).to_pylist():
-        fields = {path: member(row, path) for path in paths}
+    rows = rows.select(names)
+    for row, parsed in zip(rows.to_pylist(), rows_of(rows, declared), strict=True):
+        fields = {path: member(row if path in row else parsed, path) for path in paths}
         value = _plain(row[value_list.column])
         identity = (value, *(fields[path] for path in told_apart))
         by_identity.setdefault(

@@ -14,7 +14,7 @@ from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.components import note_unread
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import Draft, plain, rename_folder_columns
-from sourcetool.importers.fanout import Parent, drop_unused_list, fan_out, routers_of
+from sourcetool.importers.fanout import Parent, drop_unused_lists, fan_out, routers_of
 from sourcetool.importers.increments import (
     asks_for_window,
     begin,
@@ -106,7 +106,7 @@ class _Converter:
             draft.doubt(text)
         requester = retriever.get("requester") or {}
         sync = stream.get("incremental_sync")
-        types = self.types_of(draft, stream)
+        draft.schema_types = types = self.types_of(draft, stream)
         if sync and routers_of(retriever) and not asks_for_window(sync, requester):
             draft.doubt(
                 f"the cursor {sync.get('cursor_field')} is left out: the request has no window, so "
@@ -125,7 +125,7 @@ class _Converter:
         keep_with_token(draft, retriever)
         format_of_moments(draft)
         check_body(draft)
-        drop_unused_list(draft)
+        drop_unused_lists(draft)
         note_unread(draft, {name: part for name, part in stream.items() if part is not sync})
         if sync:
             note_unread(draft, sync)

@@ -45,6 +45,7 @@ class Draft:
     :ivar untyped: columns of the schema whose members have other names in the rows.
     :ivar routed: a router gives partition values.
     :ivar schema_names: the members of a row that the manifest's schema names; none: not known.
+    :ivar schema_types: the columns that the manifest's schema names plainly.
     :ivar token_plus: what the request adds to an offset.
     :ivar window_formats: the formats in which the request writes bounds.
     """
@@ -67,6 +68,7 @@ class Draft:
     untyped: frozenset[str] = frozenset()
     routed: bool = False
     schema_names: frozenset[str] = frozenset()
+    schema_types: Mapping[str, str] = field(default_factory=dict)
     transformed_first: bool = False
     alone: dict[str, Value] = field(default_factory=dict)
     base_url: str = ""

@@ -66,18 +66,33 @@ def fan_out(draft: Draft, stream: Component, parent_of: ParentOf, with_cursor: b
             draft.need("component", "partition_router", kind)
 
 
-def drop_unused_list(draft: Draft) -> None:
-    """Drop a list whose value neither the request nor a column has: the rows are the same."""
-    each = draft.data.get("each")
-    if not each or not {"values", "endpoint"} & set(each) or "column_here" in each:
-        return
-    froms = [
-        column.get("from", "") for column in draft.columns.values() if isinstance(column, dict)
-    ]
-    if "each" in draft.placeholders() or any(str(source).startswith("each") for source in froms):
-        return
-    del draft.data["each"]
-    draft.doubt("the manifest requests the same for each value of a list: it is read once")
+def drop_unused_lists(draft: Draft) -> None:
+    """Drop values that neither the request nor a column has: the rows are the same for all."""
+    for member, prefix in (("each", "each"), ("parents", "parent")):
+        of = draft.data.get(member)
+        if not isinstance(of, dict):
+            continue
+        named = {} if {"values", "endpoint"} & set(of) else of
+        for name in [name for name in named if not _uses(draft, f"{prefix}.{name}")]:
+            del of[name]
+            _note_once(draft, f"each value of {name}")
+        if not of or (not named and "column_here" not in of and not _uses(draft, prefix)):
+            del draft.data[member]
+            _note_once(draft, "each value of a list" if member == "each" else "each of its parents")
+
+
+def _uses(draft: Draft, name: str) -> bool:
+    """Whether the request or a column has a partition value, or a column of the parent."""
+    own = {key: part for key, part in draft.data.items() if key not in ("each", "parents")}
+    text = f"{own} {draft.request} {draft.base_url} {draft.auth}"
+    froms = [str(c.get("from", "")) for c in draft.columns.values() if isinstance(c, dict)]
+    return bool(re.search(rf"\{{{re.escape(name)}[.}}]", text)) or any(
+        source == name or source.startswith(f"{name}.") for source in froms
+    )
+
+
+def _note_once(draft: Draft, what: str) -> None:
+    draft.doubt(f"the manifest requests the same for {what}: it is read once")
 
 
 def _stands_for_all(draft: Draft, router: Component, stream: str) -> Literal | None:

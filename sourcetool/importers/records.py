@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.model import split_path
 from sourcetool.importers.draft import Draft
 from sourcetool.importers.fanout import land_partition_value
 from sourcetool.importers.manifest import Component
@@ -134,7 +135,7 @@ def keep_where(draft: Draft, component: Component) -> None:
         draft.doubt(f"the manifest's setting {setting} keeps some rows: all are kept")
         return
     if reads(value) <= {"record", "settings", "slice", "interval"}:
-        draft.data["where"] = conditions(value)
+        draft.data["where"] = conditions(value, draft.schema_types)
         beyond = "…" in str(draft.data["where"])
         draft.need("computed" if beyond else "where", "RecordFilter", raw)
     else:
@@ -187,11 +188,36 @@ def _is_window(value: Value) -> bool:
 _OPERATORS = {"gt": "gt", "gteq": "gte", "lt": "lt", "lteq": "lte", "ne": "not", "in": "in"}
 
 
-def conditions(value: Value) -> dict[str, Any]:
-    """A condition as ``where`` says it: ``{column: value}``, ``{column: {gt: 0}}``."""
+_FALSE: Mapping[str, list[Any]] = {
+    "string": [None, ""],
+    "date": [None, ""],
+    "timestamp[iso]": [None, ""],
+    "int64": [None, 0],
+    "double": [None, 0],
+    "json": [None, [], {}],
+}
+"""The values of a column that Jinja takes for false, by its type."""
+
+
+def _true(column: str, types: Mapping[str, str]) -> dict[str, Any]:
+    """That a column has a value which Jinja takes for true."""
+    kind = types.get(column)
+    if kind == "bool":
+        return {column: True}
+    values = _FALSE.get(str(kind), [None, False, 0, "", [], {}])
+    return {column: {"not": {"in": list(values)}}}
+
+
+def conditions(value: Value, types: Mapping[str, str]) -> dict[str, Any]:
+    """A condition as ``where`` says it: ``{column: value}``, ``{column: {gt: 0}}``.
+
+    :param types: of the columns, as far as they are known.
+    """
     if isinstance(value, Applied):
         if value.name == "and":
-            return {k: v for conjunct in value.values for k, v in conditions(conjunct).items()}
+            return {
+                k: v for conjunct in value.values for k, v in conditions(conjunct, types).items()
+            }
         first, rest = value.values[0], value.values[1:]
         if isinstance(first, Member) and first.of == "record":
             column = dotted([str(part) for part in first.path])
@@ -209,9 +235,9 @@ def conditions(value: Value) -> dict[str, Any]:
                 dotted([str(part) for part in (*_path_of(rest[0]), first.value)]): {"not": None}
             }
         if value.name == "not":
-            return _negated(conditions(first))
+            return _negated(conditions(first, types))
     if isinstance(value, Member) and value.of == "record":
-        return {dotted([str(part) for part in value.path]): {"not": None}}
+        return _true(dotted([str(part) for part in value.path]), types)
     return {"…": "see the manifest"}
 
 
@@ -220,8 +246,8 @@ def _negated(condition: dict[str, Any]) -> dict[str, Any]:
     if len(condition) != 1 or "…" in condition:
         return {"…": "see the manifest"}
     ((column, wanted),) = condition.items()
-    if wanted == {"not": None}:
-        return {column: None}
+    if isinstance(wanted, dict) and set(wanted) == {"not"}:
+        return {column: wanted["not"]}
     return {column: {"not": wanted}}
 
 
@@ -241,10 +267,7 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             draft.need("python", "transformations", transformation["class_name"])
         elif kind == "AddFields":
             for added in transformation.get("fields") or []:
-                if transformation.get("condition"):
-                    _added_where(draft, added, transformation["condition"])
-                else:
-                    _added(draft, added, types)
+                _add(draft, added, transformation.get("condition"), types)
         elif kind == "RemoveFields" and (condition := transformation.get("condition")):
             draft.doubt(f"RemoveFields keeps its members here: the condition {condition}")
         elif kind == "RemoveFields":
@@ -260,10 +283,22 @@ def transform(draft: Draft, transformations: list[Component], types: Mapping[str
             draft.need("component", "transformations", kind)
 
 
-def _added_where(draft: Draft, added: Component, condition: Any) -> None:
-    """A column that some rows get: it is left out, unless its rows have one of that name."""
-    name = "_".join(str(text_of(draft, part, "AddFields.path")) for part in added["path"])
-    draft.column(name, None, "computed", "AddFields.condition", condition)
+def _add(draft: Draft, added: Component, condition: Any, types: Mapping[str, str]) -> None:
+    """An added column. One that is left out is in no row, though the API's rows have one.
+
+    As the API has it, the value may be what the manifest hides.
+    """
+    path = [str(text_of(draft, part, "AddFields.path")) for part in added.get("path") or []]
+    omitted = set(draft.omitted)
+    if condition:
+        draft.column("_".join(path), None, "computed", "AddFields.condition", condition)
+    else:
+        _added(draft, path, added, types)
+    excluded = draft.data.get("exclude", [])
+    if draft.omitted.keys() - omitted and dotted(path) not in excluded:
+        draft.data["exclude"] = [*excluded, dotted(path)]
+        if "hash" in str(added.get("value")):
+            draft.doubt(f"{dotted(path)} is hashed by the manifest: see hash, which lands a hash")
 
 
 def _snake_case(draft: Draft, types: Mapping[str, str]) -> None:
@@ -277,8 +312,7 @@ def _snake_case(draft: Draft, types: Mapping[str, str]) -> None:
 _VALUE_TYPES = {"integer": "int64", "number": "double", "boolean": "bool"}
 
 
-def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
-    path = [str(text_of(draft, part, "AddFields.path")) for part in added.get("path") or []]
+def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, str]) -> None:
     raw = added.get("value")
     value = _unquoted(read_template(raw, draft.parameters))
     name = "_".join(path)
@@ -291,6 +325,10 @@ def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
     if isinstance(value, Member) and value.of == "record" and value.path:
         if list(value.path) != path:
             inner = [str(part) for part in value.path]
+            if inner[0] in draft.omitted:
+                draft.column(name, None, "computed", "AddFields", raw)
+                return
+            inner = [*_made_of(draft, inner[0]), *inner[1:]]
             if inner[0] not in types and inner[0] not in draft.columns and len(inner) > 1:
                 draft.columns[inner[0]] = "json"  # a member that is read from inside stays a column
             column = {"type": kind, "path": dotted(inner)}
@@ -308,6 +346,14 @@ def _added(draft: Draft, added: Component, types: Mapping[str, str]) -> None:
         _from_around(draft, name, value, raw, types)
         return
     _computed(draft, name, kind, value, raw)
+
+
+def _made_of(draft: Draft, name: str) -> list[str]:
+    """The path to a member of a row, which may be a column that was added before."""
+    column = draft.columns.get(name)
+    if isinstance(column, dict) and "path" in column:
+        return list(split_path(column["path"]))
+    return [name]
 
 
 def _unquoted(value: Value) -> Value:

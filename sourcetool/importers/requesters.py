@@ -142,17 +142,32 @@ def _body(draft: Draft, requester: Component) -> None:
         read = read_template(body, draft.parameters)
         body = _literal(read.value) if isinstance(read, Literal) else body
     if isinstance(body, str) and body.strip():
+        if "json" in draft.request:
+            draft.need("computed", component, "a body that is a text, and more members of it")
         draft.request["text"] = str(text_of(draft, body, component))
         draft.put("headers", ["Content-Type"], "application/json")
     elif isinstance(body, list) and body:
         draft.need("body_list", component)
     elif isinstance(body, dict) and body:
-        draft.request["json"] = _nested(draft, body, component)
+        # Bounds and partition values may be in the body already.
+        draft.request["json"] = _merged(
+            _nested(draft, body, component), draft.request.get("json") or {}
+        )
     data = requester.get("request_body_data")
     if isinstance(data, str) and data.strip():
         draft.request["text"] = str(text_of(draft, data, "HttpRequester.request_body_data"))
     elif isinstance(data, dict) and data:
         _mapping(draft, requester, "request_body_data", "form")
+
+
+def _merged(body: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Two bodies in one."""
+    both = {
+        name: _merged(body[name], item)
+        for name, item in more.items()
+        if isinstance(item, dict) and isinstance(body.get(name), dict)
+    }
+    return {**body, **more, **both}
 
 
 def _of_kind(draft: Draft, requester: Component) -> Component:

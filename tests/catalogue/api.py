@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,7 +24,15 @@ from tests.catalogue.request_of import (
     rendered,
     wanted_of,
 )
-from tests.catalogue.rows import Row, key_of, read_as, rows_of, written_as
+from tests.catalogue.rows import (
+    Row,
+    key_of,
+    kind_of,
+    properties_of,
+    read_as,
+    rows_of,
+    written_as,
+)
 
 MOST_ROWS = 23
 CHILDREN = 3
@@ -63,6 +71,14 @@ class Served:
         return [row for rows in self.rows.values() for row in rows]
 
     @property
+    def tokens(self) -> set[str]:
+        """The members of the last row that name the next page; paths with dots."""
+        strategy = self.paginator.get("pagination_strategy") or {}
+        if (self.paginator.get("page_token_option") or {}).get("type") == "RequestPath":
+            return set()
+        return {".".join(path) for path in paths_in(_next_of(strategy), "last_record")}
+
+    @property
     def size(self) -> int:
         raw = (self.paginator.get("pagination_strategy") or {}).get("page_size")
         try:
@@ -86,7 +102,8 @@ class Served:
             number = min(2 * self.size + 1, MOST_ROWS) if not value else CHILDREN
             number = min(number, self.size + 1, PARENTS) if self.more else number
             number = 1 if value and self.one_each else number
-            made = [rows_of(one, number, value, sorted(self.more)) for one in self.streams]
+            more = sorted(self.more | self.tokens)
+            made = [rows_of(one, number, value, more) for one in self.streams]
             self.rows[value] = [
                 {name: item for row in reversed(same) for name, item in row.items()}
                 for same in zip(*made, strict=True)
@@ -135,10 +152,10 @@ class ManifestApi:
                 continue
             one.more = children.get(name, set())
             same = [o for o in self.served.values() if _asks_alike(o, one)]
-            if same and same[0].place == one.place:
+            if same and same[0].place == one.place and _rows_alike(same[0], one):
                 same[0].streams.append(stream)
                 self.served[name] = same[0]
-            elif same and one.place[:1] and same[0].place[:1] and not one.paginator:
+            elif same and _beside(same[0], one):
                 same[0].beside.append(one)
                 self.served[name] = one
             elif same:
@@ -188,14 +205,20 @@ class ManifestApi:
         ]
         headers: dict[str, str] = {}
         begin, end = _slice(one, sent, rows)
-        body = _body(one.place, rows[begin:end])
-        for other in one.beside:
-            body = _body(other.place, other.rows_for(value)) | body
+        served = [(one, rows), *((other, other.rows_for(value)) for other in one.beside)]
+        body: Any = None
+        for other, listed in sorted(served, key=lambda pair: len(pair[0].place)):
+            holds = any(_is_above(other.place, third.place) for third, _ in served)
+            inner = listed[0] if holds else listed[begin:end] if other.paginator else listed
+            body = _merged(body, _body(other.place, inner))
         query = "&".join(p for p in request.url.query.split("&") if p and "_next=" not in p)
         url = f"{request.url.scheme}://{request.url.netloc}{request.url.path}"
         url = f"{url}?{query}" if query else url
         _next(one, body, headers, begin, end, end < len(rows), url)
-        response = JSONResponse(body)
+        lines = "Jsonl" in str((one.stream.get("retriever") or {}).get("decoder"))
+        response: Response = JSONResponse(body)
+        if lines and isinstance(body, list):
+            response = Response("".join(f"{json.dumps(row)}\n" for row in body))
         # As APIs write it: the peer tells Link from link.
         response.raw_headers += [(k.encode(), v.encode()) for k, v in headers.items()]
         return response
@@ -206,14 +229,55 @@ def _asks_alike(one: Served, other: Served) -> bool:
     return (a.method, a.path, a.fixed, a.bounds) == (b.method, b.path, b.fixed, b.bounds)
 
 
+def _rows_alike(one: Served, other: Served) -> bool:
+    """Whether two streams may have the same rows: no member of both has two types."""
+    kinds = [
+        {name: kind_of(said) for name, said in properties_of(served.stream).items()}
+        for served in (one, other)
+    ]
+    return all(kinds[1].get(name, kind) in ("", kind) for name, kind in kinds[0].items() if kind)
+
+
+def _beside(one: Served, other: Served) -> bool:
+    """Whether one response has the rows of both, each at a place of its own."""
+    if one.paginator != other.paginator and one.paginator and other.paginator:
+        return False
+    for above, below in ((one, other), (other, one)):
+        if _is_above(above.place, below.place) and (above.paginator or below.paginator):
+            return False
+    return one.place != other.place and "*" not in [*one.place, *other.place]
+
+
+def _is_above(place: list[str], other: list[str]) -> bool:
+    return len(place) < len(other) and other[: len(place)] == place
+
+
+def _merged(body: Any, more: Any) -> Any:
+    """Two responses in one."""
+    if not (isinstance(body, dict) and isinstance(more, dict)):
+        return more
+    return body | {
+        name: _merged(body[name], item) if name in body else item for name, item in more.items()
+    }
+
+
 def _body(place: list[str], rows: Any) -> Any:
-    """A response with rows at a path; each `*` stands for the items of a list."""
+    """A response with rows at a path; each `*` stands for the items of a list.
+
+    A first one is that of a map: of a list the peer looks at each item by itself.
+    """
+    if place[:1] == ["*"] and isinstance(rows, list):
+        return {f"m{n}": _at_end(place[1:], row) for n, row in enumerate(rows)}
+    return _at_end(place, rows)
+
+
+def _at_end(place: list[str], rows: Any) -> Any:
     if not place:
         return rows
     first, rest = place[0], place[1:]
     if first == "*":
-        return [_body(rest, row) for row in rows] if rest and "*" not in rest else rows
-    return {first: _body(rest, rows)}
+        return [_at_end(rest, row) for row in rows] if rest and "*" not in rest else rows
+    return {first: _at_end(rest, rows)}
 
 
 def _inside(one: Served, row: Row, path: str, sent: Mapping[str, str]) -> bool:
@@ -226,6 +290,8 @@ def _inside(one: Served, row: Row, path: str, sent: Mapping[str, str]) -> bool:
         return True
     for side, written, bound in one.wanted.window(path, sent):
         coarse = read_as(written, str(written_as(written, mine))) or mine
+        if str(sync.get("cursor_granularity")) == "P1D":
+            coarse = coarse.replace(hour=0, minute=0, second=0, microsecond=0)
         if (coarse < bound) if side == "low" else (coarse > bound):
             return False
     return True
@@ -244,7 +310,7 @@ def _slice(one: Served, sent: Mapping[str, str], rows: list[Row]) -> tuple[int, 
         return 0, len(rows)
     size = _number(sent.get(option_name(one.paginator.get("page_size_option"))), one.size) or 1
     token = sent.get(option_name(one.paginator.get("page_token_option")))
-    text = str(strategy.get("cursor_value"))
+    text = _next_of(strategy)
     if "_next" in sent:
         begin = _number(sent["_next"], 0)
     elif strategy["type"] == "PageIncrement":
@@ -261,6 +327,17 @@ def _slice(one: Served, sent: Mapping[str, str], rows: list[Row]) -> tuple[int, 
     return begin, begin + size
 
 
+_LAST_ROW = re.compile(r"response(?:\.get\([^()]*\)|\[['\"][^'\"]+['\"]\]|\.\w+)*\[-1\]")
+"""The last row of a page, which ``last_record`` is too."""
+
+
+def _next_of(strategy: Mapping[str, Any]) -> str:
+    """The expression of the next page's name."""
+    return _LAST_ROW.sub("last_record", str(strategy.get("cursor_value")))
+
+
+_CUT = re.compile(r"regex_search\(['\"][^'\"]*?([\w$.\[\]-]+)=\(")
+"""The parameter that a pattern cuts out of the next page's link."""
 _COUNTS = re.compile(r"\+ *1\b")
 """A page that names its own number, to which the cursor value adds one."""
 
@@ -272,17 +349,23 @@ def _next(
     strategy = one.paginator.get("pagination_strategy") or {}
     if strategy.get("type") != "CursorPagination":
         return
-    text = str(strategy.get("cursor_value"))
+    text = _next_of(strategy)
     option = one.paginator.get("page_token_option") or {}
     by_path = option.get("type") == "RequestPath" or "regex_search" in text
-    link = f"{url}&_next={end}" if "?" in url else f"{url}?_next={end}"
+    cut = _CUT.search(text)
+    name = cut.group(1) if cut and option.get("field_name") else "_next"
+    query = [part for part in urlsplit(url).query.split("&") if not part.startswith(f"{name}=")]
+    link = f"{url.partition('?')[0]}?{'&'.join([*filter(None, query), f'{name}={end}'])}"
     if "headers" in text:
         if more:
             headers["Link"] = f'<{link}>; rel="next"'
         return
     if isinstance(body, list):
         return
+    stop = str(strategy.get("stop_condition") or "")
     paths = paths_in(text)
+    inner = [path for path in paths_in(stop) if path[: len(paths[0])] == paths[0]] if paths else []
+    paths = inner[:1] or paths  # the end looks at the link inside
     for path in paths:
         if len(path) > 1 and not _has(body, path[:-1]):
             _put(body, path[:-1], {})
@@ -290,7 +373,6 @@ def _next(
         _put(body, paths[0], begin // max(end - begin, 1) + 1)
     elif paths and more:
         _put(body, paths[0], link if by_path else f"t{end}")
-    stop = str(strategy.get("stop_condition") or "")
     free = [path for path in paths_in(stop) if path not in paths and not _has(body, path)]
     for values in product((True, False, None, 1, 2), repeat=min(len(free), 3)):
         trial = copy.deepcopy(body)

@@ -41,6 +41,14 @@ def formats_of_dates(value: Any, days: int = 0) -> dict[str, tuple[str, int]]:
     return found
 
 
+def in_place_of_all(streams: list[dict[str, Any]]) -> set[str]:
+    """The settings that name one partition value in place of all; they stay empty."""
+    return set(_OR_ALL.findall(str(streams)))
+
+
+_OR_ALL = re.compile(
+    r"config(?:\.get\(|\[|\.)[ '\"\\]*(\w+)[^{}]{0,40}? (?:or|else) +stream_(?:sl|p)"
+)
 _SETTING = re.compile(r"config(?:\.get\(|\[|\.)[ '\"]*(\w+)")
 
 

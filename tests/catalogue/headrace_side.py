@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sourcetool.importers.airbyte import convert
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.manifest import ConnectorManifest
 from sourcetool.importers.trial import tried
+from tests.catalogue.request_of import Unservable, rendered
 from tests.catalogue.rows import DAYS, first_day
 from tests.support.runs import outcome_of
 
@@ -39,18 +41,38 @@ def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> d
             found[converted.settings.variable(path)] = said
 
     walk(config, ())
+    found |= {name: value for name, value in _computed(converted, config).items() if value}
     found[converted.settings.variable(("start",))] = day()
     for name in re.findall(r"\$\{(\w+)\}", text):
         found.setdefault(name, converted.settings.samples.get(name, "sample"))
     return found
 
 
-def converted_for(manifest: ConnectorManifest, base_url: str) -> tuple[Converted, str]:
+_COMPUTED = "computed by the manifest: "
+
+
+def _computed(converted: Converted, config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that stand for something computed, as the manifest computes them."""
+    found: dict[str, str] = {}
+    for name, how in converted.settings.used.items():
+        if how.startswith(_COMPUTED):
+            with suppress(Unservable):
+                found[name] = rendered(how.removeprefix(_COMPUTED), config, {}).strip()
+    return found
+
+
+def converted_for(
+    manifest: ConnectorManifest, base_url: str, config: Mapping[str, Any]
+) -> tuple[Converted, str]:
     """The source of a manifest, with another host in place of its own, and quick retries."""
     converted = convert(manifest)
     tried(converted, "a manifest")
     data = converted.data
-    data["base_url"] = re.sub(r"^(https?://[^/]+|\$\{[^}]*\}[^/]*)", base_url, data["base_url"])
+    url = data["base_url"]
+    computed = _computed(converted, config)
+    if (named := re.match(r"\$\{(\w+)[^}]*\}", url)) and named.group(1) in computed:
+        url = computed[named.group(1)].rstrip("/") + url[named.end() :]
+    data["base_url"] = re.sub(r"^(https?://[^/]+|\$\{[^}]*\}[^/]*)", base_url, url)
     data.pop("auth", None)
     data.pop("limits", None)
     data["retries"] = {"errors": 2, "timeouts": 2}

@@ -171,7 +171,7 @@ def wanted_of(stream: Mapping[str, Any], config: Mapping[str, Any]) -> Wanted:
         base = rendered(_HOST.sub("http://h", requester["url"]), config, parameters, marks)
     whole = path if path.startswith("http") else f"{base.rstrip('/')}/{path.lstrip('/')}"
     url = urlsplit(whole.strip().replace("#", "%23"))
-    pattern, formats = _pattern(re.sub("/+", "/", url.path), "[^/]+")
+    pattern, formats = _pattern(re.sub("/+", "/", url.path).rstrip("/"), "[^/]+")
     texts = dict(parse_qsl(url.query, keep_blank_values=True))
     texts |= _texts(requester, config, parameters, marks)
     bounds = {name: _pattern(text) for name, text in texts.items() if _MARK.search(text)}

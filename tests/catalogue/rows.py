@@ -12,6 +12,7 @@ DAYS = 9
 _STEP = timedelta(hours=7)
 _MOST_VALUES = 2_000_000
 _MOST_ROWS = 1_000
+_MOST_DAYS = 200_000
 
 
 def first_day() -> datetime:
@@ -27,8 +28,7 @@ def rows_of(
     :param more: members that the schema may lack, and children read; paths with dots.
     :param of: the partition value, which the rows are made from; empty = there is none.
     """
-    schema = (stream.get("schema_loader") or {}).get("schema") or {}
-    properties = (schema.get("properties") or {}) if isinstance(schema, dict) else {}
+    properties = properties_of(stream)
     cursor = (stream.get("incremental_sync") or {}).get("cursor_field")
     added = places(stream)
     offset = zlib.crc32(of.encode()) % _MOST_VALUES * _MOST_ROWS if of else 0
@@ -39,11 +39,13 @@ def rows_of(
         }
         for key in key_of(stream):
             place = added.get(key) or re.split(r"[./]", key)
-            _put(row, place, _key(properties.get(key), n, of))
+            _put(row, place, _key_value(properties.get(key), n, of))
         if cursor:
             place = added.get(str(cursor)) or [str(cursor)]
             _put(row, place, written(stream["incremental_sync"], n - offset))
         for name, place in added.items():
+            if name == cursor or name in key_of(stream):
+                continue
             if row.get(name) is not None or name not in properties:
                 _put(row, place, row.get(name, f"{name}{n}"))
         for path in more:
@@ -53,6 +55,14 @@ def rows_of(
             _put(row, added.get(first, [first]) + inner, f"{path.replace('.', '_')}{n}")
         made.append(row or {"n": n})
     return made
+
+
+def properties_of(stream: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The members of a row, by the schema."""
+    loader = stream.get("schema_loader") or {}
+    loader = next(iter(loader), {}) if isinstance(loader, list) else loader
+    schema = loader.get("schema") or {}
+    return (schema.get("properties") or {}) if isinstance(schema, dict) else {}
 
 
 def places(stream: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -73,6 +83,11 @@ def key_of(stream: Mapping[str, Any]) -> list[str]:
     raw = stream.get("primary_key") or []
     parts = raw if isinstance(raw, list) else [raw]
     return [str(p) for one in parts for p in (one if isinstance(one, list) else [one])]
+
+
+def format_of_bounds(stream: Mapping[str, Any]) -> str:
+    """The format in which a stream's request has its bounds."""
+    return str((stream.get("incremental_sync") or {}).get("datetime_format"))
 
 
 def at(n: int) -> datetime:
@@ -111,19 +126,23 @@ def read_as(pattern: str, text: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _kind(said: Any) -> str:
+def kind_of(said: Any) -> str:
     kinds = said.get("type") if isinstance(said, dict) else None
     listed = kinds if isinstance(kinds, list) else [kinds]
     return next((k for k in listed if k != "null"), "") or ""
 
 
-def _key(said: Any, n: int, of: str) -> Any:
-    plain = re.sub(r"\W", "", of)[-30:]
-    return n if _kind(said) in ("integer", "number") else f"k{plain}{n}"
+def _key_value(said: Any, n: int, of: str) -> Any:
+    plain, form = re.sub(r"\W", "", of)[-30:], said.get("format") if isinstance(said, dict) else ""
+    if form == "date-time":
+        return (first_day() - timedelta(seconds=n)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if form == "date":
+        return (first_day() - timedelta(days=n % _MOST_DAYS)).strftime("%Y-%m-%d")
+    return n if kind_of(said) in ("integer", "number") else f"k{plain}{n}"
 
 
 def _value(name: str, said: Any, n: int, within: int) -> Any:
-    kind, form = _kind(said), said.get("format") if isinstance(said, dict) else None
+    kind, form = kind_of(said), said.get("format") if isinstance(said, dict) else None
     if form in ("date-time", "date") and kind in ("", "string"):
         return at(within).strftime("%Y-%m-%d" if form == "date" else "%Y-%m-%dT%H:%M:%SZ")
     if kind == "object" and isinstance(said.get("properties"), dict):

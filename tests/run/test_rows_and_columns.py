@@ -236,6 +236,45 @@ def test_rows_filtered_out_are_counted_once_over_a_restart(lake: Lake) -> None:
     assert (manifest.rows, manifest.notes.filtered_rows) == (24, 16)
 
 
+ABOUT = "columns: {about: json}\n"
+
+
+@pytest.mark.parametrize(
+    ("condition", "matches"),
+    [
+        ("about.state.tags: {not: null}", [1, 2, 3]),
+        ("about.state.tags: {not: {in: [null, []]}}", [1, 2]),
+        ("about.state.name: a", [1]),
+        ("about: null", [5]),
+        ("about: text", [4]),
+    ],
+)
+def test_where_looks_into_columns_of_json(lake: Lake, condition: str, matches: list[int]) -> None:
+    rows = [
+        {"id": 1, "about": {"state": {"tags": [{"n": 1}], "name": "a"}}},
+        {"id": 2, "about": {"state": {"tags": ["x"], "name": "b"}}},
+        {"id": 3, "about": {"state": {"tags": []}}},
+        {"id": 4, "about": "text"},
+        {"id": 5, "about": None},
+    ]
+    spec = f"key: [id]\nwhere: {{{condition}}}\n{ABOUT}"
+    with serving(api(lambda given: json_answer(rows))) as url:
+        (manifest,) = extract(source(url, spec), lake, "things", DAY, NOW)
+    assert landed(lake, manifest, "id") == [(n,) for n in matches]
+
+
+def test_a_member_is_left_out_of_a_column_of_json_that_another_column_has(lake: Lake) -> None:
+    rows = [{"id": 1, "about": {"mail": "a@b.example", "name": "a"}}]
+    spec = """
+key: [id]
+exclude: [about.mail]
+columns: {about: json, mail: {type: string, path: about.mail}}
+"""
+    with serving(api(lambda given: json_answer(rows))) as url:
+        (manifest,) = extract(source(url, spec), lake, "things", DAY, NOW)
+    assert landed(lake, manifest, "mail", "about") == [("a@b.example", '{"name":"a"}')]
+
+
 def test_a_misspelt_name_in_where_loses_no_row_in_silence(lake: Lake) -> None:
     with serving(api(people)) as url:
         yaml = KEPT.replace("kind: file", "knd: file")

@@ -522,7 +522,8 @@ def test_python_of_its_own_leaves_a_sentence(one: Data) -> None:
 
 def test_a_child_of_what_is_left_out_is_left_out_with_its_reason() -> None:
     parent = stream("teams", decoder={"type": "XmlDecoder"})
-    found = made(parent, stream("ok"), stream(partition_router=children(parent)))
+    of = stream(path="{{ stream_partition.of }}/things", partition_router=children(parent))
+    found = made(parent, stream("ok"), of)
     assert list(found.streams) == ["ok"]
     assert [need.ability for need in found.left_out["things"]] == ["format"]
 
@@ -552,7 +553,7 @@ def test_the_forms_of_what_the_engine_may_learn() -> None:
     assert found["key"] == "none"
     assert found["rows"] == "list.*.row"
     assert found["exclude"] == ["a.b"]
-    others = {"gone": None, "of": {"not": {"in": ["x"]}}}
+    others = {"gone": {"in": [None, False, 0, "", [], {}]}, "of": {"not": {"in": ["x"]}}}
     assert found["where"] == {"kind": "file", "size": {"gt": 0}, **others}
 
 

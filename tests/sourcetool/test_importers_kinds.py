@@ -328,3 +328,93 @@ def test_a_number_that_only_rises_is_a_bookmark() -> None:
     assert "begins with the number 100" in doubts(stream(incremental_sync=_counting()))
     unasked = made(stream(incremental_sync=_counting(start_value_option=None)))
     assert [need.ability for need in unasked.left_out["things"]] == ["cursor_number"]
+
+
+def test_a_body_keeps_what_options_put_into_it() -> None:
+    router = {
+        "type": "ListPartitionRouter",
+        "values": ["a", "b"],
+        "cursor_field": "kind",
+        "request_option": option("kind", "body_json"),
+    }
+    found = endpoint(
+        stream(
+            http_method="POST",
+            request_body_json={"user": 1, "filter": {"x": 2}},
+            partition_router=router,
+            incremental_sync=window(
+                start_time_option={
+                    "type": "RequestOption",
+                    "inject_into": "body_json",
+                    "field_path": ["filter", "from"],
+                }
+            ),
+        )
+    )
+    body = {"user": 1, "filter": {"x": 2, "from": "{start}"}, "kind": "{each}"}
+    assert found["request"]["json"] == body
+    assert found["each"] == {"values": ["a", "b"]}
+
+
+def test_values_that_no_request_has_are_not_requested_for_each() -> None:
+    teams = stream("teams")
+    unused = made(teams, stream(partition_router=children(teams)))
+    assert "parents" not in unused.data["endpoints"]["things"]
+    assert "the same for each of its parents" in " ".join(unused.doubts["things"])
+    kinds = {"type": "ListPartitionRouter", "values": ["a", "b"], "cursor_field": "kind"}
+    path = "teams/{{ stream_partition.of }}/things"
+    both = made(teams, stream(path=path, partition_router=[children(teams), kinds]))
+    tried(both, "a manifest")
+    of = both.data["endpoints"]["things"]
+    assert list(of["each"]) == ["of"]
+    assert of["path"] == "teams/{each.of}/things"
+    key = {"type": "BearerAuthenticator", "api_token": "{{ stream_partition.of }}"}
+    by_key = made(teams, stream(partition_router=children(teams), authenticator=key))
+    assert by_key.data["endpoints"]["things"]["parents"]["endpoint"] == "teams"
+
+
+HASHED = {"path": ["email"], "value": "{{ record['email'] | hash('md5') }}"}
+
+
+@pytest.mark.parametrize(
+    ("added", "condition", "excluded"),
+    [
+        (HASHED, "", ["email"]),
+        ({"path": ["owner", "email"], "value": "hidden"}, "", ["owner.email"]),
+        ({"path": ["email"], "value": "hidden"}, "{{ record['secret'] }}", ["email"]),
+    ],
+)
+def test_a_column_that_is_left_out_is_in_no_row(
+    added: Data, condition: str, excluded: list[str]
+) -> None:
+    transformation: Data = {"type": "AddFields", "fields": [added]}
+    if condition:
+        transformation["condition"] = condition
+    found = made(stream(transformations=[transformation]))
+    tried(found, "a manifest")
+    assert found.data["endpoints"]["things"]["exclude"] == excluded
+    assert found.omitted["things"]
+
+
+def test_a_column_that_is_made_of_an_added_one_has_its_path() -> None:
+    fields = [
+        {"path": ["owner_key"], "value": "{{ record['owner']['key'] }}"},
+        {"path": ["uid"], "value": "{{ record['owner_key'] }}"},
+        {"path": ["site"], "value": "{{ record['owner_key']['site'] }}"},
+    ]
+    columns = endpoint(stream(transformations=[{"type": "AddFields", "fields": fields}]))["columns"]
+    assert columns["uid"]["path"] == "owner.key"
+    assert columns["site"]["path"] == "owner.key.site"
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("{{ record['changed'] }}", {"changed": {"not": {"in": [None, ""]}}}),
+        ("{{ not record['id'] }}", {"id": {"in": [None, 0]}}),
+        ("{{ record['a']['b'] }}", {"a.b": {"not": {"in": [None, False, 0, "", [], {}]}}}),
+        ("{{ record['a'] is none }}", {"a": None}),
+    ],
+)
+def test_a_value_alone_is_a_condition_as_jinja_has_it(condition: str, expected: Data) -> None:
+    assert endpoint(stream(where=condition))["where"] == expected

@@ -89,7 +89,7 @@ def test_a_condition_on_added_or_removed_members_is_not_taken_for_none() -> None
     removed = {"type": "RemoveFields", "condition": "{{ x }}", "field_pointers": [["name"]]}
     converted = made(stream(transformations=[added, removed]))
     assert converted.omitted["things"]["mark"].component == "AddFields.condition"
-    assert "exclude" not in converted.data["endpoints"]["things"]
+    assert converted.data["endpoints"]["things"]["exclude"] == ["mark"]
     assert any("RemoveFields" in doubt for doubt in converted.doubts["things"])
 
 

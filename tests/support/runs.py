@@ -62,15 +62,23 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serving(app: Starlette, *, date_header: bool = True) -> Iterator[str]:
+def serving(
+    app: Starlette, *, date_header: bool = True, names_as_written: bool = False
+) -> Iterator[str]:
     """The app on loopback while the `with` lasts: its base URL.
 
     :param date_header: the server sends its time; False: the app may send another one.
+    :param names_as_written: the names of headers keep their capital letters.
     """
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     server = _Server(
         uvicorn.Config(
-            app, log_level="error", access_log=False, lifespan="off", date_header=date_header
+            app,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            date_header=date_header,
+            http="h11" if names_as_written else "auto",
         )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
