@@ -186,7 +186,7 @@ def _floor(draft: Draft, sync: Component) -> str | None:
         return str(value.value)
     if isinstance(value, Setting):
         text = draft.settings.text(value.path, value.default)
-        draft.settings.samples[draft.settings.variable(value.path)] = "2024-01-01"
+        draft.settings.samples[draft.settings.variable_of(value.path)] = "2024-01-01"
         return needed(text)
     return draft.settings.derived(
         "start_date", "from when on the baseline is asked for", "1970-01-01"

@@ -20,16 +20,28 @@ class SettingNames:
     spec: Mapping[str, Any] = field(default_factory=dict)
     used: dict[str, str] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
+    _owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._owners[self.variable(("start",))] = ()  # where the source's partitions begin
+
+    def variable_of(self, path: tuple[str, ...]) -> str:
+        """The environment variable of a member of the configuration; no two have the same."""
+        name, n = self.variable(path), 1
+        while self._owners.setdefault(name, path) != path:
+            n += 1
+            name = self.variable((*path, str(n)))
+        return name
 
     def variable(self, path: tuple[str, ...]) -> str:
-        """The environment variable of a member."""
+        """The words of a setting as an environment variable."""
         words = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", part) for part in path]
         name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join([self.source, *words])).strip("_").upper()
         return name if name[:1].isalpha() else f"X_{name}"
 
     def text(self, path: tuple[str, ...], default: Any = None) -> str:
         """``${NAME}``, or ``${NAME:-default}`` where the setting may lack."""
-        name = self.variable(path)
+        name = self.variable_of(path)
         spec = self.described(path)
         self.used.setdefault(name, str(spec.get("title") or ".".join(path)))
         self.samples.setdefault(name, _sample(spec, name))
@@ -45,8 +57,8 @@ class SettingNames:
 
     def derived(self, words: str, how: str, default: str | None = None) -> str:
         """A setting in place of something computed from others; its comment says how."""
-        name, n = self.variable((words,)), 1
-        while self.used.get(name, how) != how:
+        name, n, owner = self.variable((words,)), 1, ("", words, how)
+        while self._owners.setdefault(name, owner) != owner:
             n += 1
             name = self.variable((words, str(n)))
         self.used[name] = how

@@ -38,10 +38,10 @@ def settings_of(converted: Converted, text: str, config: Mapping[str, Any]) -> d
         else:
             plain = str(value).lower() if isinstance(value, bool) else str(value)
             said = ",".join(map(str, value)) if isinstance(value, list) else plain
-            found[converted.settings.variable(path)] = said
+            found[converted.settings.variable_of(path)] = said
 
     walk(config, ())
-    found |= {name: value for name, value in _computed(converted, config).items() if value}
+    found |= {name: value for name, value in _computed(converted, config).items() if value.strip()}
     found[converted.settings.variable(("start",))] = day()
     for name in re.findall(r"\$\{(\w+)\}", text):
         found.setdefault(name, converted.settings.samples.get(name, "sample"))
@@ -70,8 +70,9 @@ def converted_for(
     data = converted.data
     url = data["base_url"]
     computed = _computed(converted, config)
-    if (named := re.match(r"\$\{(\w+)[^}]*\}", url)) and named.group(1) in computed:
-        url = computed[named.group(1)].rstrip("/") + url[named.end() :]
+    named = re.match(r"\$\{(\w+)[^}]*\}", url)
+    if named and (of := computed.get(named.group(1), "")).startswith("http"):
+        url = of.rstrip("/") + url[named.end() :]
     data["base_url"] = re.sub(r"^(https?://[^/]+|\$\{[^}]*\}[^/]*)", base_url, url)
     data.pop("auth", None)
     data.pop("limits", None)

@@ -248,6 +248,8 @@ def _headers(
     given = requester.get("request_headers")
     found: dict[str, str] = {}
     for name, text in given.items() if isinstance(given, dict) else ():
+        if "stream_" not in str(text):
+            continue
         try:
             found[f"header {str(name).lower()}"] = rendered(text, config, parameters)
         except Unservable:

@@ -418,3 +418,15 @@ def test_a_column_that_is_made_of_an_added_one_has_its_path() -> None:
 )
 def test_a_value_alone_is_a_condition_as_jinja_has_it(condition: str, expected: Data) -> None:
     assert endpoint(stream(where=condition))["where"] == expected
+
+
+def test_no_two_settings_have_one_name() -> None:
+    """The source has a start of its own, and a manifest may call a setting so."""
+    sync = window(start_datetime={"type": "MinMaxDatetime", "datetime": "{{ config['start'] }}"})
+    headers = {"a": "{{ config['apiKey'] }}", "b": "{{ config['api_key'] }}"}
+    found = made(stream(incremental_sync=sync, request_headers=headers))
+    tried(found, "a manifest")
+    things = found.data["endpoints"]["things"]
+    assert found.data["start"] == "${SHOP_START}"
+    assert things["window"]["floor"] == "${SHOP_START_2}"
+    assert things["request"]["headers"] == {"a": "${SHOP_API_KEY}", "b": "${SHOP_API_KEY_2}"}
