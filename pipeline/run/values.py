@@ -325,8 +325,8 @@ def values_of(
     rows = rows.filter(column.is_valid())
     declared = source.endpoints[str(value_list.endpoint)].columns
     if value_list.where:
-        kept = [meets(row, value_list.where) for row in rows_of(rows, declared)]
-        rows = rows.filter(pa.array(kept, pa.bool_()))
+        matches = [meets(row, value_list.where) for row in rows_of(rows, declared)]
+        rows = rows.filter(pa.array(matches, pa.bool_()))
     paths = used_columns(endpoint, value_list.prefix)
     if not paths:
         plain = _ordered(rows[value_list.column])
