@@ -10,6 +10,7 @@ from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
 from pipeline.errors import AuthError, HeadraceError, Retryable, counted
+from pipeline.extract.capped_page import AS_A_PAGE
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
 from pipeline.extract.pages import ParsedPage
@@ -75,7 +76,7 @@ def _rows(probe: ProbeResult) -> Iterator[Doubt]:
         yield Doubt(
             f"{limit:,} rows a page were requested, {head.rows:,} came, and there are more: "
             "the API caps the page size",
-            f"set paging.limit: {head.rows}",
+            _smaller(probe),
         )
     if head.rows > limit:
         yield Doubt(
@@ -84,6 +85,18 @@ def _rows(probe: ProbeResult) -> Iterator[Doubt]:
             "correct the parameter that carries {limit}",
             breaks=probe.endpoint.paging.holds_limit,
         )
+
+
+def _smaller(probe: ProbeResult) -> str:
+    """The remedy for a page size that the API caps."""
+    rows, request = probe.pages[0].info.rows, probe.endpoint.request
+    whole = getattr(request, "params", {}).get("$top")
+    if probe.endpoint.paging.names_next and "{limit}" in str(whole):
+        return (
+            f"set paging.limit: {rows}, and leave $top out: to many APIs it is the number of all "
+            "rows, and they name no next page behind so many"
+        )
+    return f"set paging.limit: {rows}"
 
 
 def _total(probe: ProbeResult) -> int | None:
@@ -115,16 +128,50 @@ def _next_page(probe: ProbeResult) -> Iterator[Doubt]:
             "look at the body and the headers for the next token or link (paging.next)",
             breaks=True,
         )
-    if paging.one_page and head.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
-        yield Doubt(
-            f"exactly {head.rows} rows came in the one response, which looks like a page size",
-            "see in the API's docs whether there are pages",
-        )
+    if paging.one_page and not probe.endpoint.whole:
+        yield from _only_page(probe.pages[0])
+    yield from _before_the_first(probe)
     yield from _total_is_small(probe)
     if paging.judged_by_looks:
         yield from _counting(probe)
     if paging.by_number and not probe.endpoint.proven:
         yield from _count(probe)
+
+
+def _only_page(page: ParsedPage) -> Iterator[Doubt]:
+    """What tells that the one response is not all there is."""
+    if page.looks_incomplete is not None:
+        finding, _, remedy = page.looks_incomplete.partition(". Check: ")
+        yield Doubt(
+            f"paging is `none`, and {finding}",
+            remedy,
+            breaks=AS_A_PAGE not in finding,
+        )
+    elif page.info.rows in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000):
+        yield Doubt(
+            f"exactly {page.info.rows} rows came in the one response, which looks like a page size",
+            "see in the API's docs whether there are pages",
+        )
+
+
+def _before_the_first(probe: ProbeResult) -> Iterator[Doubt]:
+    """Pages that are counted from a lower number than the YAML says."""
+    before, head = probe.zeroth, probe.pages[0]
+    if before is None or not before.info.rows:
+        return
+    number = before.request.page
+    columns = list(probe.endpoint.key) or [
+        name for name in before.table.column_names if name != EXTRACTED_AT
+    ]
+    if not head.info.rows or _keys_in(before.table, columns).isdisjoint(
+        _keys_in(head.table, columns)
+    ):
+        yield Doubt(
+            f"page {number} has {counted(before.info.rows, 'row')} that page {(number or 0) + 1} "
+            f"has not: the API counts its pages from {number}, and these rows would be lost",
+            f"set paging.first: {number}",
+            breaks=True,
+        )
 
 
 def same_rows(page: ParsedPage, other: ParsedPage, key: Sequence[str]) -> bool:
@@ -241,7 +288,11 @@ def _shared(number: int, table: pa.Table, key: list[str], cursor: str | None) ->
 
 
 def _distinct(table: pa.Table, columns: Sequence[str]) -> int:
-    return len({*row_digests(table, columns).tolist()})
+    return len(_keys_in(table, columns))
+
+
+def _keys_in(table: pa.Table, columns: Sequence[str]) -> set[int]:
+    return {*row_digests(table, columns).tolist()}
 
 
 def _joins(last: Key, first: Key) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.decode.inferred_columns import TypeConflict, join, settled, type_of
 from pipeline.decode.types import type_text
-from pipeline.errors import ContractBroken
+from pipeline.errors import ContractBroken, counted
 from pipeline.extract.capped_page import looks_capped
 from pipeline.model import split_path
 from sourcetool.times import form_of, has_time, is_naive, written_time
@@ -20,11 +20,14 @@ LIMITS = (
     *("limit", "per_page", "perpage", "page_size", "pagesize", "rows", "resultsperpage"),
     *("_limit", "size", "max_results", "maxresults", "$top", "_size", "count"),
 )
-OFFSETS = ("offset", "page_offset", "startindex", "skip", "$skip", "_start", "start_index")
+OFFSETS = (
+    *("offset", "page_offset", "startindex", "skip", "$skip", "_start", "start_index"),
+    *("startat", "start", "from"),
+)
 NUMBERS = ("page", "_page", "pagenumber", "page_number", "p")
 TOKENS = (
     *("cursor", "page_token", "pagetoken", "next_token", "nexttoken", "continuation", "after"),
-    *("page_cursor", "page_after"),
+    *("page_cursor", "page_after", "after_cursor"),
 )
 SINCE = ("since", "from", "start", "starttime", "after", "gte", "gt", "min", "updatedafter")
 UNTIL = ("until", "to", "end", "endtime", "before", "lte", "lt", "max", "updatedbefore")
@@ -32,12 +35,18 @@ _WORD = re.compile(r"[A-Z]?[a-z]+")
 _CURSORS = ("updated", "modified", "changed", "indexed", "last_update", "timestamp", "created")
 _TOTALS = (
     *("total", "count", "totalresults", "total_results", "totalitems", "total_count", "hits"),
-    *("total_size", "filter_count"),
+    *("total_size", "totalsize", "filter_count", "__count"),
 )
 _TOTAL_HEADER = re.compile(r"(^|-)total(-(count|results|items|records|objects))?$", re.IGNORECASE)
 _WRAPPERS = ("attributes", "node", "_source", "fields", "properties", "resource", "doc")
 """In which APIs put all of a row but its id."""
 _MORE = re.compile(r"has_?(more|next)(_?page)?$|^more$", re.IGNORECASE)
+_LAST = re.compile(
+    r"is_?last(_?page)?$|^last(_?page)?$|^done$|^end_?of_?(stream|list|data)$", re.IGNORECASE
+)
+"""Flags that are true where no page follows."""
+_BEHIND = re.compile(r"next|^after_?(url|link)$", re.IGNORECASE)
+_EPOCH_TEXT = re.compile(r"[12]\d{9}|[12]\d{12}")
 _NEXT = re.compile(r"next|.continue$")  # MediaWiki: rccontinue, for what begins with rc
 _URL = re.compile(r"https?://|[/?]|[\w./-]+\?\S+=")
 
@@ -105,6 +114,9 @@ def _no_list(body: Any) -> str:
 def _forms(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     """The forms of rows inside of an object, the nearest to the top first."""
     at = f"`rows: {_joined(*path)}` and " if path else ""
+    lengths = {_length(item) for item in value.values()}
+    if len(value) > 1 and len(lengths) == 1 and max(lengths) > 0:
+        yield f"with {at}`as: columns`, if each member is a column"
     inner = [item for item in value.values() if isinstance(item, dict)]
     if len(value) > 1 and len(inner) == len(value):
         yield f"with {at}`as: map`, if each member is a row"
@@ -122,6 +134,12 @@ def _forms(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         for name, item in value.items():
             if isinstance(item, dict):
                 yield from _forms(item, (*path, name))
+
+
+def _length(item: Any) -> int:
+    """The number of single values in a list; -1 if it is none of such."""
+    plain = isinstance(item, list) and not any(isinstance(one, list | dict) for one in item)
+    return len(item) if plain else -1
 
 
 def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
@@ -194,29 +212,29 @@ def _paging(inferred: Guess, body: Any, headers: Mapping[str, str]) -> None:
         inferred.prefix = _last(token).removesuffix("continue")
     size = _put(inferred, LIMITS, "{limit}")
     limit = int(size) if size and size.isdigit() else max(inferred.rows, 2)
-    total = next((p for p, v in _scalars(body) if _is_total(p, v, inferred.rows)), None)
-    link = next((p for p, v in _scalars(body) if "next" in p.lower() and _is_url(v)), None)
+    total = _total_of(body, inferred.rows)
+    link = next((p for p, v in _scalars(body) if _is_link(p) and _is_url(v)), None)
     more: dict[str, Any] = {"total": total} if total else {}
-    flags = [p for p, v in _scalars(body) if isinstance(v, bool) and _MORE.search(_last(p))]
-    flag: dict[str, Any] = {"more": flags[0]} if flags else {}
+    flag = _flag(body)
     header = next((n for n, v in headers.items() if "next" in n.lower() and _is_url(v)), None)
     totals = [n.lower() for n, v in headers.items() if _TOTAL_HEADER.search(n) and v.isdigit()]
-    counted = more or ({"total_header": totals[0]} if totals else {})
+    count = more or ({"total_header": totals[0]} if totals else {})
     if 'rel="next"' in headers.get("link", ""):
-        inferred.paging = {"kind": "link", "limit": limit} | counted
+        inferred.paging = {"kind": "link", "limit": limit} | count
     elif link:
-        inferred.paging = {"kind": "link", "limit": limit, "next": link} | flag | counted
+        inferred.paging = {"kind": "link", "limit": limit, "next": link} | flag | count
     elif header:
-        inferred.paging = {"kind": "link", "limit": limit, "header": header.lower()} | counted
+        inferred.paging = {"kind": "link", "limit": limit, "header": header.lower()} | count
     elif (begin := _put(inferred, OFFSETS, "{offset}")) is not None:
-        inferred.paging = {"kind": "offset", "limit": limit, "overlap": False} | counted
+        inferred.paging = {"kind": "offset", "limit": limit, "overlap": False} | flag | count
         if begin == "1":
             inferred.paging["first"] = 1
         inferred.doubts.append(
             "are rows sorted by the key? Then overlap: true proves that none is lost"
         )
     elif (first := _put(inferred, NUMBERS, "{page}")) is not None:
-        inferred.paging = {"kind": "page", "limit": limit, "first": int(first == "1")} | counted
+        number = {"first": int(first == "1")}
+        inferred.paging = {"kind": "page", "limit": limit} | number | flag | count
     elif token and inferred.prefix and (above := token.rpartition(".")[0]):
         inferred.paging = {"kind": "token", "limit": limit, "next": above, "as_params": True}
     elif token:
@@ -224,28 +242,62 @@ def _paging(inferred: Guess, body: Any, headers: Mapping[str, str]) -> None:
         if _put(inferred, TOKENS, "{token}") is None:
             inferred.params[name] = "{token}"
             inferred.doubts.append(f"which parameter takes the token? {name} is a guess")
-        inferred.paging = {"kind": "token", "limit": limit, "next": token} | flag | counted
+        inferred.paging = {"kind": "token", "limit": limit, "next": token} | flag | count
     elif flag and inferred.key:
         inferred.params["starting_after"] = "{token}"
-        inferred.paging = {"kind": "token", "limit": limit, "last": inferred.key} | flag | counted
+        inferred.paging = {"kind": "token", "limit": limit, "last": inferred.key} | flag | count
         inferred.doubts.append("which parameter goes on behind a row? starting_after is a guess")
     else:
         capped = _why_capped(inferred, body, headers)
         if capped is not None:
             inferred.params["page"] = "{page}"
-            inferred.paging = {"kind": "page", "limit": limit, "first": 1} | flag | counted
+            inferred.paging = {"kind": "page", "limit": limit, "first": 1} | flag | count
         inferred.doubts.append(
             "no paging was seen: give the URL its paging parameters, or read the docs"
             if capped is None
             else f"{capped}: how do its pages follow? The parameter page is a guess, and the first "
             "run fails if the API has none of that name"
         )
-    if inferred.paging["kind"] in ("page", "offset") and not counted:
+    _size_of_links(inferred, limit)
+    if inferred.paging["kind"] in ("page", "offset") and not count:
         inferred.doubts.append(
             "no count of the rows was seen: without one nothing tells whether one was passed over"
         )
     if inferred.paging["kind"] != "none" and size is None:
         inferred.doubts.append("no parameter of the page size was in the URL: add one with {limit}")
+
+
+def _size_of_links(inferred: Guess, limit: int) -> None:
+    """A size that is more than what came stays as it is: OData's ``$top`` counts all rows."""
+    if inferred.paging["kind"] != "link" or inferred.rows >= limit:
+        return
+    for name, value in inferred.params.items():
+        if value == "{limit}":
+            inferred.params[name] = str(limit)
+    inferred.paging["limit"] = max(inferred.rows, 2)
+
+
+def _total_of(body: Any, rows: int) -> str | None:
+    """Where the response counts all rows: a number that is greater than theirs comes first."""
+    totals = {path: value for path, value in _scalars(body) if _is_total(path, value, rows)}
+    more = [path for path, value in totals.items() if int(value) > rows]
+    return next(iter([*more, *totals]), None)
+
+
+def _flag(body: Any) -> dict[str, Any]:
+    """``more`` of the paging: a flag that says whether a page follows, or whether none does."""
+    flags = [path for path, value in _scalars(body) if isinstance(value, bool)]
+    for path in flags:
+        if _MORE.search(_last(path)):
+            return {"more": path}
+    for path in flags:
+        if _LAST.search(_last(path)):
+            return {"more": f"!{path}"}
+    return {}
+
+
+def _is_link(path: str) -> bool:
+    return "next" in path.lower() or _BEHIND.search(_last(path)) is not None
 
 
 def _why_capped(inferred: Guess, body: Any, headers: Mapping[str, str]) -> str | None:
@@ -275,12 +327,14 @@ def _window(inferred: Guess, rows: list[Row]) -> None:
         )
         return
     cursor = min(named, key=lambda name: not re.search("gmt|utc", name.lower()))
+    if any(word in cursor.lower() for word in _CURSORS):
+        inferred.columns[cursor] = str(times[cursor])
     start = _put_time(inferred, SINCE, "{start}", cursor)
     end = _put_time(inferred, UNTIL, "{end}", cursor)
     if start is None:
         inferred.doubts.append(
             f"{cursor} may be the cursor: find the parameters that filter by it, put {{start}} and "
-            f"{{end}} there, and add cursor: {cursor}"
+            f"{{end}} there, and add cursor: {_with_second(cursor, times, rows)}"
         )
         return
     inferred.cursor, inferred.columns[cursor] = cursor, str(times[cursor])
@@ -292,7 +346,23 @@ def _window(inferred: Guess, rows: list[Row]) -> None:
     inferred.doubts.append("are the bounds inclusive or exclusive? See window.start and window.end")
 
 
+def _with_second(cursor: str, times: Mapping[str, str | None], rows: list[Row]) -> str:
+    """The cursor as the YAML has it: where it is null in some rows, with a time that those have."""
+    without = [row for row in rows if row.get(cursor) is None]
+    others = [n for n in times if times[n] and all(row.get(n) is not None for row in without)]
+    if not without or not others:
+        return cursor
+    second = min(others, key=lambda name: "creat" not in name.lower())
+    return f"[{cursor}, {second}], as {cursor} is null in {counted(len(without), 'row')}"
+
+
 def _instant_type(name: str, kind: str, rows: list[Row]) -> str | None:
+    if kind == "string":
+        texts = [str(row[name]) for row in rows if row.get(name) is not None]
+        named = any(word in name.lower() for word in _CURSORS)
+        if not named or not all(_EPOCH_TEXT.fullmatch(text) for text in texts):
+            return None
+        return "timestamp[ms]" if len(texts[0]) > 10 else "timestamp[s]"
     if kind != "int64":
         return kind if kind.startswith("timestamp[") else None
     value = next((row[name] for row in rows if row.get(name)), 0)
@@ -315,11 +385,17 @@ def _put_time(inferred: Guess, words: tuple[str, ...], placeholder: str, cursor:
     return None
 
 
+_NUMBERS = ("{offset}", "{page}")
+"""What a number stands for in a URL: ``start=0`` is an offset, ``start=2026-11-01`` is none."""
+
+
 def _put(inferred: Guess, names: tuple[str, ...], placeholder: str) -> str | None:
     """Put a placeholder into the parameter of one of these names; what stood there."""
     for name, value in inferred.params.items():
         plain = name.lower().removeprefix(inferred.prefix).rstrip("]")
-        if re.sub(r"[^\w$]+", "_", plain) in names and not value.startswith("{"):
+        known = re.sub(r"[^\w$]+", "_", plain) in names and not value.startswith("{")
+        number = value.isdecimal() and len(value) < 9
+        if known and (number or placeholder not in _NUMBERS):
             inferred.params[name] = placeholder
             return value
     return None
@@ -354,7 +430,10 @@ def _parameter_of(token: str) -> str:
 
 def _is_total(path: str, value: Any, rows: int) -> bool:
     last = _last(path).lower().replace("-", "_")
-    return isinstance(value, int) and value >= rows and last in _TOTALS
+    if isinstance(value, bool) or last not in _TOTALS:
+        return False
+    number = str(value)
+    return number.isdecimal() and len(number) < 16 and int(number) >= rows
 
 
 def _is_url(value: Any) -> bool:

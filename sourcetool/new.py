@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from pipeline.config import load_source
 from pipeline.decode import DEFAULT_FORMAT
-from pipeline.decode.body_checks import BadBody
+from pipeline.decode.body_checks import BadBody, error_told
 from pipeline.errors import ConfigError, counted
 from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
@@ -42,7 +42,7 @@ def new(
         proposal = request_of(options, source, os.environ)
         secrets = proposal.secrets
         response = _ask(proposal)
-        inferred = guess(_json(response.content), response.headers, proposal.visible())
+        inferred = _guess(_json(response.content), response, proposal)
         text = propose(source, proposal, inferred)
         _write(file, text, proposal)
     except (ConfigError, ValueError) as error:
@@ -71,7 +71,8 @@ _HOW_FAST = "how fast may it be asked? Add limits: {windows: [{requests: 10, per
 _HINTS = {
     401: " (one that wants a key: name its header and the setting that holds it, with "
     "--key-header X-Api-Key --key-setting MY_API_KEY; of a bearer's it is Authorization; for a "
-    "user and a password --basic MY_USER:MY_PASSWORD)",
+    "user and a password --basic MY_USER:MY_PASSWORD; of a key that stands in Authorization "
+    "without Bearer --header 'Authorization: ${MY_KEY}')",
     405: " (one that is asked by POST: give its body with --json '{…}' or --form 'a=1&b=2')",
 }
 
@@ -85,6 +86,23 @@ def _ask(proposal: Proposal) -> httpx.Response:
         hint = _HINTS.get(401 if response.status_code == 403 else response.status_code, "")
         raise ValueError(f"the API responded {response.status_code}: {excerpt}{hint}")
     return response
+
+
+def _guess(body: Any, response: httpx.Response, proposal: Proposal) -> Guess:
+    """The guess at the endpoint's YAML.
+
+    :raises ValueError: the response has no rows, and may say of an error in their place.
+    """
+    try:
+        return guess(body, response.headers, proposal.visible())
+    except ValueError:
+        error = error_told(body, ("rows",))
+        if error is None:
+            raise
+        words = " ".join(str(error[1]).split())[:200]
+        raise ValueError(
+            f"the API responded 200, and says of an error at `{error[0]}`: {words}{_HINTS[401]}"
+        ) from None
 
 
 def _write(file: Path, text: str, proposal: Proposal) -> None:
@@ -136,8 +154,8 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except (BadBody, orjson.JSONDecodeError) as error:
         raise ValueError(
-            f"the response can't be read: {error}. Only JSON is: does the API have a parameter for "
-            "it, such as format=json?"
+            f"the response can't be read: {error}. A YAML is proposed from JSON only: write that "
+            "of another format by hand"
         ) from None
 
 

@@ -248,6 +248,8 @@ def _as_yaml_in(proposal: Proposal, names: SettingNames, value: Any, name: str) 
 
 def _setting(proposal: Proposal, names: SettingNames, name: str, value: str) -> str:
     variable = names.variable((name,))
+    if not value:  # Stripe's password: nothing has to be set for it
+        return f"${{{variable}:-}}"
     number = 1
     while proposal.settings.get(variable, value) != value:
         number += 1

@@ -42,6 +42,7 @@ class ProbeResult:
     :ivar later: how many rows came with it that lie after its end.
     :ivar ever: a page of everything up to now, as the first partition is asked for.
     :ivar ever_error: why there is none.
+    :ivar zeroth: the page before the first one, if the API has it.
     :ivar error: why it went no further.
     """
 
@@ -57,6 +58,7 @@ class ProbeResult:
     later: int = 0
     ever: ParsedPage | None = None
     ever_error: HeadraceError | None = None
+    zeroth: ParsedPage | None = None
     counted: int | None = None
     converted: Mapping[str, int] = field(default_factory=dict)
     naive_columns: frozenset[str] = frozenset()
@@ -187,8 +189,8 @@ async def look(
     reader = endpoint.format.decoder(shape, label=f"{source.source}/{name}")
     watching = Watching(sender, probe.responses)
 
-    def pages_in(part: Window) -> PageFetcher:
-        return PageFetcher(watching, source, name, part, reader, RequestCounts())
+    def pages_in(part: Window, by: Sender = watching) -> PageFetcher:
+        return PageFetcher(by, source, name, part, reader, RequestCounts())
 
     def with_value(pages: PageFetcher) -> PageSource:
         return pages if of is None else PagesOfValue(pages, of)
@@ -209,6 +211,10 @@ async def look(
                 probe.raw.append(decoded.table)
                 probe.tables.append(pages.made(decoded, page.request, response))
             ask = _next(paging, ask, page.info, probe.counted) if page.info.rows else None
+        if probe.pages and (before := paging.before_first()) is not None:
+            with suppress(HeadraceError):
+                unseen = with_value(pages_in(window, sender))
+                probe.zeroth = await unseen.page(replace(first, page=before.page))
         if (part := half_of(probe)) is not None:
             probe.half = await with_value(pages_in(part)).page(first_request(paging, part))
             if probe.half.outside:

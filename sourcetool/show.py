@@ -110,6 +110,8 @@ def _rows(probe: ProbeResult) -> str:
     total = head.total if probe.counted is None else probe.counted
     of = f" of {total:,}" if total is not None else ""
     rows = " + ".join(f"{page.info.rows:,}" for page in probe.pages)
+    if probe.endpoint.paging.one_page:
+        return f"{rows}{of}"
     return f"{rows}{of}, {probe.endpoint.paging.limit:,} a page requested"
 
 

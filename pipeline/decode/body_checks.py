@@ -359,7 +359,8 @@ def error_told(
     message = next((member for level in levels if (member := _message(level))), None)
     if sure is None:
         return message if messages else None
-    says_more = isinstance(sure[1], str | list | Mapping) and sure[0].rpartition(".")[2] != "status"
+    is_status = _plain(sure[0].rpartition(".")[2]) in _STATUS
+    says_more = isinstance(sure[1], str | list | Mapping) and not is_status
     return sure if says_more or message is None else message
 
 

@@ -44,6 +44,8 @@ _COMMON: Final = frozenset(
     {20, 25, 30, 40, 50, 60, 75, 100, 150, 200, 250, 300, 400, 500, 750, 1000, 1024}
 )
 """Sizes of pages that APIs have by default, or allow at most; so are whole thousands."""
+AS_A_PAGE: Final = "as many as a page of several may have"
+"""The reason that is no more than a hint: a number of rows."""
 _RANGE: Final = re.compile(r"\s*\w*\s*(\d+)-(\d+)/(\d+)\s*")
 _DEEPEST: Final = 4
 _MOST_BYTES: Final = 32 * 2**20
@@ -90,7 +92,7 @@ def looks_capped(
         return f"the response has status 206, which means a part. {_REMEDY}"
     numbers = {int(str(value)) for value in _leaves(params) if str(value).isdecimal()}
     if rows >= 10 and (rows in numbers or rows in _COMMON or rows % 1000 == 0):
-        return f"{rows:,} rows came, as many as a page of several may have. {_REMEDY}"
+        return f"{rows:,} rows came, {AS_A_PAGE}. {_REMEDY}"
     return None
 
 

@@ -217,6 +217,10 @@ class Paging(Model):
         """The first page of all."""
         return PageRequest(self.limit)
 
+    def before_first(self) -> PageRequest | None:
+        """The page that an API has before the first one if it counts from a lower number."""
+        return None
+
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
         """The pages that can be requested at once now that the first one is known, in order.
 

@@ -119,6 +119,9 @@ class NumberedPaging(CountedNumbers):
     def first_request(self) -> PageRequest:
         return PageRequest(self.limit, page=self.first)
 
+    def before_first(self) -> PageRequest | None:
+        return PageRequest(self.limit, page=self.first - 1) if self.first else None
+
     def planned(self, request: PageRequest, info: PageInfo) -> Iterable[PageSegment] | None:
         if info.pages is not None and info.total is None:
             numbers = range((request.page or 0) + 1, self.first + info.pages)

@@ -150,7 +150,7 @@ def test_what_is_no_json_is_said_so(tmp_path: Path, body: str) -> None:
         assert new(f"{url}/rows", "rows", str(tmp_path), console) == 2
     assert isinstance(console.file, io.StringIO)
     assert "the response can't be read: " in console.file.getvalue()
-    assert "Only JSON is" in console.file.getvalue()
+    assert "A YAML is proposed from JSON only" in console.file.getvalue()
 
 
 def test_a_page_that_comes_again_breaks(api: str, tmp_path: Path) -> None:

@@ -189,3 +189,107 @@ def test_rows_into_a_file(api: str, tmp_path: Path) -> None:
     code, said = run(two, rows=70, into=str(into))
     assert code == 2
     assert "name it with --endpoint" in said
+
+
+def pages_from(first: int, *, at_zero: str = "") -> Starlette:
+    """Numbered pages of 20 of 50 rows, which begin with page ``first``; ``at_zero`` says what an
+    API that begins with 1 does for page 0."""
+
+    async def items(request: Request) -> Response:
+        number = int(request.query_params.get("page", first))
+        if number < first:
+            if at_zero == "refused":
+                return json_answer({"error": "page must be positive"}, 400)
+            number = first if at_zero == "first" else 1000
+        size = 20
+        rows = [{"id": n} for n in range(50)][(number - first) * size : (number - first + 1) * size]
+        return json_answer({"items": rows, "last_page": (number - first + 1) * size >= 50})
+
+    return Starlette(routes=[Route("/items", items)])
+
+
+ITEMS = (
+    "  items:\n    key: [id]\n    rows: items\n    columns: {id: int64}\n"
+    '    request: {params: {page: "{page}"}}\n'
+    '    paging: {kind: page, limit: 20, more: "!last_page"}\n'
+)
+
+
+def test_pages_that_are_counted_from_zero_lose_their_first_page(tmp_path: Path) -> None:
+    with serving(pages_from(0)) as url:
+        code, said = run(yaml_of(tmp_path, url, ITEMS))
+        assert code == 1
+        assert "page 0 has 20 rows that page 1 has not" in said
+        assert "set paging.first: 0" in said
+        code, said = run(yaml_of(tmp_path, url, ITEMS.replace("limit: 20", "limit: 20, first: 0")))
+        assert code == 0, said
+        assert "that page" not in said
+
+
+@pytest.mark.parametrize("at_zero", ["refused", "first", "empty"])
+def test_pages_that_are_counted_from_one_are_not_doubted(tmp_path: Path, at_zero: str) -> None:
+    with serving(pages_from(1, at_zero=at_zero)) as url:
+        code, said = run(yaml_of(tmp_path, url, ITEMS))
+    assert code == 0, said
+    assert "that page" not in said
+
+
+@pytest.mark.parametrize(
+    ("members", "headers", "sentence"),
+    [
+        ({}, {"Link": '<http://x/items?page=2>; rel="next"'}, "names a next page (`Link`)"),
+        ({"has_more": True}, {}, "says that there is more (`has_more`)"),
+    ],
+)
+def test_one_response_that_names_more_breaks(
+    tmp_path: Path, members: dict[str, Any], headers: dict[str, str], sentence: str
+) -> None:
+    async def items(request: Request) -> Response:
+        response = json_answer({"items": [{"id": n} for n in range(7)], **members})
+        response.headers.update(headers)
+        return response
+
+    endpoint = "  items:\n    key: [id]\n    rows: items\n"
+    with serving(Starlette(routes=[Route("/items", items)])) as url:
+        code, said = run(yaml_of(tmp_path, url, endpoint))
+        assert code == 1
+        assert f"paging is `none`, and the response {sentence}" in said
+        code, said = run(yaml_of(tmp_path, url, endpoint + "    whole: true\n"))
+        assert code == 0, said
+    assert "items  7\n" in said
+
+
+def test_a_full_looking_response_that_is_whole_is_not_doubted(tmp_path: Path) -> None:
+    async def items(request: Request) -> Response:
+        return json_answer([{"id": n} for n in range(100)])
+
+    endpoint = "  items:\n    key: [id]\n"
+    with serving(Starlette(routes=[Route("/items", items)])) as url:
+        code, said = run(yaml_of(tmp_path, url, endpoint))
+        assert (code, "100 rows came, as many as a page of several may have" in said) == (0, True)
+        code, said = run(yaml_of(tmp_path, url, endpoint + "    whole: true\n"))
+    assert "✓ shop: nothing to doubt" in said
+
+
+def test_the_number_of_all_rows_is_not_proposed_as_a_page_size(tmp_path: Path) -> None:
+    """OData: ``$top`` is the number of all rows, and behind so many no page is named."""
+
+    async def items(request: Request) -> Response:
+        query = request.query_params
+        skip, top = int(query.get("$skiptoken", 0)), int(query.get("$top", 10**9))
+        body: dict[str, Any] = {"value": [{"id": n} for n in range(50)][skip : skip + min(top, 20)]}
+        if top > 20 and skip + 20 < 50:
+            body["@odata.nextLink"] = f"items?$top={top}&$skiptoken={skip + 20}"
+        return json_answer(body)
+
+    endpoint = (
+        "  items:\n    key: [id]\n    rows: value\n    columns: {id: int64}\n"
+        '    request: {params: {$top: "{limit}"}}\n'
+        "    paging: {kind: link, limit: 500, next: '@odata\\.nextLink'}\n"
+    )
+    with serving(Starlette(routes=[Route("/items", items)])) as url:
+        code, said = run(yaml_of(tmp_path, url, endpoint))
+        assert "set paging.limit: 20, and leave $top out" in said
+        mended = endpoint.replace('    request: {params: {$top: "{limit}"}}\n', "")
+        code, said = run(yaml_of(tmp_path, url, mended.replace("500", "20")), pages=3)
+    assert (code, "20 + 20 + 10" in said) == (0, True), said

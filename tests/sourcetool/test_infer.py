@@ -233,9 +233,98 @@ def test_times_as_apis_write_them_are_proposed_as_times(value: str, kind: str) -
         ({"r": {"results": {"a": {"x": 1}, "b": {"x": 2}}}}, "`rows: r.results` and `as: map`"),
         ({"fields": ["id", "v"], "data": [[1, "a"]]}, "`rows: data` and `as: columns` and `nam"),
         ({"data": {"ids": [1, 2]}}, "`rows: data.ids` and `as: scalars`"),
+        (
+            {"hourly": {"time": ["a", "b"], "t": [1, 2]}},
+            "`rows: hourly` and `as: columns`, if each",
+        ),
     ],
 )
 def test_rows_of_another_form_are_named(body: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match="no list of objects") as caught:
         guessed(body)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("params", "more", "paging"),
+    [
+        # Jira: an offset by its own name, and the count of the page (NetSuite) is no total.
+        (
+            "startAt=0&maxResults=2",
+            {"total": 9},
+            {"kind": "offset", "limit": 2, "overlap": False, "total": "total"},
+        ),
+        (
+            "offset=0&limit=2",
+            {"count": 2, "hasMore": True, "totalResults": 9},
+            {"kind": "offset", "limit": 2, "overlap": False, "more": "hasMore"}
+            | {"total": "totalResults"},
+        ),
+        (
+            "limit=2",
+            {"nextPageToken": "ab", "isLast": False},
+            {"kind": "token", "limit": 2, "next": "nextPageToken", "more": "!isLast"},
+        ),
+        # ClickUp, Zendesk's incremental exports, Salesforce.
+        (
+            "page=0&limit=2",
+            {"last_page": False},
+            {"kind": "page", "limit": 2, "first": 0, "more": "!last_page"},
+        ),
+        (
+            "limit=2",
+            {"after_url": "https://api.test/x?cursor=b", "end_of_stream": False},
+            {"kind": "link", "limit": 2, "next": "after_url", "more": "!end_of_stream"},
+        ),
+        (
+            "limit=2",
+            {"nextRecordsUrl": "/query/01g-2", "done": False, "totalSize": 9},
+            {"kind": "link", "limit": 2, "next": "nextRecordsUrl", "more": "!done"}
+            | {"total": "totalSize"},
+        ),
+        # OData of version 2 counts in a text.
+        (
+            "$skip=0&$top=2",
+            {"__count": "9"},
+            {"kind": "offset", "limit": 2, "overlap": False, "total": "__count"},
+        ),
+    ],
+)
+def test_pages_as_the_apis_of_the_world_name_them(
+    params: str, more: dict[str, Any], paging: dict[str, Any]
+) -> None:
+    assert guessed({"items": units(), **more}, params).paging == paging
+
+
+def test_a_size_that_brings_fewer_rows_and_a_link_stays_as_it_is(tmp_path: Any) -> None:
+    """``$top`` of OData is the number of all rows: with the size of a page no link would come."""
+    body = {"value": units(), "@odata.nextLink": "Units?$skiptoken=2"}
+    made = endpoint_of(
+        guessed(body, "$top=5000"), "https://api.test/odata/Units?$top=5000", tmp_path
+    )
+    assert made["request"]["params"] == {"$top": "5000"}
+    assert made["paging"]["limit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1795840753000", "1795840999000"], "timestamp[ms]"),
+        (["1795840753", "1795840999"], "timestamp[s]"),
+        ([1795840753000, 1795840999000], "timestamp[ms]"),
+        (["17958", "17959"], "string"),
+    ],
+)
+def test_a_cursor_since_1970_is_declared_as_a_time(values: list[Any], kind: str) -> None:
+    rows = [{"id": n, "date_updated": value} for n, value in enumerate(values)]
+    found = guessed({"tasks": rows})
+    assert found.columns["date_updated"] == kind
+    assert any("add cursor: date_updated" in each for each in found.doubts) == (kind != "string")
+
+
+def test_a_cursor_that_is_null_in_some_rows_goes_with_another_time() -> None:
+    rows = [{"id": n, "created": f"{at}Z", "modified": None} for n, at in enumerate(TIMES)]
+    rows[0]["modified"] = f"{TIMES[1]}Z"
+    found = guessed({"results": rows})
+    said = "add cursor: [modified, created], as modified is null in 1 row"
+    assert any(said in each for each in found.doubts)

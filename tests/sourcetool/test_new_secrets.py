@@ -38,6 +38,10 @@ class Api:
         said = f"no: {request.url} {dict(request.headers)} \x1b[2J {await request.body()!r}"
         return PlainTextResponse(said, 400)
 
+    async def wrong(self, request: Request) -> Response:
+        key = request.query_params["token"]
+        return json_answer({"Status": "ERROR", "Message": f"bad key {key}"})
+
     async def endless(self, request: Request) -> Response:
         return Response(b"[" + b" " * 300_000 + b"]")
 
@@ -58,6 +62,7 @@ def url(api: Api) -> Iterator[str]:
         Route("/v1/{token}/items", api.items, methods=both),
         Route("/echo", api.echo, methods=both),
         Route("/endless", api.endless),
+        Route("/wrong", api.wrong),
         Route("/named", api.named),
     ]
     with serving(Starlette(routes=routes)) as found:
@@ -206,3 +211,24 @@ def test_a_dollar_in_the_url_survives_make(api: Api, url: str, tmp_path: Path, p
     for name in ("$count", "$top", "$skip", "$orderby"):
         assert f"{name}: " in text
     assert api.seen[0][1].startswith("$count=true&$top=10")
+
+
+def test_a_user_without_a_password_needs_no_setting_for_it(
+    api: Api, url: str, tmp_path: Path
+) -> None:
+    """Stripe: the name is the key."""
+    at = url.replace("http://", f"http://{CANARY}:@")
+    code, said, file = run(tmp_path, RequestOptions(f"{at}/v1/items?limit=10"))
+    assert code == 0, said
+    assert "set SHOP_USERNAME (what was in the request)" in said
+    source = load_source(file, {"SHOP_USERNAME": CANARY})
+    assert source.auth.kind == "basic"
+
+
+def test_an_error_in_a_200_is_said_without_the_key_that_it_repeats(
+    url: str, tmp_path: Path
+) -> None:
+    code, said, _ = run(tmp_path, RequestOptions(f"{url}/wrong?token={CANARY}"))
+    assert code == 2
+    assert "responded 200, and says of an error at `Message`: bad key" in said
+    assert "--header 'Authorization: ${MY_KEY}'" in said
