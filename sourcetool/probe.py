@@ -170,6 +170,17 @@ async def _page(
         raise
 
 
+async def _before_first(pages: PageSource, paging: Paging) -> ParsedPage | None:
+    """The page before the first one; None where an API has none, or no lower number."""
+    before = paging.before_first()
+    if before is None:
+        return None
+    try:
+        return await pages.page(before)
+    except HeadraceError:
+        return None
+
+
 async def look(
     source: Source,
     name: str,
@@ -211,10 +222,8 @@ async def look(
                 probe.raw.append(decoded.table)
                 probe.tables.append(pages.made(decoded, page.request, response))
             ask = _next(paging, ask, page.info, probe.counted) if page.info.rows else None
-        if probe.pages and (before := paging.before_first()) is not None:
-            with suppress(HeadraceError):
-                unseen = with_value(pages_in(window, sender))
-                probe.zeroth = await unseen.page(replace(first, page=before.page))
+        unseen = with_value(pages_in(window, sender))
+        probe.zeroth = await _before_first(unseen, paging) if probe.pages else None
         if (part := half_of(probe)) is not None:
             probe.half = await with_value(pages_in(part)).page(first_request(paging, part))
             if probe.half.outside:
