@@ -138,7 +138,7 @@ def _forms(value: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 
 def _length(item: Any) -> int:
     """The number of single values in a list; -1 if it is none of such."""
-    plain = isinstance(item, list) and not any(isinstance(one, list | dict) for one in item)
+    plain = isinstance(item, list) and not any(isinstance(each, list | dict) for each in item)
     return len(item) if plain else -1
 
 

@@ -127,12 +127,12 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
 
     Of two that have one name neither is loaded: their rows would mix in the lake.
     """
-    sources: list[tuple[Source, str]] = []
+    sources: list[tuple[Source, Path]] = []
     broken: list[BrokenSource] = []
     for place in places:
         for file in _files(place, broken):
             try:
-                sources.append((load_source(file, env), place))
+                sources.append((load_source(file, env), file))
             except ConfigError as error:
                 broken.append(BrokenSource(name_in(file), str(error)))
             except Exception as error:  # whatever is in a file: the others load
@@ -141,8 +141,11 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
                 broken.append(BrokenSource(name_in(file), reason))
     count = Counter(source.source for source, _ in sources)
     for name in (name for name, n in count.items() if n > 1):
-        place = next(place for source, place in reversed(sources) if source.source == name)
-        reason = f"{place}: the source {name!r} is defined twice: give one another name"
+        files = [str(file) for source, file in sources if source.source == name]
+        reason = (
+            f"{files[-1]}: the source {name!r} is defined twice, also in {', '.join(files[:-1])}: "
+            "give one another name"
+        )
         broken.append(BrokenSource(name, reason))
     loaded = {s.source: s for s, _ in sources if count[s.source] == 1}
     return LoadedSources(tuple(with_shared_limits(loaded).values()), _named_apart(broken, loaded))
