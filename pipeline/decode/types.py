@@ -338,5 +338,5 @@ class _Parser:
 def _not_a_type(word: str) -> str:
     low = word.lower()
     nearest = _SYNONYMS.get(low) or "".join(difflib.get_close_matches(low, _SCALARS, 1))
-    remedy = f" (did you mean `{nearest}`?)" if nearest else ""
+    remedy = f": did you mean {nearest}?" if nearest else ""
     return (f"{word!r} is not a type" if word else "a type is missing") + remedy

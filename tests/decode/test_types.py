@@ -72,8 +72,8 @@ def test_what_lands(text: str, arrow: pa.DataType) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("int", "'int' is not a type (did you mean `int64`?)"),
-        ("sting", "did you mean `string`?"),
+        ("int", "'int' is not a type: did you mean int64?"),
+        ("sting", "did you mean string?"),
         ("Boolean", "did you mean bool?"),
         ("timestamp", r"did you mean timestamp\[s\], timestamp\[ms\]"),
         ("timestamp[ns]", r"timestamp\[ns\] is not known: expected s, ms, us"),
