@@ -2,7 +2,8 @@
 
 A window ends with the worker's clock, and rows are stamped by the API's. Where the API's is behind,
 rows that are stamped after its first response would lie before the watermark, and no later window
-would request them: so the watermark is the earlier of the two.
+would request them: so the watermark is the earlier of the two. A later response may be older than
+the first one, from a cache on the way or a server that is behind: the earliest of all counts.
 """
 
 from collections.abc import Mapping

@@ -103,7 +103,7 @@ class PageFetcher:
         self._added = ContextColumns(self._endpoint)
         self.naive_columns: frozenset[str] = frozenset()
         self.rows_after_end = 0
-        self.first_response_at: datetime | None = None  # by the API's clock
+        self.earliest_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         of_all = newest_first and not self._endpoint.fans_out  # of one value it says nothing
@@ -186,9 +186,10 @@ class PageFetcher:
         return min(_LINGER_S, response.waited_slot_s / 2) if self._under_way else 0.0
 
     def _note_clock(self, headers: Mapping[str, str], sent: datetime) -> None:
-        if self.first_response_at is None:
-            self.first_response_at = server_time(headers)
-            self.clock_warning = clock_warning(headers, sent, datetime.now(UTC))
+        at = server_time(headers)
+        if at is not None and (self.earliest_response_at is None or at < self.earliest_response_at):
+            self.earliest_response_at = at
+        self.clock_warning = self.clock_warning or clock_warning(headers, sent, datetime.now(UTC))
 
     def _with_hint(self, error: RequestRefused, request: PageRequest) -> RequestRefused:
         """A token may have expired; and some APIs refuse one beside other parameters."""
@@ -380,9 +381,7 @@ class PageFetcher:
             return None
         selection = endpoint.row_selection
         rows_at = None if selection.jmespath else selection.path
-        may_lack = (
-            rows > 0 and endpoint.errors_at is None
-        )  # an error beside no rows is one for certain
+        may_lack = rows > 0 and endpoint.errors_at is None  # beside no rows an error is refused
         if may_lack and (partial := says_partial(response.body, rows_at)):
             return partial
         if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:

@@ -57,8 +57,8 @@ from pipeline.run.resume import OpenedPartition, open_partition, validators_of_p
 from pipeline.run.staged_partition import (
     AFTER_END,
     CONVERTED,
+    EARLIEST_RESPONSE,
     FILTERED,
-    FIRST_RESPONSE,
     StagedPartition,
 )
 from pipeline.run.stale_rows import keeper_of
@@ -492,6 +492,7 @@ class _Stager:
             AFTER_END: self._pages.rows_after_end,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
         }
-        if self._pages.first_response_at and not self._earlier[FIRST_RESPONSE]:
-            now[FIRST_RESPONSE] = int(self._pages.first_response_at.timestamp())
+        if at := self._pages.earliest_response_at:
+            known_s, now_s = self._earlier[EARLIEST_RESPONSE], int(at.timestamp())
+            now[EARLIEST_RESPONSE] = min(now_s, known_s or now_s) - known_s
         return Counter(now) + self._earlier

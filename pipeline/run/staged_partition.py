@@ -57,8 +57,8 @@ CONVERTED: Final = "converted "
 """Before a column's name: how many of its cells did not come in its type."""
 FILTERED: Final = "filtered rows"
 """The rows that ``where`` did not keep."""
-FIRST_RESPONSE: Final = "first_response_s"
-"""When the API made the first response, by its own clock, seconds since 1970."""
+EARLIEST_RESPONSE: Final = "first_response_s"
+"""When the API made its earliest response, by its own clock, seconds since 1970."""
 AFTER_END: Final = "rows_after_end"
 _NAIVE_CURSOR = (
     "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
@@ -398,11 +398,11 @@ class StagedPartition:
 
     @property
     def _watermark(self) -> datetime:
-        """The window's end, or when the API's own clock says that its first response was made."""
-        first_s = self.counters[FIRST_RESPONSE]
-        if not first_s or self.window.kind == "snapshot":
+        """The window's end, or when the API made its earliest response, by its own clock."""
+        earliest_s = self.counters[EARLIEST_RESPONSE]
+        if not earliest_s or self.window.kind == "snapshot":
             return self.window.end
-        return min(self.window.end, datetime.fromtimestamp(first_s, UTC))
+        return min(self.window.end, datetime.fromtimestamp(earliest_s, UTC))
 
     def _warning(self, newest: Manifest | None) -> str:
         """The warning for a user, though every row is proved to be there."""
