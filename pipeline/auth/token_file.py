@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -19,11 +20,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import ApiUnavailable, ConfigError
+from pipeline.errors import ApiUnavailable, ConfigError, machine_problem
 
 _LOOK_S: Final = 0.05
+_WARNED_S: Final = 30.0
 _LONGEST_S: Final = 300.0
 """For which a process waits for another one that renews."""
+_HELD: Final = (
+    "another process has renewed the refresh token for {waited_s:g} s: it holds the lock `{file}`. "
+    "Check: 1. which one, by `fuser {file}`; 2. whether it is stopped (Ctrl-Z, `docker pause`): "
+    "let it go on, or end it"
+)
+log = logging.getLogger("headrace.auth")
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,7 +73,8 @@ class TokenFile:
         with self._trouble():
             lock = _for_me_alone(str(self._lock), os.O_RDWR | os.O_CREAT)
         try:
-            await _locked(lock)
+            with self._trouble():
+                await _locked(lock, self._lock)
             yield
         finally:
             os.close(lock)
@@ -124,24 +133,26 @@ class _Trouble:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
+            reason = machine_problem(error) or error.strerror or error
             raise ConfigError(
                 f"The folder `{self._folder}` of `auth.token_folder` can't be written "
-                f"({error.strerror or error}), and the API's next refresh token would be lost. "
+                f"({reason}), and the API's next refresh token would be lost. "
                 "Check: 1. its path; 2. its permissions; 3. that the disk has space"
             ) from None
 
 
-async def _locked(file: int) -> None:
+async def _locked(file: int, path: Path) -> None:
     """Wait for the lock, which ends with the file or the process."""
-    waited_s = 0.0
+    waited_s, warned = 0.0, False
     while True:
         with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
+        if waited_s > _WARNED_S and not warned:
+            warned = True
+            log.warning(_HELD.format(waited_s=_WARNED_S, file=path))
         if waited_s > _LONGEST_S:
-            raise ApiUnavailable(
-                f"another process renews the refresh token for longer than {_LONGEST_S:g} s"
-            )
+            raise ApiUnavailable(_HELD.format(waited_s=_LONGEST_S, file=path))
         await asyncio.sleep(_LOOK_S)
         waited_s += _LOOK_S
 

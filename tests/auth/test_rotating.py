@@ -1,8 +1,12 @@
 """A refresh token that is good once: kept from run to run, and spent by one process at a time."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import logging
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,11 @@ from urllib.parse import parse_qsl
 import pytest
 
 from local.paths import ROOT
+from pipeline.auth.token_file import TokenFile
 from pipeline.config import Source
-from pipeline.errors import AuthError, ConfigError
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError
 from pipeline.messages import RequestCounts
+from tests.support.clock import Loop
 from tests.support.wire import answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import quick
 
@@ -167,6 +173,56 @@ def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
             await holder.wait()
             assert await waiting == ["Bearer access-1"]
 
+    asyncio.run(run())
+
+
+def test_a_stopped_process_that_renews_is_told_of_and_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five minutes by a clock that skips what is waited for."""
+    folder = tmp_path / "t"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(folder), "me"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+
+        async def wait() -> None:
+            async with TokenFile(str(folder), ("me",)).alone():
+                raise AssertionError("the lock is held")
+
+        with (
+            asyncio.Runner(loop_factory=Loop) as runner,
+            pytest.raises(ApiUnavailable, match=r"for 300 s: .*`fuser .*\.lock`"),
+        ):
+            runner.run(wait())
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    [warning] = [each.getMessage() for each in caplog.records]
+    assert "for 30 s" in warning
+    assert "whether it is stopped" in warning
+
+
+def test_a_file_system_that_gives_no_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file system of a test machine can be made to do so."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    async def run() -> None:
+        api = Rotating()
+        async with serving(api) as wire:
+            with pytest.raises(ConfigError, match=r"gives no locks \(ENOLCK\)"):
+                await page(source(wire.url, tmp_path / "t"))
+        assert api.renewals == 0
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     asyncio.run(run())
 
 
