@@ -196,5 +196,7 @@ def check_origin(url: str, base_url: str) -> None:
     if origin != expected:
         raise ContractBroken(
             f"the next page's link leads to {origin}, expected {expected}: it is not followed, "
-            "since the credentials would go there"
+            "since the credentials would go there. Check: 1. `base_url`: whether it is the address "
+            "that the API writes into its links; 2. whether the page has the token of that link, "
+            "too: `paging: {kind: token, next: …}`"
         )

@@ -163,6 +163,7 @@ def test_a_next_link_to_elsewhere(
         paging["next"] = "next"
     said = refused(tried(odd, lake, tmp_path, rows="items", paging=paging), lake, ContractBroken)
     assert "not followed, since the credentials would go there" in said
+    assert "Check: 1. `base_url`" in said
     assert elsewhere[0].asked == []
 
 

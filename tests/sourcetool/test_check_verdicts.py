@@ -293,3 +293,27 @@ def test_the_number_of_all_rows_is_not_proposed_as_a_page_size(tmp_path: Path) -
         mended = endpoint.replace('    request: {params: {$top: "{limit}"}}\n', "")
         code, said = run(yaml_of(tmp_path, url, mended.replace("500", "20")), pages=3)
     assert (code, "20 + 20 + 10" in said) == (0, True), said
+
+
+def test_rows_without_the_cursor_are_doubted_and_the_remedy_brings_them(tmp_path: Path) -> None:
+    """The API filters by the time of change, or by that of creation where there is none."""
+    rows = [
+        {"id": n, "created_at": f"2026-11-0{n}T10:00:00Z", "updated_at": None if n % 2 else at}
+        for n, at in ((n, f"2026-11-0{n}T12:00:00Z") for n in range(1, 9))
+    ]
+
+    async def items(request: Request) -> Response:
+        return json_answer({"count": len(rows), "items": rows})
+
+    endpoint = (
+        "  items:\n    key: [id]\n    rows: items\n    cursor: updated_at\n"
+        '    request: {params: {since: "{start}"}}\n    window: {end: none}\n    whole: true\n'
+        '    columns: {updated_at: "timestamp[iso]", created_at: "timestamp[iso]"}\n'
+    )
+    with serving(Starlette(routes=[Route("/items", items)])) as url:
+        code, said = run(yaml_of(tmp_path, url, endpoint), days=60)
+        assert (code, "has no `updated_at`" in said) == (1, True), said
+        assert "cursor: [updated_at, " in said, said
+        mended = endpoint.replace("cursor: updated_at", "cursor: [updated_at, created_at]")
+        code, said = run(yaml_of(tmp_path, url, mended), days=60)
+    assert (code, "have no" in said) == (0, False), said
