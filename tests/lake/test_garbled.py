@@ -63,6 +63,30 @@ def test_a_hiccup_costs_a_request_and_no_attempt(s3: S3, lake: Lake, code: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("of", "member"), [("?uploads", "UploadId"), ("uploadId=", "ETag")], ids=["begin", "complete"]
+)
+def test_a_200_whose_body_is_cut_is_no_upload_that_is_done(
+    s3: S3, lake: Lake, of: str, member: str
+) -> None:
+    """S3 sends the status before it has put the parts together, and a proxy may end the body."""
+    client = s3.client()
+
+    def answer(request: Any, **_: object) -> AWSResponse | None:
+        if request.method != "POST" or of not in request.url:
+            return None
+        return AWSResponse(request.url, 200, {"content-type": "application/xml"}, _Raw(b""))
+
+    client.meta.events.register("before-send.s3", answer)
+    with pytest.raises(LakeUnavailable, match=f"a body without `{member}`"):
+        extract(Lake(client, lake.url().rstrip("/")), batches=1)
+    assert read(lake) == []
+    extract(lake, batches=1)
+    assert read(lake) == whole("new", 1)
+    check_clean(lake)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES)
 def test_a_way_that_garbles_every_body_is_said(s3: S3, lake: Lake, code: str) -> None:
     client = s3.client()

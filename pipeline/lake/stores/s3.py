@@ -7,7 +7,7 @@ boto's logs.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ _REFUSED: Final = {
 _ARROW_CODE: Final = re.compile(r"AWS Error ([A-Z_]+)(?:.*ExceptionName: (\w+))?", re.DOTALL)
 _BUSY: Final = frozenset(
     {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
-    | {"TooManyRequests", "InternalError", "ServiceUnavailable", "503 SlowDown"}
+    | {"TooManyRequests", "InternalError", "ServiceUnavailable", "503 SlowDown", "OperationAborted"}
 )
 # What arrived is not what was sent: a bit was flipped, or the body cut, on the way.
 _GARBLED: Final = frozenset(
@@ -343,7 +343,7 @@ class S3Store(ObjectStore):
         """Begin an upload that no reader sees until it is completed; returns its id."""
         with self._operation("create_upload", key):
             response = self.client.create_multipart_upload(Bucket=self.bucket, Key=self.full(key))
-        return str(response["UploadId"])
+        return self._member(response, "UploadId", "create_upload", key)
 
     def upload_part(self, key: str, upload_id: str, number: int, body: bytes) -> Part:
         """Send one part; returns what `complete_upload` needs of it."""
@@ -363,12 +363,13 @@ class S3Store(ObjectStore):
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Make the object appear. :raises UploadGone: perhaps because it was completed before."""
         with self._operation("complete_upload", key):
-            self.client.complete_multipart_upload(
+            response = self.client.complete_multipart_upload(
                 Bucket=self.bucket,
                 Key=self.full(key),
                 UploadId=upload_id,
                 MultipartUpload={"Parts": [dict(part) for part in parts]},
             )
+        self._member(response, "ETag", "complete_upload", key)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """Throw an unfinished upload away; one that is gone already is no error."""
@@ -442,6 +443,19 @@ class S3Store(ObjectStore):
             yield
         except (ClientError, BotoCoreError, HTTPError, OSError) as error:
             raise self._classified(error, operation, key) from error
+
+    def _member(self, response: Mapping[str, Any], name: str, operation: str, key: str) -> str:
+        """A member that S3's body has if all is well: the status comes before S3 is done.
+
+        :raises LakeUnavailable: the body lacks it.
+        """
+        if value := response.get(name):
+            return str(value)
+        raise LakeUnavailable(
+            f"S3 at {self.client.meta.endpoint_url} responded to {operation} `{self.url(key)}` with"
+            f" 200 and a body without `{name}`: whether it is done is not known. The next attempt"
+            " finds out. Check: proxies before S3 that cut bodies."
+        )
 
     def _classified(self, error: Exception, operation: str, key: str) -> Exception:
         endpoint = str(self.client.meta.endpoint_url)
