@@ -66,22 +66,27 @@ def end_with_the_run() -> None:
 def run_in_step(work: Coroutine[Any, Any, T]) -> T:
     """``asyncio.run``, for a step that has to end soon after it is interrupted.
 
-    ``asyncio.run`` waits for all threads then: for minutes, if one of them waits for S3. So the
-    process is given ``GRACE_S`` seconds, and is then ended outright, as a kill may do at any time.
+    ``asyncio.run`` cancels all tasks at once then. Here the work is cancelled, and cancels its own:
+    a request for a token ends first (`pipeline.http.session`). Then ``asyncio.run`` waits for all
+    threads: for minutes, if one of them waits for S3. So the process is given ``GRACE_S`` seconds,
+    and is then ended outright, as a kill may do at any time.
     """
-
-    async def interruptible() -> T:
-        task = asyncio.create_task(work)
+    with asyncio.Runner() as runner:
+        task = runner.get_loop().create_task(work)
         try:
-            await asyncio.wait({task})
+            runner.run(_ended(task))
             return task.result()
         except Exception:
             raise
         except BaseException:
             _end_soon()
+            task.cancel()
+            runner.run(_ended(task))
             raise
 
-    return asyncio.run(interruptible())
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait({task})
 
 
 def _end_soon() -> None:

@@ -20,7 +20,7 @@ from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, AuthError, ConfigError
 from pipeline.messages import RequestCounts
 from tests.support.clock import Loop
-from tests.support.wire import answer, client_of, read_json, serving, things
+from tests.support.wire import answer, client_of, read_json, read_request, serving, things
 from tests.support.yaml_sources import quick
 
 
@@ -139,6 +139,48 @@ def test_a_folder_that_cannot_keep_it_is_refused_before_the_token_is_spent(
         assert api.renewals == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("again", [1, 3], ids=["once", "several times"])
+def test_a_cancelled_page_loses_no_token_that_is_on_its_way(tmp_path: Path, again: int) -> None:
+    """Its renewal has spent the refresh token already: the next one is kept all the same."""
+
+    async def run() -> None:
+        spent, may_respond = asyncio.Event(), asyncio.Event()
+        api = Rotating()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen = await read_request(reader)
+            response = api(0, seen)
+            if seen.target.endswith("/token"):
+                spent.set()
+                await may_respond.wait()
+            writer.write(response)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            of = source(
+                f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", tmp_path / "tokens"
+            )
+            async with client_of(of) as client:
+                get = lambda: client.fetch(things(of), read_json, "page", RequestCounts())  # noqa: E731
+                first = asyncio.create_task(get())
+                await spent.wait()
+                for _ in range(again):
+                    first.cancel()
+                    await asyncio.sleep(0)
+                second = asyncio.create_task(get())
+                may_respond.set()
+                with pytest.raises(asyncio.CancelledError):
+                    await first
+                assert await second == ["Bearer access-1"], "another page of the run"
+            assert await page(of) == ["Bearer access-1"], "the next run"
+        assert api.renewals == 1
+
+    asyncio.run(run())
+    (kept,) = (tmp_path / "tokens").glob("*.json")
+    assert json.loads(kept.read_text())["refresh"] == "refresh-1"
 
 
 HOLDS = """

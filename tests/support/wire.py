@@ -70,7 +70,7 @@ async def serving(answering: Answering) -> AsyncIterator[Wire]:
         wire.open += 1
         wire.most_open = max(wire.most_open, wire.open)
         try:
-            seen = await _read(reader)
+            seen = await read_request(reader)
             wire.seen.append(seen)
             given = answering(len(wire.seen), seen)
             head, then = given if isinstance(given, tuple) else (given, b"")
@@ -109,7 +109,8 @@ async def serving(answering: Answering) -> AsyncIterator[Wire]:
             await asyncio.sleep(0.0005)
 
 
-async def _read(reader: asyncio.StreamReader) -> Seen:
+async def read_request(reader: asyncio.StreamReader) -> Seen:
+    """One request, with its body."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.rstrip().split("\r\n")
     headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
