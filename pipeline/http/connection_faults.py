@@ -123,6 +123,8 @@ def places_to_look(source: Source, failed: AttemptFailed, unused_proxy: str | No
         checks.append(f"whether a proxy is needed: {unused_proxy} is set, and `proxy: env` uses it")
     elif source.proxy is None:
         checks.append("whether a proxy is needed: `proxy: http://host:port`")
+    else:
+        checks.append("whether the proxy, `proxy`, responds and allows the host")
     if not source.base_url.startswith("https:"):
         checks.append("whether it speaks TLS: https:// in place of http://")
     elif source.tls.cert:

@@ -168,6 +168,7 @@ def leaving(
 
 DIRECT: Final = Proxies(None)
 _CHUNK_BYTES: Final = 2**20
+_STAGES_OF_A_WAY: Final = 3  # to the proxy, its response, TLS behind it
 _IDLE_S: Final = 5.0  # as httpx keeps an idle connection
 _MAX_HEADER_BYTES: Final = 100 * 1024
 _ADDED_BY_AIOHTTP: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -240,7 +241,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=self._max_connections, ssl=self._tls, keepalive_timeout=_IDLE_S
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -257,6 +258,24 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections whose whole way has a bound: the name, the proxy, its response, TLS behind it.
+
+    aiohttp bounds the stages of a socket alone: a proxy that takes CONNECT and stays silent would
+    hang a request for ever. The wait for a free connection has no bound.
+    """
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's name
+    ) -> aiohttp.client_proto.ResponseHandler:
+        stage_s = timeout.sock_connect
+        async with asyncio.timeout(None if stage_s is None else _STAGES_OF_A_WAY * stage_s):
+            return await super()._create_connection(req, traces, timeout)
 
 
 class _Body(httpx.AsyncByteStream):

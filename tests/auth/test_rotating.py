@@ -164,7 +164,10 @@ def test_a_cancelled_page_loses_no_token_that_is_on_its_way(tmp_path: Path, agai
                 f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", tmp_path / "tokens"
             )
             async with client_of(of) as client:
-                get = lambda: client.fetch(things(of), read_json, "page", RequestCounts())  # noqa: E731
+
+                async def get() -> Any:
+                    return await client.fetch(things(of), read_json, "page", RequestCounts())
+
                 first = asyncio.create_task(get())
                 await spent.wait()
                 for _ in range(again):

@@ -290,6 +290,20 @@ def test_a_proxy_that_refuses_is_asked_again_only_if_that_may_help(
     assert len(wire.seen) == requests
 
 
+def test_a_proxy_that_takes_the_connection_and_stays_silent_is_given_up() -> None:
+    async def run() -> tuple[Any, Wire]:
+        async with serving(lambda *_: STALL) as wire, asyncio.timeout(30):
+            source = quick("https://api.shop.test", more=f"proxy: '{wire.url}'")
+            short = source.timeouts.model_copy(update={"connect_s": 0.05})
+            return await outcome_of(source.model_copy(update={"timeouts": short})), wire
+
+    found, wire = asyncio.run(run())
+    assert isinstance(found, Unreachable)
+    assert "no connection to api.shop.test in time, after 2 attempts" in str(found)
+    assert "whether the proxy, `proxy`, responds and allows the host" in str(found)
+    assert [seen.method for seen in wire.seen] == ["CONNECT"] * 2
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -4,12 +4,13 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,9 @@ def _need(package: str) -> None:
 
 
 @contextmanager
-def _running(process: "subprocess.Popen[bytes]", port: int) -> Iterator[None]:
+def _running(
+    process: "subprocess.Popen[bytes]", port: int, ended_by: signal.Signals = signal.SIGTERM
+) -> Iterator[None]:
     try:
         deadline = time.monotonic() + 30
         while True:
@@ -49,7 +52,7 @@ def _running(process: "subprocess.Popen[bytes]", port: int) -> Iterator[None]:
                 time.sleep(0.02)
         yield
     finally:
-        process.terminate()
+        process.send_signal(ended_by)
         process.wait(20)
 
 
@@ -68,11 +71,36 @@ def redis_url(port: int | None = None) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class Postgres:
+    """A server that a test may stop and start again.
+
+    :ivar url: its address, the same after a restart.
+    """
+
+    def __init__(self, serve: Callable[[], AbstractContextManager[str]]) -> None:
+        self._serve = serve
+        self._running = ExitStack()
+        self.url = ""
+
+    def start(self) -> None:
+        self.url = self._running.enter_context(self._serve())
+
+    def stop(self) -> None:
+        self._running.close()
+
+
 @contextmanager
 def postgres_url() -> Iterator[str]:
+    """A Postgres that runs as long as this."""
+    with postgres() as server:
+        yield server.url
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
     """Postgres refuses to run as root, so root starts it as ``nobody``."""
     _need("psycopg")
-    initdb, postgres = _binary("initdb"), _binary("postgres")
+    initdb, binary = _binary("initdb"), _binary("postgres")
     port, folder = free_port(), tempfile.mkdtemp(prefix="headrace-postgres-")
     user: str | None = None
     if os.getuid() == 0:
@@ -84,9 +112,19 @@ def postgres_url() -> Iterator[str]:
     quiet = subprocess.DEVNULL
     try:
         subprocess.run(init, check=True, stdout=quiet, stderr=quiet, user=user, cwd=folder)
-        serve = [postgres, "-D", data, "-p", str(port), "-k", folder, "-F", "-h", "127.0.0.1"]
-        process = subprocess.Popen(serve, stdout=quiet, stderr=quiet, user=user, cwd=folder)
-        with _running(process, port):
-            yield f"postgresql://headrace@127.0.0.1:{port}/postgres"
+        command = [binary, "-D", data, "-p", str(port), "-k", folder, "-F", "-h", "127.0.0.1"]
+
+        @contextmanager
+        def serve() -> Iterator[str]:
+            process = subprocess.Popen(command, stdout=quiet, stderr=quiet, user=user, cwd=folder)
+            with _running(process, port, signal.SIGINT):  # it ends its sessions, and does not wait
+                yield f"postgresql://headrace@127.0.0.1:{port}/postgres"
+
+        server = Postgres(serve)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -171,9 +171,11 @@ class PostgresStore(StateStore):
             self._locks[permit] = await self._lock_one(connection, before.get(permit))
 
     async def _free_permit(self, permit: int) -> None:
-        async with self._turn, self._connected() as connection:
-            number = self._locks.pop(permit, None)
-            if number is not None:
+        async with self._turn:
+            number = self._locks.pop(permit, None)  # first: a new connection locks what is in here
+            if number is None or self._connection is None:
+                return
+            async with self._connected() as connection:
                 await connection.execute("SELECT pg_advisory_unlock(%s, %s)", (self._class, number))
 
     def _undo_permit(self, permit: int | None) -> None:
