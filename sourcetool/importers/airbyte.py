@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.model import split_path
 from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.components import note_unread
@@ -135,6 +136,9 @@ class _Converter:
             draft.need("rename", "KeysToSnakeCase", "the member that the cursor or the token is")
         left_out = ({*draft.omitted} | draft.untyped) - {*draft.columns}
         columns = {**types, **draft.columns}
+        # A member that is removed is no column, though the schema has it or another is made of it.
+        removed = {*draft.data.get("exclude", ())} - {draft.data.get("cursor")}
+        left_out |= {n for n, kind in columns.items() if n in removed and isinstance(kind, str)}
         draft.columns = {name: kind for name, kind in columns.items() if name not in left_out}
         self.key(draft, stream)
         if "cursor" in draft.data:
@@ -349,11 +353,21 @@ _ORDER = (
 )
 
 
+def _with_outer_members(draft: Draft) -> dict[str, Any]:
+    """The columns; a member that one of them reads from inside stays a column, too."""
+    columns, excluded = dict(draft.columns), draft.data.get("exclude", ())
+    for column in draft.columns.values():
+        path = split_path(str(column.get("path", ""))) if isinstance(column, dict) else ()
+        if len(path) > 1 and path[0] not in excluded and "names" not in draft.data:
+            columns.setdefault(path[0], "json")
+    return columns
+
+
 def endpoint_of(draft: Draft) -> dict[str, Any]:
     """The keys of an endpoint in the YAML, in the order in which people read them."""
     data = dict(draft.data)
     if draft.request:
         data["request"] = draft.request
-    if draft.columns:
-        data["columns"] = draft.columns
+    if columns := _with_outer_members(draft):
+        data["columns"] = columns
     return {name: data[name] for name in _ORDER if name in data}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sourcetool.importers.components import note_unread
 from sourcetool.importers.draft import EMPTY, Draft, needed
 from sourcetool.importers.durations import seconds
 from sourcetool.importers.manifest import Component
@@ -273,6 +274,7 @@ def _selective(draft: Draft, component: Component) -> None:
     others = ", ".join(str(name) for name in choices if str(name) != chosen)
     draft.auth = best.auth
     draft.needs += best.needs
+    note_unread(draft, choices[chosen])
     draft.doubt(f"auth is that of {path} = {chosen}; the manifest has others: {others}")
 
 

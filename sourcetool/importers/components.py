@@ -272,6 +272,10 @@ _ELSEWHERE = frozenset({"schema", "stream", "schema_loader", "state_migrations"}
 """ComponentMembers that are data, or that are converted by themselves."""
 
 
+_CHOSEN = ("SelectiveAuthenticator", "authenticators")
+"""Of these one is converted, and only its members count."""
+
+
 def note_unread(draft: Draft, component: Any) -> None:
     """Say what each member of a stream's components did that is not converted."""
     for kind, name, value in _members(component):
@@ -296,7 +300,7 @@ def _members(component: Any) -> Iterator[tuple[str, str, Any]]:
     known = str(kind) in COMPONENTS and "class_name" not in component
     parameters: Component = component.get("$parameters") or {}
     for name, value in component.items():
-        if name in _BY_ITSELF or name in _ELSEWHERE:
+        if name in _BY_ITSELF or name in _ELSEWHERE or (kind, name) == _CHOSEN:
             continue
         handed_down = name in parameters and name not in members.names
         if known and value not in (None, False, "", [], {}) and not handed_down:

@@ -329,8 +329,6 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
                 draft.column(name, None, "computed", "AddFields", raw)
                 return
             inner = [*_made_of(draft, inner[0]), *inner[1:]]
-            if inner[0] not in types and inner[0] not in draft.columns and len(inner) > 1:
-                draft.columns[inner[0]] = "json"  # a member that is read from inside stays a column
             column = {"type": kind, "path": dotted(inner)}
             if any(isinstance(part, int) for part in value.path):
                 draft.column(name, column, "column_index", "AddFields", raw)

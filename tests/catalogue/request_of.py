@@ -213,6 +213,9 @@ def _bounds_of(stream: Mapping[str, Any]) -> dict[str, Any]:
         def __missing__(self, name: str) -> Any:
             return _Hole()
 
+        def get(self, name: str, *_: Any) -> Any:
+            return self[name]
+
     return {name: Slice(of) for name in ("stream_interval", "stream_slice", "stream_partition")}
 
 
@@ -296,7 +299,10 @@ def routers(stream: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _options(router: Mapping[str, Any]) -> Iterator[str]:
     options = [router.get("request_option")]
     options += [one.get("request_option") for one in router.get("parent_stream_configs") or []]
-    yield from (option_name(one) for one in options if one)
+    for one in options:
+        in_header = one and one.get("inject_into") == "header"
+        if one:
+            yield f"header {option_name(one).lower()}" if in_header else option_name(one)
 
 
 def parents(streams: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

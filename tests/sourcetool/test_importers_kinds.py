@@ -430,3 +430,40 @@ def test_no_two_settings_have_one_name() -> None:
     assert found.data["start"] == "${SHOP_START}"
     assert things["window"]["floor"] == "${SHOP_START_2}"
     assert things["request"]["headers"] == {"a": "${SHOP_API_KEY}", "b": "${SHOP_API_KEY_2}"}
+
+
+def test_a_removed_member_is_no_column_though_others_are_made_of_it() -> None:
+    made_of = {"type": "AddFields", "fields": [{"path": ["uid"], "value": "{{ record.owner.id }}"}]}
+    removed = {"type": "RemoveFields", "field_pointers": [["name"], ["owner"]]}
+    found = made(stream(transformations=[made_of, removed]))
+    tried(found, "a manifest")
+    things = found.data["endpoints"]["things"]
+    assert things["exclude"] == ["name", "owner"]
+    assert set(things["columns"]) == {"id", "changed", "uid"}
+
+
+def test_credentials_that_are_not_chosen_leave_no_stream_out() -> None:
+    choices = {
+        "signed": {"type": "JwtAuthenticator", "secret_key": "a", "algorithm": "HS256"},
+        "token": {"type": "BearerAuthenticator", "api_token": "{{ config['token'] }}"},
+    }
+    several = {
+        "type": "SelectiveAuthenticator",
+        "authenticator_selection_path": ["credentials", "kind"],
+        "authenticators": choices,
+    }
+    found = made(stream(authenticator=several))
+    assert found.left_out == {}
+    assert found.data["auth"] == {"kind": "bearer", "token": "${SHOP_TOKEN}"}
+
+
+def test_a_member_that_a_key_or_a_token_is_inside_of_stays_a_column() -> None:
+    token = {
+        "type": "CursorPagination",
+        "cursor_value": "{{ last_record['page']['after'] }}",
+        "page_size": 3,
+    }
+    one = stream(primary_key=["meta.id"], paginator=pages(token, option("after")))
+    columns = endpoint(one)["columns"]
+    assert columns["meta"] == columns["page"] == "json"
+    assert columns["meta_id"]["path"] == "meta.id"
