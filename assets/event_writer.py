@@ -143,9 +143,11 @@ class EventWriter:
 
 
 def in_groups(events: Sequence[Event]) -> list[list[Event]]:
-    """Group events that are written together: lines of a level, materializations, each check."""
+    """Group events that are written together, and written again together if the storage refuses
+    one: lines of a level, materializations of an asset, each check.
+    """
     levels: dict[int, list[str]] = {}
-    materializations: list[Event] = []
+    by_asset: dict[dg.AssetKey, list[Event]] = {}
     checks: list[list[Event]] = []
     for event in events:
         if isinstance(event, LogLine):
@@ -153,8 +155,8 @@ def in_groups(events: Sequence[Event]) -> list[list[Event]]:
         elif isinstance(event, CheckResults):
             checks.append([event])
         else:
-            materializations.append(event)
+            by_asset.setdefault(event.asset_key, []).append(event)
     lines: list[list[Event]] = [
         [LogLine(LINE_BREAK.join(texts), level)] for level, texts in levels.items()
     ]
-    return [*lines, *([materializations] if materializations else []), *checks]
+    return [*lines, *by_asset.values(), *checks]

@@ -140,8 +140,10 @@ class Step:
         """Record what is committed, then end: a run may be ended while it waits for a retry."""
         try:
             self._writer.close()
-        except HeadraceError as error:  # it must not hide the step's own failure
-            self._context.log.warning(f"The committed partitions could not be checked: {error}")
+        except Exception as error:  # also the storage's: it must not hide the step's own failure
+            self._context.log.warning(
+                f"Not all of what is committed could be recorded; the job `sync` does it: {error}"
+            )
         end(self._context, report)
 
     def _info(self, text: str) -> None:

@@ -49,7 +49,7 @@ _MOST_OF_KIND: Final = {
 of rows, or rows outside the window; those whose rows all came before; empty ones. Some APIs send
 many empty pages, each with a new token; a token that comes again goes round in a circle, and is
 noticed at once. Pages of several kinds in turn are as many together as of the first kind."""
-_MOST_EMPTY: Final = 20
+MOST_EMPTY: Final = 20
 """Consecutive numbered pages that are empty: the total that they are planned by is too high."""
 
 
@@ -305,7 +305,7 @@ class LoopGuard:
 
     @property
     def beyond_all_rows(self) -> bool:
-        return self._empty >= _MOST_EMPTY
+        return self._empty >= MOST_EMPTY
 
     def record(
         self, index: int, request: PageRequest, info: PageInfo, new_keys: int, new_rows: int
@@ -320,7 +320,8 @@ class LoopGuard:
         """
         by_number = (request.page, request.offset) != (None, None)
         self.useful += new_keys > 0
-        self._empty = self._empty + 1 if by_number and info.rows == 0 else 0
+        is_empty = by_number and info.rows == 0
+        self._empty = self._empty + 1 if is_empty and index == self._slice else int(is_empty)
         if new_keys or index != self._slice:
             self._slice = index
             self._idle.clear()

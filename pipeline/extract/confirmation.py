@@ -294,7 +294,7 @@ class OverlappingPages:
     def __init__(self, pages: PageSource, first_offset: int) -> None:
         self._pages = pages
         self._first_offset = first_offset
-        self._short = False
+        self._short: set[str | None] = set()  # the slices whose latest page was, by their end
         self._most_rows = 0
 
     async def count(self, request: PageRequest) -> int | None:
@@ -302,11 +302,14 @@ class OverlappingPages:
 
     async def page(self, request: PageRequest) -> ParsedPage:
         page = await self._pages.page(request)
+        of = request.window[1] if request.window else None
         is_later = (request.offset or 0) > self._first_offset
-        if page.info.rows == 1 and is_later and not self._short:
+        if page.info.rows == 1 and is_later and of not in self._short:
             page = await self._pages.page(request)
         rows = page.info.rows
-        self._short = rows < (self._most_rows or request.limit)
+        self._short.discard(of)
+        if rows < (self._most_rows or request.limit):
+            self._short.add(of)
         self._most_rows = max(self._most_rows, rows)
         return page
 

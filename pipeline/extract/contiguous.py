@@ -108,6 +108,7 @@ class ContiguousReader:
         if position is None:
             return first
         self._coverage = replace(self._coverage, covered=position.covered)
+        self.progress.go_on_from(position.doubts)
         if self._can_seek:
             return replace(first, after=self._coverage.covered)
         self._offset, self._earlier_rows = position.offset, position.rows
@@ -437,6 +438,7 @@ class ContiguousReader:
             covered=self._coverage.covered,
             offset=self._offset,
             rows=self._earlier_rows + self.progress.rows,
+            doubts=self.progress.doubts,
         )
         return PageBatch(table, position, page.arrow_bytes)
 

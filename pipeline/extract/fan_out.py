@@ -245,6 +245,7 @@ class FanOutReader:
         self._open, self._next = dict(start.open), start.next
         self._cut_off = dict(start.cut_off)
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
+        self.progress.go_on_from(start.doubts)
         if start.has_stale_rows:
             raise CannotResume("rows of values that could not be read are staged")
         self._with_rows = start.with_rows
@@ -408,6 +409,7 @@ class FanOutReader:
             proof_basis=self.progress.proof_basis,
             with_rows=self._with_rows,
             cut_off=tuple(self._cut_off.items()),
+            doubts=self.progress.doubts,
         )
 
     def _end(self, index: int, ended: _Ended) -> None:

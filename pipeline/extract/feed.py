@@ -39,9 +39,11 @@ class Feed:
         self._chain = chain
         self._known_newest_first = known_newest_first
         self.begin({})
+        self._first_page_came = False
 
     def begin(self, headers: Mapping[str, str]) -> None:
         """The first page came, with these headers (names in lower case)."""
+        self._first_page_came = True
         self._validators = validators_of(headers)
         self._oldest: datetime | None = None
         self._newest: datetime | None = None
@@ -107,8 +109,15 @@ class Feed:
         return self._first if self._last == self._newest else self._last
 
     @property
+    def is_out_of_order(self) -> bool:
+        """Whether a row came behind an older one, or has no cursor."""
+        return not self._newest_first
+
+    @property
     def _shows_newest_first(self) -> bool:
-        return self._chain and self._newest_first and self._oldest != self._newest
+        """Of a feed that was resumed, the pages of the earlier attempt are not known."""
+        is_known = self._first_page_came or self._known_newest_first
+        return self._chain and is_known and self._newest_first and self._oldest != self._newest
 
     @property
     def _first_page_tells(self) -> bool:

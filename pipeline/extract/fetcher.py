@@ -82,10 +82,11 @@ class PageFetcher:
         sent: RequestCounts,
         began: datetime | None = None,
         *,
-        newest_first: bool = False,
+        newest_first: bool | None = None,
     ) -> None:
         """:param began: when the reading began: rows change from then on. Default: now.
-        :param newest_first: an earlier reading has shown that the feed comes so.
+        :param newest_first: an earlier reading has shown that the feed comes so, or that it does
+            not.
         """
         self._began = began or datetime.now(UTC)
         self._changed_before = self._began - _UNCERTAIN
@@ -108,7 +109,7 @@ class PageFetcher:
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
         of_all = newest_first and not self._endpoint.fans_out  # of one value it says nothing
         self._newest_first = self._endpoint.may_stop_early and (
-            of_all or self._endpoint.sort is not None
+            of_all or (newest_first is None and self._endpoint.sort is not None)
         )
         self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
@@ -130,6 +131,11 @@ class PageFetcher:
         if not self._endpoint.fans_out:
             return self._feeds[None].facts() if None in self._feeds else self._no_feed()
         return {"feeds": {str(value): feed.reach_facts() for value, feed in self._feeds.items()}}
+
+    @property
+    def out_of_order(self) -> bool:
+        """Whether a feed has shown that it does not come newest first."""
+        return any(feed.is_out_of_order for feed in self._feeds.values())
 
     def _no_feed(self) -> dict[str, Any]:
         return self._feed_of(PageRequest(0)).facts() if self._endpoint.feed else {}

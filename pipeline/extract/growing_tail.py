@@ -7,7 +7,10 @@ has all rows of the first one, and more, the API had no more rows when it sent t
 room for them. After ``_ENOUGH`` consecutive pages of that kind the reading ends: all rows that were
 there when it came to the end have been read, and later ones are the next partition's. Pages that an
 API keeps short for another reason (a cap in bytes, rows that are filtered out) come again as they
-were; they are looked at after 8, 16, 32, … pages, so that they cost hardly a request.
+were; they are looked at after 8, 16, 32, … pages, so that they cost hardly a request. Where the API
+itself names a page behind a short one, it may have kept that one short in a way that differs from
+request to request: such an end is no proof, and is not looked for before as many rows came as the
+API counts.
 
 Where more rows are added than a page holds, no page is short. Then the reading ends without a
 proof, and says so: once twice as many rows came as the API counted at the beginning and its count
@@ -49,6 +52,13 @@ _FASTER = (
     "are added later are the next partition's; whether one was passed over does not show. Check: "
     "1. that the filter has an upper bound ({{end}}); 2. a larger `paging.limit`; 3. a higher rate "
     "limit"
+)
+_KEPT_SHORT = (
+    "pages had fewer rows than `paging.limit`, each named another one, and they had more rows when "
+    "they were requested again, so that the reading ended there: rows are added faster than they "
+    "are read, or the API keeps its pages short. Set one: 1. `until_short: true` in token paging, "
+    "if the API names a next page for ever; 2. `paging.limit`: as many rows as each page has; 3. "
+    "`paging.total`, if the API says how many rows there are"
 )
 
 
@@ -133,11 +143,20 @@ class GrowingTail:
             chain.short, chain.look_at = 0, _FIRST_LOOK
             return page
         rows_left = await self._rows_behind(page, chain)
-        return page if rows_left is None else replace(page, tail=TailEnd(rows_left))
+        if rows_left is None:
+            return page
+        return replace(page, tail=TailEnd(rows_left, _KEPT_SHORT if self._named(page) else None))
+
+    def _named(self, page: ParsedPage) -> bool:
+        """Whether the API itself names a page behind this one: it may have kept this one short."""
+        following = self._paging.next_request(page.request, page.info)
+        return self._paging.last_names_none and following is not None
 
     async def _rows_behind(self, page: ParsedPage, chain: _Chain) -> int | None:
         """How many rows have come behind a short page since, if the tail grows; None if not."""
         chain.short += 1
+        if chain.rows < (chain.counted or 0):
+            return None
         if self._paging.token_dies or not (chain.grown or chain.short >= chain.look_at):
             return None
         try:

@@ -257,6 +257,7 @@ def _extraction(
         confirmed if ends_by_token else GrowingTail(confirmed, pages, paging, endpoint.key, pause),
         paging,
         key=endpoint.key,
+        own_key=endpoint.key_of_rows,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
         slices=slices,
         counted_by=window_slices(window, 1, max_s, form.floor_at),

@@ -65,27 +65,53 @@ class ResumePosition(ABC):
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """What speaks against a proof of the pages so far, and does not show on those behind them.
+
+    :ivar reason: why they are not proved to be all, if one of them says so.
+    :ivar tail_rows: as in ``ExtractionProgress``.
+    """
+
+    reason: str | None = None
+    tail_rows: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"doubt": self.reason, "tail_rows": self.tail_rows}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Doubts":
+        return cls(data["doubt"], int(data["tail_rows"]))
+
+
+NO_DOUBTS: Final = Doubts()
+
+
+@dataclass(frozen=True)
 class ContiguousPosition(ResumePosition):
     """The position in pages in the order of a key.
 
     :ivar covered: all rows up to this key are staged.
     :ivar offset: of the page to go on with, where the API can't seek a key.
     :ivar rows: all that came so far, over all attempts.
+    :ivar doubts: of the pages so far.
     """
 
     kind = "contiguous"
-    version = 1
+    version = 2
 
     covered: Key
     offset: int
     rows: int
+    doubts: Doubts = NO_DOUBTS
 
     def _fields_to_json(self) -> dict[str, Any]:
-        return {"covered": key_to_json(self.covered), "offset": self.offset, "rows": self.rows}
+        place = {"covered": key_to_json(self.covered), "offset": self.offset, "rows": self.rows}
+        return {**place, **self.doubts.to_json()}
 
     @classmethod
     def _from_fields(cls, data: Mapping[str, Any]) -> Self:
-        return cls(key_from_json(data["covered"]), int(data["offset"]), int(data["rows"]))
+        covered = key_from_json(data["covered"])
+        return cls(covered, int(data["offset"]), int(data["rows"]), Doubts.from_json(data))
 
 
 @dataclass(frozen=True)
@@ -140,10 +166,11 @@ class SequentialPosition(ResumePosition):
     :ivar counts: what this pass has read, and what the API says that there is.
     :ivar slices: of a capped search, the parts of the window, as they were found.
     :ivar bookmark: the change token that the last page has.
+    :ivar doubts: of the pages so far.
     """
 
     kind = "sequential"
-    version = 1
+    version = 2
 
     index: int
     request: PageRequest | None
@@ -151,6 +178,7 @@ class SequentialPosition(ResumePosition):
     counts: CountReconciliation
     slices: tuple[tuple[str | None, str], ...] = ()
     bookmark: str | None = None
+    doubts: Doubts = NO_DOUBTS
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -160,6 +188,7 @@ class SequentialPosition(ResumePosition):
             "counts": self.counts.to_json(),
             **({"slices": self.slices} if self.slices else {}),
             **({"bookmark": self.bookmark} if self.bookmark else {}),
+            **self.doubts.to_json(),
         }
 
     @classmethod
@@ -172,6 +201,7 @@ class SequentialPosition(ResumePosition):
             CountReconciliation.from_json(data["counts"]),
             tuple((start, str(end)) for start, end in data.get("slices", ())),
             data.get("bookmark"),
+            Doubts.from_json(data),
         )
 
 
@@ -225,10 +255,11 @@ class FanOutPosition(ResumePosition):
     :ivar has_stale_rows: rows are staged of values that could not be read, as they were before.
     :ivar cut_off: of the values that failed after rows of theirs were handed on, by their index,
         the position behind these.
+    :ivar doubts: of the values that have ended.
     """
 
     kind = "fan_out"
-    version = 1
+    version = 2
 
     next: int = 0
     open: tuple[tuple[int, ResumePosition | None], ...] = ()
@@ -238,6 +269,7 @@ class FanOutPosition(ResumePosition):
     with_rows: int = 0
     has_stale_rows: bool = False
     cut_off: tuple[tuple[int, ResumePosition], ...] = ()
+    doubts: Doubts = NO_DOUBTS
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -249,6 +281,7 @@ class FanOutPosition(ResumePosition):
             "proved": self.proved,
             "proof_basis": self.proof_basis.value,
             **({"cut_off": [[n, at.to_json()] for n, at in self.cut_off]} if self.cut_off else {}),
+            **self.doubts.to_json(),
         }
 
     @classmethod
@@ -262,6 +295,7 @@ class FanOutPosition(ResumePosition):
             int(data["with_rows"]),
             bool(data["kept"]),
             tuple((int(index), _begun(at)) for index, at in data.get("cut_off", ())),
+            Doubts.from_json(data),
         )
 
 
@@ -325,6 +359,14 @@ class ExtractionProgress:
     doubt: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS
     bookmark: str | None = None
+
+    @property
+    def doubts(self) -> Doubts:
+        return Doubts(self.doubt, self.tail_rows)
+
+    def go_on_from(self, doubts: Doubts) -> None:
+        """Take over what an earlier attempt doubted of the pages that it has staged."""
+        self.doubt, self.tail_rows = doubts.reason, doubts.tail_rows
 
 
 @dataclass(frozen=True)

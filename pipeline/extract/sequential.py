@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.errors import ContractBroken, RequestRefused
 from pipeline.extract.completeness import (
+    MOST_EMPTY,
     CountReconciliation,
     LoopGuard,
     goes_back,
@@ -38,7 +39,7 @@ from pipeline.extract.prefetch import AdaptiveConcurrency, Ahead, in_order
 from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.seen_rows import SeenRows, row_digests
 from pipeline.pagination import Paging
-from pipeline.pagination.page import PageInfo, PageRequest
+from pipeline.pagination.page import Keys, PageInfo, PageRequest
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class SequentialReader:
         paging: Paging,
         *,
         key: tuple[str, ...],
+        own_key: tuple[str, ...] | None = None,
         ahead: Ahead,
         slices: tuple[tuple[str | None, str], ...] = (),
         counted_by: tuple[tuple[str | None, str], ...] = (),
@@ -72,13 +74,15 @@ class SequentialReader:
         search: SearchParts | None = None,
     ) -> None:
         """:param key: empty where rows have none.
+        :param own_key: the columns of it that the API's own rows have. Default: all.
         :param search: of a search that is capped, what cuts its window; then there are no slices.
         :param counted_by: the slices that the API counts, if it can't count the whole window.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
         self._paging = paging
-        self._key = key
+        self._key, self._own_key = key, key if own_key is None else own_key
+        self._boundary_keys: tuple[Keys, ...] = ()
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
@@ -107,6 +111,9 @@ class SequentialReader:
         """
         start = SequentialPosition.of(position)
         self.progress.bookmark = start.bookmark if start else None
+        if start is not None:
+            self.progress.go_on_from(start.doubts)
+            self._outgrown = self.progress.tail_rows > 0
         resumed, agreed = start is not None, False
         while True:
             if self._search is not None:
@@ -196,10 +203,7 @@ class SequentialReader:
         self._previous = position.last.info if position and position.last else None
         self._slice, self._lap = first[0].index, self._lap + 1
         self._first_laps = [self._first_laps[1], self._lap]
-        if self._previous and self._previous.boundary_keys:
-            keys = zip(*self._previous.boundary_keys, strict=True)
-            boundary = pa.table([pa.array(of) for of in keys], names=[*self._key])
-            self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
+        self._boundary_keys = self._previous.boundary_keys if self._previous else ()
         if len(first) == 1 and first[0].request is not None:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
@@ -209,7 +213,8 @@ class SequentialReader:
                 yield await self._batch_of(index, page)
                 if self._stopped:
                     return
-                if self._loop_guard.beyond_all_rows and self._info_of(page).total is not None:
+                is_beyond = len(first) == 1 and self._loop_guard.beyond_all_rows
+                if is_beyond and self._info_of(page).total is not None:
                     return
 
     def _planned(self, index: int, head: ParsedPage) -> Iterable[_ChainStart]:
@@ -222,8 +227,11 @@ class SequentialReader:
         return [_ChainStart(index, self._next_request(head), head)]
 
     def _info_of(self, page: ParsedPage) -> PageInfo:
+        """The page's, with the count of its rows, if the API counts them; all slices say nothing
+        of the pages of one."""
         info, counted = page.info, self._counts.counted
-        return info if counted is None else replace(info, total=counted)
+        says_nothing = counted is None or len(self._slices) > 1
+        return info if says_nothing else replace(info, total=counted)
 
     def _is_capped(self, page: ParsedPage) -> bool:
         """Whether a part of a search has grown to its cap: the next pass cuts it."""
@@ -263,7 +271,13 @@ class SequentialReader:
         slices = self._slices if self._search is not None else ()
         self.progress.bookmark = page.bookmark
         after = SequentialPosition(
-            index, following, LastPage.of(info), counts.snapshot(), slices, page.bookmark
+            index,
+            following,
+            LastPage.of(info),
+            counts.snapshot(),
+            slices,
+            page.bookmark,
+            self.progress.doubts,
         )
         return PageBatch(table, after, page.arrow_bytes)
 
@@ -303,7 +317,7 @@ class SequentialReader:
         return [_ChainStart(index, request) for index, request in enumerate(requests, start)]
 
     async def _chain(self, start: _ChainStart) -> AsyncGenerator[tuple[int, ParsedPage], None]:
-        request, previous, moved = start.request, start.previous, False
+        request, previous, moved, empty = start.request, start.previous, False, 0
         while request is not None:
             was_end = previous is not None and previous.info.follows is False  # by its own flag
             try:
@@ -330,12 +344,27 @@ class SequentialReader:
                 )
             moved, previous, page = previous is not None, changed, changed
             yield start.index, page
-            ended = start.closed or (was_end and page.info.rows == 0)
+            by_number = (request.page, request.offset) != (None, None)
+            empty = empty + 1 if by_number and page.info.rows == 0 else 0
+            beyond = empty >= MOST_EMPTY and self._total_at(page) is not None  # it is too high
+            ended = start.closed or beyond or (was_end and page.info.rows == 0)
             request = None if ended else self._next_request(page)
 
     def _total_at(self, page: ParsedPage) -> int | None:
         """The total that counts a page's rows: of slices each page only its own."""
         return page.info.total if self._slices else self._info_of(page).total
+
+    def _remember_boundary(self, table: pa.Table) -> None:
+        """Note the rows that an earlier attempt has staged, and the first page has once more.
+
+        :param table: rows of that page: the columns that are not the API's own are the same in all.
+        """
+        keys, self._boundary_keys = self._boundary_keys, ()
+        if keys:
+            columns = dict(zip(self._own_key, zip(*keys, strict=True), strict=True))
+            others = {n: [table[n][0].as_py()] * len(keys) for n in self._key if n not in columns}
+            boundary = pa.table({name: pa.array(of) for name, of in {**columns, **others}.items()})
+            self._seen_rows.remember(row_digests(boundary, self._key), self._lap)
 
     def _new_rows(self, table: pa.Table, index: int, shared: int) -> tuple[pa.Table, int]:
         """The rows that no page had; how many rows have a key that no page of this pass and slice
@@ -347,6 +376,7 @@ class SequentialReader:
             self._slice, self._lap = index, self._lap + 1
         if not self._key or not table.num_rows:
             return table, table.num_rows
+        self._remember_boundary(table)
         names = [name for name in table.column_names if name != EXTRACTED_AT]
         keys, rows = row_digests(table, self._key), row_digests(table, names)
         novelty = self._seen_rows.add(keys, rows, self._lap)

@@ -186,6 +186,7 @@ class Attempt:
         :param index: of the batch. :param body: as for ``stage``.
         :param tables: the rows of child tables that leave the file, for files of their own.
         :raises ContractBroken: they have left it before: children would stay without their rows.
+        :raises LakeUnavailable: the file is not there all the same.
         :raises LostRace: another attempt has taken the partition over.
         """
         batch = self._checkpoint.batches[index]
@@ -214,8 +215,12 @@ class Attempt:
                     self._lake.abort_upload(key, upload_id)
             raise
         # The checkpoint names the uploads by now: a later attempt completes them if this one dies.
-        for file in changed.files:
-            self._lake.complete_upload(file.key, file.upload_id, file.parts)
+        if not all(map(self._completed, changed.files)):
+            raise LakeUnavailable(
+                f"{self.place}: a file that was just brought to S3 is not there. The next attempt "
+                "looks again",
+                wait_s=1,
+            )
         return ManifestFile(changed.key, rows, changed.bytes, changed.checksum)
 
     def _sent(self, key: str, body: Any, uploads: list[tuple[str, str]]) -> dict[str, Any]:

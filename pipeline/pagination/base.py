@@ -322,6 +322,11 @@ class Paging(Model):
         return SharedRows.NONE
 
     @property
+    def last_names_none(self) -> bool:
+        """Whether only the last page names no other one."""
+        return self.names_next
+
+    @property
     def by_row(self) -> bool:
         """True if pages go on behind the last row: once it is deleted an API may send nothing."""
         return False

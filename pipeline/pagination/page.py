@@ -12,7 +12,8 @@ from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,7 +22,7 @@ import pyarrow as pa
 from pipeline.decode.types import parse_type
 from pipeline.timestamps import EPOCH, UNITS, as_iso
 
-Key = int | str | float | bool | date | datetime | None
+Key = int | float | bool | Decimal | str | date | datetime | time | None
 Keys = tuple[Key, ...]
 """Of one row: a key of one column, or of several."""
 
@@ -36,12 +37,18 @@ class JsonToken:
 PageToken = str | int | float | JsonToken | None
 
 
-def key_to_json(key: Key | PageToken) -> Any:
+def key_to_json(key: Key | bytes | PageToken) -> Any:
     """A key or a token as JSON, for a position that is kept; what is no scalar is marked."""
     if isinstance(key, JsonToken):
         return {"json": key.text}
     if isinstance(key, datetime):
         return {"instant": key.isoformat()}
+    if isinstance(key, Decimal):
+        return {"decimal": str(key)}
+    if isinstance(key, bytes):
+        return {"hex": key.hex()}
+    if isinstance(key, time):
+        return {"time": key.isoformat()}
     return {"day": key.isoformat()} if isinstance(key, date) else key
 
 
@@ -54,6 +61,12 @@ def key_from_json(value: Any) -> Any:
             return datetime.fromisoformat(text)
         case {"day": text}:
             return date.fromisoformat(text)
+        case {"decimal": text}:
+            return Decimal(text)
+        case {"hex": text}:
+            return bytes.fromhex(text)
+        case {"time": text}:
+            return time.fromisoformat(text)
     return value
 
 
@@ -167,7 +180,7 @@ def with_keys_as_sent(request: PageRequest, kind: str, zone: tzinfo = UTC) -> Pa
 
     :param kind: the declared type of the key. :param zone: of times without an offset.
     """
-    if not (isinstance(request.after, date) or isinstance(request.before, date)):
+    if not {type(request.after), type(request.before)} & {date, datetime, time, Decimal}:
         return request
     after, before = (key_as_sent(key, kind, zone) for key in (request.after, request.before))
     return replace(request, after=after, before=before)
@@ -175,7 +188,9 @@ def with_keys_as_sent(request: PageRequest, kind: str, zone: tzinfo = UTC) -> Pa
 
 def key_as_sent(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | bool | None:
     """A value of a column of this type, as the API's rows have it."""
-    if not isinstance(key, date):
+    if isinstance(key, Decimal):
+        return str(key)
+    if not isinstance(key, date | time):
         return key
     if not isinstance(key, datetime):
         return key.isoformat()

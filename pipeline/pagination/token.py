@@ -158,6 +158,10 @@ class TokenPaging(CountedPaging):
         return None, table.num_rows
 
     @property
+    def last_names_none(self) -> bool:
+        return not (self.last or self.until_short)
+
+    @property
     def by_row(self) -> bool:
         return bool(self.last)
 

@@ -2,23 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.plan import paging_of
 from pipeline.extract.prefetch import ahead_of
 from pipeline.lake.index import ManifestIndex
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.messages import Sender
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions import Calendar
 from pipeline.partitions.window import Window
 from pipeline.run.verify import Check
 from pipeline.run.writer import BufferedBytes
+
+_LOOK_BACK: Final = 10
+"""Partitions among which one with rows is looked for."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,32 @@ class RunContext:
     def ahead(self) -> int:
         """Pages of one endpoint requested or waiting for their turn at the same time."""
         return ahead_of(self.source.limits.in_flight * self.source.pack)
+
+    def pages_with_rows(self, endpoint: str, read_before: Window | None) -> Iterator[PageRequest]:
+        """Pages that should have rows: the first one of a partition that had some, then the first
+        one of all that there is, since those rows may have changed or gone.
+
+        None if none is known, or the window does not tell one partition from another. What a
+        bookmark brought comes only once.
+
+        :param read_before: the window of this partition, if an earlier attempt has read rows of it.
+        """
+        spec, source = self.source.endpoints[endpoint], self.source.source
+        if not spec.incremental or spec.feed or spec.fans_out or spec.bookmark is not None:
+            return
+        known = read_before or self.windows_with_rows.get(endpoint)
+        if known is None:
+            committed = self.index.partitions(source, endpoint)[: -_LOOK_BACK - 1 : -1]
+            manifests = (self.index.get(source, endpoint, key) for key in committed)
+            known = next(
+                (manifest.window for manifest in manifests if manifest and manifest.rows), None
+            )
+        if known is None:
+            return
+        all_rows = Window("baseline", spec.window.floor_at, self.now(), 0.0)
+        for window in (known, all_rows):
+            if spec.window.max_s is None or window.length_s <= spec.window.max_s:
+                yield replace(paging_of(spec).first_request(), window=window.as_text)
 
     @property
     def calendar(self) -> Calendar:

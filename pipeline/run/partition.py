@@ -20,7 +20,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -37,7 +37,7 @@ from pipeline.extract.fan_out import FanOutReader, PartitionValue
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
-from pipeline.extract.plan import paging_of, reader_of
+from pipeline.extract.plan import reader_of
 from pipeline.extract.position import (
     CannotResume,
     EndpointReader,
@@ -49,8 +49,6 @@ from pipeline.extract.position import (
 from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
-from pipeline.pagination.page import PageRequest
-from pipeline.partitions.window import Window
 from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
 from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
@@ -66,8 +64,9 @@ from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
 
 log = logging.getLogger("headrace.run")
-_LOOK_BACK: Final = 10
-"""Partitions among which one with rows is looked for."""
+_NAIVE: Final = "naive "
+"""What the counter of a column whose times have no zone begins with."""
+_OUT_OF_ORDER: Final = "feed_out_of_order"
 _MOST_CHAINS: Final = 4
 """Readings of a partition whose page tokens expire."""
 
@@ -145,9 +144,9 @@ class _Stager:
         self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
+        self._earlier = Counter(attempt.counters)
         self._reader = decoder_with_tables(run, endpoint, attempt.schema, self._known())
         self._pages = self._fetcher()
-        self._earlier = Counter(attempt.counters)
         self._resumed_pages = self._earlier["pages"]
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
         self._values = self._with_windows()
@@ -327,7 +326,7 @@ class _Stager:
         self._chain_began = self._reading.pages if position is None else None
         known = KnownPages(
             self._pages,
-            [*self._pages_with_rows(resumes=position is not None)],
+            [*self._run.pages_with_rows(self._endpoint, self._window if position else None)],
             attempt=self._run.attempt,
         )
         extraction = self._extraction(known)
@@ -394,8 +393,8 @@ class _Stager:
         self._extra["rests_on"] = self._reading.proof_basis.value
         if self._reading.bookmark is not None:
             self._extra["bookmark"] = self._reading.bookmark
-        if self._pages.naive_columns:
-            self._extra["naive_columns"] = sorted(self._pages.naive_columns)
+        if naive := {n.removeprefix(_NAIVE) for n in self._counters() if n.startswith(_NAIVE)}:
+            self._extra["naive_columns"] = sorted(naive)
         if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
             self._run.warned.add("clock")
             log.warning("%s: %s", self._run.source.source, sentence)
@@ -433,40 +432,16 @@ class _Stager:
             known=known,
         )
 
-    def _pages_with_rows(self, *, resumes: bool) -> Iterator[PageRequest]:
-        """Pages that should have rows: the first one of this partition, or of another; then the
-        first one of all that there is, since those rows may have changed or gone.
-
-        None if none is known, or the window does not tell one partition from another. What a
-        bookmark brought comes only once.
-        """
-        spec, source = self._spec, self._run.source.source
-        if not spec.incremental or spec.feed or spec.fans_out or spec.bookmark is not None:
-            return
-        known = self._window if resumes else self._run.windows_with_rows.get(self._endpoint)
-        if known is None:
-            committed = self._run.index.partitions(source, self._endpoint)[: -_LOOK_BACK - 1 : -1]
-            manifests = (self._run.index.get(source, self._endpoint, key) for key in committed)
-            known = next(
-                (manifest.window for manifest in manifests if manifest and manifest.rows), None
-            )
-        if known is None:
-            return
-        all_rows = Window("baseline", spec.window.floor_at, self._run.now(), 0.0)
-        for window in (known, all_rows):
-            if spec.window.max_s is None or window.length_s <= spec.window.max_s:
-                yield replace(paging_of(spec).first_request(), window=window.as_text)
-
     @property
     def _gate(self) -> AbstractAsyncContextManager[object] | None:
         return self._run.lanes if self._spec.each and self._spec.each.in_lanes else None
 
-    def _came_newest_first(self) -> bool:
-        """Whether the newest partition shows that the feed comes newest first."""
-        if not self._spec.may_stop_early:
+    def _came_newest_first(self) -> bool | None:
+        """Whether the newest partition shows that the feed comes newest first; None: nothing."""
+        if self._earlier[_OUT_OF_ORDER]:
             return False
         latest = self._run.index.latest(self._run.source.source, self._endpoint)
-        return latest is not None and latest.notes.newest_first
+        return (latest is not None and latest.notes.newest_first) or None
 
     def _known(self) -> pa.Schema | None:
         """The schema to start from: the earlier attempt's, else the newest partition's."""
@@ -491,6 +466,8 @@ class _Stager:
             FILTERED: self._filtered,
             AFTER_END: self._pages.rows_after_end,
             **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
+            **{_NAIVE + name: 1 for name in self._pages.naive_columns},
+            _OUT_OF_ORDER: int(self._pages.out_of_order),
         }
         if at := self._pages.earliest_response_at:
             known_s, now_s = self._earlier[EARLIEST_RESPONSE], int(at.timestamp())

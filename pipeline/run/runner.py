@@ -187,7 +187,11 @@ async def _endpoint(
 
 def _retryable_if_known(run: RunContext, name: str, error: HeadraceError) -> HeadraceError:
     """An API that has brought rows in an earlier run is down, or shows a page that says so."""
-    if run.index.latest(run.source.source, name) is None:
+    try:
+        has_brought_rows = run.index.latest(run.source.source, name) is not None
+    except HeadraceError:  # of the lake: the API's own error is the one to see
+        has_brought_rows = False
+    if not has_brought_rows:
         return error
     return ApiUnavailable(str(error), wait_s=run.source.breaker.open_s)
 

@@ -408,7 +408,8 @@ class StagedPartition:
         """The warning for a user, though every row is proved to be there."""
         tail = self.extra.get("tail_rows", 0)
         sentences = [*self._warnings_of_times(newest), self._on_rows(newest)]
-        return "; ".join(filter(None, [_TAIL.format(tail) if tail else "", *sentences]))
+        says_tail = tail and "unproved" not in self.extra
+        return "; ".join(filter(None, [_TAIL.format(tail) if says_tail else "", *sentences]))
 
     def _checks_of_times(self) -> Iterator[Check]:
         """Checks of the window: only if it could not be kept, or is not known."""

@@ -35,6 +35,12 @@ def test_lines_are_one_entry_and_materializations_one_batch() -> None:
     assert in_groups([]) == []
 
 
+def test_materializations_of_two_assets_are_written_apart() -> None:
+    """If the storage refuses one, the other is not written a second time with it."""
+    other = dg.AssetMaterialization("others", partition="1")
+    assert in_groups([made("1"), other, made("2")]) == [[made("1"), made("2")], [other]]
+
+
 def recorded(instance: dg.DagsterInstance) -> list[str]:
     found = instance.fetch_materializations(THINGS, limit=100).records
     return sorted(str(each.partition_key) for each in found)

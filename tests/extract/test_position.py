@@ -1,14 +1,22 @@
 """Positions in a checkpoint's text: they come back as they were, or not at all."""
 
-from datetime import UTC, date, datetime
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.extract.completeness import CountReconciliation, ProofBasis
+from pipeline.extract.contiguous import ContiguousReader
+from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import (
     CannotResume,
     ContiguousPosition,
+    Doubts,
+    EndpointReader,
     FailedValue,
     FanOutPosition,
     LastPage,
@@ -16,7 +24,10 @@ from pipeline.extract.position import (
     SequentialPosition,
     position_from_json,
 )
-from pipeline.pagination.page import JsonToken, Key, PageRequest
+from pipeline.extract.sequential import SequentialReader
+from pipeline.pagination.keyset import KeysetPaging
+from pipeline.pagination.page import JsonToken, Key, PageInfo, PageRequest
+from pipeline.pagination.token import TokenPaging
 from tests.support.positions import as_stored
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -27,7 +38,8 @@ KEYED = ContiguousPosition("b", 0, 9)
 EXAMPLES = [
     KEYED,
     SequentialPosition(2, NEXT, LAST, COUNTS),
-    SequentialPosition(0, None, None, CountReconciliation()),
+    SequentialPosition(0, None, None, CountReconciliation(), doubts=Doubts("cut off", 3)),
+    ContiguousPosition(7, 0, 9, Doubts("cut off", 3)),
     FanOutPosition(),
     FanOutPosition(
         next=4,
@@ -44,7 +56,9 @@ def test_a_position_comes_back_as_it_was(position: ResumePosition) -> None:
     as_stored(position)
 
 
-@pytest.mark.parametrize("key", [None, 0, 1.5, "ü", True, NOON, date(2026, 11, 2)])
+@pytest.mark.parametrize(
+    "key", [None, 0, 1.5, "ü", True, NOON, date(2026, 11, 2), time(9, 5), Decimal("1.50"), b"\0"]
+)
 def test_a_key_comes_back_in_its_type(key: Key) -> None:
     position = as_stored(ContiguousPosition(key, 0, 0))
     assert isinstance(position, ContiguousPosition)
@@ -84,3 +98,47 @@ def test_pages_that_come_later_do_not_change_a_position() -> None:
     counts.record_total(0, 5)
     counts.blind.add(0)
     assert position.counts == CountReconciliation()
+
+
+class ToldOnce:
+    """Twelve rows in pages of three, of which the first says of itself that some are missing."""
+
+    async def count(self, ask: PageRequest) -> int | None:
+        return None
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        first = int(str(ask.token or 0)) if ask.after is None else int(str(ask.after)) + 1
+        ids = [*range(first, min(first + 3, 12))]
+        token = str(first + 3) if first < 9 else None
+        edges = {"first": ids[0], "last": ids[-1]} if ids else {}
+        told = "some rows are missing" if first == 0 else None
+        info = PageInfo(len(ids), token=token, **edges)
+        return ParsedPage(ask, info, pa.table({"id": ids}), looks_incomplete=told)
+
+
+def by_token() -> EndpointReader:
+    return SequentialReader(
+        ToldOnce(), TokenPaging(limit=3, next="n"), key=("id",), ahead=lambda: 1
+    )
+
+
+def by_key() -> EndpointReader:
+    return ContiguousReader(
+        ToldOnce(), KeysetPaging(limit=3), key="id", ahead=lambda: 1, can_seek=True,
+        descending=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("of", [by_token, by_key])
+def test_what_a_page_says_against_itself_outlives_the_attempt(
+    of: Callable[[], EndpointReader],
+) -> None:
+    async def read(position: ResumePosition | None) -> tuple[EndpointReader, list[ResumePosition]]:
+        reader = of()
+        return reader, [batch.position async for batch in reader.run(position)]
+
+    whole, positions = asyncio.run(read(None))
+    resumed, _ = asyncio.run(read(as_stored(positions[1])))
+    for reader in (whole, resumed):
+        assert reader.progress.doubt == "some rows are missing"
+        assert not reader.progress.contiguous

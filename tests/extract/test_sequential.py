@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ContractBroken
+from pipeline.extract.confirmation import OverlappingPages
 from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
@@ -317,6 +320,49 @@ def test_many_slices_without_a_row_are_no_circle() -> None:
     assert keys == []
 
 
+class BySlice(Moving):
+    """Numbered pages of rows in slices of ten keys, with a total that is the slice's own, or of
+    all."""
+
+    total_of_all = False
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        await self._delay()
+        assert ask.window is not None
+        low, high = (int(x or 0) for x in ask.window)
+        rows = [row for row in self.rows if low <= row < high]
+        first = ask.limit * (ask.page - 1) if ask.page is not None else ask.offset or 0
+        page = self.fetched(ask, rows[first : first + ask.limit])
+        await self._delay(back=True)
+        total = len(self.rows) if self.total_of_all else len(rows)
+        return replace(page, info=PageInfo(page.info.rows, total=total))
+
+
+BY_NUMBER = [NumberedPaging(limit=4, total="t"), OffsetPaging(limit=4, total="t", overlap=False)]
+
+
+@pytest.mark.parametrize("paging", BY_NUMBER, ids=["page", "offset"])
+@pytest.mark.parametrize("empty", [range(30), range(5, 40)], ids=["first", "in between"])
+def test_slices_behind_many_without_a_row_are_read(paging: Paging, empty: range) -> None:
+    rows = [key for key in range(600) if key // 10 not in empty]
+    model = BySlice(rows, random.Random(1), counts=False)
+    slices = tuple((str(n), str(n + 10)) for n in range(0, 600, 10))
+    reader = reader_of(model, paging, slices=slices)
+    keys, _ = read_all(reader)
+    assert keys == rows
+    assert reader.progress.contiguous
+
+
+def test_slices_whose_total_is_that_of_all_rows_are_all_read_and_not_proved() -> None:
+    model = BySlice([*range(400)], random.Random(1), counts=False)
+    model.total_of_all = True
+    slices = tuple((str(n), str(n + 10)) for n in range(0, 400, 10))
+    reader = reader_of(model, NumberedPaging(limit=4, total="t"), slices=slices)
+    keys, _ = read_all(reader)
+    assert {*keys} == {*range(400)}
+    assert not reader.progress.contiguous
+
+
 def test_tokens_that_go_round_in_a_circle_are_said() -> None:
     model = Tokens(list(range(1, 31)), random.Random(1), counts=False)
     model.circle = True
@@ -347,3 +393,36 @@ def test_rows_without_an_end_of_their_own_stop_at_an_empty_page() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1), counts=False, cap=4)
     keys, _ = read_all(reader_of(model, NumberedPaging(limit=10)))
     assert keys == list(range(1, 31))
+
+
+class CutOnce(Moving):
+    """Two days read side by side: the short page of one comes while the other's second page is cut
+    off behind the row that it shares."""
+
+    cut = False
+
+    async def page(self, ask: PageRequest) -> ParsedPage:
+        assert ask.window is not None
+        is_first, offset = ask.window[0] == "0", ask.offset or 0
+        ids = [*range(3)] if is_first else [*range(100, 130)]
+        found = ids[offset : offset + ask.limit]
+        await asyncio.sleep(0.05 if is_first else 0.06 if offset else 0.02)
+        if offset and not is_first and not self.cut:
+            self.cut, found = True, found[:1]
+        keys = [(key, key) for key in found]
+        info = PageInfo(len(found), first_keys=next(iter(keys), None), boundary_keys=(*keys[-1:],))
+        return ParsedPage(ask, info, pa.table({"id": found, "b": found}))
+
+
+def test_a_short_page_of_one_slice_says_nothing_of_the_pages_of_another() -> None:
+    model = CutOnce([], random.Random(1), counts=False)
+    paging = OffsetPaging(limit=10)
+    reader = SequentialReader(
+        OverlappingPages(model, 0),
+        paging,
+        key=("id", "b"),
+        ahead=lambda: 4,
+        slices=(("0", "1"), ("1", "2")),
+    )
+    keys, _ = read_all(reader)
+    assert keys == [*range(3), *range(100, 130)]

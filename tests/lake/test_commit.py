@@ -11,9 +11,11 @@ import pytest
 from pipeline.errors import LakeRefused, LakeUnavailable
 from pipeline.lake import commit
 from pipeline.lake.commit import CommitResult
-from pipeline.lake.manifest import Manifest
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.parquet import encode
 from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.base import UploadGone
 from tests.lake.support import (
     BATCHES,
     DAY,
@@ -291,4 +293,28 @@ def test_a_clean_up_that_fails_is_left_to_the_next_try(lake: Lake) -> None:
     assert (outcome.result, outcome.left_over) == (CommitResult.DONE, "S3 is busy")
     assert read(lake) == whole("new")
     assert begin(lake).committed == outcome.manifest
+    check_clean(lake)
+
+
+def test_a_file_that_is_replaced_stays_if_the_response_to_its_upload_is_lost(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 sends the request again, and S3 knows no such upload any more."""
+    attempt = begin(lake)
+    for number in range(BATCHES):
+        stage(attempt, number, "first")
+    complete = lake.complete_upload
+
+    def lost(key: str, upload_id: str, parts: Any) -> None:
+        complete(key, upload_id, parts)
+        raise UploadGone(key)
+
+    def build(files: list[ManifestFile]) -> Manifest:
+        monkeypatch.setattr(lake, "complete_upload", lost)
+        attempt.replace_file(1, encode(batch(1, "second")), rows=ROWS)
+        monkeypatch.undo()
+        return facts(files)
+
+    assert attempt.commit(build).result is CommitResult.DONE
+    assert [key for key, _ in read(lake)] == list(range(BATCHES * ROWS))
     check_clean(lake)

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline import ratelimit
@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, RequestRefused
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import current, key_rows
+from pipeline.lake.read import current, dataset, key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep
@@ -28,6 +28,7 @@ from sourcetool.check import Wanted, check
 from tests.support.clock import at_once
 from tests.support.responses import json_answer
 from tests.support.runs import LIMITS, extract, outcome_of, serving
+from tests.support.yaml_sources import source_of as source_of_text
 
 pytestmark = pytest.mark.slow
 
@@ -472,3 +473,58 @@ def test_what_does_not_fit_is_said(tmp_path: Path, old: str, new: str, said: str
     with pytest.raises(ConfigError) as caught:
         load_source(file, {})
     assert said in str(caught.value)
+
+
+class Issues:
+    """Issues of two repositories by `since`; a page that begins at ``refused`` is refused."""
+
+    def __init__(self) -> None:
+        self.refused: str | None = None
+        self.app = Starlette(routes=[Route("/issues", self.answer)])
+
+    @staticmethod
+    def rows(repo: str) -> list[dict[str, Any]]:
+        # Two issues a minute, so that pages share the rows of their last minute.
+        return [
+            {"id": n, "name": f"{repo}{n}", "at": f"2026-11-05T01:{n // 2:02}:00Z"}
+            for n in range(60)
+        ]
+
+    async def answer(self, request: Request) -> Response:
+        given = request.query_params
+        if given["repo"] == "b" and given.get("since") == self.refused:
+            return JSONResponse({}, 403)
+        rows = [row for row in self.rows(given["repo"]) if given.get("since", "") <= row["at"]]
+        return JSONResponse(rows[: int(given["n"])])
+
+
+def test_pages_by_the_cursor_go_on_inside_a_value_whose_column_is_in_the_key(lake: Lake) -> None:
+    api = Issues()
+    with serving(api.app) as url:
+        source = source_of_text(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-05
+            endpoints:
+              issues:
+                key: [repo, id]
+                each: {{values: [a, b], column_here: repo}}
+                cursor: at
+                columns: {{repo: string, id: int64, at: "timestamp[iso]"}}
+                request: {{params: {{repo: "{{each}}", since: "{{start}}", n: "{{limit}}"}}}}
+                window: {{end: none, format: "%Y-%m-%dT%H:%M:%SZ"}}
+                paging: {{kind: cursor, limit: 10}}
+                batch_rows: 10
+            """
+        )
+        day, now = ["2026-11-05"], datetime(2026, 11, 6, 1, tzinfo=UTC)
+        api.refused = "2026-11-05T01:20:00Z"
+        outcome, _ = outcome_of(source, lake, "issues", day, now, run_id="one")
+        assert outcome.failed
+        api.refused = None
+        outcome, _ = outcome_of(source, lake, "issues", day, now, run_id="one", attempt=2)
+    assert not outcome.failed
+    assert outcome.results[0].manifest.resumed_pages
+    names = dataset(lake, "api", "issues").to_table()["name"].to_pylist()
+    assert sorted(names) == sorted(row["name"] for of in "ab" for row in api.rows(of))

@@ -28,6 +28,7 @@ class Posts:
         self.old_on_top: int | None = None
         self.changed: dict[int, str] = {}
         self.requests = 0
+        self.refused: str | None = None
         self.app = Starlette(routes=[Route("/posts", self.answer)])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -42,6 +43,8 @@ class Posts:
     async def answer(self, request: Request) -> Response:
         self.requests += 1
         given = request.query_params
+        if self.refused is not None and given.get("token") == self.refused:
+            return JSONResponse({}, 403)
         first = int(given.get("token", PAGE * (int(given.get("page", 1)) - 1)))
         rows = self.rows()
         following = str(first + PAGE) if first + PAGE < len(rows) else None
@@ -141,3 +144,23 @@ def test_nine_days_of_a_long_feed_cost_at_most_four_requests_each(lake: Lake) ->
     assert max(costs) <= 4
     ids = dataset(lake, "api", "posts").to_table()["id"].to_pylist()
     assert {*ids} == {row["id"] for row in api.rows() if row["at"] < "2026-11-15"}
+
+
+def test_a_resumed_feed_does_not_show_its_order_by_its_remainder(lake: Lake) -> None:
+    """The row that is out of order came in the attempt before."""
+    api = Posts()
+    with serving(api.app) as url:
+        source = source_at(url, more="batch_rows: 10")
+        api.changed, api.refused = {220: "2026-11-05T03:00:00Z"}, "60"
+        api.now = datetime(2026, 11, 6, 1, tzinfo=UTC)
+        day = ["2026-11-05"]
+        outcome, _ = outcome_of(source, lake, "posts", day, api.now, run_id="one")
+        assert outcome.failed
+        api.refused = None
+        outcome, _ = outcome_of(source, lake, "posts", day, api.now, run_id="one", attempt=2)
+        manifest = outcome.results[0].manifest
+        assert manifest.resumed_pages
+        assert not manifest.notes.newest_first
+        api.changed = {41: "2026-11-06T03:00:00Z"}
+        read_day(api, source, lake, 6)
+    assert 41 in dataset(lake, "api", "posts", "2026-11-06").to_table()["id"].to_pylist()
