@@ -32,6 +32,7 @@ from pipeline.lake.commit import (
     CommitOutcome,
     CommitResult,
     clean_up,
+    finish,
     lost_race,
     publish,
     upload,
@@ -283,7 +284,7 @@ class Attempt:
         if outcome.result is CommitResult.DONE:
             self.committed = outcome.manifest
             try:
-                clean_up(self._lake, self.place, files=decision.garbage, checkpoint=decision.etag)
+                finish(self._lake, self.place, decision)
             except (LakeUnavailable, LakeRefused) as error:
                 return replace(outcome, left_over=str(error))
         return outcome
@@ -292,6 +293,8 @@ class Attempt:
         """The manifest that another run has committed since this attempt was opened, or None."""
         committed = read_committed(self._lake, self.place)
         if committed is None or committed.etag == self._checkpoint.base:
+            return None
+        if committed.manifest.notes.dropped:
             return None
         return committed.manifest
 

@@ -90,15 +90,39 @@ def carry_out(
     if outcome.result is CommitResult.DONE:
         if decision.manifest.notes.dropped:
             lake.delete(sorted(decision.garbage))
-            _remove_dropped(lake, place, decision.manifest)
-        clean_up(lake, place, files=decision.garbage, checkpoint=decision.etag)
+            _remove_if_still(lake, place, decision.manifest)
+        finish(lake, place, decision)
     return outcome
 
 
-def _remove_dropped(lake: ObjectStore, place: PartitionPaths, nothing: Manifest) -> None:
-    """Remove the manifest of a partition that was dropped, if it is still that one."""
+def finish(lake: ObjectStore, place: PartitionPaths, decision: CommitDecision) -> None:
+    """Remove what a published manifest has replaced, and the checkpoint of its decision last.
+
+    :raises LostRace: another run has carried the decision out, and the partition was dropped since.
+    """
+    clean_up(lake, place, files=decision.garbage)
+    if not lake.delete_exactly(place.checkpoint, decision.etag):
+        _take_back(lake, place, decision)
+
+
+def _take_back(lake: ObjectStore, place: PartitionPaths, decision: CommitDecision) -> None:
+    """Remove a first manifest that was written behind a drop: its condition, that none is there,
+    holds again then. Of one that another run has carried out as well, the files are there."""
+    paths = sorted(decision.manifest.paths)
+    if decision.base is not None or not paths or lake.size(paths[0]) is not None:
+        return
+    _remove_if_still(lake, place, decision.manifest)
+    raise LostRace(
+        f"{place} was committed by another run, and dropped, while this run stood still."
+        " The next attempt starts from the beginning.",
+        wait_s=1,
+    )
+
+
+def _remove_if_still(lake: ObjectStore, place: PartitionPaths, manifest: Manifest) -> None:
+    """Remove the manifest of a partition, if it is still that one."""
     committed = read_committed(lake, place)
-    if committed is not None and committed.manifest.generation == nothing.generation:
+    if committed is not None and committed.manifest.generation == manifest.generation:
         lake.delete_exactly(place.manifest, committed.etag)
 
 
@@ -128,7 +152,7 @@ def publish(
     # Nobody can carry the decision out any more: what it refers to is gone for good.
     in_use = current.manifest.paths if current else frozenset()
     clean_up(lake, place, files=decided.paths, keep=in_use, checkpoint=decision.etag)
-    if current is None:
+    if current is None or current.manifest.notes.dropped:
         raise LostRace(
             f"The manifest of {place} was removed while its successor was being written."
             " The next attempt starts from the beginning.",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pipeline.lake.checkpoint import Checkpoint, CommitDecision, StoredCheckpoint, load, own, save
 from pipeline.lake.commit import carry_out, clean_up, lost_race
-from pipeline.lake.index import committed_places, read_committed
+from pipeline.lake.index import manifest_of, places_with_manifests, read_committed
 from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.paths import (
     PartitionPaths,
@@ -67,15 +67,17 @@ def states(
     :param first: the first one; empty: from the first. :param last: the same for the last one.
     """
     work = lake.list(checkpoints_folder(source, endpoint))
-    places = {*committed_places(lake, source, endpoint)}
+    places = {*places_with_manifests(lake, source, endpoint)}
     places |= {place for item in work if (place := paths_of_record(item.key)) is not None}
     partitions = []
     for place in sorted(places, key=lambda each: each.partition):
         if first <= place.partition and (not last or place.partition <= last):
-            stored, committed = load(lake, place), read_committed(lake, place)
-            partitions.append(
-                PartitionState(place, committed.manifest if committed else None, stored)
+            stored, manifest = (
+                load(lake, place),
+                manifest_of(lake, source, endpoint, place.partition),
             )
+            if stored is not None or manifest is not None:
+                partitions.append(PartitionState(place, manifest, stored))
     return partitions
 
 

@@ -86,11 +86,16 @@ def _miscounted(manifest: Manifest) -> str | None:
 def manifest_of(lake: ObjectStore, source: str, endpoint: str, partition: str) -> Manifest | None:
     """The manifest of one partition as it is now, or None if it is not committed."""
     committed = read_committed(lake, PartitionPaths(source, endpoint, partition))
-    return committed.manifest if committed else None
+    return _unless_dropped(committed.manifest) if committed else None
 
 
-def committed_places(lake: ObjectStore, source: str, endpoint: str) -> list[PartitionPaths]:
-    """The partitions that have a manifest now, in order."""
+def _unless_dropped(manifest: Manifest) -> Manifest | None:
+    """None for the manifest of a drop that is not carried out to its end: nothing is committed."""
+    return None if manifest.notes.dropped else manifest
+
+
+def places_with_manifests(lake: ObjectStore, source: str, endpoint: str) -> list[PartitionPaths]:
+    """The partitions that have a manifest now, in order: those of a drop under way, too."""
     objects = lake.list(manifests_folder(source, endpoint))
     return [place for item in objects if (place := paths_of_record(item.key))]
 
@@ -104,6 +109,7 @@ class _Endpoint:
     etags: dict[PartitionPaths, str] = field(default_factory=dict)
     manifests: dict[PartitionPaths, Manifest] = field(default_factory=dict)
     in_work: set[PartitionPaths] = field(default_factory=set)
+    unsure: set[PartitionPaths] = field(default_factory=set)  # a drop may be under way
     files: defaultdict[PartitionPaths, set[str]] = field(default_factory=lambda: defaultdict(set))
     uploads: defaultdict[PartitionPaths, list[Upload]] = field(
         default_factory=lambda: defaultdict(list)
@@ -129,7 +135,16 @@ class ManifestIndex:
         """The committed partitions, in order."""
         view = self._known(source, endpoint)
         with view.lock:
-            return sorted(place.partition for place in view.etags)
+            unread = view.unsure - view.manifests.keys()
+        for place in unread:
+            self.fresh(source, endpoint, place.partition)
+        with view.lock:
+            read = view.manifests
+            return sorted(
+                place.partition
+                for place in view.etags
+                if place not in read or _unless_dropped(read[place])
+            )
 
     def get(self, source: str, endpoint: str, partition: str) -> Manifest | None:
         """The manifest of one partition, or None if it was not committed when the run looked."""
@@ -139,7 +154,7 @@ class ManifestIndex:
             if place not in view.etags:
                 return None
             if place in view.manifests:
-                return view.manifests[place]
+                return _unless_dropped(view.manifests[place])
         return self.fresh(source, endpoint, partition)
 
     def latest(self, source: str, endpoint: str) -> Manifest | None:
@@ -153,7 +168,7 @@ class ManifestIndex:
         committed = read_committed(self.lake, place)
         if committed is not None:
             self.put(place, committed)
-        return committed.manifest if committed else None
+        return _unless_dropped(committed.manifest) if committed else None
 
     def get_then_fresh(
         self, source: str, endpoint: str, partition: str
@@ -232,6 +247,8 @@ class ManifestIndex:
                         view.in_work.add(place)
                     else:
                         view.etags.setdefault(place, item.etag)
+            # The checkpoint of a drop goes last: no other partition can have the manifest of one.
+            view.unsure = view.in_work & view.etags.keys()
             for upload in uploads.result():
                 if (of := paths_of_part(upload.key)) is not None:
                     view.uploads[of].append(upload)

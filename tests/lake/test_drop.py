@@ -1,11 +1,16 @@
 """A drop takes a partition out of the lake at once, wherever it or another run stops."""
 
+from collections import Counter
+from itertools import count
+
 import pytest
 
 from pipeline.errors import LostRace
+from pipeline.lake.commit import CommitResult
 from pipeline.lake.drop import drop, states
-from pipeline.lake.index import manifest_of
+from pipeline.lake.index import ManifestIndex, manifest_of
 from pipeline.lake.maintenance import clean
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
 from tests.lake.support import (
@@ -100,6 +105,82 @@ def test_a_run_that_is_dropped_with_what_it_has_staged_commits_nothing(lake: Lak
     with pytest.raises(LostRace):
         attempt.commit(facts)
     assert nothing_is_left(lake)
+
+
+def test_a_first_commit_that_was_carried_out_and_dropped_meanwhile_leaves_nothing(
+    lake: Lake,
+) -> None:
+    """The run stands still before each of its operations in turn."""
+
+    def overtake() -> None:
+        lake.on_operation = None
+        begin(lake)  # carries out what was decided
+        drop(lake, PLACE, staged=True)
+
+    number, fates = 0, Counter[str]()
+    while True:
+        seen = count()
+        lake.on_operation = lambda *_: overtake() if next(seen) == number else None  # noqa: B023
+        try:
+            done = extract(lake, version="own", batches=1).result.value
+        except LostRace:
+            done = "lost"
+        ended = lake.on_operation is not None
+        lake.on_operation = None
+        assert read(lake) in ([], whole("own", 1))
+        check_clean(lake)
+        drop(lake, PLACE, staged=True)
+        assert nothing_is_left(lake)
+        if ended:
+            break
+        fates[done] += 1
+        number += 1
+    assert fates["lost"] > 1
+
+
+def test_a_first_commit_that_another_run_carries_out_as_well_stays(lake: Lake) -> None:
+    attempt = begin(lake)
+    stage(attempt, 0, "own")
+
+    def overtake(operation: str, key: str) -> None:
+        if operation == "delete":  # the manifest is there, the checkpoint is about to go
+            lake.on_operation = None
+            overtaken.append(begin(lake).committed)
+
+    overtaken: list[Manifest | None] = []
+    lake.on_operation = overtake
+    assert attempt.commit(facts).result is CommitResult.DONE
+    assert len(overtaken) == 1
+    assert overtaken[0] is not None
+    assert read(lake) == whole("own", 1)
+
+
+@pytest.mark.slow
+def test_a_drop_that_died_half_way_is_no_committed_partition_of_a_run(lake: Lake) -> None:
+    number, dropped = 0, 0
+    while True:
+        extract(lake, version="old")
+        lake.on_operation = kill_at(number)
+        try:
+            drop(lake, PLACE)
+        except Killed:
+            lake.on_operation = None
+        else:
+            lake.on_operation = None
+            break
+        rows, index = len(read(lake)), ManifestIndex(lake)
+        committed = [DAY] if rows else []
+        assert index.partitions("igdb", "games") == committed
+        for found in (
+            index.latest("igdb", "games"),
+            ManifestIndex(lake).get("igdb", "games", DAY),
+            manifest_of(lake, "igdb", "games", DAY),
+            *(each.committed for each in states(lake, "igdb", "games")),
+        ):
+            assert (found.rows if found else 0) == rows
+        dropped += not rows
+        number += 1
+    assert dropped > 1
 
 
 def test_a_run_that_began_before_a_drop_commits_nothing(lake: Lake) -> None:
