@@ -6,6 +6,7 @@ its lanes, without asking again in the run.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,12 @@ from time import monotonic
 from typing import Any, Final
 
 from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from pipeline.aws.regions import partition_of
 from pipeline.config.lanes import LaneAccess
-from pipeline.errors import AuthError, ConfigError, HeadraceError, Permanent
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, Permanent
 
 OWN: Final = "self"
 """The account of the source's own credentials, in place of an id."""
@@ -147,12 +148,32 @@ class AccountSessions:
                 self._base[profile] = credentials
             frozen: ReadOnlyCredentials = self._base[profile].get_frozen_credentials()
             return frozen
-        except BotoCoreError as error:
-            named = f"of the profile `{profile}` " if profile else ""
-            raise AuthError(
-                f"The credentials of AWS {named}can't be used ({type(error).__name__}: {error}). "
-                "If they are of single sign-on: `aws sso login`."
-            ) from None
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise _unusable(profile or os.environ.get("AWS_PROFILE", ""), error) from None
+
+
+def _unusable(profile: str, error: Exception) -> HeadraceError:
+    """The error for credentials that botocore could not get."""
+    named = f"of the profile `{profile}` " if profile else ""
+    text = f"The credentials of AWS {named}can't be used"
+    if isinstance(error, ClientError):
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        refused = f"{text}: {error.operation_name} was refused with {code}"
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            return ApiUnavailable(refused)
+        return AuthError(
+            f"{refused}. Check: 1. `role_arn` of the profile; 2. that the role's trust policy "
+            "names who asks; 3. the credentials of `source_profile`; 4. if they are of single "
+            "sign-on: `aws sso login`."
+        )
+    if isinstance(error, OSError):
+        return AuthError(
+            f"{text}: `{error.filename}` can't be read ({error.strerror}). Check "
+            "`web_identity_token_file` of the profile, or AWS_WEB_IDENTITY_TOKEN_FILE."
+        )
+    return AuthError(
+        f"{text} ({type(error).__name__}: {error}). If they are of single sign-on: `aws sso login`."
+    )
 
 
 def role_arn(role: str, account: str, region: str) -> str:

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from botocore.credentials import AssumeRoleCredentialFetcher
+from botocore.exceptions import ClientError
 from starlette.responses import Response
 
 from pipeline.config import load_source
@@ -42,6 +44,46 @@ def volumes(lake: Lake) -> dict[str, bool]:
     rows = current(lake, "aws", "ec2_volumes").to_pylist()
     assert len({row["volume_id"] for row in rows}) == len(rows)
     return {row["volume_id"]: row["_stale"] for row in rows}
+
+
+WITH_ROLES = """
+[profile base]
+aws_access_key_id=AKIAX
+aws_secret_access_key=s
+[profile ro]
+role_arn=arn:aws:iam::123456789012:role/x
+source_profile=base
+[profile web]
+role_arn=arn:aws:iam::123456789012:role/x
+web_identity_token_file=/nowhere/token
+"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "sentence"),
+    [
+        ("ro", "of the profile `ro` can't be used: AssumeRole was refused with AccessDenied. Chec"),
+        ("web", "of the profile `web` can't be used: `/nowhere/token` can't be read"),
+    ],
+)
+def test_a_profile_whose_role_is_refused_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, sentence: str
+) -> None:
+    (tmp_path / "config").write_text(WITH_ROLES)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+
+    class Sts:
+        """AWS's own can't be had: the configured endpoints are not those that give credentials."""
+
+        def assume_role(self, **_: object) -> None:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole")
+
+    monkeypatch.setattr(AssumeRoleCredentialFetcher, "_create_client", lambda *_: Sts())
+    access = LaneAccess(profile=profile)
+    with pytest.raises(AuthError) as caught:
+        asyncio.run(AccountSessions(access, None).credentials(OWN))  # type: ignore[arg-type]
+    assert sentence in str(caught.value)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 from local.services import S3
 from pipeline.errors import LakeUnavailable, machine_problem
 from pipeline.lake.s3 import Lake
-from pipeline.lake.stores.s3 import classify
+from pipeline.lake.stores.s3_errors import classify
 from tests.lake.support import check_clean, extract, read, whole
 
 CODES = ("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "InvalidDigest")

@@ -12,7 +12,8 @@ from local.services import S3
 from pipeline.errors import HeadraceError, LakeRefused, LakeUnavailable
 from pipeline.lake.s3 import Lake
 from pipeline.lake.stores.base import UploadGone, WriteConflict
-from pipeline.lake.stores.s3 import S3Store, classify
+from pipeline.lake.stores.s3 import S3Store
+from pipeline.lake.stores.s3_errors import classify
 from tests.lake.support import extract, read, whole
 from tests.support.identities import READER
 
