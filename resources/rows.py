@@ -16,7 +16,8 @@ Needs Headrace's folder on ``PYTHONPATH``, and nothing of its settings, sources 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 import dagster as dg
 import pyarrow as pa
@@ -25,7 +26,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field
 
 from pipeline.errors import HeadraceError, ReadRefused
-from pipeline.lake.read import current, dataset, manifests
+from pipeline.lake.read import current, dataset, manifests, rows_of
 from pipeline.lake.stores.base import ObjectStore
 from resources.lake import LakeResource
 
@@ -50,8 +51,7 @@ class LakeRows(dg.ConfigurableIOManager):
 
         :raises dagster.Failure: one of the partitions is not committed, or the lake can't be read.
         """
-        annotation = context.dagster_type.typing_type
-        name = f"{getattr(annotation, '__module__', '').partition('.')[0]}.{annotation.__name__}"
+        name = _name(context.dagster_type.typing_type)
         if name not in _FORMS and name not in _NO_FORM:
             forms = ", ".join(f"`{form}`" for form in _FORMS)
             raise dg.Failure(f"The input is annotated as `{name}`: expected one of {forms}")
@@ -72,8 +72,9 @@ class LakeRows(dg.ConfigurableIOManager):
             _check(lake, source, endpoint, keys)
         if keys is None:  # a snapshot, which has no partitions for Dagster: its newest
             return current(lake, source, endpoint, columns=columns)
-        rows = dataset(lake, source, endpoint, keys)
-        return rows if lazy else rows.to_table(columns=columns)
+        if lazy:
+            return dataset(lake, source, endpoint, keys)
+        return rows_of(lake, source, endpoint, keys, columns=columns)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Refuse. :raises dagster.Failure: always; Headrace's own runs write the lake."""
@@ -81,6 +82,17 @@ class LakeRows(dg.ConfigurableIOManager):
             "`LakeRows` reads Headrace's lake and writes nothing: give this asset an "
             "`io_manager_key` of its own, or return nothing and annotate it with `-> None`"
         )
+
+
+def _name(annotation: Any) -> str:
+    """The package and the name of an annotation; of one that may be None, of the other."""
+    others = [each for each in get_args(annotation) if each is not NoneType]
+    if len(others) == 1 and NoneType in get_args(annotation):
+        return _name(others[0])
+    name = getattr(annotation, "__name__", None)
+    if name is None:
+        return str(annotation)
+    return f"{getattr(annotation, '__module__', '').partition('.')[0]}.{name}"
 
 
 def _is_range(context: dg.InputContext) -> bool:

@@ -29,7 +29,7 @@ from pipeline.lake.current_rows import (
     newest_of_each,
 )
 from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
-from pipeline.lake.index import committed_places, read_all
+from pipeline.lake.index import read_all
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.parquet import no_common_type
 from pipeline.lake.partition_choice import Between, Partitions, named, requested
@@ -38,7 +38,7 @@ from pipeline.lake.stores.base import ObjectStore
 
 __all__ = [
     "Between", "again_if_vanished", "current", "dataset", "files_of", "gone_keys", "manifests",
-    "of_files", "of_manifests",
+    "of_files", "of_manifests", "rows_of",
 ]  # fmt: skip
 
 _FILES_AT_ONCE: Final = 4  # whole files in memory
@@ -91,6 +91,31 @@ def dataset(
     return of_manifests(lake, _some(lake, source, endpoint, partitions), dt=dt)
 
 
+def rows_of(
+    lake: ObjectStore,
+    source: str,
+    endpoint: str,
+    partitions: Partitions = None,
+    *,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The committed rows as `dataset` has them, as a table; None of ``columns``: all.
+
+    :raises ReadRefused: none of it is committed.
+    :raises ContractBroken: the partitions have no common type, or no such column.
+    """
+    reading: list[Manifest] = []
+
+    def read() -> pa.Table:
+        reading[:] = _some(lake, source, endpoint, partitions)
+        rows = of_manifests(lake, reading)
+        names = list(columns) if columns is not None else rows.schema.names
+        _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
+        return rows.to_table(columns=names)
+
+    return _read_whole(lake, read, reading)
+
+
 def current(
     lake: ObjectStore,
     source: str,
@@ -126,6 +151,13 @@ def current(
             )
         return _current_of_table(lake, source, endpoint, columns, reading, deleted, swept)
 
+    return _read_whole(lake, read, reading)
+
+
+def _read_whole(
+    lake: ObjectStore, read: Callable[[], pa.Table], reading: Sequence[Manifest]
+) -> pa.Table:
+    """The result of ``read``, which notes the manifests that it is reading."""
     try:
         return again_if_vanished(lake, read, lambda: files_of(reading))
     except pa.ArrowInvalid as error:  # a whole number of one day that no double of another holds
@@ -265,7 +297,7 @@ def _some(
     endpoint, _, table = endpoint.partition("/")
     if table and manifests(lake, source, endpoint, partitions):
         raise _no_table(source, f"{endpoint}/{table}")
-    days = [each.partition for each in committed_places(lake, source, endpoint)]
+    days = [each.partition for each in manifests(lake, source, endpoint)]
     if days and partitions is not None:
         raise ReadRefused(
             f"{source}/{endpoint} has none of the requested partitions ({named(partitions)}): "

@@ -1,6 +1,7 @@
 """``LakeRows``: what an asset downstream gets, by its annotation and its partitions."""
 
 import warnings
+from itertools import count
 from typing import Any
 
 import dagster as dg
@@ -9,9 +10,13 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 import pytest
 from dagster_aws.s3 import S3Resource
+from pyarrow.fs import FileSystem
 
 from local.services import S3
+from pipeline.lake.drop import drop
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
+from pipeline.lake.stores.s3 import S3Store
 from resources import LakeRows
 from tests.support.runs import extract
 from tests.support.shop import DAYS, NOW, shop
@@ -95,6 +100,37 @@ def test_an_asset_without_partitions_gets_each_key_once(lake_rows: LakeRows) -> 
 def test_only_the_columns_that_are_named_are_read(lake_rows: LakeRows) -> None:
     _, (rows,) = given(lake_rows, pa.Table, DAYS[1], columns=["name"])
     assert rows.column_names == ["name"]
+
+
+def test_a_column_that_is_not_there_is_said(lake_rows: LakeRows) -> None:
+    result, _ = given(lake_rows, pa.Table, DAYS[1], columns=["nmae"])
+    assert "shop/things can't be read by the columns 'nmae': the lake has the columns" in failure(
+        result
+    )
+
+
+def test_a_parameter_that_may_be_none_gets_the_rows(lake_rows: LakeRows) -> None:
+    _, (rows,) = given(lake_rows, pa.Table | None, DAYS[1])
+    assert sorted(rows["id"].to_pylist()) == [1, 3, 5]
+
+
+def test_a_partition_that_is_replaced_while_it_is_read_is_read_again(
+    lake_rows: LakeRows, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files go when its manifest has been read."""
+    looks, filesystem = count(), S3Store.filesystem
+
+    def replaced(store: S3Store) -> FileSystem:
+        if next(looks) == 0:
+            drop(lake, PartitionPaths("shop", "things", DAYS[1]))
+            with shop() as source:
+                extract(source, lake, "things", DAYS[1:2], NOW)
+        return filesystem(store)
+
+    monkeypatch.setattr(S3Store, "filesystem", replaced)
+    _, (rows,) = given(lake_rows, pa.Table, DAYS[1])
+    assert sorted(rows["id"].to_pylist()) == [1, 3, 5]
+    assert next(looks) > 1
 
 
 def test_a_partition_that_is_not_committed_is_an_error_and_no_empty_table(
