@@ -10,10 +10,11 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from commands.choice import is_endpoint
@@ -28,6 +29,8 @@ _AT_ONCE = 16
 _UNTRUE = re.compile(r' because schema "[^"]*" does not exist|!?\nDid you mean "[^"]*"\?')
 """What DuckDB says of a table that is not there: only the tables of the SQL are made known to it,
 so that a schema that is missing, or a table of its own, is no reason and no remedy."""
+_OF_DUCKDB = frozenset({"information_schema", "memory", "pg_catalog", "system", "temp"})
+"""Its databases and schemas: a table there would be another's, or ambiguous."""
 _TABLE = re.compile(r'\b(?:from|join)\s+"?([a-z]\w*)"?\s*\.\s*"?([a-z]\w*)"?', re.IGNORECASE)
 
 
@@ -44,8 +47,9 @@ def run(
     except ImportError:
         raise ConfigError("query needs DuckDB: run `make setup`, or pip install duckdb") from None
     with duckdb.connect() as connection:
-        known = _open_tables(connection, lake, sql)
+        known = _tables(lake)
         try:
+            _open_tables(connection, lake, sql, known)
             relation: Any = connection.sql(sql)
             if relation is None:  # a statement without a result
                 return 0
@@ -62,7 +66,7 @@ def run(
         except duckdb.Error as error:
             tables = ", ".join(f"`{name}`" for name in known) or "none: nothing is committed"
             missing = isinstance(error, duckdb.CatalogException)
-            strangers = _not_there(sql, known) if missing else []
+            strangers = _not_there(sql, [*known]) if missing else []
             empty = "".join(f" {text}" for text in strangers)
             reason = _UNTRUE.sub("", str(error)) if strangers else str(error)
             reason = reason.rstrip(".!")
@@ -72,26 +76,38 @@ def run(
     return 0
 
 
-def _open_tables(connection: Any, lake: ObjectStore, sql: str) -> list[str]:
-    """Make a view of each table that the SQL names. :return: the names of all tables there are."""
-    names = []
+def _tables(lake: ObjectStore) -> dict[str, tuple[str, str]]:
+    """The names of all tables that there are in SQL, each with its source and endpoint."""
+    tables = {}
     for source, endpoint in _with_tables(lake):
-        name = endpoint.replace("/", "_")
-        for table in (name, name + _CURRENT):
-            names.append(f"{source}.{table}")
-            if not _is_named(sql, source, table):
-                continue
-            if table == name:
-                rows: Any = dataset(lake, source, endpoint, dt=True)
-            else:
-                rows = current(lake, source, endpoint)
-            connection.register(f"__{source}__{table}", rows)
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(source)}")
-            connection.execute(
-                f"CREATE VIEW {_quoted(source)}.{_quoted(table)} AS "  # noqa: S608  quoted names
-                f"SELECT * FROM {_quoted(f'__{source}__{table}')}"
-            )
-    return names
+        name = f"{_schema(source)}.{endpoint.replace('/', '_')}"
+        tables[name] = tables[name + _CURRENT] = (source, endpoint)
+    return tables
+
+
+def _open_tables(
+    connection: Any, lake: ObjectStore, sql: str, tables: Mapping[str, tuple[str, str]]
+) -> None:
+    """Make a view of each table that the SQL names."""
+    for name, (source, endpoint) in tables.items():
+        schema, _, table = name.partition(".")
+        if not _is_named(sql, schema, table):
+            continue
+        if table == endpoint.replace("/", "_"):
+            rows: Any = dataset(lake, source, endpoint, dt=True)
+        else:
+            rows = current(lake, source, endpoint)
+        connection.register(f"__{schema}__{table}", rows)
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}")
+        connection.execute(
+            f"CREATE VIEW {_quoted(schema)}.{_quoted(table)} AS "  # noqa: S608  quoted names
+            f"SELECT * FROM {_quoted(f'__{schema}__{table}')}"
+        )
+
+
+def _schema(source: str) -> str:
+    """The schema of a source's tables: its name, but where DuckDB has that for its own."""
+    return f"{source}_" if source in _OF_DUCKDB else source
 
 
 def _with_tables(lake: ObjectStore) -> Iterator[tuple[str, str]]:
@@ -113,7 +129,12 @@ def _not_there(sql: str, known: Sequence[str]) -> list[str]:
     sentences = []
     for name in sorted(named - {*known}):
         endpoint = name.removesuffix(_CURRENT)
-        if is_endpoint(endpoint.replace(".", "/")):
+        source, _, table = name.partition(".")
+        if f"{_schema(source)}.{table}" in known:
+            sentences.append(
+                f"DuckDB has a `{source}` of its own: say `{_schema(source)}.{table}`."
+            )
+        elif is_endpoint(endpoint.replace(".", "/")):
             sentences.append(
                 f"Of `{endpoint}` nothing is committed: "
                 f"`./headrace load {endpoint.replace('.', '/')}`."
@@ -136,6 +157,15 @@ def _quoted(name: str) -> str:
 
 
 def _csv(relation: Any) -> str:
-    buffer = io.BytesIO()
-    pa_csv.write_csv(relation.to_arrow_table(), buffer)
+    """The rows as CSV; lists and objects are JSON."""
+    rows, buffer = relation.to_arrow_table(), io.BytesIO()
+    for at, of in enumerate(rows.schema):
+        if not pa.types.is_nested(of.type):
+            continue
+        texts = [
+            None if value is None else json.dumps(value, ensure_ascii=False, default=str)
+            for value in rows.column(at).to_pylist()
+        ]
+        rows = rows.set_column(at, of.name, pa.array(texts, pa.string()))
+    pa_csv.write_csv(rows, buffer)
     return buffer.getvalue().decode()

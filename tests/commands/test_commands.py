@@ -1,5 +1,6 @@
 """``./headrace``: what it shows of a lake in a real S3, and what it says when there is nothing."""
 
+import csv
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from starlette.applications import Starlette
@@ -19,14 +21,17 @@ from starlette.routing import Route
 from commands.__main__ import main
 from commands.dagster_runs import selection
 from commands.lake_table import gaps
+from commands.query import run as query
 from local.paths import ROOT
 from local.services import S3
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ReadRefused
 from pipeline.lake.index import manifest_of
 from pipeline.lake.manifest import Manifest
+from pipeline.lake.parquet import encode
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
-from pipeline.partitions.window import WindowKind
+from pipeline.lake.takeover import open_attempt
+from pipeline.partitions.window import Window, WindowKind
 from tests.support.responses import json_answer
 from tests.support.runs import extract, serving
 from tests.support.yaml_sources import source_of
@@ -95,6 +100,41 @@ def test_a_query_sees_the_rows_and_the_current_state(
     printed(capsys, "query", "FROM shop.things_current", "--parquet", str(file))
     assert pq.read_table(file).num_rows == 6
     assert "6" in printed(capsys, "query", "SELECT count(*) FROM shop.things")
+
+
+def commit(lake: Lake, source: str, endpoint: str, rows: pa.Table) -> None:
+    window = Window("snapshot", None, datetime(2026, 11, 2, tzinfo=UTC), 0.0)
+    attempt = open_attempt(
+        lake, source, endpoint, DAYS[0], definition="d", window=window, run_id="r"
+    )
+    staged = {"rows": rows.num_rows, "schema": rows.schema}
+    attempt.stage(encode(rows), progress={}, counters={}, **staged)
+    attempt.commit(lambda _: Manifest())
+
+
+@pytest.mark.parametrize("source", ["memory", "temp", "system", "information_schema", "pg_catalog"])
+def test_a_source_whose_name_is_duckdbs_own_has_tables(
+    lake: Lake, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    commit(lake, source, "tables", pa.table({"id": [1]}))
+    assert query(lake, f"SELECT id FROM {source}_.tables", as_json=True, parquet=None) == 0
+    assert rows_of(capsys.readouterr().out) == [{"id": 1}]
+
+
+def test_a_name_of_duckdbs_own_is_told_as_such(lake: Lake) -> None:
+    commit(lake, "memory", "orders", pa.table({"id": [1]}))
+    with pytest.raises(ReadRefused, match=r"has a `memory` of its own: say `memory_\.orders`"):
+        query(lake, "SELECT id FROM memory.orders", parquet=None)
+
+
+def test_csv_has_lists_and_objects_as_json(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = pa.table({"id": [1, 2], "tags": [["a", "é"], None], "at": [{"x": 1}, {"x": None}]})
+    commit(lake, "shop", "orders", rows)
+    query(lake, "SELECT * EXCLUDE (dt) FROM shop.orders", csv=True, parquet=None)
+    assert list(csv.DictReader(capsys.readouterr().out.splitlines())) == [
+        {"id": "1", "tags": '["a", "é"]', "at": '{"x": 1}'},
+        {"id": "2", "tags": "", "at": '{"x": null}'},
+    ]
 
 
 @pytest.mark.usefixtures("committed")
