@@ -3,9 +3,11 @@
 import ipaddress
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import unquote
 
 import certifi
 import httpx
@@ -14,6 +16,7 @@ from pipeline.config.source import Source, TlsConfig
 from pipeline.errors import ConfigError
 
 PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+_CHARSETS: Final = ("latin-1", "utf-8")  # aiohttp's for a password, and that of others
 _BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR")
 
 
@@ -60,12 +63,18 @@ class Proxies:
         return next((name for name in PROXIES if self._setting(name)), None)
 
     def secrets(self) -> Iterator[str]:
-        """The passwords of the proxies."""
+        """The passwords of the proxies, as they are written, as they are meant, and as the header
+        has them (`Proxy-Authorization: Basic`)."""
         urls = (self.named or "", *(self._setting(name) for name in PROXIES))
         for url in urls:
-            user, at, _ = url.partition("://")[2].rpartition("@")
-            if at:
-                yield user.partition(":")[2] or user
+            named, at, _ = url.rpartition("://")[2].rpartition("@")
+            if not at:
+                continue
+            user, _, password = named.partition(":")
+            yield from dict.fromkeys((password or user, unquote(password or user)))
+            if password:
+                both = f"{unquote(user)}:{unquote(password)}"
+                yield from dict.fromkeys(_in_base64(both, charset) for charset in _CHARSETS)
 
     def _setting(self, name: str) -> str:
         return (self.env.get(name.lower()) or self.env.get(name) or "").strip()
@@ -123,6 +132,10 @@ def _trust(context: ssl.SSLContext, path: str, name: str) -> None:
             f"{name}: {path!r} can't be used ({error.strerror or error}). Expected a PEM file with "
             "the certificates to trust."
         ) from None
+
+
+def _in_base64(text: str, charset: str) -> str:
+    return b64encode(text.encode(charset, "replace")).decode()
 
 
 def _is_in(host: str, network: str) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import warnings
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from pipeline.config import Source
 from pipeline.errors import ConfigError, HeadraceError, Unreachable
 from pipeline.http.network import PROXIES, Proxies
 from pipeline.messages import HttpRequest, RequestCounts
+from pipeline.redaction import contains_secret
 from tests.support.wire import DROP, STALL, Seen, Wire, answer, client_of, read_json, serving
 from tests.support.yaml_sources import quick, source_of
 
@@ -372,6 +374,21 @@ def test_hosts_that_no_proxy_names_are_asked_without(
 def test_a_proxy_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match="socks5"):
         Proxies("env", {"ALL_PROXY": "socks5://h:1"}).url_for(httpx.URL("http://a.test"))
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        Proxies("env", {"HTTPS_PROXY": "ada:hush%2Dhush@h:3128"}),
+        Proxies("env", {"ALL_PROXY": "http://ada:hush%2Dhush@h:3128"}),
+        Proxies("http://ada:hush%2Dhush@h:3128"),
+    ],
+)
+def test_the_password_of_a_proxy_is_a_secret_however_it_is_written(proxy: Proxies) -> None:
+    header = b64encode(b"ada:hush-hush").decode()
+    for text in ("hush%2Dhush", "hush-hush", f"Proxy-Authorization: Basic {header}"):
+        assert contains_secret(text, proxy.secrets()), text
+    assert not contains_secret("ada", proxy.secrets())
 
 
 @pytest.mark.parametrize("value", ["yes", "socks5://h:1", "http://", "http://h:x"])
