@@ -73,7 +73,7 @@ class DecodedPage:
     :param arrow_bytes: of the table; of a page decoded together with others, its share by rows.
     :param items: what the API counts as rows: more or fewer than the table has where an item of
         its list is several rows, or null.
-    :param naive_columns: those with times without an offset, whose zone nothing says.
+    :param naive_columns: those with times without an offset.
     """
 
     table: pa.Table

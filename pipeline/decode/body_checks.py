@@ -91,7 +91,7 @@ class ConversionCounts(Counter[str]):
     """How many cells of each column were converted.
 
     :ivar column: the column that is being decoded.
-    :ivar naive_columns: those with times without an offset, whose zone nothing says.
+    :ivar naive_columns: those with times without an offset.
     """
 
     def __init__(self, counts: Iterable[str] | Mapping[str, int] | None = None) -> None:

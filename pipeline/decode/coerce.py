@@ -271,7 +271,7 @@ def _iso(value: object, declared: DeclaredType, conversions: ConversionCounts) -
             micros, changed = timestamps.from_dotnet(text), True
         else:
             micros, changed = timestamps.from_iso(text, declared.zone or UTC)
-            conversions.naive(declared.zone is None and not timestamps.has_offset(text))
+            conversions.naive(not timestamps.has_offset(text))
     except OverflowError as error:
         raise CellRefused(value, str(error), "string") from None
     except ValueError:
@@ -345,7 +345,7 @@ _TIMES: Final[tuple[tuple[str, Callable[[str], bool]], ...]] = (
 def _strptime(value: object, declared: DeclaredType, conversions: ConversionCounts) -> int:
     try:
         micros = timestamps.from_format(_as_text(value), declared.format, declared.zone or UTC)
-        conversions.naive(declared.zone is None and not timestamps.says_zone(declared.format))
+        conversions.naive(not timestamps.says_zone(declared.format))
         return micros
     except OverflowError as error:
         raise CellRefused(value, str(error), "string") from None

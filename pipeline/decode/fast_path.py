@@ -253,8 +253,7 @@ def _iso(array: pa.Array, declared: DeclaredType, conversions: ConversionCounts)
     if not _all_match(array, _ISO_TEXT + "$"):
         return None
     wall = array.cast(pa.timestamp("us"))
-    if declared.zone is None:
-        conversions.naive(len(array) - array.null_count)
+    conversions.naive(len(array) - array.null_count)
     if declared.zone is None or str(declared.zone) == "UTC":
         return _in_years(wall.cast(INSTANT))
     try:

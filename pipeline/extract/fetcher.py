@@ -102,7 +102,7 @@ class PageFetcher:
         self._transform = load_function(path, "transform") if path else None
         self.converted: Counter[str] = Counter()
         self._added = ContextColumns(self._endpoint)
-        self.naive_columns: frozenset[str] = frozenset()
+        self.naive_columns: frozenset[str] = frozenset()  # whose zone nothing says
         self.rows_after_end = 0
         self.earliest_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
@@ -286,7 +286,8 @@ class PageFetcher:
             return self._nothing(request)
         page = page or self._reader.read(response.body)
         self.converted.update(page.converted)
-        self.naive_columns |= page.naive_columns
+        if self._endpoint.window.timezone is None:
+            self.naive_columns |= page.naive_columns
         self._refuse_error(page, response)
         ordered = in_strict_order(page.table, self._endpoint)
         read, page = page.table, page if ordered else _without_duplicates(page, self._endpoint)
@@ -440,6 +441,8 @@ class PageFetcher:
             base_url=self._source.base_url,
             secret_param=self._source.auth.url_parameter,
             types=self._types,
+            zone=self._endpoint.window.zone,
+            naive_columns=page.naive_columns,
         )
 
     def _info(self, content: PageContent, items: int) -> PageInfo:
@@ -455,14 +458,14 @@ class PageFetcher:
                     "1. `rows`; 2. another kind of paging, such as `token` or `link`"
                 )
             items = rows
-        first, last = ends(content.table, self._endpoint)
+        first, last = ends(content, self._endpoint)
         edges = edges_of(with_first_cursor(content.table, self._endpoint), self._endpoint)
         return replace(
             self._endpoint.paging.info_of(content),
             rows=items,
             first=first,
             last=last,
-            before_last=key_before_last(content.table, self._endpoint),
+            before_last=key_before_last(content, self._endpoint),
             cursor=edges.cursor,
             first_keys=edges.first_keys,
             boundary_keys=edges.boundary_keys,

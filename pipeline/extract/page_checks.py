@@ -21,7 +21,7 @@ from pipeline.messages import Body
 from pipeline.model import split_path
 from pipeline.pagination import SharedRows
 from pipeline.pagination.base import whole_total
-from pipeline.pagination.page import Key, Keys, PageRequest
+from pipeline.pagination.page import Key, Keys, PageContent, PageRequest
 from pipeline.partitions.base import is_folder_column
 from pipeline.partitions.bookmark import BookmarkSpan
 
@@ -33,20 +33,19 @@ def has_column(table: pa.Table, name: str) -> bool:
     return bool(table.schema.get_field_index(name) >= 0)
 
 
-def ends(table: pa.Table, endpoint: Endpoint) -> tuple[Any, Any]:
+def ends(page: PageContent, endpoint: Endpoint) -> tuple[Any, Any]:
     """The first and the last key of a page; (None, None) if empty, or a key of many columns."""
     names = endpoint.key_of_rows
-    if table.num_rows == 0 or len(names) != 1 or not has_column(table, names[0]):
+    if page.table.num_rows == 0 or len(names) != 1 or not has_column(page.table, names[0]):
         return None, None  # that rows have the key is looked at when they are made (``check_keys``)
-    column = table[names[0]]
-    return column[0].as_py(), column[-1].as_py()
+    return page.key_at(names[0], 0), page.key_at(names[0], -1)
 
 
-def key_before_last(table: pa.Table, endpoint: Endpoint) -> Any:
+def key_before_last(page: PageContent, endpoint: Endpoint) -> Any:
     """The key of the last row but one, where pages go by the key; None if there is none."""
-    if table.num_rows < 2 or not endpoint.proven:
+    if page.table.num_rows < 2 or not endpoint.proven:
         return None
-    return table[endpoint.key_of_rows[0]][-2].as_py()
+    return page.key_at(endpoint.key_of_rows[0], -2)
 
 
 def first_new(keys: pa.ChunkedArray, covered: Key, *, descending: bool) -> int:

@@ -12,7 +12,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -150,6 +150,7 @@ class PageContent:
     :ivar url: of the response. :ivar base_url: of the source: no link may lead elsewhere.
     :ivar secret_param: the query parameter that carries the key, if one does.
     :ivar types: the declared type of each column.
+    :ivar zone: of times without an offset. :ivar naive_columns: those with such times.
     """
 
     table: pa.Table
@@ -159,6 +160,15 @@ class PageContent:
     base_url: str = ""
     secret_param: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
+    zone: tzinfo = UTC
+    naive_columns: frozenset[str] = frozenset()
+
+    def key_at(self, name: str, at: int) -> Any:
+        """A value of a row; a time that came without an offset has that of its zone."""
+        value = self.table[name][at].as_py()
+        if name not in self.naive_columns or not isinstance(value, datetime):
+            return value
+        return value.astimezone(timezone(value.astimezone(self.zone).utcoffset() or timedelta()))
 
 
 @dataclass(frozen=True)
@@ -187,7 +197,10 @@ def with_keys_as_sent(request: PageRequest, kind: str, zone: tzinfo = UTC) -> Pa
 
 
 def key_as_sent(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | bool | None:
-    """A value of a column of this type, as the API's rows have it."""
+    """A value of a column of this type, as the API's rows have it.
+
+    ISO 8601 has no offset where its rows have none, which a key of another offset than 0 tells.
+    """
     if isinstance(key, Decimal):
         return str(key)
     if not isinstance(key, date | time):
@@ -200,7 +213,7 @@ def key_as_sent(key: Key, kind: str, zone: tzinfo = UTC) -> str | int | float | 
     if declared.json in UNITS:
         micros, unit_us = (key - EPOCH) // _MICROSECOND, UNITS[declared.json]
         return micros / unit_us if micros % unit_us else micros // unit_us
-    return as_iso(key)
+    return key.astimezone(zone).replace(tzinfo=None).isoformat() if key.utcoffset() else as_iso(key)
 
 
 _BY_NUMBER = {"page", "pageno", "pagenumber", "pageindex", "offset", "pageoffset", "skip"}

@@ -183,10 +183,10 @@ class TokenPaging(CountedPaging):
 
 def _of_row(name: str, content: PageContent, at: int) -> PageToken:
     """A value of a row; unlike what an API says of the next page, a 0 is one."""
-    value, kind = content.table[name][at].as_py(), content.types[name]
+    value, kind = content.key_at(name, at), content.types[name]
     if kind == "json" and value is not None:
         return JsonToken(value)
-    words = key_as_sent(value, kind)
+    words = key_as_sent(value, kind, content.zone)
     return 0 if words == 0 and not isinstance(words, bool) else _as_it_came(words)
 
 

@@ -109,6 +109,55 @@ def test_no_row_of_a_local_api_is_lost(
     assert not any(manifest.notes.warning for manifest in manifests)
 
 
+BY_TIME = {
+    "token": "paging: {kind: token, limit: 50, last: at}\n    key: [id]",
+    "keyset": "paging: {kind: keyset, limit: 50}\n    key: [at]",
+}
+
+
+@pytest.mark.parametrize("paging", BY_TIME)
+@pytest.mark.parametrize("zone", ["America/Chicago", "Asia/Kolkata", "UTC"])
+@pytest.mark.parametrize("kind", ["timestamp[iso]", f"timestamp[{NAIVE}]"])
+@pytest.mark.parametrize("offset", ["", "%z"])
+def test_a_time_by_which_pages_follow_is_sent_as_the_rows_have_it(
+    lake: Lake, tmp_path: Path, paging: str, zone: str, kind: str, offset: str
+) -> None:
+    """Written in UTC, the next page would begin hours behind the last row, or before it."""
+    first = datetime(2026, 3, 1, tzinfo=UTC)
+    there = ZoneInfo(zone)
+    rows: list[Row] = [
+        {"id": n, "at": (first + timedelta(minutes=15 * n)).astimezone(there).strftime(NAIVE)}
+        for n in range(200)
+    ]
+
+    def answer(params: Params, number: int) -> list[Row]:
+        def read(text: str) -> datetime:
+            at = datetime.fromisoformat(text)
+            return at if at.tzinfo else at.replace(tzinfo=there)
+
+        after = params.get("after", "1970-01-01T00:00:00")
+        after = read(after).astimezone(there).strftime(NAIVE) if offset else after
+        low = max(after, params.get("since", ""))
+        found = [row for row in rows if low < row["at"] < params["until"]]
+        return [
+            row | {"at": read(row["at"]).astimezone(there).strftime(NAIVE + offset)}
+            for row in found[: int(params["limit"])]
+        ]
+
+    kind = kind.replace("]", f"{offset}]") if "%" in kind else kind
+    place = "after" if paging == "keyset" else "token"
+    text = orders(zone, kind=kind).replace('offset: "{offset}"', f'after: "{{{place}}}"')
+    text = text.replace("paging: {kind: offset, limit: 50}\n    key: [id]", BY_TIME[paging])
+    shop = Shop(answer)
+    with shop.source(tmp_path, text) as source:
+        (manifest,) = manifests_of(lake, source, ["2026-03-01"], first + timedelta(days=6))
+    assert len(rows_of(lake, [manifest])) == 96
+    sent = [params["after"] for params in shop.asked if "after" in params]
+    assert len({*sent}) <= 3
+    if not offset:
+        assert {text.removesuffix("Z") for text in sent} <= {row["at"] for row in rows}
+
+
 def test_rows_of_the_second_time_come_after_a_watermark_within_it(
     lake: Lake, tmp_path: Path
 ) -> None:
