@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.decode.types import INSTANT
-from pipeline.dialects.placeholders import may_come
+from pipeline.dialects.placeholders import cut_before, may_come
 from pipeline.errors import HeadraceError, RequestRefused
 from pipeline.extract.completeness import is_end
 from pipeline.extract.fan_out import PagesOfValue, PartitionValue, Value
@@ -24,7 +24,7 @@ from pipeline.extract.plan import paging_of, shape_of, window_slices
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.pagination import Paging
 from pipeline.pagination.page import PageInfo, PageRequest
-from pipeline.partitions.window import Window, floor
+from pipeline.partitions.window import Window
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
@@ -139,13 +139,13 @@ def half_of(probe: ProbeResult) -> Window | None:
     step_s = max(1.0, probe.endpoint.window.resolution_s)
     if first is None or (last - first).total_seconds() < 8 * step_s:
         return None
-    return replace(probe.window, end=floor(first + (last - first) / 2, step_s))
+    form = probe.endpoint.window.model_copy(update={"resolution_s": step_s})
+    return replace(probe.window, end=cut_before(form, first + (last - first) / 2))
 
 
 def is_whole(endpoint: Endpoint, window: Window) -> bool:
     """Whether a run would ask for it at once, and not in parts."""
-    form = endpoint.window
-    return not window_slices(window, 1, form.max_s, form.floor_at)
+    return not window_slices(window, endpoint.window)
 
 
 def later_than(table: pa.Table, endpoint: Endpoint, window: Window) -> int:

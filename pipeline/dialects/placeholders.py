@@ -20,7 +20,7 @@ JSON are JSON. Anywhere else a value that has a quote of those around it is refu
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 from urllib.parse import quote
 
@@ -29,7 +29,7 @@ import orjson
 from pipeline.config.request import DAY_S, WindowFormat
 from pipeline.errors import ConfigError, ContractBroken, cut
 from pipeline.pagination.page import PageRequest
-from pipeline.partitions.window import Window, ceil, floor
+from pipeline.partitions.window import Window, ceil, floor, next_step
 from pipeline.timestamps import EPOCH, as_iso, doubled_hour, says_utc, says_zone
 
 _QUOTE_CHARS: Final = "'\"`"
@@ -220,7 +220,7 @@ def bound(form: WindowFormat, instant: datetime, *, is_end: bool) -> str | int:
 
 def _lower(form: WindowFormat, start: datetime) -> datetime:
     """The lower bound that is requested."""
-    low = floor(start, form.resolution_s, form.zone)
+    low = floor(start, form.resolution_s, _zone(form))
     if not _says_offset(form) and (twice := doubled_hour(low, form.zone)):
         low = _step_before(form, twice[0])
     return _step_before(form, low) if form.start == "exclusive" else low
@@ -228,14 +228,45 @@ def _lower(form: WindowFormat, start: datetime) -> datetime:
 
 def _upper(form: WindowFormat, end: datetime) -> datetime:
     """The upper bound that is requested, before an inclusive day is taken from it."""
-    up = ceil(end, form.resolution_s, form.zone)
+    up = ceil(end, form.resolution_s, _zone(form))
     if not _says_offset(form) and (twice := doubled_hour(up, form.zone)):
         up = ceil(twice[1], form.resolution_s, form.zone)
     return up
 
 
+def requested(form: WindowFormat, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The interval that an API is asked for by the bounds of one: it is the same, or longer."""
+    return _lower(form, start), _upper(form, end)
+
+
+def cut_before(form: WindowFormat, instant: datetime) -> datetime:
+    """The last instant, up to this one, at which a window can be cut: a part that ends there and
+    the one that begins there are written with the same bound, and with no other one.
+
+    That is a whole step by the clock that bounds are written in, outside an hour that it shows
+    twice where the format has no offset.
+    """
+    cut = floor(instant, form.resolution_s, _zone(form))
+    if not _says_offset(form) and (twice := doubled_hour(cut, form.zone)):
+        cut = _step_before(form, twice[0])
+    return cut
+
+
+def cut_after(form: WindowFormat, instant: datetime) -> datetime:
+    """The first instant behind this one at which a window can be cut."""
+    cut = next_step(instant, form.resolution_s, _zone(form))
+    if not _says_offset(form) and (twice := doubled_hour(cut, form.zone)):
+        cut = ceil(twice[1], form.resolution_s, form.zone)
+    return cut
+
+
 def _step_before(form: WindowFormat, instant: datetime) -> datetime:
-    return floor(instant - timedelta(microseconds=1), form.resolution_s, form.zone)
+    return floor(instant - timedelta(microseconds=1), form.resolution_s, _zone(form))
+
+
+def _zone(form: WindowFormat) -> tzinfo:
+    """The zone whose clock the bounds are written by."""
+    return UTC if says_utc(form.format) else form.zone
 
 
 def _says_offset(form: WindowFormat) -> bool:
@@ -283,7 +314,7 @@ def _written(form: WindowFormat, instant: datetime) -> str | int:
         return int(instant.timestamp())
     if form.format == "epoch_ms":
         return (instant - EPOCH) // timedelta(milliseconds=1)
-    local = instant.astimezone(UTC if says_utc(form.format) else form.zone)
+    local = instant.astimezone(_zone(form))
     if form.format == "iso":
         return as_iso(instant) if form.zone is UTC else local.isoformat()
     return local.strftime(form.format)

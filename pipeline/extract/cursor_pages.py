@@ -5,13 +5,14 @@ the page before. A page that lacks them, or that ends the chain, is held against
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from pipeline.config.request import WindowFormat
+from pipeline.dialects.placeholders import cut_after
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.pagination.page import PageInfo, PageRequest
-from pipeline.partitions.window import floor
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class CursorPages:
     (``outages``).
     """
 
-    def __init__(self, pages: PageSource, resolution_s: float) -> None:
+    def __init__(self, pages: PageSource, form: WindowFormat) -> None:
+        """:param form: how the cursor is written that a page is requested from."""
         self._pages = pages
-        self._resolution_s = resolution_s
+        self._form = form
         self._chains: dict[str, _ChainState] = {}
         """By the end of the slice of the window that a chain reads."""
 
@@ -96,7 +98,7 @@ class CursorPages:
     async def _has_more_behind(self, request: PageRequest) -> bool:
         """Whether there are rows from the next cursor on that can be requested."""
         start, end = _window_of(request)
-        begins = floor(_instant(start), self._resolution_s) + timedelta(seconds=self._resolution_s)
+        begins = cut_after(self._form, _instant(start))
         if begins >= _instant(end):
             return False
         behind = await self._pages.page(replace(request, window=(begins.isoformat(), end)))

@@ -1,5 +1,6 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -10,12 +11,13 @@ import pyarrow as pa
 
 from pipeline.config.columns import DELETED, DeletedMark
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.request import DAY_S
+from pipeline.config.request import DAY_S, WindowFormat
 from pipeline.decode.base import Decoder
 from pipeline.decode.nested_tables import ROW_NUMBER, NestedTable, NestedTablesDecoder
 from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import mark_of, parse_type
+from pipeline.dialects.placeholders import cut_after, cut_before, requested
 from pipeline.extract.confirmation import (
     ConfirmedEmptyPages,
     OverlappingPages,
@@ -36,6 +38,7 @@ from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
+from pipeline.timestamps import read_local
 
 
 def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> Shape:
@@ -241,15 +244,13 @@ def _extraction(
             descending=endpoint.order == "descending",
             pause=pause,
         )
-    form, max_s = endpoint.window, _longest_slice_s(endpoint)
-    slices = window_slices(window, paging.window_parts, max_s, form.floor_at)
+    slices = window_slices(window, endpoint.window, paging.window_parts)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     search = None
     if endpoint.search_cap is not None:
-        whole = window_slices(window, 1, form.max_s, form.floor_at) or (window.as_text,)
-        step_s = form.resolution_s
-        search = SearchParts(pages, paging, endpoint.search_cap, whole, form.floor_at, step_s)
+        whole = window_slices(window, endpoint.window) or (window.as_text,)
+        search = SearchParts(pages, paging, endpoint.search_cap, whole, endpoint.window)
     confirmed = _confirmed(endpoint, paging, pages, pause)
     ends_by_token = endpoint.bookmark is not None and endpoint.bookmark.in_order
     return SequentialReader(
@@ -260,7 +261,7 @@ def _extraction(
         own_key=endpoint.key_of_rows,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
         slices=slices,
-        counted_by=window_slices(window, 1, max_s, form.floor_at),
+        counted_by=window_slices(window, endpoint.window),
         until_sure=until_sure,
         search=search,
     )
@@ -270,25 +271,24 @@ def _longest_part_s(endpoint: Endpoint, window: Window) -> float:
     """The longest part of a window that one request is for, if it is asked from a step earlier."""
     form = endpoint.window
     begins = window.start or form.floor_at
-    if begins is None:
+    if begins is None or begins >= window.end:
         return 0.0
-    slices = window_slices(window, endpoint.paging.window_parts, form.max_s, form.floor_at)
-    length_s = (window.end - begins).total_seconds() / max(1, len(slices))
-    return length_s + form.resolution_s + (1.0 if slices else 0.0)
+    slices = window_slices(window, form, endpoint.paging.window_parts) or (window.as_text,)
+    bounds = [begins, *(datetime.fromisoformat(end) for _, end in slices)]
+    longest = max(_requested_s(form, low, high) for low, high in pairwise(bounds))
+    return longest + form.resolution_s
 
 
-def _longest_slice_s(endpoint: Endpoint) -> float | None:
-    """The longest slice whose request is no longer than the API accepts."""
-    form = endpoint.window
-    if form.max_s is None or form.start != "exclusive":
-        return form.max_s
-    return max(form.max_s - form.resolution_s, form.resolution_s)
+def _requested_s(form: WindowFormat, start: datetime, end: datetime) -> float:
+    """How long the interval is that is requested for one, seconds."""
+    low, high = requested(form, start, end)
+    return (high - low).total_seconds()
 
 
 def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pause) -> PageSource:
     """The pages, of which a page that may be the end by mistake is requested a second time."""
     if paging.shared_rows is SharedRows.SAME_CURSOR:
-        return CursorPages(pages, endpoint.window.resolution_s)
+        return CursorPages(pages, endpoint.window)
     if paging.shared_rows is SharedRows.LAST:
         first = paging.first_request().offset or 0
         return pages if endpoint.counted else OverlappingPages(pages, first)
@@ -298,21 +298,51 @@ def _confirmed(endpoint: Endpoint, paging: Paging, pages: PageSource, pause: Pau
 
 
 def window_slices(
-    window: Window, parts: int, max_s: float | None, floor: datetime | None = None
+    window: Window, form: WindowFormat, parts: int = 1
 ) -> tuple[tuple[str | None, str], ...]:
-    """The window cut into whole-second slices: ``parts``, or more if the API allows less.
+    """The window cut into slices: ``parts`` of one length, or more if the API allows less.
 
-    :param floor: where a baseline begins for the API; without it a baseline is whole.
+    Each is cut at whole steps by the clock that bounds are written in, of seconds at least: the
+    bounds of a request say the slice and no more, so that none is longer than ``form.max_s``. A
+    baseline begins at ``form.floor``; without one it is whole.
     """
-    begins = window.start or floor
+    begins = window.start or form.floor_at
     if begins is None or begins >= window.end:
         return ()
-    length_s = (window.end - begins).total_seconds()
-    least = int(-(-length_s // max_s)) if max_s else 1
+    length_s = _requested_s(form, begins, window.end)
+    longest_s = _longest_slice_s(form)
+    least = -int(-length_s // longest_s) if longest_s else 1
     count = max(1, min(max(parts, least), int(length_s)))
     if count == 1:
         return ()
-    cuts = [begins + timedelta(seconds=int(length_s * i / count)) for i in range(count)]
-    bounds: list[datetime] = [*cuts, window.end]
-    slices = [(a.isoformat(), b.isoformat()) for a, b in pairwise(bounds)]
+    step_s = _cut_step_s(form)
+    cuts, piece_s = [begins], -(-length_s / count // step_s) * step_s
+    coarse = form.model_copy(update={"resolution_s": step_s})
+    while (cut := _next_cut(coarse, cuts[-1], piece_s)) < window.end:
+        cuts.append(cut)
+    bounds = [cut.isoformat() for cut in (*cuts, window.end)]
+    slices = [*pairwise(bounds)]
     return tuple(slices) if window.start else ((None, slices[0][1]), *slices[1:])
+
+
+def _next_cut(form: WindowFormat, start: datetime, longest_s: float) -> datetime:
+    """Where a slice ends whose request is at most so long, by the clock and in truth."""
+    longest = timedelta(seconds=longest_s)
+    low, _ = requested(form.model_copy(update={"start": "inclusive"}), start, start)
+    wall = low.astimezone(form.zone).replace(tzinfo=None) + longest
+    cut = cut_before(form, min(low + longest, read_local(wall, form.zone)))
+    return cut if cut > start else cut_after(form, start)
+
+
+def _cut_step_s(form: WindowFormat) -> float:
+    """The step of cuts: that of the bounds, or so many of them that they are a second."""
+    return form.resolution_s * max(1, math.ceil(1 / form.resolution_s))
+
+
+def _longest_slice_s(form: WindowFormat) -> float | None:
+    """The longest slice whose request is no longer than the API accepts: whole steps."""
+    if form.max_s is None:
+        return None
+    step_s = _cut_step_s(form)
+    room_s = form.max_s - (form.resolution_s if form.start == "exclusive" else 0.0)
+    return max(room_s // step_s, 1) * step_s

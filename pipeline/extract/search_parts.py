@@ -8,12 +8,13 @@ two parts (an API that takes neither of two bounds) has no other sign.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from pipeline.config.request import WindowFormat
+from pipeline.dialects.placeholders import cut_after, cut_before
 from pipeline.errors import ContractBroken
 from pipeline.extract.pages import PageSource
 from pipeline.pagination import Paging
-from pipeline.partitions.window import floor
 
 Slice = tuple[str | None, str]
 
@@ -24,16 +25,14 @@ class SearchParts:
 
     :ivar cap: a search that matches as many rows, or more, does not give all of them.
     :ivar whole: the window, or the slices that the API takes at most, in order.
-    :ivar begins: where a slice without a lower bound begins: the baseline's floor.
-    :ivar step_s: the step in which bounds are written, seconds.
+    :ivar form: how bounds are written; a slice without a lower bound begins at its floor.
     """
 
     pages: PageSource
     paging: Paging
     cap: int
     whole: tuple[Slice, ...]
-    begins: datetime | None
-    step_s: float
+    form: WindowFormat
 
     async def slices(self) -> tuple[Slice, ...]:
         """The parts, in order, each of which has fewer rows than the cap.
@@ -85,12 +84,12 @@ class SearchParts:
 
     def _halves(self, part: Slice, total: int) -> list[Slice]:
         start, end = part
-        low = datetime.fromisoformat(start) if start else self.begins
+        low = datetime.fromisoformat(start) if start else self.form.floor_at
         high = datetime.fromisoformat(end)
         if low is not None:
-            middle = floor(low + (high - low) / 2, self.step_s)
+            middle = cut_before(self.form, low + (high - low) / 2)
             if middle <= low:
-                middle = low + timedelta(seconds=self.step_s)
+                middle = cut_after(self.form, low)
             if middle < high:
                 cut = middle.isoformat()
                 return [(start, cut), (cut, end)]

@@ -193,6 +193,15 @@ def ceil(instant: datetime, step_s: float, zone: tzinfo = UTC) -> datetime:
     return max(*both, instant.astimezone(UTC))
 
 
+def next_step(instant: datetime, step_s: float, zone: tzinfo = UTC) -> datetime:
+    """The first whole step behind an instant, also in an hour that the clocks show twice."""
+    step = timedelta(microseconds=round(step_s * 1_000_000))
+    wall = instant.astimezone(zone).replace(tzinfo=UTC)
+    whole = (EPOCH + (wall - EPOCH) // step * step).replace(tzinfo=None)
+    steps = ((whole + n * step).replace(tzinfo=zone, fold=fold) for n in (1, 2) for fold in (0, 1))
+    return min(at for at in (step.astimezone(UTC) for step in steps) if at > instant)
+
+
 def _begins(calendar: Calendar, partition: str, now: datetime) -> datetime:
     """When a partition begins.
 

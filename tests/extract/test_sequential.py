@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pipeline.config.request import WindowFormat
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import OverlappingPages
 from pipeline.extract.cursor_pages import CursorPages
@@ -284,7 +285,7 @@ def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
     windows = ((None, "2027-01-01T00:00:00+00:00"),)
 
     def reader() -> SequentialReader:
-        return reader_of(CursorPages(model, 1.0), CursorPaging(limit=limit), 1, windows)
+        return reader_of(CursorPages(model, WindowFormat()), CursorPaging(limit=limit), 1, windows)
 
     first, position = read_all(reader(), None, stop)
     rest, _ = read_all(reader(), position) if position else ([], 0)

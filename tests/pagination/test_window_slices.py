@@ -1,13 +1,14 @@
 """Windows with bounds that an API does not know, or wants together, and how they are cut."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.request import WindowFormat
 from pipeline.dialects.http_request import values_of
-from pipeline.dialects.placeholders import has_end, may_come
+from pipeline.dialects.placeholders import bound, has_end, may_come
 from pipeline.extract.plan import window_slices
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
@@ -35,20 +36,82 @@ def test_both_bounds_or_neither() -> None:
     assert has_end(WindowFormat(together=True, floor="2020-01-01"), None)
 
 
-@given(st.integers(1, 400), st.integers(1, 50), st.booleans())
-def test_slices_cover_the_window_and_none_is_too_long(
-    days: int, most_days: int, baseline: bool
+ZONES = ["UTC", "America/Chicago", "Europe/Berlin", "Asia/Kolkata", "Africa/Cairo"]
+FORMATS = {"%Y-%m-%d": 86_400, "%Y-%m-%dT%H:00": 3600, "%Y-%m-%dT%H:%M": 60, "iso": 1}
+
+
+def read(form: WindowFormat, written: str | int) -> datetime:
+    """A bound by the wall clock of the zone that it is written in."""
+    if form.format == "iso":
+        return datetime.fromisoformat(str(written)).astimezone(form.zone).replace(tzinfo=None)
+    return datetime.strptime(str(written), form.format)  # noqa: DTZ007 - a wall clock
+
+
+@settings(deadline=None)
+@given(
+    seconds=st.integers(1, 400 * 86_400),
+    until=st.integers(0, 400 * 86_400),
+    steps=st.integers(1, 60),
+    parts=st.integers(1, 5),
+    kind=st.sampled_from(sorted(FORMATS)),
+    zone=st.sampled_from(ZONES),
+    baseline=st.booleans(),
+    start=st.sampled_from(["inclusive", "exclusive"]),
+)
+def test_slices_cover_the_window_and_none_is_too_long_as_it_is_written(
+    seconds: int,
+    until: int,
+    steps: int,
+    parts: int,
+    kind: str,
+    zone: str,
+    baseline: bool,
+    start: str,
 ) -> None:
-    begins = END - timedelta(days=days)
-    window = BASELINE if baseline else Window("incremental", begins, END, 0.0)
-    max_s = most_days * 86_400.0
-    slices = window_slices(window, 1, max_s, begins if baseline else None)
-    if not slices:
-        assert days <= most_days
-        return
+    step_s = FORMATS[kind]
+    max_s = max(step_s * (steps + (start == "exclusive")), 86_400 if kind == "iso" else 0)
+    if kind in ("iso", "%Y-%m-%dT%H:%M"):
+        seconds %= 40 * max_s
+    end = END + timedelta(seconds=until)
+    begins = (end - timedelta(seconds=seconds + 1)).replace(microsecond=0)
+    form = WindowFormat(
+        format=kind,
+        resolution_s=step_s,
+        max_s=max_s,
+        timezone=zone,
+        start=start,
+        floor=begins.isoformat(),
+    )
+    window = Window("baseline" if baseline else "incremental", begins, end, 0.0)
+    window = replace(window, start=None) if baseline else window
+    slices = window_slices(window, form, parts) or (window.as_text,)
     starts = [begins, *(datetime.fromisoformat(str(start)) for start, _ in slices[1:])]
     ends = [datetime.fromisoformat(end) for _, end in slices]
     assert starts[1:] == ends[:-1]
-    assert ends[-1] == END
+    assert ends[-1] == end
+    assert all(a < b for a, b in zip(starts, ends, strict=True))
     assert (slices[0][0] is None) == baseline
-    assert all((b - a).total_seconds() <= max_s + 1 for a, b in zip(starts, ends, strict=True))
+    for low, high in zip(starts, ends, strict=True):
+        asked = [bound(form, low, is_end=False), bound(form, high, is_end=True)]
+        length = read(form, asked[1]) - read(form, asked[0])
+        later = high + timedelta(hours=2)
+        offsets = (at.astimezone(form.zone).utcoffset() or timedelta() for at in (low, later))
+        twice = step_s < 86_400 and next(offsets) > next(offsets)  # an hour that can't be cut
+        assert twice or length <= timedelta(seconds=max_s)
+
+
+def test_a_window_that_is_read_at_once_is_not_cut() -> None:
+    assert window_slices(DAY_WINDOW, WindowFormat(max_s=86_400)) == ()
+    assert len(window_slices(DAY_WINDOW, WindowFormat(), 4)) == 4
+    assert len(window_slices(DAY_WINDOW, WindowFormat(max_s=86_399))) == 2
+    assert window_slices(BASELINE, WindowFormat(max_s=3600)) == (), "it begins nowhere"
+
+
+def test_parts_are_of_one_length_and_cut_at_midnights() -> None:
+    form = WindowFormat(format="%Y-%m-%d", resolution_s=86_400, max_s=604_800, timezone="UTC")
+    window = Window("incremental", END - timedelta(days=25), END, 0.0)
+    starts = [str(start) for start, _ in window_slices(window, form)]
+    assert [start[:10] for start in starts] == [
+        "2026-10-08", "2026-10-15", "2026-10-22", "2026-10-29",
+    ]  # fmt: skip
+    assert all("T00:00:00" in start for start in starts)
