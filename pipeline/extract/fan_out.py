@@ -344,13 +344,16 @@ class FanOutReader:
         """
         reader = self._reader_of(index)
         held, ended = _HeldRows(), None
-        timeout_s = self._failures.timeout_s if self._failures else None
-        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        left_s = self._failures.timeout_s if self._failures else None
+        time = asyncio.get_running_loop().time
         try:
             async with aclosing(reader.run(position)) as batches:
                 while True:
-                    async with asyncio.timeout_at(deadline):
+                    # Of the reading alone: while rows are written, the chain stands still.
+                    began_s = time()
+                    async with asyncio.timeout(left_s):
                         batch = await anext(batches, None)
+                    left_s = None if left_s is None else left_s - (time() - began_s)
                     if batch is None:
                         break
                     if reading > 1:

@@ -51,7 +51,12 @@ from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
-from pipeline.run.resume import OpenedPartition, open_partition, validators_of_previous
+from pipeline.run.resume import (
+    OpenedPartition,
+    is_followed,
+    open_partition,
+    validators_of_previous,
+)
 from pipeline.run.staged_partition import (
     AFTER_END,
     CONVERTED,
@@ -102,18 +107,9 @@ async def stage(
         opened.window,
         previous_in_run=previous_in_run,
     )
-    followed = await asyncio.to_thread(_is_followed, run, endpoint, partition, next_in_run)
+    followed = await asyncio.to_thread(is_followed, run, endpoint, partition, next_in_run)
     stager = _Stager(run, endpoint, partition, opened, reading, of_previous, may_fail=not followed)
     return await stager.run(began)
-
-
-def _is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
-    """Whether the next partition is committed, and reads the rows of no value left behind here."""
-    spec = run.source.endpoints[endpoint]
-    if next_in_run or not spec.incremental or ListFailures.of(spec) is None:
-        return False
-    following = run.calendar.next(partition)
-    return run.index.fresh(run.source.source, endpoint, following) is not None
 
 
 class _Stager:
@@ -185,12 +181,12 @@ class _Stager:
         )
         position = progress.position if progress else None
         if progress is None:
-            await self._start_over(CannotResume("another version of Headrace staged its rows"))
+            await self._restart(CannotResume("another version of Headrace staged its rows"))
         elif progress.end is not None:
             self._reading.contiguous = progress.end.contiguous
             self._extra = dict(progress.end.notes)
         elif position is not None and not self._resumable:
-            await self._start_over()
+            await self._restart()
         else:
             if position is None:
                 self._pages.ask_if_changed(self._of_previous.get("validators", {}))
@@ -217,13 +213,20 @@ class _Stager:
         try:
             await self._read_pages(position)
         except CannotResume as error:
-            await self._start_over(error.__cause__ or error)
+            await self._restart(error.__cause__ or error)
         except PageTokenDead as error:
             await self._begin_anew(error)
         except (RequestRefused, ContractBroken) as error:
             if not self._may_be_stale(position, error):
                 raise
-            await self._start_over(error)
+            await self._restart(error)
+
+    async def _restart(self, since: BaseException | None = None) -> None:
+        """Read from the first page; its bookmark, or a page token, may have expired there, too."""
+        try:
+            await self._start_over(since)
+        except PageTokenDead as error:
+            await self._begin_anew(error)
 
     async def _begin_anew(self, error: PageTokenDead) -> None:
         """Read a chain whose token has expired from its first page, a few times.

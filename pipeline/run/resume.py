@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.value_failures import ListFailures
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.takeover import open_attempt
@@ -54,6 +55,15 @@ def validators_of_previous(
     notes = before.notes
     validators = {"validators": notes.validators} if notes.validators else {}
     return {**validators, "feed_from": notes.feed_from}
+
+
+def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
+    """Whether the next partition is committed, and reads the rows of no value left behind here."""
+    spec = run.source.endpoints[endpoint]
+    if next_in_run or not spec.incremental or ListFailures.of(spec) is None:
+        return False
+    following = run.calendar.next(partition)
+    return run.index.fresh(run.source.source, endpoint, following) is not None
 
 
 class AlreadyCommitted(Exception):

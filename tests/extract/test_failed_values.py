@@ -41,7 +41,19 @@ class Pages:
         return None
 
 
-def reader_of(pages: Pages, failures: ListFailures | None, *, ordered: bool) -> FanOutReader:
+class LongPages(Pages):
+    """Each value has twenty pages."""
+
+    async def page(self, request: PageRequest) -> ParsedPage:
+        await asyncio.sleep(0)
+        number = int(str(request.token or 0))
+        info = PageInfo(1, token=str(number + 1) if number < 19 else None)
+        return ParsedPage(request, info, pa.table({"value": [request.parent], "id": [number]}))
+
+
+def reader_of(
+    pages: Pages, failures: ListFailures | None, *, ordered: bool, whole: bool | None = None
+) -> FanOutReader:
     def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> SequentialReader:
         return SequentialReader(
             of_value, TokenPaging(limit=1, next="next"), key=("value", "id"), ahead=share
@@ -55,6 +67,7 @@ def reader_of(pages: Pages, failures: ListFailures | None, *, ordered: bool) -> 
         ahead=6,
         failures=failures,
         ordered=ordered,
+        as_a_whole=whole,
     )
 
 
@@ -88,6 +101,27 @@ def test_a_failed_value_is_listed_and_gives_no_rows(ordered: bool) -> None:
     last = as_stored(batches[-1].position)
     assert isinstance(last, FanOutPosition)
     assert (last.next, last.open, set(last.failed)) == (5, (), set(reader.failed))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_time_in_which_rows_are_written_is_not_that_of_a_value(ordered: bool) -> None:
+    """The lake is slow for an hour at each batch."""
+    failures = ListFailures(0.4, 60.0, "a")
+    reader = reader_of(LongPages({}), failures, ordered=ordered, whole=False)
+
+    async def rows() -> int:
+        loop, waited_s, count = asyncio.get_running_loop(), 0.0, 0
+        clock = loop.time
+        loop.time = lambda: clock() + waited_s  # type: ignore[method-assign]
+        async for batch in reader.run(None):
+            count += batch.table.num_rows
+            for _ in range(100):
+                await asyncio.sleep(0)  # all that is being read has come
+            waited_s += 3600.0
+        return count
+
+    assert asyncio.run(rows()) == 20 * len(VALUES)
+    assert not reader.failed
 
 
 @pytest.mark.parametrize("ordered", [True, False])
