@@ -38,7 +38,7 @@ from pipeline.decode.body_checks import (
 )
 from pipeline.decode.exact_json import TooDeep
 from pipeline.decode.row_selection import Row, SelectedRows, rows_in
-from pipeline.decode.shape import Shape, extra_in, pruned, table_of
+from pipeline.decode.shape import NoObject, Shape, extra_in, pruned, table_of
 from pipeline.decode.types import from_arrow
 from pipeline.errors import CUT, ContractBroken, cut, cut_bytes
 from pipeline.messages import Body
@@ -194,6 +194,8 @@ class JsonDecoder(Decoder):
             array = fast_path.land(array, from_arrow(array.type), conversions)
             columns[name] = inferred_columns.adapt(array, inferred_columns.as_inferred(array.type))
         in_object = pa.types.is_struct(read.type)
+        if shape.through_objects and not in_object:
+            raise fast_path.NotFastReadable("members outside the rows of a list")
         extra_columns = {
             name: fast_path.at(read, path).to_pylist() if in_object else [None] * len(bodies)
             for name, path in shape.extras.items()
@@ -236,7 +238,9 @@ class JsonDecoder(Decoder):
             self._plan = None
 
     def _extras(self, value: object) -> dict[str, object]:
-        return {name: extra_in(value, path) for name, path in self.shape.extras.items()}
+        extras = {name: extra_in(value, path) for name, path in self.shape.extras.items()}
+        absent = {name for name, extra in extras.items() if isinstance(extra, NoObject)}
+        return extras | dict.fromkeys(absent - self.shape.through_objects)
 
     def _read_bytes(self, bodies: Sequence[Body], type_so_far: pa.DataType) -> pa.Array:
         """The bodies as pyarrow reads them; an error at values that don't fit or can't be inferred.

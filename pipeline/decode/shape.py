@@ -54,6 +54,8 @@ class Shape:
     :param snake_case: inferred columns get the names of their members in snake_case.
     :param contract: what happens to inferred columns that differ from the ``known`` schema.
     :param extras: name → path of values of the body outside the rows (next token, total).
+    :param through_objects: the extras whose path leads through objects, and items by number; what
+        else it meets there comes as ``NoObject`` in place of the value.
     :param max_columns: inferred columns, members of structs counted one by one.
     """
 
@@ -65,6 +67,7 @@ class Shape:
     snake_case: bool = False
     contract: Literal["evolve", "freeze"] = "evolve"
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    through_objects: frozenset[str] = frozenset()
     max_body_bytes: int = 64 * 1024 * 1024
     max_depth: int = 64
     max_columns: int = 2_000
@@ -160,13 +163,28 @@ def pruned(value: object, paths: Collection[Path]) -> object:
     }
 
 
+@dataclass(frozen=True)
+class NoObject:
+    """What a path meets in the place of an object, ``path`` being the way up to it."""
+
+    value: object
+    path: tuple[str, ...]
+
+
 def extra_in(body: object, path: tuple[str, ...]) -> object:
-    """The value at a path of a parsed body, outside the rows; None if absent."""
+    """The value at a path of a parsed body, outside the rows; None if absent.
+
+    What is empty on the way, as PHP's ``[]`` for ``{}``, is an absent object; any other value that
+    is none comes as ``NoObject``.
+    """
     value = body
-    for key in path:
+    for n, key in enumerate(path):
+        by_number = isinstance(value, list) and key.isdecimal()
+        if value and not isinstance(value, dict) and not by_number:
+            return NoObject(value, path[:n])
         value = step_into(value, key)[1]
-    if isinstance(value, DuplicateMember):
-        return value.second
+        if isinstance(value, DuplicateMember):
+            value = value.second
     return float(value) if isinstance(value, float) else value
 
 

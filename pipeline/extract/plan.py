@@ -69,6 +69,7 @@ def shape_of(endpoint: Endpoint, max_body_bytes: int = Shape.max_body_bytes) -> 
         snake_case=endpoint.names == "snake_case",
         contract=endpoint.contract,
         extras=_extras(endpoint),
+        through_objects=frozenset(endpoint.paging.references()),
         max_body_bytes=max_body_bytes,
     )
 

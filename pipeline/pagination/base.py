@@ -25,9 +25,11 @@ from typing import Annotated, Any, ClassVar, Final, Protocol
 
 from pydantic import BeforeValidator, Field
 
+from pipeline.decode.exact_json import shorten
+from pipeline.decode.shape import NoObject
 from pipeline.errors import ContractBroken, cut
 from pipeline.kinds import Kinds
-from pipeline.model import DottedPath, Model
+from pipeline.model import DottedPath, Model, split_path
 from pipeline.pagination.page import (
     PageContent,
     PageInfo,
@@ -53,6 +55,8 @@ class MoreFlag(Model):
     def follows(self, member: Any) -> bool | None:
         """Whether a page follows; None if the page does not say.
 
+        :raises ContractBroken: a list or an object stands there, which equals no value.
+
         >>> MoreFlag(at="has_more").follows(False)
         False
         >>> MoreFlag(at="is_last", value=False).follows("true")
@@ -62,6 +66,11 @@ class MoreFlag(Model):
         """
         if member is None:
             return None
+        if isinstance(member, list | dict) and self.value is not True:
+            raise ContractBroken(
+                f"expected a single value at `{self.at}` (`paging.more`), which says whether a "
+                f"page follows, got {shorten(member)}. Check the path, which may lead further in"
+            )
         if isinstance(self.value, bool):
             says_yes = member not in _NO
             return says_yes is self.value
@@ -286,8 +295,12 @@ class Paging(Model):
     def info_of(self, content: PageContent) -> PageInfo:
         """The statement of a page about the pages to come.
 
-        :raises ContractBroken: a token, a link or a total is none.
+        :raises ContractBroken: a token, a link or a total is none, or the way to it leads through
+            what is no object.
         """
+        for name, path in self.references().items():
+            if isinstance(member := content.members.get(name), NoObject):
+                raise _no_object(member, path)
         return PageInfo(
             rows=content.table.num_rows,
             token=self.token_of(content),
@@ -417,6 +430,18 @@ class CountedNumbers(CountedPaging):
         if info.follows is None:
             return is_short(request, info)
         return not info.follows and (info.rows < request.limit or info.total is not None)
+
+
+def _no_object(member: NoObject, path: str) -> ContractBroken:
+    steps = split_path(path)[len(member.path) :]
+    place = f"`{'.'.join(member.path)}`" if member.path else "the body"
+    return ContractBroken(
+        f"The path `{path}` of `paging` leads through {place}, which is "
+        f"{shorten(member.value)}: expected an object with `{steps[0]}` there, or null or nothing "
+        "where no page follows. Check: 1. the path"
+        + (f" ({place}, if the value itself is meant)" if member.path else "")
+        + "; 2. the format of the response, which may be another one on some pages"
+    )
 
 
 def whole_total(total: Any, where: str = "paging.total", what: str = "matching rows") -> int | None:

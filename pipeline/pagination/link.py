@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from pydantic import Field
 
 from pipeline.auth.base import NO_URL, check_origin
+from pipeline.decode.exact_json import shorten
 from pipeline.errors import ContractBroken
 from pipeline.messages import without_param
 from pipeline.model import DottedPath
@@ -74,10 +75,18 @@ class LinkPaging(CountedPaging):
         return super().references() | {name: at for name, at in places.items() if at}
 
     def url_of(self, content: PageContent) -> str | None:
+        """:raises ContractBroken: what stands at ``next`` is no URL, or leads elsewhere."""
         if self.follows(content) is False:
             return None
         if self.next is not None:
             url = content.members.get("url")
+            if url and not isinstance(url, str):
+                raise ContractBroken(
+                    f"expected the URL of the next page at `{self.next}` (`paging.next`), got "
+                    f"{shorten(url)}. Check: 1. the path, which leads further in where an object "
+                    f"has the URL, e.g. `{self.next}.href`; 2. paging of kind `token` or `page`, "
+                    "where a token or a number stands there"
+                )
             return followed(url if isinstance(url, str) else None, content)
         if self.header is not None:
             return followed(content.headers.get(self.header.lower()), content)

@@ -49,16 +49,20 @@ POST = "{method: POST, json: {size: '{limit}', search_after: '{token}'}}"
 Answers = Callable[[int, Seen], bytes]
 
 
-def source(url: str, paging: str, request: str = GET) -> Source:
-    return source_of(SOURCE.format(url=url, paging=paging, request=request))
+def source(url: str, paging: str, request: str = GET, text: str = SOURCE) -> Source:
+    return source_of(text.format(url=url, paging=paging, request=request))
 
 
 def read(
-    answers: Answers, paging: str, request: str = GET, position: ResumePosition | None = None
+    answers: Answers,
+    paging: str,
+    request: str = GET,
+    position: ResumePosition | None = None,
+    text: str = SOURCE,
 ) -> tuple[list[str], list[Seen], ExtractionProgress]:
     async def run() -> tuple[list[str], list[Seen], ExtractionProgress]:
         async with serving(answers) as wire:
-            made = source(wire.url, paging, request)
+            made = source(wire.url, paging, request, text)
             spec, keys = made.endpoints["items"], []
             window = Window("snapshot", None, NOON, 0.0)
             reader = spec.format.decoder(shape_of(spec), label="api/items")
@@ -193,6 +197,79 @@ def test_a_flag_ends_links_that_lead_on_for_ever() -> None:
     assert len(seen) == 4
     with pytest.raises(ContractBroken, match="no new row"):
         read(api, "kind: link, next: next", "{}")
+
+
+URL = "https://api.test/items?after=3"
+AT_ONCE = SOURCE + "retries: {{errors: 0}}\n"
+THROUGH = "kind: link, next: links.next"
+
+
+@pytest.mark.parametrize(
+    ("paging", "members", "said"),
+    [
+        (THROUGH, {"links": URL}, f'leads through `links`, which is "{URL}"'),
+        (THROUGH, {"links": [{"next": URL}]}, "leads through `links`, which is [{"),
+        (THROUGH, {"links": 3}, "`links`, which is 3: expected an object with `next` there"),
+        (THROUGH, {"links": True}, "`links`, which is true"),
+        ("kind: link, next: a.b.next", {"a": {"b": URL}}, "leads through `a.b`, which is"),
+        ("kind: link, next: data.next", {}, "leads through `data`, which is [{"),
+        (THROUGH, {"links": {"next": {"href": URL}}}, "further in where an object has the URL"),
+        (THROUGH, {"links": {"next": 2}}, "expected the URL of the next page at `links.next`"),
+        ("kind: token, next: meta.next", {"meta": "k1"}, 'leads through `meta`, which is "k1"'),
+        ("kind: token, last: id, total: meta.total", {"meta": 10}, "through `meta`, which is 10"),
+        ("kind: token, last: id, more: meta.more", {"meta": "yes"}, 'through `meta`, which is "'),
+        ("kind: token, last: id, more: '!end'", {"end": {"is": False}}, "a single value at `end`"),
+        ("kind: page, pages: meta.pages", {"meta": "4"}, 'leads through `meta`, which is "4"'),
+        ("kind: page, more: meta.more", {"meta": [1]}, "leads through `meta`, which is [1]"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_path_that_leads_through_what_is_no_object_ends_nothing_in_silence(
+    paging: str, members: dict[str, Any], said: str, first: bool
+) -> None:
+    """On the first page, and on a later one, which is read as the first one was."""
+    kind = paging.split()[1].rstrip(",")
+    link = {"next": "/items?after=3"}
+    usual: dict[str, Any] = {"links": link, "meta": {"next": "3"}, "a": {"b": link}}
+    usual = usual if "next" in paging else {}
+    request = {"link": "{}", "page": "{params: {after: '{page}'}}"}.get(kind, GET)
+
+    def api(number: int, seen: Seen) -> bytes:
+        odd = first or number > 1
+        return answer({"data": ROWS[:3] if odd else ROWS[3:6], **(members if odd else usual)})
+
+    with pytest.raises(ContractBroken) as raised:
+        read(api, paging, request, text=AT_ONCE)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("end", [None, {}, [], "", {"next": None}, "absent"])
+def test_what_is_absent_on_the_way_to_the_next_page_is_an_end(end: object) -> None:
+    """An empty list is PHP's empty object."""
+
+    def api(number: int, seen: Seen) -> bytes:
+        start = begin(seen)
+        if start + 3 < len(ROWS):
+            return answer(page(start, links={"next": f"items?after={start + 3}"}))
+        return answer(page(start, **({} if end == "absent" else {"links": end})))
+
+    assert read(api, THROUGH, "{}")[0] == KEYS
+
+
+def test_a_path_may_lead_through_an_item_of_a_list() -> None:
+    def api(number: int, seen: Seen) -> bytes:
+        start = begin(seen)
+        links = [{"next": f"items?after={start + 3}"}] if start + 3 < len(ROWS) else []
+        return answer(page(start, links=links))
+
+    assert read(api, "kind: link, next: links.0.next", "{}")[0] == KEYS
+
+
+def test_a_path_outside_the_rows_of_a_body_that_is_a_list_is_refused() -> None:
+    with pytest.raises(ContractBroken, match="leads through the body, which is"):
+        read(
+            lambda n, seen: answer(ROWS[:3]), THROUGH, "{}", text=AT_ONCE.replace("rows: data", "")
+        )
 
 
 def test_a_flag_that_is_nowhere_ends_nothing() -> None:
