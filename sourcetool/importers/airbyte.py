@@ -4,9 +4,12 @@ Each stream is converted by itself, parents before children. ``convert`` is pure
 the YAML says, and of each stream what could not be said.
 """
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pipeline.model import split_path
@@ -23,7 +26,7 @@ from sourcetool.importers.increments import (
     format_of_moments,
     is_incremental,
 )
-from sourcetool.importers.manifest import CHOSEN, NEWEST, Component, ConnectorManifest
+from sourcetool.importers.manifest import CHOSEN, NEWEST, Component, ConnectorManifest, flattened
 from sourcetool.importers.pagination import paginate
 from sourcetool.importers.records import check_filter, select, transform
 from sourcetool.importers.requesters import check_body, keep_with_token, request
@@ -43,24 +46,65 @@ def convert(
     return _Converter(manifest, plain(name or manifest.name), known).converted()
 
 
+@dataclass
+class _Definition:
+    """A stream of some name, and the endpoint that it is.
+
+    :ivar parts: what decides which rows it has; empty while it is converted.
+    """
+
+    stream: Component
+    draft: Draft
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def differs_from(self, other: "_Definition", child: str) -> str:
+        """The sentence on another definition of the same name."""
+        names = sorted(self.parts.keys() | other.parts.keys())
+        different = [name for name in names if self.parts.get(name) != other.parts.get(name)]
+        where = f" in {', '.join(different)}" if self.parts else ""
+        of = f": these are the parents of {child}, as the manifest defines them" if child else ""
+        return f"the manifest has another stream {self.draft.component}, which differs{where}{of}"
+
+
+def _parts(draft: Draft, stream: Component) -> dict[str, str]:
+    """What decides which rows an endpoint has, and what stands in them, each part as a text.
+
+    The key and the types of the schema don't: parents are often defined without them.
+    """
+    made = {name: of for name, of in draft.columns.items() if isinstance(of, dict)}
+    parts: dict[str, Any] = {name: of for name, of in draft.data.items() if name != "key"}
+    parts |= {"request": draft.request, "base_url": draft.base_url, "auth": draft.auth}
+    parts |= {"columns": made, "columns left out": sorted(draft.omitted)}
+    parts["answers"] = errors.ignored(_requester_of(stream))
+    parts["what the YAML can't say"] = [need.reason for need in lacking(draft.needs, draft.known)]
+    return {name: json.dumps(of, sort_keys=True, default=str) for name, of in parts.items() if of}
+
+
 class _Converter:
     def __init__(self, manifest: ConnectorManifest, source: str, known: frozenset[str]) -> None:
         self.manifest = manifest
         self.settings = SettingNames(source, manifest.spec)
         self.known = known
         self.drafts: dict[str, Draft] = {}
-        self.parents: dict[str, Parent] = {}
-        self.waiting: set[str] = set()
+        self.streams: dict[str, Component] = {}
+        self.definitions: dict[str, list[_Definition]] = {}
+        self.endpoint_names: set[str] = set()
         self.listed: dict[str, str] = {}
+        self.first_listed: dict[str, Component] = {}
 
     def converted(self) -> Converted:
         for stream in self.manifest.streams:
-            self.listed[self.stream_name(stream)] = self.draft_of(stream).name
+            self.first_listed.setdefault(self.stream_name(stream), stream)
+        for stream in self.manifest.streams:
+            name, draft = self.stream_name(stream), self.draft_of(stream)
+            if self.listed.get(name, draft.name) != draft.name:
+                name = f"{name} ({draft.name})"
+            self.listed[name] = draft.name
         for dynamic in self.manifest.dynamic:
             name = str(dynamic.get("name") or "dynamic_streams")
-            draft = Draft(plain(name), name, self.settings)
+            draft = Draft(self.free_name(name), name, self.settings)
             draft.need("dynamic", "dynamic_streams", dynamic.get("type"))
-            self.drafts[name] = draft
+            self.drafts[draft.name] = draft
             self.listed[name] = draft.name
         self.place()
         return self.assembled()
@@ -70,24 +114,60 @@ class _Converter:
         raw = stream.get("name") or parameters.get("name") or "rows"
         return str(text_of(Draft("", "", self.settings, parameters=parameters), raw, "name"))
 
-    def draft_of(self, stream: Component) -> Draft:
-        """The endpoint of a stream, which may be another one's parent as well."""
+    def draft_of(self, stream: Component, child: str = "") -> Draft:
+        """The endpoint of a stream, which may be another one's parent as well.
+
+        Streams may share a name: those that differ are endpoints of their own, and say so.
+
+        :param child: the endpoint whose parents these are.
+        """
         name = self.stream_name(stream)
-        if name not in self.drafts:
-            taken = {draft.name for draft in self.drafts.values()}
-            free = plain(name)
-            while free in taken:
-                free = f"{free}_2"
-            draft = Draft(free, name, self.settings, known=self.known)
-            draft.parameters = stream.get("$parameters") or {}
-            self.waiting.add(name)
-            try:
-                self.fill(draft, stream)
-            except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-                draft.need("component", "stream", f"in an unexpected form: {error}")
-            self.waiting.discard(name)
-            self.drafts[name] = draft
-        return self.drafts[name]
+        same_name = self.definitions.setdefault(name, [])
+        bare = {member: part for member, part in stream.items() if member != CHOSEN}
+        first = self.first_listed.get(name)
+        if first is not None and first is not stream and not same_name:
+            self.draft_of(first)
+        for other in same_name:
+            if other.stream == bare:
+                return other.draft
+        draft = Draft(
+            self.free_name(name, first is not stream), name, self.settings, known=self.known
+        )
+        draft.parameters = stream.get("$parameters") or {}
+        definition = _Definition(bare, draft)
+        if first is stream:
+            same_name.append(definition)
+        try:
+            self.fill(draft, stream)
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            draft.need("component", "stream", f"in an unexpected form: {error}")
+        definition.parts = _parts(draft, stream)
+        if first is not stream:
+            for other in same_name:
+                if other.parts == definition.parts:
+                    self.endpoint_names.discard(draft.name)
+                    same_name.append(_Definition(bare, other.draft, other.parts))
+                    return other.draft
+            if same_name:
+                draft.doubt(same_name[0].differs_from(definition, child))
+            same_name.append(definition)
+        self.drafts[draft.name] = draft
+        self.streams[draft.name] = stream
+        return draft
+
+    def free_name(self, stream_name: str, beside_listed: bool = False) -> str:
+        """A name for an endpoint that no other one has; it is taken from then on.
+
+        :param beside_listed: the names of the streams that the manifest lists stay theirs.
+        """
+        taken = set(self.endpoint_names)
+        if beside_listed:
+            taken |= {plain(listed) for listed in self.first_listed}
+        free = plain(stream_name)
+        while free in taken:
+            free = f"{free}_2"
+        self.endpoint_names.add(free)
+        return free
 
     def fill(self, draft: Draft, stream: Component) -> None:
         if "class_name" in stream:
@@ -114,7 +194,7 @@ class _Converter:
                 "that all rows of each value are read every time"
             )
             sync = None
-        fan_out(draft, stream, self.parent_of, bool(sync))
+        fan_out(draft, stream, partial(self.parent_of, draft.name), bool(sync))
         begin(draft, sync)
         request(draft, requester)
         auth.authenticate(draft, requester.get("authenticator"))
@@ -203,11 +283,9 @@ class _Converter:
             del draft.columns[name]
         return name
 
-    def parent_of(self, stream: Component) -> Parent | None:
-        name = self.stream_name(stream)
-        if name in self.waiting:
-            return None
-        draft = self.draft_of(stream)
+    def parent_of(self, child: str, stream: Component) -> Parent:
+        stream = next(iter(flattened(stream)), stream)
+        draft = self.draft_of(stream, child)
         fields = tuple(
             str(config.get("partition_field"))
             for router in routers_of(stream.get("retriever") or {})
@@ -258,12 +336,11 @@ class _Converter:
         requesters = [
             _requester_of(stream)
             for stream in self.manifest.streams
-            if self.stream_name(stream) in loaded
+            if self.draft_of(stream).name in loaded
         ]
-        for stream in self.manifest.streams:
-            draft = loaded.get(self.stream_name(stream))
-            if draft is not None:
-                own, doubts = errors.ignored(_requester_of(stream))
+        for name, draft in loaded.items():
+            if name in self.streams:
+                own, doubts = errors.ignored(_requester_of(self.streams[name]))
                 draft.data |= {"answers": own} if own else {}
                 for doubt in doubts:
                     draft.doubt(doubt)
@@ -283,8 +360,8 @@ class _Converter:
             self.settings.source,
             data,
             self.settings,
-            {name: at for name, at in self.listed.items() if name in loaded},
-            {name: self.reasons(self.drafts[name]) for name in self.listed if name not in loaded},
+            {name: at for name, at in self.listed.items() if at in loaded},
+            {n: self.reasons(self.drafts[at]) for n, at in self.listed.items() if at not in loaded},
             {d.name: d.omitted for d in loaded.values() if d.omitted},
             {d.name: d.doubts for d in loaded.values()},
             [*left_out, *more],

@@ -17,7 +17,7 @@ from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of
 from sourcetool.importers.values import Choice, Literal, Setting
 
-ParentOf = Callable[[Component], "Parent | None"]
+ParentOf = Callable[[Component], "Parent"]
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,6 @@ def _from_parent(
 ) -> None:
     component = "SubstreamPartitionRouter"
     parent = parent_of(config.get("stream") or {})
-    if parent is None:
-        draft.need("component", component, "its parent can't be converted")
-        return
     key = str(text_of(draft, config.get("parent_key"), component)).replace("/", ".").strip(".")
     field = str(text_of(draft, config.get("partition_field"), component))
     members = _members_used(field, stream)

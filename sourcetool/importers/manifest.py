@@ -111,7 +111,7 @@ def manifest_of(data: Any, name: str, where: str = "the document") -> ConnectorM
     spec = resolved.get("spec")
     settings = spec.get("connection_specification") if isinstance(spec, dict) else None
     budget = resolved.get("api_budget")
-    flat = [component for stream in streams for component in _flattened(stream)]
+    flat = [component for stream in streams for component in flattened(stream)]
     return ConnectorManifest(
         name,
         tuple(flat),
@@ -151,7 +151,7 @@ def _described(data: Any) -> str:
     return "nothing" if data is None else f"a {type(data).__name__}"
 
 
-def _flattened(stream: Component) -> list[Component]:
+def flattened(stream: Component) -> list[Component]:
     """A stream, or the streams of one that chooses between some by a setting or by its state."""
     kind = stream.get("type")
     if kind == "StateDelegatingStream":
@@ -164,7 +164,7 @@ def _flattened(stream: Component) -> list[Component]:
         condition = " ".join(str(stream.get("condition")).split())
         note = f"the manifest has this stream only where {condition}"
         branches = [branch for branch in stream.get("streams") or [] if isinstance(branch, dict)]
-        return [flat | {CHOSEN: [note]} for branch in branches for flat in _flattened(branch)]
+        return [flat | {CHOSEN: [note]} for branch in branches for flat in flattened(branch)]
     return [stream]
 
 
