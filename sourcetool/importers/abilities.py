@@ -89,6 +89,7 @@ ABILITIES: dict[str, Ability] = {
     "computed": Ability("a computed value"),
     "state": Ability("the state of earlier runs in a request"),
     "component": Ability("a component that this importer does not know"),
+    "reference": Ability("what a reference that leads nowhere says"),
 }
 
 
@@ -124,6 +125,11 @@ class Need:
         """The sentence on this need in a comment of the YAML."""
         if self.ability == "python":
             return f"{self.component} is Python of the connector's own ({self.what}): {self._door}"
+        if self.ability == "reference":
+            return (
+                f"{self.component}: the reference {self.what} leads nowhere in the document. "
+                "Correct it, or put all files of the document into one"
+            )
         detail = f" ({self.what})" if self.what else ""
         return f"{self.component}: the YAML can't say {ABILITIES[self.ability].title}{detail}"
 

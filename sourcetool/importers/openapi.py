@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError
+from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
 from sourcetool.importers.draft import plain
-from sourcetool.importers.openapi_document import Document, Operation, as_openapi_3
+from sourcetool.importers.openapi_document import Document, Operation, as_openapi_3, name_of
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import SettingNames
 from sourcetool.infer import LIMITS, NUMBERS, OFFSETS, SINCE, TOKENS, UNTIL
@@ -49,6 +50,7 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
         converted.data["auth"] = auth
     converted.notes += [
         *notes,
+        *(f"the reference {reference} leads nowhere: who asks?" for reference in reader.dead),
         "how fast may it be asked? Add limits: {windows: [{requests: 10, per_s: 1}]}",
     ]
     endpoints: dict[str, Any] = {}
@@ -59,9 +61,22 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
         _propose(operation, endpoint, endpoints, operations, settings)
         converted.streams[endpoint] = endpoint
         converted.doubts[endpoint] = operation.doubts
+    _leave_out(reader, converted)
     if not operations:
-        raise ConfigError("no GET of the OpenAPI document returns a list of objects")
+        reasons = [need.reason for needs in converted.left_out.values() for need in needs]
+        raise ConfigError(
+            "; ".join(["no GET of the OpenAPI document returns a list of objects", *reasons[:3]])
+        )
     return converted
+
+
+def _leave_out(reader: Document, converted: Converted) -> None:
+    """Name each operation that a reference keeps from being read."""
+    for path, references in reader.unread.items():
+        name = name_of(path)
+        needs = [Need("reference", f"GET {path}", reference) for reference in references]
+        name = path if name in converted.streams else name
+        converted.left_out.setdefault(name, []).extend(needs)
 
 
 def _base_url(data: Mapping[str, Any], settings: SettingNames) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from sourcetool.importers.draft import plain
 
@@ -29,20 +30,38 @@ class Operation:
 
 
 class Document:
+    """The document, and what was met in reading it.
+
+    :ivar dead: references that lead nowhere, or round in a circle: of the last operation.
+    :ivar unread: of each GET that may be a list, but for a reference: its path and the references.
+    """
+
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = data
+        self.dead: list[str] = []
+        self.unread: dict[str, list[str]] = {}
 
     def lists(self) -> Iterator[Operation]:
         for path, item in (self.data.get("paths") or {}).items():
+            self.dead = []
             item = self.schema(item)
             operation = item.get("get")
             if not isinstance(operation, dict):
+                if self.dead:
+                    self.unread[str(path)] = [*dict.fromkeys(self.dead)]
                 continue
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
             response, headers = self.response(operation)
             if (rows := self.rows(response)) is not None:
                 parameters = [self.schema(parameter) for parameter in both]
-                yield Operation(path, _name(path), parameters, *rows, response, headers)
+                doubts = [
+                    f"the reference {reference} leads nowhere in the document: is a column, a "
+                    "parameter or the paging missing?"
+                    for reference in dict.fromkeys(self.dead)
+                ]
+                yield Operation(path, name_of(path), parameters, *rows, response, headers, doubts)
+            elif self.dead:
+                self.unread[str(path)] = [*dict.fromkeys(self.dead)]
 
     def response(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         responses = operation.get("responses") or {}
@@ -51,8 +70,10 @@ class Document:
         )
         content = response.get("content") or {}
         kinds = [kind for kind in content if "json" in kind or kind == "*/*"]
-        schema = self.schema((content[kinds[0]] or {}).get("schema") or {}) if kinds else {}
-        return schema, response.get("headers") or {}
+        schema = (content[kinds[0]] or {}).get("schema") if kinds else None
+        if not content:
+            schema = response.get("schema")  # a response of Swagger 2 that several operations share
+        return self.schema(schema), response.get("headers") or {}
 
     def rows(
         self, schema: Mapping[str, Any], path: tuple[str, ...] = ()
@@ -74,10 +95,17 @@ class Document:
 
     def schema(self, node: Any, depth: int = 0) -> dict[str, Any]:
         """A schema with its references followed, and ``allOf`` put together."""
-        if not isinstance(node, dict) or depth > _MOST_NESTED:
+        if not isinstance(node, dict):
             return {}
-        if isinstance(node.get("$ref"), str):
-            return self.schema(self.at(node["$ref"]), depth + 1)
+        reference = node.get("$ref")
+        if depth > _MOST_NESTED:
+            self.dead += [reference] if isinstance(reference, str) else []
+            return {}
+        if isinstance(reference, str):
+            target = self.at(reference)
+            if not isinstance(target, dict):
+                self.dead.append(reference)
+            return self.schema(target, depth + 1)
         resolved = _one_kind(dict(node))
         if (inner := _only_form(resolved)) is not None:
             rest = {name: item for name, item in resolved.items() if name not in _FORMS}
@@ -91,10 +119,16 @@ class Document:
         return resolved
 
     def at(self, reference: str) -> Any:
+        """The part of the document that a reference (RFC 6901) leads to; None: nowhere."""
         node: Any = self.data
+        if not reference.startswith("#/"):
+            return None
         for part in reference.removeprefix("#/").split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
-            node = node.get(name) if isinstance(node, dict) else None
+            name = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+                node = node[int(name)]
+            else:
+                node = node.get(name) if isinstance(node, dict) else None
         return node
 
 
@@ -173,7 +207,7 @@ def _scheme_of_2(scheme: Any) -> Any:
     return scheme
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     parts = [part for part in path.split("/") if part and not part.startswith("{")]
     named = [part for part in parts if not re.fullmatch(r"v\d+(\.\d+)?|api|rest", part)]
     return plain("_".join(named or parts))

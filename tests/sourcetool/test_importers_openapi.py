@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from pipeline.errors import ConfigError
+from sourcetool.__main__ import main
 from sourcetool.importers.documents import import_document
 
 Data = dict[str, Any]
@@ -206,6 +207,67 @@ def test_a_swagger_2_document(tmp_path: Path) -> None:
     assert things["paging"] == {"kind": "page", "limit": 50}
     assert things["request"] == {"params": {"per_page": "{limit}", "page": "{page}"}}
     assert things["key"] == ["id"]
+
+
+NOWHERE = "#/components/schemas/Gone"
+THINGS = answers({"type": "array", "items": ROW})
+
+
+@pytest.mark.parametrize(
+    ("item", "reference"),
+    [
+        ({"$ref": NOWHERE}, NOWHERE),
+        ({"$ref": "paths/teams.yaml#/teams"}, "paths/teams.yaml#/teams"),
+        ({"get": {"responses": {"200": {"$ref": NOWHERE}}}}, NOWHERE),
+        (answers({"$ref": NOWHERE}), NOWHERE),
+        (answers(listed("Gone")), NOWHERE),
+        (answers({"type": "array", "items": {"allOf": [{"$ref": NOWHERE}]}}), NOWHERE),
+        (answers({"$ref": "#/components/schemas/Circle"}), "#/components/schemas/Circle"),
+    ],
+)
+def test_an_operation_whose_reference_leads_nowhere_is_named(
+    item: Data, reference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = document({"/things": THINGS, "/teams": item, "/teams/{id}": answers(ROW)})
+    data["components"]["schemas"]["Circle"] = {"$ref": "#/components/schemas/Circle"}
+    found, text = made(data, tmp_path)
+    reason = f"GET /teams: the reference {reference} leads nowhere in the document."
+    plain = " ".join(" ".join(line.removeprefix("# ") for line in text.splitlines()).split())
+    assert list(found["endpoints"]) == ["things"]
+    assert "1 of 2 endpoints" in plain
+    assert f"Left out: teams: {reason}" in plain
+    assert main(["new", "--from", str(tmp_path / "shop.json"), "--folder", str(tmp_path)]) == 0
+    assert reason in " ".join(capsys.readouterr().out.split())
+    data["paths"].pop("/things")
+    with pytest.raises(ConfigError, match="returns a list of objects; GET /teams: the reference"):
+        made(data, tmp_path)
+
+
+def test_a_reference_beside_the_rows_that_leads_nowhere_is_doubtful(tmp_path: Path) -> None:
+    row = {"properties": {"id": {"type": "integer"}, "of": {"$ref": NOWHERE}}}
+    operation = answers({"type": "array", "items": row}, {"$ref": "#/components/parameters/Page"})
+    found, text = made(document({"/things": operation}), tmp_path)
+    assert list(found["endpoints"]) == ["things"]
+    for reference in (NOWHERE, "#/components/parameters/Page"):
+        assert f"? the reference {reference} leads nowhere in the document" in text
+
+
+@pytest.mark.parametrize(
+    "reference", ["#/paths/~1x/get/parameters/0/schema", "#/paths/%7E1x/get/parameters/0/schema"]
+)
+def test_a_reference_leads_through_items_of_lists(reference: str, tmp_path: Path) -> None:
+    x = answers({}, {"name": "x", "in": "query", "schema": {"type": "array", "items": ROW}})
+    found, text = made(document({"/x": x, "/things": answers({"$ref": reference})}), tmp_path)
+    assert list(found["endpoints"]) == ["things"]
+    assert "leads nowhere" not in text
+
+
+def test_operations_of_swagger_2_may_share_a_response(tmp_path: Path) -> None:
+    shared = {"schema": {"type": "array", "items": ROW}}
+    of = {"get": {"responses": {"200": {"$ref": "#/responses/Things"}}}}
+    swagger = {"swagger": "2.0", "host": "api.example.com", "responses": {"Things": shared}}
+    found, _ = made({**swagger, "paths": {"/things": of}}, tmp_path)
+    assert found["endpoints"]["things"]["key"] == ["id"]
 
 
 @pytest.mark.parametrize(
