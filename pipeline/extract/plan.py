@@ -163,8 +163,8 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
 
     An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
     default. Rows before the bound are dropped on arrival. Pages by the cursor show it themselves,
-    and so do the totals of a capped search; a step of a day would read a day twice, and a part that
-    is as long as ``max_s`` has no room for a step.
+    and so do the totals of a capped search; a step of a day would read a day twice, and ``max_s``
+    of a step or two has no room for one more.
     """
     form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
     shows = endpoint.paging.needs_window or endpoint.search_cap is not None
@@ -172,9 +172,10 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
         return endpoint
     if has_margin and form.max_s is None and endpoint.paging.window_parts == 1:
         return endpoint
-    if form.max_s is not None and _longest_part_s(endpoint, window) > form.max_s:
-        return endpoint
     earlier = form.model_copy(update={"start": "exclusive"})
+    parts = endpoint.paging.window_parts
+    if form.max_s is not None and _longest_request_s(earlier, window, parts) > form.max_s:
+        return endpoint
     return endpoint.model_copy(update={"window": earlier})
 
 
@@ -245,13 +246,14 @@ def _extraction(
             descending=endpoint.order == "descending",
             pause=pause,
         )
-    slices = window_slices(window, endpoint.window, paging.window_parts)
+    form = reaching_back(endpoint, window).window
+    slices = window_slices(window, form, paging.window_parts)
     if paging.needs_window and not slices:
         slices = (window.as_text,)
     search = None
     if endpoint.search_cap is not None:
-        whole = window_slices(window, endpoint.window) or (window.as_text,)
-        search = SearchParts(pages, paging, endpoint.search_cap, whole, endpoint.window)
+        whole = window_slices(window, form) or (window.as_text,)
+        search = SearchParts(pages, paging, endpoint.search_cap, whole, form)
     confirmed = _confirmed(endpoint, paging, pages, pause)
     ends_by_token = endpoint.bookmark is not None and endpoint.bookmark.in_order
     return SequentialReader(
@@ -262,22 +264,20 @@ def _extraction(
         own_key=endpoint.key_of_rows,
         ahead=(lambda: 1) if endpoint.may_stop_early else ahead,
         slices=slices,
-        counted_by=window_slices(window, endpoint.window),
+        counted_by=window_slices(window, form),
         until_sure=until_sure,
         search=search,
     )
 
 
-def _longest_part_s(endpoint: Endpoint, window: Window) -> float:
-    """The longest part of a window that one request is for, if it is asked from a step earlier."""
-    form = endpoint.window
+def _longest_request_s(form: WindowFormat, window: Window, parts: int) -> float:
+    """The longest interval that one request for a part of a window is for."""
     begins = window.start or form.floor_at
     if begins is None or begins >= window.end:
         return 0.0
-    slices = window_slices(window, form, endpoint.paging.window_parts) or (window.as_text,)
+    slices = window_slices(window, form, parts) or (window.as_text,)
     bounds = [begins, *(datetime.fromisoformat(end) for _, end in slices)]
-    longest = max(_requested_s(form, low, high) for low, high in pairwise(bounds))
-    return longest + form.resolution_s
+    return max(_requested_s(form, low, high) for low, high in pairwise(bounds))
 
 
 def _requested_s(form: WindowFormat, start: datetime, end: datetime) -> float:
