@@ -91,11 +91,17 @@ class GuardedAuth(httpx.Auth):
     async def _guarded(self, step: Awaitable[httpx.Request]) -> httpx.Request:
         try:
             return await step
-        except (HeadraceError, httpx.HTTPError, StopAsyncIteration):
+        except (HeadraceError, StopAsyncIteration):
             raise
         except Exception as error:
             text = f"`auth.path` {self._path!r} failed ({type(error).__name__}: {error})"
             withheld = f"`auth.path` {self._path!r} failed ({type(error).__name__})"
             redacted = self._known.redacted(text, withheld=withheld)
-            kind = ApiUnavailable if isinstance(error, OSError) else AuthError
-            raise kind(redacted) from None
+            raise (ApiUnavailable if _is_away(error) else AuthError)(redacted) from None
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether an error of a request that the auth sends itself may pass by."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, OSError | httpx.TransportError)

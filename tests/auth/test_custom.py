@@ -28,6 +28,11 @@ class Careless(httpx.Auth):
             raise RuntimeError(f"no such key: {self.key}")
         if self.how == "away":
             raise ConnectionResetError(f"no server for {self.key}")
+        if self.how == "no route":
+            raise httpx.ConnectError(f"no server for {self.key}")
+        if self.how in ("403", "503"):  # of a request of its own
+            own = httpx.Request("POST", f"https://login.test/token?key={self.key}")
+            httpx.Response(int(self.how), request=own).raise_for_status()
         request.headers["x-key"] = self.key
         response = yield request
         if response.status_code == 401:
@@ -52,6 +57,9 @@ def test_what_is_no_auth_is_not_called(tmp_path: Path) -> None:
         ("at once", ConfigError),
         ("refused", AuthError),
         ("away", ApiUnavailable),
+        ("no route", ApiUnavailable),
+        ("403", AuthError),
+        ("503", ApiUnavailable),
         ("401", AuthError),
     ],
 )
