@@ -23,6 +23,7 @@ from local.process import Child, running, tail
 from local.services import S3
 from local.settings import LAKE, dagster_env
 from local.ui import wait_until_ready
+from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
 from tests.assets.support import ALONE, FIRST_BACK, IGDB, ROOT, day
 
@@ -106,6 +107,11 @@ def wait_for(what: Callable[[], Any], timeout_s: float = 90.0, log: Path | None 
             raise AssertionError(f"not within {timeout_s:g} s; {tail(log, 30) if log else ''}")
         time.sleep(0.1)
     return found
+
+
+def is_staged(lake: Lake, endpoint: str, partition: str) -> bool:
+    """Whether a batch of a partition is on S3: another attempt goes on behind it."""
+    return lake.get(PartitionPaths("igdb", endpoint, partition).checkpoint) is not None
 
 
 @dataclass

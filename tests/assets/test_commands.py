@@ -16,7 +16,14 @@ from local.dagster_cli import dagster
 from local.process import tail
 from local.services import S3
 from pipeline.lake.read import dataset, manifests
-from tests.assets.project import STEP_START, Project, materialize, project, wait_for
+from tests.assets.project import (
+    STEP_START,
+    Project,
+    is_staged,
+    materialize,
+    project,
+    wait_for,
+)
 from tests.assets.support import FIRST_BACK, ROOT, SECRET, day, day_s
 from tests.faults.proxy import proxied
 
@@ -105,6 +112,7 @@ def test_a_step_that_is_killed_goes_on_from_its_checkpoint(fresh: Project, api: 
     with fresh.started(materialize("games", partition=day(FIRST_BACK)), log) as child:
         wait_for(lambda: log.exists() and STEP_START.search(log.read_text()), log=log)
         wait_for(lambda: api.stats()["requests"] >= 20, log=log)
+        wait_for(lambda: is_staged(fresh.lake, "games", day(FIRST_BACK)), log=log)
         (pid,) = STEP_START.findall(log.read_text())
         os.kill(int(pid), signal.SIGKILL)
         assert child.wait(120) == 0, tail(log, 40)

@@ -30,7 +30,14 @@ from emulator.testing import Emulator, running
 from local.guard import descendants
 from local.services import S3
 from pipeline.lake.read import manifests
-from tests.assets.project import Project, materialize, project, served, wait_for
+from tests.assets.project import (
+    Project,
+    is_staged,
+    materialize,
+    project,
+    served,
+    wait_for,
+)
 from tests.assets.support import FIRST_BACK, SECRET, day
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -57,6 +64,7 @@ def test_a_run_that_went_down_with_the_machine_is_started_again(
     with served(fresh) as server:
         lost = server.launch(["games"], day(FIRST_BACK))
         wait_for(lambda: api.stats()["requests"] >= 20, log=server.log)
+        wait_for(lambda: is_staged(fresh.lake, "games", day(FIRST_BACK)), log=server.log)
         server.kill()
     with served(fresh) as server:
         assert server.wait(lost, "FAILURE") == "FAILURE"

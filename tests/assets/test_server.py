@@ -11,7 +11,7 @@ from local.browser import browser
 from local.dagster_cli import dagster
 from local.services import S3
 from pipeline.lake.read import dataset, manifests
-from tests.assets.project import Project, Server, project, served, wait_for
+from tests.assets.project import Project, Server, is_staged, project, served, wait_for
 from tests.assets.support import FIRST_BACK, SECRET, day, day_s
 
 pytestmark = pytest.mark.slow
@@ -47,6 +47,7 @@ def test_a_terminated_run_stops_at_once_and_a_new_one_goes_on(
     api.reset()
     first = server.launch(["games"], day(FIRST_BACK))
     wait_for(lambda: api.stats()["requests"] >= 20, log=server.log)
+    wait_for(lambda: is_staged(fresh.lake, "games", day(FIRST_BACK)), log=server.log)
     api.faults({"kind": "stall"})  # no response ends any more: a run that waits for one stays
     wait_for(lambda: api.stats()["open"], log=server.log)
     sent = api.stats()["requests"]
