@@ -318,9 +318,8 @@ class LoopGuard:
             rows outside the window.
         :raises ContractBroken: too many pages brought nothing, or one came again.
         """
-        by_number = (request.page, request.offset) != (None, None)
         self.useful += new_keys > 0
-        is_empty = by_number and info.rows == 0
+        is_empty = request.by_number and info.rows == 0
         self._empty = self._empty + 1 if is_empty and index == self._slice else int(is_empty)
         if new_keys or index != self._slice:
             self._slice = index
@@ -330,22 +329,23 @@ class LoopGuard:
         kind = "other" if new_rows else "repeated" if info.rows else "empty"
         self._of_kind = self._of_kind + 1 if kind == self._kind else 1
         self._kind = kind
-        self._hold(request, by_number=by_number)
+        self._refuse_if_vain(request)
         self._idle.add(request)
 
-    def _hold(self, request: PageRequest, *, by_number: bool) -> None:
+    def _refuse_if_vain(self, request: PageRequest) -> None:
         """:raises ContractBroken: the page came before, or one too many brought nothing."""
-        pages = len(self._idle)
+        pages, by_number = len(self._idle), request.by_number
+        checks = _CIRCLE_BY_NUMBER if by_number else _CIRCLE
         if request in self._idle:
             raise ContractBroken(
                 f"A page was named a second time after {pages} pages in a row brought no new row: "
-                f"the pages go round in a circle. {_CIRCLE_BY_NUMBER if by_number else _CIRCLE}"
+                f"the pages go round in a circle. {checks}"
             )
         most_of_kind = _MOST_OF_KIND[self._kind, by_number]
         if self._of_kind > most_of_kind or pages >= _MOST_OF_KIND["other", by_number]:
             raise ContractBroken(
-                f"{pages} pages in a row brought no new row, and each names another one. "
-                f"{_CIRCLE_BY_NUMBER if by_number else _CIRCLE}"
+                f"{pages} pages in a row brought no new row, and none of them says that it is the "
+                f"last one. {checks}"
             )
 
 
@@ -376,7 +376,7 @@ def is_end(
     :param says_end: the page before says that none follows.
     :raises RequestRefused: nothing counts the rows, so this can't be told from a wrong request.
     """
-    if error.status not in NO_SUCH_PAGE or (request.page, request.offset) == (None, None):
+    if error.status not in NO_SUCH_PAGE or not request.by_number:
         return False
     if says_end:
         return True
@@ -428,7 +428,7 @@ def has_same_rows(previous: ParsedPage | None, page: ParsedPage) -> bool:
     """
     if previous is None or goes_back(previous.info, page.request):
         return False
-    rows, by_token = page.table.num_rows, (page.request.page, page.request.offset) == (None, None)
+    rows, by_token = page.table.num_rows, not page.request.by_number
     if rows == 0 or rows != previous.table.num_rows or (rows == 1 and by_token):
         return False
     return bool(_rows_of(page).equals(_rows_of(previous)))

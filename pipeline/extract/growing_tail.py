@@ -57,7 +57,7 @@ _KEPT_SHORT = (
     "pages had fewer rows than `paging.limit`, each named another one, and they had more rows when "
     "they were requested again, so that the reading ended there: rows are added faster than they "
     "are read, or the API keeps its pages short. Set one: 1. `until_short: true` in token paging, "
-    "if the API names a next page for ever; 2. `paging.limit`: as many rows as each page has; 3. "
+    "if the API names a next page for ever; 2. a lower `paging.limit`, which each page fills; 3. "
     "`paging.total`, if the API says how many rows there are"
 )
 

@@ -334,7 +334,7 @@ class SequentialReader:
                 raise
             changed = await changed_page(self._pages, page, previous)
             if changed is None:
-                if moved and (request.page, request.offset) != (None, None):
+                if moved and request.by_number:
                     # Some APIs send their last page for ever; one that overlaps can't be it.
                     self._counts.steady &= page.info.first_keys is None
                     return
@@ -344,8 +344,7 @@ class SequentialReader:
                 )
             moved, previous, page = previous is not None, changed, changed
             yield start.index, page
-            by_number = (request.page, request.offset) != (None, None)
-            empty = empty + 1 if by_number and page.info.rows == 0 else 0
+            empty = empty + 1 if request.by_number and page.info.rows == 0 else 0
             beyond = empty >= MOST_EMPTY and self._total_at(page) is not None  # it is too high
             ended = start.closed or beyond or (was_end and page.info.rows == 0)
             request = None if ended else self._next_request(page)

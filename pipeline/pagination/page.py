@@ -95,6 +95,11 @@ class PageRequest:
     parent: str | int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def by_number(self) -> bool:
+        """Whether the page is requested by its number or an offset."""
+        return self.page is not None or self.offset is not None
+
     def to_json(self) -> dict[str, Any]:
         keys = {name: key_to_json(getattr(self, name)) for name in _KEPT}
         plain = {name: value for name, value in vars(self).items() if name != "fields"}

@@ -287,7 +287,7 @@ def test_named_pages_that_an_api_keeps_short_are_no_end_without_a_doubt_and_its_
     is_mended = limit == 50 or total
     assert (keys == model.rows) is is_mended is progress.contiguous
     assert (progress.doubt is None) is is_mended
-    assert is_mended or "`paging.limit`: as many rows as each page has" in str(progress.doubt)
+    assert is_mended or "a lower `paging.limit`, which each page fills" in str(progress.doubt)
 
 
 class GrowingApi:

@@ -49,7 +49,7 @@ def test_pages_of_several_kinds_are_held_against_the_limit_of_their_own(
     ],
 )
 def test_too_many_pages_without_a_new_row_are_refused(by_number: bool, pages: Pages) -> None:
-    with pytest.raises(ContractBroken, match="pages in a row brought no new row, and each names"):
+    with pytest.raises(ContractBroken, match="pages in a row brought no new row, and none"):
         read(pages, by_number=by_number)
 
 

@@ -1,6 +1,7 @@
 """A drop takes a partition out of the lake at once, wherever it or another run stops."""
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -44,6 +45,22 @@ def test_a_dropped_partition_is_gone_and_can_be_loaded_again(lake: Lake) -> None
     check_clean(lake)
 
 
+def killed_drops(lake: Lake) -> Iterator[int]:
+    """Drops of a whole partition, each killed before an operation: the first, the second, …"""
+    for number in count():
+        extract(lake, version="old")
+        lake.on_operation = kill_at(number)
+        try:
+            drop(lake, PLACE)
+        except Killed:
+            pass
+        else:
+            return
+        finally:
+            lake.on_operation = None
+        yield number
+
+
 def test_nothing_to_drop(lake: Lake) -> None:
     assert drop(lake, PLACE) is None
     assert nothing_is_left(lake)
@@ -53,17 +70,8 @@ def test_nothing_to_drop(lake: Lake) -> None:
 def test_wherever_a_drop_dies_readers_see_all_or_nothing_and_another_one_ends_it(
     lake: Lake,
 ) -> None:
-    number, seen = 0, set[int]()
-    while True:
-        extract(lake, version="old")
-        lake.on_operation = kill_at(number)
-        try:
-            drop(lake, PLACE)
-        except Killed:
-            lake.on_operation = None
-        else:
-            lake.on_operation = None
-            break
+    seen = set[int]()
+    for number in killed_drops(lake):
         rows = len(read(lake))
         assert rows in {0, 30}
         seen.add(rows)
@@ -79,9 +87,8 @@ def test_wherever_a_drop_dies_readers_see_all_or_nothing_and_another_one_ends_it
             clean(lake, older_than_s=0.0, dry_run=False)
             assert len(read(lake)) in {0, rows}
             check_clean(lake)
-        number += 1
     assert seen == {0, 30}
-    assert number > 6
+    assert number >= 6
 
 
 def test_what_a_run_is_writing_is_not_dropped(lake: Lake) -> None:
@@ -157,17 +164,8 @@ def test_a_first_commit_that_another_run_carries_out_as_well_stays(lake: Lake) -
 
 @pytest.mark.slow
 def test_a_drop_that_died_half_way_is_no_committed_partition_of_a_run(lake: Lake) -> None:
-    number, dropped = 0, 0
-    while True:
-        extract(lake, version="old")
-        lake.on_operation = kill_at(number)
-        try:
-            drop(lake, PLACE)
-        except Killed:
-            lake.on_operation = None
-        else:
-            lake.on_operation = None
-            break
+    dropped = 0
+    for _ in killed_drops(lake):
         rows, index = len(read(lake)), ManifestIndex(lake)
         committed = [DAY] if rows else []
         assert index.partitions("igdb", "games") == committed
@@ -179,7 +177,6 @@ def test_a_drop_that_died_half_way_is_no_committed_partition_of_a_run(lake: Lake
         ):
             assert (found.rows if found else 0) == rows
         dropped += not rows
-        number += 1
     assert dropped > 1
 
 
