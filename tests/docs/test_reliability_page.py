@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests that exist, and all tests of this folder."""
+"""The pages of docs/reliability name tests that exist, and all tests of tests/faults."""
 
 import ast
 import re
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from local.paths import ROOT
 
-PAGE = ROOT / "docs" / "reliability.md"
-HERE = Path(__file__).parents[1] / "faults"
+PAGES = ROOT / "docs" / "reliability"
+FAULTS = Path(__file__).parents[1] / "faults"
 
 
 @cache
@@ -20,7 +20,7 @@ def functions_of(path: Path) -> frozenset[str]:
 
 
 def named() -> list[tuple[str, str]]:
-    text = PAGE.read_text(encoding="utf-8")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in sorted(PAGES.glob("*.md")))
     return re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
 
 
@@ -34,7 +34,7 @@ def test_every_test_that_is_named_exists() -> None:
 def test_every_test_of_faults_is_named() -> None:
     have = {
         (path.relative_to(ROOT).as_posix(), name)
-        for path in sorted(HERE.glob("test_*.py"))
+        for path in sorted(FAULTS.glob("test_*.py"))
         for name in functions_of(path)
     }
     assert have - set(named()) == set()

@@ -18,7 +18,6 @@ from tests.support.copies import copy_of_project
 MOST_LINES = 250
 LONGER = {
     "docs/for-assistants.md",
-    "docs/reliability.md",
     "docs/catalogue.md",
     "docs/sources-reference.md",
     "CHANGELOG.md",
