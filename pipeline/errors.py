@@ -1,24 +1,24 @@
-"""The one error tree of the engine. Each leaf says who tries again: nobody, the client, or Dagster.
+"""The one error tree of the engine. Each leaf says who retries: nobody, the client, or Dagster.
 
     HeadraceError
-    ├── Permanent                nobody tries again: a retry would fail in the same way
+    ├── Permanent                nobody retries: a retry would fail in the same way
     │   ├── ConfigError          a setting or a YAML file is wrong (with file and line)
     │   ├── Unreachable          no connection, and none in this run: is the address right?
     │   ├── AuthError            the API refuses the credentials, after one renewal of the token
     │   ├── RequestRefused       400, 403, 404, …: the API understood, and says no
-    │   │   └── PageTokenDead    a page token has expired: the chain begins anew a few times first
+    │   │   └── PageTokenDead    a page token has expired: the chain is read anew a few times
     │   ├── ContractBroken       the response is not what the source's YAML says it would be
     │   │   └── WrongFormat      the body is CSV, HTML, …, and no rows had come before
-    │   ├── WindowRefused        this day can't be asked for (future, before start, old snapshot)
+    │   ├── WindowRefused        no such partition (now): future, before start, old snapshot
     │   ├── LakeRefused          the bucket does not exist, or does not let us read or write
     │   │   └── LakeDamaged      a file is not what was written: cut, altered
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
-        ├── ApiUnavailable       the client's bounded tries are used up, or the breaker is open
+        ├── ApiUnavailable       the client's bounded retries are used up, or the breaker is open
         ├── RateLimited          the quota is used up for longer than a run should wait
         ├── LakeUnavailable      S3 did not respond as it should, after boto3's own retries
         ├── LostRace             another run took this partition over and has not finished it
-        └── ReadAnew             what came does not fit what an earlier try or another run has read
+        └── ReadAnew             what came does not fit what another attempt or run has read
 
 A message says what was expected, what came, and what to do. It never holds a secret: build it from
 names of settings, statuses and bodies that are ``cut``, never from headers or URLs with a query.
@@ -35,7 +35,7 @@ client shows no such text of a response that has one."""
 
 
 def cut(text: str, most: int) -> str:
-    """The start of what was said, in at most so many characters."""
+    """The start of a text, in at most so many characters."""
     return text if len(text) <= most else text[: most - 1] + CUT
 
 
@@ -99,8 +99,8 @@ def machine_problem(error: BaseException | None) -> str:
 class HeadraceError(Exception):
     """Base of every error that the engine raises on purpose. ``str(error)`` is for the user.
 
-    :ivar outcome: what it means for the lane of a source that it came in: ``none``, ``denied``,
-        ``throttled`` or ``failed``. Elsewhere it has no meaning.
+    :ivar outcome: what it means for the lane of a source in which it was raised: ``none``,
+        ``denied``, ``throttled`` or ``failed``. Elsewhere it has no meaning.
     :ivar code: the reason in one word, as the API says it; empty if it says none.
     """
 
@@ -136,7 +136,7 @@ class RequestRefused(Permanent):
 
 
 class PageTokenDead(RequestRefused):
-    """The token of a page has expired: the chain of pages has to begin anew."""
+    """The token of a page has expired: the chain has to be read from its first page."""
 
 
 class ContractBroken(Permanent):
@@ -148,7 +148,7 @@ class WrongFormat(ContractBroken):
 
 
 class WindowRefused(Permanent):
-    """The partition asked for can't be materialized (now)."""
+    """The partition that was requested can't be materialized (now)."""
 
 
 class LakeRefused(Permanent):
@@ -164,9 +164,9 @@ class ReadRefused(Permanent):
 
 
 class Retryable(HeadraceError):
-    """A later try can succeed, and goes on from the checkpoint.
+    """A later attempt can succeed, and resumes from the checkpoint.
 
-    :param wait_s: seconds that the next try should wait for.
+    :param wait_s: seconds that the next attempt should wait for.
     """
 
     def __init__(self, message: str, *, wait_s: float = 30.0) -> None:
@@ -191,9 +191,9 @@ class LostRace(Retryable):
 
 
 class ReadAnew(Retryable):
-    """Sound by itself, but it does not fit what an earlier try or another run has read.
+    """Sound by itself, but it does not fit what another attempt or run has read.
 
-    The next try reads what is needed to make it fit.
+    The next attempt reads what is needed to make it fit.
     """
 
     def __init__(self, message: str) -> None:

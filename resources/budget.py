@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.lake.budget_record import BudgetUse
 
 NO_LIMIT = ratelimit.RateWindow(requests=10_000, per_s=1.0)
-"""For an API without a rate limit, which only has places in flight: more than it can serve."""
+"""For an API without a rate limit, which only has permits in flight: more than it can serve."""
 TEMPORARY = Path("/tmp")  # noqa: S108 - a folder in it is looked at before it is used
 
 

@@ -48,7 +48,7 @@ FAMILIES: tuple[Kinds[Any], ...] = (
     AUTH, BOOKMARKS, BUDGET_STORES, DECODERS, PAGINATION, SCHEMES, STORES,
 )  # fmt: skip
 DOORS = {"pipeline.lake.s3"}  # the name of a kind that users import in programs of their own
-# A name says what the thing holds, and not when it came: see "Names" in CONTRIBUTING.md.
+# A name says what the thing holds, and not when it came: see "How we write" in CONTRIBUTING.md.
 NO_NAMES = {
     "found", "seen", "saw", "said", "told", "asked", "heard", "given", "got", "came", "kept",
     "handed", "left", "gone", "one", "it", "here", "there",

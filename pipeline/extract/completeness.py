@@ -74,8 +74,8 @@ class ProofBasis(StrEnum):
 _CLAIMS: Final[Mapping[ProofBasis, str]] = {
     ProofBasis.ONE_PAGE: "all rows came in one page",
     ProofBasis.KEYS: "no row can lie between two pages",
-    ProofBasis.CHAIN: "each page named the one after it, and that these names do not move with the "
-    "rows is taken from the API",
+    ProofBasis.CHAIN: "each page named the next one; this relies on the API's tokens or links not "
+    "moving when rows change",
     ProofBasis.COUNT: "as many rows came as the API counts, before and after; one that was passed "
     "over while another was added would not show",
 }

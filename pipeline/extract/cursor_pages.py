@@ -203,8 +203,8 @@ async def check_last(
         if second.rows < info.rows or is_beyond or not _lacks(second, info):
             return
     raise ContractBroken(
-        f"A page of {request.limit} rows was requested and {previous.rows} came, though there were "
-        f"more; the next page has {info.rows} rows with the cursor {info.cursor}, and whether "
-        "these are all does not show. Set one: 1. another kind of paging; 2. a filter under which "
-        "fewer rows have one cursor"
+        f"A page of {request.limit} rows was requested, {previous.rows} came, and more followed. "
+        f"The next page has {info.rows} rows, all with the cursor {info.cursor}; whether the API "
+        "has more of them can't be told. Set one: 1. another kind of paging; 2. a filter under "
+        "which fewer rows have one cursor"
     )

@@ -218,10 +218,10 @@ class ParsedPage:
 class PageSource(Protocol):
     """The source of a reader's pages."""
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
+    async def page(self, request: PageRequest) -> ParsedPage:
         """The page that was requested. :raises ContractBroken: another one came."""
         ...
 
-    async def count(self, ask: PageRequest) -> int | None:
+    async def count(self, request: PageRequest) -> int | None:
         """How many rows match the request; None if the API can't count them."""
         ...

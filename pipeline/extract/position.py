@@ -161,7 +161,7 @@ class LastPage:
 class SequentialPosition(ResumePosition):
     """The position in chains of pages and numbered pages.
 
-    :ivar index: of the slice of the window that is being read (version 1 cut others).
+    :ivar index: of the slice of the window that is being read.
     :ivar request: the next page of that slice; None if the slice has ended.
     :ivar counts: what this pass has read, and what the API says that there is.
     :ivar slices: of a capped search, the parts of the window, as they were found.

@@ -261,9 +261,9 @@ class DroppedRows:
 
 
 _UNPROVED: Final = (
-    "the API's count and the rows that came do not agree after repeated passes, or there is none "
-    "for numbered pages (links and tokens may be such): name it as count or paging.total; one of "
-    f"exactly {CAP:,} is no count, but where Elasticsearch stops"
+    "completeness is not proved: the API's count and the rows did not agree in several passes, or "
+    "nothing counts the rows. Name a count (`count` or `paging.total`). A count of exactly "
+    f"{CAP:,} is Elasticsearch's limit, and proves nothing"
 )
 _NOTHING_DROPPED: Final = DroppedRows()
 

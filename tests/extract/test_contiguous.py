@@ -140,30 +140,30 @@ def test_a_later_try_goes_on_where_one_stopped_while_rows_move(
 
 
 def duplicated(model: Callable[[], Moving]) -> Fault:
-    def fault(ask: PageRequest, found: list[int]) -> list[int]:
+    def fault(request: PageRequest, found: list[int]) -> list[int]:
         rows = model().rows
         at = rows.index(found[0]) if found else len(rows)
-        return rows[max(0, at - ask.limit) :][: ask.limit]
+        return rows[max(0, at - request.limit) :][: request.limit]
 
     return fault
 
 
-def empty(ask: PageRequest, found: list[int]) -> list[int]:
+def empty(request: PageRequest, found: list[int]) -> list[int]:
     return []
 
 
 def cut_to(rows: int) -> Fault:
-    return lambda ask, found: found[:rows]
+    return lambda request, found: found[:rows]
 
 
 def at_most(times: int, fault: Fault) -> Fault:
     """So often of one page: side by side, others are asked for in between."""
     odd: Counter[tuple[object, ...]] = Counter()
 
-    def limited(ask: PageRequest, found: list[int]) -> list[int]:
-        page = (ask.offset, ask.after, ask.before)
+    def limited(request: PageRequest, found: list[int]) -> list[int]:
+        page = (request.offset, request.after, request.before)
         odd[page] += 1
-        return fault(ask, found) if odd[page] <= times else found
+        return fault(request, found) if odd[page] <= times else found
 
     return limited
 
@@ -230,11 +230,11 @@ class Hiding(Moving):
 
     every = 7
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        return [row for row in super()._answer(ask) if row % self.every]
+    def _answer(self, request: PageRequest) -> list[int]:
+        return [row for row in super()._answer(request) if row % self.every]
 
-    async def count(self, ask: PageRequest) -> int:
-        return sum(row % self.every > 0 for row in self._matching(ask))
+    async def count(self, request: PageRequest) -> int:
+        return sum(row % self.every > 0 for row in self._matching(request))
 
 
 @settings(max_examples=40 * THOROUGH, deadline=None)
@@ -262,8 +262,8 @@ def test_rows_that_are_left_out_of_full_pages_cost_no_others(
 class Typed(Moving):
     """Compares a number with a text, so that nothing is greater."""
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        return [] if ask.after is not None else super()._answer(ask)
+    def _answer(self, request: PageRequest) -> list[int]:
+        return [] if request.after is not None else super()._answer(request)
 
 
 @pytest.mark.parametrize("descending", [False, True])
@@ -284,11 +284,11 @@ def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> N
         asked = model._answer
         left = [times]
 
-        def some(ask: PageRequest, asked: Any = asked, left: list[int] = left) -> list[int]:
-            if ask.after == 117 and left[0]:
+        def some(request: PageRequest, asked: Any = asked, left: list[int] = left) -> list[int]:
+            if request.after == 117 and left[0]:
                 left[0] -= 1
                 return []
-            return list(asked(ask))
+            return list(asked(request))
 
         model._answer = some  # type: ignore[method-assign]
         keys, _ = read_all(extraction(model, KeysetPaging(limit=10, ranges=4), 4, can_seek=True))
@@ -301,12 +301,12 @@ def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) 
     model = rows_of(60, counts=counts, most_delay=0)
     asked, short = model._answer, {24} if deleted else {28, 30}
 
-    def answer(ask: PageRequest) -> list[int]:
-        if ask.offset == 28 and deleted:
+    def answer(request: PageRequest) -> list[int]:
+        if request.offset == 28 and deleted:
             model.rows = model.rows[-58:]
-        found = asked(ask)
-        if ask.offset in short:
-            short.remove(ask.offset)
+        found = asked(request)
+        if request.offset in short:
+            short.remove(request.offset)
             return found[:1]
         return found
 
@@ -318,8 +318,8 @@ def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) 
 def test_a_gap_that_does_not_close_is_said() -> None:
     model = rows_of(60, most_delay=0)
     asked = model._answer
-    model._answer = lambda ask: [] if ask.after == 8 else asked(ask)  # type: ignore[method-assign]
-    model.fault = lambda ask, found: found[2:]
+    model._answer = lambda request: [] if request.after == 8 else asked(request)  # type: ignore[method-assign]
+    model.fault = lambda request, found: found[2:]
     model.fault_at = frozenset(range(3, 1000))
     said = broken(model, OffsetPaging(limit=8), can_seek=True)
     assert said.startswith("No page joins the rows up to `id` = 8. Check: ")
@@ -470,9 +470,9 @@ def test_an_offset_that_counts_pages_is_said() -> None:
     model = rows_of(60, counts=False)
     asked = model._answer
 
-    def by_pages(ask: PageRequest) -> list[int]:
-        number = (ask.offset or 0) // ask.limit
-        return asked(PageRequest(ask.limit, offset=number * ask.limit))
+    def by_pages(request: PageRequest) -> list[int]:
+        number = (request.offset or 0) // request.limit
+        return asked(PageRequest(request.limit, offset=number * request.limit))
 
     model._answer = by_pages  # type: ignore[method-assign]
     said = broken(model, OffsetPaging(limit=5), can_seek=False)

@@ -41,20 +41,20 @@ class ByValue:
     def __init__(self, models: Sequence[Moving]) -> None:
         self._models = models
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
-        page = await self._model(ask).page(self._without_value(ask))
-        values = pa.array([ask.parent] * page.table.num_rows, pa.int64())
-        return replace(page, request=ask, table=page.table.append_column("value", values))
+    async def page(self, request: PageRequest) -> ParsedPage:
+        page = await self._model(request).page(self._without_value(request))
+        values = pa.array([request.parent] * page.table.num_rows, pa.int64())
+        return replace(page, request=request, table=page.table.append_column("value", values))
 
-    async def count(self, ask: PageRequest) -> int | None:
-        return await self._model(ask).count(self._without_value(ask))
+    async def count(self, request: PageRequest) -> int | None:
+        return await self._model(request).count(self._without_value(request))
 
-    def _model(self, ask: PageRequest) -> Moving:
-        assert isinstance(ask.parent, int)
-        return self._models[ask.parent]
+    def _model(self, request: PageRequest) -> Moving:
+        assert isinstance(request.parent, int)
+        return self._models[request.parent]
 
-    def _without_value(self, ask: PageRequest) -> PageRequest:
-        return replace(ask, parent=None)
+    def _without_value(self, request: PageRequest) -> PageRequest:
+        return replace(request, parent=None)
 
 
 def reader_of(

@@ -103,17 +103,19 @@ def test_pages_that_come_later_do_not_change_a_position() -> None:
 class ToldOnce:
     """Twelve rows in pages of three, of which the first says of itself that some are missing."""
 
-    async def count(self, ask: PageRequest) -> int | None:
+    async def count(self, request: PageRequest) -> int | None:
         return None
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
-        first = int(str(ask.token or 0)) if ask.after is None else int(str(ask.after)) + 1
+    async def page(self, request: PageRequest) -> ParsedPage:
+        first = (
+            int(str(request.token or 0)) if request.after is None else int(str(request.after)) + 1
+        )
         ids = [*range(first, min(first + 3, 12))]
         token = str(first + 3) if first < 9 else None
         edges = {"first": ids[0], "last": ids[-1]} if ids else {}
         told = "some rows are missing" if first == 0 else None
         info = PageInfo(len(ids), token=token, **edges)
-        return ParsedPage(ask, info, pa.table({"id": ids}), looks_incomplete=told)
+        return ParsedPage(request, info, pa.table({"id": ids}), looks_incomplete=told)
 
 
 def by_token() -> EndpointReader:

@@ -36,9 +36,9 @@ class Numbered(Moving):
     clamps = False
     stuck = False
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        number = 0 if self.stuck or ask.page is None else ask.page - 1
-        size = min(ask.limit, self.cap or ask.limit)
+    def _answer(self, request: PageRequest) -> list[int]:
+        number = 0 if self.stuck or request.page is None else request.page - 1
+        size = min(request.limit, self.cap or request.limit)
         if self.clamps:
             number = min(number, max(0, (len(self.rows) - 1) // size))
         return self.rows[number * size : (number + 1) * size]
@@ -49,21 +49,21 @@ class Tokens(Moving):
 
     circle = False
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
+    async def page(self, request: PageRequest) -> ParsedPage:
         await self._delay()
-        low, high = (int(x or 0) for x in ask.window) if ask.window else (0, 10**9)
+        low, high = (int(x or 0) for x in request.window) if request.window else (0, 10**9)
         rows = [row for row in self.rows if low <= row < high]
-        after = int(str(ask.token or -1))
+        after = int(str(request.token or -1))
         rest = [row for row in rows if row > after]
-        found = rest[: ask.limit]
+        found = rest[: request.limit]
         token = str(found[-1]) if len(rest) > len(found) else None
         if self.circle and token is None:
             token = "-1"
-        page = self.fetched(ask, found)
+        page = self.fetched(request, found)
         await self._delay(back=True)
         total = len(rows) if self.total_in_page else None
         facts = PageInfo(len(found), token=token, total=total)
-        return ParsedPage(ask, facts, page.table)
+        return ParsedPage(request, facts, page.table)
 
 
 class ByCursor(Moving):
@@ -74,13 +74,13 @@ class ByCursor(Moving):
     def cursor(self, key: int) -> str:
         return (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=key // self.each)).isoformat()
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        start = ask.window[0] if ask.window else None
+    def _answer(self, request: PageRequest) -> list[int]:
+        start = request.window[0] if request.window else None
         rows = [row for row in self.rows if start is None or self.cursor(row) >= start]
-        return rows[: min(ask.limit, self.cap or ask.limit)]
+        return rows[: min(request.limit, self.cap or request.limit)]
 
-    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
-        page = super().fetched(ask, keys)
+    def fetched(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().fetched(request, keys)
         if not keys:
             return page
         last = self.cursor(keys[-1])
@@ -88,7 +88,7 @@ class ByCursor(Moving):
         facts = PageInfo(
             len(keys), cursor=last, boundary_keys=again, first_cursor=self.cursor(keys[0])
         )
-        return ParsedPage(ask, facts, page.table)
+        return ParsedPage(request, facts, page.table)
 
 
 def reader_of(
@@ -280,7 +280,7 @@ def test_one_short_or_empty_page_by_the_cursor_costs_no_row(
     rng = random.Random(seed)
     model = ByCursor(rng.sample(range(1, 200), count), rng, changes=changes, counts=False, cap=cap)
     model.each = each
-    model.fault = lambda ask, found: found[:keep]
+    model.fault = lambda request, found: found[:keep]
     model.fault_at = frozenset([at])
     windows = ((None, "2027-01-01T00:00:00+00:00"),)
 
@@ -327,13 +327,15 @@ class BySlice(Moving):
 
     total_of_all = False
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
+    async def page(self, request: PageRequest) -> ParsedPage:
         await self._delay()
-        assert ask.window is not None
-        low, high = (int(x or 0) for x in ask.window)
+        assert request.window is not None
+        low, high = (int(x or 0) for x in request.window)
         rows = [row for row in self.rows if low <= row < high]
-        first = ask.limit * (ask.page - 1) if ask.page is not None else ask.offset or 0
-        page = self.fetched(ask, rows[first : first + ask.limit])
+        first = (
+            request.limit * (request.page - 1) if request.page is not None else request.offset or 0
+        )
+        page = self.fetched(request, rows[first : first + request.limit])
         await self._delay(back=True)
         total = len(self.rows) if self.total_of_all else len(rows)
         return replace(page, info=PageInfo(page.info.rows, total=total))
@@ -378,7 +380,7 @@ def test_tokens_that_go_round_in_a_circle_are_said() -> None:
 def test_a_page_that_comes_again_once_is_asked_for_again() -> None:
     model = Numbered(list(range(1, 31)), random.Random(1), counts=False)
     model.fault_at = frozenset([3])
-    model.fault = lambda ask, found: [row - 5 for row in found]
+    model.fault = lambda request, found: [row - 5 for row in found]
     keys, _ = read_all(reader_of(model, NumberedPaging(limit=5)))
     assert keys == list(range(1, 31))
 
@@ -402,17 +404,17 @@ class CutOnce(Moving):
 
     cut = False
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
-        assert ask.window is not None
-        is_first, offset = ask.window[0] == "0", ask.offset or 0
+    async def page(self, request: PageRequest) -> ParsedPage:
+        assert request.window is not None
+        is_first, offset = request.window[0] == "0", request.offset or 0
         ids = [*range(3)] if is_first else [*range(100, 130)]
-        found = ids[offset : offset + ask.limit]
+        found = ids[offset : offset + request.limit]
         await asyncio.sleep(0.05 if is_first else 0.06 if offset else 0.02)
         if offset and not is_first and not self.cut:
             self.cut, found = True, found[:1]
         keys = [(key, key) for key in found]
         info = PageInfo(len(found), first_keys=next(iter(keys), None), boundary_keys=(*keys[-1:],))
-        return ParsedPage(ask, info, pa.table({"id": found, "b": found}))
+        return ParsedPage(request, info, pa.table({"id": found, "b": found}))
 
 
 def test_a_short_page_of_one_slice_says_nothing_of_the_pages_of_another() -> None:

@@ -29,20 +29,20 @@ class Rows:
     def __init__(self, *counts: int, outside: int = 0) -> None:
         self._counts, self._outside = counts, outside
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
-        index = [*SLICES].index(ask.window) if ask.window else 0
-        at, rows = int(str(ask.token or 0)), self._counts[index]
-        ids = list(range(at, min(at + ask.limit, rows)))
-        pages = max(1, -(-rows // ask.limit))
+    async def page(self, request: PageRequest) -> ParsedPage:
+        index = [*SLICES].index(request.window) if request.window else 0
+        at, rows = int(str(request.token or 0)), self._counts[index]
+        ids = list(range(at, min(at + request.limit, rows)))
+        pages = max(1, -(-rows // request.limit))
         facts = PageInfo(
             rows=len(ids) + self._outside,
-            token=str(at + ask.limit) if at + ask.limit < rows else None,
+            token=str(at + request.limit) if at + request.limit < rows else None,
             total=rows + pages * self._outside,
         )
         table = pa.table({"slice": pa.array([index] * len(ids)), "id": pa.array(ids, pa.int64())})
-        return ParsedPage(ask, facts, table, outside=self._outside)
+        return ParsedPage(request, facts, table, outside=self._outside)
 
-    async def count(self, ask: PageRequest) -> int | None:
+    async def count(self, request: PageRequest) -> int | None:
         return None
 
 
@@ -88,8 +88,8 @@ def test_a_resumed_try_counts_what_came_before(stopped_after: int) -> None:
 
 def test_an_empty_page_needs_no_key_columns() -> None:
     class Empty(Rows):
-        async def page(self, ask: PageRequest) -> ParsedPage:
-            return ParsedPage(ask, PageInfo(0), pa.table({}))
+        async def page(self, request: PageRequest) -> ParsedPage:
+            return ParsedPage(request, PageInfo(0), pa.table({}))
 
     assert _read(_chain(Empty(0)))[0] == 0
 

@@ -1,7 +1,7 @@
 """A collection of rows in memory that changes under the reader: the adversary of the proof.
 
-It implements ``Pages``. Before each answer rows may come, leave the window or be deleted; answers
-are delayed in a random order that a seed decides; the faults are those of real servers.
+It implements ``PageSource``. Before each response rows may come, leave the window or be deleted;
+responses are delayed in a random order that a seed decides; the faults are those of real servers.
 
 ``HEADRACE_THOROUGH=20`` in the environment tries 20 times as many cases.
 """
@@ -50,34 +50,34 @@ class Moving:
         self.requests = 0
         self.open = self.most_open = 0
 
-    async def page(self, ask: PageRequest) -> ParsedPage:
+    async def page(self, request: PageRequest) -> ParsedPage:
         await self._delay()
         number = self.requests
-        found = self._answer(ask)
+        found = self._answer(request)
         if self.fault is not None and number in self.fault_at:
-            found = self.fault(ask, found)
-        page = self.fetched(ask, found)
+            found = self.fault(request, found)
+        page = self.fetched(request, found)
         await self._delay(back=True)
         return page
 
-    async def count(self, ask: PageRequest) -> int | None:
+    async def count(self, request: PageRequest) -> int | None:
         if not self.counts:
             return None
         await self._delay()
-        found = self.wrong_count(len(self._matching(ask)))
-        if ask.after is None and ask.before is None:
+        found = self.wrong_count(len(self._matching(request)))
+        if request.after is None and request.before is None:
             self.counted = found
         await self._delay(back=True)
         return found
 
-    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
+    def fetched(self, request: PageRequest, keys: list[int]) -> ParsedPage:
         shown = [self.shown(key) for key in keys]
         kind = pa.string() if self.text_keys else pa.uint64()
         first: Key = shown[0] if shown else None
         last: Key = shown[-1] if shown else None
         total = len(self.rows) if self.total_in_page else None
         facts = PageInfo(len(keys), first, last, total=total)
-        return ParsedPage(ask, facts, pa.table({"id": pa.array(shown, kind)}))
+        return ParsedPage(request, facts, pa.table({"id": pa.array(shown, kind)}))
 
     def shown(self, key: int) -> int | str:
         return f"k{key:06}" if self.text_keys else key
@@ -85,8 +85,10 @@ class Moving:
     def _hidden(self, key: Key) -> int:
         return int(str(key).removeprefix("k"))
 
-    def _matching(self, ask: PageRequest) -> list[int]:
-        low, high = (ask.before, ask.after) if self.descending else (ask.after, ask.before)
+    def _matching(self, request: PageRequest) -> list[int]:
+        low, high = (
+            (request.before, request.after) if self.descending else (request.after, request.before)
+        )
         if "after" in self.ignored:
             low = high = None
         rows = self.rows
@@ -96,11 +98,11 @@ class Moving:
             rows = [row for row in rows if row < self._hidden(high)]
         return rows[::-1] if self.descending else rows
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        start = 0 if "offset" in self.ignored else (ask.offset or self.first_offset)
+    def _answer(self, request: PageRequest) -> list[int]:
+        start = 0 if "offset" in self.ignored else (request.offset or self.first_offset)
         start = max(0, start - self.first_offset)
-        limit = ask.limit if self.cap is None else min(ask.limit, self.cap)
-        return self._matching(ask)[start : start + limit]
+        limit = request.limit if self.cap is None else min(request.limit, self.cap)
+        return self._matching(request)[start : start + limit]
 
     async def _delay(self, back: bool = False) -> None:
         if not back:
