@@ -26,7 +26,7 @@ from pipeline.messages import RequestCounts
 from pipeline.model import split_path
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
-from tests.pagination.test_requests import NOON
+from tests.dialects.test_requests import NOON
 from tests.support.wire import Seen, answer, client_of, serving
 from tests.support.yaml_sources import source_of
 

@@ -15,7 +15,7 @@ from local.s3 import S3
 from pipeline.config import load_source
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
-from tests.aws.support import DAYS, REGIONS, Call, Proxy, inventory, read, with_volumes
+from tests.lanes.support import DAYS, REGIONS, Call, Proxy, inventory, read, with_volumes
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ import boto3
 from pipeline.config import load_source
 from pipeline.extract import fan_out
 from pipeline.lake.s3 import Lake
-from tests.aws.support import read
+from tests.lanes.support import read
 told = json.load(sys.stdin)
 fan_out.HELD_PAGES = told["held_pages"]
 lake = Lake(boto3.client("s3", **told["s3"]), told["lake"])

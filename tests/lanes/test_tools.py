@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.config import load_source
 from sourcetool.aws_new import new_aws
 from sourcetool.check import Wanted, check
-from tests.aws.support import (
+from tests.lanes.support import (
     HEAD,
     KEY,
     REGIONS,

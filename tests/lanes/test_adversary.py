@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pipeline.extract import fan_out
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
-from tests.aws.support import DAYS, Call, Proxy, error, inventory, proxied, read, region_state
+from tests.lanes.support import DAYS, Call, Proxy, error, inventory, proxied, read, region_state
 
 pytestmark = pytest.mark.slow
 

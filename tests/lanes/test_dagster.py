@@ -14,7 +14,7 @@ from local.paths import ROOT
 from local.s3 import S3
 from pipeline.lake.s3 import Lake
 from resources import ApiResource, BudgetResource, LakeResource
-from tests.aws.support import (
+from tests.lanes.support import (
     REGIONS,
     Proxy,
     client_of,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from local.s3 import S3
 from pipeline.lake.s3 import Lake
-from tests.aws.support import DAYS, REGIONS, Call, Proxy, error, inventory
+from tests.lanes.support import DAYS, REGIONS, Call, Proxy, error, inventory
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import boto3
 from pipeline.config import load_source
 from pipeline.lake.s3 import Lake
-from tests.aws.support import read
+from tests.lanes.support import read
 told = json.load(sys.stdin)
 lake = Lake(boto3.client("s3", **told["s3"]), told["lake"])
 source = load_source(Path(told["file"]), {})

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.aws.support import Proxy, proxied
+from tests.lanes.support import Proxy, proxied
 
 
 @pytest.fixture(scope="session")

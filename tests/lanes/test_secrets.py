@@ -12,7 +12,7 @@ from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
 from pipeline.lanes import open_lanes
 from resources import BudgetResource
-from tests.aws.support import (
+from tests.lanes.support import (
     DAYS,
     INSTANCES,
     REGIONS,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
-from tests.aws.support import DAYS, REGIONS, Call, Proxy, error, inventory, read
+from tests.lanes.support import DAYS, REGIONS, Call, Proxy, error, inventory, read
 
 pytestmark = pytest.mark.slow
 

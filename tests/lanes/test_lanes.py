@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from pipeline.lake.read import current, dataset
 from pipeline.lake.s3 import Lake
-from tests.aws.support import (
+from tests.lanes.support import (
     DAYS,
     INSTANCES,
     REGIONS,

@@ -16,7 +16,7 @@ from pipeline.lake.s3 import Lake
 from pipeline.lanes import lanes_of, open_lanes
 from pipeline.lanes.sessions import OWN, AccountSessions
 from resources import BudgetResource
-from tests.aws.support import (
+from tests.lanes.support import (
     DAYS,
     KEY,
     REGIONS,

@@ -13,7 +13,7 @@ from pipeline.errors import AuthError, ConfigError
 from pipeline.lake.read import current
 from pipeline.lake.s3 import Lake
 from pipeline.lanes.sessions import OWN, AccountSessions, role_arn
-from tests.aws.support import (
+from tests.lanes.support import (
     DAYS,
     KEY,
     MANAGEMENT,
