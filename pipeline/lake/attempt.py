@@ -83,7 +83,6 @@ class Attempt:
         checkpoint: Checkpoint,
         etag: str | None,
         *,
-        resumed: bool,
         index: ManifestIndex | None = None,
         others: frozenset[str] | None = None,
         idle: Sequence[Upload] = (),
@@ -95,7 +94,6 @@ class Attempt:
         self._checkpoint = checkpoint
         self._etag = etag
         self.place = place
-        self.resumed = resumed
         self.committed = checkpoint.manifest
 
     @property

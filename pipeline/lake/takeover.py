@@ -76,7 +76,6 @@ def _begin(
         place,
         mine,
         None,
-        resumed=False,
         index=index,
         others=index.files(place),
         idle=index.uploads(place),
@@ -102,7 +101,7 @@ def _take_over(
                 outcome.result is CommitResult.DONE
                 and outcome.manifest.definition == fresh.definition
             ):
-                return Attempt(lake, place, before, stored.etag, resumed=True, index=index)
+                return Attempt(lake, place, before, stored.etag, index=index)
         return None
     base = current.etag if current else None
     if before and (before.base, before.definition) == (base, fresh.definition):
@@ -120,4 +119,4 @@ def _take_over(
         batches=dropped.batches if dropped else (),
         keep=current.manifest.paths if current else frozenset(),
     )
-    return Attempt(lake, place, mine, etag, resumed=mine.writes > 0, index=index)
+    return Attempt(lake, place, mine, etag, index=index)

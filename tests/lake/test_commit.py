@@ -115,11 +115,10 @@ def test_files_that_headrace_did_not_write_stay(lake: Lake) -> None:
 
 def test_the_next_try_goes_on_from_the_last_batch(lake: Lake) -> None:
     first = begin(lake)
-    assert (first.resumed, first.progress, first.counters) == (False, None, {})
+    assert (first.progress, first.counters) == (None, {})
     stage(first, 0, "first")
     stage(first, 1, "first")
     again = begin(lake, window=OTHER_WINDOW, run_id="r2")
-    assert again.resumed
     assert (again.progress, again.counters) == ({"next": 2}, {"pages": 2})
     assert (again.window, again.staged_rows) == (WINDOW, 2 * ROWS)
     assert again.schema == batch(0, "").schema
@@ -134,7 +133,7 @@ def test_the_next_try_goes_on_from_the_last_batch(lake: Lake) -> None:
 def test_work_of_another_definition_is_dropped(lake: Lake) -> None:
     stage(begin(lake), 0, "first")
     again = begin(lake, definition="d2")
-    assert (again.resumed, again.progress, again.schema) == (False, None, None)
+    assert (again.progress, again.schema, again.staged_rows) == (None, None, 0)
     assert lake.uploads("") == []
     again.commit(facts)
     check_clean(lake)
@@ -168,7 +167,7 @@ def test_work_begun_before_the_latest_commit_is_dropped(lake: Lake) -> None:
     stage(begin(lake), 0, "second")
     etag = lake.get(MANIFEST).etag  # type: ignore[union-attr]
     lake.put(MANIFEST, b"\n" + foreign.to_json().encode(), replaces=etag)
-    assert not begin(lake).resumed
+    assert begin(lake).staged_rows == 0
 
 
 def test_a_checkpoint_of_another_version_is_dropped(lake: Lake) -> None:
@@ -176,7 +175,7 @@ def test_a_checkpoint_of_another_version_is_dropped(lake: Lake) -> None:
     stored = lake.get(CHECKPOINT)
     assert stored is not None
     lake.put(CHECKPOINT, b'{"version": 99}', replaces=stored.etag)
-    assert not begin(lake).resumed
+    assert begin(lake).staged_rows == 0
     extract(lake)
     check_clean(lake)
 
@@ -216,7 +215,7 @@ def test_a_decided_commit_is_carried_out_even_for_another_definition(lake: Lake)
     _killed_before(lake, "put", MANIFEST, run=lambda: extract(lake))
     assert read(lake) == []
     attempt = begin(lake, definition="d2")
-    assert (attempt.committed, attempt.resumed) == (None, False)
+    assert (attempt.committed, attempt.staged_rows) == (None, 0)
     assert read(lake) == whole("new")
 
 

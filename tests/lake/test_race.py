@@ -141,7 +141,7 @@ def test_the_fenced_owner_can_neither_stage_nor_commit(lake: Lake) -> None:
     first = begin(lake)
     stage(first, 0, "first")
     second = begin(lake, window=OTHER_WINDOW, run_id="r2")
-    assert (second.resumed, second.staged_rows, second.window) == (True, ROWS, WINDOW)
+    assert (second.staged_rows, second.window) == (ROWS, WINDOW)
     with pytest.raises(LostRace, match="goes on from the same batches"):
         stage(first, 1, "first")
     with pytest.raises(LostRace, match="Another run has taken over"):
