@@ -78,7 +78,7 @@ class SourceScaffolder(Scaffolder):
 
 _STARTER = textwrap.dedent(
     """\
-    # The keys: docs/sources-reference.md of Headrace.
+    # The keys: docs/sources-reference of Headrace.
     source: {name}
     description: what this API has
     base_url: https://api.example.com/v1

@@ -1,10 +1,11 @@
 """``python -m sourcetool check SOURCE``, ``… new URL``, ``… new --from FILE``, ``… catalogue DIR``,
-``… reference``, ``… validate``, ``… cache --list``, ``… cache --clear``,
+``… reference [FOLDER]``, ``… validate``, ``… cache --list``, ``… cache --clear``,
 ``… sweeps SOURCE/ENDPOINT [--take-back INSTANT]``."""
 
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from sourcetool.check import Wanted, check
 from sourcetool.import_source import import_source
 from sourcetool.new import new
 from sourcetool.new_request import Key, RequestOptions
-from sourcetool.reference import reference
+from sourcetool.reference import reference, write_reference
 from sourcetool.sweeps import sweeps
 from sourcetool.validate import validate
 
@@ -42,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json", default="table")
     form.add_argument("--markdown", dest="form", action="store_const", const="markdown")
-    verbs.add_parser("reference", help="print every key of the YAML, as Markdown")
+    verb = verbs.add_parser("reference", help="every key of the YAML, as Markdown")
+    verb.add_argument("folder", nargs="?", type=Path, help="write its pages there; else print them")
     verbs.add_parser(
         "validate", help="load all sources of HEADRACE_SOURCES: exit code 1 if one can't"
     )
@@ -87,7 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.verb == "reference":
-        sys.stdout.write(reference())
+        if options.folder is None:
+            sys.stdout.write("\n".join(reference().values()))
+        else:
+            write_reference(options.folder)
         return 0
     console = Console(soft_wrap=True)
     if options.verb == "check":

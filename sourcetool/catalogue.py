@@ -1,6 +1,7 @@
 """``catalogue``: of a folder of manifests, what converts and loads, and why the rest does not."""
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from sourcetool.importers.manifest import NoManifest, read_manifest
 from sourcetool.importers.trial import tried
 
 _ENDINGS = (".yaml", ".yml", ".json")
+_WIDTH = 115
+"""Of a line of the page: so many characters at most."""
 
 
 @dataclass
@@ -217,14 +220,25 @@ def markdown(connectors: Sequence[Connector]) -> str:
             for name, n, m in reasons(connectors)
         ),
         "",
-        "## By connector",
+        "## Connectors that convert in part, or not",
         "",
         "| connector | streams | load | left out for |",
         "| --- | --- | --- | --- |",
     ]
     for manifest in connectors:
-        wanted = ", ".join(name for name, _, _ in reasons([manifest]))
-        lines.append(
-            f"| {manifest.name} | {manifest.streams} | {len(manifest.loaded)} | {wanted} |"
-        )
+        if not manifest.whole:
+            wanted = ", ".join(name for name, _, _ in reasons([manifest]))
+            lines.append(
+                f"| {manifest.name} | {manifest.streams} | {len(manifest.loaded)} | {wanted} |"
+            )
+    whole = [f"{each.name} ({each.streams})" for each in connectors if each.whole]
+    names = textwrap.wrap(", ".join(whole), _WIDTH, break_on_hyphens=False, break_long_words=False)
+    lines += [
+        "",
+        "## Connectors that convert whole",
+        "",
+        "With the number of their streams:",
+        "",
+        *names,
+    ]
     return "\n".join(lines)

@@ -60,12 +60,12 @@ def hint(path: Sequence[str], data: Mapping[str, Any]) -> str:
         if not of_aws and key in _schema(model, _families())["properties"]:
             return f" here: it belongs to {whose} itself, beside {_BESIDE[whose]}"
     if any(key in model.get("properties", {}) for model in schema["$defs"].values()):
-        return " here, but elsewhere: see docs/sources-reference.md"
+        return " here, but elsewhere: see docs/sources-reference"
     if near := difflib.get_close_matches(key, siblings, n=1):
         return f": did you mean {near[0]!r}?"
     if 0 < len(siblings) <= _FEW:
         return f": expected {', '.join(siblings)}"
-    return ": take it away, or see docs/sources-reference.md"
+    return ": take it away, or see docs/sources-reference"
 
 
 def _aws_source() -> "type[AwsSource]":

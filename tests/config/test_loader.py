@@ -91,7 +91,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "a key of the limits in the source": (
         HEAD + "in_flight: 3\n" + TAIL,
         "4: in_flight: 'in_flight' is not a known key here, but elsewhere: "
-        "see docs/sources-reference.md",
+        "see docs/sources-reference",
     ),
     "a key near to one that belongs here, and that belongs elsewhere": (
         HEAD + "limits: {window: [{requests: 4, per_s: 1}]}\n" + TAIL,

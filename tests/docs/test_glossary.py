@@ -14,13 +14,13 @@ WORDS = (
     "window", "safety margin", "watermark", "baseline", "snapshot", "generation", "completeness",
     "late row", "budget", "checkpoint", "fan-out", "lane",
 )  # fmt: skip
-WITHOUT_LINKS = {"glossary.md", "sources-reference.md", "for-assistants.md", "catalogue.md"}
+WITHOUT_LINKS = {"glossary.md", "for-assistants.md", "catalogue.md"}
 PAGES = [
     DOCS.parent / "README.md",
     *(page for page in sorted(DOCS.glob("*.md")) if page.name not in WITHOUT_LINKS),
     *sorted(
         page
-        for room in ("explanation", "how-to", "tutorial")
+        for room in ("explanation", "how-to", "reliability", "tutorial")
         for page in (DOCS / room).glob("*.md")
     ),
 ]
