@@ -24,7 +24,7 @@ from tests.deploy.project import Machines
 from tests.deploy.service import Service
 
 pytestmark = pytest.mark.slow
-IMAGE = "registry.example.com/headrace:0.2.0"
+IMAGE = "registry.example.com/headrace:0.3.0"
 SCHEDULED = "dagster/schedule_name"
 CELERY = {
     "HEADRACE_EXECUTOR": "dagster_celery:celery_executor",
