@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.errors import ConfigError
-from pipeline.http.cache import clear, listed
+from pipeline.http.response_store import clear, listed
 
 
 def cache(clearing: bool, source: str | None, pattern: str | None, console: Console) -> int:

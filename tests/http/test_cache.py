@@ -26,9 +26,10 @@ from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.decode.body_checks import BadBody
 from pipeline.errors import ConfigError
-from pipeline.http.cache import FILE, MAX_BYTES, CachingSender, cached, listed, open_store
+from pipeline.http.cache import CachingSender, cached
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching
+from pipeline.http.response_store import FILE, MAX_BYTES, listed, open_store
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts
 from sourcetool.cache import cache
 from sourcetool.probe import look, window_of
