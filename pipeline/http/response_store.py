@@ -13,8 +13,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,6 +27,9 @@ log = logging.getLogger("headrace.cache")
 STALE_KEPT_S: Final = 30 * 86_400.0
 """How long an entry that can be revalidated stays after its last use."""
 MAX_BYTES: Final = {"memory": 64 * 2**20, "folder": 2**30}
+"""Of the pages that entries take up in the database, with their headers and indexes."""
+_BITE: Final = 100
+"""Entries that are removed in one transaction, while the other processes wait."""
 FILE: Final = "responses.db"
 _VERSION: Final = 1
 _MEMORY: Final = "file:/headrace-responses?vfs=memdb"
@@ -37,8 +40,22 @@ CREATE TABLE IF NOT EXISTS responses (
     used_at_s REAL NOT NULL, kept_s REAL NOT NULL, can_ask INTEGER NOT NULL,
     bytes INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL
 )"""
-_IS_OVER: Final = "? > kept_s + CASE WHEN can_ask THEN used_at_s ELSE stored_at_s END"
+_OVER_AT_S: Final = "kept_s + CASE WHEN can_ask THEN used_at_s ELSE stored_at_s END"
 """An entry that can be revalidated lives from its last use, another from when it was stored."""
+_IS_OVER: Final = f"{_OVER_AT_S} < ?"
+_INDEXES: Final = (
+    "CREATE INDEX IF NOT EXISTS responses_by_use ON responses (used_at_s)",
+    f"CREATE INDEX IF NOT EXISTS responses_by_end ON responses ({_OVER_AT_S})",
+)
+"""What goes first is at the begin of an index. An earlier version's file gets them, too."""
+_REMOVE_OVER: Final = (
+    "DELETE FROM responses WHERE rowid IN (SELECT rowid FROM responses "  # noqa: S608 - constants
+    f"WHERE {_IS_OVER} ORDER BY {_OVER_AT_S} LIMIT {_BITE})"
+)
+_REMOVE_LEAST_USED: Final = (
+    "DELETE FROM responses "
+    "WHERE rowid = (SELECT rowid FROM responses ORDER BY used_at_s, rowid LIMIT 1)"
+)
 _UNUSABLE: Final = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_CORRUPT,
@@ -84,6 +101,8 @@ class ResponseStore:
         :param ttl_s: seconds for which it is read without a request.
         """
         await self._do(lambda: self._put(response, ttl_s))
+        while await self._do(self._make_room):
+            pass
 
     async def still_good(self, cached: CachedResponse, at_s: float) -> None:
         """Note that the API has said that the response is not modified."""
@@ -125,18 +144,40 @@ class ResponseStore:
             response.key, response.status, response.stored_at_s, now_s, kept_s, can_ask, size,
             json.dumps(dict(response.headers)), response.body,
         )  # fmt: skip
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(f"DELETE FROM responses WHERE {_IS_OVER}", (now_s,))  # noqa: S608
+        with self._transaction():
+            self._db.execute(_REMOVE_OVER, (now_s,))
+            if size > self._max_bytes:
+                self._db.execute("DELETE FROM responses WHERE key = ?", (response.key,))
+                return
             self._db.execute(
                 "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
             )
-            self._db.execute(
-                "DELETE FROM responses WHERE key IN (SELECT key FROM (SELECT key, "
-                "sum(bytes) OVER (ORDER BY used_at_s DESC, key) AS so_far FROM responses) "
-                "WHERE so_far > ?)",
-                (self._max_bytes,),
-            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+
+    def _make_room(self) -> bool:
+        """Remove a bite of what was used longest ago; whether more has to go."""
+        if not self._is_over_full:
+            return False
+        with self._transaction():
+            for _ in range(_BITE):
+                removed = self._db.execute(_REMOVE_LEAST_USED).rowcount
+                if not removed or not self._is_over_full:
+                    return False
+        return True
+
+    @property
+    def _is_over_full(self) -> bool:
+        """By the database's own count of its pages: a sum over the entries would read them all."""
+        pages, free, page_bytes = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return bool((pages - free) * page_bytes > self._max_bytes)
 
 
 @asynccontextmanager
@@ -180,7 +221,8 @@ def _connected(database: str | Path) -> sqlite3.Connection:
         if version not in (0, _VERSION):
             log.info("the response cache is of version %d and begins anew", version)
             db.execute("DROP TABLE IF EXISTS responses")
-        db.execute(_TABLE)
+        for statement in (_TABLE, *_INDEXES):
+            db.execute(statement)
         db.execute(f"PRAGMA user_version = {_VERSION}")
     except sqlite3.Error:
         db.close()

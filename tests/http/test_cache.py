@@ -7,6 +7,7 @@ import logging
 import resource
 import sqlite3
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
@@ -86,6 +87,11 @@ class Runs:
         self.now_s = 1_800_000_000.0
         self.slots = 0
 
+    @property
+    def file(self) -> Path:
+        assert self.folder is not None
+        return self.folder / FILE
+
     def ask(self, path: str = "statuses", times: int = 1, **more: Any) -> list[Any]:
         return asyncio.run(self._ask(path, times, **more))
 
@@ -120,6 +126,17 @@ class Runs:
             ]
             self.slots += client.budget.stats.requests
         return found
+
+
+def labels(runs: Runs) -> list[str]:
+    return [entry.label for entry in listed(str(runs.folder))]
+
+
+def indexes_of(runs: Runs) -> list[str]:
+    """Those that the store has made, and not SQLite for the key."""
+    made = "SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name"
+    with closing(sqlite3.connect(runs.file)) as db:
+        return [name for (name,) in db.execute(made)]
 
 
 @pytest.fixture
@@ -292,11 +309,101 @@ def test_only_its_owner_may_read_the_folder(runs: Runs) -> None:
 def test_what_was_used_longest_ago_makes_room(
     api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api.body = json.dumps(["x" * 1_000]).encode()
-    monkeypatch.setitem(MAX_BYTES, "folder", 2_500)
+    api.body = json.dumps(["x" * 100_000]).encode()
+    monkeypatch.setitem(MAX_BYTES, "folder", 260_000)
     for path in ("first", "second", "first", "third"):
         runs.ask(path)
-    assert [entry.label for entry in listed(str(runs.folder))] == ["shop/first", "shop/third"]
+    assert labels(runs) == ["shop/first", "shop/third"]
+
+
+def test_a_response_that_has_no_room_leaves_the_others_alone(
+    api: Api, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it leave an earlier one under its key, which would be read as young again."""
+    monkeypatch.setitem(MAX_BYTES, "folder", 260_000)
+    runs.ask("small")
+    runs.ask("large")
+    api.body = json.dumps(["x" * 300_000]).encode()
+    assert runs.ask("large", times=2) == [json.loads(BODY), json.loads(api.body)]
+    assert labels(runs) == ["shop/small"]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """SQLite's own count of its steps, on all connections that are opened."""
+    connect, counts = sqlite3.connect, Counter[str]()
+
+    def counting(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*args, **kwargs)
+        db.set_progress_handler(lambda: counts.update(["steps"]), 1)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", counting)
+    return counts
+
+
+def filled(runs: Runs, entries: int, *, expired: bool) -> int:
+    """Copy the one entry of a file, which stays the youngest. Returns the bytes in use."""
+    stored_at_s, kept_s = ("0.0", "0.0") if expired else ("stored_at_s", "kept_s")
+    with closing(sqlite3.connect(runs.file)) as db, db:
+        db.execute(
+            "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers "
+            "WHERE n < ?) INSERT INTO responses SELECT key || n, status, "
+            f"{stored_at_s}, used_at_s - 1000 + n / 10.0, {kept_s}, can_ask, bytes, headers, body "
+            "FROM responses, numbers",
+            (entries - 1,),
+        )
+        pages, free, page_bytes = (
+            int(db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * page_bytes
+
+
+@pytest.mark.parametrize("state", ["young", "expired", "full"])
+def test_an_entry_costs_the_same_however_many_there_are(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: Counter[str], state: str
+) -> None:
+    costs = []
+    for entries in (300, 3_000):
+        runs = Runs(source_of(api, tmp_path), tmp_path / f"cache-of-{entries}")
+        runs.ask("first")
+        used_bytes = filled(runs, entries, expired=state == "expired")
+        if state == "full":
+            monkeypatch.setitem(MAX_BYTES, "folder", used_bytes - 3 * 4096)
+        steps.clear()
+        runs.ask("new")
+        costs.append(steps["steps"])
+        with closing(sqlite3.connect(runs.file)) as db:
+            (rows,) = db.execute("SELECT count(*) FROM responses").fetchone()
+        assert (rows < entries) == (state != "young")
+        monkeypatch.setitem(MAX_BYTES, "folder", 2**30)
+    assert costs[1] < 3 * costs[0], costs
+
+
+def test_what_has_expired_goes_bit_by_bit(api: Api, runs: Runs) -> None:
+    runs.ask("first")
+    filled(runs, 250, expired=True)
+    left = []
+    for path in ("second", "third", "fourth"):
+        runs.ask(path)
+        with closing(sqlite3.connect(runs.file)) as db:
+            left += db.execute("SELECT count(*) FROM responses").fetchone()
+    assert left == [151, 52, 4]
+
+
+def test_entries_of_an_earlier_version_stay(api: Api, runs: Runs) -> None:
+    """Their file has no indexes, and gets them."""
+    runs.ask()
+    dropped = indexes_of(runs)
+    with closing(sqlite3.connect(runs.file)) as db:
+        for index in dropped:
+            db.execute(f"DROP INDEX {index}")
+    runs.ask()
+    runs.ask("another")
+    assert [url.rpartition("/")[2] for url, _, _ in api.seen] == ["statuses", "another"]
+    assert len(dropped) == 2
+    assert indexes_of(runs) == dropped
 
 
 def test_a_store_of_another_version_begins_anew(
@@ -304,8 +411,9 @@ def test_a_store_of_another_version_begins_anew(
 ) -> None:
     caplog.set_level(logging.INFO)
     runs.ask()
-    assert runs.folder is not None
-    with closing(sqlite3.connect(runs.folder / FILE)) as db:
+    with closing(sqlite3.connect(runs.file)) as db:
+        db.execute("DROP INDEX responses_by_use")
+        db.execute("DROP INDEX responses_by_end")
         db.execute("ALTER TABLE responses DROP COLUMN used_at_s")
         db.execute("PRAGMA user_version = 7")
     runs.ask()
