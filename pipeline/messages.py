@@ -110,6 +110,7 @@ class HttpRequest:
 class HttpResponse:
     """A response with its whole body, decompressed. Header names are in lower case.
 
+    :ivar received_at_s: when it came, or the API last confirmed it by a 304; seconds since 1970.
     :ivar latency_s: from when the request left until the headers came; 0 if it is from the cache.
     :ivar left_at: when the request left, on the monotonic clock.
     :ivar waited_slot_s: seconds that the request waited for its send slot; 0 = the quota is free.
@@ -120,6 +121,7 @@ class HttpResponse:
     headers: Mapping[str, str]
     body: Body
     url: str = field(default="", repr=False)
+    received_at_s: float = field(kw_only=True)
     latency_s: float = 0.0
     left_at: float = 0.0
     waited_slot_s: float = 0.0

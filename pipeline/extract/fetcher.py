@@ -169,7 +169,7 @@ class PageFetcher:
             self._note_clock(response.headers, requested_at)
             if conditions and response.status == 304:
                 self.not_modified = True
-                return self._nothing(request)
+                return self._nothing(request, response)
             self._under_way.discard(this)
             return await self._together.result_of(
                 (request, response), len(response.body), self._linger_s(response)
@@ -283,7 +283,7 @@ class PageFetcher:
         if feed and self._endpoint.paging.is_first(request):
             feed.begin(response.headers)
         if self._is_empty(response):
-            return self._nothing(request)
+            return self._nothing(request, response)
         page = page or self._reader.read(response.body)
         self.converted.update(page.converted)
         if self._endpoint.window.timezone is None:
@@ -321,7 +321,7 @@ class PageFetcher:
         return ParsedPage(
             request,
             info,
-            _stamped(table),
+            _stamped(table, response),
             outside=outside,
             duplicates=read.num_rows - page.table.num_rows,
             duplicates_at_edges=duplicates_at_edges(read, page.table, self._endpoint),
@@ -427,10 +427,10 @@ class PageFetcher:
             is ResponseKind.EMPTY
         )
 
-    def _nothing(self, request: PageRequest) -> ParsedPage:
+    def _nothing(self, request: PageRequest, response: HttpResponse) -> ParsedPage:
         none = self._added.add(self._reader.schema.empty_table(), PageContext())
         none = with_first_cursor(none, self._endpoint)
-        return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none))
+        return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none, response))
 
     def _content(self, page: DecodedPage, response: HttpResponse) -> PageContent:
         return PageContent(
@@ -484,10 +484,11 @@ def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
     return page if table is page.table else replace(page, table=table)
 
 
-def _stamped(table: pa.Table) -> pa.Table:
-    """With when the rows came."""
-    now = pa.scalar(datetime.now(UTC), INSTANT)
-    return table.append_column(EXTRACTED_AT, pa.repeat(now, table.num_rows))
+def _stamped(table: pa.Table, response: HttpResponse) -> pa.Table:
+    """With when the rows came, and not when they were read: they may be from the cache, or have
+    waited, and a sweep that has begun since knows more of what is deleted."""
+    at = pa.scalar(datetime.fromtimestamp(response.received_at_s, UTC), INSTANT)
+    return table.append_column(EXTRACTED_AT, pa.repeat(at, table.num_rows))
 
 
 def _where(request: PageRequest, endpoint: Endpoint) -> str:

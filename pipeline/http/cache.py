@@ -93,9 +93,10 @@ class CachingSender:
             doubted = (policy.endpoint, key) in self._requested
             self._requested.add((policy.endpoint, key))
             cached = None if doubted else await self._store.get(key)
-            if cached is not None and 0 <= self._now() - cached.stored_at_s < policy.ttl_s:
+            now_s = self._now()
+            if cached is not None and 0 <= now_s - cached.stored_at_s < policy.ttl_s:
                 try:
-                    result = await read(_response(cached, request))
+                    result = await read(_response(cached, request, now_s))
                 except (BadBody, HeadraceError):
                     cached = None
                 else:
@@ -114,22 +115,23 @@ class CachingSender:
         cached: CachedResponse | None,
     ) -> T:
         conditions = cached.conditions if cached else {}
-        began_s = self._now()
 
         async def read_and_keep(response: HttpResponse) -> T:
+            at_s = self._now()
             if cached is not None and conditions and response.status == 304:
+                confirmed = _confirmed(cached, response, at_s)
                 try:
-                    result = await read(_response(cached, fetch.request))
+                    result = await read(_response(confirmed, fetch.request, at_s))
                 except (BadBody, HeadraceError):
                     raise _Unusable from None
-                await self._store.still_good(cached, began_s)
+                await self._store.confirm(confirmed)
                 self.counts["not_modified"] += 1
                 return result
             result = await read(response)
             headers = {n: text for n, text in response.headers.items() if n not in _NOT_KEPT}
             if await asyncio.to_thread(self._may_be_kept, response.status, headers, response):
                 body = bytes(response.body)
-                cacheable = CachedResponse(fetch.key, response.status, headers, body, began_s)
+                cacheable = CachedResponse(fetch.key, response.status, headers, body, at_s)
                 await self._store.put(cacheable, ttl_s=fetch.ttl_s)
             return result
 
@@ -187,6 +189,19 @@ def _revealed(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _response(cached: CachedResponse, request: HttpRequest) -> HttpResponse:
+def _confirmed(cached: CachedResponse, not_modified: HttpResponse, at_s: float) -> CachedResponse:
+    """A cached response that holds as of now, with the ``Date`` of the 304 that says so."""
+    dates = {name: text for name, text in not_modified.headers.items() if name == "date"}
+    others = {name: text for name, text in cached.headers.items() if name != "date"}
+    return replace(cached, headers=others | dates, stored_at_s=at_s)
+
+
+def _response(cached: CachedResponse, request: HttpRequest, now_s: float) -> HttpResponse:
+    """What the API sent, as old as it is: rows are not newer than the response that has them.
+
+    ``Age`` says so of its ``Date``, which says nothing of the API's clock any more.
+    """
+    age_s = round(now_s - cached.stored_at_s)
+    headers = {**cached.headers, "age": str(age_s)} if age_s else cached.headers
     url = str(httpx.URL(request.whole_url))
-    return HttpResponse(cached.status, cached.headers, cached.body, url)
+    return HttpResponse(cached.status, headers, cached.body, url, received_at_s=cached.stored_at_s)

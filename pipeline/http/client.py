@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, time
 from typing import Final, TypeVar
 from urllib.parse import urljoin
 
@@ -354,6 +354,7 @@ class Client:
             headers,
             body,
             str(response.url),
+            received_at_s=time(),
             latency_s=facts[LATENCY_S],
             left_at=facts[LEFT_AT],
             waited_slot_s=facts.get(WAITED_SLOT_S, 0.0),

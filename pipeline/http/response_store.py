@@ -68,7 +68,10 @@ _UNUSABLE: Final = {
 
 @dataclass(frozen=True)
 class CachedResponse:
-    """A response from the store; header names are in lower case."""
+    """A response from the store; header names are in lower case.
+
+    :ivar stored_at_s: when it came, or the API last confirmed it; seconds since 1970.
+    """
 
     key: str
     status: int
@@ -104,10 +107,11 @@ class ResponseStore:
         while await self._do(self._make_room):
             pass
 
-    async def still_good(self, cached: CachedResponse, at_s: float) -> None:
-        """Note that the API has said that the response is not modified."""
-        update = "UPDATE responses SET stored_at_s = ? WHERE key = ?"
-        await self._do(lambda: self._db.execute(update, (at_s, cached.key)))
+    async def confirm(self, response: CachedResponse) -> None:
+        """Note that the API has said that a response holds, and when."""
+        update = "UPDATE responses SET stored_at_s = ?, headers = ? WHERE key = ?"
+        values = (response.stored_at_s, _as_text(response.headers), response.key)
+        await self._do(lambda: self._db.execute(update, values))
 
     async def _do(self, operation: Callable[[], T]) -> T | None:
         try:
@@ -142,7 +146,7 @@ class ResponseStore:
         kept_s = ttl_s + STALE_KEPT_S if can_ask else ttl_s
         row = (
             response.key, response.status, response.stored_at_s, now_s, kept_s, can_ask, size,
-            json.dumps(dict(response.headers)), response.body,
+            _as_text(response.headers), response.body,
         )  # fmt: skip
         with self._transaction():
             self._db.execute(_REMOVE_OVER, (now_s,))
@@ -178,6 +182,10 @@ class ResponseStore:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return bool((pages - free) * page_bytes > self._max_bytes)
+
+
+def _as_text(headers: Mapping[str, str]) -> str:
+    return json.dumps(dict(headers))
 
 
 @asynccontextmanager
