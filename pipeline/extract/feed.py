@@ -7,9 +7,10 @@ whether it comes newest first, so that no page behind the window need be read.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,36 @@ from pipeline.errors import ContractBroken
 
 _LONGEST = 512
 _MOST_NAMED = 20
+Reach = tuple[str | None, str | None]
+"""How far back a feed reached, and how far it had to: ISO 8601; None: the beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedNotes:
+    """What a reading has shown of its feed, or of the feed of each value.
+
+    :ivar feed_from: the earliest instant that it reached back to, ISO 8601; None: it is empty.
+    :ivar validators: the headers by which the next partition asks whether it has changed; empty:
+        none are to be relied on.
+    :ivar newest_first: all of its rows came so.
+    :ivar feeds: of a feed for each value, its reach by the value.
+    """
+
+    feed_from: str | None = None
+    validators: Mapping[str, str] = field(default_factory=dict)
+    newest_first: bool = False
+    feeds: Mapping[str, Reach] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "FeedNotes":
+        """The inverse; other members of the data are ignored."""
+        return cls(**{each.name: data[each.name] for each in fields(cls) if each.name in data})
+
+
+NO_FEED: Final = FeedNotes()
 
 
 class Feed:
@@ -77,8 +108,8 @@ class Feed:
         ordered = self._known_newest_first and self._newest_first
         return ordered and self._start is not None and ends["max"] < self._start
 
-    def facts(self) -> dict[str, Any]:
-        """The notes for the manifest: how far back the feed reached, and validators that will do.
+    def notes(self) -> FeedNotes:
+        """How far back the feed reached, and validators that will do.
 
         :raises ContractBroken: rows came, and none of them has a cursor: all would be left out.
         """
@@ -88,20 +119,20 @@ class Feed:
                 "no row is known to be new. Check: 1. that `cursor` names the right column; 2. "
                 "that the name is spelt as in the rows"
             )
-        validators = self._validators if self._first_page_tells else None
-        return {
-            "feed_from": self._reach.astimezone(UTC).isoformat() if self._reach else None,
-            **({"validators": validators} if validators else {}),
-            **({"newest_first": True} if self._shows_newest_first else {}),
-        }
+        oldest = self._next_to_leave
+        return FeedNotes(
+            feed_from=oldest.astimezone(UTC).isoformat() if oldest else None,
+            validators=self._validators if self._first_page_tells else {},
+            newest_first=self._shows_newest_first,
+        )
 
-    def reach_facts(self) -> tuple[str | None, str | None]:
-        """How far back the feed reached, and how far it had to: ISO 8601; None: the beginning."""
+    def reach(self) -> Reach:
+        """:raises ContractBroken: as ``notes``."""
         begins = self._start.astimezone(UTC).isoformat() if self._start else None
-        return self.facts()["feed_from"], begins
+        return self.notes().feed_from, begins
 
     @property
-    def _reach(self) -> datetime | None:
+    def _next_to_leave(self) -> datetime | None:
         """The row that leaves the feed next: the last one, or the first if the newest comes last.
 
         It need not be the oldest one: some feeds begin with old rows that are pinned there.
@@ -162,9 +193,7 @@ def reaches_back(feed_from: str | None, start: datetime) -> tuple[bool, str]:
     )
 
 
-def all_reach_back(
-    feeds: Mapping[str, tuple[str | None, str | None]],
-) -> tuple[bool, str]:
+def all_reach_back(feeds: Mapping[str, Reach]) -> tuple[bool, str]:
     """Whether the feeds of all values reach back far enough, and the sentence on it."""
     short: list[str] = []
     first = ""

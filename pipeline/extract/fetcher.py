@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pyarrow as pa
 
@@ -26,7 +26,7 @@ from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_capped, says_partial
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
-from pipeline.extract.feed import Feed
+from pipeline.extract.feed import NO_FEED, Feed, FeedNotes
 from pipeline.extract.page_checks import (
     after_end,
     check_keys,
@@ -123,22 +123,18 @@ class PageFetcher:
         named = ((name.lower(), value) for name, value in conditions.items())
         self._conditions = {name: value for name, value in named if _is_condition(name, value)}
 
-    def feed_facts(self) -> dict[str, Any]:
-        """Facts of a feed, for the manifest; empty for another endpoint.
-
-        Of a feed for each value, how far back each reached, and how far it had to.
-        """
+    def feed_notes(self) -> FeedNotes:
+        """What the pages have shown of a feed; nothing of another endpoint."""
+        if not self._endpoint.feed:
+            return NO_FEED
         if not self._endpoint.fans_out:
-            return self._feeds[None].facts() if None in self._feeds else self._no_feed()
-        return {"feeds": {str(value): feed.reach_facts() for value, feed in self._feeds.items()}}
+            return self._feed_of(PageRequest(0)).notes()
+        return FeedNotes(feeds={str(value): feed.reach() for value, feed in self._feeds.items()})
 
     @property
     def out_of_order(self) -> bool:
         """Whether a feed has shown that it does not come newest first."""
         return any(feed.is_out_of_order for feed in self._feeds.values())
-
-    def _no_feed(self) -> dict[str, Any]:
-        return self._feed_of(PageRequest(0)).facts() if self._endpoint.feed else {}
 
     def _feed_of(self, request: PageRequest) -> Feed:
         """The feed that a page is of: each value has one of its own."""

@@ -20,10 +20,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,7 @@ from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOutReader, PartitionValue
+from pipeline.extract.feed import FeedNotes
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
@@ -51,11 +52,12 @@ from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
+from pipeline.run.partition_progress import PartitionProgress, ReadingEnd, ReadingNotes
 from pipeline.run.resume import (
     OpenedPartition,
+    feed_of_previous,
     is_followed,
     open_partition,
-    validators_of_previous,
 )
 from pipeline.run.staged_partition import (
     AFTER_END,
@@ -66,7 +68,7 @@ from pipeline.run.staged_partition import (
 )
 from pipeline.run.stale_rows import keeper_of
 from pipeline.run.values import grouped, windows_of
-from pipeline.run.writer import PartitionProgress, PartitionWriter, ReadingEnd, RowBuffer
+from pipeline.run.writer import PartitionWriter, RowBuffer
 
 log = logging.getLogger("headrace.run")
 _NAIVE: Final = "naive "
@@ -99,8 +101,8 @@ async def stage(
     opened = await asyncio.to_thread(
         open_partition, run, endpoint, partition, previous_in_run=previous_in_run
     )
-    of_previous = await asyncio.to_thread(
-        validators_of_previous,
+    previous_feed = await asyncio.to_thread(
+        feed_of_previous,
         run,
         endpoint,
         partition,
@@ -108,7 +110,9 @@ async def stage(
         previous_in_run=previous_in_run,
     )
     followed = await asyncio.to_thread(is_followed, run, endpoint, partition, next_in_run)
-    stager = _Stager(run, endpoint, partition, opened, reading, of_previous, may_fail=not followed)
+    stager = _Stager(
+        run, endpoint, partition, opened, reading, previous_feed, may_fail=not followed
+    )
     return await stager.run(began)
 
 
@@ -122,17 +126,17 @@ class _Stager:
         partition: str,
         opened: OpenedPartition,
         reading: ExtractionProgress,
-        of_previous: Mapping[str, Any],
+        previous_feed: FeedNotes,
         *,
         may_fail: bool = True,
     ) -> None:
-        """:param of_previous: what ``validators_of_previous`` says of a conditional request.
+        """:param previous_feed: its validators make the request a conditional one.
         :param may_fail: a value that fails is read again by the partition after this one.
         """
         self._selection, attempt = opened.values, opened.attempt
         self._may_fail = may_fail
-        self._of_previous = of_previous
-        self._extra: dict[str, Any] = {}
+        self._previous_feed = previous_feed
+        self._notes = ReadingNotes()
         self._filtered = 0
         self._chain_began: int | None = None  # the page count; None: resumed behind its first page
         self._run, self._endpoint, self._partition = run, endpoint, partition
@@ -184,12 +188,12 @@ class _Stager:
             await self._restart(CannotResume("another version of Headrace staged its rows"))
         elif progress.end is not None:
             self._reading.contiguous = progress.end.contiguous
-            self._extra = dict(progress.end.notes)
+            self._notes = progress.end.notes
         elif position is not None and not self._resumable:
             await self._restart()
         else:
             if position is None:
-                self._pages.ask_if_changed(self._of_previous.get("validators", {}))
+                self._pages.ask_if_changed(self._previous_feed.validators)
             await self._read_from(position)
         return StagedPartition(
             run=self._run,
@@ -204,7 +208,7 @@ class _Stager:
             schema=self._landing.schema_of(self._reader.schema),
             preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
             resumed_pages=self._resumed_pages,
-            extra=self._extra,
+            notes=self._notes,
             began=began,
             reread_keys=self._reread_keys(),
         )
@@ -349,11 +353,12 @@ class _Stager:
                     raise
                 if known.doubt is not None:
                     self._reading.doubt, self._reading.contiguous = known.doubt, False
-                self._note_ends(extraction)
+                self._notes = self._notes_of(extraction)
+                self._warn_of_clock()
                 if self._reading.rows:
                     self._run.windows_with_rows[self._endpoint] = self._window
                 if buffer.rows:
-                    end = ReadingEnd(self._reading.contiguous, self._extra)
+                    end = ReadingEnd(self._reading.contiguous, self._notes)
                     await self._landing.end(buffer, self._counters(), end)
 
     async def _land(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
@@ -391,27 +396,28 @@ class _Stager:
         self._filtered += excess
         return replace(batch, table=table, arrow_bytes=table.nbytes)
 
-    def _note_ends(self, extraction: EndpointReader) -> None:
-        """Note what the manifest has besides the rows, once all pages came."""
-        self._extra["rests_on"] = self._reading.proof_basis.value
-        if self._reading.bookmark is not None:
-            self._extra["bookmark"] = self._reading.bookmark
-        if naive := {n.removeprefix(_NAIVE) for n in self._counters() if n.startswith(_NAIVE)}:
-            self._extra["naive_columns"] = sorted(naive)
-        if (sentence := self._pages.clock_warning) and "clock" not in self._run.warned:
+    def _notes_of(self, extraction: EndpointReader) -> ReadingNotes:
+        """What the pages have shown, once all came."""
+        reading, not_modified = self._reading, self._pages.not_modified
+        fan_out = extraction if isinstance(extraction, FanOutReader) else None
+        naive = {n.removeprefix(_NAIVE) for n in self._counters() if n.startswith(_NAIVE)}
+        return ReadingNotes(
+            proof_basis=reading.proof_basis,
+            unproved=reading.doubt,
+            tail_rows=reading.tail_rows,
+            bookmark=reading.bookmark,
+            naive_columns=tuple(sorted(naive)),
+            fan_out=fan_out.summary() if fan_out else {},
+            failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
+            feed=self._previous_feed if not_modified else self._pages.feed_notes(),
+            not_modified=not_modified,
+        )
+
+    def _warn_of_clock(self) -> None:
+        sentence = self._pages.clock_warning
+        if sentence and "clock" not in self._run.warned:
             self._run.warned.add("clock")
             log.warning("%s: %s", self._run.source.source, sentence)
-        if self._reading.doubt is not None:
-            self._extra["unproved"] = self._reading.doubt
-        if self._reading.tail_rows:
-            self._extra["tail_rows"] = self._reading.tail_rows
-        if isinstance(extraction, FanOutReader):
-            self._extra["fan_out"] = extraction.summary()
-            self._extra["failed_values"] = sorted(extraction.failed_members)
-        if self._pages.not_modified:
-            self._extra |= {**self._of_previous, "not_modified": True}
-        else:
-            self._extra |= self._pages.feed_facts()
 
     @property
     def _failures(self) -> ListFailures | None:

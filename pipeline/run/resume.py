@@ -11,13 +11,13 @@ previous one is committed and of the same definition, and this one has no rows y
 own validators are never used for itself (docs/decisions/0011-conditional-requests.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
+from pipeline.extract.feed import NO_FEED, FeedNotes
 from pipeline.extract.value_failures import ListFailures
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
@@ -35,26 +35,24 @@ from pipeline.run.values import (
 )
 
 
-def validators_of_previous(
+def feed_of_previous(
     run: RunContext, endpoint: str, partition: str, window: Window, *, previous_in_run: bool
-) -> Mapping[str, Any]:
-    """The validators of the previous partition; empty: read it, whatever has changed.
+) -> FeedNotes:
+    """What the previous partition's feed had shown; no validators: read it, whatever has changed.
 
     :param previous_in_run: the previous partition is being read anew beside this one.
     """
     spec = run.source.endpoints[endpoint]
     if not spec.conditional or window.kind != "incremental" or previous_in_run:
-        return {}
+        return NO_FEED
     source, index, previous = run.source.source, run.index, run.calendar.previous(partition)
     before = index.get(source, endpoint, previous) if previous else None
     if before is None or before.definition != run.source.definition(endpoint):
-        return {}
+        return NO_FEED
     mine = run.index.get(run.source.source, endpoint, partition)
     if mine is not None and mine.rows:
-        return {}
-    notes = before.notes
-    validators = {"validators": notes.validators} if notes.validators else {}
-    return {**validators, "feed_from": notes.feed_from}
+        return NO_FEED
+    return FeedNotes(feed_from=before.notes.feed_from, validators=before.notes.validators)
 
 
 def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:

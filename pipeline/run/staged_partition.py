@@ -16,7 +16,6 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import describe
 from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
-from pipeline.extract.completeness import ProofBasis
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.seen_rows import Digests
@@ -37,6 +36,7 @@ from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
+from pipeline.run.partition_progress import ReadingNotes
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.values import ValueSelection, names_of, noted, widest
@@ -127,7 +127,7 @@ class StagedPartition:
     schema: pa.Schema
     preview: tuple[dict[str, Any], ...]
     resumed_pages: int
-    extra: Mapping[str, Any]
+    notes: ReadingNotes
     began: float
     reread_keys: Digests
 
@@ -214,7 +214,7 @@ class StagedPartition:
             self.endpoint,
             self.window.bookmarks,
             files,
-            of_page=self.extra.get("bookmark"),
+            of_page=self.notes.bookmark,
             proved=self.contiguous,
             rewrite=self._rewrite,
         )
@@ -257,18 +257,18 @@ class StagedPartition:
                 window=widest(self.values, self.window),
                 expected_rows=self.attempt.staged_rows,
                 contiguous=self.contiguous,
-                rests_on=self._rests_on,
+                rests_on=self.notes.proof_basis,
                 zone=spec.window.zone,
                 dropped=self._dropped(settled),
-                unproved=self.extra.get("unproved"),
+                unproved=self.notes.unproved,
             ),
             lambda: files,
         )
-        if spec.feed and self.window.start is not None and "not_modified" not in self.extra:
+        if spec.feed and self.window.start is not None and not self.notes.not_modified:
             passed, detail = (
-                all_reach_back(self.extra.get("feeds", {}))
+                all_reach_back(self.notes.feed.feeds)
                 if spec.fans_out
-                else reaches_back(self.extra.get("feed_from"), self.window.start)
+                else reaches_back(self.notes.feed.feed_from, self.window.start)
             )
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         if self.selection is not None:
@@ -278,7 +278,7 @@ class StagedPartition:
 
     def _values_read(self) -> Check:
         """Whether any value was passed over: a person has to see which, and what becomes of it."""
-        summary = self.extra.get("fan_out", {})
+        summary = self.notes.fan_out
         failed, total = summary.get("failed", 0), summary.get("asked", 0)
         noun = "parents" if self._spec.parents else "values"
         if lanes := summary.get("lanes"):
@@ -350,10 +350,10 @@ class StagedPartition:
             latest_late_s=None if end else late_by,
             proof=ManifestProof(
                 contiguous=self.contiguous,
-                rests_on=self._rests_on.value if self.contiguous else None,
+                rests_on=self.notes.proof_basis.value if self.contiguous else None,
                 pages=self.counters["pages"],
                 gaps_refetched=self.counters["gaps_refetched"],
-                not_modified="not_modified" in self.extra,
+                not_modified=self.notes.not_modified,
             ),
             requests=self.counters["requests"],
             throttled=self.counters["throttled"],
@@ -368,11 +368,11 @@ class StagedPartition:
                 bookmark=end.bookmark if end else None,
                 late_by=int(late_by) if end and late_by is not None else None,
                 deletions=end.deletions if end else None,
-                validators=self.extra.get("validators", {}),
-                feed_from=self.extra.get("feed_from"),
-                not_modified="not_modified" in self.extra,
-                newest_first=bool(self.extra.get("newest_first")),
-                parents=self.extra.get("fan_out", {}) if self._spec.parents else {},
+                validators=self.notes.feed.validators,
+                feed_from=self.notes.feed.feed_from,
+                not_modified=self.notes.not_modified,
+                newest_first=self.notes.feed.newest_first,
+                parents=self.notes.fan_out if self._spec.parents else {},
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
                 converted=self._converted,
@@ -380,7 +380,7 @@ class StagedPartition:
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
-                tail_rows=self.extra.get("tail_rows", 0),
+                tail_rows=self.notes.tail_rows,
                 warning="; ".join(filter(None, (self._warning(newest), damage, *tables.warnings))),
             ),
         )
@@ -392,11 +392,6 @@ class StagedPartition:
         return {n.removeprefix(CONVERTED): of for n, of in counted if n.startswith(CONVERTED)}
 
     @property
-    def _rests_on(self) -> ProofBasis:
-        """The least that may be said, if nothing is known."""
-        return ProofBasis(self.extra.get("rests_on", ProofBasis.COUNT))
-
-    @property
     def _watermark(self) -> datetime:
         """The window's end, or when the API made its earliest response, by its own clock."""
         earliest_s = self.counters[EARLIEST_RESPONSE]
@@ -406,15 +401,14 @@ class StagedPartition:
 
     def _warning(self, newest: Manifest | None) -> str:
         """The warning for a user, though every row is proved to be there."""
-        tail = self.extra.get("tail_rows", 0)
+        tail = self.notes.tail_rows
         sentences = [*self._warnings_of_times(newest), self._on_rows(newest)]
-        says_tail = tail and "unproved" not in self.extra
+        says_tail = tail and self.notes.unproved is None
         return "; ".join(filter(None, [_TAIL.format(tail) if says_tail else "", *sentences]))
 
     def _checks_of_times(self) -> Iterator[Check]:
         """Checks of the window: only if it could not be kept, or is not known."""
-        naive = self.extra.get("naive_columns", ())
-        of_cursor = [name for name in self._spec.cursors if name in naive]
+        of_cursor = [n for n in self._spec.cursors if n in self.notes.naive_columns]
         if of_cursor:
             sentence = _NAIVE_CURSOR.format(_few(of_cursor))
             yield Check("cursor_has_a_zone", False, sentence, blocking=False)
@@ -424,7 +418,7 @@ class StagedPartition:
 
     def _warnings_of_times(self, newest: Manifest | None) -> Iterator[str]:
         yield from (check.detail for check in self._checks_of_times())
-        others = set(self.extra.get("naive_columns", ())) - set(self._spec.cursors)
+        others = set(self.notes.naive_columns) - set(self._spec.cursors)
         if others and newest is None:
             yield _NAIVE.format(_few(sorted(others)))
 
@@ -456,11 +450,11 @@ class StagedPartition:
             return {}
         notes = noted(
             self.values,
-            self.extra.get("failed_values", ()),
+            self.notes.failed_values,
             self.selection.behind if self._spec.incremental else {},
             self.window,
         )
-        summary = {} if self._spec.parents else dict(self.extra.get("fan_out", {}))
+        summary = {} if self._spec.parents else self.notes.fan_out
         worth = notes.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**notes, **summary} if worth else {}
 

@@ -31,57 +31,11 @@ from pipeline.decode.base import Decoder
 from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import INSTANT
 from pipeline.extract.pages import ContextColumns
-from pipeline.extract.position import PageBatch, ResumePosition, position_from_json
+from pipeline.extract.position import PageBatch, ResumePosition
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
+from pipeline.run.partition_progress import PartitionProgress, ReadingEnd
 from pipeline.runtime import in_reader
-
-_VERSION: Final = 1
-
-
-@dataclass(frozen=True)
-class ReadingEnd:
-    """All pages of the partition came; the commit is all that is left.
-
-    :ivar contiguous: the rows are proved to be complete.
-    :ivar notes: for the manifest, JSON values.
-    """
-
-    contiguous: bool
-    notes: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class PartitionProgress:
-    """The position behind the rows that are staged, and whether these are all.
-
-    :ivar position: None if nothing was read yet.
-    """
-
-    position: ResumePosition | None
-    end: ReadingEnd | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "version": _VERSION,
-            "position": self.position.to_json() if self.position else None,
-            "end": dict(vars(self.end)) if self.end else None,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "PartitionProgress | None":
-        """The inverse; None if another version wrote it: the partition is then read anew."""
-        try:
-            if data["version"] != _VERSION:
-                return None
-            end = ReadingEnd(**data["end"]) if data["end"] else None
-            if data["position"] is None:
-                return cls(None, end)
-            position = position_from_json(data["position"])
-            return None if position is None else cls(position, end)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return None
-
 
 GROUP_BYTES = 8 * 2**20
 """Arrow bytes of pages that make a row group. A file is many pages, and to hold them all would be

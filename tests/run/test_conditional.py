@@ -281,7 +281,7 @@ ETAG = {"etag": '"x"'}
 
 def kept(*pages: list[int | None], chain: bool = True) -> bool:
     """Whether the validators of a feed with these cursors are kept."""
-    return "validators" in watched(*pages, chain=chain).facts()
+    return bool(watched(*pages, chain=chain).notes().validators)
 
 
 def watched(*pages: list[int | None], chain: bool = True) -> Feed:
@@ -338,7 +338,7 @@ def test_how_far_a_feed_reaches_back() -> None:
 def test_how_far_a_feed_reaches_is_how_old_the_row_is_that_leaves_it_next(
     pages: list[list[int | None]], reach: int | None
 ) -> None:
-    found = watched(*pages).facts()["feed_from"]
+    found = watched(*pages).notes().feed_from
     assert found == (None if reach is None else (END - timedelta(minutes=reach)).isoformat())
 
 
