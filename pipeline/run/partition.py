@@ -19,7 +19,6 @@ Blocking work (Parquet, S3) runs in worker threads; the loop only waits.
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import replace
@@ -52,28 +51,24 @@ from pipeline.extract.value_failures import ListFailures
 from pipeline.messages import RequestCounts
 from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
-from pipeline.run.partition_progress import PartitionProgress, ReadingEnd, ReadingNotes
+from pipeline.run.partition_progress import (
+    PartitionCounts,
+    PartitionProgress,
+    ReadingEnd,
+    ReadingNotes,
+)
 from pipeline.run.resume import (
     OpenedPartition,
     feed_of_previous,
     is_followed,
     open_partition,
 )
-from pipeline.run.staged_partition import (
-    AFTER_END,
-    CONVERTED,
-    EARLIEST_RESPONSE,
-    FILTERED,
-    StagedPartition,
-)
+from pipeline.run.staged_partition import StagedPartition
 from pipeline.run.stale_rows import keeper_of
 from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionWriter, RowBuffer
 
 log = logging.getLogger("headrace.run")
-_NAIVE: Final = "naive "
-"""What the counter of a column whose times have no zone begins with."""
-_OUT_OF_ORDER: Final = "feed_out_of_order"
 _MOST_CHAINS: Final = 4
 """Readings of a partition whose page tokens expire."""
 
@@ -144,10 +139,10 @@ class _Stager:
         self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
-        self._earlier = Counter(attempt.counters)
+        self._earlier = PartitionCounts.from_json(attempt.counters)
         self._reader = decoder_with_tables(run, endpoint, attempt.schema, self._known())
         self._pages = self._fetcher()
-        self._resumed_pages = self._earlier["pages"]
+        self._resumed_pages = self._earlier.pages
         self._landing = PartitionWriter(attempt, self._reader, self._spec)
         self._values = self._with_windows()
 
@@ -204,7 +199,7 @@ class _Stager:
             selection=self._selection,
             values=self._values,
             contiguous=self._reading.contiguous,
-            counters=self._counters(),
+            counts=self._counts(),
             schema=self._landing.schema_of(self._reader.schema),
             preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
             resumed_pages=self._resumed_pages,
@@ -312,7 +307,7 @@ class _Stager:
             )
         self._resumed_pages = self._reading.rows = self._reading.duplicate_rows = 0
         self._reading.doubt, self._reading.tail_rows = None, 0
-        self._earlier["duplicates"] = 0
+        self._earlier = replace(self._earlier, duplicates=0)
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _in_place_of_staged(
@@ -349,7 +344,7 @@ class _Stager:
                 except RateLimited:
                     # However small the quota, the next attempt has less to do than this one.
                     if buffer.rows and self._spec.resumable:
-                        await self._landing.end(buffer, self._counters())
+                        await self._landing.end(buffer, self._counts())
                     raise
                 if known.doubt is not None:
                     self._reading.doubt, self._reading.contiguous = known.doubt, False
@@ -359,7 +354,7 @@ class _Stager:
                     self._run.windows_with_rows[self._endpoint] = self._window
                 if buffer.rows:
                     end = ReadingEnd(self._reading.contiguous, self._notes)
-                    await self._landing.end(buffer, self._counters(), end)
+                    await self._landing.end(buffer, self._counts(), end)
 
     async def _land(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
         """Write the pages as they come; the last batch is left in ``buffer``."""
@@ -369,9 +364,9 @@ class _Stager:
                 self._check_max_rows()
                 await asyncio.sleep(0)  # pages that are there already must not hold the loop up
                 if buffer.is_full:
-                    await self._landing.end(buffer, self._counters())
+                    await self._landing.end(buffer, self._counts())
                 elif buffer.is_group:
-                    await self._landing.group(buffer, self._counters())
+                    await self._landing.group(buffer, self._counts())
                 else:
                     await self._landing.keep_up(self._run.held)
 
@@ -400,13 +395,12 @@ class _Stager:
         """What the pages have shown, once all came."""
         reading, not_modified = self._reading, self._pages.not_modified
         fan_out = extraction if isinstance(extraction, FanOutReader) else None
-        naive = {n.removeprefix(_NAIVE) for n in self._counters() if n.startswith(_NAIVE)}
         return ReadingNotes(
             proof_basis=reading.proof_basis,
             unproved=reading.doubt,
             tail_rows=reading.tail_rows,
             bookmark=reading.bookmark,
-            naive_columns=tuple(sorted(naive)),
+            naive_columns=tuple(sorted(self._counts().naive_columns)),
             fan_out=fan_out.summary() if fan_out else {},
             failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
             feed=self._previous_feed if not_modified else self._pages.feed_notes(),
@@ -447,7 +441,7 @@ class _Stager:
 
     def _came_newest_first(self) -> bool | None:
         """Whether the newest partition shows that the feed comes newest first; None: nothing."""
-        if self._earlier[_OUT_OF_ORDER]:
+        if self._earlier.feed_out_of_order:
             return False
         latest = self._run.index.latest(self._run.source.source, self._endpoint)
         return (latest is not None and latest.notes.newest_first) or None
@@ -462,23 +456,21 @@ class _Stager:
         added = {EXTRACTED_AT, *self._spec.added_columns, *map(list_column, self._spec.tables)}
         return None if schema is None else pa.schema(f for f in schema if f.name not in added)
 
-    def _counters(self) -> Counter[str]:
-        """Pages and requests of this partition so far, earlier attempts included."""
-        reading = self._reading
-        now = {
-            "pages": reading.pages,
-            "gaps_refetched": reading.gaps_refetched,
-            "duplicates": reading.duplicate_rows,
-            "requests": self._sent.requests,
-            "throttled": self._sent.throttled,
-            "retried": self._sent.retried,
-            FILTERED: self._filtered,
-            AFTER_END: self._pages.rows_after_end,
-            **{CONVERTED + name: cells for name, cells in self._pages.converted.items()},
-            **{_NAIVE + name: 1 for name in self._pages.naive_columns},
-            _OUT_OF_ORDER: int(self._pages.out_of_order),
-        }
-        if at := self._pages.earliest_response_at:
-            known_s, now_s = self._earlier[EARLIEST_RESPONSE], int(at.timestamp())
-            now[EARLIEST_RESPONSE] = min(now_s, known_s or now_s) - known_s
-        return Counter(now) + self._earlier
+    def _counts(self) -> PartitionCounts:
+        """Of this partition so far, earlier attempts included."""
+        reading, pages, sent = self._reading, self._pages, self._sent
+        at = pages.earliest_response_at
+        return PartitionCounts(
+            pages=reading.pages,
+            gaps_refetched=reading.gaps_refetched,
+            duplicates=reading.duplicate_rows,
+            requests=sent.requests,
+            throttled=sent.throttled,
+            retried=sent.retried,
+            filtered_rows=self._filtered,
+            rows_after_end=pages.rows_after_end,
+            converted=dict(pages.converted),
+            naive_columns=pages.naive_columns,
+            feed_out_of_order=pages.out_of_order,
+            earliest_response_s=int(at.timestamp()) if at else None,
+        ).plus(self._earlier)

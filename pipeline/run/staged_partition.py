@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,7 +35,7 @@ from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
-from pipeline.run.partition_progress import ReadingNotes
+from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
 from pipeline.run.resume import behind_of, of_this_yaml
 from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.values import ValueSelection, names_of, noted, widest
@@ -53,13 +52,6 @@ from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")
 
-CONVERTED: Final = "converted "
-"""Before a column's name: how many of its cells did not come in its type."""
-FILTERED: Final = "filtered rows"
-"""The rows that ``where`` did not keep."""
-EARLIEST_RESPONSE: Final = "first_response_s"
-"""When the API made its earliest response, by its own clock, seconds since 1970."""
-AFTER_END: Final = "rows_after_end"
 _NAIVE_CURSOR = (
     "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
     "Say in which zone the API writes them, e.g. window: {{timezone: America/Chicago}}, or "
@@ -123,7 +115,7 @@ class StagedPartition:
     selection: ValueSelection | None
     values: Sequence[PartitionValue]
     contiguous: bool
-    counters: Counter[str]
+    counts: PartitionCounts
     schema: pa.Schema
     preview: tuple[dict[str, Any], ...]
     resumed_pages: int
@@ -326,7 +318,7 @@ class StagedPartition:
 
     def _dropped(self, settled: SettledKeys) -> DroppedRows:
         """The rows dropped while pages came, and before the commit."""
-        return DroppedRows(self.counters["duplicates"] + settled.duplicates, settled.older_versions)
+        return DroppedRows(self.counts.duplicates + settled.duplicates, settled.older_versions)
 
     def _manifest(
         self,
@@ -351,12 +343,12 @@ class StagedPartition:
             proof=ManifestProof(
                 contiguous=self.contiguous,
                 rests_on=self.notes.proof_basis.value if self.contiguous else None,
-                pages=self.counters["pages"],
-                gaps_refetched=self.counters["gaps_refetched"],
+                pages=self.counts.pages,
+                gaps_refetched=self.counts.gaps_refetched,
                 not_modified=self.notes.not_modified,
             ),
-            requests=self.counters["requests"],
-            throttled=self.counters["throttled"],
+            requests=self.counts.requests,
+            throttled=self.counts.throttled,
             resumed_pages=self.resumed_pages,
             extracted_at=as_iso(self.run.now()),
             columns=columns,
@@ -375,8 +367,8 @@ class StagedPartition:
                 parents=self.notes.fan_out if self._spec.parents else {},
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
-                converted=self._converted,
-                filtered_rows=self.counters[FILTERED] if self._spec.where else None,
+                converted=dict(sorted(self.counts.converted.items())),
+                filtered_rows=self.counts.filtered_rows if self._spec.where else None,
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
@@ -386,15 +378,9 @@ class StagedPartition:
         )
 
     @property
-    def _converted(self) -> dict[str, int]:
-        """How many cells of each column did not come in its type."""
-        counted = sorted(self.counters.items())
-        return {n.removeprefix(CONVERTED): of for n, of in counted if n.startswith(CONVERTED)}
-
-    @property
     def _watermark(self) -> datetime:
         """The window's end, or when the API made its earliest response, by its own clock."""
-        earliest_s = self.counters[EARLIEST_RESPONSE]
+        earliest_s = self.counts.earliest_response_s
         if not earliest_s or self.window.kind == "snapshot":
             return self.window.end
         return min(self.window.end, datetime.fromtimestamp(earliest_s, UTC))
@@ -412,7 +398,7 @@ class StagedPartition:
         if of_cursor:
             sentence = _NAIVE_CURSOR.format(_few(of_cursor))
             yield Check("cursor_has_a_zone", False, sentence, blocking=False)
-        if rows := self.counters[AFTER_END]:
+        if rows := self.counts.rows_after_end:
             sentence = _AFTER_END.format(rows, as_iso(self.window.end))
             yield Check("window_end_is_kept", False, sentence, blocking=False)
 

@@ -15,7 +15,6 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -34,7 +33,7 @@ from pipeline.extract.pages import ContextColumns
 from pipeline.extract.position import PageBatch, ResumePosition
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.parquet import ParquetBuffer, repetitive_columns
-from pipeline.run.partition_progress import PartitionProgress, ReadingEnd
+from pipeline.run.partition_progress import PartitionCounts, PartitionProgress, ReadingEnd
 from pipeline.runtime import in_reader
 
 GROUP_BYTES = 8 * 2**20
@@ -170,8 +169,7 @@ def in_key_order(table: pa.Table, key: Sequence[str], *, sorted_already: bool) -
 
 
 PREVIEW_ROWS = 5
-Counters = Mapping[str, int]
-_Staged = tuple[PartitionProgress, Counters]
+_Staged = tuple[PartitionProgress, PartitionCounts]
 """Where a later attempt resumes behind a file, and what the partition has cost up to there."""
 
 
@@ -187,7 +185,7 @@ class PartitionWriter:
         self._file: ParquetBuffer | None = None
         self._file_schema = pa.schema([])
         self._repetitive: dict[pa.Schema, list[str]] = {}
-        self._after_file: _Staged = PartitionProgress(None), {}
+        self._after_file: _Staged = PartitionProgress(None), PartitionCounts()
         self.preview: tuple[dict[str, Any], ...] = ()
 
     @asynccontextmanager
@@ -216,10 +214,10 @@ class PartitionWriter:
         if buffered.over_limit or (self._behind is not None and self._behind.done()):
             await self._caught_up()
 
-    async def group(self, buffer: RowBuffer, counters: Counters) -> None:
+    async def group(self, buffer: RowBuffer, counts: PartitionCounts) -> None:
         """Make a row group of the pages, so that they need not be held."""
         await self._caught_up()
-        after = PartitionProgress(buffer.position), counters
+        after = PartitionProgress(buffer.position), counts
         tables, columns = buffer.take(), self._reader.schema
 
         async def write() -> None:
@@ -228,14 +226,14 @@ class PartitionWriter:
         self._begin(write)
 
     async def end(
-        self, buffer: RowBuffer, counters: Counters, end: ReadingEnd | None = None
+        self, buffer: RowBuffer, counts: PartitionCounts, end: ReadingEnd | None = None
     ) -> None:
         """Bring the file to S3, with the pages that are in no row group yet.
 
         :param end: all pages of the partition came.
         """
         await self._caught_up()
-        after = PartitionProgress(buffer.position, end), counters
+        after = PartitionProgress(buffer.position, end), counts
         tables, columns = buffer.end_batch(), self._reader.schema
 
         async def write() -> None:
@@ -291,14 +289,14 @@ class PartitionWriter:
             self._repetitive[first.schema] = repetitive_columns(first)
         return ParquetBuffer(first.schema, self._repetitive[first.schema])
 
-    def _stage(self, progress: PartitionProgress, counters: Counters) -> None:
+    def _stage(self, progress: PartitionProgress, counts: PartitionCounts) -> None:
         file, self._file = self._file, None
         if file is not None:
             self._attempt.stage(
                 file.close(),
                 rows=file.rows,
                 progress=progress.to_json(),
-                counters=counters,
+                counters=counts.to_json(),
                 schema=self._file_schema,
                 last=progress.end is not None,
             )
