@@ -118,33 +118,33 @@ def _rows(outcome: RunOutcome) -> tuple[int, int]:
     ended = {(result.endpoint, result.manifest.partition) for result in outcome.results}
     ended |= {(failed.endpoint, failed.partition) for failed in outcome.failed}
     rows = total = 0
-    for partition, reading in outcome.readings.items():
-        open_total = None if partition in ended else reading.total
-        rows += reading.rows
-        total += max(reading.rows, open_total or 0)
+    for partition, progress in outcome.progress.items():
+        open_total = None if partition in ended else progress.total
+        rows += progress.rows
+        total += max(progress.rows, open_total or 0)
     return rows, total
 
 
 def _values(outcome: RunOutcome) -> str:
     """The progress in values: how many were read, and have failed; children by their parents."""
-    readings = _fan_outs(outcome)
-    if not readings:
+    fan_outs = _fan_outs(outcome)
+    if not fan_outs:
         return ""
-    read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
-    nouns = " or ".join(sorted({reading.value_noun for reading in readings}))
-    failed = sum(reading.failed_values for reading in readings)
+    read, of_all = (sum(getattr(of, name) for of in fan_outs) for name in ("values", "of_values"))
+    nouns = " or ".join(sorted({of.value_noun for of in fan_outs}))
+    failed = sum(of.failed_values for of in fan_outs)
     return f"{read:,} of {of_all:,} {nouns} read, " + (f"{failed:,} failed, " if failed else "")
 
 
 def _values_left_s(outcome: RunOutcome, passed_s: float) -> float:
     """Seconds for the values that are left, if they take as long as those before."""
-    readings = _fan_outs(outcome)
-    read, of_all = (sum(getattr(t, name) for t in readings) for name in ("values", "of_values"))
+    fan_outs = _fan_outs(outcome)
+    read, of_all = (sum(getattr(of, name) for of in fan_outs) for name in ("values", "of_values"))
     return passed_s * (of_all - read) / read if read else 0.0
 
 
 def _fan_outs(outcome: RunOutcome) -> list[ExtractionProgress]:
-    return [reading for reading in outcome.readings.values() if reading.of_values]
+    return [progress for progress in outcome.progress.values() if progress.of_values]
 
 
 def requests_over_time(

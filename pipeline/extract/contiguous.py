@@ -54,6 +54,7 @@ class ContiguousReader:
         can_seek: bool,
         descending: bool,
         pause: Pause = no_pause,
+        progress: ExtractionProgress | None = None,
     ) -> None:
         """:param pause: waits before the confirmation of an end that an empty page suggests."""
         self._pages = pages
@@ -71,7 +72,7 @@ class ContiguousReader:
         self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
         self._coverage = Coverage(descending=descending)
-        self.progress = ExtractionProgress()
+        self.progress = progress or ExtractionProgress()
 
     async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
         """All rows, page by page, each once.

@@ -199,6 +199,7 @@ class FanOutReader:
         gate: AbstractAsyncContextManager[object] | None = None,
         keep: Callable[[PartitionValue], pa.Table] | None = None,
         key: Sequence[str] = (),
+        progress: ExtractionProgress | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
         :param concurrency: values at the same time.
@@ -231,7 +232,7 @@ class FanOutReader:
         self._pages_of_ended = 0
         self._proved = True
         self.failed: list[FailedValue] = []
-        self.progress = ExtractionProgress()
+        self.progress = progress or ExtractionProgress()
 
     async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
         """The rows of all values.

@@ -78,7 +78,7 @@ class PageFetcher:
         source: Source,
         name: str,
         window: Window,
-        reader: Decoder,
+        decoder: Decoder,
         sent: RequestCounts,
         began: datetime | None = None,
         *,
@@ -96,7 +96,7 @@ class PageFetcher:
         self._endpoint: Endpoint = reaching_back(source.endpoints[name], window)
         self._answers = source.answers_of(name)
         self._window = window
-        self._reader = reader
+        self._decoder = decoder
         self._sent = sent
         path = self._endpoint.transform
         self._transform = load_function(path, "transform") if path else None
@@ -116,7 +116,7 @@ class PageFetcher:
         self.not_modified = False
         self._under_way: set[object] = set()
         self._checked_schema: pa.Schema | None = None
-        self._together = ParseBatcher(self._read_all, lambda: reader.reads_together)
+        self._together = ParseBatcher(self._read_all, lambda: decoder.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
@@ -261,7 +261,7 @@ class PageFetcher:
     ) -> list[ParsedPage | Exception]:
         """Parse pages in a reader's thread: as one where all are as usual, else one by one."""
         bodies = {n: a.body for n, (_, a) in enumerate(responses) if not self._is_empty(a)}
-        together = self._reader.read_together([*bodies.values()]) if len(bodies) > 1 else None
+        together = self._decoder.read_together([*bodies.values()]) if len(bodies) > 1 else None
         pages = dict(zip(bodies, together or (), strict=False))
         parsed: list[ParsedPage | Exception] = []
         for number, (request, response) in enumerate(responses):
@@ -280,7 +280,7 @@ class PageFetcher:
             feed.begin(response.headers)
         if self._is_empty(response):
             return self._nothing(request, response)
-        page = page or self._reader.read(response.body)
+        page = page or self._decoder.read(response.body)
         self.converted.update(page.converted)
         if self._endpoint.window.timezone is None:
             self.naive_columns |= page.naive_columns
@@ -375,7 +375,7 @@ class PageFetcher:
 
     def _error_beside(self, page: DecodedPage, response: HttpResponse) -> tuple[str, object] | None:
         messages = self._endpoint.errors_at is None
-        return self._reader.error_told(response.body, messages=messages)
+        return self._decoder.error_told(response.body, messages=messages)
 
     def _looks_incomplete(self, rows: int, response: HttpResponse) -> str | None:
         """Why rows may be missing in a page; what a feed reaches back to is a check of its own."""
@@ -424,7 +424,7 @@ class PageFetcher:
         )
 
     def _nothing(self, request: PageRequest, response: HttpResponse) -> ParsedPage:
-        none = self._added.add(self._reader.schema.empty_table(), PageContext())
+        none = self._added.add(self._decoder.schema.empty_table(), PageContext())
         none = with_first_cursor(none, self._endpoint)
         return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none, response))
 

@@ -30,7 +30,7 @@ from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yam
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource, with_hashed_columns
-from pipeline.extract.position import EndpointReader
+from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.sequential import SequentialReader
@@ -192,6 +192,7 @@ def reader_of(
     gate: AbstractAsyncContextManager[object] | None = None,
     keep: Callable[[PartitionValue], pa.Table] | None = None,
     known: KnownPages | None = None,
+    progress: ExtractionProgress | None = None,
 ) -> EndpointReader:
     """The reader of the endpoint's pages, ``ahead`` of them at the same time.
 
@@ -200,17 +201,23 @@ def reader_of(
     :param until_sure: pages that may have shifted are read until two passes show the same.
     :param pause: waits before the confirmation of an end.
     :param known: pages by which the API is seen to be there; None: those of this reading alone.
+    :param progress: filled while pages come, to be watched from outside.
     :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
     known, of = known or KnownPages(pages), endpoint.parents or endpoint.each
     kind = {"of_value": of is not None, "of_parent": endpoint.parents is not None}
 
-    def reader(pages: PageSource, window: Window, share: Ahead) -> EndpointReader:
+    def reader(
+        pages: PageSource,
+        window: Window,
+        share: Ahead,
+        progress: ExtractionProgress | None = None,
+    ) -> EndpointReader:
         guard = OutageGuard(pages, paging_of(endpoint), pause, known, **kind)
-        return _extraction(endpoint, guard, window, share, until_sure, guard.pause)
+        return _reader(endpoint, guard, window, share, until_sure, guard.pause, progress)
 
     if of is None:
-        return reader(pages, window, lambda: ahead)
+        return reader(pages, window, lambda: ahead, progress)
     whole = failures is not FAIL_PARTITION and not endpoint.incremental
     return FanOutReader(
         pages,
@@ -224,16 +231,18 @@ def reader_of(
         gate=gate,
         keep=keep if whole else None,
         key=endpoint.key,
+        progress=progress,
     )
 
 
-def _extraction(
+def _reader(
     endpoint: Endpoint,
     pages: PageSource,
     window: Window,
     ahead: Ahead,
     until_sure: bool,
     pause: Pause,
+    progress: ExtractionProgress | None,
 ) -> EndpointReader:
     paging = paging_of(endpoint)
     if endpoint.proven:
@@ -245,6 +254,7 @@ def _extraction(
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",
             pause=pause,
+            progress=progress,
         )
     form = reaching_back(endpoint, window).window
     slices = window_slices(window, form, paging.window_parts)
@@ -267,6 +277,7 @@ def _extraction(
         counted_by=window_slices(window, form),
         until_sure=until_sure,
         search=search,
+        progress=progress,
     )
 
 

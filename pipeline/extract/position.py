@@ -381,7 +381,7 @@ class PageBatch:
 class EndpointReader(Protocol):
     """Reads all pages of an endpoint in one window.
 
-    :ivar progress: may be replaced before the run, to watch it from outside.
+    :ivar progress: of its pages, filled while it reads them.
     """
 
     progress: ExtractionProgress

@@ -72,6 +72,7 @@ class SequentialReader:
         counted_by: tuple[tuple[str | None, str], ...] = (),
         until_sure: bool = False,
         search: SearchParts | None = None,
+        progress: ExtractionProgress | None = None,
     ) -> None:
         """:param key: empty where rows have none.
         :param own_key: the columns of it that the API's own rows have. Default: all.
@@ -100,7 +101,7 @@ class SequentialReader:
         self._previous: PageInfo | None = (
             None  # of the page before, in this attempt or the earlier one
         )
-        self.progress = ExtractionProgress()
+        self.progress = progress or ExtractionProgress()
 
     async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
         """All rows, each once.

@@ -93,7 +93,7 @@ def keys_only(endpoint: Endpoint) -> Endpoint:
     return endpoint.model_copy(update=changes)
 
 
-async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> SweepResult:
+async def sweep(run: RunContext, name: str, progress: ExtractionProgress) -> SweepResult:
     """Read all keys of an endpoint, and record those of the lake that the API no longer has.
 
     :raises ContractBroken: the keys can't be trusted to be complete; nothing is recorded.
@@ -102,7 +102,7 @@ async def sweep(run: RunContext, name: str, reading: ExtractionProgress) -> Swee
     spec = keys_only(run.source.endpoints[name])
     source = run.source.model_copy(update={"endpoints": {**run.source.endpoints, name: spec}})
     sent = RequestCounts()
-    api_keys = await _read_keys(run, source, name, at, sent, reading)
+    api_keys = await _read_keys(run, source, name, at, sent, progress)
     comparison = await asyncio.to_thread(_compared, run, name, api_keys, at)
     if comparison.deleted.num_rows > max(FEW_GONE, MOST_GONE * comparison.living):
         log.warning(
@@ -131,23 +131,28 @@ async def _read_keys(
     name: str,
     at: datetime,
     sent: RequestCounts,
-    reading: ExtractionProgress,
+    progress: ExtractionProgress,
 ) -> pa.Table:
     spec = source.endpoints[name]
     keys = list(spec.key)
     window = Window("snapshot", None, at + _LONGEST, 0.0)
     shape = shape_of(spec, source.limits.max_body_bytes)
-    reader = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
-    fetcher = PageFetcher(run.sender, source, name, window, reader, sent)
-    extraction = reader_of(
-        spec, fetcher, window, run.ahead * _SMALLER, until_sure=True, pause=pause_of(run.sleep)
+    decoder = spec.format.decoder(shape, label=f"{source.source}/{name} (sweep)")
+    fetcher = PageFetcher(run.sender, source, name, window, decoder, sent)
+    reader = reader_of(
+        spec,
+        fetcher,
+        window,
+        run.ahead * _SMALLER,
+        until_sure=True,
+        pause=pause_of(run.sleep),
+        progress=progress,
     )
-    extraction.progress = reading
     tables: list[pa.Table] = []
-    async with aclosing(extraction.run(None)) as pages:
+    async with aclosing(reader.run(None)) as pages:
         async for page in pages:
-            tables.append(reader.conform(page.table.select(keys), reader.schema).select(keys))
-    if not reading.contiguous:
+            tables.append(decoder.conform(page.table.select(keys), decoder.schema).select(keys))
+    if not progress.contiguous:
         raise ContractBroken(
             f"{source.source}/{name}: the sweep's keys may be incomplete. Nothing is recorded as "
             "gone. Check: 1. whether the API's count and the rows agree; 2. whether rows move "
@@ -155,7 +160,7 @@ async def _read_keys(
             f"count is {CAP:,}, where Elasticsearch stops; 4. with `paging: none`, whether the "
             "page is only the first of several: if it is all, say `whole: true`"
         )
-    schema = reader.schema
+    schema = decoder.schema
     for field in ContextColumns(spec).fields:
         schema = schema.append(field)
     return pa.concat_tables([schema.empty_table().select(keys), *tables])

@@ -78,13 +78,13 @@ async def stage(
     endpoint: str,
     partition: str,
     *,
-    reading: ExtractionProgress,
+    progress: ExtractionProgress,
     previous_in_run: bool = False,
     next_in_run: bool = False,
 ) -> StagedPartition:
     """Bring all rows of a partition to S3, from where an earlier attempt stopped.
 
-    :param reading: filled while pages come, for progress.
+    :param progress: filled while pages come.
     :param previous_in_run: the previous partition is part of this run, and is committed first.
     :param next_in_run: the next partition is part of this run, and is staged after the commit.
     :raises AlreadyCommitted: nothing is left to do.
@@ -106,7 +106,7 @@ async def stage(
     )
     followed = await asyncio.to_thread(is_followed, run, endpoint, partition, next_in_run)
     stager = _Stager(
-        run, endpoint, partition, opened, reading, previous_feed, may_fail=not followed
+        run, endpoint, partition, opened, progress, previous_feed, may_fail=not followed
     )
     return await stager.run(began)
 
@@ -120,7 +120,7 @@ class _Stager:
         endpoint: str,
         partition: str,
         opened: OpenedPartition,
-        reading: ExtractionProgress,
+        progress: ExtractionProgress,
         previous_feed: FeedNotes,
         *,
         may_fail: bool = True,
@@ -132,27 +132,27 @@ class _Stager:
         self._may_fail = may_fail
         self._previous_feed = previous_feed
         self._notes = ReadingNotes()
-        self._filtered = 0
+        self._filtered_rows = 0
         self._chain_began: int | None = None  # the page count; None: resumed behind its first page
         self._run, self._endpoint, self._partition = run, endpoint, partition
-        self._attempt, self._reading = attempt, reading
+        self._attempt, self._progress = attempt, progress
         self._window = attempt.window
         self._spec = run.source.endpoints[endpoint]
         self._sent = RequestCounts()
         self._earlier = PartitionCounts.from_json(attempt.counters)
-        self._reader = decoder_with_tables(run, endpoint, attempt.schema, self._known())
-        self._pages = self._fetcher()
+        self._decoder = decoder_with_tables(run, endpoint, attempt.schema, self._known())
+        self._fetcher = self._new_fetcher()
         self._resumed_pages = self._earlier.pages
-        self._landing = PartitionWriter(attempt, self._reader, self._spec)
+        self._writer = PartitionWriter(attempt, self._decoder, self._spec)
         self._values = self._with_windows()
 
-    def _fetcher(self) -> PageFetcher:
+    def _new_fetcher(self) -> PageFetcher:
         return PageFetcher(
             self._run.sender,
             self._run.source,
             self._endpoint,
             self._window,
-            self._reader,
+            self._decoder,
             self._sent,
             began=self._run.now(),
             newest_first=self._came_newest_first(),
@@ -174,21 +174,19 @@ class _Stager:
         return grouped(values, of.group if of else 1)
 
     async def run(self, began: float) -> StagedPartition:
-        stored = self._attempt.progress
-        progress = (
-            PartitionProgress(None) if stored is None else PartitionProgress.from_json(stored)
-        )
-        position = progress.position if progress else None
-        if progress is None:
+        data = self._attempt.progress
+        stored = PartitionProgress(None) if data is None else PartitionProgress.from_json(data)
+        position = stored.position if stored else None
+        if stored is None:
             await self._restart(CannotResume("another version of Headrace staged its rows"))
-        elif progress.end is not None:
-            self._reading.contiguous = progress.end.contiguous
-            self._notes = progress.end.notes
+        elif stored.end is not None:
+            self._progress.contiguous = stored.end.contiguous
+            self._notes = stored.end.notes
         elif position is not None and not self._resumable:
             await self._restart()
         else:
             if position is None:
-                self._pages.ask_if_changed(self._previous_feed.validators)
+                self._fetcher.ask_if_changed(self._previous_feed.validators)
             await self._read_from(position)
         return StagedPartition(
             run=self._run,
@@ -198,10 +196,10 @@ class _Stager:
             attempt=self._attempt,
             selection=self._selection,
             values=self._values,
-            contiguous=self._reading.contiguous,
+            contiguous=self._progress.contiguous,
             counts=self._counts(),
-            schema=self._landing.schema_of(self._reader.schema),
-            preview=self._landing.preview if self._run.source.previews(self._endpoint) else (),
+            schema=self._writer.schema_of(self._decoder.schema),
+            preview=self._writer.preview if self._run.source.previews(self._endpoint) else (),
             resumed_pages=self._resumed_pages,
             notes=self._notes,
             began=began,
@@ -254,7 +252,7 @@ class _Stager:
     def _bookmark_is_dead(self) -> bool:
         """Whether the chain that has just failed began with the bookmark, and had no page."""
         span = self._window.bookmarks
-        began_there = self._chain_began == self._reading.pages
+        began_there = self._chain_began == self._progress.pages
         return began_there and span is not None and span.start is not None and not span.expired
 
     def _forget_bookmark(self) -> None:
@@ -270,7 +268,7 @@ class _Stager:
             span.partition,
         )
         self._window = replace(self._window, bookmarks=replace(span, expired=True))
-        self._pages = self._fetcher()
+        self._fetcher = self._new_fetcher()
 
     @property
     def _resumable(self) -> bool:
@@ -278,7 +276,7 @@ class _Stager:
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
 
     def _reread_keys(self) -> Digests:
-        return np.concatenate([np.zeros(0, np.uint64), *self._reading.reread_keys])
+        return np.concatenate([np.zeros(0, np.uint64), *self._progress.reread_keys])
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -289,11 +287,11 @@ class _Stager:
         """
         if position is None:
             dies = self._spec.paging.token_dies
-            return dies and self._reading.pages > 0 and isinstance(error, RequestRefused)
+            return dies and self._progress.pages > 0 and isinstance(error, RequestRefused)
         if isinstance(position, FanOutPosition) and self._failures is not None:
             # Of the earlier attempt: they may be well by now, unless they were read again already.
             return bool(position.failed) and not self._failures.reread
-        return self._reading.pages == 0
+        return self._progress.pages == 0
 
     async def _start_over(self, since: BaseException | None = None) -> None:
         """Read the partition from its first page; its requests so far still count."""
@@ -305,8 +303,8 @@ class _Stager:
                 self._partition,
                 since,
             )
-        self._resumed_pages = self._reading.rows = self._reading.duplicate_rows = 0
-        self._reading.doubt, self._reading.tail_rows = None, 0
+        self._resumed_pages = self._progress.rows = self._progress.duplicate_rows = 0
+        self._progress.doubt, self._progress.tail_rows = None, 0
         self._earlier = replace(self._earlier, duplicates=0)
         await self._read_pages(None, in_place_of_staged=True)
 
@@ -325,62 +323,61 @@ class _Stager:
     async def _read_pages(
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
-        self._chain_began = self._reading.pages if position is None else None
+        self._chain_began = self._progress.pages if position is None else None
         known = KnownPages(
-            self._pages,
+            self._fetcher,
             [*self._run.pages_with_rows(self._endpoint, self._window if position else None)],
             attempt=self._run.attempt,
         )
-        extraction = self._extraction(known)
-        extraction.progress = self._reading
-        pages = extraction.run(position)
+        reader = self._new_reader(known)
+        pages = reader.run(position)
         if in_place_of_staged:
             pages = self._in_place_of_staged(pages)
         buffer = RowBuffer(self._spec.batch_rows, position, self._run.held)
         with closing(buffer):
-            async with self._landing.open():
+            async with self._writer.open():
                 try:
-                    await self._land(pages, buffer)
+                    await self._write(pages, buffer)
                 except RateLimited:
                     # However small the quota, the next attempt has less to do than this one.
                     if buffer.rows and self._spec.resumable:
-                        await self._landing.end(buffer, self._counts())
+                        await self._writer.end(buffer, self._counts())
                     raise
                 if known.doubt is not None:
-                    self._reading.doubt, self._reading.contiguous = known.doubt, False
-                self._notes = self._notes_of(extraction)
+                    self._progress.doubt, self._progress.contiguous = known.doubt, False
+                self._notes = self._notes_of(reader)
                 self._warn_of_clock()
-                if self._reading.rows:
+                if self._progress.rows:
                     self._run.windows_with_rows[self._endpoint] = self._window
                 if buffer.rows:
-                    end = ReadingEnd(self._reading.contiguous, self._notes)
-                    await self._landing.end(buffer, self._counts(), end)
+                    end = ReadingEnd(self._progress.contiguous, self._notes)
+                    await self._writer.end(buffer, self._counts(), end)
 
-    async def _land(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
+    async def _write(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
         """Write the pages as they come; the last batch is left in ``buffer``."""
         async with aclosing(pages) as batches:
             async for batch in batches:
-                buffer.add(self._landing_rows(batch))
+                buffer.add(self._with_rows_that_meet(batch))
                 self._check_max_rows()
                 await asyncio.sleep(0)  # pages that are there already must not hold the loop up
                 if buffer.is_full:
-                    await self._landing.end(buffer, self._counts())
+                    await self._writer.end(buffer, self._counts())
                 elif buffer.is_group:
-                    await self._landing.group(buffer, self._counts())
+                    await self._writer.group(buffer, self._counts())
                 else:
-                    await self._landing.keep_up(self._run.held)
+                    await self._writer.keep_up(self._run.held)
 
     def _check_max_rows(self) -> None:
         """:raises ContractBroken: the partition has more rows than the YAML allows."""
         most = self._spec.max_rows
-        if most is not None and self._reading.rows > most:
+        if most is not None and self._progress.rows > most:
             raise ContractBroken(
                 f"{self._run.source.source}/{self._endpoint} {self._partition}: more than {most:,} "
                 "rows came, the most that `max_rows` allows. Check: 1. that the pages come to an "
                 "end; 2. that the API honours the filter; 3. `max_rows`"
             )
 
-    def _landing_rows(self, batch: PageBatch) -> PageBatch:
+    def _with_rows_that_meet(self, batch: PageBatch) -> PageBatch:
         """The rows that meet ``where``, once each; the others are counted."""
         spec = self._spec
         if not spec.where or not batch.table.num_rows:
@@ -388,27 +385,27 @@ class _Stager:
         table = rows_that_meet(batch.table, spec.where, spec.columns)
         if (excess := batch.table.num_rows - table.num_rows) == 0:
             return batch
-        self._filtered += excess
+        self._filtered_rows += excess
         return replace(batch, table=table, arrow_bytes=table.nbytes)
 
-    def _notes_of(self, extraction: EndpointReader) -> ReadingNotes:
+    def _notes_of(self, reader: EndpointReader) -> ReadingNotes:
         """What the pages have shown, once all came."""
-        reading, not_modified = self._reading, self._pages.not_modified
-        fan_out = extraction if isinstance(extraction, FanOutReader) else None
+        progress, not_modified = self._progress, self._fetcher.not_modified
+        fan_out = reader if isinstance(reader, FanOutReader) else None
         return ReadingNotes(
-            proof_basis=reading.proof_basis,
-            unproved=reading.doubt,
-            tail_rows=reading.tail_rows,
-            bookmark=reading.bookmark,
+            proof_basis=progress.proof_basis,
+            unproved=progress.doubt,
+            tail_rows=progress.tail_rows,
+            bookmark=progress.bookmark,
             naive_columns=tuple(sorted(self._counts().naive_columns)),
             fan_out=fan_out.summary() if fan_out else {},
             failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
-            feed=self._previous_feed if not_modified else self._pages.feed_notes(),
+            feed=self._previous_feed if not_modified else self._fetcher.feed_notes(),
             not_modified=not_modified,
         )
 
     def _warn_of_clock(self) -> None:
-        sentence = self._pages.clock_warning
+        sentence = self._fetcher.clock_warning
         if sentence and "clock" not in self._run.warned:
             self._run.warned.add("clock")
             log.warning("%s: %s", self._run.source.source, sentence)
@@ -421,10 +418,10 @@ class _Stager:
             return policy
         return replace(policy, max_failed_share=0.0, followed=True)
 
-    def _extraction(self, known: KnownPages) -> EndpointReader:
+    def _new_reader(self, known: KnownPages) -> EndpointReader:
         return reader_of(
             self._spec,
-            self._pages,
+            self._fetcher,
             self._window,
             self._run.ahead,
             values=self._values,
@@ -433,6 +430,7 @@ class _Stager:
             gate=self._gate,
             keep=keeper_of(self._run, self._endpoint, self._partition),
             known=known,
+            progress=self._progress,
         )
 
     @property
@@ -458,19 +456,19 @@ class _Stager:
 
     def _counts(self) -> PartitionCounts:
         """Of this partition so far, earlier attempts included."""
-        reading, pages, sent = self._reading, self._pages, self._sent
-        at = pages.earliest_response_at
+        progress, fetcher, sent = self._progress, self._fetcher, self._sent
+        at = fetcher.earliest_response_at
         return PartitionCounts(
-            pages=reading.pages,
-            gaps_refetched=reading.gaps_refetched,
-            duplicates=reading.duplicate_rows,
+            pages=progress.pages,
+            gaps_refetched=progress.gaps_refetched,
+            duplicates=progress.duplicate_rows,
             requests=sent.requests,
             throttled=sent.throttled,
             retried=sent.retried,
-            filtered_rows=self._filtered,
-            rows_after_end=pages.rows_after_end,
-            converted=dict(pages.converted),
-            naive_columns=pages.naive_columns,
-            feed_out_of_order=pages.out_of_order,
+            filtered_rows=self._filtered_rows,
+            rows_after_end=fetcher.rows_after_end,
+            converted=dict(fetcher.converted),
+            naive_columns=fetcher.naive_columns,
+            feed_out_of_order=fetcher.out_of_order,
             earliest_response_s=int(at.timestamp()) if at else None,
         ).plus(self._earlier)

@@ -50,13 +50,14 @@ class RunOutcome:
     """The outcome of a run, filled as it goes.
 
     :ivar wanted: the partitions of each endpoint that are to be done, in order.
+    :ivar progress: in reading the pages of each partition, by its endpoint and key.
     """
 
     wanted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     results: list[PartitionResult] = field(default_factory=list)
     failed: list[PartitionFailed] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    readings: dict[tuple[str, str], ExtractionProgress] = field(default_factory=dict)
+    progress: dict[tuple[str, str], ExtractionProgress] = field(default_factory=dict)
 
     @property
     def retry_wait_s(self) -> float | None:
@@ -154,13 +155,13 @@ async def _endpoint(
         while to_stage or staging:
             while to_stage and len(staging) < ahead:
                 key = to_stage.popleft()
-                reading = outcome.readings.setdefault((name, key), ExtractionProgress())
+                progress = outcome.progress.setdefault((name, key), ExtractionProgress())
                 task = asyncio.create_task(
                     stage(
                         run,
                         name,
                         key,
-                        reading=reading,
+                        progress=progress,
                         previous_in_run=ahead > 1 and run.calendar.previous(key) in own_keys,
                         next_in_run=run.calendar.next(key) in own_keys,
                     )

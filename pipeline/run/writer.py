@@ -179,8 +179,8 @@ class PartitionWriter:
     :ivar preview: the first rows.
     """
 
-    def __init__(self, attempt: Attempt, reader: Decoder, spec: Endpoint) -> None:
-        self._attempt, self._reader, self._spec = attempt, reader, spec
+    def __init__(self, attempt: Attempt, decoder: Decoder, spec: Endpoint) -> None:
+        self._attempt, self._decoder, self._spec = attempt, decoder, spec
         self._behind: asyncio.Task[None] | None = None
         self._file: ParquetBuffer | None = None
         self._file_schema = pa.schema([])
@@ -218,7 +218,7 @@ class PartitionWriter:
         """Make a row group of the pages, so that they need not be held."""
         await self._caught_up()
         after = PartitionProgress(buffer.position), counts
-        tables, columns = buffer.take(), self._reader.schema
+        tables, columns = buffer.take(), self._decoder.schema
 
         async def write() -> None:
             buffer.release((await self._written(tables, columns, after)).held_bytes)
@@ -234,7 +234,7 @@ class PartitionWriter:
         """
         await self._caught_up()
         after = PartitionProgress(buffer.position, end), counts
-        tables, columns = buffer.end_batch(), self._reader.schema
+        tables, columns = buffer.end_batch(), self._decoder.schema
 
         async def write() -> None:
             if tables:
@@ -303,11 +303,11 @@ class PartitionWriter:
 
     def _conformed(self, table: pa.Table, schema: pa.Schema) -> pa.Table:
         stamps = table[EXTRACTED_AT]
-        rows = self._reader.conform(table.drop_columns([EXTRACTED_AT]), schema)
+        rows = self._decoder.conform(table.drop_columns([EXTRACTED_AT]), schema)
         return rows.append_column(EXTRACTED_AT, stamps)
 
     def schema_of(self, columns: pa.Schema) -> pa.Schema:
-        """The schema as it lands: what the reader does not know of comes last."""
+        """The schema as it lands: what the decoder does not know of comes last."""
         for field in ContextColumns(self._spec).fields:
             columns = columns.append(field)
         if self._spec.cursor == FIRST_CURSOR:

@@ -78,7 +78,7 @@ def test_never_more_rows_than_there_are() -> None:
     grew.rows, grew.total = 12, 10
     failed.rows, failed.total = 0, 5_000
     outcome = RunOutcome()
-    outcome.readings |= {("a", "2026-11-01"): grew, ("b", "2026-11-01"): failed}
+    outcome.progress |= {("a", "2026-11-01"): grew, ("b", "2026-11-01"): failed}
     outcome.failed.append(PartitionFailed("b", "2026-11-01", ContractBroken("as it happens")))
 
     async def main() -> str:
@@ -96,7 +96,7 @@ def test_never_more_rows_than_there_are() -> None:
 def test_lanes_are_counted_with_those_that_failed_and_the_time_that_is_left() -> None:
     outcome = RunOutcome()
     for name in ("volumes", "vpcs"):
-        outcome.readings[name, "2026-11-01"] = ExtractionProgress(
+        outcome.progress[name, "2026-11-01"] = ExtractionProgress(
             rows=7, values=25, of_values=100, failed_values=2, value_noun="lanes"
         )
     shown = line_of(outcome, limited=False)

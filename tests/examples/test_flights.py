@@ -222,11 +222,11 @@ PAGES = 55  # 27,004 rows, 500 a page
 def _stopped(source: Source, lake: Lake, rows: int) -> None:
     """Start on the baseline, and stop for good when so many rows have come."""
     outcome = RunOutcome()
-    reading = outcome.readings.setdefault((NAME, JANUARY), ExtractionProgress())
+    progress = outcome.progress.setdefault((NAME, JANUARY), ExtractionProgress())
 
     async def stop() -> None:
         session = asyncio.create_task(_session(source, lake, [JANUARY], outcome, LATER, "first"))
-        while reading.rows < rows and not session.done():  # noqa: ASYNC110 - the engine has no event
+        while progress.rows < rows and not session.done():  # noqa: ASYNC110 - the engine has no event
             await asyncio.sleep(0.005)
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
