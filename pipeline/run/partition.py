@@ -69,7 +69,7 @@ from pipeline.run.values import grouped, windows_of
 from pipeline.run.writer import PartitionWriter, RowBuffer
 
 log = logging.getLogger("headrace.run")
-_MOST_CHAINS: Final = 4
+_MOST_READINGS: Final = 4
 """Readings of a partition whose page tokens expire."""
 
 
@@ -112,7 +112,22 @@ async def stage(
 
 
 class _Stager:
-    """Reads the pages of one partition and stages its batches."""
+    """Reads the pages of one partition and stages its batches.
+
+    The reading begins behind what an earlier attempt has staged. It restarts from the first page
+    where that can't be, and once a page came, what is staged is discarded: if the first page is
+    refused, too, all of it stays. The reasons for a restart:
+
+    ==========================  =================================================================
+    rows of another version     the checkpoint can't be read, or the endpoint is not ``resumable``
+    the position is refused     by the reader (``CannotResume``); or by the API before any page
+                                came, since the position is all that differs (the same)
+    a page token has expired    in the middle of its chain: up to ``_MOST_READINGS`` readings, or
+                                one more if only a refusal shows it (``_may_be_stale``)
+    the bookmark has expired    a page token that is refused at the first page: all is read, and
+                                the commit finds what is gone (``_forget_bookmark``)
+    ==========================  =================================================================
+    """
 
     def __init__(
         self,
@@ -133,7 +148,7 @@ class _Stager:
         self._previous_feed = previous_feed
         self._notes = ReadingNotes()
         self._filtered_rows = 0
-        self._chain_began: int | None = None  # the page count; None: resumed behind its first page
+        self._pages_at_begin: int | None = None  # of this reading; None: it is resumed
         self._run, self._endpoint, self._partition = run, endpoint, partition
         self._attempt, self._progress = attempt, progress
         self._window = attempt.window
@@ -187,7 +202,7 @@ class _Stager:
         else:
             if position is None:
                 self._fetcher.ask_if_changed(self._previous_feed.validators)
-            await self._read_from(position)
+            await self._resume_or_restart(position)
         return StagedPartition(
             run=self._run,
             endpoint=self._endpoint,
@@ -206,53 +221,71 @@ class _Stager:
             reread_keys=self._reread_keys(),
         )
 
-    async def _read_from(self, position: ResumePosition | None) -> None:
+    async def _resume_or_restart(self, position: ResumePosition | None) -> None:
         try:
             await self._read_pages(position)
         except CannotResume as error:
             await self._restart(error.__cause__ or error)
         except PageTokenDead as error:
-            await self._begin_anew(error)
+            await self._restart(error, readings=_MOST_READINGS - 1)
         except (RequestRefused, ContractBroken) as error:
             if not self._may_be_stale(position, error):
                 raise
             await self._restart(error)
 
-    async def _restart(self, since: BaseException | None = None) -> None:
-        """Read from the first page; its bookmark, or a page token, may have expired there, too."""
-        try:
-            await self._start_over(since)
-        except PageTokenDead as error:
-            await self._begin_anew(error)
+    async def _restart(
+        self, reason: BaseException | None = None, *, readings: int = _MOST_READINGS
+    ) -> None:
+        """Read from the first page, and again while page tokens expire before the end.
 
-    async def _begin_anew(self, error: PageTokenDead) -> None:
-        """Read a chain whose token has expired from its first page, a few times.
-
-        If it is the first page that is refused, the bookmark of the partition before has expired:
-        all is read.
-
-        :raises RequestRefused: the next tokens expire before the end, too.
+        :param readings: so many at most.
+        :raises RequestRefused: the tokens of all of them have expired.
         """
-        for _ in range(_MOST_CHAINS - 1):
-            forgets = self._bookmark_is_dead
-            if forgets:
+        for _ in range(readings):
+            if isinstance(reason, PageTokenDead) and self._bookmark_is_dead:
                 self._forget_bookmark()
+            elif reason is not None:
+                log.warning(
+                    "%s/%s %s: cannot resume, restarting from the first page: %s",
+                    self._run.source.source,
+                    self._endpoint,
+                    self._partition,
+                    reason,
+                )
             try:
-                return await self._start_over(None if forgets else error)
-            except PageTokenDead as another:
-                error = another
+                return await self._read_from_first_page()
+            except PageTokenDead as error:
+                reason = error
         raise RequestRefused(
-            f"{error}. The page token expired in {_MOST_CHAINS} readings of this partition. Set "
+            f"{reason}. The page token expired in {_MOST_READINGS} readings of this partition. Set "
             "one: 1. a larger `paging.limit`: fewer pages, sooner read; 2. `window.max_s`: a chain "
             "for each part of the window; 3. fewer endpoints on the same budget (`limits`)",
-            error.status,
+            reason.status if isinstance(reason, PageTokenDead) else None,
         )
+
+    async def _read_from_first_page(self) -> None:
+        """Read all pages in place of what is staged; the requests so far still count."""
+        self._resumed_pages = self._progress.rows = self._progress.duplicate_rows = 0
+        self._progress.doubt, self._progress.tail_rows = None, 0
+        self._earlier = replace(self._earlier, duplicates=0)
+        await self._read_pages(None, in_place_of_staged=True)
+
+    async def _discard_staged_after_first_page(
+        self, pages: AsyncGenerator[PageBatch, None]
+    ) -> AsyncGenerator[PageBatch, None]:
+        async with aclosing(pages):
+            first = await anext(pages, None)
+            await asyncio.to_thread(self._attempt.start_over, self._window)
+            if first is not None:
+                yield first
+                async for batch in pages:
+                    yield batch
 
     @property
     def _bookmark_is_dead(self) -> bool:
         """Whether the chain that has just failed began with the bookmark, and had no page."""
         span = self._window.bookmarks
-        began_there = self._chain_began == self._progress.pages
+        began_there = self._pages_at_begin == self._progress.pages
         return began_there and span is not None and span.start is not None and not span.expired
 
     def _forget_bookmark(self) -> None:
@@ -293,37 +326,10 @@ class _Stager:
             return bool(position.failed) and not self._failures.reread
         return self._progress.pages == 0
 
-    async def _start_over(self, since: BaseException | None = None) -> None:
-        """Read the partition from its first page; its requests so far still count."""
-        if since is not None:
-            log.warning(
-                "%s/%s %s: cannot resume, restarting from the first page: %s",
-                self._run.source.source,
-                self._endpoint,
-                self._partition,
-                since,
-            )
-        self._resumed_pages = self._progress.rows = self._progress.duplicate_rows = 0
-        self._progress.doubt, self._progress.tail_rows = None, 0
-        self._earlier = replace(self._earlier, duplicates=0)
-        await self._read_pages(None, in_place_of_staged=True)
-
-    async def _in_place_of_staged(
-        self, pages: AsyncGenerator[PageBatch, None]
-    ) -> AsyncGenerator[PageBatch, None]:
-        """Drop what is staged once the first page came: if that is refused too, all of it stays."""
-        async with aclosing(pages):
-            first = await anext(pages, None)
-            await asyncio.to_thread(self._attempt.start_over, self._window)
-            if first is not None:
-                yield first
-                async for batch in pages:
-                    yield batch
-
     async def _read_pages(
         self, position: ResumePosition | None, *, in_place_of_staged: bool = False
     ) -> None:
-        self._chain_began = self._progress.pages if position is None else None
+        self._pages_at_begin = self._progress.pages if position is None else None
         known = KnownPages(
             self._fetcher,
             [*self._run.pages_with_rows(self._endpoint, self._window if position else None)],
@@ -332,7 +338,7 @@ class _Stager:
         reader = self._new_reader(known)
         pages = reader.run(position)
         if in_place_of_staged:
-            pages = self._in_place_of_staged(pages)
+            pages = self._discard_staged_after_first_page(pages)
         buffer = RowBuffer(self._spec.batch_rows, position, self._run.held)
         with closing(buffer):
             async with self._writer.open():
