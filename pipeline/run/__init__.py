@@ -8,5 +8,6 @@ way of one partition), ``resume`` (where an attempt starts, and whether its requ
 lanes that could not be read), ``writer`` (pages to files on S3), ``partition_progress`` (what the
 checkpoint has beside these), ``staged_partition`` and ``verify`` (read back, one row a key, and
 committed), ``child_tables`` (lists in its rows, taken out into tables), ``late`` (its late rows),
-``other_runs`` (lost races, and neighbours), ``deletions`` (keys that are gone from the source).
+``partition_warnings`` (what a person should look at), ``other_runs`` (lost races, and neighbours),
+``deletions`` (keys that are gone from the source).
 """

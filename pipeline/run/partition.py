@@ -161,6 +161,11 @@ class _Stager:
         self._writer = PartitionWriter(attempt, self._decoder, self._spec)
         self._values = self._with_windows()
 
+    @property
+    def _label(self) -> str:
+        """The partition by its name, for messages."""
+        return f"{self._run.source.source}/{self._endpoint} {self._partition}"
+
     def _new_fetcher(self) -> PageFetcher:
         return PageFetcher(
             self._run.sender,
@@ -246,11 +251,7 @@ class _Stager:
                 self._forget_bookmark()
             elif reason is not None:
                 log.warning(
-                    "%s/%s %s: cannot resume, restarting from the first page: %s",
-                    self._run.source.source,
-                    self._endpoint,
-                    self._partition,
-                    reason,
+                    "%s: cannot resume, restarting from the first page: %s", self._label, reason
                 )
             try:
                 return await self._read_from_first_page()
@@ -293,10 +294,8 @@ class _Stager:
         if span is None or cursor is None:
             return
         log.warning(
-            "%s/%s %s: the %s of %s has expired; all is read, and what is gone is recorded",
-            self._run.source.source,
-            self._endpoint,
-            self._partition,
+            "%s: the %s of %s has expired; all is read, and what is gone is recorded",
+            self._label,
             cursor.noun,
             span.partition,
         )
@@ -378,9 +377,9 @@ class _Stager:
         most = self._spec.max_rows
         if most is not None and self._progress.rows > most:
             raise ContractBroken(
-                f"{self._run.source.source}/{self._endpoint} {self._partition}: more than {most:,} "
-                "rows came, the most that `max_rows` allows. Check: 1. that the pages come to an "
-                "end; 2. that the API honours the filter; 3. `max_rows`"
+                f"{self._label}: more than {most:,} rows came, the most that `max_rows` "
+                "allows. Check: 1. that the pages come to an end; 2. that the API honours the "
+                "filter; 3. `max_rows`"
             )
 
     def _with_rows_that_meet(self, batch: PageBatch) -> PageBatch:

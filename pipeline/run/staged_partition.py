@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from pipeline.config.columns import DELETED
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.nested_tables import without_lists
 from pipeline.decode.types import describe
-from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew, cut
+from pipeline.errors import ContractBroken, LakeDamaged, ReadAnew
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import all_reach_back, reaches_back
 from pipeline.extract.seen_rows import Digests
@@ -36,8 +36,8 @@ from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
+from pipeline.run.partition_warnings import checks_of_times, in_short, warning_of
 from pipeline.run.resume import behind_of, of_this_yaml
-from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
 from pipeline.run.values import ValueSelection, names_of, noted, widest
 from pipeline.run.verify import (
     Check,
@@ -51,51 +51,6 @@ from pipeline.run.verify import (
 from pipeline.timestamps import as_iso
 
 log = logging.getLogger("headrace.run")
-
-_NAIVE_CURSOR = (
-    "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
-    "Say in which zone the API writes them, e.g. window: {{timezone: America/Chicago}}, or "
-    "timezone: UTC"
-)
-_NAIVE = (
-    "the times of {} have no time zone, and are read as UTC: say in which zone the API writes "
-    "them, e.g. window: {{timezone: America/Chicago}}, or timezone: UTC"
-)
-_AFTER_END = (
-    "{:,} rows that have not changed meanwhile came from behind the window's end, {}: the API "
-    "seems to read the bound in another time zone (window.timezone says in which), or to round it. "
-    "Rows at the window's begin may be missing for the same reason"
-)
-_EMPTY_BASELINE = (
-    "the first partition is everything up to its end, and it is empty: is a parameter of the "
-    "window misspelt (some servers return nothing for a filter that they don't know), does what is "
-    "left of the request without {start} mean something else (window.floor gives it a value), or "
-    "does start lie before the first row?"
-)
-_MANY_ROWS: Final = 20
-_SHRUNK = (
-    "{:,} rows came, and {:,} in {}: has the API lost them, or did it respond in part? If the rows "
-    "are there, materialize this partition again"
-)
-_NO_VALUES = (
-    "there are no values to read: the committed rows of {} have none{}; is its column right, and "
-    "the filter?"
-)
-_GONE_VALUES = (
-    "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
-    "are lost to a day that is materialized again"
-)
-_TAIL = (
-    "rows are added faster than their end can be confirmed: all rows that were there when the "
-    "reading came to the end are in this partition, and {:,} that lay behind it a moment later are "
-    "left to the next one, with those that came since. Where their cursor lies before its safety "
-    "margin, materialize this partition again"
-)
-_MOST_SAID: Final = 300
-
-
-def _few(values: Sequence[str]) -> str:
-    return cut(", ".join(values), _MOST_SAID)
 
 
 def _later(read: datetime | None, wanted: datetime | None) -> bool:
@@ -147,9 +102,8 @@ class StagedPartition:
                         "again."
                     )
                 checks[:] = self._checks(settled)
-            what = f"{self.run.source.source}/{self.endpoint} {self.partition}"
-            refuse_if_broken(checks, what, hint=hint_of(self._spec))
-            tables = ChildTables(self.run.lake, self._spec, self.attempt, what)
+            refuse_if_broken(checks, self._label, hint=hint_of(self._spec))
+            tables = ChildTables(self.run.lake, self._spec, self.attempt, self._label)
             tables.split()
             settled = replace(settled, files=self.attempt.files)
             checks[0] = replace(checks[0], detail=checks[0].detail + tables.check())
@@ -174,9 +128,9 @@ class StagedPartition:
         lost = outcome.result is CommitResult.LOST
         if lost and falls_short(outcome.manifest.window, self.window):
             raise ReadAnew(
-                f"{self.run.source.source}/{self.endpoint} {self.partition} was committed by"
-                f" another run up to {as_iso(outcome.manifest.window.end)}, and this run has read"
-                f" it up to {as_iso(self.window.end)}: the next attempt reads the rest"
+                f"{self._label} was committed by another run up to "
+                f"{as_iso(outcome.manifest.window.end)}, and this run has read it up to "
+                f"{as_iso(self.window.end)}: the next attempt reads the rest"
             )
         return PartitionResult(
             endpoint=self.endpoint,
@@ -189,11 +143,9 @@ class StagedPartition:
 
     def _warn_of_left_over(self, reason: str) -> None:
         log.warning(
-            "%s/%s %s is committed, but the files that it replaces are not all removed; the "
-            "next attempt removes them: %s",
-            self.run.source.source,
-            self.endpoint,
-            self.partition,
+            "%s is committed, but the files that it replaces are not all removed; the next attempt "
+            "removes them: %s",
+            self._label,
             reason,
         )
 
@@ -221,7 +173,7 @@ class StagedPartition:
 
     def _settled(self, files: Sequence[ManifestFile]) -> SettledKeys:
         """The files with one row of each key. :raises ContractBroken: no row of a key is later."""
-        spec, what = self._spec, f"{self.run.source.source}/{self.endpoint} {self.partition}"
+        spec = self._spec
         try:
             return settle_shared_keys(
                 self.run.lake,
@@ -234,7 +186,7 @@ class StagedPartition:
             )
         except ContractBroken as error:
             raise ContractBroken(
-                f"{what}: not committed, the generation before stays: {error}"
+                f"{self._label}: not committed, the generation before stays: {error}"
             ) from None
 
     def _checks(self, settled: SettledKeys) -> tuple[Check, ...]:
@@ -265,8 +217,8 @@ class StagedPartition:
             checks = (*checks, Check("feed_reaches_back", passed, detail, blocking=False))
         if self.selection is not None:
             checks = (*checks, self._values_read())
-        checks = (*checks, *self._checks_of_times())
-        return checks
+        of_times = checks_of_times(spec, self.window, self.notes, self.counts)
+        return (*checks, *of_times)
 
     def _values_read(self) -> Check:
         """Whether any value was passed over: a person has to see which, and what becomes of it."""
@@ -304,9 +256,8 @@ class StagedPartition:
         short = [n for n, at in now.items() if n not in read or _later(read[n], at)]
         if short:
             raise ReadAnew(
-                f"{self.run.source.source}/{self.endpoint} {self.partition}: the rows of "
-                f"{_few(short)} are to be read from further back, since the partition before has "
-                "not read them: the next attempt does"
+                f"{self._label}: the rows of {in_short(short)} are to be read from further "
+                "back, since the partition before has not read them: the next attempt does"
             )
 
     def _refuse_if_moved(self) -> None:
@@ -314,7 +265,7 @@ class StagedPartition:
         span = self.window.bookmarks
         reason = moved(self.run, self.endpoint, self.partition, span) if span else None
         if reason is not None:
-            raise ReadAnew(f"{self.run.source.source}/{self.endpoint} {self.partition}: {reason}")
+            raise ReadAnew(f"{self._label}: {reason}")
 
     def _dropped(self, settled: SettledKeys) -> DroppedRows:
         """The rows dropped while pages came, and before the commit."""
@@ -373,9 +324,22 @@ class StagedPartition:
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
                 tail_rows=self.notes.tail_rows,
-                warning="; ".join(filter(None, (self._warning(newest), damage, *tables.warnings))),
+                warning=self._warning(newest, damage, *tables.warnings),
             ),
         )
+
+    def _warning(self, newest: Manifest | None, *others: str) -> str:
+        of_reading = warning_of(
+            self._spec,
+            self.window,
+            self.notes,
+            self.counts,
+            newest,
+            rows=self.attempt.staged_rows,
+            values=self._listed,
+            upstream=self.run.source.upstream(self.endpoint),
+        )
+        return "; ".join(filter(None, (of_reading, *others)))
 
     @property
     def _watermark(self) -> datetime:
@@ -384,44 +348,6 @@ class StagedPartition:
         if not earliest_s or self.window.kind == "snapshot":
             return self.window.end
         return min(self.window.end, datetime.fromtimestamp(earliest_s, UTC))
-
-    def _warning(self, newest: Manifest | None) -> str:
-        """The warning for a user, though every row is proved to be there."""
-        tail = self.notes.tail_rows
-        sentences = [*self._warnings_of_times(newest), self._on_rows(newest)]
-        says_tail = tail and self.notes.unproved is None
-        return "; ".join(filter(None, [_TAIL.format(tail) if says_tail else "", *sentences]))
-
-    def _checks_of_times(self) -> Iterator[Check]:
-        """Checks of the window: only if it could not be kept, or is not known."""
-        of_cursor = [n for n in self._spec.cursors if n in self.notes.naive_columns]
-        if of_cursor:
-            sentence = _NAIVE_CURSOR.format(_few(of_cursor))
-            yield Check("cursor_has_a_zone", False, sentence, blocking=False)
-        if rows := self.counts.rows_after_end:
-            sentence = _AFTER_END.format(rows, as_iso(self.window.end))
-            yield Check("window_end_is_kept", False, sentence, blocking=False)
-
-    def _warnings_of_times(self, newest: Manifest | None) -> Iterator[str]:
-        yield from (check.detail for check in self._checks_of_times())
-        others = set(self.notes.naive_columns) - set(self._spec.cursors)
-        if others and newest is None:
-            yield _NAIVE.format(_few(sorted(others)))
-
-    def _on_rows(self, newest: Manifest | None) -> str:
-        if self.selection is not None and not self.selection.values and self._listed is not None:
-            above = ", ".join(self.run.source.upstream(self.endpoint))
-            filtered = " that meet `where`" if self._spec.each and self._spec.each.where else ""
-            return _NO_VALUES.format(above, filtered)
-        if gone_lanes := self._gone_lanes(newest):
-            return GONE_LANES.format(_few(gone_lanes))
-        if self.window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
-            rows, before = self.attempt.staged_rows, newest.rows
-            return _SHRUNK.format(rows, before, newest.partition) if rows * 10 < before else ""
-        if self.window.kind == "baseline":
-            return _EMPTY_BASELINE if self.attempt.staged_rows == 0 else ""
-        missing = self._gone_values(newest) if self.window.start is not None else []
-        return _GONE_VALUES.format(_few(missing)) if missing else ""
 
     @property
     def _listed(self) -> tuple[Any, ...] | None:
@@ -444,18 +370,6 @@ class StagedPartition:
         worth = notes.keys() - {"version"} or summary.get("failed") or "lanes" in summary
         return {**notes, **summary} if worth else {}
 
-    def _gone_lanes(self, newest: Manifest | None) -> list[str]:
-        """The lanes of the newest partition that there are no more."""
-        if self._spec.each is None or not self._spec.each.found_in_run:
-            return []
-        return without_unknown_regions(self._gone_values(newest), self._listed or ())
-
-    def _gone_values(self, earlier: Manifest | None) -> list[str]:
-        """The values that an earlier partition was read for, and this one is not."""
-        known, listed = (earlier.notes.each if earlier else None) or (), self._listed
-        now = {*map(str, known if listed is None else listed)}
-        return [str(value) for value in known if str(value) not in now]
-
     def _columns(
         self, newest: Manifest | None, *, tombstones: bool = False
     ) -> list[Mapping[str, str]]:
@@ -474,6 +388,11 @@ class StagedPartition:
     def _same_yaml(self, earlier: Manifest | None) -> bool:
         source = self.run.source
         return earlier is not None and of_this_yaml(earlier.definition, source, self.endpoint)
+
+    @property
+    def _label(self) -> str:
+        """The partition by its name, for messages."""
+        return f"{self.run.source.source}/{self.endpoint} {self.partition}"
 
     @property
     def _spec(self) -> Endpoint:

@@ -1,0 +1,145 @@
+"""The warnings of a partition: what a person should look at, though all of its rows are proved.
+
+Pure functions of what is known once all pages came. The warnings stay with the partition, in its
+manifest; those on the window's bounds are checks besides.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.errors import cut
+from pipeline.lake.manifest import Manifest
+from pipeline.partitions.window import Window
+from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
+from pipeline.run.stale_rows import GONE_LANES, without_unknown_regions
+from pipeline.run.verify import Check
+from pipeline.timestamps import as_iso
+
+_NAIVE_CURSOR: Final = (
+    "the times of {} have no time zone, and are read as UTC: rows are lost where they are not. "
+    "Say in which zone the API writes them, e.g. window: {{timezone: America/Chicago}}, or "
+    "timezone: UTC"
+)
+_NAIVE: Final = (
+    "the times of {} have no time zone, and are read as UTC: say in which zone the API writes "
+    "them, e.g. window: {{timezone: America/Chicago}}, or timezone: UTC"
+)
+_AFTER_END: Final = (
+    "{:,} rows that have not changed meanwhile came from behind the window's end, {}: the API "
+    "seems to read the bound in another time zone (window.timezone says in which), or to round it. "
+    "Rows at the window's begin may be missing for the same reason"
+)
+_EMPTY_BASELINE: Final = (
+    "the first partition is everything up to its end, and it is empty: is a parameter of the "
+    "window misspelt (some servers return nothing for a filter that they don't know), does what is "
+    "left of the request without {start} mean something else (window.floor gives it a value), or "
+    "does start lie before the first row?"
+)
+_MANY_ROWS: Final = 20
+_SHRUNK: Final = (
+    "{:,} rows came, and {:,} in {}: has the API lost them, or did it respond in part? If the rows "
+    "are there, materialize this partition again"
+)
+_NO_VALUES: Final = (
+    "there are no values to read: the committed rows of {} have none{}; is its column right, and "
+    "the filter?"
+)
+_GONE_VALUES: Final = (
+    "no longer among the values of each: {}. Their rows stay in the days that are committed, and "
+    "are lost to a day that is materialized again"
+)
+_TAIL: Final = (
+    "rows are added faster than their end can be confirmed: all rows that were there when the "
+    "reading came to the end are in this partition, and {:,} that lay behind it a moment later are "
+    "left to the next one, with those that came since. Where their cursor lies before its safety "
+    "margin, materialize this partition again"
+)
+_LONGEST_LIST: Final = 300
+
+
+def in_short(names: Sequence[str]) -> str:
+    """The names in a row, cut where there are many."""
+    return cut(", ".join(names), _LONGEST_LIST)
+
+
+def warning_of(
+    spec: Endpoint,
+    window: Window,
+    notes: ReadingNotes,
+    counts: PartitionCounts,
+    newest: Manifest | None,
+    *,
+    rows: int,
+    values: tuple[Any, ...] | None,
+    upstream: Collection[str],
+) -> str:
+    """All warnings of a partition in one text; empty: none.
+
+    :param newest: the newest partition that is committed.
+    :param rows: that are staged.
+    :param values: of a fan-out, as the manifest lists them; None: it lists none.
+    :param upstream: the endpoints whose rows the values are from.
+    """
+    tail = _TAIL.format(notes.tail_rows) if notes.tail_rows and notes.unproved is None else ""
+    of_times = _of_times(spec, window, notes, counts, newest)
+    of_rows = _of_rows(spec, window, newest, rows, values, upstream)
+    return "; ".join(filter(None, (tail, *of_times, of_rows)))
+
+
+def checks_of_times(
+    spec: Endpoint, window: Window, notes: ReadingNotes, counts: PartitionCounts
+) -> Iterator[Check]:
+    """Checks of the window: only if it could not be kept, or is not known."""
+    if of_cursor := [name for name in spec.cursors if name in notes.naive_columns]:
+        sentence = _NAIVE_CURSOR.format(in_short(of_cursor))
+        yield Check("cursor_has_a_zone", False, sentence, blocking=False)
+    if counts.rows_after_end:
+        sentence = _AFTER_END.format(counts.rows_after_end, as_iso(window.end))
+        yield Check("window_end_is_kept", False, sentence, blocking=False)
+
+
+def _of_times(
+    spec: Endpoint,
+    window: Window,
+    notes: ReadingNotes,
+    counts: PartitionCounts,
+    newest: Manifest | None,
+) -> Iterator[str]:
+    yield from (check.detail for check in checks_of_times(spec, window, notes, counts))
+    others = {*notes.naive_columns} - {*spec.cursors}
+    if others and newest is None:
+        yield _NAIVE.format(in_short(sorted(others)))
+
+
+def _of_rows(
+    spec: Endpoint,
+    window: Window,
+    newest: Manifest | None,
+    rows: int,
+    values: tuple[Any, ...] | None,
+    upstream: Collection[str],
+) -> str:
+    if values == ():
+        filtered = " that meet `where`" if spec.each and spec.each.where else ""
+        return _NO_VALUES.format(", ".join(upstream), filtered)
+    gone_values = _gone_values(newest, values)
+    if spec.each is not None and spec.each.found_in_run:
+        gone_lanes = without_unknown_regions(gone_values, values or ())
+        if gone_lanes:
+            return GONE_LANES.format(in_short(gone_lanes))
+    if window.kind == "snapshot" and newest is not None and newest.rows >= _MANY_ROWS:
+        shrank = rows * 10 < newest.rows
+        return _SHRUNK.format(rows, newest.rows, newest.partition) if shrank else ""
+    if window.kind == "baseline":
+        return _EMPTY_BASELINE if rows == 0 else ""
+    if window.start is not None and gone_values:
+        return _GONE_VALUES.format(in_short(gone_values))
+    return ""
+
+
+def _gone_values(newest: Manifest | None, values: tuple[Any, ...] | None) -> list[str]:
+    """The values that the newest partition was read for, and this one is not."""
+    known = (newest.notes.each if newest else None) or ()
+    now = {*map(str, known if values is None else values)}
+    return [str(value) for value in known if str(value) not in now]
