@@ -1,8 +1,8 @@
 """Fan-out: the pages of each value of a list (``each``, or the parents of a child), every value
 under the proof that it would have alone.
 
-A value that fails either fails the partition (``FAIL_PARTITION``), or is listed, and the others go
-on, up to a share of failed ones (``ListFailures``). Rows are handed on in one of two ways:
+A value that fails either fails the partition, or is listed, and the others go on, up to a share of
+failed ones (``FailurePolicy``). Rows are handed on in one of two ways:
 
 page by page    as they come: a long value holds up no other, and is resumed inside. Of a value that
                 fails some rows may have been handed on: with a watermark of its own it is read
@@ -43,7 +43,7 @@ from pipeline.extract.position import (
 )
 from pipeline.extract.prefetch import Ahead, as_they_come, in_order
 from pipeline.extract.seen_rows import row_digests
-from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
+from pipeline.extract.value_failures import FAIL_PARTITION, FailurePolicy
 from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window
 
@@ -107,7 +107,19 @@ def values_in_yaml(endpoint: Endpoint) -> tuple[PartitionValue, ...]:
     return values[0] if len(values) == 1 else tuple(product_of(values))
 
 
-_NONE_FAILED: Final = ListFailures(0.0, None, "")
+@dataclass(frozen=True)
+class FanOut:
+    """The values that an endpoint is read for, and what goes for all of them.
+
+    :ivar failures: what a value that fails does.
+    :ivar gate: is passed before a value is read; other readers share it.
+    :ivar keep: the rows that a value had before, for those that could not be read.
+    """
+
+    values: Sequence[PartitionValue]
+    failures: FailurePolicy = FAIL_PARTITION
+    gate: AbstractAsyncContextManager[object] = field(default_factory=nullcontext)
+    keep: Callable[[PartitionValue], pa.Table] | None = None
 
 
 class PagesOfValue:
@@ -188,43 +200,34 @@ class FanOutReader:
     def __init__(
         self,
         pages: PageSource,
-        values: Sequence[PartitionValue],
+        fan_out: FanOut,
         reader: Callable[[PageSource, PartitionValue, Ahead], EndpointReader],
         *,
         concurrency: int,
         ahead: int,
-        failures: ListFailures | None = FAIL_PARTITION,
         ordered: bool = False,
         as_a_whole: bool | None = None,
-        gate: AbstractAsyncContextManager[object] | None = None,
-        keep: Callable[[PartitionValue], pa.Table] | None = None,
         key: Sequence[str] = (),
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param reader: makes the reader of one value's pages, so many ahead as its share is.
         :param concurrency: values at the same time.
         :param ahead: pages ahead, which the values that are being read share.
-        :param failures: what a value that fails does.
         :param ordered: rows come in the order of the list, else as they come.
         :param as_a_whole: see the module; None: if a value may fail.
-        :param gate: is passed before a value is read; other readers share it.
-        :param keep: the rows that a value had before, for those that could not be read.
         :param key: the columns that identify a row; empty: none do.
         """
-        self._gate = gate or nullcontext()
-        self._keep, self._key = keep, key
-        self._errors = failures.errors if failures else ListFailures.errors
-        self._with_rows = 0
         self._pages = pages
-        self._values = values
+        self._values, self._failures = fan_out.values, fan_out.failures
+        self._gate, self._keep, self._key = fan_out.gate, fan_out.keep, key
         self._reader = reader
-        self._concurrency = min(concurrency, len(values))
+        self._concurrency = min(concurrency, len(self._values))
         self._ahead = ahead
-        self._failures = failures
         self._ordered = ordered
-        self._whole = failures is not FAIL_PARTITION if as_a_whole is None else as_a_whole
-        self._in_parts = self._whole and keep is not None and bool(key)
-        self._anew = failures is not FAIL_PARTITION and failures.reread and bool(key)
+        self._whole = self._failures.lists if as_a_whole is None else as_a_whole
+        self._in_parts = self._whole and self._keep is not None and bool(key)
+        self._anew = self._failures.rereads and bool(key)
+        self._with_rows = 0
         self._open: dict[int, ResumePosition | None] = {}  # how far each value has come
         self._cut_off: dict[int, ResumePosition] = {}  # how far those that failed had come
         self._next = 0
@@ -253,7 +256,7 @@ class FanOutReader:
         self._take_up(start.failed)
         self._pages_of_ended = self.progress.pages
         self.progress.of_values = len(self._values)
-        self.progress.value_noun = self._failures.noun if self._failures else "values"
+        self.progress.value_noun = self._failures.noun
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 if batch.ended is None:
@@ -263,8 +266,7 @@ class FanOutReader:
                 if batch.table is not None:
                     yield self._handed_on(batch.table, batch.arrow_bytes)
         self.progress.values = len(self._values)
-        if self._failures is not None:
-            self._failures.check(self.failed, len(self._values))
+        self._failures.check(self.failed, len(self._values))
         async for earlier in self._stale_rows():
             yield earlier
         self.progress.contiguous = self._proved and not self.failed_members
@@ -287,7 +289,7 @@ class FanOutReader:
     def _take_up(self, failed: Sequence[FailedValue]) -> None:
         """Values that an earlier attempt has passed over: some are read again."""
         again = {each.value for each in failed if each.has_failed}
-        if self._failures is FAIL_PARTITION or not self._failures.reread:
+        if not self._failures.rereads:
             again = set()
         self.failed += [each for each in failed if each.value not in again]
         self.progress.failed_values = sum(each.has_failed for each in self.failed)
@@ -306,8 +308,7 @@ class FanOutReader:
 
     def summary(self) -> dict[str, Any]:
         """For the manifest: how many values were requested, and which failed."""
-        policy = self._failures or _NONE_FAILED
-        return policy.summary(self.failed, len(self._values), self._with_rows)
+        return self._failures.summary(self.failed, len(self._values), self._with_rows)
 
     def _batches(self) -> AsyncGenerator[_ValueBatch, None]:
         if self._ordered:
@@ -345,7 +346,7 @@ class FanOutReader:
         """
         reader = self._reader_of(index)
         held, ended = _HeldRows(), None
-        left_s = self._failures.timeout_s if self._failures else None
+        left_s = self._failures.timeout_s
         time = asyncio.get_running_loop().time
         try:
             async with aclosing(reader.run(position)) as batches:
@@ -364,13 +365,13 @@ class FanOutReader:
                         yield held.part(index)
                         held = _HeldRows()
             last = held.part(index) if held.tables else _ValueBatch(index)
-        except self._errors as error:
+        except self._failures.errors as error:
             of_token = self._anew and isinstance(error, PageTokenDead)
             if of_token and reading < _MOST_READINGS:
                 raise
             if self._refuses_position(error, position, reader):
                 raise CannotResume(f"value {self._values[index].name}") from error
-            ended = self._failed(index, error)
+            ended = _Ended(failed=self._failures.failed(self._values[index].name, error))
             # A position that has the failure in it goes out with the end, also if no row does.
             last = _ValueBatch(index, pa.table({}))
         yield replace(last, ended=ended or _proof_of(reader))
@@ -382,11 +383,6 @@ class FanOutReader:
         if position is None or reader.progress.pages:
             return False
         return not self._anew or isinstance(error, RequestRefused | ContractBroken)
-
-    def _failed(self, index: int, error: Exception) -> _Ended:
-        if self._failures is FAIL_PARTITION:
-            raise error
-        return _Ended(failed=self._failures.failed(self._values[index].name, error))
 
     def _reader_of(self, index: int) -> EndpointReader:
         value = self._values[index]

@@ -1,8 +1,7 @@
 """From an endpoint's YAML to the parts that read it: the shape of a page, the reader. Pure."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -26,7 +25,7 @@ from pipeline.extract.confirmation import (
 )
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.cursor_pages import CursorPages
-from pipeline.extract.fan_out import FanOutReader, PartitionValue, values_in_yaml
+from pipeline.extract.fan_out import FanOut, FanOutReader, values_in_yaml
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource, with_hashed_columns
@@ -34,7 +33,6 @@ from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.search_parts import SearchParts
 from pipeline.extract.sequential import SequentialReader
-from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
 from pipeline.model import split_path
 from pipeline.pagination import Paging, SharedRows
 from pipeline.partitions.window import Window
@@ -185,27 +183,22 @@ def reader_of(
     window: Window,
     ahead: int,
     *,
-    values: Sequence[PartitionValue] | None = None,
-    failures: ListFailures | None = FAIL_PARTITION,
+    fan_out: FanOut | None = None,
     until_sure: bool = False,
     pause: Pause = no_pause,
-    gate: AbstractAsyncContextManager[object] | None = None,
-    keep: Callable[[PartitionValue], pa.Table] | None = None,
     known: KnownPages | None = None,
     progress: ExtractionProgress | None = None,
 ) -> EndpointReader:
     """The reader of the endpoint's pages, ``ahead`` of them at the same time.
 
-    :param values: of an endpoint that fans out; None: those that the YAML lists.
-    :param failures: what a value that can't be read does.
+    :param fan_out: of an endpoint that fans out; None: the values that the YAML lists.
     :param until_sure: pages that may have shifted are read until two passes show the same.
     :param pause: waits before the confirmation of an end.
     :param known: pages by which the API is seen to be there; None: those of this reading alone.
     :param progress: filled while pages come, to be watched from outside.
-    :param gate: is passed before a value is read. :param keep: the rows that a value had before.
     """
     known, of = known or KnownPages(pages), endpoint.parents or endpoint.each
-    kind = {"of_value": of is not None, "of_parent": endpoint.parents is not None}
+    of_parent = endpoint.parents is not None
 
     def reader(
         pages: PageSource,
@@ -213,23 +206,28 @@ def reader_of(
         share: Ahead,
         progress: ExtractionProgress | None = None,
     ) -> EndpointReader:
-        guard = OutageGuard(pages, paging_of(endpoint), pause, known, **kind)
+        guard = OutageGuard(
+            pages,
+            paging_of(endpoint),
+            pause,
+            known,
+            of_value=of is not None,
+            of_parent=of_parent,
+        )
         return _reader(endpoint, guard, window, share, until_sure, guard.pause, progress)
 
     if of is None:
         return reader(pages, window, lambda: ahead, progress)
-    whole = failures is not FAIL_PARTITION and not endpoint.incremental
+    fan_out = fan_out or FanOut(values_in_yaml(endpoint))
+    whole = fan_out.failures.lists and not endpoint.incremental
     return FanOutReader(
         pages,
-        values_in_yaml(endpoint) if values is None else values,
+        fan_out if whole else replace(fan_out, keep=None),
         lambda of_value, value, share: reader(of_value, value.window or window, share),
         concurrency=of.concurrency,
         ahead=ahead,
-        failures=failures,
-        ordered=endpoint.parents is not None and whole,
+        ordered=of_parent and whole,
         as_a_whole=whole,
-        gate=gate,
-        keep=keep if whole else None,
         key=endpoint.key,
         progress=progress,
     )

@@ -1,17 +1,18 @@
 """The failure policies: the effect of a value of a fan-out that can't be read. Pure.
 
 =================  =========================================================================
-``FAIL_PARTITION``  it fails the partition
-``ListFailures``    it is listed, and the others go on, up to a share of failed ones
-``LaneFailures``    the same for lanes, which end in an outcome: rows, none, denied, throttled,
-                    failed
+``FailPartition``  it fails the partition
+``ListFailures``   it is listed, and the others go on, up to a share of failed ones
+``LaneFailures``   the same for lanes, which end in an outcome: rows, none, denied, throttled,
+                   failed
 =================  =========================================================================
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 from pipeline.config.each import lists_of
 from pipeline.config.endpoint import Endpoint
@@ -34,13 +35,10 @@ _MOST_LISTED: Final = 100
 _MOST_LANES: Final = 2_000
 """Lanes without rows that a manifest lists, the failed ones first; their number counts all."""
 
-FAIL_PARTITION: Final = None
-"""The failure policy under which a value that can't be read fails the partition."""
-
 
 @dataclass(frozen=True)
-class ListFailures:
-    """A value that fails is listed, and the others go on; too many of them fail the partition.
+class FailurePolicy(ABC):
+    """The effect that a value which can't be read has on the others, and on the partition.
 
     :ivar max_failed_share: of all values, 0 to 1.
     :ivar timeout_s: a value that takes longer has failed; None = no limit.
@@ -48,34 +46,27 @@ class ListFailures:
     :ivar key: of the YAML, whose ``max_failed_share`` it is.
     :ivar followed: no value may fail, since the next partition is committed already.
     :cvar errors: those that are the value's own; any other ends the reading.
-    :cvar reread: a later attempt reads the values again that failed in an earlier one.
+    :cvar lists: a value that fails is listed, and the others go on.
+    :cvar rereads: a later attempt reads the values again that failed in an earlier one.
     """
 
-    max_failed_share: float
-    timeout_s: float | None
-    parent: str
+    max_failed_share: float = 0.0
+    timeout_s: float | None = None
+    parent: str = ""
     key: str = "parents"
     followed: bool = False
     errors: ClassVar[tuple[type[Exception], ...]] = (RequestRefused, ContractBroken, TimeoutError)
-    reread: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> "ListFailures | None":
-        """The policy of the YAML; None (``FAIL_PARTITION``) for ``each`` where none may fail."""
-        parents, each = endpoint.parents, endpoint.each
-        if parents is not None:
-            return cls(parents.max_failed_share, parents.timeout_s, parents.endpoint)
-        if each is None or not each.lists_failures:
-            return FAIL_PARTITION
-        if each.in_lanes:
-            return LaneFailures(each.max_failed_share, each.timeout_s, parent="", key="each")
-        above = next((of.endpoint for of in lists_of(endpoint) if of.endpoint), "")
-        return cls(each.max_failed_share, each.timeout_s, above, "each")
+    lists: ClassVar[bool] = True
+    rereads: ClassVar[bool] = False
 
     @property
     def noun(self) -> str:
         """What the values are, for messages."""
         return "parents" if self.key == "parents" else "values"
+
+    def when_followed(self) -> Self:
+        """The policy of a partition after which another one is committed already."""
+        return replace(self, max_failed_share=0.0, followed=True)
 
     def failed(self, name: str, error: Exception) -> FailedValue:
         """A value that an error has ended."""
@@ -84,13 +75,13 @@ class ListFailures:
             kind, reason = "timeout", f"not read within {self.timeout_s or 0:g} s"
         return FailedValue(name, kind, reason[:_LONGEST_REASON])
 
+    @abstractmethod
     def summary(self, failed: Sequence[FailedValue], values: int, with_rows: int) -> dict[str, Any]:
         """For the manifest: how many values were requested, and which failed."""
-        return {
-            "asked": values,
-            "failed": len(failed),
-            "failures": [each.to_json() for each in failed[:_MOST_LISTED]],
-        }
+
+    @abstractmethod
+    def check(self, failed: Sequence[FailedValue], values: int) -> None:
+        """:raises ContractBroken, ApiUnavailable: more of the values failed than may."""
 
     @property
     def _allowed(self) -> str:
@@ -98,8 +89,40 @@ class ListFailures:
             return "none may, since the next partition is committed"
         return f"at most {self.max_failed_share:.1%} may (`{self.key}.max_failed_share`)"
 
+
+@dataclass(frozen=True)
+class FailPartition(FailurePolicy):
+    """A value that fails ends the reading with its error."""
+
+    key: str = "each"
+    lists: ClassVar[bool] = False
+
+    def failed(self, name: str, error: Exception) -> NoReturn:
+        """:raises Exception: the error."""
+        raise error
+
+    def summary(self, failed: Sequence[FailedValue], values: int, with_rows: int) -> dict[str, Any]:
+        return {"asked": values, "failed": 0, "failures": []}
+
     def check(self, failed: Sequence[FailedValue], values: int) -> None:
-        """:raises ContractBroken: more of the values failed than may."""
+        """None has failed."""
+
+
+FAIL_PARTITION: Final = FailPartition()
+
+
+@dataclass(frozen=True)
+class ListFailures(FailurePolicy):
+    """A value that fails is listed, and the others go on; too many of them fail the partition."""
+
+    def summary(self, failed: Sequence[FailedValue], values: int, with_rows: int) -> dict[str, Any]:
+        return {
+            "asked": values,
+            "failed": len(failed),
+            "failures": [each.to_json() for each in failed[:_MOST_LISTED]],
+        }
+
+    def check(self, failed: Sequence[FailedValue], values: int) -> None:
         share = len(failed) / max(1, values)
         if not failed or share <= self.max_failed_share:
             return
@@ -124,7 +147,7 @@ class ListFailures:
 
 
 @dataclass(frozen=True)
-class LaneFailures(ListFailures):
+class LaneFailures(FailurePolicy):
     """The policy of lanes (accounts and regions): each ends in an outcome, and all are counted.
 
     ``none`` (an error that says that there is nothing) and ``denied`` are no failures. Whatever
@@ -141,7 +164,7 @@ class LaneFailures(ListFailures):
         ApiUnavailable,
         RateLimited,
     )
-    reread: ClassVar[bool] = True
+    rereads: ClassVar[bool] = True
 
     @property
     def noun(self) -> str:
@@ -173,7 +196,6 @@ class LaneFailures(ListFailures):
         }
 
     def check(self, failed: Sequence[FailedValue], values: int) -> None:
-        """:raises ContractBroken, ApiUnavailable: more of the lanes failed than may."""
         broken = [each for each in failed if each.has_failed]
         if not broken or len(broken) / max(1, values) <= self.max_failed_share:
             return
@@ -187,6 +209,19 @@ class LaneFailures(ListFailures):
         if any(each.retryable for each in broken):
             raise ApiUnavailable(text)
         raise ContractBroken(text)
+
+
+def policy_of(endpoint: Endpoint) -> FailurePolicy:
+    """The policy of the YAML."""
+    parents, each = endpoint.parents, endpoint.each
+    if parents is not None:
+        return ListFailures(parents.max_failed_share, parents.timeout_s, parents.endpoint)
+    if each is None or not each.lists_failures:
+        return FAIL_PARTITION
+    if each.in_lanes:
+        return LaneFailures(each.max_failed_share, each.timeout_s, key="each")
+    above = next((of.endpoint for of in lists_of(endpoint) if of.endpoint), "")
+    return ListFailures(each.max_failed_share, each.timeout_s, above, "each")
 
 
 def lanes_in_words(outcomes: Mapping[str, Any], lanes: Mapping[str, int]) -> str:

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
+from contextlib import aclosing, closing, nullcontext, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -32,7 +32,7 @@ from pipeline.decode.nested_tables import list_column
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.fan_out import FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
 from pipeline.extract.feed import FeedNotes
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
@@ -47,7 +47,7 @@ from pipeline.extract.position import (
     ResumePosition,
 )
 from pipeline.extract.seen_rows import Digests
-from pipeline.extract.value_failures import ListFailures
+from pipeline.extract.value_failures import FailurePolicy, policy_of
 from pipeline.messages import RequestCounts
 from pipeline.run.child_tables import decoder_with_tables
 from pipeline.run.context import RunContext
@@ -320,9 +320,9 @@ class _Stager:
         if position is None:
             dies = self._spec.paging.token_dies
             return dies and self._progress.pages > 0 and isinstance(error, RequestRefused)
-        if isinstance(position, FanOutPosition) and self._failures is not None:
+        if isinstance(position, FanOutPosition) and self._failures.lists:
             # Of the earlier attempt: they may be well by now, unless they were read again already.
-            return bool(position.failed) and not self._failures.reread
+            return bool(position.failed) and not self._failures.rereads
         return self._progress.pages == 0
 
     async def _read_pages(
@@ -416,12 +416,10 @@ class _Stager:
             log.warning("%s: %s", self._run.source.source, sentence)
 
     @property
-    def _failures(self) -> ListFailures | None:
-        """The failure policy of values; in a partition that no other follows, none may fail."""
-        policy = ListFailures.of(self._spec)
-        if policy is None or not self._spec.incremental or self._may_fail:
-            return policy
-        return replace(policy, max_failed_share=0.0, followed=True)
+    def _failures(self) -> FailurePolicy:
+        """The failure policy of values."""
+        policy = policy_of(self._spec)
+        return policy if self._may_fail or not self._spec.incremental else policy.when_followed()
 
     def _new_reader(self, known: KnownPages) -> EndpointReader:
         return reader_of(
@@ -429,18 +427,16 @@ class _Stager:
             self._fetcher,
             self._window,
             self._run.ahead,
-            values=self._values,
-            failures=self._failures,
+            fan_out=self._fan_out(),
             pause=pause_of(self._run.sleep),
-            gate=self._gate,
-            keep=keeper_of(self._run, self._endpoint, self._partition),
             known=known,
             progress=self._progress,
         )
 
-    @property
-    def _gate(self) -> AbstractAsyncContextManager[object] | None:
-        return self._run.lanes if self._spec.each and self._spec.each.in_lanes else None
+    def _fan_out(self) -> FanOut:
+        lanes = self._run.lanes if self._spec.each and self._spec.each.in_lanes else None
+        keep = keeper_of(self._run, self._endpoint, self._partition)
+        return FanOut(self._values, self._failures, lanes or nullcontext(), keep)
 
     def _came_newest_first(self) -> bool | None:
         """Whether the newest partition shows that the feed comes newest first; None: nothing."""

@@ -18,7 +18,7 @@ from datetime import datetime
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import NO_FEED, FeedNotes
-from pipeline.extract.value_failures import ListFailures
+from pipeline.extract.value_failures import policy_of
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.takeover import open_attempt
@@ -58,7 +58,7 @@ def feed_of_previous(
 def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
     """Whether the next partition is committed, and reads the rows of no value left behind here."""
     spec = run.source.endpoints[endpoint]
-    if next_in_run or not spec.incremental or ListFailures.of(spec) is None:
+    if next_in_run or not spec.incremental or not policy_of(spec).lists:
         return False
     following = run.calendar.next(partition)
     return run.index.fresh(run.source.source, endpoint, following) is not None

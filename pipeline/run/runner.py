@@ -22,7 +22,7 @@ from pipeline.errors import (
     WrongFormat,
 )
 from pipeline.extract.position import ExtractionProgress
-from pipeline.extract.value_failures import ListFailures
+from pipeline.extract.value_failures import policy_of
 from pipeline.partitions.window import is_past, newest_snapshot
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult, RunContext
 from pipeline.run.other_runs import check_joined, winner
@@ -204,8 +204,7 @@ def _staged_ahead(run: RunContext, name: str) -> int:
     spec = run.source.endpoints[name]
     if spec.bookmark is not None:
         return 1
-    failures = ListFailures.of(spec) if spec.incremental else None
-    return 1 if failures is not None and failures.max_failed_share else STAGED_AHEAD
+    return 1 if spec.incremental and policy_of(spec).max_failed_share else STAGED_AHEAD
 
 
 async def _result(

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ContractBroken, RequestRefused
-from pipeline.extract.fan_out import FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
 from pipeline.extract.sequential import SequentialReader
-from pipeline.extract.value_failures import FAIL_PARTITION, ListFailures
+from pipeline.extract.value_failures import FAIL_PARTITION, FailurePolicy, ListFailures
 from pipeline.pagination.page import PageInfo, PageRequest
 from pipeline.pagination.token import TokenPaging
 from tests.support.positions import as_stored
@@ -52,7 +52,7 @@ class LongPages(Pages):
 
 
 def reader_of(
-    pages: Pages, failures: ListFailures | None, *, ordered: bool, whole: bool | None = None
+    pages: Pages, failures: FailurePolicy, *, ordered: bool, whole: bool | None = None
 ) -> FanOutReader:
     def reader(of_value: PageSource, value: PartitionValue, share: Ahead) -> SequentialReader:
         return SequentialReader(
@@ -61,11 +61,10 @@ def reader_of(
 
     return FanOutReader(
         pages,
-        [*map(PartitionValue.of, VALUES)],
+        FanOut([*map(PartitionValue.of, VALUES)], failures),
         reader,
         concurrency=3,
         ahead=6,
-        failures=failures,
         ordered=ordered,
         as_a_whole=whole,
     )
@@ -140,7 +139,7 @@ def test_without_a_list_the_first_failure_fails_the_partition(ordered: bool) -> 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("failures", [FAIL_PARTITION, ListFailures(0.5, None, "a")])
 def test_a_position_behind_any_batch_resumes_to_all_rows(
-    failures: ListFailures | None, ordered: bool
+    failures: FailurePolicy, ordered: bool
 ) -> None:
     failing = {} if failures is FAIL_PARTITION else {2: None}
     batches = read(reader_of(Pages(failing), failures, ordered=ordered))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ContractBroken
 from pipeline.extract.confirmation import ConfirmedEmptyPages
 from pipeline.extract.contiguous import ContiguousReader
-from pipeline.extract.fan_out import FanOutReader, PartitionValue, Value
+from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue, Value
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import CannotResume
 from pipeline.extract.prefetch import Ahead
@@ -135,7 +135,7 @@ def test_what_was_there_throughout_comes_once(
         pages = ByValue(models)
         return FanOutReader(
             pages,
-            [*map(PartitionValue.of, range(len(models)))],
+            FanOut([*map(PartitionValue.of, range(len(models)))]),
             reader,
             concurrency=side_by_side,
             ahead=12,

@@ -3,7 +3,6 @@ resumed inside."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pytest
 
 from pipeline.errors import ApiUnavailable, PageTokenDead, RequestRefused
 from pipeline.extract import fan_out
-from pipeline.extract.fan_out import FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import FanOutPosition, PageBatch, ResumePosition
 from pipeline.extract.prefetch import Ahead
@@ -55,20 +54,14 @@ def before(value: PartitionValue) -> pa.Table:
     return pa.table({"value": [value.value] * 3, "id": [0, 5, 99]})
 
 
-def lanes_of(pages: Pages, share: float = 0.5, **more: Any) -> FanOutReader:
+def lanes_of(pages: Pages, share: float = 0.5) -> FanOutReader:
     def reader(of_value: PageSource, value: PartitionValue, ahead: Ahead) -> SequentialReader:
         paging = TokenPaging(limit=1, next="next", numbered=False)
         return SequentialReader(of_value, paging, key=KEY, ahead=ahead)
 
-    options: dict[str, Any] = {"keep": before, "key": KEY, "concurrency": 1, **more}
-    return FanOutReader(
-        pages,
-        [*map(PartitionValue.of, LANES)],
-        reader,
-        ahead=1,
-        failures=LaneFailures(share, None, "", "each"),
-        **options,
-    )
+    failures = LaneFailures(share, key="each")
+    lanes = FanOut([*map(PartitionValue.of, LANES)], failures, keep=before)
+    return FanOutReader(pages, lanes, reader, concurrency=1, ahead=1, key=KEY)
 
 
 def read(reader: FanOutReader, position: ResumePosition | None = None) -> list[PageBatch]:
