@@ -62,6 +62,7 @@ from pipeline.run.resume import (
     feed_of_previous,
     is_followed,
     open_partition,
+    pages_with_rows,
 )
 from pipeline.run.staged_partition import StagedPartition
 from pipeline.run.stale_rows import keeper_of
@@ -331,14 +332,14 @@ class _Stager:
         self._pages_at_begin = self._progress.pages if position is None else None
         known = KnownPages(
             self._fetcher,
-            [*self._run.pages_with_rows(self._endpoint, self._window if position else None)],
+            [*pages_with_rows(self._run, self._endpoint, self._window if position else None)],
             attempt=self._run.attempt,
         )
         reader = self._new_reader(known)
         pages = reader.run(position)
         if in_place_of_staged:
             pages = self._discard_staged_after_first_page(pages)
-        buffer = RowBuffer(self._spec.batch_rows, position, self._run.held)
+        buffer = RowBuffer(self._spec.batch_rows, position, self._run.buffered)
         with closing(buffer):
             async with self._writer.open():
                 try:
@@ -370,7 +371,7 @@ class _Stager:
                 elif buffer.is_group:
                     await self._writer.group(buffer, self._counts())
                 else:
-                    await self._writer.keep_up(self._run.held)
+                    await self._writer.keep_up(self._run.buffered)
 
     def _check_max_rows(self) -> None:
         """:raises ContractBroken: the partition has more rows than the YAML allows."""

@@ -11,17 +11,20 @@ previous one is committed and of the same definition, and this one has no rows y
 own validators are never used for itself (docs/decisions/0011-conditional-requests.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from pipeline.config.source import Source
 from pipeline.extract.fan_out import PartitionValue
 from pipeline.extract.feed import NO_FEED, FeedNotes
+from pipeline.extract.plan import paging_of
 from pipeline.extract.value_failures import policy_of
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.manifest import Manifest
 from pipeline.lake.takeover import open_attempt
+from pipeline.pagination.page import PageRequest
 from pipeline.partitions.window import Window, falls_short, incremental, snapshot
 from pipeline.run.bookmarks import span_of
 from pipeline.run.context import RunContext
@@ -33,6 +36,9 @@ from pipeline.run.values import (
     names_of,
     parents_of,
 )
+
+_LOOK_BACK: Final = 10
+"""Partitions among which one with rows is looked for."""
 
 
 def feed_of_previous(
@@ -53,6 +59,33 @@ def feed_of_previous(
     if mine is not None and mine.rows:
         return NO_FEED
     return FeedNotes(feed_from=before.notes.feed_from, validators=before.notes.validators)
+
+
+def pages_with_rows(
+    run: RunContext, endpoint: str, read_before: Window | None
+) -> Iterator[PageRequest]:
+    """Pages that should have rows, by which the API is seen to be there (`extract.outages`).
+
+    The first one of a partition that had some, then the first one of all that there is, since those
+    rows may have changed or gone. No page where none is known, or where the window does not tell
+    one partition from another. What a bookmark brought comes only once.
+
+    :param read_before: the window of this partition, if an earlier attempt has read rows of it.
+    """
+    spec, source = run.source.endpoints[endpoint], run.source.source
+    if not spec.incremental or spec.feed or spec.fans_out or spec.bookmark is not None:
+        return
+    known = read_before or run.windows_with_rows.get(endpoint)
+    if known is None:
+        committed = run.index.partitions(source, endpoint)[: -_LOOK_BACK - 1 : -1]
+        manifests = (run.index.get(source, endpoint, key) for key in committed)
+        known = next((each.window for each in manifests if each and each.rows), None)
+    if known is None:
+        return
+    all_rows = Window("baseline", spec.window.floor_at, run.now(), 0.0)
+    for window in (known, all_rows):
+        if spec.window.max_s is None or window.length_s <= spec.window.max_s:
+            yield replace(paging_of(spec).first_request(), window=window.as_text)
 
 
 def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: bool) -> bool:
