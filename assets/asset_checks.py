@@ -10,8 +10,8 @@ from assets.metadata import proof_in_words, unended
 from assets.specs import asset_key
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, counted
+from pipeline.lake.damage import damaged_files, mend
 from pipeline.lake.index import ManifestIndex, read_all
-from pipeline.lake.maintenance import damaged_files, mend
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import PartitionResult

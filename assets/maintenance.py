@@ -14,7 +14,8 @@ from assets.executors import end_with_the_run
 from assets.failures import CRASH_RETRIES, end, report_of_error
 from assets.heartbeat import heartbeat
 from pipeline.errors import HeadraceError
-from pipeline.lake.maintenance import clean, mend
+from pipeline.lake.damage import mend
+from pipeline.lake.maintenance import clean
 from resources import LakeResource
 
 _MOST_LISTED = 200

@@ -36,8 +36,8 @@ from local.services import seaweedfs
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.http.client import open_client
+from pipeline.lake.files import key_rows
 from pipeline.lake.index import ManifestIndex
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source

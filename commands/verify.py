@@ -9,8 +9,8 @@ from rich.progress import track
 
 from commands.lake_table import committed_endpoints
 from pipeline.errors import counted
+from pipeline.lake.damage import mend, verify_files
 from pipeline.lake.index import read_all
-from pipeline.lake.maintenance import mend, verify_files
 from pipeline.lake.paths import manifests_folder
 from pipeline.lake.stores.base import ObjectStore
 

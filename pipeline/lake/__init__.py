@@ -4,8 +4,8 @@
 ``paths`` (names), ``manifest`` and ``checkpoint`` (data), ``parquet`` (files, and the schema of
 partitions that are read together), ``takeover`` and ``attempt`` (take over, stage, commit),
 ``commit`` (files on their way, the end of a commit, the clean-up), ``index`` (the manifests that a
-run knows, and all of an endpoint in one object), ``read``, ``partition_choice``, ``files`` and
-``current_rows`` (committed rows),
-``drop`` (take a partition out), ``maintenance`` (leftovers of dead attempts, and whether committed
-files are unharmed), ``budget_record`` (the budgets that a lake's runs use).
+run knows, and all of an endpoint in one object), ``damage`` (committed files that are not what
+their manifest says), ``files`` (their rows), ``read``, ``partition_choice`` and ``current_rows``
+(committed rows, as users read them), ``drop`` (take a partition out), ``maintenance`` (leftovers of
+dead attempts), ``budget_record`` (the budgets that a lake's runs use).
 """

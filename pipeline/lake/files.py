@@ -1,6 +1,10 @@
-"""The files that manifests name as lazy Datasets, and what to do when one has vanished."""
+"""The files of partitions, committed or staged: as lazy Datasets, as tables, and as batches.
 
-from collections.abc import Callable, Iterable, Sequence
+A file that has vanished may have been replaced meanwhile: what reads it is called once more.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -9,7 +13,7 @@ import pyarrow.dataset as pds
 
 from pipeline.decode.types import describe, schema_of
 from pipeline.errors import ContractBroken, HeadraceError
-from pipeline.lake.maintenance import error_of_damage
+from pipeline.lake.damage import error_of_damage
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.parquet import common_schema
 from pipeline.lake.stores.base import ObjectStore
@@ -78,6 +82,45 @@ def _footer(lake: ObjectStore, file: ManifestFile) -> pa.Schema:
     path = lake.arrow_path(file.path)
     schema = _FORMAT.make_fragment(path, lake.filesystem()).physical_schema
     return schema.remove_metadata()
+
+
+def key_rows(lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]) -> pa.Table:
+    """Some columns of files that need not be in a manifest yet; null where no file has them."""
+    names = list(dict.fromkeys(columns))
+    if not files:
+        return pa.table({name: pa.nulls(0) for name in names})
+    rows = of_files(lake, files)
+    table = rows.to_table(columns=[name for name in names if name in rows.schema.names])
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table.select(names)
+
+
+def key_batches(
+    lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a few columns as batches, so that memory does not depend on how many there are."""
+    if files:
+        yield from of_files(lake, files).to_batches(
+            columns=list(dict.fromkeys(columns)),
+            use_threads=False,
+            fragment_readahead=1,
+            batch_readahead=1,
+            cache_metadata=False,
+        )
+
+
+def tables_of(
+    lake: ObjectStore, files: Sequence[ManifestFile], *, own: bool = False
+) -> Iterator[Callable[[], pa.Table]]:
+    """For each file what reads all of it, so that only some need be read.
+
+    :param own: with the file's own columns and types; else with those of all files.
+    """
+    rows = of_files(lake, files)
+    for fragment in rows.get_fragments():
+        yield partial(fragment.to_table, schema=None if own else rows.schema)
 
 
 def again_if_vanished(

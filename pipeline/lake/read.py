@@ -5,10 +5,8 @@ manifests once more. A Dataset reads lazily: if a file has been replaced, build 
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -17,20 +15,17 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from pipeline.config.columns import DELETED, EXTRACTED_AT
-from pipeline.errors import ContractBroken, HeadraceError, ReadRefused
+from pipeline.errors import ContractBroken, ReadRefused
 from pipeline.lake.current_rows import (
     BACK,
     SWEPT_AT,
-    LateRows,
     alive,
     children_of,
-    cursor_value,
-    lateness,
     newest_of_each,
 )
 from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
 from pipeline.lake.index import read_all
-from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.manifest import Manifest
 from pipeline.lake.parquet import no_common_type
 from pipeline.lake.partition_choice import Between, Partitions, named, requested
 from pipeline.lake.paths import manifests_folder, paths_of_record, sweeps_folder
@@ -356,97 +351,3 @@ def _take(
 
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         return pa.concat_tables([rows.schema.empty_table().select(names), *pool.map(take, shares)])
-
-
-# ---- what is staged, and in no manifest yet
-
-
-def key_rows(lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]) -> pa.Table:
-    """Some columns of files that need not be in a manifest yet; null where no file has them."""
-    names = list(dict.fromkeys(columns))
-    if not files:
-        return pa.table({name: pa.nulls(0) for name in names})
-    rows = of_files(lake, files)
-    table = rows.to_table(columns=[name for name in names if name in rows.schema.names])
-    for name in names:
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(table.num_rows))
-    return table.select(names)
-
-
-def key_batches(
-    lake: ObjectStore, files: Sequence[ManifestFile], columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Rows of a few columns as batches, so that memory does not depend on how many there are."""
-    if files:
-        yield from of_files(lake, files).to_batches(
-            columns=list(dict.fromkeys(columns)),
-            use_threads=False,
-            fragment_readahead=1,
-            batch_readahead=1,
-            cache_metadata=False,
-        )
-
-
-def tables_of(
-    lake: ObjectStore, files: Sequence[ManifestFile], *, own: bool = False
-) -> Iterator[Callable[[], pa.Table]]:
-    """For each file what reads all of it, so that only some need be read.
-
-    :param own: with the file's own columns and types; else with those of all files.
-    """
-    rows = of_files(lake, files)
-    for fragment in rows.get_fragments():
-        yield partial(fragment.to_table, schema=None if own else rows.schema)
-
-
-def late_rows(
-    lake: ObjectStore,
-    files: Iterable[ManifestFile],
-    previous: Callable[[], Manifest | None],
-    *,
-    key: Sequence[str],
-    cursor: str,
-    boundary: datetime | int,
-    on_damage: Callable[[HeadraceError], None],
-) -> LateRows:
-    """Count the rows of new files, not committed yet, before the boundary, and the late rows.
-
-    :param previous: reads the manifest of the partition before; None if it isn't committed. That
-        one may be replaced while it is read, and is then asked for again.
-    :param boundary: where the margin ends: the window's start plus the safety margin; a number
-        where the cursor is one.
-    :param on_damage: called with the error if the partition before can't be read. No row is
-        counted as late then: a statistic must not keep this partition from being committed.
-    """
-    names = list(dict.fromkeys([*key, cursor]))
-
-    def margin_of(some: pds.FileSystemDataset) -> pa.Table | None:
-        """None: the rows are of another key or cursor, and there is nothing to compare."""
-        if not set(names) <= set(some.schema.names):
-            return None
-        edge = cursor_value(boundary, some.schema.field(cursor).type)
-        return some.to_table(columns=names, filter=pc.field(cursor) < edge)
-
-    mine = list(files)
-    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, mine)), lambda: mine)
-    if margin is None:
-        return LateRows(0, 0, None)
-    reading: list[Manifest] = []
-
-    def before() -> pa.Table | None:
-        manifest = previous() if margin.num_rows else None
-        if manifest is None:
-            return None
-        reading[:] = [manifest]
-        if not manifest.files:
-            return margin.schema.empty_table()
-        return margin_of(of_manifests(lake, [manifest]))
-
-    try:
-        earlier = again_if_vanished(lake, before, lambda: files_of(reading))
-    except (HeadraceError, pa.ArrowException) as error:
-        known = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
-        on_damage(known)
-        earlier = None
-    return lateness(margin, earlier, cursor, boundary)

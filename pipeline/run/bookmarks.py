@@ -23,8 +23,9 @@ from pipeline.config.columns import DELETED, EXTRACTED_AT
 from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken, WindowRefused
+from pipeline.lake.files import key_rows, tables_of
 from pipeline.lake.manifest import Manifest, ManifestFile
-from pipeline.lake.read import current, key_rows, tables_of
+from pipeline.lake.read import current
 from pipeline.partitions.bookmark import Bookmark, BookmarkSpan
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import FEW_GONE, MOST_GONE

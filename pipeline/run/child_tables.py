@@ -25,9 +25,9 @@ from pipeline.errors import ContractBroken
 from pipeline.extract.pages import rows_that_meet
 from pipeline.extract.plan import decoder_of
 from pipeline.lake.attempt import Attempt, TableFile
+from pipeline.lake.files import again_if_vanished, key_batches, tables_of
 from pipeline.lake.manifest import Manifest, ManifestTable
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import again_if_vanished, key_batches, tables_of
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
 from pipeline.run.verify import Check, refuse_if_broken, verify

@@ -1,16 +1,39 @@
 """Late rows of a partition: those that lie before it, and that the partition before lacks."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
 
 from pipeline.config.endpoint import Endpoint
+from pipeline.decode.types import INSTANT
+from pipeline.errors import ContractBroken, HeadraceError
 from pipeline.extract.fan_out import PartitionValue
-from pipeline.lake.current_rows import LateRows
-from pipeline.lake.manifest import ManifestFile
-from pipeline.lake.read import late_rows
+from pipeline.lake.current_rows import typed_as
+from pipeline.lake.files import again_if_vanished, files_of, of_files, of_manifests
+from pipeline.lake.manifest import Manifest, ManifestFile
+from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import Window
 from pipeline.run.context import RunContext
+from pipeline.timestamps import as_iso
+
+
+class LateRows(NamedTuple):
+    """Rows of a partition that lie before it.
+
+    :ivar margin_rows: rows whose cursor lies before the boundary.
+    :ivar late_rows: those of them that the partition before does not have.
+    :ivar latest_late_s: how many seconds, or numbers, before the boundary the earliest of those
+        lies.
+    """
+
+    margin_rows: int
+    late_rows: int
+    latest_late_s: float | None
+
 
 _NOT_COUNTED: Final = "late rows are not counted, since {} can't be read: {}"
 _NONE: Final = LateRows(0, 0, None)
@@ -59,3 +82,106 @@ def _edge(spec: Endpoint, window: Window) -> tuple[str | None, datetime | int | 
         return spec.cursor, window.boundary
     start = span.start.value if span.start and spec.bookmark.margin else None
     return spec.bookmark.column, start + 1 if isinstance(start, int) else None
+
+
+def late_rows(
+    lake: ObjectStore,
+    files: Iterable[ManifestFile],
+    previous: Callable[[], Manifest | None],
+    *,
+    key: Sequence[str],
+    cursor: str,
+    boundary: datetime | int,
+    on_damage: Callable[[HeadraceError], None],
+) -> LateRows:
+    """Count the rows of new files, not committed yet, before the boundary, and the late rows.
+
+    :param previous: reads the manifest of the partition before; None if it isn't committed. That
+        one may be replaced while it is read, and is then asked for again.
+    :param boundary: where the margin ends: the window's start plus the safety margin; a number
+        where the cursor is one.
+    :param on_damage: called with the error if the partition before can't be read. No row is
+        counted as late then: a statistic must not keep this partition from being committed.
+    """
+    names = list(dict.fromkeys([*key, cursor]))
+
+    def margin_of(some: pds.FileSystemDataset) -> pa.Table | None:
+        """None: the rows are of another key or cursor, and there is nothing to compare."""
+        if not set(names) <= set(some.schema.names):
+            return None
+        edge = _bound(boundary, some.schema.field(cursor).type)
+        return some.to_table(columns=names, filter=pc.field(cursor) < edge)
+
+    mine = list(files)
+    margin = again_if_vanished(lake, lambda: margin_of(of_files(lake, mine)), lambda: mine)
+    if margin is None:
+        return LateRows(0, 0, None)
+    reading: list[Manifest] = []
+
+    def before() -> pa.Table | None:
+        manifest = previous() if margin.num_rows else None
+        if manifest is None:
+            return None
+        reading[:] = [manifest]
+        if not manifest.files:
+            return margin.schema.empty_table()
+        return margin_of(of_manifests(lake, [manifest]))
+
+    try:
+        earlier = again_if_vanished(lake, before, lambda: files_of(reading))
+    except (HeadraceError, pa.ArrowException) as error:
+        known = error if isinstance(error, HeadraceError) else ContractBroken(str(error))
+        on_damage(known)
+        earlier = None
+    return _lateness(margin, earlier, cursor, boundary)
+
+
+def _lateness(
+    margin: pa.Table, before: pa.Table | None, cursor: str, boundary: datetime | int
+) -> LateRows:
+    """Count late rows.
+
+    :param margin: key and cursor of the rows whose cursor lies before the boundary.
+    :param before: the same of the partition before; None if it was never committed, or has other
+        columns, in which case nothing can be late.
+    """
+    if before is None or not margin.num_rows:
+        return LateRows(margin.num_rows, 0, None)
+    columns = margin.column_names
+    try:
+        before = typed_as(before, margin)
+    except pa.ArrowException:  # keys of another type, which none of these can be
+        return LateRows(margin.num_rows, 0, None)
+    late = margin.join(before, keys=columns, join_type="left anti")
+    if not late.num_rows:
+        return LateRows(margin.num_rows, 0, None)
+    least = pc.min(late[cursor])
+    if isinstance(boundary, int):
+        return LateRows(margin.num_rows, late.num_rows, float(boundary - least.as_py()))
+    late_s = (boundary - _instant(least)).total_seconds()
+    return LateRows(margin.num_rows, late.num_rows, late_s)
+
+
+def _bound(instant: datetime | int, kind: pa.DataType) -> pa.Scalar:
+    """A bound in a cursor column: a number, or an instant as one, as a date, or as seconds."""
+    if isinstance(instant, int):
+        return pa.scalar(instant).cast(kind)
+    if pa.types.is_timestamp(kind):
+        utc = pa.scalar(instant.astimezone(UTC), INSTANT)
+        return utc.cast(pa.timestamp("us", tz=kind.tz)).cast(kind, safe=False)
+    if pa.types.is_date(kind):
+        return pa.scalar(instant.astimezone(UTC).date(), kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.scalar(as_iso(instant), kind)
+    return pa.scalar(instant.timestamp()).cast(kind, safe=False)
+
+
+def _instant(value: pa.Scalar) -> datetime:
+    plain = value.as_py()
+    if isinstance(plain, str):
+        plain = datetime.fromisoformat(plain)
+    if isinstance(plain, int | float):
+        return datetime.fromtimestamp(plain, UTC)
+    if not isinstance(plain, datetime):
+        plain = datetime(plain.year, plain.month, plain.day, tzinfo=UTC)
+    return plain if plain.tzinfo else plain.replace(tzinfo=UTC)

@@ -21,6 +21,7 @@ from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import lanes_in_words
 from pipeline.lake.attempt import Attempt
 from pipeline.lake.commit import CommitResult
+from pipeline.lake.files import again_if_vanished, key_batches
 from pipeline.lake.manifest import (
     Manifest,
     ManifestFile,
@@ -29,7 +30,6 @@ from pipeline.lake.manifest import (
     schema_changes,
 )
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import again_if_vanished, key_batches
 from pipeline.partitions.window import Window, falls_short
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.child_tables import ChildTables

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from pipeline.aws.regions import EVERY
 from pipeline.config.columns import STALE
 from pipeline.extract.fan_out import PartitionValue
+from pipeline.lake.files import again_if_vanished, of_manifests
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import again_if_vanished, of_manifests
 from pipeline.run.context import RunContext
 
 _NOTHING: Final = pa.table({})

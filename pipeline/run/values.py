@@ -43,8 +43,9 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
 from pipeline.errors import ContractBroken, ReadRefused, WindowRefused, cut
 from pipeline.extract.fan_out import PartitionValue, Value, product_of, written_values
+from pipeline.lake.files import again_if_vanished, files_of, key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import again_if_vanished, current, files_of, key_rows
+from pipeline.lake.read import current
 from pipeline.partitions.window import Window, begin_of
 from pipeline.run.context import RunContext
 from pipeline.timestamps import as_iso

@@ -40,8 +40,8 @@ from pipeline.errors import ContractBroken
 from pipeline.extract.completeness import CAP, ProofBasis
 from pipeline.extract.seen_rows import Digests, row_digests
 from pipeline.extract.shared_keys import shared_key_error
+from pipeline.lake.files import key_rows, tables_of
 from pipeline.lake.manifest import ManifestFile
-from pipeline.lake.read import key_rows, tables_of
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.partitions.window import Window
 

@@ -19,7 +19,7 @@ from pipeline.decode.row_selection import RowSelection
 from pipeline.decode.shape import Column, Shape
 from pipeline.decode.types import parse_type
 from pipeline.errors import ConfigError, ContractBroken
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.decode.test_type_lattice import ROWS
 from tests.support.runs import extract, serving

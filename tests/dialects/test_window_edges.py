@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.extract.test_short_pages import DAY, NOW, Shop
 from tests.support.runs import Row, outcome_of

@@ -8,7 +8,7 @@ import pytest
 
 from local.paths import ROOT
 from pipeline.config import Source, load_source
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.examples.family_apis import HANDLERS, ORDERS, app_of, wanted
 from tests.support.runs import days_from, extract, serving

@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ContractBroken
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination.page import JsonToken, PageToken, token_is_number
 from tests.support.runs import outcome_of, serving

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.responses import json_answer
 from tests.support.runs import outcome_of, serving

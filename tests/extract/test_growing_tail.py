@@ -21,7 +21,7 @@ from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import EndpointReader, ExtractionProgress
 from pipeline.extract.sequential import SequentialReader
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination import Paging
 from pipeline.pagination.keyset import KeysetPaging

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, ContractBroken
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of

@@ -19,7 +19,7 @@ from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep

@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from pipeline.config import load_source
 from pipeline.errors import ConfigError
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.extract.test_short_pages import Shop
 from tests.support.runs import Row, outcome_of, serving

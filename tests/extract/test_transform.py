@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.errors import ContractBroken
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from sourcetool.check import Wanted, check
 from tests.dialects.test_window_edges import AT, WINDOW, Params, manifest_of

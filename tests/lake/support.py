@@ -1,8 +1,9 @@
 """A small extractor over the commit protocol, and what must hold of a lake afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from pipeline.lake.parquet import encode
 from pipeline.lake.read import dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.lake.takeover import open_attempt
-from pipeline.partitions.window import Window
+from pipeline.partitions.window import Window, WindowKind
 
 DAY = "2026-01-02"
 MIDNIGHT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -133,3 +134,32 @@ def check_clean(lake: Lake) -> None:
     there = {item.key for item in lake.list("") if "/_manifests/" not in item.key}
     assert there == named
     assert lake.uploads("") == []
+
+
+# ---- partitions of whole tables
+
+DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def put(
+    lake: Lake, day: str, *tables: pa.Table, kind: WindowKind = "incremental", **known: Any
+) -> Manifest:
+    attempt = open_attempt(lake, "s", "e", day, definition="d", window=WINDOW, run_id="r")
+    for table in tables:
+        attempt.stage(
+            encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema
+        )
+    return attempt.commit(lambda _: Manifest(endpoint_kind=kind, **known)).manifest
+
+
+def rows(*records: Mapping[str, Any], extracted: str = "2026-02-01", **types: Any) -> pa.Table:
+    types = {"id": pa.int64(), "at": INSTANT, **types}
+    table = pa.Table.from_pylist(list(records), pa.schema(types))
+    return table.append_column(
+        "_extracted_at", pa.repeat(pa.scalar(at(extracted), INSTANT), len(records))
+    )

@@ -1,7 +1,7 @@
 """Reading: exactly what is committed, each key once, and what came late."""
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -9,39 +9,13 @@ import pytest
 
 from pipeline.errors import ContractBroken, LakeUnavailable, ReadRefused
 from pipeline.lake.current_rows import newest_of_each
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest, ManifestNotes
 from pipeline.lake.parquet import encode
-from pipeline.lake.read import Between, current, dataset, key_rows, late_rows, manifests
+from pipeline.lake.read import Between, current, dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.lake.takeover import open_attempt
-from pipeline.partitions.window import WindowKind
-from tests.lake.support import WINDOW
-
-DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
-INSTANT = pa.timestamp("us", tz="UTC")
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def put(
-    lake: Lake, day: str, *tables: pa.Table, kind: WindowKind = "incremental", **known: Any
-) -> Manifest:
-    attempt = open_attempt(lake, "s", "e", day, definition="d", window=WINDOW, run_id="r")
-    for table in tables:
-        attempt.stage(
-            encode(table), rows=table.num_rows, progress={}, counters={}, schema=table.schema
-        )
-    return attempt.commit(lambda _: Manifest(endpoint_kind=kind, **known)).manifest
-
-
-def rows(*records: Mapping[str, Any], extracted: str = "2026-02-01", **types: Any) -> pa.Table:
-    types = {"id": pa.int64(), "at": INSTANT, **types}
-    table = pa.Table.from_pylist(list(records), pa.schema(types))
-    return table.append_column(
-        "_extracted_at", pa.repeat(pa.scalar(at(extracted), INSTANT), len(records))
-    )
+from tests.lake.support import DAYS, INSTANT, WINDOW, at, put, rows
 
 
 def ids(table: pa.Table) -> list[Any]:
@@ -341,67 +315,3 @@ def test_a_generation_replaced_while_it_is_read(
     monkeypatch.setattr("pipeline.lake.read.manifests", lambda *_: seen)
     with pytest.raises(LakeUnavailable, match="tried twice"):
         current(lake, "s", "e", key=["id"], cursor=None)
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        (INSTANT, lambda t: t),
-        (pa.int64(), lambda t: int(t.timestamp())),
-        (pa.string(), lambda t: t.isoformat().replace("+00:00", "Z")),
-        (pa.timestamp("s"), lambda t: t.replace(tzinfo=None)),
-    ],
-)
-def test_late_rows(lake: Lake, kind: pa.DataType, value: Any) -> None:
-    boundary = at("2026-01-02")
-
-    def before(hours: float) -> Any:
-        return value(boundary - timedelta(hours=hours))
-
-    previous = put(
-        lake, DAYS[0], rows({"id": 1, "at": before(1)}, {"id": 2, "at": before(5)}, at=kind)
-    )
-    new = put(
-        lake,
-        DAYS[1],
-        rows({"id": 1, "at": before(1)}, {"id": 2, "at": before(2)}, at=kind),
-        rows({"id": 3, "at": before(3)}, {"id": 4, "at": before(0)}, {"id": 5}, at=kind),
-    )
-    arguments: Any = {
-        "key": ["id"],
-        "cursor": "at",
-        "boundary": boundary,
-        "on_damage": pytest.fail,
-    }
-    assert late_rows(lake, new.files, lambda: previous, **arguments) == (3, 2, 3 * 3600)
-    assert late_rows(lake, new.files, lambda: None, **arguments) == (3, 0, None)
-    assert late_rows(lake, previous.files, lambda: previous, **arguments) == (2, 0, None)
-    empty = put(lake, "2025-12-31")
-    assert late_rows(lake, previous.files, lambda: empty, **arguments) == (2, 2, 5 * 3600)
-    assert late_rows(lake, [], lambda: previous, **arguments) == (0, 0, None)
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        {"sku": 1, "at": at("2026-01-01")},
-        {"id": 1, "changed": at("2026-01-01")},
-        {"id": "one", "at": at("2026-01-01")},
-        {"id": [1], "at": at("2026-01-01")},
-    ],
-    ids=["another key", "another cursor", "a key of text", "a key of lists"],
-)
-def test_with_rows_of_another_key_or_cursor_nothing_is_late(
-    lake: Lake, before: Mapping[str, Any]
-) -> None:
-    stamp = pa.array([at("2026-02-01")], INSTANT)
-    table = pa.Table.from_pylist([dict(before)]).append_column("_extracted_at", stamp)
-    previous = put(lake, DAYS[0], table)
-    new = put(lake, DAYS[1], rows({"id": 1, "at": at("2026-01-01")}))
-    arguments: Any = {
-        "key": ["id"],
-        "cursor": "at",
-        "boundary": at("2026-01-02"),
-        "on_damage": pytest.fail,
-    }
-    assert late_rows(lake, new.files, lambda: previous, **arguments) == (1, 0, None)

@@ -16,8 +16,9 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken, ReadRefused
 from pipeline.lake.attempt import Attempt
+from pipeline.lake.damage import verify_files
 from pipeline.lake.drop import drop
-from pipeline.lake.maintenance import clean, verify_files
+from pipeline.lake.maintenance import clean
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import current, dataset, manifests

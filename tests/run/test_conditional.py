@@ -23,8 +23,8 @@ from pipeline.config import Source, load_source
 from pipeline.errors import ConfigError
 from pipeline.extract.feed import Feed, reaches_back, validators_of
 from pipeline.http.client import open_client
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.messages import HttpRequest, HttpResponse, RequestCounts
 from pipeline.ratelimit import Limits, RateWindow, open_budget

@@ -19,8 +19,9 @@ from pipeline.config import Source, load_source
 from pipeline.errors import ConfigError, RequestRefused
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import current, dataset, key_rows
+from pipeline.lake.read import current, dataset
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import SweepResult, sweep

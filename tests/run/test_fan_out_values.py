@@ -13,8 +13,9 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken, WindowRefused
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import current, key_rows, manifests
+from pipeline.lake.read import current, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.other_runs import gaps
 from pipeline.run.runner import RunOutcome

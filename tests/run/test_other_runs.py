@@ -17,9 +17,10 @@ from starlette.routing import Route
 from assets.asset_checks import coverage
 from pipeline.config import Source
 from pipeline.errors import LakeUnavailable, ReadAnew
+from pipeline.lake.files import key_rows
 from pipeline.lake.index import manifest_of
 from pipeline.lake.maintenance import clean
-from pipeline.lake.read import key_rows, manifests
+from pipeline.lake.read import manifests
 from pipeline.lake.s3 import Lake
 from pipeline.run.runner import RunOutcome
 from tests.support.runs import outcome_of, serving

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, ContractBroken, LakeUnavailable
+from pipeline.lake.files import key_rows
 from pipeline.lake.index import ManifestIndex, manifest_of
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run import writer
 from pipeline.run.context import RunContext

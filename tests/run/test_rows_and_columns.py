@@ -17,8 +17,8 @@ from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken
 from pipeline.extract.position import ExtractionProgress
 from pipeline.http.client import open_client
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run.context import RunContext
 from pipeline.run.deletions import sweep

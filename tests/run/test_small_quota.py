@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pipeline.errors import RateLimited
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of

@@ -21,8 +21,8 @@ from pipeline.errors import (
     RequestRefused,
 )
 from pipeline.lake.checkpoint import load, save
+from pipeline.lake.files import key_rows
 from pipeline.lake.paths import PartitionPaths
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
 from tests.support.yaml_sources import source_of

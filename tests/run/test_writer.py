@@ -16,8 +16,8 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.errors import LakeRefused
 from pipeline.lake.attempt import Attempt
+from pipeline.lake.files import key_rows
 from pipeline.lake.parquet import ParquetBuffer
-from pipeline.lake.read import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.run import writer
 from tests.support.runs import extract, outcome_of, serving

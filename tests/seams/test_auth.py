@@ -18,7 +18,7 @@ from pipeline.auth import AUTH, Auth, AuthContext
 from pipeline.config import Source
 from pipeline.config.folders import budget_name
 from pipeline.errors import ApiUnavailable, ConfigError, RequestRefused
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.model import Model
 from tests.support.runs import extract, outcome_of, serving

@@ -16,7 +16,7 @@ from pipeline.decode import DECODERS, DecodedPage, Decoder, Format
 from pipeline.decode.body_checks import BadBody
 from pipeline.decode.shape import Shape
 from pipeline.errors import ApiUnavailable, ConfigError, ContractBroken
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.messages import Body
 from tests.support.runs import outcome_of, serving

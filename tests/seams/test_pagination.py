@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pipeline.config import Source
 from pipeline.config.json_schema import source_schema
 from pipeline.errors import ApiUnavailable, ConfigError
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from pipeline.pagination import PAGINATION, Paging
 from tests.support.runs import extract, outcome_of, serving

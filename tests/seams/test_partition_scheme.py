@@ -16,7 +16,8 @@ from assets import source_assets, source_job, source_schedule
 from assets.asset_checks import coverage
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ReadRefused, WindowRefused
-from pipeline.lake.read import Between, dataset, key_rows, manifests
+from pipeline.lake.files import key_rows
+from pipeline.lake.read import Between, dataset, manifests
 from pipeline.lake.s3 import Lake
 from pipeline.partitions import SCHEMES, PartitionScheme
 from resources import ApiResource, BudgetResource, LakeResource

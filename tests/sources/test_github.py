@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Source
 from pipeline.errors import RequestRefused
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.sources.github_api import GitHub, issues, written
 from tests.support.runs import check_rows, days_from, extract, landed, outcome_of, serving, shipped

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import Source, load_source
 from pipeline.errors import ContractBroken
-from pipeline.lake.read import key_rows
+from pipeline.lake.files import key_rows
 from pipeline.lake.s3 import Lake
 from tests.support import real
 from tests.support.runs import check_rows, days_from, extract, instant, landed, outcome_of

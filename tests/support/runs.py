@@ -17,8 +17,8 @@ from local.paths import ROOT
 from pipeline import ratelimit
 from pipeline.config import Source, load_source
 from pipeline.http.client import open_client
+from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
-from pipeline.lake.read import key_rows
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import RunContext
 from pipeline.run.runner import RunOutcome, run_source
