@@ -22,7 +22,7 @@ _MEASURED: tuple[tuple[str, Any, str], ...] = (
     (JSON, fast_path, "read_bytes"),
     (COLUMNS, JsonDecoder, "read"),
     (COLUMNS, JsonDecoder, "read_together"),
-    (CHECKS, fetcher.PageFetcher, "_read_all"),
+    (CHECKS, fetcher.PageFetcher, "_parse_all"),
     (PARQUET, writer.PartitionWriter, "_new_file"),
     (PARQUET, parquet.ParquetBuffer, "add"),
     (S3, attempt.Attempt, "stage"),

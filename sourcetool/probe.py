@@ -220,7 +220,7 @@ async def look(
                 response = probe.responses[-1]
                 decoded = reader.read(response.body)
                 probe.raw.append(decoded.table)
-                probe.tables.append(pages.made(decoded, page.request, response))
+                probe.tables.append(pages.with_added_columns(decoded, page.request, response))
             ask = _next(paging, ask, page.info, probe.counted) if page.info.rows else None
         unseen = with_value(pages_in(window, sender))
         probe.zeroth = await _before_first(unseen, paging) if probe.pages else None
@@ -228,7 +228,8 @@ async def look(
             probe.half = await with_value(pages_in(part)).page(first_request(paging, part))
             if probe.half.outside:
                 response = probe.responses[-1]
-                table = pages.made(reader.read(response.body), probe.half.request, response)
+                decoded = reader.read(response.body)
+                table = pages.with_added_columns(decoded, probe.half.request, response)
                 probe.later = later_than(table, endpoint, part)
         ever = replace(window, start=None)
         if endpoint.incremental and not endpoint.feed and is_whole(endpoint, ever):

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import orjson
 
+from pipeline.config.endpoint import Endpoint
 from pipeline.errors import ContractBroken
-from pipeline.messages import Body
+from pipeline.messages import Body, HttpResponse
 from pipeline.pagination.link import next_target
 
 _TOTAL: Final = re.compile(
@@ -53,6 +54,25 @@ _REMEDY: Final = (
     "Check: 1. whether the API has pages: name them in `paging`; 2. if this is all there is: say "
     "`whole: true`"
 )
+
+
+def looks_incomplete(endpoint: Endpoint, rows: int, response: HttpResponse) -> str | None:
+    """Why rows may be missing in a page; what a feed reaches back to is a check of its own.
+
+    :param rows: as the API sent them.
+    """
+    if endpoint.whole or not (rows or endpoint.paging.one_page):
+        return None
+    selection = endpoint.row_selection
+    rows_at = None if selection.jmespath else selection.path
+    may_lack = rows > 0 and endpoint.errors_at is None  # beside no rows an error is refused
+    if may_lack and (partial := says_partial(response.body, rows_at)):
+        return partial
+    if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
+        return None
+    values = (*endpoint.request_values, endpoint.paging.limit)
+    status, headers = response.status, response.headers
+    return looks_capped(rows, response.body, headers, values, rows_at, status=status)
 
 
 def looks_capped(

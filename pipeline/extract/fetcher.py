@@ -17,15 +17,15 @@ from pipeline.config.endpoint import Endpoint
 from pipeline.config.request import HttpTemplate, placeholders_in
 from pipeline.config.source import Source
 from pipeline.decode.base import DecodedPage, Decoder
-from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
-from pipeline.decode.exact_json import shorten
+from pipeline.decode.body_checks import UnexpectedPage
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
 from pipeline.dialects.placeholders import slice_of
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
-from pipeline.extract.capped_page import looks_capped, says_partial
+from pipeline.extract.capped_page import looks_incomplete
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
+from pipeline.extract.error_pages import refuse_error
 from pipeline.extract.feed import NO_FEED, Feed, FeedNotes
 from pipeline.extract.page_checks import (
     after_end,
@@ -51,13 +51,7 @@ from pipeline.extract.plan import reaching_back
 from pipeline.extract.prefetch import ParseBatcher
 from pipeline.extract.shared_keys import check_shared_keys
 from pipeline.hooks import load_function, transformed
-from pipeline.http.classify import (
-    ResponseKind,
-    asks_to_wait,
-    classify,
-    is_dead_page_token,
-    is_dead_token,
-)
+from pipeline.http.classify import ResponseKind, classify
 from pipeline.messages import CachePolicy, HttpRequest, HttpResponse, RequestCounts, Sender
 from pipeline.model import fits_header
 from pipeline.pagination.page import PageContent, PageInfo, PageRequest
@@ -116,7 +110,7 @@ class PageFetcher:
         self.not_modified = False
         self._under_way: set[object] = set()
         self._checked_schema: pa.Schema | None = None
-        self._together = ParseBatcher(self._read_all, lambda: decoder.reads_together)
+        self._together = ParseBatcher(self._parse_all, lambda: decoder.reads_together)
 
     def ask_if_changed(self, conditions: Mapping[str, str]) -> None:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
@@ -256,7 +250,7 @@ class PageFetcher:
             )
         return await self._sender.fetch(http_request, checked, subject, self._sent)
 
-    def _read_all(
+    def _parse_all(
         self, responses: Sequence[tuple[PageRequest, HttpResponse]]
     ) -> list[ParsedPage | Exception]:
         """Parse pages in a reader's thread: as one where all are as usual, else one by one."""
@@ -266,12 +260,12 @@ class PageFetcher:
         parsed: list[ParsedPage | Exception] = []
         for number, (request, response) in enumerate(responses):
             try:
-                parsed.append(self._read(request, response, pages.get(number)))
+                parsed.append(self._parse(request, response, pages.get(number)))
             except Exception as error:
                 parsed.append(error)
         return parsed
 
-    def _read(
+    def _parse(
         self, request: PageRequest, response: HttpResponse, page: DecodedPage | None
     ) -> ParsedPage:
         """JSON to Arrow, then the checks."""
@@ -280,120 +274,76 @@ class PageFetcher:
             feed.begin(response.headers)
         if self._is_empty(response):
             return self._nothing(request, response)
-        page = page or self._decoder.read(response.body)
-        self.converted.update(page.converted)
-        if self._endpoint.window.timezone is None:
-            self.naive_columns |= page.naive_columns
-        self._refuse_error(page, response)
-        ordered = in_strict_order(page.table, self._endpoint)
-        read, page = page.table, page if ordered else _without_duplicates(page, self._endpoint)
-        rows = without_bounds(page.table, self._endpoint, request)
-        check_order(rows, self._endpoint, request, ordered=ordered)
-        # Pages go by the API's own rows.
-        if rows is not page.table:
-            others = page.table.num_rows - rows.num_rows
-            page = replace(page, table=rows, items=page.items - others)
+        page = self._decode(response, page)
+        as_sent, page = page.table, self._with_rows_in_bounds(page, request)
         content = self._content(page, response)
         info = self._info(content, page.items)
-        made = self.made(page, request, response)
-        check_keys(made, self._endpoint)
-        made = in_order_of(rows, latest_of_page(made, self._endpoint), self._endpoint)
+        with_columns = self.with_added_columns(page, request, response)
+        check_keys(with_columns, self._endpoint)
+        latest = latest_of_page(with_columns, self._endpoint)
+        with_columns = in_order_of(page.table, latest, self._endpoint)
         is_last = False
-        if feed and self._endpoint.cursor is not None and made.num_rows:
-            is_last = feed.record(instants(made[self._endpoint.cursor], self._endpoint.window.zone))
-        bounds = slice_of(self._window, request)
-        table = inside(made, self._endpoint, *bounds, self._window.bookmarks)
-        if table is not made:
-            self.rows_after_end += after_end(made, self._endpoint, *bounds, self._changed_before)
-        if table.schema != self._checked_schema:
-            check_names(table, self._endpoint)
-            self._checked_schema = table.schema
-        if not self._endpoint.by_key:
-            check_shared_keys(table, self._endpoint)
-        outside = page.items - table.num_rows
+        if feed and self._endpoint.cursor is not None and with_columns.num_rows:
+            cursors = with_columns[self._endpoint.cursor]
+            is_last = feed.record(instants(cursors, self._endpoint.window.zone))
+        in_window = self._rows_in_window(with_columns, request)
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
-        as_read = table is made and self._transform is None and not self._endpoint.hash
-        arrow_bytes = page.arrow_bytes if as_read else table.nbytes
+        as_decoded = in_window is with_columns and not (self._transform or self._endpoint.hash)
+        newer = not in_window.num_rows and newer_than(with_columns, self._endpoint, self._began)
+        bookmark = self._endpoint.bookmark
         return ParsedPage(
             request,
             info,
-            _stamped(table, response),
-            outside=outside,
-            duplicates=read.num_rows - page.table.num_rows,
-            duplicates_at_edges=duplicates_at_edges(read, page.table, self._endpoint),
-            arrow_bytes=arrow_bytes,
+            _stamped(in_window, response),
+            outside=page.items - in_window.num_rows,
+            duplicates=as_sent.num_rows - page.table.num_rows,
+            duplicates_at_edges=duplicates_at_edges(as_sent, page.table, self._endpoint),
+            arrow_bytes=page.arrow_bytes if as_decoded else in_window.nbytes,
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
             older_than_window=is_last,
-            looks_incomplete=self._looks_incomplete(read.num_rows, response),
-            newer_than_reading=not table.num_rows and newer_than(made, self._endpoint, self._began),
-            bookmark=bookmark.of_page(content) if (bookmark := self._endpoint.bookmark) else None,
+            looks_incomplete=looks_incomplete(self._endpoint, as_sent.num_rows, response),
+            newer_than_reading=newer,
+            bookmark=bookmark.of_page(content) if bookmark else None,
         )
 
-    def _refuse_error(self, page: DecodedPage, response: HttpResponse) -> None:
-        """Refuse an error that came with status 200.
+    def _decode(self, response: HttpResponse, page: DecodedPage | None) -> DecodedPage:
+        """The page as the API sent it. :raises ContractBroken: it is an error with status 200."""
+        page = page or self._decoder.read(response.body)
+        self.converted.update(page.converted)
+        if self._endpoint.window.timezone is None:
+            self.naive_columns |= page.naive_columns
+        refuse_error(self._endpoint, self._answers, self._decoder, page, response)
+        return page
 
-        :raises ThrottledInBody: the error means too many requests.
-        """
-        ok_when, error = self._endpoint.ok_when, page.extras.get("error")
-        sentence = ""
-        if error:
-            sentence = f"The API sent an error in a {response.status}: {shorten(error, 200)}"
-        elif ok_when is not None:
-            value = page.extras.get("ok")
-            if ok_when.is_met(value):
-                return
-            meant = ", ".join(shorten(success, 40) for success in ok_when.values)
-            beside = self._error_beside(page, response)
-            error = True
-            sentence = (
-                f"The API sent an error in a {response.status}: `{ok_when.at}` is "
-                f"{shorten(value, 200)}, expected {meant} (`ok_when`)"
-                + (f"; `{beside[0]}` is {shorten(beside[1], 200)}" if beside else "")
-            )
-        if error:
-            if is_dead_token(self._answers, response.body):
-                raise SignedOutInBody(sentence)
-            if is_dead_page_token(self._answers, response.body):
-                raise PageTokenDead(sentence, response.status)
-            waits = asks_to_wait(response.headers, self._answers, response.body)
-            raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
-        if response.status == 202 and not page.table.num_rows:
-            raise UnexpectedPage(
-                "the API responded with 202 (accepted) and no rows, which may not be ready yet: "
-                "`answers: {empty: [202]}`, if it means none"
-            )
-        if beside := None if page.table.num_rows else self._error_beside(page, response):
-            name, value = beside
-            raise ContractBroken(
-                f"The API sent no rows in a {response.status}, and says of an error: `{name}` is "
-                f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
-                f"request; 2. `errors_at: {name}`, if only an error has it; 3. `ok_when`, which "
-                "names a member and its values that mean success"
-            )
+    def _with_rows_in_bounds(self, page: DecodedPage, request: PageRequest) -> DecodedPage:
+        """The rows that the next request goes by: each once, without those at excluded bounds."""
+        ordered = in_strict_order(page.table, self._endpoint)
+        distinct = page.table if ordered else without_duplicates(page.table, self._endpoint)
+        in_bounds = without_bounds(distinct, self._endpoint, request)
+        check_order(in_bounds, self._endpoint, request, ordered=ordered)
+        if in_bounds is page.table:
+            return page
+        at_bounds = distinct.num_rows - in_bounds.num_rows
+        return replace(page, table=in_bounds, items=page.items - at_bounds)
 
-    def _error_beside(self, page: DecodedPage, response: HttpResponse) -> tuple[str, object] | None:
-        messages = self._endpoint.errors_at is None
-        return self._decoder.error_told(response.body, messages=messages)
+    def _rows_in_window(self, rows: pa.Table, request: PageRequest) -> pa.Table:
+        """The rows of the requested part of the window, checked."""
+        bounds = slice_of(self._window, request)
+        in_window = inside(rows, self._endpoint, *bounds, self._window.bookmarks)
+        if in_window is not rows:
+            self.rows_after_end += after_end(rows, self._endpoint, *bounds, self._changed_before)
+        if in_window.schema != self._checked_schema:
+            check_names(in_window, self._endpoint)
+            self._checked_schema = in_window.schema
+        if not self._endpoint.by_key:
+            check_shared_keys(in_window, self._endpoint)
+        return in_window
 
-    def _looks_incomplete(self, rows: int, response: HttpResponse) -> str | None:
-        """Why rows may be missing in a page; what a feed reaches back to is a check of its own."""
-        endpoint = self._endpoint
-        if endpoint.whole or not (rows or endpoint.paging.one_page):
-            return None
-        selection = endpoint.row_selection
-        rows_at = None if selection.jmespath else selection.path
-        may_lack = rows > 0 and endpoint.errors_at is None  # beside no rows an error is refused
-        if may_lack and (partial := says_partial(response.body, rows_at)):
-            return partial
-        if not endpoint.paging.one_page or endpoint.feed or endpoint.counted:
-            return None
-        values = (*endpoint.request_values, endpoint.paging.limit)
-        status, headers = response.status, response.headers
-        return looks_capped(rows, response.body, headers, values, rows_at, status=status)
-
-    def made(self, page: DecodedPage, request: PageRequest, response: HttpResponse) -> pa.Table:
+    def with_added_columns(
+        self, page: DecodedPage, request: PageRequest, response: HttpResponse
+    ) -> pa.Table:
         """The rows after the user's function, with the columns that the API's rows lack."""
         rows = page.table
         if self._transform is not None:
@@ -473,11 +423,6 @@ def _is_condition(name: str, value: object) -> bool:
     """Whether a header is a validator: a manifest, where it was kept, may have been changed."""
     known = name in ("if-none-match", "if-modified-since")
     return known and isinstance(value, str) and fits_header(value)
-
-
-def _without_duplicates(page: DecodedPage, endpoint: Endpoint) -> DecodedPage:
-    table = without_duplicates(page.table, endpoint)
-    return page if table is page.table else replace(page, table=table)
 
 
 def _stamped(table: pa.Table, response: HttpResponse) -> pa.Table:

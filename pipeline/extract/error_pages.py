@@ -1,0 +1,71 @@
+"""Errors that come as a page, with a status that means success.
+
+A member of the body says so: the one at ``errors_at``; the one at ``ok_when``, if its value is none
+of those that mean success; or, beside no rows, one by which the decoder knows errors.
+"""
+
+from typing import NoReturn
+
+from pipeline.config.endpoint import Endpoint
+from pipeline.config.limits import ResponsesConfig
+from pipeline.decode.base import DecodedPage, Decoder
+from pipeline.decode.body_checks import SignedOutInBody, ThrottledInBody, UnexpectedPage
+from pipeline.decode.exact_json import shorten
+from pipeline.errors import ContractBroken, PageTokenDead
+from pipeline.http.classify import asks_to_wait, is_dead_page_token, is_dead_token
+from pipeline.messages import HttpResponse
+
+
+def refuse_error(
+    endpoint: Endpoint,
+    answers: ResponsesConfig,
+    decoder: Decoder,
+    page: DecodedPage,
+    response: HttpResponse,
+) -> None:
+    """Refuse a page that is an error.
+
+    :raises ThrottledInBody: the error means too many requests.
+    :raises SignedOutInBody: the session has ended. :raises PageTokenDead: the page token has.
+    :raises UnexpectedPage: no rows came yet. :raises ContractBroken: any other error.
+    """
+    ok_when, messages, status = endpoint.ok_when, endpoint.errors_at is None, response.status
+    if error := page.extras.get("error"):
+        sentence = f"The API sent an error in a {status}: {shorten(error, 200)}"
+        _raise_error(sentence, answers, response)
+    if ok_when is not None:
+        value = page.extras.get("ok")
+        if ok_when.is_met(value):
+            return
+        success = ", ".join(shorten(each, 40) for each in ok_when.values)
+        sentence = (
+            f"The API sent an error in a {status}: `{ok_when.at}` is {shorten(value, 200)}, "
+            f"expected {success} (`ok_when`)"
+        )
+        if beside := decoder.error_told(response.body, messages=messages):
+            sentence += f"; `{beside[0]}` is {shorten(beside[1], 200)}"
+        _raise_error(sentence, answers, response)
+    if page.table.num_rows:
+        return
+    if status == 202:
+        raise UnexpectedPage(
+            "the API responded with 202 (accepted) and no rows, which may not be ready yet: "
+            "`answers: {empty: [202]}`, if it means none"
+        )
+    if beside := decoder.error_told(response.body, messages=messages):
+        name, value = beside
+        raise ContractBroken(
+            f"The API sent no rows in a {status}, and says of an error: `{name}` is "
+            f"{shorten(value, 200)}. Expected rows, or no rows and no error. Check: 1. the "
+            f"request; 2. `errors_at: {name}`, if only an error has it; 3. `ok_when`, which "
+            "names a member and its values that mean success"
+        )
+
+
+def _raise_error(sentence: str, answers: ResponsesConfig, response: HttpResponse) -> NoReturn:
+    if is_dead_token(answers, response.body):
+        raise SignedOutInBody(sentence)
+    if is_dead_page_token(answers, response.body):
+        raise PageTokenDead(sentence, response.status)
+    waits = asks_to_wait(response.headers, answers, response.body)
+    raise ThrottledInBody(sentence) if waits else ContractBroken(sentence)
