@@ -10,7 +10,7 @@ In the order in which a page goes through them:
   faster than that; ``completeness`` proves that no row is missing, and notices loops;
   ``outages`` tells an outage with empty pages from the end, by a page that had rows;
   ``cursor_pages`` confirms pages that follow each other by the cursor;
-  ``capped_page`` doubts a page that says that rows are missing, or that should be the only one.
+  ``capped_page`` says why a page may lack rows: it says so, or should be the only one.
 - ``contiguous`` reads pages in the order of a key, ``sequential`` all others; ``seen_rows`` knows
   which rows came already; ``search_parts`` cuts the
   window of a search that is capped; ``fan_out`` reads the pages of each value of a list, and

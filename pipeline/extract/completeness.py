@@ -391,7 +391,7 @@ def is_end(
     return (request.offset or 0) - (first.offset or 0) >= total
 
 
-def reach_doubt(rows: int, counted: int | None) -> str | None:
+def unproved_by_reach(rows: int, counted: int | None) -> str | None:
     """Why rows that came by an offset may not be all: as many came as APIs often reach at most.
 
     :param counted: by a request of its own; one of ``CAP`` is where Elasticsearch stops. A total on
@@ -402,7 +402,7 @@ def reach_doubt(rows: int, counted: int | None) -> str | None:
     return _REACHED.format(rows=rows, how=" by an offset")
 
 
-def total_doubt(counts: CountReconciliation) -> str | None:
+def unproved_by_total(counts: CountReconciliation) -> str | None:
     """Why a total that agrees with the rows of a slice may be no proof; None if it is one."""
     rows = counts.at_reach
     return None if rows is None else _REACHED.format(rows=rows, how=", as many as the API counts")

@@ -21,8 +21,8 @@ from pipeline.extract.completeness import (
     ProofBasis,
     earlier_request,
     has_same_keys,
-    reach_doubt,
     unchanged_pages,
+    unproved_by_reach,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
 from pipeline.extract.page_checks import first_new
@@ -102,14 +102,15 @@ class ContiguousReader:
             await self._seeker.check_filter(head)
         if not self._can_seek:
             rows = self._earlier_rows + self.progress.rows
-            self.progress.doubt = self.progress.doubt or reach_doubt(rows, self._counted)
-        self.progress.contiguous = self.progress.doubt is None
+            at_reach = unproved_by_reach(rows, self._counted)
+            self.progress.unproved = self.progress.unproved or at_reach
+        self.progress.contiguous = self.progress.unproved is None
 
     def _resumed(self, first: PageRequest, position: ContiguousPosition | None) -> PageRequest:
         if position is None:
             return first
         self._coverage = replace(self._coverage, covered=position.covered)
-        self.progress.go_on_from(position.doubts)
+        self.progress.resume_from(position.unproved)
         if self._can_seek:
             return replace(first, after=self._coverage.covered)
         self._offset, self._earlier_rows = position.offset, position.rows
@@ -430,16 +431,16 @@ class ContiguousReader:
         self._concurrency.record(max(page.arrow_bytes, page.body_bytes), page.latency_s)
         self.progress.pages += 1
         self.progress.rows += table.num_rows
-        self.progress.doubt = self.progress.doubt or page.looks_incomplete
+        self.progress.unproved = self.progress.unproved or page.looks_incomplete
         if page.tail is not None:
             self._at_end = True
             self.progress.tail_rows += page.tail.rows_left
-            self.progress.doubt = self.progress.doubt or page.tail.doubt
+            self.progress.unproved = self.progress.unproved or page.tail.unproved
         position = ContiguousPosition(
             covered=self._coverage.covered,
             offset=self._offset,
             rows=self._earlier_rows + self.progress.rows,
-            doubts=self.progress.doubts,
+            unproved=self.progress.unproved_so_far,
         )
         return PageBatch(table, position, page.arrow_bytes)
 

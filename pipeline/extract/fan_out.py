@@ -249,7 +249,7 @@ class FanOutReader:
         self._open, self._next = dict(start.open), start.next
         self._cut_off = dict(start.cut_off)
         self._proved, self.progress.proof_basis = start.proved, start.proof_basis
-        self.progress.go_on_from(start.doubts)
+        self.progress.resume_from(start.unproved)
         if start.has_stale_rows:
             raise CannotResume("rows of values that could not be read are staged")
         self._with_rows = start.with_rows
@@ -409,7 +409,7 @@ class FanOutReader:
             proof_basis=self.progress.proof_basis,
             with_rows=self._with_rows,
             cut_off=tuple(self._cut_off.items()),
-            doubts=self.progress.doubts,
+            unproved=self.progress.unproved_so_far,
         )
 
     def _end(self, index: int, ended: _Ended) -> None:
@@ -429,7 +429,7 @@ class FanOutReader:
         total.pages = max(total.pages, self._pages_of_ended)
         total.gaps_refetched += of_value.gaps_refetched
         total.duplicate_rows += of_value.duplicate_rows
-        total.doubt = total.doubt or of_value.doubt
+        total.unproved = total.unproved or of_value.unproved
         total.tail_rows += of_value.tail_rows
         total.reread_keys += of_value.reread_keys
         total.passes = max(total.passes, of_value.passes)

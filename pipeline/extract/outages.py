@@ -58,7 +58,7 @@ class KnownPages:
         """
         self._pages, self._clock_s, self._attempt = pages, clock_s, attempt
         self._others = [*others]
-        self.doubt: str | None = None
+        self.unproved: str | None = None
         self._newest: PageRequest | None = None
         self._fullest: PageRequest | None = None  # the rows of the newest may be gone meanwhile
         self._most_rows = 0
@@ -107,13 +107,13 @@ class KnownPages:
         self._others = [known for known in self._others if known != request]
 
     def believe_no_rows(self) -> bool:
-        """Whether an API that sends no rows anywhere is believed, with a doubt.
+        """Whether an API that sends no rows anywhere is believed, which proves nothing.
 
         It is not where it sent rows in this attempt: all of them can't be deleted since.
         """
         if self._attempt < _BELIEVED_FROM or self._most_rows:
             return False
-        self.doubt = _NO_ROWS
+        self.unproved = _NO_ROWS
         return True
 
 

@@ -166,11 +166,11 @@ class TailEnd:
     """Why the reading ends at a page though rows lie behind it (``growing_tail``).
 
     :ivar rows_left: that lay behind the page when it was requested again: they came meanwhile.
-    :ivar doubt: why it is not known that all rows came that were there; None if it is.
+    :ivar unproved: why it is not known that all rows came that were there; None if it is.
     """
 
     rows_left: int
-    doubt: str | None = None
+    unproved: str | None = None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class ResumePosition(ABC):
 
 
 @dataclass(frozen=True)
-class Doubts:
+class Unproved:
     """What speaks against a proof of the pages so far, and does not show on those behind them.
 
     :ivar reason: why they are not proved to be all, if one of them says so.
@@ -79,11 +79,11 @@ class Doubts:
         return {"doubt": self.reason, "tail_rows": self.tail_rows}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Doubts":
+    def from_json(cls, data: Mapping[str, Any]) -> "Unproved":
         return cls(data["doubt"], int(data["tail_rows"]))
 
 
-NO_DOUBTS: Final = Doubts()
+ALL_PROVED: Final = Unproved()
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ContiguousPosition(ResumePosition):
     :ivar covered: all rows up to this key are staged.
     :ivar offset: of the page to go on with, where the API can't seek a key.
     :ivar rows: all that came so far, over all attempts.
-    :ivar doubts: of the pages so far.
+    :ivar unproved: of the pages so far.
     """
 
     kind = "contiguous"
@@ -102,16 +102,16 @@ class ContiguousPosition(ResumePosition):
     covered: Key
     offset: int
     rows: int
-    doubts: Doubts = NO_DOUBTS
+    unproved: Unproved = ALL_PROVED
 
     def _fields_to_json(self) -> dict[str, Any]:
         place = {"covered": key_to_json(self.covered), "offset": self.offset, "rows": self.rows}
-        return {**place, **self.doubts.to_json()}
+        return {**place, **self.unproved.to_json()}
 
     @classmethod
     def _from_fields(cls, data: Mapping[str, Any]) -> Self:
         covered = key_from_json(data["covered"])
-        return cls(covered, int(data["offset"]), int(data["rows"]), Doubts.from_json(data))
+        return cls(covered, int(data["offset"]), int(data["rows"]), Unproved.from_json(data))
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class SequentialPosition(ResumePosition):
     :ivar counts: what this pass has read, and what the API says that there is.
     :ivar slices: of a capped search, the parts of the window, as they were found.
     :ivar bookmark: the change token that the last page has.
-    :ivar doubts: of the pages so far.
+    :ivar unproved: of the pages so far.
     """
 
     kind = "sequential"
@@ -178,7 +178,7 @@ class SequentialPosition(ResumePosition):
     counts: CountReconciliation
     slices: tuple[tuple[str | None, str], ...] = ()
     bookmark: str | None = None
-    doubts: Doubts = NO_DOUBTS
+    unproved: Unproved = ALL_PROVED
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -188,7 +188,7 @@ class SequentialPosition(ResumePosition):
             "counts": self.counts.to_json(),
             **({"slices": self.slices} if self.slices else {}),
             **({"bookmark": self.bookmark} if self.bookmark else {}),
-            **self.doubts.to_json(),
+            **self.unproved.to_json(),
         }
 
     @classmethod
@@ -201,7 +201,7 @@ class SequentialPosition(ResumePosition):
             CountReconciliation.from_json(data["counts"]),
             tuple((start, str(end)) for start, end in data.get("slices", ())),
             data.get("bookmark"),
-            Doubts.from_json(data),
+            Unproved.from_json(data),
         )
 
 
@@ -255,7 +255,7 @@ class FanOutPosition(ResumePosition):
     :ivar has_stale_rows: rows are staged of values that could not be read, as they were before.
     :ivar cut_off: of the values that failed after rows of theirs were handed on, by their index,
         the position behind these.
-    :ivar doubts: of the values that have ended.
+    :ivar unproved: of the values that have ended.
     """
 
     kind = "fan_out"
@@ -269,7 +269,7 @@ class FanOutPosition(ResumePosition):
     with_rows: int = 0
     has_stale_rows: bool = False
     cut_off: tuple[tuple[int, ResumePosition], ...] = ()
-    doubts: Doubts = NO_DOUBTS
+    unproved: Unproved = ALL_PROVED
 
     def _fields_to_json(self) -> dict[str, Any]:
         return {
@@ -281,7 +281,7 @@ class FanOutPosition(ResumePosition):
             "proved": self.proved,
             "proof_basis": self.proof_basis.value,
             **({"cut_off": [[n, at.to_json()] for n, at in self.cut_off]} if self.cut_off else {}),
-            **self.doubts.to_json(),
+            **self.unproved.to_json(),
         }
 
     @classmethod
@@ -295,7 +295,7 @@ class FanOutPosition(ResumePosition):
             int(data["with_rows"]),
             bool(data["kept"]),
             tuple((int(index), _begun(at)) for index, at in data.get("cut_off", ())),
-            Doubts.from_json(data),
+            Unproved.from_json(data),
         )
 
 
@@ -339,7 +339,7 @@ class ExtractionProgress:
     :ivar tail_rows: rows that lay behind the end when the reading ended, since they grow faster
         than an end can be confirmed.
     :ivar contiguous: the rows are proved to be complete, which rests on ``proof_basis``.
-    :ivar doubt: why it is not proved, if one page says so.
+    :ivar unproved: why it is not proved, if one page says so.
     :ivar bookmark: the change token of the last page.
     """
 
@@ -356,17 +356,17 @@ class ExtractionProgress:
     failed_values: int = 0
     value_noun: str = "values"
     contiguous: bool = False
-    doubt: str | None = None
+    unproved: str | None = None
     proof_basis: ProofBasis = ProofBasis.KEYS
     bookmark: str | None = None
 
     @property
-    def doubts(self) -> Doubts:
-        return Doubts(self.doubt, self.tail_rows)
+    def unproved_so_far(self) -> Unproved:
+        return Unproved(self.unproved, self.tail_rows)
 
-    def go_on_from(self, doubts: Doubts) -> None:
-        """Take over what an earlier attempt doubted of the pages that it has staged."""
-        self.doubt, self.tail_rows = doubts.reason, doubts.tail_rows
+    def resume_from(self, unproved: Unproved) -> None:
+        """Take over why the pages that an earlier attempt has staged are not proved."""
+        self.unproved, self.tail_rows = unproved.reason, unproved.tail_rows
 
 
 @dataclass(frozen=True)

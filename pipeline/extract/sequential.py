@@ -22,7 +22,7 @@ from pipeline.extract.completeness import (
     LoopGuard,
     goes_back,
     is_end,
-    total_doubt,
+    unproved_by_total,
 )
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
@@ -113,7 +113,7 @@ class SequentialReader:
         start = SequentialPosition.of(position)
         self.progress.bookmark = start.bookmark if start else None
         if start is not None:
-            self.progress.go_on_from(start.doubts)
+            self.progress.resume_from(start.unproved)
             self._outgrown = self.progress.tail_rows > 0
         resumed, agreed = start is not None, False
         while True:
@@ -131,7 +131,7 @@ class SequentialReader:
                 yield batch
             agrees = await self._agrees()
             if self._search is None:
-                self.progress.doubt = self.progress.doubt or total_doubt(self._counts)
+                self.progress.unproved = self.progress.unproved or unproved_by_total(self._counts)
             if self._until_sure and self._counts.shifts:
                 may_agree = agrees is not False and not self._counts.capped
                 agrees, agreed = may_agree and agreed and self._has_all_before(), may_agree
@@ -148,7 +148,7 @@ class SequentialReader:
             last = self.progress.passes == LIMITS.passes or self._grew == LIMITS.growing_passes
             if last or not self._key:
                 self._refuse_if_stuck()
-                self.progress.doubt = self.progress.doubt or self._missing
+                self.progress.unproved = self.progress.unproved or self._missing
                 return
             self.progress.passes += 1
             start = None
@@ -165,7 +165,7 @@ class SequentialReader:
 
     async def _agrees(self) -> bool | None:
         """Whether this pass brought as many rows as the API says there are, before and after."""
-        if self.progress.doubt is not None:
+        if self.progress.unproved is not None:
             return None
         if self._stopped:  # no count of all rows says anything of those that were read
             return None if self._counts.blind or not self._counts.steady else True
@@ -251,7 +251,7 @@ class SequentialReader:
         """
         following, info, counts = self._next_request(page), page.info, self._counts
         self._stopped |= page.older_than_window
-        self.progress.doubt = self.progress.doubt or page.looks_incomplete
+        self.progress.unproved = self.progress.unproved or page.looks_incomplete
         self._note_tail(page)
         if self._previous is not None and following is None and page.tail is None:
             await check_last(self._pages, self._previous, page.request, info)
@@ -278,7 +278,7 @@ class SequentialReader:
             counts.snapshot(),
             slices,
             page.bookmark,
-            self.progress.doubts,
+            self.progress.unproved_so_far,
         )
         return PageBatch(table, after, page.arrow_bytes)
 
@@ -286,7 +286,7 @@ class SequentialReader:
         if page.tail is not None:
             self._outgrown = True
             self.progress.tail_rows += page.tail.rows_left
-            self.progress.doubt = self.progress.doubt or page.tail.doubt
+            self.progress.unproved = self.progress.unproved or page.tail.unproved
 
     def _compare_with_previous(self, index: int, page: ParsedPage) -> None:
         """Whether a page begins where the one before it ended, as far as it shows."""

@@ -268,7 +268,7 @@ class _Stager:
     async def _read_from_first_page(self) -> None:
         """Read all pages in place of what is staged; the requests so far still count."""
         self._resumed_pages = self._progress.rows = self._progress.duplicate_rows = 0
-        self._progress.doubt, self._progress.tail_rows = None, 0
+        self._progress.unproved, self._progress.tail_rows = None, 0
         self._earlier = replace(self._earlier, duplicates=0)
         await self._read_pages(None, in_place_of_staged=True)
 
@@ -349,8 +349,8 @@ class _Stager:
                     if buffer.rows and self._spec.resumable:
                         await self._writer.end(buffer, self._counts())
                     raise
-                if known.doubt is not None:
-                    self._progress.doubt, self._progress.contiguous = known.doubt, False
+                if known.unproved is not None:
+                    self._progress.unproved, self._progress.contiguous = known.unproved, False
                 self._notes = self._notes_of(reader)
                 self._warn_of_clock()
                 if self._progress.rows:
@@ -400,7 +400,7 @@ class _Stager:
         fan_out = reader if isinstance(reader, FanOutReader) else None
         return ReadingNotes(
             proof_basis=progress.proof_basis,
-            unproved=progress.doubt,
+            unproved=progress.unproved,
             tail_rows=progress.tail_rows,
             bookmark=progress.bookmark,
             naive_columns=tuple(sorted(self._counts().naive_columns)),

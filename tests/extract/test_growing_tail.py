@@ -151,7 +151,7 @@ def test_rows_that_lay_behind_the_end_are_counted(kind: str) -> None:
     assert 0 < progress.tail_rows <= 10
     named = kind == "always a token"  # the API may have kept these pages short
     assert progress.contiguous is (kind != "no overlap" and not named)
-    assert ("each named another one" in str(progress.doubt)) is named
+    assert ("each named another one" in str(progress.unproved)) is named
 
 
 class ShortPages(Growing):
@@ -180,7 +180,7 @@ def test_rows_that_come_faster_than_a_page_holds_end_with_a_doubt(kind: str) -> 
     keys, progress = read(model, reader(model, kind, ahead=1))
     assert set(range(1, 401)) <= set(keys)
     assert not progress.contiguous
-    assert "faster than they are read" in str(progress.doubt)
+    assert "faster than they are read" in str(progress.unproved)
 
 
 def test_a_count_that_is_far_too_low_ends_nothing() -> None:
@@ -202,7 +202,7 @@ def test_rows_that_are_all_newer_than_the_reading_end_with_a_doubt() -> None:
     keys, progress = read(model, reader(model, "always a token", ahead=1))
     assert set(range(1, 401)) <= set(keys)
     assert not progress.contiguous
-    assert "newer than the reading" in str(progress.doubt)
+    assert "newer than the reading" in str(progress.unproved)
 
 
 @pytest.mark.parametrize("kind", ["keyset", "offset", "two columns", "no overlap", "page"])
@@ -217,7 +217,7 @@ def test_rows_that_nothing_counts_and_that_outrun_the_reader_end_behind_those_th
     assert model.requests < 250
     assert progress.tail_rows > 0
     assert progress.contiguous is (kind == "keyset"), "a place by number moves with the rows"
-    assert progress.doubt is None or "faster than they are read" in progress.doubt
+    assert progress.unproved is None or "faster than they are read" in progress.unproved
 
 
 @pytest.mark.parametrize("kind", ["keyset", "page"])
@@ -286,8 +286,8 @@ def test_named_pages_that_an_api_keeps_short_are_no_end_without_a_doubt_and_its_
     keys, progress = read(model, SequentialReader(pages, paging, key=("id",), ahead=lambda: 1))
     is_mended = limit == 50 or total
     assert (keys == model.rows) is is_mended is progress.contiguous
-    assert (progress.doubt is None) is is_mended
-    assert is_mended or "a lower `paging.limit`, which each page fills" in str(progress.doubt)
+    assert (progress.unproved is None) is is_mended
+    assert is_mended or "a lower `paging.limit`, which each page fills" in str(progress.unproved)
 
 
 class GrowingApi:

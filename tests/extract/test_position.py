@@ -15,13 +15,13 @@ from pipeline.extract.pages import ParsedPage
 from pipeline.extract.position import (
     CannotResume,
     ContiguousPosition,
-    Doubts,
     EndpointReader,
     FailedValue,
     FanOutPosition,
     LastPage,
     ResumePosition,
     SequentialPosition,
+    Unproved,
     position_from_json,
 )
 from pipeline.extract.sequential import SequentialReader
@@ -38,8 +38,8 @@ KEYED = ContiguousPosition("b", 0, 9)
 EXAMPLES = [
     KEYED,
     SequentialPosition(2, NEXT, LAST, COUNTS),
-    SequentialPosition(0, None, None, CountReconciliation(), doubts=Doubts("cut off", 3)),
-    ContiguousPosition(7, 0, 9, Doubts("cut off", 3)),
+    SequentialPosition(0, None, None, CountReconciliation(), unproved=Unproved("cut off", 3)),
+    ContiguousPosition(7, 0, 9, Unproved("cut off", 3)),
     FanOutPosition(),
     FanOutPosition(
         next=4,
@@ -142,5 +142,5 @@ def test_what_a_page_says_against_itself_outlives_the_attempt(
     whole, positions = asyncio.run(read(None))
     resumed, _ = asyncio.run(read(as_stored(positions[1])))
     for reader in (whole, resumed):
-        assert reader.progress.doubt == "some rows are missing"
+        assert reader.progress.unproved == "some rows are missing"
         assert not reader.progress.contiguous
