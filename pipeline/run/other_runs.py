@@ -94,9 +94,9 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     for earlier, later in ((first, mine), (mine, second)):
         if earlier and later and (between := _between(run.source, earlier, later)):
             raise ReadAnew(
-                f"{mine.source}/{mine.endpoint} {mine.partition} is committed, but another run "
-                f"has read the partition beside it meanwhile, and neither has all of {between}. "
-                "The next attempt reads it"
+                f"{mine.source}/{mine.endpoint} {mine.partition} is committed. Another run "
+                f"committed its neighbour meanwhile, and neither has the rows of {between}. The "
+                "next attempt reads them"
             )
 
 

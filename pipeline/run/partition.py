@@ -295,7 +295,8 @@ class _Stager:
         if span is None or cursor is None:
             return
         log.warning(
-            "%s: the %s of %s has expired; all is read, and what is gone is recorded",
+            "%s: the API no longer knows the %s of %s. All rows are read again, and keys that did "
+            "not come are recorded as deleted",
             self._label,
             cursor.noun,
             span.partition,

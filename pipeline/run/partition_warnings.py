@@ -31,10 +31,9 @@ _AFTER_END: Final = (
     "Rows at the window's begin may be missing for the same reason"
 )
 _EMPTY_BASELINE: Final = (
-    "the first partition is everything up to its end, and it is empty: is a parameter of the "
-    "window misspelt (some servers return nothing for a filter that they don't know), does what is "
-    "left of the request without {start} mean something else (window.floor gives it a value), or "
-    "does start lie before the first row?"
+    "the first partition (everything up to its end) has no rows. Check: 1. the names of the "
+    "window's parameters (some servers ignore or reject them silently); 2. `window.floor`, if the "
+    "request without {start} means something else; 3. `start`, which may lie before the first row"
 )
 _MANY_ROWS: Final = 20
 _SHRUNK: Final = (
@@ -50,10 +49,9 @@ _GONE_VALUES: Final = (
     "are lost to a day that is materialized again"
 )
 _TAIL: Final = (
-    "rows are added faster than their end can be confirmed: all rows that were there when the "
-    "reading came to the end are in this partition, and {:,} that lay behind it a moment later are "
-    "left to the next one, with those that came since. Where their cursor lies before its safety "
-    "margin, materialize this partition again"
+    "the API adds rows faster than the end can be confirmed. This partition has every row that was "
+    "there when the end was reached; {:,} newer rows are left to the next partition. If their "
+    "cursor lies before its safety margin, materialize this partition again"
 )
 _LONGEST_LIST: Final = 300
 

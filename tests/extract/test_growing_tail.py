@@ -360,6 +360,6 @@ def test_an_api_whose_tail_grows_is_read_to_an_end_and_a_person_is_told(
     assert 0 < manifest.notes.tail_rows <= 60
     named = kind in ("token", "link")  # the API may have kept these pages short
     assert manifest.proof.contiguous is not (named or kind == "offset")
-    assert ("left to the next one" in manifest.notes.warning) is not named
+    assert ("left to the next partition" in manifest.notes.warning) is not named
     details = " ".join(check["detail"] for check in manifest.checks)
     assert ("each named another one" in details) is named

@@ -290,7 +290,7 @@ def test_an_empty_baseline_is_a_doubt_and_an_empty_day_is_none(
     )
     source, now = load_source(file, {}), datetime(2026, 11, 4, tzinfo=UTC)
     first, second = extract(source, lake, "things", ["2026-11-01", "2026-11-02"], now)
-    assert "is a parameter of the window misspelt" in first.notes.warning
+    assert "the names of the window's parameters" in first.notes.warning
     assert not second.notes.warning
 
 
