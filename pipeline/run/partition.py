@@ -2,10 +2,12 @@
 
 ======= ============================ ==============================================================
 open    ``resume.open_partition``    its window, and what an earlier attempt has staged
-fetch   ``PageFetcher``, and the     pages in order, each requested as the source's ``paging`` says
-        readers of ``extract``
-check   the readers of ``extract``   each page in the window, each joined to the one before it
+request an ``EndpointReader``        which page next, as the source's ``paging`` says
+fetch   ``PageFetcher``              the response of that page
 decode  ``Decoder``                  bytes to Arrow
+check   ``PageFetcher``, by          its rows in the window and in order
+        ``page_checks``
+join    the ``EndpointReader``       the page joined to the one before it, the end confirmed
 write   ``RowBuffer``,               rows to row groups to Parquet files
         ``PartitionWriter``
 stage   ``Attempt``                  files on S3, unseen, with a checkpoint to resume from
@@ -352,8 +354,8 @@ class _Stager:
                     raise
                 if known.unproved is not None:
                     self._progress.unproved, self._progress.contiguous = known.unproved, False
-                self._notes = self._notes_of(reader)
                 self._warn_of_clock()
+                self._notes = self._notes_of(reader)
                 if self._progress.rows:
                     self._run.windows_with_rows[self._endpoint] = self._window
                 if buffer.rows:

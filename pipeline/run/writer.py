@@ -44,10 +44,10 @@ MAX_BYTES = 64 * 2**20
 MAX_S = 300.0
 """Seconds of work that an attempt which is cut off may lose, however few rows they have brought."""
 
-_SMALL_ROWS = 200
+_SMALL_ROWS: Final = 200
+"""Of a page: copying larger ones together costs as much as it saves."""
 _MANY_SMALL: Final = 64
 """Pages of few rows, one behind the other, that are joined while they wait."""
-"""Of a page: copying larger ones together costs as much as it saves."""
 
 
 @dataclass
