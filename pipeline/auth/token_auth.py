@@ -150,7 +150,9 @@ class TokenAuth(httpx.Auth):
         self._refused: AuthError | None = None
         self._failure: Exception | None = None
         self._number = 0  # of the token
-        self._replacement = 0  # the token that was fetched since the one before it was dead
+        self._fetched = 0  # the newest token that this process fetched itself
+        self._is_dead = False  # no token was fetched since the API called one dead
+        self._replacement = 0  # the token that was fetched since
         self._accepted = 0  # the newest token that the API took
 
     def token_died(self, number: int) -> bool:
@@ -162,12 +164,14 @@ class TokenAuth(httpx.Auth):
             if self._accepted < number == self._replacement:
                 return False  # a new token is dead as well
             self._good_until = float("-inf")
-            self._replacement = number + 1
+            self._is_dead = True
         return True
 
     def token_accepted(self, number: int) -> None:
         """Note that the API took a token."""
         self._accepted = max(self._accepted, number)
+        if number == self._number:
+            self._is_dead = False
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -193,7 +197,8 @@ class TokenAuth(httpx.Auth):
             async with self._lock:
                 self._raise_if_refused()
                 is_newest = request.headers[self._grant.name] == self._signature
-                if attempt > _MOST_RENEWALS or (is_newest and attempt > 1 and self._is_good):
+                is_new = is_newest and attempt > 1 and self._is_good and self._is_own
+                if attempt > _MOST_RENEWALS or is_new:
                     return  # a new token is refused as well
                 if is_newest:
                     self._raise_if_failed(since)
@@ -214,16 +219,27 @@ class TokenAuth(httpx.Auth):
             yield
 
     def _adopt(self, saved: KeptToken) -> None:
+        """Take a token that another process kept, unless it was in use here already.
+
+        Another process may have fetched it before the API called its tokens dead: if the API does
+        not take it, a renewal is still due.
+        """
         left_s = saved.good_until - self._wall()
         self._refresh = saved.refresh
+        is_new = saved.access not in self._tokens
         self._tokens |= {saved.refresh, saved.access}
-        if left_s > 0 and saved.access != self._token:
+        if left_s > 0 and is_new:
             self._token, self._number = saved.access, self._number + 1
             self._good_until = self._clock() + left_s
 
     @property
     def _is_good(self) -> bool:
         return self._clock() < self._good_until
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the token was fetched here, and not by another process."""
+        return self._fetched == self._number
 
     @property
     def _signature(self) -> str:
@@ -274,6 +290,9 @@ class TokenAuth(httpx.Auth):
         left_s = token.lifetime_s - min(self._renew_before_s, token.lifetime_s / 2)
         self._warn_if_lost(token.refresh)
         self._token, self._number = token.text, self._number + 1
+        self._fetched = self._number
+        if self._is_dead:
+            self._replacement, self._is_dead = self._number, False
         self._refresh = token.refresh or self._refresh
         self._tokens |= {self._token, self._refresh}
         if self._grant.file is not None and token.refresh:

@@ -25,10 +25,15 @@ from tests.support.yaml_sources import quick
 
 
 class Rotating:
-    """An API whose token endpoint takes each refresh token once."""
+    """An API whose token endpoint takes each refresh token once.
 
-    def __init__(self, expires_in: int = 3600) -> None:
+    :ivar refuses: the status to a token that is not good.
+    """
+
+    def __init__(self, expires_in: int = 3600, refuses: int = 401) -> None:
         self.expires_in = expires_in
+        self.refuses = refuses
+        self.good_for_all = True
         self.next = "refresh-0"
         self.good = ""
         self.renewals = 0
@@ -37,7 +42,9 @@ class Rotating:
         if seen.target.endswith("/token"):
             return self._renew(dict(parse_qsl(seen.body.decode())))
         given = seen.headers.get("authorization", "")
-        return answer([given]) if given == f"Bearer {self.good}" else answer({}, 401)
+        if not self.good_for_all:
+            return answer({}, self.refuses)
+        return answer([given]) if given == f"Bearer {self.good}" else answer({}, self.refuses)
 
     def _renew(self, form: dict[str, str]) -> bytes:
         if form["refresh_token"] != self.next:
@@ -49,10 +56,10 @@ class Rotating:
         return answer({**said, "expires_in": self.expires_in})
 
 
-def source(url: str, folder: Path | None, refresh: str = "refresh-0") -> Source:
+def source(url: str, folder: Path | None, refresh: str = "refresh-0", more: str = "") -> Source:
     kept = f", token_folder: {folder}" if folder else ""
     named = f"token_url: {url}/token, client_id: me, refresh_token: {refresh}"
-    return quick(url, auth=f"{{kind: oauth2_refresh_token, {named}{kept}}}")
+    return quick(url, auth=f"{{kind: oauth2_refresh_token, {named}{kept}}}", more=more)
 
 
 async def page(of: Source) -> Any:
@@ -88,6 +95,52 @@ def test_users_at_once_spend_a_token_once(tmp_path: Path) -> None:
             came = await asyncio.gather(*(page(of) for _ in range(8)))
         assert came == [["Bearer access-1"]] * 8
         assert api.renewals == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [401, 403], ids=["401", "a status of its own"])
+def test_a_kept_token_that_is_dead_as_well_is_renewed(tmp_path: Path, status: int) -> None:
+    """The API has forgotten its tokens, those that another process has kept with them."""
+
+    async def run() -> None:
+        api = Rotating(refuses=status)
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path / "t", more="answers: {dead_token: [403]}")
+            async with client_of(of) as first, client_of(of) as second:
+
+                async def page_by(client: Any) -> Any:
+                    return await client.fetch(things(of), read_json, "page", RequestCounts())
+
+                assert await page_by(first) == ["Bearer access-1"]
+                api.good = "forgotten"
+                assert await page_by(second) == ["Bearer access-2"]
+                api.good = "forgotten as well"
+                assert await page_by(first) == ["Bearer access-3"]
+                assert await page_by(second) == ["Bearer access-3"]
+        assert api.renewals == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [401, 403], ids=["401", "a status of its own"])
+def test_a_renewed_token_that_is_dead_as_well_is_an_error_also_after_a_kept_one(
+    tmp_path: Path, status: int
+) -> None:
+    async def run() -> None:
+        api = Rotating(refuses=status)
+        async with serving(api) as wire:
+            of = source(wire.url, tmp_path / "t", more="answers: {dead_token: [403]}")
+            async with client_of(of) as first:
+                get = things(of)
+                await first.fetch(get, read_json, "page", RequestCounts())
+                api.good = "forgotten"
+                await page(of)
+                api.good_for_all = False
+                for _ in range(2):
+                    with pytest.raises(AuthError, match=f"{status}"):
+                        await first.fetch(get, read_json, "page", RequestCounts())
+        assert api.renewals <= 4
 
     asyncio.run(run())
 
