@@ -83,12 +83,19 @@ class HttpSession:
         try:
             signed: httpx.Request | None = await anext(flow)
             while signed is not None:
+                if signed is not request:
+                    self._name_sender(signed)
                 step = self._step(flow, signed)
                 for_token = FOR_TOKENS in signed.extensions
                 response, signed = await (_to_its_end(step) if for_token else step)
             return response
         finally:
             await flow.aclose()
+
+    def _name_sender(self, request: httpx.Request) -> None:
+        """Say in a request of the signer's own, as for a token, who sends it: servers and
+        firewalls refuse one without a ``User-Agent``. Other headers of the pages are not its."""
+        request.headers.setdefault(*self._headers["user-agent"])
 
     async def _step(
         self, flow: AsyncGenerator[httpx.Request, httpx.Response], signed: httpx.Request
