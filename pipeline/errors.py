@@ -15,6 +15,7 @@
     │   └── ReadRefused          a reader asks for what is not in the lake, or for no day
     └── Retryable                Dagster starts the step again after ``wait_s``; it resumes
         ├── ApiUnavailable       the client's bounded retries are used up, or the breaker is open
+        │   └── TokenThrottled   the token endpoint wants fewer requests: the client retries, first
         ├── RateLimited          the quota is used up for longer than a run should wait
         ├── LakeUnavailable      S3 did not respond as it should, after boto3's own retries
         ├── LostRace             another run took this partition over and has not finished it
@@ -176,6 +177,10 @@ class Retryable(HeadraceError):
 
 class ApiUnavailable(Retryable):
     """The API can't be reached, or keeps failing."""
+
+
+class TokenThrottled(ApiUnavailable):
+    """The token endpoint refuses a request as one too many."""
 
 
 class RateLimited(Retryable):

@@ -4,9 +4,10 @@
 that they may go to. The kinds:
 ``none``, ``api_key``, ``basic``, ``bearer``, ``oauth2`` (client credentials, refresh token),
 ``login`` and ``custom`` (a class of the user's own). ``token_auth``: a token that is fetched, and
-renewed; ``token_file``: a refresh token that is good once, kept from run to run. Secrets go into
-headers and bodies, never into URLs, but for an API that reads its key from the query only: the key
-is put in just before sending.
+renewed; ``token_pause``: how long its endpoint is left alone after a failure; ``token_file``: a
+refresh token that is good once, kept from run to run. Secrets go into headers and bodies, never
+into URLs, but for an API that reads its key from the query only: the key is put in just before
+sending.
 """
 
 from pipeline.auth import api_key, basic, bearer, custom, login, none, oauth2

@@ -7,7 +7,7 @@ scheme's own port and none.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,9 +24,15 @@ class AuthContext:
     """The run, as far as its auth needs it.
 
     :ivar clock: seconds that only grow, by which tokens run out.
+    :ivar first_wait_s: how long a token endpoint that failed is left alone; each further time in a
+        row is twice as long, up to ``max_wait_s``.
+    :ivar retry_after_s: reads the wait that a response's headers name; None if they name none.
     """
 
     clock: Callable[[], float] = time.monotonic
+    first_wait_s: float = 0.5
+    max_wait_s: float = 30.0
+    retry_after_s: Callable[[Mapping[str, str]], float | None] = lambda headers: None
 
 
 class Auth(Model):

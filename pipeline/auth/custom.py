@@ -8,7 +8,8 @@ import httpx
 from pydantic import Field, SecretStr
 
 from pipeline.auth.base import AUTH, Auth, AuthContext, Secrets
-from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError
+from pipeline.auth.token_pause import TokenPause, throttled
+from pipeline.errors import ApiUnavailable, AuthError, ConfigError, HeadraceError, TokenThrottled
 
 
 @AUTH.register("python")
@@ -27,7 +28,7 @@ class CustomAuth(Auth):
         options = {key: value.get_secret_value() for key, value in self.options.items()}
         signer = self._class()
         try:
-            return GuardedAuth(signer(**options), self.path, self)
+            return GuardedAuth(signer(**options), self.path, self, TokenPause(context))
         except Exception as error:
             reason = Secrets(self).redacted(str(error), withheld="its message repeats a secret")
             raise ConfigError(
@@ -61,8 +62,10 @@ class CustomAuth(Auth):
 class GuardedAuth(httpx.Auth):
     """A user's auth, whose errors leave as the engine's own, without secrets."""
 
-    def __init__(self, inner: httpx.Auth, path: str, spec: Auth) -> None:
+    def __init__(self, inner: httpx.Auth, path: str, spec: Auth, pause: TokenPause) -> None:
+        """:param pause: of the server that it sends requests of its own to."""
         self.inner = inner
+        self._pause = pause
         self._path = path
         self._known = Secrets(spec, inner)
 
@@ -77,6 +80,7 @@ class GuardedAuth(httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        await self._pause.wait()
         flow = self.inner.async_auth_flow(request)
         try:
             try:
@@ -90,14 +94,22 @@ class GuardedAuth(httpx.Auth):
 
     async def _guarded(self, step: Awaitable[httpx.Request]) -> httpx.Request:
         try:
-            return await step
+            to_send = await step
         except (HeadraceError, StopAsyncIteration):
             raise
         except Exception as error:
             text = f"`auth.path` {self._path!r} failed ({type(error).__name__}: {error})"
             withheld = f"`auth.path` {self._path!r} failed ({type(error).__name__})"
             redacted = self._known.redacted(text, withheld=withheld)
-            raise (ApiUnavailable if _is_away(error) else AuthError)(redacted) from None
+            if isinstance(error, httpx.HTTPStatusError) and throttled(error.response):
+                self._pause.begin(error.response.headers)
+                raise TokenThrottled(redacted) from None
+            if _is_away(error):
+                self._pause.begin()
+                raise ApiUnavailable(redacted) from None
+            raise AuthError(redacted) from None
+        self._pause.end()
+        return to_send
 
 
 def _is_away(error: Exception) -> bool:

@@ -78,7 +78,7 @@ class LoginAuth(Auth):
             prefix=self.prefix,
             lifetime_s=self.lifetime_s,
         )
-        return TokenAuth(grant, self.renew_before_s, context.clock)
+        return TokenAuth(grant, self.renew_before_s, context)
 
     def _request(self, refresh: str) -> httpx.Request:
         arguments: dict[str, Any] = {}

@@ -100,7 +100,7 @@ class ClientCredentialsAuth(OAuth2):
         )
         name, value = self.client_id_header, self.client_id.get_secret_value()
         extra = {name: for_header(value, "auth.client_id")} if name else {}
-        return TokenAuth(grant, self.renew_before_s, context.clock, extra)
+        return TokenAuth(grant, self.renew_before_s, context, extra)
 
 
 @AUTH.register("oauth2_refresh_token")
@@ -131,7 +131,7 @@ class RefreshTokenAuth(OAuth2):
             file = TokenFile(self.token_folder, of)
         remedy = _CHECK_REFRESH if file is None else _CHECK_KEPT
         grant = TokenGrant(self._request, Secrets(self), remedy, refreshes=True, file=file)
-        return TokenAuth(grant, self.renew_before_s, context.clock)
+        return TokenAuth(grant, self.renew_before_s, context)
 
     def _request(self, newest: str) -> httpx.Request:
         token = newest or self.refresh_token.get_secret_value()

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import httpx
 
-from pipeline.auth.base import Secrets
+from pipeline.auth.base import AuthContext, Secrets
 from pipeline.auth.token_file import KeptToken, TokenFile
-from pipeline.errors import ApiUnavailable, AuthError, cut
+from pipeline.auth.token_pause import TokenPause, throttled
+from pipeline.errors import ApiUnavailable, AuthError, TokenThrottled, cut
 from pipeline.redaction import contains_secret
 
 log = logging.getLogger("headrace.auth")
@@ -73,7 +74,7 @@ class TokenGrant:
 
         :param request_secrets: the tokens that came before in this run.
         :raises AuthError: it has none.
-        :raises ApiUnavailable: the endpoint is ill (5xx, 429).
+        :raises ApiUnavailable: the endpoint is ill (5xx), or wants fewer requests.
         """
         data = await _json_of(response)
         token = _at(data, self.token_at)
@@ -132,14 +133,15 @@ class TokenAuth(httpx.Auth):
         self,
         grant: TokenGrant,
         renew_before_s: float,
-        clock: Callable[[], float],
+        context: AuthContext,
         extra_headers: Mapping[str, str] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """:param wall: seconds since 1970, by which other processes read when a token runs out."""
         self._grant = grant
         self._renew_before_s = renew_before_s
-        self._clock = clock
+        self._clock = context.clock
+        self._pause = TokenPause(context)
         self._wall = wall
         self._extra = dict(extra_headers or {})
         self._token = ""
@@ -186,6 +188,7 @@ class TokenAuth(httpx.Auth):
             self._raise_if_refused()
             if not self._is_good:
                 self._raise_if_failed(since)
+                await self._pause.wait()
                 async with self._alone():
                     if not self._is_good:
                         await self._keep((yield self._token_request()))
@@ -202,6 +205,7 @@ class TokenAuth(httpx.Auth):
                     return  # a new token is refused as well
                 if is_newest:
                     self._raise_if_failed(since)
+                    await self._pause.wait()
                     async with self._alone():
                         if request.headers[self._grant.name] == self._signature:
                             await self._keep((yield self._token_request()))
@@ -266,9 +270,13 @@ class TokenAuth(httpx.Auth):
         if self._refused is not None:
             raise AuthError(*self._refused.args)
 
-    def failed(self, error: Exception) -> None:
-        """No token came."""
+    def failed(self, error: Exception, headers: Mapping[str, str] | None = None) -> None:
+        """Note that no token came.
+
+        :param headers: of a response that refuses the request as one too many.
+        """
         self._failure = error
+        self._pause.begin(headers)
 
     def _raise_if_failed(self, since: Exception | None) -> None:
         """Fail if the request that was waited for got no token.
@@ -284,9 +292,13 @@ class TokenAuth(httpx.Auth):
         except AuthError as error:
             self._refused = error
             raise
+        except TokenThrottled as error:
+            self.failed(error, response.headers)
+            raise
         except (httpx.TransportError, ApiUnavailable) as error:
             self.failed(error)
             raise
+        self._pause.end()
         left_s = token.lifetime_s - min(self._renew_before_s, token.lifetime_s / 2)
         self._warn_if_lost(token.refresh)
         self._token, self._number = token.text, self._number + 1
@@ -312,7 +324,9 @@ class TokenAuth(httpx.Auth):
 
 async def _json_of(response: httpx.Response) -> object:
     status = response.status_code
-    if status == 429 or status >= 500:
+    if error := throttled(response):
+        raise error
+    if status >= 500:
         raise ApiUnavailable(f"the token endpoint responded with {status}")
     await _read(response)
     try:

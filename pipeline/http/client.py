@@ -40,6 +40,7 @@ from pipeline.errors import (
     HeadraceError,
     RequestRefused,
     Retryable,
+    TokenThrottled,
     Unreachable,
     WrongFormat,
     numbered,
@@ -64,7 +65,7 @@ from pipeline.http.connection_faults import (
 )
 from pipeline.http.cookies import ResponseCookies, cookie_jar
 from pipeline.http.network import Proxies, tls_context
-from pipeline.http.rate_limit_headers import RateLimitListener
+from pipeline.http.rate_limit_headers import RateLimitListener, retry_after_s
 from pipeline.http.response_body import BodyLimit, read_body
 from pipeline.http.retry import AttemptFailed, Breaker, BreakerState, FailureKind, RetryBudget
 from pipeline.http.session import HttpSession
@@ -134,8 +135,9 @@ class Client:
                 try:
                     return await self._gated(request, read, label, sent)
                 except AttemptFailed as failed:
-                    sent.throttled += failed.kind is FailureKind.THROTTLED
-                    sent.retried += failed.kind is not FailureKind.THROTTLED
+                    is_throttled = failed.kind is FailureKind.THROTTLED
+                    sent.throttled += is_throttled and not failed.of_token
+                    sent.retried += not is_throttled
                     await self.back_off(failed, failures, label)
         except HeadraceError as error:
             raise self._redacted(with_remedies(error, self._source)) from None
@@ -178,7 +180,8 @@ class Client:
     def _warn_of_retry(self, failed: AttemptFailed, label: object) -> None:
         """Log a failure that took long, or may be the first of many: at most twice a minute."""
         first = failed.kind is FailureKind.ERROR and self.spent.failures[FailureKind.ERROR] == 1
-        known = self.spent.responded or failed.responded
+        token_endpoint_responded = failed.of_token and not failed.may_be_absent
+        known = self.spent.responded or failed.responded or token_endpoint_responded
         never = "" if known else ", and no response yet in this run"
         if not (failed.kind is FailureKind.TIMEOUT or (first and never)):
             return
@@ -319,7 +322,9 @@ class Client:
                 responded=is_unreadable(error),
             ) from None
         except ApiUnavailable as error:
-            raise AttemptFailed(FailureKind.ERROR, str(error), of_token=True) from None
+            throttled = isinstance(error, TokenThrottled)
+            kind = FailureKind.THROTTLED if throttled else FailureKind.ERROR
+            raise AttemptFailed(kind, str(error), of_token=True) from None
         except Retryable:  # of the budget: the request did not go
             sent.requests -= 1
             self.requests -= 1
@@ -422,6 +427,8 @@ class Client:
         state = f"seems to be down or unreachable {breaker}."
         if responded:
             state = f"responds, but with nothing that can be read {breaker}."
+        if failed is not None and failed.kind is FailureKind.THROTTLED:
+            state = f"still refuses requests as too many {breaker}."
         return ApiUnavailable(
             f"{label}: {reason}. {name} {state}{never}", wait_s=self._source.breaker.open_s
         )
@@ -469,7 +476,13 @@ async def open_client(
     timed = DeadlineTransport(transport, stages, t.total_s, body_limit)
     http = HttpSession(
         BudgetedTransport(timed, budget, httpx.URL(source.base_url), free_304=free_304),
-        source.auth.make(AuthContext()),
+        source.auth.make(
+            AuthContext(
+                first_wait_s=source.retries.first_wait_s,
+                max_wait_s=source.retries.max_wait_s,
+                retry_after_s=retry_after_s,
+            )
+        ),
         source.headers,
         ResponseCookies(cookie_jar(sent_back=source.cookies)),
     )

@@ -86,7 +86,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime]) -> float | None:
+def retry_after_s(headers: Mapping[str, str], now: Callable[[], datetime] = _now) -> float | None:
     """Seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a day; None: no time that is to come.
 
     Other forms than a number and a date are read as well (``retry``).

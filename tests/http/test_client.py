@@ -122,7 +122,8 @@ LASTING: dict[str, tuple[Any, int, str]] = {
     "429": (
         answer(status=429),
         5,
-        f"the API responded with 429 (too many requests), after 5 attempts. {DOWN}",
+        "the API responded with 429 (too many requests), after 5 attempts. The API at 127.0.0.1 "
+        "still refuses requests as too many (breaker closed).",
     ),
 }
 
