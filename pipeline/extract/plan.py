@@ -160,13 +160,16 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
     rows at them: at a cut within the window, and at its begin without a safety margin.
 
     An API may leave out the rows at its bound though the YAML says ``inclusive``, which is the
-    default. Rows before the bound are dropped on arrival. Pages by the cursor show it themselves,
-    and so do the totals of a capped search; a step of a day would read a day twice, and ``max_s``
-    of a step or two has no room for one more.
+    default. Rows before the bound are dropped on arrival, so that those which show no time are
+    requested by the bounds themselves. Pages by the cursor show it themselves, and so do the
+    totals of a capped search; a step of a day would read a day twice, and ``max_s`` of a step or
+    two has no room for one more.
     """
+    if endpoint.cursor is None:
+        return _with_bounds_that_join(endpoint)
     form, has_margin = endpoint.window, window.safety_margin_s > 0 or window.start is None
     shows = endpoint.paging.needs_window or endpoint.search_cap is not None
-    if shows or form.start != "inclusive" or form.resolution_s >= DAY_S or endpoint.bookmark:
+    if shows or form.start != "inclusive" or form.resolution_s >= DAY_S:
         return endpoint
     if has_margin and form.max_s is None and endpoint.paging.window_parts == 1:
         return endpoint
@@ -175,6 +178,20 @@ def reaching_back(endpoint: Endpoint, window: Window) -> Endpoint:
     if form.max_s is not None and _longest_request_s(earlier, window, parts) > form.max_s:
         return endpoint
     return endpoint.model_copy(update={"window": earlier})
+
+
+def _with_bounds_that_join(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, whose rows show no time, with windows that share no row.
+
+    An API that takes ``(start, end]`` is asked for just that: a row at a bound is of the window
+    that ends there. Days are written so that they join (``placeholders.bound``).
+    """
+    form = endpoint.window
+    takes_end = form.start == "exclusive" and form.end == "inclusive"
+    if endpoint.bookmark or not takes_end or form.resolution_s >= DAY_S:
+        return endpoint
+    as_written = form.model_copy(update={"start": "inclusive"})
+    return endpoint.model_copy(update={"window": as_written})
 
 
 def reader_of(

@@ -1,6 +1,8 @@
 """APIs that leave out the rows at the bound, or give no row beyond an offset."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from operator import ge, gt, le, lt
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.support.runs import outcome_of, serving
 from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
+Compare = Callable[[datetime, datetime], bool]
 
 
 class Api:
@@ -198,3 +201,68 @@ def test_a_bound_that_leaves_out_its_rows_is_refused_and_the_remedy_brings_them(
 def test_a_bound_that_includes_its_rows_is_read_as_before(lake: Lake) -> None:
     outcome = outcome_at(Api(101), lake, CURSOR, *WINDOW)
     assert [result.manifest.rows for result in outcome.results] == [101]
+
+
+class Timeless:
+    """A row every five minutes, filtered by a time that no row shows: ``low`` and ``high`` compare
+    a row's time with the bounds."""
+
+    def __init__(self, low: Compare, high: Compare) -> None:
+        first = datetime(2026, 10, 31, tzinfo=UTC)
+        self.at = [first + timedelta(minutes=5 * n) for n in range(3 * 288)]
+        self.at += [at + timedelta(minutes=5, seconds=-1) for at in self.at]
+        self._low, self._high = low, high
+        self.app = Starlette(routes=[Route("/things", self.answer)])
+
+    async def answer(self, request: Request) -> Response:
+        query = request.query_params
+        low, high = query.get("since", "2026-10-01T00:00:00+00:00"), query["until"]
+        since, until = (datetime.fromisoformat(text) for text in (low, high))
+        rows = [n for n, at in enumerate(self.at) if self._low(at, since) and self._high(at, until)]
+        first = int(query.get("token") or 0)
+        page = [{"id": n} for n in rows[first : first + 300]]
+        return JSONResponse({"rows": page, "next": first + 300 if rows[first + 300 :] else None})
+
+
+@pytest.mark.parametrize("cut", ["", ", slices: 5"])
+@pytest.mark.parametrize(
+    ("window", "low", "high"),
+    [
+        ("{}", ge, lt),
+        ("{max_s: 21600}", ge, lt),
+        ("{start: exclusive, max_s: 21601}", gt, lt),
+        ("{start: exclusive, end: inclusive, max_s: 21600}", gt, le),
+    ],
+)
+def test_rows_that_show_no_time_come_once_at_each_bound(
+    cut: str, window: str, low: Compare, high: Compare, lake: Lake
+) -> None:
+    """No row that comes along from before a bound could be dropped."""
+    api = Timeless(low, high)
+    with serving(api.app) as url:
+        source = source_of(
+            f"""
+            source: api
+            base_url: {url}
+            start: 2026-11-01
+            safety_margin_s: 0
+            endpoints:
+              things:
+                request:
+                  params: {{since: "{{start}}", until: "{{end}}", token: "{{token}}"}}
+                rows: rows
+                paging: {{kind: token, limit: 300, next: next, numbered: false{cut}}}
+                window: {window}
+                key: none
+                cursor: window
+                columns: {{id: int64}}
+            """
+        )
+        outcome, _ = outcome_of(source, lake, "things", ["2026-11-01", "2026-11-02"], NOW)
+    ids = [key_rows(lake, r.manifest.files, ["id"])["id"].to_pylist() for r in outcome.results]
+    begin, end = datetime(2026, 11, 2, tzinfo=UTC), datetime(2026, 11, 3, tzinfo=UTC)
+    days = [
+        [n for n, at in enumerate(api.at) if high(at, begin)],
+        [n for n, at in enumerate(api.at) if not high(at, begin) and high(at, end)],
+    ]
+    assert [sorted(day) for day in ids] == days
