@@ -25,6 +25,7 @@ from pipeline.extract.completeness import (
     unproved_by_reach,
 )
 from pipeline.extract.confirmation import LIMITS, KeySeeker, Pause, no_pause
+from pipeline.extract.feed import Feed
 from pipeline.extract.page_checks import first_new
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
@@ -54,9 +55,12 @@ class ContiguousReader:
         can_seek: bool,
         descending: bool,
         pause: Pause = no_pause,
+        feed: Feed | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
-        """:param pause: waits before the confirmation of an end that an empty page suggests."""
+        """:param pause: waits before the confirmation of an end that an empty page suggests.
+        :param feed: that the pages are of.
+        """
         self._pages = pages
         self._pause = pause
         self._paging = paging
@@ -71,7 +75,7 @@ class ContiguousReader:
         self._counted: int | None = None  # by a request of its own
         self._duplicates_of_last = 0  # of the last page that brought rows
         self._at_end = False
-        self._coverage = Coverage(descending=descending)
+        self._coverage, self._feed = Coverage(descending=descending), feed
         self.progress = progress or ExtractionProgress()
 
     async def run(self, position: ResumePosition | None) -> AsyncGenerator[PageBatch, None]:
@@ -418,6 +422,10 @@ class ContiguousReader:
             table = table.slice(first)
         if page.request.offset is not None and self._coverage.brings(page.info):
             self._offset = page.request.offset + page.info.rows - 1
+        if self._feed is not None and page.of_feed is not None:
+            is_first = self._paging.is_first(page.request)
+            if is_first or self._coverage.brings(page.info):
+                self._feed.record(page.of_feed, is_first=is_first)
         if self._coverage.brings(page.info):
             self._last_request = page.request
             of_first, of_last = page.duplicates_at_edges

@@ -4,6 +4,9 @@ Three things are known of a feed only by watching its rows go by: whether it rea
 the window begins (else rows may have left it unseen), whether an unchanged first page means that
 nothing is new, so that its validators (RFC 9110, 8.8: ETag, Last-Modified) may be asked with, and
 whether it comes newest first, so that no page behind the window need be read.
+
+A reader records the pages that it takes, in their order (``Feed.record``): a page that is requested
+once more, to see whether the API is there or has come to its end, shows nothing of the order.
 """
 
 from collections.abc import Mapping
@@ -15,8 +18,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.config.endpoint import Endpoint
 from pipeline.decode.types import INSTANT
 from pipeline.errors import ContractBroken
+from pipeline.partitions.window import Window
 
 _LONGEST = 512
 _MOST_NAMED = 20
@@ -52,6 +57,50 @@ class FeedNotes:
 NO_FEED: Final = FeedNotes()
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeedPage:
+    """What one page shows of its feed.
+
+    :ivar rows: how many came. :ivar undated: one of them has no cursor.
+    :ivar first: the cursor of the first row that has one; ``last`` of the last one.
+    :ivar oldest: the earliest cursor; ``newest`` the latest one.
+    :ivar falls: no row is newer than the one before it.
+    :ivar validators: of the response.
+    """
+
+    rows: int = 0
+    undated: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    falls: bool = True
+    validators: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cursors: pa.ChunkedArray, headers: Mapping[str, str]) -> "FeedPage":
+        """A page whose rows have these cursors, as they came.
+
+        :param headers: of the response; names in lower case.
+        """
+        validators, rows = validators_of(headers), len(cursors)
+        column = pc.cast(cursors, INSTANT).combine_chunks()
+        undated, column = column.null_count > 0, column.drop_null()
+        if len(column) == 0:
+            return cls(rows=rows, undated=undated, validators=validators)
+        ends = pc.min_max(column).as_py()
+        return cls(
+            rows=rows,
+            undated=undated,
+            first=column[0].as_py(),
+            last=column[-1].as_py(),
+            oldest=ends["min"],
+            newest=ends["max"],
+            falls=pc.all(pc.greater_equal(column[:-1], column[1:]), min_count=0).as_py(),
+            validators=validators,
+        )
+
+
 class Feed:
     """Watches the pages of one reading, in order."""
 
@@ -69,13 +118,13 @@ class Feed:
         self._start, self._end = start, end
         self._chain = chain
         self._known_newest_first = known_newest_first
-        self.begin({})
+        self.has_pages = False
+        self._begin({})
         self._first_page_came = False
 
-    def begin(self, headers: Mapping[str, str]) -> None:
-        """The first page came, with these headers (names in lower case)."""
+    def _begin(self, validators: Mapping[str, str]) -> None:
         self._first_page_came = True
-        self._validators = validators_of(headers)
+        self._validators = validators
         self._oldest: datetime | None = None
         self._newest: datetime | None = None
         self._first: datetime | None = None
@@ -84,29 +133,33 @@ class Feed:
         self._beyond = False
         self._rows = 0
 
-    def record(self, cursors: pa.ChunkedArray) -> bool:
-        """A page's cursors, of all rows as they came.
+    def record(self, page: FeedPage, *, is_first: bool) -> bool:
+        """The next page.
 
+        :param is_first: it is the first one of all: what is known of others is forgotten.
         :return: whether it is the last page to read: rows come newest first, and all of these are
             older than the window.
         """
-        self._rows += len(cursors)
-        column = pc.cast(cursors, INSTANT).combine_chunks()
-        if column.null_count or not self._newest_first:
-            self._newest_first = False
-        column = column.drop_null()
-        if len(column) == 0:
+        self.has_pages = True
+        if is_first:
+            self._begin(page.validators)
+        self._rows += page.rows
+        self._newest_first = self._newest_first and not page.undated
+        if page.first is None or page.oldest is None or page.newest is None:
             return False
-        first, last, ends = column[0].as_py(), column[-1].as_py(), pc.min_max(column).as_py()
-        joins = self._last is None or first <= self._last
-        falls = pc.all(pc.greater_equal(column[:-1], column[1:]), min_count=0).as_py()
-        self._newest_first = self._newest_first and joins and falls
-        self._first, self._last = self._first or first, last
-        self._oldest = min(self._oldest or ends["min"], ends["min"])
-        self._newest = max(self._newest or ends["max"], ends["max"])
-        self._beyond = self._beyond or ends["max"] >= self._end
-        ordered = self._known_newest_first and self._newest_first
-        return ordered and self._start is not None and ends["max"] < self._start
+        joins = self._last is None or page.first <= self._last
+        self._newest_first = self._newest_first and joins and page.falls
+        self._first, self._last = self._first or page.first, page.last
+        self._oldest = min(self._oldest or page.oldest, page.oldest)
+        self._newest = max(self._newest or page.newest, page.newest)
+        self._beyond = self._beyond or page.newest >= self._end
+        ordered = self.may_end_early and self._newest_first
+        return ordered and self._start is not None and page.newest < self._start
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a page may be the last one to read though others follow."""
+        return self._known_newest_first
 
     def notes(self) -> FeedNotes:
         """How far back the feed reached, and validators that will do.
@@ -159,6 +212,60 @@ class Feed:
         """
         whole = not self._chain or self._oldest is None
         return not self._beyond and (whole or (self._newest_first and self._oldest != self._newest))
+
+
+class Feeds:
+    """The feeds of an endpoint: its own, or one for each value, by the value's name."""
+
+    def __init__(self, *, chain: bool, known_newest_first: bool) -> None:
+        """:param chain: there may be more pages than the first of each."""
+        self._chain, self._known_newest_first = chain, known_newest_first
+        self._by_value: dict[str | None, Feed] = {}
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, newest_first: bool | None = None) -> "Feeds | None":
+        """None if the endpoint is no feed.
+
+        :param newest_first: an earlier reading has shown that the feed comes so, or that it does
+            not; of one value of many it says nothing.
+        """
+        if not endpoint.feed:
+            return None
+        of_all = bool(newest_first) and not endpoint.fans_out
+        says_so = newest_first is None and endpoint.sort is not None
+        return cls(
+            chain=not endpoint.paging.one_page,
+            known_newest_first=endpoint.may_stop_early and (of_all or says_so),
+        )
+
+    def begin(self, value: str | None, window: Window) -> Feed:
+        """The feed that is read now, in this window.
+
+        :param value: whose it is; None: the endpoint does not fan out.
+        """
+        feed = Feed(
+            window.start,
+            window.end,
+            chain=self._chain,
+            known_newest_first=self._known_newest_first,
+        )
+        self._by_value[value] = feed
+        return feed
+
+    def notes(self) -> FeedNotes:
+        """What the pages have shown of the feed, or of that of each value.
+
+        :raises ContractBroken: as ``Feed.notes``.
+        """
+        if None in self._by_value:
+            return self._by_value[None].notes()
+        feeds = {str(name): feed for name, feed in self._by_value.items() if feed.has_pages}
+        return FeedNotes(feeds={name: feed.reach() for name, feed in feeds.items()})
+
+    @property
+    def out_of_order(self) -> bool:
+        """Whether one has shown that it does not come newest first."""
+        return any(feed.is_out_of_order for feed in self._by_value.values())
 
 
 def validators_of(headers: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ from pipeline.extract.capped_page import looks_incomplete
 from pipeline.extract.clock import clock_warning, server_time
 from pipeline.extract.confirmation import LIMITS
 from pipeline.extract.error_pages import refuse_error
-from pipeline.extract.feed import NO_FEED, Feed, FeedNotes
+from pipeline.extract.feed import FeedPage, validators_of
 from pipeline.extract.page_checks import (
     after_end,
     check_keys,
@@ -75,13 +75,8 @@ class PageFetcher:
         decoder: Decoder,
         sent: RequestCounts,
         began: datetime | None = None,
-        *,
-        newest_first: bool | None = None,
     ) -> None:
-        """:param began: when the reading began: rows change from then on. Default: now.
-        :param newest_first: an earlier reading has shown that the feed comes so, or that it does
-            not.
-        """
+        """:param began: when the reading began: rows change from then on. Default: now."""
         self._began = began or datetime.now(UTC)
         self._changed_before = self._began - _UNCERTAIN
         self._sender = sender
@@ -101,11 +96,6 @@ class PageFetcher:
         self.earliest_response_at: datetime | None = None  # by the API's clock
         self.clock_warning: str | None = None
         self._types = {name: column.type for name, column in self._endpoint.columns.items()}
-        of_all = newest_first and not self._endpoint.fans_out  # of one value it says nothing
-        self._newest_first = self._endpoint.may_stop_early and (
-            of_all or (newest_first is None and self._endpoint.sort is not None)
-        )
-        self._feeds: dict[str | int | None, Feed] = {}
         self._conditions: Mapping[str, str] = {}
         self.not_modified = False
         self._under_way: set[object] = set()
@@ -116,29 +106,6 @@ class PageFetcher:
         """Send these headers with the next page's request; a 304 to it is an empty page."""
         named = ((name.lower(), value) for name, value in conditions.items())
         self._conditions = {name: value for name, value in named if _is_condition(name, value)}
-
-    def feed_notes(self) -> FeedNotes:
-        """What the pages have shown of a feed; nothing of another endpoint."""
-        if not self._endpoint.feed:
-            return NO_FEED
-        if not self._endpoint.fans_out:
-            return self._feed_of(PageRequest(0)).notes()
-        return FeedNotes(feeds={str(value): feed.reach() for value, feed in self._feeds.items()})
-
-    @property
-    def out_of_order(self) -> bool:
-        """Whether a feed has shown that it does not come newest first."""
-        return any(feed.is_out_of_order for feed in self._feeds.values())
-
-    def _feed_of(self, request: PageRequest) -> Feed:
-        """The feed that a page is of: each value has one of its own."""
-        if request.parent not in self._feeds:
-            chain = not self._endpoint.paging.one_page
-            bounds = slice_of(self._window, request)
-            self._feeds[request.parent] = Feed(
-                *bounds, chain=chain, known_newest_first=self._newest_first
-            )
-        return self._feeds[request.parent]
 
     async def page(self, request: PageRequest) -> ParsedPage:
         """Request a page, parse it and check it.
@@ -269,9 +236,6 @@ class PageFetcher:
         self, request: PageRequest, response: HttpResponse, page: DecodedPage | None
     ) -> ParsedPage:
         """JSON to Arrow, then the checks."""
-        feed = self._feed_of(request) if self._endpoint.feed else None
-        if feed and self._endpoint.paging.is_first(request):
-            feed.begin(response.headers)
         if self._is_empty(response):
             return self._nothing(request, response)
         page = self._decode(response, page)
@@ -282,10 +246,6 @@ class PageFetcher:
         check_keys(with_columns, self._endpoint)
         latest = latest_of_page(with_columns, self._endpoint)
         with_columns = in_order_of(page.table, latest, self._endpoint)
-        is_last = False
-        if feed and self._endpoint.cursor is not None and with_columns.num_rows:
-            cursors = with_columns[self._endpoint.cursor]
-            is_last = feed.record(instants(cursors, self._endpoint.window.zone))
         in_window = self._rows_in_window(with_columns, request)
         # Asking a table for its bytes looks at every column: 2 % of the CPU of a run.
         as_decoded = in_window is with_columns and not (self._transform or self._endpoint.hash)
@@ -302,7 +262,7 @@ class PageFetcher:
             body_bytes=len(response.body),
             latency_s=response.latency_s,
             earlier_row=self._endpoint.paging.token_before_last(content),
-            older_than_window=is_last,
+            of_feed=self._of_feed(with_columns, response),
             looks_incomplete=looks_incomplete(self._endpoint, as_sent.num_rows, response),
             newer_than_reading=newer,
             bookmark=bookmark.of_page(content) if bookmark else None,
@@ -327,6 +287,15 @@ class PageFetcher:
             return page
         at_bounds = distinct.num_rows - in_bounds.num_rows
         return replace(page, table=in_bounds, items=page.items - at_bounds)
+
+    def _of_feed(self, rows: pa.Table, response: HttpResponse) -> FeedPage | None:
+        """What the page shows of the feed; None if the endpoint is none."""
+        if not self._endpoint.feed:
+            return None
+        name = self._endpoint.cursor
+        if name is None or not rows.num_rows:
+            return FeedPage(validators=validators_of(response.headers))
+        return FeedPage.of(instants(rows[name], self._endpoint.window.zone), response.headers)
 
     def _rows_in_window(self, rows: pa.Table, request: PageRequest) -> pa.Table:
         """The rows of the requested part of the window, checked."""
@@ -376,7 +345,8 @@ class PageFetcher:
     def _nothing(self, request: PageRequest, response: HttpResponse) -> ParsedPage:
         none = self._added.add(self._decoder.schema.empty_table(), PageContext())
         none = with_first_cursor(none, self._endpoint)
-        return ParsedPage(request, PageInfo(0, explicit_empty=True), _stamped(none, response))
+        info, of_feed = PageInfo(0, explicit_empty=True), self._of_feed(none, response)
+        return ParsedPage(request, info, _stamped(none, response), of_feed=of_feed)
 
     def _content(self, page: DecodedPage, response: HttpResponse) -> PageContent:
         return PageContent(

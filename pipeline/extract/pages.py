@@ -28,6 +28,7 @@ from pipeline.decode.coerce import CellRefused, cell
 from pipeline.decode.exact_json import shorten
 from pipeline.decode.types import INSTANT, DeclaredType, parse_type
 from pipeline.errors import ContractBroken
+from pipeline.extract.feed import FeedPage
 from pipeline.pagination.page import PageInfo, PageRequest, PageToken
 from pipeline.timestamps import as_iso
 
@@ -187,7 +188,7 @@ class ParsedPage:
     :ivar earlier_row: where rows are the tokens, the token of a row before the last one, and how
         many rows lie behind that row.
     :ivar last_row_deleted: the row that the page was requested behind no longer exists.
-    :ivar older_than_window: of a feed that comes newest first: no page behind it has new rows.
+    :ivar of_feed: what it shows of the feed that it is a page of.
     :ivar looks_incomplete: why it may lack rows that it should have.
     :ivar ends_by_empty: empty twice, after a full page or as the first one: that the data end here
         is what the API says.
@@ -208,7 +209,7 @@ class ParsedPage:
     earlier_row: tuple[PageToken, int] = (None, 0)
     last_row_deleted: bool = False
     ends_by_empty: bool = False
-    older_than_window: bool = False
+    of_feed: FeedPage | None = None
     looks_incomplete: str | None = None
     newer_than_reading: bool = False
     tail: TailEnd | None = None

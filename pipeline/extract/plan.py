@@ -26,6 +26,7 @@ from pipeline.extract.confirmation import (
 from pipeline.extract.contiguous import ContiguousReader
 from pipeline.extract.cursor_pages import CursorPages
 from pipeline.extract.fan_out import FanOut, FanOutReader, values_in_yaml
+from pipeline.extract.feed import Feed, Feeds
 from pipeline.extract.growing_tail import GrowingTail
 from pipeline.extract.outages import KnownPages, OutageGuard
 from pipeline.extract.pages import PageSource, with_hashed_columns
@@ -204,6 +205,7 @@ def reader_of(
     until_sure: bool = False,
     pause: Pause = no_pause,
     known: KnownPages | None = None,
+    feeds: Feeds | None = None,
     progress: ExtractionProgress | None = None,
 ) -> EndpointReader:
     """The reader of the endpoint's pages, ``ahead`` of them at the same time.
@@ -212,6 +214,7 @@ def reader_of(
     :param until_sure: pages that may have shifted are read until two passes show the same.
     :param pause: waits before the confirmation of an end.
     :param known: pages by which the API is seen to be there; None: those of this reading alone.
+    :param feeds: of a feed, what its pages show.
     :param progress: filled while pages come, to be watched from outside.
     """
     known, of = known or KnownPages(pages), endpoint.parents or endpoint.each
@@ -221,8 +224,10 @@ def reader_of(
         pages: PageSource,
         window: Window,
         share: Ahead,
+        value: str | None = None,
         progress: ExtractionProgress | None = None,
     ) -> EndpointReader:
+        feed = feeds.begin(value, window) if feeds else None
         guard = OutageGuard(
             pages,
             paging_of(endpoint),
@@ -231,16 +236,16 @@ def reader_of(
             of_value=of is not None,
             of_parent=of_parent,
         )
-        return _reader(endpoint, guard, window, share, until_sure, guard.pause, progress)
+        return _reader(endpoint, guard, window, share, until_sure, guard.pause, feed, progress)
 
     if of is None:
-        return reader(pages, window, lambda: ahead, progress)
+        return reader(pages, window, lambda: ahead, progress=progress)
     fan_out = fan_out or FanOut(values_in_yaml(endpoint))
     whole = fan_out.failures.lists and not endpoint.incremental
     return FanOutReader(
         pages,
         fan_out if whole else replace(fan_out, keep=None),
-        lambda of_value, value, share: reader(of_value, value.window or window, share),
+        lambda of_value, value, share: reader(of_value, value.window or window, share, value.name),
         concurrency=of.concurrency,
         ahead=ahead,
         ordered=of_parent and whole,
@@ -257,6 +262,7 @@ def _reader(
     ahead: Ahead,
     until_sure: bool,
     pause: Pause,
+    feed: Feed | None,
     progress: ExtractionProgress | None,
 ) -> EndpointReader:
     paging = paging_of(endpoint)
@@ -269,6 +275,7 @@ def _reader(
             can_seek=endpoint.can_seek,
             descending=endpoint.order == "descending",
             pause=pause,
+            feed=feed,
             progress=progress,
         )
     form = reaching_back(endpoint, window).window
@@ -292,6 +299,7 @@ def _reader(
         counted_by=window_slices(window, form),
         until_sure=until_sure,
         search=search,
+        feed=feed,
         progress=progress,
     )
 

@@ -26,6 +26,7 @@ from pipeline.extract.completeness import (
 )
 from pipeline.extract.confirmation import LIMITS, changed_page
 from pipeline.extract.cursor_pages import check_last
+from pipeline.extract.feed import Feed
 from pipeline.extract.pages import PageSource, ParsedPage
 from pipeline.extract.position import (
     CannotResume,
@@ -72,12 +73,14 @@ class SequentialReader:
         counted_by: tuple[tuple[str | None, str], ...] = (),
         until_sure: bool = False,
         search: SearchParts | None = None,
+        feed: Feed | None = None,
         progress: ExtractionProgress | None = None,
     ) -> None:
         """:param key: empty where rows have none.
         :param own_key: the columns of it that the API's own rows have. Default: all.
         :param search: of a search that is capped, what cuts its window; then there are no slices.
         :param counted_by: the slices that the API counts, if it can't count the whole window.
+        :param feed: that the pages are of; where it may end early, they are requested in turn.
         :param until_sure: a row that is passed over does harm: see the module.
         """
         self._pages = pages
@@ -87,7 +90,7 @@ class SequentialReader:
         self._concurrency = AdaptiveConcurrency(ahead)
         self._slices, self._counted_by = slices, counted_by
         self._until_sure = until_sure
-        self._search = search
+        self._search, self._feed = search, feed
         self._missing: str | None = None  # of a search in parts: fewer rows than the whole has
         self._stopped = False  # at a page that is older than the window
         self._outgrown = False  # the rows grow faster than an end can be confirmed
@@ -209,7 +212,11 @@ class SequentialReader:
             head = await self._pages.page(first[0].request)
             yield await self._batch_of(first[0].index, head)
             starts = () if self._stopped else self._planned(first[0].index, head)
-        async with aclosing(in_order(starts, self._chain, self._concurrency)) as pages:
+        in_turn = self._feed is not None and self._feed.may_end_early
+        chains = (
+            self._in_turn(starts) if in_turn else in_order(starts, self._chain, self._concurrency)
+        )
+        async with aclosing(chains) as pages:
             async for index, page in pages:
                 yield await self._batch_of(index, page)
                 if self._stopped:
@@ -217,6 +224,15 @@ class SequentialReader:
                 is_beyond = len(first) == 1 and self._loop_guard.beyond_all_rows
                 if is_beyond and self._info_of(page).total is not None:
                     return
+
+    async def _in_turn(
+        self, starts: Iterable[_ChainStart]
+    ) -> AsyncGenerator[tuple[int, ParsedPage], None]:
+        """The pages of every chain, each requested once the one before it has been handed on."""
+        for start in starts:
+            async with aclosing(self._chain(start)) as pages:
+                async for page in pages:
+                    yield page
 
     def _planned(self, index: int, head: ParsedPage) -> Iterable[_ChainStart]:
         """The chains behind a first page: all numbered pages where their count is known."""
@@ -240,7 +256,7 @@ class SequentialReader:
         return self._search is not None and total is not None and total >= self._search.cap
 
     def _next_request(self, page: ParsedPage) -> PageRequest | None:
-        if page.older_than_window or page.tail is not None or self._is_capped(page):
+        if self._stopped or page.tail is not None or self._is_capped(page):
             return None
         return self._paging.next_request(page.request, self._info_of(page))
 
@@ -249,8 +265,8 @@ class SequentialReader:
 
         :raises ContractBroken: by the cursor, it has what the page before it should have had.
         """
+        self._record_in_feed(page)
         following, info, counts = self._next_request(page), page.info, self._counts
-        self._stopped |= page.older_than_window
         self.progress.unproved = self.progress.unproved or page.looks_incomplete
         self._note_tail(page)
         if self._previous is not None and following is None and page.tail is None:
@@ -281,6 +297,11 @@ class SequentialReader:
             self.progress.unproved_so_far,
         )
         return PageBatch(table, after, page.arrow_bytes)
+
+    def _record_in_feed(self, page: ParsedPage) -> None:
+        if self._feed is not None and page.of_feed is not None:
+            is_first = self._paging.is_first(page.request)
+            self._stopped |= self._feed.record(page.of_feed, is_first=is_first)
 
     def _note_tail(self, page: ParsedPage) -> None:
         if page.tail is not None:

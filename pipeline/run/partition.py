@@ -35,7 +35,7 @@ from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
 from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
-from pipeline.extract.feed import FeedNotes
+from pipeline.extract.feed import NO_FEED, FeedNotes, Feeds
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
 from pipeline.extract.pages import rows_that_meet
@@ -160,6 +160,7 @@ class _Stager:
         self._earlier = PartitionCounts.from_json(attempt.counters)
         self._decoder = decoder_with_tables(run, endpoint, attempt.schema, self._known())
         self._fetcher = self._new_fetcher()
+        self._feeds = Feeds.of(self._spec, self._came_newest_first())
         self._resumed_pages = self._earlier.pages
         self._writer = PartitionWriter(attempt, self._decoder, self._spec)
         self._values = self._with_windows()
@@ -178,7 +179,6 @@ class _Stager:
             self._decoder,
             self._sent,
             began=self._run.now(),
-            newest_first=self._came_newest_first(),
         )
 
     def _with_windows(self) -> tuple[PartitionValue, ...]:
@@ -409,9 +409,12 @@ class _Stager:
             naive_columns=tuple(sorted(self._counts().naive_columns)),
             fan_out=fan_out.summary() if fan_out else {},
             failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
-            feed=self._previous_feed if not_modified else self._fetcher.feed_notes(),
+            feed=self._previous_feed if not_modified else self._feed_notes(),
             not_modified=not_modified,
         )
+
+    def _feed_notes(self) -> FeedNotes:
+        return self._feeds.notes() if self._feeds else NO_FEED
 
     def _warn_of_clock(self) -> None:
         sentence = self._fetcher.clock_warning
@@ -434,6 +437,7 @@ class _Stager:
             fan_out=self._fan_out(),
             pause=pause_of(self._run.sleep),
             known=known,
+            feeds=self._feeds,
             progress=self._progress,
         )
 
@@ -474,6 +478,6 @@ class _Stager:
             rows_after_end=fetcher.rows_after_end,
             converted=dict(fetcher.converted),
             naive_columns=fetcher.naive_columns,
-            feed_out_of_order=fetcher.out_of_order,
+            feed_out_of_order=self._feeds is not None and self._feeds.out_of_order,
             earliest_response_s=int(at.timestamp()) if at else None,
         ).plus(self._earlier)

@@ -58,7 +58,10 @@ def feed_of_previous(
     mine = run.index.get(run.source.source, endpoint, partition)
     if mine is not None and mine.rows:
         return NO_FEED
-    return FeedNotes(feed_from=before.notes.feed_from, validators=before.notes.validators)
+    notes = before.notes
+    return FeedNotes(
+        feed_from=notes.feed_from, validators=notes.validators, newest_first=notes.newest_first
+    )
 
 
 def pages_with_rows(

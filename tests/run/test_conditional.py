@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from pipeline.config import Source, load_source
 from pipeline.errors import ConfigError
-from pipeline.extract.feed import Feed, reaches_back, validators_of
+from pipeline.extract.feed import Feed, FeedPage, reaches_back, validators_of
 from pipeline.http.client import open_client
 from pipeline.lake.files import key_rows
 from pipeline.lake.manifest import Manifest
@@ -287,10 +287,10 @@ def kept(*pages: list[int | None], chain: bool = True) -> bool:
 def watched(*pages: list[int | None], chain: bool = True) -> Feed:
     """A feed whose pages had these cursors, minutes before the end."""
     feed = Feed(None, END, chain=chain)
-    feed.begin(ETAG)
-    for page in pages:
+    for number, page in enumerate(pages or [[]]):
         at = [None if m is None else END - timedelta(minutes=m) for m in page]
-        feed.record(pa.chunked_array([pa.array(at, pa.timestamp("us", tz="UTC"))]))
+        cursors = pa.chunked_array([pa.array(at, pa.timestamp("us", tz="UTC"))])
+        feed.record(FeedPage.of(cursors, ETAG), is_first=number == 0)
     return feed
 
 
