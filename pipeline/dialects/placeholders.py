@@ -196,10 +196,17 @@ def full_segment(name: str, segment: str, filled: str) -> str:
 
 
 def slice_of(window: Window, request: PageRequest) -> tuple[datetime | None, datetime]:
-    """The interval that this page requests: the window, or a slice of it."""
-    if request.window is None:
-        return window.start, window.end
-    start, end = request.window
+    """The interval that this page requests: the window, a slice of it, or the rest of one."""
+    return _instants_of(request.window or window.as_text)
+
+
+def whole_slice_of(window: Window, request: PageRequest) -> tuple[datetime | None, datetime]:
+    """The window, or the slice of it, that this page is one of the pages of."""
+    return _instants_of(request.slice or window.as_text)
+
+
+def _instants_of(bounds: tuple[str | None, str]) -> tuple[datetime | None, datetime]:
+    start, end = bounds
     return (None if start is None else datetime.fromisoformat(start)), datetime.fromisoformat(end)
 
 

@@ -20,7 +20,7 @@ from pipeline.decode.base import DecodedPage, Decoder
 from pipeline.decode.body_checks import UnexpectedPage
 from pipeline.decode.types import INSTANT, instants
 from pipeline.dialects.http_request import build_count_request, build_page_request
-from pipeline.dialects.placeholders import slice_of
+from pipeline.dialects.placeholders import slice_of, whole_slice_of
 from pipeline.errors import ContractBroken, PageTokenDead, RequestRefused
 from pipeline.extract.capped_page import looks_incomplete
 from pipeline.extract.clock import clock_warning, server_time
@@ -323,7 +323,7 @@ class PageFetcher:
             rows = with_hashed_columns(rows, self._endpoint.hash, salt)
         if not self._added.fields:
             return with_first_cursor(rows, self._endpoint)
-        start, end = slice_of(self._window, request)
+        start, end = whole_slice_of(self._window, request)
         context = PageContext(
             values={**request.fields, "each": request.parent, "parent": request.parent},
             start=start or self._endpoint.window.floor_at,

@@ -217,7 +217,7 @@ class GrowingTail:
         most = 2 * (chain.counted or 0) + _MOST_BEHIND * page.request.limit
         if chain.counted is None or not chain.trusted or chain.rows <= most:
             return None
-        first = replace(self._paging.first_request(), window=page.request.window)
+        first = replace(self._paging.first_request(), window=page.request.slice)
         now = page.info.total
         now = await self._again.count(first) if now is None else now
         # A count that is lower than the rows that came never was right, and tells nothing.

@@ -79,7 +79,7 @@ class PageContext:
     """The values around the rows of a page.
 
     :ivar values: of the partition value, by placeholder (``each``, ``parent.name``).
-    :ivar start: of the window that the page requests, as ``end``.
+    :ivar start: of the window, or of the slice of it that is being read; as ``end``.
     :ivar members: values of the body, by the whole text of ``from``.
     :ivar headers: of the response; names in lower case.
     :ivar now: when the response came.

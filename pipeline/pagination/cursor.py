@@ -65,7 +65,7 @@ class CursorPaging(Paging):
             return None
         if start is None or datetime.fromisoformat(info.cursor) > datetime.fromisoformat(start):
             # After a short page too: an API may hold fewer rows a page than requested.
-            return replace(request, window=(info.cursor, end), url=None)
+            return request.at_cursor(info.cursor)
         if info.url is None and info.rows >= request.limit:
             raise ContractBroken(
                 f"{info.rows} rows have the cursor {info.cursor}, as many as a page holds, and "

@@ -71,6 +71,7 @@ def key_from_json(value: Any) -> Any:
 
 
 _KEPT = ("after", "before", "token")
+_SLICES = ("window", "whole_slice")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class PageRequest:
 
     :ivar after: rows with a key greater than this.
     :ivar before: rows with a key less than this.
-    :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window.
+    :ivar window: (start, end) as ISO 8601 text: a slice of the partition's window, or the rest of
+        one, from the cursor on that the page begins with; then ``whole_slice`` is all of it.
     :ivar parent: the rows of the parent endpoint, or the value of ``each``, that this page is of.
     :ivar fields: what else is known of that value, by placeholder (``parent.name``); not kept.
     """
@@ -92,8 +94,20 @@ class PageRequest:
     token: PageToken = None
     url: str | None = None
     window: tuple[str | None, str] | None = None
+    whole_slice: tuple[str | None, str] | None = None
     parent: str | int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def at_cursor(self, cursor: str) -> "PageRequest":
+        """The page that begins with a cursor, up to the end of the same slice."""
+        assert self.window is not None, "paging by the cursor gives every page its window"
+        window = cursor, self.window[1]
+        return replace(self, window=window, whole_slice=self.slice, url=None)
+
+    @property
+    def slice(self) -> tuple[str | None, str] | None:
+        """The slice of the window that the page is of; None: the window is whole."""
+        return self.whole_slice or self.window
 
     @property
     def by_number(self) -> bool:
@@ -107,9 +121,9 @@ class PageRequest:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PageRequest":
-        window = data.get("window")
         keys = {name: key_from_json(data[name]) for name in _KEPT if name in data}
-        return cls(**{**data, **keys, "window": (window[0], window[1]) if window else None})
+        slices = {name: (data[name][0], data[name][1]) for name in _SLICES if name in data}
+        return cls(**{**data, **keys, **slices})
 
 
 @dataclass(frozen=True)

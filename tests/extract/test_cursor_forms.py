@@ -224,3 +224,32 @@ def test_what_stays_beside_a_token_is_checked(tmp_path: Path, names: str, said: 
     file.write_text(f"source: shop\nbase_url: http://x\nstart: 2026-03-01\nendpoints:{text}")
     with pytest.raises(ConfigError, match=said):
         load_source(file, {})
+
+
+@pytest.mark.parametrize("window", ["{}", "{max_s: 43200}"])
+def test_the_window_in_a_column_is_that_of_all_pages_and_not_of_one(
+    lake: Lake, tmp_path: Path, window: str
+) -> None:
+    """Each page by the cursor requests from the last row of the page before it on."""
+    rows = [{"id": n, "changed": f"2026-03-02T{n:02}:00:00Z"} for n in range(24)]
+
+    def send(params: Params, number: int) -> list[Row]:
+        low, high = params.get("since", ""), params["until"]
+        return [row for row in rows if low <= str(row["changed"]) < high][:5]
+
+    text = f"""
+  orders:
+    request: {{params: {{since: "{{start}}", until: "{{end}}"}}}}
+    window: {window}
+    paging: {{kind: cursor, limit: 5}}
+    key: [id]
+    cursor: changed
+    safety_margin_s: 0
+    columns:
+      id: int64
+      changed: "timestamp[iso]"
+      since: {{type: "timestamp[iso]", from: window.start}}
+"""
+    with Shop(send).source(tmp_path, text) as source:
+        hours = {row["since"].hour for row in landed(lake, source, DAYS[:2])}
+    assert hours == ({0} if window == "{}" else {0, 12})
