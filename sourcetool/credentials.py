@@ -63,6 +63,20 @@ def is_secret(name: str, value: str) -> bool:
     return bool(value) and (is_secret_name(name) or looks_secret(value))
 
 
+_TEXT_WORD: Final = re.compile(r"[A-Za-z0-9_\-+=~:]{20,}")
+SHORTEST: Final = 4
+"""A value of fewer characters is no credential: Basic auth often wants one of its parts as x."""
+
+
+def masked(text: str) -> str:
+    """A text for a comment or a screen, with dots in place of what looks like a credential.
+
+    >>> masked("config.x or '9f86d081884c7d659a2feaa0c55ad015'")
+    "config.x or '…'"
+    """
+    return _TEXT_WORD.sub(lambda word: "…" if looks_secret(word[0]) else word[0], text)
+
+
 def without_credentials(url: str) -> str:
     """A URL for a sentence: neither its user and password nor its query."""
     plain = re.split(r"[?#]", url, maxsplit=1)[0]

@@ -9,11 +9,11 @@ import pyarrow as pa
 from pipeline.config.columns import EXTRACTED_AT
 from pipeline.config.request import DAY_S
 from pipeline.config.source import Source
-from pipeline.errors import AuthError, HeadraceError, Retryable, counted
+from pipeline.errors import AuthError, ContractBroken, HeadraceError, Retryable, counted
 from pipeline.extract.capped_page import AS_A_PAGE
 from pipeline.extract.clock import margin_warning
 from pipeline.extract.feed import validators_of
-from pipeline.extract.pages import ParsedPage
+from pipeline.extract.pages import ParsedPage, rows_that_meet
 from pipeline.extract.seen_rows import row_digests
 from pipeline.pagination.page import Key
 from sourcetool.bounds import bounds, no_parent, nothing
@@ -69,6 +69,7 @@ def _rows(probe: ProbeResult) -> Iterator[Doubt]:
         yield nothing(probe)
         return
     yield from bounds(probe)
+    yield from _filter(probe)
     total = _total(probe)
     more = total is not None and total > head.rows
     later = probe.pages[1].info.cursor if len(probe.pages) > 1 else head.cursor
@@ -84,6 +85,26 @@ def _rows(probe: ProbeResult) -> Iterator[Doubt]:
             "parameter of the page size",
             "correct the parameter that carries {limit}",
             breaks=probe.endpoint.paging.holds_limit,
+        )
+
+
+def _filter(probe: ProbeResult) -> Iterator[Doubt]:
+    """A filter that keeps none of the rows: a run would end green, without a row."""
+    where, rows = probe.endpoint.where, sum(table.num_rows for table in probe.tables)
+    if not where or not rows:
+        return
+    try:
+        matches = [rows_that_meet(table, where, probe.endpoint.columns) for table in probe.tables]
+    except ContractBroken as error:
+        yield Doubt(str(error), "correct `where`", breaks=True)
+        return
+    if not any(table.num_rows for table in matches):
+        shown = ", ".join(f"{name}: {condition}" for name, condition in where.items())
+        yield Doubt(
+            f"`where` ({shown}) keeps none of {rows:,} rows: a run would end without a row",
+            "compare its names, its values and their types with the rows; leave it out, if rows "
+            "that it keeps are that rare",
+            breaks=True,
         )
 
 

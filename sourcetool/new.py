@@ -21,7 +21,7 @@ from pipeline.redaction import contains_secret, redact
 from sourcetool.check import as_asked_for
 from sourcetool.fetch import fetch
 from sourcetool.infer import Guess, guess
-from sourcetool.new_request import Proposal, RequestOptions, leaves, request_of, with_leaves
+from sourcetool.new_request import Proposal, RequestOptions, request_of, with_leaves
 
 MOST_DECLARED = 60
 _GUARDED_CHARS = 8
@@ -200,22 +200,22 @@ def propose(source: str, proposal: Proposal, inferred: Guess) -> str:
 
 def _request(proposal: Proposal, inferred: Guess) -> dict[str, Any]:
     """The request with the placeholders that were found; what is new goes where the others are."""
-    visible = dict(proposal.visible())
-    of_body = {name for name, _ in leaves(proposal.json or {})} | {*(proposal.form or {})}
-    added = {n: v for n, v in inferred.params.items() if n not in visible}
-    params = {name: inferred.params.get(name, value) for name, value in proposal.params.items()}
+    changed = dict(inferred.params)
+    visible = {name for name, _ in proposal.visible()}
+    added = {name: changed.pop(name) for name in [*changed] if name not in visible}
+    params = {name: changed.pop(name, value) for name, value in proposal.params.items()}
     request: dict[str, Any] = {} if proposal.method == "GET" else {"method": proposal.method}
     if proposal.json is None and proposal.form is None:
         params |= added
         added = {}
-    if params := {name: value for name, value in params.items() if name not in of_body}:
+    if params:
         request["params"] = params
     if proposal.headers:
         request["headers"] = proposal.headers
     if proposal.json is not None:
-        request["json"] = with_leaves(proposal.json, inferred.params) | added
+        request["json"] = with_leaves(proposal.json, changed) | added
     if proposal.form is not None:
-        request["form"] = {n: inferred.params.get(n, v) for n, v in proposal.form.items()} | added
+        request["form"] = {n: changed.get(n, v) for n, v in proposal.form.items()} | added
     return request
 
 

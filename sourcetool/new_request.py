@@ -17,6 +17,7 @@ from pipeline.config.settings import interpolate, names_in
 from pipeline.errors import ConfigError
 from sourcetool.credentials import is_secret, is_secret_name, looks_secret, without_credentials
 from sourcetool.importers.settings import SettingNames
+from sourcetool.query import by_name, single
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,15 @@ class Proposal:
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     json: dict[str, Any] | None = None
-    form: dict[str, str] | None = None
+    form: dict[str, Any] | None = None
     settings: dict[str, str] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
 
     def visible(self) -> list[tuple[str, str]]:
         """The parameters and members that may be a page, a limit or a time."""
-        pairs = [*self.params.items(), *(self.form or {}).items(), *leaves(self.json or {})]
-        return [(name, str(value)) for name, value in pairs if "${" not in str(value)]
+        # A name that is in the URL and in the body is looked at in the URL.
+        parts = dict(leaves(self.json or {})) | (self.form or {}) | self.params
+        return [(name, text) for name, text in single(parts).items() if "${" not in text]
 
 
 def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> Proposal:
@@ -104,12 +106,14 @@ def request_of(options: RequestOptions, source: str, env: Mapping[str, str]) -> 
     above, _, last = path.rstrip("/").rpartition("/")
     proposal.base_url = f"{parts.scheme}://{netloc}{above}"
     proposal.path = last + "/" * path.endswith("/")
+    pairs: list[tuple[str, str]] = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if is_secret_name(name) and value and not proposal.auth:
             key = _setting(proposal, names, "key", value)
             proposal.auth = {"kind": "api_key", "place": "query", "name": name, "key": key}
         else:
-            proposal.params[name] = _as_yaml(proposal, names, name, value)
+            pairs.append((name, _as_yaml(proposal, names, name, value)))
+    proposal.params = by_name(pairs)
     proposal.url = f"{parts.scheme}://{netloc}{parts.path}" + (
         f"?{parts.query}" if parts.query else ""
     )
@@ -188,7 +192,7 @@ def _body(
         proposal.sent_headers.setdefault("Content-Type", "application/json")
     elif options.form:
         pairs = parse_qsl(options.form, keep_blank_values=True)
-        proposal.form = {name: _as_yaml(proposal, names, name, value) for name, value in pairs}
+        proposal.form = by_name((n, _as_yaml(proposal, names, n, value)) for n, value in pairs)
         filled = [(name, _filled(proposal, value, env)) for name, value in pairs]
         proposal.content = urlencode(filled).encode()
         proposal.sent_headers.setdefault("Content-Type", "application/x-www-form-urlencoded")

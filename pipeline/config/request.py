@@ -70,7 +70,9 @@ class HttpTemplate(Model):
     json_body: dict[str, Any] | None = Field(
         None, alias="json", repr=False, description="the body, as a JSON object"
     )
-    form: dict[str, str] | None = Field(None, repr=False, description="the body, as a form")
+    form: dict[str, str | list[str]] | None = Field(
+        None, repr=False, description="the body, as a form; of a list each item is sent"
+    )
     text: str | None = Field(None, repr=False, description="the body, as text")
     with_token: tuple[str, ...] = Field(
         (),

@@ -197,7 +197,7 @@ def _body(request: HttpTemplate, values: Values, headers: dict[str, str]) -> byt
         return orjson.dumps({} if body is _DROP else body)
     if request.form is not None:
         headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
-        pairs = _filled(request.form, values).items()
+        pairs = _pairs(request.form, values)
         return "&".join(f"{quote(k, safe='')}={quote(v, safe='')}" for k, v in pairs).encode()
     if request.text is not None:
         headers.setdefault("Content-Type", "text/plain")
@@ -234,6 +234,16 @@ def fill(template: str, values: Values, place: str = "") -> str | None:
         return placeholders.written(text, match, _text(filling), place=place, is_text=is_text)
 
     return PLACEHOLDER.sub(value, text)
+
+
+def _pairs(templates: Mapping[str, str | list[str]], values: Values) -> list[tuple[str, str]]:
+    """The members of a form; of a list each item."""
+    return [
+        (name, text)
+        for name, template in templates.items()
+        for item in (template if isinstance(template, list) else [template])
+        if (text := fill(item, values, name)) is not None
+    ]
 
 
 def _filled(templates: Mapping[str, str], values: Values) -> dict[str, str]:

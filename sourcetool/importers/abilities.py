@@ -90,6 +90,7 @@ ABILITIES: dict[str, Ability] = {
     "state": Ability("the state of earlier runs in a request"),
     "component": Ability("a component that this importer does not know"),
     "reference": Ability("what a reference that leads nowhere says"),
+    "undescribed": Ability("rows that the document does not describe"),
 }
 
 
@@ -129,6 +130,11 @@ class Need:
             return (
                 f"{self.component}: the reference {self.what} leads nowhere in the document. "
                 "Correct it, or put all files of the document into one"
+            )
+        if self.ability == "undescribed":
+            return (
+                f"{self.component}: the document does not name the members of its rows. Describe "
+                "them there, or take a response: make new-source URL=…"
             )
         detail = f" ({self.what})" if self.what else ""
         return f"{self.component}: the YAML can't say {ABILITIES[self.ability].title}{detail}"

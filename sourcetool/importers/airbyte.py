@@ -16,9 +16,10 @@ from pipeline.model import split_path
 from sourcetool.importers import auth, errors
 from sourcetool.importers.abilities import KNOWN, Need, lacking
 from sourcetool.importers.components import note_unread
-from sourcetool.importers.converted import Converted
-from sourcetool.importers.draft import Draft, plain, rename_folder_columns
+from sourcetool.importers.converted import Converted, upstream
+from sourcetool.importers.draft import Draft, free_name, plain, rename_folder_columns
 from sourcetool.importers.fanout import Parent, drop_unused_lists, fan_out, routers_of
+from sourcetool.importers.filters import keep_where
 from sourcetool.importers.increments import (
     asks_for_window,
     begin,
@@ -28,7 +29,7 @@ from sourcetool.importers.increments import (
 )
 from sourcetool.importers.manifest import CHOSEN, NEWEST, Component, ConnectorManifest, flattened
 from sourcetool.importers.pagination import paginate
-from sourcetool.importers.records import check_filter, select, transform
+from sourcetool.importers.records import select, transform
 from sourcetool.importers.requesters import check_body, keep_with_token, request
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import SettingNames
@@ -163,9 +164,7 @@ class _Converter:
         taken = set(self.endpoint_names)
         if beside_listed:
             taken |= {plain(listed) for listed in self.first_listed}
-        free = plain(stream_name)
-        while free in taken:
-            free = f"{free}_2"
+        free = free_name(plain(stream_name), taken)
         self.endpoint_names.add(free)
         return free
 
@@ -202,7 +201,7 @@ class _Converter:
         paginate(draft, retriever.get("paginator"))
         transform(draft, stream.get("transformations") or [], types)
         finish(draft, sync, types, retriever)
-        check_filter(draft)
+        keep_where(draft, retriever.get("record_selector") or {})
         keep_with_token(draft, retriever)
         format_of_moments(draft)
         check_body(draft)
@@ -375,14 +374,7 @@ class _Converter:
         if draft.name in visited:
             return
         yield from lacking(draft.needs, self.known)
-        of = draft.data.get("parents") or draft.data.get("each") or {}
-        above = {of["endpoint"]} if "endpoint" in of else set()
-        if not above and isinstance(of, dict):
-            above = {
-                part["endpoint"]
-                for part in of.values()
-                if isinstance(part, dict) and "endpoint" in part
-            }
+        above = upstream(draft.data)
         for other in self.drafts.values():
             if other.name in above:
                 yield from self._reasons(other, {*visited, draft.name})

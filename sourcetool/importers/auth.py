@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from sourcetool.credentials import SHORTEST
 from sourcetool.importers.components import note_unread
 from sourcetool.importers.draft import EMPTY, Draft, needed
 from sourcetool.importers.durations import seconds
+from sourcetool.importers.literals import is_filled, literal
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.pagination import dotted
 from sourcetool.importers.texts import text_of
@@ -56,9 +58,25 @@ def _text(draft: Draft, component: Component, member: str) -> str:
     return str(text_of(draft, component.get(member), f"{component.get('type')}.{member}") or "")
 
 
+def _credential(draft: Draft, component: Component, member: str) -> str:
+    """A credential: a setting, whatever the manifest has in its place.
+
+    One of fewer than four characters stays: Basic auth wants one of its parts as ``x``.
+    """
+    text = _text(draft, component, member)
+    if is_filled(text) or len(text) < SHORTEST:
+        return text
+    return draft.settings.literal(member, text)
+
+
 def _needed(draft: Draft, component: Component, member: str) -> str:
-    """A text that can't lack, whatever the specification says."""
-    return needed(_text(draft, component, member))
+    """A credential that can't lack, whatever the specification says."""
+    return needed(_credential(draft, component, member))
+
+
+def _user(draft: Draft, component: Component) -> str:
+    """A user's name: some APIs want a constant there, and others the key."""
+    return literal("username", _text(draft, component, "username"), draft.settings)
 
 
 def _api_key(draft: Draft, component: Component) -> None:
@@ -71,7 +89,7 @@ def _api_key(draft: Draft, component: Component) -> None:
     if place not in ("header", "request_parameter"):
         draft.need("auth_place", "ApiKeyAuthenticator.inject_into", place)
         return
-    token = _text(draft, component, "api_token")
+    token = _credential(draft, component, "api_token")
     named = str(text_of(draft, name, "ApiKeyAuthenticator"))
     auth: dict[str, Any] = {"kind": "api_key"}
     if place == "request_parameter":
@@ -94,14 +112,14 @@ def _key_in_body(draft: Draft, component: Component, place: str, name: str) -> N
 
 
 def _bearer(draft: Draft, component: Component) -> None:
-    draft.auth = {"kind": "bearer", "token": _text(draft, component, "api_token")}
+    draft.auth = {"kind": "bearer", "token": _credential(draft, component, "api_token")}
 
 
 def _basic(draft: Draft, component: Component) -> None:
     draft.auth = {
         "kind": "basic",
-        "username": _text(draft, component, "username"),
-        "password": _text(draft, component, "password"),
+        "username": _user(draft, component),
+        "password": _credential(draft, component, "password"),
     }
     if EMPTY.fullmatch(draft.auth["password"]) and not draft.can("param_optional"):
         draft.doubt(f"the password is empty: {draft.auth['password'][2:-3]} is optional")
@@ -136,7 +154,7 @@ def _oauth(draft: Draft, component: Component) -> None:
         )
         auth["scope"] = joined
     params = {
-        str(name): str(text_of(draft, raw, "OAuthAuthenticator.refresh_request_body"))
+        str(name): _literal_of(draft, name, raw, "OAuthAuthenticator.refresh_request_body")
         for name, raw in (component.get("refresh_request_body") or {}).items()
     }
     if client and grant != "client_credentials":
@@ -213,14 +231,14 @@ def _sent_by_login(draft: Draft, requester: Component) -> dict[str, Any]:
             draft.need("auth_login", "SessionTokenAuthenticator.login_requester", member)
         elif member_value:
             request[part] = {
-                str(name): str(text_of(draft, raw, "login_requester"))
+                str(name): _literal_of(draft, name, raw, "login_requester")
                 for name, raw in member_value.items()
             }
     inner = requester.get("authenticator") or {}
     kind = inner.get("type", "NoAuth")
     if kind == "BasicHttpAuthenticator":
-        request["username"] = _needed(draft, inner, "username")
-        request["password"] = _text(draft, inner, "password")
+        request["username"] = needed(_user(draft, inner))
+        request["password"] = _credential(draft, inner, "password")
     elif kind == "BearerAuthenticator":
         token = _needed(draft, inner, "api_token")
         request.setdefault("headers", {})["Authorization"] = f"Bearer {token}"
@@ -236,13 +254,18 @@ def _sent_by_login(draft: Draft, requester: Component) -> dict[str, Any]:
     return request
 
 
+def _literal_of(draft: Draft, name: Any, raw: Any, component: str) -> str:
+    """A member of a request for a token; a literal that is a credential becomes a setting."""
+    return literal(str(name), str(text_of(draft, raw, component)), draft.settings)
+
+
 def _legacy_login(draft: Draft, component: Component) -> None:
     base = draft.base_url.rstrip("/")
     draft.auth = {
         "kind": "login",
         "token_url": f"{base}/{_text(draft, component, 'login_url').lstrip('/')}",
         "body": {
-            "username": _needed(draft, component, "username"),
+            "username": needed(_user(draft, component)),
             "password": _needed(draft, component, "password"),
         },
         "token_at": dotted([_text(draft, component, "session_token_response_key")]),

@@ -1,6 +1,6 @@
 """What an importer made: the data of a YAML, and what could not be said."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,12 @@ class Converted:
     def _with_children(self, endpoint: str) -> Iterator[str]:
         yield endpoint
         for name, members in self.data["endpoints"].items():
-            of = members.get("parents") or members.get("each") or {}
-            if isinstance(of, dict) and of.get("endpoint") == endpoint and name != endpoint:
+            if endpoint in upstream(members) and name != endpoint:
                 yield from self._with_children(name)
+
+
+def upstream(endpoint: Mapping[str, Any]) -> set[str]:
+    """The endpoints whose rows an endpoint of the YAML is asked for, in a product or alone."""
+    lists = [of for of in (endpoint.get("parents"), endpoint.get("each")) if isinstance(of, dict)]
+    lists += [part for of in lists for part in of.values() if isinstance(part, dict)]
+    return {name for of in lists if isinstance(name := of.get("endpoint"), str)}

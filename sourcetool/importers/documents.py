@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.errors import ConfigError
 from sourcetool.importers.airbyte import convert
-from sourcetool.importers.converted import Converted
+from sourcetool.importers.converted import Converted, upstream
 from sourcetool.importers.curl import parse_curl, with_response
 from sourcetool.importers.draft import plain
 from sourcetool.importers.har import har_samples, is_har
@@ -90,13 +90,8 @@ def _choose(converted: Converted, only: Sequence[str], file: Path) -> None:
         if name not in known:
             raise ConfigError(f"{file}: expected one of {', '.join(known)}, got {name!r}")
     wanted = {known[name] for name in only}
-    while above := {_parent(endpoints[name]) for name in wanted} - wanted - {None}:
-        wanted |= {name for name in above if name}
+    while above := {of for name in wanted for of in upstream(endpoints[name])} - wanted:
+        wanted |= above
     converted.data["endpoints"] = {k: v for k, v in endpoints.items() if k in wanted}
     converted.streams = {s: at for s, at in converted.streams.items() if at in wanted}
     converted.left_out = {}
-
-
-def _parent(endpoint: dict[str, Any]) -> str | None:
-    of = endpoint.get("parents") or endpoint.get("each") or {}
-    return of.get("endpoint") if isinstance(of, dict) else None

@@ -1,17 +1,21 @@
 """An endpoint in the making: what the YAML will say, what was needed for it, what is doubtful."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.partitions.base import is_folder_column
+from sourcetool.credentials import masked
 from sourcetool.importers.abilities import KNOWN, Need
+from sourcetool.importers.literals import without_secrets
 from sourcetool.importers.settings import SettingNames
 from sourcetool.importers.values import Value
 
 EMPTY = re.compile(r"\$\{\w+:-\}")
 """A setting that is nothing by default."""
+_MAY_LACK = re.compile(r"(?<!\$)\{[a-z]|\$\{\w+:-\}")
+"""A value that a request may lack: one of the window, the page or the partition value, too."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,16 @@ class Draft:
     :ivar omitted: columns that are left out, and why; a key or a child that wants one needs it.
     :ivar offset_colon: bounds are written with +00:00 where the format has %z.
     :ivar alone: of a list whose default is one value that stands for all: that value, by its name.
-    :ivar transformed_first: the filter looks at rows that are transformed already.
-    :ivar untyped: columns of the schema whose members have other names in the rows.
+    :ivar untyped: columns of the schema whose types the rows say better: they have other names
+        there, or a filter compares them with values of another type.
     :ivar routed: a router gives partition values.
     :ivar schema_names: the members of a row that the manifest's schema names; none: not known.
     :ivar schema_types: the columns that the manifest's schema names plainly.
     :ivar token_plus: what the request adds to an offset.
+    :ivar first_tokens: what the request has in the token's place at the first page.
+    :ivar first_path: later pages have the token in place of the path.
+    :ivar first_alone: the value that was written last is the first page's alone; who puts it into
+        the request notes its name in ``first_params``.
     :ivar window_formats: the formats in which the request writes bounds.
     """
 
@@ -65,11 +73,14 @@ class Draft:
     omitted: dict[str, Need] = field(default_factory=dict)
     offset_colon: bool = False
     token_plus: int = 0
+    first_tokens: set[str] = field(default_factory=set)
+    first_path: bool = False
+    first_alone: bool = False
+    first_params: set[str] = field(default_factory=set)
     untyped: frozenset[str] = frozenset()
     routed: bool = False
     schema_names: frozenset[str] = frozenset()
     schema_types: Mapping[str, str] = field(default_factory=dict)
-    transformed_first: bool = False
     alone: dict[str, Value] = field(default_factory=dict)
     base_url: str = ""
     auth: dict[str, Any] = field(default_factory=dict)
@@ -77,7 +88,8 @@ class Draft:
     def need(self, ability: str, component: str, what: Any = "") -> None:
         """Note an ability."""
         text = " ".join(str(what).split())
-        self.needs.append(Need(ability, component, text[:160]))
+        shown = text if ability == "python" else masked(text)  # a class's name is no credential
+        self.needs.append(Need(ability, component, shown[:160]))
 
     def can(self, ability: str) -> bool:
         """Whether the engine has an ability."""
@@ -85,7 +97,7 @@ class Draft:
 
     def column(self, name: str, spec: Any, ability: str, component: str, what: Any = "") -> None:
         """A column that takes an ability; without it the column is left out, the rows stay."""
-        need = Need(ability, component, " ".join(str(what).split())[:160])
+        need = Need(ability, component, masked(" ".join(str(what).split()))[:160])
         if self.can(ability):
             self.columns[name] = spec
             self.needs.append(need)
@@ -99,8 +111,8 @@ class Draft:
             self.needs.append(self.omitted[name])
 
     def doubt(self, text: str) -> None:
-        if text not in self.doubts:
-            self.doubts.append(text)
+        if (shown := masked(text)) not in self.doubts:
+            self.doubts.append(shown)
 
     def put(self, place: str, names: list[str], value: Any) -> None:
         """Put a value into the request: params, headers, json or form, under nested names.
@@ -114,7 +126,18 @@ class Draft:
         level = self.request.setdefault(place, {})
         for name in names[:-1]:
             level = level.setdefault(name, {})
-        level[names[-1]] = value
+        level[names[-1]] = without_secrets(value, self.settings, names[-1])
+
+    def add(self, place: str, name: str, value: Any) -> None:
+        """Put a parameter beside one of its name that the URL has already: both are sent."""
+        now = (self.request.get(place) or {}).get(name)
+        values = now if isinstance(now, list) else [now] if isinstance(now, str) else []
+        new = [
+            item for item in (value if isinstance(value, list) else [value]) if item not in values
+        ]
+        if values and place in ("params", "form") and not _MAY_LACK.search(str(now)):
+            value = now if not new else [str(item) for item in (*values, *new)]
+        self.put(place, [name], value)
 
     def placeholders(self) -> set[str]:
         """The names in braces that path and request have."""
@@ -137,6 +160,13 @@ def rename_folder_columns(draft: Draft) -> None:
                 draft.data[member] = [other if column == name else column for column in now]
             elif now == name:
                 draft.data[member] = other
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name that none of some others is: with ``_2`` behind it, if it has to be."""
+    while name in taken:
+        name = f"{name}_2"
+    return name
 
 
 def needed(text: str) -> str:

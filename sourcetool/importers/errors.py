@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from sourcetool.credentials import masked
 from sourcetool.importers.durations import seconds
 from sourcetool.importers.manifest import Component
 
@@ -132,32 +133,22 @@ def limits(
 ) -> tuple[dict[str, Any], list[str]]:
     """``limits`` of the source, and what is left out."""
     settings: dict[str, Any] = {}
-    left_out: list[str] = []
-    for policy in components_in((budget or {}).get("policies")):
-        rates = components_in(policy.get("rates"))
-        if policy.get("type") == "MovingWindowCallRatePolicy" and not policy.get("matchers"):
-            for rate in rates:
-                per_s, requests = seconds(rate.get("interval")), rate.get("limit")
-                if per_s and isinstance(requests, int):
-                    window = {"requests": requests, "per_s": per_s}
-                    settings.setdefault("windows", []).append(window)
-        elif policy.get("type") == "FixedWindowCallRatePolicy" and not policy.get("matchers"):
-            per_s, requests = seconds(policy.get("period")), policy.get("call_limit")
-            if per_s and isinstance(requests, int):
-                window = {"requests": requests, "per_s": per_s}
-                settings.setdefault("windows", []).append(window)
-        elif policy.get("type") != "UnlimitedCallRatePolicy":
-            left_out.append("the rate limits of single endpoints (api_budget) are left out")
+    windows, left_out = _windows(budget)
+    if windows:
+        settings["windows"] = windows
     for member in _BUDGET_HEADERS:
         if name := (budget or {}).get(member):
             note = f"the manifest reads the limit from the header {name}: see limits.headers"
             left_out.append(note)
+    if (codes := (budget or {}).get("status_codes_for_ratelimit_hit")) not in (None, [], [429]):
+        left_out.append(f"the manifest takes {codes} for too many requests: see answers.throttled")
     waits = Counter[float]()
     headers = Counter[str]()
     for requester in requesters:
         for handler in error_handlers(requester):
             for strategy in components_in(handler.get("backoff_strategies")):
-                _wait(strategy, waits, headers)
+                if (note := _wait(strategy, waits, headers)) and note not in left_out:
+                    left_out.append(note)
     if waits:
         settings["throttle_wait_s"] = max(waits)
     left_out += [
@@ -171,11 +162,56 @@ def limits(
 _BUDGET_HEADERS = ("ratelimit_remaining_header", "ratelimit_reset_header")
 
 
-def _wait(strategy: Component, waits: Counter[float], headers: Counter[str]) -> None:
+def _windows(budget: Component | None) -> tuple[list[dict[str, int]], list[str]]:
+    """The windows of ``limits``, and a note on each rate that is none."""
+    windows: list[dict[str, int]] = []
+    left_out: list[str] = []
+    for policy in components_in((budget or {}).get("policies")):
+        kind = policy.get("type")
+        if kind == "UnlimitedCallRatePolicy":
+            continue
+        names = _RATES.get(str(kind))
+        if names is None or policy.get("matchers"):
+            left_out.append("the rate limits of single endpoints (api_budget) are left out")
+            continue
+        rates = components_in(policy.get("rates")) if "rates" in policy else [policy]
+        for rate in rates:
+            requests, interval = (rate.get(name) for name in names)
+            per_s, number = seconds(interval), _whole(requests)
+            if per_s and number:
+                windows.append({"requests": number, "per_s": per_s})
+            else:
+                left_out.append(
+                    f"the manifest's rate limit of {requests} requests in {interval} is left out: "
+                    "add limits: {windows: [{requests: …, per_s: …}]}"
+                )
+    return windows, list(dict.fromkeys(map(masked, left_out)))
+
+
+_RATES = {
+    "MovingWindowCallRatePolicy": ("limit", "interval"),
+    "FixedWindowCallRatePolicy": ("call_limit", "period"),
+}
+"""Of each policy the members that say how many requests, and in which time."""
+
+
+def _whole(number: Any) -> int | None:
+    """A whole number above 0, also as a text; None if it is none."""
+    try:
+        value = float(str(number)) if not isinstance(number, bool) else 0.0
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() and value > 0 else None
+
+
+def _wait(strategy: Component, waits: Counter[float], headers: Counter[str]) -> str:
+    """Count what a strategy says; the note on a time that can't be read."""
     if strategy.get("type") == "ConstantBackoffStrategy":
+        wait = strategy.get("backoff_time_in_seconds")
         try:
-            waits[float(strategy["backoff_time_in_seconds"])] += 1
-        except (KeyError, TypeError, ValueError):
-            return
+            waits[float(str(wait))] += 1
+        except ValueError:
+            return f"the manifest waits {masked(str(wait))} s where it is refused: see limits"
     elif strategy.get("type") in ("WaitTimeFromHeader", "WaitUntilTimeFromHeader"):
         headers[str(strategy.get("header"))] += 1
+    return ""

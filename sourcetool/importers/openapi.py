@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
+
 from pipeline.errors import ConfigError
+from sourcetool.credentials import is_secret
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.draft import plain
+from sourcetool.importers.draft import free_name, plain
 from sourcetool.importers.openapi_document import Document, Operation, as_openapi_3, name_of
 from sourcetool.importers.schemas import column_types
 from sourcetool.importers.settings import SettingNames
@@ -56,9 +59,10 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     endpoints: dict[str, Any] = {}
     converted.data["endpoints"] = endpoints
     operations = sorted(reader.lists(), key=lambda operation: operation.path.count("{"))
+    names = _names(operations)
     for operation in operations:
-        endpoint = operation.name if operation.name not in endpoints else plain(operation.path)
-        _propose(operation, endpoint, endpoints, operations, settings)
+        endpoint = names[operation.path]
+        endpoints[endpoint] = _proposal(operation, endpoints, names, settings)
         converted.streams[endpoint] = endpoint
         converted.doubts[endpoint] = operation.doubts
     _leave_out(reader, converted)
@@ -70,12 +74,26 @@ def convert_openapi(data: Mapping[str, Any], name: str) -> Converted:
     return converted
 
 
+def _names(operations: list[Operation]) -> dict[str, str]:
+    """The endpoint of each operation, by its path: no two have the same."""
+    names: dict[str, str] = {}
+    for operation in operations:
+        taken = {*names.values()}
+        short = operation.name if operation.name not in taken else plain(operation.path)
+        names[operation.path] = free_name(short, taken)
+    return names
+
+
 def _leave_out(reader: Document, converted: Converted) -> None:
-    """Name each operation that a reference keeps from being read."""
-    for path, references in reader.unread.items():
+    """Name each operation whose reference leads nowhere, or whose rows have no known members."""
+    unread = {
+        path: [Need("reference", f"GET {path}", reference) for reference in references]
+        for path, references in reader.unread.items()
+    }
+    unread |= {path: [Need("undescribed", f"GET {path}")] for path in reader.undescribed}
+    for path, needs in unread.items():
         name = name_of(path)
-        needs = [Need("reference", f"GET {path}", reference) for reference in references]
-        name = path if name in converted.streams else name
+        name = path if name in converted.streams or name in converted.left_out else name
         converted.left_out.setdefault(name, []).extend(needs)
 
 
@@ -126,31 +144,28 @@ def _scheme(spec: Mapping[str, Any], settings: SettingNames) -> dict[str, Any]:
     return {}
 
 
-def _propose(
+def _proposal(
     operation: Operation,
-    endpoint: str,
-    endpoints: dict[str, Any],
-    operations: list[Operation],
+    endpoints: Mapping[str, Any],
+    names: Mapping[str, str],
     settings: SettingNames,
-) -> None:
-    """Put an endpoint among the others."""
+) -> dict[str, Any]:
+    """An endpoint, of whose parents the endpoints are there already."""
     columns = column_types({"properties": operation.row["properties"]})
     draft: dict[str, Any] = {"path": operation.path.lstrip("/")}
     if "{" in operation.path:
-        _parents(operation, draft, endpoints, operations, settings)
+        _parents(operation, draft, endpoints, names, settings)
     key = _key(operation, list(operation.row["properties"]))
     if key is None:
         operation.doubts.append("which columns identify a row? key: none keeps all rows")
     params: dict[str, Any] = {}
     paging = _paging(operation, params)
     cursor = None if "parents" in draft else _window(operation, columns, params)
-    for parameter in operation.parameters:
-        name = str(parameter.get("name"))
-        if parameter.get("in") == "query" and parameter.get("required") and name not in params:
-            default = (parameter.get("schema") or {}).get("default")
-            params[name] = str(default) if default is not None else settings.text((name,))
-    if params:
-        draft["request"] = {"params": params}
+    headers = _needed_ones(operation, params, settings)
+    _doubt_defaults(operation, params)
+    request = {"params": params, "headers": headers}
+    if any(request.values()):
+        draft["request"] = {part: members for part, members in request.items() if members}
     if cursor:
         draft["window"] = cursor[1]
     draft["paging"] = paging
@@ -162,29 +177,100 @@ def _propose(
     if paging["kind"] == "offset":
         draft["order"] = "none"
     draft["columns"] = columns
-    endpoints[endpoint] = draft
+    return draft
+
+
+_IGNORED_HEADERS = ("accept", "content-type", "authorization")
+"""Headers that OpenAPI has no parameters for: other parts of a document say them."""
+
+
+def _needed_ones(
+    operation: Operation, params: dict[str, Any], settings: SettingNames
+) -> dict[str, Any]:
+    """Put in the parameters that every request needs; the headers that it needs."""
+    headers: dict[str, Any] = {}
+    for parameter in operation.parameters:
+        name, place = str(parameter.get("name")), parameter.get("in")
+        if not parameter.get("required") or (place == "query" and name in params):
+            continue
+        if place == "cookie":
+            operation.doubts.append(f"the API wants the cookie {name}: set it in request.headers")
+        elif place == "query":
+            params[name] = _needed_value(parameter, settings)
+        elif place == "header" and name.lower() not in _IGNORED_HEADERS:
+            value = _needed_value(parameter, settings)
+            headers[name] = ",".join(value) if isinstance(value, list) else value
+    return headers
+
+
+def _needed_value(parameter: Mapping[str, Any], settings: SettingNames) -> Any:
+    """The default of a parameter that has to be there, or its only value, or a setting."""
+    name, spec = str(parameter.get("name")), _schema(parameter)
+    choices = spec.get("enum") or []
+    value = spec.get("default", choices[0] if len(choices) == 1 else None)
+    if value is None or value == [] or is_secret(name, str(value)):
+        return settings.text((name,))
+    return [_json_text(item) for item in value] if isinstance(value, list) else _json_text(value)
+
+
+def _json_text(value: Any) -> str:
+    """A value as a request has it: as JSON writes it, a text without quotes."""
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+
+
+def _doubt_defaults(operation: Operation, params: Mapping[str, Any]) -> None:
+    """Name the parameters that an API fills in by itself: a default may leave rows out."""
+    filled = []
+    for parameter in operation.parameters:
+        name, spec = str(parameter.get("name")), _schema(parameter)
+        default = spec.get("default")
+        if parameter.get("in") != "query" or name in params or default in (None, "", []):
+            continue
+        if _like(name, (*LIMITS, *OFFSETS, *NUMBERS, *TOKENS)):
+            continue
+        choices = [_json_text(choice) for choice in spec.get("enum") or []]
+        of = f" (of {', '.join(choices[:8])})" if choices else ""
+        filled.append(f"{name}={_json_text(default)}{of}")
+    if filled:
+        operation.doubts.append(
+            f"the API has {'; '.join(filled)} where a request does not say it: are rows left out "
+            "so? Name it in request.params"
+        )
+
+
+def _schema(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a parameter's value; of a list without a default the items' one."""
+    content = parameter.get("content")
+    of_content: Any = next(iter(content.values()), {}) if isinstance(content, dict) else {}
+    spec = parameter.get("schema") or (of_content or {}).get("schema") or {}
+    items = spec.get("items")
+    if "default" not in spec and isinstance(items, dict) and "default" in items:
+        return {**spec, "default": items["default"], "enum": items.get("enum")}
+    return dict(spec)
 
 
 def _parents(
     operation: Operation,
     draft: dict[str, Any],
-    endpoints: dict[str, Any],
-    operations: list[Operation],
+    endpoints: Mapping[str, Any],
+    paths: Mapping[str, str],
     settings: SettingNames,
 ) -> None:
     """A parameter in the path is a row of the list that the path begins with, or a setting."""
     names = re.findall(r"\{([^}]+)\}", operation.path)
     above = operation.path.partition("{")[0].rstrip("/")
-    parent = next((other for other in operations if other.path.rstrip("/") == above), None)
-    of = endpoints.get(parent.name) if parent is not None else None
-    if len(names) == 1 and parent is not None and of is not None and of["key"] != "none":
+    parent = next((name for path, name in paths.items() if path.rstrip("/") == above), "")
+    of = endpoints.get(parent)
+    if len(names) == 1 and of is not None and of["key"] != "none":
         key = of["key"][0]
         draft["path"] = draft["path"].replace(f"{{{names[0]}}}", "{parent}")
-        draft["parents"] = {"endpoint": parent.name, "column": key}
-        operation.doubts.append(f"is {{{names[0]}}} the {key} of {parent.name}?")
+        draft["parents"] = {"endpoint": parent, "column": key}
+        operation.doubts.append(f"is {{{names[0]}}} the {key} of {parent}?")
         return
+    of_path = {str(p.get("name")): p for p in operation.parameters if p.get("in") == "path"}
     for name in names:
-        draft["path"] = draft["path"].replace(f"{{{name}}}", settings.text((name,)))
+        default = _schema(of_path.get(name, {})).get("default")
+        draft["path"] = draft["path"].replace(f"{{{name}}}", settings.text((name,), default))
         operation.doubts.append(
             f"{{{name}}} of the path is a setting: each: {{values: …}} for many"
         )
@@ -203,7 +289,7 @@ def _key(operation: Operation, names: list[str]) -> str | None:
 
 def _query(operation: Operation) -> dict[str, Mapping[str, Any]]:
     by_name = {str(p.get("name")): p for p in operation.parameters if p.get("in") == "query"}
-    return {name: by_name[name].get("schema") or {} for name in by_name}
+    return {name: _schema(parameter) for name, parameter in by_name.items()}
 
 
 def _like(name: str, words: tuple[str, ...]) -> bool:

@@ -1,7 +1,7 @@
 """The operations of an OpenAPI document that return lists, with all references followed."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -33,17 +33,21 @@ class Document:
     """The document, and what was met in reading it.
 
     :ivar dead: references that lead nowhere, or round in a circle: of the last operation.
+    :ivar vague: the last operation has a list of objects whose members are not named.
+    :ivar undescribed: the paths of GETs that have no other list.
     :ivar unread: of each GET that may be a list, but for a reference: its path and the references.
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = data
         self.dead: list[str] = []
+        self.vague = False
+        self.undescribed: list[str] = []
         self.unread: dict[str, list[str]] = {}
 
     def lists(self) -> Iterator[Operation]:
         for path, item in (self.data.get("paths") or {}).items():
-            self.dead = []
+            self.dead, self.vague = [], False
             item = self.schema(item)
             operation = item.get("get")
             if not isinstance(operation, dict):
@@ -53,7 +57,7 @@ class Document:
             both = [*(item.get("parameters") or []), *(operation.get("parameters") or [])]
             response, headers = self.response(operation)
             if (rows := self.rows(response)) is not None:
-                parameters = [self.schema(parameter) for parameter in both]
+                parameters = _last_of_each(map(self.parameter, both))
                 doubts = [
                     f"the reference {reference} leads nowhere in the document: is a column, a "
                     "parameter or the paging missing?"
@@ -62,6 +66,18 @@ class Document:
                 yield Operation(path, name_of(path), parameters, *rows, response, headers, doubts)
             elif self.dead:
                 self.unread[str(path)] = [*dict.fromkeys(self.dead)]
+            elif self.vague:
+                self.undescribed.append(str(path))
+
+    def parameter(self, node: Any) -> dict[str, Any]:
+        """A parameter, and its schema with the references in it followed."""
+        parameter = self.schema(node)
+        if isinstance(parameter.get("schema"), dict):
+            schema = self.schema(parameter["schema"])
+            if isinstance(schema.get("items"), dict):
+                schema["items"] = self.schema(schema["items"])
+            parameter["schema"] = schema
+        return parameter
 
     def response(self, operation: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         responses = operation.get("responses") or {}
@@ -82,6 +98,7 @@ class Document:
         if schema.get("type") == "array" or "items" in schema:
             row = self.schema(schema.get("items") or {})
             if not row.get("properties"):
+                self.vague |= row.get("type") in (None, "object")
                 return None
             row["properties"] = {k: self.schema(v) for k, v in row["properties"].items()}
             return list(path), row
@@ -130,6 +147,12 @@ class Document:
             else:
                 node = node.get(name) if isinstance(node, dict) else None
         return node
+
+
+def _last_of_each(parameters: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameters without those of the path that the operation has, too: its own ones count."""
+    by_place = {(str(of.get("name")), str(of.get("in"))): of for of in parameters}
+    return [*by_place.values()]
 
 
 _FORMS = ("anyOf", "oneOf")

@@ -16,6 +16,7 @@ _NEXT_LINK = (("link", "next", "url"), ("Link", "next", "url"))
 def paginate(draft: Draft, paginator: Component | None) -> None:
     """The endpoint's ``paging``."""
     if not paginator or paginator.get("type") == "NoPagination":
+        _first_page(draft)
         return
     if "class_name" in paginator:
         draft.need("python", "paginator", paginator["class_name"])
@@ -35,6 +36,25 @@ def paginate(draft: Draft, paginator: Component | None) -> None:
         _by_cursor(draft, strategy, option, limit)
     else:
         draft.need("component", "pagination_strategy", kind)
+    _first_page(draft)
+
+
+def _first_page(draft: Draft) -> None:
+    """What the first page's request has in the token's place, once it is known how pages follow."""
+    paging = draft.data.get("paging") or {"kind": "none"}
+    kind = paging["kind"]
+    if draft.first_path and kind not in ("link", "none"):
+        draft.need("paging_place", "HttpRequester.path", "a token in place of the path")
+    tokens = sorted(draft.first_tokens)
+    if not tokens:
+        return
+    begins = {"offset": paging.get("first", 0), "page": paging.get("first", 1)}
+    if len(tokens) == 1 and kind in ("link", "none"):
+        draft.request = _replaced(draft.request, "{token}", tokens[0])
+    elif len(tokens) == 1 and kind == "token":
+        paging["first"] = tokens[0]
+    elif len(tokens) > 1 or str(begins.get(kind)) != tokens[0]:
+        draft.need("paging_computed", "HttpRequester", f"a first page of {', '.join(tokens)}")
 
 
 def _page_size(draft: Draft, paginator: Component, strategy: Component) -> Any:
@@ -216,11 +236,12 @@ def dotted(path: list[str]) -> str:
 
 def _unwrapped(value: Value) -> Value:
     """Without ``if last_record else None`` and the like around it."""
-    if isinstance(value, Choice):
-        if isinstance(value.otherwise, Literal) and value.otherwise.value in (None, "", {}, []):
-            return _unwrapped(value.then)
-        if value.test == value.then:
-            return _unwrapped(value.then)
+    while (
+        isinstance(value, Choice)
+        and isinstance(value.otherwise, Literal)
+        and value.otherwise.value in (None, "", {}, [])
+    ):
+        value = value.then
     return value
 
 

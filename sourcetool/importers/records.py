@@ -1,4 +1,4 @@
-"""Record selectors and transformations: where rows are, which are kept, which columns they get."""
+"""Record selectors and transformations: where rows are, and which columns they get."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,20 +7,18 @@ from pipeline.model import split_path
 from sourcetool.importers.draft import Draft
 from sourcetool.importers.fanout import land_partition_value
 from sourcetool.importers.manifest import Component
+from sourcetool.importers.moments import written_moment
 from sourcetool.importers.pagination import dotted
-from sourcetool.importers.templates import read_template
-from sourcetool.importers.texts import text_of
+from sourcetool.importers.templates import CASTS, read_template
+from sourcetool.importers.texts import text_of, written
 from sourcetool.importers.values import (
     Applied,
     Choice,
     Joined,
     Literal,
     Member,
-    Now,
-    Setting,
     Value,
     only_settings,
-    reads,
 )
 
 _RULES = {
@@ -34,7 +32,7 @@ _UTF_8 = ("utf-8", "utf8", "utf-8-sig", "ascii")
 
 
 def select(draft: Draft, retriever: Component) -> None:
-    """``rows``, the decoder and the filter."""
+    """``rows`` and the decoder."""
     selector = retriever.get("record_selector") or {}
     extractor = selector.get("extractor") or {}
     decoder = retriever.get("decoder") or (retriever.get("requester") or {}).get("decoder") or {}
@@ -62,10 +60,6 @@ def select(draft: Draft, retriever: Component) -> None:
         draft.data["rows"] = dotted(parts)
         draft.data["rows_may_lack"] = True
     _one_object(draft, retriever, parts)
-    if condition := selector.get("record_filter"):
-        keep_where(draft, condition)
-        if selector.get("transform_before_filtering"):
-            draft.transformed_first = True
 
 
 def _decode(draft: Draft, decoder: Component) -> None:
@@ -117,146 +111,6 @@ def _one_object(draft: Draft, retriever: Component, parts: list[str]) -> None:
         draft.data["as"] = "object_or_list"
     else:
         draft.doubt("one object or a list of rows? The manifest does not say; a list is expected")
-
-
-def keep_where(draft: Draft, component: Component) -> None:
-    """A condition that a row has to meet."""
-    if "class_name" in component:
-        draft.need("python", "record_filter", component["class_name"])
-        return
-    raw = component.get("condition")
-    value = read_template(raw, draft.parameters)
-    if isinstance(value, Literal):
-        return
-    if reads(value) <= {"record", "interval", "state", "settings", "slice"} and _is_window(value):
-        draft.doubt(f"the manifest keeps rows by the window: {' '.join(str(raw).split())}")
-        return
-    if (setting := _unless_empty(value)) is not None:
-        draft.doubt(f"the manifest's setting {setting} keeps some rows: all are kept")
-        return
-    if reads(value) <= {"record", "settings", "slice", "interval"}:
-        draft.data["where"] = conditions(value, draft.schema_types)
-        beyond = "…" in str(draft.data["where"])
-        draft.need("computed" if beyond else "where", "RecordFilter", raw)
-    else:
-        draft.need("computed", "RecordFilter", raw)
-
-
-def check_filter(draft: Draft) -> None:
-    """Whether the filter is by members that a transformation makes, where it comes after them."""
-    made = {
-        name
-        for name, column in draft.columns.items()
-        if isinstance(column, dict) and {"path", "from", "value"} & set(column)
-    } | set(draft.omitted)
-    looked_at = {str(name).partition(".")[0] for name in draft.data.get("where") or ()}
-    if draft.transformed_first and made & looked_at:
-        draft.need(
-            "computed", "RecordFilter", f"by {', '.join(sorted(made & looked_at))}, made here"
-        )
-
-
-def _unless_empty(value: Value) -> str | None:
-    """The setting that a filter is by, if it keeps all rows where that is empty; else None."""
-    if not isinstance(value, Choice):
-        return None
-    last, first = value.otherwise, value.then
-    if not (isinstance(last, Applied) and last.name == "not"):
-        return None
-    setting = last.values[0]
-    if not (isinstance(setting, Setting) and setting in [*first.parts()]):
-        return None
-    return ".".join(setting.path)
-
-
-def _is_window(value: Value) -> bool:
-    """Whether rows are compared with the window, which is done anyway."""
-    parts: tuple[Value, ...] = ()
-    if isinstance(value, Choice) and value.test == value.then:
-        parts = (value.then, value.otherwise)
-    elif isinstance(value, Applied) and value.name == "and":
-        parts = value.values
-    if of_rows := [part for part in parts if "record" in reads(part)]:
-        return all(_is_window(part) for part in of_rows)
-    return (
-        isinstance(value, Applied)
-        and value.name in ("gteq", "gt")
-        and bool({"interval", "state"} & reads(value))
-    )
-
-
-_OPERATORS = {"gt": "gt", "gteq": "gte", "lt": "lt", "lteq": "lte", "ne": "not", "in": "in"}
-
-
-_FALSE: Mapping[str, list[Any]] = {
-    "string": [None, ""],
-    "date": [None, ""],
-    "timestamp[iso]": [None, ""],
-    "int64": [None, 0],
-    "double": [None, 0],
-    "json": [None, [], {}],
-}
-"""The values of a column that Jinja takes for false, by its type."""
-
-
-def _true(column: str, types: Mapping[str, str]) -> dict[str, Any]:
-    """That a column has a value which Jinja takes for true."""
-    kind = types.get(column)
-    if kind == "bool":
-        return {column: True}
-    values = _FALSE.get(str(kind), [None, False, 0, "", [], {}])
-    return {column: {"not": {"in": list(values)}}}
-
-
-def conditions(value: Value, types: Mapping[str, str]) -> dict[str, Any]:
-    """A condition as ``where`` says it: ``{column: value}``, ``{column: {gt: 0}}``.
-
-    :param types: of the columns, as far as they are known.
-    """
-    if isinstance(value, Applied):
-        if value.name == "and":
-            return {
-                k: v for conjunct in value.values for k, v in conditions(conjunct, types).items()
-            }
-        first, rest = value.values[0], value.values[1:]
-        if isinstance(first, Member) and first.of == "record":
-            column = dotted([str(part) for part in first.path])
-            other = rest[0].value if rest and isinstance(rest[0], Literal) else None
-            if value.name == "eq":
-                return {column: other}
-            if value.name == "notin":
-                return {column: {"not": {"in": other}}}
-            if value.name in _OPERATORS:
-                return {column: {_OPERATORS[value.name]: other}}
-            if value.name == "is none":
-                return {column: None}
-        if value.name == "in" and isinstance(first, Literal) and _is_record(rest[0]):
-            return {
-                dotted([str(part) for part in (*_path_of(rest[0]), first.value)]): {"not": None}
-            }
-        if value.name == "not":
-            return _negated(conditions(first, types))
-    if isinstance(value, Member) and value.of == "record":
-        return _true(dotted([str(part) for part in value.path]), types)
-    return {"…": "see the manifest"}
-
-
-def _negated(condition: dict[str, Any]) -> dict[str, Any]:
-    """The opposite of a condition on one column; of several it is no conjunction."""
-    if len(condition) != 1 or "…" in condition:
-        return {"…": "see the manifest"}
-    ((column, wanted),) = condition.items()
-    if isinstance(wanted, dict) and set(wanted) == {"not"}:
-        return {column: wanted["not"]}
-    return {column: {"not": wanted}}
-
-
-def _is_record(value: Value) -> bool:
-    return isinstance(value, Member) and value.of == "record"
-
-
-def _path_of(value: Value) -> tuple[Any, ...]:
-    return value.path if isinstance(value, Member) else ()
 
 
 def transform(draft: Draft, transformations: list[Component], types: Mapping[str, str]) -> None:
@@ -320,14 +174,15 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
     if len(path) > 1:
         draft.column(name, {"type": kind}, "column_nested", "AddFields", ".".join(path))
         return
-    if isinstance(value, Choice) and value.otherwise in (Literal(""), Literal(None)):
-        value = value.then
+    value, cast = _unconverted(draft, name, value)
     if isinstance(value, Member) and value.of == "record" and value.path:
         if list(value.path) != path:
             inner = [str(part) for part in value.path]
-            if inner[0] in draft.omitted:
+            from_the_end = any(isinstance(part, int) and part < 0 for part in value.path)
+            if inner[0] in draft.omitted or from_the_end:
                 draft.column(name, None, "computed", "AddFields", raw)
                 return
+            kind = types.get(path[0]) or cast or kind
             inner = [*_made_of(draft, inner[0]), *inner[1:]]
             column = {"type": kind, "path": dotted(inner)}
             if any(isinstance(part, int) for part in value.path):
@@ -336,7 +191,7 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
                 draft.columns[name] = column
         return
     if isinstance(value, Literal) or only_settings(value):
-        text = text_of(draft, raw, "AddFields.value")
+        text = written(draft, value, "AddFields.value", raw)
         column = {"type": kind, "value": text}
         draft.column(name, column, "column_constant", "AddFields", name)
         return
@@ -344,6 +199,61 @@ def _added(draft: Draft, path: list[str], added: Component, types: Mapping[str, 
         _from_around(draft, name, value, raw, types)
         return
     _computed(draft, name, kind, value, raw)
+
+
+_CASTS = {"|int": "int64", "|float": "double"}
+
+
+def _unconverted(draft: Draft, name: str, value: Value) -> tuple[Value, str]:
+    """A member of a row without what stands around it, and the type that it is converted to.
+
+    Without ``x if x else none``, which is x; with a doubt where a default or a cut is left out.
+    """
+    cast = ""
+    while True:
+        if isinstance(value, Choice) and value.otherwise in (Literal(""), Literal(None)):
+            if not _guards(value.test, value.then):
+                return value, cast
+            value = value.then
+        elif isinstance(value, Applied) and value.name == "get":
+            if value.values[1] not in (Literal(None), Literal(""), Literal([])):
+                default = value.values[1]
+                shown = repr(default.value) if isinstance(default, Literal) else "computed"
+                draft.doubt(f"{name} is null in rows that lack it; the manifest has {shown} there")
+            value = value.values[0]
+        elif isinstance(value, Applied) and value.name in (*_CASTS, "|string", "|tojson", "str"):
+            cast, value = _CASTS.get(value.name, cast), value.values[0]
+        elif isinstance(value, Applied) and value.name == "|trim":
+            draft.doubt(f"{name} is as the API has it; the manifest trims blanks around it")
+            value = value.values[0]
+        else:
+            return value, cast
+
+
+def _guards(test: Value, then: Value) -> bool:
+    """Whether a test says no more than that a member of a row, or one above it, is there."""
+    if isinstance(test, Applied) and test.name == "and":
+        return all(_guards(part, then) for part in test.values)
+    if isinstance(test, Applied) and test.name == "in" and isinstance(test.values[0], Literal):
+        above = test.values[1]
+        test = (
+            Member(above.of, (*above.path, test.values[0].value))
+            if isinstance(above, Member)
+            else above
+        )
+    elif isinstance(test, Applied) and test.name == "not":
+        inner = test.values[0]
+        absent = isinstance(inner, Applied) and inner.name in ("is none", "is undefined")
+        test = inner.values[0] if absent and isinstance(inner, Applied) else test
+    elif isinstance(test, Applied) and test.name in ("is defined", "ne"):
+        test = test.values[0] if test.values[1:] in ((), (Literal(None),), (Literal(""),)) else test
+    while isinstance(then, Applied) and then.name.removeprefix("|") in {*CASTS, "get", "str"}:
+        if test == then:
+            return True
+        then = then.values[0]
+    if not (isinstance(test, Member) and isinstance(then, Member) and test.of == then.of):
+        return test == then
+    return then.path[: len(test.path)] == test.path
 
 
 def _made_of(draft: Draft, name: str) -> list[str]:
@@ -356,6 +266,9 @@ def _made_of(draft: Draft, name: str) -> list[str]:
 
 def _unquoted(value: Value) -> Value:
     """A value in quotes is that value: a manifest writes them so that it stays a text."""
+    if isinstance(value, Literal) and isinstance(value.value, str):
+        quoted = len(value.value) > 1 and value.value[0] == value.value[-1] in ("'", '"')
+        return Literal(value.value[1:-1]) if quoted else value
     if isinstance(value, Joined) and len(value.values) == 3:
         first, inner, last = value.values
         if first == last and first in (Literal('"'), Literal("'")):
@@ -384,8 +297,7 @@ def _from_around(
 
 
 def _computed(draft: Draft, name: str, kind: str, value: Value, raw: Any) -> None:
-    of = reads(value)
-    if isinstance(value, Now) or of == {"now"}:
+    if (moment := written_moment(value)) is not None and moment[0].before_m == 0:
         column = {"type": "timestamp[iso]", "from": "now"}
         draft.column(name, column, "column_now", "AddFields", f"{name}; _extracted_at has it")
     elif isinstance(value, Member) and value.of in ("response", "headers"):

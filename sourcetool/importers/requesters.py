@@ -3,13 +3,20 @@
 import ast
 import re
 from typing import Any
-from urllib.parse import parse_qsl
 
+from pipeline.config.request import PLACEHOLDER
 from sourcetool.importers.draft import EMPTY, Draft
+from sourcetool.importers.literals import (
+    is_filled,
+    path_without_secrets,
+    text_without_secrets,
+    without_secrets,
+)
 from sourcetool.importers.manifest import Component
 from sourcetool.importers.templates import read_template
 from sourcetool.importers.texts import text_of, written
 from sourcetool.importers.values import Applied, Literal
+from sourcetool.query import in_query
 
 _PLACES = {
     "request_parameter": "params",
@@ -58,14 +65,38 @@ _OF_SLICES = re.compile(r"\{(?:start|end|parent|each)\b")
 
 
 def keep_with_token(draft: Draft, retriever: Component) -> None:
-    """Parameters of slices that a manifest sends with the first page alone."""
-    if not retriever.get("ignore_stream_slicer_parameters_on_paginated_requests"):
-        return
-    params = draft.request.get("params") or {}
-    stays = [name for name, value in params.items() if not _OF_SLICES.search(str(value))]
-    by_token = (draft.data.get("paging") or {}).get("kind") == "token"
-    if by_token and len(stays) < len(params) and any(params[n] == "{token}" for n in stays):
+    """Parameters that a manifest sends with the first page alone: those of slices, and its own."""
+    of_slices = retriever.get("ignore_stream_slicer_parameters_on_paginated_requests")
+    members = {
+        name: value
+        for part in ("params", "json", "form")
+        for name, value in (draft.request.get(part) or {}).items()
+    }
+    alone = draft.first_params & members.keys()
+    if of_slices:
+        params = draft.request.get("params") or {}
+        alone |= {name for name, value in params.items() if _OF_SLICES.search(str(value))}
+    kind = (draft.data.get("paging") or {}).get("kind", "none")
+    stays = [name for name in members if name not in alone]
+    if alone and kind == "token" and any(members[name] == "{token}" for name in stays):
         draft.request["with_token"] = stays
+    elif kind not in ("none", "link"):
+        for name in sorted(draft.first_params):
+            draft.doubt(f"the manifest sends {name} with the first page alone, and here with each")
+
+
+def _text_at(draft: Draft, raw: Any, component: str, name: str) -> Any:
+    """A value of a parameter, a header or a member; one of the first page alone is noted."""
+    draft.first_alone = False
+    text = text_of(draft, raw, component)
+    _note_first(draft, name)
+    return text
+
+
+def _note_first(draft: Draft, name: str) -> None:
+    if draft.first_alone:
+        draft.first_params.add(name)
+    draft.first_alone = False
 
 
 def _path(draft: Draft, requester: Component) -> None:
@@ -75,17 +106,30 @@ def _path(draft: Draft, requester: Component) -> None:
     if not base and requester.get("url"):
         base, raw = _origin_and_path(str(text_of(draft, requester["url"], "HttpRequester.url")))
         requester = {**requester, "$parameters": {}}
-    path = str(text_of(draft, raw, component) or "").strip() if raw is not None else ""
+    path = str(_text_at(draft, raw, component, "path") or "").strip() if raw is not None else ""
     draft.base_url = base.strip()
     path, _, query = path.partition("?")
     if draft.base_url.count("?"):
         draft.base_url, _, more = draft.base_url.partition("?")
         query = f"{more}&{query}" if query else more
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        draft.put("params", [name], value)
+    for name, value in in_query(query).items():
+        draft.add("params", name, value)
     if raw and not path:
         draft.doubt(f"the path is empty: the manifest has {raw}, and no such parameter")
-    draft.data["path"] = path
+    draft.data["path"] = path_without_secrets(path, draft.settings)
+    draft.base_url = _without_user(draft)
+
+
+def _without_user(draft: Draft) -> str:
+    """The base URL; the user and the password that a manifest writes there are left out."""
+    scheme, slashes, rest = draft.base_url.partition("://")
+    host, slash, path = rest.partition("/")
+    user, at, host_alone = host.rpartition("@")
+    if at and not is_filled(user):
+        draft.doubt("the manifest has a user in its URL: see auth: {kind: basic}")
+        host = host_alone
+    path = path_without_secrets(path, draft.settings)
+    return f"{scheme}{slashes}{host}{slash}{path}" if slashes else draft.base_url
 
 
 def _origin_and_path(url: str) -> tuple[str, str]:
@@ -98,19 +142,22 @@ def _mapping(draft: Draft, requester: Component, member: str, place: str) -> Non
     component = f"HttpRequester.{member}"
     members = requester.get(member)
     if isinstance(members, str):
-        text = text_of(draft, members, component)
-        pairs = parse_qsl(str(text or ""), keep_blank_values=True)
+        text = _text_at(draft, members, component, place)
         members = None
-        for name, value in pairs:
-            draft.put(place, [name], value)
+        for name, parameter in in_query(str(text or "")).items():
+            draft.add(place, name, parameter)
     for name, raw in (members or {}).items():
         if isinstance(raw, dict) and raw.get("type") == "QueryProperties":
             raw = _properties(draft, raw)
-        value = text_of(draft, raw, component)
-        if value is None or value == "" or raw in ({}, []):
-            continue
         named = str(text_of(draft, name, component))
-        draft.put(place, [named], _plain(value, place))
+        if isinstance(raw, list):
+            value: Any = [_text_at(draft, item, component, named) for item in raw]
+            value = [item for item in value if item not in (None, "")]
+        else:
+            value = _text_at(draft, raw, component, named)
+        if value in (None, "", {}, []):
+            continue
+        draft.add(place, named, _plain(value, place))
 
 
 def _properties(draft: Draft, component: Component) -> Any:
@@ -126,7 +173,8 @@ def _properties(draft: Draft, component: Component) -> Any:
 def _plain(value: Any, place: str) -> Any:
     """A value as a parameter or header has it."""
     if isinstance(value, list):
-        return [str(item) for item in value] if place == "params" else ",".join(map(str, value))
+        texts = [str(_plain(item, place)) for item in value]
+        return texts if place in ("params", "form") else ",".join(texts)
     if isinstance(value, bool):
         return str(value).lower() if place == "params" else str(value)
     if isinstance(value, int | float) and place == "params":
@@ -144,20 +192,31 @@ def _body(draft: Draft, requester: Component) -> None:
     if isinstance(body, str) and body.strip():
         if "json" in draft.request:
             draft.need("computed", component, "a body that is a text, and more members of it")
-        draft.request["text"] = str(text_of(draft, body, component))
+        draft.request["text"] = _body_text(draft, body, component)
         draft.put("headers", ["Content-Type"], "application/json")
     elif isinstance(body, list) and body:
         draft.need("body_list", component)
     elif isinstance(body, dict) and body:
         # Bounds and partition values may be in the body already.
+        members: dict[str, Any] = {}
+        for name, item in body.items():
+            draft.first_alone = False
+            members |= _nested(draft, {name: item}, component)
+            _note_first(draft, str(name))
         draft.request["json"] = _merged(
-            _nested(draft, body, component), draft.request.get("json") or {}
+            without_secrets(members, draft.settings), draft.request.get("json") or {}
         )
     data = requester.get("request_body_data")
     if isinstance(data, str) and data.strip():
-        draft.request["text"] = str(text_of(draft, data, "HttpRequester.request_body_data"))
+        draft.request["text"] = _body_text(draft, data, "HttpRequester.request_body_data")
     elif isinstance(data, dict) and data:
         _mapping(draft, requester, "request_body_data", "form")
+
+
+def _body_text(draft: Draft, raw: str, component: str) -> str:
+    """A body that is a text; a literal in it that is a credential becomes a setting."""
+    text = str(_text_at(draft, raw, component, "the body"))
+    return text if "{{" in raw or "{%" in raw else text_without_secrets(text, draft.settings)
 
 
 def _merged(body: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
@@ -202,8 +261,19 @@ def _nested(draft: Draft, value: Any, component: str) -> Any:
             return _literal(read.value)
         if isinstance(read, Applied) and read.name == "list" and len(read.values) == 1:
             return [written(draft, read.values[0], component, value)]
-        return text_of(draft, value, component)
+        return _object_of(text_of(draft, value, component))
     return value
+
+
+_BARE = re.compile(rf'(?<!["\w$])(?:{PLACEHOLDER.pattern})(?!["\w])')
+
+
+def _object_of(text: Any) -> Any:
+    """A text that is an object or a list, with placeholders in it, as that: it is sent as such."""
+    if not isinstance(text, str) or text.lstrip()[:1] not in ("{", "[") or _BARE.fullmatch(text):
+        return text
+    whole = _literal(_BARE.sub(r'"\g<0>"', text))
+    return whole if isinstance(whole, dict | list) else text
 
 
 def _literal(value: Any) -> Any:

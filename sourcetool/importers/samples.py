@@ -7,19 +7,21 @@ types, the next page) is read as ``new`` reads a page.
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from sourcetool.credentials import is_secret, is_secret_name, looks_secret
+from sourcetool.credentials import is_secret_name, looks_secret
 from sourcetool.importers.abilities import Need
 from sourcetool.importers.converted import Converted
-from sourcetool.importers.draft import plain
+from sourcetool.importers.draft import free_name, plain
+from sourcetool.importers.literals import literal, text_without_secrets, without_secrets
 from sourcetool.importers.settings import SettingNames
-from sourcetool.infer import guess
+from sourcetool.infer import LIMITS, NUMBERS, OFFSETS, TOKENS, guess
+from sourcetool.query import Parameters, by_name, in_query, single
 
 _NOISE = re.compile(
     r"^(:.*|user-agent|accept-.*|content-length|host|connection|sec-.*|origin|referer|pragma|"
@@ -65,15 +67,20 @@ def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
         converted.data["auth"] = auth
     endpoints: dict[str, Any] = {}
     converted.data["endpoints"] = endpoints
+    samples_of: dict[str, RequestSample] = {}
     for sample in samples:
-        parts = urlsplit(sample.url)
-        endpoint = plain(unquote(parts.path.rstrip("/").rpartition("/")[2].split(".")[0]) or "rows")
-        if endpoint in endpoints:
-            continue
         if sample.origin != first.origin:
             need = Need("host_per_endpoint", "request", sample.origin)
-            converted.left_out.setdefault(endpoint, []).append(need)
+            other = free_name(_name(sample), endpoints)
+            if need not in converted.left_out.setdefault(other, []):
+                converted.left_out[other].append(need)
             continue
+        same = next((name for name, of in samples_of.items() if _is_same(of, sample)), None)
+        if same is not None:
+            _note_other(samples_of[same], sample, converted.doubts[same])
+            continue
+        endpoint = _free_name(sample, endpoints)
+        samples_of[endpoint] = sample
         endpoints[endpoint], converted.doubts[endpoint] = _endpoint(sample, settings, sent)
         converted.streams[endpoint] = endpoint
     converted.notes.append(
@@ -82,21 +89,77 @@ def from_samples(samples: Sequence[RequestSample], name: str) -> Converted:
     return converted
 
 
+_PAGING = frozenset((*LIMITS, *OFFSETS, *NUMBERS, *TOKENS, "first", "last", "before"))
+"""Names of parameters and members that say which page is requested."""
+
+
+def _name(sample: RequestSample) -> str:
+    """The name of an endpoint: GraphQL's operation, else the last part of the path."""
+    operation = sample.json.get("operationName") if isinstance(sample.json, dict) else None
+    last = urlsplit(sample.url).path.rstrip("/").rpartition("/")[2].split(".")[0]
+    return plain(str(operation or unquote(last) or "rows"))
+
+
+def _free_name(sample: RequestSample, taken: Collection[str]) -> str:
+    """The name of an endpoint that no other one has: with more of its path, if it has to be."""
+    if (name := _name(sample)) not in taken:
+        return name
+    parts = [part for part in unquote(urlsplit(sample.url).path).split("/") if part]
+    shown = ["x" if looks_secret(part) else part for part in parts]
+    return free_name(plain("_".join(shown)) if len(parts) > 1 else name, taken)
+
+
+def _is_same(first: RequestSample, other: RequestSample) -> bool:
+    """Whether two requests are for pages of the same collection."""
+    paths = [urlsplit(sample.url).path.rstrip("/") for sample in (first, other)]
+    if first.method != other.method or paths[0] != paths[1] or first.text != other.text:
+        return False
+    forms = [_without_paging(by_name(sample.form or [])) for sample in (first, other)]
+    bodies = [_without_paging(sample.json) for sample in (first, other)]
+    return forms[0] == forms[1] and bool(bodies[0] == bodies[1])
+
+
+def _without_paging(value: Any) -> Any:
+    """A body without the members that say which page is requested."""
+    if isinstance(value, dict):
+        return {
+            name: _without_paging(item)
+            for name, item in value.items()
+            if str(name).lower() not in _PAGING
+        }
+    return [_without_paging(item) for item in value] if isinstance(value, list) else value
+
+
+def _note_other(taken: RequestSample, other: RequestSample, doubts: list[str]) -> None:
+    """Name the parameters in which a request differs from the one that the endpoint is made of."""
+    mine, others = (in_query(urlsplit(sample.url).query) for sample in (taken, other))
+    different = [
+        name
+        for name in sorted({*mine, *others})
+        if mine.get(name) != others.get(name) and name.lower() not in _PAGING
+    ]
+    text = f"it was requested with other values of {', '.join(different)} too: which rows are all?"
+    if different and text not in doubts:
+        doubts.append(text)
+
+
 def _endpoint(
     sample: RequestSample, settings: SettingNames, sent: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     parts = urlsplit(sample.url)
     path = "/".join(
-        settings.text(("path_key",)) if looks_secret(unquote(part)) else part
+        settings.literal("path_key", unquote(part)) if looks_secret(unquote(part)) else part
         for part in parts.path.split("/")
     )
     draft: dict[str, Any] = {"path": path.lstrip("/")}
-    query = {k: v for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in sent}
+    query = {k: v for k, v in in_query(parts.query).items() if k not in sent}
     request: dict[str, Any] = {"method": "POST"} if sample.method == "POST" else {}
     headers = _headers(sample, settings, sent)
-    body = _without_secrets(sample.json, settings) if isinstance(sample.json, dict) else {}
-    form = dict(sample.form or [])
-    shown = {**query, **{k: str(v) for k, v in body.items() if _is_scalar(v)}, **form}
+    body = without_secrets(sample.json, settings) if isinstance(sample.json, dict) else {}
+    form = by_name(sample.form or [])
+    scalars = {k: v for k, v in body.items() if _is_scalar(v)}
+    # A name that is in two places is looked at in the first one: the others stay as they are.
+    shown = single({**form, **scalars, **query})
     doubts: list[str] = []
     try:
         if sample.missing:
@@ -119,62 +182,59 @@ def _endpoint(
             for name, kind in inferred.columns.items()
         }
         changed = inferred.params
-    params = {
-        k: _setting(k, v, settings) for k, v in changed.items() if k not in body and k not in form
-    }
-    if params:
-        request["params"] = params
+    new = {name: value for name, value in changed.items() if name not in shown}
+    request |= _filled(query, scalars, form, changed, new)
     if headers:
         request["headers"] = headers
     if body:
-        request["json"] = {k: changed[k] if _is_new(changed, k, v) else v for k, v in body.items()}
-    if form:
-        request["form"] = {k: _setting(k, changed.get(k, v), settings) for k, v in form.items()}
+        request["json"] = body | request.get("json", {})
+    for part in ("params", "form"):
+        if part in request:
+            request[part] = without_secrets(request[part], settings)
+    doubts += _in_two_places(query, scalars, form, changed)
     if sample.text:
-        request["text"] = _text_without_secrets(sample.text, settings)
+        request["text"] = text_without_secrets(sample.text, settings)
         doubts.append("the body is sent as it is: has it the window, the page or a secret in it?")
     if request:
         draft = {"path": draft.pop("path"), "request": request, **draft}
     return draft, doubts
 
 
+def _filled(
+    query: Parameters,
+    scalars: Parameters,
+    form: Parameters,
+    changed: Mapping[str, str],
+    new: Mapping[str, str],
+) -> dict[str, Parameters]:
+    """The parts of a request with the placeholders that were found in them, each by itself."""
+    params = {name: changed.get(name, value) for name, value in query.items()}
+    of_json = {
+        name: changed[name]
+        for name, value in scalars.items()
+        if name not in query and changed.get(name, str(value)) != str(value)
+    }
+    of_form = {
+        name: value if name in query or name in scalars else changed.get(name, value)
+        for name, value in form.items()
+    }
+    parts = {"params": {**params, **new}, "json": of_json, "form": of_form}
+    return {name: members for name, members in parts.items() if members}
+
+
+def _in_two_places(
+    query: Parameters, scalars: Parameters, form: Parameters, changed: Mapping[str, str]
+) -> list[str]:
+    """Doubts on placeholders in the URL whose parameter the body has, too."""
+    return [
+        f"{name} is in the URL and in the body: {changed[name]} stands in the URL alone"
+        for name, value in query.items()
+        if name in {*scalars, *form} and changed.get(name, value) != value
+    ]
+
+
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _is_new(changed: Mapping[str, str], name: str, value: Any) -> bool:
-    return name in changed and changed[name] != str(value)
-
-
-def _setting(name: str, value: str, settings: SettingNames) -> str:
-    secret = not value.startswith("{") and is_secret(name, value)
-    return settings.text((name,)) if secret else value
-
-
-def _without_secrets(value: Any, settings: SettingNames) -> Any:
-    if isinstance(value, dict):
-        return {
-            k: settings.text((k,))
-            if _is_scalar(v) and is_secret(k, str(v))
-            else _without_secrets(v, settings)
-            for k, v in value.items()
-        }
-    if isinstance(value, list):
-        return [_without_secrets(item, settings) for item in value]
-    return value
-
-
-def _text_without_secrets(text: str, settings: SettingNames) -> str:
-    """A body that is no JSON object, with settings in place of what looks like credentials."""
-    try:
-        return orjson.dumps(_without_secrets(orjson.loads(text), settings)).decode()
-    except orjson.JSONDecodeError:
-        return _WORD.sub(
-            lambda word: settings.text(("body_key",)) if looks_secret(word[0]) else word[0], text
-        )
-
-
-_WORD = re.compile(r"[A-Za-z0-9_\-+/=~:.]{20,}")
 
 
 def _auth(sample: RequestSample, settings: SettingNames) -> tuple[dict[str, Any], list[str]]:
@@ -224,10 +284,8 @@ def _headers(sample: RequestSample, settings: SettingNames, sent: Sequence[str])
             headers[name] = value
         elif _NOISE.match(low):
             continue
-        elif is_secret(name, value):
-            headers[name] = settings.text((name,))
         else:
-            headers[name] = value
+            headers[name] = literal(name, value, settings)
     return headers
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sourcetool.credentials import SHORTEST, is_secret, looks_secret, masked
+
 
 @dataclass
 class SettingNames:
@@ -47,6 +49,9 @@ class SettingNames:
         self.samples.setdefault(name, _sample(spec, name))
         if default is None:
             default = spec.get("default")
+        secret = spec.get("airbyte_secret") or is_secret(path[-1] if path else "", str(default))
+        if secret and default is not None and len(str(default)) >= SHORTEST:
+            default = None  # a credential that the document has as it is: to be set
         if default is None and self.optional(path):
             default = ""
         if isinstance(default, bool):
@@ -55,15 +60,28 @@ class SettingNames:
             return f"${{{name}}}"
         return f"${{{name}:-{default}}}"
 
+    def literal(self, words: str, value: str) -> str:
+        """A setting in place of a credential that the document has as it is.
+
+        The same value has the same setting; its comment does not say the value.
+        """
+        name, n, owner = self.variable((words,)), 1, ("literal", words, value)
+        while self._owners.setdefault(name, owner) != owner:
+            n += 1
+            name = self.variable((words, str(n)))
+        self.used[name] = f"{words}, which stands in the document as it is"
+        self.samples.setdefault(name, "sample")
+        return f"${{{name}}}"
+
     def derived(self, words: str, how: str, default: str | None = None) -> str:
         """A setting in place of something computed from others; its comment says how."""
         name, n, owner = self.variable((words,)), 1, ("", words, how)
         while self._owners.setdefault(name, owner) != owner:
             n += 1
             name = self.variable((words, str(n)))
-        self.used[name] = how
+        self.used[name] = masked(how)
         self.samples.setdefault(name, _sample({}, name))
-        fits = default is not None and "}" not in default and "{" not in default
+        fits = default is not None and not set("{}") & set(default) and not looks_secret(default)
         return f"${{{name}:-{default}}}" if fits else f"${{{name}}}"
 
     def described(self, path: tuple[str, ...]) -> Mapping[str, Any]:

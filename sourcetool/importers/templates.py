@@ -142,7 +142,7 @@ class _Reader:
             return Setting((*of.path, str(key.value)))
         if isinstance(of, Member):
             return Member(of.of, (*of.path, key.value))
-        if isinstance(of, Choice) and of.otherwise == Literal({}):
+        if isinstance(of, Choice) and of.otherwise == Literal({}) and of.test == of.then:
             return self.member(of.then, key)
         return Applied("item", (of, key))
 
@@ -165,16 +165,24 @@ class _Reader:
         if name == "get" and values:
             member = self.member(of, values[0])
             default = values[1] if len(values) > 1 else Literal(None)
-            if isinstance(member, Setting) and isinstance(default, Literal):
-                return Setting(member.path, default.value)
+            if isinstance(member, Setting):
+                return self.setting_or(member, default)
             if isinstance(member, Literal) and member.value is None:
                 return default
+            if _of_row(member) and default not in (Literal(None), Literal({})):
+                return Applied("get", (member, default))
             return member
         if name in ("strftime", "isoformat") and reads_an_instant(of):
             pattern = values[0] if name == "strftime" and values else Literal("iso")
             if isinstance(pattern, Literal):
                 return Formatted(of, str(pattern.value))
         return Applied(f".{name}", (of, *values, *named.values()))
+
+    def setting_or(self, setting: Setting, default: Value) -> Value:
+        """A setting with what holds without it."""
+        if isinstance(default, Literal):
+            return Setting(setting.path, default.value)
+        return either(setting, default)
 
     def function(self, name: str, values: list[Value], named: Mapping[str, Value]) -> Value:
         if name in _NOW:
@@ -184,7 +192,7 @@ class _Reader:
         if name == "format_datetime" and len(values) > 1 and isinstance(values[1], Literal):
             return Formatted(values[0], str(values[1].value))
         if name in ("str_to_datetime", "str") and values:
-            return values[0]
+            return Applied(name, (values[0],)) if _of_row(values[0]) else values[0]
         return Applied(name, (*values, *named.values()))
 
     def filter(self, node: nodes.Filter) -> Value:
@@ -193,6 +201,8 @@ class _Reader:
         values = [self.value(item) for item in node.args]
         if node.name in ("default", "d") and values:
             return either(of, values[0])
+        if node.name in CASTS and _of_row(of):
+            return Applied(f"|{node.name}", (of,))
         if node.name in ("string", "tojson", "trim", "safe"):
             return of
         if node.name in ("int", "float") and isinstance(of, Setting | Member):
@@ -257,6 +267,17 @@ class _Reader:
         if len(members) == len(pairs):
             return Literal(members)
         return Applied("dict", tuple(part for pair in pairs for part in pair))
+
+
+CASTS = frozenset({"string", "tojson", "trim", "int", "float"})
+"""Filters that change a value's type or text: of a row's member they decide what it equals."""
+
+
+def _of_row(value: Value) -> bool:
+    """Whether a value is a member of a row, maybe converted."""
+    if isinstance(value, Applied) and value.name.removeprefix("|") in {*CASTS, "get", "str"}:
+        return _of_row(value.values[0])
+    return isinstance(value, Member) and value.of == "record" and bool(value.path)
 
 
 def _is_text(value: Value) -> bool:

@@ -69,10 +69,17 @@ def _operation(draft: Draft, value: Applied, component: str, raw: Any) -> str | 
         # A setting that is a list is a text with commas.
         return draft.settings.text(value.values[-1].path)
     one_more = value.name == "+" and value.values[1] == Literal(1)
-    if one_more and first is not None and reads(first) == {"token"}:
+    if one_more and first is not None and _is_token_or_zero(first):
         draft.token_plus = 1
         return "{token}"
     return None
+
+
+def _is_token_or_zero(value: Value) -> bool:
+    """``next_page_token or 0``: an offset, which is 0 at first."""
+    if isinstance(value, Choice) and value.test == value.then:
+        return value.otherwise in (Literal(0), Literal("0")) and _is_token_or_zero(value.then)
+    return isinstance(value, Member) and value.of == "token"
 
 
 def _derived(draft: Draft, value: Value, component: str, raw: Any) -> str:
@@ -171,9 +178,82 @@ def _choice(draft: Draft, value: Choice, component: str, raw: Any) -> Any:
         return written(draft, value.otherwise, component, raw)
     if (only := _of_default(draft, value)) is not None:
         return written(draft, only, component, raw)
-    if reads(value.test) <= {"token", "interval", "slice"} and not _is_comparison(value.test):
-        return written(draft, value.then, component, raw)
-    return _refused(draft, value, component, raw)
+    if (present := _presence(value.test)) is None:
+        return _refused(draft, value, component, raw)
+    with_it, without_it = (
+        (value.then, value.otherwise) if present else (value.otherwise, value.then)
+    )
+    if reads(value.test) == {"token"}:
+        return _by_page(draft, without_it, with_it, component, raw)
+    return written(draft, with_it, component, raw)
+
+
+_ABSENT = ("is none", "is undefined", "not")
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
+def _presence(test: Value) -> bool | None:
+    """Whether a test says that a token, a partition value or a bound is there, or that it is not.
+
+    None = it says something else.
+    """
+    if isinstance(test, Member):
+        return True if test.of in ("token", "interval", "slice") else None
+    if not isinstance(test, Applied) or not test.values:
+        return None
+    inner = _presence(test.values[0])
+    if test.name in ("eq", "ne"):
+        other = test.values[1]
+        is_empty = isinstance(other, Literal) and other.value in _NOTHING
+        return None if inner is None or not is_empty else inner == (test.name == "ne")
+    if test.name == "is defined" and test.values[0] != Member("token", ()):
+        return inner  # the token itself is always defined: null stands for none
+    return not inner if test.name in _ABSENT and inner is not None else None
+
+
+def _by_page(draft: Draft, first: Value, later: Value, component: str, raw: Any) -> Any:
+    """A value that the first page's request has, and another one of later pages' requests."""
+    if component.endswith("body_json") and (body := _with_token(first, later)) is not None:
+        return {name: written(draft, item, component, raw) for name, item in body.items()}
+    at_first = written(draft, first, component, raw)
+    behind = written(draft, later, component, raw)
+    if at_first == behind:
+        return at_first
+    if behind in _NOTHING:
+        draft.first_alone = True
+        return at_first
+    if at_first in _NOTHING and "{token}" in str(behind):
+        return behind  # left out of a request that has no token
+    if behind == "{token}" and component == "HttpRequester.path":
+        draft.first_path = True
+        return at_first
+    if behind == "{token}" and isinstance(first, Literal | Setting):
+        draft.first_tokens.add(str(at_first))
+        return behind
+    draft.need("computed", component, raw)
+    return at_first
+
+
+def _with_token(first: Value, later: Value) -> dict[str, Value] | None:
+    """The members of a body to which later pages add no more than their token; else None."""
+    at_first, behind = _members(first), _members(later)
+    if at_first is None or behind is None:
+        return None
+    added = {name for name in behind if name not in at_first}
+    same = all(behind.get(name) == item for name, item in at_first.items())
+    return behind if same and all(reads(behind[name]) == {"token"} for name in added) else None
+
+
+def _members(value: Value) -> dict[str, Value] | None:
+    """The members of an object that a template writes; None if it is none."""
+    if isinstance(value, Literal) and isinstance(value.value, dict):
+        return {str(name): Literal(item) for name, item in value.value.items()}
+    if isinstance(value, Applied) and value.name == "dict":
+        names, items = value.values[::2], value.values[1::2]
+        if all(isinstance(name, Literal) for name in names):
+            pairs = zip(names, items, strict=True)
+            return {str(name.value): item for name, item in pairs if isinstance(name, Literal)}
+    return None
 
 
 def _of_default(draft: Draft, value: Choice) -> Value | None:
@@ -183,10 +263,6 @@ def _of_default(draft: Draft, value: Choice) -> Value | None:
         return None
     field = ".".join(map(str, test.values[0].path))
     return value.then if draft.alone.get(field) == test.values[1] else None
-
-
-def _is_comparison(value: Value) -> bool:
-    return isinstance(value, Applied) and value.name in ("eq", "ne", "in", "notin")
 
 
 def _refused(draft: Draft, value: Value, component: str, raw: Any) -> str:

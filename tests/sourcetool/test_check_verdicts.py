@@ -91,6 +91,21 @@ def lines(kind: str) -> str:
     )
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("{pos: null}", "`where` (pos: None) keeps none of"),
+        ("{po: 1}", "`where` looks at `po`, and none of the 30 rows of a page has it"),
+        ("{pos: {gt: 0}}", ""),
+    ],
+)
+def test_a_filter_that_keeps_no_row_breaks(where: str, said: str, api: str, tmp_path: Path) -> None:
+    file = yaml_of(tmp_path, api, f"{lines('all')}    where: {where}\n")
+    code, text = run(file)
+    assert said in text
+    assert code == (1 if said else 0)
+
+
 def test_pages_of_a_key_of_two_columns_are_told_apart(api: str, tmp_path: Path) -> None:
     code, said = run(yaml_of(tmp_path, api, lines("plain")))
     assert code == 0, said

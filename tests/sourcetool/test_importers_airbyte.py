@@ -553,7 +553,7 @@ def test_the_forms_of_what_the_engine_may_learn() -> None:
     assert found["key"] == "none"
     assert found["rows"] == "list.*.row"
     assert found["exclude"] == ["a.b"]
-    others = {"gone": {"in": [None, False, 0, "", [], {}]}, "of": {"not": {"in": ["x"]}}}
+    others = {"gone": {"in": [None, False, 0, "", [], {}]}, "of": {"not": "x"}}
     assert found["where"] == {"kind": "file", "size": {"gt": 0}, **others}
 
 

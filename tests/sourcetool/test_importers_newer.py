@@ -93,12 +93,22 @@ def test_a_condition_on_added_or_removed_members_is_not_taken_for_none() -> None
     assert any("RemoveFields" in doubt for doubt in converted.doubts["things"])
 
 
-def test_a_filter_by_a_member_that_is_made_before_it_is_left_out() -> None:
+@pytest.mark.parametrize(
+    ("value", "first"), [("{{ record.a.kind }}", False), ("{{ record.a.kind ~ 'x' }}", True)]
+)
+def test_a_filter_by_a_member_that_is_another_here_is_left_out(value: str, first: bool) -> None:
+    """``where`` looks at columns: the member of that name is not among them."""
+    added = {"type": "AddFields", "fields": [{"path": ["kind"], "value": value}]}
+    one = stream(where="{{ record.kind == 'a' }}", transformations=[added])
+    one["retriever"]["record_selector"]["transform_before_filtering"] = first
+    assert [need.component for need in made(one).left_out["things"]] == ["RecordFilter"]
+
+
+def test_a_filter_looks_at_what_transformations_before_it_have_made() -> None:
     added = {"type": "AddFields", "fields": [{"path": ["kind"], "value": "{{ record.a.kind }}"}]}
     one = stream(where="{{ record.kind == 'a' }}", transformations=[added])
-    assert made(one).left_out == {}
     one["retriever"]["record_selector"]["transform_before_filtering"] = True
-    assert [need.component for need in made(one).left_out["things"]] == ["RecordFilter"]
+    assert made(one).data["endpoints"]["things"]["where"] == {"kind": "a"}
 
 
 def test_a_member_that_a_column_reads_from_inside_stays_a_column() -> None:
