@@ -1,8 +1,7 @@
 """The metadata of one committed partition, in the order in which a person reads them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +19,7 @@ from assets.partitions import recorded_partition
 from assets.specs import asset_key, column_schema, table_name, table_schema
 from pipeline.config.endpoint import Endpoint
 from pipeline.config.source import Source
+from pipeline.decode.value_text import value_text
 from pipeline.errors import HeadraceError, printable
 from pipeline.extract.completeness import ProofBasis
 from pipeline.lake.index import read_all
@@ -265,23 +265,8 @@ def _preview(source: Source, result: PartitionResult) -> dict[str, dg.TableMetad
 
 
 def _cell(value: object, most: int) -> str:
-    text = printable(" ".join(_as_written(value).split()))
+    text = printable(" ".join(value_text(value).split()))
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _as_written(value: object) -> str:
-    """A value as a person would write it: JSON for lists and objects, ISO 8601 for times."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bool, list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=_as_written)
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
 
 
 def _folder(manifest: Manifest) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -15,7 +16,15 @@ from pipeline.errors import HeadraceError
 from pipeline.lake.stores.base import ObjectStore, open_lake
 from pipeline.run.deletions import SweptKeys, keys_of_sweep, recorded_sweeps
 
-_LAKE = "reads HEADRACE_LAKE, and AWS's variables as boto3 does"
+_LAKE = "Reads HEADRACE_LAKE, and AWS's variables as boto3 does."
+_CODES = """exit codes:
+  0  done, or shown
+  1  nothing is there, something is damaged, or the run failed
+  2  refused: a setting is missing, a name is wrong, a run is writing the partition
+
+example:
+  ./headrace load igdb/games --days 2026-11-01...2026-11-07"""
+_WIDTH = 80
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +50,10 @@ def opened_lake() -> ObjectStore:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="headrace", description="See a lake, query it, and load it."
+        prog="headrace",
+        description="See a lake, query it, and load it.",
+        epilog=_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -235,7 +247,11 @@ def _verb(
     example: str,
 ) -> argparse.ArgumentParser:
     return verbs.add_parser(
-        name, help=about, description=f"{about}.", epilog=f"example: ./headrace {example}; {_LAKE}"
+        name,
+        help=about,
+        description=textwrap.fill(f"{about}.", _WIDTH),
+        epilog=f"example:\n  ./headrace {example}\n\n{_LAKE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 

@@ -68,8 +68,9 @@ def run(
             missing = isinstance(error, duckdb.CatalogException)
             strangers = _not_there(sql, [*known]) if missing else []
             empty = "".join(f" {text}" for text in strangers)
-            reason = _UNTRUE.sub("", str(error)) if strangers else str(error)
-            reason = reason.rstrip(".!")
+            reason = str(error).partition("\n\nLINE ")[0]  # the query with a caret, over lines
+            reason = _UNTRUE.sub("", reason) if strangers else reason
+            reason = " ".join(reason.split()).rstrip(".!")
             raise ReadRefused(
                 f"DuckDB refused the query: {reason}.{empty} Tables: {tables}"
             ) from None

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.config.source import Source
 from pipeline.decode.types import type_text
+from pipeline.decode.value_text import value_text
 from pipeline.errors import counted
 from sourcetool.doubt import Doubt
 from sourcetool.findings import rate_headers, written_as_text
@@ -131,7 +132,9 @@ def _facts(probe: ProbeResult) -> list[tuple[str, str]]:
     by = "by count" if total is not None else "by the next number"
     facts.append(("next", following or (by if len(probe.pages) > 1 else "none")))
     limits = rate_headers(probe.responses[-1].headers)
-    facts.append(("limits", ", ".join(f"{k}: {v}" for k, v in limits.items()) or "none told"))
+    facts.append(
+        ("limits", ", ".join(f"{k}: {v}" for k, v in limits.items()) or "the headers say none")
+    )
     if texts := written_as_text(probe):
         facts.append(
             ("written", f"otherwise than declared, and read all the same: {', '.join(texts)}")
@@ -147,7 +150,7 @@ def _keys(probe: ProbeResult) -> str:
         table = page.table
         if table.num_rows and all(name in table.column_names for name in names):
             ends = (
-                "/".join(str(table[name][at].as_py()) for name in names)
+                "/".join(value_text(table[name][at].as_py()) for name in names)
                 for at in (0, table.num_rows - 1)
             )
             spans.append(" … ".join(ends))
@@ -168,7 +171,7 @@ def _window(probe: ProbeResult) -> str:
     high = max(pc.max(column).as_py() for column in tables)
     beyond = sum(page.outside for page in probe.pages)
     dropped = f", {counted(beyond, 'row')} beyond it dropped" if beyond > 0 else ""
-    return f"{window_text}: rows from {low} to {high}{dropped}"
+    return f"{window_text}: rows from {value_text(low)} to {value_text(high)}{dropped}"
 
 
 def _columns(probe: ProbeResult) -> list[tuple[str, str, str, str]]:
@@ -182,6 +185,6 @@ def _columns(probe: ProbeResult) -> list[tuple[str, str, str, str]]:
             continue
         how = "declared" if field.name in probe.endpoint.columns else "inferred"
         value = next((v.as_py() for v in table[field.name] if v.is_valid), None)
-        shown = _printable(str(value))[: _VALUE_CHARS * 2]
+        shown = _printable(value_text(value))[: _VALUE_CHARS * 2]
         columns.append((field.name, type_text(field.type), how, shown))
     return columns

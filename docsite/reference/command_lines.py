@@ -61,7 +61,7 @@ def _verbs(parser: argparse.ArgumentParser, program: str) -> Iterator[str]:
         yield from (f"### {program} {name}", "", "```text", verb.format_help().rstrip(), "```", "")
 
 
-class _Formatter(argparse.HelpFormatter):
+class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Of one width, whatever the terminal's."""
 
     def __init__(self, prog: str) -> None:

@@ -6,7 +6,8 @@ with the errors of ``row_misfits``, ``types`` (declared columns), ``body_checks`
 of another format, errors beside no rows), ``json_decoder`` (the kind ``json``) with its
 ``fast_path``, ``exact_json``, ``exact_path`` and ``coerce`` (the lossless way, cell by cell),
 ``json_lines`` and ``csv_decoder`` (the kinds ``jsonl`` and ``csv``), ``inferred_columns`` (inferred
-columns, and the lattice of their types), ``nested_tables`` (the rows of child tables).
+columns, and the lattice of their types), ``nested_tables`` (the rows of child tables),
+``value_text`` (a value as a person writes it).
 
 Importing the package registers the kinds that ship.
 """

@@ -173,10 +173,13 @@ def _clock(after_s: float) -> str:
 
 
 class Budget:
-    """A user of the budget of an API key. Open and share it inside the run's event loop."""
+    """A user of the budget of an API key. Open and share it inside the run's event loop.
+
+    :ivar store: where all users of the budget meet.
+    """
 
     def __init__(self, store: BudgetStore, limits: Limits) -> None:
-        self._store, self._limits = store, limits
+        self.store, self._limits = store, limits
         self._recorder = UsageRecorder()
         self._advertised: tuple[int, float, float] | None = None
         self._uncounted: deque[tuple[float, SendGrant]] = deque()
@@ -186,14 +189,14 @@ class Budget:
         self._local = asyncio.Semaphore(self._limits.in_flight)
         self._turn = asyncio.Lock()
         self._gate = gate_of(self._limits)
-        self._permits = Permits(self._store)
+        self._permits = Permits(self.store)
         self._notes: set[asyncio.Task[None]] = set()
-        await self._store.open()
+        await self.store.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._notes_ended()
-        await self._store.close()
+        await self.store.close()
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[SendGrant]:
@@ -227,7 +230,7 @@ class Budget:
         Late is more than half of the send margin, as after a connect. So a request on an open
         connection costs nothing here; a request that never leaves counts from its grant.
         """
-        now, store = monotonic(), self._store
+        now, store = monotonic(), self.store
         late_s = now - grant.departed_at
         if late_s <= store.margin * store.limits.shortest.per_s / 2:
             return None
@@ -235,7 +238,7 @@ class Budget:
         return self._note(self._departed(grant, late_s))
 
     async def _departed(self, grant: SendGrant, late_s: float) -> None:
-        grant.send_id = await self._store.departed(grant.send_id, late_s)
+        grant.send_id = await self.store.departed(grant.send_id, late_s)
 
     def throttled(self, wait_s: float | None) -> asyncio.Task[None]:
         """Record a 429, or a 503 with Retry-After: all processes pause, and the margin grows.
@@ -246,7 +249,7 @@ class Budget:
         if wait_s is not None and math.isnan(wait_s):
             wait_s = None
         self._log_pause(wait_s or 0.0, "Retry-After {:.0f} s")
-        return self._note(self._store.throttled(wait_s))
+        return self._note(self.store.throttled(wait_s))
 
     @property
     def throttle_wait_s(self) -> float | None:
@@ -261,7 +264,7 @@ class Budget:
         if remaining is None or remaining > 0 or reset_s is None or not reset_s > 0:
             return None
         self._log_pause(reset_s, "no requests remain for {:.0f} s")
-        return self._note(self._store.block(reset_s))
+        return self._note(self.store.block(reset_s))
 
     def _log_pause(self, wait_s: float, reason: str) -> None:
         """Log each pause once, also where another process has recorded it."""
@@ -284,7 +287,7 @@ class Budget:
                 return None
         elif before is not None or requests < self._most_in(per_s):
             log.info("the API advertises a limit of %d requests in %g s", requests, per_s)
-        return self._note(self._store.advertise(requests, per_s))
+        return self._note(self.store.advertise(requests, per_s))
 
     def _most_in(self, per_s: float) -> int:
         """How many requests the configured windows let go in so many seconds."""
@@ -305,7 +308,7 @@ class Budget:
     @property
     def stats(self) -> BudgetStats:
         """The usage of this user until now."""
-        return self._recorder.frozen(self._store.limits, self._store.margin)
+        return self._recorder.frozen(self.store.limits, self.store.margin)
 
     async def _slot_with(self, permit: int) -> SendId | None:
         """The send id of the holder of a permit. None: the permit was lent, and was freed."""
@@ -338,21 +341,21 @@ class Budget:
     async def _take_slot(self, permit: int) -> SendId | None:
         await self._notes_ended()
         await self._free_uncounted()
-        reserved = await self._store.take(None)
+        reserved = await self.store.take(None)
         try:
             while reserved.wait_s > 0:
                 self._end_if_long(reserved.blocked_s)
                 wait_s = max(min(reserved.wait_s, self._uncounted_in_s), MIN_SLEEP_S)
                 if not await self._permits.wait(permit, wait_s):
-                    await self._store.forget([self._store.send_id(reserved)])
+                    await self.store.forget([self.store.send_id(reserved)])
                     return None
                 await self._notes_ended()
                 freed = await self._free_uncounted(reserved)
-                reserved = await self._store.take(None if freed else reserved.ticket)
+                reserved = await self.store.take(None if freed else reserved.ticket)
         except (asyncio.CancelledError, Retryable):
-            self._store.give_back(reserved.ticket)
+            self.store.give_back(reserved.ticket)
             raise
-        return self._store.send_id(reserved)
+        return self.store.send_id(reserved)
 
     def _end_if_long(self, blocked_s: float) -> None:
         """End a run that would only wait, for hours: Dagster retries it after that.
@@ -378,8 +381,8 @@ class Budget:
         while self._uncounted_in_s <= 0:
             due.append(self._uncounted.popleft()[1].send_id)
         if due:
-            reserved = [] if waiting is None else [self._store.send_id(waiting)]
-            await self._store.forget([*due, *reserved])
+            reserved = [] if waiting is None else [self.store.send_id(waiting)]
+            await self.store.forget([*due, *reserved])
         return bool(due)
 
 

@@ -138,12 +138,21 @@ def test_csv_has_lists_and_objects_as_json(lake: Lake, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("committed")
-@pytest.mark.parametrize("sql", ["SELEC 1", "FROM shop.nothing"])
-def test_a_query_that_is_wrong_names_the_tables(
-    capsys: pytest.CaptureFixture[str], sql: str
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("FROM shop.nothing", "does not exist"),
+        ("SELECT nam FROM shop.things", "Candidate bindings"),
+    ],
+)
+def test_a_query_that_is_wrong_is_one_sentence_with_the_tables(
+    capsys: pytest.CaptureFixture[str], sql: str, why: str
 ) -> None:
     assert main(["query", sql]) == 2
     said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert why in said
     assert "DuckDB refused the query" in said
     assert "`shop.things`, `shop.things_current`" in said
     assert "Traceback" not in said

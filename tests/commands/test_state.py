@@ -137,4 +137,4 @@ def test_the_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--help"], ["drop", "--help"], ["reload", "--help"], ["show", "--help"]):
         with pytest.raises(SystemExit):
             main(["state", *arguments])
-        assert "example: ./headrace state" in capsys.readouterr().out
+        assert "example:\n  ./headrace state" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def models(draw: st.DrawFn) -> tuple[Moving, Paging, int, bool, int]:
         first_offset=first,
         most_delay=draw(st.integers(0, 6)),
         # A count that says one while the page has none, four times in a row, is an error.
-        kept=rows[0] if rows and changes >= len(rows) else None,
+        always_there=rows[0] if rows and changes >= len(rows) else None,
     )
     paging = paging_of(kind, limit, draw(st.integers(1, 5)), first)
     return model, paging, draw(st.integers(1, 12)), can_seek, changes
@@ -204,7 +204,7 @@ def test_odd_pages_now_and_then_cost_no_row(
     assume(counts or kind != "offset, no seek" or len(at) == 1 or not changes)
     rng = random.Random(seed)
     rows = rng.sample(range(1, 400), count)
-    model = Moving(rows, rng, changes=changes, counts=counts, kept=rng.choice(rows))
+    model = Moving(rows, rng, changes=changes, counts=counts, always_there=rng.choice(rows))
     fault_of = cut_to(fault) if isinstance(fault, int) else duplicated(lambda: model)
     model.fault = at_most(1 + counts, fault_of)
     model.fault_at = frozenset(at)
@@ -219,7 +219,7 @@ def test_a_page_from_before_a_gap_witnesses_no_end() -> None:
     """It was cut, and so is the one behind the gap: two witnesses, had the first been one."""
     rng = random.Random(934238)
     rows = rng.sample(range(1, 400), 32)
-    model = Moving(rows, rng, changes=1, counts=False, kept=rng.choice(rows))
+    model = Moving(rows, rng, changes=1, counts=False, always_there=rng.choice(rows))
     model.fault, model.fault_at = cut_to(1), frozenset({2, 4})
     keys, _ = read_all(extraction(model, paging_of("offset", 3, 1), 1, False))
     check(model, keys)
@@ -230,8 +230,8 @@ class Hiding(Moving):
 
     every = 7
 
-    def _answer(self, request: PageRequest) -> list[int]:
-        return [row for row in super()._answer(request) if row % self.every]
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        return [row for row in super().keys_of_page(request) if row % self.every]
 
     async def count(self, request: PageRequest) -> int:
         return sum(row % self.every > 0 for row in self._matching(request))
@@ -254,7 +254,7 @@ def test_rows_that_are_left_out_of_full_pages_cost_no_others(
     model.every = every
     model.throughout = {row for row in model.rows if row % every}
     runs = ([*run] for hidden, run in groupby(model.rows, lambda row: row % every == 0) if hidden)
-    assume(max((len(run) for run in runs), default=0) < len(model._answer(PageRequest(limit))))
+    assume(max((len(run) for run in runs), default=0) < len(model.keys_of_page(PageRequest(limit))))
     keys, _ = read_all(extraction(model, paging_of("keyset", limit, ranges), ahead, True))
     check(model, keys)
 
@@ -262,8 +262,8 @@ def test_rows_that_are_left_out_of_full_pages_cost_no_others(
 class Typed(Moving):
     """Compares a number with a text, so that nothing is greater."""
 
-    def _answer(self, request: PageRequest) -> list[int]:
-        return [] if request.after is not None else super()._answer(request)
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        return [] if request.after is not None else super().keys_of_page(request)
 
 
 @pytest.mark.parametrize("descending", [False, True])
@@ -281,7 +281,7 @@ def test_a_filter_on_the_key_that_gives_nothing_is_no_end(descending: bool) -> N
 def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> None:
     for times in range(1, 8):
         model = rows_of(400)
-        asked = model._answer
+        asked = model.keys_of_page
         left = [times]
 
         def some(request: PageRequest, asked: Any = asked, left: list[int] = left) -> list[int]:
@@ -290,7 +290,7 @@ def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> N
                 return []
             return list(asked(request))
 
-        model._answer = some  # type: ignore[method-assign]
+        model.keys_of_page = some  # type: ignore[method-assign]
         keys, _ = read_all(extraction(model, KeysetPaging(limit=10, ranges=4), 4, can_seek=True))
         assert keys == list(range(1, 401))
 
@@ -299,7 +299,7 @@ def test_empty_pages_of_a_range_in_which_rows_are_counted_are_not_its_end() -> N
 @pytest.mark.parametrize("deleted", [0, 2])
 def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) -> None:
     model = rows_of(60, counts=counts, most_delay=0)
-    asked, short = model._answer, {24} if deleted else {28, 30}
+    asked, short = model.keys_of_page, {24} if deleted else {28, 30}
 
     def answer(request: PageRequest) -> list[int]:
         if request.offset == 28 and deleted:
@@ -310,15 +310,15 @@ def test_a_page_that_is_short_where_a_gap_is_closed(counts: bool, deleted: int) 
             return found[:1]
         return found
 
-    model._answer = answer  # type: ignore[method-assign]
+    model.keys_of_page = answer  # type: ignore[method-assign]
     keys, _ = read_all(extraction(model, OffsetPaging(limit=8), 1, can_seek=False))
     assert keys[-58:] == list(range(3, 61))
 
 
 def test_a_gap_that_does_not_close_is_said() -> None:
     model = rows_of(60, most_delay=0)
-    asked = model._answer
-    model._answer = lambda request: [] if request.after == 8 else asked(request)  # type: ignore[method-assign]
+    asked = model.keys_of_page
+    model.keys_of_page = lambda request: [] if request.after == 8 else asked(request)  # type: ignore[method-assign]
     model.fault = lambda request, found: found[2:]
     model.fault_at = frozenset(range(3, 1000))
     said = broken(model, OffsetPaging(limit=8), can_seek=True)
@@ -369,7 +369,7 @@ def test_a_wrong_count_costs_no_row_and_few_requests(
     rows = rng.sample(range(1, 400), count)
     # Without a row, a count that knows no filter is a contradiction; see the test of that.
     model = Moving(
-        rows, rng, changes=changes, wrong_count=WRONG_COUNTS[wrong], kept=rng.choice(rows)
+        rows, rng, changes=changes, wrong_count=WRONG_COUNTS[wrong], always_there=rng.choice(rows)
     )
     paging = paging_of(kind.split(",")[0], limit, ranges)
     keys, _ = read_all(extraction(model, paging, ahead, kind != "offset, no seek"))
@@ -468,13 +468,13 @@ def test_one_row_a_page_can_not_overlap() -> None:
 
 def test_an_offset_that_counts_pages_is_said() -> None:
     model = rows_of(60, counts=False)
-    asked = model._answer
+    asked = model.keys_of_page
 
     def by_pages(request: PageRequest) -> list[int]:
         number = (request.offset or 0) // request.limit
         return asked(PageRequest(request.limit, offset=number * request.limit))
 
-    model._answer = by_pages  # type: ignore[method-assign]
+    model.keys_of_page = by_pages  # type: ignore[method-assign]
     said = broken(model, OffsetPaging(limit=5), can_seek=False)
     assert "that the API counts the offset in rows" in said or "paging parameter" in said
 

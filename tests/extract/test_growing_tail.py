@@ -49,16 +49,16 @@ class Growing(Moving):
             newest += self.rng.randint(1, 3)
             self.rows.append(newest)
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        if ask.page is not None:
-            size = self.cap or ask.limit
-            return self.rows[(ask.page - 1) * size :][:size]
-        if ask.token is not None:
-            ask = replace(ask, after=int(str(ask.token)), token=None)
-        return super()._answer(ask)
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        if request.page is not None:
+            size = self.cap or request.limit
+            return self.rows[(request.page - 1) * size :][:size]
+        if request.token is not None:
+            request = replace(request, after=int(str(request.token)), token=None)
+        return super().keys_of_page(request)
 
-    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
-        page = super().fetched(ask, keys)
+    def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().parsed(request, keys)
         edges = [(key,) for key in (keys[0], keys[-1])] if keys else []
         info = replace(
             page.info,
@@ -157,8 +157,8 @@ def test_rows_that_lay_behind_the_end_are_counted(kind: str) -> None:
 class ShortPages(Growing):
     """An API that caps its pages by their bytes: none is full, and the next has other rows."""
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        found = super()._answer(ask)
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        found = super().keys_of_page(request)
         return found[: 5 + (found[0] * 7 % 13 if found else 0)]
 
 
@@ -191,8 +191,8 @@ def test_a_count_that_is_far_too_low_ends_nothing() -> None:
 
 def test_rows_that_are_all_newer_than_the_reading_end_with_a_doubt() -> None:
     class Newer(Growing):
-        def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
-            page = super().fetched(ask, keys)
+        def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+            page = super().parsed(request, keys)
             is_newer = bool(keys) and keys[0] > 400
             table = page.table.slice(0, 0) if is_newer else page.table
             return replace(page, newer_than_reading=is_newer, table=table)
@@ -261,14 +261,14 @@ class WarmingCache(Moving):
         super().__post_init__()
         self.asked: Counter[int] = Counter()
 
-    def _answer(self, ask: PageRequest) -> list[int]:
-        first = int(ask.token or 0)  # type: ignore[arg-type]
+    def keys_of_page(self, request: PageRequest) -> list[int]:
+        first = int(request.token or 0)  # type: ignore[arg-type]
         self.asked[first] += 1
-        return self.rows[first:][: min(ask.limit, 40 + 10 * min(self.asked[first], 3))]
+        return self.rows[first:][: min(request.limit, 40 + 10 * min(self.asked[first], 3))]
 
-    def fetched(self, ask: PageRequest, keys: list[int]) -> ParsedPage:
-        page = super().fetched(ask, keys)
-        following = int(ask.token or 0) + len(keys)  # type: ignore[arg-type]
+    def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().parsed(request, keys)
+        following = int(request.token or 0) + len(keys)  # type: ignore[arg-type]
         token = str(following) if following < len(self.rows) else None
         total = len(self.rows) if self.total_in_page else None
         return replace(page, info=PageInfo(len(keys), token=token, total=total))

@@ -36,7 +36,7 @@ class Numbered(Moving):
     clamps = False
     stuck = False
 
-    def _answer(self, request: PageRequest) -> list[int]:
+    def keys_of_page(self, request: PageRequest) -> list[int]:
         number = 0 if self.stuck or request.page is None else request.page - 1
         size = min(request.limit, self.cap or request.limit)
         if self.clamps:
@@ -59,7 +59,7 @@ class Tokens(Moving):
         token = str(found[-1]) if len(rest) > len(found) else None
         if self.circle and token is None:
             token = "-1"
-        page = self.fetched(request, found)
+        page = self.parsed(request, found)
         await self._delay(back=True)
         total = len(rows) if self.total_in_page else None
         facts = PageInfo(len(found), token=token, total=total)
@@ -74,13 +74,13 @@ class ByCursor(Moving):
     def cursor(self, key: int) -> str:
         return (datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=key // self.each)).isoformat()
 
-    def _answer(self, request: PageRequest) -> list[int]:
+    def keys_of_page(self, request: PageRequest) -> list[int]:
         start = request.window[0] if request.window else None
         rows = [row for row in self.rows if start is None or self.cursor(row) >= start]
         return rows[: min(request.limit, self.cap or request.limit)]
 
-    def fetched(self, request: PageRequest, keys: list[int]) -> ParsedPage:
-        page = super().fetched(request, keys)
+    def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+        page = super().parsed(request, keys)
         if not keys:
             return page
         last = self.cursor(keys[-1])
@@ -335,7 +335,7 @@ class BySlice(Moving):
         first = (
             request.limit * (request.page - 1) if request.page is not None else request.offset or 0
         )
-        page = self.fetched(request, rows[first : first + request.limit])
+        page = self.parsed(request, rows[first : first + request.limit])
         await self._delay(back=True)
         total = len(self.rows) if self.total_of_all else len(rows)
         return replace(page, info=PageInfo(page.info.rows, total=total))

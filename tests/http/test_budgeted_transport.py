@@ -24,8 +24,8 @@ FOUR = Limits((RateWindow(4, 1.0),), 8)
 async def sent(budget: Budget) -> list[float]:
     """The send times, as the budget has them."""
     await budget._notes_ended()
-    assert isinstance(budget._store, MemoryStore)
-    return await budget._store.update(lambda cells, _: state_layout.send_times(cells)[0])
+    assert isinstance(budget.store, MemoryStore)
+    return await budget.store.update(lambda cells, _: state_layout.send_times(cells)[0])
 
 
 @asynccontextmanager
@@ -59,13 +59,13 @@ def test_only_who_leaves_later_than_half_the_margin_asks_the_store(
     async def test() -> None:
         api = Api(connect_s)
         async with metered(api) as (client, budget):
-            departed = budget._store.departed
+            departed = budget.store.departed
 
             async def counted(send: float | str, late_s: float) -> float | str:
                 asked.append(late_s)
                 return await departed(send, late_s)
 
-            budget._store.departed = counted  # type: ignore[method-assign]
+            budget.store.departed = counted  # type: ignore[method-assign]
             for _ in range(3):  # on one connection
                 await client.get(API)
             times = await sent(budget)
@@ -127,7 +127,7 @@ def test_a_request_that_is_sent_again_moves_only_its_second_time(
         async with metered(api) as (client, budget):
             request = client.build_request("GET", API, extensions={"trace": trace})
             await client.send(request)
-            api.connect_s, api.kept = CONNECT_S, 0
+            api.connect_s, api.idle_connections = CONNECT_S, 0
             await client.send(request)
             assert await sent(budget) == pytest.approx(api.arrived)
             assert request.extensions["trace"] is trace

@@ -34,8 +34,8 @@ async def send(budget: Budget, count: int) -> None:
 
 
 async def would_wait_s(budget: Budget) -> float:
-    answer = await budget._store.take(None)
-    budget._store.give_back(answer.ticket)
+    answer = await budget.store.take(None)
+    budget.store.give_back(answer.ticket)
     return answer.wait_s
 
 
@@ -176,7 +176,7 @@ def test_a_file_that_is_deleted_while_in_use_is_written_anew_with_what_was_sent(
 
 
 async def sends(budget: Budget) -> list[float]:
-    store = budget._store
+    store = budget.store
     assert isinstance(store, folder.FolderStore)
     return await store.update(lambda cells, _: state_layout.send_times(cells)[0])
 
@@ -208,7 +208,7 @@ def test_a_place_whose_file_was_deleted_is_the_one_that_others_find(tmp_path: Pa
             for place in range(FOUR.in_flight):
                 (tmp_path / f"api.permit-{place}").unlink()
             async with open_budget("api", FOUR, str(tmp_path)) as two:
-                had = [await budget._store.try_permit() for budget in (one, two, one, two, one)]
+                had = [await budget.store.try_permit() for budget in (one, two, one, two, one)]
                 assert len([place for place in had if place is not None]) == FOUR.in_flight
 
     run(test())

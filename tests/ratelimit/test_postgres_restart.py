@@ -27,7 +27,7 @@ def test_permits_that_are_freed_while_the_server_is_away_are_free(
 ) -> None:
     async def test(server: Postgres) -> None:
         async with open_budget(name, TWO, server.url) as budget:
-            store = budget._store
+            store = budget.store
             assert isinstance(store, PostgresStore)
             held = [await store.try_permit() for _ in range(2)]
             assert None not in held

@@ -124,8 +124,8 @@ def test_a_backfill_has_the_whole_until_a_scheduled_run_comes_and_when_it_has_go
 async def _sent(folder: Path, limits: Limits) -> list[float]:
     """The send times of all processes, as the budget has them."""
     async with open_budget("api", limits, str(folder)) as budget:
-        assert isinstance(budget._store, FolderStore)
-        return await budget._store.update(lambda cells, _: layout.send_times(cells)[0])
+        assert isinstance(budget.store, FolderStore)
+        return await budget.store.update(lambda cells, _: layout.send_times(cells)[0])
 
 
 def _hold(where: str, limits: Limits, requests: int, ready: Connection) -> None:
@@ -187,7 +187,7 @@ def test_a_killed_process_loses_no_more_than_the_slot_it_waited_for(tmp_path: Pa
 
     async def rest() -> list[float]:
         async with open_budget("api", limits, str(tmp_path)) as budget:
-            return [(await budget._store.take(None)).wait_s for _ in range(3)]
+            return [(await budget.store.take(None)).wait_s for _ in range(3)]
 
     with _holder(tmp_path, limits, 2) as holder:
         assert holder.pid is not None

@@ -35,7 +35,7 @@ def test_a_connection_to_postgres_that_falls_silent_is_given_up_for_another(
 
     async def test() -> None:
         async with open_budget(name, WIDE, postgres_url) as budget:
-            store = budget._store
+            store = budget.store
             assert isinstance(store, PostgresStore)
             async with budget.request():
                 pass

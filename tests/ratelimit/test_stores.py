@@ -50,7 +50,7 @@ async def recorded(budget: Budget, *, low: bool = False) -> list[float]:
 
     :param low: of the users with a share under 1.
     """
-    store = budget._store
+    store = budget.store
     if isinstance(store, StateStore):
         return await store.update(lambda cells, _: layout.send_times(cells)[low])
     assert isinstance(store, RedisStore)
@@ -123,13 +123,13 @@ def test_a_429_that_names_no_wait_holds_longer_if_it_is_not_the_first_of_a_burst
     async def test() -> None:
         async with open_budget(name, WIDE, where) as one, open_budget(name, WIDE, where) as two:
             await one.throttled(None)
-            answer = await two._store.take(None)
+            answer = await two.store.take(None)
             assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
-            two._store.give_back(answer.ticket)
+            two.store.give_back(answer.ticket)
             await one.throttled(None)  # while everybody waits: it had left before
-            answer = await two._store.take(None)
+            answer = await two.store.take(None)
             assert answer.wait_s <= 0.25 * WIDE.shortest.per_s + 0.01
-            two._store.give_back(answer.ticket)
+            two.store.give_back(answer.ticket)
             await asyncio.sleep(0.25 * WIDE.shortest.per_s + 0.01)
             told = monotonic()
             await asyncio.gather(one.throttled(None), one.throttled(None))
@@ -150,7 +150,7 @@ def test_a_wait_of_hours_ends_all_who_would_wait_and_is_said_once_by_each(
                     async with budget.request():
                         pass
                 assert caught.value.wait_s == pytest.approx(7200, abs=20)
-            for store in (one._store, two._store):
+            for store in (one.store, two.store):
                 if isinstance(store, RedisStore | PostgresStore):
                     await store._calls.ended()
             assert await recorded(one) == [], "their slots are free again"
@@ -194,7 +194,7 @@ async def age_of_the_last_cut(budget: Budget, by_s: float) -> None:
     def change(cells: memoryview[float], now: float) -> None:
         cells[layout.CUT_AT] -= by_s
 
-    store = budget._store
+    store = budget.store
     if isinstance(store, StateStore):
         await store.update(change)
         return
@@ -212,7 +212,7 @@ def test_what_the_api_told_of_its_limit_counts_for_the_first_429(name: str, wher
             assert told is not None
             await told
             await budget.throttled(None)
-            assert (await budget._store.take(None)).wait_s <= 0.25 * 0.4 + 0.01
+            assert (await budget.store.take(None)).wait_s <= 0.25 * 0.4 + 0.01
 
     run(test())
 
@@ -244,11 +244,11 @@ def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(name: str, where:
                 waiting.pop().cancel()
                 waiting.pop(0).cancel()
             await asyncio.sleep(0.05)
-            held = [await one._store.try_permit() for _ in range(5)]
+            held = [await one.store.try_permit() for _ in range(5)]
             assert [place is None for place in held] == [False] * 4 + [True]
             for place in held[:4]:
                 assert place is not None
-                one._store.free_permit(place)
+                one.store.free_permit(place)
 
     run(test())
 
@@ -274,7 +274,7 @@ def test_other_limits_hold_for_everybody_and_forget_nothing(name: str, where: st
                 await asyncio.gather(*(seen.request(b) for b in (one, two) for _ in range(20)))
                 assert one.stats.requests == 40
                 assert_kept(await recorded(one), 40, 0.2, of=60)
-                assert one._store.limits.windows == wider.windows
+                assert one.store.limits.windows == wider.windows
 
     run(test())
 
@@ -336,11 +336,11 @@ def test_who_waits_for_a_slot_gives_a_place_that_is_lent_back(name: str, where: 
                 await seen.request(budget)
             waiting = [asyncio.create_task(seen.request(budget)) for budget in low]
             await asyncio.sleep(0.2)
-            while (place := await full._store.try_permit()) is None:  # noqa: ASYNC110 - its own poll
+            while (place := await full.store.try_permit()) is None:  # noqa: ASYNC110 - its own poll
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)
-            assert await full._store.try_permit() is None, "one is the small share's own"
-            full._store.free_permit(place)
+            assert await full.store.try_permit() is None, "one is the small share's own"
+            full.store.free_permit(place)
             for task in waiting:
                 task.cancel()
             await asyncio.wait(waiting)
@@ -354,9 +354,9 @@ def test_of_a_long_window_the_rest_is_lent_evenly_and_not_while_others_ask(
     limits = Limits((RateWindow(8, 40.0),), 4)  # a half of it, and of the rest one each 10 s
 
     async def wait_s(budget: Budget) -> float:
-        answer = await budget._store.take(None)
+        answer = await budget.store.take(None)
         if answer.wait_s > 0:
-            await budget._store.forget([budget._store.send_id(answer)])
+            await budget.store.forget([budget.store.send_id(answer)])
         return answer.wait_s
 
     async def test() -> None:
@@ -378,10 +378,10 @@ def test_the_requests_of_the_last_hour_are_told(name: str, where: str) -> None:
             for budget in (one, two, two):
                 async with budget.request():
                     pass
-            slow = await one._store.take(None)
-            await one._store.block(5.0)
+            slow = await one.store.take(None)
+            await one.store.block(5.0)
             assert slow.wait_s == 0
-            waiting = await one._store.take(None)
+            waiting = await one.store.take(None)
             await one.throttled(1.0)
             minutes = await asyncio.to_thread(usage, where, name)
             assert abs(minutes[-1].at - time()) < 61
@@ -408,10 +408,10 @@ def test_who_wakes_up_late_is_recorded_when_it_sends_and_not_when_it_should(
     async def test() -> None:
         limits = Limits((RateWindow(1, 0.1),), 4)
         async with open_budget(name, limits, where) as budget:
-            assert (await budget._store.take(None)).wait_s == 0
-            waiting = await budget._store.take(None)
+            assert (await budget.store.take(None)).wait_s == 0
+            waiting = await budget.store.take(None)
             await asyncio.sleep(waiting.wait_s + 0.1)
-            assert (await budget._store.take(waiting.ticket)).wait_s == 0
+            assert (await budget.store.take(waiting.ticket)).wait_s == 0
             first, second = await recorded(budget)
             assert second - first >= 0.2
 
@@ -469,9 +469,9 @@ def test_who_leaves_late_counts_from_then_on(name: str, where: str) -> None:
             assert before[1] + 3.0 <= after[0] < after[1]
             assert before[0] + 7.0 <= after[1] < before[0] + 14.0, "only once"
             assert await recorded(budget, low=True) == after[1:]
-            await budget._store.forget([first.send_id])
+            await budget.store.forget([first.send_id])
             assert await recorded(budget) == after[:1]
-            await budget._store.departed(first.send_id, 5.0)
+            await budget.store.departed(first.send_id, 5.0)
             assert await recorded(budget) == after[:1], "what is forgotten stays so"
 
     run(test())
@@ -483,7 +483,7 @@ def test_one_window_counts_everything(name: str, where: str) -> None:
             for _ in range(2):
                 async with budget.request() as grant:
                     budget.not_counted(grant)
-            assert (await budget._store.take(None)).wait_s > 20
+            assert (await budget.store.take(None)).wait_s > 20
 
     run(test())
 
@@ -513,15 +513,15 @@ def test_a_lower_limit_that_one_hears_of_holds_for_all_until_it_is_lifted(
             assert await spent_s(8) >= 0.6
             assert_kept((await recorded(two))[slow:], 2, 0.2, of=8)
             await told(two, 1000)
-            waits = [(await one._store.take(None)).wait_s for _ in range(20)]
+            waits = [(await one.store.take(None)).wait_s for _ in range(20)]
             assert max(waits) < 0.4, "with two in 0.2 s the last of 20 would wait for 1.8 s"
-            assert one._store.limits.windows == fast.windows
+            assert one.store.limits.windows == fast.windows
 
     run(test())
 
 
 async def lose_the_connection(budget: Budget) -> None:
-    store = budget._store
+    store = budget.store
     assert isinstance(store, PostgresStore)
     psycopg = store._psycopg
     async with await psycopg.AsyncConnection.connect(store.location, autocommit=True) as other:
@@ -543,21 +543,21 @@ def test_a_lost_connection_to_postgres_fails_no_request_and_frees_no_place_in_us
             await seen.request(one)
             await lose_the_connection(one)
             await seen.request(one)
-            held = [await one._store.try_permit() for _ in range(2)]
+            held = [await one.store.try_permit() for _ in range(2)]
             await lose_the_connection(one)
-            assert await one._store.try_permit() is None, "it has both already"
-            assert await two._store.try_permit() is None, "they are taken again"
+            assert await one.store.try_permit() is None, "it has both already"
+            assert await two.store.try_permit() is None, "they are taken again"
             for place in held:
                 assert place is not None
-                one._store.free_permit(place)
-            assert await one._store.try_permit() is not None
-            assert await two._store.try_permit() is not None
+                one.store.free_permit(place)
+            assert await one.store.try_permit() is not None
+            assert await two.store.try_permit() is not None
             for place in held:
                 assert place is not None
-                one._store.free_permit(place)  # once more frees nothing that was taken since
-            await one._store.block(0.0)
-            assert await two._store.try_permit() is None
-            assert await one._store.try_permit() is None
+                one.store.free_permit(place)  # once more frees nothing that was taken since
+            await one.store.block(0.0)
+            assert await two.store.try_permit() is None
+            assert await one.store.try_permit() is None
 
     run(test())
 
@@ -572,19 +572,19 @@ def test_a_place_that_others_took_while_the_connection_was_lost_is_made_up_for(
             open_budget(name, two_places, postgres_url) as one,
             open_budget(name, two_places, postgres_url) as two,
         ):
-            held = [await one._store.try_permit() for _ in range(2)]
+            held = [await one.store.try_permit() for _ in range(2)]
             await lose_the_connection(one)
-            taken = await two._store.try_permit()
-            assert await one._store.try_permit() is None
+            taken = await two.store.try_permit()
+            assert await one.store.try_permit() is None
             assert taken is not None
-            two._store.free_permit(taken)
-            await two._store.block(0.0)
-            assert await one._store.try_permit() is None, "it locks again what it uses"
-            assert await two._store.try_permit() is None
+            two.store.free_permit(taken)
+            await two.store.block(0.0)
+            assert await one.store.try_permit() is None, "it locks again what it uses"
+            assert await two.store.try_permit() is None
             for place in held:
                 assert place is not None
-                one._store.free_permit(place)
-            assert await one._store.try_permit() is not None
+                one.store.free_permit(place)
+            assert await one.store.try_permit() is not None
 
     run(test())
 
@@ -592,7 +592,7 @@ def test_a_place_that_others_took_while_the_connection_was_lost_is_made_up_for(
 def test_a_damaged_state_in_postgres_counts_as_used_up(name: str, postgres_url: str) -> None:
     async def test() -> None:
         async with open_budget(name, SLOW, postgres_url) as budget:
-            store = budget._store
+            store = budget.store
             assert isinstance(store, PostgresStore)
             await store._connection.execute(
                 "UPDATE headrace_budgets SET state = substr(state, 1, 100) WHERE name = %s", (name,)

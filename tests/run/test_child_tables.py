@@ -1,6 +1,6 @@
 """Child tables from an API's response to the lake: with their parents, or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,9 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ConfigError, ContractBroken, ReadRefused
-from pipeline.lake.attempt import Attempt
 from pipeline.lake.damage import verify_files
 from pipeline.lake.drop import drop
 from pipeline.lake.maintenance import clean
-from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.read import current, dataset, manifests
 from pipeline.lake.s3 import Lake
@@ -206,48 +204,53 @@ class Killed(BaseException):
     """Stands for the end of a process at a point of the commit."""
 
 
-@pytest.mark.parametrize("files_before", [1, 99])
+def killed_at_checkpoint(number: int) -> Callable[[str, str], None]:
+    """Ends the process before the checkpoint of that number since files are taken apart.
+
+    Each file has one, which names its uploads; the one behind the last of them decides the commit.
+    """
+    began, written = False, 0
+
+    def observe(operation: str, key: str) -> None:
+        nonlocal began, written
+        began = began or "/_tables/" in key
+        if began and operation == "put" and "/_checkpoints/" in key:
+            if written == number:
+                raise Killed
+            written += 1
+
+    return observe
+
+
+FILES = 3
+"""Of the orders in ``FIRST``."""
+
+
+@pytest.mark.parametrize("number", range(FILES + 1))
 def test_a_commit_that_dies_while_files_are_taken_apart_is_finished(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, files_before: int
+    lake: Lake, number: int
 ) -> None:
     """Nothing is shown until both are; the next attempt takes apart what is left."""
-    take_apart, decide = Attempt.replace_file, Attempt._filled_in
-
-    def dies(self: Attempt, index: int, *args: Any, **more: Any) -> ManifestFile:
-        if index == files_before:
-            raise Killed
-        return take_apart(self, index, *args, **more)
-
-    def dies_behind(self: Attempt, *more: Any) -> Manifest:
-        raise Killed
-
-    with Shop(*FIRST).source() as source, monkeypatch.context() as patch:
-        patch.setattr(Attempt, "replace_file", dies)
-        patch.setattr(Attempt, "_filled_in", dies_behind if files_before == 99 else decide)
+    with Shop(*FIRST).source() as source:
+        lake.on_operation = killed_at_checkpoint(number)
         with pytest.raises(BaseExceptionGroup):
             outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
+        lake.on_operation = None
         assert not manifests(lake, "shop", "orders")
-        patch.undo()
         outcome, requests = outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
     assert requests <= 2  # the last page, whose rows were all on S3
     assert outcome.results[0].manifest.rows == len(FIRST)
+    assert len(outcome.results[0].manifest.files) == FILES
     landed = dataset(lake, "shop", "orders/items").to_table()
     assert rows(landed, "order_id", "line") == lines_of(*FIRST)
     assert not clean(lake, older_than_s=0, now=datetime.now(UTC) + timedelta(1)).leftovers
 
 
 def test_a_row_that_changes_while_files_are_taken_apart_takes_its_children_along(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch
+    lake: Lake,
 ) -> None:
     """A process dies in the commit, and the next attempt finds a later version of a row whose
     children have left its file."""
-    take_apart = Attempt.replace_file
-
-    def dies(self: Attempt, index: int, *args: Any, **more: Any) -> ManifestFile:
-        if index == 1:
-            raise Killed
-        return take_apart(self, index, *args, **more)
-
     shop = Shop(*FIRST)
     shop.sorted = False
     changed = order(2, "2026-11-01T11:00:00Z", ["7.00"] * 3)
@@ -255,10 +258,10 @@ def test_a_row_that_changes_while_files_are_taken_apart_takes_its_children_along
     with shop.source(
         by_token, paging="kind: token, limit: 4, next: next, until_short: true"
     ) as source:
-        with monkeypatch.context() as patch:
-            patch.setattr(Attempt, "replace_file", dies)
-            with pytest.raises(BaseExceptionGroup):
-                outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
+        lake.on_operation = killed_at_checkpoint(1)
+        with pytest.raises(BaseExceptionGroup):
+            outcome_of(source, lake, "orders", DAYS[:1], NOW, run_id="one")
+        lake.on_operation = None
         shop.orders.append(changed)
         for attempt in (2, 3):
             outcome, _ = outcome_of(

@@ -46,13 +46,13 @@ class Api(httpx.AsyncBaseTransport):
 
     def __init__(self, connect_s: float = CONNECT_S, status: int = 200) -> None:
         self.connect_s, self.status = connect_s, status
-        self.kept = 0
+        self.idle_connections = 0
         self.counted: deque[float] = deque(maxlen=4)
         self.arrived: list[float] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self.kept:
-            self.kept -= 1
+        if self.idle_connections:
+            self.idle_connections -= 1
         else:
             await asyncio.sleep(self.connect_s)
         await request.extensions["trace"]("http11.send_request_headers.complete", {})
@@ -64,7 +64,7 @@ class Api(httpx.AsyncBaseTransport):
         else:
             self.counted.append(now)
         await asyncio.sleep(0.6)
-        self.kept += 1
+        self.idle_connections += 1
         return httpx.Response(status, stream=httpx.ByteStream(b""))
 
 

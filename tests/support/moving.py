@@ -40,23 +40,23 @@ class Moving:
     most_delay: int = 4
     ignored: frozenset[str] = frozenset()
     total_in_page: bool = False
-    kept: int | None = None
+    always_there: int | None = None
     counted: int | None = None
 
     def __post_init__(self) -> None:
         self.rows.sort()
         self.throughout = set(self.rows)
-        assert self.kept is None or self.kept in self.throughout
+        assert self.always_there is None or self.always_there in self.throughout
         self.requests = 0
         self.open = self.most_open = 0
 
     async def page(self, request: PageRequest) -> ParsedPage:
         await self._delay()
         number = self.requests
-        found = self._answer(request)
+        keys = self.keys_of_page(request)
         if self.fault is not None and number in self.fault_at:
-            found = self.fault(request, found)
-        page = self.fetched(request, found)
+            keys = self.fault(request, keys)
+        page = self.parsed(request, keys)
         await self._delay(back=True)
         return page
 
@@ -64,20 +64,20 @@ class Moving:
         if not self.counts:
             return None
         await self._delay()
-        found = self.wrong_count(len(self._matching(request)))
+        count = self.wrong_count(len(self._matching(request)))
         if request.after is None and request.before is None:
-            self.counted = found
+            self.counted = count
         await self._delay(back=True)
-        return found
+        return count
 
-    def fetched(self, request: PageRequest, keys: list[int]) -> ParsedPage:
+    def parsed(self, request: PageRequest, keys: list[int]) -> ParsedPage:
         shown = [self.shown(key) for key in keys]
         kind = pa.string() if self.text_keys else pa.uint64()
         first: Key = shown[0] if shown else None
         last: Key = shown[-1] if shown else None
         total = len(self.rows) if self.total_in_page else None
-        facts = PageInfo(len(keys), first, last, total=total)
-        return ParsedPage(request, facts, pa.table({"id": pa.array(shown, kind)}))
+        info = PageInfo(len(keys), first, last, total=total)
+        return ParsedPage(request, info, pa.table({"id": pa.array(shown, kind)}))
 
     def shown(self, key: int) -> int | str:
         return f"k{key:06}" if self.text_keys else key
@@ -98,7 +98,7 @@ class Moving:
             rows = [row for row in rows if row < self._hidden(high)]
         return rows[::-1] if self.descending else rows
 
-    def _answer(self, request: PageRequest) -> list[int]:
+    def keys_of_page(self, request: PageRequest) -> list[int]:
         start = 0 if "offset" in self.ignored else (request.offset or self.first_offset)
         start = max(0, start - self.first_offset)
         limit = request.limit if self.cap is None else min(request.limit, self.cap)
@@ -121,10 +121,10 @@ class Moving:
         for _ in range(min(self.changes, self.rng.choice((0, 0, 1, 1, 2, 3)))):
             self.changes -= 1
             if self.rows and self.rng.random() < 0.6:
-                gone = self.rng.choice(self.rows)
-                if gone != self.kept:
-                    self.rows.remove(gone)
-                    self.throughout.discard(gone)
+                row = self.rng.choice(self.rows)
+                if row != self.always_there:
+                    self.rows.remove(row)
+                    self.throughout.discard(row)
             else:
                 new = self.rng.randrange(0, 3 * len(self.rows) + 10)
                 if new not in self.rows:

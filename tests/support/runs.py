@@ -102,8 +102,8 @@ def days_from(first: str, number: int) -> list[str]:
 
 
 def instant(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def outcome_of(
@@ -181,12 +181,12 @@ def check_rows(source: Source, lake: ObjectStore, manifest: Manifest, rows: Iter
     as_json = [name for name, column in spec.columns.items() if column.type == "json"]
     for row in read:
         row.update({name: json.loads(row[name]) for name in as_json if row[name] is not None})
-    found = {tuple(row[name] for name in spec.key): row for row in read}
-    assert len(found) == len(read)
-    assert found.keys() == wanted.keys()
+    by_key = {tuple(row[name] for name in spec.key): row for row in read}
+    assert len(by_key) == len(read)
+    assert by_key.keys() == wanted.keys()
     for key, row in wanted.items():
-        assert found[key] == {name: row.get(name) for name in names}, key
-    return len(found)
+        assert by_key[key] == {name: row.get(name) for name in names}, key
+    return len(by_key)
 
 
 def landed(source: Source, endpoint: str, rows: Iterable[Row]) -> list[Row]:
