@@ -119,7 +119,7 @@ def blocks(page: Path) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    root = copy_of_project(tmp_path_factory.mktemp("tutorial") / "project")
+    root = copy_of_project(tmp_path_factory.mktemp("tutorial") / "my projéct")
     # What a failing command of the page leaves in the system's folder; short, as sockets lie in it.
     with TemporaryDirectory(prefix="headrace-") as temporary, ExitStack() as stack:
         yield Reader(root, stack, free_port(), temporary)
