@@ -123,11 +123,16 @@ def _add_sync(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb = _verb(
         verbs,
         "sync",
-        "tell Dagster what the lake has, from the manifests, without reading the API",
+        "record with Dagster what the lake has, from the manifests, without reading the API",
         "sync igdb",
     )
     verb.add_argument("source", nargs="?", default="", metavar="SOURCE")
-    verb.set_defaults(run=lambda args: dagster_runs.sync(args.source))
+    verb.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on standard output: how many partitions were recorded, and before",
+    )
+    verb.set_defaults(run=lambda args: dagster_runs.sync(args.source, quiet=args.json))
 
 
 def _add_state(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -19,6 +19,9 @@ from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError
 
 _LAUNCHED = re.compile(r"Launched backfill job `(?P<id>\w+)`")
+_RECORDED = re.compile(
+    r"(?P<recorded>[\d,]+) partitions? (?:told|recorded with Dagster), (?P<recorded_before>[\d,]+)"
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){0,2}")
 
 
@@ -60,8 +63,12 @@ def sweep(what: str, *, quiet: bool = False) -> int:
     return _run(["asset", "materialize", "-f", "definitions.py", *chosen], quiet=quiet)
 
 
-def sync(source: str) -> int:
-    """Tell Dagster from the manifests what the lake has. :return: 1 if the run failed."""
+def sync(source: str, *, quiet: bool = False) -> int:
+    """Record with Dagster, from the manifests, what the lake has. :return: 1 if the run failed.
+
+    :param quiet: one JSON object on standard output: ``recorded`` and ``recorded_before``, the
+        numbers of partitions.
+    """
     if source and not _NAME.fullmatch(source):
         raise ConfigError(f"sync takes a source: expected SOURCE, found `{source}`")
     if source:
@@ -70,7 +77,14 @@ def sync(source: str) -> int:
     with tempfile.TemporaryDirectory(prefix="headrace-") as folder:
         file = Path(folder, "config.yaml")
         file.write_text(json.dumps(config))
-        return _run(["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)])
+        log: list[str] = []
+        job = ["job", "execute", "-f", "definitions.py", "-j", "sync", "-c", str(file)]
+        code = _run(job, quiet=quiet, log=log)
+    if quiet and code == 0:
+        *_, total = _RECORDED.finditer("".join(log))  # that of all endpoints comes last
+        numbers = {name: int(text.replace(",", "")) for name, text in total.groupdict().items()}
+        print(json.dumps({"source": source or None, **numbers}))
+    return code
 
 
 def backfill(source: str, days: str, *, quiet: bool = False) -> int:

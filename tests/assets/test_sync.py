@@ -1,5 +1,6 @@
 """The job ``sync``: a new instance over an old lake, a crash while recording, twice in a row."""
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -175,6 +176,10 @@ def test_the_command_tells_a_new_instance(fresh: Project) -> None:
     assert "0 partitions told, 1 partition known before" in said
     code, said = fresh.run(dagster("job", "list", "-f", "definitions.py"))
     assert "Job: sync" in said
+    code, said = fresh.run([*sync, "--json"], DAGSTER_HOME=str(home))
+    assert code == 0, said
+    (line,) = [line for line in said.splitlines() if line.startswith("{")]
+    assert json.loads(line) == {"source": "igdb", "recorded": 0, "recorded_before": 1}
 
 
 def test_a_source_that_is_not_loaded_is_named(
