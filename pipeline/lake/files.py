@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from pipeline.decode.types import describe, schema_of
-from pipeline.errors import ContractBroken, HeadraceError
+from pipeline.errors import ContractBroken, HeadraceError, LakeRefused
 from pipeline.lake.damage import error_of_damage
 from pipeline.lake.manifest import Manifest, ManifestFile
 from pipeline.lake.parquet import common_schema
@@ -144,7 +144,8 @@ def again_if_vanished(
             try:
                 damage = error_of_damage(lake, files())
             except HeadraceError as away:  # what keeps the files from being read, most likely
-                damage = None if isinstance(error, OSError) else away
+                is_cause = isinstance(away, LakeRefused) or not isinstance(error, OSError)
+                damage = away if is_cause else None
             if damage is not None:
                 raise damage from error
             if isinstance(error, OSError):

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import boto3
 import pytest
 
 from local.paths import ROOT
 from local.ports import free_port
 from local.process import running, tail
 from local.s3 import child_env
+from pipeline.lake.read import manifests
+from pipeline.lake.s3 import Lake
 from tests.support.copies import copy_of_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -95,12 +98,19 @@ class Reader:
 
     def wait_for(self, partition: str) -> None:
         """Until the backfill's last day is in the lake."""
+        exported = self.shell(". ./vars\nenv").stdout.splitlines()
+        env = dict(line.split("=", 1) for line in exported if "=" in line)
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=env["AWS_ENDPOINT_URL_S3"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+        lake = Lake(s3, env["HEADRACE_LAKE"])
         deadline = time.monotonic() + READY_S
-        while True:
-            done = self.shell(". ./vars\n./headrace lake shop --all")
-            if partition in done.stdout:
-                return
-            assert time.monotonic() < deadline, done.stdout + done.stderr
+        while not manifests(lake, "shop", "orders", partition):
+            assert time.monotonic() < deadline, f"{partition} is not in the lake"
             time.sleep(POLL_S)
 
 

@@ -1,5 +1,6 @@
 """A copy of the project, as a fresh clone would be, with the packages that are installed here."""
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -10,6 +11,11 @@ from local.paths import ROOT
 OLD = 0.0
 """Files that make compares with its stamps: older than these, or it would install again."""
 COMPARED = ("pyproject.toml", "constraints.txt", "local/setup.sh")
+STARTED = (
+    *("assets", "commands", "docsite", "emulator"),
+    *("local", "pipeline", "resources", "sourcetool"),
+)
+"""Packages that processes of the copy import, as `make setup` leaves them: compiled."""
 
 
 def copy_of_project(to: Path) -> Path:
@@ -22,6 +28,8 @@ def copy_of_project(to: Path) -> Path:
             shutil.copy(ROOT / name, to / name)
     for name in COMPARED:
         os.utime(to / name, (OLD, OLD))
+    for package in STARTED:
+        compileall.compile_dir(to / package, quiet=1)
     if not (to / ".venv").exists():
         (to / ".venv").symlink_to((ROOT / ".venv").resolve())
     return to
