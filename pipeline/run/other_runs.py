@@ -1,8 +1,9 @@
 """Other runs of the same source: they may take a partition, or commit those beside it meanwhile.
 
-*A lost race.* Of two runs of one partition, the one that lost waits for the manifest of the other.
-If that partition is what the loser would have written (same definition, at least the same window;
-of a child, from the parents that are there now), then nothing is left to do, and nothing is wrong.
+*A lost race.* Of two runs of one partition, one loses: while it reads, and it then waits for the
+manifest of the other; or at its commit, which finds that manifest. If that partition is what the
+loser would have written (same YAML, at least the same window; of a child, from the parents that are
+there now), then nothing is left to do, and nothing is wrong (``misfit``).
 
 *Neighbours.* A window is made from the watermark that the previous partition has when the attempt
 begins. Until the attempt is committed, another run may commit the previous partition up to an
@@ -20,7 +21,7 @@ from itertools import pairwise
 from pipeline.config.source import Source
 from pipeline.errors import ReadAnew, cut
 from pipeline.lake.manifest import Manifest
-from pipeline.partitions.window import gap
+from pipeline.partitions.window import Window, falls_short, gap
 from pipeline.run.bookmarks import unread_between
 from pipeline.run.context import RunContext
 from pipeline.run.resume import fingerprint, of_this_yaml
@@ -45,28 +46,49 @@ async def winner(
     :param since: when our own attempt began: an older manifest is no winner.
     """
     for _ in range(max(1, round(patience_s / POLL_S))):
-        manifest = await asyncio.to_thread(_would_do, run, endpoint, partition, since)
+        manifest = await asyncio.to_thread(_winner_now, run, endpoint, partition, since)
         if manifest is not None:
             return manifest
         await asyncio.sleep(POLL_S)
     return None
 
 
-def _would_do(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
-    source, spec = run.source, run.source.endpoints[endpoint]
-    manifest = run.index.fresh(source.source, endpoint, partition)
+def _winner_now(run: RunContext, endpoint: str, partition: str, since: datetime) -> Manifest | None:
+    manifest = run.index.fresh(run.source.source, endpoint, partition)
     if manifest is None or not manifest.extracted_at:
         return None
     if datetime.fromisoformat(manifest.extracted_at) < since:
         return None
-    if spec.parents is not None and not spec.incremental:
-        # Made from the same parents, it has their window.
-        of = run.index.fresh(source.source, spec.parents.endpoint, partition)
-        same = of and manifest.definition == fingerprint(source, endpoint, of.generation)
-        return manifest if same else None
     least_end = min(run.calendar.ends(partition), since.replace(microsecond=0))
-    same = of_this_yaml(manifest.definition, source, endpoint)  # a value that it lacks is new later
-    return manifest if same and manifest.window.end >= least_end else None
+    wanted = Window(manifest.window.kind, None, least_end, 0.0, complete=True)
+    return manifest if misfit(run, manifest, wanted) is None else None
+
+
+def misfit(run: RunContext, theirs: Manifest, wanted: Window) -> str | None:
+    """Why a partition that another run has committed is not what this run would have written; None
+    if it is.
+
+    A value that it lacks is no reason: to the next partition that one is new.
+
+    :param wanted: read at least so far; children have the window of their parents.
+    """
+    source, spec = run.source, run.source.endpoints[theirs.endpoint]
+    if not of_this_yaml(theirs.definition, source, theirs.endpoint):
+        return "with another YAML of this endpoint"
+    if spec.parents is not None and not spec.incremental:
+        above = spec.parents.endpoint
+        parents = run.index.fresh(source.source, above, theirs.partition)
+        generation = parents.generation if parents else ""
+        same = theirs.definition == fingerprint(source, theirs.endpoint, generation)
+        return None if same else f"from other rows of `{above}` than those that are committed now"
+    read = theirs.window
+    has_ended = wanted.complete or wanted.end >= run.calendar.ends(theirs.partition)
+    if not falls_short(read, replace(wanted, complete=has_ended)):
+        return None
+    if read.start and wanted.start and wanted.start < read.start:
+        begins = f"{as_iso(read.start)} on, and this run has read it from {as_iso(wanted.start)} on"
+        return f"from {begins}"
+    return f"up to {as_iso(read.end)}, and this run has read it up to {as_iso(wanted.end)}"
 
 
 def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) -> None:

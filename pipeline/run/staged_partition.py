@@ -30,11 +30,12 @@ from pipeline.lake.manifest import (
     schema_changes,
 )
 from pipeline.lake.parquet import encode
-from pipeline.partitions.window import Window, falls_short
+from pipeline.partitions.window import Window
 from pipeline.run.bookmarks import BookmarkEnd, end_of, moved
 from pipeline.run.child_tables import ChildTables
 from pipeline.run.context import PartitionResult, RunContext
 from pipeline.run.late import late_rows_of
+from pipeline.run.other_runs import misfit
 from pipeline.run.partition_progress import PartitionCounts, ReadingNotes
 from pipeline.run.partition_warnings import checks_of_times, in_short, warning_of
 from pipeline.run.resume import behind_of, of_this_yaml
@@ -126,11 +127,10 @@ class StagedPartition:
         if outcome.left_over:
             self._warn_of_left_over(outcome.left_over)
         lost = outcome.result is CommitResult.LOST
-        if lost and falls_short(outcome.manifest.window, self.window):
+        if lost and (reason := misfit(self.run, outcome.manifest, self.window)):
             raise ReadAnew(
-                f"{self._label} was committed by another run up to "
-                f"{as_iso(outcome.manifest.window.end)}, and this run has read it up to "
-                f"{as_iso(self.window.end)}: the next attempt reads the rest"
+                f"{self._label} was committed by another run {reason}. The next attempt reads it "
+                "again"
             )
         return PartitionResult(
             endpoint=self.endpoint,
