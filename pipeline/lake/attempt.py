@@ -71,9 +71,9 @@ class Attempt:
     :param etag: of its checkpoint; None: it is written with the first batch.
     :param others: the files that lay in the partition's folder; None: to be listed.
     :param idle: unfinished uploads that no checkpoint can name once this one owns the partition.
-    :ivar committed: not None if an earlier attempt had decided its commit; opening has carried it
-        out and there is nothing left to extract. Its window and watermark tell whether that is
-        enough; if it isn't, open again, which then starts afresh.
+    :ivar committed: not None if an earlier attempt had decided its commit, which opening has
+        carried out. Its run, window and watermark tell whether anything is left to extract; if so,
+        open again, which then starts afresh.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class CommitOutcome:
     """The outcomes of a commit.
 
     :param manifest: what is in the lake now: one's own if DONE, the winner's if LOST.
-    :param left_over: a sentence on why the clean-up was not finished; the next attempt finishes it.
+    :param left_over: a sentence on why the clean-up was not finished; the next run finishes it.
     """
 
     result: CommitResult

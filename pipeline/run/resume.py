@@ -101,7 +101,7 @@ def is_followed(run: RunContext, endpoint: str, partition: str, next_in_run: boo
 
 
 class AlreadyCommitted(Exception):
-    """The partition is committed, by this run or by an earlier attempt that had decided to.
+    """The partition is committed by an earlier attempt of this run.
 
     :ivar manifest: the committed one.
     """
@@ -138,12 +138,14 @@ def open_partition(
     common = values.window if values else None
     window = common or _window(run, endpoint, partition, previous_in_run)
     definition = fingerprint(source, endpoint, _origin(values, window))
+
+    def is_done(manifest: Manifest) -> bool:
+        """Whether an earlier attempt of this run has committed it, and nothing is missing since."""
+        ours = (manifest.run_id, manifest.definition) == (run.run_id, definition)
+        return ours and not falls_short(manifest.window, window)
+
     committed = run.index.get(source.source, endpoint, partition)
-    if (
-        committed is not None
-        and (committed.run_id, committed.definition) == (run.run_id, definition)
-        and not falls_short(committed.window, window)
-    ):
+    if committed is not None and is_done(committed):
         raise AlreadyCommitted(committed)
     while True:
         attempt = open_attempt(
@@ -160,10 +162,9 @@ def open_partition(
             if falls_short(attempt.window, window):
                 attempt.start_over(window)
             return OpenedPartition(attempt, attempt.window, values)
-        # An earlier attempt had decided its commit; that will do, unless time has gone on since.
-        decided = attempt.committed.window
-        goes_on = decided.end < window.end and window.kind != "snapshot"
-        if not goes_on and not falls_short(decided, window):
+        # A commit that was decided is carried out now. That of another run is replaced: what it
+        # read may be as old as the run.
+        if is_done(attempt.committed):
             raise AlreadyCommitted(attempt.committed)
 
 

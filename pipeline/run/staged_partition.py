@@ -143,8 +143,8 @@ class StagedPartition:
 
     def _warn_of_left_over(self, reason: str) -> None:
         log.warning(
-            "%s is committed, but the files that it replaces are not all removed; the next attempt "
-            "removes them: %s",
+            "%s is committed, but the files that it replaces are not all removed; the next run of "
+            "the partition, or the maintenance job, removes them: %s",
             self._label,
             reason,
         )
