@@ -19,7 +19,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from pipeline.config.source import Source
-from pipeline.errors import ReadAnew, cut
+from pipeline.errors import ReadAnew, WindowRefused, cut
 from pipeline.lake.manifest import Manifest
 from pipeline.partitions.window import Window, falls_short, gap
 from pipeline.run.bookmarks import unread_between
@@ -98,7 +98,8 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     leaves something out (`_as_known` says where).
 
     :param in_this_run: partitions that this run commits, in order: the later one of two looks.
-    :raises ReadAnew: a neighbour was committed meanwhile, and something lies between the two.
+    :raises ReadAnew: something lies between the two, which the next attempt reads.
+    :raises WindowRefused: something does, and only the later one of the two can read it.
     """
     if mine.endpoint_kind == "snapshot" or not run.source.endpoints[mine.endpoint].incremental:
         return
@@ -113,13 +114,26 @@ def check_joined(run: RunContext, mine: Manifest, in_this_run: Collection[str]) 
     second = None
     if ended_early and after not in in_this_run:
         second = run.index.fresh(mine.source, mine.endpoint, after)
-    for earlier, later in ((first, mine), (mine, second)):
-        if earlier and later and (between := _between(run.source, earlier, later)):
+    label = f"{mine.source}/{mine.endpoint} {mine.partition}"
+    if first and (between := _between(run.source, first, mine)):
+        raise ReadAnew(
+            f"{label} is committed. {first.partition} was committed meanwhile, and ends before "
+            f"{mine.partition} begins: neither has the rows of {between}. The next attempt reads "
+            "them"
+        )
+    if second and (between := _between(run.source, mine, second)):
+        if window.end < calendar.ends(mine.partition):
             raise ReadAnew(
-                f"{mine.source}/{mine.endpoint} {mine.partition} is committed. Another run "
-                f"committed its neighbour meanwhile, and neither has the rows of {between}. The "
-                "next attempt reads them"
+                f"{label} is committed. Another run committed {second.partition} meanwhile, and "
+                f"neither has the rows of {between}. The next attempt reads them"
             )
+        # Read again, this one would end as it did.
+        raise WindowRefused(
+            f"{label} is committed up to {_end_in_words(run.source, mine)}, and "
+            f"{second.partition}, which another run has committed, begins later: neither has the "
+            f"rows of {between}. Materialize `{second.partition}` again: it then begins where "
+            f"`{mine.partition}` ends"
+        )
 
 
 def _as_known(run: RunContext, mine: Manifest, previous: str) -> Manifest | None:
@@ -166,6 +180,14 @@ def _between(source: Source, first: Manifest, second: Manifest) -> str | None:
         return unread_between(bookmark, first, second)
     interval = gap(replace(first.window, end=_complete_until(first)), second.window)
     return " to ".join(map(as_iso, interval)) if interval else None
+
+
+def _end_in_words(source: Source, manifest: Manifest) -> str:
+    """Where a partition ends: the bookmark, or the instant up to which it is complete."""
+    cursor, bookmark = source.endpoints[manifest.endpoint].bookmark, manifest.notes.bookmark
+    if cursor is not None and bookmark is not None:
+        return cursor.in_words(bookmark)
+    return f"{as_iso(_complete_until(manifest))} (the `Date` of the API's responses)"
 
 
 def _complete_until(manifest: Manifest) -> datetime:

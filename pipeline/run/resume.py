@@ -223,11 +223,11 @@ def _window(run: RunContext, endpoint: str, partition: str, previous_in_run: boo
     calendar.check(partition)
     form = run.source.endpoints[endpoint].window
     bookmarks = span_of(run, endpoint, partition)
-    before: datetime | None = None
     previous = calendar.previous(partition)
-    if previous is not None and not previous_in_run:
-        manifest = run.index.get(run.source.source, endpoint, previous)
-        before = manifest.watermark_at if manifest else None
+    manifest = run.index.get(run.source.source, endpoint, previous) if previous else None
+    # Of another run, it is replaced before this partition is committed.
+    counts = manifest is not None and (not previous_in_run or manifest.run_id == run.run_id)
+    before = manifest.watermark_at if manifest and counts else None
     window = incremental(
         calendar,
         partition,
