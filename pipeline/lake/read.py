@@ -104,6 +104,8 @@ def rows_of(
     def read() -> pa.Table:
         reading[:] = _some(lake, source, endpoint, partitions)
         rows = of_manifests(lake, reading)
+        if not files_of(reading):
+            return _no_rows(rows.schema, columns)
         names = list(columns) if columns is not None else rows.schema.names
         _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
         return rows.to_table(columns=names)
@@ -176,8 +178,8 @@ def _current(
     if manifests[-1].endpoint_kind == "snapshot" or not by:
         manifests = manifests[-1:]
     rows = of_manifests(lake, manifests)
-    if not rows.schema.names:
-        return rows.to_table()
+    if not any(each.files for each in manifests):
+        return _no_rows(rows.schema, columns)
     if not by:
         names = list(columns) if columns is not None else rows.schema.names
         _check_columns(f"{source}/{endpoint}", rows.schema.names, {"columns": names})
@@ -223,6 +225,8 @@ def _current_of_table(
         raise _no_table(source, name)
     rows = of_manifests(lake, of_table, dt=True)
     names = list(columns) if columns is not None else [n for n in rows.schema.names if n != "dt"]
+    if not any(each.files for each in of_table):
+        return _no_rows(rows.schema, names)
     _check_columns(f"{source}/{name}", rows.schema.names, {"columns": names})
     if not by:
         return rows.to_table(columns=names)
@@ -328,6 +332,15 @@ def _check_columns(
                 f"{', '.join(names)}. Is {use!r} right? If it is new, materialize the partitions "
                 "again"
             )
+
+
+def _no_rows(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """The table of partitions without files. Columns that no row has had yet are null: where they
+    are inferred, nothing is known of them.
+    """
+    names = schema.names if columns is None else columns
+    kinds = (schema.field(name).type if name in schema.names else pa.null() for name in names)
+    return pa.table({name: pa.nulls(0, kind) for name, kind in zip(names, kinds, strict=True)})
 
 
 def _take(

@@ -131,7 +131,7 @@ def gone_since(
             "Check: 1. that the API gives all rows to a request without it; 2. if all of them are "
             f"deleted, drop the partitions: ./headrace state drop {source}/{endpoint}"
         )
-    if not files:
+    if not files or not alive.num_rows:
         return Gone(alive, alive, 0)
     rows = key_rows(run.lake, files, [*key, DELETED])
     is_living = pc.invert(pc.fill_null(pc.cast(rows[DELETED], pa.bool_()), False))

@@ -89,9 +89,7 @@ def rows_of_table(parents: pa.Table, endpoint: Endpoint, name: str) -> pa.Table:
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     for column, spec in endpoint.tables[name].columns.items():
         if spec.parent_column is not None:
-            columns[column] = _of_parent(
-                column, spec, parents.column(spec.parent_column), of_parent
-            )
+            columns[column] = _of_parent(column, spec, parents, of_parent)
         elif spec.from_ == POSITION:
             columns[column] = numbers.cast(parse_type(spec.type).arrow)
         elif spec.value is not None:
@@ -104,9 +102,12 @@ def rows_of_table(parents: pa.Table, endpoint: Endpoint, name: str) -> pa.Table:
 
 
 def _of_parent(
-    name: str, spec: TableColumn, values: pa.ChunkedArray, of_parent: pa.Array
-) -> pa.ChunkedArray:
+    name: str, spec: TableColumn, parents: pa.Table, of_parent: pa.Array
+) -> pa.Array | pa.ChunkedArray:
     kind = parse_type(spec.type).arrow
+    if spec.parent_column not in parents.column_names:  # a key is inferred from its first row
+        return pa.nulls(len(of_parent), kind)
+    values = parents.column(spec.parent_column)
     try:
         return values.take(of_parent).cast(kind)
     except pa.ArrowException as error:
