@@ -360,6 +360,11 @@ class ExtractionProgress:
     proof_basis: ProofBasis = ProofBasis.KEYS
     bookmark: str | None = None
 
+    def restart(self) -> None:
+        """Begin a reading from the first page: of those before it, only what they cost counts."""
+        anew = ExtractionProgress(pages=self.pages, gaps_refetched=self.gaps_refetched)
+        vars(self).update(vars(anew))
+
     @property
     def unproved_so_far(self) -> Unproved:
         return Unproved(self.unproved, self.tail_rows)

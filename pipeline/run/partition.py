@@ -34,7 +34,7 @@ from pipeline.decode.nested_tables import list_column
 from pipeline.decode.types import schema_of
 from pipeline.errors import ContractBroken, PageTokenDead, RateLimited, RequestRefused
 from pipeline.extract.confirmation import pause_of
-from pipeline.extract.fan_out import FanOut, FanOutReader, PartitionValue
+from pipeline.extract.fan_out import FanOut, FanOutReader
 from pipeline.extract.feed import NO_FEED, FeedNotes, Feeds
 from pipeline.extract.fetcher import PageFetcher
 from pipeline.extract.outages import KnownPages
@@ -48,7 +48,6 @@ from pipeline.extract.position import (
     PageBatch,
     ResumePosition,
 )
-from pipeline.extract.seen_rows import Digests
 from pipeline.extract.value_failures import FailurePolicy, policy_of
 from pipeline.messages import RequestCounts
 from pipeline.run.child_tables import decoder_with_tables
@@ -56,6 +55,7 @@ from pipeline.run.context import RunContext
 from pipeline.run.partition_progress import (
     PartitionCounts,
     PartitionProgress,
+    ReadingCounts,
     ReadingEnd,
     ReadingNotes,
 )
@@ -68,12 +68,16 @@ from pipeline.run.resume import (
 )
 from pipeline.run.staged_partition import StagedPartition
 from pipeline.run.stale_rows import keeper_of
-from pipeline.run.values import grouped, windows_of
+from pipeline.run.values import requested_values
 from pipeline.run.writer import PartitionWriter, RowBuffer
 
 log = logging.getLogger("headrace.run")
 _MOST_READINGS: Final = 4
 """Readings of a partition whose page tokens expire."""
+
+
+class _TooManyRows(ContractBroken):
+    """More rows came than ``max_rows``."""
 
 
 async def stage(
@@ -162,8 +166,9 @@ class _Stager:
         self._fetcher = self._new_fetcher()
         self._feeds = Feeds.of(self._spec, self._came_newest_first())
         self._resumed_pages = self._earlier.pages
+        self._resumed_rows = attempt.staged_rows + self._earlier.reading.filtered_rows
         self._writer = PartitionWriter(attempt, self._decoder, self._spec)
-        self._values = self._with_windows()
+        self._values = requested_values(run, endpoint, self._selection, self._window)
 
     @property
     def _label(self) -> str:
@@ -180,21 +185,6 @@ class _Stager:
             self._sent,
             began=self._run.now(),
         )
-
-    def _with_windows(self) -> tuple[PartitionValue, ...]:
-        """The values that the partition is read for, each from its watermark on, in groups."""
-        if self._selection is None:
-            return ()
-        values = windows_of(
-            self._selection.values,
-            self._selection.behind,
-            self._window,
-            safety_margin_s=self._run.source.margin_s(self._endpoint),
-            step_s=self._spec.window.resolution_s,
-            zone=self._spec.window.zone,
-        )
-        of = self._spec.parents or self._spec.each
-        return grouped(values, of.group if of else 1)
 
     async def run(self, began: float) -> StagedPartition:
         data = self._attempt.progress
@@ -226,7 +216,7 @@ class _Stager:
             resumed_pages=self._resumed_pages,
             notes=self._notes,
             began=began,
-            reread_keys=self._reread_keys(),
+            reread_keys=np.concatenate([np.zeros(0, np.uint64), *self._progress.reread_keys]),
         )
 
     async def _resume_or_restart(self, position: ResumePosition | None) -> None:
@@ -268,10 +258,15 @@ class _Stager:
         )
 
     async def _read_from_first_page(self) -> None:
-        """Read all pages in place of what is staged; the requests so far still count."""
-        self._resumed_pages = self._progress.rows = self._progress.duplicate_rows = 0
-        self._progress.unproved, self._progress.tail_rows = None, 0
-        self._earlier = replace(self._earlier, duplicates=0)
+        """Read all pages in place of what is staged: of what came so far, only its cost counts."""
+        out_of_order = self._earlier.feed_out_of_order or self._is_out_of_order
+        self._earlier = replace(
+            self._earlier, reading=ReadingCounts(), feed_out_of_order=out_of_order
+        )
+        self._resumed_pages = self._resumed_rows = self._filtered_rows = 0
+        self._progress.restart()
+        self._fetcher = self._new_fetcher()
+        self._feeds = Feeds.of(self._spec, self._came_newest_first())
         await self._read_pages(None, in_place_of_staged=True)
 
     async def _discard_staged_after_first_page(
@@ -304,15 +299,11 @@ class _Stager:
             span.partition,
         )
         self._window = replace(self._window, bookmarks=replace(span, expired=True))
-        self._fetcher = self._new_fetcher()
 
     @property
     def _resumable(self) -> bool:
         """False for a feed of values too: how far back it reached is known of one attempt only."""
         return self._spec.resumable and not (self._spec.feed and self._selection is not None)
-
-    def _reread_keys(self) -> Digests:
-        return np.concatenate([np.zeros(0, np.uint64), *self._progress.reread_keys])
 
     def _may_be_stale(self, position: ResumePosition | None, error: Exception) -> bool:
         """Whether the refused thing may be the position resumed from, and not the request itself.
@@ -344,23 +335,39 @@ class _Stager:
             pages = self._discard_staged_after_first_page(pages)
         buffer = RowBuffer(self._spec.batch_rows, position, self._run.buffered)
         with closing(buffer):
-            async with self._writer.open():
-                try:
-                    await self._write(pages, buffer)
-                except RateLimited:
-                    # However small the quota, the next attempt has less to do than this one.
-                    if buffer.rows and self._spec.resumable:
-                        await self._writer.end(buffer, self._counts())
-                    raise
-                if known.unproved is not None:
-                    self._progress.unproved, self._progress.contiguous = known.unproved, False
-                self._warn_of_clock()
-                self._notes = self._notes_of(reader)
-                if self._progress.rows:
-                    self._run.windows_with_rows[self._endpoint] = self._window
-                if buffer.rows:
-                    end = ReadingEnd(self._progress.contiguous, self._notes)
-                    await self._writer.end(buffer, self._counts(), end)
+            try:
+                await self._write_all(pages, buffer, reader, known)
+            except _TooManyRows:
+                # Resumed, they would be too many in every attempt to come.
+                if self._attempt.files:
+                    await asyncio.to_thread(self._attempt.start_over)
+                raise
+
+    async def _write_all(
+        self,
+        pages: AsyncGenerator[PageBatch, None],
+        buffer: RowBuffer,
+        reader: EndpointReader,
+        known: KnownPages,
+    ) -> None:
+        """Write the pages, and behind the last one what they have shown."""
+        async with self._writer.open():
+            try:
+                await self._write(pages, buffer)
+            except RateLimited:
+                # However small the quota, the next attempt has less to do than this one.
+                if buffer.rows and self._spec.resumable:
+                    await self._writer.end(buffer, self._counts())
+                raise
+            if known.unproved is not None:
+                self._progress.unproved, self._progress.contiguous = known.unproved, False
+            self._warn_of_clock()
+            self._notes = self._notes_of(reader)
+            if self._progress.rows:
+                self._run.windows_with_rows[self._endpoint] = self._window
+            if buffer.rows:
+                end = ReadingEnd(self._progress.contiguous, self._notes)
+                await self._writer.end(buffer, self._counts(), end)
 
     async def _write(self, pages: AsyncGenerator[PageBatch, None], buffer: RowBuffer) -> None:
         """Write the pages as they come; the last batch is left in ``buffer``."""
@@ -377,10 +384,10 @@ class _Stager:
                     await self._writer.keep_up(self._run.buffered)
 
     def _check_max_rows(self) -> None:
-        """:raises ContractBroken: the partition has more rows than the YAML allows."""
+        """:raises _TooManyRows: more rows came than the YAML allows, over all attempts."""
         most = self._spec.max_rows
-        if most is not None and self._progress.rows > most:
-            raise ContractBroken(
+        if most is not None and self._resumed_rows + self._progress.rows > most:
+            raise _TooManyRows(
                 f"{self._label}: more than {most:,} rows came, the most that `max_rows` "
                 "allows. Check: 1. that the pages come to an end; 2. that the API honours the "
                 "filter; 3. `max_rows`"
@@ -406,12 +413,17 @@ class _Stager:
             unproved=progress.unproved,
             tail_rows=progress.tail_rows,
             bookmark=progress.bookmark,
-            naive_columns=tuple(sorted(self._counts().naive_columns)),
+            naive_columns=tuple(sorted(self._counts().reading.naive_columns)),
             fan_out=fan_out.summary() if fan_out else {},
             failed_values=tuple(sorted(fan_out.failed_members)) if fan_out else (),
             feed=self._previous_feed if not_modified else self._feed_notes(),
             not_modified=not_modified,
         )
+
+    @property
+    def _is_out_of_order(self) -> bool:
+        """Whether the feed of this reading has shown that it does not come newest first."""
+        return self._feeds is not None and self._feeds.out_of_order
 
     def _feed_notes(self) -> FeedNotes:
         return self._feeds.notes() if self._feeds else NO_FEED
@@ -470,14 +482,16 @@ class _Stager:
         return PartitionCounts(
             pages=progress.pages,
             gaps_refetched=progress.gaps_refetched,
-            duplicates=progress.duplicate_rows,
             requests=sent.requests,
             throttled=sent.throttled,
             retried=sent.retried,
-            filtered_rows=self._filtered_rows,
-            rows_after_end=fetcher.rows_after_end,
-            converted=dict(fetcher.converted),
-            naive_columns=fetcher.naive_columns,
-            feed_out_of_order=self._feeds is not None and self._feeds.out_of_order,
-            earliest_response_s=int(at.timestamp()) if at else None,
+            feed_out_of_order=self._is_out_of_order,
+            reading=ReadingCounts(
+                duplicates=progress.duplicate_rows,
+                filtered_rows=self._filtered_rows,
+                rows_after_end=fetcher.rows_after_end,
+                converted=dict(fetcher.converted),
+                naive_columns=fetcher.naive_columns,
+                earliest_response_s=int(at.timestamp()) if at else None,
+            ),
         ).plus(self._earlier)

@@ -15,51 +15,94 @@ _VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartitionCounts:
-    """What a partition has cost so far, and what its pages have shown, over all attempts.
+class ReadingCounts:
+    """What the rows of one reading have shown, over its attempts. A restart begins with none: the
+    rows that were read before it are read again.
 
     :ivar duplicates: rows that came again, equal in all columns, and were dropped.
     :ivar filtered_rows: those that ``where`` did not keep.
     :ivar rows_after_end: those behind the window's end that had not changed meanwhile.
     :ivar converted: by column, how many cells did not come in its type.
     :ivar naive_columns: the columns whose times have no zone, and nothing says which.
-    :ivar feed_out_of_order: the feed has shown that it does not come newest first.
     :ivar earliest_response_s: when the API made its earliest response, by its own clock, seconds
         since 1970; None: no response said it.
     """
 
-    pages: int = 0
-    gaps_refetched: int = 0
     duplicates: int = 0
-    requests: int = 0
-    throttled: int = 0
-    retried: int = 0
     filtered_rows: int = 0
     rows_after_end: int = 0
     converted: Mapping[str, int] = field(default_factory=dict)
     naive_columns: frozenset[str] = frozenset()
-    feed_out_of_order: bool = False
     earliest_response_s: int | None = None
+
+    def plus(self, earlier: "ReadingCounts") -> "ReadingCounts":
+        """These, and those of the attempts before."""
+        instants = [at for at in (self.earliest_response_s, earlier.earliest_response_s) if at]
+        return ReadingCounts(
+            **{name: getattr(self, name) + getattr(earlier, name) for name in _OF_ROWS},
+            converted=Counter(self.converted) + Counter(earlier.converted),
+            naive_columns=self.naive_columns | earlier.naive_columns,
+            earliest_response_s=min(instants, default=None),
+        )
+
+    def to_json(self) -> dict[str, int]:
+        """One number by name."""
+        return {
+            **{key: getattr(self, name) for name, key in _OF_ROWS.items()},
+            **{_CONVERTED + name: cells for name, cells in self.converted.items()},
+            **{_NAIVE + name: 1 for name in sorted(self.naive_columns)},
+            _EARLIEST_RESPONSE: self.earliest_response_s or 0,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, int]) -> "ReadingCounts":
+        """The inverse; what it does not know is left out."""
+        return cls(
+            **{name: data.get(key, 0) for name, key in _OF_ROWS.items()},
+            converted=_with_prefix(_CONVERTED, data),
+            naive_columns=frozenset(_with_prefix(_NAIVE, data)),
+            earliest_response_s=data.get(_EARLIEST_RESPONSE),
+        )
+
+
+_OF_ROWS: Final = {
+    "duplicates": "duplicates",
+    "filtered_rows": "filtered rows",
+    "rows_after_end": "rows_after_end",
+}
+"""The names of plain numbers in JSON, by their names here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionCounts:
+    """What a partition has cost so far, over all attempts and readings, and what its rows show.
+
+    :ivar feed_out_of_order: the feed has shown that it does not come newest first.
+    :ivar reading: of the reading whose rows are staged.
+    """
+
+    pages: int = 0
+    gaps_refetched: int = 0
+    requests: int = 0
+    throttled: int = 0
+    retried: int = 0
+    feed_out_of_order: bool = False
+    reading: ReadingCounts = ReadingCounts()
 
     def plus(self, earlier: "PartitionCounts") -> "PartitionCounts":
         """These, and those of the attempts before."""
-        instants = [at for at in (self.earliest_response_s, earlier.earliest_response_s) if at]
         return PartitionCounts(
-            **{name: getattr(self, name) + getattr(earlier, name) for name in _NUMBERS},
-            converted=Counter(self.converted) + Counter(earlier.converted),
-            naive_columns=self.naive_columns | earlier.naive_columns,
+            **{name: getattr(self, name) + getattr(earlier, name) for name in _COSTS},
             feed_out_of_order=self.feed_out_of_order or earlier.feed_out_of_order,
-            earliest_response_s=min(instants, default=None),
+            reading=self.reading.plus(earlier.reading),
         )
 
     def to_json(self) -> dict[str, int]:
         """One number by name, those that are not 0."""
         numbers = {
-            **{key: getattr(self, name) for name, key in _NUMBERS.items()},
-            **{_CONVERTED + name: cells for name, cells in self.converted.items()},
-            **{_NAIVE + name: 1 for name in sorted(self.naive_columns)},
+            **{name: getattr(self, name) for name in _COSTS},
             _OUT_OF_ORDER: int(self.feed_out_of_order),
-            _EARLIEST_RESPONSE: self.earliest_response_s or 0,
+            **self.reading.to_json(),
         }
         return {name: number for name, number in numbers.items() if number}
 
@@ -67,25 +110,13 @@ class PartitionCounts:
     def from_json(cls, data: Mapping[str, int]) -> "PartitionCounts":
         """The inverse; what it does not know is left out."""
         return cls(
-            **{name: data.get(key, 0) for name, key in _NUMBERS.items()},
-            converted=_with_prefix(_CONVERTED, data),
-            naive_columns=frozenset(_with_prefix(_NAIVE, data)),
+            **{name: data.get(name, 0) for name in _COSTS},
             feed_out_of_order=bool(data.get(_OUT_OF_ORDER)),
-            earliest_response_s=data.get(_EARLIEST_RESPONSE),
+            reading=ReadingCounts.from_json(data),
         )
 
 
-_NUMBERS: Final = {
-    "pages": "pages",
-    "gaps_refetched": "gaps_refetched",
-    "duplicates": "duplicates",
-    "requests": "requests",
-    "throttled": "throttled",
-    "retried": "retried",
-    "filtered_rows": "filtered rows",
-    "rows_after_end": "rows_after_end",
-}
-"""The names of plain numbers in JSON, by their names here."""
+_COSTS: Final = ("pages", "gaps_refetched", "requests", "throttled", "retried")
 _CONVERTED: Final = "converted "
 _NAIVE: Final = "naive "
 _OUT_OF_ORDER: Final = "feed_out_of_order"

@@ -92,8 +92,8 @@ def checks_of_times(
     if of_cursor := [name for name in spec.cursors if name in notes.naive_columns]:
         sentence = _NAIVE_CURSOR.format(in_short(of_cursor))
         yield Check("cursor_has_a_zone", False, sentence, blocking=False)
-    if counts.rows_after_end:
-        sentence = _AFTER_END.format(counts.rows_after_end, as_iso(window.end))
+    if rows := counts.reading.rows_after_end:
+        sentence = _AFTER_END.format(rows, as_iso(window.end))
         yield Check("window_end_is_kept", False, sentence, blocking=False)
 
 

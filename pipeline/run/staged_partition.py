@@ -269,7 +269,8 @@ class StagedPartition:
 
     def _dropped(self, settled: SettledKeys) -> DroppedRows:
         """The rows dropped while pages came, and before the commit."""
-        return DroppedRows(self.counts.duplicates + settled.duplicates, settled.older_versions)
+        duplicates = self.counts.reading.duplicates + settled.duplicates
+        return DroppedRows(duplicates, settled.older_versions)
 
     def _manifest(
         self,
@@ -318,8 +319,8 @@ class StagedPartition:
                 parents=self.notes.fan_out if self._spec.parents else {},
                 values=self._value_notes(),
                 schema_changes=schema_changes(newest.columns if newest else (), columns),
-                converted=dict(sorted(self.counts.converted.items())),
-                filtered_rows=self.counts.filtered_rows if self._spec.where else None,
+                converted=dict(sorted(self.counts.reading.converted.items())),
+                filtered_rows=self.counts.reading.filtered_rows if self._spec.where else None,
                 each=self._listed,
                 duplicate_rows=dropped.duplicates,
                 older_versions=dropped.older_versions,
@@ -344,7 +345,7 @@ class StagedPartition:
     @property
     def _watermark(self) -> datetime:
         """The window's end, or when the API made its earliest response, by its own clock."""
-        earliest_s = self.counts.earliest_response_s
+        earliest_s = self.counts.reading.earliest_response_s
         if not earliest_s or self.window.kind == "snapshot":
             return self.window.end
         return min(self.window.end, datetime.fromtimestamp(earliest_s, UTC))

@@ -403,6 +403,25 @@ def _order(value: Value) -> tuple[bool, Any]:
     return isinstance(value, str), value
 
 
+def requested_values(
+    run: RunContext, endpoint: str, selection: ValueSelection | None, window: Window
+) -> tuple[PartitionValue, ...]:
+    """The values that a partition is read for, each from its watermark on, in groups."""
+    if selection is None:
+        return ()
+    spec = run.source.endpoints[endpoint]
+    values = windows_of(
+        selection.values,
+        selection.behind,
+        window,
+        safety_margin_s=run.source.margin_s(endpoint),
+        step_s=spec.window.resolution_s,
+        zone=spec.window.zone,
+    )
+    of = spec.parents or spec.each
+    return grouped(values, of.group if of else 1)
+
+
 def grouped(values: Sequence[PartitionValue], size: int) -> tuple[PartitionValue, ...]:
     """Groups of values for one request each, joined by commas: only those of one window."""
     if size == 1:

@@ -19,7 +19,7 @@ from tests.support.yaml_sources import source_of
 
 NOW = datetime(2026, 11, 3, 12, tzinfo=UTC)
 DAY = "2026-11-03"
-ROWS = [{"id": number} for number in range(60)]
+ROWS = [{"id": number, "n": str(number), "ok": number % 10 < 6} for number in range(60)]
 
 
 class Expiring:
@@ -42,7 +42,7 @@ class Expiring:
         return JSONResponse({"data": rows, "next": following})
 
     @contextmanager
-    def source(self, answers: str) -> Iterator[Source]:
+    def source(self, answers: str, more: str = "") -> Iterator[Source]:
         with serving(Starlette(routes=[Route("/things", self.things)])) as url:
             yield source_of(
                 f"""
@@ -57,7 +57,8 @@ class Expiring:
                     rows: data
                     key: [id]
                     batch_rows: 20
-                    columns: {{id: int64}}
+                    columns: {{id: int64, n: int64}}
+                    {more}
                     errors_at: error
                 """
             )
@@ -99,3 +100,16 @@ def test_a_refusal_that_is_no_dead_token_says_how_to_call_it_one(lake: Lake) -> 
     (failed,) = outcome.failed
     assert "answers: {dead_page_token: [410]}" in str(failed.error)
     assert api.chains == 1
+
+
+@pytest.mark.parametrize("dying", [0, 1, 3])
+def test_the_rows_of_a_chain_that_has_expired_are_counted_no_more(lake: Lake, dying: int) -> None:
+    api = Expiring(dying=dying)
+    with api.source("answers: {dead_page_token: [410]}", "where: {ok: true}") as source:
+        outcome, _ = outcome_of(source, lake, "things", [DAY], NOW)
+    assert not outcome.failed
+    (manifest,) = [receipt.manifest for receipt in outcome.results]
+    assert manifest.rows == 36
+    assert manifest.notes.filtered_rows == 24
+    assert manifest.notes.converted == {"n": 60}
+    assert manifest.requests == api.requests == 6 + 4 * dying

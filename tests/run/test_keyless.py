@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, ConfigError, ContractBroken
+from pipeline.lake.drop import states
 from pipeline.lake.read import current, dataset
 from pipeline.lake.s3 import Lake
 from tests.support.runs import extract, outcome_of, serving
@@ -135,6 +136,26 @@ def test_a_chain_without_an_end_is_bounded(lake: Lake) -> None:
     assert isinstance(error, ContractBroken)
     assert "more than 200 rows came, the most that `max_rows` allows. Check: 1." in str(error)
     assert len(api.asked) < 40
+
+
+def test_what_an_earlier_attempt_has_staged_counts_for_the_most_rows(lake: Lake) -> None:
+    """A chain that breaks, then has no end, then ends behind what is allowed."""
+    api = Log(rows=460)
+    with serving(api.app) as url:
+        source = source_at(url, more="max_rows: 100")
+        api.ends = 60
+        outcome_of(source, lake, "lines", ["2026-11-02"], NOW)
+        assert [each.staged_rows for each in states(lake, "api", "lines")] == [60]
+        api.ends, api.endless = 10**9, True
+        for _ in range(2):
+            api.asked.clear()
+            outcome, _ = outcome_of(source, lake, "lines", ["2026-11-02"], NOW)
+            assert "more than 100 rows came" in str(outcome.failed[0].error)
+            assert len(api.asked) < 20
+            assert [each.staged_rows for each in states(lake, "api", "lines")] == [0]
+        api.endless = False
+        outcome, _ = outcome_of(source, lake, "lines", ["2026-11-02"], NOW)
+    assert isinstance(outcome.failed[0].error, ContractBroken)
 
 
 @pytest.mark.parametrize(
