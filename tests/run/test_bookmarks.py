@@ -464,7 +464,7 @@ def test_a_token_that_has_expired_where_an_attempt_is_not_resumed_reads_all(
         api.fails_from = len(api.asked) + 3
         with monkeypatch.context() as patched:
             if resumes == "another version":
-                patched.setattr("pipeline.run.writer._VERSION", 0)
+                patched.setattr("pipeline.run.partition_progress._VERSION", 0)
             outcome, _ = outcome_of(source, lake, "things", DAYS[1:2], after(DAYS[1]), "run")
         assert outcome.failed
         api.fails_from, api.oldest, api.pages_die = 1000, len(api.log), True
