@@ -45,8 +45,10 @@ class TokenPause:
             self._until = now + wait_s
             self._reason = " (Retry-After)" if asked_s == wait_s else ""
             if _LOGGED_S < wait_s <= LONGEST_PAUSE_S:
+                reason = "wants fewer requests" if headers else "failed"
                 log.warning(
-                    "the token endpoint failed: pages wait %.0f s for a token%s",
+                    "the token endpoint %s: all pages wait %.0f s for a token%s",
+                    reason,
                     wait_s,
                     self._reason,
                 )

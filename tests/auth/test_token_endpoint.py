@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.auth import AuthContext
+from pipeline.auth.token_pause import TokenPause
 from pipeline.config import Source
 from pipeline.errors import ApiUnavailable, RateLimited
+from pipeline.http.rate_limit_headers import retry_after_s
 from pipeline.messages import RequestCounts
 from tests.support.wire import Seen, answer, client_of, read_json, serving, things
 from tests.support.yaml_sources import source_of
@@ -145,6 +148,22 @@ def test_an_auth_of_the_user_s_own_waits_as_well() -> None:
     at_first, later = api.requested_at[:PAGES], api.requested_at[PAGES:]
     assert 1 <= len(later) <= PAGES
     assert later[0] - at_first[0] >= 0.4
+
+
+def test_a_pause_doubles_and_is_logged_where_it_is_long(caplog: pytest.LogCaptureFixture) -> None:
+    now_s = 0.0
+    pause = TokenPause(AuthContext(lambda: now_s, 4.0, 60.0, retry_after_s))
+    for _ in range(4):
+        pause.begin()
+        pause.begin()  # of a request that was on its way already
+        now_s += 100.0
+    pause.end()
+    pause.begin({"retry-after": "20"})
+    assert [each.getMessage() for each in caplog.records] == [
+        "the token endpoint failed: all pages wait 16 s for a token",
+        "the token endpoint failed: all pages wait 32 s for a token",
+        "the token endpoint wants fewer requests: all pages wait 20 s for a token (Retry-After)",
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
