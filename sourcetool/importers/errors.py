@@ -50,8 +50,10 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
                 custom[str(handler["class_name"])] += 1
             for response_filter in components_in(handler.get("response_filters")):
                 _filter(response_filter, codes_of)
-                if response_filter.get("predicate") and response_filter.get("action") in _LOOKS:
-                    predicates[" ".join(str(response_filter["predicate"]).split())] += 1
+                if response_filter.get("action") in _LOOKS and (
+                    what := _looked_for(response_filter)
+                ):
+                    predicates[what] += 1
     bodies = codes_of.pop("success")
     most = len(requesters) / 2
     common = {
@@ -75,6 +77,16 @@ def answers(requesters: list[Component]) -> tuple[dict[str, list[int]], list[str
     ]
     left_out += [f"the error handler {name} is Python of the connector's own" for name in custom]
     return common, left_out
+
+
+def _looked_for(response_filter: Component) -> str:
+    """The condition on a body by which a filter takes a response for an error."""
+    predicate, text = (
+        response_filter.get(name) for name in ("predicate", "error_message_contains")
+    )
+    if not predicate and (not text or response_filter.get("action") == "FAIL"):
+        return ""  # a text of an error that is an error anyway
+    return " ".join(str(predicate or repr(text)).split())
 
 
 def _codes(response_filter: Component) -> list[int]:

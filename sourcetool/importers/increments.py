@@ -84,7 +84,7 @@ def finish(
         else:
             window["resolution_s"] = _DAY_S
     _bounds(draft, sync, window, used)
-    if lookback := seconds(text_of(draft, sync.get("lookback_window"), "cursor.lookback_window")):
+    if lookback := _length(draft, sync, "lookback_window", "set safety_margin_s to it"):
         draft.data["safety_margin_s"] = min(lookback, 366 * _DAY_S)
     _note_ends(draft, sync)
     if routers_of(retriever) and window.get("start") == "none":
@@ -171,11 +171,21 @@ def _bounds(draft: Draft, sync: Component, window: dict[str, Any], used: set[str
     elif whole_days:
         window["end"] = "inclusive"
     draft.doubt("does the API include the instants of the bounds? See window.start and window.end")
-    step = seconds(text_of(draft, sync.get("step"), "cursor.step"))
+    step = _length(draft, sync, "step", "set window.max_s if the API wants no more at once")
     if step and step < 3650 * _DAY_S and "end" in used:
         window["max_s"] = max(step, int(window.get("resolution_s", 1)))
     if floor := _floor(draft, sync):
         window["floor"] = floor
+
+
+def _length(draft: Draft, sync: Component, member: str, remedy: str) -> int | None:
+    """The seconds of a member that is a duration; one that a setting decides is a doubt."""
+    raw = sync.get(member)
+    value = read_template(raw, draft.parameters)
+    length_s = seconds(value.value) if isinstance(value, Literal) else None
+    if length_s is None and raw not in (None, ""):
+        draft.doubt(f"the manifest's {member} is {' '.join(str(raw).split())}: {remedy}")
+    return length_s
 
 
 def _floor(draft: Draft, sync: Component) -> str | None:

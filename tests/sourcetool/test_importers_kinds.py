@@ -356,6 +356,21 @@ def test_a_body_keeps_what_options_put_into_it() -> None:
     assert found["each"] == {"values": ["a", "b"]}
 
 
+def test_a_text_that_is_an_object_with_bounds_in_it_is_sent_as_an_object() -> None:
+    """Intercom's search: as a text in the body the API would not know it."""
+    query = (
+        '{"field": "at", "value": {{ stream_interval.start_time }}, "to": "{{ config.region }}"}'
+    )
+    one = stream(
+        http_method="POST",
+        request_body_json={"query": query, "word": "{{ stream_interval.end_time }}"},
+        incremental_sync=window(start_time_option=None, end_time_option=None),
+    )
+    sent = endpoint(one)["request"]["json"]
+    assert sent["query"] == {"field": "at", "value": "{start}", "to": "${SHOP_REGION:-}"}
+    assert sent["word"] == "{end}"
+
+
 def test_values_that_no_request_has_are_not_requested_for_each() -> None:
     teams = stream("teams")
     unused = made(teams, stream(partition_router=children(teams)))

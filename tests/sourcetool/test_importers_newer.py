@@ -197,3 +197,23 @@ def test_a_fixed_rate_window_is_a_limit_and_errors_in_responses_have_a_comment()
     converted = made(stream(error_handler=handler), api_budget={"policies": [policy]})
     assert converted.data["limits"] == {"windows": [{"requests": 60, "per_s": 60.0}]}
     assert any("response.bad" in note for note in converted.notes)
+
+
+@pytest.mark.parametrize(
+    ("member", "remedy"), [("lookback_window", "safety_margin_s"), ("step", "window.max_s")]
+)
+def test_a_length_of_time_that_a_setting_decides_has_a_comment(member: str, remedy: str) -> None:
+    said = made(stream(incremental_sync=window(**{member: "P{{ config.get('size', 7) }}D"})))
+    doubts = [doubt for doubt in said.doubts["things"] if remedy in doubt]
+    assert doubts == [doubt for doubt in doubts if f"the manifest's {member} is P{{{{" in doubt]
+    assert len(doubts) == 1
+    known = made(stream(incremental_sync=window(**{member: "P7D"})))
+    assert not any(remedy in doubt for doubt in known.doubts["things"])
+
+
+@pytest.mark.parametrize("action", ["RETRY", "RATE_LIMITED"])
+def test_a_text_by_which_a_response_is_tried_again_has_a_comment(action: str) -> None:
+    of_text = {"action": action, "error_message_contains": "busy now"}
+    handler = {"type": "DefaultErrorHandler", "response_filters": [of_text]}
+    notes = made(stream(error_handler=handler)).notes
+    assert any("looks for errors in responses ('busy now')" in note for note in notes)
