@@ -26,7 +26,12 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from dagster._core.storage.tags import WILL_RETRY_TAG
+from dagster._core.storage.tags import (
+    ASSET_RESUME_RETRY_TAG,
+    RESUME_RETRY_TAG,
+    RETRY_NUMBER_TAG,
+    WILL_RETRY_TAG,
+)
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -282,10 +287,47 @@ def recorded_generation(instance: dg.DagsterInstance, key: dg.AssetKey) -> str:
 
 
 def unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The ids of all runs that have not ended, and of the runs that they continue."""
+    """The ids of all runs that have not ended, and of the runs that they resume."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in FINISHED_STATUSES]
     runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
-    return {run_id for run in runs for run_id in (run.run_id, run.root_run_id) if run_id}
+    return {run_id for run in runs for run_id in (run.run_id, resumed_run_id(instance, run))}
+
+
+def resumed_run_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The id of the run that a run resumes, in one step or several; its own if it resumes none.
+
+    The daemon's retry resumes its parent, and so does what a user re-executes from a failure. A
+    re-execution of all steps is a run of its own, whose parent may be one that has succeeded: the
+    root of them all (``root_run_id``) is no run to resume.
+    """
+    while run.parent_run_id is not None:
+        parent = instance.get_run_by_id(run.parent_run_id)
+        if not _resumes(run, parent):
+            break
+        if parent is None:  # deleted: what it has committed has this id, if it resumed no other
+            return run.parent_run_id
+        run = parent
+    return run.run_id
+
+
+def _resumes(run: dg.DagsterRun, parent: dg.DagsterRun | None) -> bool:
+    """Whether a run resumes its parent.
+
+    A re-execution of all steps has its parent's tags. Dagster leaves out those of a retry, but not
+    the one of a re-execution from the assets that failed. Such a one has other assets than its
+    parent, unless nothing of the parent's was materialized: then all is read again, at no risk.
+    """
+    if RETRY_NUMBER_TAG in run.tags or run.tags.get(RESUME_RETRY_TAG) == "true":
+        return True
+    if run.tags.get(ASSET_RESUME_RETRY_TAG) != "true":
+        return False
+    is_inherited = (
+        parent is not None
+        and ASSET_RESUME_RETRY_TAG in parent.tags
+        and run.asset_selection == parent.asset_selection
+        and run.asset_check_selection == parent.asset_check_selection
+    )
+    return not is_inherited
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.asset_checks import CHECKS, check_results
+from assets.asset_checks import CHECKS, check_results, integrity
 from assets.compat import (
+    GENERATION_TAG,
     WITHOUT_MATERIALIZATION,
     is_only_step,
     last_passed,
@@ -23,12 +24,14 @@ from assets.compat import (
 from assets.event_writer import CheckResults, Event, EventWriter, LogLine
 from assets.metadata import charts_of, materialization_of, tables_of
 from assets.partitions import recorded_partition
-from assets.specs import asset_key
+from assets.specs import asset_key, endpoints_of
 from pipeline.config.source import Source
 from pipeline.lake.stores.base import ObjectStore
 from pipeline.run.context import ALREADY_COMMITTED, PartitionResult
 
-_Key = tuple[dg.AssetKey, str | None]
+_Recorded = tuple[dg.AssetKey, str | None, str]
+"""An asset, a partition, and its generation: an attempt may read a partition again that an earlier
+one has committed, as when the day has ended meanwhile."""
 
 
 class MaterializationRecorder:
@@ -54,8 +57,9 @@ class MaterializationRecorder:
         self._done.setdefault(result.endpoint, []).append(result)
         key = asset_key(self._source, result.endpoint)
         partition = recorded_partition(self._source, result.endpoint, result.manifest.partition)
-        if (key, partition) not in self._recorded:
-            self._recorded.add((key, partition))
+        recorded = (key, partition, result.manifest.generation)
+        if recorded not in self._recorded:
+            self._recorded.add(recorded)
             for table in tables_of(result, self._source, lake):  # first: see `sync`
                 self._writer.put(table)
             if last:
@@ -103,8 +107,10 @@ class MaterializationRecorder:
         checks = check_results(
             self._context, self._source, lake, endpoint, results, passed=self._passed_before
         )
-        # Dagster itself logs the name of one that fails, and no reason.
-        texts = [f"{endpoint}: {c.check_name}: {c.description}" for c in checks if not c.passed]
+        # Dagster itself logs the name of one that fails, and no reason. Of an endpoint whose checks
+        # are left out of the run nothing is recorded, but the log says what does not hold.
+        of_log = checks or [integrity(self._source, endpoint, results)]
+        texts = [f"{endpoint}: {c.check_name}: {c.description}" for c in of_log if not c.passed]
         lines = [LogLine(text, logging.WARNING) for text in texts]
         return [*lines, *([CheckResults(checks)] if checks else [])]
 
@@ -112,17 +118,17 @@ class MaterializationRecorder:
     def _passed_before(self) -> Collection[dg.AssetCheckKey]:
         """The checks that passed the last time, before this run, in one query."""
         selected = {*self._context.selected_asset_check_keys}
-        keys = {asset_key(self._source, name) for name in self._source.endpoints}
-        keys &= {*self._context.selected_asset_keys}
+        names = endpoints_of(self._source, self._context.selected_asset_keys)
+        keys = [asset_key(self._source, name) for name in names]
         others = [dg.AssetCheckKey(key, name) for key in keys for name in CHECKS]
         return last_passed(self._context.instance, [c for c in others if c not in selected])
 
 
 def _recorded_by_earlier_attempts(
     context: dg.AssetExecutionContext,
-) -> tuple[set[_Key], set[dg.AssetKey]]:
-    """The partitions, and the assets whose checks, this run has recorded already."""
-    recorded: set[_Key] = set()
+) -> tuple[set[_Recorded], set[dg.AssetKey]]:
+    """The generations, and the assets whose checks, this run has recorded already."""
+    recorded: set[_Recorded] = set()
     checked: set[dg.AssetKey] = set()
     if context.retry_number == 0:
         return recorded, checked
@@ -137,5 +143,6 @@ def _recorded_by_earlier_attempts(
         if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             checked.add(event.asset_check_evaluation_data.asset_key)
         elif event.asset_key is not None:
-            recorded.add((event.asset_key, event.partition))
+            tags = event.step_materialization_data.materialization.tags or {}
+            recorded.add((event.asset_key, event.partition, tags.get(GENERATION_TAG, "")))
     return recorded, checked

@@ -1,10 +1,11 @@
 """The spec of an endpoint's asset: key, group, tags, columns, lineage; also before a run."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -14,12 +15,22 @@ from pipeline.config.source import Freshness, Source
 from pipeline.decode.types import parse_type, type_text
 from pipeline.lake.manifest import Manifest
 
+_DAY = timedelta(days=1)
 _DAY_MINUTES = 24 * 60
 
 
 def asset_key(source: Source, endpoint: str) -> dg.AssetKey:
     """``{source}/{endpoint}``; of a child table ``{source}/{endpoint}/{table}``."""
     return dg.AssetKey([source.source, *endpoint.split("/")])
+
+
+def endpoints_of(source: Source, keys: Collection[dg.AssetKey]) -> list[str]:
+    """The endpoints that are read for some assets: their own, and those of child tables."""
+    return [
+        name
+        for name in source.endpoints
+        if any(asset_key(source, each) in keys for each in (name, *source.tables(name)))
+    ]
 
 
 def api_key(source: Source) -> dg.AssetKey:
@@ -128,9 +139,21 @@ def freshness_policy(source: Source) -> dg.FreshnessPolicy | None:
         return dg.FreshnessPolicy.time_window(timedelta(seconds=freshness.within_s))
     late = timedelta(seconds=freshness.late_s)
     minutes = (when.hour * 60 + when.minute + int(freshness.late_s // 60)) % _DAY_MINUTES
+    # From the deadline back to the tick, in seconds that pass: where the clock is set back between
+    # the two, more of them than the clock shows. Dagster takes no more than a day.
+    to_tick = min(late + clock_shift(source.timezone, datetime.now(UTC).year), _DAY)
     return dg.FreshnessPolicy.cron(
-        source.calendar.scheme.schedule_cron(*divmod(minutes, 60)), late, source.timezone
+        source.calendar.scheme.schedule_cron(*divmod(minutes, 60)), to_tick, source.timezone
     )
+
+
+@lru_cache
+def clock_shift(timezone: str, year: int) -> timedelta:
+    """By how much the clocks of a time zone are shifted in the course of two years; none in UTC."""
+    zone, first = ZoneInfo(timezone), datetime(year, 1, 1, tzinfo=UTC)
+    offsets = [(first + timedelta(days=n)).astimezone(zone).utcoffset() for n in range(731)]
+    of_days = [offset for offset in offsets if offset is not None]
+    return max(of_days) - min(of_days)
 
 
 def table_name(source: Source, endpoint: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import dagster as dg
 
+from assets.compat import resumed_run_id
 from assets.counters import counting
 from assets.event_writer import EventWriter, LogLine
 from assets.executors import run_in_step
@@ -31,7 +32,7 @@ from assets.progress import (
     requests_over_time,
     too_fast,
 )
-from assets.specs import asset_key
+from assets.specs import endpoints_of
 from pipeline.config.source import Source
 from pipeline.errors import HeadraceError, counted
 from pipeline.lake import budget_record
@@ -43,12 +44,8 @@ from resources import ApiResource, LakeResource
 from resources.api import ApiClient
 
 BACKFILL_TAG = "dagster/backfill"
-RUN_RETRY_TAG = "dagster/retry_number"
-"""The daemon has started this run again."""
 _SHARED_FOR_S = 1.0
 """For so long a run's plot is not drawn anew, however many partitions are committed."""
-RESUME_TAGS = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
-"""A user has re-executed a run from where it failed."""
 
 
 class Step:
@@ -70,12 +67,7 @@ class Step:
         self._writer = EventWriter(context)
         self._recorder = MaterializationRecorder(context, source, self._writer)
         self._attempts = context.retry_number + 1
-        keys = context.selected_asset_keys
-        self._endpoints = [
-            name
-            for name in source.endpoints
-            if any(asset_key(source, each) in keys for each in (name, *source.tables(name)))
-        ]
+        self._endpoints = endpoints_of(source, context.selected_asset_keys)
         self._partitions = requested_partitions(
             context,
             source,
@@ -162,7 +154,7 @@ class Step:
                 self._source,
                 lake,
                 api.sender,
-                self._run_id(),
+                resumed_run_id(self._context.instance, self._context.run),
                 lambda: datetime.now(UTC),
                 values=dict(api.values),
                 lanes=api.lanes,
@@ -212,17 +204,6 @@ class Step:
         """A backfill leaves a part of the budget to the scheduled runs."""
         tagged = BACKFILL_TAG in self._context.run.tags or len(self._partitions) > 1
         return self._source.limits.backfill_share if tagged else 1.0
-
-    def _run_id(self) -> str:
-        """The id of the run that this one resumes: partitions which that one committed stay done.
-
-        A re-execution of all steps by a user is a run of its own, and replaces.
-        """
-        run = self._context.run
-        resumes = any(run.tags.get(tag) == "true" for tag in RESUME_TAGS)
-        if resumes or RUN_RETRY_TAG in run.tags:
-            return run.root_run_id or run.run_id
-        return run.run_id
 
     def _done(self, lake: ObjectStore, client: ApiClient, result: PartitionResult) -> None:
         manifest = result.manifest

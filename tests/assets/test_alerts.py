@@ -4,13 +4,15 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.freshness import FreshnessStateChange
+from dagster._core.definitions.freshness import CronFreshnessPolicy, FreshnessStateChange
+from dagster._utils.schedules import schedule_execution_time_iterator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -220,13 +222,13 @@ def test_without_the_setting_there_is_no_sensor() -> None:
     assert alert_sensors(Webhook.of(None, None, None)) == []
 
 
-def policy(text: str) -> dg.FreshnessPolicy | None:
+def policy(text: str, timezone: str = "Europe/Berlin") -> dg.FreshnessPolicy | None:
     return freshness_policy(
         source_of(f"""
         source: shop
         base_url: http://api.test
         start: 2026-11-01
-        timezone: Europe/Berlin
+        timezone: {timezone}
         {text}
         endpoints: {{things: {{key: [id], columns: {{id: int64}}}}}}
     """)
@@ -235,9 +237,34 @@ def policy(text: str) -> dg.FreshnessPolicy | None:
 
 def test_the_freshness_policy_follows_the_schedule() -> None:
     found = policy("schedule: {hour: 23, minute: 30, running: true}")
-    assert found == dg.FreshnessPolicy.cron("30 1 * * *", timedelta(hours=2), "Europe/Berlin")
+    assert found == dg.FreshnessPolicy.cron("30 1 * * *", timedelta(hours=3), "Europe/Berlin")
     assert policy("schedule: {hour: 23, minute: 30}") is None
     found = policy("freshness: {late_s: 1800}")
-    assert found == dg.FreshnessPolicy.cron("0 2 * * *", timedelta(minutes=30), "Europe/Berlin")
+    assert found == dg.FreshnessPolicy.cron("0 2 * * *", timedelta(minutes=90), "Europe/Berlin")
+    found = policy("freshness: {late_s: 1800}", "Asia/Tokyo")
+    assert found == dg.FreshnessPolicy.cron("0 2 * * *", timedelta(minutes=30), "Asia/Tokyo")
+    found = policy("freshness: {late_s: 86000}")
+    assert isinstance(found, CronFreshnessPolicy)
+    assert found.lower_bound_delta == timedelta(days=1), "the most that Dagster takes"
     found = policy("freshness: {within_s: 90000}")
     assert found == dg.FreshnessPolicy.time_window(timedelta(hours=25))
+
+
+@pytest.mark.parametrize(
+    "timezone",
+    ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"],
+)
+@pytest.mark.parametrize("hour", [0, 1, 2, 3, 23])
+def test_a_run_right_after_its_tick_is_in_time_on_every_day(timezone: str, hour: int) -> None:
+    """Also when clocks are set between the tick and the deadline: Dagster counts back seconds."""
+    schedule = f"schedule: {{hour: {hour}, minute: 30, running: true}}"
+    found = policy(schedule, timezone)
+    assert isinstance(found, CronFreshnessPolicy)
+    begin = datetime.now(UTC).timestamp()
+    ticks = schedule_execution_time_iterator(begin, f"30 {hour} * * *", timezone, ascending=True)
+    for tick in islice(ticks, 366):
+        deadlines = schedule_execution_time_iterator(
+            tick.timestamp() + 60, found.deadline_cron, found.timezone, ascending=True
+        )
+        from_then = next(deadlines).timestamp() - found.lower_bound_delta.total_seconds()
+        assert from_then <= tick.timestamp()

@@ -1,14 +1,24 @@
 """What ``assets/compat.py`` rests on is still so in the pinned version of Dagster."""
 
 import multiprocessing
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy
+from dagster._core.definitions.selector import JobSubsetSelector
+from dagster._core.events import StepMaterializationData
+from dagster._core.execution.plan.resume_retry import ReexecutionStrategy
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import retry_run
 from dagster._utils import start_termination_thread
 
 from assets.compat import (
@@ -19,6 +29,8 @@ from assets.compat import (
     kept_connections,
     log_checks,
     names_a_partition,
+    resumed_run_id,
+    unfinished_runs,
     with_executor_config,
 )
 
@@ -183,3 +195,147 @@ def test_another_storage_keeps_its_own_way() -> None:
     with dg.DagsterInstance.ephemeral() as instance, kept_connections(instance):
         instance.report_runless_asset_event(dg.AssetMaterialization("things", partition="1"))
         assert written(instance) == {"1"}
+
+
+TWO_ASSETS = """
+import dagster as dg
+
+@dg.multi_asset(specs=[dg.AssetSpec("a"), dg.AssetSpec("b")], can_subset=True)
+def both(): ...
+
+defs = dg.Definitions([both], jobs=[dg.define_asset_job("job", "*")])
+"""
+NOTHING_IS_LAUNCHED = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
+
+
+@dataclass
+class Runs:
+    """Runs as the UI and the daemon make them, of which none is executed."""
+
+    instance: dg.DagsterInstance
+    workspace: WorkspaceProcessContext
+
+    def first(self) -> dg.DagsterRun:
+        request = self.workspace.create_request_context()
+        location = request.get_code_location("location")
+        (repository,) = location.get_repositories().values()
+        job = repository.get_full_job("job")
+        plan = location.get_execution_plan(job, {}, None, None, self.instance)
+        return self.instance.create_run(
+            job_name="job", run_id=None, run_config={}, status=dg.DagsterRunStatus.STARTED,
+            tags={}, root_run_id=None, parent_run_id=None, step_keys_to_execute=None,
+            execution_plan_snapshot=plan.execution_plan_snapshot, job_snapshot=job.job_snapshot,
+            parent_job_snapshot=None, asset_selection=None, asset_check_selection=None,
+            resolved_op_selection=None, op_selection=None,
+            remote_job_origin=job.get_remote_origin(), job_code_origin=job.get_python_origin(),
+            asset_graph=repository.asset_graph,
+        )  # fmt: skip
+
+    def succeeded(self, run: dg.DagsterRun) -> dg.DagsterRun:
+        event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, "job")
+        self.instance.report_dagster_event(event, run.run_id)
+        return self._now(run)
+
+    def failed(self, run: dg.DagsterRun, *materialized: str) -> dg.DagsterRun:
+        for name in materialized:
+            made = dg.AssetMaterialization(name)
+            event = dg.DagsterEvent(
+                dg.DagsterEventType.ASSET_MATERIALIZATION.value, "job", step_key="both",
+                event_specific_data=StepMaterializationData(made),
+            )  # fmt: skip
+            self.instance.report_dagster_event(event, run.run_id)
+        self.instance.report_run_failed(run, "the process was killed")
+        return self._now(run)
+
+    def reexecuted(self, parent: dg.DagsterRun, strategy: ReexecutionStrategy) -> dg.DagsterRun:
+        """As the UI does."""
+        request = self.workspace.create_request_context()
+        location = request.get_code_location("location")
+        selector = JobSubsetSelector(
+            location_name="location",
+            repository_name="__repository__",
+            job_name="job",
+            op_selection=None,
+            asset_selection=parent.asset_selection,
+            asset_check_selection=parent.asset_check_selection,
+        )
+        return self.instance.create_reexecuted_run(
+            parent_run=parent, request_context=request, code_location=location,
+            remote_job=location.get_job(selector), strategy=strategy, use_parent_run_tags=True,
+        )  # fmt: skip
+
+    def retried(self, failed: dg.DagsterRun) -> dg.DagsterRun:
+        """The run with which the daemon follows one that has failed."""
+        before = {run.run_id for run in self.instance.get_runs()}
+        retry_run(failed, self.workspace)
+        (run,) = (run for run in self.instance.get_runs() if run.run_id not in before)
+        return run
+
+    def resumed(self, run: dg.DagsterRun) -> str:
+        return resumed_run_id(self.instance, run)
+
+    def _now(self, run: dg.DagsterRun) -> dg.DagsterRun:
+        now = self.instance.get_run_by_id(run.run_id)
+        assert now is not None
+        return now
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    file = tmp_path_factory.mktemp("project") / "two_assets.py"
+    file.write_text(TWO_ASSETS)
+    origin = InProcessCodeLocationOrigin(
+        LoadableTargetOrigin(executable_path=sys.executable, python_file=str(file)),
+        location_name="location",
+    )
+    retries = {"enabled": True, "max_retries": 9}
+    with (
+        dg.instance_for_test(
+            overrides={"run_launcher": NOTHING_IS_LAUNCHED, "run_retries": retries}
+        ) as instance,
+        WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as workspace,
+    ):
+        yield Runs(instance, workspace)
+
+
+def test_a_retry_of_the_daemon_resumes_the_run_that_was_killed_and_those_that_it_resumed(
+    runs: Runs,
+) -> None:
+    first = runs.first()
+    assert runs.resumed(first) == first.run_id
+    second = runs.retried(runs.failed(first))
+    third = runs.retried(runs.failed(second))
+    fourth = runs.reexecuted(runs.failed(third), ReexecutionStrategy.FROM_FAILURE)
+    assert {runs.resumed(run) for run in (second, third, fourth)} == {first.run_id}
+
+
+def test_a_retry_of_what_a_user_has_executed_anew_resumes_that_and_not_the_run_before(
+    runs: Runs,
+) -> None:
+    done = runs.succeeded(runs.first())
+    anew = runs.reexecuted(done, ReexecutionStrategy.ALL_STEPS)
+    assert runs.resumed(anew) == anew.run_id
+    retry = runs.retried(runs.failed(anew))
+    assert retry.root_run_id == done.run_id
+    assert runs.resumed(retry) == anew.run_id
+    assert unfinished_runs(runs.instance) >= {retry.run_id, anew.run_id}
+    assert done.run_id not in unfinished_runs(runs.instance)
+
+
+def test_what_is_executed_anew_after_assets_that_failed_resumes_nothing(runs: Runs) -> None:
+    failed = runs.failed(runs.first(), "a")
+    rest = runs.reexecuted(failed, ReexecutionStrategy.FROM_ASSET_FAILURE)
+    assert rest.asset_selection == {dg.AssetKey("b")}
+    assert runs.resumed(rest) == failed.run_id
+    for end in (runs.succeeded, runs.failed):
+        of_rest = runs.reexecuted(failed, ReexecutionStrategy.FROM_ASSET_FAILURE)
+        anew = runs.reexecuted(end(of_rest), ReexecutionStrategy.ALL_STEPS)
+        assert "dagster/is_asset_resume_retry" in anew.tags, "inherited"
+        assert runs.resumed(anew) == anew.run_id
+
+
+def test_a_run_whose_parent_is_deleted_resumes_what_that_has_committed(runs: Runs) -> None:
+    first = runs.failed(runs.first())
+    retry = runs.retried(first)
+    runs.instance.delete_run(first.run_id)
+    assert runs.resumed(retry) == first.run_id

@@ -1,7 +1,11 @@
 """Runs through Dagster: which partitions, which events, which metadata, which checks."""
 
+import warnings
+
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from assets.partitions import partitions_of
 from pipeline.config.limits import RateWindowConfig
@@ -323,3 +327,50 @@ def test_assets_may_be_materialized_without_their_checks(headrace: Headrace) -> 
     assert ran.success
     assert ran.materialized() == [("genres", RANGE[0])]
     assert ran.checks() == {}
+
+
+def executed(
+    headrace: Headrace, instance: dg.DagsterInstance, parent: str, tags: dict[str, str]
+) -> str:
+    """A run of the genres that has another for its parent, of which the first one is the root."""
+    genres = dg.AssetSelection.assets(["igdb", "genres"])
+    defs = dg.Definitions(
+        [headrace.assets()],
+        jobs=[dg.define_asset_job("job", genres)],
+        resources=headrace.resources(),
+        executor=dg.in_process_executor,
+    )
+    job, before = defs.resolve_job_def("job"), instance.get_run_by_id(parent)
+    assert before is not None
+    run = instance.create_run_for_job(
+        job,
+        tags={"dagster/partition": RANGE[0], **tags},
+        root_run_id=before.root_run_id or parent,
+        parent_run_id=parent,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "InitResourceContext.dagster_run")
+        assert execute_run(InMemoryJob(job), run, instance).success
+    return run.run_id
+
+
+def test_a_run_that_a_user_starts_anew_is_read_anew_and_its_retry_resumes_it(
+    headrace: Headrace,
+) -> None:
+    def generation() -> str:
+        (manifest,) = manifests(headrace.lake, "igdb", "genres", RANGE[0])
+        return manifest.generation
+
+    with dg.instance_for_test() as instance:
+        first = headrace.run(["genres"], RANGE[0], instance=instance).result.run_id
+        of_first = generation()
+        anew = executed(headrace, instance, first, {})
+        of_anew = generation()
+        assert of_anew != of_first, "a user who starts a run anew wants its rows anew"
+        retry = {"dagster/retry_number": "2"}  # as the daemon starts it if its process was killed
+        executed(headrace, instance, anew, retry)
+        assert generation() == of_anew, "what it has committed stays"
+        headrace.run(["genres"], RANGE[0], instance=instance)  # replaces it
+        of_other = generation()
+        executed(headrace, instance, anew, retry)
+        assert generation() != of_other
