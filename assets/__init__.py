@@ -3,14 +3,15 @@
 A source's definitions: ``assets`` (the multi-asset), ``specs`` and ``partitions`` (how Dagster sees
 an endpoint), ``asset_checks``, ``jobs``, ``schedules``, ``deletions`` (assets of the keys that are
 gone), ``not_loaded`` (what is shown of a source that can't be loaded), all together in
-``source_definitions``, and as Dagster's components in ``component``. A step: ``executors`` (its
-process), ``executor_choice`` (the one that the deployment names), ``heartbeat`` (its sign of life),
-``settings_digests`` (whether it has the settings of the process that planned it), ``step`` (the
-engine inside it), ``progress`` and ``counters`` (while it runs), ``materializations`` (what Dagster
-records of it, with ``metadata`` and ``charts``, by the thread of ``event_writer``), ``failures``
-(how it ends if something failed). For all sources together: ``usage``, ``maintenance``, ``sync``
-(tells Dagster of what the lake has), ``sensors``, ``alerts``. ``compat`` has all that rests on
-private behaviour of Dagster's pinned version.
+``source_definitions``, without those that Dagster refuses (``refusals``), and as Dagster's
+components in ``component``. A step: ``executors`` (its process), ``executor_choice`` (the one that
+the deployment names), ``heartbeat`` (its sign of life), ``settings_digests`` (whether it has the
+settings of the process that planned it), ``step`` (the engine inside it), ``progress`` and
+``counters`` (while it runs), ``materializations`` (what Dagster records of it, with ``metadata``
+and ``charts``, by the thread of ``event_writer``), ``failures`` (how it ends if something failed).
+For all sources together: ``usage``, ``maintenance``, ``sync`` (tells Dagster of what the lake has),
+``sensors``, ``alerts``. ``compat`` has all that rests on private behaviour of Dagster's pinned
+version.
 """
 
 from assets.alerts import Webhook, alert_sensors
@@ -23,6 +24,7 @@ from assets.executors import step_executor
 from assets.jobs import source_job
 from assets.maintenance import maintenance, maintenance_schedule
 from assets.not_loaded import not_loaded
+from assets.refusals import resolved
 from assets.schedules import source_schedule
 from assets.sensors import lost_runs
 from assets.source_definitions import source_definitions
@@ -42,6 +44,7 @@ __all__ = [
     "maintenance_schedule",
     "names_a_partition",
     "not_loaded",
+    "resolved",
     "source_assets",
     "source_definitions",
     "source_job",

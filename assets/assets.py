@@ -47,7 +47,7 @@ def source_assets(
         ]
 
     @dg.multi_asset(
-        name=source.source,
+        name=f"{source.source}_extract",  # with an end of its own: `meta`, `type` are Dagster's
         specs=[*specs, *tables],
         check_specs=[check for name in names for check in check_specs(source, name)],
         can_subset=True,

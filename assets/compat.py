@@ -32,6 +32,7 @@ from dagster._core.storage.tags import (
     RETRY_NUMBER_TAG,
     WILL_RETRY_TAG,
 )
+from toposort import CircularDependencyError
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -172,6 +173,24 @@ _KEPT: Final[Mapping[str, Callable[[Any], AbstractContextManager[None]]]] = {
 }
 """By the name of the storage's class, or of a base of it: that of Postgres is in a package that
 need not be there."""
+
+
+def resolve(definitions: dg.Definitions) -> None:
+    """Resolve definitions as far as each process does that loads them; the results are kept.
+
+    Dagster looks for circles of assets only when it makes a job of all of them.
+
+    :raises Exception: what Dagster refuses; it is not always one of Dagster's own.
+    """
+    graph = definitions.resolve_asset_graph()
+    try:
+        graph.toposorted_entity_keys_by_level  # noqa: B018 - it is kept
+    except CircularDependencyError as error:
+        keys = sorted(key.to_user_string() for key in error.data if isinstance(key, dg.AssetKey))
+        raise dg.DagsterInvalidDefinitionError(
+            f"the assets {', '.join(f'`{key}`' for key in keys)} depend on each other in a circle, "
+            "or on assets that do: take an entry out of `deps`"
+        ) from None
 
 
 def log_materializations(

@@ -1,7 +1,8 @@
 """A source that can't be loaded, as Dagster shows it: its sentence, and a run that fails with it.
 
-The other sources load and run. The job and its schedule keep their names, so that a schedule that
-is on goes on: its runs fail with the sentence, and whatever watches for failed runs reports it.
+The other sources load and run. The job and its schedule keep their names, their hour, and whether
+the schedule is on, so that one that is on goes on: its runs fail with the sentence, and whatever
+watches for failed runs reports it.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,8 @@ import dagster as dg
 
 from assets.compat import AssetJob
 from assets.failures import fail
+from assets.schedules import default_status
 from pipeline.config import BrokenSource
-from pipeline.config.source import Schedule
-from pipeline.partitions import SCHEMES
-
-_SCHEME = SCHEMES["days"](kind="days")
-_WHEN = Schedule()
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,18 @@ def not_loaded(broken: BrokenSource) -> BrokenDefinitions:
         fail(f"The source `{broken.name}` is not loaded:\n{broken.reason}")
 
     job = dg.define_asset_job(
-        f"{broken.name}_{_SCHEME.frequency}",
+        f"{broken.name}_{broken.partitions.frequency}",
         selection=dg.AssetSelection.assets(key),
         description=text,
         tags={"headrace/source": broken.name},
     )
+    when = broken.schedule
     schedule = dg.ScheduleDefinition(
         name=f"{job.name}_schedule",
         job=job,
-        cron_schedule=_SCHEME.schedule_cron(_WHEN.hour, _WHEN.minute),
+        cron_schedule=broken.partitions.schedule_cron(when.hour, when.minute),
+        execution_timezone=broken.timezone,
+        default_status=default_status(when),
         description=text,
     )
     return BrokenDefinitions(source_is_not_loaded, job, schedule)

@@ -5,7 +5,7 @@ import dagster as dg
 from assets.compat import AssetJob
 from assets.jobs import job_name
 from assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from pipeline.config.source import Source
+from pipeline.config.source import Schedule, Source
 from pipeline.partitions import Calendar
 
 MOST_PARTITIONS = 7
@@ -53,10 +53,14 @@ def source_schedule(source: Source, job: AssetJob) -> dg.ScheduleDefinition:
         cron_schedule=calendar.scheme.schedule_cron(when.hour, when.minute),
         execution_timezone=source.timezone,
         execution_fn=due,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if when.running
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=default_status(when),
     )
+
+
+def default_status(when: Schedule) -> dg.DefaultScheduleStatus:
+    """Whether a schedule is on before anybody has switched it."""
+    status = dg.DefaultScheduleStatus
+    return status.RUNNING if when.running else status.STOPPED
 
 
 def _last_requested(instance: dg.DagsterInstance, schedule: str, calendar: Calendar) -> str | None:

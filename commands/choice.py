@@ -9,7 +9,8 @@ from pathlib import Path
 
 from local.paths import ROOT
 from pipeline.config import Source, load_all, load_source
-from pipeline.config.folders import files_in, name_in
+from pipeline.config.broken_source import name_in
+from pipeline.config.folders import files_in
 from pipeline.config.settings import Settings
 from pipeline.errors import ConfigError, ReadRefused, WindowRefused
 

@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.config import Source, load_source
+from pipeline.config.broken_source import name_in
 from pipeline.config.columns import EXTRACTED_AT
-from pipeline.config.folders import files_in, name_in
+from pipeline.config.folders import files_in
 from pipeline.errors import ConfigError, counted
 from pipeline.http.client import open_client
 from pipeline.http.request_batching import batching

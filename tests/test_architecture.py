@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "assets": {"resources", "pipeline"},
     "resources": {"pipeline"},
     "pipeline": set[str](),
-    "sourcetool": {"resources", "pipeline"},
+    "sourcetool": {"assets", "resources", "pipeline"},
     "emulator": set[str](),
     "local": {"emulator"},
     "commands": {"local", "resources", "pipeline"},

@@ -4,15 +4,17 @@
 ``request`` its request, ``each`` its values, ``columns`` the columns that land and conditions on
 rows, ``tables`` the tables of lists in its rows, ``limits`` the pace; ``validation`` says whether
 the parts of an endpoint fit together. How pages follow each other is ``pipeline.pagination``'s.
-``folders`` loads all sources, each by itself, and finds those that share a budget.
+``folders`` loads all sources, each by itself, and finds those that share a budget; of one that
+can't be loaded ``broken_source`` has what is shown in its place.
 ``loader`` reads the YAML (``yaml_lines``), puts ``settings``
 in and turns each mistake into one sentence with file, line and a hint for a wrong key.
 ``json_schema`` describes the YAML to an editor. ``aws_source`` is the YAML of the kind ``aws``, and
 ``lanes`` what the engine knows of it: accounts and regions, each with a session of its own.
 """
 
+from pipeline.config.broken_source import BrokenSource
 from pipeline.config.endpoint import Endpoint
-from pipeline.config.folders import BrokenSource, LoadedSources, load_all, load_sources
+from pipeline.config.folders import LoadedSources, load_all, load_sources
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
 

@@ -11,15 +11,15 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.auth.base import origin_of
+from pipeline.config.broken_source import BrokenSource, plain_name
 from pipeline.config.limits import LimitsConfig, RateWindowConfig
 from pipeline.config.loader import load_source
 from pipeline.config.source import Source
 from pipeline.errors import ConfigError, cut
-from pipeline.model import NAME
 
 log = logging.getLogger("headrace.config")
 
@@ -94,19 +94,6 @@ def _text(limits: LimitsConfig) -> str:
 
 
 _ENDINGS = (".yaml", ".yml")
-_SOURCE = re.compile(r"^source:\s*[\"']?([^\"'\s#]+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class BrokenSource:
-    """A source that can't be loaded.
-
-    :ivar name: as its file says, or as the file is called.
-    :ivar reason: one line for each mistake.
-    """
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -121,6 +108,19 @@ class LoadedSources:
         """All mistakes of all files, one a line."""
         return "\n".join(each.reason for each in self.broken)
 
+    def without(self, reasons: Mapping[str, str]) -> "LoadedSources":
+        """The same, with some of the sources among the broken ones.
+
+        :param reasons: by the name of a source, why it can't be loaded after all.
+        """
+        broken = [
+            BrokenSource.of_source(source, reasons[source.source])
+            for source in self.sources
+            if source.source in reasons
+        ]
+        loaded = {s.source: s for s in self.sources if s.source not in reasons}
+        return LoadedSources(tuple(loaded.values()), _named_apart([*self.broken, *broken], loaded))
+
 
 def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
     """The sources of files and folders, by name.
@@ -134,19 +134,21 @@ def load_all(places: Sequence[str], env: Mapping[str, str]) -> LoadedSources:
             try:
                 sources.append((load_source(file, env), file))
             except ConfigError as error:
-                broken.append(BrokenSource(name_in(file), str(error)))
+                broken.append(BrokenSource.of_file(file, str(error), env))
             except Exception as error:  # whatever is in a file: the others load
                 log.exception("%s can't be read", file)
                 reason = f"{file}: {type(error).__name__}: {cut(str(error), 300)}"
-                broken.append(BrokenSource(name_in(file), reason))
+                broken.append(BrokenSource.of_file(file, reason, env))
     count = Counter(source.source for source, _ in sources)
     for name in (name for name, n in count.items() if n > 1):
-        files = [str(file) for source, file in sources if source.source == name]
+        of_name = [(source, str(file)) for source, file in sources if source.source == name]
+        files = [file for _, file in of_name]
         reason = (
             f"{files[-1]}: the source {name!r} is defined twice, also in {', '.join(files[:-1])}: "
             "give one another name"
         )
-        broken.append(BrokenSource(name, reason))
+        timed = next((s for s, _ in of_name if s.schedule.running), of_name[0][0])
+        broken.append(BrokenSource.of_source(timed, reason))
     loaded = {s.source: s for s, _ in sources if count[s.source] == 1}
     return LoadedSources(tuple(with_shared_limits(loaded).values()), _named_apart(broken, loaded))
 
@@ -158,11 +160,19 @@ def _named_apart(
 
     Their assets and jobs would have one name, and none of the deployment would load.
     """
-    reasons: dict[str, list[str]] = {}
+    by_name: dict[str, list[BrokenSource]] = {}
     for each in broken:
-        name = f"{each.name}_broken" if each.name in loaded else each.name
-        reasons.setdefault(name, []).append(each.reason)
-    return tuple(BrokenSource(name, "\n".join(sentences)) for name, sentences in reasons.items())
+        name = each.name
+        while name in loaded:
+            name += "_broken"
+        by_name.setdefault(name, []).append(each)
+    return tuple(_together(name, those) for name, those in by_name.items())
+
+
+def _together(name: str, broken: Sequence[BrokenSource]) -> BrokenSource:
+    """All of one name as one: it runs at the hour of one that does."""
+    timed = next((each for each in broken if each.schedule.running), broken[0])
+    return replace(timed, name=name, reason="\n".join(each.reason for each in broken))
 
 
 def load_sources(places: Sequence[str], env: Mapping[str, str]) -> tuple[Source, ...]:
@@ -182,15 +192,6 @@ def files_in(places: Sequence[str]) -> Iterator[Path]:
         yield from _files(place, [])
 
 
-def name_in(file: Path) -> str:
-    """The name of a source, as its file says; else as the file is called."""
-    try:
-        match = _SOURCE.search(file.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        match = None
-    return match[1] if match and re.match(NAME, match[1]) else _plain(file.stem)
-
-
 def _files(place: str, broken: list[BrokenSource]) -> list[Path]:
     path = Path(place)
     if path.is_file():
@@ -203,10 +204,5 @@ def _files(place: str, broken: list[BrokenSource]) -> list[Path]:
     else:
         reason = f"{place}: expected at least one YAML file of a source, found none"
     if not files:
-        broken.append(BrokenSource(_plain(path.stem), reason))
+        broken.append(BrokenSource(plain_name(path.stem), reason))
     return files
-
-
-def _plain(text: str) -> str:
-    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60]
-    return name if name[:1].isalpha() else f"source_{name}".rstrip("_")

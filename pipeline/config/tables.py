@@ -209,7 +209,8 @@ def _fits_parent(
 
 
 def problems_of_names(endpoints: Mapping[str, "Endpoint"]) -> Iterator[str]:
-    """The tables whose name in SQL, ``endpoint_table``, is another one's."""
+    """The tables and endpoints whose name in SQL, ``endpoint_table``, or in Dagster is another
+    one's."""
     names = {each + end: f"the endpoint `{each}`" for each in endpoints for end in ("", _CURRENT)}
     for endpoint, spec in endpoints.items():
         for table in spec.tables:
@@ -221,6 +222,23 @@ def problems_of_names(endpoints: Mapping[str, "Endpoint"]) -> Iterator[str]:
                         f"{names[name]}: give the table another name"
                     )
                 names[name] = f"the table `{table}` of `{endpoint}`"
+    yield from _problems_of_assets(endpoints)
+
+
+def _problems_of_assets(endpoints: Mapping[str, "Endpoint"]) -> Iterator[str]:
+    """The endpoints whose name Dagster gives to something else of another one."""
+    for endpoint, spec in endpoints.items():
+        if spec.sweep and (name := f"{endpoint}_gone") in endpoints:
+            yield (
+                f"endpoint {name}: the deletions of `{endpoint}`, which has `sweep`, are an asset "
+                "of this name: give the endpoint another name, or take `sweep` away"
+            )
+        for table in spec.tables:
+            if (name := f"{endpoint}__{table}") in endpoints:
+                yield (
+                    f"endpoint {name}: Dagster calls the table `{table}` of `{endpoint}` so, too: "
+                    "give one of them another name"
+                )
 
 
 Tables = dict[Name, TableConfig]

@@ -27,7 +27,7 @@ from pipeline.lake.paths import PartitionPaths
 from pipeline.lake.s3 import Lake
 from tests.assets.support import ALONE, FIRST_BACK, IGDB, ROOT, day
 
-STEP_START = re.compile(r" - (\d+) - igdb - STEP_START ")
+STEP_START = re.compile(r" - (\d+) - igdb_extract - STEP_START ")
 ENDPOINT = re.compile(r"  (\w+):$")
 KEPT = {"games", "genres", "themes", "age_ratings", "covers"}
 SLOWER = ALONE | {"defaults:\n": "defaults:\n  batch_rows: 2000\n"}

@@ -168,4 +168,4 @@ def test_an_interrupt_does_not_wait_for_s3(fresh: Project, api: Emulator, s3: S3
         finally:
             run.kill()
             run.wait()
-    assert "child process for step igdb unexpectedly exited" in log.read_text()
+    assert "child process for step igdb_extract unexpectedly exited" in log.read_text()

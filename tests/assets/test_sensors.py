@@ -103,7 +103,9 @@ def test_a_run_whose_machine_dies_is_ended_whoever_started_it(
         tick(instance, cursor)
         assert instance.get_runs()[0].status is dg.DagsterRunStatus.FAILURE
         said = [entry.message for entry in instance.all_logs(run.run_id)]
-    assert any("Step `igdb` has given no sign of life for 15 minutes" in one for one in said)
+    assert any(
+        "Step `igdb_extract` has given no sign of life for 15 minutes" in one for one in said
+    )
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None) -> str | None:

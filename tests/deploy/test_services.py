@@ -34,7 +34,7 @@ CELERY = {
 
 def step_pid(code: Service, run_id: str) -> int:
     """The process of a run's step, from the log of the service that has started it."""
-    started = rf"{run_id} - (\d+) - igdb - STEP_START "
+    started = rf"{run_id} - (\d+) - igdb_extract - STEP_START "
     found = wait_for(lambda: re.search(started, code.said()), code)
     assert found is not None
     return int(found[1])

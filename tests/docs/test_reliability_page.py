@@ -13,7 +13,7 @@ FAULTS = Path(__file__).parents[1] / "faults"
 SAYING = ("pipeline", "assets", "resources", "commands", "sourcetool", "definitions.py")
 """What has sentences for a user."""
 NOT_OURS = {
-    "child process for step igdb unexpectedly exited",  # Dagster's
+    "child process for step igdb_extract unexpectedly exited",  # Dagster's
     "Can't locate revision identified by",  # Alembic's
     "dagster instance migrate",  # a command
 }
