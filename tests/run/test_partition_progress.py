@@ -12,6 +12,7 @@ from pipeline.extract.position import FanOutPosition
 from pipeline.run.partition_progress import (
     PartitionCounts,
     PartitionProgress,
+    ReadingCounts,
     ReadingEnd,
     ReadingNotes,
 )
@@ -48,8 +49,9 @@ NOTES: dict[str, Any] = {
 
 def test_the_keys_of_a_checkpoint_stay() -> None:
     counts = PartitionCounts.from_json(COUNTS)
-    assert (counts.filtered_rows, counts.converted) == (4, {"price": 6})
-    assert counts.naive_columns == frozenset({"at"})
+    reading = counts.reading
+    assert (reading.filtered_rows, reading.converted) == (4, {"price": 6})
+    assert reading.naive_columns == frozenset({"at"})
     assert counts.to_json() == COUNTS
     notes = ReadingNotes.from_json(NOTES)
     assert (notes.proof_basis, notes.feed.newest_first) == (ProofBasis.CHAIN, True)
@@ -65,19 +67,19 @@ def test_what_says_nothing_is_left_out() -> None:
 
 def test_counts_of_two_attempts_add_up_and_the_earliest_response_counts() -> None:
     noon = int(datetime(2026, 11, 2, 12, tzinfo=UTC).timestamp())
-    first = PartitionCounts(pages=3, converted={"a": 1}, earliest_response_s=noon)
-    second = PartitionCounts(
-        pages=2,
+    first = PartitionCounts(
+        pages=3, reading=ReadingCounts(converted={"a": 1}, earliest_response_s=noon)
+    )
+    of_second = ReadingCounts(
         converted={"a": 2, "b": 1},
         naive_columns=frozenset({"at"}),
         earliest_response_s=noon + 60,
     )
+    second = PartitionCounts(pages=2, reading=of_second)
     both = second.plus(first)
-    assert both == PartitionCounts(
-        pages=5,
-        converted={"a": 3, "b": 1},
-        naive_columns=frozenset({"at"}),
-        earliest_response_s=noon,
+    assert both.pages == 5
+    assert both.reading == ReadingCounts(
+        converted={"a": 3, "b": 1}, naive_columns=frozenset({"at"}), earliest_response_s=noon
     )
     assert second.plus(PartitionCounts()) == second
     assert PartitionCounts().plus(first) == first
